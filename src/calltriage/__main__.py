@@ -1,0 +1,5 @@
+"""`python -m calltriage` is `calltriage`."""
+
+from calltriage.cli import main
+
+main()

@@ -1,0 +1,176 @@
+"""The command line. It parses and prints; the work is wired elsewhere and imported when its command runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import click
+
+from calltriage.errors import CalltriageError
+from calltriage.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _announce(what: str) -> Callable[[str], None]:
+    """Say on stderr where something is served; standard output is not for that."""
+    return lambda address: click.echo(f"{what} at {address}", err=True)
+
+
+HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+
+
+def _port(default: int) -> Callable[[Any], Any]:
+    return click.option(
+        "--port", default=default, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
+    )
+
+
+def _settings(context: click.Context) -> Settings:
+    return load_settings(context.find_root().params.get("settings_file"))
+
+
+@click.group(
+    invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(package_name="calltriage", message="%(version)s")
+@click.option(
+    "--settings-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of CALLTRIAGE_… lines; the environment wins over it.",
+)
+@click.pass_context
+def cli(context: click.Context, settings_file: Path | None) -> None:  # noqa: ARG001  read by _settings
+    """Triage of phone calls that went wrong, as an MCP server.
+
+    Without a command: serve MCP over standard input and output, for a host such as Claude Desktop. Without credentials
+    everything runs on the embedded desk; set CALLTRIAGE_BLAND_API_KEY and CALLTRIAGE_TALKDESK_… to work on the vendors.
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(serve)
+
+
+@cli.command()
+@click.option("--http", is_flag=True, help="Streamable HTTP at /mcp instead of standard input and output.")
+@HOST
+@_port(8000)
+@click.pass_context
+def serve(context: click.Context, http: bool = False, host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Serve MCP (the default command).
+
+    Over HTTP it is stateless and answers the 2025-11-25 and the 2026-07-28 protocol. Off loopback it asks for
+    CALLTRIAGE_HTTP_TOKEN and CALLTRIAGE_HTTP_ALLOWED_HOSTS.
+    """
+    from calltriage import wiring  # noqa: PLC0415
+
+    settings = _settings(context)
+    wiring.configure_logging(settings.log_level)
+    if http:
+        anyio.run(wiring.serve_http, settings, host, port, _announce("MCP"))
+    else:
+        anyio.run(wiring.serve_stdio, settings)
+
+
+@cli.command()
+@click.option(
+    "--calls",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Your own calls, one JSON object a line (see `calltriage desk import --help`).",
+)
+def demo(calls: Path | None) -> None:
+    """Watch an agent triage a call, start to end.
+
+    Starts the real server as a child process, connects a real MCP client to it over standard input and output, and works
+    on an empty desk in a temporary folder. Nothing is left behind and no vendor is called.
+    """
+    from calltriage.demo import run_demo  # noqa: PLC0415
+
+    anyio.run(run_demo, calls)
+
+
+@cli.command()
+@click.pass_context
+def doctor(context: click.Context) -> None:
+    """Check settings, credentials, reachability and the data folder, and say what to do.
+
+    Prints no secret. Exit status 0 when everything works, 1 when something does not.
+    """
+    from calltriage.doctor import examine  # noqa: PLC0415
+
+    if not anyio.run(examine, _settings(context)):
+        sys.exit(1)
+
+
+@cli.group()
+def desk() -> None:
+    """The embedded desk: serve its HTTP contracts, bring in calls, show its key."""
+
+
+@desk.command("serve")
+@HOST
+@_port(8765)
+@click.pass_context
+def desk_serve(context: click.Context, host: str, port: int) -> None:
+    """Serve the desk's HTTP contracts.
+
+    Triage is at /v1/… with the key of `calltriage desk key` in the Authorization header. Attachments are at /attachments/…
+    with a token from /oauth/token, where the client id is `desk` and the secret is the same key.
+    """
+    from calltriage import wiring  # noqa: PLC0415
+
+    settings = _settings(context)
+    wiring.configure_logging(settings.log_level)
+    anyio.run(wiring.serve_desk, settings, host, port, _announce("Desk"))
+
+
+@desk.command("key")
+@click.pass_context
+def desk_key(context: click.Context) -> None:
+    """Print the API key that `desk serve` accepts."""
+    from calltriage import wiring  # noqa: PLC0415
+
+    click.echo(wiring.desk_key(_settings(context)).get_secret_value())
+
+
+@desk.command("import")
+@click.argument("file", type=click.File("r", encoding="utf-8", errors="surrogateescape"))
+@click.option(
+    "--skip-bad", is_flag=True, help="Load the good lines and report the bad ones, instead of loading nothing."
+)
+@click.pass_context
+def desk_import(context: click.Context, file: Any, skip_bad: bool) -> None:
+    r"""Load calls into the desk from FILE, or from standard input with -.
+
+    One JSON object a line: `call_id`, `created_at` (ISO 8601) and `turns`, each with `speaker` (agent, caller, …) and
+    `text`; `summary`, `ended_at` and anything else are optional and kept. Example:
+
+    \b
+      {"call_id": "c-1", "created_at": "2026-05-01T10:00:00Z",
+       "turns": [{"speaker": "agent", "text": "Hello"}, {"speaker": "caller", "text": "Hi"}]}
+
+    A bad line is reported with its number and nothing of the file is loaded. Loading the same file again changes nothing.
+    """
+    from calltriage import wiring  # noqa: PLC0415
+
+    done = anyio.run(wiring.import_file, _settings(context), file, skip_bad)
+    for complaint in done.skipped:
+        click.echo(f"skipped {complaint}", err=True)
+    click.echo(
+        f"{done.added} calls added, {done.changed} changed, {done.unchanged} there already, {len(done.skipped)} skipped."
+    )
+
+
+def main() -> None:
+    """Run the command line; what an operator can mend ends with its message and status 1, without a traceback."""
+    try:
+        cli.main(standalone_mode=True)
+    except* CalltriageError as errors:
+        error: BaseException = errors
+        while isinstance(error, BaseExceptionGroup):  # a task group on the way wraps what went wrong in it
+            error = error.exceptions[0]
+        click.echo(f"calltriage: {error}", err=True)
+        sys.exit(1)

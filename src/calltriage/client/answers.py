@@ -1,0 +1,185 @@
+"""Reading what a vendor answers: bounded, one JSON reader, one place that turns a status into an error."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, NoReturn, cast
+
+import httpx2
+
+from calltriage.client.retries import retry_after_seconds
+from calltriage.errors import (
+    CallError,
+    Conflict,
+    Forbidden,
+    NotFound,
+    Outcome,
+    RateLimited,
+    Rejected,
+    ServerFailure,
+    Unauthenticated,
+    UnreadableAnswer,
+)
+
+MAX_BODY = 8 * 2**20
+"""Bytes of a JSON answer that are read; the largest transcript seen is under 1 MiB."""
+
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer, its body read within the cap; `body` is None when it broke off or was too large."""
+
+    status: int
+    headers: httpx2.Headers
+    body: bytes | None
+
+
+async def read_answer(response: httpx2.Response) -> Answer:
+    """Read a streamed response up to the cap. A body that breaks off is an answer all the same: its status stands."""
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in response.aiter_bytes():
+            size += len(chunk)
+            if size > MAX_BODY:
+                return Answer(response.status_code, response.headers, None)
+            chunks.append(chunk)
+    except (httpx2.TransportError, httpx2.DecodingError):
+        return Answer(response.status_code, response.headers, None)
+    return Answer(response.status_code, response.headers, b"".join(chunks))
+
+
+def read_json(body: bytes | None) -> Any:
+    """The one JSON reader for everything a vendor sends.
+
+    Raises ValueError for whatever is not finite, valid, sanely nested JSON in UTF-8. Lone surrogates, which JSON can
+    carry and nothing after it can, become visible escapes.
+    """
+    if body is None:
+        raise ValueError("the body is incomplete or too large")
+    try:
+        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+    except (RecursionError, UnicodeDecodeError) as error:
+        raise ValueError("the body is not JSON") from error
+    return _without_surrogates(value) if re.search(rb"\\u[dD][89a-fA-F]", body) else value
+
+
+def _refuse_constant(_: str) -> NoReturn:
+    raise ValueError("the body holds a number that is not finite")
+
+
+def _without_surrogates(value: Any) -> Any:
+    match value:
+        case str():
+            return LONE_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
+        case list():
+            return [_without_surrogates(item) for item in cast("list[Any]", value)]
+        case dict():
+            members = cast("dict[str, Any]", value)
+            return {_without_surrogates(key): _without_surrogates(item) for key, item in members.items()}
+        case _:
+            return value
+
+
+VENDOR_CODES = {
+    "call_not_attached": "call_not_attached",
+    "session_busy": "session_busy",
+    "session_closed": "session_closed",
+    "2320004": "name_conflict",
+}
+"""Vendor error codes that say more than the status does, and our word for each. A code that is not listed is not shown:
+it is text from outside."""
+
+MESSAGES: dict[str, str] = {
+    "call_not_attached": "The call is not attached to this issue. Attach it first.",
+    "session_busy": "A run is in flight in this session. Wait until the issue is no longer processing.",
+    "session_closed": "The session has ended. Create another one.",
+    "name_conflict": "An attachment of this name exists already. Choose another name.",
+}
+
+BY_STATUS: dict[int, tuple[type[CallError], str]] = {
+    400: (Rejected, "The API refused the input. Compare each argument with the tool's schema."),
+    401: (
+        Unauthenticated,
+        "The API does not accept the configured credentials. Ask the operator to run: calltriage doctor",
+    ),
+    403: (Forbidden, "The configured credentials may not do this. Ask the operator to check scopes and access."),
+    404: (NotFound, "The id names nothing in this organisation. Look the id up first."),
+    409: (Conflict, "Something stands against it: the API answered conflict. Read the present state first."),
+    413: (Rejected, "The input is too large for the API."),
+    415: (Rejected, "The API refused the input's media type."),
+    422: (Rejected, "The API refused the input. Compare each argument with the tool's schema."),
+    429: (RateLimited, "The API asks to slow down. Nothing was carried out; wait, then call again."),
+}
+
+
+def failure(answer: Answer, *, arguments: frozenset[str], is_write: bool) -> CallError:
+    """The error that an answer outside the operation's success codes stands for.
+
+    Only the status, a listed code and the names of arguments are taken from it; its texts are not shown.
+    """
+    code, fields = _error_facts(answer)
+    known = VENDOR_CODES.get(code or "")
+    status = answer.status
+    kind, message = BY_STATUS.get(status) or (
+        (ServerFailure, "The API failed. Wait, then call again.")
+        if status >= 500
+        else (Rejected, "The API refused the request.")
+        if status >= 400
+        else (UnreadableAnswer, "The API answered in a way its contract does not know (a redirect is never followed).")
+    )
+    outcome: Outcome | None = None
+    if is_write:
+        outcome = "not_committed" if 400 <= status < 500 else "unknown"
+    field = next((name for name in fields if name in arguments), None)
+    return kind(
+        MESSAGES.get(known or "", message),
+        code=known,
+        status=status,
+        field=field,
+        retry_after_s=retry_after_seconds(answer.headers.get("retry-after")) or _retry_after_field(answer),
+        outcome=outcome,
+        request_id=_request_id(answer),
+    )
+
+
+def _error_facts(answer: Answer) -> tuple[str | None, list[str]]:
+    """Code and argument names of an error body in any shape seen (bland-triage section 2, talkdesk section 9)."""
+    try:
+        body = read_json(answer.body)
+    except ValueError:
+        return None, []
+    if not isinstance(body, dict):
+        return None, []
+    members = cast("dict[str, Any]", body)
+    entries = members.get("errors")
+    first: Any = cast("list[Any]", entries)[0] if isinstance(entries, list) and entries else members
+    if not isinstance(first, dict):
+        return None, []
+    error = cast("dict[str, Any]", first)
+    code = error.get("error", error.get("code"))
+    names = [
+        str(cast("dict[str, Any]", item).get("name", "")).split(".")[0]
+        for item in cast("list[Any]", error.get("fields") or [])
+        if isinstance(item, dict)
+    ]
+    # Bland names the refused paths at the start of each part of the message: "severity: must be one of …".
+    names += re.findall(r"(?:^|; )([a-z_]{1,64})(?=[:.])", str(error.get("message", ""))[:2000])
+    return (code if isinstance(code, str) else None), names
+
+
+def _retry_after_field(answer: Answer) -> float | None:
+    """Talkdesk's other way to say it: an entry of `fields` named retry-after that holds digits (section 10)."""
+    if answer.status != 429:
+        return None
+    found = re.search(rb'"retry-after"[^}]{0,40}?"(\d{1,6})"', answer.body or b"")
+    return float(found[1]) if found else None
+
+
+def _request_id(answer: Answer) -> str | None:
+    value = answer.headers.get("x-request-id", "")
+    return value if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value) else None

@@ -1,0 +1,232 @@
+"""How an operation goes over HTTP: bounded in time and size, repeated only where that is safe, answered with a type."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+from urllib.parse import urlsplit
+
+import anyio
+import httpx2
+from pydantic import TypeAdapter, ValidationError
+
+from calltriage.client.answers import Answer, failure, read_answer, read_json
+from calltriage.client.dialects import Endpoint
+from calltriage.errors import Outcome, Rejected, Unauthenticated, Unreachable, UnreadableAnswer
+from calltriage.operations.attachments import UploadLink
+from calltriage.operations.base import Api, Effect, Operation
+
+R = TypeVar("R")
+
+NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
+"""Failures before the first byte of the request left."""
+
+TIMEOUT = httpx2.Timeout(connect=5, read=15, write=15, pool=10)
+
+
+@dataclass(frozen=True)
+class Receipt(Generic[R]):
+    """A result and, for a write, whether it was done now or found done (`committed`, `replayed`)."""
+
+    result: R
+    outcome: Outcome | None
+
+
+class Client:
+    """Sends operations to the two APIs. Make one with `open_client`; safe to share between tasks."""
+
+    def __init__(
+        self, endpoints: Mapping[Api, Endpoint], http: Mapping[Api, httpx2.AsyncClient], bytes_http: httpx2.AsyncClient,
+        deadline_s: float,
+    ) -> None:  # fmt: skip
+        self._endpoints = endpoints
+        self._http = http
+        self._bytes_http = bytes_http
+        self._deadline_s = deadline_s
+        self._slots = {api: anyio.CapacityLimiter(endpoint.in_flight) for api, endpoint in endpoints.items()}
+
+    async def send(self, operation: Operation[R]) -> R:
+        """Send an operation and return its result. Raises a `CallError` (calltriage.errors) when it did not succeed."""
+        return (await self.deliver(operation)).result
+
+    async def deliver(self, operation: Operation[R]) -> Receipt[R]:
+        """Like `send`, and says besides what became of a write."""
+        endpoint = self._endpoints[operation.api]
+        attempts = endpoint.retry.attempts(operation.effect, self._deadline_s)
+        started = anyio.current_time()
+        answer = cast("Answer", await attempts(self._attempt, operation, started + self._deadline_s))
+        return _receipt(operation, answer)
+
+    async def _attempt(self, operation: Operation[Any], deadline: float) -> Answer:
+        """One exchange, renewed credentials included. A write that began is seen through, cancelled or not."""
+        is_write = operation.effect is not Effect.READ
+        sent = False
+        try:
+            with anyio.CancelScope(deadline=deadline) as waiting:
+                await self._slots[operation.api].acquire()
+            if waiting.cancelled_caught:
+                raise _unreachable("Too many calls were waiting.", is_write, maybe_applied=False)
+            try:
+                with anyio.CancelScope(shield=is_write, deadline=deadline):
+                    headers = {"authorization": await self._authorization(operation.api)}
+                    sent = True
+                    answer = await self._exchange(operation, headers)
+                    if answer.status == 401 and self._endpoints[operation.api].credentials.renewable:
+                        headers = {"authorization": await self._authorization(operation.api, fresh=True)}
+                        answer = await self._exchange(operation, headers)
+                    return self._checked(operation, answer)
+            finally:
+                self._slots[operation.api].release()
+        except NOT_SENT as error:
+            raise _unreachable("No connection to the API.", is_write, maybe_applied=False) from error
+        except httpx2.TransportError as error:
+            raise _unreachable("The connection broke before the answer came.", is_write, maybe_applied=sent) from error
+        # Whatever else leaves the scope returns or raises: this is its deadline.
+        raise _unreachable("No answer within the deadline.", is_write, maybe_applied=sent)
+
+    async def _authorization(self, api: Api, *, fresh: bool = False) -> str:
+        try:
+            return await self._endpoints[api].credentials.header(self._http[api], fresh=fresh)
+        except Rejected as error:  # a token endpoint answers 400 for what is wrong with the client's registration
+            raise Unauthenticated("The token endpoint refused the configured client.", status=error.status) from error
+
+    async def _exchange(self, operation: Operation[Any], headers: dict[str, str]) -> Answer:
+        payload = operation.payload()
+        content: dict[str, Any] = {"params": payload} if operation.method == "GET" else {"json": payload}
+        http = self._http[operation.api]
+        async with http.stream(operation.method, operation.url(), headers=headers, **content) as response:
+            return await read_answer(response)
+
+    def _checked(self, operation: Operation[Any], answer: Answer) -> Answer:
+        if answer.status in operation.success or (operation.effect is not Effect.READ and 200 <= answer.status < 300):
+            return answer
+        raise failure(
+            answer, arguments=frozenset(type(operation).model_fields), is_write=operation.effect is not Effect.READ
+        )
+
+    async def upload(
+        self, link: UploadLink, content: Callable[[], AsyncIterable[bytes]], *, size: int, media_type: str
+    ) -> None:
+        """PUT bytes to an upload link, exactly as it was returned (talkdesk-attachments, section 4, step 2).
+
+        `content` is called once per try, since repeating the PUT replaces the object. No credential of ours goes along.
+        """
+        endpoint = self._endpoints[Api.ATTACHMENTS]
+        local = _origin(link.url) == _origin(endpoint.base_url)
+        if not local:
+            await _refuse_private_target(link.url)
+        http = self._http[Api.ATTACHMENTS] if local else self._bytes_http
+
+        async def put() -> None:
+            try:
+                with anyio.fail_after(self._deadline_s * 10):
+                    request = http.build_request(
+                        "PUT",
+                        link.url,
+                        content=content(),
+                        headers={"content-length": str(size), "content-type": media_type},
+                    )
+                    response = await http.send(request, stream=True)
+                    try:
+                        answer = await read_answer(response)
+                    finally:
+                        await response.aclose()
+            except (httpx2.TransportError, TimeoutError) as error:
+                raise _unreachable("The upload broke off.", is_write=True, maybe_applied=False) from error
+            if answer.status not in {200, 201, 204}:
+                raise failure(answer, arguments=frozenset(), is_write=True)
+
+        await endpoint.retry.attempts(Effect.ENSURE, self._deadline_s)(put)
+
+
+def _receipt(operation: Operation[R], answer: Answer) -> Receipt[R]:
+    """Validate a success. A write that the API says it did is never turned into a failure by an unreadable body."""
+    outcome: Outcome | None = None
+    if operation.effect is not Effect.READ:
+        outcome = "replayed" if answer.status in operation.success[1:] else "committed"
+    try:
+        body = read_json(answer.body)
+        if operation.envelope:
+            body = body["data"]
+        return Receipt(_result_adapter(operation.result_type()).validate_python(body), outcome)
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        raise UnreadableAnswer(
+            "The API said it succeeded, but its answer cannot be read." if outcome else "The answer cannot be read.",
+            status=answer.status,
+            outcome=outcome,
+        ) from error
+
+
+_adapters: dict[Any, TypeAdapter[Any]] = {}
+
+
+def _result_adapter(result_type: Any) -> TypeAdapter[Any]:
+    if result_type not in _adapters:
+        _adapters[result_type] = TypeAdapter(result_type)
+    return _adapters[result_type]
+
+
+def _unreachable(message: str, is_write: bool, *, maybe_applied: bool) -> Unreachable:
+    if not is_write:
+        return Unreachable(f"{message} Wait, then call again.")
+    if maybe_applied:
+        return Unreachable(
+            f"{message} It may or may not have been carried out: read the present state before calling again.",
+            code="outcome_unknown",
+            outcome="unknown",
+        )
+    return Unreachable(f"{message} Nothing was carried out; call again.", outcome="not_committed")
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port
+
+
+async def _refuse_private_target(url: str) -> None:
+    """A signed URL comes from outside: https only, and to no address inside this network."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname or parts.username or parts.password:
+        raise UnreadableAnswer("The upload link is not an https URL; nothing was sent.", outcome="not_committed")
+    try:
+        found = await anyio.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise _unreachable("The upload link's host has no address.", is_write=True, maybe_applied=False) from error
+    if not all(ipaddress.ip_address(address[4][0]).is_global for address in found):
+        raise UnreadableAnswer(
+            "The upload link leads into a private network; nothing was sent.", outcome="not_committed"
+        )
+
+
+@asynccontextmanager
+async def open_client(endpoints: Mapping[Api, Endpoint], *, deadline_s: float = 30.0) -> AsyncGenerator[Client]:
+    """Open a client on the given endpoints; its connections close with the block.
+
+    Args:
+        endpoints: where each API is.
+        deadline_s: seconds that one operation may take, its repeats included.
+    """
+    shared: dict[str, Any] = {
+        "trust_env": False,
+        "follow_redirects": False,
+        "timeout": TIMEOUT,
+        "headers": {"accept": "application/json, application/hal+json", "accept-encoding": "identity"},
+    }
+    async with AsyncExitStack() as stack:
+        http = {
+            api: await stack.enter_async_context(
+                httpx2.AsyncClient(
+                    base_url=endpoint.base_url,
+                    transport=endpoint.transport,
+                    limits=httpx2.Limits(max_connections=endpoint.in_flight + 1),
+                    **shared,
+                )
+            )
+            for api, endpoint in endpoints.items()
+        }
+        bytes_http = await stack.enter_async_context(httpx2.AsyncClient(**shared))
+        yield Client(endpoints, http, bytes_http, deadline_s)

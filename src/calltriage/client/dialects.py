@@ -1,0 +1,123 @@
+"""What differs between the vendors: where they are, how access is asked for, how many requests they take at once."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+from urllib.parse import urlsplit
+
+import anyio
+import httpx2
+from pydantic import SecretStr
+
+from calltriage.client.answers import failure, read_answer, read_json
+from calltriage.client.retries import RetryPolicy
+from calltriage.errors import SettingsError, UnreadableAnswer
+
+
+class Credentials(Protocol):
+    """Where the `Authorization` header comes from."""
+
+    @property
+    def renewable(self) -> bool:
+        """Whether a 401 is worth one more try with a fresh header."""
+        ...
+
+    async def header(self, http: httpx2.AsyncClient, *, fresh: bool = False) -> str: ...
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """Bland's way: the bare key, or `Bearer <key>` where an account wants that (bland-triage, section 2)."""
+
+    key: SecretStr
+    scheme: str = "raw"
+    renewable: bool = False
+
+    async def header(self, http: httpx2.AsyncClient, *, fresh: bool = False) -> str:  # noqa: ARG002
+        key = self.key.get_secret_value()
+        return f"Bearer {key}" if self.scheme == "bearer" else key
+
+
+@dataclass
+class ClientCredentials:
+    """Talkdesk's way: OAuth 2.0 client credentials with Basic authentication (talkdesk-attachments, section 3).
+
+    The token is kept in memory only and renewed 60 s before it ends; one renewal at a time, which all callers wait for.
+    `clock` is monotonic seconds.
+    """
+
+    token_url: str
+    client_id: str
+    client_secret: SecretStr
+    scopes: tuple[str, ...]
+    clock: Callable[[], float] = anyio.current_time
+    renewable: bool = True
+    _lock: anyio.Lock = field(default_factory=anyio.Lock, repr=False)
+    _token: str | None = field(default=None, repr=False)
+    _good_until: float = 0.0
+
+    async def header(self, http: httpx2.AsyncClient, *, fresh: bool = False) -> str:
+        seen = self._token
+        async with self._lock:
+            stale = self._token is None or self.clock() >= self._good_until
+            if stale or (fresh and self._token == seen):
+                await self._renew(http)
+            return f"Bearer {self._token}"
+
+    async def _renew(self, http: httpx2.AsyncClient) -> None:
+        self._token = None
+        pair = f"{self.client_id}:{self.client_secret.get_secret_value()}"
+        async with http.stream(
+            "POST",
+            self.token_url,
+            data={"grant_type": "client_credentials", "scope": " ".join(self.scopes)},
+            headers={"authorization": "Basic " + base64.b64encode(pair.encode()).decode()},
+        ) as response:
+            answer = await read_answer(response)
+        if answer.status != 200:
+            # The call itself was not sent: it cannot have done anything, whatever the token endpoint says.
+            raise failure(answer, arguments=frozenset(), is_write=False)
+        try:
+            token = cast("dict[str, Any]", read_json(answer.body))
+            value, lifetime = token["access_token"], float(token["expires_in"])
+            if not isinstance(value, str) or not value.isascii() or any(ch.isspace() for ch in value):
+                raise ValueError("not a token")
+        except (ValueError, KeyError, TypeError) as error:
+            raise UnreadableAnswer("The token endpoint's answer holds no token.", status=200) from error
+        self._token, self._good_until = value, self.clock() + lifetime - 60
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One API as the client reaches it.
+
+    Attributes:
+        base_url: pinned; https, or http on a loopback address or inside the process.
+        credentials: source of the Authorization header.
+        transport: None for the network; the embedded desk gives its in-process transport.
+        in_flight: requests at once.
+        retry: waits between tries.
+    """
+
+    base_url: str
+    credentials: Credentials
+    transport: httpx2.AsyncBaseTransport | None = None
+    in_flight: int = 4
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+    def __post_init__(self) -> None:
+        if self.transport is None:
+            check_base_url(self.base_url)
+
+
+def check_base_url(url: str) -> None:
+    """Refuse an address that would send credentials in the clear, or that is not one."""
+    parts = urlsplit(url)
+    loopback = parts.hostname in {"127.0.0.1", "::1", "localhost"}
+    if parts.username or parts.password or parts.query or parts.fragment or not parts.hostname:
+        raise SettingsError("A base URL must be scheme, host and optional path, such as https://api.example.com")
+    if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
+        raise SettingsError("A base URL must begin with https:// (http:// is allowed on this machine's loopback only).")

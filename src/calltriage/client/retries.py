@@ -1,0 +1,73 @@
+"""When a request may be sent again, and how long to wait first: one table for everything the client sends."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from time import time
+from typing import TYPE_CHECKING
+
+import anyio
+
+from calltriage.errors import RateLimited, ServerFailure, Unreachable
+from calltriage.operations.base import Effect
+
+if TYPE_CHECKING:
+    from tenacity import AsyncRetrying, RetryCallState
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """Full jitter: each wait is random between 0 and `first_s` doubled per try, at most `cap_s`.
+
+    `sleep` is replaced in tests, so that none of them waits.
+    """
+
+    first_s: float = 0.5
+    cap_s: float = 8.0
+    tries: int = 4
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+
+    def attempts(self, effect: Effect, deadline_s: float) -> AsyncRetrying:
+        """Attempts of one call that stop in time: none begins when its wait would reach the deadline."""
+        from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_before_delay  # noqa: PLC0415
+
+        return AsyncRetrying(
+            stop=stop_after_attempt(self.tries) | stop_before_delay(deadline_s),
+            wait=self._wait,
+            retry=retry_if_exception(lambda error: may_repeat(effect, error)),
+            sleep=self.sleep,
+            reraise=True,
+        )
+
+    def _wait(self, state: RetryCallState) -> float:
+        jitter = random.uniform(0, min(self.cap_s, self.first_s * 2 ** (state.attempt_number - 1)))  # noqa: S311
+        error = state.outcome.exception() if state.outcome else None
+        return jitter + ((error.retry_after_s or 0) if isinstance(error, RateLimited | ServerFailure) else 0)
+
+
+def may_repeat(effect: Effect, error: BaseException) -> bool:
+    """Whether the request that failed so may be sent again as it was.
+
+    429 was not carried out, so anything may; a request that never reached the server likewise. After a lost answer or a
+    5xx only a call that a repeat cannot do twice may. Everything else is a verdict (409 above all).
+    """
+    if isinstance(error, RateLimited):
+        return True
+    if isinstance(error, Unreachable) and not error.maybe_applied:
+        return True
+    return isinstance(error, ServerFailure | Unreachable) and effect is not Effect.ADD
+
+
+def retry_after_seconds(value: str | None) -> float | None:
+    """Seconds of a `Retry-After` header (RFC 9110: seconds or a date); None when absent or unreadable."""
+    if value is None:
+        return None
+    if value.strip().isascii() and value.strip().isdigit():
+        return float(value.strip()[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,107 @@
+"""Who is asking: API keys on the triage side, OAuth tokens on the attachments side, one principal behind both."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+import uuid
+from datetime import datetime
+from typing import Any
+
+import jwt
+from pydantic import SecretStr
+from sqlalchemy import insert, select
+
+from calltriage.desk import CLIENT_ID
+from calltriage.desk.exchange import Principal
+from calltriage.desk.store import Store, api_keys, new_id, organisations, settings
+from calltriage.operations import SCOPES
+
+TOKEN_SECONDS = 599
+
+
+def digest(key: str) -> str:
+    """What is kept of a key. Keys are 256 random bits or the operator's own, never a person's password."""
+    return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
+
+
+class Access:
+    """Turns what a request carries into a principal. `key` is the one of the desk's first organisation."""
+
+    def __init__(self, store: Store, key: SecretStr) -> None:
+        self._store = store
+        self._key_digest = digest(key.get_secret_value())
+        self._facts: dict[str, str] | None = None
+
+    async def facts(self) -> dict[str, str]:
+        """The desk's own settings rows, read once: organisation, user and signing secret."""
+        if self._facts is None:
+            rows = await self._store.read(lambda connection: connection.execute(select(settings)).all())
+            self._facts = {row.name: row.value for row in rows}
+        return self._facts
+
+    async def secret(self) -> bytes:
+        return bytes.fromhex((await self.facts())["secret"])
+
+    async def by_key(self, key: str) -> Principal | None:
+        """The principal of an API key."""
+        facts, found = await self.facts(), digest(key)
+        if hmac.compare_digest(found, self._key_digest):
+            return Principal(facts["org_id"], facts["user_id"])
+        query = select(api_keys.c.org_id, api_keys.c.user_id).where(api_keys.c.digest == found)
+        row = await self._store.read(lambda connection: connection.execute(query).one_or_none())
+        return None if row is None else Principal(row.org_id, row.user_id)
+
+    async def by_api_header(self, header: str | None) -> Principal | None:
+        """The bare key, or `Bearer <key>` (both are accepted: bland-triage, section 2)."""
+        return await self.by_key(header.removeprefix("Bearer ").strip()) if header else None
+
+    async def issue_token(self, header: str | None, scope: str | None, now: datetime) -> dict[str, Any] | None:
+        """An access token for a client that authenticates with Basic; None when it does not, or asks for too much."""
+        try:
+            client_id, _, key = (
+                base64.b64decode((header or "").removeprefix("Basic "), validate=True).decode().partition(":")
+            )
+        except ValueError:
+            return None
+        who = await self.by_key(key) if client_id == CLIENT_ID else None
+        wanted = scope.split() if scope else list(SCOPES)
+        if who is None or not set(wanted) <= set(SCOPES):
+            return None
+        claims = {
+            "sub": who.user_id,
+            "org": who.org_id,
+            "scope": " ".join(wanted),
+            "exp": int(now.timestamp()) + TOKEN_SECONDS,
+            "jti": uuid.uuid4().hex,
+        }
+        token = jwt.encode(claims, await self.secret(), algorithm="HS256")
+        return {"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_SECONDS, "scope": claims["scope"]}
+
+    async def by_token(self, header: str | None, now: datetime) -> tuple[Principal, set[str]] | None:
+        """Principal and scopes of a bearer token; None when it is missing, foreign, altered or expired."""
+        try:
+            claims = jwt.decode(
+                (header or "").removeprefix("Bearer "),
+                await self.secret(),
+                algorithms=["HS256"],
+                options={"require": ["exp", "sub", "org", "scope"], "verify_exp": False},
+            )
+        except jwt.InvalidTokenError:
+            return None
+        if claims["exp"] <= now.timestamp():
+            return None
+        return Principal(claims["org"], claims["sub"]), set(claims["scope"].split())
+
+    async def add_organisation(self, name: str) -> str:
+        """Make another organisation with one user; returns its API key, which is shown only now."""
+        key, org = secrets.token_urlsafe(32), new_id()
+
+        def add(connection: Any) -> None:
+            connection.execute(insert(organisations).values(id=org, name=name, last_number=1000))
+            connection.execute(insert(api_keys).values(digest=digest(key), org_id=org, user_id=new_id()))
+
+        await self._store.write(add)
+        return key

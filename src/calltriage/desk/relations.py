@@ -1,0 +1,91 @@
+"""Relations on the desk (bland-triage, section 8): directed, stored on the source, seen from both ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import insert, or_, select
+
+from calltriage.desk.activity import record
+from calltriage.desk.exchange import AnyRow, Reply, Transaction, bad_request, plain_row
+from calltriage.desk.store import issues, new_id, relations
+from calltriage.operations.relations import LinkIssue, ListRelations
+
+
+def link_issue(tx: Transaction, call: LinkIssue) -> Reply:
+    source, target = tx.issue(call.issue_id), tx.issue(call.related_issue_id)
+    if source.id == target.id:
+        raise bad_request(related_issue_id="must name another issue")
+    existing = tx.connection.execute(
+        select(relations).where(
+            tx.mine(
+                relations,
+                relations.c.issue_id == source.id,
+                relations.c.related_issue_id == target.id,
+                relations.c.relation_type == call.relation_type,
+            )
+        )
+    ).one_or_none()
+    if existing is not None:
+        return Reply(200, _shown(existing, target, "outgoing"))
+    row = tx.connection.execute(
+        insert(relations)
+        .values(
+            org_id=tx.who.org_id,
+            id=new_id(),
+            issue_id=source.id,
+            related_issue_id=target.id,
+            relation_type=call.relation_type,
+            created_by_id=tx.who.user_id,
+            created_at=tx.instant,
+        )
+        .returning(relations)
+    ).one()
+    for here, other, direction in ((source, target, "outgoing"), (target, source, "incoming")):
+        record(
+            tx,
+            here.id,
+            "relation_added",
+            detail="Linked an issue.",
+            metadata={"relation_id": row.id, "relation_type": call.relation_type, "direction": direction},
+            referenced_issues=[{"id": other.id, "triage_id": f"T-{other.number}", "title": other.title}],
+        )
+    return Reply(201, _shown(row, target, "outgoing"))
+
+
+def list_relations(tx: Transaction, call: ListRelations) -> Reply:
+    here = tx.issue(call.issue_id)
+    touching = or_(relations.c.issue_id == here.id, relations.c.related_issue_id == here.id)
+    rows, cursor = tx.page(
+        select(relations).where(tx.mine(relations, touching)),
+        (relations.c.seq,),
+        limit=call.limit,
+        cursor=call.cursor,
+        name=f"relations of {here.id}",
+    )
+    others = {row.related_issue_id if row.issue_id == here.id else row.issue_id for row in rows}
+    by_id = {
+        row.id: row
+        for row in tx.connection.execute(
+            select(issues.c.id, issues.c.number, issues.c.title).where(tx.mine(issues, issues.c.id.in_(others)))
+        )
+    }
+    items = [
+        _shown(row, by_id[row.related_issue_id], "outgoing")
+        if row.issue_id == here.id
+        else _shown(row, by_id[row.issue_id], "incoming")
+        for row in rows
+    ]
+    return Reply(200, {"items": items, "next_cursor": cursor})
+
+
+def _shown(row: AnyRow, other: AnyRow, direction: str) -> dict[str, Any]:
+    """`other` is the end that is not the one asked; its title is live."""
+    return {
+        **plain_row(
+            row, "id", "org_id", "issue_id", "related_issue_id", "relation_type", "created_by_id", "created_at"
+        ),
+        "related_triage_id": f"T-{other.number}",
+        "related_title": other.title,
+        "direction": direction,
+    }

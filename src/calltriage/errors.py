@@ -1,0 +1,175 @@
+"""Every exception of the package, sorted by who can act on it.
+
+    CalltriageError
+    ├── SettingsError           the operator: a setting is missing or wrong
+    ├── ImportFileError         the operator: a line of an import file is wrong
+    ├── StoreError              the operator: the desk's folder cannot be used
+    └── CallError               a tool call or a `Client` call did not do what was asked
+        ├── Rejected            the caller: mend the arguments
+        ├── NotFound            the caller: look the id up
+        ├── Conflict            the caller: something must hold first
+        ├── Unauthenticated     the operator: the credentials are wrong
+        ├── Forbidden           the operator: the credentials may not do this
+        ├── RateLimited         wait, then ask again
+        ├── ServerFailure       wait, then ask again
+        ├── Unreachable         the network; `maybe_applied` says whether a write may have arrived
+        └── UnreadableAnswer    log it: the answer broke the contract
+
+A `CallError` carries everything a tool error shows (see `CallError.body`). Its text is ours from the first word to the
+last: no value that a caller sent and no text that a vendor answered is ever put into it, because both end up before a
+model.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypedDict
+
+Outcome = Literal["committed", "replayed", "not_committed", "unknown"]
+"""What became of a write: done now, found done already, surely not done, or not known."""
+
+
+class TryNext(TypedDict):
+    """The tool call that mends the situation."""
+
+    tool: str
+    arguments: dict[str, Any]
+
+
+class CalltriageError(Exception):
+    """Base of every error the package raises on purpose."""
+
+
+class SettingsError(CalltriageError):
+    """A setting is missing, unknown or contradicts another one; the text says which and what to do."""
+
+
+class ImportFileError(CalltriageError):
+    """An import file has a line that cannot be loaded; the text names the line's number."""
+
+
+class StoreError(CalltriageError):
+    """The desk's data folder cannot be opened or written; the text says what to do."""
+
+
+class CallError(CalltriageError):
+    """A call failed. `code` is stable, `str(error)` says what happened and what to do next.
+
+    Attributes:
+        code: stable snake_case word; the vendor's own where it has one (`call_not_attached`).
+        status: HTTP status that the API answered, if one did.
+        field: argument at fault, if one is.
+        allowed: values or names that would have been accepted.
+        retryable: the same call may succeed later.
+        retry_after_s: seconds to wait first, if known.
+        try_next: tool call that mends the situation.
+        outcome: what became of the write, None for a read.
+        details: further trusted facts, shown as they are.
+    """
+
+    default_code = "failed"
+    retryable = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        status: int | None = None,
+        field: str | None = None,
+        allowed: list[str] | None = None,
+        retry_after_s: float | None = None,
+        try_next: TryNext | None = None,
+        outcome: Outcome | None = None,
+        request_id: str | None = None,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code or self.default_code
+        self.status = status
+        self.field = field
+        self.allowed = allowed
+        self.retry_after_s = retry_after_s
+        self.try_next = try_next
+        self.outcome = outcome
+        self.request_id = request_id
+        self.details = details or {}
+
+    def body(self) -> dict[str, Any]:
+        """The error as an agent sees it: code, message and what is known besides."""
+        known = {
+            "status": self.status,
+            "field": self.field,
+            "allowed": self.allowed,
+            "retry_after_s": self.retry_after_s,
+            "try_next": self.try_next,
+            "outcome": self.outcome,
+            "request_id": self.request_id,
+        }
+        return {
+            "code": self.code,
+            "message": str(self),
+            "retryable": self.retryable,
+            **{name: value for name, value in known.items() if value is not None},
+            **self.details,
+        }
+
+
+class Rejected(CallError):
+    """The arguments break a rule, found here before sending or by the API (HTTP 400, 413, 415, 422)."""
+
+    default_code = "invalid_arguments"
+
+
+class NotFound(CallError):
+    """The id names nothing in the caller's organisation (HTTP 404)."""
+
+    default_code = "not_found"
+
+
+class Conflict(CallError):
+    """Something must hold first, or a name is taken (HTTP 409). Never retried: it is a verdict."""
+
+    default_code = "conflict"
+
+
+class Unauthenticated(CallError):
+    """The API does not accept the configured credentials (HTTP 401)."""
+
+    default_code = "unauthenticated"
+
+
+class Forbidden(CallError):
+    """The credentials are good but may not do this (HTTP 403)."""
+
+    default_code = "forbidden"
+
+
+class RateLimited(CallError):
+    """Too many requests (HTTP 429); nothing was carried out."""
+
+    default_code = "rate_limited"
+    retryable = True
+
+
+class ServerFailure(CallError):
+    """The API failed (HTTP 5xx)."""
+
+    default_code = "server_failure"
+    retryable = True
+
+
+class Unreachable(CallError):
+    """No answer: refused, cut, or past the deadline. `maybe_applied` says whether a write may have been carried out."""
+
+    default_code = "unreachable"
+    retryable = True
+
+    @property
+    def maybe_applied(self) -> bool:
+        return self.outcome == "unknown"
+
+
+class UnreadableAnswer(CallError):
+    """The API answered with something that is not its contract: HTML, cut JSON, a missing field."""
+
+    default_code = "unreadable_answer"

@@ -1,0 +1,156 @@
+"""What an operation is: one pydantic class that declares a call once.
+
+From the class follow the wire request, the desk's route and validation, the tool's name, title, description, schemas
+and hints, and the permission to repeat it. Pydantic only: nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from enum import StrEnum
+from functools import cache
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast, get_args
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict
+
+R = TypeVar("R")
+
+
+class Api(StrEnum):
+    """The vendor contract that an operation belongs to."""
+
+    TRIAGE = "triage"
+    """Bland AI's Triage API and its neighbouring routes."""
+    ATTACHMENTS = "attachments"
+    """Talkdesk's Attachments API."""
+
+
+class Effect(StrEnum):
+    """What a call does to the stored data. Hints for hosts and permission to retry follow from it."""
+
+    READ = "read"
+    """Changes nothing."""
+    ADD = "add"
+    """Adds something each time it is sent: never repeated unless it surely did not arrive."""
+    ENSURE = "ensure"
+    """Adds something once: a repeat answers with what is there."""
+
+
+class Result(BaseModel):
+    """Base of everything an API answers with. Unknown fields are ignored: vendors add some (contract, section 10).
+
+    A subclass declared with `origin=` holds words that people outside this program chose; whatever shows it to a model
+    marks it as untrusted and names that origin.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+    origin: ClassVar[str | None] = None
+
+    def __init_subclass__(cls, *, origin: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if origin is not None:
+            cls.origin = origin
+
+
+T = TypeVar("T")
+
+
+class Page(Result, Generic[T]):
+    """One page of a triage list."""
+
+    items: list[T]
+    next_cursor: str | None = None
+    """Pass back as `cursor`; null on the last page."""
+
+
+class Tool(BaseModel):
+    """Base of what an agent can call: its fields are the arguments, its docstring is what the model reads.
+
+    Unknown arguments are refused. `effect` says what calling it does.
+    """
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, frozen=True)
+    effect: ClassVar[Effect]
+
+    def __init_subclass__(cls, *, effect: Effect | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if effect is not None:
+            cls.effect = effect
+
+    @classmethod
+    @cache
+    def tool_name(cls) -> str:
+        """`AddFlag` → `add_flag`."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
+
+
+class Operation(Tool, Generic[R]):
+    """One HTTP call of a vendor contract, typed by its result: `class GetIssue(Operation[Issue], http="GET /…", …)`.
+
+    Args of the class statement:
+        http: method and path template; `{names}` in it are fields of the class.
+        api: the contract it belongs to.
+        effect: what it does.
+        success: status codes of success; the first means "done now", a second one "was there already".
+        scope: OAuth scope that the token needs, where the API has scopes.
+        envelope: whether success is wrapped in `{data, errors}` (bland-triage, section 2).
+    """
+
+    method: ClassVar[Literal["GET", "POST", "PUT", "PATCH", "DELETE"]]
+    path: ClassVar[str]
+    api: ClassVar[Api]
+    success: ClassVar[tuple[int, ...]]
+    scope: ClassVar[str | None]
+    envelope: ClassVar[bool]
+
+    def __init_subclass__(
+        cls,
+        *,
+        http: str | None = None,
+        api: Api = Api.TRIAGE,
+        success: tuple[int, ...] = (200,),
+        scope: str | None = None,
+        envelope: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init_subclass__(**kwargs)
+        if http is None:  # Operation[Flag] itself
+            return
+        method, cls.path = http.split(" ")
+        cls.method = cast("Any", method)
+        cls.api, cls.success, cls.scope, cls.envelope = api, success, scope, envelope
+
+    @classmethod
+    @cache
+    def result_type(cls) -> Any:
+        """The `Flag` of `Operation[Flag]`."""
+        for base in cls.__mro__:
+            arguments = cast("dict[str, Any]", base.__dict__.get("__pydantic_generic_metadata__", {})).get("args")
+            if arguments and base.__mro__[1] is Operation:
+                return arguments[0]
+        raise TypeError(f"{cls.__name__} does not name its result: Operation[…]")
+
+    @classmethod
+    @cache
+    def path_fields(cls) -> tuple[str, ...]:
+        return tuple(name for _, name, _, _ in string.Formatter().parse(cls.path) if name)
+
+    def url(self) -> str:
+        """The path with its fields, each quoted whole: a `/` in an id stays inside its segment."""
+        return self.path.format(**{name: quote(str(getattr(self, name)), safe="") for name in self.path_fields()})
+
+    def payload(self) -> dict[str, Any]:
+        """Everything that is not in the path, as JSON values: the query of a GET, the body of anything else."""
+        return self.model_dump(mode="json", exclude=set(self.path_fields()), exclude_none=True)
+
+    @classmethod
+    @cache
+    def list_fields(cls) -> frozenset[str]:
+        """Query fields that may be repeated."""
+
+        def is_list(annotation: Any) -> bool:
+            return getattr(annotation, "__origin__", None) is list or any(is_list(a) for a in get_args(annotation))
+
+        return frozenset(name for name, field in cls.model_fields.items() if is_list(field.annotation))

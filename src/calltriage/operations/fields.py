@@ -1,0 +1,117 @@
+"""Shared field types: the form, the limits and the words of each kind of value, once.
+
+Limits and enums come from the vendors' contracts; where those are silent the limit is ours (see each docstring).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints
+
+UUID_PATTERN = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+
+
+@dataclass(frozen=True)
+class Names:
+    """Marks a field that names a thing, so that a front end can accept other forms of the name and complete it."""
+
+    kind: Literal["issue", "call"]
+
+
+@dataclass(frozen=True)
+class WireOnly:
+    """Marks a field that the contract knows but an agent has no use for; no tool offers it."""
+
+
+def _no_control_characters(value: str) -> str:
+    """NUL cannot be stored everywhere and other control characters only hide text; tab and line feed are text."""
+    if re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", value):
+        raise ValueError("must not contain control characters")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_no_control_characters)]
+"""Free text: any Unicode but control characters (tab, line feed and carriage return are fine)."""
+
+IssueId = Annotated[str, StringConstraints(pattern=UUID_PATTERN, to_lower=True), Names("issue")]
+"""Internal UUID of an issue, the only form that vendor paths take (bland-triage, section 3)."""
+
+IssueRef = Annotated[
+    str,
+    StringConstraints(
+        max_length=512, pattern=r"(^|/)([Tt]-[0-9]{1,12}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})/?$"
+    ),
+    Names("issue"),
+]
+"""What an agent may say for an issue: its UUID, its ticket number, or a dashboard URL that ends in either."""
+
+OpaqueId = Annotated[
+    str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_@+-][A-Za-z0-9_.:@+-]*$")
+]
+"""An id whose form is the vendor's business, but it cannot leave its path segment: no `/`, no `%`, no leading dot
+(our choice; an in-process server sees the decoded path)."""
+
+CallId = Annotated[OpaqueId, Names("call")]
+UserId = Annotated[Text, StringConstraints(min_length=1, max_length=128)]
+
+Title = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
+Description = Annotated[Text, StringConstraints(max_length=10_000)]
+Category = Annotated[Text, StringConstraints(min_length=1, max_length=64)]
+Note = Annotated[Text, StringConstraints(min_length=1, max_length=4000)]
+MessageText = Annotated[Text, StringConstraints(max_length=10_000)]
+NodeName = Annotated[Text, StringConstraints(max_length=256)]
+FlagType = Annotated[Text, StringConstraints(min_length=1, max_length=128)]
+"""As typed; the service stores it in lower_snake_case, see `stored_flag_type`."""
+
+Status = Literal["backlog", "todo", "in_progress", "in_review", "done", "closed"]
+"""Board column, in board order. Any value may follow any other (bland-triage, section 4)."""
+Severity = Literal["critical", "high", "medium", "low"]
+Source = Literal["manual", "automated", "client"]
+ResourceType = Literal["call", "sms_conversation", "file"]
+RelationType = Literal["related_to", "blocks", "duplicate_of"]
+
+Limit = Annotated[int, Field(ge=1, le=100)]
+Cursor = Annotated[Text, StringConstraints(min_length=1, max_length=512)]
+
+AttachmentId = Annotated[OpaqueId, StringConstraints(max_length=64)]
+AttachmentName = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_no_control_characters)]
+"""1–64 code points, no control characters; unique in the account (talkdesk-attachments, section 5)."""
+MediaType = Annotated[
+    str,
+    StringConstraints(
+        min_length=1,
+        max_length=127,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*$",
+    ),
+]
+"""Exact type/subtype, no wildcard, no parameters."""
+
+
+def _flat_labels(value: dict[str, JsonValue]) -> dict[str, Any]:
+    for key, item in value.items():
+        if not 1 <= len(key) <= 127:
+            raise ValueError("keys must be 1 to 127 characters")
+        if isinstance(item, str):
+            if not 1 <= len(item) <= 127:
+                raise ValueError("text values must be 1 to 127 characters")
+        elif not isinstance(item, bool | int | float):
+            raise ValueError("values must be text, numbers or booleans")
+    return value
+
+
+Metadata = Annotated[dict[str, JsonValue], Field(max_length=50), AfterValidator(_flat_labels)]
+"""Flat labels: at most 50, keys and text values of 1–127 characters, numbers and booleans kept as they are."""
+
+
+def stored_flag_type(typed: str) -> str:
+    """The stored form of a flag type: `Missed handoff` → `missed_handoff` (bland-triage, section 7; the rule is ours).
+
+    Empty when nothing of the text survives; the caller refuses that, and anything above 64 characters.
+    """
+    text = unicodedata.normalize("NFKC", typed)
+    text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", text)
+    return re.sub(r"[^A-Za-z0-9]+", "_", text).lower().strip("_")

@@ -1,0 +1,84 @@
+"""Flags: marked moments of attached calls, and the catalogue of their types (bland-triage, section 7)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from calltriage.operations.base import Effect, Operation, Page, Result
+from calltriage.operations.fields import (
+    CallId,
+    Cursor,
+    FlagType,
+    IssueId,
+    Limit,
+    MessageText,
+    NodeName,
+    Note,
+)
+
+
+class Flag(Result, origin="flag authors and call parties"):
+    """A marked moment."""
+
+    id: str
+    org_id: str | None = None
+    issue_id: str
+    call_id: str
+    type: str
+    """Stored form, lower_snake_case."""
+    note: str = ""
+    node_id: str | None = None
+    node_name: str | None = None
+    message_index: int | None = None
+    message_text: str | None = None
+    author_id: str | None = None
+    created_at: str
+
+
+class AddFlag(Operation[Flag], http="POST /v1/triage/issues/{issue_id}/flags", effect=Effect.ADD, success=(201,)):
+    """Mark a moment of an attached call; every request makes a flag.
+
+    Answers 409 `call_not_attached` unless the call is attached to this issue.
+    """
+
+    issue_id: IssueId = Field(description="The issue.")
+    call_id: CallId = Field(description="Attached call.")
+    type: FlagType = Field(description="What went wrong, stored as lower_snake_case; prefer one from list_flag_types.")
+    note: Note | None = Field(default=None, description="Why the moment matters.")
+    node_id: NodeName | None = Field(default=None, description="Pathway node.")
+    node_name: NodeName | None = None
+    message_index: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = Field(
+        default=None, description="Turn in the transcript, from 0."
+    )
+    message_text: MessageText | None = Field(default=None, description="The turn, word for word.")
+
+
+class ListFlags(Operation[Page[Flag]], http="GET /v1/triage/issues/{issue_id}/flags", effect=Effect.READ):
+    """List the flags of an issue, oldest first."""
+
+    issue_id: IssueId = Field(description="The issue.")
+    limit: Limit | None = None
+    cursor: Cursor | None = None
+
+
+class FlagTypeUse(Result, origin="flag authors"):
+    """A flag type and how it is used in the organisation."""
+
+    type: str
+    description: str = ""
+    """Note of the newest flag of the type that has one."""
+    usage_count: int = 0
+    """Flags of the type that exist now."""
+    last_used_at: str | None = None
+
+
+class ListFlagTypes(Operation[Page[FlagTypeUse]], http="GET /v1/triage/flag-types", effect=Effect.READ):
+    """List the flag types in use, most used first, with what they mean and how often they are set.
+
+    Read it before add_flag, so that equal moments get equal types.
+    """
+
+    limit: Limit | None = Field(default=None, description="Page size, default 50.")
+    cursor: Cursor | None = Field(default=None, description="next_cursor of the page before.")

@@ -1,0 +1,135 @@
+"""Issues: the unit of triage work (bland-triage, sections 3 to 5)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+
+from calltriage.operations.base import Effect, Operation, Page, Result, Tool
+from calltriage.operations.fields import (
+    Category,
+    Cursor,
+    Description,
+    IssueId,
+    Limit,
+    OpaqueId,
+    ResourceType,
+    Severity,
+    Source,
+    Status,
+    Text,
+    Title,
+    UserId,
+    WireOnly,
+)
+
+
+class Issue(Result, origin="issue authors"):
+    """A triage issue as the API answers it; readers tolerate further fields."""
+
+    brief: ClassVar[set[str]] = {
+        "id",
+        "triage_id",
+        "title",
+        "status",
+        "severity",
+        "category",
+        "assignee_id",
+        "last_activity_at",
+        "resource_count",
+        "flag_count",
+        "relation_count",
+    }
+    """What a row of a list shows; `get_issue` has the rest."""
+
+    id: str
+    triage_id: str
+    org_id: str | None = None
+    number: int | None = None
+    title: str
+    description: str = ""
+    status: str
+    severity: str
+    source: str | None = None
+    category: str
+    owner_id: str | None = None
+    assignee_id: str | None = None
+    author_id: str | None = None
+    external_link: dict[str, Any] | None = None
+    created_at: str
+    updated_at: str
+    last_activity_at: str
+    resource_count: int = 0
+    flag_count: int = 0
+    relation_count: int = 0
+    latest_agent_session: dict[str, Any] | None = None
+    is_processing: bool = False
+    has_unread_activity: bool = False
+
+
+class ResourceRef(Tool):
+    """A piece of evidence by its own id."""
+
+    resource_type: ResourceType
+    resource_id: OpaqueId
+
+
+class CreateIssue(Operation[Issue], http="POST /v1/triage/issues", effect=Effect.ADD, success=(201,)):
+    """File a triage issue about calls that went wrong.
+
+    Look for an open one first (list_issues with search): every call files another issue. Evidence in resource_links is
+    attached in the same step; one unknown resource and nothing is filed.
+    """
+
+    title: Title = Field(description="What goes wrong, in one line.")
+    severity: Severity
+    category: Category = Field(
+        description="Free text; built-in: Transcription, Speech, Dialogue, Routing, Tools, Latency, Telephony, Bug."
+    )
+    description: Description | None = Field(
+        default=None, description="What happened, what was expected, how to see it."
+    )
+    status: Status | None = Field(default=None, description="Default todo.")
+    source: Source | None = Field(default=None, description="Default manual.")
+    owner_id: UserId | None = Field(default=None, description="User accountable for the outcome.")
+    assignee_id: UserId | None = Field(default=None, description="User working on it.")
+    resource_links: Annotated[list[ResourceRef], Field(max_length=100)] | None = Field(
+        default=None, description="Evidence to attach, at most 100."
+    )
+    agent_id: Annotated[UserId | None, WireOnly()] = None
+    agent_version_id: Annotated[UserId | None, WireOnly()] = None
+
+
+class GetIssue(Operation[Issue], http="GET /v1/triage/issues/{issue_id}", effect=Effect.READ):
+    """Read one issue: its fields, counts and state.
+
+    For its evidence, flags and links use get_evidence.
+    """
+
+    issue_id: IssueId = Field(description="The issue.")
+
+
+class ListIssues(Operation[Page[Issue]], http="GET /v1/triage/issues", effect=Effect.READ):
+    """List issues, newest activity first; filter, sort or search them.
+
+    Different filters all apply; several values of one filter are alternatives. Rows are short: get_issue has the rest.
+    """
+
+    search: Annotated[Text, StringConstraints(min_length=1, max_length=200)] | None = Field(
+        default=None, description="Words in title or description, or a ticket number."
+    )
+    status: list[Status] | None = None
+    severity: list[Severity] | None = None
+    category: list[Category] | None = Field(default=None, description="Whole names, case ignored.")
+    resource_type: ResourceType | None = Field(default=None, description="Issues with such evidence.")
+    owner_id: UserId | None = None
+    assignee_id: UserId | None = None
+    date_range: Literal["24h", "7d", "30d", "90d"] | None = Field(default=None, description="Window back from now.")
+    date_field: Literal["last_activity_at", "created_at"] | None = Field(
+        default=None, description="What date_range looks at; default last_activity_at."
+    )
+    sort: Literal["last_activity_at", "created_at", "severity", "status"] | None = None
+    order: Literal["asc", "desc"] | None = None
+    limit: Limit | None = Field(default=None, description="Page size, default 50.")
+    cursor: Cursor | None = Field(default=None, description="next_cursor of the page before; keep the filters.")

@@ -1,0 +1,49 @@
+"""Relations: directed links between issues (bland-triage, section 8)."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from calltriage.operations.base import Effect, Operation, Page, Result
+from calltriage.operations.fields import Cursor, IssueId, Limit, RelationType
+
+
+class Relation(Result, origin="issue authors"):
+    """A link, read from source (`issue_id`) to target (`related_issue_id`)."""
+
+    id: str
+    org_id: str | None = None
+    issue_id: str
+    related_issue_id: str
+    related_triage_id: str | None = None
+    """Of the end that is not the one listed."""
+    related_title: str | None = None
+    relation_type: str
+    direction: str | None = None
+    """`outgoing` seen from the source, `incoming` from the target."""
+    created_by_id: str | None = None
+    created_at: str
+
+
+class LinkIssue(
+    Operation[Relation],
+    http="POST /v1/triage/issues/{issue_id}/relations",
+    effect=Effect.ADD,
+    success=(201, 200),
+):
+    """Link an issue to another: related_to, blocks, or duplicate_of, read from issue_id to related_issue_id.
+
+    duplicate_of closes nothing. An existing link is returned instead of a second one (outcome replayed).
+    """
+
+    issue_id: IssueId = Field(description="Source issue.")
+    related_issue_id: IssueId = Field(description="Target issue.")
+    relation_type: RelationType
+
+
+class ListRelations(Operation[Page[Relation]], http="GET /v1/triage/issues/{issue_id}/relations", effect=Effect.READ):
+    """List the links from and to an issue, oldest first."""
+
+    issue_id: IssueId = Field(description="The issue.")
+    limit: Limit | None = None
+    cursor: Cursor | None = None

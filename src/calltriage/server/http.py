@@ -1,0 +1,80 @@
+"""The HTTP side of the server: Streamable HTTP behind one gate for hosts, origins and the bearer token."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any
+
+import anyio
+from mcp.server.lowlevel import Server
+from mcp.server.transport_security import TransportSecuritySettings
+from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from calltriage.errors import SettingsError
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+BODY_SECONDS = 10.0
+"""Time that a request has to bring its whole body."""
+
+
+def build_http_app(
+    server: Server[Any], *, host: str, token: SecretStr | None = None, allowed_hosts: tuple[str, ...] = ()
+) -> Starlette:
+    """An ASGI app that serves MCP at `/mcp`, stateless, on the 2025-11-25 and the 2026-07-28 wire.
+
+    Args:
+        server: what `build_server` made.
+        host: address that it will be bound to. Off loopback it needs a token and allowed_hosts, or it is refused.
+        token: bearer token that every request must carry.
+        allowed_hosts: Host headers accepted besides loopback; their https origins are accepted too.
+    """
+    if host not in LOOPBACK and (token is None or not allowed_hosts):
+        raise SettingsError(
+            "Off loopback, serve --http needs CALLTRIAGE_HTTP_TOKEN (clients send it as a bearer token) and "
+            "CALLTRIAGE_HTTP_ALLOWED_HOSTS (the names it is reached under)."
+        )
+    local = [f"[{name}]:*" if ":" in name else f"{name}:*" for name in LOOPBACK]
+    security = TransportSecuritySettings(
+        enable_dns_rebinding_protection=True,
+        allowed_hosts=[*local, *allowed_hosts],
+        allowed_origins=[*(f"http://{name}" for name in local), *(f"https://{name}" for name in allowed_hosts)],
+    )
+    app = server.streamable_http_app(stateless_http=True, transport_security=security, host=host)
+    app.user_middleware.insert(0, Middleware(Gate, token=token))
+    return app
+
+
+class Gate:
+    """Stands before every route: refuses requests without the token, and bodies that take too long to come."""
+
+    def __init__(self, app: ASGIApp, token: SecretStr | None) -> None:
+        self._app = app
+        self._wanted = None if token is None else f"Bearer {token.get_secret_value()}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        if self._wanted is not None and not hmac.compare_digest(given, self._wanted):
+            challenge = [(b"www-authenticate", b"Bearer"), (b"content-length", b"0")]
+            await send({"type": "http.response.start", "status": 401, "headers": challenge})
+            await send({"type": "http.response.body"})
+            return
+        deadline = anyio.current_time() + BODY_SECONDS
+        complete = False
+
+        async def receive_in_time() -> Any:
+            nonlocal complete
+            if complete:  # what comes now is the disconnect, and that may take as long as it likes
+                return await receive()
+            with anyio.CancelScope(deadline=deadline):
+                message = await receive()
+                complete = not message.get("more_body", False)
+                return message
+            return {"type": "http.disconnect"}
+
+        await self._app(scope, receive_in_time, send)

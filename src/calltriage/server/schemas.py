@@ -1,0 +1,83 @@
+"""Schemas as an agent should read them: flat, small, and saying what the server accepts."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, cast
+
+from pydantic import BaseModel, TypeAdapter, create_model
+
+from calltriage.operations.base import Effect, Operation, Tool
+from calltriage.operations.fields import IssueRef, Names, WireOnly
+
+UNSAID = ("title", "default")
+"""Schema keywords that only repeat what the name or the description says."""
+
+
+@cache
+def arguments_model(tool: type[Tool]) -> type[Tool]:
+    """What an agent passes to a tool: an operation's own fields, where an issue may also be given by its ticket or URL
+    and fields that only the wire knows are left out. Any other tool is its own argument model."""
+    if not issubclass(tool, Operation):
+        return tool
+    fields: dict[str, Any] = {}
+    for name, field in tool.model_fields.items():
+        if any(isinstance(mark, WireOnly) for mark in field.metadata):
+            continue
+        fields[name] = (IssueRef, field) if names_issue(field.metadata) else (field.rebuild_annotation(), field)
+    return create_model(tool.__name__, __base__=Tool, __doc__=tool.__doc__, **fields)
+
+
+def names_issue(metadata: list[Any]) -> bool:
+    return any(isinstance(mark, Names) and mark.kind == "issue" for mark in metadata)
+
+
+def input_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The model's JSON Schema without `$ref`, without unions with null, without titles."""
+    schema = model.model_json_schema()
+    definitions = cast("dict[str, Any]", schema.pop("$defs", {}))
+    flat = cast("dict[str, Any]", _flatten(schema, definitions))
+    flat.pop("description", None)  # it is the tool's
+    return flat
+
+
+def _flatten(node: Any, definitions: dict[str, Any]) -> Any:
+    if isinstance(node, list):
+        return [_flatten(item, definitions) for item in cast("list[Any]", node)]
+    if not isinstance(node, dict):
+        return node
+    members = dict(cast("dict[str, Any]", node))
+    if "$ref" in members:
+        target = dict(definitions[members.pop("$ref").rpartition("/")[2]])
+        target.pop("description", None)
+        members = {**target, **members}
+    if "anyOf" in members:
+        options = [option for option in members["anyOf"] if option != {"type": "null"}]
+        if len(options) == 1:
+            del members["anyOf"]
+            members = {**options[0], **members}
+    properties = members.pop("properties", None)
+    flat = {key: _flatten(value, definitions) for key, value in members.items() if key not in UNSAID}
+    if properties is not None:  # a property may be called `title`: only keywords are dropped
+        flat["properties"] = {name: _flatten(value, definitions) for name, value in properties.items()}
+    return flat
+
+
+ERROR_SCHEMA: dict[str, Any] = {"required": ["error"], "properties": {"error": {"type": "object"}}}
+
+
+def output_schema(result_type: Any, effect: Effect) -> dict[str, Any]:
+    """An object root with `anyOf` of result and error, so that no client throws an error away for breaking it.
+
+    The result's part names what is always there. A write always says its `outcome`; the rest is missing when the API
+    did it and answered unreadably.
+    """
+    if effect is not Effect.READ:
+        outcome = {"enum": ["committed", "replayed", "not_committed", "unknown"]}
+        found: dict[str, Any] = {"required": ["outcome"], "properties": {"outcome": outcome}}
+    else:
+        whole = TypeAdapter(result_type).json_schema(mode="serialization")
+        required = [name for name in whole.get("required", []) if name not in {"org_id"}]
+        types = {name: {"type": whole["properties"][name]["type"]} for name in required}
+        found = {"required": required, "properties": types}
+    return {"type": "object", "anyOf": [found, ERROR_SCHEMA]}

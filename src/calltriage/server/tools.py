@@ -1,0 +1,222 @@
+"""The tool table, and the one way through it: arguments checked, work done, result or error shown in one shape."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, cast
+
+import mcp_types
+from mcp.shared.exceptions import MCPError
+from pydantic import ValidationError
+
+from calltriage.errors import CallError, NotFound, Rejected, TryNext, UnreadableAnswer
+from calltriage.operations.base import Effect, Operation, Page, Tool
+from calltriage.operations.flags import ListFlagTypes
+from calltriage.operations.issues import CreateIssue, GetIssue, ListIssues
+from calltriage.operations.relations import LinkIssue
+from calltriage.operations.resources import AttachResource
+from calltriage.server.evidence import GetEvidence, GetTranscript
+from calltriage.server.results import BUDGET, WALL, shortened, shown, shown_page
+from calltriage.server.schemas import arguments_model, input_schema, names_issue, output_schema
+from calltriage.server.text import compact, fits, gate
+from calltriage.server.work import Work, Workflow
+from calltriage.server.workflows import AddFlag, CreateAttachment
+
+logger = logging.getLogger(__name__)
+
+TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
+    "core": (
+        ListIssues,
+        GetIssue,
+        GetEvidence,
+        GetTranscript,
+        CreateIssue,
+        AttachResource,
+        AddFlag,
+        LinkIssue,
+        CreateAttachment,
+        ListFlagTypes,
+    )
+}
+"""Tools by toolset, in the order in which they are listed."""
+
+
+def describe(tool: type[Tool]) -> mcp_types.Tool:
+    """The tool as `tools/list` shows it; everything follows from the class."""
+    name = tool.tool_name()
+    declared = cast("Any", tool)
+    result = declared.result if issubclass(tool, Workflow) else declared.result_type()
+    is_read = tool.effect is Effect.READ
+    return mcp_types.Tool(
+        name=name,
+        title=name.replace("_", " ").capitalize(),
+        description=" ".join((tool.__doc__ or "").split()),
+        input_schema=input_schema(arguments_model(tool)),
+        output_schema=output_schema(result, tool.effect),
+        annotations=mcp_types.ToolAnnotations(
+            read_only_hint=is_read,
+            destructive_hint=False,
+            idempotent_hint=is_read or tool.effect is Effect.ENSURE,
+            open_world_hint=False,
+        ),
+    )
+
+
+Report = Callable[[float, float | None, str], Awaitable[None]]
+
+
+class ToolTable:
+    """The tools that this server offers."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._tools = {tool.tool_name(): tool for tools in TOOLSETS.values() for tool in tools}
+        self.listed = [describe(tool) for tool in self._tools.values()]
+        self._schemas = {tool.name: tool.input_schema for tool in self.listed}
+
+    def input_schema(self, name: str) -> dict[str, Any] | None:
+        """Schema of a tool's arguments; None for an unknown name."""
+        return self._schemas.get(name)
+
+    async def call(self, name: str, arguments: dict[str, Any], report: Report) -> mcp_types.CallToolResult:
+        """Call a tool. Whatever goes wrong inside becomes a tool error; only an unknown name is a protocol error."""
+        tool = self._tools.get(name)
+        if tool is None:
+            raise MCPError(mcp_types.INVALID_PARAMS, "Unknown tool. tools/list has the names.")
+        work = replace(self._work, progress=report)
+        try:
+            given = _checked(tool, self._schemas[name], arguments)
+            return _result(await _perform(tool, given, work))
+        except CallError as error:
+            return _failed(_advised(error, tool, arguments))
+        except (Exception, SystemExit):  # the one blanket catch: a crash in a tool must not end the server
+            crash = secrets.token_hex(4)
+            logger.exception("tool %s crashed, error id %s", name, crash)
+            message = f"Internal error {crash}. It is in the server's log; other tools keep working."
+            return _failed(CallError(message, code="internal_error", request_id=crash))
+
+
+def _checked(tool: type[Tool], schema: dict[str, Any], arguments: dict[str, Any]) -> Tool:
+    """The arguments as the tool's model. Raises Rejected naming field and rule; rejected values are never echoed."""
+    names = cast("dict[str, Any]", schema["properties"])
+    for name in arguments:
+        if name not in names:
+            near = difflib.get_close_matches(name[:64], names, n=1, cutoff=0.6)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise Rejected(
+                f"Unknown argument.{hint} Nothing was done.", code="unknown_argument", allowed=list(names),
+                field=name if name.isidentifier() and len(name) <= 64 and name.isascii() else None,
+            )  # fmt: skip
+    values = {name: _unquoted(value, names[name]) for name, value in arguments.items() if value is not None}
+    try:
+        return arguments_model(tool).model_validate(values)
+    except ValidationError as error:
+        raise _rejected(error, tool, names) from None
+
+
+def _unquoted(value: Any, schema: dict[str, Any]) -> Any:
+    """A list or object that arrived as a JSON string; some hosts send it so."""
+    if isinstance(value, str) and schema.get("type") in {"array", "object"}:
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def _rejected(error: ValidationError, tool: type[Tool], names: dict[str, Any]) -> Rejected:
+    complaints: list[str] = []
+    first: str | None = None
+    for item in error.errors(include_url=False, include_input=False, include_context=False)[:5]:
+        top = str(item["loc"][0]) if item["loc"] else ""
+        path = ".".join(str(part) for part in item["loc"][:4]) if top in names else "arguments"
+        first = first or (top if top in names else None)
+        info = arguments_model(tool).model_fields.get(top)
+        if item["type"] == "missing":
+            rule = "required"
+        elif info is not None and item["type"] != "extra_forbidden" and _is_issue(info):
+            rule = "must be an issue's UUID, its ticket number such as T-1042, or a dashboard URL that ends in either"
+        else:
+            rule = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+            rule = rule.replace("String should", "must").replace("List should", "must")
+        complaints.append(f"{path}: {rule[:300]}")
+    allowed = names.get(first or "", {})
+    return Rejected(
+        "; ".join(complaints) + ". Nothing was done.",
+        field=first,
+        allowed=allowed.get("enum") or cast("dict[str, Any]", allowed.get("items", {})).get("enum"),
+    )
+
+
+def _is_issue(info: Any) -> bool:
+    return names_issue(info.metadata)
+
+
+async def _perform(tool: type[Tool], given: Tool, work: Work) -> dict[str, Any]:
+    try:
+        if isinstance(given, Workflow):
+            return await given.run(work)
+        return await _send(cast("type[Operation[Any]]", tool), given, work)
+    except UnreadableAnswer as error:
+        if error.outcome not in {"committed", "replayed"}:
+            raise
+        # The write is done. An answer that cannot be read must not make it look undone.
+        return {"outcome": error.outcome, "note": f"{error} Read it back before writing again."}
+
+
+async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> dict[str, Any]:
+    """Send an operation as it is, its issues resolved; a page that would be too long is asked for again, shorter."""
+    values = given.model_dump(exclude_unset=True)
+    for name, info in tool.model_fields.items():
+        if name in values and names_issue(info.metadata):
+            values[name] = await work.issue_id(values[name])
+    operation = tool.model_validate(values)
+    receipt = await work.client.deliver(operation)
+    while isinstance(receipt.result, Page):
+        body = shown_page(cast("Page[Any]", receipt.result))
+        if fits(compact(body), BUDGET) or body["returned"] < 2:
+            return body
+        operation = operation.model_copy(update={"limit": max(1, body["returned"] // 2)})
+        receipt = await work.client.deliver(operation)
+    body = shown(receipt.result)
+    return body if receipt.outcome is None else {**body, "outcome": receipt.outcome}
+
+
+def _advised(error: CallError, tool: type[Tool], arguments: dict[str, Any]) -> CallError:
+    """The error with what only the call knows: what became of a write that was refused here, and where to look next."""
+    if tool.effect is not Effect.READ and error.outcome is None:
+        error.outcome = "not_committed"
+    if error.try_next is None:
+        issue = arguments.get("issue_id")
+        if error.outcome == "unknown" and isinstance(issue, str):
+            error.try_next = TryNext(tool=GetEvidence.tool_name(), arguments={"issue_id": issue[:512]})
+        elif isinstance(error, NotFound) or error.outcome == "unknown":
+            error.try_next = TryNext(tool=ListIssues.tool_name(), arguments={})
+    return error
+
+
+def _result(body: dict[str, Any]) -> mcp_types.CallToolResult:
+    """A result in both forms, through the gate and within the budget that its tool did not keep by itself."""
+    body, escaped = gate(body)
+    if escaped:
+        body["escaped_characters"] = escaped
+    if not fits(compact(body), BUDGET) and "complete" not in body:
+        issue = f"triage://issues/{body['id']}" if "triage_id" in body else None
+        body = shortened(body, BUDGET, issue)
+    if not fits(compact(body), WALL):
+        return _failed(CallError("The result is larger than a result may be. Ask for less.", code="result_too_large"))
+    return mcp_types.CallToolResult(
+        structured_content=body, content=[mcp_types.TextContent(type="text", text=compact(body))]
+    )
+
+
+def _failed(error: CallError) -> mcp_types.CallToolResult:
+    body, _ = gate({"error": error.body()})
+    return mcp_types.CallToolResult(
+        is_error=True, structured_content=body, content=[mcp_types.TextContent(type="text", text=compact(body))]
+    )

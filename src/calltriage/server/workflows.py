@@ -1,0 +1,225 @@
+"""Tools that run several operations for one purpose. Each is a class like an operation: fields are the arguments, the
+docstring is what the model reads, `run` does the work."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import difflib
+import hashlib
+import mimetypes
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, StringConstraints
+
+from calltriage.errors import CallError, Conflict, Rejected, TryNext
+from calltriage.operations import flags
+from calltriage.operations.attachments import (
+    Attachment,
+    RequestUploadLink,
+)
+from calltriage.operations.attachments import (
+    CreateAttachment as CreateAttachmentRecord,
+)
+from calltriage.operations.base import Effect
+from calltriage.operations.fields import (
+    AttachmentName,
+    CallId,
+    FlagType,
+    IssueRef,
+    MessageText,
+    NodeName,
+    Note,
+    Text,
+)
+from calltriage.operations.issues import GetIssue
+from calltriage.operations.resources import AttachResource, GetCall, Turn
+from calltriage.server.evidence import GetTranscript
+from calltriage.server.results import shown, untrusted
+from calltriage.server.work import ISSUE, Work, Workflow, folded, numbered
+
+
+class AddFlag(Workflow, effect=Effect.ADD):
+    """Mark the moment of an attached call where something went wrong.
+
+    Say where with quote (words of one turn; the server finds it and stores the turn's own text) or message_index. If the
+    quote matches no turn or several, nothing is written and the nearest turns come back. The call must be attached
+    first (attach_resource), or pass attach_if_missing. A repeat adds a second flag.
+    """
+
+    result: ClassVar[Any] = flags.Flag
+
+    issue_id: IssueRef = Field(description=ISSUE)
+    call_id: CallId
+    type: FlagType = Field(description="What went wrong, e.g. missed_handoff; prefer one from list_flag_types.")
+    note: Note | None = Field(default=None, description="Why it matters.")
+    quote: MessageText | None = Field(default=None, min_length=3, description="Words said in the flagged turn.")
+    message_index: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = Field(
+        default=None, description="Turn in the transcript, from 0."
+    )
+    node_id: NodeName | None = Field(default=None, description="Pathway node.")
+    node_name: NodeName | None = None
+    attach_if_missing: bool = Field(default=False, description="Attach the call first if it is not.")
+
+    async def run(self, work: Work) -> dict[str, Any]:
+        if self.quote is not None and self.message_index is not None:
+            raise Rejected("Pass quote or message_index, not both.", field="quote", outcome="not_committed")
+        issue_id = await work.issue_id(self.issue_id)
+        index, text = await self._moment(work)
+        operation = flags.AddFlag(
+            issue_id=issue_id,
+            call_id=self.call_id,
+            type=self.type,
+            note=self.note,
+            node_id=self.node_id,
+            node_name=self.node_name,
+            message_index=index,
+            message_text=text,
+        )
+        attach = AttachResource(issue_id=issue_id, resource_type="call", resource_id=self.call_id)
+        try:
+            receipt = await work.client.deliver(operation)
+        except Conflict as error:
+            if error.code != "call_not_attached":
+                raise
+            if not self.attach_if_missing:
+                error.try_next = TryNext(tool=AttachResource.tool_name(), arguments=attach.model_dump(mode="json"))
+                raise
+            await work.client.send(attach)
+            receipt = await work.client.deliver(operation)
+        return {**shown(receipt.result), "outcome": receipt.outcome}
+
+    async def _moment(self, work: Work) -> tuple[int | None, str | None]:
+        """Index and verbatim text of the turn meant, or two Nones when the flag is for the whole call."""
+        if self.quote is None and self.message_index is None:
+            return None, None
+        turns = (await work.client.send(GetCall(call_id=self.call_id))).transcripts or []
+        if self.message_index is not None:
+            if self.message_index >= len(turns):
+                raise Rejected(
+                    f"The transcript has {len(turns)} turns, counted from 0.",
+                    field="message_index",
+                    outcome="not_committed",
+                    try_next=TryNext(tool=GetTranscript.tool_name(), arguments={"call_id": self.call_id}),
+                )
+            return self.message_index, turns[self.message_index].text[:10_000] or None
+        wanted = folded(self.quote or "")
+        hits = [n for n, turn in enumerate(turns) if wanted in folded(turn.text)] if wanted else []
+        if len(hits) == 1:
+            return hits[0], turns[hits[0]].text[:10_000]
+        raise _no_single_turn(turns, hits, wanted)
+
+
+def _no_single_turn(turns: list[Turn], hits: list[int], wanted: str) -> Rejected:
+    def nearness(n: int) -> float:
+        return difflib.SequenceMatcher(None, wanted[:500], folded(turns[n].text)[:500], autojunk=False).ratio()
+
+    nearest = hits[:5] or sorted(sorted(range(min(len(turns), 2000)), key=nearness, reverse=True)[:3])
+    found = [{**numbered(n, turns[n]), "text": turns[n].text[:300]} for n in nearest]
+    return Rejected(
+        f"The quote matches {len(hits)} turns. Pass the message_index of the one you mean."
+        if hits
+        else "The quote matches no turn. Pass the message_index of the turn you mean, or words that were said.",
+        code="quote_ambiguous" if hits else "quote_not_found",
+        field="quote",
+        outcome="not_committed",
+        details={"candidates": untrusted("call parties", turns=found)},
+    )
+
+
+class CreateAttachment(Workflow, effect=Effect.ADD):
+    """Store a report, a recording or another file as an attachment, and hang it on an issue as evidence with attach_to.
+
+    Pass exactly one of path (a local file below an allowed folder; its bytes never pass through you), text or base64.
+    Names are unique in the account. Returns id, size and SHA-256.
+    """
+
+    result: ClassVar[Any] = Attachment
+
+    name: AttachmentName | None = Field(default=None, description="Default: the path's last part.")
+    path: Annotated[Text, StringConstraints(min_length=1, max_length=4096)] | None = None
+    text: Annotated[Text, StringConstraints(max_length=60_000)] | None = Field(default=None, description="UTF-8.")
+    base64: Annotated[str, StringConstraints(max_length=60_000)] | None = Field(default=None, description="Small only.")
+    attach_to: IssueRef | None = Field(default=None, description=f"Issue: {ISSUE}")
+
+    async def run(self, work: Work) -> dict[str, Any]:
+        given = [name for name in ("path", "text", "base64") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise Rejected("Pass exactly one of path, text and base64.", field="path", outcome="not_committed")
+        issue_id = None if self.attach_to is None else await work.issue_id(self.attach_to)
+        if issue_id is not None:  # an unknown issue is found out before a file is stored for it
+            await work.client.send(GetIssue(issue_id=issue_id))
+        async with AsyncExitStack() as stack:
+            content = await self._content(work, stack)
+            body = await self._store(work, content)
+        if issue_id is not None:
+            body["evidence"] = await self._attach(work, issue_id, body)
+        return body
+
+    async def _content(self, work: Work, stack: AsyncExitStack) -> _Content:
+        if self.path is not None:
+            opened = await stack.enter_async_context(work.files.open(self.path))
+            name, size, chunks = self.name or opened.name[-64:], opened.size, opened.chunks
+        else:
+            data = (self.text or "").encode() if self.base64 is None else _decoded(self.base64)
+            if self.name is None:
+                raise Rejected("Pass a name for the attachment.", field="name", outcome="not_committed")
+            name, size, chunks = self.name, len(data), lambda: _one_chunk(data)
+        guessed = mimetypes.guess_type(name, strict=False)[0]
+        return _Content(
+            name, guessed or ("text/plain" if self.text is not None else "application/octet-stream"), size, chunks
+        )
+
+    async def _store(self, work: Work, content: _Content) -> dict[str, Any]:
+        """The vendor's three steps. The digest is that of the bytes that went out last, should the upload be repeated."""
+        digest = hashlib.sha256()
+
+        async def hashed() -> AsyncIterator[bytes]:
+            nonlocal digest
+            digest, sent = hashlib.sha256(), 0
+            async for chunk in content.chunks():
+                digest.update(chunk)
+                yield chunk
+                sent += len(chunk)
+                await work.progress(sent, content.size, "uploading")
+
+        record = CreateAttachmentRecord.model_validate({"name": content.name, "request_id": "-"})
+        link = await work.client.send(RequestUploadLink())
+        await work.client.upload(link, hashed, size=content.size, media_type=content.media_type)
+        receipt = await work.client.deliver(record.model_copy(update={"request_id": link.request_id}))
+        facts = {"size": content.size, "sha256": digest.hexdigest(), "outcome": receipt.outcome}
+        return {**shown(receipt.result), **facts}
+
+    async def _attach(self, work: Work, issue_id: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Hang the file on the issue. The file is stored whatever comes of this, so a failure is told, not raised."""
+        operation = AttachResource(issue_id=issue_id, resource_type="file", resource_id=body["id"])
+        try:
+            receipt = await work.client.deliver(operation)
+        except CallError as error:
+            error.try_next = TryNext(tool=AttachResource.tool_name(), arguments=operation.model_dump(mode="json"))
+            return {"outcome": error.outcome or "not_committed", "error": error.body()}
+        return {"issue_id": issue_id, "resource_link_id": receipt.result.id, "outcome": receipt.outcome}
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What is to be uploaded; `chunks` starts over each time it is called."""
+
+    name: str
+    media_type: str
+    size: int
+    chunks: Callable[[], AsyncIterator[bytes]]
+
+
+async def _one_chunk(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise Rejected("base64 does not decode.", field="base64", outcome="not_committed") from None

@@ -1,0 +1,106 @@
+"""Settings: the environment (`CALLTRIAGE_…`) or a file of the same names. Read by wiring and the command line alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from calltriage.errors import SettingsError
+
+Region = Literal["us", "eu", "ca", "au"]
+
+TALKDESK_HOSTS: dict[Region, tuple[str, str]] = {
+    "us": ("https://api.talkdeskapp.com", "talkdeskid.com"),
+    "eu": ("https://api.talkdeskapp.eu", "talkdeskid.eu"),
+    "ca": ("https://api.talkdeskappca.com", "talkdeskidca.com"),
+    "au": ("https://api.talkdeskapp.au", "talkdeskid.au"),
+}
+"""Gateway and identity domain by region (talkdesk-attachments, section 2; the Australian gateway is not documented)."""
+
+
+def default_data_dir() -> Path:
+    """The platform's folder for a user's data."""
+    from platformdirs import user_data_path  # noqa: PLC0415  not needed when the folder is given
+
+    return user_data_path("calltriage", appauthor=False)
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set. Without credentials an API is served by the embedded desk."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CALLTRIAGE_", extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
+    )
+
+    data_dir: Path = Field(default_factory=default_data_dir, description="the desk's folder")
+    desk_api_key: SecretStr | None = Field(default=None, description="API key that `desk serve` accepts")
+
+    bland_api_key: SecretStr | None = Field(default=None, description="switches triage to Bland AI")
+    bland_base_url: str = Field(default="https://api.bland.ai", description="where Bland's API is")
+    bland_auth_scheme: Literal["raw", "bearer"] = Field(default="raw", description="how the key is sent")
+
+    talkdesk_account: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="account name")
+    talkdesk_client_id: str | None = Field(default=None, description="OAuth client")
+    talkdesk_client_secret: SecretStr | None = Field(default=None, description="its secret")
+    talkdesk_region: Region = Field(default="us", description="us, eu, ca or au")
+    talkdesk_base_url: str | None = Field(default=None, description="overrides the region's gateway")
+    talkdesk_token_url: str | None = Field(default=None, description="overrides the account's token URL")
+
+    allowed_roots: Annotated[tuple[Path, ...] | None, NoDecode] = Field(
+        default=None,
+        description="folders that create_attachment may read files from, separated like PATH; default: over stdio the "
+        "working folder, over HTTP none",
+    )
+    deadline_s: float = Field(default=30.0, ge=1, le=600, description="seconds that one API call may take")
+    http_token: SecretStr | None = Field(
+        default=None, min_length=16, description="bearer token that `serve --http` asks for"
+    )
+    http_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Host headers accepted off loopback, comma-separated"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="WARNING", description="on stderr")
+
+    @field_validator("allowed_roots", "http_allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: Any, info: ValidationInfo) -> Any:
+        """Folders are separated as in PATH, hosts by commas."""
+        separator = os.pathsep if info.field_name == "allowed_roots" else ","
+        return [part.strip() for part in value.split(separator) if part.strip()] if isinstance(value, str) else value
+
+    @property
+    def triage_on_desk(self) -> bool:
+        return self.bland_api_key is None
+
+    @property
+    def attachments_on_desk(self) -> bool:
+        return self.talkdesk_client_id is None
+
+    def model_post_init(self, _: Any) -> None:
+        parts = {
+            "CALLTRIAGE_TALKDESK_CLIENT_ID": self.talkdesk_client_id,
+            "CALLTRIAGE_TALKDESK_CLIENT_SECRET": self.talkdesk_client_secret,
+            "CALLTRIAGE_TALKDESK_ACCOUNT or CALLTRIAGE_TALKDESK_TOKEN_URL": self.talkdesk_account
+            or self.talkdesk_token_url,
+        }
+        missing = [name for name, value in parts.items() if value is None]
+        if missing and len(missing) < len(parts):
+            raise SettingsError(f"Talkdesk needs all of its credentials; missing: {', '.join(missing)}.")
+
+
+def load_settings(env_file: Path | None = None) -> Settings:
+    """Read the settings. Raises SettingsError that names each variable at fault and its rule, never a value."""
+    file = env_file or (Path(named) if (named := os.environ.get("CALLTRIAGE_SETTINGS_FILE")) else None)
+    if file is not None and not file.is_file():
+        raise SettingsError(f"The settings file {file} does not exist.")
+    try:
+        return Settings(_env_file=file)  # pyright: ignore[reportCallIssue]
+    except ValidationError as error:
+        found = [
+            f"CALLTRIAGE_{str(item['loc'][0]).upper()}: {item['msg']}"
+            for item in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        raise SettingsError("Settings are wrong. " + "; ".join(found)) from None

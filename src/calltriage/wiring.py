@@ -1,0 +1,302 @@
+"""The one place that knows every part: settings in, a wired server, client or desk out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import stat
+import sys
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+import httpx2
+from pydantic import SecretStr
+
+from calltriage.client import client as over_http
+from calltriage.client.client import Client
+from calltriage.client.dialects import ApiKey, ClientCredentials, Endpoint, check_base_url
+from calltriage.client.retries import RetryPolicy
+from calltriage.desk import CLIENT_ID
+from calltriage.errors import SettingsError, StoreError
+from calltriage.operations import SCOPES
+from calltriage.operations.base import Api
+from calltriage.settings import TALKDESK_HOSTS, Settings, load_settings
+
+if TYPE_CHECKING:
+    from calltriage.desk.app import Desk
+    from calltriage.desk.calls import Imported
+
+DESK_IN_PROCESS = "http://desk.calltriage.invalid"
+"""Where the embedded desk is when it is reached inside the process; no name server knows the name."""
+
+
+@cache
+def installed_version() -> str:
+    return version("calltriage")
+
+
+def build_desk(settings: Settings, public_url: str, key: SecretStr) -> Desk:
+    """The desk on the data folder. It imports its database library now and opens the folder at the first request."""
+    from calltriage.desk.app import Desk  # noqa: PLC0415  half a second that a server on the vendors never needs
+
+    return Desk(settings.data_dir, key, public_url)
+
+
+def desk_key(settings: Settings) -> SecretStr:
+    """The key that `desk serve` accepts: the configured one, or one made at the first start and kept for its owner."""
+    if settings.desk_api_key is not None:
+        return settings.desk_api_key
+    file = settings.data_dir / "desk.key"
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not file.exists():
+            draft = file.with_name(f"desk.key.{secrets.token_hex(4)}")
+            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR)
+            with os.fdopen(handle, "w") as out:
+                out.write(secrets.token_urlsafe(32))
+                out.flush()
+                os.fsync(out.fileno())
+            try:
+                os.link(draft, file)  # fails when another process was first; its key stands
+            except FileExistsError:
+                pass
+            finally:
+                draft.unlink()
+        return SecretStr(file.read_text().strip())
+    except OSError as error:
+        raise StoreError(
+            f"The key in {settings.data_dir} cannot be read or made ({type(error).__name__}). Check that the folder belongs "
+            "to this user, or set CALLTRIAGE_DESK_API_KEY."
+        ) from None
+
+
+@dataclass
+class DeskInside(httpx2.AsyncBaseTransport):
+    """A transport to a desk in this process, which is built at the first request."""
+
+    settings: Settings
+    key: SecretStr
+    _desk: Desk | None = None
+    _inner: httpx2.ASGITransport | None = None
+    _building: anyio.Lock = field(default_factory=anyio.Lock)
+
+    async def _opened(self) -> httpx2.ASGITransport:
+        async with self._building:
+            if self._inner is None:
+                self._desk = await anyio.to_thread.run_sync(build_desk, self.settings, DESK_IN_PROCESS, self.key)
+                self._inner = httpx2.ASGITransport(self._desk, raise_app_exceptions=False)
+        return self._inner
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        return await (self._inner or await self._opened()).handle_async_request(request)
+
+    async def warm_up(self) -> None:
+        """Build the desk and open its folder ahead of the first request; a failure is left for that request to tell."""
+        await self._opened()
+        if self._desk is not None:
+            try:
+                await self._desk.warm_up()
+            except StoreError as error:
+                logging.getLogger(__name__).warning("%s", error)
+
+    async def aclose(self) -> None:
+        """Called by each HTTP client on this transport when it closes; the first call closes the desk."""
+        desk, self._desk, self._inner = self._desk, None, None
+        if desk is not None:
+            with anyio.CancelScope(shield=True):
+                await desk.close()
+
+
+def _triage(settings: Settings, desk: DeskInside) -> Endpoint:
+    # 429: 1 s doubling to 30 s, 5 tries; 4 requests in flight (bland-triage, section 2; our choice).
+    retry = RetryPolicy(first_s=1.0, cap_s=30.0, tries=5)
+    if settings.bland_api_key is None:
+        return Endpoint(DESK_IN_PROCESS, ApiKey(desk.key), desk, in_flight=16, retry=retry)
+    return Endpoint(settings.bland_base_url, ApiKey(settings.bland_api_key, settings.bland_auth_scheme), retry=retry)
+
+
+def _attachments(settings: Settings, desk: DeskInside) -> Endpoint:
+    if settings.talkdesk_client_id is None or settings.talkdesk_client_secret is None:
+        inside = ClientCredentials(f"{DESK_IN_PROCESS}/oauth/token", CLIENT_ID, desk.key, SCOPES)
+        return Endpoint(DESK_IN_PROCESS, inside, desk, in_flight=16)
+    gateway, identity = TALKDESK_HOSTS[settings.talkdesk_region]
+    token_url = settings.talkdesk_token_url or f"https://{settings.talkdesk_account}.{identity}/oauth/token"
+    check_base_url(token_url)
+    credentials = ClientCredentials(token_url, settings.talkdesk_client_id, settings.talkdesk_client_secret, SCOPES)
+    # 5 calls in flight per account (talkdesk-attachments, section 10; our choice).
+    return Endpoint(settings.talkdesk_base_url or gateway, credentials, in_flight=5)
+
+
+@asynccontextmanager
+async def open_wired_client(settings: Settings) -> AsyncGenerator[tuple[Client, DeskInside]]:
+    """A client on the vendors whose credentials are set, and on the embedded desk for the rest.
+
+    The desk's in-process key is made for this process and known to nobody else.
+    """
+    desk = DeskInside(settings, SecretStr(secrets.token_urlsafe(32)))
+    endpoints = {Api.TRIAGE: _triage(settings, desk), Api.ATTACHMENTS: _attachments(settings, desk)}
+    async with over_http.open_client(endpoints, deadline_s=settings.deadline_s) as client:
+        yield client, desk
+
+
+@asynccontextmanager
+async def open_client(settings: Settings | None = None) -> AsyncGenerator[Client]:
+    """A client without MCP, on whatever the settings say; they are read from the environment unless given."""
+    async with open_wired_client(settings or load_settings()) as (client, _):
+        yield client
+
+
+def _file_roots(settings: Settings, *, over_stdio: bool) -> tuple[Path, ...]:
+    """Folders whose files may be attached. The working folder counts over stdio, unless it is everything or a home."""
+    if settings.allowed_roots is not None:
+        return settings.allowed_roots
+    here = Path.cwd()
+    return (here,) if over_stdio and here not in {Path(here.anchor), Path.home()} else ()
+
+
+@asynccontextmanager
+async def open_server(settings: Settings, *, over_stdio: bool) -> AsyncGenerator[Any]:
+    """The MCP server, wired. The desk is warmed up once a client has listed the tools."""
+    from calltriage.server.app import build_server  # noqa: PLC0415  brings the MCP SDK: a second of import
+    from calltriage.server.files import FileRoots  # noqa: PLC0415
+
+    async with AsyncExitStack() as stack:
+        client, desk = await stack.enter_async_context(open_wired_client(settings))
+        group = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(group.cancel_scope.cancel)
+        listed = anyio.Event()
+        if settings.triage_on_desk or settings.attachments_on_desk:
+            group.start_soon(_warm_up, desk, listed)
+        yield build_server(
+            client,
+            version=installed_version(),
+            files=FileRoots(_file_roots(settings, over_stdio=over_stdio)),
+            on_listed=listed.set,
+        )
+
+
+async def _warm_up(desk: DeskInside, listed: anyio.Event) -> None:
+    """Open the desk once the client has its list: a moment later, so that the import does not compete with the answer."""
+    await listed.wait()
+    await anyio.sleep(0.05)
+    await desk.warm_up()
+
+
+async def serve_stdio(settings: Settings) -> None:
+    """MCP over standard input and output, UTF-8 both ways, until the input ends."""
+    from calltriage.server.app import run_over_stdio  # noqa: PLC0415
+
+    async with open_server(settings, over_stdio=True) as server:
+        await run_over_stdio(server)
+
+
+async def serve_http(settings: Settings, host: str, port: int, on_ready: Callable[[str], None]) -> None:
+    """MCP over Streamable HTTP at `/mcp`, stateless, both protocol generations, until a signal ends it."""
+    from calltriage.server.http import build_http_app  # noqa: PLC0415
+
+    async with open_server(settings, over_stdio=False) as server:
+        app = build_http_app(
+            server, host=host, token=settings.http_token, allowed_hosts=tuple(settings.http_allowed_hosts)
+        )
+        await _serve(app, host, port, lambda address: on_ready(f"{address}/mcp"))
+
+
+async def serve_desk(settings: Settings, host: str, port: int, on_ready: Callable[[str], None]) -> None:
+    """The desk's HTTP contracts on a port, until a signal ends it."""
+    listening = _listen(host, port)
+    address = _address(listening)
+    desk = build_desk(settings, address, desk_key(settings))
+    try:
+        await desk.warm_up()
+        await _serve(desk, host, port, on_ready, listening)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await desk.close()
+
+
+async def import_file(settings: Settings, lines: Iterable[str], skip_bad: bool) -> Imported:
+    """Load an import file into the desk's folder, with a progress bar on a terminal."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import Progress  # noqa: PLC0415
+
+    from calltriage.desk.calls import import_calls, read_calls  # noqa: PLC0415
+    from calltriage.desk.store import Store  # noqa: PLC0415
+
+    records, skipped = await anyio.to_thread.run_sync(lambda: read_calls(lines, skip_bad=skip_bad))
+    store = Store(settings.data_dir)
+    console = Console(stderr=True)
+    try:
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task("Loading calls", total=len(records))
+            return await import_calls(store, records, skipped, lambda count: bar.update(task, completed=count))
+    finally:
+        with anyio.CancelScope(shield=True):
+            await store.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        raise SettingsError(f"Cannot listen on {host} port {port}: {error.strerror}. Choose another --port.") from None
+
+
+def _address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _serve(
+    app: Any, host: str, port: int, on_ready: Callable[[str], None], listening: socket.socket | None = None
+) -> None:
+    import uvicorn  # noqa: PLC0415  not needed over stdio
+
+    with listening or _listen(host, port) as bound:
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, limit_concurrency=512, timeout_keep_alive=5,
+            timeout_graceful_shutdown=10, server_header=False, lifespan="on" if hasattr(app, "router") else "off",
+        )  # fmt: skip
+        on_ready(_address(bound))
+        await uvicorn.Server(config).serve(sockets=[bound])
+
+
+def configure_logging(level: str) -> None:
+    """One JSON object a line on stderr; standard output belongs to the protocol."""
+    from pythonjsonlogger.json import JsonFormatter  # noqa: PLC0415
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        JsonFormatter(
+            "{asctime}{levelname}{name}{message}", style="{", json_ensure_ascii=True,
+            rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
+        )
+    )  # fmt: skip
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for noisy in ("httpx2", "httpcore2"):  # a line per request at INFO, with its URL: a signed URL is a secret
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+
+
+__all__ = [
+    "build_desk",
+    "configure_logging",
+    "desk_key",
+    "import_file",
+    "installed_version",
+    "open_client",
+    "open_server",
+    "open_wired_client",
+    "serve_desk",
+    "serve_http",
+    "serve_stdio",
+]

@@ -1,0 +1,110 @@
+"""Three altitudes to test from: `desk` (raw HTTP), `client` (operations), `agent` (an MCP client). Use the highest that can
+see the property."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from calltriage.client.client import Client, open_client
+from calltriage.client.dialects import ApiKey, ClientCredentials, Endpoint
+from calltriage.client.retries import RetryPolicy
+from calltriage.desk.access import CLIENT_ID, SCOPES
+from calltriage.desk.app import Desk
+from calltriage.desk.calls import import_calls, read_calls
+from calltriage.operations.base import Api
+from pydantic import SecretStr
+
+KEY = "desk-key-for-tests-0123456789"
+DESK_URL = "http://desk.test"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Clock:
+    """The desk's time, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 5, 6, 21, 9, 57, 81_000, tzinfo=timezone.utc)
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(milliseconds=1)
+        return self.now
+
+    def advance(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+def call_line(call_id: str, *texts: str, **more: Any) -> str:
+    """A line of an import file: texts said in turn by agent and caller."""
+    turns = [{"speaker": ("agent", "caller")[n % 2], "text": text} for n, text in enumerate(texts)]
+    return json.dumps({"call_id": call_id, "created_at": "2026-05-01T10:00:00.000Z", "turns": turns, **more})
+
+
+CALLS = [
+    call_line(
+        "call-card",
+        "hello this is harper valley national bank",
+        "hi my name is patricia brown",
+        "how can i help you today",
+        "i lost my debit card can you send me a new one",
+        "which card would you like to replace",
+        "my debit card",
+        "your card is on the way",
+        "thank you that's all",
+        summary="Caller lost a debit card and asked for a new one.",
+    ),
+    call_line("call-hours", "hello", "what are your hours", "nine thirty to five", summary="Caller asked for branch hours."),
+]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def the_desk(tmp_path: Path, clock: Clock) -> AsyncIterator[Desk]:
+    """A desk on an empty folder with two calls, `call-card` and `call-hours`."""
+    desk = Desk(tmp_path / "desk", SecretStr(KEY), DESK_URL, clock=clock)
+    records, _ = read_calls(CALLS, skip_bad=False)
+    await import_calls(desk.store, records, (), lambda _: None)
+    yield desk
+    await desk.close()
+
+
+@pytest.fixture
+async def desk(the_desk: Desk) -> AsyncIterator[httpx2.AsyncClient]:
+    """Raw HTTP to the desk, with its API key."""
+    transport = httpx2.ASGITransport(the_desk, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url=DESK_URL, headers={"authorization": KEY}) as http:
+        yield http
+
+
+async def no_sleep(_: float) -> None:
+    """Retries in tests do not wait."""
+
+
+def endpoints_to(transport: httpx2.AsyncBaseTransport, base_url: str = DESK_URL) -> dict[Api, Endpoint]:
+    """Both APIs at one transport, with the desk's credentials and retries that do not wait."""
+    secret, retry = SecretStr(KEY), RetryPolicy(sleep=no_sleep)
+    oauth = ClientCredentials(f"{base_url}/oauth/token", CLIENT_ID, secret, SCOPES)
+    return {
+        Api.TRIAGE: Endpoint(base_url, ApiKey(secret), transport, retry=retry),
+        Api.ATTACHMENTS: Endpoint(base_url, oauth, transport, retry=retry),
+    }
+
+
+@pytest.fixture
+async def client(the_desk: Desk) -> AsyncGenerator[Client]:
+    """Operations, sent to the desk in process."""
+    async with open_client(endpoints_to(httpx2.ASGITransport(the_desk, raise_app_exceptions=False))) as opened:
+        yield opened
