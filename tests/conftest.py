@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from mcp.client import Client as McpClient
+from pydantic import SecretStr
+
 from calltriage.client.client import Client, open_client
 from calltriage.client.dialects import ApiKey, ClientCredentials, Endpoint
 from calltriage.client.retries import RetryPolicy
@@ -18,7 +21,8 @@ from calltriage.desk.access import CLIENT_ID, SCOPES
 from calltriage.desk.app import Desk
 from calltriage.desk.calls import import_calls, read_calls
 from calltriage.operations.base import Api
-from pydantic import SecretStr
+from calltriage.server.app import build_server
+from calltriage.server.files import FileRoots
 
 KEY = "desk-key-for-tests-0123456789"
 DESK_URL = "http://desk.test"
@@ -33,7 +37,7 @@ class Clock:
     """The desk's time, moved by hand."""
 
     def __init__(self) -> None:
-        self.now = datetime(2026, 5, 6, 21, 9, 57, 81_000, tzinfo=timezone.utc)
+        self.now = datetime(2026, 5, 6, 21, 9, 57, 81_000, tzinfo=UTC)
 
     def __call__(self) -> datetime:
         self.now += timedelta(milliseconds=1)
@@ -62,7 +66,9 @@ CALLS = [
         "thank you that's all",
         summary="Caller lost a debit card and asked for a new one.",
     ),
-    call_line("call-hours", "hello", "what are your hours", "nine thirty to five", summary="Caller asked for branch hours."),
+    call_line(
+        "call-hours", "hello", "what are your hours", "nine thirty to five", summary="Caller asked for branch hours."
+    ),
 ]
 
 
@@ -108,3 +114,13 @@ async def client(the_desk: Desk) -> AsyncGenerator[Client]:
     """Operations, sent to the desk in process."""
     async with open_client(endpoints_to(httpx2.ASGITransport(the_desk, raise_app_exceptions=False))) as opened:
         yield opened
+
+
+@pytest.fixture
+async def agent(client: Client, tmp_path: Path) -> AsyncGenerator[McpClient]:
+    """An MCP client, connected to the server in memory; `tmp_path / "files"` is the one allowed root."""
+    root = tmp_path / "files"
+    root.mkdir()
+    server = build_server(client, version="0.0.0", files=FileRoots((root,)))
+    async with McpClient(server) as connected:
+        yield connected

@@ -101,6 +101,14 @@ MESSAGES: dict[str, str] = {
     "name_conflict": "An attachment of this name exists already. Choose another name.",
 }
 
+MISSING: dict[str, tuple[str, str]] = {
+    "Issue not found": ("No such issue in this organisation. Find it with list_issues.", "issue_id"),
+    "Resource not found": ("No such call, conversation or file in this organisation.", "resource_id"),
+    "Call not found": ("No such call in this organisation.", "call_id"),
+    "Attachment do not exist": ("No such attachment in this account.", "attachment_id"),
+}
+"""The contracts' own words for what a 404 did not find (bland-triage section 2), as our words and the argument meant."""
+
 BY_STATUS: dict[int, tuple[type[CallError], str]] = {
     400: (Rejected, "The API refused the input. Compare each argument with the tool's schema."),
     401: (
@@ -122,8 +130,9 @@ def failure(answer: Answer, *, arguments: frozenset[str], is_write: bool) -> Cal
 
     Only the status, a listed code and the names of arguments are taken from it; its texts are not shown.
     """
-    code, fields = _error_facts(answer)
+    code, said, fields = _error_facts(answer)
     known = VENDOR_CODES.get(code or "")
+    missing = MISSING.get(said) if answer.status == 404 else None
     status = answer.status
     kind, message = BY_STATUS.get(status) or (
         (ServerFailure, "The API failed. Wait, then call again.")
@@ -135,7 +144,11 @@ def failure(answer: Answer, *, arguments: frozenset[str], is_write: bool) -> Cal
     outcome: Outcome | None = None
     if is_write:
         outcome = "not_committed" if 400 <= status < 500 else "unknown"
+    if missing is not None:
+        message, fields = missing[0], [missing[1]]
     field = next((name for name in fields if name in arguments), None)
+    if field is not None and kind is Rejected:
+        message = f"The API refused {field}."
     return kind(
         MESSAGES.get(known or "", message),
         code=known,
@@ -147,19 +160,19 @@ def failure(answer: Answer, *, arguments: frozenset[str], is_write: bool) -> Cal
     )
 
 
-def _error_facts(answer: Answer) -> tuple[str | None, list[str]]:
-    """Code and argument names of an error body in any shape seen (bland-triage section 2, talkdesk section 9)."""
+def _error_facts(answer: Answer) -> tuple[str | None, str, list[str]]:
+    """Code, message and argument names of an error body in any shape seen (bland-triage section 2, talkdesk section 9)."""
     try:
         body = read_json(answer.body)
     except ValueError:
-        return None, []
+        return None, "", []
     if not isinstance(body, dict):
-        return None, []
+        return None, "", []
     members = cast("dict[str, Any]", body)
     entries = members.get("errors")
     first: Any = cast("list[Any]", entries)[0] if isinstance(entries, list) and entries else members
     if not isinstance(first, dict):
-        return None, []
+        return None, "", []
     error = cast("dict[str, Any]", first)
     code = error.get("error", error.get("code"))
     names = [
@@ -168,8 +181,9 @@ def _error_facts(answer: Answer) -> tuple[str | None, list[str]]:
         if isinstance(item, dict)
     ]
     # Bland names the refused paths at the start of each part of the message: "severity: must be one of …".
-    names += re.findall(r"(?:^|; )([a-z_]{1,64})(?=[:.])", str(error.get("message", ""))[:2000])
-    return (code if isinstance(code, str) else None), names
+    message = str(error.get("message", ""))[:2000]
+    names += re.findall(r"(?:^|; )([a-z_]{1,64})(?=[:.])", message)
+    return (code if isinstance(code, str) else None), message, names
 
 
 def _retry_after_field(answer: Answer) -> float | None:

@@ -34,8 +34,9 @@ def _no_control_characters(value: str) -> str:
     return value
 
 
-Text = Annotated[str, AfterValidator(_no_control_characters)]
-"""Free text: any Unicode but control characters (tab, line feed and carriage return are fine)."""
+TEXT = AfterValidator(_no_control_characters)
+"""What free text may be: any Unicode but control characters (tab, line feed and carriage return are fine). It stands after
+the length limits, so that an endless text is refused by its length."""
 
 IssueId = Annotated[str, StringConstraints(pattern=UUID_PATTERN, to_lower=True), Names("issue")]
 """Internal UUID of an issue, the only form that vendor paths take (bland-triage, section 3)."""
@@ -56,15 +57,15 @@ OpaqueId = Annotated[
 (our choice; an in-process server sees the decoded path)."""
 
 CallId = Annotated[OpaqueId, Names("call")]
-UserId = Annotated[Text, StringConstraints(min_length=1, max_length=128)]
+UserId = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]
 
-Title = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
-Description = Annotated[Text, StringConstraints(max_length=10_000)]
-Category = Annotated[Text, StringConstraints(min_length=1, max_length=64)]
-Note = Annotated[Text, StringConstraints(min_length=1, max_length=4000)]
-MessageText = Annotated[Text, StringConstraints(max_length=10_000)]
-NodeName = Annotated[Text, StringConstraints(max_length=256)]
-FlagType = Annotated[Text, StringConstraints(min_length=1, max_length=128)]
+Title = Annotated[str, StringConstraints(min_length=1, max_length=200), TEXT]
+Description = Annotated[str, StringConstraints(max_length=10_000), TEXT]
+Category = Annotated[str, StringConstraints(min_length=1, max_length=64), TEXT]
+Note = Annotated[str, StringConstraints(min_length=1, max_length=4000), TEXT]
+MessageText = Annotated[str, StringConstraints(max_length=10_000), TEXT]
+NodeName = Annotated[str, StringConstraints(max_length=256), TEXT]
+FlagType = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]
 """As typed; the service stores it in lower_snake_case, see `stored_flag_type`."""
 
 Status = Literal["backlog", "todo", "in_progress", "in_review", "done", "closed"]
@@ -75,10 +76,10 @@ ResourceType = Literal["call", "sms_conversation", "file"]
 RelationType = Literal["related_to", "blocks", "duplicate_of"]
 
 Limit = Annotated[int, Field(ge=1, le=100)]
-Cursor = Annotated[Text, StringConstraints(min_length=1, max_length=512)]
+Cursor = Annotated[str, StringConstraints(min_length=1, max_length=512), TEXT]
 
 AttachmentId = Annotated[OpaqueId, StringConstraints(max_length=64)]
-AttachmentName = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_no_control_characters)]
+AttachmentName = Annotated[str, StringConstraints(min_length=1, max_length=64), TEXT]
 """1–64 code points, no control characters; unique in the account (talkdesk-attachments, section 5)."""
 MediaType = Annotated[
     str,

@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 
 from calltriage.operations.base import Effect, Operation, Page, Result, Tool
 from calltriage.operations.fields import (
+    TEXT,
     Category,
     Cursor,
     Description,
@@ -18,7 +19,6 @@ from calltriage.operations.fields import (
     Severity,
     Source,
     Status,
-    Text,
     Title,
     UserId,
     WireOnly,
@@ -116,7 +116,7 @@ class ListIssues(Operation[Page[Issue]], http="GET /v1/triage/issues", effect=Ef
     Different filters all apply; several values of one filter are alternatives. Rows are short: get_issue has the rest.
     """
 
-    search: Annotated[Text, StringConstraints(min_length=1, max_length=200)] | None = Field(
+    search: Annotated[str, StringConstraints(min_length=1, max_length=200), TEXT] | None = Field(
         default=None, description="Words in title or description, or a ticket number."
     )
     status: list[Status] | None = None

@@ -11,7 +11,7 @@ from calltriage.errors import NotFound, Rejected, TryNext
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.attachments import Attachment, GetAttachment
 from calltriage.operations.base import Effect, Operation, Page, Result
-from calltriage.operations.fields import CallId, IssueRef, Text
+from calltriage.operations.fields import TEXT, CallId, IssueRef
 from calltriage.operations.flags import Flag, ListFlags
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.relations import ListRelations
@@ -164,7 +164,7 @@ class GetTranscript(Workflow, effect=Effect.READ):
     around: Annotated[int, Field(ge=0)] | None = Field(default=None, description="Turn in the middle of the window.")
     from_: Annotated[int, Field(ge=0)] | None = Field(default=None, alias="from", description="First turn.")
     to: Annotated[int, Field(ge=0)] | None = Field(default=None, description="Last turn.")
-    query: Annotated[Text, StringConstraints(min_length=1, max_length=200)] | None = Field(
+    query: Annotated[str, StringConstraints(min_length=1, max_length=200), TEXT] | None = Field(
         default=None, description="Words to find, case ignored."
     )
     max_tokens: int = Field(default=BUDGET, ge=500, le=WALL - 1000, description=f"Default {BUDGET}.")

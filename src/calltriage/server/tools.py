@@ -136,10 +136,9 @@ def _rejected(error: ValidationError, tool: type[Tool], names: dict[str, Any]) -
         top = str(item["loc"][0]) if item["loc"] else ""
         path = ".".join(str(part) for part in item["loc"][:4]) if top in names else "arguments"
         first = first or (top if top in names else None)
-        info = arguments_model(tool).model_fields.get(top)
         if item["type"] == "missing":
             rule = "required"
-        elif info is not None and item["type"] != "extra_forbidden" and _is_issue(info):
+        elif _is_issue(tool, top):
             rule = "must be an issue's UUID, its ticket number such as T-1042, or a dashboard URL that ends in either"
         else:
             rule = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
@@ -153,8 +152,10 @@ def _rejected(error: ValidationError, tool: type[Tool], names: dict[str, Any]) -
     )
 
 
-def _is_issue(info: Any) -> bool:
-    return names_issue(info.metadata)
+def _is_issue(tool: type[Tool], argument: str | None) -> bool:
+    """Whether an argument of the tool names an issue."""
+    info = arguments_model(tool).model_fields.get(argument or "")
+    return info is not None and names_issue(info.metadata)
 
 
 async def _perform(tool: type[Tool], given: Tool, work: Work) -> dict[str, Any]:
@@ -174,7 +175,7 @@ async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> dict[str
     values = given.model_dump(exclude_unset=True)
     for name, info in tool.model_fields.items():
         if name in values and names_issue(info.metadata):
-            values[name] = await work.issue_id(values[name])
+            values[name] = await work.issue_id(values[name], name)
     operation = tool.model_validate(values)
     receipt = await work.client.deliver(operation)
     while isinstance(receipt.result, Page):
@@ -195,7 +196,7 @@ def _advised(error: CallError, tool: type[Tool], arguments: dict[str, Any]) -> C
         issue = arguments.get("issue_id")
         if error.outcome == "unknown" and isinstance(issue, str):
             error.try_next = TryNext(tool=GetEvidence.tool_name(), arguments={"issue_id": issue[:512]})
-        elif isinstance(error, NotFound) or error.outcome == "unknown":
+        elif error.outcome == "unknown" or (isinstance(error, NotFound) and _is_issue(tool, error.field)):
             error.try_next = TryNext(tool=ListIssues.tool_name(), arguments={})
     return error
 

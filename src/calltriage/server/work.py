@@ -37,17 +37,17 @@ class Work:
     tickets: dict[str, str] = field(default_factory=dict[str, str])
     """UUIDs of ticket numbers already looked up; a number never names another issue."""
 
-    async def issue_id(self, ref: str) -> str:
-        """The UUID that an issue's reference stands for. Raises NotFound."""
+    async def issue_id(self, ref: str, argument: str = "issue_id") -> str:
+        """The UUID that an issue's reference stands for. Raises NotFound naming the argument that held it."""
         name = ref.rstrip("/").rpartition("/")[2]
         if name[:2].lower() != "t-":
             return name.lower()
         ticket = f"T-{int(name[2:])}"
         if ticket not in self.tickets:
-            self.tickets[ticket] = await self._look_up(ticket)
+            self.tickets[ticket] = await self._look_up(ticket, argument)
         return self.tickets[ticket]
 
-    async def _look_up(self, ticket: str) -> str:
+    async def _look_up(self, ticket: str, argument: str) -> str:
         """Search knows ticket numbers in an unpublished draft only, so the list is the fallback (section 3)."""
         found = await self.client.send(ListIssues(search=ticket, limit=100))
         cursor: str | None = None
@@ -63,7 +63,7 @@ class Work:
             if cursor is None and all(issue.triage_id != ticket for issue in found.items):
                 break
         raise NotFound(
-            "No issue has this ticket number.", field="issue_id", try_next=TryNext(tool="list_issues", arguments={})
+            "No issue has this ticket number.", field=argument, try_next=TryNext(tool="list_issues", arguments={})
         )
 
 

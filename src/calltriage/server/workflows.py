@@ -26,6 +26,7 @@ from calltriage.operations.attachments import (
 )
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import (
+    TEXT,
     AttachmentName,
     CallId,
     FlagType,
@@ -33,7 +34,6 @@ from calltriage.operations.fields import (
     MessageText,
     NodeName,
     Note,
-    Text,
 )
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.resources import AttachResource, GetCall, Turn
@@ -140,8 +140,8 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
     result: ClassVar[Any] = Attachment
 
     name: AttachmentName | None = Field(default=None, description="Default: the path's last part.")
-    path: Annotated[Text, StringConstraints(min_length=1, max_length=4096)] | None = None
-    text: Annotated[Text, StringConstraints(max_length=60_000)] | None = Field(default=None, description="UTF-8.")
+    path: Annotated[str, StringConstraints(min_length=1, max_length=4096), TEXT] | None = None
+    text: Annotated[str, StringConstraints(max_length=60_000), TEXT] | None = Field(default=None, description="UTF-8.")
     base64: Annotated[str, StringConstraints(max_length=60_000)] | None = Field(default=None, description="Small only.")
     attach_to: IssueRef | None = Field(default=None, description=f"Issue: {ISSUE}")
 
@@ -149,7 +149,7 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
         given = [name for name in ("path", "text", "base64") if getattr(self, name) is not None]
         if len(given) != 1:
             raise Rejected("Pass exactly one of path, text and base64.", field="path", outcome="not_committed")
-        issue_id = None if self.attach_to is None else await work.issue_id(self.attach_to)
+        issue_id = None if self.attach_to is None else await work.issue_id(self.attach_to, "attach_to")
         if issue_id is not None:  # an unknown issue is found out before a file is stored for it
             await work.client.send(GetIssue(issue_id=issue_id))
         async with AsyncExitStack() as stack:
