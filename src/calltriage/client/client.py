@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
@@ -40,12 +40,15 @@ class Client:
     """Sends operations to the two APIs. Make one with `open_client`; safe to share between tasks."""
 
     def __init__(
-        self, endpoints: Mapping[Api, Endpoint], http: Mapping[Api, httpx2.AsyncClient], bytes_http: httpx2.AsyncClient,
+        self,
+        endpoints: Mapping[Api, Endpoint],
+        http: Mapping[Api, httpx2.AsyncClient],
+        foreign_http: Callable[[], Awaitable[httpx2.AsyncClient]],
         deadline_s: float,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._endpoints = endpoints
         self._http = http
-        self._bytes_http = bytes_http
+        self._foreign_http = foreign_http
         self._deadline_s = deadline_s
         self._slots = {api: anyio.CapacityLimiter(endpoint.in_flight) for api, endpoint in endpoints.items()}
 
@@ -119,7 +122,7 @@ class Client:
         local = _origin(link.url) == _origin(endpoint.base_url)
         if not local:
             await _refuse_private_target(link.url)
-        http = self._http[Api.ATTACHMENTS] if local else self._bytes_http
+        http = self._http[Api.ATTACHMENTS] if local else await self._foreign_http()
 
         async def put() -> None:
             try:
@@ -228,5 +231,13 @@ async def open_client(endpoints: Mapping[Api, Endpoint], *, deadline_s: float = 
             )
             for api, endpoint in endpoints.items()
         }
-        bytes_http = await stack.enter_async_context(httpx2.AsyncClient(**shared))
-        yield Client(endpoints, http, bytes_http, deadline_s)
+        foreign: list[httpx2.AsyncClient] = []
+
+        async def foreign_http() -> httpx2.AsyncClient:
+            """A client of its own for signed URLs, made when the first one comes: its TLS set-up takes 30 ms."""
+            if not foreign:
+                foreign.append(httpx2.AsyncClient(**shared))
+                stack.push_async_callback(foreign[0].aclose)
+            return foreign[0]
+
+        yield Client(endpoints, http, foreign_http, deadline_s)

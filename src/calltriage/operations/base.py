@@ -45,7 +45,8 @@ class Result(BaseModel):
     marks it as untrusted and names that origin.
     """
 
-    model_config = ConfigDict(extra="ignore")
+    # Validators are built at first use: a server that starts does not wait for those it may never need.
+    model_config = ConfigDict(extra="ignore", defer_build=True)
     origin: ClassVar[str | None] = None
 
     def __init_subclass__(cls, *, origin: str | None = None, **kwargs: Any) -> None:
@@ -71,7 +72,7 @@ class Tool(BaseModel):
     Unknown arguments are refused. `effect` says what calling it does.
     """
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, frozen=True, defer_build=True)
     effect: ClassVar[Effect]
 
     def __init_subclass__(cls, *, effect: Effect | None = None, **kwargs: Any) -> None:

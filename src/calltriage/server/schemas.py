@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, cast
+from typing import Any, cast, get_origin
 
-from pydantic import BaseModel, TypeAdapter, create_model
+from pydantic import BaseModel, create_model
 
 from calltriage.operations.base import Effect, Operation, Tool
 from calltriage.operations.fields import IssueRef, Names, WireOnly
@@ -63,6 +63,8 @@ def _flatten(node: Any, definitions: dict[str, Any]) -> Any:
     return flat
 
 
+JSON_TYPES: dict[Any, str] = {str: "string", int: "integer", bool: "boolean", list: "array", dict: "object"}
+
 ERROR_SCHEMA: dict[str, Any] = {"required": ["error"], "properties": {"error": {"type": "object"}}}
 
 
@@ -76,8 +78,9 @@ def output_schema(result_type: Any, effect: Effect) -> dict[str, Any]:
         outcome = {"enum": ["committed", "replayed", "not_committed", "unknown"]}
         found: dict[str, Any] = {"required": ["outcome"], "properties": {"outcome": outcome}}
     else:
-        whole = TypeAdapter(result_type).json_schema(mode="serialization")
-        required = [name for name in whole.get("required", []) if name not in {"org_id"}]
-        types = {name: {"type": whole["properties"][name]["type"]} for name in required}
-        found = {"required": required, "properties": types}
+        always = {name: info for name, info in result_type.model_fields.items() if info.is_required()}
+        types = {
+            name: {"type": JSON_TYPES[get_origin(info.annotation) or info.annotation]} for name, info in always.items()
+        }
+        found = {"required": list(always), "properties": types}
     return {"type": "object", "anyOf": [found, ERROR_SCHEMA]}
