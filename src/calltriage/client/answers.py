@@ -90,6 +90,7 @@ VENDOR_CODES = {
     "session_busy": "session_busy",
     "session_closed": "session_closed",
     "2320004": "name_conflict",
+    "storage_unavailable": "storage_unavailable",
 }
 """Vendor error codes that say more than the status does, and our word for each. A code that is not listed is not shown:
 it is text from outside."""
@@ -98,6 +99,7 @@ MESSAGES: dict[str, str] = {
     "call_not_attached": "The call is not attached to this issue. Attach it first.",
     "session_busy": "A run is in flight in this session. Wait until the issue is no longer processing.",
     "session_closed": "The session has ended. Create another one.",
+    "storage_unavailable": "The desk's data folder cannot be used. Ask the operator to run: calltriage doctor",
     "name_conflict": "An attachment of this name exists already. Choose another name.",
 }
 
@@ -131,7 +133,7 @@ def failure(answer: Answer, *, arguments: frozenset[str], is_write: bool) -> Cal
     Only the status, a listed code and the names of arguments are taken from it; its texts are not shown.
     """
     code, said, fields = _error_facts(answer)
-    known = VENDOR_CODES.get(code or "")
+    known = VENDOR_CODES.get(code or "") if answer.status in {409, 503} else None
     missing = MISSING.get(said) if answer.status == 404 else None
     status = answer.status
     kind, message = BY_STATUS.get(status) or (
@@ -175,9 +177,10 @@ def _error_facts(answer: Answer) -> tuple[str | None, str, list[str]]:
         return None, "", []
     error = cast("dict[str, Any]", first)
     code = error.get("error", error.get("code"))
+    listed = error.get("fields")
     names = [
         str(cast("dict[str, Any]", item).get("name", "")).split(".")[0]
-        for item in cast("list[Any]", error.get("fields") or [])
+        for item in (cast("list[Any]", listed) if isinstance(listed, list) else [])
         if isinstance(item, dict)
     ]
     # Bland names the refused paths at the start of each part of the message: "severity: must be one of …".

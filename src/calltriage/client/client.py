@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, 
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import anyio
 import httpx2
@@ -118,6 +118,7 @@ class Client:
 
         `content` is called once per try, since repeating the PUT replaces the object. No credential of ours goes along.
         """
+        _refuse_unknown_signed_headers(link.url)
         endpoint = self._endpoints[Api.ATTACHMENTS]
         local = _origin(link.url) == _origin(endpoint.base_url)
         if not local:
@@ -188,6 +189,16 @@ def _unreachable(message: str, is_write: bool, *, maybe_applied: bool) -> Unreac
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port
+
+
+def _refuse_unknown_signed_headers(url: str) -> None:
+    """A link signed over a header whose value we cannot know would be refused after all bytes went out."""
+    signed = parse_qs(urlsplit(url).query).get("X-Amz-SignedHeaders", [""])[0].lower().split(";")
+    if unknown := set(signed) - {"", "host", "content-length", "content-type"}:
+        raise UnreadableAnswer(
+            f"The upload link wants {len(unknown)} headers that are not known here; nothing was sent.",
+            outcome="not_committed",
+        )
 
 
 async def _refuse_private_target(url: str) -> None:

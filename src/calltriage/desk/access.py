@@ -60,13 +60,12 @@ class Access:
 
     async def issue_token(self, header: str | None, scope: str | None, now: datetime) -> dict[str, Any] | None:
         """An access token for a client that authenticates with Basic; None when it does not, or asks for too much."""
+        scheme, _, pair = (header or "").partition(" ")
         try:
-            client_id, _, key = (
-                base64.b64decode((header or "").removeprefix("Basic "), validate=True).decode().partition(":")
-            )
+            client_id, _, key = base64.b64decode(pair, validate=True).decode().partition(":")
         except ValueError:
             return None
-        who = await self.by_key(key) if client_id == CLIENT_ID else None
+        who = await self.by_key(key) if (scheme.lower(), client_id) == ("basic", CLIENT_ID) else None
         wanted = scope.split() if scope else list(SCOPES)
         if who is None or not set(wanted) <= set(SCOPES):
             return None
@@ -82,9 +81,12 @@ class Access:
 
     async def by_token(self, header: str | None, now: datetime) -> tuple[Principal, set[str]] | None:
         """Principal and scopes of a bearer token; None when it is missing, foreign, altered or expired."""
+        scheme, _, token = (header or "").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
         try:
             claims = jwt.decode(
-                (header or "").removeprefix("Bearer "),
+                token,
                 await self.secret(),
                 algorithms=["HS256"],
                 options={"require": ["exp", "sub", "org", "scope"], "verify_exp": False},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 import json
 import logging
@@ -96,7 +97,7 @@ class Desk:
             routes=[
                 *(Route(path, self._endpoint(found), methods=list(found)) for path, found in by_path.items()),
                 Route("/oauth/token", self._token, methods=["POST"]),
-                Route("/blobs/{object_key}", self._put_bytes, methods=["PUT"]),
+                Route("/blobs/{object_key}", self._put_bytes, methods=["PUT", "GET", "POST", "PATCH", "DELETE"]),
             ],
             exception_handlers={
                 ContractError: _render_error,
@@ -119,7 +120,9 @@ class Desk:
                 call = await self._read(request, operation, who)
                 reply = await self._run(operation, who, lambda tx: HANDLERS[operation](tx, call))
             except (StoreError, DBAPIError) as error:
-                logger.exception("the store failed")
+                logger.error(
+                    "the store failed: %s", error if isinstance(error, StoreError) else type(error.orig).__name__
+                )
                 raise ContractError(503, "storage_unavailable", "The desk's storage cannot be used") from error
             body = {"data": reply.body, "errors": None} if operation.envelope else reply.body
             hal = operation.api is Api.ATTACHMENTS
@@ -151,7 +154,7 @@ class Desk:
                 await self._run(operation, who, lambda tx: tx.issue(request.path_params["issue_id"]))
             if isinstance(error, ContractError):
                 raise
-            raise _refused(error, operation) from None
+            raise _malformed_id(error, operation) or _refused(error, operation) from None
 
     async def _values(self, request: Request, operation: type[Operation[Any]]) -> dict[str, Any]:
         if operation.method == "GET":
@@ -163,13 +166,15 @@ class Desk:
             }
         raw = await _body(request, MAX_JSON[operation.api])
         try:
-            values: Any = json.loads(raw) if raw else {}
+            values: Any = json.loads(raw, parse_constant=_refuse_constant) if raw else {}
         except (ValueError, RecursionError):
             raise bad_request(body="must be JSON") from None
         if not isinstance(values, dict):
             raise bad_request(body="must be a JSON object")
         members = cast("dict[str, Any]", values)
         path = set(operation.path_fields())
+        if nulls := sorted(name for name, value in members.items() if value is None and name in operation.model_fields):
+            raise bad_request(**dict.fromkeys(nulls, "must not be null"))  # only an update clears fields with null
         if operation.api is Api.ATTACHMENTS:  # unknown members are ignored there, refused by triage
             return {name: value for name, value in members.items() if name in operation.model_fields}
         if twice := path & set(members):
@@ -190,6 +195,8 @@ class Desk:
         form = await request.form()
         if form.get("grant_type") != "client_credentials":
             return _json(400, {"error": "invalid_request", "error_description": "Missing grant type"})
+        if "authorization" in request.headers and "client_assertion" in form:
+            return _json(400, {"error": "invalid_request", "error_description": "More than one client authentication"})
         scope = form.get("scope")
         token = await self.access.issue_token(
             request.headers.get("authorization"), scope if isinstance(scope, str) else None, self.clock()
@@ -214,6 +221,9 @@ class Desk:
             return _xml(503, "SlowDown", "The desk's storage cannot be used")
         if blob.size != length:
             return _xml(400, "IncompleteBody", "The body does not have the announced length")
+        announced = request.headers.get("content-md5")
+        if announced is not None and announced != base64.b64encode(bytes.fromhex(blob.md5)).decode():
+            return _xml(400, "BadDigest", "The body does not have the announced digest")
         media_type = request.headers.get("content-type") or "application/octet-stream"
 
         def settle(connection: Connection) -> int:
@@ -231,7 +241,7 @@ class Desk:
             return _xml(400, "InvalidArgument", "Only one auth mechanism allowed")
         good = expires.isascii() and expires.isdigit() and len(expires) < 16
         wanted = attachments.sign(await self.access.secret(), "PUT", key, int(expires) if good else 0)
-        if not good or not hmac.compare_digest(signature.encode(), wanted.encode()):
+        if request.method != "PUT" or not good or not hmac.compare_digest(signature.encode(), wanted.encode()):
             return _xml(403, "SignatureDoesNotMatch", "The signature does not match")
         if int(expires) <= self.clock().timestamp():
             return _xml(403, "AccessDenied", "Request has expired")
@@ -267,6 +277,17 @@ async def _stream(request: Request) -> AsyncIterator[bytes]:
     async for chunk in request.stream():
         if chunk:
             yield chunk
+
+
+def _refuse_constant(_: str) -> Any:
+    raise ValueError("not a JSON number")
+
+
+def _malformed_id(error: ValidationError, operation: type[Operation[Any]]) -> ContractError | None:
+    """A path id of a form that no id has names nothing: 404, like an unknown one (bland-triage, section 2)."""
+    wrong = {str(item["loc"][0]) for item in error.errors() if item["type"] == "string_pattern_mismatch"}
+    unknown = {"call_id": resources.no_call, "attachment_id": attachments.no_attachment}
+    return next((unknown[name]() for name in operation.path_fields() if name in wrong & set(unknown)), None)
 
 
 def _refused(error: ValidationError, operation: type[Operation[Any]]) -> ContractError:

@@ -73,8 +73,12 @@ def create_attachment(tx: Transaction, call: CreateAttachment) -> Reply:
 def get_attachment(tx: Transaction, call: GetAttachment) -> Reply:
     row = tx.find(attachments, call.attachment_id)
     if row is None:
-        raise ContractError(404, "not_found", "Attachment do not exist")
+        raise no_attachment()
     return Reply(200, _shown(tx, row))
+
+
+def no_attachment() -> ContractError:
+    return ContractError(404, "not_found", "Attachment do not exist")
 
 
 def _shown(tx: Transaction, row: AnyRow) -> dict[str, Any]:

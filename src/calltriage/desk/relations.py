@@ -48,7 +48,9 @@ def link_issue(tx: Transaction, call: LinkIssue) -> Reply:
             "relation_added",
             detail="Linked an issue.",
             metadata={"relation_id": row.id, "relation_type": call.relation_type, "direction": direction},
-            referenced_issues=[{"id": other.id, "triage_id": f"T-{other.number}", "title": other.title}],
+            referenced_issues=[
+                {"id": other.id, "triage_id": f"T-{other.number}", "title": other.title, "status": other.status}
+            ],
         )
     return Reply(201, _shown(row, target, "outgoing"))
 

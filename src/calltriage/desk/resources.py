@@ -99,5 +99,9 @@ def list_resources(tx: Transaction, call: ListResources) -> Reply:
 def get_call(tx: Transaction, call: GetCall) -> Reply:
     row = tx.find(calls, call.call_id)
     if row is None:
-        raise ContractError(404, "CALL_NOT_FOUND", "Call not found")
+        raise no_call()
     return Reply(200, row.record)
+
+
+def no_call() -> ContractError:
+    return ContractError(404, "CALL_NOT_FOUND", "Call not found")

@@ -5,6 +5,7 @@ Limits and enums come from the vendors' contracts; where those are silent the li
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -75,11 +76,18 @@ Source = Literal["manual", "automated", "client"]
 ResourceType = Literal["call", "sms_conversation", "file"]
 RelationType = Literal["related_to", "blocks", "duplicate_of"]
 
+
+def _one_line(value: str) -> str:
+    if re.search(r"[\x00-\x1f\x7f]", value):
+        raise ValueError("must not contain control characters")
+    return value
+
+
 Limit = Annotated[int, Field(ge=1, le=100)]
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=512), TEXT]
 
 AttachmentId = Annotated[OpaqueId, StringConstraints(max_length=64)]
-AttachmentName = Annotated[str, StringConstraints(min_length=1, max_length=64), TEXT]
+AttachmentName = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_one_line)]
 """1–64 code points, no control characters; unique in the account (talkdesk-attachments, section 5)."""
 MediaType = Annotated[
     str,
@@ -97,9 +105,10 @@ def _flat_labels(value: dict[str, JsonValue]) -> dict[str, Any]:
         if not 1 <= len(key) <= 127:
             raise ValueError("keys must be 1 to 127 characters")
         if isinstance(item, str):
-            if not 1 <= len(item) <= 127:
+            if not 1 <= len(_no_control_characters(item)) <= 127:
                 raise ValueError("text values must be 1 to 127 characters")
-        elif not isinstance(item, bool | int | float):
+            item.encode()  # a lone surrogate is no text; its error is a ValueError
+        elif not isinstance(item, bool | int | float) or not math.isfinite(item):
             raise ValueError("values must be text, numbers or booleans")
     return value
 

@@ -1,0 +1,67 @@
+"""Real processes to test against: the server over stdio, over HTTP, and the desk on a port."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+from anyio.abc import Process
+from anyio.streams.buffered import BufferedByteReceiveStream
+from mcp.client.stdio import StdioServerParameters
+
+PATIENCE = 60
+"""Seconds after which something that should have happened has not."""
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The caller's environment without any setting of the caller's own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CALLTRIAGE_")}
+    return kept | {"PYTHONWARNINGS": "error"} | more
+
+
+def over_stdio(folder: Path, **settings: str) -> StdioServerParameters:
+    """How an MCP client starts the server with a data folder below `folder`, which is its working folder too."""
+    data = {"CALLTRIAGE_DATA_DIR": str(folder / "data")}
+    return StdioServerParameters(
+        command=sys.executable, args=["-m", "calltriage"], env=environment(**data, **settings), cwd=folder
+    )
+
+
+@asynccontextmanager
+async def started(folder: Path, *arguments: str, **settings: str) -> AsyncGenerator[str]:
+    """Run `calltriage ARGUMENTS` until the block ends; yields the address it says it serves at."""
+    data = {"CALLTRIAGE_DATA_DIR": str(folder / "data")}
+    command = [sys.executable, "-m", "calltriage", *arguments]
+    async with await anyio.open_process(command, env=environment(**data, **settings), cwd=folder) as process:
+        try:
+            yield await _address(process)
+        finally:
+            process.terminate()
+            with anyio.fail_after(PATIENCE):
+                await process.wait()
+
+
+async def _address(process: Process) -> str:
+    assert process.stderr is not None
+    stream = BufferedByteReceiveStream(process.stderr)
+    with anyio.fail_after(PATIENCE):
+        while True:
+            line = (await stream.receive_until(b"\n", 65536)).decode()
+            if found := re.search(r"at (http://\S+)", line):
+                return found[1]
+
+
+async def run(folder: Path, *arguments: str, stdin: bytes = b"", **settings: str) -> tuple[int, str, str]:
+    """Run `calltriage ARGUMENTS` to its end; exit status, standard output, standard error."""
+    data = {"CALLTRIAGE_DATA_DIR": str(folder / "data")}
+    with anyio.fail_after(PATIENCE):
+        done = await anyio.run_process(
+            [sys.executable, "-m", "calltriage", *arguments],
+            input=stdin, env=environment(**data, **settings), cwd=folder, check=False,
+        )  # fmt: skip
+    return done.returncode, done.stdout.decode(), done.stderr.decode()

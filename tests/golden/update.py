@@ -1,0 +1,29 @@
+"""Write one JSON file per tool as `tools/list` shows it. Run it when a change to the surface is meant:
+
+uv run python tests/golden/update.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from calltriage.server.tools import TOOLSETS, describe
+
+HERE = Path(__file__).parent
+
+
+def surface() -> dict[str, str]:
+    """Text of each golden file by name."""
+    listed = [describe(tool) for tools in TOOLSETS.values() for tool in tools]
+    return {
+        f"{tool.name}.json": json.dumps(tool.model_dump(mode="json", by_alias=True, exclude_none=True), indent=1) + "\n"
+        for tool in listed
+    }
+
+
+if __name__ == "__main__":
+    for old in HERE.glob("*.json"):
+        old.unlink()
+    for name, text in surface().items():
+        (HERE / name).write_text(text, encoding="utf-8")
