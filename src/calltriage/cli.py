@@ -72,6 +72,8 @@ def serve(context: click.Context, http: bool = False, host: str = "127.0.0.1", p
     if http:
         anyio.run(wiring.serve_http, settings, host, port, _announce("MCP"))
     else:
+        if sys.stdin.isatty():
+            click.echo("MCP on standard input and output: a host starts this for its agent. Ctrl-D ends it.", err=True)
         anyio.run(wiring.serve_stdio, settings)
 
 
