@@ -1,6 +1,6 @@
 """Print start-up and overhead per call as ratios against a bare server on the same SDK, measured in turn in one run.
 
-    uv run python tests/benchmarks/run.py [--pairs 12] [--calls 300]
+uv run python tests/benchmarks/run.py [--pairs 12] [--calls 300]
 """
 
 from __future__ import annotations
@@ -28,7 +28,12 @@ class Server:
         environment = {"PATH": "/usr/bin:/bin", "CALLTRIAGE_DATA_DIR": f"{folder}/desk"}
         self.started = perf_counter()
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=folder, env=environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=folder,
+            env=environment,
         )
         hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "bench", "version": "0"}}
         self.ask("initialize", hello)

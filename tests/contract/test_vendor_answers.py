@@ -33,10 +33,11 @@ from calltriage.errors import (
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.attachments import CreateAttachment, GetAttachment, RequestUploadLink, UploadLink
 from calltriage.operations.base import Operation
+from calltriage.operations.calls import GetCall
 from calltriage.operations.flags import AddFlag, ListFlags, ListFlagTypes
 from calltriage.operations.issues import CreateIssue, GetIssue, ListIssues, ResourceRef
 from calltriage.operations.relations import LinkIssue, ListRelations
-from calltriage.operations.resources import AttachResource, GetCall, ListResources
+from calltriage.operations.resources import AttachResource, ListResources
 
 VENDOR = "https://api.vendor.test"
 TOKEN = "header.payload.signature"

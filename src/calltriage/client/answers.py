@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, NoReturn, cast
@@ -62,10 +63,15 @@ def read_json(body: bytes | None) -> Any:
     if body is None:
         raise ValueError("the body is incomplete or too large")
     try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
+        return _without_surrogates(value) if re.search(rb"\\u[dD][89a-fA-F]", body) else value
     except (RecursionError, UnicodeDecodeError) as error:
         raise ValueError("the body is not JSON") from error
-    return _without_surrogates(value) if re.search(rb"\\u[dD][89a-fA-F]", body) else value
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse_constant(text)
 
 
 def _refuse_constant(_: str) -> NoReturn:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from calltriage.client.answers import Answer, failure, read_answer, read_json
 from calltriage.client.dialects import Endpoint
-from calltriage.errors import Outcome, Rejected, Unauthenticated, Unreachable, UnreadableAnswer
+from calltriage.errors import CallError, Outcome, Unreachable, UnreadableAnswer
 from calltriage.operations.attachments import UploadLink
 from calltriage.operations.base import Api, Effect, Operation
 
@@ -75,11 +75,13 @@ class Client:
                 raise _unreachable("Too many calls were waiting.", is_write, maybe_applied=False)
             try:
                 with anyio.CancelScope(shield=is_write, deadline=deadline):
-                    headers = {"authorization": await self._authorization(operation.api)}
+                    headers = {"authorization": await self._authorization(operation)}
                     sent = True
                     answer = await self._exchange(operation, headers)
                     if answer.status == 401 and self._endpoints[operation.api].credentials.renewable:
-                        headers = {"authorization": await self._authorization(operation.api, fresh=True)}
+                        sent = False  # a 401 was not carried out
+                        headers = {"authorization": await self._authorization(operation, fresh=True)}
+                        sent = True
                         answer = await self._exchange(operation, headers)
                     return self._checked(operation, answer)
             finally:
@@ -91,11 +93,14 @@ class Client:
         # Whatever else leaves the scope returns or raises: this is its deadline.
         raise _unreachable("No answer within the deadline.", is_write, maybe_applied=sent)
 
-    async def _authorization(self, api: Api, *, fresh: bool = False) -> str:
+    async def _authorization(self, operation: Operation[Any], *, fresh: bool = False) -> str:
+        """The header. What goes wrong here happened before the call was sent, so the call was not carried out."""
         try:
-            return await self._endpoints[api].credentials.header(self._http[api], fresh=fresh)
-        except Rejected as error:  # a token endpoint answers 400 for what is wrong with the client's registration
-            raise Unauthenticated("The token endpoint refused the configured client.", status=error.status) from error
+            return await self._endpoints[operation.api].credentials.header(self._http[operation.api], fresh=fresh)
+        except CallError as error:
+            if operation.effect is not Effect.READ:
+                error.outcome = "not_committed"
+            raise
 
     async def _exchange(self, operation: Operation[Any], headers: dict[str, str]) -> Answer:
         payload = operation.payload()
@@ -118,12 +123,10 @@ class Client:
 
         `content` is called once per try, since repeating the PUT replaces the object. No credential of ours goes along.
         """
-        _refuse_unknown_signed_headers(link.url)
-        endpoint = self._endpoints[Api.ATTACHMENTS]
-        local = _origin(link.url) == _origin(endpoint.base_url)
-        if not local:
-            await _refuse_private_target(link.url)
-        http = self._http[Api.ATTACHMENTS] if local else await self._foreign_http()
+        try:
+            http = await self._bytes_client(link.url)
+        except (ValueError, httpx2.InvalidURL):
+            raise UnreadableAnswer("The upload link is not a URL; nothing was sent.", outcome="not_committed") from None
 
         async def put() -> None:
             try:
@@ -144,7 +147,16 @@ class Client:
             if answer.status not in {200, 201, 204}:
                 raise failure(answer, arguments=frozenset(), is_write=True)
 
-        await endpoint.retry.attempts(Effect.ENSURE, self._deadline_s)(put)
+        await self._endpoints[Api.ATTACHMENTS].retry.attempts(Effect.ENSURE, self._deadline_s)(put)
+
+    async def _bytes_client(self, url: str) -> httpx2.AsyncClient:
+        """The HTTP client for a signed URL: the API's own for its own origin, else one that carries nothing of ours."""
+        httpx2.URL(url)
+        _refuse_unknown_signed_headers(url)
+        if _origin(url) == _origin(self._endpoints[Api.ATTACHMENTS].base_url):
+            return self._http[Api.ATTACHMENTS]
+        await _refuse_private_target(url)
+        return await self._foreign_http()
 
 
 def _receipt(operation: Operation[R], answer: Answer) -> Receipt[R]:
@@ -152,11 +164,14 @@ def _receipt(operation: Operation[R], answer: Answer) -> Receipt[R]:
     outcome: Outcome | None = None
     if operation.effect is not Effect.READ:
         outcome = "replayed" if answer.status in operation.success[1:] else "committed"
+    result_type = operation.result_type()
+    if result_type is None:
+        return Receipt(cast("R", None), outcome)
     try:
         body = read_json(answer.body)
         if operation.envelope:
             body = body["data"]
-        return Receipt(_result_adapter(operation.result_type()).validate_python(body), outcome)
+        return Receipt(_result_adapter(result_type).validate_python(body), outcome)
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise UnreadableAnswer(
             "The API said it succeeded, but its answer cannot be read." if outcome else "The answer cannot be read.",
@@ -210,10 +225,25 @@ async def _refuse_private_target(url: str) -> None:
         found = await anyio.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
     except OSError as error:
         raise _unreachable("The upload link's host has no address.", is_write=True, maybe_applied=False) from error
-    if not all(ipaddress.ip_address(address[4][0]).is_global for address in found):
+    if not all(_is_public(str(address[4][0])) for address in found):
         raise UnreadableAnswer(
             "The upload link leads into a private network; nothing was sent.", outcome="not_committed"
         )
+
+
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def _is_public(text: str) -> bool:
+    """Whether an address, and the IPv4 address that it may stand for, belongs to the public internet."""
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if address in NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return inner.is_global and not inner.is_multicast
+    return address.is_global and not address.is_multicast
 
 
 @asynccontextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
@@ -14,7 +16,9 @@ from pydantic import SecretStr
 
 from calltriage.client.answers import failure, read_answer, read_json
 from calltriage.client.retries import RetryPolicy
-from calltriage.errors import SettingsError, UnreadableAnswer
+from calltriage.errors import Conflict, NotFound, Rejected, SettingsError, Unauthenticated, UnreadableAnswer
+
+ASK_OPERATOR = "Ask the operator to run: calltriage doctor"
 
 
 class Credentials(Protocol):
@@ -35,6 +39,12 @@ class ApiKey:
     key: SecretStr
     scheme: str = "raw"
     renewable: bool = False
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\x21-\x7e]+", self.key.get_secret_value()):
+            raise SettingsError(
+                "The API key holds characters that no header can carry, such as a blank or a line's end. Set it again."
+            )
 
     async def header(self, http: httpx2.AsyncClient, *, fresh: bool = False) -> str:  # noqa: ARG002
         key = self.key.get_secret_value()
@@ -78,12 +88,16 @@ class ClientCredentials:
         ) as response:
             answer = await read_answer(response)
         if answer.status != 200:
-            # The call itself was not sent: it cannot have done anything, whatever the token endpoint says.
-            raise failure(answer, arguments=frozenset(), is_write=False)
+            refusal = failure(answer, arguments=frozenset(), is_write=False)
+            if isinstance(refusal, Rejected | NotFound | Conflict):  # the client's registration or address is wrong
+                refusal = Unauthenticated(
+                    f"The token endpoint refused the client. {ASK_OPERATOR}", status=answer.status
+                )
+            raise refusal
         try:
             token = cast("dict[str, Any]", read_json(answer.body))
             value, lifetime = token["access_token"], float(token["expires_in"])
-            if not isinstance(value, str) or not value.isascii() or any(ch.isspace() for ch in value):
+            if not re.fullmatch(r"[\x21-\x7e]+", value) or not math.isfinite(lifetime):
                 raise ValueError("not a token")
         except (ValueError, KeyError, TypeError) as error:
             raise UnreadableAnswer("The token endpoint's answer holds no token.", status=200) from error
@@ -115,9 +129,16 @@ class Endpoint:
 
 def check_base_url(url: str) -> None:
     """Refuse an address that would send credentials in the clear, or that is not one."""
-    parts = urlsplit(url)
+    wrong = SettingsError("A base URL must be scheme, host and optional path, such as https://api.example.com")
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port is None or parts.port > 0
+    except ValueError:
+        raise wrong from None
     loopback = parts.hostname in {"127.0.0.1", "::1", "localhost"}
-    if parts.username or parts.password or parts.query or parts.fragment or not parts.hostname:
-        raise SettingsError("A base URL must be scheme, host and optional path, such as https://api.example.com")
+    if not re.fullmatch(r"[\x21-\x7e]+", url) or not has_port or not parts.hostname:
+        raise wrong
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise wrong
     if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
         raise SettingsError("A base URL must begin with https:// (http:// is allowed on this machine's loopback only).")

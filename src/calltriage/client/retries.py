@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import TYPE_CHECKING
@@ -54,11 +55,11 @@ def may_repeat(effect: Effect, error: BaseException) -> bool:
     429 was not carried out, so anything may; a request that never reached the server likewise. After a lost answer or a
     5xx only a call that a repeat cannot do twice may. Everything else is a verdict (409 above all).
     """
-    if isinstance(error, RateLimited):
-        return True
-    if isinstance(error, Unreachable) and not error.maybe_applied:
-        return True
-    return isinstance(error, ServerFailure | Unreachable) and effect is not Effect.ADD
+    if not isinstance(error, RateLimited | ServerFailure | Unreachable):
+        return False
+    return (
+        isinstance(error, RateLimited) or error.outcome == "not_committed" or effect not in {Effect.ADD, Effect.CHANGE}
+    )
 
 
 def retry_after_seconds(value: str | None) -> float | None:
@@ -68,6 +69,7 @@ def retry_after_seconds(value: str | None) -> float | None:
     if value.strip().isascii() and value.strip().isdigit():
         return float(value.strip()[:9])
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
+        moment = parsedate_to_datetime(value)
+        return max(0.0, moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - time())
     except (ValueError, OverflowError):
         return None

@@ -16,7 +16,7 @@ from sqlalchemy import insert, select
 
 from calltriage.desk import CLIENT_ID
 from calltriage.desk.exchange import Principal
-from calltriage.desk.store import Store, api_keys, new_id, organisations, settings
+from calltriage.desk.store import Store, api_keys, new_id, new_organisation, organisations, settings
 from calltriage.operations import SCOPES
 
 TOKEN_SECONDS = 599
@@ -102,7 +102,7 @@ class Access:
         key, org = secrets.token_urlsafe(32), new_id()
 
         def add(connection: Any) -> None:
-            connection.execute(insert(organisations).values(id=org, name=name, last_number=1000))
+            connection.execute(insert(organisations).values(**new_organisation(org, name)))
             connection.execute(insert(api_keys).values(digest=digest(key), org_id=org, user_id=new_id()))
 
         await self._store.write(add)

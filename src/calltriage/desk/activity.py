@@ -1,68 +1,63 @@
-"""The activity feed: what is recorded, and how it is read back (bland-triage, section 9)."""
+"""Reading the activity feed and talking in it (bland-triage, section 9)."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select
 
-from calltriage.desk.exchange import Reply, Transaction, plain_row
-from calltriage.desk.store import activity, issues, new_id
-from calltriage.operations.activity import ListActivity
-
-
-def record(
-    tx: Transaction,
-    issue_id: str,
-    entry_type: str,
-    *,
-    detail: str | None = None,
-    metadata: dict[str, Any] | None = None,
-    resources: list[dict[str, Any]] | None = None,
-    referenced_issues: list[dict[str, Any]] | None = None,
-) -> None:
-    """Add an entry to an issue's feed and move both of its clocks: every entry so far stands for a change."""
-    tx.connection.execute(
-        insert(activity).values(
-            org_id=tx.who.org_id,
-            id=new_id(),
-            issue_id=issue_id,
-            type=entry_type,
-            actor_id=tx.who.user_id,
-            detail=detail,
-            metadata=metadata,
-            resources=resources or [],
-            referenced_issues=referenced_issues or [],
-            created_at=tx.instant,
-        )
-    )
-    tx.connection.execute(
-        update(issues)
-        .where(tx.mine(issues, issues.c.id == issue_id))
-        .values(updated_at=tx.instant, last_activity_at=tx.instant)
-    )
+from calltriage.desk import norm
+from calltriage.desk.exchange import Reply, Transaction, not_found, plain_row
+from calltriage.desk.feed import record
+from calltriage.desk.resources import shown_link
+from calltriage.desk.store import activity, links
+from calltriage.operations.activity import AddComment, ListActivity
 
 
 def list_activity(tx: Transaction, call: ListActivity) -> Reply:
     tx.issue(call.issue_id)
+    here = tx.mine(activity, activity.c.issue_id == call.issue_id, activity.c.created_at <= tx.instant)
     rows, cursor = tx.page(
-        select(activity).where(tx.mine(activity, activity.c.issue_id == call.issue_id)),
-        (activity.c.seq,),
+        select(activity).where(here),
+        (activity.c.created_at, activity.c.seq),
         limit=call.limit,
         cursor=call.cursor,
         name=f"activity of {call.issue_id}",
         descending=True,
     )
-    return Reply(200, {"items": [_shown(row) for row in rows], "next_cursor": cursor})
+    return Reply(200, {"items": [shown_entry(tx, row) for row in rows], "next_cursor": cursor})
 
 
-def _shown(row: Any) -> dict[str, Any]:
-    return {
-        "entry_kind": "issue",
-        **plain_row(
-            row, "id", "issue_id", "type", "detail", "metadata", "resources", "referenced_issues", "created_at"
-        ),
-        "actor": {"kind": "user", "id": row.actor_id, "label": None, "avatar_url": None},
-        "from_status": None,
-        "to_status": None,
+def add_comment(tx: Transaction, call: AddComment) -> Reply:
+    """Store the comment; `@norm` in it starts a run as well, which the answer says nothing about."""
+    tx.issue(call.issue_id)
+    wanted = call.resource_link_ids or []
+    cited = {
+        row.id: row
+        for row in tx.connection.execute(
+            select(links).where(tx.mine(links, links.c.issue_id == call.issue_id, links.c.id.in_(wanted)))
+        )
     }
+    if len(cited) < len(set(wanted)):
+        raise not_found("Resource")
+    resources = [shown_link(tx, cited[link_id]) for link_id in dict.fromkeys(wanted)]
+    entry_id = record(
+        tx, call.issue_id, "comment", detail=call.detail, resources=resources, moves=("last_activity_at",)
+    )
+    if re.search("@norm", call.detail, re.IGNORECASE):
+        norm.dispatch(tx, call.issue_id, re.sub(r"\s*@norm\s*", " ", call.detail, flags=re.IGNORECASE).strip())
+    row = tx.find(activity, entry_id)
+    return Reply(201, shown_entry(tx, row))
+
+
+def shown_entry(tx: Transaction, row: Any) -> dict[str, Any]:
+    """An entry in the shape of its kind: the issue's own, or the agent's."""
+    entry = plain_row(row, "id", "issue_id", "type", "detail", "metadata", "created_at")
+    if row.session_id is not None:
+        agent = {"kind": "agent", "id": None, "label": norm.NAME, "avatar_url": None}
+        session = norm.session_summary(tx, row.session_id)
+        return {"entry_kind": "agent", **entry, "actor": agent, "agent_session": session, "artifact": None}
+    user = {"kind": "user", "id": row.actor_id, "label": None, "avatar_url": None}
+    rest = plain_row(row, "from_status", "to_status", "resources", "referenced_issues")
+    return {"entry_kind": "issue", **entry, **rest, "actor": user}

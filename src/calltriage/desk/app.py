@@ -21,20 +21,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from calltriage.desk import activity, attachments, flags, issues, relations, resources
+from calltriage.desk import activity, attachments, categories, evidence, flags, issues, norm, relations, resources
 from calltriage.desk.access import Access
 from calltriage.desk.blobs import BlobFolder, TooLargeError
 from calltriage.desk.exchange import ContractError, Principal, Reply, Transaction, bad_request
 from calltriage.desk.store import Store, reservations
 from calltriage.errors import StoreError
 from calltriage.operations import CATALOGUE
-from calltriage.operations.activity import ListActivity
-from calltriage.operations.attachments import CreateAttachment, GetAttachment, RequestUploadLink
 from calltriage.operations.base import Api, Effect, Operation
-from calltriage.operations.flags import AddFlag, ListFlags, ListFlagTypes
-from calltriage.operations.issues import CreateIssue, GetIssue, ListIssues
-from calltriage.operations.relations import LinkIssue, ListRelations
-from calltriage.operations.resources import AttachResource, GetCall, ListResources
 
 logger = logging.getLogger(__name__)
 
@@ -43,23 +37,12 @@ MAX_JSON = {Api.TRIAGE: 256 * 1024, Api.ATTACHMENTS: 64 * 1024}
 MAX_OBJECT = 100 * 2**20
 """Bytes of a stored file (talkdesk-attachments, section 10)."""
 
+PARTS = (issues, resources, flags, relations, activity, categories, norm, evidence, attachments)
 HANDLERS: dict[type[Operation[Any]], Callable[[Transaction, Any], Reply]] = {
-    CreateIssue: issues.create_issue,
-    ListIssues: issues.list_issues,
-    GetIssue: issues.get_issue,
-    AttachResource: resources.attach_resource,
-    ListResources: resources.list_resources,
-    AddFlag: flags.add_flag,
-    ListFlags: flags.list_flags,
-    ListFlagTypes: flags.list_flag_types,
-    LinkIssue: relations.link_issue,
-    ListRelations: relations.list_relations,
-    ListActivity: activity.list_activity,
-    GetCall: resources.get_call,
-    RequestUploadLink: attachments.request_upload_link,
-    CreateAttachment: attachments.create_attachment,
-    GetAttachment: attachments.get_attachment,
+    operation: next(getattr(part, name) for part in PARTS if hasattr(part, name := operation.tool_name()))
+    for operation in CATALOGUE
 }
+"""One handler per operation, found under the operation's own name."""
 
 
 def _utc_now() -> datetime:
@@ -124,6 +107,8 @@ class Desk:
                     "the store failed: %s", error if isinstance(error, StoreError) else type(error.orig).__name__
                 )
                 raise ContractError(503, "storage_unavailable", "The desk's storage cannot be used") from error
+            if reply.status == 204:
+                return Response(status_code=204)
             body = {"data": reply.body, "errors": None} if operation.envelope else reply.body
             hal = operation.api is Api.ATTACHMENTS
             return _json(reply.status, body, "application/hal+json" if hal else "application/json")
@@ -159,11 +144,10 @@ class Desk:
     async def _values(self, request: Request, operation: type[Operation[Any]]) -> dict[str, Any]:
         if operation.method == "GET":
             query = request.query_params
-            return {
-                name: query.getlist(name) if name in operation.list_fields() else query[name]
-                for name in operation.model_fields
-                if name in query
+            names = {
+                info.alias or name: name in operation.list_fields() for name, info in operation.model_fields.items()
             }
+            return {name: query.getlist(name) if many else query[name] for name, many in names.items() if name in query}
         raw = await _body(request, MAX_JSON[operation.api])
         try:
             values: Any = json.loads(raw, parse_constant=_refuse_constant) if raw else {}
@@ -173,8 +157,10 @@ class Desk:
             raise bad_request(body="must be a JSON object")
         members = cast("dict[str, Any]", values)
         path = set(operation.path_fields())
-        if nulls := sorted(name for name, value in members.items() if value is None and name in operation.model_fields):
-            raise bad_request(**dict.fromkeys(nulls, "must not be null"))  # only an update clears fields with null
+        clearable = operation.clearable_fields()
+        nulls = [name for name in operation.model_fields if name in members and members[name] is None]
+        if refused := [name for name in nulls if name not in clearable]:
+            raise bad_request(**dict.fromkeys(refused, "must not be null"))
         if operation.api is Api.ATTACHMENTS:  # unknown members are ignored there, refused by triage
             return {name: value for name, value in members.items() if name in operation.model_fields}
         if twice := path & set(members):
@@ -286,7 +272,7 @@ def _refuse_constant(_: str) -> Any:
 def _malformed_id(error: ValidationError, operation: type[Operation[Any]]) -> ContractError | None:
     """A path id of a form that no id has names nothing: 404, like an unknown one (bland-triage, section 2)."""
     wrong = {str(item["loc"][0]) for item in error.errors() if item["type"] == "string_pattern_mismatch"}
-    unknown = {"call_id": resources.no_call, "attachment_id": attachments.no_attachment}
+    unknown = {"call_id": evidence.no_call, "attachment_id": attachments.no_attachment}
     return next((unknown[name]() for name in operation.path_fields() if name in wrong & set(unknown)), None)
 
 

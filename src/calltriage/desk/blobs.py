@@ -52,7 +52,8 @@ class BlobFolder:
                     await anyio.to_thread.run_sync(part.write, chunk)
                 await anyio.to_thread.run_sync(_settle, part, Path(name), self.path(sha256.hexdigest()))
         finally:
-            await anyio.Path(name).unlink(missing_ok=True)
+            with anyio.CancelScope(shield=True):
+                await anyio.Path(name).unlink(missing_ok=True)
         return Blob(size, sha256.hexdigest(), md5.hexdigest())
 
     def path(self, sha256: str) -> Path:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any, NoReturn, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from sqlalchemy import Connection, insert, select, update
+from typing_extensions import TypedDict
 
-from calltriage.desk.store import Store, calls, settings
+from calltriage.desk.store import Store, calls, settings, written
 from calltriage.errors import ImportFileError
 from calltriage.operations.fields import OpaqueId
 
@@ -29,14 +32,44 @@ class TurnLine(BaseModel):
     text: str = Field(max_length=100_000)
 
 
+def _is_text(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError("must be text in ISO 8601")
+    return value
+
+
+class EventLine(TypedDict):
+    """One event of the call's way through a pathway."""
+
+    sequence: int
+    event_type: str
+    node_id: str | None
+    operation_id: int | None
+    payload: dict[str, Any] | None
+    created_at: str
+
+
+class CorrectedLine(TypedDict):
+    """One line of the transcript redone from the recording; seconds from its start."""
+
+    start: float
+    end: float
+    text: str
+    speaker: NotRequired[int]
+    speaker_label: NotRequired[str]
+    confidence: NotRequired[float]
+
+
 class CallLine(BaseModel):
     """One line of an import file. Whatever is not named here is kept as the call's metadata."""
 
     model_config = ConfigDict(extra="allow")
 
     call_id: OpaqueId
-    created_at: datetime
+    created_at: Annotated[datetime, BeforeValidator(_is_text)]
     turns: list[TurnLine] = Field(max_length=100_000)
+    pathway_events: list[EventLine] = Field(default=[], max_length=100_000)
+    corrected: list[CorrectedLine] | None = Field(default=None, max_length=100_000)
 
 
 @dataclass(frozen=True)
@@ -60,7 +93,7 @@ def read_calls(lines: Iterable[str], *, skip_bad: bool) -> tuple[list[dict[str, 
         if not line.strip():
             continue
         try:
-            record = _record(json.loads(line))
+            record = _record(json.loads(line, parse_constant=_refuse, parse_float=_finite))
             if found.setdefault(record["call_id"], record) != record:
                 raise ValueError("this call_id stood on an earlier line with other content")
         except (ValueError, RecursionError) as error:
@@ -83,11 +116,13 @@ def _record(raw: Any) -> dict[str, Any]:
         "created_at": raw["created_at"],
         "summary": rest.pop("summary", None),
         "transcripts": [
-            {"id": n, "user": SPEAKERS.get(turn.speaker, turn.speaker), "text": turn.text, **(turn.model_extra or {})}
+            {**(turn.model_extra or {}), "id": n, "user": SPEAKERS.get(turn.speaker, turn.speaker), "text": turn.text}
             for n, turn in enumerate(line.turns)
         ],
         "concatenated_transcript": "\n".join(f"{SPEAKERS.get(t.speaker, t.speaker)}: {t.text}" for t in line.turns),
         "metadata": rest,
+        "events": [{**event, "conversation_id": line.call_id} for event in line.pathway_events],
+        "corrected": line.corrected,
     }
     if isinstance(ended, str):
         try:
@@ -101,9 +136,25 @@ def _record(raw: Any) -> dict[str, Any]:
     return record
 
 
+def _instant(text: str) -> datetime:
+    """The instant that an ISO 8601 text names; UTC where it names no offset."""
+    found = TypeAdapter(datetime).validate_python(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
 def _visible(value: Any) -> Any:
     """Lone surrogates as visible escapes: JSON can carry them, a database and a terminal cannot."""
-    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace"))
+    text = json.dumps(value, ensure_ascii=False)
+    return json.loads(re.sub("[\ud800-\udfff]", lambda found: f"\\\\u{ord(found[0]):04x}", text))
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse(text)
+
+
+def _refuse(_: str) -> NoReturn:
+    raise ValueError("holds a number that is not finite")
 
 
 def _complaint(error: Exception) -> str:
@@ -131,14 +182,19 @@ async def import_calls(
 
 def _load_one(connection: Connection, org: str, record: dict[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+    record, now = dict(record), written(datetime.now(UTC))
+    events, corrected = record.pop("events"), record.pop("corrected")
     here = (calls.c.org_id == org) & (calls.c.id == record["call_id"])
     known = connection.execute(select(calls.c.digest).where(here)).scalar_one_or_none()
     if known == digest:
         return "unchanged"
     values = {
         "summary": record["summary"] or f"Call of {record['created_at']}",
-        "created_at": record["created_at"],
+        "created_at": written(_instant(record["created_at"])),
+        "updated_at": now,
         "record": record,
+        "events": events,
+        "corrected": corrected,
         "digest": digest,
     }
     if known is None:

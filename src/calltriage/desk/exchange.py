@@ -8,12 +8,13 @@ import hmac
 import json
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeAlias, cast
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, literal, select, tuple_
 
 from calltriage.desk import store
+from calltriage.desk.store import written
 from calltriage.operations.fields import UUID_PATTERN
 
 DEFAULT_LIMIT = 50
@@ -139,11 +140,6 @@ class Transaction:
     def count(self, table: Table, *conditions: ColumnElement[bool]) -> int:
         query = select(func.count()).select_from(table).where(self.mine(table, *conditions))
         return self.connection.execute(query).scalar_one()
-
-
-def written(instant: datetime) -> str:
-    """ISO 8601 UTC with milliseconds and a Z."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{instant.microsecond // 1000:03d}Z"
 
 
 def plain_row(row: AnyRow, *names: str) -> dict[str, Any]:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from sqlalchemy import func, insert, select
 
-from calltriage.desk.activity import record
-from calltriage.desk.exchange import DEFAULT_LIMIT, AnyRow, ContractError, Reply, Transaction, bad_request, plain_row
-from calltriage.desk.resources import link_of_call
+from calltriage.desk.exchange import (
+    DEFAULT_LIMIT,
+    AnyRow,
+    ContractError,
+    Reply,
+    Transaction,
+    bad_request,
+    not_found,
+    plain_row,
+)
+from calltriage.desk.feed import record
+from calltriage.desk.resources import link_of_call, remove_flag_row
 from calltriage.desk.store import flags, new_id
 from calltriage.operations.fields import stored_flag_type
-from calltriage.operations.flags import AddFlag, ListFlags, ListFlagTypes
+from calltriage.operations.flags import AddFlag, ListFlags, ListFlagTypes, RemoveFlag
 
 FLAG_COLUMNS = (
     "id", "org_id", "issue_id", "call_id", "type", "note", "node_id", "node_name", "message_index", "message_text",
@@ -91,3 +100,12 @@ def _meaning(tx: Transaction, flag_type: str) -> str:
     """Note of the newest flag of the type that has one."""
     query = select(flags.c.note).where(tx.mine(flags, flags.c.type == flag_type, flags.c.note != ""))
     return tx.connection.execute(query.order_by(flags.c.seq.desc()).limit(1)).scalar_one_or_none() or ""
+
+
+def remove_flag(tx: Transaction, call: RemoveFlag) -> Reply:
+    tx.issue(call.issue_id)
+    row = tx.find(flags, call.flag_id)
+    if row is None or row.issue_id != call.issue_id:
+        raise not_found("Flag")
+    remove_flag_row(tx, row)
+    return Reply(204, None)

@@ -5,19 +5,37 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, bindparam, func, insert, or_, select, update
-from sqlalchemy.sql.selectable import ScalarSelect
+from sqlalchemy import ColumnElement, delete, insert, or_, select, update
 
 from calltriage.desk import resources
-from calltriage.desk.activity import record
-from calltriage.desk.exchange import AnyRow, Reply, Transaction, not_found, plain_row, written
-from calltriage.desk.store import flags, issues, links, new_id, organisations, relations, views
-from calltriage.operations.issues import CreateIssue, GetIssue, ListIssues
+from calltriage.desk.categories import ensure_category
+from calltriage.desk.exchange import Reply, Transaction
+from calltriage.desk.feed import record
+from calltriage.desk.relations import remove_relation_row
+from calltriage.desk.shapes import ISSUE_QUERY, read_issue, shown_issue
+from calltriage.desk.store import issues, links, new_id, organisations, relations, views, written
+from calltriage.operations.issues import (
+    CreateIssue,
+    DeleteIssue,
+    GetIssue,
+    ListIssues,
+    MarkIssueViewed,
+    UpdateIssue,
+)
 
 STATUS_RANK = {
     name: rank for rank, name in enumerate(("backlog", "todo", "in_progress", "in_review", "done", "closed"))
 }
 SEVERITY_RANK = {name: rank for rank, name in enumerate(("low", "medium", "high", "critical"))}
+RANKS = {"status": STATUS_RANK, "severity": SEVERITY_RANK}
+CHANGE_ENTRIES = {
+    "status": "status_changed",
+    "severity": "severity_changed",
+    "category": "category_changed",
+    "owner_id": "owner_changed",
+    "assignee_id": "assignee_changed",
+}
+"""Entries that changes make; title and description make none, for no type says so (bland-triage, section 9)."""
 WINDOWS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30), "90d": timedelta(days=90)}
 SORT_COLUMNS = {"severity": issues.c.severity_rank, "status": issues.c.status_rank}
 
@@ -38,7 +56,7 @@ def create_issue(tx: Transaction, call: CreateIssue) -> Reply:
             number=number,
             title=call.title,
             description=description,
-            words=f"{call.title}\n{description}".casefold(),
+            words=_searched(call.title, description),
             status=status,
             status_rank=STATUS_RANK[status],
             severity=severity,
@@ -60,6 +78,7 @@ def create_issue(tx: Transaction, call: CreateIssue) -> Reply:
     tx.connection.execute(
         insert(views).values(org_id=tx.who.org_id, issue_id=issue_id, user_id=tx.who.user_id, viewed_at=tx.instant)
     )
+    ensure_category(tx, call.category)
     record(tx, issue_id, "created", detail="Created the issue.")
     for ref in call.resource_links or []:
         resources.attach(tx, issue_id, ref.resource_type, ref.resource_id)
@@ -81,7 +100,7 @@ def list_issues(tx: Transaction, call: ListIssues) -> Reply:
         name=f"issues by {sort} {order}",
         descending=order == "desc",
     )
-    return Reply(200, {"items": [_shown(row) for row in rows], "next_cursor": cursor})
+    return Reply(200, {"items": [shown_issue(tx, row) for row in rows], "next_cursor": cursor})
 
 
 def _filters(tx: Transaction, call: ListIssues) -> list[ColumnElement[bool]]:
@@ -115,50 +134,50 @@ def _filters(tx: Transaction, call: ListIssues) -> list[ColumnElement[bool]]:
     return found
 
 
-def _of_issue(table: Table, end: str) -> ScalarSelect[int]:
-    """How many rows of a table hang on the issue of the enclosing query by the column `end`."""
-    here = (table.c.org_id == issues.c.org_id) & (table.c[end] == issues.c.id)
-    return select(func.count()).select_from(table).where(here).correlate(issues).scalar_subquery()
+def update_issue(tx: Transaction, call: UpdateIssue) -> Reply:
+    """Only what was sent changes; a field set to its present value changes nothing and makes no entry (section 4)."""
+    before = tx.issue(call.issue_id)
+    sent = call.model_dump(exclude_unset=True, exclude={"issue_id"})
+    changed = {name: value for name, value in sent.items() if value != getattr(before, name)}
+    if not changed:
+        return Reply(200, read_issue(tx, call.issue_id))
+    values: dict[str, Any] = {**changed, "updated_at": tx.instant, "last_activity_at": tx.instant}
+    values |= {f"{name}_rank": RANKS[name][changed[name]] for name in RANKS if name in changed}
+    if "category" in changed:
+        values["category_folded"] = changed["category"].casefold()
+        ensure_category(tx, changed["category"])
+    if {"title", "description"} & set(changed):
+        title, description = changed.get("title", before.title), changed.get("description", before.description)
+        values["words"] = _searched(title, description)
+    tx.connection.execute(update(issues).where(tx.mine(issues, issues.c.id == call.issue_id)).values(values))
+    for name, entry_type in CHANGE_ENTRIES.items():
+        if name in changed:
+            old, new = getattr(before, name), changed[name]
+            statuses = {"from_status": old, "to_status": new} if name == "status" else {}
+            metadata = None if name == "status" else {"from": old, "to": new}
+            record(tx, call.issue_id, entry_type, detail=f"Changed the {name}.", metadata=metadata, **statuses)
+    return Reply(200, read_issue(tx, call.issue_id))
 
 
-ISSUE_QUERY = select(
-    issues,
-    _of_issue(links, "issue_id").label("resource_count"),
-    _of_issue(flags, "issue_id").label("flag_count"),
-    (_of_issue(relations, "issue_id") + _of_issue(relations, "related_issue_id")).label("relation_count"),
-    select(views.c.viewed_at)
-    .where(views.c.org_id == issues.c.org_id, views.c.issue_id == issues.c.id, views.c.user_id == bindparam("caller"))
-    .correlate(issues)
-    .scalar_subquery()
-    .label("viewed_at"),
-)
-"""Issues with their counts and the caller's last view, which are read rather than kept. Built once: that costs more than
-running it."""
-
-ONE_ISSUE = ISSUE_QUERY.where(issues.c.org_id == bindparam("org"), issues.c.id == bindparam("issue"))
+def delete_issue(tx: Transaction, call: DeleteIssue) -> Reply:
+    """The tables' foreign keys take what hangs on it; the other ends of its relations hear of it (section 4)."""
+    tx.issue(call.issue_id)
+    touching = or_(relations.c.issue_id == call.issue_id, relations.c.related_issue_id == call.issue_id)
+    for row in tx.connection.execute(select(relations).where(tx.mine(relations, touching))).all():
+        remove_relation_row(tx, row)
+    tx.connection.execute(delete(issues).where(tx.mine(issues, issues.c.id == call.issue_id)))
+    return Reply(204, None)
 
 
-def read_issue(tx: Transaction, issue_id: str) -> dict[str, Any]:
-    """The issue as the API answers it. Raises 404."""
-    one = {"caller": tx.who.user_id, "org": tx.who.org_id, "issue": issue_id}
-    row = tx.connection.execute(ONE_ISSUE, one).one_or_none()
-    if row is None:
-        raise not_found("Issue")
-    return _shown(row)
+def mark_issue_viewed(tx: Transaction, call: MarkIssueViewed) -> Reply:
+    tx.issue(call.issue_id)
+    mine = {"org_id": tx.who.org_id, "issue_id": call.issue_id, "user_id": tx.who.user_id}
+    seen = tx.mine(views, views.c.issue_id == call.issue_id, views.c.user_id == tx.who.user_id)
+    if tx.connection.execute(update(views).where(seen).values(viewed_at=tx.instant)).rowcount == 0:
+        tx.connection.execute(insert(views).values(**mine, viewed_at=tx.instant))
+    return Reply(200, {"issue_id": call.issue_id, "last_viewed_at": tx.instant})
 
 
-def _shown(row: AnyRow) -> dict[str, Any]:
-    return {
-        **plain_row(
-            row, "id", "org_id", "number", "title", "description", "status", "severity", "source", "category",
-            "owner_id", "assignee_id", "author_id", "created_at", "updated_at", "last_activity_at",
-            "resource_count", "flag_count", "relation_count",
-        ),
-        "triage_id": f"T-{row.number}",
-        "external_link": None,
-        "latest_agent_session": None,
-        "is_processing": False,
-        "has_unread_activity": row.viewed_at is None or row.last_activity_at > row.viewed_at,
-        # Known from withdrawn pages: shown only where somebody set them.
-        **{name: getattr(row, name) for name in ("agent_id", "agent_version_id") if getattr(row, name) is not None},
-    }  # fmt: skip
+def _searched(title: str, description: str) -> str:
+    """What `search` looks in."""
+    return f"{title}\n{description}".casefold()

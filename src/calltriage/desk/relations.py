@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import insert, or_, select
+from sqlalchemy import delete, insert, or_, select
 
-from calltriage.desk.activity import record
-from calltriage.desk.exchange import AnyRow, Reply, Transaction, bad_request, plain_row
+from calltriage.desk.exchange import AnyRow, Reply, Transaction, bad_request, not_found, plain_row
+from calltriage.desk.feed import record
 from calltriage.desk.store import issues, new_id, relations
-from calltriage.operations.relations import LinkIssue, ListRelations
+from calltriage.operations.relations import LinkIssue, ListRelations, RemoveRelation
 
 
 def link_issue(tx: Transaction, call: LinkIssue) -> Reply:
@@ -41,17 +41,7 @@ def link_issue(tx: Transaction, call: LinkIssue) -> Reply:
         )
         .returning(relations)
     ).one()
-    for here, other, direction in ((source, target, "outgoing"), (target, source, "incoming")):
-        record(
-            tx,
-            here.id,
-            "relation_added",
-            detail="Linked an issue.",
-            metadata={"relation_id": row.id, "relation_type": call.relation_type, "direction": direction},
-            referenced_issues=[
-                {"id": other.id, "triage_id": f"T-{other.number}", "title": other.title, "status": other.status}
-            ],
-        )
+    _record_both(tx, "relation_added", "Linked an issue.", row, (source, target))
     return Reply(201, _shown(row, target, "outgoing"))
 
 
@@ -91,3 +81,32 @@ def _shown(row: AnyRow, other: AnyRow, direction: str) -> dict[str, Any]:
         "related_title": other.title,
         "direction": direction,
     }
+
+
+def remove_relation(tx: Transaction, call: RemoveRelation) -> Reply:
+    tx.issue(call.issue_id)
+    row = tx.find(relations, call.relation_id)
+    if row is None or call.issue_id not in {row.issue_id, row.related_issue_id}:
+        raise not_found("Relation")
+    remove_relation_row(tx, row)
+    return Reply(204, None)
+
+
+def remove_relation_row(tx: Transaction, row: AnyRow) -> None:
+    """Take a link away and say so on both of its issues."""
+    source, target = tx.issue(row.issue_id), tx.issue(row.related_issue_id)
+    tx.connection.execute(delete(relations).where(tx.mine(relations, relations.c.id == row.id)))
+    _record_both(tx, "relation_removed", "Removed a link.", row, (source, target))
+
+
+def _record_both(tx: Transaction, entry: str, detail: str, row: AnyRow, ends: tuple[AnyRow, AnyRow]) -> None:
+    source, target = ends
+    for here, other, direction in ((source, target, "outgoing"), (target, source, "incoming")):
+        record(
+            tx,
+            here.id,
+            entry,
+            detail=detail,
+            metadata={"relation_id": row.id, "relation_type": row.relation_type, "direction": direction},
+            referenced_issues=[{**plain_row(other, "id", "title", "status"), "triage_id": f"T-{other.number}"}],
+        )

@@ -14,6 +14,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar, cast
@@ -80,6 +81,7 @@ organisations = Table(
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False),
     Column("last_number", Integer, nullable=False),
+    Column("created_at", Text, nullable=False),
 )
 
 api_keys = Table(
@@ -175,28 +177,76 @@ relations = _owned(
     ForeignKeyConstraint(["org_id", "related_issue_id"], ["issues.org_id", "issues.id"], ondelete="CASCADE"),
 )
 
+sessions = _owned(
+    "agent_sessions",
+    Column("issue_id", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Index("sessions_of_issue", "org_id", "issue_id", "seq"),
+    _of_issue(),
+)
+
+runs = _owned(
+    "agent_runs",
+    Column("issue_id", Text, nullable=False),
+    Column("session_id", Text, nullable=False),
+    Column("intent", Text, nullable=False),
+    Column("started_at", Text, nullable=False),
+    Column("finished_at", Text, nullable=False),
+    Index("runs_of_issue", "org_id", "issue_id", "seq"),
+    _of_issue(),
+)
+"""Runs of the embedded agent. What a run will do is known when it starts, so it is written down then, with the times at
+which it will have happened; a run is in flight until `finished_at`."""
+
 activity = _owned(
     "activity",
     Column("issue_id", Text, nullable=False),
+    Column("session_id", Text),
     Column("type", Text, nullable=False),
     Column("actor_id", Text),
-    Column("detail", Text),
+    Column("detail", Text, nullable=False),
+    Column("from_status", Text),
+    Column("to_status", Text),
     Column("metadata", Json),
     Column("resources", Json, nullable=False),
     Column("referenced_issues", Json, nullable=False),
     Column("created_at", Text, nullable=False),
-    Index("activity_of_issue", "org_id", "issue_id", "seq"),
+    Index("activity_of_issue", "org_id", "issue_id", "created_at", "seq"),
     _of_issue(),
 )
+"""The feed. Entries with a `session_id` are the agent's; one in the future belongs to a run in flight and is not shown."""
+
+categories = _owned(
+    "categories",
+    Column("name", Text, nullable=False),
+    Column("folded", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    UniqueConstraint("org_id", "folded"),
+)
+"""Created categories and names first used on an issue; the built-in ones are not stored."""
 
 calls = _owned(
     "calls",
     Column("summary", Text, nullable=False),
-    Column("created_at", Text),
+    Column("created_at", Text, nullable=False),
+    Column("updated_at", Text, nullable=False),
+    Column("record", Json, nullable=False),
+    Column("events", Json, nullable=False),
+    Column("corrected", Json),
+    Column("digest", Text, nullable=False),
+    Index("calls_by_creation", "org_id", "created_at", "id"),
+)
+"""`record` is the call as `get_call` answers it, `events` and `corrected` what the neighbouring routes do; `digest` tells
+whether an import brings something new."""
+
+conversations = _owned(
+    "conversations",
+    Column("summary", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
     Column("record", Json, nullable=False),
     Column("digest", Text, nullable=False),
+    Index("conversations_by_creation", "org_id", "created_at", "id"),
 )
-"""`record` is the call as `get_call` answers it; `digest` tells whether an import brings something new."""
 
 reservations = _owned(
     "reservations",
@@ -237,7 +287,7 @@ class _Write(Generic[T]):
         try:
             with connection.begin_nested():
                 self.result = self.change(connection)
-        except Exception as error:  # noqa: BLE001  the waiting caller gets it
+        except BaseException as error:  # noqa: BLE001  the waiting caller gets it, the rest of the batch goes on
             self.error = error
 
 
@@ -270,9 +320,14 @@ class Store:
             )
             event.listen(engine, "connect", _on_connect)
             event.listen(engine, "begin", _on_begin)
-            with engine.connect().execution_options(begin="IMMEDIATE") as connection, connection.begin():
+            # Only one process at a time may turn a new file into a WAL database: nobody waits for that, they fail.
+            with (
+                filelock.FileLock(self.folder / "desk.opening", timeout=30),
+                engine.connect().execution_options(begin="IMMEDIATE") as connection,
+                connection.begin(),
+            ):
                 _prepare_schema(connection)
-        except (OSError, DBAPIError) as error:
+        except (OSError, DBAPIError, filelock.Timeout) as error:
             raise StoreError(
                 f"The data folder {self.folder} cannot be used ({type(error).__name__}). Check that it belongs to this "
                 "user and has space, or point CALLTRIAGE_DATA_DIR elsewhere."
@@ -352,11 +407,18 @@ def _commit(engine: Engine, batch: list[_Write[Any]]) -> None:
         with engine.connect().execution_options(begin="IMMEDIATE") as connection, connection.begin():
             for job in batch:
                 job.run(connection)
-    except Exception as error:  # noqa: BLE001  the waiting callers get it
+                if job.error is not None and not _in_transaction(connection):
+                    raise job.error  # a full disk rolls back everything, savepoints or not
+    except BaseException as error:  # noqa: BLE001  the waiting callers get it
         for job in batch:
             job.error, job.result = error, None
     for job in batch:
         job.finished = True
+
+
+def _in_transaction(connection: Connection) -> bool:
+    """Whether the database still holds the transaction that was begun; SQLite ends it by itself when its disk is full."""
+    return getattr(connection.connection.dbapi_connection, "in_transaction", True)
 
 
 def _compact(value: Any) -> str:
@@ -377,7 +439,7 @@ def _prepare_schema(connection: Connection) -> None:
     if not connection.dialect.has_table(connection, "settings"):
         metadata.create_all(connection)
         org, user = new_id(), new_id()
-        connection.execute(insert(organisations).values(id=org, name="Embedded desk", last_number=1000))
+        connection.execute(insert(organisations).values(**new_organisation(org, "Embedded desk")))
         facts = {
             "schema_version": str(SCHEMA_VERSION),
             "secret": secrets.token_hex(32),
@@ -385,12 +447,22 @@ def _prepare_schema(connection: Connection) -> None:
             "user_id": user,
         }
         connection.execute(insert(settings), [{"name": name, "value": value} for name, value in facts.items()])
-    version = connection.execute(select(settings.c.value).where(settings.c.name == "schema_version")).scalar_one()
+    version = connection.execute(select(settings.c.value).where(settings.c.name == "schema_version")).scalar()
     if version != str(SCHEMA_VERSION):
         raise StoreError(
             f"The data folder has schema version {version}; this calltriage knows {SCHEMA_VERSION}. "
             "Install the calltriage that wrote it, or point CALLTRIAGE_DATA_DIR elsewhere."
         )
+
+
+def new_organisation(org_id: str, name: str) -> dict[str, Any]:
+    """The row of an organisation without issues: its first ticket will be T-1001."""
+    return {"id": org_id, "name": name, "last_number": 1000, "created_at": written(datetime.now(UTC))}
+
+
+def written(instant: datetime) -> str:
+    """An instant as the triage API writes it: ISO 8601 UTC with milliseconds and a Z."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{instant.microsecond // 1000:03d}Z"
 
 
 def new_id() -> str:

@@ -7,27 +7,65 @@ from __future__ import annotations
 
 from typing import Any
 
-from calltriage.operations.activity import ListActivity
+from calltriage.operations.activity import AddComment, ListActivity
 from calltriage.operations.attachments import CreateAttachment, GetAttachment, RequestUploadLink
 from calltriage.operations.base import Operation
-from calltriage.operations.flags import AddFlag, ListFlags, ListFlagTypes
-from calltriage.operations.issues import CreateIssue, GetIssue, ListIssues
-from calltriage.operations.relations import LinkIssue, ListRelations
-from calltriage.operations.resources import AttachResource, GetCall, ListResources
+from calltriage.operations.calls import GetCall, GetCorrectedTranscript, GetPathwayCallEvents, ListCalls
+from calltriage.operations.categories import CreateCategory, ListCategories
+from calltriage.operations.conversations import GetSmsConversation, ListSmsConversations
+from calltriage.operations.flags import AddFlag, ListFlags, ListFlagTypes, RemoveFlag
+from calltriage.operations.issues import (
+    CreateIssue,
+    DeleteIssue,
+    GetIssue,
+    ListIssues,
+    MarkIssueViewed,
+    UpdateIssue,
+)
+from calltriage.operations.norm import CreateAgentSession, ListTriageAgents, PromptNorm
+from calltriage.operations.relations import LinkIssue, ListRelations, RemoveRelation
+from calltriage.operations.resources import (
+    AttachCall,
+    AttachResource,
+    DetachCall,
+    GetAffectedContext,
+    ListResources,
+    RemoveResource,
+)
 
 CATALOGUE: tuple[type[Operation[Any]], ...] = (
     CreateIssue,
     ListIssues,
     GetIssue,
+    UpdateIssue,
+    DeleteIssue,
     AttachResource,
     ListResources,
+    RemoveResource,
+    AttachCall,
+    DetachCall,
+    GetAffectedContext,
     AddFlag,
     ListFlags,
+    RemoveFlag,
     ListFlagTypes,
     LinkIssue,
     ListRelations,
+    RemoveRelation,
     ListActivity,
+    AddComment,
+    MarkIssueViewed,
+    ListCategories,
+    CreateCategory,
+    ListTriageAgents,
+    CreateAgentSession,
+    PromptNorm,
     GetCall,
+    ListCalls,
+    GetCorrectedTranscript,
+    GetPathwayCallEvents,
+    ListSmsConversations,
+    GetSmsConversation,
     RequestUploadLink,
     CreateAttachment,
     GetAttachment,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from calltriage.operations.base import Effect, Operation, Page, Result
-from calltriage.operations.fields import Cursor, IssueId, Limit
+from calltriage.operations.fields import Comment, Cursor, IssueId, Limit, Uuid
 
 
 class TimelineEntry(Result, origin="issue authors"):
@@ -35,3 +35,18 @@ class ListActivity(
     issue_id: IssueId = Field(description="The issue.")
     limit: Limit | None = None
     cursor: Cursor | None = None
+
+
+class AddComment(
+    Operation[TimelineEntry],
+    http="POST /v1/triage/issues/{issue_id}/comments",
+    effect=Effect.ADD,
+    success=(201,),
+):
+    """Comment on an issue; every request adds a comment. With `@norm` in the text it starts a run of Bland's agent too."""
+
+    issue_id: IssueId = Field(description="The issue.")
+    detail: Comment = Field(description="The comment.")
+    resource_link_ids: Annotated[list[Uuid], Field(max_length=50)] | None = Field(
+        default=None, description="Link ids of this issue's evidence to cite."
+    )

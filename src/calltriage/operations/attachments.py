@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from calltriage.operations.base import Api, Effect, Operation, Result
-from calltriage.operations.fields import AttachmentId, AttachmentName, MediaType, Metadata
+from calltriage.operations.fields import TEXT, AttachmentId, AttachmentName, MediaType, Metadata
 
 
 class UploadLink(Result):
@@ -60,7 +60,7 @@ class CreateAttachment(
     """Turn uploaded bytes into a named attachment."""
 
     name: AttachmentName
-    request_id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    request_id: Annotated[str, StringConstraints(min_length=1, max_length=64), TEXT]
     metadata: Metadata | None = None
 
 

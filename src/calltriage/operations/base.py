@@ -15,6 +15,8 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict
 
+from calltriage.operations.fields import Clearable
+
 R = TypeVar("R")
 
 
@@ -36,6 +38,10 @@ class Effect(StrEnum):
     """Adds something each time it is sent: never repeated unless it surely did not arrive."""
     ENSURE = "ensure"
     """Adds something once: a repeat answers with what is there."""
+    CHANGE = "change"
+    """Overwrites fields. A repeat writes the same, but over whatever came in between."""
+    REMOVE = "remove"
+    """Takes something away for good: a repeat finds it gone."""
 
 
 class Result(BaseModel):
@@ -46,7 +52,7 @@ class Result(BaseModel):
     """
 
     # Validators are built at first use: a server that starts does not wait for those it may never need.
-    model_config = ConfigDict(extra="ignore", defer_build=True)
+    model_config = ConfigDict(extra="ignore", defer_build=True, allow_inf_nan=False)
     origin: ClassVar[str | None] = None
 
     def __init_subclass__(cls, *, origin: str | None = None, **kwargs: Any) -> None:
@@ -130,7 +136,7 @@ class Operation(Tool, Generic[R]):
         for base in cls.__mro__:
             arguments = cast("dict[str, Any]", base.__dict__.get("__pydantic_generic_metadata__", {})).get("args")
             if arguments and base.__mro__[1] is Operation:
-                return arguments[0]
+                return None if arguments[0] is type(None) else arguments[0]
         raise TypeError(f"{cls.__name__} does not name its result: Operation[…]")
 
     @classmethod
@@ -143,8 +149,23 @@ class Operation(Tool, Generic[R]):
         return self.path.format(**{name: quote(str(getattr(self, name)), safe="") for name in self.path_fields()})
 
     def payload(self) -> dict[str, Any]:
-        """Everything that is not in the path, as JSON values: the query of a GET, the body of anything else."""
-        return self.model_dump(mode="json", exclude=set(self.path_fields()), exclude_none=True)
+        """Everything that is not in the path, as JSON values: the query of a GET, the body of anything else.
+
+        A PATCH says what was set, an explicit null included, for that clears a field; anything else leaves nulls out.
+        """
+        is_patch, path = self.method == "PATCH", set(self.path_fields())
+        return self.model_dump(
+            mode="json", by_alias=True, exclude=path, exclude_unset=is_patch, exclude_none=not is_patch
+        )
+
+    @classmethod
+    @cache
+    def clearable_fields(cls) -> frozenset[str]:
+        """Fields that null clears."""
+        marked = (
+            name for name, field in cls.model_fields.items() if any(isinstance(m, Clearable) for m in field.metadata)
+        )
+        return frozenset(marked)
 
     @classmethod
     @cache

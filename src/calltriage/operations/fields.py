@@ -28,6 +28,11 @@ class WireOnly:
     """Marks a field that the contract knows but an agent has no use for; no tool offers it."""
 
 
+@dataclass(frozen=True)
+class Clearable:
+    """Marks a field of an update that null clears. No other field takes null (bland-triage, section 4)."""
+
+
 def _no_control_characters(value: str) -> str:
     """NUL cannot be stored everywhere and other control characters only hide text; tab and line feed are text."""
     if re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", value):
@@ -58,6 +63,8 @@ OpaqueId = Annotated[
 (our choice; an in-process server sees the decoded path)."""
 
 CallId = Annotated[OpaqueId, Names("call")]
+Uuid = Annotated[str, StringConstraints(pattern=UUID_PATTERN, to_lower=True)]
+"""Id of a link, flag, relation or session."""
 UserId = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]
 
 Title = Annotated[str, StringConstraints(min_length=1, max_length=200), TEXT]
@@ -65,6 +72,7 @@ Description = Annotated[str, StringConstraints(max_length=10_000), TEXT]
 Category = Annotated[str, StringConstraints(min_length=1, max_length=64), TEXT]
 Note = Annotated[str, StringConstraints(min_length=1, max_length=4000), TEXT]
 MessageText = Annotated[str, StringConstraints(max_length=10_000), TEXT]
+Comment = Annotated[str, StringConstraints(min_length=1, max_length=4000), TEXT]
 NodeName = Annotated[str, StringConstraints(max_length=256), TEXT]
 FlagType = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]
 """As typed; the service stores it in lower_snake_case, see `stored_flag_type`."""
@@ -102,7 +110,7 @@ MediaType = Annotated[
 
 def _flat_labels(value: dict[str, JsonValue]) -> dict[str, Any]:
     for key, item in value.items():
-        if not 1 <= len(key) <= 127:
+        if not 1 <= len(_no_control_characters(key)) <= 127:
             raise ValueError("keys must be 1 to 127 characters")
         if isinstance(item, str):
             if not 1 <= len(_no_control_characters(item)) <= 127:

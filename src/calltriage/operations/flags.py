@@ -16,6 +16,7 @@ from calltriage.operations.fields import (
     MessageText,
     NodeName,
     Note,
+    Uuid,
 )
 
 
@@ -82,3 +83,15 @@ class ListFlagTypes(Operation[Page[FlagTypeUse]], http="GET /v1/triage/flag-type
 
     limit: Limit | None = Field(default=None, description="Page size, default 50.")
     cursor: Cursor | None = Field(default=None, description="next_cursor of the page before.")
+
+
+class RemoveFlag(
+    Operation[None],
+    http="DELETE /v1/triage/issues/{issue_id}/flags/{flag_id}",
+    effect=Effect.REMOVE,
+    success=(204,),
+):
+    """Remove a flag from an issue; its type leaves the catalogue with its last flag."""
+
+    issue_id: IssueId = Field(description="The issue.")
+    flag_id: Uuid = Field(description="The flag.")

@@ -10,6 +10,7 @@ from calltriage.operations.base import Effect, Operation, Page, Result, Tool
 from calltriage.operations.fields import (
     TEXT,
     Category,
+    Clearable,
     Cursor,
     Description,
     IssueId,
@@ -133,3 +134,38 @@ class ListIssues(Operation[Page[Issue]], http="GET /v1/triage/issues", effect=Ef
     order: Literal["asc", "desc"] | None = None
     limit: Limit | None = Field(default=None, description="Page size, default 50.")
     cursor: Cursor | None = Field(default=None, description="next_cursor of the page before; keep the filters.")
+
+
+class UpdateIssue(Operation[Issue], http="PATCH /v1/triage/issues/{issue_id}", effect=Effect.CHANGE):
+    """Change fields of an issue; only what is sent changes, null clears owner_id or assignee_id."""
+
+    issue_id: IssueId = Field(description="The issue.")
+    title: Title | None = None
+    description: Description | None = None
+    status: Status | None = Field(default=None, description="Any may follow any; closed takes it off the board.")
+    severity: Severity | None = None
+    category: Category | None = None
+    owner_id: Annotated[UserId | None, Clearable()] = Field(default=None, description="Null clears.")
+    assignee_id: Annotated[UserId | None, Clearable()] = Field(default=None, description="Null clears.")
+
+
+class DeleteIssue(Operation[None], http="DELETE /v1/triage/issues/{issue_id}", effect=Effect.REMOVE, success=(204,)):
+    """Delete an issue for good, with its evidence links, flags, relations, comments and sessions.
+
+    Calls, conversations and files stay. To take an issue off the board, set its status to closed instead.
+    """
+
+    issue_id: IssueId = Field(description="The issue.")
+
+
+class IssueView(Result):
+    """When the caller saw an issue last."""
+
+    issue_id: str
+    last_viewed_at: str
+
+
+class MarkIssueViewed(Operation[IssueView], http="PUT /v1/triage/issues/{issue_id}/view", effect=Effect.ENSURE):
+    """Mark an issue as seen, which clears has_unread_activity for this user."""
+
+    issue_id: IssueId = Field(description="The issue.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from calltriage.operations.base import Effect, Operation, Page, Result
-from calltriage.operations.fields import Cursor, IssueId, Limit, RelationType
+from calltriage.operations.fields import Cursor, IssueId, Limit, RelationType, Uuid
 
 
 class Relation(Result, origin="issue authors"):
@@ -47,3 +47,15 @@ class ListRelations(Operation[Page[Relation]], http="GET /v1/triage/issues/{issu
     issue_id: IssueId = Field(description="The issue.")
     limit: Limit | None = None
     cursor: Cursor | None = None
+
+
+class RemoveRelation(
+    Operation[None],
+    http="DELETE /v1/triage/issues/{issue_id}/relations/{relation_id}",
+    effect=Effect.REMOVE,
+    success=(204,),
+):
+    """Remove a link between two issues; works from either end."""
+
+    issue_id: IssueId = Field(description="Either issue.")
+    relation_id: Uuid = Field(description="The link.")

@@ -1,13 +1,14 @@
-"""Evidence attached to issues, and the calls it points at (bland-triage, section 6)."""
+"""Evidence attached to issues (bland-triage, section 6)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from calltriage.operations.base import Effect, Operation, Page, Result
-from calltriage.operations.fields import CallId, Cursor, IssueId, Limit, OpaqueId, ResourceType
+from calltriage.operations.fields import CallId, Cursor, IssueId, Limit, OpaqueId, ResourceType, Uuid
+from calltriage.operations.issues import Issue
 
 
 class ResourceLink(Result, origin="the evidence itself"):
@@ -57,33 +58,52 @@ class ListResources(
     cursor: Cursor | None = None
 
 
-class Turn(Result, origin="call parties"):
-    """One turn of a call's transcript; vendors add fields, which are kept."""
+class RemoveResource(
+    Operation[None],
+    http="DELETE /v1/triage/issues/{issue_id}/resources/{resource_link_id}",
+    effect=Effect.REMOVE,
+    success=(204,),
+):
+    """Detach evidence from an issue by its link id; the call, conversation or file itself stays.
 
-    model_config = ConfigDict(extra="allow")
+    Flags on a detached call go with it.
+    """
 
-    user: str | None = None
-    """Speaker: user, assistant, robot, agent-action; others may come."""
-    text: str = ""
-
-
-class Call(Result, origin="call parties"):
-    """A call as the API answers it; everything but the id may be missing, further fields are kept."""
-
-    model_config = ConfigDict(extra="allow")
-
-    call_id: str
-    created_at: str | None = None
-    call_length: float | None = None
-    """Minutes."""
-    status: str | None = None
-    summary: str | None = None
-    transcripts: list[Turn] | None = None
-    """A flag's `message_index` counts in this list, from 0."""
-    metadata: dict[str, Any] | None = None
+    issue_id: IssueId = Field(description="The issue.")
+    resource_link_id: Uuid = Field(description="Id of the link, not of the resource.")
 
 
-class GetCall(Operation[Call], http="GET /v1/calls/{call_id}", effect=Effect.READ, envelope=False):
-    """Read one call with its transcript."""
+class AttachCall(Operation[Issue], http="PUT /v1/triage/issues/{issue_id}/calls/{call_id}", effect=Effect.ENSURE):
+    """Attach a call by its id; answers the issue with its counts."""
 
+    issue_id: IssueId = Field(description="The issue.")
     call_id: CallId = Field(description="The call.")
+
+
+class DetachCall(
+    Operation[None],
+    http="DELETE /v1/triage/issues/{issue_id}/calls/{call_id}",
+    effect=Effect.REMOVE,
+    success=(204,),
+):
+    """Detach a call by its id."""
+
+    issue_id: IssueId = Field(description="The issue.")
+    call_id: CallId = Field(description="The call.")
+
+
+class AffectedContext(Result, origin="pathway and persona authors"):
+    """Attached calls, and the pathways and personas that they ran on. The rows' fields may be null."""
+
+    issue_id: str
+    calls: list[dict[str, Any]]
+    pathways: list[dict[str, Any]]
+    personas: list[dict[str, Any]]
+
+
+class GetAffectedContext(
+    Operation[AffectedContext], http="GET /v1/triage/issues/{issue_id}/affected", effect=Effect.READ
+):
+    """List which pathways and personas the attached calls ran on, with how many calls each."""
+
+    issue_id: IssueId = Field(description="The issue.")

@@ -11,11 +11,12 @@ from calltriage.errors import NotFound, Rejected, TryNext
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.attachments import Attachment, GetAttachment
 from calltriage.operations.base import Effect, Operation, Page, Result
+from calltriage.operations.calls import Call, GetCall, Turn
 from calltriage.operations.fields import TEXT, CallId, IssueRef
 from calltriage.operations.flags import Flag, ListFlags
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.relations import ListRelations
-from calltriage.operations.resources import Call, GetCall, ListResources, Turn
+from calltriage.operations.resources import ListResources
 from calltriage.server.results import BUDGET, WALL, Bundle, row, shown, untrusted
 from calltriage.server.work import ISSUE, Work, Workflow, at_once, folded, numbered
 

@@ -14,8 +14,8 @@ import anyio
 from calltriage.client.client import Client
 from calltriage.errors import CallError, NotFound, TryNext
 from calltriage.operations.base import Tool
+from calltriage.operations.calls import Turn
 from calltriage.operations.issues import ListIssues
-from calltriage.operations.resources import Turn
 from calltriage.server.files import FileRoots
 
 ISSUE = "UUID, ticket (T-1042) or dashboard URL."

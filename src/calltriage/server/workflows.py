@@ -25,6 +25,7 @@ from calltriage.operations.attachments import (
     CreateAttachment as CreateAttachmentRecord,
 )
 from calltriage.operations.base import Effect
+from calltriage.operations.calls import GetCall, Turn
 from calltriage.operations.fields import (
     TEXT,
     AttachmentName,
@@ -36,7 +37,7 @@ from calltriage.operations.fields import (
     Note,
 )
 from calltriage.operations.issues import GetIssue
-from calltriage.operations.resources import AttachResource, GetCall, Turn
+from calltriage.operations.resources import AttachResource
 from calltriage.server.evidence import GetTranscript
 from calltriage.server.results import shown, untrusted
 from calltriage.server.work import ISSUE, Work, Workflow, folded, numbered

@@ -1,0 +1,117 @@
+"""Calls and what was said in them (bland-triage, section 6, "What a link points at")."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from calltriage.operations.base import Effect, Operation, Result
+from calltriage.operations.fields import TEXT, CallId
+
+
+class Turn(Result, origin="call parties"):
+    """One turn of a call's transcript; vendors add fields, which are kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    user: str | None = None
+    """Speaker: user, assistant, robot, agent-action; others may come."""
+    text: str = ""
+
+
+class Call(Result, origin="call parties"):
+    """A call as the API answers it; everything but the id may be missing, further fields are kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    call_id: str
+    created_at: str | None = None
+    call_length: float | None = None
+    """Minutes."""
+    status: str | None = None
+    summary: str | None = None
+    transcripts: list[Turn] | None = None
+    """A flag's `message_index` counts in this list, from 0."""
+    metadata: dict[str, Any] | None = None
+
+
+class GetCall(Operation[Call], http="GET /v1/calls/{call_id}", effect=Effect.READ, envelope=False):
+    """Read one call with its transcript."""
+
+    call_id: CallId = Field(description="The call.")
+
+
+class CallList(Result, origin="call parties"):
+    """Rows of calls without transcripts."""
+
+    total_count: int | None = None
+    """Matches overall; may be missing."""
+    count: int
+    calls: list[Call]
+
+
+Day = Annotated[
+    str, StringConstraints(max_length=40, pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+(Z|[+-][0-9:]+)?)?$")
+]
+"""A day (YYYY-MM-DD) or an instant."""
+
+
+class ListCalls(Operation[CallList], http="GET /v1/calls", effect=Effect.READ, envelope=False):
+    """List calls, newest first, without their transcripts."""
+
+    from_: Annotated[int, Field(ge=0, le=10**9)] | None = Field(
+        default=None, alias="from", description="First row, from 0."
+    )
+    to: Annotated[int, Field(ge=0, le=10**9)] | None = Field(default=None, description="Row to stop before.")
+    limit: Annotated[int, Field(ge=1, le=100)] | None = Field(default=None, description="Rows, at most 100.")
+    ascending: bool | None = Field(default=None, description="Oldest first.")
+    sort_by: Literal["created_at", "updated_at"] | None = None
+    start_date: Day | None = Field(default=None, description="From this day or instant on.")
+    end_date: Day | None = Field(default=None, description="Up to this day or instant.")
+    from_number: Annotated[str, StringConstraints(min_length=1, max_length=32), TEXT] | None = None
+    to_number: Annotated[str, StringConstraints(min_length=1, max_length=32), TEXT] | None = None
+    completed: bool | None = None
+    inbound: bool | None = None
+    answered_by: Annotated[str, StringConstraints(min_length=1, max_length=32), TEXT] | None = None
+    batch_id: Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT] | None = None
+    duration_gt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
+    duration_lt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
+
+
+class CorrectedTranscript(Result, origin="call parties"):
+    """The transcript redone from the recording: timed, speaker-labelled lines."""
+
+    status: str | None = None
+    message: str | None = None
+    corrected: list[dict[str, Any]]
+
+
+class GetCorrectedTranscript(
+    Operation[CorrectedTranscript], http="GET /v1/calls/{call_id}/correct", effect=Effect.READ, envelope=False
+):
+    """Read the transcript redone from the recording; it needs one."""
+
+    call_id: CallId = Field(description="The call.")
+
+
+class PathwayEvent(Result, origin="call parties"):
+    """One event of a pathway call; order by `sequence`, gaps are normal."""
+
+    conversation_id: str
+    sequence: int
+    event_type: str
+    node_id: str | None = None
+    """Node active then: what a flag takes as node_id."""
+    operation_id: int | None = None
+    payload: dict[str, Any] | None = None
+    created_at: str
+
+
+class GetPathwayCallEvents(
+    Operation[list[PathwayEvent]], http="GET /v1/pathway_calls/{call_id}", effect=Effect.READ, envelope=False
+):
+    """Read the node-by-node timeline of a pathway call."""
+
+    call_id: CallId = Field(description="The call.")
+    v: Literal["2"] = "2"

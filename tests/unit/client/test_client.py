@@ -1,0 +1,779 @@
+"""How an operation goes over HTTP when the network is bad, the answer strange or the caller gone."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from anyio.abc import SocketStream
+from conftest import DESK_URL, KEY, endpoints_to, no_sleep
+from faults import (
+    Gate,
+    Scripted,
+    Talk,
+    answers,
+    breaks_off,
+    fails,
+    hangs,
+    hangs_after,
+    http_answer,
+    loses_the_answer,
+    passes,
+    says,
+    tcp_server,
+)
+from pydantic import SecretStr
+
+from calltriage.client.answers import MAX_BODY
+from calltriage.client.client import Client, open_client
+from calltriage.client.dialects import ApiKey, Endpoint
+from calltriage.client.retries import RetryPolicy
+from calltriage.desk.app import Desk
+from calltriage.errors import (
+    CallError,
+    CalltriageError,
+    Conflict,
+    Forbidden,
+    NotFound,
+    Rejected,
+    ServerFailure,
+    Unauthenticated,
+    Unreachable,
+    UnreadableAnswer,
+)
+from calltriage.operations.attachments import CreateAttachment, RequestUploadLink, UploadLink
+from calltriage.operations.base import Api, Operation
+from calltriage.operations.calls import GetCall
+from calltriage.operations.flags import AddFlag, ListFlags
+from calltriage.operations.issues import CreateIssue, DeleteIssue, GetIssue, Issue, ListIssues
+from calltriage.operations.relations import LinkIssue
+from calltriage.operations.resources import AttachResource, ListResources
+
+UUID = "0b7f6a54-6f0e-4a57-9d2f-3f2f1c8c9a10"
+READ = GetIssue(issue_id=UUID)
+WRITE = CreateIssue(title="Card line is silent", severity="high", category="Speech")
+
+
+def in_process(desk: Desk) -> httpx2.ASGITransport:
+    return httpx2.ASGITransport(desk, raise_app_exceptions=False)
+
+
+def on_socket(url: str, key: str = KEY) -> dict[Api, Endpoint]:
+    return {Api.TRIAGE: Endpoint(url, ApiKey(SecretStr(key)), retry=RetryPolicy(sleep=no_sleep))}
+
+
+async def failure_of(client: Client, operation: Operation[Any]) -> CallError:
+    with anyio.fail_after(20), pytest.raises(CallError) as caught:
+        await client.send(operation)
+    return caught.value
+
+
+async def answered(operation: Operation[Any], talk: Talk, *, deadline_s: float = 10) -> tuple[CallError, list[bytes]]:
+    """The error that a server's way to talk ends in, and the requests it got."""
+    async with tcp_server(talk) as (url, heads), open_client(on_socket(url), deadline_s=deadline_s) as client:
+        return await failure_of(client, operation), heads
+
+
+async def issues_of(client: Client) -> list[Issue]:
+    return (await client.send(ListIssues())).items
+
+
+# Deadlines
+
+
+@pytest.mark.parametrize(("operation", "outcome"), [(READ, None), (WRITE, "unknown")], ids=["a read", "a write"])
+async def test_a_hang_ends_at_the_deadline(operation: Operation[Any], outcome: str | None) -> None:
+    vendor = Scripted(hangs)
+    async with open_client(endpoints_to(vendor), deadline_s=0.2) as client:
+        error = await failure_of(client, operation)
+    assert (type(error), error.outcome) == (Unreachable, outcome)
+    assert len(vendor.requests) == 1
+
+
+async def test_a_body_that_drips_ends_at_the_deadline() -> None:
+    async def drips(stream: SocketStream, _: bytes) -> None:
+        await stream.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
+        while True:
+            await stream.send(b" ")
+            await anyio.lowlevel.checkpoint()
+            await anyio.sleep(0.01)
+
+    error, heads = await answered(READ, drips, deadline_s=0.3)
+    assert type(error) is Unreachable
+    assert len(heads) == 1
+
+
+async def test_headers_that_drip_end_at_the_deadline() -> None:
+    async def drips(stream: SocketStream, _: bytes) -> None:
+        await stream.send(b"HTTP/1.1 200 OK\r\n")
+        while True:
+            await stream.send(b"x: y\r\n")
+            await anyio.sleep(0.01)
+
+    error, _ = await answered(READ, drips, deadline_s=0.3)
+    assert type(error) is Unreachable
+
+
+async def test_a_server_that_says_nothing_ends_at_the_deadline() -> None:
+    async def silent(stream: SocketStream, _: bytes) -> None:
+        await anyio.sleep_forever()
+
+    error, _ = await answered(WRITE, silent, deadline_s=0.3)
+    assert (error.code, error.outcome) == ("outcome_unknown", "unknown")
+
+
+async def test_the_deadline_counts_the_wait_for_a_slot() -> None:
+    gate = Gate()
+    vendor = Scripted(gate.holds(answers(404), against_cancellation=True))
+    errors: list[CallError] = []
+    async with open_client(endpoints_to(vendor), deadline_s=0.2) as client, anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(failure_of, client, READ)
+        await gate.entered.wait()
+        errors.append(await failure_of(client, WRITE))
+        gate.opened.set()
+    assert [(type(error), error.outcome) for error in errors] == [(Unreachable, "not_committed")]
+    assert all(request.method == "GET" for request in vendor.requests)
+
+
+# What became of a write
+
+
+@pytest.mark.parametrize("error", [httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout])
+async def test_a_write_that_never_connected_was_not_committed(error: type[httpx2.TransportError]) -> None:
+    async with open_client(endpoints_to(Scripted(fails(error)))) as client:
+        found = await failure_of(client, WRITE)
+    assert isinstance(found, Unreachable)
+    assert (found.outcome, found.code, found.maybe_applied) == ("not_committed", "unreachable", False)
+
+
+async def test_a_write_to_a_closed_port_was_not_committed() -> None:
+    async with tcp_server(says()) as (url, _):
+        pass
+    async with open_client(on_socket(url)) as client:
+        error = await failure_of(client, WRITE)
+    assert (type(error), error.outcome) == (Unreachable, "not_committed")
+
+
+@pytest.mark.parametrize("error", [httpx2.ReadError, httpx2.ReadTimeout, httpx2.RemoteProtocolError, httpx2.WriteError])
+async def test_a_write_whose_answer_was_lost_has_an_unknown_outcome(error: type[httpx2.TransportError]) -> None:
+    vendor = Scripted(fails(error))
+    async with open_client(endpoints_to(vendor)) as client:
+        found = await failure_of(client, WRITE)
+    assert isinstance(found, Unreachable)
+    assert (found.outcome, found.code, found.maybe_applied) == ("unknown", "outcome_unknown", True)
+    assert len(vendor.requests) == 1
+
+
+async def test_a_read_has_no_outcome() -> None:
+    async with open_client(endpoints_to(Scripted(fails(httpx2.ReadError)))) as client:
+        error = await failure_of(client, READ)
+    assert (error.outcome, error.code) == (None, "unreachable")
+    assert "outcome" not in error.body()
+
+
+async def test_a_write_answered_with_500_has_an_unknown_outcome() -> None:
+    async with open_client(endpoints_to(Scripted(answers(500)))) as client:
+        error = await failure_of(client, WRITE)
+    assert (type(error), error.outcome) == (ServerFailure, "unknown")
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 422, 429])
+async def test_a_refused_write_was_not_committed(status: int) -> None:
+    async with open_client(endpoints_to(Scripted(answers(status)))) as client:
+        assert (await failure_of(client, WRITE)).outcome == "not_committed"
+
+
+async def test_a_receipt_says_whether_it_was_done_now_or_before(client: Client) -> None:
+    issue = await client.deliver(WRITE)
+    attach = AttachResource(issue_id=issue.result.id, resource_type="call", resource_id="call-card")
+    first, second = await client.deliver(attach), await client.deliver(attach)
+    assert (issue.outcome, first.outcome, second.outcome) == ("committed", "committed", "replayed")
+    assert first.result.id == second.result.id
+    assert (await client.deliver(ListResources(issue_id=issue.result.id))).outcome is None
+
+
+async def test_an_existing_link_is_replayed(client: Client) -> None:
+    one, two = await client.send(WRITE), await client.send(WRITE)
+    link = LinkIssue(issue_id=one.id, related_issue_id=two.id, relation_type="blocks")
+    assert [(await client.deliver(link)).outcome for _ in range(2)] == ["committed", "replayed"]
+
+
+async def test_an_add_whose_answer_is_lost_is_done_once_and_the_error_says_it_may_be(the_desk: Desk) -> None:
+    network = Scripted(loses_the_answer(), inner=in_process(the_desk))
+    async with open_client(endpoints_to(network)) as client:
+        error = await failure_of(client, WRITE)
+        issues = await issues_of(client)
+    assert (error.code, error.outcome) == ("outcome_unknown", "unknown")
+    assert "may or may not" in str(error)
+    assert len(issues) == 1
+
+
+async def test_an_add_whose_answer_comes_too_late_is_done_once_and_the_error_says_it_may_be(the_desk: Desk) -> None:
+    network = Scripted(hangs_after, inner=in_process(the_desk), only=lambda request: request.method == "POST")
+    await the_desk.warm_up()
+    async with open_client(endpoints_to(network), deadline_s=2) as client:
+        error = await failure_of(client, WRITE)
+        assert len(await issues_of(client)) == 1
+    assert (error.code, error.outcome) == ("outcome_unknown", "unknown")
+
+
+async def test_an_attachment_of_evidence_whose_answer_is_lost_is_repeated_and_replayed(the_desk: Desk) -> None:
+    network = Scripted(passes, loses_the_answer(), inner=in_process(the_desk))
+    async with open_client(endpoints_to(network)) as client:
+        issue = await client.send(WRITE)
+        receipt = await client.deliver(AttachResource(issue_id=issue.id, resource_type="call", resource_id="call-card"))
+        links = (await client.send(ListResources(issue_id=issue.id))).items
+    assert receipt.outcome == "replayed"
+    assert [link.id for link in links] == [receipt.result.id]
+
+
+async def test_an_add_that_was_not_taken_for_haste_is_done_once(the_desk: Desk) -> None:
+    network = Scripted(answers(429), fails(httpx2.ConnectError), inner=in_process(the_desk))
+    async with open_client(endpoints_to(network)) as client:
+        receipt = await client.deliver(WRITE)
+        assert len(await issues_of(client)) == 1
+    assert receipt.outcome == "committed"
+
+
+async def test_a_flag_on_a_call_that_is_not_attached_is_a_verdict(the_desk: Desk) -> None:
+    network = Scripted(inner=in_process(the_desk))
+    async with open_client(endpoints_to(network)) as client:
+        issue = await client.send(WRITE)
+        before = len(network.requests)
+        error = await failure_of(client, AddFlag(issue_id=issue.id, call_id="call-card", type="x"))
+    assert (type(error), error.code, error.outcome) == (Conflict, "call_not_attached", "not_committed")
+    assert len(network.requests) == before + 1
+
+
+# Cancellation
+
+
+async def test_a_write_that_is_cancelled_inside_is_seen_through_to_its_answer(the_desk: Desk) -> None:
+    gate = Gate()
+    answers_seen: list[int] = []
+
+    async def watched(request: httpx2.Request, inner: httpx2.AsyncBaseTransport | None) -> httpx2.Response:
+        response = await gate.holds()(request, inner)
+        answers_seen.append(response.status_code)
+        return response
+
+    network = Scripted(watched, inner=in_process(the_desk))
+    async with open_client(endpoints_to(network)) as client:
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(client.send, WRITE)
+                await gate.entered.wait()
+                tasks.cancel_scope.cancel()
+                gate.opened.set()
+        assert answers_seen == [201]
+        assert len(await issues_of(client)) == 1
+
+
+async def test_a_read_that_is_cancelled_ends_at_once() -> None:
+    gate = Gate()
+    vendor = Scripted(gate.holds(answers(404)))
+    async with open_client(endpoints_to(vendor)) as client:
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(client.send, READ)
+                await gate.entered.wait()
+                tasks.cancel_scope.cancel()
+        assert gate.inside == 0
+
+
+async def test_a_write_cancelled_while_it_waits_for_a_slot_leaves_nothing_and_frees_the_slot(the_desk: Desk) -> None:
+    gate = Gate()
+    network = Scripted(gate.holds(), gate.holds(), gate.holds(), gate.holds(), inner=in_process(the_desk))
+    waiting = anyio.CancelScope()
+
+    async def cancelled_write(client: Client) -> None:
+        with waiting:
+            await client.send(WRITE)
+
+    async with open_client(endpoints_to(network)) as client:
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as readers:
+                for _ in range(4):
+                    readers.start_soon(client.send, ListIssues())
+                while gate.inside < 4:
+                    await anyio.lowlevel.checkpoint()
+                async with anyio.create_task_group() as writers:
+                    writers.start_soon(cancelled_write, client)
+                    await anyio.wait_all_tasks_blocked()
+                    waiting.cancel()
+                gate.opened.set()
+            assert waiting.cancelled_caught
+            assert await issues_of(client) == []
+            async with anyio.create_task_group() as after:
+                for _ in range(4):
+                    after.start_soon(client.send, WRITE)
+            assert len(await issues_of(client)) == 4
+    assert gate.most_inside == 4
+
+
+async def test_a_cancelled_write_is_not_repeated(the_desk: Desk) -> None:
+    gate = Gate()
+    network = Scripted(passes, gate.holds(loses_the_answer()), inner=in_process(the_desk))
+    endpoint = Endpoint(DESK_URL, ApiKey(SecretStr(KEY)), network, retry=RetryPolicy(first_s=5, cap_s=5))
+    async with open_client({Api.TRIAGE: endpoint}) as client:
+        issue = await client.send(WRITE)
+        attach = AttachResource(issue_id=issue.id, resource_type="call", resource_id="call-card")
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(client.send, attach)
+                await gate.entered.wait()
+                tasks.cancel_scope.cancel()
+                gate.opened.set()
+        assert len(network.requests) == 2
+        assert (await client.deliver(attach)).outcome == "replayed"
+
+
+# How many at once
+
+
+@pytest.mark.parametrize("in_flight", [1, 3])
+async def test_no_more_requests_are_in_flight_than_allowed(in_flight: int) -> None:
+    gate = Gate()
+    vendor = Scripted(gate.holds(answers(404)))
+    retry = RetryPolicy(sleep=no_sleep)
+    endpoint = Endpoint(DESK_URL, ApiKey(SecretStr(KEY)), vendor, in_flight=in_flight, retry=retry)
+    async with open_client({Api.TRIAGE: endpoint}) as client:
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(12):
+                    tasks.start_soon(failure_of, client, READ)
+                await anyio.wait_all_tasks_blocked()
+                assert gate.inside == in_flight
+                gate.opened.set()
+    assert gate.most_inside == in_flight
+    assert len(vendor.requests) == 12
+
+
+async def test_slots_are_free_again_after_every_kind_of_failure() -> None:
+    failures = [
+        fails(httpx2.ConnectError),
+        fails(httpx2.ReadError),
+        answers(500),
+        answers(200, b"<html>"),
+        answers(404),
+    ]
+    vendor = Scripted(*[failure for failure in failures for _ in range(5)], answers(404))
+    async with open_client(endpoints_to(vendor)) as client:
+        for _ in range(25):
+            await failure_of(client, READ)
+        assert type(await failure_of(client, READ)) is NotFound
+
+
+# Answers that break the contract
+
+
+UNREADABLE: dict[str, bytes] = {
+    "nothing": b"",
+    "html": b"<html><body>Sign in</body></html>",
+    "cut JSON": b'{"data": {"id": "x"',
+    "no envelope": b'{"id": "x"}',
+    "null data": b'{"data": null, "errors": null}',
+    "a list": b"[]",
+    "text": b'"x"',
+    "a number": b"5",
+    "a field missing": b'{"data": {"id": "x"}, "errors": null}',
+    "a field of another type": b'{"data": {"id": ["x"]}, "errors": null}',
+    "NaN": b'{"data": {"id": NaN}}',
+    "bad UTF-8": b'{"data": {"id": "\xff"}}',
+    "deep nesting": b'{"data": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "deep nesting and a lone surrogate": b'{"data": ' + b"[" * 600 + b'"\\ud800"' + b"]" * 600 + b"}",
+    "a number of 5000 digits": b'{"data": ' + b"1" * 5000 + b"}",
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+async def test_an_unreadable_answer_to_a_read_is_that(name: str) -> None:
+    vendor = Scripted(answers(200, UNREADABLE[name]))
+    async with open_client(endpoints_to(vendor)) as client:
+        error = await failure_of(client, READ)
+    assert (type(error), error.status, error.outcome) == (UnreadableAnswer, 200, None)
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+@pytest.mark.parametrize("status", [201, 200, 202])
+async def test_an_unreadable_success_of_a_write_is_committed_all_the_same(name: str, status: int) -> None:
+    vendor = Scripted(answers(status, UNREADABLE[name]))
+    async with open_client(endpoints_to(vendor)) as client:
+        error = await failure_of(client, WRITE)
+    assert (type(error), error.status, error.outcome) == (UnreadableAnswer, status, "committed")
+    assert len(vendor.requests) == 1
+
+
+async def test_a_success_without_content_is_no_result() -> None:
+    async with open_client(endpoints_to(Scripted(answers(204)))) as client:
+        receipt = await client.deliver(DeleteIssue(issue_id=UUID))
+    assert (receipt.result, receipt.outcome) == (None, "committed")
+
+
+async def test_an_unreadable_repeat_of_a_write_is_replayed_all_the_same() -> None:
+    vendor = Scripted(answers(200, b"<html>"))
+    async with open_client(endpoints_to(vendor)) as client:
+        error = await failure_of(client, AttachResource(issue_id=UUID, resource_type="call", resource_id="c"))
+    assert (type(error), error.outcome) == (UnreadableAnswer, "replayed")
+
+
+async def test_a_write_whose_success_breaks_off_is_committed() -> None:
+    vendor = Scripted(breaks_off(201, b'{"data": '))
+    async with open_client(endpoints_to(vendor)) as client:
+        error = await failure_of(client, WRITE)
+    assert (type(error), error.outcome) == (UnreadableAnswer, "committed")
+    assert len(vendor.requests) == 1
+
+
+async def test_a_write_whose_success_is_cut_short_on_the_wire_is_committed() -> None:
+    error, heads = await answered(WRITE, says(http_answer("201 Created", b'{"data": {', length=5000)))
+    assert (type(error), error.outcome) == (UnreadableAnswer, "committed")
+    assert len(heads) == 1
+
+
+async def test_a_read_that_is_cut_short_on_the_wire_is_unreadable() -> None:
+    error, _ = await answered(READ, says(http_answer("200 OK", b'{"data": {', length=5000)))
+    assert isinstance(error, UnreadableAnswer | Unreachable)
+
+
+async def test_an_answer_past_the_cap_is_not_read_to_its_end() -> None:
+    body = b'{"data": "' + b"x" * (10 * 2**20) + b'"}'
+    error, _ = await answered(READ, says(http_answer("200 OK", body)))
+    assert len(body) > MAX_BODY
+    assert type(error) is UnreadableAnswer
+
+
+async def test_a_compressed_bomb_is_stopped_at_the_cap() -> None:
+    bomb = gzip.compress(b" " * (64 * 2**20))
+    error, heads = await answered(READ, says(http_answer("200 OK", bomb, ["content-encoding: gzip"])))
+    assert type(error) is UnreadableAnswer
+    assert b"accept-encoding: identity" in heads[0].lower()
+
+
+async def test_a_flood_of_headers_is_an_unreachable_api() -> None:
+    async def floods(stream: SocketStream, _: bytes) -> None:
+        await stream.send(b"HTTP/1.1 200 OK\r\n" + b"x-flood: y\r\n" * 200_000)
+
+    error, _ = await answered(READ, floods)
+    assert type(error) is Unreachable
+
+
+@pytest.mark.parametrize("talk", [b"", b"\x00" * 100, b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 OK\r\n\r\n"])
+async def test_a_server_that_does_not_speak_http_is_an_unreachable_api(talk: bytes) -> None:
+    error, heads = await answered(WRITE, says(talk))
+    assert (type(error), error.outcome) == (Unreachable, "unknown")
+    assert len(heads) == 1
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
+async def test_a_redirect_is_not_followed(status: str) -> None:
+    async with tcp_server(says(http_answer("200 OK", b"{}"))) as (elsewhere, lured):
+        error, heads = await answered(READ, says(http_answer(status, b"", [f"location: {elsewhere}/"])))
+    assert type(error) is UnreadableAnswer
+    assert (len(heads), lured) == (1, [])
+
+
+async def test_a_key_given_twice_does_not_disturb(the_desk: Desk) -> None:
+    body = b'{"data": {"items": [1], "items": [], "next_cursor": "a", "next_cursor": null}, "data2": 1, "errors": null}'
+    async with open_client(endpoints_to(Scripted(answers(200, body)))) as client:
+        assert (await client.send(ListIssues())).items == []
+
+
+async def test_a_lone_surrogate_in_an_answer_becomes_visible() -> None:
+    body = b'{"call_id": "c", "summary": "a\\ud800b", "transcripts": [{"text": "\\udfff", "x": {"\\ud801": 1}}]}'
+    async with open_client(endpoints_to(Scripted(answers(200, body)))) as client:
+        call = await client.send(GetCall(call_id="c"))
+    assert call.summary == "a\\ud800b"
+    assert call.transcripts is not None
+    assert call.transcripts[0].text == "\\udfff"
+    call.model_dump_json().encode()
+
+
+@pytest.mark.parametrize("length", [b"1e999", b'"Infinity"', b'"nan"', b"NaN"])
+async def test_no_number_that_json_cannot_say_comes_out(length: bytes) -> None:
+    body = b'{"call_id": "c", "call_length": ' + length + b"}"
+    async with open_client(endpoints_to(Scripted(answers(200, body)))) as client:
+        assert type(await failure_of(client, GetCall(call_id="c"))) is UnreadableAnswer
+
+
+async def test_fields_that_a_vendor_added_do_not_disturb(the_desk: Desk) -> None:
+    body = {"call_id": "c", "new": {"deep": [1]}, "transcripts": [{"text": "hi", "mood": "calm"}]}
+    async with open_client(endpoints_to(Scripted(answers(200, body)))) as client:
+        call = await client.send(GetCall(call_id="c"))
+    assert call.model_dump()["transcripts"] == [{"user": None, "text": "hi", "mood": "calm"}]
+
+
+# Arguments that cannot be sent
+
+
+@pytest.mark.parametrize("value", ["a\ud800b", float("nan"), float("inf")])
+async def test_a_value_that_json_cannot_say_is_a_rejected_call_or_no_call_at_all(value: Any) -> None:
+    vendor = Scripted(answers(200, {}))
+    async with open_client(endpoints_to(vendor)) as client:
+        with pytest.raises((CallError, ValueError)) as caught:
+            await client.send(CreateAttachment(name="n", request_id="r", metadata={"k": value}))
+    assert type(caught.value).__name__ in {"ValidationError", "Rejected"}
+    assert [request for request in vendor.requests if "token" not in str(request.url)] == []
+
+
+# The environment and secrets
+
+
+async def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with tcp_server(says()) as (dead, _):
+        pass
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, dead)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    error, heads = await answered(READ, says(http_answer("404 Not Found", b"")))
+    assert type(error) is NotFound
+    assert len(heads) == 1
+
+
+def whole_story(error: BaseException) -> str:
+    """Everything that a log with tracebacks would show of an error."""
+    parts = [repr(error), *traceback.format_exception(error)]
+    if isinstance(error, CallError):
+        parts.append(json.dumps(error.body()))
+    return "".join(parts)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [fails(httpx2.ConnectError), fails(httpx2.ReadError), answers(401), answers(403), answers(500), answers(200, b"<"),
+     answers(302), breaks_off(200, b"{")],
+)  # fmt: skip
+@pytest.mark.parametrize("operation", [READ, WRITE, RequestUploadLink()], ids=["read", "write", "attachments"])
+async def test_no_secret_is_in_an_error(step: Any, operation: Operation[Any]) -> None:
+    async with open_client(endpoints_to(Scripted(step))) as client:
+        error = await failure_of(client, operation)
+    assert KEY not in whole_story(error)
+
+
+@pytest.mark.parametrize("key", ["canary-key\n", "canary-key\r\nx: y", "canary-\x00key", "canary-kéy", " canary-key"])
+async def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(key: str) -> None:
+    async with tcp_server(says(http_answer("401 Unauthorized", b""))) as (url, heads):
+        with anyio.fail_after(10), pytest.raises(CalltriageError) as caught:
+            async with open_client(on_socket(url, key)) as client:
+                await client.send(WRITE)
+    assert "canary" not in whole_story(caught.value)
+    assert heads == []
+    if isinstance(caught.value, CallError):
+        assert caught.value.outcome == "not_committed"
+
+
+async def test_a_title_is_not_in_the_error_about_it() -> None:
+    vendor = Scripted(answers(400, {"errors": [{"error": "bad_request", "message": "title: canary-title is bad"}]}))
+    async with open_client(endpoints_to(vendor)) as client:
+        error = await failure_of(client, CreateIssue(title="canary-title", severity="low", category="Bug"))
+    assert (type(error), error.field) == (Rejected, "title")
+    assert "canary" not in json.dumps(error.body())
+
+
+async def test_the_key_goes_in_the_authorization_header_alone() -> None:
+    vendor = Scripted(answers(404))
+    async with open_client(endpoints_to(vendor)) as client:
+        await failure_of(client, READ)
+        await failure_of(client, WRITE)
+    for request in vendor.requests:
+        assert request.headers["authorization"] == KEY
+        assert KEY not in str(request.url) + request.content.decode()
+
+
+# Uploads
+
+
+async def one_piece() -> AsyncIterator[bytes]:
+    yield b"hello"
+
+
+PRIVATE = [
+    "http://files.example.com/x", "ftp://files.example.com/x", "//files.example.com/x", "/x", "", "x", "https://",
+    "https:///x", "file:///etc/passwd", "https://user@93.184.216.34/x", "https://user:pass@93.184.216.34/x",
+    "https://127.0.0.1/x", "https://127.1.2.3/x", "https://localhost/x", "https://0.0.0.0/x", "https://[::1]/x",
+    "https://[::]/x", "https://[::ffff:127.0.0.1]/x", "https://[::ffff:10.0.0.1]/x", "https://10.0.0.1/x",
+    "https://172.16.0.1/x", "https://192.168.1.1/x", "https://169.254.169.254/latest/meta-data", "https://[fe80::1]/x",
+    "https://[fc00::1]/x", "https://100.64.0.1/x", "https://2130706433/x", "https://0x7f000001/x",
+    "https://0177.0.0.1/x", "https://127.1/x", "https://224.0.0.1/x", "https://255.255.255.255/x",
+    "https://240.0.0.1/x",
+    "https://[64:ff9b::7f00:1]/x", "https://[64:ff9b::a9fe:a9fe]/x", "https://[2002:7f00:1::]/x", "https://[ff02::1]/x",
+    f"{DESK_URL}.evil.example/x", f"{DESK_URL}:81/x", "http://desk.test@evil.example/x",
+]  # fmt: skip
+
+BROKEN = [
+    "https://[::1", "https://[nonsense]/x", "https://93.184.216.34:99999/x", "https://93.184.216.34:port/x",
+    "https://93.184.216.34/\x00", "https://93.184.216.34/a b\r\nx: y", "https://a..b\u00fc/x", "https://\u2100/x",
+    "https://93.184.216.34:-1/x",
+]  # fmt: skip
+
+
+def always(http: httpx2.AsyncClient) -> Callable[[], Awaitable[httpx2.AsyncClient]]:
+    """The source of the client for foreign hosts."""
+
+    async def given() -> httpx2.AsyncClient:
+        return http
+
+    return given
+
+
+async def upload_error(url: str, *steps: Any) -> tuple[BaseException, list[httpx2.Request]]:
+    """The error of an upload to the URL, and every request that left."""
+    vendor, bytes_out = Scripted(*(steps or (answers(200),))), Scripted(answers(200))
+    endpoints = endpoints_to(vendor)
+    async with (
+        httpx2.AsyncClient(transport=vendor, base_url=DESK_URL) as http,
+        httpx2.AsyncClient(transport=bytes_out, trust_env=False) as bytes_http,
+    ):
+        client = Client(endpoints, dict.fromkeys(Api, http), always(bytes_http), 1.0)
+        with anyio.fail_after(20), pytest.raises(Exception) as caught:  # noqa: PT011  which one is the test's question
+            await client.upload(UploadLink(request_id="r", url=url), one_piece, size=5, media_type="text/plain")
+    return caught.value, vendor.requests + bytes_out.requests
+
+
+@pytest.mark.parametrize("url", PRIVATE)
+async def test_bytes_go_to_no_private_or_plain_address(url: str) -> None:
+    error, requests = await upload_error(url)
+    assert isinstance(error, CallError)
+    assert error.outcome == "not_committed"
+    assert requests == []
+
+
+@pytest.mark.parametrize("url", BROKEN, ids=ascii)
+async def test_an_upload_link_that_is_no_url_is_a_call_error(url: str) -> None:
+    error, requests = await upload_error(url)
+    assert isinstance(error, CallError), repr(error)
+    assert error.outcome == "not_committed"
+    assert requests == []
+
+
+async def test_bytes_go_to_a_foreign_host_with_nothing_of_ours() -> None:
+    vendor, store = Scripted(answers(200)), Scripted(answers(503), answers(200))
+    url = "https://93.184.216.34/bucket/key?X-Amz-Signature=a%2Fb&x=%7e"
+    async with (
+        httpx2.AsyncClient(transport=vendor, base_url=DESK_URL) as http,
+        httpx2.AsyncClient(transport=store, trust_env=False) as bytes_http,
+    ):
+        client = Client(endpoints_to(vendor), dict.fromkeys(Api, http), always(bytes_http), 5.0)
+        with anyio.fail_after(10):
+            await client.upload(UploadLink(request_id="r", url=url), one_piece, size=5, media_type="text/plain")
+    assert vendor.requests == []
+    assert [request.method for request in store.requests] == ["PUT", "PUT"]
+    for request in store.requests:
+        assert request.url.raw_path == b"/bucket/key?X-Amz-Signature=a%2Fb&x=%7e"
+        assert "authorization" not in request.headers
+        assert "cookie" not in request.headers
+        assert request.headers["content-length"] == "5"
+        assert "transfer-encoding" not in request.headers
+        assert request.headers["content-type"] == "text/plain"
+
+
+@pytest.mark.parametrize("signed", ["host", "host;content-type", "content-length;host", "Host"])
+async def test_a_link_signed_over_headers_that_we_send_is_used(signed: str) -> None:
+    error, requests = await upload_error(f"{DESK_URL}/x?X-Amz-SignedHeaders={signed}", answers(403))
+    assert type(error) is Forbidden
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize("signed", ["host;x-amz-acl", "host%3Bx-amz-canary", "authorization"])
+async def test_a_link_signed_over_headers_that_we_cannot_know_is_not_used(signed: str) -> None:
+    error, requests = await upload_error(f"https://93.184.216.34/x?X-Amz-SignedHeaders={signed}")
+    assert isinstance(error, CallError)
+    assert error.outcome == "not_committed"
+    assert "canary" not in str(error)
+    assert requests == []
+
+
+async def test_bytes_go_to_the_desk_s_own_address_without_authorization(the_desk: Desk) -> None:
+    network = Scripted(inner=in_process(the_desk), only=lambda request: request.method == "PUT")
+    async with open_client(endpoints_to(network)) as client:
+        link = await client.send(RequestUploadLink())
+        with anyio.fail_after(10):
+            await client.upload(link, one_piece, size=5, media_type="text/plain")
+        kept = await client.send(CreateAttachment(name="n", request_id=link.request_id))
+    assert (kept.size, kept.type) == (5, "text/plain")
+    (request,) = network.requests
+    assert "authorization" not in request.headers
+    assert request.headers["content-length"] == "5"
+
+
+@pytest.mark.parametrize(
+    "failure", [answers(503), answers(429), fails(httpx2.ConnectError), loses_the_answer(), fails(httpx2.WriteError)]
+)
+async def test_bytes_are_sent_again_whole(the_desk: Desk, failure: Any) -> None:
+    network = Scripted(failure, inner=in_process(the_desk), only=lambda request: request.method == "PUT")
+    async with open_client(endpoints_to(network)) as client:
+        link = await client.send(RequestUploadLink())
+        with anyio.fail_after(10):
+            await client.upload(link, one_piece, size=5, media_type="text/plain")
+        assert (await client.send(CreateAttachment(name="n", request_id=link.request_id))).size == 5
+    assert len(network.requests) == 2
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409])
+async def test_a_refused_upload_is_not_sent_again(status: int) -> None:
+    error, requests = await upload_error(f"{DESK_URL}/blobs/x", answers(status))
+    assert isinstance(error, CallError)
+    assert error.outcome == "not_committed"
+    assert len(requests) == 1
+
+
+async def test_an_upload_that_hangs_ends() -> None:
+    vendor = Scripted(hangs)
+    async with open_client(endpoints_to(vendor), deadline_s=0.02) as client:
+        link = UploadLink(request_id="r", url=f"{DESK_URL}/blobs/x")
+        with anyio.fail_after(10), pytest.raises(Unreachable) as caught:
+            await client.upload(link, one_piece, size=5, media_type="text/plain")
+    assert caught.value.outcome == "not_committed"
+
+
+async def test_an_upload_that_is_redirected_is_not_followed() -> None:
+    moved = answers(307, headers={"location": "https://93.184.216.34/x"})
+    error, requests = await upload_error(f"{DESK_URL}/blobs/x", moved)
+    assert type(error) is UnreadableAnswer
+    assert len(requests) == 1
+
+
+async def test_an_upload_shorter_than_announced_is_an_error(the_desk: Desk) -> None:
+    async with open_client(endpoints_to(in_process(the_desk))) as client:
+        link = await client.send(RequestUploadLink())
+        with anyio.fail_after(10), pytest.raises(CallError):
+            await client.upload(link, one_piece, size=6, media_type="text/plain")
+        assert type(await failure_of(client, CreateAttachment(name="n", request_id=link.request_id))) is Rejected
+
+
+async def test_the_upload_link_is_not_in_an_error() -> None:
+    error, _ = await upload_error("https://10.0.0.1/x?signature=canary")
+    other, _ = await upload_error(f"{DESK_URL}/blobs/x?signature=canary", fails(httpx2.WriteError))
+    assert "canary" not in "".join(str(found) + repr(found) for found in (error, other))
+
+
+# The whole way
+
+
+async def test_a_wrong_key_is_the_operator_s(the_desk: Desk) -> None:
+    endpoint = Endpoint(DESK_URL, ApiKey(SecretStr("wrong")), in_process(the_desk))
+    async with open_client({Api.TRIAGE: endpoint}) as client:
+        assert type(await failure_of(client, READ)) is Unauthenticated
+
+
+async def test_pages_follow_one_another_to_the_end(client: Client) -> None:
+    issue = await client.send(WRITE)
+    await client.send(AttachResource(issue_id=issue.id, resource_type="call", resource_id="call-card"))
+    for number in range(5):
+        await client.send(AddFlag(issue_id=issue.id, call_id="call-card", type=f"kind {number}"))
+    found: list[str] = []
+    cursor = None
+    for _ in range(3):
+        page = await client.send(ListFlags(issue_id=issue.id, limit=2, cursor=cursor))
+        found += [flag.type for flag in page.items]
+        cursor = page.next_cursor
+    assert found == [f"kind_{number}" for number in range(5)]
+    assert cursor is None

@@ -1,0 +1,310 @@
+"""Bringing own calls to the desk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import call_line
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from calltriage.client.client import Client
+from calltriage.desk.app import Desk
+from calltriage.desk.calls import Imported, import_calls, read_calls
+from calltriage.errors import ImportFileError, NotFound
+from calltriage.operations.calls import GetCall
+
+SAMPLE = Path(__file__).parents[3] / "../shared/data/harper-valley-28.jsonl"
+
+TURN = {"speaker": "agent", "text": "hello"}
+
+
+def line(**changes: Any) -> str:
+    """A good line with changes; `...` leaves a field out."""
+    good: dict[str, Any] = {"call_id": "c-1", "created_at": "2026-05-01T10:00:00.000Z", "turns": [TURN]}
+    return json.dumps({name: value for name, value in {**good, **changes}.items() if value is not ...})
+
+
+async def load(desk: Desk, *lines: str, skip_bad: bool = False) -> Imported:
+    records, skipped = read_calls(lines, skip_bad=skip_bad)
+    return await import_calls(desk.store, records, skipped, lambda _: None)
+
+
+def record_of(text: str) -> dict[str, Any]:
+    """The one call of the line."""
+    (record,), _ = read_calls([text], skip_bad=False)
+    return record
+
+
+async def test_a_call_can_be_read_after_its_import(the_desk: Desk, client: Client) -> None:
+    report = await load(
+        the_desk,
+        line(
+            ended_at="2026-05-01T10:01:30.000Z",
+            summary="Lost card.",
+            turns=[TURN, {"speaker": "caller", "text": "hi"}, {"speaker": "bot", "text": ""}],
+        ),
+    )
+    assert report == Imported(added=1, changed=0, unchanged=0, skipped=())
+    call = await client.send(GetCall(call_id="c-1"))
+    assert (call.call_id, call.created_at, call.call_length) == ("c-1", "2026-05-01T10:00:00.000Z", 1.5)
+    assert call.summary == "Lost card."
+    assert [(turn.user, turn.text) for turn in call.transcripts or []] == [
+        ("assistant", "hello"),
+        ("user", "hi"),
+        ("bot", ""),
+    ]
+
+
+async def test_the_same_file_again_changes_nothing(the_desk: Desk) -> None:
+    lines = [line(call_id=f"c-{number}") for number in range(5)]
+    assert (await load(the_desk, *lines)).added == 5
+    assert await load(the_desk, *lines) == Imported(added=0, changed=0, unchanged=5, skipped=())
+
+
+async def test_a_call_that_changed_is_replaced(the_desk: Desk, client: Client) -> None:
+    await load(the_desk, line(summary="Old."))
+    report = await load(the_desk, line(summary="New."), line(call_id="c-2"))
+    assert (report.added, report.changed, report.unchanged) == (1, 1, 0)
+    assert (await client.send(GetCall(call_id="c-1"))).summary == "New."
+
+
+async def test_progress_is_told_call_by_call(the_desk: Desk) -> None:
+    records, _ = read_calls([line(call_id=f"c-{number}") for number in range(3)], skip_bad=False)
+    heard: list[int] = []
+    await import_calls(the_desk.store, records, (), heard.append)
+    assert heard == [1, 2, 3]
+
+
+async def test_an_import_that_breaks_loads_nothing(the_desk: Desk, client: Client) -> None:
+    records, _ = read_calls([line(call_id=f"c-{number}") for number in range(3)], skip_bad=False)
+
+    def breaks(count: int) -> None:
+        if count == 2:
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await import_calls(the_desk.store, records, (), breaks)
+    with pytest.raises(NotFound):
+        await client.send(GetCall(call_id="c-0"))
+
+
+BAD: dict[str, str] = {
+    "not JSON": "{",
+    "two objects": line() + line(),
+    "a list": "[]",
+    "text": '"x"',
+    "a number": "5",
+    "null": "null",
+    "no call_id": line(call_id=...),
+    "no created_at": line(created_at=...),
+    "no turns": line(turns=...),
+    "call_id empty": line(call_id=""),
+    "call_id a path": line(call_id="../x"),
+    "call_id with a slash": line(call_id="a/b"),
+    "call_id with a NUL": line(call_id="a\x00"),
+    "call_id with a lone surrogate": line(call_id="a\ud800"),
+    "call_id too long": line(call_id="x" * 129),
+    "call_id a number": line(call_id=5),
+    "created_at in words": line(created_at="yesterday"),
+    "created_at null": line(created_at=None),
+    "turns an object": line(turns={}),
+    "turns null": line(turns=None),
+    "a turn of text": line(turns=["hello"]),
+    "a turn without text": line(turns=[{"speaker": "agent"}]),
+    "a turn without speaker": line(turns=[{"text": "hello"}]),
+    "a turn with an empty speaker": line(turns=[{"speaker": "", "text": "x"}]),
+    "a turn whose text is a number": line(turns=[{"speaker": "agent", "text": 5}]),
+    "a turn whose text is endless": line(turns=[{"speaker": "agent", "text": "x" * 100_001}]),
+    "summary a list": line(summary=["x"]),
+    "deep lists": "[" * 100_000 + "]" * 100_000,
+    "deep metadata": line()[:-1] + ', "more": ' + "[" * 5_000 + "]" * 5_000 + "}",
+    "a number of 5000 digits": line()[:-1] + ', "more": ' + "1" * 5_000 + "}",
+    "NaN": line()[:-1] + ', "more": NaN}',
+    "Infinity in a turn": line(turns=[{**TURN, "at": float("inf")}]),
+    "a number past all floats": line()[:-1] + ', "more": 1e999}',
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_a_bad_line_is_named_and_nothing_is_loaded(the_desk: Desk, client: Client, name: str) -> None:
+    with pytest.raises(ImportFileError, match=r"^line 3: .*Nothing was loaded"):
+        await load(the_desk, line(call_id="c-0"), "", BAD[name], line(call_id="c-9"))
+    with pytest.raises(NotFound):
+        await client.send(GetCall(call_id="c-0"))
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_a_bad_line_may_be_skipped(the_desk: Desk, client: Client, name: str) -> None:
+    report = await load(the_desk, line(call_id="c-0"), "", BAD[name], line(call_id="c-9"), skip_bad=True)
+    assert report.added == 2
+    assert len(report.skipped) == 1
+    assert report.skipped[0].startswith("line 3: ")
+    assert [(await client.send(GetCall(call_id=call))).call_id for call in ("c-0", "c-9")] == ["c-0", "c-9"]
+
+
+async def test_one_id_with_two_contents_is_a_bad_line(the_desk: Desk) -> None:
+    with pytest.raises(ImportFileError, match=r"^line 2: .*earlier line"):
+        await load(the_desk, line(), line(summary="Other."))
+    report = await load(the_desk, line(), line(summary="Other."), line(call_id="c-2"), skip_bad=True)
+    assert (report.added, len(report.skipped)) == (2, 1)
+
+
+async def test_one_id_with_one_content_twice_is_one_call(the_desk: Desk) -> None:
+    assert (await load(the_desk, line(), line())).added == 1
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_complaint_does_not_repeat_the_line(name: str) -> None:
+    text = BAD[name].replace("yesterday", "canary").replace("hello", "canary")
+    with pytest.raises(ImportFileError) as caught:
+        read_calls([text], skip_bad=False)
+    assert "canary" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_blank_lines_are_nothing() -> None:
+    assert read_calls(["", "  ", "\n"], skip_bad=False) == ([], ())
+
+
+def test_everything_else_is_kept_as_metadata() -> None:
+    record = record_of(line(session="s", labels={"mos": 3.0}, agent={"name": "Elizabeth", "more": [1, None]}))
+    assert record["metadata"] == {
+        "session": "s",
+        "labels": {"mos": 3.0},
+        "agent": {"name": "Elizabeth", "more": [1, None]},
+    }
+
+
+def test_further_fields_of_a_turn_are_kept() -> None:
+    (turn,) = record_of(line(turns=[{**TURN, "start_ms": 5, "emotion": {"calm": 0.5}}]))["transcripts"]
+    assert (turn["start_ms"], turn["emotion"]) == (5, {"calm": 0.5})
+
+
+def test_further_fields_of_a_turn_do_not_change_who_said_it_or_its_place() -> None:
+    turns = [{"speaker": "agent", "text": "a", "user": "user", "id": "x"}, {"speaker": "caller", "text": "b", "id": 7}]
+    record = record_of(line(turns=turns))
+    assert [(turn["id"], turn["user"], turn["text"]) for turn in record["transcripts"]] == [
+        (0, "assistant", "a"),
+        (1, "user", "b"),
+    ]
+
+
+@pytest.mark.parametrize("created_at", [1591056783, 1591056783191, 1591056783.5, True])
+async def test_a_call_whose_time_is_a_number_is_refused_or_can_be_read(
+    the_desk: Desk, client: Client, created_at: Any
+) -> None:
+    try:
+        await load(the_desk, line(created_at=created_at))
+    except ImportFileError:
+        return
+    assert isinstance((await client.send(GetCall(call_id="c-1"))).created_at, str)
+
+
+@pytest.mark.parametrize(
+    "ended_at", ["yesterday", "2026-05-01T09:00:00.000Z", "2026-05-01T10:01:00", 5, None, ["x"], "", "9999-99-99"]
+)
+async def test_an_end_that_makes_no_sense_gives_no_length(the_desk: Desk, client: Client, ended_at: Any) -> None:
+    await load(the_desk, line(ended_at=ended_at))
+    call = await client.send(GetCall(call_id="c-1"))
+    assert call.call_length is None
+    assert call.metadata == {"ended_at": ended_at}
+
+
+STRANGE_TEXT: dict[str, tuple[str, str]] = {
+    "a lone surrogate": ("a\ud800b", "a\\ud800b"),
+    "a lone low surrogate": ("\udfff", "\\udfff"),
+    "an emoji": ("🙂", "🙂"),
+    "right to left": ("\u202eabc", "\u202eabc"),
+    "a line feed": ("a\nb", "a\nb"),
+    "an escape that was text already": ("a\\ud800b", "a\\ud800b"),
+    "quotes": ('"}', '"}'),
+}
+
+
+@pytest.mark.parametrize("name", STRANGE_TEXT)
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda text: {"turns": [{"speaker": "agent", "text": text}]},
+        lambda text: {"turns": [{"speaker": text, "text": "x"}]},
+        lambda text: {"summary": text},
+        lambda text: {"more": {text: [text]}},
+        lambda text: {text: 1},
+    ],
+    ids=["text", "speaker", "summary", "metadata", "key"],
+)
+async def test_strange_text_comes_back_visible(
+    the_desk: Desk, client: Client, name: str, place: Callable[[str], dict[str, Any]]
+) -> None:
+    given_text, shown = STRANGE_TEXT[name]
+    await load(the_desk, line(**place(given_text)))
+    call = (await client.send(GetCall(call_id="c-1"))).model_dump(mode="json")
+    json.dumps(call, ensure_ascii=False).encode()
+    assert json.dumps(shown) in json.dumps(call)
+
+
+async def test_text_with_a_nul_comes_back_with_all_its_words(the_desk: Desk, client: Client) -> None:
+    await load(the_desk, line(turns=[{"speaker": "agent", "text": "before\x00after"}], summary="one\x00two"))
+    call = await client.send(GetCall(call_id="c-1"))
+    (turn,) = call.transcripts or []
+    assert turn.text.startswith("before")
+    assert turn.text.endswith("after")
+    assert (call.summary or "").endswith("two")
+
+
+async def test_nested_metadata_that_was_accepted_can_be_read(the_desk: Desk, client: Client) -> None:
+    for depth in (50, 200, 300, 400, 600, 800, 900, 950):
+        call_id = f"deep-{depth}"
+        text = line(call_id=call_id)[:-1] + ', "more": ' + "[" * depth + "]" * depth + "}"
+        try:
+            await load(the_desk, text)
+        except ImportFileError:
+            continue
+        assert (await client.send(GetCall(call_id=call_id))).call_id == call_id
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(JSON_VALUES | st.dictionaries(st.sampled_from(["call_id", "created_at", "turns", "summary"]), JSON_VALUES))
+def test_a_line_of_any_json_is_a_call_or_a_named_complaint(value: Any) -> None:
+    found, skipped = read_calls([json.dumps(value)], skip_bad=True)
+    assert len(found) + len(skipped) == 1
+    assert all(complaint.startswith("line 1: ") for complaint in skipped)
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(
+    more=st.dictionaries(st.text(max_size=8), JSON_VALUES, max_size=4), texts=st.lists(st.text(max_size=20), max_size=5)
+)
+def test_nothing_of_a_good_line_is_lost(more: dict[str, Any], texts: list[str]) -> None:
+    taken = {"call_id", "created_at", "turns", "summary"}
+    more = {key: value for key, value in more.items() if key not in taken}
+    record = record_of(call_line("c-1", *texts, **more))
+    assert [turn["text"] for turn in record["transcripts"]] == texts
+    assert record["metadata"] == more
+
+
+def sample_lines() -> list[str]:
+    if not SAMPLE.is_file():
+        pytest.skip("no sample calls here")
+    return SAMPLE.read_text(encoding="utf-8").splitlines()
+
+
+async def test_the_sample_calls_can_be_imported_and_read(the_desk: Desk, client: Client) -> None:
+    lines = sample_lines()
+    assert await load(the_desk, *lines) == Imported(added=28, changed=0, unchanged=0, skipped=())
+    calls = [await client.send(GetCall(call_id=json.loads(text)["call_id"])) for text in lines]
+    assert sum(len(call.transcripts or []) for call in calls) == 509
+    assert all(call.call_length for call in calls)
+    assert await load(the_desk, *lines) == Imported(added=0, changed=0, unchanged=28, skipped=())
