@@ -89,7 +89,8 @@ def overhead(calls: int) -> None:
         ours, bare = Server(OURS, folder), Server(BARE, folder)
         issue = ours.call("create_issue", title="A call to look into", severity="high", category="Dialogue")
         for _ in range(20):
-            ours.call("get_issue", issue_id=issue["id"]), bare.call("get_issue", issue_id=issue["id"])
+            ours.call("get_issue", issue_id=issue["id"])
+            bare.call("get_issue", issue_id=issue["id"])
         measures: list[tuple[str, Callable[[], Any]]] = [
             ("get_issue by UUID, through client and desk", lambda: ours.call("get_issue", issue_id=issue["id"])),
             ("list_issues, first page", lambda: ours.call("list_issues")),

@@ -56,12 +56,12 @@ async def _address(process: Process) -> str:
                 return found[1]
 
 
-async def run(folder: Path, *arguments: str, stdin: bytes = b"", **settings: str) -> tuple[int, str, str]:
+async def run(folder: Path, *arguments: str, stdin: str = "", **settings: str) -> tuple[int, str, str]:
     """Run `calltriage ARGUMENTS` to its end; exit status, standard output, standard error."""
     data = {"CALLTRIAGE_DATA_DIR": str(folder / "data")}
     with anyio.fail_after(PATIENCE):
         done = await anyio.run_process(
             [sys.executable, "-m", "calltriage", *arguments],
-            input=stdin, env=environment(**data, **settings), cwd=folder, check=False,
+            input=stdin.encode(), env=environment(**data, **settings), cwd=folder, check=False,
         )  # fmt: skip
     return done.returncode, done.stdout.decode(), done.stderr.decode()

@@ -114,7 +114,7 @@ async def test_settings_may_stand_in_a_file(tmp_path: Path) -> None:
 async def test_a_data_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file in the way", encoding="utf-8")
     for command in (["doctor"], ["desk", "key"], ["desk", "import", "-"]):
-        status, said, complaint = await run(tmp_path, *command, stdin=CALLS[0].encode(), COLUMNS="300")
+        status, said, complaint = await run(tmp_path, *command, stdin=CALLS[0], COLUMNS="300")
         assert status == 1, command
         assert "CALLTRIAGE_DATA_DIR" in said + complaint or "CALLTRIAGE_DESK_API_KEY" in said + complaint
         assert "Traceback" not in said + complaint

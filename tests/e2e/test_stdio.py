@@ -21,7 +21,7 @@ Era = Literal["legacy", "auto"]
 
 
 async def load(folder: Path, *lines: str) -> None:
-    status, _, complaints = await run(folder, "desk", "import", "-", stdin="\n".join(lines).encode())
+    status, _, complaints = await run(folder, "desk", "import", "-", stdin="\n".join(lines))
     assert status == 0, complaints
 
 

@@ -74,6 +74,8 @@ Note = Annotated[str, StringConstraints(min_length=1, max_length=4000), TEXT]
 MessageText = Annotated[str, StringConstraints(max_length=10_000), TEXT]
 Comment = Annotated[str, StringConstraints(min_length=1, max_length=4000), TEXT]
 NodeName = Annotated[str, StringConstraints(max_length=256), TEXT]
+TurnIndex = Annotated[int, Field(ge=0, le=2**31 - 1)]
+"""Place of a turn in a call's transcript, from 0."""
 FlagType = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]
 """As typed; the service stores it in lower_snake_case, see `stored_flag_type`."""
 

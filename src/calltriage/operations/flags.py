@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field
 
 from calltriage.operations.base import Effect, Operation, Page, Result
@@ -16,6 +14,7 @@ from calltriage.operations.fields import (
     MessageText,
     NodeName,
     Note,
+    TurnIndex,
     Uuid,
 )
 
@@ -50,9 +49,7 @@ class AddFlag(Operation[Flag], http="POST /v1/triage/issues/{issue_id}/flags", e
     note: Note | None = Field(default=None, description="Why the moment matters.")
     node_id: NodeName | None = Field(default=None, description="Pathway node.")
     node_name: NodeName | None = None
-    message_index: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = Field(
-        default=None, description="Turn in the transcript, from 0."
-    )
+    message_index: TurnIndex | None = Field(default=None, description="Turn in the transcript, from 0.")
     message_text: MessageText | None = Field(default=None, description="The turn, word for word.")
 
 

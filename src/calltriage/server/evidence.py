@@ -12,7 +12,7 @@ from calltriage.operations.activity import ListActivity
 from calltriage.operations.attachments import Attachment, GetAttachment
 from calltriage.operations.base import Effect, Operation, Page, Result
 from calltriage.operations.calls import Call, GetCall, Turn
-from calltriage.operations.fields import TEXT, CallId, IssueRef
+from calltriage.operations.fields import TEXT, CallId, IssueRef, TurnIndex
 from calltriage.operations.flags import Flag, ListFlags
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.relations import ListRelations
@@ -162,9 +162,9 @@ class GetTranscript(Workflow, effect=Effect.READ):
     result: ClassVar[Any] = Transcript
 
     call_id: CallId
-    around: Annotated[int, Field(ge=0)] | None = Field(default=None, description="Turn in the middle of the window.")
-    from_: Annotated[int, Field(ge=0)] | None = Field(default=None, alias="from", description="First turn.")
-    to: Annotated[int, Field(ge=0)] | None = Field(default=None, description="Last turn.")
+    around: TurnIndex | None = Field(default=None, description="Turn in the middle of the window.")
+    from_: TurnIndex | None = Field(default=None, alias="from", description="First turn.")
+    to: TurnIndex | None = Field(default=None, description="Last turn.")
     query: Annotated[str, StringConstraints(min_length=1, max_length=200), TEXT] | None = Field(
         default=None, description="Words to find, case ignored."
     )

@@ -35,6 +35,7 @@ from calltriage.operations.fields import (
     MessageText,
     NodeName,
     Note,
+    TurnIndex,
 )
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.resources import AttachResource
@@ -58,9 +59,7 @@ class AddFlag(Workflow, effect=Effect.ADD):
     type: FlagType = Field(description="What went wrong, e.g. missed_handoff; prefer one from list_flag_types.")
     note: Note | None = Field(default=None, description="Why it matters.")
     quote: MessageText | None = Field(default=None, min_length=3, description="Words said in the flagged turn.")
-    message_index: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = Field(
-        default=None, description="Turn in the transcript, from 0."
-    )
+    message_index: TurnIndex | None = Field(default=None, description="Turn in the transcript, from 0.")
     node_id: NodeName | None = Field(default=None, description="Pathway node.")
     node_name: NodeName | None = None
     attach_if_missing: bool = Field(default=False, description="Attach the call first if it is not.")

@@ -1,0 +1,185 @@
+"""Fill every manifest from one source: pyproject, the tool table, the settings.
+
+uv run python manifests/fill.py             write them
+uv run python manifests/fill.py --check     exit 1 and name the files that differ
+uv run python manifests/fill.py --bundle DIR  lay out the Claude Desktop bundle, ready for `mcpb pack DIR`
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from calltriage.server.tools import TOOLSETS, describe
+from calltriage.settings import Settings
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+REGISTRY_NAME = "io.github.calltriage/calltriage"
+BUNDLED = ("pyproject.toml", "uv.lock", "README.md", "LICENSE", "src")
+"""What a bundle of type `uv` carries: the host resolves the rest."""
+
+ASKED: dict[str, tuple[str, str]] = {
+    "bland_api_key": ("string", "Bland API key"),
+    "talkdesk_account": ("string", "Talkdesk account"),
+    "talkdesk_client_id": ("string", "Talkdesk client id"),
+    "talkdesk_client_secret": ("string", "Talkdesk client secret"),
+    "talkdesk_region": ("string", "Talkdesk region"),
+    "allowed_roots": ("directory", "Folder to attach files from"),
+    "data_dir": ("directory", "Folder of the embedded desk"),
+}
+"""Settings that a host asks its user for: type and title."""
+
+
+def variable(name: str) -> str:
+    return f"CALLTRIAGE_{name.upper()}"
+
+
+def is_secret(name: str) -> bool:
+    annotation = Settings.model_fields[name].annotation
+    return annotation is SecretStr or SecretStr in getattr(annotation, "__args__", ())
+
+
+def purpose(name: str) -> str:
+    text = Settings.model_fields[name].description or ""
+    return text[:1].upper() + text[1:] + "."
+
+
+def bundle_manifest(project: dict[str, Any]) -> dict[str, Any]:
+    """MCPB 0.4, type `uv`. An unset string arrives as an empty variable, which the settings read as unset."""
+    tools = [describe(tool) for tools in TOOLSETS.values() for tool in tools]
+    return {
+        "manifest_version": "0.4",
+        "name": project["name"],
+        "display_name": "calltriage",
+        "version": project["version"],
+        "description": project["description"],
+        "author": project["authors"][0],
+        "license": project["license"],
+        "keywords": project["keywords"],
+        "server": {
+            "type": "uv",
+            "entry_point": "src/calltriage/__main__.py",
+            "mcp_config": {
+                "command": "uv",
+                "args": ["run", "--project", "${__dirname}", "--no-dev", "calltriage"],
+                "env": {variable(name): f"${{user_config.{name}}}" for name in ASKED},
+            },
+        },
+        "user_config": {
+            name: {
+                "type": kind,
+                "title": title,
+                "description": purpose(name),
+                "required": False,
+                **({"sensitive": True} if is_secret(name) else {}),
+                **({"default": ""} if kind == "string" else {}),
+            }
+            for name, (kind, title) in ASKED.items()
+        }
+        | {
+            # A folder has no empty value: these two need one that is right for most.
+            "allowed_roots": {
+                "type": "directory",
+                "title": ASKED["allowed_roots"][1],
+                "description": "Reports and recordings below it may be attached.",
+                "required": False,
+                "default": "${HOME}/calltriage",
+            },
+            "data_dir": {
+                "type": "directory",
+                "title": ASKED["data_dir"][1],
+                "description": "Where issues, calls and files are kept while no vendor is set.",
+                "required": False,
+                "default": "${HOME}/.calltriage",
+            },
+        },
+        "tools": [{"name": tool.name, "description": tool.description} for tool in tools],
+        "compatibility": {
+            "platforms": ["darwin", "linux", "win32"],
+            "runtimes": {"python": project["requires-python"]},
+        },
+    }
+
+
+def registry_entry(project: dict[str, Any]) -> dict[str, Any]:
+    """The MCP registry's server.json, schema of 2025-12-11."""
+    return {
+        "$schema": "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json",
+        "name": REGISTRY_NAME,
+        "title": "calltriage",
+        "description": "Call triage for agents: issues, evidence, flags, links and attachments.",
+        "version": project["version"],
+        "packages": [
+            {
+                "registryType": "pypi",
+                "identifier": project["name"],
+                "version": project["version"],
+                "runtimeHint": "uvx",
+                "transport": {"type": "stdio"},
+                "environmentVariables": [
+                    {
+                        "name": variable(name),
+                        "description": purpose(name),
+                        "isRequired": False,
+                        "isSecret": is_secret(name),
+                    }
+                    for name in Settings.model_fields
+                ],
+            }
+        ],
+    }
+
+
+def filled() -> dict[Path, str]:
+    """Text of each manifest by its path."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    manifests = {
+        HERE / "mcpb" / "manifest.json": bundle_manifest(project),
+        HERE / "registry" / "server.json": registry_entry(project),
+    }
+    return {path: json.dumps(body, indent=2, ensure_ascii=False) + "\n" for path, body in manifests.items()}
+
+
+def stale() -> list[Path]:
+    """Manifests that are not what `filled` says."""
+    return [path for path, text in filled().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+
+
+def lay_out(folder: Path) -> None:
+    """Copy what a bundle carries into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(HERE / "mcpb" / "manifest.json", folder / "manifest.json")
+    for name in BUNDLED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+        else:
+            shutil.copy(source, folder / name)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--bundle", type=Path, metavar="DIR")
+    given = parser.parse_args()
+    if given.check:
+        for path in stale():
+            print(f"{path.relative_to(ROOT)} is stale: run `uv run python manifests/fill.py`")
+        sys.exit(1 if stale() else 0)
+    for path, text in filled().items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    if given.bundle is not None:
+        lay_out(given.bundle)
+
+
+if __name__ == "__main__":
+    main()
