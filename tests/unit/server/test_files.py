@@ -1,0 +1,92 @@
+"""Local files: regular ones below the roots, and nothing that a link leads out to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from calltriage.errors import Rejected
+from calltriage.server.files import FileRoots
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "secret").write_text("outside")
+    root = tmp_path / "root"
+    (root / "below").mkdir(parents=True)
+    (root / "below" / "ü.txt").write_text("inside")
+    (root / "empty").touch()
+    (root / "link-in").symlink_to(root / "below" / "ü.txt")
+    (root / "link-out").symlink_to(tmp_path / "secret")
+    (root / "folder-out").symlink_to(tmp_path)
+    (root / "loop").symlink_to(root / "loop")
+    os.mkfifo(root / "fifo")
+    return root
+
+
+async def code_of(roots: FileRoots, path: str) -> str:
+    with pytest.raises(Rejected) as caught:
+        async with roots.open(path):
+            raise AssertionError("opened")
+    assert path not in str(caught.value) or len(path) < 2
+    return caught.value.code
+
+
+@pytest.mark.parametrize(("path", "content"), [("below/ü.txt", b"inside"), ("link-in", b"inside"), ("empty", b"")])
+async def test_a_file_below_the_root_is_read(root: Path, path: str, content: bytes) -> None:
+    async with FileRoots((root,)).open(path) as opened:
+        assert b"".join([chunk async for chunk in opened.chunks()]) == content
+        assert b"".join([chunk async for chunk in opened.chunks()]) == content, "a second upload starts over"
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("../secret", "path_not_allowed"),
+        ("below/../../secret", "path_not_allowed"),
+        ("/etc/passwd", "path_not_allowed"),
+        ("/etc/there-is-no-such-file", "path_not_allowed"),
+        ("link-out", "path_not_allowed"),
+        ("folder-out/secret", "path_not_allowed"),
+        ("~/secret", "path_not_allowed"),
+        ("/dev/zero", "path_not_allowed"),
+        ("loop", "path_not_allowed"),
+        ("a\x00b", "path_not_allowed"),
+        ("x" * 5000, "path_not_allowed"),
+        ("fifo", "not_a_file"),
+        ("below", "not_a_file"),
+        ("absent", "file_not_found"),
+    ],
+)
+async def test_anything_else_is_refused(root: Path, path: str, code: str) -> None:
+    assert await code_of(FileRoots((root,)), path) in {code, "file_not_found" if len(path) > 255 else code}
+
+
+async def test_a_root_is_not_a_prefix(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "rooted").mkdir()
+    (tmp_path / "rooted" / "x").touch()
+    assert await code_of(FileRoots((root,)), str(tmp_path / "rooted" / "x")) == "path_not_allowed"
+
+
+async def test_without_roots_nothing_is_read(root: Path) -> None:
+    assert await code_of(FileRoots(), str(root / "empty")) == "path_not_allowed"
+
+
+async def test_a_file_over_the_limit_is_refused(root: Path) -> None:
+    assert await code_of(FileRoots((root,), limit=5), "below/ü.txt") == "file_too_large"
+
+
+async def test_a_file_that_shrinks_while_it_is_read_is_noticed(root: Path) -> None:
+    async with FileRoots((root,)).open("below/ü.txt") as opened:
+        os.truncate(root / "below" / "ü.txt", 2)
+        with pytest.raises(Rejected) as caught:
+            _ = [chunk async for chunk in opened.chunks()]
+    assert caught.value.code == "file_changed"
+
+
+async def test_a_file_that_grows_while_it_is_read_is_sent_as_it_was_announced(root: Path) -> None:
+    async with FileRoots((root,)).open("below/ü.txt") as opened:
+        (root / "below" / "ü.txt").write_text("inside and more")
+        assert b"".join([chunk async for chunk in opened.chunks()]) == b"inside"
