@@ -19,7 +19,7 @@ from calltriage.client.dialects import ApiKey, ClientCredentials, Endpoint
 from calltriage.client.retries import RetryPolicy
 from calltriage.desk.access import CLIENT_ID, SCOPES
 from calltriage.desk.app import Desk
-from calltriage.desk.calls import import_calls, read_calls
+from calltriage.desk.imports import import_calls, read_calls
 from calltriage.operations.base import Api
 from calltriage.server.app import build_server
 from calltriage.server.files import FileRoots

@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.tree import Tree
 
-from calltriage.desk.calls import read_calls
+from calltriage.desk.imports import read_calls
 from calltriage.desk.sample import sample_lines
 from calltriage.errors import CalltriageError, ImportFileError
 from calltriage.settings import Settings

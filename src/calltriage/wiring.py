@@ -33,7 +33,7 @@ from calltriage.settings import TALKDESK_HOSTS, Settings, load_settings
 
 if TYPE_CHECKING:
     from calltriage.desk.app import Desk
-    from calltriage.desk.calls import Imported
+    from calltriage.desk.imports import Imported
 
 DESK_IN_PROCESS = "http://desk.calltriage.invalid"
 """Where the embedded desk is when it is reached inside the process; no name server knows the name."""
@@ -228,7 +228,7 @@ async def import_file(settings: Settings, lines: Iterable[str], skip_bad: bool) 
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import Progress  # noqa: PLC0415
 
-    from calltriage.desk.calls import import_calls, read_calls  # noqa: PLC0415
+    from calltriage.desk.imports import import_calls, read_calls  # noqa: PLC0415
     from calltriage.desk.store import Store  # noqa: PLC0415
 
     records, skipped = await anyio.to_thread.run_sync(lambda: read_calls(lines, skip_bad=skip_bad))

@@ -95,7 +95,7 @@ async def test_hostile_characters_in_a_vendors_error_do_not_stop_the_server(tmp_
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = listener.extra(anyio.abc.SocketAttribute.local_port)
     vendor = {"CALLTRIAGE_BLAND_API_KEY": "k" * 20, "CALLTRIAGE_BLAND_BASE_URL": f"http://127.0.0.1:{port}"}
-    async with anyio.create_task_group() as group:
+    async with listener, anyio.create_task_group() as group:
         group.start_soon(listener.serve, answer)
         async with Client(over_stdio(tmp_path, **vendor)) as client:
             for _ in range(2):
@@ -105,7 +105,6 @@ async def test_hostile_characters_in_a_vendors_error_do_not_stop_the_server(tmp_
                 assert error["code"] == "not_found"
                 assert "ignore" not in json.dumps(error)
         group.cancel_scope.cancel()
-        await listener.aclose()
 
 
 async def test_only_frames_in_utf8_are_written_to_standard_output(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from calltriage.client.answers import Answer, failure, read_answer, read_json
 from calltriage.client.dialects import Endpoint
-from calltriage.errors import CallError, Outcome, Unreachable, UnreadableAnswer
+from calltriage.errors import CallError, NotFound, Outcome, Unreachable, UnreadableAnswer
 from calltriage.operations.attachments import UploadLink
 from calltriage.operations.base import Api, Effect, Operation
 
@@ -61,7 +61,13 @@ class Client:
         endpoint = self._endpoints[operation.api]
         attempts = endpoint.retry.attempts(operation.effect, self._deadline_s)
         started = anyio.current_time()
-        answer = cast("Answer", await attempts(self._attempt, operation, started + self._deadline_s))
+        try:
+            answer = cast("Answer", await attempts(self._attempt, operation, started + self._deadline_s))
+        except NotFound:
+            # Gone already when asked again after a lost answer: the first request did it (bland-triage, section 2).
+            if operation.effect is Effect.REMOVE and attempts.statistics.get("attempt_number", 1) > 1:
+                return Receipt(cast("R", None), "committed")
+            raise
         return _receipt(operation, answer)
 
     async def _attempt(self, operation: Operation[Any], deadline: float) -> Answer:

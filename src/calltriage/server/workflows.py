@@ -41,6 +41,7 @@ from calltriage.operations.issues import GetIssue
 from calltriage.operations.resources import AttachResource
 from calltriage.server.evidence import GetTranscript
 from calltriage.server.results import shown, untrusted
+from calltriage.server.text import gate
 from calltriage.server.work import ISSUE, Work, Workflow, folded, numbered
 
 
@@ -105,12 +106,17 @@ class AddFlag(Workflow, effect=Effect.ADD):
                     outcome="not_committed",
                     try_next=TryNext(tool=GetTranscript.tool_name(), arguments={"call_id": self.call_id}),
                 )
-            return self.message_index, turns[self.message_index].text[:10_000] or None
+            return self.message_index, _verbatim(turns[self.message_index])
         wanted = folded(self.quote or "")
         hits = [n for n, turn in enumerate(turns) if wanted in folded(turn.text)] if wanted else []
         if len(hits) == 1:
-            return hits[0], turns[hits[0]].text[:10_000]
+            return hits[0], _verbatim(turns[hits[0]])
         raise _no_single_turn(turns, hits, wanted)
+
+
+def _verbatim(turn: Turn) -> str | None:
+    """A turn's words as a flag can store them: whole up to the contract's limit, control characters shown."""
+    return gate(turn.text)[0][:10_000] or None
 
 
 def _no_single_turn(turns: list[Turn], hits: list[int], wanted: str) -> Rejected:

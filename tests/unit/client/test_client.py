@@ -234,6 +234,16 @@ async def test_an_attachment_of_evidence_whose_answer_is_lost_is_repeated_and_re
     assert [link.id for link in links] == [receipt.result.id]
 
 
+async def test_a_removal_whose_answer_is_lost_is_repeated_and_counts_as_done(the_desk: Desk) -> None:
+    network = Scripted(passes, loses_the_answer(), inner=in_process(the_desk))
+    async with open_client(endpoints_to(network)) as client:
+        issue = await client.send(WRITE)
+        receipt = await client.deliver(DeleteIssue(issue_id=issue.id))
+        assert await issues_of(client) == []
+        assert isinstance(await failure_of(client, DeleteIssue(issue_id=issue.id)), NotFound)
+    assert (receipt.result, receipt.outcome) == (None, "committed")
+
+
 async def test_an_add_that_was_not_taken_for_haste_is_done_once(the_desk: Desk) -> None:
     network = Scripted(answers(429), fails(httpx2.ConnectError), inner=in_process(the_desk))
     async with open_client(endpoints_to(network)) as client:

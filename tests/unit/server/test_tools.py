@@ -18,7 +18,7 @@ from unit.server.test_text import real_tokens
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.desk.app import Desk
-from calltriage.desk.calls import import_calls, read_calls
+from calltriage.desk.imports import import_calls, read_calls
 from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import ListIssues
 

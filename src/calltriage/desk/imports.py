@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, NoReturn, NotRequired
+from typing import Annotated, Any, NoReturn, NotRequired, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from sqlalchemy import Connection, insert, select, update
@@ -108,6 +108,7 @@ def _record(raw: Any) -> dict[str, Any]:
     """The call in the shape that `get_call` answers (bland-triage, section 6)."""
     if not isinstance(raw, dict):
         raise ValueError("must be a JSON object")
+    _refuse_depth(raw)
     line = CallLine.model_validate(_visible(raw))
     rest = dict(line.model_extra or {})
     ended = rest.get("ended_at")
@@ -146,6 +147,23 @@ def _visible(value: Any) -> Any:
     """Lone surrogates as visible escapes: JSON can carry them, a database and a terminal cannot."""
     text = json.dumps(value, ensure_ascii=False)
     return json.loads(re.sub("[\ud800-\udfff]", lambda found: f"\\\\u{ord(found[0]):04x}", text))
+
+
+MAX_DEPTH = 64
+"""Levels of nesting that a line may have; every reader and writer of it must be able to follow."""
+
+
+def _refuse_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            member
+            for item in level
+            if isinstance(item, dict | list)
+            for member in (cast("dict[str, Any]", item).values() if isinstance(item, dict) else cast("list[Any]", item))
+        ]
+    if level:
+        raise ValueError("is nested too deeply")
 
 
 def _finite(text: str) -> float:

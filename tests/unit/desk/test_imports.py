@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from calltriage.client.client import Client
 from calltriage.desk.app import Desk
-from calltriage.desk.calls import Imported, import_calls, read_calls
+from calltriage.desk.imports import Imported, import_calls, read_calls
 from calltriage.errors import ImportFileError, NotFound
 from calltriage.operations.calls import GetCall
 

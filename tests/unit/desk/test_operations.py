@@ -1,0 +1,227 @@
+"""The desk's side of what changes, removes and talks: raw over HTTP."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx2
+import pytest
+from conftest import Clock, call_line
+
+from calltriage.desk.app import Desk
+from calltriage.desk.imports import import_calls, read_calls
+
+ISSUE = {"title": "Agent skipped the verification step", "severity": "high", "category": "Routing"}
+UNKNOWN = "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34"
+
+
+async def made(desk: httpx2.AsyncClient, **more: Any) -> dict[str, Any]:
+    return (await desk.post("/v1/triage/issues", json=ISSUE | more)).json()["data"]
+
+
+async def feed(desk: httpx2.AsyncClient, issue_id: str) -> list[dict[str, Any]]:
+    return (await desk.get(f"/v1/triage/issues/{issue_id}/activity")).json()["data"]["items"]
+
+
+async def with_evidence(desk: httpx2.AsyncClient) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """An issue, the link of its call, and a flag on that."""
+    path = f"/v1/triage/issues/{(await made(desk))['id']}"
+    link = await desk.post(f"{path}/resources", json={"resource_type": "call", "resource_id": "call-card"})
+    flag = await desk.post(f"{path}/flags", json={"call_id": "call-card", "type": "x"})
+    return path, link.json()["data"], flag.json()["data"]
+
+
+async def test_only_what_is_sent_changes_and_each_change_has_its_entry(desk: httpx2.AsyncClient) -> None:
+    issue = await made(desk, owner_id="ann")
+    path = f"/v1/triage/issues/{issue['id']}"
+    changed = await desk.patch(path, json={"status": "done", "severity": "low", "owner_id": None, "title": "New"})
+    after = changed.json()["data"]
+    assert changed.status_code == 200
+    assert (after["status"], after["severity"], after["owner_id"], after["title"]) == ("done", "low", None, "New")
+    assert (after["category"], after["description"]) == ("Routing", "")
+    assert after["updated_at"] == after["last_activity_at"] > issue["updated_at"]
+    entries = {entry["type"]: entry for entry in await feed(desk, issue["id"])}
+    assert entries.keys() == {"created", "status_changed", "severity_changed", "owner_changed"}
+    status = entries["status_changed"]
+    assert (status["from_status"], status["to_status"]) == ("todo", "done")
+    assert entries["owner_changed"]["metadata"] == {"from": "ann", "to": None}
+    found = await desk.get("/v1/triage/issues", params={"search": "new", "severity": "low"})
+    assert [one["id"] for one in found.json()["data"]["items"]] == [issue["id"]]
+
+
+@pytest.mark.parametrize("body", [{}, {"status": "todo", "severity": "high"}])
+async def test_an_update_that_changes_nothing_moves_nothing(desk: httpx2.AsyncClient, body: dict[str, str]) -> None:
+    issue = await made(desk)
+    assert (await desk.patch(f"/v1/triage/issues/{issue['id']}", json=body)).json()["data"] == issue
+    assert len(await feed(desk, issue["id"])) == 1
+
+
+@pytest.mark.parametrize(
+    "body", [{"title": None}, {"status": "gone"}, {"source": "manual"}, {"owner_id": ""}, {"nonsense": 1}, {"title": 7}]
+)
+async def test_an_update_outside_the_contract_is_400(desk: httpx2.AsyncClient, body: dict[str, Any]) -> None:
+    issue = await made(desk)
+    answer = await desk.patch(f"/v1/triage/issues/{issue['id']}", json=body)
+    assert answer.status_code == 400
+    assert (await desk.get(f"/v1/triage/issues/{issue['id']}")).json()["data"] == issue
+
+
+async def test_deleting_an_issue_takes_what_hangs_on_it_and_tells_the_other_end(desk: httpx2.AsyncClient) -> None:
+    path, _, _ = await with_evidence(desk)
+    other = await made(desk)
+    link = {"related_issue_id": other["id"], "relation_type": "blocks"}
+    assert (await desk.post(f"{path}/relations", json=link)).status_code == 201
+    assert (await desk.delete(path)).status_code == 204
+    assert (await desk.delete(path)).status_code == 404
+    assert (await desk.get("/v1/triage/flag-types")).json()["data"]["items"] == []
+    assert (await desk.get(f"/v1/triage/issues/{other['id']}")).json()["data"]["relation_count"] == 0
+    assert (await feed(desk, other["id"]))[0]["type"] == "relation_removed"
+    assert (await desk.get("/v1/calls/call-card")).status_code == 200
+    assert (await made(desk))["number"] == other["number"] + 1, "a number is not used again"
+
+
+@pytest.mark.parametrize("by", ["link", "call"])
+async def test_detaching_a_call_takes_its_flags_with_it(desk: httpx2.AsyncClient, by: str) -> None:
+    path, link, flag = await with_evidence(desk)
+    url = f"{path}/resources/{link['id']}" if by == "link" else f"{path}/calls/call-card"
+    assert (await desk.delete(url)).status_code == 204
+    assert (await desk.delete(url)).json()["errors"] == [{"error": "not_found", "message": "Resource not found"}]
+    issue = (await desk.get(path)).json()["data"]
+    assert (issue["resource_count"], issue["flag_count"]) == (0, 0)
+    newest, before = (await feed(desk, issue["id"]))[:2]
+    assert (newest["type"], newest["resources"][0]["id"]) == ("resource_removed", link["id"])
+    assert (before["type"], before["metadata"]) == ("flag_removed", {"flag_id": flag["id"], "type": "x"})
+
+
+async def test_attaching_by_call_id_is_idempotent_and_answers_the_issue(desk: httpx2.AsyncClient) -> None:
+    path = f"/v1/triage/issues/{(await made(desk))['id']}"
+    first, second = [await desk.put(f"{path}/calls/call-card") for _ in range(2)]
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert first.json()["data"]["resource_count"] == 1
+    assert second.json() == first.json()
+    assert (await desk.put(f"{path}/calls/absent")).status_code == 404
+
+
+async def test_flags_and_relations_are_removed_from_their_own_issue_only(desk: httpx2.AsyncClient) -> None:
+    path, _, flag = await with_evidence(desk)
+    other = await made(desk)
+    stranger = await made(desk)
+    link = await desk.post(f"{path}/relations", json={"related_issue_id": other["id"], "relation_type": "blocks"})
+    relation = link.json()["data"]["id"]
+    elsewhere = f"/v1/triage/issues/{stranger['id']}"
+    assert (await desk.delete(f"{elsewhere}/flags/{flag['id']}")).json()["errors"][0]["message"] == "Flag not found"
+    assert (await desk.delete(f"{elsewhere}/relations/{relation}")).json()["errors"][0][
+        "message"
+    ] == "Relation not found"
+    assert (await desk.delete(f"{path}/flags/{flag['id']}")).status_code == 204
+    assert (await desk.delete(f"/v1/triage/issues/{other['id']}/relations/{relation}")).status_code == 204
+    assert (await desk.get(path)).json()["data"]["relation_count"] == 0
+
+
+async def test_a_comment_cites_links_of_its_own_issue_and_moves_one_clock(desk: httpx2.AsyncClient) -> None:
+    path, link, _ = await with_evidence(desk)
+    before = (await desk.get(path)).json()["data"]
+    answer = await desk.post(f"{path}/comments", json={"detail": "Look here.", "resource_link_ids": [link["id"]]})
+    entry = answer.json()["data"]
+    assert answer.status_code == 201
+    assert (entry["type"], entry["detail"], entry["resources"][0]["id"]) == ("comment", "Look here.", link["id"])
+    after = (await desk.get(path)).json()["data"]
+    assert after["updated_at"] == before["updated_at"]
+    assert after["last_activity_at"] == entry["created_at"] > before["last_activity_at"]
+    stranger = f"/v1/triage/issues/{(await made(desk))['id']}/comments"
+    foreign = await desk.post(stranger, json={"detail": "x", "resource_link_ids": [link["id"]]})
+    assert foreign.status_code == 404
+
+
+async def test_a_view_clears_the_unread_mark_of_its_user_alone(desk: httpx2.AsyncClient) -> None:
+    path, _, _ = await with_evidence(desk)
+    assert (await desk.get(path)).json()["data"]["has_unread_activity"] is True
+    seen = await desk.put(f"{path}/view")
+    assert seen.status_code == 200
+    assert seen.json()["data"].keys() == {"issue_id", "last_viewed_at"}
+    assert (await desk.get(path)).json()["data"]["has_unread_activity"] is False
+    assert len(await feed(desk, path.rpartition("/")[2])) == 3
+
+
+async def test_the_category_catalogue_holds_built_in_created_and_used_names_once(desk: httpx2.AsyncClient) -> None:
+    await made(desk, category="Voicemail")
+    created = [await desk.post("/v1/triage/categories", json={"name": name}) for name in ("Zeta", "ZETA", "bug")]
+    assert [answer.status_code for answer in created] == [201, 200, 200]
+    assert created[1].json() == created[0].json()
+    assert created[2].json()["data"]["id"] == "built-in:bug"
+    names: list[str] = []
+    cursor: str | None = None
+    for _ in range(10):
+        query = {"limit": "3"} | ({"cursor": cursor} if cursor else {})
+        page = (await desk.get("/v1/triage/categories", params=query)).json()["data"]
+        names += [one["name"] for one in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert names == [
+        "Bug", "Dialogue", "Latency", "Routing", "Speech", "Telephony", "Tools", "Transcription", "Voicemail", "Zeta",
+    ]  # fmt: skip
+
+
+async def test_a_run_reads_the_evidence_says_so_and_ends(desk: httpx2.AsyncClient, clock: Clock) -> None:
+    path, _, _ = await with_evidence(desk)
+    issue_id = path.rpartition("/")[2]
+    assert (await desk.get("/v1/triage/agents")).json()["data"]["items"][0]["display_name"] == "Norm"
+    session = (await desk.post(f"{path}/agent-sessions", json={})).json()["data"]
+    assert session["status"] == "active"
+    prompts = f"{path}/agent-sessions/{session['id']}/prompts"
+    accepted = await desk.post(prompts, json={"detail": "/Verify does it ask?"})
+    assert accepted.status_code == 202
+    run = accepted.json()["data"]
+    assert (run["session_id"], run["intent"]) == (session["id"], "verify")
+    assert (await desk.get(path)).json()["data"]["is_processing"] is True
+    busy = await desk.post(prompts, json={"detail": "status"})
+    assert (busy.status_code, busy.json()["errors"][0]["error"]) == (409, "session_busy")
+    clock.advance(seconds=5)
+    issue = (await desk.get(path)).json()["data"]
+    assert (issue["is_processing"], issue["latest_agent_session"]["status"]) == (False, "awaiting_input")
+    assert issue["latest_agent_session"]["run"]["run_id"] == run["run_id"]
+    agent = [entry for entry in await feed(desk, issue_id) if entry["entry_kind"] == "agent"]
+    assert [entry["type"] for entry in agent] == ["response", "action", "prompt", "session_started"]
+    assert agent[2]["detail"] == "does it ask?"
+    assert (await desk.post(f"{path}/agent-sessions/{UNKNOWN}/prompts", json={"detail": "x"})).status_code == 404
+
+
+async def test_a_mention_in_a_comment_starts_a_session_and_a_run(desk: httpx2.AsyncClient) -> None:
+    issue_id = (await made(desk))["id"]
+    path = f"/v1/triage/issues/{issue_id}"
+    comment = await desk.post(f"{path}/comments", json={"detail": "please @Norm status of this"})
+    assert comment.json()["data"]["detail"] == "please @Norm status of this"
+    assert (await desk.get(path)).json()["data"]["is_processing"] is True
+
+
+async def test_what_a_link_points_at_is_read_and_listed(desk: httpx2.AsyncClient, the_desk: Desk) -> None:
+    event = {"sequence": 7, "event_type": "node.transition", "node_id": "n", "operation_id": None, "payload": None}
+    line = json.loads(call_line("call-path", "hello", "hi", pathway_id="p1", pathway_name="Sales"))
+    line["pathway_events"] = [event | {"created_at": "2026-05-01T10:00:00.000Z"}]
+    line["corrected"] = [{"start": 0.5, "end": 1.0, "text": "Hello."}]
+    records, _ = read_calls([json.dumps(line)], skip_bad=False)
+    await import_calls(the_desk.store, records, (), lambda _: None)
+    events = (await desk.get("/v1/pathway_calls/call-path", params={"v": "2"})).json()
+    assert [(one["sequence"], one["conversation_id"]) for one in events] == [(7, "call-path")]
+    corrected = (await desk.get("/v1/calls/call-path/correct")).json()
+    assert corrected["corrected"][0]["text"] == "Hello."
+    missing = await desk.get("/v1/calls/call-card/correct")
+    assert (missing.status_code, missing.json()["errors"][0]["error"]) == (404, "CALL_RECORDING_NOT_FOUND")
+    listed = (await desk.get("/v1/calls", params={"limit": "2", "from": "1"})).json()
+    assert (listed["total_count"], listed["count"]) == (3, 2)
+    assert "transcripts" not in listed["calls"][0]
+    path = f"/v1/triage/issues/{(await made(desk))['id']}"
+    for call_id in ("call-path", "call-card"):
+        await desk.put(f"{path}/calls/{call_id}")
+    affected = (await desk.get(f"{path}/affected")).json()["data"]
+    assert [one["title"] for one in affected["calls"]] == ["Sales", "call-car"]
+    assert [(one["pathway_id"], one["call_count"]) for one in affected["pathways"]] == [("p1", 1)]
+
+
+async def test_of_conversations_there_are_none_yet(desk: httpx2.AsyncClient) -> None:
+    listed = (await desk.get("/v1/sms/conversations")).json()
+    assert (listed["data"], listed["extra"]["pagination"]["totalItems"]) == ([], 0)
+    missing = await desk.get("/v1/sms/conversations/convo_1")
+    assert (missing.status_code, missing.json()["errors"][0]["error"]) == (404, "CONVERSATION_NOT_FOUND")
