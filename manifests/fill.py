@@ -2,7 +2,7 @@
 
 uv run python manifests/fill.py             write them
 uv run python manifests/fill.py --check     exit 1 and name the files that differ
-uv run python manifests/fill.py --bundle DIR  lay out the Claude Desktop bundle, ready for `mcpb pack DIR`
+uv run python manifests/fill.py --bundle DIR  lay out the Claude Desktop bundle in a new folder, for `mcpb pack DIR`
 """
 
 from __future__ import annotations
@@ -37,6 +37,12 @@ ASKED: dict[str, tuple[str, str]] = {
 }
 """Settings that a host asks its user for: type and title."""
 
+PICKED = {
+    "allowed_roots": "files below it may be attached; without it none of yours",
+    "data_dir": "where issues, calls and files are kept while no vendor is set; without it your platform's data folder",
+}
+"""What a single folder means to a person who picks it, where the setting's own description speaks of a variable."""
+
 
 def variable(name: str) -> str:
     return f"CALLTRIAGE_{name.upper()}"
@@ -48,12 +54,16 @@ def is_secret(name: str) -> bool:
 
 
 def purpose(name: str) -> str:
-    text = Settings.model_fields[name].description or ""
-    return text[:1].upper() + text[1:] + "."
+    return Settings.model_fields[name].description or name
 
 
 def bundle_manifest(project: dict[str, Any]) -> dict[str, Any]:
-    """MCPB 0.4, type `uv`. An unset string arrives as an empty variable, which the settings read as unset."""
+    """MCPB 0.4, type `uv`.
+
+    Every option defaults to the empty string, folders too: without a default the host hands `${user_config.x}` itself to
+    the server, and a `${HOME}` inside a default stays as it is. An empty variable counts as not set. The working folder
+    is the bundle, so that a host's own working folder never becomes one to attach files from.
+    """
     tools = [describe(tool) for tools in TOOLSETS.values() for tool in tools]
     return {
         "manifest_version": "0.4",
@@ -69,7 +79,7 @@ def bundle_manifest(project: dict[str, Any]) -> dict[str, Any]:
             "entry_point": "src/calltriage/__main__.py",
             "mcp_config": {
                 "command": "uv",
-                "args": ["run", "--project", "${__dirname}", "--no-dev", "calltriage"],
+                "args": ["run", "--directory", "${__dirname}", "--no-dev", "calltriage"],
                 "env": {variable(name): f"${{user_config.{name}}}" for name in ASKED},
             },
         },
@@ -77,29 +87,12 @@ def bundle_manifest(project: dict[str, Any]) -> dict[str, Any]:
             name: {
                 "type": kind,
                 "title": title,
-                "description": purpose(name),
+                "description": PICKED.get(name, purpose(name)),
                 "required": False,
+                "default": "",
                 **({"sensitive": True} if is_secret(name) else {}),
-                **({"default": ""} if kind == "string" else {}),
             }
             for name, (kind, title) in ASKED.items()
-        }
-        | {
-            # A folder has no empty value: these two need one that is right for most.
-            "allowed_roots": {
-                "type": "directory",
-                "title": ASKED["allowed_roots"][1],
-                "description": "Reports and recordings below it may be attached.",
-                "required": False,
-                "default": "${HOME}/calltriage",
-            },
-            "data_dir": {
-                "type": "directory",
-                "title": ASKED["data_dir"][1],
-                "description": "Where issues, calls and files are kept while no vendor is set.",
-                "required": False,
-                "default": "${HOME}/.calltriage",
-            },
         },
         "tools": [{"name": tool.name, "description": tool.description} for tool in tools],
         "compatibility": {
@@ -154,13 +147,13 @@ def stale() -> list[Path]:
 
 
 def lay_out(folder: Path) -> None:
-    """Copy what a bundle carries into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Copy what a bundle carries into a new folder. An old one may hold more: modules that are gone, a `.venv`."""
+    folder.mkdir(parents=True)
     shutil.copy(HERE / "mcpb" / "manifest.json", folder / "manifest.json")
     for name in BUNDLED:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, folder / name)
 
@@ -171,9 +164,12 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, metavar="DIR")
     given = parser.parse_args()
     if given.check:
-        for path in stale():
+        differing = stale()
+        for path in differing:
             print(f"{path.relative_to(ROOT)} is stale: run `uv run python manifests/fill.py`")
-        sys.exit(1 if stale() else 0)
+        sys.exit(1 if differing else 0)
+    if given.bundle is not None and given.bundle.exists():
+        parser.error(f"{given.bundle} exists; a bundle is laid out in a new folder")
     for path, text in filled().items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")

@@ -1,23 +1,43 @@
-"""The manifests say what the package is, and the official validators agree."""
+"""The manifests say what the package is, the official validators agree, and the bundle starts."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
+import anyio
 import pytest
+from mcp.client import Client
+from mcp.client.stdio import StdioServerParameters
 from pydantic import SecretStr
 
-from calltriage.server.tools import TOOLSETS
+from calltriage.server.tools import TOOLSETS, describe
 from calltriage.settings import Settings
 
 ROOT = Path(__file__).parents[3]
+BIN = Path(sys.executable).parent
 MCPB = "@anthropic-ai/mcpb@2.1.2"
+UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH", "EHOSTUNREACH")
+"""npm's error codes for a registry that cannot be reached."""
+
+RESOLVE = """
+import { readFileSync } from "node:fs";
+const { getMcpConfigForManifest } = await import(process.argv[2]);
+const config = await getMcpConfigForManifest({
+  manifest: JSON.parse(readFileSync(process.argv[3])), extensionPath: "/bundle",
+  systemDirs: { HOME: "/home/ann" }, userConfig: JSON.parse(process.argv[4]), pathSeparator: "/",
+});
+console.log(JSON.stringify(config));
+"""
+"""What a host runs, by the bundle format's own code: module, manifest, what the user filled in."""
 
 
 def load_fill() -> ModuleType:
@@ -30,70 +50,137 @@ def load_fill() -> ModuleType:
 
 
 fill = load_fill()
+BUNDLE = ROOT / "manifests" / "mcpb" / "manifest.json"
 
 
 def manifest(name: str) -> dict[str, Any]:
     return json.loads((ROOT / "manifests" / name).read_text(encoding="utf-8"))
 
 
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def secret_settings() -> set[str]:
+    return {name for name, info in Settings.model_fields.items() if SecretStr in get_args(info.annotation)}
+
+
 def run(*command: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*map(str, command)], cwd=cwd, capture_output=True, text=True, timeout=180, check=False)
+
+
+@pytest.fixture(scope="module")
+def mcpb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the bundle format's own tool, installed from npm."""
+    folder = tmp_path_factory.mktemp("mcpb")
+    quiet = ("--loglevel=error", "--no-audit", "--no-fund", "--fetch-retries=1")
+    installed = run(BIN / "npm", "install", *quiet, "--prefix", folder, MCPB, cwd=folder)
+    if installed.returncode != 0 and any(f"code {code}" in installed.stderr for code in UNREACHABLE):
+        pytest.skip("the npm registry is out of reach, and the bundle format's tool comes from there")
+    assert installed.returncode == 0, installed.stderr
+    return folder / "node_modules" / "@anthropic-ai" / "mcpb" / "dist"
 
 
 def test_the_manifests_are_what_their_source_says() -> None:
     assert fill.stale() == []
 
 
-def test_a_stale_manifest_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(fill, "HERE", tmp_path)
-    assert len(fill.stale()) == 2
+def test_the_check_names_the_file_that_differs_and_filling_mends_it(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    script = tmp_path / "manifests" / "fill.py"
+    entry = tmp_path / "manifests" / "registry" / "server.json"
+    entry.write_text(entry.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    checked = run(sys.executable, script, "--check")
+    assert checked.returncode == 1
+    assert "server.json" in checked.stdout
+    assert "manifest.json" not in checked.stdout
+    assert run(sys.executable, script).returncode == 0
+    assert run(sys.executable, script, "--check").returncode == 0
 
 
-def test_the_bundle_lists_every_tool_and_marks_every_secret() -> None:
-    bundle = manifest("mcpb/manifest.json")
-    listed = [tool["name"] for tool in bundle["tools"]]
-    assert listed == [tool.tool_name() for tools in TOOLSETS.values() for tool in tools]
-    sensitive = {name for name, option in bundle["user_config"].items() if option.get("sensitive")}
-    assert sensitive == {"bland_api_key", "talkdesk_client_secret"}
-    assert not any(option["required"] for option in bundle["user_config"].values())
+def test_name_version_and_licence_are_those_of_the_package() -> None:
+    bundle, entry, package = manifest("mcpb/manifest.json"), manifest("registry/server.json"), project()
+    assert bundle["name"] == entry["packages"][0]["identifier"] == package["name"]
+    versions = {bundle["version"], entry["version"], entry["packages"][0]["version"]}
+    assert versions == {package["version"]}
+    assert bundle["license"] == package["license"]
 
 
-def test_the_registry_entry_marks_exactly_the_secret_settings() -> None:
+def test_the_bundle_lists_the_tools_as_the_server_does() -> None:
+    listed = [(tool["name"], tool["description"]) for tool in manifest("mcpb/manifest.json")["tools"]]
+    table = [describe(tool) for tools in TOOLSETS.values() for tool in tools]
+    assert listed == [(tool.name, tool.description) for tool in table]
+
+
+def test_the_bundle_asks_for_nothing_it_must_have_and_hides_exactly_the_secrets() -> None:
+    options = manifest("mcpb/manifest.json")["user_config"]
+    assert {name for name, option in options.items() if option.get("sensitive")} == secret_settings() & set(options)
+    assert {"bland_api_key", "talkdesk_client_secret"} <= secret_settings() & set(options)
+    assert not any(option["required"] for option in options.values())
+
+
+def test_the_registry_entry_has_every_setting_and_marks_exactly_the_secrets() -> None:
     entry = manifest("registry/server.json")
     variables = entry["packages"][0]["environmentVariables"]
     secret = {one["name"] for one in variables if one["isSecret"]}
-    typed = {name for name, info in Settings.model_fields.items() if SecretStr in get_args(info.annotation)}
-    assert secret == {f"CALLTRIAGE_{name.upper()}" for name in typed}
+    assert secret == {f"CALLTRIAGE_{name.upper()}" for name in secret_settings()}
     assert {one["name"] for one in variables} == {f"CALLTRIAGE_{name.upper()}" for name in Settings.model_fields}
     assert len(entry["description"]) <= 100
     assert f"<!-- mcp-name: {entry['name']} -->" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_what_a_host_leaves_empty_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"CALLTRIAGE_{name.upper()}", raising=False)
+    unset = Settings()
     for name in fill.ASKED:
         monkeypatch.setenv(f"CALLTRIAGE_{name.upper()}", "")
-    settings = Settings()
-    assert settings.triage_on_desk
-    assert settings.attachments_on_desk
-    assert settings.talkdesk_region == "us"
+    assert Settings() == unset
 
 
 def test_the_registry_linter_finds_nothing() -> None:
-    done = run(Path(sys.executable).parent / "skillsaw", "lint", ROOT / "manifests" / "registry")
+    done = run(BIN / "skillsaw", "lint", ROOT / "manifests" / "registry")
     assert done.returncode == 0, done.stdout
     assert "mcp-registry" in done.stdout
 
 
-def test_the_bundle_formats_own_tool_validates_and_packs_it(tmp_path: Path) -> None:
-    bin_folder = Path(sys.executable).parent
-    installed = run(bin_folder / "npm", "install", "--silent", "--no-audit", "--no-fund", MCPB, cwd=tmp_path)
-    if installed.returncode != 0 and "network" in installed.stderr.lower():
-        pytest.skip("the npm registry is out of reach, and the validator comes from there")
-    assert installed.returncode == 0, installed.stderr
+def test_the_bundle_formats_own_tool_validates_and_packs_it(mcpb: Path, tmp_path: Path) -> None:
     fill.lay_out(tmp_path / "bundle")
-    tool = [bin_folder / "node", tmp_path / "node_modules" / "@anthropic-ai" / "mcpb" / "dist" / "cli" / "cli.js"]
+    tool = [BIN / "node", mcpb / "cli" / "cli.js"]
     validated = run(*tool, "validate", tmp_path / "bundle" / "manifest.json")
     assert validated.returncode == 0, validated.stdout + validated.stderr
     packed = run(*tool, "pack", tmp_path / "bundle", tmp_path / "calltriage.mcpb")
     assert packed.returncode == 0, packed.stdout + packed.stderr
     assert (tmp_path / "calltriage.mcpb").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("filled_in", [{}, {"bland_api_key": "k", "data_dir": "/home/ann/desk"}])
+def test_a_host_hands_over_what_the_user_filled_in_and_no_placeholder(
+    mcpb: Path, tmp_path: Path, filled_in: dict[str, str]
+) -> None:
+    script = tmp_path / "resolve.mjs"
+    script.write_text(RESOLVE, encoding="utf-8")
+    done = run(BIN / "node", script, (mcpb / "index.js").as_uri(), BUNDLE, json.dumps(filled_in))
+    assert done.returncode == 0, done.stderr
+    assert "${" not in done.stdout
+    expected = {f"CALLTRIAGE_{name.upper()}": filled_in.get(name, "") for name in fill.ASKED}
+    assert json.loads(done.stdout)["env"] == expected
+
+
+async def test_the_bundle_starts_by_its_own_command_and_lists_its_tools(tmp_path: Path) -> None:
+    config = manifest("mcpb/manifest.json")["server"]["mcp_config"]
+    uv = os.environ.get("UV") or shutil.which(config["command"])
+    if uv is None:
+        pytest.skip("uv is not on the path; `uv run pytest` brings it")
+    bundle = tmp_path / "bundle"
+    fill.lay_out(bundle)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CALLTRIAGE_", "VIRTUAL_ENV"))}
+    settings = dict.fromkeys(config["env"], "") | {"CALLTRIAGE_DATA_DIR": str(tmp_path / "data")}
+    arguments = [one.replace("${__dirname}", str(bundle)) for one in config["args"]]
+    with anyio.fail_after(120):
+        async with Client(StdioServerParameters(command=uv, args=arguments, env=kept | settings)) as client:
+            names = [tool.name for tool in (await client.list_tools()).tools]
+            assert client.server_info is not None
+            assert client.server_info.version == project()["version"]
+    assert names == [tool["name"] for tool in manifest("mcpb/manifest.json")["tools"]]
