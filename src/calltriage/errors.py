@@ -108,7 +108,7 @@ class CallError(CalltriageError):
         return {
             "code": self.code,
             "message": str(self),
-            "retryable": self.retryable,
+            "retryable": self.retryable and self.outcome != "unknown",
             **{name: value for name, value in known.items() if value is not None},
             **self.details,
         }

@@ -11,6 +11,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from calltriage.errors import SettingsError
 
+SHORTEST_KEY = 16
+"""Characters that a key or token of our own has at least."""
+
 Region = Literal["us", "eu", "ca", "au"]
 
 TALKDESK_HOSTS: dict[Region, tuple[str, str]] = {
@@ -37,7 +40,9 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Field(default_factory=default_data_dir, description="the desk's folder")
-    desk_api_key: SecretStr | None = Field(default=None, description="API key that `desk serve` accepts")
+    desk_api_key: SecretStr | None = Field(
+        default=None, min_length=SHORTEST_KEY, description="API key that `desk serve` accepts"
+    )
 
     bland_api_key: SecretStr | None = Field(default=None, description="switches triage to Bland AI")
     bland_base_url: str = Field(default="https://api.bland.ai", description="where Bland's API is")
@@ -57,7 +62,7 @@ class Settings(BaseSettings):
     )
     deadline_s: float = Field(default=30.0, ge=1, le=600, description="seconds that one API call may take")
     http_token: SecretStr | None = Field(
-        default=None, min_length=16, description="bearer token that `serve --http` asks for"
+        default=None, min_length=SHORTEST_KEY, description="bearer token that `serve --http` asks for"
     )
     http_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Host headers accepted off loopback, comma-separated"

@@ -29,7 +29,7 @@ from calltriage.desk import CLIENT_ID
 from calltriage.errors import SettingsError, StoreError
 from calltriage.operations import SCOPES
 from calltriage.operations.base import Api
-from calltriage.settings import TALKDESK_HOSTS, Settings, load_settings
+from calltriage.settings import SHORTEST_KEY, TALKDESK_HOSTS, Settings, load_settings
 
 if TYPE_CHECKING:
     from calltriage.desk.app import Desk
@@ -71,12 +71,17 @@ def desk_key(settings: Settings) -> SecretStr:
                 pass
             finally:
                 draft.unlink()
-        return SecretStr(file.read_text().strip())
+        key = file.read_text().strip()
     except OSError as error:
         raise StoreError(
             f"The key in {settings.data_dir} cannot be read or made ({type(error).__name__}). Check that the folder belongs "
             "to this user, or set CALLTRIAGE_DESK_API_KEY."
         ) from None
+    if len(key) < SHORTEST_KEY:
+        raise StoreError(
+            f"The key in {file} is empty or too short. Remove the file: another key is made at the next start."
+        )
+    return SecretStr(key)
 
 
 @dataclass

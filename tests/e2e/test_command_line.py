@@ -106,9 +106,9 @@ async def test_wrong_settings_are_named_and_nothing_starts(
 
 async def test_settings_may_stand_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "calltriage.env"
-    file.write_text("CALLTRIAGE_DESK_API_KEY=from-the-file\n", encoding="utf-8")
-    assert (await run(tmp_path, "--settings-file", str(file), "desk", "key"))[1] == "from-the-file\n"
-    assert (await run(tmp_path, "desk", "key", CALLTRIAGE_SETTINGS_FILE=str(file)))[1] == "from-the-file\n"
+    file.write_text("CALLTRIAGE_DESK_API_KEY=kept-in-a-settings-file\n", encoding="utf-8")
+    assert (await run(tmp_path, "--settings-file", str(file), "desk", "key"))[1] == "kept-in-a-settings-file\n"
+    assert (await run(tmp_path, "desk", "key", CALLTRIAGE_SETTINGS_FILE=str(file)))[1] == "kept-in-a-settings-file\n"
 
 
 async def test_a_data_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:

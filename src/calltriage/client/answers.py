@@ -151,7 +151,11 @@ def failure(answer: Answer, *, arguments: frozenset[str], is_write: bool) -> Cal
     )
     outcome: Outcome | None = None
     if is_write:
-        outcome = "not_committed" if 400 <= status < 500 else "unknown"
+        outcome = "not_committed" if 400 <= status < 500 or known == "storage_unavailable" else "unknown"
+        if outcome == "unknown":
+            message = (
+                "The API failed. It may or may not have been carried out: read the present state before calling again."
+            )
     if missing is not None:
         message, fields = missing[0], [missing[1]]
     field = next((name for name in fields if name in arguments), None)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, TypeVar, cast
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, ValidationError
 
 from calltriage.client.client import Client
-from calltriage.errors import NotFound, Rejected, TryNext
+from calltriage.errors import CallError, NotFound, Rejected, TryNext
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.attachments import Attachment, GetAttachment
 from calltriage.operations.base import Effect, Operation, Page, Result
 from calltriage.operations.calls import Call, GetCall, Turn
 from calltriage.operations.fields import TEXT, CallId, IssueRef, TurnIndex
 from calltriage.operations.flags import Flag, ListFlags
-from calltriage.operations.issues import GetIssue
+from calltriage.operations.issues import GetIssue, Issue
 from calltriage.operations.relations import ListRelations
 from calltriage.operations.resources import ListResources
 from calltriage.server.results import BUDGET, WALL, Bundle, row, shown, untrusted
@@ -65,8 +66,11 @@ class GetEvidence(Workflow, effect=Effect.READ):
         calls = {flag.call_id for flag in flagged.items[:40] if flag.message_index is not None}
         file_ids = [link.resource_id for link in links.items if link.resource_type == "file"][:20]
         found = await at_once(
-            *(_if_there(work.client, GetCall(call_id=call_id)) for call_id in sorted(calls)),
-            *(_if_there(work.client, GetAttachment(attachment_id=file_id)) for file_id in file_ids),
+            *(_if_there(work.client, lambda call_id=call_id: GetCall(call_id=call_id)) for call_id in sorted(calls)),
+            *(
+                _if_there(work.client, lambda file_id=file_id: GetAttachment(attachment_id=file_id))
+                for file_id in file_ids
+            ),
         )
         transcripts = {call.call_id: call for call in found if isinstance(call, Call)}
         files = [one for one in found if isinstance(one, Attachment)]
@@ -75,6 +79,9 @@ class GetEvidence(Workflow, effect=Effect.READ):
             arguments={"issue_id": issue_id, "max_tokens": min(WALL - 1000, max(self.max_tokens * 2, 2 * BUDGET))},
         )
         bundle = Bundle(self.max_tokens)
+        if codes := sorted({one.code for one in found if isinstance(one, CallError)}):
+            unread = sum(isinstance(one, CallError) for one in found)
+            bundle.omitted.append({"section": "sources", "left_out": unread, "codes": codes})
         bundle.body["issue"] = self._issue(bundle, issue)
         for name, items, page, origin in (
             (
@@ -95,26 +102,35 @@ class GetEvidence(Workflow, effect=Effect.READ):
         """The issue itself is always there; a long description is cut to a third of the budget."""
         body = shown(issue)
         text, limit = str(body.get("description", "")), self.max_tokens
-        while text and not bundle.affords(body):
+        while not bundle.affords(body):
             limit = min(limit, len(text)) // 2
-            body["description"] = text[:limit]
+            if limit:
+                body["description"] = text[:limit]
+            else:  # the other fields are too long too: what names the issue always fits
+                names = {"id": issue.id[:64], "triage_id": issue.triage_id[:64], "title": issue.title[:100]}
+                body = untrusted(Issue.origin or "", **names, status=issue.status[:32], severity=issue.severity[:32])
+                bundle.affords(body)
+                break
         if len(str(body.get("description", ""))) < len(text):
             bundle.omitted.append(
                 {
                     "section": "issue.description",
-                    "left_out": len(text) - limit,
+                    "left_out": len(text) - len(str(body.get("description", ""))),
                     "try_next": TryNext(tool=GetIssue.tool_name(), arguments={"issue_id": issue.id}),
                 }
             )
         return body
 
 
-async def _if_there(client: Client, operation: Operation[R]) -> R | None:
-    """The thing, or None where it is gone or the other vendor does not know it: evidence may outlive its source."""
+async def _if_there(client: Client, asked: Callable[[], Operation[R]]) -> R | CallError:
+    """The thing, or why it cannot be read: it may be gone, forbidden, or known to the other vendor under an id that we
+    would not send. Evidence outlives its source, so that no neighbour may spoil the bundle."""
     try:
-        return await client.send(operation)
-    except NotFound:
-        return None
+        return await client.send(asked())
+    except CallError as error:
+        return error
+    except ValidationError:
+        return NotFound("The id has a form that is not sent.")
 
 
 def _short(result: Result) -> dict[str, Any]:

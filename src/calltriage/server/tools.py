@@ -91,14 +91,31 @@ class ToolTable:
         work = replace(self._work, progress=report)
         try:
             given = _checked(tool, self._schemas[name], arguments)
-            return _result(await _perform(tool, given, work))
+            body = await _perform(tool, given, work)
+            try:
+                return _result(body)
+            except CallError as error:
+                if tool.effect is Effect.READ:
+                    raise
+                return _result(_told(body, error))  # the write is done, whatever can be shown of it
         except CallError as error:
             return _failed(_advised(error, tool, arguments))
         except (Exception, SystemExit):  # the one blanket catch: a crash in a tool must not end the server
             crash = secrets.token_hex(4)
             logger.exception("tool %s crashed, error id %s", name, crash)
             message = f"Internal error {crash}. It is in the server's log; other tools keep working."
-            return _failed(CallError(message, code="internal_error", request_id=crash))
+            return _failed(
+                _advised(
+                    CallError(
+                        message,
+                        code="internal_error",
+                        request_id=crash,
+                        outcome=None if tool.effect is Effect.READ else "unknown",
+                    ),
+                    tool,
+                    arguments,
+                )
+            )
 
 
 def _checked(tool: type[Tool], schema: dict[str, Any], arguments: dict[str, Any]) -> Tool:
@@ -210,10 +227,16 @@ def _result(body: dict[str, Any]) -> mcp_types.CallToolResult:
         issue = f"triage://issues/{body['id']}" if "triage_id" in body else None
         body = shortened(body, BUDGET, issue)
     if not fits(compact(body), WALL):
-        return _failed(CallError("The result is larger than a result may be. Ask for less.", code="result_too_large"))
+        raise CallError("The result is larger than a result may be. Ask for less.", code="result_too_large")
     return mcp_types.CallToolResult(
         structured_content=body, content=[mcp_types.TextContent(type="text", text=compact(body))]
     )
+
+
+def _told(body: dict[str, Any], error: CallError) -> dict[str, Any]:
+    """A write's outcome and id without the rest, which would be too long."""
+    kept = {"outcome": body.get("outcome", "unknown"), "note": str(error)}
+    return kept | ({"id": body["id"][:128]} if isinstance(body.get("id"), str) else {})
 
 
 def _failed(error: CallError) -> mcp_types.CallToolResult:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -65,6 +66,16 @@ class Work:
         raise NotFound(
             "No issue has this ticket number.", field=argument, try_next=TryNext(tool="list_issues", arguments={})
         )
+
+
+@contextmanager
+def preparing() -> Generator[None]:
+    """Around a step that comes before a workflow's own write: whatever becomes of it, that write was not made."""
+    try:
+        yield
+    except CallError as error:
+        error.outcome = "not_committed"
+        raise
 
 
 class Workflow(Tool):

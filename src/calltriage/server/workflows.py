@@ -13,9 +13,9 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, ValidationError
 
-from calltriage.errors import CallError, Conflict, Rejected, TryNext
+from calltriage.errors import CallError, Conflict, Rejected, TryNext, UnreadableAnswer
 from calltriage.operations import flags
 from calltriage.operations.attachments import (
     Attachment,
@@ -42,7 +42,7 @@ from calltriage.operations.resources import AttachResource
 from calltriage.server.evidence import GetTranscript
 from calltriage.server.results import shown, untrusted
 from calltriage.server.text import gate
-from calltriage.server.work import ISSUE, Work, Workflow, folded, numbered
+from calltriage.server.work import ISSUE, Work, Workflow, folded, numbered, preparing
 
 
 class AddFlag(Workflow, effect=Effect.ADD):
@@ -89,7 +89,8 @@ class AddFlag(Workflow, effect=Effect.ADD):
             if not self.attach_if_missing:
                 error.try_next = TryNext(tool=AttachResource.tool_name(), arguments=attach.model_dump(mode="json"))
                 raise
-            await work.client.send(attach)
+            with preparing():
+                await work.client.send(attach)
             receipt = await work.client.deliver(operation)
         return {**shown(receipt.result), "outcome": receipt.outcome}
 
@@ -120,10 +121,15 @@ def _verbatim(turn: Turn) -> str | None:
 
 
 def _no_single_turn(turns: list[Turn], hits: list[int], wanted: str) -> Rejected:
-    def nearness(n: int) -> float:
-        return difflib.SequenceMatcher(None, wanted[:500], folded(turns[n].text)[:500], autojunk=False).ratio()
+    words = set(wanted.split())
+    sharing = sorted(
+        range(len(turns)), key=lambda n: len(words & set(folded(turns[n].text[:2000]).split())), reverse=True
+    )
 
-    nearest = hits[:5] or sorted(sorted(range(min(len(turns), 2000)), key=nearness, reverse=True)[:3])
+    def nearness(n: int) -> float:  # slow, so only for the few turns that share most words
+        return difflib.SequenceMatcher(None, wanted[:200], folded(turns[n].text[:200]), autojunk=False).ratio()
+
+    nearest = hits[:5] or sorted(sorted(sharing[:20], key=nearness, reverse=True)[:3])
     found = [{**numbered(n, turns[n]), "text": turns[n].text[:300]} for n in nearest]
     return Rejected(
         f"The quote matches {len(hits)} turns. Pass the message_index of the one you mean."
@@ -160,7 +166,13 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
             await work.client.send(GetIssue(issue_id=issue_id))
         async with AsyncExitStack() as stack:
             content = await self._content(work, stack)
-            body = await self._store(work, content)
+            try:
+                body = await self._store(work, content)
+            except UnreadableAnswer as error:
+                if issue_id is None or error.outcome != "committed":
+                    raise
+                # Stored, but under an id that nobody could read: it cannot be hung on the issue.
+                return {"outcome": "committed", "note": str(error), "evidence": {"outcome": "not_committed"}}
         if issue_id is not None:
             body["evidence"] = await self._attach(work, issue_id, body)
         return body
@@ -193,15 +205,20 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
                 await work.progress(sent, content.size, "uploading")
 
         record = CreateAttachmentRecord.model_validate({"name": content.name, "request_id": "-"})
-        link = await work.client.send(RequestUploadLink())
-        await work.client.upload(link, hashed, size=content.size, media_type=content.media_type)
+        with preparing():
+            link = await work.client.send(RequestUploadLink())
+            await work.client.upload(link, hashed, size=content.size, media_type=content.media_type)
         receipt = await work.client.deliver(record.model_copy(update={"request_id": link.request_id}))
         facts = {"size": content.size, "sha256": digest.hexdigest(), "outcome": receipt.outcome}
         return {**shown(receipt.result), **facts}
 
     async def _attach(self, work: Work, issue_id: str, body: dict[str, Any]) -> dict[str, Any]:
         """Hang the file on the issue. The file is stored whatever comes of this, so a failure is told, not raised."""
-        operation = AttachResource(issue_id=issue_id, resource_type="file", resource_id=body["id"])
+        try:
+            operation = AttachResource(issue_id=issue_id, resource_type="file", resource_id=body["id"])
+        except ValidationError:
+            unsent = Rejected("The vendor's id of the file has a form that is not sent.", code="strange_id")
+            return {"outcome": "not_committed", "error": unsent.body()}
         try:
             receipt = await work.client.deliver(operation)
         except CallError as error:

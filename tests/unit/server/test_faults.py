@@ -149,3 +149,116 @@ async def test_no_request_goes_anywhere_but_to_the_configured_address(agent: Cli
             texts = dict.fromkeys(tool.input_schema["properties"], "https://attacker.example/T-1")
             await other.call_tool(tool.name, {name: texts[name] for name in tool.input_schema.get("required", [])})
     assert set(asked) <= {DESK_URL}
+
+
+TOKEN = {"access_token": "t", "token_type": "Bearer", "expires_in": 599, "scope": ""}
+RESERVED = {"request_id": "r", "url": f"{DESK_URL}/blobs/x"}
+UPLOAD = {"name": "a.txt", "text": "x"}
+
+
+def routes(**answers: Answer) -> Answer:
+    """A vendor by the last part of the path; what is not named is not there."""
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        known: dict[str, Answer] = {"token": says(200, TOKEN), **answers}
+        part = request.url.path.rpartition("/")[2].replace("-", "_")
+        return known.get(part, says(404, ENVELOPE))(request)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "vendor",
+    [
+        routes(upload_link=says(200, b"<html>")),
+        routes(upload_link=says(500, b"")),
+        routes(upload_link=says(200, RESERVED), x=says(500, b"")),
+    ],
+)
+async def test_a_step_before_the_write_never_stands_for_the_write(vendor: Answer) -> None:
+    async with agent_of(vendor) as agent:
+        result = await agent.call_tool("create_attachment", UPLOAD)
+        assert result.is_error
+        assert (result.structured_content or {})["error"]["outcome"] == "not_committed"
+
+
+async def test_a_flag_is_not_said_to_be_set_because_its_call_was_attached() -> None:
+    vendor = routes(
+        flags=says(409, {"errors": [{"error": "call_not_attached", "message": ""}]}), resources=says(201, b"<")
+    )
+    async with agent_of(vendor) as agent:
+        flag = {**ISSUE, "call_id": "c", "type": "x", "attach_if_missing": True}
+        result = await agent.call_tool("add_flag", flag)
+        assert (result.structured_content or {})["error"]["outcome"] == "not_committed"
+
+
+async def test_a_file_stored_under_an_unreadable_id_is_committed_and_its_evidence_is_not() -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        issue = {"id": ISSUE["issue_id"], "triage_id": "T-1", "title": "t", "status": "todo", "severity": "low"}
+        issue |= {"category": "c", "created_at": "", "updated_at": "", "last_activity_at": ""}
+        named = {ISSUE["issue_id"].replace("-", "_"): says(200, {"data": issue}), "2023_03": says(200, b"<html>")}
+        return routes(upload_link=says(200, RESERVED), x=says(200, b""), **named)(request)
+
+    async with agent_of(answer) as agent:
+        named = ISSUE["issue_id"]
+        result = await agent.call_tool("create_attachment", {**UPLOAD, "attach_to": named})
+        body = result.structured_content or {}
+        assert (body.get("outcome"), body.get("evidence")) == ("committed", {"outcome": "not_committed"}), body
+
+
+@pytest.mark.parametrize("answer", [breaks(httpx2.ReadError), says(500, ENVELOPE)])
+async def test_what_may_have_happened_is_never_called_retryable(answer: Answer) -> None:
+    async with agent_of(answer) as agent:
+        new = {"title": "T", "severity": "low", "category": "B"}
+        error = ((await agent.call_tool("create_issue", new)).structured_content or {})["error"]
+        assert (error["outcome"], error["retryable"]) == ("unknown", False)
+        assert "call again." not in error["message"] or "before calling again" in error["message"]
+
+
+async def test_a_write_whose_result_is_too_long_to_show_is_committed_all_the_same() -> None:
+    link = {"id": "l", "issue_id": "i", "resource_type": "call", "resource_id": "c", "created_at": ""}
+    many = {f"key {number}": "a short label " * 8 for number in range(800)}
+    async with agent_of(says(201, {"data": link | {"metadata": many}})) as agent:
+        result = await agent.call_tool("attach_resource", LINK)
+        assert not result.is_error
+        assert (result.structured_content or {})["outcome"] == "committed"
+        assert (result.structured_content or {})["id"] == "l"
+
+
+async def test_a_crash_in_a_write_says_that_its_outcome_is_not_known(
+    agent: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def crash(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tools, "_perform", crash)
+        error = ((await agent.call_tool("attach_resource", LINK)).structured_content or {})["error"]
+    assert (error["code"], error["outcome"], error["retryable"]) == ("internal_error", "unknown", False)
+
+
+async def test_evidence_survives_sources_that_cannot_be_read_and_ids_that_are_not_sent() -> None:
+    base = {"created_at": "", "updated_at": "", "last_activity_at": ""}
+    issue = base | {
+        "id": ISSUE["issue_id"],
+        "triage_id": "T-1",
+        "title": "t",
+        "status": "todo",
+        "severity": "low",
+        "category": "c",
+    }
+    flag = {"id": "f", "issue_id": "i", "call_id": "a=b", "type": "x", "message_index": 0, "created_at": ""}
+    link = {"id": "l", "issue_id": "i", "resource_type": "file", "resource_id": "secret", "created_at": ""}
+
+    def page(*items: dict[str, Any]) -> Answer:
+        return says(200, {"data": {"items": items, "next_cursor": None}})
+
+    vendor = routes(
+        **{ISSUE["issue_id"].replace("-", "_"): says(200, {"data": issue})},
+        flags=page(flag), resources=page(link), relations=page(), activity=page(), secret=says(403, ENVELOPE),
+    )  # fmt: skip
+    async with agent_of(vendor) as agent:
+        bundle = (await agent.call_tool("get_evidence", ISSUE)).structured_content or {}
+        assert [one["id"] for one in bundle["flags"]["items"]] == ["f"], bundle
+        assert bundle["omitted"] == [{"section": "sources", "left_out": 2, "codes": ["forbidden", "not_found"]}]
+        assert bundle["complete"] is False

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+import anyio
 import jsonschema
 import mcp_types
 import pytest
@@ -310,3 +312,34 @@ async def test_words_of_others_stand_only_in_objects_marked_untrusted(agent: Cli
     ]
     for result in results:
         assert not any("IGNORE" in text for text in outside_untrusted(result)), result
+
+
+async def test_evidence_of_an_issue_whose_own_fields_exceed_the_budget_still_comes(agent: Client) -> None:
+    wide = {"category": "漢" * 64, "owner_id": "漢" * 128, "assignee_id": "字" * 128, "description": "d"}
+    issue = await filed(agent, title="漢" * 200, **wide)
+    with anyio.fail_after(20):
+        bundle = await ok(agent, "get_evidence", issue_id=issue["id"], max_tokens=1000)
+    assert bundle["issue"]["triage_id"] == issue["triage_id"]
+    assert real_tokens(json.dumps(bundle, ensure_ascii=False, separators=(",", ":"))) <= 1000
+
+
+async def test_a_quote_that_matches_none_of_many_long_turns_compares_only_a_few(
+    agent: Client, the_desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"turn {number} " + "the quick brown fox jumps over the lazy dog " * 11 for number in range(2000)]
+    records, _ = read_calls([call_line("many", *texts)], skip_bad=False)
+    await import_calls(the_desk.store, records, (), lambda _: None)
+    compared: list[int] = []
+    real = difflib.SequenceMatcher.ratio
+
+    def ratio(self: difflib.SequenceMatcher[str]) -> float:
+        compared.append(1)
+        return real(self)
+
+    monkeypatch.setattr(difflib.SequenceMatcher, "ratio", ratio)
+    ticket = await with_call(agent, "many")
+    quote = "turn 77 the quack brown fox " * 17
+    error = await refused(agent, "add_flag", issue_id=ticket, call_id="many", type="x", quote=quote)
+    assert error["code"] == "quote_not_found"
+    assert any(turn["message_index"] == 77 for turn in error["candidates"]["turns"])
+    assert len(compared) <= 20
