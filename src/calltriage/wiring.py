@@ -198,7 +198,7 @@ async def _warm_up(desk: DeskInside, listed: anyio.Event) -> None:
 
 async def serve_stdio(settings: Settings) -> None:
     """MCP over standard input and output, UTF-8 both ways, until the input ends."""
-    from calltriage.server.app import run_over_stdio  # noqa: PLC0415
+    from calltriage.server.stdio import run_over_stdio  # noqa: PLC0415
 
     async with open_server(settings, over_stdio=True) as server:
         await run_over_stdio(server)

@@ -138,6 +138,35 @@ async def test_only_frames_in_utf8_are_written_to_standard_output(tmp_path: Path
     assert answers[2]["result"]["structuredContent"]["title"] == title
 
 
+async def test_half_a_surrogate_pair_in_an_argument_is_answered_with_a_clear_error(tmp_path: Path) -> None:
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw", "version": "0"}}
+    good = {"name": "create_issue", "arguments": {"title": "\\ud83d \U0001f600", "severity": "low", "category": "Bug"}}
+    bad = {"name": "create_issue", "arguments": {"title": "\ud800 a", "severity": "low", "category": "Bug"}}
+    sent = [
+        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello},
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": bad},
+        {"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": good},
+    ]
+    settings = environment(CALLTRIAGE_DATA_DIR=str(tmp_path))
+    answers: dict[int, Any] = {}
+    async with await anyio.open_process([sys.executable, "-m", "calltriage"], env=settings, stderr=None) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        lines = BufferedByteReceiveStream(process.stdout)
+        with anyio.fail_after(PATIENCE):
+            for message in sent:
+                await process.stdin.send(json.dumps(message).encode() + b"\n")
+            while len(answers) < 3:
+                message = json.loads(await lines.receive_until(b"\n", 2**20))
+                answers[message["id"]] = message["result"]
+            await process.stdin.aclose()
+            assert await process.wait() == 0
+    error = answers[2]["structuredContent"]["error"]
+    assert (error["code"], error["field"], error["outcome"]) == ("invalid_arguments", "title", "not_committed")
+    assert answers[3]["structuredContent"]["title"] == "\\ud83d \U0001f600"
+
+
 async def test_two_servers_share_one_data_folder(tmp_path: Path) -> None:
     async with Client(over_stdio(tmp_path)) as one, Client(over_stdio(tmp_path)) as two:
 

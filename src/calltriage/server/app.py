@@ -9,7 +9,6 @@ import mcp_types
 from mcp.server.caching import CacheHint
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
-from mcp.server.stdio import stdio_server
 
 from calltriage.client.client import Client
 from calltriage.server import resources
@@ -86,9 +85,3 @@ def build_server(
             "resources/templates/list": fixed,
         },
     )
-
-
-async def run_over_stdio(server: Server[dict[str, Any]]) -> None:
-    """Serve one client over standard input and output until the input ends."""
-    async with stdio_server() as (incoming, outgoing):
-        await server.run(incoming, outgoing, server.create_initialization_options())
