@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -57,8 +57,8 @@ class Settings(BaseSettings):
 
     allowed_roots: Annotated[tuple[Path, ...] | None, NoDecode] = Field(
         default=None,
-        description="folders that create_attachment may read files from, separated like PATH; default: over stdio the "
-        "working folder, over HTTP none",
+        description="folders that create_attachment may read files from, separated like PATH; `none` for none; default: "
+        "over stdio the working folder unless your home or the desk lies in it, over HTTP none",
     )
     deadline_s: float = Field(default=30.0, ge=1, le=600, description="seconds that one API call may take")
     http_token: SecretStr | None = Field(
@@ -73,8 +73,18 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: Any, info: ValidationInfo) -> Any:
         """Folders are separated as in PATH, hosts by commas."""
+        if info.field_name == "allowed_roots" and value == "none":
+            return ()
         separator = os.pathsep if info.field_name == "allowed_roots" else ","
         return [part.strip() for part in value.split(separator) if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("data_dir", "allowed_roots")
+    @classmethod
+    def _absolute(cls, value: Any) -> Any:
+        """`~` is the user's home, as hosts' files write it; a relative folder is one from where the server starts."""
+        if isinstance(value, tuple):
+            return tuple(Path(folder).expanduser().absolute() for folder in cast("tuple[Path, ...]", value))
+        return value.expanduser().absolute() if isinstance(value, Path) else value
 
     @property
     def triage_on_desk(self) -> bool:

@@ -161,11 +161,16 @@ async def open_client(settings: Settings | None = None) -> AsyncGenerator[Client
 
 
 def _file_roots(settings: Settings, *, over_stdio: bool) -> tuple[Path, ...]:
-    """Folders whose files may be attached. The working folder counts over stdio, unless it is everything or a home."""
+    """Folders whose files may be attached. Over stdio the working folder counts, unless a home or the desk lies in it:
+    hosts start servers in `/` or a folder of the system, which nobody meant to open."""
     if settings.allowed_roots is not None:
         return settings.allowed_roots
-    here = Path.cwd()
-    return (here,) if over_stdio and here not in {Path(here.anchor), Path.home()} else ()
+    try:
+        here, private = Path.cwd(), (Path.home(), settings.data_dir)
+    except (OSError, RuntimeError):  # a working folder that is gone, a user without a home
+        return ()
+    holds_private = any(folder.resolve().is_relative_to(here) for folder in private)
+    return (here,) if over_stdio and not holds_private else ()
 
 
 @asynccontextmanager

@@ -23,6 +23,10 @@ from calltriage.server.work import ISSUE, Work, Workflow, at_once, folded, numbe
 
 R = TypeVar("R")
 
+MOST = WALL - 1000
+"""Tokens that a caller may ask for."""
+LONGEST_TURN = 1_000
+"""Characters of a turn that evidence shows."""
 NEIGHBOURS = 1
 """Turns shown before and after a flagged one."""
 
@@ -49,7 +53,7 @@ class GetEvidence(Workflow, effect=Effect.READ):
     result: ClassVar[Any] = Evidence
 
     issue_id: IssueRef = Field(description=ISSUE)
-    max_tokens: int = Field(default=BUDGET, ge=1000, le=WALL - 1000, description=f"Default {BUDGET}.")
+    max_tokens: int = Field(default=BUDGET, ge=1000, le=MOST, description=f"Default {BUDGET}.")
 
     async def run(self, work: Work) -> dict[str, Any]:
         issue_id = await work.issue_id(self.issue_id)
@@ -76,8 +80,9 @@ class GetEvidence(Workflow, effect=Effect.READ):
         files = [one for one in found if isinstance(one, Attachment)]
         again = TryNext(
             tool=self.tool_name(),
-            arguments={"issue_id": issue_id, "max_tokens": min(WALL - 1000, max(self.max_tokens * 2, 2 * BUDGET))},
+            arguments={"issue_id": issue_id, "max_tokens": min(MOST, max(self.max_tokens * 2, 2 * BUDGET))},
         )
+        again = None if self.max_tokens >= MOST else again  # the same call again would say the same
         bundle = Bundle(self.max_tokens)
         if codes := sorted({one.code for one in found if isinstance(one, CallError)}):
             unread = sum(isinstance(one, CallError) for one in found)
@@ -153,10 +158,16 @@ def _flagged(flag: Flag, calls: dict[str, Call]) -> dict[str, Any]:
     turns = (call.transcripts or []) if call else []
     if flag.message_index is not None and flag.message_index < len(turns):
         first, last = max(0, flag.message_index - NEIGHBOURS), flag.message_index + NEIGHBOURS + 1
-        body["turns"] = [numbered(n, turns[n]) for n in range(first, min(last, len(turns)))]
+        body["turns"] = [_in_brief(numbered(n, turns[n])) for n in range(first, min(last, len(turns)))]
     elif flag.message_text:
         body["message_text"] = flag.message_text
     return body
+
+
+def _in_brief(turn: dict[str, Any]) -> dict[str, Any]:
+    """A turn as evidence shows it; of a very long one the beginning, and how many characters get_transcript has more."""
+    more = len(turn["text"]) - LONGEST_TURN
+    return turn if more <= 0 else {**turn, "text": turn["text"][:LONGEST_TURN], "characters_left_out": more}
 
 
 class Transcript(Result):
@@ -184,7 +195,7 @@ class GetTranscript(Workflow, effect=Effect.READ):
     query: Annotated[str, StringConstraints(min_length=1, max_length=200), TEXT] | None = Field(
         default=None, description="Words to find, case ignored."
     )
-    max_tokens: int = Field(default=BUDGET, ge=500, le=WALL - 1000, description=f"Default {BUDGET}.")
+    max_tokens: int = Field(default=BUDGET, ge=500, le=MOST, description=f"Default {BUDGET}.")
 
     async def run(self, work: Work) -> dict[str, Any]:
         if (
@@ -194,6 +205,11 @@ class GetTranscript(Workflow, effect=Effect.READ):
             raise Rejected("Pass around, from/to or query, not several.", field="query")
         call = await work.client.send(GetCall(call_id=self.call_id))
         turns = call.transcripts or []
+        first = self.around if self.around is not None else self.from_
+        if first is not None and (first >= len(turns) or (self.to is not None and self.to < first)):
+            raise Rejected(
+                f"The transcript has {len(turns)} turns, counted from 0; this window holds none.", field="from"
+            )
         wanted = self._wanted(turns)
         bundle = Bundle(self.max_tokens, call_id=call.call_id, total=len(turns))
         kept = list[dict[str, Any]]()
@@ -203,9 +219,12 @@ class GetTranscript(Workflow, effect=Effect.READ):
                 left = wanted[place:]
                 fetch: dict[str, Any] = {"call_id": call.call_id, "from": left[0], "to": left[-1]}
                 if not kept:  # one turn larger than the budget: shown in part rather than never
-                    kept.append({**turn, "text": turn["text"][: self.max_tokens // 2], "cut": True})
-                    fetch["from"] = left[1] if len(left) > 1 else left[0]
+                    shown_part = turn["text"][: self.max_tokens // 2]
+                    kept.append({**turn, "text": shown_part})
+                    lost = {"section": f"text of turn {left[0]}", "left_out": len(turn["text"]) - len(shown_part)}
+                    bundle.omitted.append(lost | self._wider(call.call_id, left[0]))
                     left = left[1:]
+                    fetch["from"] = left[0] if left else fetch["to"]
                 if left:
                     again = TryNext(tool=self.tool_name(), arguments=fetch)
                     bundle.omitted.append({"section": "transcript", "left_out": len(left), "try_next": again})
@@ -213,6 +232,13 @@ class GetTranscript(Workflow, effect=Effect.READ):
             kept.append(turn)
         bundle.body |= {"returned": len(kept), "transcript": untrusted("call parties", turns=kept)}
         return bundle.done()
+
+    def _wider(self, call_id: str, turn: int) -> dict[str, Any]:
+        """The call that shows more of one turn, while there is a larger budget to ask for."""
+        if self.max_tokens >= MOST:
+            return {}
+        arguments = {"call_id": call_id, "from": turn, "to": turn, "max_tokens": MOST}
+        return {"try_next": TryNext(tool=self.tool_name(), arguments=arguments)}
 
     def _wanted(self, turns: list[Turn]) -> list[int]:
         """Indexes of the turns asked for, in order."""

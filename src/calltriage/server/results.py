@@ -105,19 +105,22 @@ class Bundle:
         return True
 
     def fill(
-        self, name: str, items: list[Any], fetch: TryNext, *, more: bool = False, origin: str | None = None
+        self, name: str, items: list[Any], fetch: TryNext | None, *, more: bool = False, origin: str | None = None
     ) -> None:
-        """Add a section: as many items as fit, from the first. `more` says that the API has others beyond these."""
+        """Add a section: its items in order, without those that are too long for what is left.
+
+        `more` says that the API has others beyond these.
+        """
         self._left -= 20  # the section's own name and holder
         kept = list[Any]()
         for item in items:
-            if not self.affords(item):
-                break
-            kept.append(item)
+            if self.affords(item):
+                kept.append(item)
         self.body[name] = untrusted(origin, items=kept) if origin else kept
         if len(kept) < len(items) or more:
             left_out: Any = len(items) - len(kept) if not more else f"{len(items) - len(kept)} or more"
-            self.omitted.append({"section": name, "left_out": left_out, "try_next": fetch})
+            entry = {"section": name, "left_out": left_out}
+            self.omitted.append(entry | ({"try_next": fetch} if fetch else {}))
 
     def done(self) -> dict[str, Any]:
         return {**self.body, "complete": not self.omitted, **({"omitted": self.omitted} if self.omitted else {})}

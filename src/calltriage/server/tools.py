@@ -151,7 +151,9 @@ def _rejected(error: ValidationError, tool: type[Tool], names: dict[str, Any]) -
     first: str | None = None
     for item in error.errors(include_url=False, include_input=False, include_context=False)[:5]:
         top = str(item["loc"][0]) if item["loc"] else ""
-        path = ".".join(str(part) for part in item["loc"][:4]) if top in names else "arguments"
+        # Deeper parts of a path may be keys that the caller made up: only places in a list are shown.
+        places = (str(part) for part in item["loc"][1:4] if isinstance(part, int))
+        path = ".".join([top, *places]) if top in names else "arguments"
         first = first or (top if top in names else None)
         if item["type"] == "missing":
             rule = "required"

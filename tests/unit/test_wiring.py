@@ -1,0 +1,58 @@
+"""Which folders are opened to an agent, and where the desk's key comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from calltriage.errors import StoreError
+from calltriage.settings import Settings
+from calltriage.wiring import _file_roots, desk_key
+
+
+def roots(settings: Settings) -> tuple[Path, ...]:
+    return _file_roots(settings, over_stdio=True)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    home = tmp_path / "homes" / "ann"
+    (home / "work").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("CALLTRIAGE_DATA_DIR", str(tmp_path / "data"))
+    return home
+
+
+def test_the_working_folder_is_open_over_stdio_only(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home / "work")
+    assert roots(Settings()) == (home / "work",)
+    assert _file_roots(Settings(), over_stdio=False) == ()
+
+
+def test_a_folder_that_holds_homes_or_the_desk_is_not_open(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in (Path("/"), tmp_path, home.parent, home):
+        monkeypatch.chdir(folder)
+        assert roots(Settings()) == ()
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path / "data")
+    assert roots(Settings()) == ()
+
+
+def test_folders_may_begin_with_a_tilde_and_none_means_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLTRIAGE_DATA_DIR", "~/desk")
+    monkeypatch.setenv("CALLTRIAGE_ALLOWED_ROOTS", "~/work")
+    assert Settings().data_dir == home / "desk"
+    assert roots(Settings()) == (home / "work",)
+    monkeypatch.setenv("CALLTRIAGE_ALLOWED_ROOTS", "none")
+    assert roots(Settings()) == ()
+
+
+@pytest.mark.parametrize("content", ["", "  \n", "short"])
+def test_a_key_file_without_a_key_in_it_is_refused(home: Path, tmp_path: Path, content: str) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "desk.key").write_text(content, encoding="utf-8")
+    with pytest.raises(StoreError, match=r"desk\.key"):
+        desk_key(Settings())
