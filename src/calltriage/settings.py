@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     allowed_roots: Annotated[tuple[Path, ...] | None, NoDecode] = Field(
         default=None,
         description="folders that create_attachment may read files from, separated like PATH; `none` for none; default: "
-        "over stdio the working folder unless your home or the desk lies in it, over HTTP none",
+        "over stdio the working folder unless your home lies in it, over HTTP none",
     )
     deadline_s: float = Field(default=30.0, ge=1, le=600, description="seconds that one API call may take")
     http_token: SecretStr | None = Field(

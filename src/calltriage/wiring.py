@@ -161,16 +161,15 @@ async def open_client(settings: Settings | None = None) -> AsyncGenerator[Client
 
 
 def _file_roots(settings: Settings, *, over_stdio: bool) -> tuple[Path, ...]:
-    """Folders whose files may be attached. Over stdio the working folder counts, unless a home or the desk lies in it:
-    hosts start servers in `/` or a folder of the system, which nobody meant to open."""
+    """Folders whose files may be attached. Over stdio the working folder counts, unless a home lies in it: hosts start
+    servers in `/` or a folder of the system, which nobody meant to open."""
     if settings.allowed_roots is not None:
         return settings.allowed_roots
     try:
-        here, private = Path.cwd(), (Path.home(), settings.data_dir)
+        here, home = Path.cwd(), Path.home()
     except (OSError, RuntimeError):  # a working folder that is gone, a user without a home
         return ()
-    holds_private = any(folder.resolve().is_relative_to(here) for folder in private)
-    return (here,) if over_stdio and not holds_private else ()
+    return (here,) if over_stdio and not home.is_relative_to(here) else ()
 
 
 @asynccontextmanager
@@ -189,7 +188,7 @@ async def open_server(settings: Settings, *, over_stdio: bool) -> AsyncGenerator
         yield build_server(
             client,
             version=installed_version(),
-            files=FileRoots(_file_roots(settings, over_stdio=over_stdio)),
+            files=FileRoots(_file_roots(settings, over_stdio=over_stdio), private=(settings.data_dir,)),
             on_listed=listed.set,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import socket
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,6 +22,8 @@ from calltriage.operations.attachments import UploadLink
 from calltriage.operations.base import Api, Effect, Operation
 
 R = TypeVar("R")
+
+logger = logging.getLogger(__name__)
 
 NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
 """Failures before the first byte of the request left."""
@@ -179,8 +182,11 @@ def _receipt(operation: Operation[R], answer: Answer) -> Receipt[R]:
             body = body["data"]
         return Receipt(_result_adapter(result_type).validate_python(body), outcome)
     except (ValueError, KeyError, TypeError, ValidationError) as error:
+        logger.warning("unreadable answer to %s: status %d", operation.tool_name(), answer.status)
         raise UnreadableAnswer(
-            "The API said it succeeded, but its answer cannot be read." if outcome else "The answer cannot be read.",
+            "The API said it succeeded, but its answer cannot be read."
+            if outcome
+            else "The API's answer breaks its contract. Try once more, then ask the operator to run: calltriage doctor",
             status=answer.status,
             outcome=outcome,
         ) from error

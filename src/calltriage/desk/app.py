@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from pydantic import SecretStr, ValidationError
 from sqlalchemy import Connection, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -85,6 +85,8 @@ class Desk:
             exception_handlers={
                 ContractError: _render_error,
                 HTTPException: _render_http_error,
+                StoreError: _render_store_failure,
+                SQLAlchemyError: _render_store_failure,
                 Exception: _render_crash,
             },
         )
@@ -98,15 +100,9 @@ class Desk:
     def _endpoint(self, operations: dict[str, type[Operation[Any]]]) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             operation = operations[request.method if request.method != "HEAD" else "GET"]
-            try:
-                who = await self._principal(request, operation)
-                call = await self._read(request, operation, who)
-                reply = await self._run(operation, who, lambda tx: HANDLERS[operation](tx, call))
-            except (StoreError, DBAPIError) as error:
-                logger.error(
-                    "the store failed: %s", error if isinstance(error, StoreError) else type(error.orig).__name__
-                )
-                raise ContractError(503, "storage_unavailable", "The desk's storage cannot be used") from error
+            who = await self._principal(request, operation)
+            call = await self._read(request, operation, who)
+            reply = await self._run(operation, who, lambda tx: HANDLERS[operation](tx, call))
             if reply.status == 204:
                 return Response(status_code=204)
             body = {"data": reply.body, "errors": None} if operation.envelope else reply.body
@@ -334,8 +330,16 @@ async def _render_http_error(request: Request, error: Exception) -> Response:
     return response
 
 
-async def _render_crash(request: Request, _: Exception) -> Response:
-    """Starlette logs nothing and re-raises after this; the body says no more than that it failed."""
+async def _render_store_failure(request: Request, error: Exception) -> Response:
+    logger.error("the store failed: %s", error if isinstance(error, StoreError) else type(error).__name__)
+    if request.url.path.startswith("/blobs/"):
+        return _xml(503, "SlowDown", "The desk's storage cannot be used")
+    return await _render_error(request, ContractError(503, "storage_unavailable", "The desk's storage cannot be used"))
+
+
+async def _render_crash(request: Request, error: Exception) -> Response:
+    """The log has the traceback, since nobody hears what Starlette raises after this; the body says that it failed."""
+    logger.error("the desk crashed", exc_info=error)
     return await _render_error(request, ContractError(500, "internal_error", "Internal server error"))
 
 

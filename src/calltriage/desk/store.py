@@ -312,8 +312,13 @@ class Store:
     def _open(self) -> Engine:
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            database = self.folder / "desk.sqlite3"
+            database.touch(mode=0o600)
+            database.chmod(
+                0o600
+            )  # SQLite gives its side files the same mode; the folder may be older and open to others
             engine = create_engine(
-                f"sqlite:///{self.folder / 'desk.sqlite3'}",
+                f"sqlite:///{database}",
                 module=self._driver(),
                 connect_args={"timeout": 30},
                 json_serializer=_compact,

@@ -46,10 +46,11 @@ class OpenFile:
 class FileRoots:
     """Folders below which a path argument may lie. Empty: no local file may be read.
 
-    `limit` is the largest file in bytes.
+    `private` folders are closed even inside a root; `limit` is the largest file in bytes.
     """
 
     roots: tuple[Path, ...] = ()
+    private: tuple[Path, ...] = ()
     limit: int = 100 * 2**20
 
     @asynccontextmanager
@@ -75,7 +76,10 @@ class FileRoots:
             real = given.resolve()
         except (OSError, RuntimeError, ValueError):
             raise _outside(self.roots) from None
-        if not any(real.is_relative_to(root.resolve()) for root in self.roots):
+        inside, closed = (
+            any(real.is_relative_to(folder.resolve()) for folder in folders) for folders in (self.roots, self.private)
+        )
+        if closed or not inside:
             raise _outside(self.roots)
         try:
             # The resolved path has no links; O_NOFOLLOW refuses one that was put in since, O_NONBLOCK a waiting fifo.

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import stat
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 from conftest import Clock, call_line
+from pydantic import SecretStr
 
-from calltriage.desk.app import Desk
+from calltriage.desk.app import HANDLERS, Desk
 from calltriage.desk.imports import import_calls, read_calls
+from calltriage.operations.issues import GetIssue
 
 ISSUE = {"title": "Agent skipped the verification step", "severity": "high", "category": "Routing"}
 UNKNOWN = "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34"
@@ -225,3 +229,42 @@ async def test_of_conversations_there_are_none_yet(desk: httpx2.AsyncClient) -> 
     assert (listed["data"], listed["extra"]["pagination"]["totalItems"]) == ([], 0)
     missing = await desk.get("/v1/sms/conversations/convo_1")
     assert (missing.status_code, missing.json()["errors"][0]["error"]) == (404, "CONVERSATION_NOT_FOUND")
+
+
+async def test_the_database_is_its_owners_alone_in_whatever_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir(mode=0o755)
+    desk = Desk(folder, SecretStr("k" * 20), "http://desk.test")
+    await desk.warm_up()
+    files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.glob("desk.sqlite3*")}
+    await desk.close()
+    assert set(files.values()) == {0o600}, files
+
+
+async def test_storage_that_cannot_be_used_is_503_on_every_plane_and_nothing_is_said_of_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    desk = Desk(tmp_path / "file", SecretStr("k" * 20), "http://desk.test")
+    transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://desk.test") as http:
+        triage = await http.get("/v1/triage/issues", headers={"authorization": "k"})
+        token = await http.post("/oauth/token", data={"grant_type": "client_credentials"}, auth=("desk", "k" * 20))
+        put = await http.put("/blobs/x?expires=1&signature=x", content=b"x")
+    assert [answer.status_code for answer in (triage, token, put)] == [503, 503, 503]
+    assert triage.json()["errors"][0]["error"] == "storage_unavailable"
+    assert str(tmp_path) not in triage.text + token.text + put.text
+    assert str(tmp_path) in caplog.text
+
+
+async def test_a_crash_of_a_handler_is_500_and_in_the_log(
+    desk: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def crash(*_: object) -> Any:
+        raise ZeroDivisionError("canary")
+
+    monkeypatch.setitem(HANDLERS, GetIssue, crash)
+    answer = await desk.get(f"/v1/triage/issues/{UNKNOWN}")
+    assert (answer.status_code, answer.json()["errors"][0]["error"]) == (500, "internal_error")
+    assert "canary" not in answer.text
+    assert "ZeroDivisionError" in caplog.text

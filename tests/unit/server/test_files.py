@@ -90,3 +90,9 @@ async def test_a_file_that_grows_while_it_is_read_is_sent_as_it_was_announced(ro
     async with FileRoots((root,)).open("below/ü.txt") as opened:
         (root / "below" / "ü.txt").write_text("inside and more")
         assert b"".join([chunk async for chunk in opened.chunks()]) == b"inside"
+
+
+async def test_a_private_folder_is_closed_even_inside_a_root(root: Path) -> None:
+    roots = FileRoots((root,), private=(root / "below",))
+    assert await code_of(roots, "below/ü.txt") == "path_not_allowed"
+    assert await code_of(roots, "link-in") == "path_not_allowed"
