@@ -12,6 +12,7 @@
         ├── Forbidden           the operator: the credentials may not do this
         ├── RateLimited         wait, then ask again
         ├── ServerFailure       wait, then ask again
+        ├── StorageUnavailable  the operator: the desk's folder cannot be used
         ├── Unreachable         the network; `maybe_applied` says whether a write may have arrived
         └── UnreadableAnswer    log it: the answer broke the contract
 
@@ -156,6 +157,12 @@ class ServerFailure(CallError):
 
     default_code = "server_failure"
     retryable = True
+
+
+class StorageUnavailable(CallError):
+    """The desk cannot use its data folder (HTTP 503 of ours); nothing was carried out and waiting does not help."""
+
+    default_code = "storage_unavailable"
 
 
 class Unreachable(CallError):

@@ -20,9 +20,11 @@ from calltriage.errors import (
     RateLimited,
     Rejected,
     ServerFailure,
+    StorageUnavailable,
     Unauthenticated,
     UnreadableAnswer,
 )
+from calltriage.operations.fields import MAX_DEPTH, refuse_depth
 
 MAX_BODY = 8 * 2**20
 """Bytes of a JSON answer that are read; the largest transcript seen is under 1 MiB."""
@@ -32,11 +34,12 @@ LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer, its body read within the cap; `body` is None when it broke off or was too large."""
+    """An answer, its body read within the cap; `body` is None when it was too large or is not here (`broke_off`)."""
 
     status: int
     headers: httpx2.Headers
     body: bytes | None
+    broke_off: bool = False
 
 
 async def read_answer(response: httpx2.Response) -> Answer:
@@ -50,7 +53,7 @@ async def read_answer(response: httpx2.Response) -> Answer:
                 return Answer(response.status_code, response.headers, None)
             chunks.append(chunk)
     except (httpx2.TransportError, httpx2.DecodingError):
-        return Answer(response.status_code, response.headers, None)
+        return Answer(response.status_code, response.headers, None, broke_off=True)
     return Answer(response.status_code, response.headers, b"".join(chunks))
 
 
@@ -64,6 +67,8 @@ def read_json(body: bytes | None) -> Any:
         raise ValueError("the body is incomplete or too large")
     try:
         value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
+        if body.count(b"[") + body.count(b"{") >= MAX_DEPTH:
+            refuse_depth(value)
         return _without_surrogates(value) if re.search(rb"\\u[dD][89a-fA-F]", body) else value
     except (RecursionError, UnicodeDecodeError) as error:
         raise ValueError("the body is not JSON") from error
@@ -96,7 +101,6 @@ VENDOR_CODES = {
     "session_busy": "session_busy",
     "session_closed": "session_closed",
     "2320004": "name_conflict",
-    "storage_unavailable": "storage_unavailable",
 }
 """Vendor error codes that say more than the status does, and our word for each. A code that is not listed is not shown:
 it is text from outside."""
@@ -105,7 +109,6 @@ MESSAGES: dict[str, str] = {
     "call_not_attached": "The call is not attached to this issue. Attach it first.",
     "session_busy": "A run is in flight in this session. Wait until the issue is no longer processing.",
     "session_closed": "The session has ended. Create another one.",
-    "storage_unavailable": "The desk's data folder cannot be used. Ask the operator to run: calltriage doctor",
     "name_conflict": "An attachment of this name exists already. Choose another name.",
 }
 
@@ -139,7 +142,13 @@ def failure(answer: Answer, *, arguments: frozenset[str], is_write: bool) -> Cal
     Only the status, a listed code and the names of arguments are taken from it; its texts are not shown.
     """
     code, said, fields = _error_facts(answer)
-    known = VENDOR_CODES.get(code or "") if answer.status in {409, 503} else None
+    if answer.status == 503 and code == "storage_unavailable":
+        return StorageUnavailable(
+            "The desk's data folder cannot be used. Ask the operator to run: calltriage doctor",
+            status=503,
+            outcome="not_committed" if is_write else None,
+        )
+    known = VENDOR_CODES.get(code or "") if answer.status == 409 else None
     missing = MISSING.get(said) if answer.status == 404 else None
     status = answer.status
     kind, message = BY_STATUS.get(status) or (
@@ -151,13 +160,17 @@ def failure(answer: Answer, *, arguments: frozenset[str], is_write: bool) -> Cal
     )
     outcome: Outcome | None = None
     if is_write:
-        outcome = "not_committed" if 400 <= status < 500 or known == "storage_unavailable" else "unknown"
+        outcome = "not_committed" if 400 <= status < 500 else "unknown"
         if outcome == "unknown":
             message = (
                 "The API failed. It may or may not have been carried out: read the present state before calling again."
             )
     if missing is not None:
         message, fields = missing[0], [missing[1]]
+        if {"issue_id", "related_issue_id"} <= arguments:  # the API does not say which of the two it means
+            message, fields = "One of issue_id and related_issue_id names no issue of this organisation.", []
+    if known == "name_conflict":
+        fields = ["name"]
     field = next((name for name in fields if name in arguments), None)
     if field is not None and kind is Rejected:
         message = f"The API refused {field}."

@@ -76,7 +76,7 @@ class Client:
     async def _attempt(self, operation: Operation[Any], deadline: float) -> Answer:
         """One exchange, renewed credentials included. A write that began is seen through, cancelled or not."""
         is_write = operation.effect is not Effect.READ
-        sent = False
+        sent, seen = False, list[Answer]()
         try:
             with anyio.CancelScope(deadline=deadline) as waiting:
                 await self._slots[operation.api].acquire()
@@ -86,12 +86,12 @@ class Client:
                 with anyio.CancelScope(shield=is_write, deadline=deadline):
                     headers = {"authorization": await self._authorization(operation)}
                     sent = True
-                    answer = await self._exchange(operation, headers)
+                    answer = await self._exchange(operation, headers, seen.append)
                     if answer.status == 401 and self._endpoints[operation.api].credentials.renewable:
                         sent = False  # a 401 was not carried out
                         headers = {"authorization": await self._authorization(operation, fresh=True)}
                         sent = True
-                        answer = await self._exchange(operation, headers)
+                        answer = await self._exchange(operation, headers, seen.append)
                     return self._checked(operation, answer)
             finally:
                 self._slots[operation.api].release()
@@ -100,6 +100,8 @@ class Client:
         except httpx2.TransportError as error:
             raise _unreachable("The connection broke before the answer came.", is_write, maybe_applied=sent) from error
         # Whatever else leaves the scope returns or raises: this is its deadline.
+        if is_write and seen and 200 <= seen[-1].status < 300:
+            return seen[-1]  # the body still drips, but the API has said that it is done
         raise _unreachable("No answer within the deadline.", is_write, maybe_applied=sent)
 
     async def _authorization(self, operation: Operation[Any], *, fresh: bool = False) -> str:
@@ -111,19 +113,24 @@ class Client:
                 error.outcome = "not_committed"
             raise
 
-    async def _exchange(self, operation: Operation[Any], headers: dict[str, str]) -> Answer:
+    async def _exchange(
+        self, operation: Operation[Any], headers: dict[str, str], on_head: Callable[[Answer], None]
+    ) -> Answer:
+        """One request and its answer; `on_head` hears of the answer before its body is there."""
         payload = operation.payload()
         content: dict[str, Any] = {"params": payload} if operation.method == "GET" else {"json": payload}
         http = self._http[operation.api]
         async with http.stream(operation.method, operation.url(), headers=headers, **content) as response:
+            on_head(Answer(response.status_code, response.headers, None, broke_off=True))
             return await read_answer(response)
 
     def _checked(self, operation: Operation[Any], answer: Answer) -> Answer:
+        if answer.broke_off and operation.effect is Effect.READ and answer.status in operation.success:
+            raise _unreachable("The answer broke off.", is_write=False, maybe_applied=False)
         if answer.status in operation.success or (operation.effect is not Effect.READ and 200 <= answer.status < 300):
             return answer
-        raise failure(
-            answer, arguments=frozenset(type(operation).model_fields), is_write=operation.effect is not Effect.READ
-        )
+        is_write = operation.effect is not Effect.READ
+        raise failure(answer, arguments=frozenset(type(operation).model_fields), is_write=is_write)
 
     async def upload(
         self, link: UploadLink, content: Callable[[], AsyncIterable[bytes]], *, size: int, media_type: str

@@ -55,7 +55,7 @@ def may_repeat(effect: Effect, error: BaseException) -> bool:
     429 was not carried out, so anything may; a request that never reached the server likewise. After a lost answer or a
     5xx only a call that a repeat cannot do twice may. Everything else is a verdict (409 above all).
     """
-    if not isinstance(error, RateLimited | ServerFailure | Unreachable) or error.code == "storage_unavailable":
+    if not isinstance(error, RateLimited | ServerFailure | Unreachable):
         return False
     return (
         isinstance(error, RateLimited) or error.outcome == "not_committed" or effect not in {Effect.ADD, Effect.CHANGE}

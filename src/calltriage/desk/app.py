@@ -279,7 +279,9 @@ def _refused(error: ValidationError, operation: type[Operation[Any]]) -> Contrac
         path = ".".join(str(part) for part in item["loc"][:6] if str(part).isidentifier() or isinstance(part, int))
         top = path.partition(".")[0]
         known = top in operation.model_fields
-        fields[path if known else "body"] = item["msg"] if known else "has a field that is not known"
+        fields[path if known else "body"] = (
+            item["msg"].removeprefix("Value error, ") if known else "has a field that is not known"
+        )
     return bad_request(**fields)
 
 

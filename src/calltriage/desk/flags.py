@@ -10,7 +10,6 @@ from calltriage.desk.exchange import (
     ContractError,
     Reply,
     Transaction,
-    bad_request,
     not_found,
     plain_row,
 )
@@ -28,9 +27,6 @@ FLAG_COLUMNS = (
 
 def add_flag(tx: Transaction, call: AddFlag) -> Reply:
     tx.issue(call.issue_id)
-    stored = stored_flag_type(call.type)
-    if not 1 <= len(stored) <= 64:
-        raise bad_request(type="must hold 1 to 64 letters or digits once written in lower_snake_case")
     link = link_of_call(tx, call.issue_id, call.call_id)
     if link is None:
         raise ContractError(409, "call_not_attached", "Call must be attached to issue first")
@@ -41,7 +37,7 @@ def add_flag(tx: Transaction, call: AddFlag) -> Reply:
             id=new_id(),
             author_id=tx.who.user_id,
             created_at=tx.instant,
-            **{**call.model_dump(), "type": stored, "note": call.note or ""},
+            **{**call.model_dump(), "type": stored_flag_type(call.type), "note": call.note or ""},
         )
         .returning(flags)
     ).one()

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import delete, insert, or_, select
 
-from calltriage.desk.exchange import AnyRow, Reply, Transaction, bad_request, not_found, plain_row
+from calltriage.desk.exchange import AnyRow, Reply, Transaction, not_found, plain_row
 from calltriage.desk.feed import record
 from calltriage.desk.store import issues, new_id, relations
 from calltriage.operations.relations import LinkIssue, ListRelations, RemoveRelation
@@ -14,8 +14,6 @@ from calltriage.operations.relations import LinkIssue, ListRelations, RemoveRela
 
 def link_issue(tx: Transaction, call: LinkIssue) -> Reply:
     source, target = tx.issue(call.issue_id), tx.issue(call.related_issue_id)
-    if source.id == target.id:
-        raise bad_request(related_issue_id="must name another issue")
     existing = tx.connection.execute(
         select(relations).where(
             tx.mine(

@@ -9,7 +9,7 @@ import math
 import re
 import unicodedata
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 
@@ -76,7 +76,25 @@ Comment = Annotated[str, StringConstraints(min_length=1, max_length=4000), TEXT]
 NodeName = Annotated[str, StringConstraints(max_length=256), TEXT]
 TurnIndex = Annotated[int, Field(ge=0, le=2**31 - 1)]
 """Place of a turn in a call's transcript, from 0."""
-FlagType = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]
+
+
+def stored_flag_type(typed: str) -> str:
+    """The stored form of a flag type: `Missed handoff` → `missed_handoff` (bland-triage, section 7; the rule is ours).
+
+    Empty when nothing of the text survives; no field takes that, nor anything above 64 characters.
+    """
+    text = unicodedata.normalize("NFKC", typed)
+    text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", text)
+    return re.sub(r"[^A-Za-z0-9]+", "_", text).lower().strip("_")
+
+
+def _storable_flag_type(typed: str) -> str:
+    if not 1 <= len(stored_flag_type(typed)) <= 64:
+        raise ValueError("must hold 1 to 64 letters or digits once written in lower_snake_case")
+    return typed
+
+
+FlagType = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT, AfterValidator(_storable_flag_type)]
 """As typed; the service stores it in lower_snake_case, see `stored_flag_type`."""
 
 Status = Literal["backlog", "todo", "in_progress", "in_review", "done", "closed"]
@@ -127,11 +145,19 @@ Metadata = Annotated[dict[str, JsonValue], Field(max_length=50), AfterValidator(
 """Flat labels: at most 50, keys and text values of 1–127 characters, numbers and booleans kept as they are."""
 
 
-def stored_flag_type(typed: str) -> str:
-    """The stored form of a flag type: `Missed handoff` → `missed_handoff` (bland-triage, section 7; the rule is ours).
+MAX_DEPTH = 64
+"""Levels of nesting that JSON from outside may have (our choice): every reader and writer of it must be able to follow."""
 
-    Empty when nothing of the text survives; the caller refuses that, and anything above 64 characters.
-    """
-    text = unicodedata.normalize("NFKC", typed)
-    text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", text)
-    return re.sub(r"[^A-Za-z0-9]+", "_", text).lower().strip("_")
+
+def refuse_depth(value: Any) -> None:
+    """Raise ValueError for a JSON value that is nested deeper than MAX_DEPTH."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            member
+            for item in level
+            if isinstance(item, dict | list)
+            for member in (cast("dict[str, Any]", item).values() if isinstance(item, dict) else cast("list[Any]", item))
+        ]
+    if level:
+        raise ValueError("is nested too deeply")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from calltriage.operations.base import Effect, Operation, Page, Result
 from calltriage.operations.fields import Cursor, IssueId, Limit, RelationType, Uuid
@@ -39,6 +39,13 @@ class LinkIssue(
     issue_id: IssueId = Field(description="Source issue.")
     related_issue_id: IssueId = Field(description="Target issue.")
     relation_type: RelationType
+
+    @field_validator("related_issue_id")
+    @classmethod
+    def _another_issue(cls, value: str, info: ValidationInfo) -> str:
+        if value == info.data.get("issue_id"):
+            raise ValueError("must name another issue")
+        return value
 
 
 class ListRelations(Operation[Page[Relation]], http="GET /v1/triage/issues/{issue_id}/relations", effect=Effect.READ):

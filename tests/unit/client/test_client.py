@@ -448,9 +448,52 @@ async def test_a_write_whose_success_is_cut_short_on_the_wire_is_committed() -> 
     assert len(heads) == 1
 
 
-async def test_a_read_that_is_cut_short_on_the_wire_is_unreadable() -> None:
-    error, _ = await answered(READ, says(http_answer("200 OK", b'{"data": {', length=5000)))
-    assert isinstance(error, UnreadableAnswer | Unreachable)
+async def test_a_read_that_is_cut_short_on_the_wire_is_asked_again() -> None:
+    error, heads = await answered(READ, says(http_answer("200 OK", b'{"data": {', length=5000)))
+    assert (type(error), error.outcome) == (Unreachable, None)
+    assert len(heads) == RetryPolicy().tries
+
+
+async def test_a_read_whose_second_answer_is_whole_succeeds(the_desk: Desk) -> None:
+    vendor = Scripted(breaks_off(200, b'{"data": '), inner=in_process(the_desk))
+    async with open_client(endpoints_to(vendor)) as client:
+        assert await issues_of(client) == []
+    assert len(vendor.requests) == 2
+
+
+async def test_a_write_whose_success_drips_past_the_deadline_is_committed() -> None:
+    async def drips(stream: SocketStream, _: bytes) -> None:
+        await stream.send(b"HTTP/1.1 201 Created\r\ncontent-length: 1000000\r\n\r\n")
+        while True:
+            await stream.send(b" ")
+            await anyio.sleep(0.01)
+
+    error, heads = await answered(WRITE, drips, deadline_s=0.3)
+    assert (type(error), error.outcome) == (UnreadableAnswer, "committed")
+    assert len(heads) == 1
+
+
+@pytest.mark.parametrize(
+    ("operation", "status", "said", "field"),
+    [
+        (LinkIssue(issue_id=UUID, related_issue_id=UUID[:-1] + "1", relation_type="blocks"), 404, "Issue not found", None),
+        (READ, 404, "Issue not found", "issue_id"),
+        (CreateAttachment(name="n", request_id="r"), 409, None, "name"),
+    ],
+)  # fmt: skip
+async def test_an_error_names_the_argument_at_fault_where_that_is_known(
+    operation: Operation[Any], status: int, said: str | None, field: str | None
+) -> None:
+    triage = {"data": None, "errors": [{"error": "not_found", "message": said}]}
+    body = triage if said else {"code": "2320004", "message": "Attachments name exist"}
+    token = answers(200, {"access_token": "t", "expires_in": 599})
+    vendor = Scripted(answers(status, body), only=lambda request: request.url.path != "/oauth/token", inner=None)
+    async with open_client(endpoints_to(Scripted(token, only=_is_token, inner=vendor))) as client:
+        assert (await failure_of(client, operation)).field == field
+
+
+def _is_token(request: httpx2.Request) -> bool:
+    return request.url.path == "/oauth/token"
 
 
 async def test_an_answer_past_the_cap_is_not_read_to_its_end() -> None:
