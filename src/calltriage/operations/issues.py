@@ -120,9 +120,11 @@ class ListIssues(Operation[Page[Issue]], http="GET /v1/triage/issues", effect=Ef
     search: Annotated[str, StringConstraints(min_length=1, max_length=200), TEXT] | None = Field(
         default=None, description="Words in title or description, or a ticket number."
     )
-    status: list[Status] | None = None
-    severity: list[Severity] | None = None
-    category: list[Category] | None = Field(default=None, description="Whole names, case ignored.")
+    status: Annotated[list[Status], Field(max_length=20)] | None = None
+    severity: Annotated[list[Severity], Field(max_length=20)] | None = None
+    category: Annotated[list[Category], Field(max_length=20)] | None = Field(
+        default=None, description="Whole names, case ignored."
+    )
     resource_type: ResourceType | None = Field(default=None, description="Issues with such evidence.")
     owner_id: UserId | None = None
     assignee_id: UserId | None = None

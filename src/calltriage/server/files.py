@@ -20,6 +20,8 @@ OPEN_FLAGS = os.O_RDONLY | sum(
     getattr(os, flag, 0)  # each where the platform has it
     for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
 )
+STEPS_DOWN = os.open in os.supports_dir_fd
+"""Whether a folder can be opened from its parent's handle; Windows cannot."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,7 @@ class FileRoots:
         if closed or not inside:
             raise _outside(self.roots)
         try:
-            # The resolved path has no links; O_NOFOLLOW refuses one that was put in since, O_NONBLOCK a waiting fifo.
-            handle = os.open(real, OPEN_FLAGS)
+            handle = _open_without_links(real)
         except OSError:
             raise Rejected(
                 "The file does not exist or cannot be read. Check the path.", code="file_not_found", field="path"
@@ -95,6 +96,22 @@ class FileRoots:
                 raise Rejected(f"The file is larger than {self.limit} bytes.", code="file_too_large", field="path")
             raise Rejected("Only regular files can be attached.", code="not_a_file", field="path")
         return OpenFile(real.name, about.st_size, os.fdopen(handle, "rb"))
+
+
+def _open_without_links(real: Path) -> int:
+    """Open a resolved path. It has no links, so whatever is a link on the way was put in since and is refused; O_NONBLOCK
+    refuses to wait for a fifo."""
+    if not STEPS_DOWN:
+        return os.open(real, OPEN_FLAGS)
+    folder = os.open(real.anchor, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in real.parts[1:-1]:
+            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        return os.open(real.name, OPEN_FLAGS, dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 def _outside(roots: tuple[Path, ...]) -> Rejected:

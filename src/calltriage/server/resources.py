@@ -11,9 +11,10 @@ from typing import Any
 import mcp_types
 from mcp.shared.exceptions import MCPError
 from mcp.shared.uri_template import UriTemplate
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from calltriage.errors import CallError, NotFound, Rejected
+from calltriage.operations.fields import IssueRef
 from calltriage.operations.flags import ListFlagTypes
 from calltriage.operations.issues import GetIssue
 from calltriage.server.evidence import GetEvidence, GetTranscript
@@ -25,11 +26,12 @@ MEDIA_TYPE = "application/json"
 
 
 async def _flag_types(work: Work) -> dict[str, Any]:
-    return shown_page(await work.client.send(ListFlagTypes(limit=100)))
+    return shown_page(await work.client.send(ListFlagTypes()))
 
 
 async def _issue(work: Work, issue_id: str) -> dict[str, Any]:
-    return shown(await work.client.send(GetIssue(issue_id=await work.issue_id(issue_id))))
+    ref = TypeAdapter[str](IssueRef).validate_python(issue_id)
+    return shown(await work.client.send(GetIssue(issue_id=await work.issue_id(ref))))
 
 
 async def _evidence(work: Work, issue_id: str) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from calltriage.errors import Rejected, TryNext
+from calltriage.errors import CallError, TryNext
 from calltriage.operations.base import Page, Result
-from calltriage.server.text import compact, estimate_tokens, fits
+from calltriage.server.text import compact, estimate_tokens, fits, gate
 
 BUDGET = 6_000
 """Tokens of a result unless the caller asks for another number; see text.estimate_tokens for how they are counted."""
@@ -57,7 +57,7 @@ def shortened(body: dict[str, Any], budget: int, whole: str | None) -> dict[str,
     while not fits(compact(body), budget - 40 * len(cut)):
         texts = {path: text for path, text in _texts(body) if len(text) > 200}
         if not texts:
-            raise Rejected("The result is larger than a result may be.", code="result_too_large")
+            raise CallError("The result is larger than a result may be. Ask for less.", code="result_too_large")
         path, text = max(texts.items(), key=lambda found: len(found[1]))
         keep = len(text) // 2
         cut[".".join(map(str, path))] = cut.get(".".join(map(str, path)), 0) + len(text) - keep
@@ -90,26 +90,39 @@ def _replaced(node: Any, path: tuple[str | int, ...], text: str) -> Any:
 class Bundle:
     """A result filled in order until its budget is spent; what does not fit is listed with the call that fetches it."""
 
-    def __init__(self, budget: int, **head: Any) -> None:
+    def __init__(self, budget: int, *, gaps: int, **head: Any) -> None:
+        """`gaps` is how many entries `omitted` may get; 60 tokens are kept back for each."""
         self.body: dict[str, Any] = head
         self.omitted: list[dict[str, Any]] = []
-        # Kept back for `omitted` itself: a section's entry costs about 60 tokens and there are at most six.
-        self._left = budget - estimate_tokens(compact(head)) - 360
+        self._left = budget - estimate_tokens(compact(head)) - 60 * gaps
 
     def affords(self, item: Any) -> bool:
-        """Take an item's cost off what is left, if it is there."""
-        cost = estimate_tokens(compact(item)) + 1
+        """Take an item's cost off what is left, if it is there. It costs what it will be once it has passed the gate."""
+        cost = estimate_tokens(compact(gate(item)[0])) + 1
         if cost > self._left:
             return False
         self._left -= cost
         return True
 
     def fill(
-        self, name: str, items: list[Any], fetch: TryNext | None, *, more: bool = False, origin: str | None = None
+        self,
+        name: str,
+        items: list[Any],
+        again: TryNext | None,
+        *,
+        rest: TryNext | None = None,
+        more: bool = False,
+        origin: str | None = None,
     ) -> None:
         """Add a section: its items in order, without those that are too long for what is left.
 
-        `more` says that the API has others beyond these.
+        Args:
+            name: of the section.
+            items: what there is to show.
+            again: call that shows more of these items, if some do not fit.
+            rest: call that lists the section by itself.
+            more: whether the API has others beyond these.
+            origin: whose words the items hold.
         """
         self._left -= 20  # the section's own name and holder
         kept = list[Any]()
@@ -119,8 +132,13 @@ class Bundle:
         self.body[name] = untrusted(origin, items=kept) if origin else kept
         if len(kept) < len(items) or more:
             left_out: Any = len(items) - len(kept) if not more else f"{len(items) - len(kept)} or more"
-            entry = {"section": name, "left_out": left_out}
-            self.omitted.append(entry | ({"try_next": fetch} if fetch else {}))
+            fetch = again if again and len(kept) < len(items) else rest
+            self.omitted.append({"section": name, "left_out": left_out} | ({"try_next": fetch} if fetch else {}))
+
+    def lacks(self, section: str, left_out: int, **how: Any) -> None:
+        """Say that something is left out of a section."""
+        if left_out:
+            self.omitted.append({"section": section, "left_out": left_out, **how})
 
     def done(self) -> dict[str, Any]:
         return {**self.body, "complete": not self.omitted, **({"omitted": self.omitted} if self.omitted else {})}

@@ -91,7 +91,7 @@ class ToolTable:
         work = replace(self._work, progress=report)
         try:
             given = _checked(tool, self._schemas[name], arguments)
-            body = await _perform(tool, given, work)
+            body = self._offering(await _perform(tool, given, work))
             try:
                 return _result(body)
             except CallError as error:
@@ -99,7 +99,10 @@ class ToolTable:
                     raise
                 return _result(_told(body, error))  # the write is done, whatever can be shown of it
         except CallError as error:
-            return _failed(_advised(error, tool, arguments))
+            error = _advised(error, tool, arguments)
+            if error.try_next is not None and error.try_next["tool"] not in self._tools:
+                error.try_next = None
+            return _failed(error)
         except (Exception, SystemExit):  # the one blanket catch: a crash in a tool must not end the server
             crash = secrets.token_hex(4)
             logger.exception("tool %s crashed, error id %s", name, crash)
@@ -117,6 +120,13 @@ class ToolTable:
                 )
             )
 
+    def _offering(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The body without advice to call tools that are not offered here."""
+        for gap in body.get("omitted", ()):
+            if gap.get("try_next", {}).get("tool", "") not in self._tools:
+                gap.pop("try_next", None)
+        return body
+
 
 def _checked(tool: type[Tool], schema: dict[str, Any], arguments: dict[str, Any]) -> Tool:
     """The arguments as the tool's model. Raises Rejected naming field and rule; rejected values are never echoed."""
@@ -131,13 +141,15 @@ def _checked(tool: type[Tool], schema: dict[str, Any], arguments: dict[str, Any]
             )  # fmt: skip
     values = {name: _unquoted(value, names[name]) for name, value in arguments.items() if value is not None}
     try:
-        return arguments_model(tool).model_validate(values)
+        return arguments_model(tool).model_validate(values, strict=True)
     except ValidationError as error:
         raise _rejected(error, tool, names) from None
 
 
 def _unquoted(value: Any, schema: dict[str, Any]) -> Any:
-    """A list or object that arrived as a JSON string; some hosts send it so."""
+    """The value of a list or object that arrived as a JSON string, or of an integer written 5.0; some hosts send them so."""
+    if isinstance(value, float) and schema.get("type") == "integer" and value.is_integer():
+        return int(value)
     if isinstance(value, str) and schema.get("type") in {"array", "object"}:
         try:
             return json.loads(value)
@@ -177,6 +189,12 @@ def _is_issue(tool: type[Tool], argument: str | None) -> bool:
     return info is not None and names_issue(info.metadata)
 
 
+def _may_be_issue(tool: type[Tool], argument: str | None) -> bool:
+    """Whether an argument that was not found, known or not, may be an issue."""
+    names = arguments_model(tool).model_fields if argument is None else [argument]
+    return any(_is_issue(tool, name) for name in names)
+
+
 async def _perform(tool: type[Tool], given: Tool, work: Work) -> dict[str, Any]:
     try:
         if isinstance(given, Workflow):
@@ -195,11 +213,14 @@ async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> dict[str
     for name, info in tool.model_fields.items():
         if name in values and names_issue(info.metadata):
             values[name] = await work.issue_id(values[name], name)
-    operation = tool.model_validate(values)
+    try:
+        operation = tool.model_validate(values)
+    except ValidationError as error:  # a rule between arguments that only holds for what they stand for
+        raise _rejected(error, tool, input_schema(arguments_model(tool))["properties"]) from None
     receipt = await work.client.deliver(operation)
     while isinstance(receipt.result, Page):
         body = shown_page(cast("Page[Any]", receipt.result))
-        if fits(compact(body), BUDGET) or body["returned"] < 2:
+        if fits(compact(gate(body)[0]), BUDGET) or body["returned"] < 2:
             return body
         operation = operation.model_copy(update={"limit": max(1, body["returned"] // 2)})
         receipt = await work.client.deliver(operation)
@@ -215,7 +236,7 @@ def _advised(error: CallError, tool: type[Tool], arguments: dict[str, Any]) -> C
         issue = arguments.get("issue_id")
         if error.outcome == "unknown" and isinstance(issue, str):
             error.try_next = TryNext(tool=GetEvidence.tool_name(), arguments={"issue_id": issue[:512]})
-        elif error.outcome == "unknown" or (isinstance(error, NotFound) and _is_issue(tool, error.field)):
+        elif error.outcome == "unknown" or (isinstance(error, NotFound) and _may_be_issue(tool, error.field)):
             error.try_next = TryNext(tool=ListIssues.tool_name(), arguments={})
     return error
 

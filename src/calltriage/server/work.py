@@ -13,15 +13,20 @@ from typing import Any, ClassVar
 import anyio
 
 from calltriage.client.client import Client
-from calltriage.errors import CallError, NotFound, TryNext
-from calltriage.operations.base import Tool
+from calltriage.errors import CallError, NotFound
+from calltriage.operations.base import Page, Tool
 from calltriage.operations.calls import Turn
-from calltriage.operations.issues import ListIssues
+from calltriage.operations.issues import Issue, ListIssues
 from calltriage.server.files import FileRoots
+from calltriage.server.text import gate
 
 ISSUE = "UUID, ticket (T-1042) or dashboard URL."
 PAGES_SEARCHED = 50
 """Pages of 100 issues that are looked through for a ticket number, where search does not know it."""
+LOOK_UP_SECONDS = 30.0
+"""Time that looking through them may take."""
+AT_ONCE = 4
+"""Requests that one tool sends side by side; a vendor takes no more either (bland-triage, section 2)."""
 
 
 async def _no_progress(_done: float, _total: float | None, _message: str) -> None:
@@ -50,31 +55,48 @@ class Work:
 
     async def _look_up(self, ticket: str, argument: str) -> str:
         """Search knows ticket numbers in an unpublished draft only, so the list is the fallback (section 3)."""
-        found = await self.client.send(ListIssues(search=ticket, limit=100))
+        page = await self.client.send(ListIssues(search=ticket, limit=100))
+        found, number = _named(page, ticket), int(ticket[2:])
         cursor: str | None = None
-        for _ in range(PAGES_SEARCHED):
-            for issue in found.items:
-                if issue.triage_id == ticket:
-                    return issue.id
-            numbers = [issue.number for issue in found.items if issue.number is not None]
-            if cursor and numbers and min(numbers) < int(ticket[2:]):
-                break  # newest first: everything after is older still
-            page = await self.client.send(ListIssues(sort="created_at", order="desc", limit=100, cursor=cursor))
-            found, cursor = page, page.next_cursor
-            if cursor is None and all(issue.triage_id != ticket for issue in found.items):
-                break
+        all_seen = False
+        with anyio.move_on_after(LOOK_UP_SECONDS):
+            for _ in range(PAGES_SEARCHED):
+                if found is not None:
+                    return found
+                page = await self.client.send(ListIssues(sort="created_at", order="desc", limit=100, cursor=cursor))
+                found, cursor = _named(page, ticket), page.next_cursor
+                numbers = [issue.number for issue in page.items if issue.number is not None]
+                # Newest first: everything after a lower number is older still.
+                all_seen = cursor is None or (numbers != [] and min(numbers) < number)
+                if all_seen:
+                    break
+        if found is not None:
+            return found
         raise NotFound(
-            "No issue has this ticket number.", field=argument, try_next=TryNext(tool="list_issues", arguments={})
+            "No issue has this ticket number."
+            if all_seen
+            else "The ticket is not among the newest issues. Find the issue with list_issues and pass its id.",
+            field=argument,
         )
 
 
+def _named(page: Page[Issue], ticket: str) -> str | None:
+    """Id of the issue with this ticket number, if it stands on the page."""
+    return next((issue.id for issue in page.items if issue.triage_id == ticket), None)
+
+
 @contextmanager
-def preparing() -> Generator[None]:
-    """Around a step that comes before a workflow's own write: whatever becomes of it, that write was not made."""
+def preparing(argument: str | None = None) -> Generator[None]:
+    """Around a step that comes before a workflow's own write: whatever becomes of it, that write was not made.
+
+    What the step did not find is what `argument` names.
+    """
     try:
         yield
     except CallError as error:
         error.outcome = "not_committed"
+        if isinstance(error, NotFound) and argument is not None:
+            error.field = argument
         raise
 
 
@@ -92,17 +114,26 @@ def folded(text: str) -> str:
     return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text).casefold()).strip()
 
 
+def holds(turn: Turn, words: str) -> bool:
+    """Whether words were said in a turn. They count as said, too, when they are the turn's as tools show it."""
+    wanted = folded(words)
+    return wanted != "" and (wanted in folded(turn.text) or wanted in folded(gate(turn.text)[0]))
+
+
 def numbered(index: int, turn: Turn) -> dict[str, Any]:
     """A turn as tools show it, under the index that flags take."""
-    return {"message_index": index, "user": turn.user, "text": turn.text}
+    return {"message_index": index, "user": turn.user and turn.user[:64], "text": turn.text}
 
 
 async def at_once(*work: Awaitable[Any]) -> list[Any]:
-    """Run awaitables side by side and return their results in order; the first failure is raised as itself."""
+    """Run awaitables side by side, AT_ONCE of them, and return their results in order; the first failure is raised as
+    itself."""
     results: list[Any] = [None] * len(work)
+    free = anyio.CapacityLimiter(AT_ONCE)
 
     async def keep(place: int, one: Awaitable[Any]) -> None:
-        results[place] = await one
+        async with free:
+            results[place] = await one
 
     try:
         async with anyio.create_task_group() as group:

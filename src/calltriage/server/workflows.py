@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
 from calltriage.errors import CallError, Conflict, Rejected, TryNext, UnreadableAnswer
 from calltriage.operations import flags
@@ -42,7 +42,7 @@ from calltriage.operations.resources import AttachResource
 from calltriage.server.evidence import GetTranscript
 from calltriage.server.results import shown, untrusted
 from calltriage.server.text import gate
-from calltriage.server.work import ISSUE, Work, Workflow, folded, numbered, preparing
+from calltriage.server.work import ISSUE, Work, Workflow, folded, holds, numbered, preparing
 
 
 class AddFlag(Workflow, effect=Effect.ADD):
@@ -89,7 +89,7 @@ class AddFlag(Workflow, effect=Effect.ADD):
             if not self.attach_if_missing:
                 error.try_next = TryNext(tool=AttachResource.tool_name(), arguments=attach.model_dump(mode="json"))
                 raise
-            with preparing():
+            with preparing("call_id"):
                 await work.client.send(attach)
             receipt = await work.client.deliver(operation)
         return {**shown(receipt.result), "outcome": receipt.outcome}
@@ -108,11 +108,10 @@ class AddFlag(Workflow, effect=Effect.ADD):
                     try_next=TryNext(tool=GetTranscript.tool_name(), arguments={"call_id": self.call_id}),
                 )
             return self.message_index, _verbatim(turns[self.message_index])
-        wanted = folded(self.quote or "")
-        hits = [n for n, turn in enumerate(turns) if wanted in folded(turn.text)] if wanted else []
+        hits = [n for n, turn in enumerate(turns) if holds(turn, self.quote or "")]
         if len(hits) == 1:
             return hits[0], _verbatim(turns[hits[0]])
-        raise _no_single_turn(turns, hits, wanted)
+        raise _no_single_turn(turns, hits, folded(self.quote or ""))
 
 
 def _verbatim(turn: Turn) -> str | None:
@@ -163,7 +162,8 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
             raise Rejected("Pass exactly one of path, text and base64.", field="path", outcome="not_committed")
         issue_id = None if self.attach_to is None else await work.issue_id(self.attach_to, "attach_to")
         if issue_id is not None:  # an unknown issue is found out before a file is stored for it
-            await work.client.send(GetIssue(issue_id=issue_id))
+            with preparing("attach_to"):
+                await work.client.send(GetIssue(issue_id=issue_id))
         async with AsyncExitStack() as stack:
             content = await self._content(work, stack)
             try:
@@ -180,7 +180,7 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
     async def _content(self, work: Work, stack: AsyncExitStack) -> _Content:
         if self.path is not None:
             opened = await stack.enter_async_context(work.files.open(self.path))
-            name, size, chunks = self.name or opened.name[-64:], opened.size, opened.chunks
+            name, size, chunks = self.name or _as_name(opened.name), opened.size, opened.chunks
         else:
             data = (self.text or "").encode() if self.base64 is None else _decoded(self.base64)
             if self.name is None:
@@ -209,7 +209,11 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
             link = await work.client.send(RequestUploadLink())
             await work.client.upload(link, hashed, size=content.size, media_type=content.media_type)
         receipt = await work.client.deliver(record.model_copy(update={"request_id": link.request_id}))
-        facts = {"size": content.size, "sha256": digest.hexdigest(), "outcome": receipt.outcome}
+        facts: dict[str, Any] = {"size": content.size, "sha256": digest.hexdigest(), "outcome": receipt.outcome}
+        if receipt.result.size not in {None, content.size}:
+            facts["note"] = (
+                f"The API says that it stored {receipt.result.size} bytes. Check the file before relying on it."
+            )
         return {**shown(receipt.result), **facts}
 
     async def _attach(self, work: Work, issue_id: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -239,6 +243,17 @@ class _Content:
 
 async def _one_chunk(data: bytes) -> AsyncIterator[bytes]:
     yield data
+
+
+def _as_name(file_name: str) -> str:
+    """A file's own name as the attachment's, where it can be one."""
+    try:
+        return TypeAdapter(AttachmentName).validate_python(file_name)
+    except ValidationError:
+        raise Rejected(
+            "The file's name cannot be an attachment's: 1 to 64 characters, none of them a control character. Pass name.",
+            field="name",
+        ) from None
 
 
 def _decoded(text: str) -> bytes:

@@ -1,0 +1,220 @@
+"""What an agent may pass: every argument checked before anything is sent, and no refused value shown again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from conftest import call_line, endpoints_to
+from mcp.client import Client
+from unit.server.test_faults import agent_of
+from unit.server.test_tools import UNKNOWN, call, filed, ok, refused, with_call
+
+from calltriage.client.client import Client as ApiClient
+from calltriage.client.client import open_client
+from calltriage.desk.app import Desk
+from calltriage.desk.imports import import_calls, read_calls
+from calltriage.operations.base import Effect
+from calltriage.operations.flags import ListFlags
+from calltriage.server.app import build_server
+from calltriage.server.tools import TOOLSETS
+
+CANARY = "canary7f3a"
+
+
+async def loaded(desk: Desk, *lines: str) -> None:
+    records, _ = read_calls(lines, skip_bad=False)
+    await import_calls(desk.store, records, (), lambda _: None)
+
+
+async def valid_arguments(agent: Client) -> dict[str, dict[str, Any]]:
+    """One call of each tool that succeeds, in an order in which all of them can be made."""
+    one, two = (await filed(agent))["triage_id"], (await filed(agent))["triage_id"]
+    return {
+        "create_issue": {"title": "T", "severity": "low", "category": "Bug"},
+        "attach_resource": {"issue_id": one, "resource_type": "call", "resource_id": "call-card"},
+        "add_flag": {"issue_id": one, "call_id": "call-card", "type": "x", "quote": "lost my debit card"},
+        "link_issue": {"issue_id": one, "related_issue_id": two, "relation_type": "blocks"},
+        "create_attachment": {"name": "report.txt", "text": "x", "attach_to": one},
+        "list_issues": {"search": "T", "limit": 5},
+        "get_issue": {"issue_id": one},
+        "get_evidence": {"issue_id": one},
+        "get_transcript": {"call_id": "call-card"},
+        "list_flag_types": {},
+    }
+
+
+VALUES: list[Callable[[Any], Any]] = [
+    lambda _: CANARY,
+    lambda _: f"https://x.example/{CANARY}/T-9",
+    lambda _: f"{CANARY}\x00",
+    lambda _: f"../{CANARY}/../{CANARY}",
+    lambda _: f"{CANARY} " * 20_000,
+    lambda _: [CANARY],
+    lambda _: [{CANARY: CANARY, "resource_type": CANARY, "resource_id": f"/{CANARY}"}],
+    lambda _: {CANARY: {CANARY: CANARY}},
+    lambda _: json.dumps([CANARY]),
+    lambda value: f"{value}{CANARY}",
+]
+
+
+async def test_no_refused_value_comes_back_whatever_argument_holds_it(agent: Client, the_desk: Desk) -> None:
+    for tool, arguments in (await valid_arguments(agent)).items():
+        for name in next(one for one in (await agent.list_tools()).tools if one.name == tool).input_schema[
+            "properties"
+        ]:
+            for value in VALUES:
+                given = {**arguments, name: value(arguments.get(name, ""))}
+                result = await agent.call_tool(tool, given)
+                error = (result.structured_content or {}).get("error", {})
+                error.get("try_next", {}).pop("arguments", None)
+                assert error.get("code") != "internal_error", (tool, name)
+                assert CANARY not in json.dumps(error), (tool, name)
+
+
+async def test_an_unknown_argument_is_refused_by_every_tool_and_nothing_is_sent() -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        raise AssertionError("sent")
+
+    async with agent_of(answer) as agent:
+        for tool in (await agent.list_tools()).tools:
+            error = await refused(agent, tool.name, **{f"{CANARY} {CANARY}": CANARY})
+            assert error["code"] == "unknown_argument"
+            assert error["allowed"] == list(tool.input_schema["properties"])
+            assert CANARY not in json.dumps(error)
+            for missing in tool.input_schema.get("required", [])[:1]:
+                assert (await refused(agent, tool.name))["field"] == missing
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "field"),
+    [
+        ("get_transcript", {"call_id": "call-card", "around": True}, "around"),
+        ("get_transcript", {"call_id": "call-card", "around": 1.5}, "around"),
+        ("get_transcript", {"call_id": "call-card", "around": "two"}, "around"),
+        ("get_transcript", {"call_id": "call-card", "around": 2**40}, "around"),
+        ("get_transcript", {"call_id": "call-card", "max_tokens": 499}, "max_tokens"),
+        ("get_transcript", {"call_id": "call-card", "query": "   "}, "query"),
+        ("get_transcript", {"call_id": "call-card", "around": 1, "query": "card"}, "around"),
+        ("list_issues", {"limit": True}, "limit"),
+        ("list_issues", {"status": "[1"}, "status"),
+        ("list_issues", {"status": "[" * 100_000}, "status"),
+        ("list_issues", {"search": ["T"]}, "search"),
+        ("create_issue", {"title": "T", "severity": "low", "category": "B", "resource_links": '{"a": 1}'}, "resource_links"),
+        ("create_attachment", {"name": "a\nb", "text": "x"}, "name"),
+        ("create_attachment", {"name": "n", "text": "x", "attach_to": "T-"}, "attach_to"),
+    ],
+)  # fmt: skip
+async def test_a_value_of_the_wrong_kind_is_refused_with_its_field(
+    agent: Client, tool: str, arguments: dict[str, Any], field: str
+) -> None:
+    error = await refused(agent, tool, **arguments)
+    assert (error["code"], error["field"]) == ("invalid_arguments", field)
+
+
+async def test_a_file_whose_name_no_attachment_can_have_is_refused_by_its_name(agent: Client, tmp_path: Path) -> None:
+    (tmp_path / "files" / "two\nlines.txt").write_text("x")
+    error = await refused(agent, "create_attachment", path="two\nlines.txt")
+    assert (error["code"], error["outcome"]) == ("invalid_arguments", "not_committed")
+    assert error["field"] in {"name", "path"}
+
+
+async def test_a_file_with_the_harmless_name_of_a_link_is_not_a_crash(agent: Client, tmp_path: Path) -> None:
+    (tmp_path / "files" / "two\nlines.txt").write_text("x")
+    (tmp_path / "files" / "link.txt").symlink_to("two\nlines.txt")
+    result = await call(agent, "create_attachment", path="link.txt")
+    assert (result.structured_content or {}).get("error", {}).get("code") != "internal_error"
+
+
+async def test_an_unknown_call_is_named_by_an_argument_that_the_tool_has(agent: Client) -> None:
+    ticket = (await filed(agent))["triage_id"]
+    flag = {"issue_id": ticket, "call_id": "absent", "type": "x", "attach_if_missing": True}
+    error = await refused(agent, "add_flag", **flag)
+    assert (error["code"], error["field"], error["outcome"]) == ("not_found", "call_id", "not_committed")
+
+
+FOLDED = [
+    ("first strasse abc", 0),
+    ("FIRST STRASSE", 0),
+    ("can’t hear\u200b you", 1),
+    ("I can’t hear\\u200b you", 1),
+    ("E\u0301 É DONE", 2),
+]
+
+
+@pytest.mark.parametrize(("quote", "index"), FOLDED)
+async def test_a_quote_is_found_in_any_unicode_form_and_as_the_transcript_was_shown(
+    agent: Client, the_desk: Desk, client: ApiClient, quote: str, index: int
+) -> None:
+    texts = ("ﬁrst Straße ＡＢＣ", "I can’t hear\u200b you", "é e\u0301 done", "agent")
+    await loaded(the_desk, call_line("folded", *texts))
+    ticket = await with_call(agent, "folded")
+    flag = await ok(agent, "add_flag", issue_id=ticket, call_id="folded", type="x", quote=quote)
+    assert flag["message_index"] == index
+    assert len((await client.send(ListFlags(issue_id=flag["issue_id"]))).items) == 1
+
+
+async def test_a_quote_of_blanks_matches_nothing(agent: Client) -> None:
+    ticket = await with_call(agent)
+    flag = {"issue_id": ticket, "call_id": "call-card", "type": "x", "quote": " \u00a0\t "}
+    assert (await refused(agent, "add_flag", **flag))["outcome"] == "not_committed"
+
+
+async def test_what_a_search_left_out_is_fetched_without_turns_that_do_not_match(agent: Client, the_desk: Desk) -> None:
+    texts = [f"{('card', 'other')[number % 2]} {number} " + "and so on and so forth " * 10 for number in range(200)]
+    await loaded(the_desk, call_line("searched", *texts))
+    seen: list[int] = []
+    arguments: dict[str, Any] = {"call_id": "searched", "query": "card"}
+    for _ in range(50):
+        window = await ok(agent, "get_transcript", **arguments)
+        seen += [turn["message_index"] for turn in window["transcript"]["turns"]]
+        if window["complete"]:
+            break
+        arguments = window["omitted"][0]["try_next"]["arguments"]
+    assert seen == list(range(0, 200, 2))
+
+
+class Recording(httpx2.AsyncBaseTransport):
+    """Notes the method of each request but the token's."""
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport) -> None:
+        self._inner = inner
+        self.sent: list[str] = []
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if request.url.path != "/oauth/token":
+            self.sent.append(request.method)
+        return await self._inner.handle_async_request(request)
+
+
+async def test_hints_hold_for_the_requests_that_are_really_sent(the_desk: Desk) -> None:
+    wire = Recording(httpx2.ASGITransport(the_desk, raise_app_exceptions=False))
+    async with open_client(endpoints_to(wire)) as client, Client(build_server(client, version="0")) as agent:
+        hints = {tool.name: tool.annotations for tool in (await agent.list_tools()).tools}
+        calls = await valid_arguments(agent)
+        assert set(calls) == set(hints)
+        for tool, arguments in calls.items():
+            wire.sent.clear()
+            first = await ok(agent, tool, **arguments)
+            hint = hints[tool]
+            assert hint is not None
+            assert (set(wire.sent) == {"GET"}) is hint.read_only_hint, (tool, wire.sent)
+            assert not {"DELETE", "PATCH"} & set(wire.sent), (tool, wire.sent)
+            assert hint.destructive_hint is False
+            if hint.idempotent_hint and not hint.read_only_hint:
+                second = await ok(agent, tool, **arguments)
+                assert second == first | {"outcome": "replayed"}
+
+
+def test_every_tool_has_an_effect_that_its_hints_can_follow_from() -> None:
+    assert {tool.effect for tools in TOOLSETS.values() for tool in tools} <= {Effect.READ, Effect.ADD, Effect.ENSURE}
+
+
+async def test_a_ticket_that_is_no_ticket_of_ours_leads_to_the_list(agent: Client) -> None:
+    for ref in ("T-0", "T-999999999999", UNKNOWN):
+        error = await refused(agent, "get_issue", issue_id=ref)
+        assert (error["code"], error["try_next"]) == ("not_found", {"tool": "list_issues", "arguments": {}})

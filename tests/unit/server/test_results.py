@@ -1,0 +1,183 @@
+"""Results keep their budgets, counted with a real tokenizer, and say what they left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from conftest import call_line
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mcp.client import Client
+from unit.server.test_text import real_tokens
+from unit.server.test_tools import filed, ok, with_call
+
+from calltriage.desk.app import Desk
+from calltriage.desk.imports import import_calls, read_calls
+from calltriage.errors import CallError, TryNext
+from calltriage.operations.base import Page
+from calltriage.operations.flags import Flag, FlagTypeUse
+from calltriage.server.results import BUDGET, WALL, Bundle, shortened, shown, shown_page, untrusted
+from calltriage.server.text import compact
+
+AGAIN = TryNext(
+    tool="get_evidence", arguments={"issue_id": "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34", "max_tokens": 12_000}
+)
+WORDS = st.sampled_from(
+    ["i lost my debit card ", "客户要求转接到账单部门。", "Größe prüfen, bitte! ", '{"a":[1,2]} ', "😀🔥 "]
+)
+TEXTS = st.builds(lambda word, times: word * times, WORDS, st.integers(0, 120))
+ITEMS = st.lists(st.fixed_dictionaries({"id": st.uuids().map(str), "note": TEXTS}), max_size=25)
+bounded = settings(derandomize=True, deadline=None, max_examples=60)
+
+
+async def loaded(desk: Desk, *lines: str) -> None:
+    records, _ = read_calls(lines, skip_bad=False)
+    await import_calls(desk.store, records, (), lambda _: None)
+
+
+@given(st.integers(1000, WALL - 1000), st.lists(ITEMS, min_size=1, max_size=5), st.booleans())
+@bounded
+def test_a_bundle_is_never_over_its_budget_and_accounts_for_every_item(
+    budget: int, sections: list[list[dict[str, Any]]], more: bool
+) -> None:
+    bundle = Bundle(budget, gaps=9, call_id="call-1")
+    for number, items in enumerate(sections):
+        bundle.fill(f"section_{number}", items, AGAIN, more=more, origin="issue authors")
+    body = bundle.done()
+    assert real_tokens(compact(body)) <= budget
+    omitted = {entry["section"]: entry["left_out"] for entry in body.get("omitted", [])}
+    assert body["complete"] is (not omitted)
+    for number, items in enumerate(sections):
+        kept = body[f"section_{number}"]["items"]
+        assert [item for item in items if item in kept] == kept
+        left = len(items) - len(kept)
+        assert omitted.get(f"section_{number}", 0) == (f"{left} or more" if more else left)
+
+
+def test_what_a_bundle_left_out_comes_with_the_call_that_fetches_it() -> None:
+    bundle = Bundle(1000, gaps=9)
+    bundle.fill("flags", [{"note": "word " * 100}, {"note": "word " * 900}, {"note": "short"}], AGAIN)
+    assert bundle.done() == {
+        "flags": [{"note": "word " * 100}, {"note": "short"}],
+        "complete": False,
+        "omitted": [{"section": "flags", "left_out": 1, "try_next": AGAIN}],
+    }
+
+
+def test_items_of_strangers_stand_in_a_holder_that_says_so() -> None:
+    bundle = Bundle(1000, gaps=9)
+    bundle.fill("flags", [{"note": "n"}], AGAIN, origin="flag authors")
+    assert bundle.body["flags"] == {"trust": "untrusted", "origin": "flag authors", "items": [{"note": "n"}]}
+    flag = Flag(id="f", issue_id="i", call_id="c", type="x", created_at="")
+    assert {"trust": "untrusted", "origin": "flag authors and call parties"}.items() <= shown(flag).items()
+    page = shown_page(Page[FlagTypeUse](items=[FlagTypeUse(type="x")], next_cursor="more"))
+    assert page == untrusted(
+        "flag authors", items=[{"type": "x", "description": "", "usage_count": 0}], returned=1, complete=False,
+        next_cursor="more",
+    )  # fmt: skip
+
+
+@given(st.integers(400, 6000), st.dictionaries(st.sampled_from("abcdef"), TEXTS | st.lists(TEXTS, max_size=4)))
+@bounded
+def test_what_is_shortened_fits_and_says_which_text_lost_how_much(budget: int, body: dict[str, Any]) -> None:
+    def at(node: Any, path: str) -> Any:
+        for part in path.split("."):
+            node = node[int(part) if isinstance(node, list) else part]
+        return node
+
+    try:
+        short = shortened(body, budget, "triage://issues/9bbe5547-d5b1-4b83-9f80-87c4af7c6b34")
+    except CallError:  # no long text is left to cut
+        return
+    assert real_tokens(compact(short)) <= budget
+    cut = short.pop("omitted", [])
+    assert cut or short == body
+    for entry in cut:
+        whole, kept = at(body, entry["field"]), at(short, entry["field"])
+        assert whole.startswith(kept)
+        assert len(whole) - len(kept) == entry["characters"]
+        assert entry["resource"].startswith("triage://issues/")
+
+
+def test_what_cannot_be_shortened_is_refused_rather_than_sent() -> None:
+    with pytest.raises(CallError) as caught:
+        shortened({f"key {number}": "short" for number in range(2000)}, BUDGET, None)
+    assert caught.value.code == "result_too_large"
+
+
+HIDDEN = ["\u200b", "\u202e", "\U000e0041", "a\u200d"]
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+@pytest.mark.parametrize("budget", [500, 6_000, 19_000])
+async def test_invisible_characters_count_as_the_escapes_that_they_become(
+    agent: Client, the_desk: Desk, hidden: str, budget: int
+) -> None:
+    await loaded(the_desk, call_line("hidden", *[hidden * 3000] * 6))
+    window = await ok(agent, "get_transcript", call_id="hidden", max_tokens=budget)
+    assert real_tokens(compact(window)) <= budget
+    assert window["returned"] >= 1
+
+
+async def test_evidence_with_invisible_characters_keeps_its_budget(agent: Client, the_desk: Desk) -> None:
+    await loaded(the_desk, call_line("hidden", *["\U000e0041" * 900] * 8))
+    ticket = await with_call(agent, "hidden")
+    for index in range(8):
+        flag = {"issue_id": ticket, "call_id": "hidden", "type": "x", "note": "\u200b" * 300}
+        await ok(agent, "add_flag", **flag, message_index=index)
+    for budget in (1_000, 6_000, 19_000):
+        bundle = await ok(agent, "get_evidence", issue_id=ticket, max_tokens=budget)
+        assert real_tokens(compact(bundle)) <= budget
+
+
+async def test_a_page_of_titles_with_invisible_characters_keeps_its_budget(agent: Client) -> None:
+    for _ in range(30):
+        await filed(agent, title="\u200b" * 200)
+    assert real_tokens(compact(await ok(agent, "list_issues"))) <= BUDGET
+
+
+@pytest.mark.parametrize("filling", ["\U000e0041", "龘", "\u200b", "ḧ"])
+async def test_no_resource_is_above_the_wall(agent: Client, filling: str) -> None:
+    issue = await filed(agent, description=filling * 10_000)
+    read = await agent.read_resource(f"triage://issues/{issue['id']}")
+    assert real_tokens(getattr(read.contents[0], "text", "")) <= WALL
+
+
+async def test_evidence_says_so_when_it_shows_only_some_of_the_files(agent: Client) -> None:
+    ticket = (await filed(agent))["triage_id"]
+    for number in range(25):
+        await ok(agent, "create_attachment", name=f"report {number}", text="x", attach_to=ticket)
+    bundle = await ok(agent, "get_evidence", issue_id=ticket, max_tokens=19_000)
+    left = {entry["section"]: entry["left_out"] for entry in bundle.get("omitted", [])}
+    assert len(bundle["attachments"]["items"]) + left.get("attachments", 0) == 25
+
+
+async def test_evidence_shows_the_turns_of_every_flag_or_says_for_how_many_it_does_not(
+    agent: Client, the_desk: Desk
+) -> None:
+    ticket = (await filed(agent))["triage_id"]
+    await loaded(the_desk, *[call_line(f"call-{number}", "one", "two", "three") for number in range(45)])
+    for number in range(45):
+        flag = {"issue_id": ticket, "call_id": f"call-{number}", "type": "x", "message_index": 1}
+        await ok(agent, "add_flag", **flag, attach_if_missing=True)
+    bundle = await ok(agent, "get_evidence", issue_id=ticket, max_tokens=19_000)
+    without = sum("turns" not in flag for flag in bundle["flags"]["items"])
+    said = [entry for entry in bundle.get("omitted", []) if entry["section"].startswith("flags")]
+    assert without == 0 or said
+
+
+async def test_what_evidence_offers_for_what_it_left_out_shows_more_of_it(agent: Client) -> None:
+    """An agent that follows try_next must get further each time; here the activity is longer than one page."""
+    ticket = await with_call(agent)
+    for number in range(25):
+        await ok(agent, "add_flag", issue_id=ticket, call_id="call-card", type=f"type {number}")
+    bundle = await ok(agent, "get_evidence", issue_id=ticket)
+    for _ in range(5):
+        offers = [entry for entry in bundle.get("omitted", []) if "try_next" in entry]
+        if not offers:
+            break
+        before = {entry["section"]: len(bundle[entry["section"]]["items"]) for entry in offers}
+        bundle = await ok(agent, offers[0]["try_next"]["tool"], **offers[0]["try_next"]["arguments"])
+        for section, shown_before in before.items():
+            assert len(bundle[section]["items"]) > shown_before, section
