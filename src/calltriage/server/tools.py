@@ -20,12 +20,13 @@ from calltriage.operations.flags import ListFlagTypes
 from calltriage.operations.issues import CreateIssue, GetIssue, ListIssues
 from calltriage.operations.relations import LinkIssue
 from calltriage.operations.resources import AttachResource
+from calltriage.server.attachments import CreateAttachment
 from calltriage.server.evidence import GetEvidence, GetTranscript
 from calltriage.server.results import BUDGET, WALL, shortened, shown, shown_page
 from calltriage.server.schemas import arguments_model, input_schema, names_issue, output_schema
 from calltriage.server.text import compact, fits, gate
 from calltriage.server.work import Work, Workflow
-from calltriage.server.workflows import AddFlag, CreateAttachment
+from calltriage.server.workflows import AddFlag
 
 logger = logging.getLogger(__name__)
 
