@@ -17,7 +17,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from calltriage.server.tools import TOOLSETS, describe
+from calltriage.server.tools import describe
+from calltriage.server.toolsets import select
 from calltriage.settings import Settings
 
 HERE = Path(__file__).parent
@@ -33,6 +34,8 @@ ASKED: dict[str, tuple[str, str]] = {
     "talkdesk_client_secret": ("string", "Talkdesk client secret"),
     "talkdesk_region": ("string", "Talkdesk region"),
     "allowed_roots": ("directory", "Folder to attach files from"),
+    "toolsets": ("string", "Toolsets"),
+    "read_only": ("boolean", "Read only"),
     "data_dir": ("directory", "Folder of the embedded desk"),
 }
 """Settings that a host asks its user for: type and title."""
@@ -60,11 +63,11 @@ def purpose(name: str) -> str:
 def bundle_manifest(project: dict[str, Any]) -> dict[str, Any]:
     """MCPB 0.4, type `uv`.
 
-    Every option defaults to the empty string, folders too: without a default the host hands `${user_config.x}` itself to
-    the server, and a `${HOME}` inside a default stays as it is. An empty variable counts as not set. The working folder
-    is the bundle, so that a host's own working folder never becomes one to attach files from.
+    Every option that is text defaults to the empty string, folders too: without a default the host hands
+    `${user_config.x}` itself to the server, and a `${HOME}` inside a default stays as it is. An empty variable counts as
+    not set. The working folder is the bundle, so that a host's own working folder never becomes one to attach files from.
     """
-    tools = [describe(tool) for tools in TOOLSETS.values() for tool in tools]
+    tools = [describe(tool) for tool in select()]
     return {
         "manifest_version": "0.4",
         "name": project["name"],
@@ -89,12 +92,13 @@ def bundle_manifest(project: dict[str, Any]) -> dict[str, Any]:
                 "title": title,
                 "description": PICKED.get(name, purpose(name)),
                 "required": False,
-                "default": "",
+                "default": False if kind == "boolean" else "",
                 **({"sensitive": True} if is_secret(name) else {}),
             }
             for name, (kind, title) in ASKED.items()
         },
         "tools": [{"name": tool.name, "description": tool.description} for tool in tools],
+        "tools_generated": True,  # other toolsets have more
         "compatibility": {
             "platforms": ["darwin", "linux", "win32"],
             "runtimes": {"python": project["requires-python"]},

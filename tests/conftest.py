@@ -23,6 +23,7 @@ from calltriage.desk.imports import import_calls, read_calls
 from calltriage.operations.base import Api
 from calltriage.server.app import build_server
 from calltriage.server.files import FileRoots
+from calltriage.server.toolsets import ALL, select
 
 KEY = "desk-key-for-tests-0123456789"
 DESK_URL = "http://desk.test"
@@ -117,10 +118,22 @@ async def client(the_desk: Desk) -> AsyncGenerator[Client]:
 
 
 @pytest.fixture
-async def agent(client: Client, tmp_path: Path) -> AsyncGenerator[McpClient]:
-    """An MCP client, connected to the server in memory; `tmp_path / "files"` is the one allowed root."""
+def roots(tmp_path: Path) -> FileRoots:
+    """`tmp_path / "files"` is the one allowed root."""
     root = tmp_path / "files"
     root.mkdir()
-    server = build_server(client, version="0.0.0", files=FileRoots((root,)))
-    async with McpClient(server) as connected:
+    return FileRoots((root,))
+
+
+@pytest.fixture
+async def agent(client: Client, roots: FileRoots) -> AsyncGenerator[McpClient]:
+    """An MCP client with the default tools, connected to the server in memory."""
+    async with McpClient(build_server(client, version="0.0.0", files=roots)) as connected:
+        yield connected
+
+
+@pytest.fixture
+async def full_agent(client: Client, roots: FileRoots) -> AsyncGenerator[McpClient]:
+    """An MCP client with every tool there is."""
+    async with McpClient(build_server(client, version="0.0.0", files=roots, tools=select([ALL]))) as connected:
         yield connected

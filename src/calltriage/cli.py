@@ -30,8 +30,10 @@ def _port(default: int) -> Callable[[Any], Any]:
     )
 
 
-def _settings(context: click.Context) -> Settings:
-    return load_settings(context.find_root().params.get("settings_file"))
+def _settings(context: click.Context, **given: Any) -> Settings:
+    """The settings, and over them what the command line gives."""
+    over = {name: value for name, value in given.items() if value is not None}
+    return load_settings(context.find_root().params.get("settings_file"), **over)
 
 
 @click.group(
@@ -58,8 +60,16 @@ def cli(context: click.Context, settings_file: Path | None) -> None:  # noqa: AR
 @click.option("--http", is_flag=True, help="Streamable HTTP at /mcp instead of standard input and output.")
 @HOST
 @_port(8000)
+@click.option(
+    "--toolsets",
+    help="Comma list of core (default), evidence, attachments, catalogue, norm, cleanup; or all.",
+)
+@click.option("--exclude-tools", help="Comma list of tools never to offer.")
+@click.option("--read-only", is_flag=True, default=None, help="Offer no tool that writes.")
 @click.pass_context
-def serve(context: click.Context, http: bool = False, host: str = "127.0.0.1", port: int = 8000) -> None:
+def serve(
+    context: click.Context, http: bool = False, host: str = "127.0.0.1", port: int = 8000, **selection: Any
+) -> None:
     """Serve MCP (the default command).
 
     Over HTTP it is stateless and answers the 2025-11-25 and the 2026-07-28 protocol. Off loopback it asks for
@@ -67,7 +77,7 @@ def serve(context: click.Context, http: bool = False, host: str = "127.0.0.1", p
     """
     from calltriage import wiring  # noqa: PLC0415
 
-    settings = _settings(context)
+    settings = _settings(context, **selection)
     wiring.configure_logging(settings.log_level)
     if http:
         anyio.run(wiring.serve_http, settings, host, port, _announce("MCP"))

@@ -23,17 +23,18 @@ model.
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 Outcome = Literal["committed", "replayed", "not_committed", "unknown"]
 """What became of a write: done now, found done already, surely not done, or not known."""
 
 
-class TryNext(TypedDict):
-    """The tool call that mends the situation."""
+class TryNext(dict[str, Any]):
+    """The tool call that mends the situation: `{"tool", "arguments"}`. A type of its own, so that our advice is told from
+    whatever else has these keys."""
 
-    tool: str
-    arguments: dict[str, Any]
+    def __init__(self, tool: str, arguments: dict[str, Any]) -> None:
+        super().__init__(tool=tool, arguments=arguments)
 
 
 class CalltriageError(Exception):

@@ -60,6 +60,14 @@ class Settings(BaseSettings):
         description="folders that create_attachment may read files from, separated like PATH; `none` for none; default: "
         "over stdio the working folder unless your home lies in it, over HTTP none",
     )
+    toolsets: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("core",),
+        description="toolsets to offer, comma-separated: core, evidence, attachments, catalogue, norm, cleanup, or all",
+    )
+    exclude_tools: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="tools never to offer, comma-separated"
+    )
+    read_only: bool = Field(default=False, description="offer no tool that writes")
     deadline_s: float = Field(default=30.0, ge=1, le=600, description="seconds that one API call may take")
     http_token: SecretStr | None = Field(
         default=None, min_length=SHORTEST_KEY, description="bearer token that `serve --http` asks for"
@@ -69,10 +77,10 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="WARNING", description="on stderr")
 
-    @field_validator("allowed_roots", "http_allowed_hosts", mode="before")
+    @field_validator("allowed_roots", "http_allowed_hosts", "toolsets", "exclude_tools", mode="before")
     @classmethod
     def _split(cls, value: Any, info: ValidationInfo) -> Any:
-        """Folders are separated as in PATH, hosts by commas."""
+        """Folders are separated as in PATH, everything else by commas."""
         if info.field_name == "allowed_roots" and value == "none":
             return ()
         separator = os.pathsep if info.field_name == "allowed_roots" else ","
@@ -106,13 +114,14 @@ class Settings(BaseSettings):
             raise SettingsError(f"Talkdesk needs all of its credentials; missing: {', '.join(missing)}.")
 
 
-def load_settings(env_file: Path | None = None) -> Settings:
-    """Read the settings. Raises SettingsError that names each variable at fault and its rule, never a value."""
+def load_settings(env_file: Path | None = None, **given: Any) -> Settings:
+    """Read the settings; what is given here wins over the environment. Raises SettingsError that names each variable at
+    fault and its rule, never a value."""
     file = env_file or (Path(named) if (named := os.environ.get("CALLTRIAGE_SETTINGS_FILE")) else None)
     if file is not None and not file.is_file():
         raise SettingsError(f"The settings file {file} does not exist.")
     try:
-        return Settings(_env_file=file)  # pyright: ignore[reportCallIssue]
+        return Settings(_env_file=file, **given)  # pyright: ignore[reportCallIssue]
     except ValidationError as error:
         found = [
             f"CALLTRIAGE_{str(item['loc'][0]).upper()}: {item['msg']}"

@@ -177,7 +177,9 @@ async def open_server(settings: Settings, *, over_stdio: bool) -> AsyncGenerator
     """The MCP server, wired. The desk is warmed up once a client has listed the tools."""
     from calltriage.server.app import build_server  # noqa: PLC0415  brings the MCP SDK: a second of import
     from calltriage.server.files import FileRoots  # noqa: PLC0415
+    from calltriage.server.toolsets import select  # noqa: PLC0415
 
+    tools = select(settings.toolsets, settings.exclude_tools, read_only=settings.read_only)
     async with AsyncExitStack() as stack:
         client, desk = await stack.enter_async_context(open_wired_client(settings))
         group = await stack.enter_async_context(anyio.create_task_group())
@@ -188,6 +190,7 @@ async def open_server(settings: Settings, *, over_stdio: bool) -> AsyncGenerator
         yield build_server(
             client,
             version=installed_version(),
+            tools=tools,
             files=FileRoots(_file_roots(settings, over_stdio=over_stdio), private=(settings.data_dir,)),
             on_listed=listed.set,
         )

@@ -133,3 +133,13 @@ async def test_real_recorded_calls_work_as_they_are(tmp_path: Path) -> None:
     status, said, complaints = await run(tmp_path, "demo", "--calls", str(sample))
     assert status == 0, complaints
     assert json.loads(sample.read_text(encoding="utf-8").splitlines()[0])["call_id"] in said
+
+
+async def test_a_selection_of_tools_that_names_none_stops_the_start_with_the_nearest(tmp_path: Path) -> None:
+    status, said, complaint = await run(tmp_path, "serve", "--toolsets", "core,evidnce", "--read-only")
+    assert (status, said) == (1, "")
+    assert "Did you mean evidence?" in complaint
+    assert "Traceback" not in complaint
+    status, _, complaint = await run(tmp_path, "serve", "--exclude-tools", "add_flg", CALLTRIAGE_TOOLSETS="all")
+    assert status == 1
+    assert "Did you mean add_flag?" in complaint

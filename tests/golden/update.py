@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from calltriage.server.tools import TOOLSETS, describe
+from calltriage.server.tools import describe
+from calltriage.server.toolsets import ALL, select
 
 HERE = Path(__file__).parent
 
 
 def surface() -> dict[str, str]:
     """Text of each golden file by name."""
-    listed = [describe(tool) for tools in TOOLSETS.values() for tool in tools]
+    listed = [describe(tool) for tool in select([ALL])]
     return {
         f"{tool.name}.json": json.dumps(tool.model_dump(mode="json", by_alias=True, exclude_none=True), indent=1) + "\n"
         for tool in listed

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from calltriage import errors
-from calltriage.errors import CallError, CalltriageError, Outcome, RateLimited, Rejected, Unreachable
+from calltriage.errors import CallError, CalltriageError, Outcome, RateLimited, Rejected, TryNext, Unreachable
 
 
 def drawn_tree(docstring: str) -> dict[str, str]:
@@ -52,7 +52,7 @@ def test_a_body_holds_everything_that_was_given() -> None:
         field="limit",
         allowed=["1"],
         retry_after_s=2.5,
-        try_next={"tool": "get_issue", "arguments": {"issue_id": "x"}},
+        try_next=TryNext("get_issue", {"issue_id": "x"}),
         outcome="not_committed",
         request_id="r-1",
         details={"missing": 3},

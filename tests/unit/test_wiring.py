@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from mcp.client import Client
 
-from calltriage.errors import StoreError
-from calltriage.settings import Settings
-from calltriage.wiring import _file_roots, desk_key
+from calltriage.errors import SettingsError, StoreError
+from calltriage.settings import Settings, load_settings
+from calltriage.wiring import _file_roots, desk_key, open_server
 
 
 def roots(settings: Settings) -> tuple[Path, ...]:
@@ -51,3 +52,18 @@ def test_a_key_file_without_a_key_in_it_is_refused(home: Path, tmp_path: Path, c
     (tmp_path / "data" / "desk.key").write_text(content, encoding="utf-8")
     with pytest.raises(StoreError, match=r"desk\.key"):
         desk_key(Settings())
+
+
+async def test_the_settings_choose_the_tools_and_a_wrong_name_stops_the_start(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALLTRIAGE_TOOLSETS", "core, evidence")
+    monkeypatch.setenv("CALLTRIAGE_EXCLUDE_TOOLS", "get_issue")
+    monkeypatch.setenv("CALLTRIAGE_READ_ONLY", "true")
+    async with open_server(load_settings(), over_stdio=True) as server, Client(server) as agent:
+        names = {tool.name for tool in (await agent.list_tools()).tools}
+    assert {"list_issues", "list_flags"} <= names
+    assert not {"get_issue", "create_issue", "mark_issue_viewed"} & names
+    with pytest.raises(SettingsError, match="core"):
+        async with open_server(load_settings(toolsets="cor"), over_stdio=True):
+            pass

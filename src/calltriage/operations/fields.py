@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 
-UUID_PATTERN = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+UUID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ OpaqueId = Annotated[
 (our choice; an in-process server sees the decoded path)."""
 
 CallId = Annotated[OpaqueId, Names("call")]
-Uuid = Annotated[str, StringConstraints(pattern=UUID_PATTERN, to_lower=True)]
+Uuid = Annotated[str, StringConstraints(max_length=36, pattern=UUID_PATTERN, to_lower=True)]
 """Id of a link, flag, relation or session."""
 UserId = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]
 

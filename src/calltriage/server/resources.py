@@ -18,7 +18,7 @@ from calltriage.operations.fields import IssueRef
 from calltriage.operations.flags import ListFlagTypes
 from calltriage.operations.issues import GetIssue
 from calltriage.server.evidence import GetEvidence, GetTranscript
-from calltriage.server.results import WALL, shortened, shown, shown_page
+from calltriage.server.results import WALL, advising, shortened, shown, shown_page
 from calltriage.server.text import compact, gate
 from calltriage.server.work import Work
 
@@ -91,12 +91,14 @@ async def read(uri: str, work: Work) -> mcp_types.ReadResourceResult:
             continue
         try:
             body = await kind.read(work, **{name: str(value) for name, value in variables.items()})
-            body, escaped = gate(body)
+            body, escaped = gate(advising(body, work.offered))
             body = shortened(body, WALL, None)
         except (ValidationError, NotFound, Rejected):
             break
         except CallError as error:
-            raise MCPError(mcp_types.INTERNAL_ERROR, str(error), gate(error.body())[0]) from None
+            raise MCPError(
+                mcp_types.INTERNAL_ERROR, str(error), gate(advising(error.body(), work.offered))[0]
+            ) from None
         if escaped:
             body["escaped_characters"] = escaped
         content = mcp_types.TextResourceContents(uri=gate(uri)[0], mime_type=MEDIA_TYPE, text=compact(body))

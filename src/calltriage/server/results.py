@@ -87,6 +87,22 @@ def _replaced(node: Any, path: tuple[str | int, ...], text: str) -> Any:
     return copy
 
 
+def advising(node: Any, offered: frozenset[str]) -> Any:
+    """A body without advice to call tools that are not offered. Only our own advice is touched, never strangers' JSON."""
+    if isinstance(node, dict):
+        members = cast("dict[Any, Any]", node)
+        if isinstance(node, TryNext):
+            return node
+        return {
+            key: advising(member, offered)
+            for key, member in members.items()
+            if not isinstance(member, TryNext) or member["tool"] in offered
+        }
+    if isinstance(node, list):
+        return [advising(member, offered) for member in cast("list[Any]", node)]
+    return node
+
+
 class Bundle:
     """A result filled in order until its budget is spent; what does not fit is listed with the call that fetches it."""
 

@@ -6,7 +6,7 @@ import difflib
 import json
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -16,35 +16,14 @@ from pydantic import ValidationError
 
 from calltriage.errors import CallError, NotFound, Rejected, TryNext, UnreadableAnswer
 from calltriage.operations.base import Effect, Operation, Page, Tool
-from calltriage.operations.flags import ListFlagTypes
-from calltriage.operations.issues import CreateIssue, GetIssue, ListIssues
-from calltriage.operations.relations import LinkIssue
-from calltriage.operations.resources import AttachResource
-from calltriage.server.attachments import CreateAttachment
-from calltriage.server.evidence import GetEvidence, GetTranscript
-from calltriage.server.results import BUDGET, WALL, shortened, shown, shown_page
+from calltriage.operations.issues import ListIssues
+from calltriage.server.evidence import GetEvidence
+from calltriage.server.results import BUDGET, WALL, advising, shortened, shown, shown_page
 from calltriage.server.schemas import arguments_model, input_schema, names_issue, output_schema
 from calltriage.server.text import compact, fits, gate
 from calltriage.server.work import Work, Workflow
-from calltriage.server.workflows import AddFlag
 
 logger = logging.getLogger(__name__)
-
-TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
-    "core": (
-        ListIssues,
-        GetIssue,
-        GetEvidence,
-        GetTranscript,
-        CreateIssue,
-        AttachResource,
-        AddFlag,
-        LinkIssue,
-        CreateAttachment,
-        ListFlagTypes,
-    )
-}
-"""Tools by toolset, in the order in which they are listed."""
 
 
 def describe(tool: type[Tool]) -> mcp_types.Tool:
@@ -52,17 +31,17 @@ def describe(tool: type[Tool]) -> mcp_types.Tool:
     name = tool.tool_name()
     declared = cast("Any", tool)
     result = declared.result if issubclass(tool, Workflow) else declared.result_type()
-    is_read = tool.effect is Effect.READ
+    effect = tool.effect
     return mcp_types.Tool(
         name=name,
         title=name.replace("_", " ").capitalize(),
         description=" ".join((tool.__doc__ or "").split()),
         input_schema=input_schema(arguments_model(tool)),
-        output_schema=output_schema(result, tool.effect),
+        output_schema=output_schema(result, effect),
         annotations=mcp_types.ToolAnnotations(
-            read_only_hint=is_read,
-            destructive_hint=False,
-            idempotent_hint=is_read or tool.effect is Effect.ENSURE,
+            read_only_hint=effect is Effect.READ,
+            destructive_hint=effect in {Effect.CHANGE, Effect.REMOVE},  # the others add at most
+            idempotent_hint=effect is not Effect.ADD,
             open_world_hint=False,
         ),
     )
@@ -74,9 +53,9 @@ Report = Callable[[float, float | None, str], Awaitable[None]]
 class ToolTable:
     """The tools that this server offers."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, tools: Iterable[type[Tool]], work: Work) -> None:
         self._work = work
-        self._tools = {tool.tool_name(): tool for tools in TOOLSETS.values() for tool in tools}
+        self._tools = {tool.tool_name(): tool for tool in tools}
         self.listed = [describe(tool) for tool in self._tools.values()]
         self._schemas = {tool.name: tool.input_schema for tool in self.listed}
 
@@ -92,7 +71,7 @@ class ToolTable:
         work = replace(self._work, progress=report)
         try:
             given = _checked(tool, self._schemas[name], arguments)
-            body = self._offering(await _perform(tool, given, work))
+            body = advising(await _perform(tool, given, work), work.offered)
             try:
                 return _result(body)
             except CallError as error:
@@ -100,10 +79,7 @@ class ToolTable:
                     raise
                 return _result(_told(body, error))  # the write is done, whatever can be shown of it
         except CallError as error:
-            error = _advised(error, tool, arguments)
-            if error.try_next is not None and error.try_next["tool"] not in self._tools:
-                error.try_next = None
-            return _failed(error)
+            return _failed(_advised(error, tool, arguments), work.offered)
         except (Exception, SystemExit):  # the one blanket catch: a crash in a tool must not end the server
             crash = secrets.token_hex(4)
             logger.exception("tool %s crashed, error id %s", name, crash)
@@ -118,15 +94,9 @@ class ToolTable:
                     ),
                     tool,
                     arguments,
-                )
+                ),
+                work.offered,
             )
-
-    def _offering(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The body without advice to call tools that are not offered here."""
-        for gap in body.get("omitted", ()):
-            if gap.get("try_next", {}).get("tool", "") not in self._tools:
-                gap.pop("try_next", None)
-        return body
 
 
 def _checked(tool: type[Tool], schema: dict[str, Any], arguments: dict[str, Any]) -> Tool:
@@ -225,7 +195,7 @@ async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> dict[str
             return body
         operation = operation.model_copy(update={"limit": max(1, body["returned"] // 2)})
         receipt = await work.client.deliver(operation)
-    body = shown(receipt.result)
+    body = {} if receipt.result is None else shown(receipt.result)
     return body if receipt.outcome is None else {**body, "outcome": receipt.outcome}
 
 
@@ -263,8 +233,8 @@ def _told(body: dict[str, Any], error: CallError) -> dict[str, Any]:
     return kept | ({"id": body["id"][:128]} if isinstance(body.get("id"), str) else {})
 
 
-def _failed(error: CallError) -> mcp_types.CallToolResult:
-    body, _ = gate({"error": error.body()})
+def _failed(error: CallError, offered: frozenset[str]) -> mcp_types.CallToolResult:
+    body, _ = gate(advising({"error": error.body()}, offered))
     return mcp_types.CallToolResult(
         is_error=True, structured_content=body, content=[mcp_types.TextContent(type="text", text=compact(body))]
     )

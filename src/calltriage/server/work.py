@@ -35,10 +35,12 @@ async def _no_progress(_done: float, _total: float | None, _message: str) -> Non
 
 @dataclass
 class Work:
-    """What a tool has at hand: the APIs, the local files it may read, whom to tell about progress."""
+    """What a tool has at hand: the APIs, the local files it may read, the tools beside it, whom to tell about progress."""
 
     client: Client
     files: FileRoots
+    offered: frozenset[str] = frozenset()
+    """Names of the tools that the agent can call."""
     progress: Callable[[float, float | None, str], Awaitable[None]] = _no_progress
     tickets: dict[str, str] = field(default_factory=dict[str, str])
     """UUIDs of ticket numbers already looked up; a number never names another issue."""

@@ -19,7 +19,8 @@ from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 from pydantic import SecretStr
 
-from calltriage.server.tools import TOOLSETS, describe
+from calltriage.server.tools import describe
+from calltriage.server.toolsets import select
 from calltriage.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -107,9 +108,9 @@ def test_name_version_and_licence_are_those_of_the_package() -> None:
     assert bundle["license"] == package["license"]
 
 
-def test_the_bundle_lists_the_tools_as_the_server_does() -> None:
+def test_the_bundle_lists_the_default_tools_as_the_server_does() -> None:
     listed = [(tool["name"], tool["description"]) for tool in manifest("mcpb/manifest.json")["tools"]]
-    table = [describe(tool) for tools in TOOLSETS.values() for tool in tools]
+    table = [describe(tool) for tool in select()]
     assert listed == [(tool.name, tool.description) for tool in table]
 
 
@@ -164,7 +165,8 @@ def test_a_host_hands_over_what_the_user_filled_in_and_no_placeholder(
     done = run(BIN / "node", script, (mcpb / "index.js").as_uri(), BUNDLE, json.dumps(filled_in))
     assert done.returncode == 0, done.stderr
     assert "${" not in done.stdout
-    expected = {f"CALLTRIAGE_{name.upper()}": filled_in.get(name, "") for name in fill.ASKED}
+    unset = {name: "false" if kind == "boolean" else "" for name, (kind, _) in fill.ASKED.items()}
+    expected = {f"CALLTRIAGE_{name.upper()}": filled_in.get(name, unset[name]) for name in fill.ASKED}
     assert json.loads(done.stdout)["env"] == expected
 
 

@@ -1,0 +1,80 @@
+"""Every tool by toolset, and what of them an operator's selection offers."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from calltriage.errors import SettingsError
+from calltriage.operations.activity import ListActivity
+from calltriage.operations.base import Effect, Tool
+from calltriage.operations.categories import CreateCategory, ListCategories
+from calltriage.operations.flags import ListFlags, ListFlagTypes, RemoveFlag
+from calltriage.operations.issues import CreateIssue, DeleteIssue, GetIssue, ListIssues, MarkIssueViewed
+from calltriage.operations.norm import CreateAgentSession, ListTriageAgents
+from calltriage.operations.relations import LinkIssue, ListRelations, RemoveRelation
+from calltriage.operations.resources import AttachResource, GetAffectedContext, ListResources, RemoveResource
+from calltriage.server.attachments import CreateAttachment
+from calltriage.server.evidence import GetEvidence, GetTranscript
+from calltriage.server.workflows import AddFlag
+
+TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
+    "core": (
+        ListIssues,
+        GetIssue,
+        GetEvidence,
+        GetTranscript,
+        CreateIssue,
+        AttachResource,
+        AddFlag,
+        LinkIssue,
+        CreateAttachment,
+        ListFlagTypes,
+    ),
+    "evidence": (ListResources, ListFlags, ListRelations, ListActivity, GetAffectedContext, MarkIssueViewed),
+    "catalogue": (ListCategories, CreateCategory),
+    "norm": (ListTriageAgents, CreateAgentSession),
+    "cleanup": (RemoveResource, RemoveFlag, RemoveRelation, DeleteIssue),
+}
+"""Tools by toolset, in the order in which they are listed; each stands in exactly one."""
+
+DEFAULT = ("core",)
+ALL = "all"
+
+
+def select(
+    toolsets: Iterable[str] = DEFAULT, excluded: Iterable[str] = (), *, read_only: bool = False
+) -> tuple[type[Tool], ...]:
+    """The tools that a server offers. What is excluded is never there; read-only leaves out every tool that writes; the
+    toolsets say what of the rest there is.
+
+    Raises:
+        SettingsError: a name is unknown (the text has the nearest one), or no tool is left.
+    """
+    wanted = tuple(_known("toolset", name, (*TOOLSETS, ALL)) for name in toolsets)
+    names = [tool.tool_name() for tools in TOOLSETS.values() for tool in tools]
+    without = {_known("tool", name, names) for name in excluded}
+    offered = tuple(
+        tool
+        for toolset, tools in TOOLSETS.items()
+        for tool in tools
+        if (toolset in wanted or ALL in wanted)
+        and tool.tool_name() not in without
+        and (tool.effect is Effect.READ or not read_only)
+    )
+    if not offered:
+        raise SettingsError(
+            "The selection leaves no tool. Choose others with --toolsets or CALLTRIAGE_TOOLSETS, or exclude fewer."
+        )
+    return offered
+
+
+def _known(kind: str, name: str, names: Iterable[str]) -> str:
+    """The name, if there is such a thing. What an operator wrote is not repeated: it may be anything, even a secret."""
+    known = tuple(names)
+    if name in known:
+        return name
+    near = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    where = "--toolsets or CALLTRIAGE_TOOLSETS" if kind == "toolset" else "--exclude-tools or CALLTRIAGE_EXCLUDE_TOOLS"
+    raise SettingsError(f"Unknown {kind} in {where}. {hint}There are: {', '.join(known)}.")

@@ -1,0 +1,138 @@
+"""Which tools an operator's selection offers, and that what is hidden is as good as absent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from itertools import chain
+from typing import Any
+
+import mcp_types
+import pytest
+from mcp.client import Client
+from mcp.shared.exceptions import MCPError
+
+from calltriage.client.client import Client as ApiClient
+from calltriage.errors import SettingsError
+from calltriage.operations.base import Effect, Tool
+from calltriage.server.app import build_server
+from calltriage.server.instructions import instructions
+from calltriage.server.tools import describe
+from calltriage.server.toolsets import ALL, DEFAULT, TOOLSETS, select
+
+EVERY = [tool.tool_name() for tool in chain.from_iterable(TOOLSETS.values())]
+
+
+def names(*tools: type[Tool]) -> set[str]:
+    return {tool.tool_name() for tool in tools}
+
+
+@asynccontextmanager
+async def offered(client: ApiClient, *toolsets: str, **more: Any) -> AsyncGenerator[Client]:
+    """An agent whose operator chose so."""
+    async with Client(build_server(client, version="0", tools=select(toolsets or DEFAULT, **more))) as agent:
+        yield agent
+
+
+async def protocol_error(agent: Client, tool: str, **arguments: Any) -> tuple[int, str, Any]:
+    with pytest.raises(MCPError) as caught:
+        await agent.call_tool(tool, arguments)
+    return caught.value.code, str(caught.value), caught.value.data
+
+
+def test_each_tool_stands_in_exactly_one_toolset() -> None:
+    assert sorted(EVERY) == sorted(set(EVERY))
+
+
+def test_without_a_choice_core_is_offered_and_all_is_everything() -> None:
+    assert select() == TOOLSETS["core"]
+    assert names(*select([ALL])) == names(*select(TOOLSETS)) == set(EVERY)
+
+
+def test_an_excluded_tool_is_never_there_then_read_only_then_the_toolsets() -> None:
+    for toolset, tools in TOOLSETS.items():
+        readers = {tool.tool_name() for tool in tools if tool.effect is Effect.READ}
+        if readers:
+            assert names(*select([toolset], read_only=True)) == readers
+    assert "get_issue" not in names(*select([ALL], ["get_issue"], read_only=True))
+    assert names(*select(["core", "evidence"], ["list_flags"])) == names(*TOOLSETS["core"], *TOOLSETS["evidence"]) - {
+        "list_flags"
+    }
+
+
+@pytest.mark.parametrize(
+    ("toolsets", "excluded", "said"),
+    [
+        (["cores"], [], "Did you mean core?"),
+        (["Cleanup"], [], "Did you mean cleanup?"),
+        (["core"], ["add-flag"], "Did you mean add_flag?"),
+        (["core"], ["get_isue"], "Did you mean get_issue?"),
+        (["core"], ["canary"], "There are: list_issues"),
+        (["canary"], [], "There are: core"),
+        ([], [], "leaves no tool"),
+        (["core"], names(*TOOLSETS["core"]), "leaves no tool"),
+    ],
+)
+def test_a_wrong_selection_is_refused_with_the_nearest_name(toolsets: Any, excluded: Any, said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        select(toolsets, excluded)
+    assert said in str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
+async def test_a_hidden_tool_is_neither_listed_nor_callable_and_answers_as_an_unknown_name_does(
+    client: ApiClient,
+) -> None:
+    async with offered(client, "core", read_only=True) as agent:
+        listed = {tool.name for tool in (await agent.list_tools()).tools}
+        unknown = await protocol_error(agent, "no_such_tool", x=1)
+        assert unknown[0] == mcp_types.INVALID_PARAMS
+        for hidden in set(EVERY) - listed:
+            assert await protocol_error(agent, hidden) == unknown
+            assert await protocol_error(agent, hidden, issue_id="T-1") == unknown
+    assert listed == {tool.tool_name() for tool in TOOLSETS["core"] if tool.effect is Effect.READ}
+
+
+async def test_no_advice_names_a_tool_that_is_not_offered(client: ApiClient) -> None:
+    """In an error, in what a bundle left out, and in an error within a result."""
+    async with offered(client) as agent:
+        filed = await agent.call_tool("create_issue", {"title": "T", "severity": "low", "category": "Bug"})
+        issue = {"issue_id": (filed.structured_content or {})["id"]}
+        for number in range(40):
+            await agent.call_tool("create_issue", {"title": f"{number}" * 90, "severity": "low", "category": "Bug"})
+    flag = {**issue, "call_id": "call-card", "type": "x"}
+    async with offered(client, "core", excluded=["attach_resource", "list_issues", "get_evidence"]) as agent:
+        for tool, arguments in (("add_flag", flag), ("get_issue", {"issue_id": "T-9999"})):
+            answer = await agent.call_tool(tool, arguments)
+            assert answer.is_error
+            assert "try_next" not in json.dumps(answer.structured_content)
+    async with offered(client, "core", "evidence") as agent:
+        for number in range(30):
+            more = {"attach_if_missing": True, "note": f"{number} " * 100}
+            await agent.call_tool("add_flag", {**flag, **more})
+        bundle = await agent.call_tool("get_evidence", {**issue, "max_tokens": 1000})
+        assert "try_next" in json.dumps((bundle.structured_content or {})["omitted"])
+    async with offered(client, "core", "evidence", excluded=["get_evidence", "list_activity"]) as agent:
+        read = await agent.read_resource(f"triage://issues/{issue['issue_id']}/evidence")
+        text = getattr(read.contents[0], "text", "")
+        assert '"omitted"' in text
+        assert '"tool":"get_evidence"' not in text
+        assert '"tool":"list_activity"' not in text
+
+
+@pytest.mark.parametrize("selection", [{"read_only": True}, {"excluded": ["create_issue", "list_issues"]}])
+def test_the_instructions_name_only_what_is_offered(selection: dict[str, Any]) -> None:
+    for toolsets in [[ALL], *([name] for name in TOOLSETS if name in {"core", "evidence"})]:
+        tools = select(toolsets, **selection)
+        text = instructions(tools)
+        assert not {name for name in EVERY if name in text} - names(*tools)
+    assert "outcome" not in instructions(select(read_only=True))
+
+
+def test_a_description_sends_an_agent_only_to_tools_of_its_own_toolset_or_core() -> None:
+    core = names(*TOOLSETS["core"])
+    for toolset, tools in TOOLSETS.items():
+        for tool in tools:
+            named = {name for name in EVERY if name in (describe(tool).description or "").replace("-", " ").split()}
+            assert named <= core | names(*tools), (toolset, tool)
