@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from calltriage.client.client import Client
-from calltriage.desk.store import FIRST_SAFE_SQLITE, sqlite_driver
 from calltriage.errors import CallError, CalltriageError, NotFound
 from calltriage.operations.attachments import GetAttachment
 from calltriage.operations.flags import ListFlagTypes
 from calltriage.settings import Settings
+from calltriage.storage.sqlite import FIRST_SAFE_SQLITE, sqlite_driver
 from calltriage.wiring import installed_version, open_wired_client
 
 LOW_SPACE = 200 * 2**20

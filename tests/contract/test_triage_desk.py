@@ -17,7 +17,7 @@ from sqlalchemy import delete, insert
 
 from calltriage.desk.access import digest
 from calltriage.desk.app import Desk
-from calltriage.desk.store import api_keys, calls, new_id
+from calltriage.desk.tables import api_keys, calls, new_id
 
 ISSUES = "/v1/triage/issues"
 NOWHERE = "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34"

@@ -16,7 +16,8 @@ from sqlalchemy import insert, select
 
 from calltriage.desk import CLIENT_ID
 from calltriage.desk.exchange import Principal
-from calltriage.desk.store import Store, api_keys, new_id, new_organisation, organisations, settings
+from calltriage.desk.store import Store
+from calltriage.desk.tables import api_keys, new_id, new_organisation, organisations, settings
 from calltriage.operations import SCOPES
 
 TOKEN_SECONDS = 599

@@ -11,7 +11,7 @@ from calltriage.desk import norm
 from calltriage.desk.exchange import Reply, Transaction, not_found, plain_row
 from calltriage.desk.feed import record
 from calltriage.desk.resources import shown_link
-from calltriage.desk.store import activity, links
+from calltriage.desk.tables import activity, links
 from calltriage.operations.activity import AddComment, ListActivity
 
 

@@ -25,7 +25,8 @@ from calltriage.desk import activity, attachments, categories, evidence, flags, 
 from calltriage.desk.access import Access
 from calltriage.desk.blobs import BlobFolder, TooLargeError
 from calltriage.desk.exchange import ContractError, Principal, Reply, Transaction, bad_request
-from calltriage.desk.store import Store, reservations
+from calltriage.desk.store import Store
+from calltriage.desk.tables import reservations
 from calltriage.errors import StoreError
 from calltriage.operations import CATALOGUE
 from calltriage.operations.base import Api, Effect, Operation

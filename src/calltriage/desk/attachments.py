@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from calltriage.desk.exchange import AnyRow, ContractError, Reply, Transaction, bad_request, plain_row
-from calltriage.desk.store import attachments, reservations
+from calltriage.desk.tables import attachments, reservations
 from calltriage.operations.attachments import CreateAttachment, GetAttachment, RequestUploadLink
 
 LINK_SECONDS = 3600

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import insert, select
 
 from calltriage.desk.exchange import DEFAULT_LIMIT, Reply, Transaction, plain_row
-from calltriage.desk.store import categories, new_id, organisations
+from calltriage.desk.tables import categories, new_id, organisations
 from calltriage.operations.categories import BUILT_IN, CreateCategory, ListCategories
 
 BUILT_IN_FOLDED = {name.casefold(): name for name in BUILT_IN}

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Float, String, cast, func, select
 
 from calltriage.desk.exchange import ContractError, Reply, Transaction, bad_request
-from calltriage.desk.store import calls, conversations, written
+from calltriage.desk.tables import calls, conversations, written
 from calltriage.operations.calls import GetCall, GetCorrectedTranscript, GetPathwayCallEvents, ListCalls
 from calltriage.operations.conversations import GetSmsConversation, ListSmsConversations
 

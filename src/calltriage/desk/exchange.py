@@ -13,8 +13,8 @@ from typing import Any, TypeAlias, cast
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, literal, select, tuple_
 
-from calltriage.desk import store
-from calltriage.desk.store import written
+from calltriage.desk import tables
+from calltriage.desk.tables import written
 from calltriage.operations.fields import UUID_PATTERN
 
 DEFAULT_LIMIT = 50
@@ -93,7 +93,7 @@ class Transaction:
 
     def issue(self, issue_id: str) -> AnyRow:
         """The issue, or 404: a malformed id, an unknown one and another organisation's all look the same."""
-        row = self.find(store.issues, issue_id.lower()) if re.match(UUID_PATTERN, issue_id) else None
+        row = self.find(tables.issues, issue_id.lower()) if re.match(UUID_PATTERN, issue_id) else None
         if row is None:
             raise not_found("Issue")
         return row

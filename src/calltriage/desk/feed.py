@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import insert, update
 
 from calltriage.desk.exchange import Transaction
-from calltriage.desk.store import activity, issues, new_id
+from calltriage.desk.tables import activity, issues, new_id
 
 
 def record(

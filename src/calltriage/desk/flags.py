@@ -15,7 +15,7 @@ from calltriage.desk.exchange import (
 )
 from calltriage.desk.feed import record
 from calltriage.desk.resources import link_of_call, remove_flag_row
-from calltriage.desk.store import flags, new_id
+from calltriage.desk.tables import flags, new_id
 from calltriage.operations.fields import stored_flag_type
 from calltriage.operations.flags import AddFlag, ListFlags, ListFlagTypes, RemoveFlag
 

@@ -15,7 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from sqlalchemy import Connection, insert, select, update
 from typing_extensions import TypedDict
 
-from calltriage.desk.store import Store, calls, settings, written
+from calltriage.desk.store import Store
+from calltriage.desk.tables import calls, settings, written
 from calltriage.errors import ImportFileError
 from calltriage.operations.fields import OpaqueId
 

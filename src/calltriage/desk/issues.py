@@ -13,7 +13,7 @@ from calltriage.desk.exchange import Reply, Transaction
 from calltriage.desk.feed import record
 from calltriage.desk.relations import remove_relation_row
 from calltriage.desk.shapes import ISSUE_QUERY, read_issue, shown_issue
-from calltriage.desk.store import issues, links, new_id, organisations, relations, views, written
+from calltriage.desk.tables import issues, links, new_id, organisations, relations, views, written
 from calltriage.operations.issues import (
     CreateIssue,
     DeleteIssue,

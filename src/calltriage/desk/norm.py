@@ -14,7 +14,7 @@ from sqlalchemy import insert, select
 
 from calltriage.desk.exchange import ContractError, Reply, Transaction, not_found
 from calltriage.desk.feed import record
-from calltriage.desk.store import links, new_id, runs, sessions, written
+from calltriage.desk.tables import links, new_id, runs, sessions, written
 from calltriage.operations.norm import CreateAgentSession, ListTriageAgents, PromptNorm, intent_of
 
 NAME = "Norm"

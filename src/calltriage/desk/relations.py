@@ -8,7 +8,7 @@ from sqlalchemy import delete, insert, or_, select
 
 from calltriage.desk.exchange import AnyRow, Reply, Transaction, not_found, plain_row
 from calltriage.desk.feed import record
-from calltriage.desk.store import issues, new_id, relations
+from calltriage.desk.tables import issues, new_id, relations
 from calltriage.operations.relations import LinkIssue, ListRelations, RemoveRelation
 
 

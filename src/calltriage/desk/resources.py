@@ -9,7 +9,7 @@ from sqlalchemy import delete, insert, select
 from calltriage.desk.exchange import AnyRow, Reply, Transaction, not_found, plain_row
 from calltriage.desk.feed import record
 from calltriage.desk.shapes import read_issue
-from calltriage.desk.store import attachments, calls, conversations, flags, links, new_id
+from calltriage.desk.tables import attachments, calls, conversations, flags, links, new_id
 from calltriage.operations.resources import (
     AttachCall,
     AttachResource,

@@ -9,7 +9,7 @@ from sqlalchemy.sql.selectable import ScalarSelect
 
 from calltriage.desk import norm
 from calltriage.desk.exchange import AnyRow, Transaction, not_found, plain_row
-from calltriage.desk.store import flags, issues, links, relations, sessions, views
+from calltriage.desk.tables import flags, issues, links, relations, sessions, views
 
 
 def _of_issue(table: Table, end: str) -> ScalarSelect[int]:

@@ -15,8 +15,11 @@ import anyio.to_thread
 import pytest
 from sqlalchemy import Connection, delete, insert, select
 
-from calltriage.desk.store import BATCH, Store, settings, sqlite_driver
+from calltriage.desk.store import Store
+from calltriage.desk.tables import settings
 from calltriage.errors import StoreError
+from calltriage.storage.database import BATCH
+from calltriage.storage.sqlite import sqlite_driver
 
 DRIVER: Any = sqlite_driver()
 
@@ -298,7 +301,8 @@ WRITER = """
 import sys
 from pathlib import Path
 import anyio
-from calltriage.desk.store import Store, settings
+from calltriage.desk.store import Store
+from calltriage.desk.tables import settings
 from sqlalchemy import insert
 
 async def main(folder, who):

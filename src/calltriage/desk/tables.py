@@ -1,0 +1,257 @@
+"""The desk's tables. Every table of an organisation's has the organisation first in its key, so that a query that forgets
+it finds nothing useful by accident."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.types import JSON
+
+metadata = MetaData()
+Json = JSON(none_as_null=True)
+
+
+def _owned(name: str, *columns: Column[Any] | UniqueConstraint | ForeignKeyConstraint | Index) -> Table:
+    """A table whose rows belong to one organisation; `seq` keeps the order of arrival."""
+    return Table(
+        name,
+        metadata,
+        Column("seq", Integer, primary_key=True, autoincrement=True),
+        Column("org_id", Text, nullable=False),
+        Column("id", Text, nullable=False),
+        *columns,
+        UniqueConstraint("org_id", "id"),
+        sqlite_autoincrement=True,
+    )
+
+
+def _of_issue() -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(["org_id", "issue_id"], ["issues.org_id", "issues.id"], ondelete="CASCADE")
+
+
+settings = Table("settings", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
+"""Facts of the desk itself: schema version, signing secret, the organisation and user of its own key."""
+
+organisations = Table(
+    "organisations",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("last_number", Integer, nullable=False),
+    Column("created_at", Text, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("org_id", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+)
+"""Keys by their SHA-256; the keys themselves are not kept."""
+
+issues = _owned(
+    "issues",
+    Column("number", Integer, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("status_rank", Integer, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("severity_rank", Integer, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("category_folded", Text, nullable=False),
+    Column("owner_id", Text),
+    Column("assignee_id", Text),
+    Column("author_id", Text, nullable=False),
+    Column("agent_id", Text),
+    Column("agent_version_id", Text),
+    Column("created_at", Text, nullable=False),
+    Column("updated_at", Text, nullable=False),
+    Column("last_activity_at", Text, nullable=False),
+    Column("words", Text, nullable=False),
+    UniqueConstraint("org_id", "number"),
+    Index("issues_by_activity", "org_id", "last_activity_at", "id"),
+    Index("issues_by_creation", "org_id", "created_at", "id"),
+    Index("issues_by_severity", "org_id", "severity_rank", "id"),
+    Index("issues_by_status", "org_id", "status_rank", "id"),
+)
+"""`words` is title and description, case folded, for search."""
+
+views = Table(
+    "views",
+    metadata,
+    Column("org_id", Text),
+    Column("issue_id", Text),
+    Column("user_id", Text),
+    Column("viewed_at", Text, nullable=False),
+    PrimaryKeyConstraint("org_id", "issue_id", "user_id"),
+    _of_issue(),
+)
+
+links = _owned(
+    "resource_links",
+    Column("issue_id", Text, nullable=False),
+    Column("resource_type", Text, nullable=False),
+    Column("resource_id", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("metadata", Json),
+    Column("attached_by_id", Text),
+    Column("created_at", Text, nullable=False),
+    UniqueConstraint("org_id", "issue_id", "resource_type", "resource_id"),
+    Index("links_of_issue", "org_id", "issue_id", "seq"),
+    _of_issue(),
+)
+
+flags = _owned(
+    "flags",
+    Column("issue_id", Text, nullable=False),
+    Column("call_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("node_id", Text),
+    Column("node_name", Text),
+    Column("message_index", Integer),
+    Column("message_text", Text),
+    Column("author_id", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Index("flags_of_issue", "org_id", "issue_id", "seq"),
+    Index("flags_by_type", "org_id", "type", "seq"),
+    _of_issue(),
+)
+
+relations = _owned(
+    "relations",
+    Column("issue_id", Text, nullable=False),
+    Column("related_issue_id", Text, nullable=False),
+    Column("relation_type", Text, nullable=False),
+    Column("created_by_id", Text),
+    Column("created_at", Text, nullable=False),
+    UniqueConstraint("org_id", "issue_id", "related_issue_id", "relation_type"),
+    Index("relations_of_target", "org_id", "related_issue_id", "seq"),
+    _of_issue(),
+    ForeignKeyConstraint(["org_id", "related_issue_id"], ["issues.org_id", "issues.id"], ondelete="CASCADE"),
+)
+
+sessions = _owned(
+    "agent_sessions",
+    Column("issue_id", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Index("sessions_of_issue", "org_id", "issue_id", "seq"),
+    _of_issue(),
+)
+
+runs = _owned(
+    "agent_runs",
+    Column("issue_id", Text, nullable=False),
+    Column("session_id", Text, nullable=False),
+    Column("intent", Text, nullable=False),
+    Column("started_at", Text, nullable=False),
+    Column("finished_at", Text, nullable=False),
+    Index("runs_of_issue", "org_id", "issue_id", "seq"),
+    _of_issue(),
+)
+"""Runs of the embedded agent. What a run will do is known when it starts, so it is written down then, with the times at
+which it will have happened; a run is in flight until `finished_at`."""
+
+activity = _owned(
+    "activity",
+    Column("issue_id", Text, nullable=False),
+    Column("session_id", Text),
+    Column("type", Text, nullable=False),
+    Column("actor_id", Text),
+    Column("detail", Text, nullable=False),
+    Column("from_status", Text),
+    Column("to_status", Text),
+    Column("metadata", Json),
+    Column("resources", Json, nullable=False),
+    Column("referenced_issues", Json, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Index("activity_of_issue", "org_id", "issue_id", "created_at", "seq"),
+    _of_issue(),
+)
+"""The feed. Entries with a `session_id` are the agent's; one in the future belongs to a run in flight and is not shown."""
+
+categories = _owned(
+    "categories",
+    Column("name", Text, nullable=False),
+    Column("folded", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    UniqueConstraint("org_id", "folded"),
+)
+"""Created categories and names first used on an issue; the built-in ones are not stored."""
+
+calls = _owned(
+    "calls",
+    Column("summary", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Column("updated_at", Text, nullable=False),
+    Column("record", Json, nullable=False),
+    Column("events", Json, nullable=False),
+    Column("corrected", Json),
+    Column("digest", Text, nullable=False),
+    Index("calls_by_creation", "org_id", "created_at", "id"),
+)
+"""`record` is the call as `get_call` answers it, `events` and `corrected` what the neighbouring routes do; `digest` tells
+whether an import brings something new."""
+
+conversations = _owned(
+    "conversations",
+    Column("summary", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Column("record", Json, nullable=False),
+    Column("digest", Text, nullable=False),
+    Index("conversations_by_creation", "org_id", "created_at", "id"),
+)
+
+reservations = _owned(
+    "reservations",
+    Column("object_key", Text, nullable=False, unique=True),
+    Column("allowed_types", Json, nullable=False),
+    Column("expires_at", Integer, nullable=False),
+    Column("size", Integer),
+    Column("type", Text),
+    Column("sha256", Text),
+    Column("consumed_by", Text),
+)
+"""Upload reservations; `id` is the request_id, `expires_at` Unix seconds."""
+
+attachments = _owned(
+    "attachments",
+    Column("name", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("metadata", Json),
+    Column("sha256", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    UniqueConstraint("org_id", "name"),
+)
+
+
+def new_organisation(org_id: str, name: str) -> dict[str, Any]:
+    """The row of an organisation without issues: its first ticket will be T-1001."""
+    return {"id": org_id, "name": name, "last_number": 1000, "created_at": written(datetime.now(UTC))}
+
+
+def written(instant: datetime) -> str:
+    """An instant as the triage API writes it: ISO 8601 UTC with milliseconds and a Z."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{instant.microsecond // 1000:03d}Z"
+
+
+def new_id() -> str:
+    """A random UUID in its usual form."""
+    return str(uuid.uuid4())

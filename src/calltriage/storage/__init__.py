@@ -1,0 +1,15 @@
+"""Databases: where they are kept, how they are read and written. Knows no table.
+
+    database = Database(SqliteFile(folder, "journal.sqlite3"), prepare)
+    rows = await database.read(lambda connection: connection.execute(query).all())
+    await database.write(lambda connection: connection.execute(change) and None)
+    await database.close()
+
+`prepare(engine)` makes or checks the tables at the first use, while no other process does; `writing(engine)` is the
+transaction to make them in. SQLAlchemy is imported at the first use, not with this package.
+"""
+
+from calltriage.storage.database import Database, Place, writing
+from calltriage.storage.sqlite import SqliteFile
+
+__all__ = ["Database", "Place", "SqliteFile", "writing"]

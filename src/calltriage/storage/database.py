@@ -1,0 +1,156 @@
+"""A database and the two ways to use it: `read` in parallel, `write` one commit for all that wait.
+
+Acknowledged writes are durable: nothing returns before its commit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+
+import anyio
+import anyio.to_thread
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+BATCH = 64
+"""Writes that share one commit."""
+
+T = TypeVar("T")
+
+
+class Place(Protocol):
+    """Where a database is kept. Its methods are called in worker threads and raise StoreError with what to do."""
+
+    def open(self) -> Engine:
+        """An engine whose connections are set to lose nothing."""
+        ...
+
+    def preparing(self, engine: Engine) -> AbstractContextManager[None]:
+        """Held while the tables are made or checked: one process at a time; failures become StoreError."""
+        ...
+
+    def release(self) -> None:
+        """Let go of what `open` took beside the engine."""
+        ...
+
+
+@contextmanager
+def writing(engine: Engine) -> Generator[Connection]:
+    """A write transaction: begun as one, so that it never has to turn from a reader into a writer."""
+    with engine.connect().execution_options(begin="IMMEDIATE") as connection, connection.begin():
+        yield connection
+
+
+@dataclass(eq=False)
+class _Write(Generic[T]):
+    """One waiting change and, once its batch is through, what came of it."""
+
+    change: Callable[[Connection], T]
+    finished: bool = False
+    error: BaseException | None = None
+    result: Any = None
+
+    def run(self, connection: Connection) -> None:
+        try:
+            with connection.begin_nested():
+                self.result = self.change(connection)
+        except BaseException as error:  # noqa: BLE001  the waiting caller gets it, the rest of the batch goes on
+            self.error = error
+
+
+@dataclass
+class Database:
+    """Opened at the first use. Several processes may use one place.
+
+    Attributes:
+        place: where it is kept.
+        prepare: makes or checks the tables, given the engine; raises StoreError with what to do.
+    """
+
+    place: Place
+    prepare: Callable[[Engine], None]
+    _engine: Engine | None = field(default=None, init=False)
+    _opening: anyio.Lock = field(default_factory=anyio.Lock, init=False)
+    _turn: anyio.Lock = field(default_factory=anyio.Lock, init=False)
+    _waiting: deque[_Write[Any]] = field(default_factory=deque[_Write[Any]], init=False)
+
+    async def open(self) -> Engine:
+        """The engine; the first call creates or checks the tables. Raises StoreError with what to do."""
+        async with self._opening:
+            if self._engine is None:
+                self._engine = await anyio.to_thread.run_sync(self._open)
+        return self._engine
+
+    def _open(self) -> Engine:
+        engine = self.place.open()
+        try:
+            with self.place.preparing(engine):
+                self.prepare(engine)
+        except BaseException:
+            engine.dispose()
+            self.place.release()
+            raise
+        return engine
+
+    async def read(self, query: Callable[[Connection], T]) -> T:
+        """Run a query in a worker thread on a consistent snapshot."""
+        engine = self._engine or await self.open()
+
+        def run() -> T:
+            with engine.connect() as connection, connection.begin():
+                return query(connection)
+
+        return await anyio.to_thread.run_sync(run)
+
+    async def write(self, change: Callable[[Connection], T]) -> T:
+        """Run a change and return once it is on disk. What waits together shares one commit, each in a savepoint.
+
+        A caller that is cancelled while it waits leaves no effect; once its batch has begun it is seen through.
+        """
+        engine = self._engine or await self.open()
+        job = _Write(change)
+        self._waiting.append(job)
+        try:
+            async with self._turn:
+                if not job.finished:
+                    batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+                    with anyio.CancelScope(shield=True):
+                        await anyio.to_thread.run_sync(_commit, engine, batch)
+        finally:
+            if job in self._waiting:
+                self._waiting.remove(job)
+        if job.error is not None:
+            raise job.error
+        return cast("T", job.result)
+
+    async def close(self) -> None:
+        """Let go of the files; a later use opens them again."""
+        if self._engine is not None:
+            await anyio.to_thread.run_sync(self._engine.dispose)
+            self._engine = None
+        self.place.release()
+
+
+def _commit(engine: Engine, batch: list[_Write[Any]]) -> None:
+    """One transaction for the batch; if it cannot be committed, none of it happened and all hear so."""
+    try:
+        with writing(engine) as connection:
+            for job in batch:
+                job.run(connection)
+                if job.error is not None and not _in_transaction(connection):
+                    raise job.error  # a full disk rolls back everything, savepoints or not
+    except BaseException as error:  # noqa: BLE001  the waiting callers get it
+        for job in batch:
+            job.error, job.result = error, None
+    for job in batch:
+        job.finished = True
+
+
+def _in_transaction(connection: Connection) -> bool:
+    """Whether the database still holds the transaction that was begun; SQLite ends it by itself when its disk is full."""
+    return getattr(connection.connection.dbapi_connection, "in_transaction", True)

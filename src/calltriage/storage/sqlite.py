@@ -1,0 +1,114 @@
+"""A database in one SQLite file: WAL, `synchronous=FULL`, its owner's alone, safe for several processes."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
+
+import filelock
+
+from calltriage.errors import StoreError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+FIRST_SAFE_SQLITE = (3, 51, 3)
+"""Older versions can corrupt a WAL file that two connections write and checkpoint at once (sqlite.org/wal.html)."""
+
+
+def sqlite_driver() -> ModuleType:
+    """The SQLite that comes with the package where there is one, else Python's own. Never both on one file."""
+    try:
+        return importlib.import_module("pysqlite3.dbapi2")
+    except ImportError:
+        return importlib.import_module("sqlite3")
+
+
+@dataclass
+class SqliteFile:
+    """The file `name` in `folder`, both made at the first use for their owner alone."""
+
+    folder: Path
+    name: str
+    _process_lock: filelock.BaseFileLock | None = field(default=None, init=False)
+
+    @property
+    def path(self) -> Path:
+        return self.folder / self.name
+
+    def open(self) -> Engine:
+        from sqlalchemy import create_engine, event  # noqa: PLC0415  half a second of import
+
+        with self._explained():
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.path.touch(mode=0o600)
+            self.path.chmod(0o600)  # SQLite gives its side files the same mode; the folder may be older and open
+            driver = self._driver()
+        engine = create_engine(
+            f"sqlite:///{self.path}", module=driver, connect_args={"timeout": 30}, json_serializer=_compact
+        )
+        event.listen(engine, "connect", _on_connect)
+        event.listen(engine, "begin", _on_begin)
+        return engine
+
+    @contextmanager
+    def preparing(self, engine: Engine) -> Generator[None]:  # noqa: ARG002  other places need it
+        # Only one process at a time may turn a new file into a WAL database: nobody waits for that, they fail.
+        with self._explained(), filelock.FileLock(self.path.with_suffix(".opening"), timeout=30):
+            yield
+
+    def release(self) -> None:
+        if self._process_lock is not None:
+            self._process_lock.release()
+
+    @contextmanager
+    def _explained(self) -> Generator[None]:
+        from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+
+        try:
+            yield
+        except (OSError, DBAPIError, filelock.Timeout) as error:
+            raise StoreError(
+                f"The data folder {self.folder} cannot be used ({type(error).__name__}). Check that it belongs to this "
+                "user and has space, or point CALLTRIAGE_DATA_DIR elsewhere."
+            ) from error
+
+    def _driver(self) -> ModuleType:
+        """An SQLite that is safe with several processes; failing that, this process alone on the file."""
+        bundled = sqlite_driver()
+        if cast("tuple[int, int, int]", bundled.sqlite_version_info) >= FIRST_SAFE_SQLITE:
+            return bundled
+        warnings.warn(
+            f"SQLite {bundled.sqlite_version} is older than 3.51.3: one calltriage process at a time per folder.",
+            stacklevel=2,
+        )
+        self._process_lock = filelock.FileLock(self.path.with_suffix(".lock"))
+        try:
+            self._process_lock.acquire(timeout=1)
+        except filelock.Timeout as error:
+            raise StoreError(
+                f"Another calltriage process uses {self.folder}, and SQLite {bundled.sqlite_version} is not safe "
+                "for two. Stop it, or point CALLTRIAGE_DATA_DIR elsewhere."
+            ) from error
+        return bundled
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _on_connect(dbapi_connection: Any, _: object) -> None:
+    dbapi_connection.isolation_level = None  # transactions are begun by _on_begin, not by the driver
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        dbapi_connection.execute(f"PRAGMA {pragma}")
+
+
+def _on_begin(connection: Connection) -> None:
+    connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
