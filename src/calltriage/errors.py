@@ -92,7 +92,7 @@ class CallError(CalltriageError):
         self.allowed = allowed
         self.retry_after_s = retry_after_s
         self.try_next = try_next
-        self.outcome = outcome
+        self.outcome: Outcome | None = outcome
         self.request_id = request_id
         self.details = details or {}
 

@@ -192,6 +192,7 @@ async def open_server(settings: Settings, *, over_stdio: bool) -> AsyncGenerator
             version=installed_version(),
             tools=tools,
             files=FileRoots(_file_roots(settings, over_stdio=over_stdio), private=(settings.data_dir,)),
+            duplex=over_stdio,
             on_listed=listed.set,
         )
 

@@ -23,7 +23,7 @@ async def test_both_protocol_generations_are_served_over_http(tmp_path: Path, er
         issue = await ask(client, "create_issue", title="Over HTTP", severity="low", category="Bug")
         link = {"issue_id": issue["triage_id"], "resource_type": "call", "resource_id": "call-hours"}
         assert (await ask(client, "attach_resource", **link))["outcome"] == "committed"
-        assert len((await client.list_resource_templates()).resource_templates) == 3
+        assert len((await client.list_resource_templates()).resource_templates) == 4
         stored = await client.call_tool("create_attachment", {"path": "report.md"})
         assert (stored.structured_content or {})["error"]["code"] == "path_not_allowed"
 

@@ -39,6 +39,10 @@ class Receipt(Generic[R]):
     outcome: Outcome | None
 
 
+Watcher = Callable[[Operation[Any]], Awaitable[None]]
+"""Told of a write; it must be quick and must not fail."""
+
+
 class Client:
     """Sends operations to the two APIs. Make one with `open_client`; safe to share between tasks."""
 
@@ -54,6 +58,11 @@ class Client:
         self._foreign_http = foreign_http
         self._deadline_s = deadline_s
         self._slots = {api: anyio.CapacityLimiter(endpoint.in_flight) for api, endpoint in endpoints.items()}
+        self._watchers: list[Watcher] = []
+
+    def watch(self, watcher: Watcher) -> None:
+        """Have `watcher` told of each write that was carried out now, or may have been."""
+        self._watchers.append(watcher)
 
     async def send(self, operation: Operation[R]) -> R:
         """Send an operation and return its result. Raises a `CallError` (calltriage.errors) when it did not succeed."""
@@ -61,6 +70,21 @@ class Client:
 
     async def deliver(self, operation: Operation[R]) -> Receipt[R]:
         """Like `send`, and says besides what became of a write."""
+        outcome: Outcome | None = "unknown"  # unless it is found out: a crash or a cancellation leaves it so
+        try:
+            receipt = await self._deliver(operation)
+            outcome = receipt.outcome
+            return receipt
+        except CallError as error:
+            outcome = error.outcome
+            raise
+        finally:
+            if outcome in {"committed", "unknown"} and operation.effect is not Effect.READ:
+                with anyio.CancelScope(shield=True):
+                    for watcher in self._watchers:
+                        await watcher(operation)
+
+    async def _deliver(self, operation: Operation[R]) -> Receipt[R]:
         endpoint = self._endpoints[operation.api]
         attempts = endpoint.retry.attempts(operation.effect, self._deadline_s)
         started = anyio.current_time()

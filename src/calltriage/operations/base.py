@@ -44,6 +44,10 @@ class Effect(StrEnum):
     """Takes something away for good: a repeat finds it gone."""
 
 
+Unnamed = Literal["issue", "flag_types"]
+"""Things that a write changes though no field of it names them."""
+
+
 class Result(BaseModel):
     """Base of everything an API answers with. Unknown fields are ignored: vendors add some (contract, section 10).
 
@@ -103,6 +107,7 @@ class Operation(Tool, Generic[R]):
         success: status codes of success; the first means "done now", a second one "was there already".
         scope: OAuth scope that the token needs, where the API has scopes.
         envelope: whether success is wrapped in `{data, errors}` (bland-triage, section 2).
+        also_changes: what else it changes, besides the issues and attachments that its fields name.
     """
 
     method: ClassVar[Literal["GET", "POST", "PUT", "PATCH", "DELETE"]]
@@ -111,6 +116,7 @@ class Operation(Tool, Generic[R]):
     success: ClassVar[tuple[int, ...]]
     scope: ClassVar[str | None]
     envelope: ClassVar[bool]
+    also_changes: ClassVar[frozenset[Unnamed]]
 
     def __init_subclass__(
         cls,
@@ -120,6 +126,7 @@ class Operation(Tool, Generic[R]):
         success: tuple[int, ...] = (200,),
         scope: str | None = None,
         envelope: bool = True,
+        also_changes: tuple[Unnamed, ...] = (),
         **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
@@ -128,6 +135,7 @@ class Operation(Tool, Generic[R]):
         method, cls.path = http.split(" ")
         cls.method = cast("Any", method)
         cls.api, cls.success, cls.scope, cls.envelope = api, success, scope, envelope
+        cls.also_changes = frozenset(also_changes)
 
     @classmethod
     @cache

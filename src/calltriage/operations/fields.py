@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
+from pydantic.fields import FieldInfo
 
 UUID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
@@ -20,7 +22,19 @@ UUID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 class Names:
     """Marks a field that names a thing, so that a front end can accept other forms of the name and complete it."""
 
-    kind: Literal["issue", "call"]
+    kind: Literal["issue", "call", "attachment", "flag_type", "category"]
+
+
+def named_kind(info: FieldInfo) -> str | None:
+    """What kind of thing a field names, also where it may be null; None when it names nothing."""
+
+    def marks(annotation: Any) -> Iterator[Any]:
+        yield from getattr(annotation, "__metadata__", ())
+        for argument in get_args(annotation):
+            yield from marks(argument)
+
+    found = (mark.kind for mark in (*info.metadata, *marks(info.annotation)) if isinstance(mark, Names))
+    return next(found, None)
 
 
 @dataclass(frozen=True)
@@ -69,7 +83,7 @@ UserId = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]
 
 Title = Annotated[str, StringConstraints(min_length=1, max_length=200), TEXT]
 Description = Annotated[str, StringConstraints(max_length=10_000), TEXT]
-Category = Annotated[str, StringConstraints(min_length=1, max_length=64), TEXT]
+Category = Annotated[str, StringConstraints(min_length=1, max_length=64), TEXT, Names("category")]
 Note = Annotated[str, StringConstraints(min_length=1, max_length=4000), TEXT]
 MessageText = Annotated[str, StringConstraints(max_length=10_000), TEXT]
 Comment = Annotated[str, StringConstraints(min_length=1, max_length=4000), TEXT]
@@ -94,7 +108,9 @@ def _storable_flag_type(typed: str) -> str:
     return typed
 
 
-FlagType = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT, AfterValidator(_storable_flag_type)]
+FlagType = Annotated[
+    str, StringConstraints(min_length=1, max_length=128), TEXT, AfterValidator(_storable_flag_type), Names("flag_type")
+]
 """As typed; the service stores it in lower_snake_case, see `stored_flag_type`."""
 
 Status = Literal["backlog", "todo", "in_progress", "in_review", "done", "closed"]
@@ -114,7 +130,7 @@ def _one_line(value: str) -> str:
 Limit = Annotated[int, Field(ge=1, le=100)]
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=512), TEXT]
 
-AttachmentId = Annotated[OpaqueId, StringConstraints(max_length=64)]
+AttachmentId = Annotated[OpaqueId, StringConstraints(max_length=64), Names("attachment")]
 AttachmentName = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_one_line)]
 """1–64 code points, no control characters; unique in the account (talkdesk-attachments, section 5)."""
 MediaType = Annotated[

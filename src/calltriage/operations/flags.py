@@ -37,7 +37,13 @@ class Flag(Result, origin="flag authors and call parties"):
     created_at: str
 
 
-class AddFlag(Operation[Flag], http="POST /v1/triage/issues/{issue_id}/flags", effect=Effect.ADD, success=(201,)):
+class AddFlag(
+    Operation[Flag],
+    http="POST /v1/triage/issues/{issue_id}/flags",
+    effect=Effect.ADD,
+    success=(201,),
+    also_changes=("flag_types",),
+):
     """Mark a moment of an attached call; every request makes a flag.
 
     Answers 409 `call_not_attached` unless the call is attached to this issue.
@@ -87,6 +93,7 @@ class RemoveFlag(
     http="DELETE /v1/triage/issues/{issue_id}/flags/{flag_id}",
     effect=Effect.REMOVE,
     success=(204,),
+    also_changes=("flag_types",),
 ):
     """Remove a flag from an issue; its type leaves the catalogue with its last flag."""
 

@@ -151,7 +151,13 @@ class UpdateIssue(Operation[Issue], http="PATCH /v1/triage/issues/{issue_id}", e
     assignee_id: Annotated[UserId | None, Clearable()] = Field(default=None, description="Null clears.")
 
 
-class DeleteIssue(Operation[None], http="DELETE /v1/triage/issues/{issue_id}", effect=Effect.REMOVE, success=(204,)):
+class DeleteIssue(
+    Operation[None],
+    http="DELETE /v1/triage/issues/{issue_id}",
+    effect=Effect.REMOVE,
+    success=(204,),
+    also_changes=("issue", "flag_types"),  # the other ends of its links; its flags
+):
     """Delete an issue for good, with its evidence links, flags, relations, comments and sessions.
 
     Calls, conversations and files stay. To take an issue off the board, set its status to closed instead.

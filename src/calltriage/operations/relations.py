@@ -61,6 +61,7 @@ class RemoveRelation(
     http="DELETE /v1/triage/issues/{issue_id}/relations/{relation_id}",
     effect=Effect.REMOVE,
     success=(204,),
+    also_changes=("issue",),  # the other end, which a removal does not name
 ):
     """Remove a link between two issues; works from either end."""
 

@@ -63,6 +63,7 @@ class RemoveResource(
     http="DELETE /v1/triage/issues/{issue_id}/resources/{resource_link_id}",
     effect=Effect.REMOVE,
     success=(204,),
+    also_changes=("flag_types",),  # flags go with their call
 ):
     """Detach evidence from an issue by its link id; the call, conversation or file itself stays.
 
@@ -85,6 +86,7 @@ class DetachCall(
     http="DELETE /v1/triage/issues/{issue_id}/calls/{call_id}",
     effect=Effect.REMOVE,
     success=(204,),
+    also_changes=("flag_types",),
 ):
     """Detach a call by its id."""
 

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import mcp_types
 from mcp.server.caching import CacheHint
-from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 
 from calltriage.client.client import Client
 from calltriage.operations.base import Tool
-from calltriage.server import resources
+from calltriage.server import completions, prompts, resources
 from calltriage.server.files import FileRoots
 from calltriage.server.instructions import instructions
+from calltriage.server.subscriptions import Connection, Context, Subscriptions
 from calltriage.server.tools import ToolTable
 from calltriage.server.toolsets import select
 from calltriage.server.work import Work
 
 HOUR_MS = 3_600_000
 
-Context: TypeAlias = ServerRequestContext[dict[str, Any]]
+Paging: TypeAlias = mcp_types.PaginatedRequestParams | None
 
 
 def build_server(
@@ -30,38 +30,48 @@ def build_server(
     version: str,
     tools: Sequence[type[Tool]] | None = None,
     files: FileRoots | None = None,
+    duplex: bool = True,
     on_listed: Callable[[], None] = lambda: None,
-) -> Server[dict[str, Any]]:
-    """Put the tools and resources on an MCP server.
+) -> Server[Connection]:
+    """Put tools, resources, prompts, completions and subscriptions on an MCP server.
 
     Args:
         client: reaches the two APIs, wherever they are.
         version: shown to clients.
         tools: what `toolsets.select` chose; the default toolset unless given.
         files: local files that tools may read; none by default.
+        duplex: whether the transport carries messages of the server's own to a client of the handshake generations, as stdio
+            does and stateless HTTP does not; only then can such a client subscribe.
         on_listed: called after each tools/list, when the client has what it needs to begin.
     """
     tools = select() if tools is None else tools
     work = Work(client, files or FileRoots(), offered=frozenset(tool.tool_name() for tool in tools))
-    table = ToolTable(tools, work)
+    table, watched = ToolTable(tools, work), Subscriptions(work)
 
-    async def list_tools(_c: Context, _p: mcp_types.PaginatedRequestParams | None) -> mcp_types.ListToolsResult:
+    async def list_tools(_c: Context, _p: Paging) -> mcp_types.ListToolsResult:
         on_listed()
         return mcp_types.ListToolsResult(tools=table.listed)
 
     async def call_tool(ctx: Context, params: mcp_types.CallToolRequestParams) -> mcp_types.CallToolResult:
         return await table.call(params.name, params.arguments or {}, ctx.session.report_progress)
 
-    async def list_resources(_c: Context, _p: mcp_types.PaginatedRequestParams | None) -> mcp_types.ListResourcesResult:
+    async def list_resources(_c: Context, _p: Paging) -> mcp_types.ListResourcesResult:
         return mcp_types.ListResourcesResult(resources=resources.listed())
 
-    async def list_templates(
-        _c: Context, _p: mcp_types.PaginatedRequestParams | None
-    ) -> mcp_types.ListResourceTemplatesResult:
+    async def list_templates(_c: Context, _p: Paging) -> mcp_types.ListResourceTemplatesResult:
         return mcp_types.ListResourceTemplatesResult(resource_templates=resources.templates())
 
     async def read_resource(_c: Context, params: mcp_types.ReadResourceRequestParams) -> mcp_types.ReadResourceResult:
         return await resources.read(str(params.uri), work)
+
+    async def list_prompts(_c: Context, _p: Paging) -> mcp_types.ListPromptsResult:
+        return mcp_types.ListPromptsResult(prompts=prompts.listed())
+
+    async def get_prompt(_c: Context, params: mcp_types.GetPromptRequestParams) -> mcp_types.GetPromptResult:
+        return await prompts.get(params.name, params.arguments or {}, work)
+
+    async def complete(_c: Context, params: mcp_types.CompleteRequestParams) -> mcp_types.CompleteResult:
+        return await completions.complete(params, work)
 
     fixed = CacheHint(HOUR_MS, "public")
     return Server(
@@ -69,15 +79,23 @@ def build_server(
         version=version,
         title="calltriage",
         instructions=instructions(tools),
+        lifespan=watched.connection,
         get_tool_input_schema=table.input_schema,
         on_list_tools=list_tools,
         on_call_tool=call_tool,
         on_list_resources=list_resources,
         on_list_resource_templates=list_templates,
         on_read_resource=read_resource,
+        on_list_prompts=list_prompts,
+        on_get_prompt=get_prompt,
+        on_completion=complete,
+        on_subscriptions_listen=watched.listen,
+        on_subscribe_resource=watched.subscribe if duplex else None,
+        on_unsubscribe_resource=watched.unsubscribe if duplex else None,
         cache_hints={
             "server/discover": fixed,
             "tools/list": fixed,
+            "prompts/list": fixed,
             "resources/list": fixed,
             "resources/templates/list": fixed,
         },

@@ -41,7 +41,7 @@ class RepairedInput:
             text.detach()  # the buffer is the process's to close
 
 
-async def run_over_stdio(server: Server[dict[str, Any]]) -> None:
+async def run_over_stdio(server: Server[Any]) -> None:
     """Serve one client over standard input and output until the input ends."""
     async with stdio_server(stdin=cast("anyio.AsyncFile[str]", RepairedInput())) as (incoming, outgoing):
         await server.run(incoming, outgoing, server.create_initialization_options())

@@ -70,8 +70,8 @@ class ToolTable:
             raise MCPError(mcp_types.INVALID_PARAMS, "Unknown tool. tools/list has the names.")
         work = replace(self._work, progress=report)
         try:
-            given = _checked(tool, self._schemas[name], arguments)
-            body = advising(await _perform(tool, given, work), work.offered)
+            given = checked(tool, self._schemas[name], arguments)
+            body = advising(await perform(tool, given, work), work.offered)
             try:
                 return _result(body)
             except CallError as error:
@@ -99,7 +99,7 @@ class ToolTable:
             )
 
 
-def _checked(tool: type[Tool], schema: dict[str, Any], arguments: dict[str, Any]) -> Tool:
+def checked(tool: type[Tool], schema: dict[str, Any], arguments: dict[str, Any]) -> Tool:
     """The arguments as the tool's model. Raises Rejected naming field and rule; rejected values are never echoed."""
     names = cast("dict[str, Any]", schema["properties"])
     for name in arguments:
@@ -166,7 +166,8 @@ def _may_be_issue(tool: type[Tool], argument: str | None) -> bool:
     return any(_is_issue(tool, name) for name in names)
 
 
-async def _perform(tool: type[Tool], given: Tool, work: Work) -> dict[str, Any]:
+async def perform(tool: type[Tool], given: Tool, work: Work) -> dict[str, Any]:
+    """The body of a tool's answer, before the gate. Raises the CallError that it ended in."""
     try:
         if isinstance(given, Workflow):
             return await given.run(work)

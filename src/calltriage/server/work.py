@@ -47,7 +47,7 @@ class Work:
 
     async def issue_id(self, ref: str, argument: str = "issue_id") -> str:
         """The UUID that an issue's reference stands for. Raises NotFound naming the argument that held it."""
-        name = ref.rstrip("/").rpartition("/")[2]
+        name = bare(ref)
         if name[:2].lower() != "t-":
             return name.lower()
         ticket = f"T-{int(name[2:])}"
@@ -80,6 +80,11 @@ class Work:
             else "The ticket is not among the newest issues. Find the issue with list_issues and pass its id.",
             field=argument,
         )
+
+
+def bare(ref: str) -> str:
+    """An issue's reference without the URL around it."""
+    return ref.rstrip("/").rpartition("/")[2]
 
 
 def _named(page: Page[Issue], ticket: str) -> str | None:

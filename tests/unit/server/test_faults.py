@@ -126,7 +126,7 @@ async def test_a_crash_inside_is_told_with_an_id_and_logged_and_the_next_call_is
         raise ZeroDivisionError("canary in a crash")
 
     with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
-        patch.setattr(tools, "_perform", crash)
+        patch.setattr(tools, "perform", crash)
         result = await agent.call_tool("list_issues", {})
     error = (result.structured_content or {})["error"]
     assert error["code"] == "internal_error"
@@ -232,7 +232,7 @@ async def test_a_crash_in_a_write_says_that_its_outcome_is_not_known(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(tools, "_perform", crash)
+        patch.setattr(tools, "perform", crash)
         error = ((await agent.call_tool("attach_resource", LINK)).structured_content or {})["error"]
     assert (error["code"], error["outcome"], error["retryable"]) == ("internal_error", "unknown", False)
 

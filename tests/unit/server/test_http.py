@@ -29,7 +29,7 @@ async def served(
     client: Client, base: str = "http://127.0.0.1:8000", **more: Any
 ) -> AsyncGenerator[httpx2.AsyncClient]:
     settings: dict[str, Any] = {"host": "127.0.0.1", **more}
-    app = build_http_app(build_server(client, version="1.2.3"), **settings)
+    app = build_http_app(build_server(client, version="1.2.3", duplex=False), **settings)
     transport = httpx2.ASGITransport(app)
     async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url=base) as http:
         with anyio.fail_after(20):
@@ -62,7 +62,7 @@ async def test_initialize_is_answered_on_the_older_wire(client: Client) -> None:
         assert answer["serverInfo"]["name"] == "calltriage"
         assert answer["serverInfo"]["version"] == "1.2.3"
         assert answer["instructions"] == instructions(select())
-        assert set(answer["capabilities"]) == {"tools", "resources"}
+        assert set(answer["capabilities"]) == {"tools", "resources", "prompts", "completions"}
         listed = await ask(http, "tools/list", {}, mcp_protocol_version="2025-11-25")
         assert len(listed["tools"]) <= 12
         asked = {"name": "list_issues", "arguments": {}}

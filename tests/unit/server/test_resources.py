@@ -41,6 +41,7 @@ async def test_what_can_be_read_is_listed(agent: Client) -> None:
         "triage://issues/{issue_id}",
         "triage://issues/{issue_id}/evidence",
         "triage://calls/{call_id}/transcript",
+        "triage://attachments/{attachment_id}",
     ]
 
 
@@ -53,6 +54,11 @@ async def test_what_can_be_read_is_listed(agent: Client) -> None:
         "triage://issues/%2e%2e",
         "triage://calls/..%2f..%2fx/transcript",
         "triage://calls/absent/transcript",
+        "triage://attachments/absent",
+        "triage://attachments/a%2Fb",
+        "triage://issues/",
+        "triage://issues/T-1/more",
+        "triage://flag-types?x=1",
         "file:///etc/passwd",
     ],
 )
