@@ -23,9 +23,12 @@ UNKNOWN = "123e4567e89b12d3a456426655440010"
 OPERATIONS: list[tuple[str, str, Any, str]] = [
     ("POST", LINK, {}, "attachments:request"),
     ("POST", ATTACHMENTS, {"name": "call-4711-evidence.wav", "request_id": UNKNOWN}, "attachments:write"),
+    ("GET", ATTACHMENTS, None, "attachments:read"),
     ("GET", f"{ATTACHMENTS}/{UNKNOWN}", None, "attachments:read"),
+    ("GET", f"{ATTACHMENTS}/{UNKNOWN}/download-link", None, "attachments:download"),
+    ("DELETE", f"{ATTACHMENTS}/{UNKNOWN}", None, "attachments:delete"),
 ]
-ALL_SCOPES = "attachments:request attachments:write attachments:read"
+ALL_SCOPES = "attachments:request attachments:write attachments:read attachments:download attachments:delete"
 HAL = "application/hal+json"
 
 

@@ -30,8 +30,18 @@ from calltriage.errors import (
     Unreachable,
     UnreadableAnswer,
 )
+from calltriage.operations import SCOPES
 from calltriage.operations.activity import ListActivity
-from calltriage.operations.attachments import CreateAttachment, GetAttachment, RequestUploadLink, UploadLink
+from calltriage.operations.attachments import (
+    CreateAttachment,
+    DeleteAttachment,
+    GetAttachment,
+    GetAttachmentDownloadLink,
+    ListAttachments,
+    ListFollowingAttachments,
+    RequestUploadLink,
+    UploadLink,
+)
 from calltriage.operations.base import Operation
 from calltriage.operations.calls import GetCall
 from calltriage.operations.flags import AddFlag, ListFlags, ListFlagTypes
@@ -214,7 +224,13 @@ ATTACHMENT_CALLS: list[tuple[Operation[Any], str, str, Any, int, Any]] = [
         FILE,
     ),
     (GetAttachment(attachment_id=FILE_ID), "GET", f"/attachments/2023-03/{FILE_ID}", None, 200, FILE),
-]
+    (
+        GetAttachmentDownloadLink(attachment_id=FILE_ID), "GET", f"/attachments/2023-03/{FILE_ID}/download-link", None,
+        200, {"url": "https://bucket.s3.us-east-1.amazonaws.com/9821123e?X-Amz-Expires=600&X-Amz-Signature=77aa",
+              "expire_time": 600},
+    ),
+    (DeleteAttachment(attachment_id=FILE_ID), "DELETE", f"/attachments/2023-03/{FILE_ID}", None, 204, None),
+]  # fmt: skip
 
 Given = tuple[int, Any] | tuple[int, Any, dict[str, str]] | Exception
 """What a vendor does: status, body (bytes as they are, anything else as JSON), headers; or the line breaks."""
@@ -300,8 +316,33 @@ async def test_an_attachments_operation_sends_its_documented_request_with_a_fres
     assert token.headers["authorization"] == "Basic " + base64.b64encode(f"desk:{KEY}".encode()).decode()
     assert parse_qs(token.content.decode()) == {
         "grant_type": ["client_credentials"],
-        "scope": ["attachments:request attachments:write attachments:read"],
+        "scope": [" ".join(SCOPES)],
     }
+
+
+async def test_a_page_of_attachments_is_asked_for_and_read_as_the_vendor_writes_it() -> None:
+    next_link = "https://elsewhere.test/attachments?page=2&per_page=1&cursor=a%2Fb"
+    page = {
+        "total": 2, "count": 1, "page": 1, "per_page": 1, "_embedded": {"list": [FILE]},
+        "_links": {"self": {"href": "/attachments?page=1"}, "next": {"href": next_link}},
+    }  # fmt: skip
+    last = {"total": 2, "page": 2, "per_page": 1, "_links": {"self": {"href": "/attachments?page=2"}}}
+    asked_for = ListAttachments(
+        name="a b&c", types=["image/png", "audio/wav"], metadata='{"flow_id":"abc"}', state="published", per_page=1
+    )
+    async with vendor((200, page), (200, last)) as (client, came, _):
+        first = await client.send(asked_for)
+        assert told(first.items, [FILE])
+        assert first.total == 2
+        second = await client.send(ListFollowingAttachments(query=first.following or ""))
+    assert (second.items, second.following) == ([], None)
+    one, two = (request.url for request in came)
+    assert parse_qs(one.query.decode()) == {
+        "name": ["a b&c"], "types": ["image/png", "audio/wav"], "metadata": ['{"flow_id":"abc"}'],
+        "state": ["published"], "per_page": ["1"],
+    }  # fmt: skip
+    assert str(two).split("?")[0] == f"{VENDOR}/attachments/2023-03", "host and path of the link are not followed"
+    assert parse_qs(two.query.decode()) == {"page": ["2"], "per_page": ["1"], "cursor": ["a/b"]}
 
 
 @pytest.mark.parametrize(("status", "outcome"), [(201, "committed"), (200, "replayed")])

@@ -12,15 +12,21 @@ from typing import Any
 
 import jwt
 from pydantic import SecretStr
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 
 from calltriage.desk import CLIENT_ID
 from calltriage.desk.exchange import Principal
 from calltriage.desk.store import Store
-from calltriage.desk.tables import api_keys, new_id, new_organisation, organisations, settings
+from calltriage.desk.tables import api_keys, client_keys, new_id, new_organisation, organisations, settings
 from calltriage.operations import SCOPES
 
 TOKEN_SECONDS = 599
+ASSERTION_SECONDS = 300
+"""Life of a signed assertion at most (talkdesk-attachments, section 3.1)."""
+CLOCK_SKEW = 60
+"""Seconds that a client's clock may be ahead."""
+SIGNATURES = ["ES256", "ES384", "ES512", "RS256"]
+"""Algorithms of assertions; the key's own kind decides which of them can verify."""
 
 
 def digest(key: str) -> str:
@@ -59,16 +65,68 @@ class Access:
         """The bare key, or `Bearer <key>` (both are accepted: bland-triage, section 2)."""
         return await self.by_key(header.removeprefix("Bearer ").strip()) if header else None
 
-    async def issue_token(self, header: str | None, scope: str | None, now: datetime) -> dict[str, Any] | None:
-        """An access token for a client that authenticates with Basic; None when it does not, or asks for too much."""
+    async def by_basic(self, header: str | None) -> Principal | None:
+        """The principal of a client that sends its id and secret; the secret is an API key."""
         scheme, _, pair = (header or "").partition(" ")
         try:
             client_id, _, key = base64.b64decode(pair, validate=True).decode().partition(":")
         except ValueError:
             return None
-        who = await self.by_key(key) if (scheme.lower(), client_id) == ("basic", CLIENT_ID) else None
+        return await self.by_key(key) if (scheme.lower(), client_id) == ("basic", CLIENT_ID) else None
+
+    async def by_assertion(self, assertion: str, token_url: str, now: datetime) -> Principal | None:
+        """The principal of a client that signs with a key of ours to know: RFC 7523, with the vendor's claims."""
+        try:
+            key_id = jwt.get_unverified_header(assertion).get("kid")
+            query = select(client_keys).where(client_keys.c.id == str(key_id))
+            row = await self._store.read(lambda connection: connection.execute(query).one_or_none())
+            if row is None:
+                return None
+            claims = jwt.decode(
+                assertion,
+                row.public_key,
+                algorithms=SIGNATURES,
+                audience=token_url,
+                issuer=CLIENT_ID,
+                options={
+                    "require": ["iss", "sub", "aud", "jti", "iat", "exp"],
+                    "verify_exp": False,
+                    "verify_iat": False,
+                },
+            )
+            began, ends = float(claims["iat"]), float(claims["exp"])
+        except (jwt.InvalidTokenError, ValueError, TypeError):
+            return None
+        seconds = now.timestamp()
+        in_time = began - CLOCK_SKEW <= seconds < ends <= began + ASSERTION_SECONDS
+        return Principal(row.org_id, row.user_id) if in_time and claims["sub"] == CLIENT_ID else None
+
+    async def add_client_key(self, public_key: bytes) -> str:
+        """Let a client of the desk's first organisation sign with the private half of this key, given in PEM. Returns the
+        id that its assertions name. Raises ValueError for what is no such key."""
+        from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+            Encoding,
+            PublicFormat,
+            load_pem_public_key,
+        )
+
+        key = load_pem_public_key(public_key)
+        der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        key_id, facts = hashlib.sha256(der).hexdigest()[:32], await self.facts()
+        row = {"id": key_id, "org_id": facts["org_id"], "user_id": facts["user_id"], "public_key": pem}
+
+        def add(connection: Any) -> None:
+            connection.execute(delete(client_keys).where(client_keys.c.id == key_id))
+            connection.execute(insert(client_keys).values(**row))
+
+        await self._store.write(add)
+        return key_id
+
+    async def issue_token(self, who: Principal, scope: str | None, now: datetime) -> dict[str, Any] | None:
+        """An access token with the scopes asked for, or all; None when one of them is not to be had."""
         wanted = scope.split() if scope else list(SCOPES)
-        if who is None or not set(wanted) <= set(SCOPES):
+        if not set(wanted) <= set(SCOPES):
             return None
         claims = {
             "sub": who.user_id,

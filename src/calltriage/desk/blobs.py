@@ -1,23 +1,39 @@
-"""File bytes in a local folder: named by their SHA-256, on disk for good before any row speaks of them."""
+"""File bytes: what the desk asks of a place that keeps them, and the local folder, which is one.
+
+Bytes are received under a fresh name of their own, on disk for good before a row speaks of them. When an attachment is made
+of them they are published: they get a second name that begins with their SHA-256 and is nobody else's either, so that to
+drop one attachment's bytes never takes another's. In the folder equal bytes are one file with several names.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncIterator
+import re
+import secrets
+import shutil
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from tempfile import mkstemp
-from typing import BinaryIO
+from typing import Any, BinaryIO, Protocol, Self
 
 import anyio
 import anyio.to_thread
 
+CHUNK = 2**20
+"""Bytes that are read, written or hashed at once: large enough that changing threads costs nothing against it."""
+RECEIVED = "incoming"
+
 
 @dataclass(frozen=True)
-class Blob:
-    """Stored bytes: size in bytes, SHA-256 and MD5 in hex."""
+class Received:
+    """Bytes that have come: their name, their size, SHA-256 and MD5 in hex."""
 
+    name: str
     size: int
     sha256: str
     md5: str
@@ -27,46 +43,226 @@ class TooLargeError(Exception):
     """More bytes came than the limit allows; nothing was kept."""
 
 
+class BlobStoreError(Exception):
+    """The place that keeps the bytes cannot be used, or does not have them as they were."""
+
+
+class Blobs(Protocol):
+    """A place that keeps bytes. Every method raises BlobStoreError when the place fails."""
+
+    @property
+    def provider(self) -> str:
+        """What attachments say of where their bytes are."""
+        ...
+
+    async def receive(self, content: AsyncIterator[bytes], limit: int) -> Received:
+        """Keep a stream without holding it in memory. Raises TooLargeError past `limit` bytes; whatever breaks, nothing
+        is left of it."""
+        ...
+
+    async def publish(self, received: str, sha256: str) -> str:
+        """Give received bytes the name that they keep. The received name stays until it is dropped."""
+        ...
+
+    def read(self, name: str, start: int, length: int) -> AsyncGenerator[bytes]:
+        """Stream a part of the bytes."""
+        ...
+
+    async def drop(self, *names: str) -> None:
+        """Forget bytes; what is not there is no error."""
+        ...
+
+    def unchanged_for(self, seconds: float) -> AsyncGenerator[str]:
+        """Names of all bytes that nothing was done to for so long."""
+        ...
+
+
+def received_name() -> str:
+    return f"{RECEIVED}/{secrets.token_hex(16)}"
+
+
+def published_name(sha256: str) -> str:
+    return f"{sha256[:2]}/{sha256[2:]}.{secrets.token_hex(8)}"
+
+
+def sha256_of(name: str) -> str:
+    """The hash that a published name begins with."""
+    folder, _, rest = name.partition("/")
+    return folder + rest.partition(".")[0]
+
+
+class Intake:
+    """Takes a stream in: hashed and written on threads of its own, while the next of it is still coming.
+
+    `write` is called with each batch in turn, on one thread. Use it as a context manager; `received` ends it well.
+    """
+
+    def __init__(self, write: Callable[[list[bytes]], object]) -> None:
+        self._size = 0
+        self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        self._steps = (write, partial(_feed, self._sha256), partial(_feed, self._md5))
+        self._threads = [ThreadPoolExecutor(1, "calltriage-intake") for _ in self._steps]
+        self._under_way: list[Future[object]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for thread in self._threads:
+            thread.shutdown(wait=True, cancel_futures=True)
+
+    async def take(self, content: AsyncIterator[bytes], limit: int) -> None:
+        """Take in all of a stream. Raises TooLargeError past `limit` bytes, and whatever `write` raised."""
+        batch, held = list[bytes](), 0
+        async for piece in content:
+            self._size += len(piece)
+            if self._size > limit:
+                raise TooLargeError
+            batch.append(piece)
+            held += len(piece)
+            if held >= CHUNK:
+                await self._pass_on(batch)
+                batch, held = [], 0
+        await self._pass_on(batch)
+        await self._done()
+
+    async def _pass_on(self, batch: list[bytes]) -> None:
+        await self._done()
+        steps = zip(self._threads, self._steps, strict=True)
+        self._under_way = [thread.submit(step, batch) for thread, step in steps]
+
+    async def _done(self) -> None:
+        for job in self._under_way:
+            await anyio.to_thread.run_sync(job.result)
+
+    def received(self, name: str) -> Received:
+        return Received(name, self._size, self._sha256.hexdigest(), self._md5.hexdigest())
+
+
+def _feed(digest: Any, batch: list[bytes]) -> None:
+    for piece in batch:
+        digest.update(piece)
+
+
 @dataclass(frozen=True)
 class BlobFolder:
-    """Blobs below `folder`, at `ab/cdef…`. Equal bytes are stored once."""
+    """Bytes below `folder`: received ones in `incoming/`, published ones at `ab/cdef….…`, for their owner alone."""
 
     folder: Path
+    provider: str = "embedded"
 
-    async def put(self, content: AsyncIterator[bytes], limit: int) -> Blob:
-        """Store a stream without holding it in memory: temporary file, fsync, rename, fsync of the folder.
-
-        Raises TooLargeError past `limit` bytes. Whatever breaks, the temporary file is removed.
-        """
-        sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, name = await anyio.to_thread.run_sync(lambda: mkstemp(dir=self.folder, prefix="part-"))
+    async def receive(self, content: AsyncIterator[bytes], limit: int) -> Received:
+        name = received_name()
+        path = self.folder / name
+        with _told():
+            part = await anyio.to_thread.run_sync(_created, path)
         try:
-            with os.fdopen(handle, "wb") as part:
-                async for chunk in content:
-                    size += len(chunk)
-                    if size > limit:
-                        raise TooLargeError
-                    sha256.update(chunk)
-                    md5.update(chunk)
-                    await anyio.to_thread.run_sync(part.write, chunk)
-                await anyio.to_thread.run_sync(_settle, part, Path(name), self.path(sha256.hexdigest()))
-        finally:
+            with Intake(_told()(part.writelines)) as intake:
+                await intake.take(content, limit)
+            with _told():
+                await anyio.to_thread.run_sync(_settle, part, path)
+        except BaseException:
             with anyio.CancelScope(shield=True):
-                await anyio.Path(name).unlink(missing_ok=True)
-        return Blob(size, sha256.hexdigest(), md5.hexdigest())
+                await anyio.to_thread.run_sync(_abandon, part, path)
+            raise
+        return intake.received(name)
 
-    def path(self, sha256: str) -> Path:
-        return self.folder / sha256[:2] / sha256[2:]
+    async def publish(self, received: str, sha256: str) -> str:
+        name = published_name(sha256)
+        with _told():
+            await anyio.to_thread.run_sync(self._publish, self._path(received), self.folder / name)
+        return name
+
+    def _publish(self, received: Path, target: Path) -> None:
+        folder = target.parent
+        folder.mkdir(exist_ok=True, mode=0o700)
+        _second_name(received, folder.glob(f"{target.name.partition('.')[0]}.*"), target)
+        os.utime(target)  # a sweep leaves alone what is young
+        for place in (folder, folder.parent):
+            _sync_folder(place)
+
+    async def read(self, name: str, start: int, length: int) -> AsyncGenerator[bytes]:
+        with _told():
+            file = await anyio.to_thread.run_sync(self._opened, name, start, length)
+        with file:
+            while length:
+                with _told():
+                    piece = await anyio.to_thread.run_sync(file.read, min(CHUNK, length))
+                if not piece:
+                    raise BlobStoreError("a file is shorter than it was")
+                length -= len(piece)
+                yield piece
+
+    def _opened(self, name: str, start: int, length: int) -> BinaryIO:
+        file = self._path(name).open("rb", buffering=0)
+        if os.fstat(file.fileno()).st_size < start + length:
+            file.close()
+            raise BlobStoreError("a file is shorter than it was")
+        file.seek(start)
+        return file
+
+    async def drop(self, *names: str) -> None:
+        def unlink() -> None:
+            for name in names:
+                self._path(name).unlink(missing_ok=True)
+
+        with anyio.CancelScope(shield=True), _told():
+            await anyio.to_thread.run_sync(unlink)
+
+    async def unchanged_for(self, seconds: float) -> AsyncGenerator[str]:
+        def old() -> list[str]:
+            before = time.time() - seconds
+            return [f"{place.parent.name}/{place.name}" for place in self.folder.glob("*/*") if _older(place, before)]
+
+        for name in await anyio.to_thread.run_sync(old):
+            yield name
+
+    def _path(self, name: str) -> Path:
+        if not re.fullmatch(rf"({RECEIVED}|[0-9a-f]{{2}})/[0-9a-f]+(\.[0-9a-f]+)?", name):
+            raise BlobStoreError("this is no name of a file here")
+        return self.folder / name
 
 
-def _settle(part: BinaryIO, written_to: Path, target: Path) -> None:
+def _created(path: Path) -> BinaryIO:
+    path.parent.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.parent.mkdir(exist_ok=True, mode=0o700)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600), "wb")
+
+
+def _settle(part: BinaryIO, path: Path) -> None:
     part.flush()
     os.fsync(part.fileno())
-    target.parent.mkdir(exist_ok=True, mode=0o700)
-    written_to.replace(target)
-    for folder in (target.parent, target.parent.parent):
-        _sync_folder(folder)
+    part.close()
+    _sync_folder(path.parent)
+
+
+def _abandon(part: BinaryIO, path: Path) -> None:
+    with suppress(OSError):  # a full disk refuses the flush, too; the file goes all the same
+        part.close()
+    path.unlink(missing_ok=True)
+
+
+def _second_name(received: Path, twins: Iterable[Path], target: Path) -> None:
+    """Give bytes the target's name besides their own: those of a twin, a file with the same bytes, if there is one."""
+    size = received.stat().st_size
+    for source in [*twins, received]:
+        with suppress(
+            OSError
+        ):  # dropped since it was listed, has all the names a file can have, or links cannot be here
+            if source.stat().st_size == size:
+                os.link(source, target)
+                return
+    with received.open("rb") as bytes_in, _created(target) as bytes_out:
+        shutil.copyfileobj(bytes_in, bytes_out, CHUNK)
+        bytes_out.flush()
+        os.fsync(bytes_out.fileno())
+
+
+def _older(path: Path, before: float) -> bool:
+    try:
+        return path.stat().st_mtime < before
+    except FileNotFoundError:
+        return False
 
 
 def _sync_folder(folder: Path) -> None:
@@ -77,3 +273,12 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def _told() -> Generator[None]:
+    """Around the folder's own work: what the system refuses is the folder's failure, and says no path."""
+    try:
+        yield
+    except OSError as error:
+        raise BlobStoreError(f"the folder of files failed: {error.strerror or type(error).__name__}") from error

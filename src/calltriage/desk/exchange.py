@@ -32,10 +32,11 @@ class Principal:
 
 @dataclass(frozen=True)
 class Reply:
-    """A success: status and the body before any envelope."""
+    """A success: status and the body before any envelope. `loose` names bytes that no row speaks of once it is on disk."""
 
     status: int
     body: Any
+    loose: tuple[str, ...] = ()
 
 
 class ContractError(Exception):
@@ -68,6 +69,7 @@ class Transaction:
         now: the instant of the request.
         secret: key for everything the desk signs.
         public_url: where the desk is reached, for the URLs it hands out.
+        provider: what attachments say of where their bytes are.
     """
 
     connection: Connection
@@ -75,6 +77,7 @@ class Transaction:
     now: datetime
     secret: bytes
     public_url: str
+    provider: str = "embedded"
 
     @property
     def instant(self) -> str:

@@ -223,23 +223,56 @@ reservations = _owned(
     Column("object_key", Text, nullable=False, unique=True),
     Column("allowed_types", Json, nullable=False),
     Column("expires_at", Integer, nullable=False),
+    Column("blob", Text),
     Column("size", Integer),
     Column("type", Text),
     Column("sha256", Text),
+    Column("md5", Text),
     Column("consumed_by", Text),
+    Index("reservations_by_end", "expires_at"),
+    Index("reservations_by_blob", "blob"),
 )
-"""Upload reservations; `id` is the request_id, `expires_at` Unix seconds."""
+"""Upload reservations; `id` is the request_id, `expires_at` Unix seconds, `blob` the name of the bytes received last."""
 
 attachments = _owned(
     "attachments",
+    Column("object_key", Text, nullable=False, unique=True),
     Column("name", Text, nullable=False),
     Column("size", Integer, nullable=False),
     Column("type", Text, nullable=False),
     Column("metadata", Json),
+    Column("blob", Text, nullable=False),
     Column("sha256", Text, nullable=False),
+    Column("md5", Text, nullable=False),
     Column("created_at", Text, nullable=False),
     UniqueConstraint("org_id", "name"),
+    Index("attachments_by_creation", "org_id", "created_at", "id"),
+    Index("attachments_by_blob", "blob"),
 )
+"""Published files. `object_key` stands in their download links, `blob` is where their bytes are."""
+
+attachment_labels = Table(
+    "attachment_labels",
+    metadata,
+    Column("org_id", Text),
+    Column("attachment_id", Text),
+    Column("name", Text),
+    Column("value", Text, nullable=False),
+    PrimaryKeyConstraint("org_id", "attachment_id", "name"),
+    ForeignKeyConstraint(["org_id", "attachment_id"], ["attachments.org_id", "attachments.id"], ondelete="CASCADE"),
+    Index("attachments_by_label", "org_id", "name", "value"),
+)
+"""The metadata again, one row a key with the JSON text of its value: what a list is narrowed by."""
+
+client_keys = Table(
+    "client_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("org_id", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("public_key", Text, nullable=False),
+)
+"""Public keys, in PEM, of clients that authenticate with a signed assertion; `id` is what its header calls `kid`."""
 
 
 def new_organisation(org_id: str, name: str) -> dict[str, Any]:

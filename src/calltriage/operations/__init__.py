@@ -8,7 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 from calltriage.operations.activity import AddComment, ListActivity
-from calltriage.operations.attachments import CreateAttachment, GetAttachment, RequestUploadLink
+from calltriage.operations.attachments import (
+    CreateAttachment,
+    DeleteAttachment,
+    GetAttachment,
+    GetAttachmentDownloadLink,
+    ListAttachments,
+    RequestUploadLink,
+)
 from calltriage.operations.base import Operation
 from calltriage.operations.calls import GetCall, GetCorrectedTranscript, GetPathwayCallEvents, ListCalls
 from calltriage.operations.categories import CreateCategory, ListCategories
@@ -68,7 +75,10 @@ CATALOGUE: tuple[type[Operation[Any]], ...] = (
     GetSmsConversation,
     RequestUploadLink,
     CreateAttachment,
+    ListAttachments,
     GetAttachment,
+    GetAttachmentDownloadLink,
+    DeleteAttachment,
 )
 
 SCOPES = tuple(dict.fromkeys(operation.scope for operation in CATALOGUE if operation.scope))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, StringConstraints
 
@@ -73,5 +74,121 @@ class GetAttachment(
     envelope=False,
 ):
     """Read one attachment's record, not its bytes."""
+
+    attachment_id: AttachmentId
+
+
+class HalLink(Result):
+    """A link as the service writes it; data, never an address to call."""
+
+    href: str = ""
+
+
+class AttachmentList(Result):
+    """What `_embedded` holds."""
+
+    items: list[Attachment] = Field(default_factory=list[Attachment], alias="list")
+
+
+class AttachmentPage(Result):
+    """One page of the account's attachments. `total` counts all pages."""
+
+    total: int | None = None
+    page: int | None = None
+    per_page: int | None = None
+    embedded: AttachmentList = Field(default_factory=AttachmentList, alias="_embedded")
+    links: dict[str, HalLink] = Field(default_factory=dict[str, HalLink], alias="_links")
+
+    @property
+    def items(self) -> list[Attachment]:
+        return self.embedded.items
+
+    @property
+    def following(self) -> str | None:
+        """Query string of the next page, None on the last one.
+
+        Only the query of the link is taken: its host and path are not this API's (talkdesk-attachments, section 6).
+        """
+        link = self.links.get("next")
+        if link is None or not self.items:
+            return None
+        try:
+            return urlsplit(link.href).query[:MAX_QUERY] or None
+        except ValueError:
+            return None
+
+
+MAX_QUERY = 2048
+"""Characters of a next page's query that are passed back."""
+FilterWord = Annotated[str, StringConstraints(min_length=1, max_length=127), TEXT]
+
+
+class ListAttachments(
+    Operation[AttachmentPage],
+    http="GET /attachments/2023-03",
+    api=Api.ATTACHMENTS,
+    effect=Effect.READ,
+    scope="attachments:read",
+    envelope=False,
+):
+    """Page through the account's attachments, newest first. Filters combine with AND."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=512), TEXT] | None = None
+    types: Annotated[list[FilterWord], Field(max_length=50)] | None = None
+    metadata: FilterWord | None = None
+    """A flat JSON object; each of its keys must be there with an equal value."""
+    state: FilterWord | None = None
+    page: Annotated[int, Field(ge=1, le=2**62)] | None = None
+    """From 1."""
+    per_page: Annotated[int, Field(ge=1, le=250)] | None = None
+    """50 unless given."""
+
+
+class ListFollowingAttachments(
+    Operation[AttachmentPage],
+    http="GET /attachments/2023-03",
+    api=Api.ATTACHMENTS,
+    effect=Effect.READ,
+    scope="attachments:read",
+    envelope=False,
+):
+    """The page that an `AttachmentPage.following` stands for; not in the catalogue, as the contract knows one list."""
+
+    query: Annotated[str, StringConstraints(min_length=1, max_length=MAX_QUERY)]
+
+    def payload(self) -> dict[str, Any]:
+        return dict(parse_qs(self.query, keep_blank_values=True))
+
+
+class DownloadLink(Result):
+    """Where the bytes are for `expire_time` seconds from now. `url` is a bearer capability, like an upload's."""
+
+    url: str
+    expire_time: Annotated[int, Field(ge=1)] = 600
+
+
+class GetAttachmentDownloadLink(
+    Operation[DownloadLink],
+    http="GET /attachments/2023-03/{attachment_id}/download-link",
+    api=Api.ATTACHMENTS,
+    effect=Effect.READ,
+    scope="attachments:download",
+    envelope=False,
+):
+    """Mint a URL that serves the bytes for ten minutes."""
+
+    attachment_id: AttachmentId
+
+
+class DeleteAttachment(
+    Operation[None],
+    http="DELETE /attachments/2023-03/{attachment_id}",
+    api=Api.ATTACHMENTS,
+    effect=Effect.REMOVE,
+    success=(204,),
+    scope="attachments:delete",
+    envelope=False,
+):
+    """Remove an attachment for good: record, bytes and every link to them. Its name becomes free again."""
 
     attachment_id: AttachmentId
