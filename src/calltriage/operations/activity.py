@@ -33,8 +33,8 @@ class ListActivity(
     """List what happened to an issue, newest first."""
 
     issue_id: IssueId = Field(description="The issue.")
-    limit: Limit | None = None
-    cursor: Cursor | None = None
+    limit: Limit | None = Field(default=None, description="Page size.")
+    cursor: Cursor | None = Field(default=None, description="next_cursor of the page before.")
 
 
 class AddComment(

@@ -63,8 +63,8 @@ class ListFlags(Operation[Page[Flag]], http="GET /v1/triage/issues/{issue_id}/fl
     """List the flags of an issue, oldest first."""
 
     issue_id: IssueId = Field(description="The issue.")
-    limit: Limit | None = None
-    cursor: Cursor | None = None
+    limit: Limit | None = Field(default=None, description="Page size.")
+    cursor: Cursor | None = Field(default=None, description="next_cursor of the page before.")
 
 
 class FlagTypeUse(Result, origin="flag authors"):

@@ -52,8 +52,8 @@ class ListRelations(Operation[Page[Relation]], http="GET /v1/triage/issues/{issu
     """List the links from and to an issue, oldest first."""
 
     issue_id: IssueId = Field(description="The issue.")
-    limit: Limit | None = None
-    cursor: Cursor | None = None
+    limit: Limit | None = Field(default=None, description="Page size.")
+    cursor: Cursor | None = Field(default=None, description="next_cursor of the page before.")
 
 
 class RemoveRelation(

@@ -54,8 +54,8 @@ class ListResources(
     """List the evidence attached to an issue, oldest first."""
 
     issue_id: IssueId = Field(description="The issue.")
-    limit: Limit | None = None
-    cursor: Cursor | None = None
+    limit: Limit | None = Field(default=None, description="Page size.")
+    cursor: Cursor | None = Field(default=None, description="next_cursor of the page before.")
 
 
 class RemoveResource(

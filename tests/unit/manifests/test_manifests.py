@@ -17,6 +17,7 @@ import anyio
 import pytest
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
+from npm import BIN, install
 from pydantic import SecretStr
 
 from calltriage.server.tools import describe
@@ -24,11 +25,7 @@ from calltriage.server.toolsets import select
 from calltriage.settings import Settings
 
 ROOT = Path(__file__).parents[3]
-BIN = Path(sys.executable).parent
 MCPB = "@anthropic-ai/mcpb@2.1.2"
-UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH", "EHOSTUNREACH")
-"""npm's error codes for a registry that cannot be reached."""
-
 RESOLVE = """
 import { readFileSync } from "node:fs";
 const { getMcpConfigForManifest } = await import(process.argv[2]);
@@ -73,13 +70,7 @@ def run(*command: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[s
 @pytest.fixture(scope="module")
 def mcpb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the bundle format's own tool, installed from npm."""
-    folder = tmp_path_factory.mktemp("mcpb")
-    quiet = ("--loglevel=error", "--no-audit", "--no-fund", "--fetch-retries=1")
-    installed = run(BIN / "npm", "install", *quiet, "--prefix", folder, MCPB, cwd=folder)
-    if installed.returncode != 0 and any(f"code {code}" in installed.stderr for code in UNREACHABLE):
-        pytest.skip("the npm registry is out of reach, and the bundle format's tool comes from there")
-    assert installed.returncode == 0, installed.stderr
-    return folder / "node_modules" / "@anthropic-ai" / "mcpb" / "dist"
+    return install(tmp_path_factory.mktemp("mcpb"), MCPB) / "@anthropic-ai" / "mcpb" / "dist"
 
 
 def test_the_manifests_are_what_their_source_says() -> None:
