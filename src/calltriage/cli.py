@@ -10,7 +10,7 @@ import anyio
 import click
 
 from calltriage.errors import CalltriageError
-from calltriage.settings import Settings, load_settings
+from calltriage.settings import Settings, load_settings, public_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,9 +76,10 @@ def serve(
     CALLTRIAGE_HTTP_TOKEN and CALLTRIAGE_HTTP_ALLOWED_HOSTS.
     """
     from calltriage import wiring  # noqa: PLC0415
+    from calltriage.logs import configure_logging  # noqa: PLC0415
 
     settings = _settings(context, **selection)
-    wiring.configure_logging(settings.log_level)
+    configure_logging(settings.log_level)
     if http:
         anyio.run(wiring.serve_http, settings, host, port, _announce("MCP"))
     else:
@@ -122,20 +123,37 @@ def desk() -> None:
     """The embedded desk: serve its HTTP contracts, bring in calls, show its key."""
 
 
+def _public_url(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    try:
+        return None if value is None else public_url(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 @desk.command("serve")
 @HOST
 @_port(8765)
+@click.option(
+    "--public-url",
+    "known_as",
+    callback=_public_url,
+    help="Where clients reach the desk, for the links it hands out; needed with --host 0.0.0.0.  "
+    "[default: CALLTRIAGE_DESK_PUBLIC_URL, else the address it listens on]",
+)
 @click.pass_context
-def desk_serve(context: click.Context, host: str, port: int) -> None:
+def desk_serve(context: click.Context, host: str, port: int, known_as: str | None) -> None:
     """Serve the desk's HTTP contracts.
 
     Triage is at /v1/… with the key of `calltriage desk key` in the Authorization header. Attachments are at /attachments/…
     with a token from /oauth/token, where the client id is `desk` and the secret is the same key.
     """
     from calltriage import wiring  # noqa: PLC0415
+    from calltriage.logs import configure_logging  # noqa: PLC0415
 
     settings = _settings(context)
-    wiring.configure_logging(settings.log_level)
+    configure_logging(settings.log_level)
+    if known_as is not None:
+        settings = settings.model_copy(update={"desk_public_url": known_as})
     anyio.run(wiring.serve_desk, settings, host, port, _announce("Desk"))
 
 

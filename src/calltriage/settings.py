@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from calltriage.errors import SettingsError
@@ -32,6 +34,21 @@ def default_data_dir() -> Path:
     return user_data_path("calltriage", appauthor=False)
 
 
+def public_url(text: str) -> str:
+    """A base URL for links, without a slash at its end. Raises ValueError for what cannot be one."""
+    wrong = ValueError("must be scheme, host and optional path, such as https://desk.example.com")
+    try:
+        parts = urlsplit(text)
+        has_port = parts.port is None or parts.port > 0
+    except ValueError:
+        raise wrong from None
+    if not re.fullmatch(r"[\x21-\x7e]+", text) or parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise wrong
+    if not has_port or parts.username or parts.password or parts.query or parts.fragment or text.endswith(("?", "#")):
+        raise wrong
+    return text.rstrip("/")
+
+
 class Settings(BaseSettings):
     """Everything an operator can set. Without credentials an API is served by the embedded desk."""
 
@@ -42,6 +59,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default_factory=default_data_dir, description="the desk's folder")
     desk_api_key: SecretStr | None = Field(
         default=None, min_length=SHORTEST_KEY, description="API key that `desk serve` accepts"
+    )
+    desk_public_url: Annotated[str, AfterValidator(public_url)] | None = Field(
+        default=None, description="where clients reach `desk serve`, for the links it hands out"
     )
 
     bland_api_key: SecretStr | None = Field(default=None, description="switches triage to Bland AI")

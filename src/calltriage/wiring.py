@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import socket
 import stat
-import sys
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -38,6 +36,8 @@ if TYPE_CHECKING:
 DESK_IN_PROCESS = "http://desk.calltriage.invalid"
 """Where the embedded desk is when it is reached inside the process; no name server knows the name."""
 
+EVERY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104  named to be refused
+
 
 @cache
 def installed_version() -> str:
@@ -59,19 +59,8 @@ def desk_key(settings: Settings) -> SecretStr:
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not file.exists():
-            draft = file.with_name(f"desk.key.{secrets.token_hex(4)}")
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR)
-            with os.fdopen(handle, "w") as out:
-                out.write(secrets.token_urlsafe(32))
-                out.flush()
-                os.fsync(out.fileno())
-            try:
-                os.link(draft, file)  # fails when another process was first; its key stands
-            except FileExistsError:
-                pass
-            finally:
-                draft.unlink()
-        key = file.read_text().strip()
+            _make_key(file)
+        key = file.read_text(encoding="ascii", errors="replace").strip()
     except OSError as error:
         raise StoreError(
             f"The key in {settings.data_dir} cannot be read or made ({type(error).__name__}). Check that the folder belongs "
@@ -82,6 +71,25 @@ def desk_key(settings: Settings) -> SecretStr:
             f"The key in {file} is empty or too short. Remove the file: another key is made at the next start."
         )
     return SecretStr(key)
+
+
+def _make_key(file: Path) -> None:
+    """Write a new key unless another process is first. Nobody ever reads half of one: it is renamed into its place."""
+    import filelock  # noqa: PLC0415  hard links would do as well, but not every file system has them
+
+    with filelock.FileLock(file.with_name("desk.key.lock"), timeout=30):
+        if file.exists():
+            return
+        draft = file.with_name(f"desk.key.{secrets.token_hex(4)}")
+        try:
+            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR)
+            with os.fdopen(handle, "w") as out:
+                out.write(secrets.token_urlsafe(32))
+                out.flush()
+                os.fsync(out.fileno())
+            draft.replace(file)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 @dataclass
@@ -215,25 +223,40 @@ async def serve_stdio(settings: Settings) -> None:
 async def serve_http(settings: Settings, host: str, port: int, on_ready: Callable[[str], None]) -> None:
     """MCP over Streamable HTTP at `/mcp`, stateless, both protocol generations, until a signal ends it."""
     from calltriage.server.http import build_http_app  # noqa: PLC0415
+    from calltriage.serving import listen, serve_app  # noqa: PLC0415  brings uvicorn, not needed over stdio
 
-    async with open_server(settings, over_stdio=False) as server:
-        app = build_http_app(
-            server, host=host, token=settings.http_token, allowed_hosts=tuple(settings.http_allowed_hosts)
-        )
-        await _serve(app, host, port, lambda address: on_ready(f"{address}/mcp"))
+    with listen(host, port) as listening:
+        async with open_server(settings, over_stdio=False) as server:
+            app = build_http_app(
+                server, host=host, token=settings.http_token, allowed_hosts=tuple(settings.http_allowed_hosts)
+            )
+            await serve_app(app, listening, lambda address: on_ready(f"{address}/mcp"))
 
 
 async def serve_desk(settings: Settings, host: str, port: int, on_ready: Callable[[str], None]) -> None:
-    """The desk's HTTP contracts on a port, until a signal ends it."""
-    listening = _listen(host, port)
-    address = _address(listening)
-    desk = build_desk(settings, address, desk_key(settings))
-    try:
-        await desk.warm_up()
-        await _serve(desk, host, port, on_ready, listening)
-    finally:
-        with anyio.CancelScope(shield=True):
-            await desk.close()
+    """The desk's HTTP contracts on a port, until a signal ends it.
+
+    The links that it hands out begin with the public URL; without one, with the address that it listens on.
+    """
+    from calltriage.serving import address_of, listen, serve_app  # noqa: PLC0415  brings uvicorn
+
+    known_as = settings.desk_public_url
+    if known_as is None and host in EVERY_ADDRESS:
+        raise SettingsError(
+            f"{host} is every address of this machine and none that a client could be sent to. Say where clients reach "
+            "the desk with --public-url or CALLTRIAGE_DESK_PUBLIC_URL, or choose one address with --host."
+        )
+    with listen(host, port) as listening:
+        address = address_of(listening)
+        desk = build_desk(settings, known_as or address, desk_key(settings))
+        try:
+            await desk.warm_up()
+            await serve_app(
+                desk, listening, lambda address: on_ready(f"{address}, known as {known_as}" if known_as else address)
+            )
+        finally:
+            with anyio.CancelScope(shield=True):
+                await desk.close()
 
 
 async def import_file(settings: Settings, lines: Iterable[str], skip_bad: bool) -> Imported:
@@ -256,53 +279,8 @@ async def import_file(settings: Settings, lines: Iterable[str], skip_bad: bool) 
             await store.close()
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=128)
-    except OSError as error:
-        raise SettingsError(f"Cannot listen on {host} port {port}: {error.strerror}. Choose another --port.") from None
-
-
-def _address(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-async def _serve(
-    app: Any, host: str, port: int, on_ready: Callable[[str], None], listening: socket.socket | None = None
-) -> None:
-    import uvicorn  # noqa: PLC0415  not needed over stdio
-
-    with listening or _listen(host, port) as bound:
-        config = uvicorn.Config(
-            app, log_config=None, access_log=False, limit_concurrency=512, timeout_keep_alive=5,
-            timeout_graceful_shutdown=10, server_header=False, lifespan="on" if hasattr(app, "router") else "off",
-        )  # fmt: skip
-        on_ready(_address(bound))
-        await uvicorn.Server(config).serve(sockets=[bound])
-
-
-def configure_logging(level: str) -> None:
-    """One JSON object a line on stderr; standard output belongs to the protocol."""
-    from pythonjsonlogger.json import JsonFormatter  # noqa: PLC0415
-
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        JsonFormatter(
-            "{asctime}{levelname}{name}{message}", style="{", json_ensure_ascii=True,
-            rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
-        )
-    )  # fmt: skip
-    logging.basicConfig(level=level, handlers=[handler], force=True)
-    for noisy in ("httpx2", "httpcore2"):  # a line per request at INFO, with its URL: a signed URL is a secret
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    logging.captureWarnings(capture=True)
-
-
 __all__ = [
     "build_desk",
-    "configure_logging",
     "desk_key",
     "import_file",
     "installed_version",

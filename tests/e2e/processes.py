@@ -38,12 +38,14 @@ async def started(folder: Path, *arguments: str, **settings: str) -> AsyncGenera
     data = {"CALLTRIAGE_DATA_DIR": str(folder / "data")}
     command = [sys.executable, "-m", "calltriage", *arguments]
     async with await anyio.open_process(command, env=environment(**data, **settings), cwd=folder) as process:
+        status = None
         try:
             yield await _address(process)
         finally:
             process.terminate()
             with anyio.fail_after(PATIENCE):
-                await process.wait()
+                status = await process.wait()
+        assert status == 0, "a signal ends a server cleanly"
 
 
 async def _address(process: Process) -> str:

@@ -101,3 +101,25 @@ async def test_many_clients_at_once_each_get_their_own_answers(tmp_path: Path) -
         async with anyio.create_task_group() as group:
             for number in range(8):
                 group.start_soon(one, number)
+
+
+async def test_a_desk_behind_a_public_url_hands_out_links_that_begin_with_it(tmp_path: Path) -> None:
+    _, key, _ = await run(tmp_path, "desk", "key")
+    known_as = "https://desk.example.com/below"
+    serve = ("desk", "serve", "--host", "0.0.0.0", "--port", "0", "--public-url", known_as)
+    async with started(tmp_path, *serve) as address:
+        here = address.replace("0.0.0.0", "127.0.0.1")
+        async with httpx2.AsyncClient(base_url=here) as http:
+            form = {"grant_type": "client_credentials"}
+            token = (await http.post("/oauth/token", data=form, auth=("desk", key.strip()))).json()["access_token"]
+            bearer = {"authorization": f"Bearer {token}"}
+            link = (await http.post("/attachments/2023-03/upload-link", json={}, headers=bearer)).json()
+            assert link["url"].startswith(f"{known_as}/blobs/")
+            sent = await http.put(link["url"].removeprefix(known_as), content=b"abc")
+            assert sent.status_code == 200
+
+
+async def test_a_signal_ends_both_servers_cleanly(tmp_path: Path) -> None:
+    for command in (("serve", "--http"), ("desk", "serve")):
+        async with started(tmp_path, *command, "--port", "0") as address:
+            assert address

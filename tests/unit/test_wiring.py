@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from mcp.client import Client
 
 from calltriage.errors import SettingsError, StoreError
 from calltriage.settings import Settings, load_settings
-from calltriage.wiring import _file_roots, desk_key, open_server
+from calltriage.wiring import _file_roots, desk_key, open_server, serve_desk
 
 
 def roots(settings: Settings) -> tuple[Path, ...]:
@@ -67,3 +69,41 @@ async def test_the_settings_choose_the_tools_and_a_wrong_name_stops_the_start(
     with pytest.raises(SettingsError, match="core"):
         async with open_server(load_settings(toolsets="cor"), over_stdio=True):
             pass
+
+
+@pytest.fixture
+def no_hard_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError("hard links are not to be had here")
+
+    monkeypatch.setattr(os, "link", refused)
+
+
+@pytest.mark.usefixtures("no_hard_links")
+def test_a_key_is_made_once_by_many_at_once_and_without_hard_links(home: Path, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        keys = {key.get_secret_value() for key in pool.map(lambda _: desk_key(Settings()), range(16))}
+    assert len(keys) == 1
+    assert list((tmp_path / "data").glob("desk.key.????????")) == []
+
+
+async def test_a_desk_on_every_address_asks_where_it_is_reached(home: Path) -> None:
+    for host in ("0.0.0.0", "::", ""):
+        with pytest.raises(SettingsError, match="--public-url"):
+            await serve_desk(Settings(), host, 0, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["desk.example.com", "ftp://desk.example.com", "https://", "https://u:p@desk.example.com", "https://desk.example.com/?a",
+     "https://desk.example.com/#a", "https://desk.example.com:0", "https://desk.example.com:x", "https://desk example.com"],
+)  # fmt: skip
+def test_a_public_url_that_is_none_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("CALLTRIAGE_DESK_PUBLIC_URL", url)
+    with pytest.raises(SettingsError, match=r"CALLTRIAGE_DESK_PUBLIC_URL: .*https://desk"):
+        load_settings()
+
+
+def test_a_public_url_loses_the_slash_at_its_end(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLTRIAGE_DESK_PUBLIC_URL", "https://desk.example.com/below/")
+    assert load_settings().desk_public_url == "https://desk.example.com/below"

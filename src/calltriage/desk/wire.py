@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
@@ -105,6 +105,11 @@ async def _render_store_failure(request: Request, error: Exception) -> Response:
     return await _render_error(request, ContractError(503, "storage_unavailable", "The desk's storage cannot be used"))
 
 
+async def _say_nothing(_: Request, __: Exception) -> Response:
+    """The client has gone, in the middle of its request: nobody hears this, and it is no fault of ours to log."""
+    return Response(status_code=400)
+
+
 async def _render_crash(request: Request, error: Exception) -> Response:
     """The log has the traceback, since nobody hears what Starlette raises after this; the body says that it failed."""
     logger.error("the desk crashed", exc_info=error)
@@ -118,5 +123,6 @@ ERROR_HANDLERS: dict[Any, ExceptionHandler] = {
     StoreError: _render_store_failure,
     BlobStoreError: _render_store_failure,
     SQLAlchemyError: _render_store_failure,
+    ClientDisconnect: _say_nothing,
     Exception: _render_crash,
 }

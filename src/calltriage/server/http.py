@@ -5,19 +5,18 @@ from __future__ import annotations
 import hmac
 from typing import Any
 
-import anyio
 from mcp.server.lowlevel import Server
 from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from calltriage.errors import SettingsError
 
+MAX_BODY = 4 * 2**20
+"""Bytes of a request."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-BODY_SECONDS = 10.0
-"""Time that a request has to bring its whole body."""
 
 
 def build_http_app(
@@ -48,7 +47,7 @@ def build_http_app(
 
 
 class Gate:
-    """Stands before every route: refuses requests without the token, and bodies that take too long to come."""
+    """Stands before every route: refuses requests without the token, and hands on only bodies that have come whole."""
 
     def __init__(self, app: ASGIApp, token: SecretStr | None) -> None:
         self._app = app
@@ -60,21 +59,27 @@ class Gate:
             return
         given = dict(scope["headers"]).get(b"authorization", b"")
         if self._wanted is not None and not hmac.compare_digest(given, self._wanted):
-            challenge = [(b"www-authenticate", b"Bearer"), (b"content-length", b"0")]
-            await send({"type": "http.response.start", "status": 401, "headers": challenge})
-            await send({"type": "http.response.body"})
+            await _refuse(send, 401, (b"www-authenticate", b"Bearer"))
             return
-        deadline = anyio.current_time() + BODY_SECONDS
-        complete = False
+        body = bytearray()
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":  # nobody is left to answer, and that is no error of ours
+                return
+            body += message.get("body", b"")
+            if len(body) > MAX_BODY:
+                await _refuse(send, 413, (b"connection", b"close"))
+                return
+            more = message.get("more_body", False)
+        whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
-        async def receive_in_time() -> Any:
-            nonlocal complete
-            if complete:  # what comes now is the disconnect, and that may take as long as it likes
-                return await receive()
-            with anyio.CancelScope(deadline=deadline):
-                message = await receive()
-                complete = not message.get("more_body", False)
-                return message
-            return {"type": "http.disconnect"}
+        async def receive_whole() -> Message:
+            return whole.pop() if whole else await receive()
 
-        await self._app(scope, receive_in_time, send)
+        await self._app(scope, receive_whole, send)
+
+
+async def _refuse(send: Send, status: int, *headers: tuple[bytes, bytes]) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"content-length", b"0")]})
+    await send({"type": "http.response.body"})
