@@ -19,7 +19,8 @@ from calltriage.client.dialects import ApiKey, ClientCredentials, Endpoint
 from calltriage.client.retries import RetryPolicy
 from calltriage.desk.access import CLIENT_ID, SCOPES
 from calltriage.desk.app import Desk
-from calltriage.desk.imports import import_calls, read_calls
+from calltriage.desk.imports import Imported, load_import
+from calltriage.desk.lines import read_import
 from calltriage.operations.base import Api
 from calltriage.server.app import build_server
 from calltriage.server.files import FileRoots
@@ -73,6 +74,12 @@ CALLS = [
 ]
 
 
+async def load_lines(desk: Desk, *lines: bytes | str, skip_bad: bool = False, folder: Path | None = None) -> Imported:
+    """Load the lines of an import file."""
+    entries, skipped = read_import(lines, skip_bad=skip_bad, folder=folder)
+    return await load_import(desk, entries, skipped)
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -82,8 +89,7 @@ def clock() -> Clock:
 async def the_desk(tmp_path: Path, clock: Clock) -> AsyncIterator[Desk]:
     """A desk on an empty folder with two calls, `call-card` and `call-hours`."""
     desk = Desk(tmp_path / "desk", SecretStr(KEY), DESK_URL, clock=clock)
-    records, _ = read_calls(CALLS, skip_bad=False)
-    await import_calls(desk.store, records, (), lambda _: None)
+    await load_lines(desk, *CALLS)
     yield desk
     await desk.close()
 

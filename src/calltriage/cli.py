@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import anyio
 import click
@@ -91,10 +91,10 @@ def serve(
 @cli.command()
 @click.option(
     "--calls",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.File("rb"),
     help="Your own calls, one JSON object a line (see `calltriage desk import --help`).",
 )
-def demo(calls: Path | None) -> None:
+def demo(calls: BinaryIO | None) -> None:
     """Watch an agent triage a call, start to end.
 
     Starts the real server as a child process, connects a real MCP client to it over standard input and output, and works
@@ -102,7 +102,7 @@ def demo(calls: Path | None) -> None:
     """
     from calltriage.demo import run_demo  # noqa: PLC0415
 
-    anyio.run(run_demo, calls)
+    anyio.run(run_demo, calls, None if calls is None else _folder_of(calls))
 
 
 @cli.command()
@@ -167,31 +167,56 @@ def desk_key(context: click.Context) -> None:
 
 
 @desk.command("import")
-@click.argument("file", type=click.File("r", encoding="utf-8", errors="surrogateescape"))
+@click.argument("file", type=click.File("rb"))
 @click.option(
     "--skip-bad", is_flag=True, help="Load the good lines and report the bad ones, instead of loading nothing."
 )
 @click.pass_context
-def desk_import(context: click.Context, file: Any, skip_bad: bool) -> None:
-    r"""Load calls into the desk from FILE, or from standard input with -.
+def desk_import(context: click.Context, file: BinaryIO, skip_bad: bool) -> None:
+    """Load calls, SMS conversations and files into the desk from FILE, or from standard input with -.
 
-    One JSON object a line: `call_id`, `created_at` (ISO 8601) and `turns`, each with `speaker` (agent, caller, …) and
-    `text`; `summary`, `ended_at` and anything else are optional and kept. Example:
+    One JSON object a line, in UTF-8. `kind` says what it is; without one it is a call. `created_at` is ISO 8601.
+
+    A call has `call_id`, `created_at` and `turns`, each with `speaker` (agent, caller, …) and `text`; `summary`, `ended_at`
+    and anything else are optional and kept.
 
     \b
       {"call_id": "c-1", "created_at": "2026-05-01T10:00:00Z",
        "turns": [{"speaker": "agent", "text": "Hello"}, {"speaker": "caller", "text": "Hi"}]}
 
-    A bad line is reported with its number and nothing of the file is loaded. Loading the same file again changes nothing.
+    An SMS conversation has `conversation_id`, `created_at` and `messages`, each with `sender` (agent or user) and `text`;
+    `user_number`, `agent_number`, `is_active`, `summary` and anything else are optional and kept.
+
+    \b
+      {"kind": "sms_conversation", "conversation_id": "s-1", "created_at": "2026-05-01T10:00:00Z",
+       "messages": [{"sender": "user", "text": "Is it open?"}]}
+
+    A file has `path`, below the folder of FILE, or `base64` and a `name`; `name`, `type`, `metadata` (flat) and `file_id`
+    are optional.
+
+    \b
+      {"kind": "file", "path": "reports/may.pdf", "type": "application/pdf"}
+
+    (The examples are broken in two to be read here; in FILE each is one line.)
+
+    Every line is checked first: a bad one is reported with its number and nothing of the file is loaded. Loading goes in
+    steps, so that others can use the desk meanwhile. Loading the same file again changes nothing; after a break it
+    completes what is missing. A call or conversation that changed is replaced, a file never is.
     """
     from calltriage import wiring  # noqa: PLC0415
+    from calltriage.desk.lines import bounded_lines  # noqa: PLC0415
 
-    done = anyio.run(wiring.import_file, _settings(context), file, skip_bad)
+    done = anyio.run(wiring.import_file, _settings(context), bounded_lines(file), skip_bad, _folder_of(file))
     for complaint in done.skipped:
         click.echo(f"skipped {complaint}", err=True)
     click.echo(
-        f"{done.added} calls added, {done.changed} changed, {done.unchanged} there already, {len(done.skipped)} skipped."
+        f"{done.added} added, {done.changed} changed, {done.unchanged} there already, {len(done.skipped)} skipped."
     )
+
+
+def _folder_of(file: BinaryIO) -> Path | None:
+    """The folder of an opened file; None for standard input."""
+    return None if file.fileno() == 0 else Path(file.name).absolute().parent
 
 
 def main() -> None:

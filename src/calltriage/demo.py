@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import anyio
 from mcp.client import Client
@@ -19,7 +18,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.tree import Tree
 
-from calltriage.desk.imports import read_calls
+from calltriage.desk.lines import bounded_lines, read_import
 from calltriage.desk.sample import sample_lines
 from calltriage.errors import CalltriageError, ImportFileError
 from calltriage.settings import Settings
@@ -146,19 +145,18 @@ def _tree(evidence: dict[str, Any]) -> Tree:
     return tree
 
 
-async def run_demo(file: Path | None) -> None:
-    """Run the demo on the calls of `file`, or on the sample calls."""
+async def run_demo(file: BinaryIO | None, folder: Path | None = None) -> None:
+    """Run the demo on the calls of an import file whose files are below `folder`, or on the sample calls."""
     console = Console()
-    lines: Iterable[str] = sample_lines()
-    if file is not None:
-        lines = (await anyio.Path(file).read_text(encoding="utf-8", errors="surrogateescape")).splitlines()
-    calls, _ = read_calls(lines := list(lines), skip_bad=False)
+    lines: list[bytes | str] = [*sample_lines()] if file is None else [*bounded_lines(file)]
+    entries, _ = read_import(lines, skip_bad=False, folder=folder)
+    calls = [entry.values["record"] for entry in entries if entry.kind == "call"]
     call = next((call for call in calls if any(turn["text"].strip() for turn in call["transcripts"])), None)
     if call is None:
         raise ImportFileError("The file holds no call with words in it.")
-    with TemporaryDirectory(prefix="calltriage-demo-") as folder:
-        settings = Settings(data_dir=Path(folder) / "desk")
-        await import_file(settings, lines, skip_bad=False)
+    with TemporaryDirectory(prefix="calltriage-demo-") as temporary:
+        settings = Settings(data_dir=Path(temporary) / "desk")
+        await import_file(settings, lines, False, folder)
         console.print(
             f"[bold]calltriage demo[/]: an agent, the server as a child process, an empty desk with {len(calls)} calls"
         )
@@ -166,11 +164,11 @@ async def run_demo(file: Path | None) -> None:
             command=sys.executable,
             args=["-m", "calltriage"],
             env={"CALLTRIAGE_DATA_DIR": str(settings.data_dir)},
-            cwd=folder,
+            cwd=temporary,
         )
         async with Client(server) as client:
             agent = Agent(client, console)
-            evidence = await _triage(agent, call, Path(folder), SAMPLE_STORY if file is None else OWN_STORY)
+            evidence = await _triage(agent, call, Path(temporary), SAMPLE_STORY if file is None else OWN_STORY)
         console.print()
         console.print(Panel(_tree(evidence), title="The evidence, as the resource gives it"))
         console.print(f"[bold green]Done.[/] {agent.steps} steps. The desk was temporary and is gone.")

@@ -252,31 +252,36 @@ async def serve_desk(settings: Settings, host: str, port: int, on_ready: Callabl
         try:
             await desk.warm_up()
             await serve_app(
-                desk, listening, lambda address: on_ready(f"{address}, known as {known_as}" if known_as else address)
+                desk, listening, lambda address: on_ready(f"{address} (known as {known_as})" if known_as else address)
             )
         finally:
             with anyio.CancelScope(shield=True):
                 await desk.close()
 
 
-async def import_file(settings: Settings, lines: Iterable[str], skip_bad: bool) -> Imported:
-    """Load an import file into the desk's folder, with a progress bar on a terminal."""
+async def import_file(
+    settings: Settings, lines: Iterable[bytes | str], skip_bad: bool, folder: Path | None = None, org: str | None = None
+) -> Imported:
+    """Load the lines of an import file into the desk's folder, with a progress bar on a terminal.
+
+    Files that the lines name are looked for below `folder`. `org` is the id of an organisation other than the desk's own.
+    """
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import Progress  # noqa: PLC0415
 
-    from calltriage.desk.imports import import_calls, read_calls  # noqa: PLC0415
-    from calltriage.desk.store import Store  # noqa: PLC0415
+    from calltriage.desk.imports import load_import  # noqa: PLC0415
+    from calltriage.desk.lines import read_import  # noqa: PLC0415
 
-    records, skipped = await anyio.to_thread.run_sync(lambda: read_calls(lines, skip_bad=skip_bad))
-    store = Store(settings.data_dir)
+    entries, skipped = await anyio.to_thread.run_sync(lambda: read_import(lines, skip_bad=skip_bad, folder=folder))
+    desk = build_desk(settings, DESK_IN_PROCESS, SecretStr(secrets.token_urlsafe(32)))
     console = Console(stderr=True)
     try:
         with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-            task = bar.add_task("Loading calls", total=len(records))
-            return await import_calls(store, records, skipped, lambda count: bar.update(task, completed=count))
+            task = bar.add_task("Loading", total=len(entries))
+            return await load_import(desk, entries, skipped, lambda count: bar.update(task, completed=count), org)
     finally:
         with anyio.CancelScope(shield=True):
-            await store.close()
+            await desk.close()
 
 
 __all__ = [

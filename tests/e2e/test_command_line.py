@@ -53,10 +53,10 @@ async def test_a_bad_line_loads_nothing_unless_it_is_skipped_and_loading_again_c
     assert "line 2" in complaint
     assert "Traceback" not in complaint
     _, said, skipped = await run(tmp_path, "desk", "import", "--skip-bad", str(file))
-    assert said == "2 calls added, 0 changed, 0 there already, 1 skipped.\n"
+    assert said == "2 added, 0 changed, 0 there already, 1 skipped.\n"
     assert "line 2" in skipped
     _, said, _ = await run(tmp_path, "desk", "import", "--skip-bad", str(file))
-    assert said == "0 calls added, 0 changed, 2 there already, 1 skipped.\n"
+    assert said == "0 added, 0 changed, 2 there already, 1 skipped.\n"
 
 
 async def test_the_desks_key_is_made_once_and_kept_for_its_owner_alone(tmp_path: Path) -> None:
@@ -143,3 +143,18 @@ async def test_a_selection_of_tools_that_names_none_stops_the_start_with_the_nea
     status, _, complaint = await run(tmp_path, "serve", "--exclude-tools", "add_flg", CALLTRIAGE_TOOLSETS="all")
     assert status == 1
     assert "Did you mean add_flag?" in complaint
+
+
+async def test_the_demo_reads_lines_as_the_import_does(tmp_path: Path) -> None:
+    line = json.dumps(json.loads(call_line("own-1", "one\u2028two\x85three", "four")), ensure_ascii=False)
+    (tmp_path / "own.jsonl").write_bytes(b"\xef\xbb\xbf" + line.encode() + b"\r\n")
+    status, said, complaints = await run(tmp_path, "demo", "--calls", "own.jsonl")
+    assert status == 0, complaints
+    assert "Done." in said
+    assert (await run(tmp_path, "desk", "import", "own.jsonl"))[1].startswith("1 added")
+
+
+async def test_help_shows_its_examples_as_lines_of_their_own(tmp_path: Path) -> None:
+    _, said, _ = await run(tmp_path, "desk", "import", "--help", COLUMNS="120")
+    assert "\\b" not in said
+    assert '\n    {"kind": "file", "path": "reports/may.pdf", "type": "application/pdf"}\n' in said

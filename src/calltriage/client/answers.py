@@ -24,10 +24,7 @@ from calltriage.errors import (
     Unauthenticated,
     UnreadableAnswer,
 )
-from calltriage.operations.fields import MAX_DEPTH, refuse_depth
-
-MAX_BODY = 8 * 2**20
-"""Bytes of a JSON answer that are read; the largest transcript seen is under 1 MiB."""
+from calltriage.operations.fields import MAX_BODY, MAX_DEPTH, refuse_depth
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import ColumnElement, delete, exists, false, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, false, func, insert, select, update
 
 from calltriage.desk.blobs import sha256_of
 from calltriage.desk.exchange import AnyRow, ContractError, Reply, Transaction, bad_request, plain_row
@@ -74,29 +74,32 @@ def create_attachment(tx: Transaction, call: CreateAttachment, blob: str) -> Rep
     facts = plain_row(found, "size", "type", "sha256", "md5")
     if sha256_of(blob) != found.sha256:
         raise bad_request(request_id="its bytes were replaced meanwhile; send the request again")
-    query = insert(attachments).values(
-        org_id=tx.who.org_id,
-        id=secrets.token_hex(16),
-        object_key=secrets.token_hex(16),
-        name=call.name,
-        metadata=call.metadata,
-        blob=blob,
-        created_at=tx.instant,
-        **facts,
-    )
-    row = tx.connection.execute(query.returning(attachments)).one()
-    labels = [
-        {"org_id": tx.who.org_id, "attachment_id": row.id, "name": name, "value": _json_text(value)}
-        for name, value in (call.metadata or {}).items()
-    ]
-    if labels:
-        tx.connection.execute(insert(attachment_labels), labels)
+    row_facts = {"name": call.name, "metadata": call.metadata, "blob": blob, **facts}
+    row = insert_attachment(tx.connection, tx.who.org_id, secrets.token_hex(16), row_facts, tx.instant)
     tx.connection.execute(
         update(reservations)
         .where(tx.mine(reservations, reservations.c.id == found.id))
         .values(consumed_by=row.id, blob=None)
     )
     return Reply(200, _shown(tx, row), loose=(found.blob,))
+
+
+def insert_attachment(
+    connection: Connection, org_id: str, attachment_id: str, facts: dict[str, Any], created_at: str
+) -> AnyRow:
+    """The row of a published file and those of its labels."""
+    query = insert(attachments).values(
+        org_id=org_id, id=attachment_id, object_key=secrets.token_hex(16), created_at=created_at, **facts
+    )
+    row = connection.execute(query.returning(attachments)).one()
+    given: dict[str, Any] = facts["metadata"] or {}
+    labels = [
+        {"org_id": org_id, "attachment_id": attachment_id, "name": name, "value": _json_text(value)}
+        for name, value in given.items()
+    ]
+    if labels:
+        connection.execute(insert(attachment_labels), labels)
+    return row
 
 
 def get_attachment(tx: Transaction, call: GetAttachment) -> Reply:

@@ -177,3 +177,7 @@ def refuse_depth(value: Any) -> None:
         ]
     if level:
         raise ValueError("is nested too deeply")
+
+
+MAX_BODY = 8 * 2**20
+"""Bytes of a JSON answer that are read (our choice); the largest transcript seen is under 1 MiB."""

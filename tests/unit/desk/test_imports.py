@@ -4,23 +4,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
-from conftest import call_line
+from conftest import KEY, call_line, load_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
+from sqlalchemy import update
 
 from calltriage.client.client import Client
+from calltriage.desk import imports
 from calltriage.desk.app import Desk
-from calltriage.desk.imports import Imported, import_calls, read_calls
+from calltriage.desk.imports import Imported, load_import
+from calltriage.desk.lines import MAX_LINE, bounded_lines, read_import
+from calltriage.desk.tables import organisations
 from calltriage.errors import ImportFileError, NotFound
-from calltriage.operations.calls import GetCall
+from calltriage.operations.calls import GetCall, ListCalls
+from calltriage.operations.issues import CreateIssue
+from calltriage.operations.resources import AttachResource
 
 SAMPLE = Path(__file__).parents[3] / "../shared/data/harper-valley-28.jsonl"
 
 TURN = {"speaker": "agent", "text": "hello"}
+
+
+EVENT: dict[str, Any] = {
+    "sequence": 1, "event_type": "node.transition", "node_id": None, "operation_id": None, "payload": None,
+}  # fmt: skip
 
 
 def line(**changes: Any) -> str:
@@ -29,19 +44,14 @@ def line(**changes: Any) -> str:
     return json.dumps({name: value for name, value in {**good, **changes}.items() if value is not ...})
 
 
-async def load(desk: Desk, *lines: str, skip_bad: bool = False) -> Imported:
-    records, skipped = read_calls(lines, skip_bad=skip_bad)
-    return await import_calls(desk.store, records, skipped, lambda _: None)
-
-
 def record_of(text: str) -> dict[str, Any]:
     """The one call of the line."""
-    (record,), _ = read_calls([text], skip_bad=False)
-    return record
+    (entry,), _ = read_import([text], skip_bad=False)
+    return entry.values["record"]
 
 
 async def test_a_call_can_be_read_after_its_import(the_desk: Desk, client: Client) -> None:
-    report = await load(
+    report = await load_lines(
         the_desk,
         line(
             ended_at="2026-05-01T10:01:30.000Z",
@@ -62,35 +72,74 @@ async def test_a_call_can_be_read_after_its_import(the_desk: Desk, client: Clien
 
 async def test_the_same_file_again_changes_nothing(the_desk: Desk) -> None:
     lines = [line(call_id=f"c-{number}") for number in range(5)]
-    assert (await load(the_desk, *lines)).added == 5
-    assert await load(the_desk, *lines) == Imported(added=0, changed=0, unchanged=5, skipped=())
+    assert (await load_lines(the_desk, *lines)).added == 5
+    assert await load_lines(the_desk, *lines) == Imported(added=0, changed=0, unchanged=5, skipped=())
 
 
 async def test_a_call_that_changed_is_replaced(the_desk: Desk, client: Client) -> None:
-    await load(the_desk, line(summary="Old."))
-    report = await load(the_desk, line(summary="New."), line(call_id="c-2"))
+    await load_lines(the_desk, line(summary="Old."))
+    report = await load_lines(the_desk, line(summary="New."), line(call_id="c-2"))
     assert (report.added, report.changed, report.unchanged) == (1, 1, 0)
     assert (await client.send(GetCall(call_id="c-1"))).summary == "New."
 
 
-async def test_progress_is_told_call_by_call(the_desk: Desk) -> None:
-    records, _ = read_calls([line(call_id=f"c-{number}") for number in range(3)], skip_bad=False)
+def many(count: int) -> list[str]:
+    return [line(call_id=f"c-{number}") for number in range(count)]
+
+
+async def test_an_import_goes_in_steps_and_tells_how_far_it_is(the_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imports, "BATCH_ENTRIES", 2)
+    monkeypatch.setattr(imports, "PAUSE", 0)
+    entries, _ = read_import(many(5), skip_bad=False)
     heard: list[int] = []
-    await import_calls(the_desk.store, records, (), heard.append)
-    assert heard == [1, 2, 3]
+    await load_import(the_desk, entries, progress=heard.append)
+    assert heard == [2, 4, 5]
 
 
-async def test_an_import_that_breaks_loads_nothing(the_desk: Desk, client: Client) -> None:
-    records, _ = read_calls([line(call_id=f"c-{number}") for number in range(3)], skip_bad=False)
+async def test_others_write_while_an_import_is_under_way(
+    the_desk: Desk, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other writer is another connection, as another process would be, and waits for no longer than one step."""
+    monkeypatch.setattr(imports, "BATCH_ENTRIES", 20)
+    other = Desk(the_desk.folder, SecretStr(KEY), "http://other.test")
+    entries, _ = read_import(many(200), skip_bad=False)
+    through: list[int] = []
+    written_at: list[int] = []
+
+    async def write_beside() -> None:
+        while not through:
+            await anyio.lowlevel.checkpoint()
+        while len(through) < 10:
+            await other.store.write(
+                lambda connection: connection.execute(update(organisations).values(name=f"after {len(through)}"))
+            )
+            written_at.append(len(through))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(write_beside)
+        assert (await load_import(the_desk, entries, progress=through.append)).added == 200
+    await other.close()
+    assert written_at[0] < 10, "the other had its turn before the import was through"
+
+
+async def test_an_import_that_breaks_off_is_completed_by_another_one(
+    the_desk: Desk, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "BATCH_ENTRIES", 2)
+    monkeypatch.setattr(imports, "PAUSE", 0)
+    entries, _ = read_import(many(5), skip_bad=False)
 
     def breaks(count: int) -> None:
-        if count == 2:
+        if count == 4:
             raise LookupError
 
     with pytest.raises(LookupError):
-        await import_calls(the_desk.store, records, (), breaks)
+        await load_import(the_desk, entries, progress=breaks)
+    assert (await client.send(GetCall(call_id="c-3"))).call_id == "c-3"
     with pytest.raises(NotFound):
-        await client.send(GetCall(call_id="c-0"))
+        await client.send(GetCall(call_id="c-4"))
+    assert await load_import(the_desk, entries) == Imported(added=1, changed=0, unchanged=4, skipped=())
+    assert await load_import(the_desk, entries) == Imported(added=0, changed=0, unchanged=5, skipped=())
 
 
 BAD: dict[str, str] = {
@@ -127,20 +176,34 @@ BAD: dict[str, str] = {
     "NaN": line()[:-1] + ', "more": NaN}',
     "Infinity in a turn": line(turns=[{**TURN, "at": float("inf")}]),
     "a number past all floats": line()[:-1] + ', "more": 1e999}',
+    "created_at before the calendar": line(created_at="0001-01-01T00:00:00+14:00"),
+    "created_at after the calendar": line(created_at="9999-12-31T23:59:59-14:00"),
+    "created_at in the year 1": line(created_at="0001-01-01T00:00:00Z"),
+    "created_at on no day": line(created_at="2026-02-30T00:00:00Z"),
+    "created_at with an absurd offset": line(created_at="2026-05-01T10:00:00+99:99"),
+    "created_at as seconds in text": line(created_at="1591056783"),
+    "created_at endless": line(created_at="2026-05-01T10:00:00." + "0" * 5000),
+    "an event at no time": line(pathway_events=[{**EVENT, "created_at": "0001-01-01T00:00:00+14:00"}]),
+    "an event at the end of time": line(pathway_events=[{**EVENT, "created_at": "9999-12-31T23:59:59-14:00"}]),
+    "a number that is no text": line(to=5551234567),
+    "a completed that is no truth value": line(completed="yes"),
+    "a batch id that is endless": line(batch_id="b" * 257),
+    "a kind that is unknown": line(kind="fax"),
+    "a kind that is no text": line(kind=["call"]),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
 async def test_a_bad_line_is_named_and_nothing_is_loaded(the_desk: Desk, client: Client, name: str) -> None:
     with pytest.raises(ImportFileError, match=r"^line 3: .*Nothing was loaded"):
-        await load(the_desk, line(call_id="c-0"), "", BAD[name], line(call_id="c-9"))
+        await load_lines(the_desk, line(call_id="c-0"), "", BAD[name], line(call_id="c-9"))
     with pytest.raises(NotFound):
         await client.send(GetCall(call_id="c-0"))
 
 
 @pytest.mark.parametrize("name", BAD)
 async def test_a_bad_line_may_be_skipped(the_desk: Desk, client: Client, name: str) -> None:
-    report = await load(the_desk, line(call_id="c-0"), "", BAD[name], line(call_id="c-9"), skip_bad=True)
+    report = await load_lines(the_desk, line(call_id="c-0"), "", BAD[name], line(call_id="c-9"), skip_bad=True)
     assert report.added == 2
     assert len(report.skipped) == 1
     assert report.skipped[0].startswith("line 3: ")
@@ -149,26 +212,26 @@ async def test_a_bad_line_may_be_skipped(the_desk: Desk, client: Client, name: s
 
 async def test_one_id_with_two_contents_is_a_bad_line(the_desk: Desk) -> None:
     with pytest.raises(ImportFileError, match=r"^line 2: .*earlier line"):
-        await load(the_desk, line(), line(summary="Other."))
-    report = await load(the_desk, line(), line(summary="Other."), line(call_id="c-2"), skip_bad=True)
+        await load_lines(the_desk, line(), line(summary="Other."))
+    report = await load_lines(the_desk, line(), line(summary="Other."), line(call_id="c-2"), skip_bad=True)
     assert (report.added, len(report.skipped)) == (2, 1)
 
 
 async def test_one_id_with_one_content_twice_is_one_call(the_desk: Desk) -> None:
-    assert (await load(the_desk, line(), line())).added == 1
+    assert (await load_lines(the_desk, line(), line())).added == 1
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_complaint_does_not_repeat_the_line(name: str) -> None:
     text = BAD[name].replace("yesterday", "canary").replace("hello", "canary")
     with pytest.raises(ImportFileError) as caught:
-        read_calls([text], skip_bad=False)
+        read_import([text], skip_bad=False)
     assert "canary" not in str(caught.value)
     assert len(str(caught.value)) < 300
 
 
 def test_blank_lines_are_nothing() -> None:
-    assert read_calls(["", "  ", "\n"], skip_bad=False) == ([], ())
+    assert read_import(["", "  ", "\n"], skip_bad=False) == ([], ())
 
 
 def test_everything_else_is_kept_as_metadata() -> None:
@@ -199,7 +262,7 @@ async def test_a_call_whose_time_is_a_number_is_refused_or_can_be_read(
     the_desk: Desk, client: Client, created_at: Any
 ) -> None:
     try:
-        await load(the_desk, line(created_at=created_at))
+        await load_lines(the_desk, line(created_at=created_at))
     except ImportFileError:
         return
     assert isinstance((await client.send(GetCall(call_id="c-1"))).created_at, str)
@@ -209,7 +272,7 @@ async def test_a_call_whose_time_is_a_number_is_refused_or_can_be_read(
     "ended_at", ["yesterday", "2026-05-01T09:00:00.000Z", "2026-05-01T10:01:00", 5, None, ["x"], "", "9999-99-99"]
 )
 async def test_an_end_that_makes_no_sense_gives_no_length(the_desk: Desk, client: Client, ended_at: Any) -> None:
-    await load(the_desk, line(ended_at=ended_at))
+    await load_lines(the_desk, line(ended_at=ended_at))
     call = await client.send(GetCall(call_id="c-1"))
     assert call.call_length is None
     assert call.metadata == {"ended_at": ended_at}
@@ -242,14 +305,14 @@ async def test_strange_text_comes_back_visible(
     the_desk: Desk, client: Client, name: str, place: Callable[[str], dict[str, Any]]
 ) -> None:
     given_text, shown = STRANGE_TEXT[name]
-    await load(the_desk, line(**place(given_text)))
+    await load_lines(the_desk, line(**place(given_text)))
     call = (await client.send(GetCall(call_id="c-1"))).model_dump(mode="json")
     json.dumps(call, ensure_ascii=False).encode()
     assert json.dumps(shown) in json.dumps(call)
 
 
 async def test_text_with_a_nul_comes_back_with_all_its_words(the_desk: Desk, client: Client) -> None:
-    await load(the_desk, line(turns=[{"speaker": "agent", "text": "before\x00after"}], summary="one\x00two"))
+    await load_lines(the_desk, line(turns=[{"speaker": "agent", "text": "before\x00after"}], summary="one\x00two"))
     call = await client.send(GetCall(call_id="c-1"))
     (turn,) = call.transcripts or []
     assert turn.text.startswith("before")
@@ -262,10 +325,90 @@ async def test_nested_metadata_that_was_accepted_can_be_read(the_desk: Desk, cli
         call_id = f"deep-{depth}"
         text = line(call_id=call_id)[:-1] + ', "more": ' + "[" * depth + "]" * depth + "}"
         try:
-            await load(the_desk, text)
+            await load_lines(the_desk, text)
         except ImportFileError:
             continue
         assert (await client.send(GetCall(call_id=call_id))).call_id == call_id
+
+
+async def test_the_largest_call_that_can_be_imported_can_be_read_and_one_byte_more_is_refused(
+    the_desk: Desk, client: Client
+) -> None:
+    """The bound is found by halving: whatever is accepted must be readable, and the first refusal says why."""
+
+    def of_size(count: int) -> str:
+        full, rest = divmod(count, 100_000)
+        texts = ["é" * 100_000] * full + ["x" * rest]
+        return line(call_id="large", turns=[{"speaker": "agent", "text": text} for text in texts])
+
+    def is_accepted(count: int) -> bool:
+        return not read_import([of_size(count)], skip_bad=True)[1]
+
+    low, high = 1_000_000, 5_000_000
+    assert is_accepted(low)
+    assert not is_accepted(high)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if is_accepted(middle) else (low, middle)
+    await load_lines(the_desk, of_size(low))
+    call = await client.send(GetCall(call_id="large"))
+    assert sum(len(turn.text) for turn in call.transcripts or []) == low
+    with pytest.raises(ImportFileError, match=r"^line 1: is too large to be read back: .* 8 MiB\."):
+        await load_lines(the_desk, of_size(high))
+
+
+async def test_the_neighbouring_answers_of_a_call_are_bounded_too(the_desk: Desk) -> None:
+    heard = [{"start": 0.0, "end": 1.0, "text": "x" * 90_000} for _ in range(100)]
+    events = [{**EVENT, "created_at": "2026-05-01T10:00:00Z", "payload": {"a": "x" * 90_000}} for _ in range(100)]
+    for more in ({"corrected": heard}, {"pathway_events": events}):
+        with pytest.raises(ImportFileError, match="too large to be read back"):
+            await load_lines(the_desk, line(**more))
+
+
+async def test_a_page_of_calls_with_the_longest_facts_can_be_read(the_desk: Desk, client: Client) -> None:
+    facts = dict.fromkeys(["from", "to", "queue_status", "error_message", "answered_by", "pathway_id"], "🙂" * 256)
+    await load_lines(the_desk, *(line(call_id=f"f-{n}", summary="🙂" * 50_000, **facts) for n in range(100)))
+    assert len((await client.send(ListCalls(limit=100))).calls) == 100
+
+
+async def test_the_title_of_a_link_is_one_line_of_a_summary_that_is_kept_whole(the_desk: Desk, client: Client) -> None:
+    summary = "First line.\n" + "and so on " * 1000
+    await load_lines(the_desk, line(summary=summary))
+    issue = await client.send(CreateIssue(title="t", severity="low", category="Bug"))
+    link = await client.send(AttachResource(issue_id=issue.id, resource_type="call", resource_id="c-1"))
+    assert link.title.startswith("First line. and so on")
+    assert len(link.title) == 200
+    assert (await client.send(GetCall(call_id="c-1"))).summary == summary
+
+
+def test_a_line_without_end_is_refused_without_being_held() -> None:
+    endless = BytesIO(b"x" * (3 * MAX_LINE) + b"\n" + line().encode())
+    lines = list(bounded_lines(endless))
+    assert [len(found) <= MAX_LINE + 1 for found in lines] == [True, True]
+    entries, skipped = read_import(lines, skip_bad=True)
+    assert len(entries) == 1
+    assert skipped == ("line 1: is longer than 32 MiB",)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
+    entries, _ = read_import([b"\xef\xbb\xbf" + line().encode()], skip_bad=False)
+    assert entries[0].id == "c-1"
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16", "utf-16-le", "utf-32"])
+def test_a_file_in_another_encoding_is_refused_and_never_read_as_something_else(encoding: str) -> None:
+    text = json.dumps(json.loads(line(summary="Grüße")), ensure_ascii=False)
+    with pytest.raises(ImportFileError, match=r"^line 1: (is not UTF-8|not valid JSON)"):
+        read_import([(text + "\n").encode(encoding)], skip_bad=False)
+
+
+def test_separators_of_lines_in_unicode_are_part_of_a_text() -> None:
+    text = json.dumps(
+        json.loads(line(turns=[{"speaker": "agent", "text": "one\u2028two\x85three"}])), ensure_ascii=False
+    )
+    lines = list(bounded_lines(BytesIO(f"{text}\r\n{line(call_id='c-2')}\n".encode())))
+    entries, _ = read_import(lines, skip_bad=False)
+    assert [entry.id for entry in entries] == ["c-1", "c-2"]
 
 
 JSON_VALUES = st.recursive(
@@ -278,7 +421,7 @@ JSON_VALUES = st.recursive(
 @settings(derandomize=True, deadline=None, max_examples=200)
 @given(JSON_VALUES | st.dictionaries(st.sampled_from(["call_id", "created_at", "turns", "summary"]), JSON_VALUES))
 def test_a_line_of_any_json_is_a_call_or_a_named_complaint(value: Any) -> None:
-    found, skipped = read_calls([json.dumps(value)], skip_bad=True)
+    found, skipped = read_import([json.dumps(value)], skip_bad=True)
     assert len(found) + len(skipped) == 1
     assert all(complaint.startswith("line 1: ") for complaint in skipped)
 
@@ -303,8 +446,8 @@ def sample_lines() -> list[str]:
 
 async def test_the_sample_calls_can_be_imported_and_read(the_desk: Desk, client: Client) -> None:
     lines = sample_lines()
-    assert await load(the_desk, *lines) == Imported(added=28, changed=0, unchanged=0, skipped=())
+    assert await load_lines(the_desk, *lines) == Imported(added=28, changed=0, unchanged=0, skipped=())
     calls = [await client.send(GetCall(call_id=json.loads(text)["call_id"])) for text in lines]
     assert sum(len(call.transcripts or []) for call in calls) == 509
     assert all(call.call_length for call in calls)
-    assert await load(the_desk, *lines) == Imported(added=0, changed=0, unchanged=28, skipped=())
+    assert await load_lines(the_desk, *lines) == Imported(added=0, changed=0, unchanged=28, skipped=())

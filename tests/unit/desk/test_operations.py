@@ -9,11 +9,10 @@ from typing import Any
 
 import httpx2
 import pytest
-from conftest import Clock, call_line
+from conftest import Clock, call_line, load_lines
 from pydantic import SecretStr
 
 from calltriage.desk.app import HANDLERS, Desk
-from calltriage.desk.imports import import_calls, read_calls
 from calltriage.operations.issues import GetIssue
 
 ISSUE = {"title": "Agent skipped the verification step", "severity": "high", "category": "Routing"}
@@ -205,8 +204,7 @@ async def test_what_a_link_points_at_is_read_and_listed(desk: httpx2.AsyncClient
     line = json.loads(call_line("call-path", "hello", "hi", pathway_id="p1", pathway_name="Sales"))
     line["pathway_events"] = [event | {"created_at": "2026-05-01T10:00:00.000Z"}]
     line["corrected"] = [{"start": 0.5, "end": 1.0, "text": "Hello."}]
-    records, _ = read_calls([json.dumps(line)], skip_bad=False)
-    await import_calls(the_desk.store, records, (), lambda _: None)
+    await load_lines(the_desk, json.dumps(line))
     events = (await desk.get("/v1/pathway_calls/call-path", params={"v": "2"})).json()
     assert [(one["sequence"], one["conversation_id"]) for one in events] == [(7, "call-path")]
     corrected = (await desk.get("/v1/calls/call-path/correct")).json()

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from conftest import call_line, endpoints_to
+from conftest import call_line, endpoints_to, load_lines
 from mcp.client import Client
 from unit.server.test_faults import agent_of
 from unit.server.test_tools import UNKNOWN, call, filed, ok, refused, with_call
@@ -17,7 +17,6 @@ from unit.server.test_tools import UNKNOWN, call, filed, ok, refused, with_call
 from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
-from calltriage.desk.imports import import_calls, read_calls
 from calltriage.operations.base import Effect
 from calltriage.operations.flags import ListFlags
 from calltriage.server.app import build_server
@@ -27,8 +26,7 @@ CANARY = "canary7f3a"
 
 
 async def loaded(desk: Desk, *lines: str) -> None:
-    records, _ = read_calls(lines, skip_bad=False)
-    await import_calls(desk.store, records, (), lambda _: None)
+    await load_lines(desk, *lines)
 
 
 async def valid_arguments(agent: Client) -> dict[str, dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import call_line
+from conftest import call_line, load_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp.client import Client
@@ -13,7 +13,6 @@ from unit.server.test_text import real_tokens
 from unit.server.test_tools import filed, ok, with_call
 
 from calltriage.desk.app import Desk
-from calltriage.desk.imports import import_calls, read_calls
 from calltriage.errors import CallError, TryNext
 from calltriage.operations.base import Page
 from calltriage.operations.flags import Flag, FlagTypeUse
@@ -32,8 +31,7 @@ bounded = settings(derandomize=True, deadline=None, max_examples=60)
 
 
 async def loaded(desk: Desk, *lines: str) -> None:
-    records, _ = read_calls(lines, skip_bad=False)
-    await import_calls(desk.store, records, (), lambda _: None)
+    await load_lines(desk, *lines)
 
 
 @given(st.integers(1000, WALL - 1000), st.lists(ITEMS, min_size=1, max_size=5), st.booleans())
