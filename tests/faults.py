@@ -30,6 +30,10 @@ class Scripted(httpx2.AsyncBaseTransport):
         self._only = only or (lambda _: True)
         self.requests: list[httpx2.Request] = []
 
+    def script(self, *steps: Step) -> None:
+        """What becomes of the next requests, whatever was planned."""
+        self._script = list(steps)
+
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         if not self._only(request):
             return await passes(request, self._inner)

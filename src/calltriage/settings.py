@@ -71,6 +71,10 @@ class Settings(BaseSettings):
     talkdesk_account: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="account name")
     talkdesk_client_id: str | None = Field(default=None, description="OAuth client")
     talkdesk_client_secret: SecretStr | None = Field(default=None, description="its secret")
+    talkdesk_private_key: SecretStr | None = Field(
+        default=None, description="instead of the secret: private key, as the vendor gave it or in PEM"
+    )
+    talkdesk_key_id: str | None = Field(default=None, max_length=255, description="id of that key")
     talkdesk_region: Region = Field(default="us", description="us, eu, ca or au")
     talkdesk_base_url: str | None = Field(default=None, description="overrides the region's gateway")
     talkdesk_token_url: str | None = Field(default=None, description="overrides the account's token URL")
@@ -88,6 +92,7 @@ class Settings(BaseSettings):
         default=(), description="tools never to offer, comma-separated"
     )
     read_only: bool = Field(default=False, description="offer no tool that writes")
+    max_file_mib: int = Field(default=100, ge=1, le=2**20, description="MiB that one file may have")
     deadline_s: float = Field(default=30.0, ge=1, le=600, description="seconds that one API call may take")
     http_token: SecretStr | None = Field(
         default=None, min_length=SHORTEST_KEY, description="bearer token that `serve --http` asks for"
@@ -122,10 +127,25 @@ class Settings(BaseSettings):
     def attachments_on_desk(self) -> bool:
         return self.talkdesk_client_id is None
 
+    def offers(self, toolset: str, tool: str) -> bool:
+        """Whether a tool that writes, of this toolset, is among those to offer."""
+        chosen = toolset in self.toolsets or "all" in self.toolsets
+        return chosen and not self.read_only and tool not in self.exclude_tools
+
     def model_post_init(self, _: Any) -> None:
+        signs = self.talkdesk_private_key is not None or self.talkdesk_key_id is not None
+        if signs and self.talkdesk_client_secret is not None:
+            raise SettingsError(
+                "Set CALLTRIAGE_TALKDESK_CLIENT_SECRET, or CALLTRIAGE_TALKDESK_PRIVATE_KEY with CALLTRIAGE_TALKDESK_KEY_ID: "
+                "not both."
+            )
+        proof = {
+            "CALLTRIAGE_TALKDESK_PRIVATE_KEY": self.talkdesk_private_key,
+            "CALLTRIAGE_TALKDESK_KEY_ID": self.talkdesk_key_id,
+        }
         parts = {
             "CALLTRIAGE_TALKDESK_CLIENT_ID": self.talkdesk_client_id,
-            "CALLTRIAGE_TALKDESK_CLIENT_SECRET": self.talkdesk_client_secret,
+            **(proof if signs else {"CALLTRIAGE_TALKDESK_CLIENT_SECRET": self.talkdesk_client_secret}),
             "CALLTRIAGE_TALKDESK_ACCOUNT or CALLTRIAGE_TALKDESK_TOKEN_URL": self.talkdesk_account
             or self.talkdesk_token_url,
         }

@@ -17,15 +17,19 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 import httpx2
+from anyio.abc import TaskGroup
 from pydantic import SecretStr
 
 from calltriage.client import client as over_http
+from calltriage.client.assertions import SigningKey, read_signing_key
 from calltriage.client.client import Client
 from calltriage.client.dialects import ApiKey, ClientCredentials, Endpoint, check_base_url
+from calltriage.client.in_process import InProcess, background
 from calltriage.client.retries import RetryPolicy
 from calltriage.desk import CLIENT_ID
 from calltriage.errors import SettingsError, StoreError
 from calltriage.operations import SCOPES
+from calltriage.operations.attachments import DeleteAttachment
 from calltriage.operations.base import Api
 from calltriage.settings import SHORTEST_KEY, TALKDESK_HOSTS, Settings, load_settings
 
@@ -48,7 +52,7 @@ def build_desk(settings: Settings, public_url: str, key: SecretStr) -> Desk:
     """The desk on the data folder. It imports its database library now and opens the folder at the first request."""
     from calltriage.desk.app import Desk  # noqa: PLC0415  half a second that a server on the vendors never needs
 
-    return Desk(settings.data_dir, key, public_url)
+    return Desk(settings.data_dir, key, public_url, limit=settings.max_file_mib * 2**20)
 
 
 def desk_key(settings: Settings) -> SecretStr:
@@ -98,28 +102,34 @@ class DeskInside(httpx2.AsyncBaseTransport):
 
     settings: Settings
     key: SecretStr
+    tasks: TaskGroup | None = None
+    """What runs behind the requests; set before the first of them."""
     _desk: Desk | None = None
-    _inner: httpx2.ASGITransport | None = None
+    _inner: InProcess | None = None
     _building: anyio.Lock = field(default_factory=anyio.Lock)
 
-    async def _opened(self) -> httpx2.ASGITransport:
+    async def _opened(self) -> InProcess:
         async with self._building:
+            if self.tasks is None:
+                raise httpx2.ConnectError("the desk in this process is closed")
             if self._inner is None:
                 self._desk = await anyio.to_thread.run_sync(build_desk, self.settings, DESK_IN_PROCESS, self.key)
-                self._inner = httpx2.ASGITransport(self._desk, raise_app_exceptions=False)
+                self._inner = InProcess(self._desk, self.tasks)
         return self._inner
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         return await (self._inner or await self._opened()).handle_async_request(request)
 
     async def warm_up(self) -> None:
-        """Build the desk and open its folder ahead of the first request; a failure is left for that request to tell."""
+        """Build the desk, open its folder ahead of the first request and keep house from now on; a failure is left for
+        that request to tell."""
         await self._opened()
-        if self._desk is not None:
+        if self._desk is not None and self.tasks is not None:
             try:
                 await self._desk.warm_up()
             except StoreError as error:
                 logging.getLogger(__name__).warning("%s", error)
+            self.tasks.start_soon(self._desk.files.keep_swept)
 
     async def aclose(self) -> None:
         """Called by each HTTP client on this transport when it closes; the first call closes the desk."""
@@ -138,15 +148,29 @@ def _triage(settings: Settings, desk: DeskInside) -> Endpoint:
 
 
 def _attachments(settings: Settings, desk: DeskInside) -> Endpoint:
-    if settings.talkdesk_client_id is None or settings.talkdesk_client_secret is None:
-        inside = ClientCredentials(f"{DESK_IN_PROCESS}/oauth/token", CLIENT_ID, desk.key, SCOPES)
+    proof = _proof(settings)
+    if settings.talkdesk_client_id is None or proof is None:
+        inside = ClientCredentials(f"{DESK_IN_PROCESS}/oauth/token", CLIENT_ID, desk.key, _scopes(settings))
         return Endpoint(DESK_IN_PROCESS, inside, desk, in_flight=16)
     gateway, identity = TALKDESK_HOSTS[settings.talkdesk_region]
     token_url = settings.talkdesk_token_url or f"https://{settings.talkdesk_account}.{identity}/oauth/token"
     check_base_url(token_url)
-    credentials = ClientCredentials(token_url, settings.talkdesk_client_id, settings.talkdesk_client_secret, SCOPES)
+    credentials = ClientCredentials(token_url, settings.talkdesk_client_id, proof, _scopes(settings))
     # 5 calls in flight per account (talkdesk-attachments, section 10; our choice).
     return Endpoint(settings.talkdesk_base_url or gateway, credentials, in_flight=5)
+
+
+def _proof(settings: Settings) -> SecretStr | SigningKey | None:
+    """What the client shows at the token endpoint: its secret, or signatures with its key."""
+    if settings.talkdesk_private_key is None or settings.talkdesk_key_id is None:
+        return settings.talkdesk_client_secret
+    return read_signing_key(settings.talkdesk_key_id, settings.talkdesk_private_key.get_secret_value())
+
+
+def _scopes(settings: Settings) -> tuple[str, ...]:
+    """The least that will do: to delete only where the tool for it is offered (talkdesk-attachments, section 3.2)."""
+    deletes = settings.offers("cleanup", DeleteAttachment.tool_name())
+    return tuple(scope for scope in SCOPES if deletes or scope != DeleteAttachment.scope)
 
 
 @asynccontextmanager
@@ -157,7 +181,7 @@ async def open_wired_client(settings: Settings) -> AsyncGenerator[tuple[Client, 
     """
     desk = DeskInside(settings, SecretStr(secrets.token_urlsafe(32)))
     endpoints = {Api.TRIAGE: _triage(settings, desk), Api.ATTACHMENTS: _attachments(settings, desk)}
-    async with over_http.open_client(endpoints, deadline_s=settings.deadline_s) as client:
+    async with over_http.open_client(endpoints, deadline_s=settings.deadline_s) as client, background() as desk.tasks:
         yield client, desk
 
 
@@ -199,7 +223,11 @@ async def open_server(settings: Settings, *, over_stdio: bool) -> AsyncGenerator
             client,
             version=installed_version(),
             tools=tools,
-            files=FileRoots(_file_roots(settings, over_stdio=over_stdio), private=(settings.data_dir,)),
+            files=FileRoots(
+                _file_roots(settings, over_stdio=over_stdio),
+                private=(settings.data_dir,),
+                limit=settings.max_file_mib * 2**20,
+            ),
             duplex=over_stdio,
             on_listed=listed.set,
         )
@@ -251,9 +279,13 @@ async def serve_desk(settings: Settings, host: str, port: int, on_ready: Callabl
         desk = build_desk(settings, known_as or address, desk_key(settings))
         try:
             await desk.warm_up()
-            await serve_app(
-                desk, listening, lambda address: on_ready(f"{address} (known as {known_as})" if known_as else address)
-            )
+            async with background() as tasks:
+                tasks.start_soon(desk.files.keep_swept)
+                await serve_app(
+                    desk,
+                    listening,
+                    lambda address: on_ready(f"{address} (known as {known_as})" if known_as else address),
+                )
         finally:
             with anyio.CancelScope(shield=True):
                 await desk.close()

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from contract.requirements import REQUIREMENTS
 
+HERE = Path(__file__).parent
 
-def names_of_tests() -> list[str]:
-    """Names of the test functions of the other files of this folder."""
-    files = [path for path in sorted(Path(__file__).parent.glob("test_*.py")) if path.name != Path(__file__).name]
+
+def names_of_tests(folder: Path = HERE) -> list[str]:
+    """Names of the test functions of the other files of this folder, or of another one."""
+    files = [path for path in sorted(folder.rglob("test_*.py")) if path.name != Path(__file__).name]
     return [
         node.name
         for path in files
@@ -20,7 +22,8 @@ def names_of_tests() -> list[str]:
 
 
 async def test_every_test_that_a_requirement_names_exists() -> None:
-    missing = {name for requirement in REQUIREMENTS for name in requirement.tests} - set(names_of_tests())
+    """What a client does of itself, over a bad network above all, is proved among its own tests."""
+    missing = {name for requirement in REQUIREMENTS for name in requirement.tests} - set(names_of_tests(HERE.parent))
     assert missing == set()
 
 

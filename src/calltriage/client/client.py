@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
-import socket
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
-from urllib.parse import parse_qs, urlsplit
 
 import anyio
 import httpx2
@@ -17,8 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from calltriage.client.answers import Answer, failure, read_answer, read_json
 from calltriage.client.dialects import Endpoint
-from calltriage.errors import CallError, NotFound, Outcome, Unreachable, UnreadableAnswer
-from calltriage.operations.attachments import UploadLink
+from calltriage.client.links import Links
+from calltriage.errors import CallError, NotFound, Outcome, SettingsError, Unreachable, UnreadableAnswer
 from calltriage.operations.base import Api, Effect, Operation
 
 R = TypeVar("R")
@@ -50,12 +47,12 @@ class Client:
         self,
         endpoints: Mapping[Api, Endpoint],
         http: Mapping[Api, httpx2.AsyncClient],
-        foreign_http: Callable[[], Awaitable[httpx2.AsyncClient]],
+        links: Links | None,
         deadline_s: float,
     ) -> None:
         self._endpoints = endpoints
         self._http = http
-        self._foreign_http = foreign_http
+        self._links = links
         self._deadline_s = deadline_s
         self._slots = {api: anyio.CapacityLimiter(endpoint.in_flight) for api, endpoint in endpoints.items()}
         self._watchers: list[Watcher] = []
@@ -63,6 +60,13 @@ class Client:
     def watch(self, watcher: Watcher) -> None:
         """Have `watcher` told of each write that was carried out now, or may have been."""
         self._watchers.append(watcher)
+
+    @property
+    def links(self) -> Links:
+        """The signed URLs of the attachments API: where bytes go, which no operation carries."""
+        if self._links is None:
+            raise SettingsError("This client has no attachments API.")
+        return self._links
 
     async def send(self, operation: Operation[R]) -> R:
         """Send an operation and return its result. Raises a `CallError` (calltriage.errors) when it did not succeed."""
@@ -158,48 +162,6 @@ class Client:
         is_write = operation.effect is not Effect.READ
         raise failure(answer, arguments=frozenset(type(operation).model_fields), is_write=is_write)
 
-    async def upload(
-        self, link: UploadLink, content: Callable[[], AsyncIterable[bytes]], *, size: int, media_type: str
-    ) -> None:
-        """PUT bytes to an upload link, exactly as it was returned (talkdesk-attachments, section 4, step 2).
-
-        `content` is called once per try, since repeating the PUT replaces the object. No credential of ours goes along.
-        """
-        try:
-            http = await self._bytes_client(link.url)
-        except (ValueError, httpx2.InvalidURL):
-            raise UnreadableAnswer("The upload link is not a URL; nothing was sent.", outcome="not_committed") from None
-
-        async def put() -> None:
-            try:
-                with anyio.fail_after(self._deadline_s * 10):
-                    request = http.build_request(
-                        "PUT",
-                        link.url,
-                        content=content(),
-                        headers={"content-length": str(size), "content-type": media_type},
-                    )
-                    response = await http.send(request, stream=True)
-                    try:
-                        answer = await read_answer(response)
-                    finally:
-                        await response.aclose()
-            except (httpx2.TransportError, TimeoutError) as error:
-                raise _unreachable("The upload broke off.", is_write=True, maybe_applied=False) from error
-            if answer.status not in {200, 201, 204}:
-                raise failure(answer, arguments=frozenset(), is_write=True)
-
-        await self._endpoints[Api.ATTACHMENTS].retry.attempts(Effect.ENSURE, self._deadline_s)(put)
-
-    async def _bytes_client(self, url: str) -> httpx2.AsyncClient:
-        """The HTTP client for a signed URL: the API's own for its own origin, else one that carries nothing of ours."""
-        httpx2.URL(url)
-        _refuse_unknown_signed_headers(url)
-        if _origin(url) == _origin(self._endpoints[Api.ATTACHMENTS].base_url):
-            return self._http[Api.ATTACHMENTS]
-        await _refuse_private_target(url)
-        return await self._foreign_http()
-
 
 def _receipt(operation: Operation[R], answer: Answer) -> Receipt[R]:
     """Validate a success. A write that the API says it did is never turned into a failure by an unreadable body."""
@@ -246,51 +208,6 @@ def _unreachable(message: str, is_write: bool, *, maybe_applied: bool) -> Unreac
     return Unreachable(f"{message} Nothing was carried out; call again.", outcome="not_committed")
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port
-
-
-def _refuse_unknown_signed_headers(url: str) -> None:
-    """A link signed over a header whose value we cannot know would be refused after all bytes went out."""
-    signed = parse_qs(urlsplit(url).query).get("X-Amz-SignedHeaders", [""])[0].lower().split(";")
-    if unknown := set(signed) - {"", "host", "content-length", "content-type"}:
-        raise UnreadableAnswer(
-            f"The upload link wants {len(unknown)} headers that are not known here; nothing was sent.",
-            outcome="not_committed",
-        )
-
-
-async def _refuse_private_target(url: str) -> None:
-    """A signed URL comes from outside: https only, and to no address inside this network."""
-    parts = urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname or parts.username or parts.password:
-        raise UnreadableAnswer("The upload link is not an https URL; nothing was sent.", outcome="not_committed")
-    try:
-        found = await anyio.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise _unreachable("The upload link's host has no address.", is_write=True, maybe_applied=False) from error
-    if not all(_is_public(str(address[4][0])) for address in found):
-        raise UnreadableAnswer(
-            "The upload link leads into a private network; nothing was sent.", outcome="not_committed"
-        )
-
-
-NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
-
-def _is_public(text: str) -> bool:
-    """Whether an address, and the IPv4 address that it may stand for, belongs to the public internet."""
-    address = ipaddress.ip_address(text)
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if address in NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return inner.is_global and not inner.is_multicast
-    return address.is_global and not address.is_multicast
-
-
 @asynccontextmanager
 async def open_client(endpoints: Mapping[Api, Endpoint], *, deadline_s: float = 30.0) -> AsyncGenerator[Client]:
     """Open a client on the given endpoints; its connections close with the block.
@@ -317,13 +234,7 @@ async def open_client(endpoints: Mapping[Api, Endpoint], *, deadline_s: float = 
             )
             for api, endpoint in endpoints.items()
         }
-        foreign: list[httpx2.AsyncClient] = []
-
-        async def foreign_http() -> httpx2.AsyncClient:
-            """A client of its own for signed URLs, made when the first one comes: its TLS set-up takes 30 ms."""
-            if not foreign:
-                foreign.append(httpx2.AsyncClient(**shared))
-                stack.push_async_callback(foreign[0].aclose)
-            return foreign[0]
-
-        yield Client(endpoints, http, foreign_http, deadline_s)
+        links = Links(endpoints[Api.ATTACHMENTS], deadline_s) if Api.ATTACHMENTS in endpoints else None
+        if links is not None:
+            stack.push_async_callback(links.aclose)
+        yield Client(endpoints, http, links, deadline_s)

@@ -15,6 +15,7 @@ import httpx2
 from pydantic import SecretStr
 
 from calltriage.client.answers import failure, read_answer, read_json
+from calltriage.client.assertions import ASSERTION_TYPE, SigningKey
 from calltriage.client.retries import RetryPolicy
 from calltriage.errors import Conflict, NotFound, Rejected, SettingsError, Unauthenticated, UnreadableAnswer
 
@@ -53,7 +54,7 @@ class ApiKey:
 
 @dataclass
 class ClientCredentials:
-    """Talkdesk's way: OAuth 2.0 client credentials with Basic authentication (talkdesk-attachments, section 3).
+    """Talkdesk's way: OAuth 2.0 client credentials, proved by a secret or by a signature (talkdesk-attachments, section 3).
 
     The token is kept in memory only and renewed 60 s before it ends; one renewal at a time, which all callers wait for.
     `clock` is monotonic seconds.
@@ -61,7 +62,7 @@ class ClientCredentials:
 
     token_url: str
     client_id: str
-    client_secret: SecretStr
+    proof: SecretStr | SigningKey
     scopes: tuple[str, ...]
     clock: Callable[[], float] = anyio.current_time
     renewable: bool = True
@@ -79,13 +80,15 @@ class ClientCredentials:
 
     async def _renew(self, http: httpx2.AsyncClient) -> None:
         self._token = None
-        pair = f"{self.client_id}:{self.client_secret.get_secret_value()}"
-        async with http.stream(
-            "POST",
-            self.token_url,
-            data={"grant_type": "client_credentials", "scope": " ".join(self.scopes)},
-            headers={"authorization": "Basic " + base64.b64encode(pair.encode()).decode()},
-        ) as response:
+        form = {"grant_type": "client_credentials", "scope": " ".join(self.scopes)}
+        headers = dict[str, str]()
+        if isinstance(self.proof, SigningKey):
+            assertion = self.proof.assertion(self.client_id, self.token_url)
+            form |= {"client_assertion_type": ASSERTION_TYPE, "client_assertion": assertion}
+        else:
+            pair = f"{self.client_id}:{self.proof.get_secret_value()}"
+            headers["authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+        async with http.stream("POST", self.token_url, data=form, headers=headers) as response:
             answer = await read_answer(response)
         if answer.status != 200:
             refusal = failure(answer, arguments=frozenset(), is_write=False)
@@ -135,10 +138,14 @@ def check_base_url(url: str) -> None:
         has_port = parts.port is None or parts.port > 0
     except ValueError:
         raise wrong from None
-    loopback = parts.hostname in {"127.0.0.1", "::1", "localhost"}
     if not re.fullmatch(r"[\x21-\x7e]+", url) or not has_port or not parts.hostname:
         raise wrong
     if parts.username or parts.password or parts.query or parts.fragment:
         raise wrong
-    if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(url)):
         raise SettingsError("A base URL must begin with https:// (http:// is allowed on this machine's loopback only).")
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a base URL is on this machine."""
+    return urlsplit(url).hostname in {"127.0.0.1", "::1", "localhost"}

@@ -43,9 +43,15 @@ class RetryPolicy:
             reraise=True,
         )
 
+    async def pause(self, attempt: int, error: BaseException) -> None:
+        """Wait before going on after the attempt that failed so; attempts count from 1."""
+        await self.sleep(self._seconds(attempt, error))
+
     def _wait(self, state: RetryCallState) -> float:
-        jitter = random.uniform(0, min(self.cap_s, self.first_s * 2 ** (state.attempt_number - 1)))  # noqa: S311
-        error = state.outcome.exception() if state.outcome else None
+        return self._seconds(state.attempt_number, state.outcome.exception() if state.outcome else None)
+
+    def _seconds(self, attempt: int, error: BaseException | None) -> float:
+        jitter = random.uniform(0, min(self.cap_s, self.first_s * 2 ** (attempt - 1)))  # noqa: S311
         return jitter + ((error.retry_after_s or 0) if isinstance(error, RateLimited | ServerFailure) else 0)
 
 

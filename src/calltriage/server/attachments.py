@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import mimetypes
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -13,9 +12,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
+from calltriage.client import attachments as over_api
 from calltriage.errors import CallError, Rejected, TryNext, UnreadableAnswer
-from calltriage.operations import attachments
-from calltriage.operations.attachments import Attachment, RequestUploadLink
+from calltriage.operations.attachments import Attachment
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import TEXT, AttachmentName, IssueRef
 from calltriage.operations.issues import GetIssue
@@ -75,25 +74,19 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
         )
 
     async def _store(self, work: Work, content: _Content) -> dict[str, Any]:
-        """The vendor's three steps. The digest is that of the bytes that went out last, should the upload be repeated."""
-        digest = hashlib.sha256()
+        """The vendor's three steps."""
+        total = content.size
 
-        async def hashed() -> AsyncIterator[bytes]:
-            nonlocal digest
-            digest, sent = hashlib.sha256(), 0
-            async for chunk in content.chunks():
-                digest.update(chunk)
-                yield chunk
-                sent += len(chunk)
-                await work.progress(sent, content.size, "uploading")
+        async def sent(count: int) -> None:
+            await work.progress(count, total, "uploading")
 
-        record = attachments.CreateAttachment.model_validate({"name": content.name, "request_id": "-"})
         with preparing():
-            link = await work.client.send(RequestUploadLink())
-            await work.client.upload(link, hashed, size=content.size, media_type=content.media_type)
-        receipt = await work.client.deliver(record.model_copy(update={"request_id": link.request_id}))
-        facts: dict[str, Any] = {"size": content.size, "sha256": digest.hexdigest(), "outcome": receipt.outcome}
-        if receipt.result.size not in {None, content.size}:
+            uploaded = await over_api.upload(
+                work.client, over_api.Content(content.media_type, total, content.chunks), sent
+            )
+        receipt = await over_api.create(work.client, content.name, uploaded)
+        facts: dict[str, Any] = {"size": total, "sha256": uploaded.sha256, "outcome": receipt.outcome}
+        if receipt.result.size not in {None, total}:
             facts["note"] = (
                 f"The API says that it stored {receipt.result.size} bytes. Check the file before relying on it."
             )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -39,7 +38,6 @@ from calltriage.errors import (
     CallError,
     CalltriageError,
     Conflict,
-    Forbidden,
     NotFound,
     Rejected,
     ServerFailure,
@@ -47,7 +45,7 @@ from calltriage.errors import (
     Unreachable,
     UnreadableAnswer,
 )
-from calltriage.operations.attachments import CreateAttachment, RequestUploadLink, UploadLink
+from calltriage.operations.attachments import CreateAttachment, RequestUploadLink
 from calltriage.operations.base import Api, Operation
 from calltriage.operations.calls import GetCall
 from calltriage.operations.flags import AddFlag, ListFlags
@@ -639,173 +637,6 @@ async def test_the_key_goes_in_the_authorization_header_alone() -> None:
     for request in vendor.requests:
         assert request.headers["authorization"] == KEY
         assert KEY not in str(request.url) + request.content.decode()
-
-
-# Uploads
-
-
-async def one_piece() -> AsyncIterator[bytes]:
-    yield b"hello"
-
-
-PRIVATE = [
-    "http://files.example.com/x", "ftp://files.example.com/x", "//files.example.com/x", "/x", "", "x", "https://",
-    "https:///x", "file:///etc/passwd", "https://user@93.184.216.34/x", "https://user:pass@93.184.216.34/x",
-    "https://127.0.0.1/x", "https://127.1.2.3/x", "https://localhost/x", "https://0.0.0.0/x", "https://[::1]/x",
-    "https://[::]/x", "https://[::ffff:127.0.0.1]/x", "https://[::ffff:10.0.0.1]/x", "https://10.0.0.1/x",
-    "https://172.16.0.1/x", "https://192.168.1.1/x", "https://169.254.169.254/latest/meta-data", "https://[fe80::1]/x",
-    "https://[fc00::1]/x", "https://100.64.0.1/x", "https://2130706433/x", "https://0x7f000001/x",
-    "https://0177.0.0.1/x", "https://127.1/x", "https://224.0.0.1/x", "https://255.255.255.255/x",
-    "https://240.0.0.1/x",
-    "https://[64:ff9b::7f00:1]/x", "https://[64:ff9b::a9fe:a9fe]/x", "https://[2002:7f00:1::]/x", "https://[ff02::1]/x",
-    f"{DESK_URL}.evil.example/x", f"{DESK_URL}:81/x", "http://desk.test@evil.example/x",
-]  # fmt: skip
-
-BROKEN = [
-    "https://[::1", "https://[nonsense]/x", "https://93.184.216.34:99999/x", "https://93.184.216.34:port/x",
-    "https://93.184.216.34/\x00", "https://93.184.216.34/a b\r\nx: y", "https://a..b\u00fc/x", "https://\u2100/x",
-    "https://93.184.216.34:-1/x",
-]  # fmt: skip
-
-
-def always(http: httpx2.AsyncClient) -> Callable[[], Awaitable[httpx2.AsyncClient]]:
-    """The source of the client for foreign hosts."""
-
-    async def given() -> httpx2.AsyncClient:
-        return http
-
-    return given
-
-
-async def upload_error(url: str, *steps: Any) -> tuple[BaseException, list[httpx2.Request]]:
-    """The error of an upload to the URL, and every request that left."""
-    vendor, bytes_out = Scripted(*(steps or (answers(200),))), Scripted(answers(200))
-    endpoints = endpoints_to(vendor)
-    async with (
-        httpx2.AsyncClient(transport=vendor, base_url=DESK_URL) as http,
-        httpx2.AsyncClient(transport=bytes_out, trust_env=False) as bytes_http,
-    ):
-        client = Client(endpoints, dict.fromkeys(Api, http), always(bytes_http), 1.0)
-        with anyio.fail_after(20), pytest.raises(Exception) as caught:  # noqa: PT011  which one is the test's question
-            await client.upload(UploadLink(request_id="r", url=url), one_piece, size=5, media_type="text/plain")
-    return caught.value, vendor.requests + bytes_out.requests
-
-
-@pytest.mark.parametrize("url", PRIVATE)
-async def test_bytes_go_to_no_private_or_plain_address(url: str) -> None:
-    error, requests = await upload_error(url)
-    assert isinstance(error, CallError)
-    assert error.outcome == "not_committed"
-    assert requests == []
-
-
-@pytest.mark.parametrize("url", BROKEN, ids=ascii)
-async def test_an_upload_link_that_is_no_url_is_a_call_error(url: str) -> None:
-    error, requests = await upload_error(url)
-    assert isinstance(error, CallError), repr(error)
-    assert error.outcome == "not_committed"
-    assert requests == []
-
-
-async def test_bytes_go_to_a_foreign_host_with_nothing_of_ours() -> None:
-    vendor, store = Scripted(answers(200)), Scripted(answers(503), answers(200))
-    url = "https://93.184.216.34/bucket/key?X-Amz-Signature=a%2Fb&x=%7e"
-    async with (
-        httpx2.AsyncClient(transport=vendor, base_url=DESK_URL) as http,
-        httpx2.AsyncClient(transport=store, trust_env=False) as bytes_http,
-    ):
-        client = Client(endpoints_to(vendor), dict.fromkeys(Api, http), always(bytes_http), 5.0)
-        with anyio.fail_after(10):
-            await client.upload(UploadLink(request_id="r", url=url), one_piece, size=5, media_type="text/plain")
-    assert vendor.requests == []
-    assert [request.method for request in store.requests] == ["PUT", "PUT"]
-    for request in store.requests:
-        assert request.url.raw_path == b"/bucket/key?X-Amz-Signature=a%2Fb&x=%7e"
-        assert "authorization" not in request.headers
-        assert "cookie" not in request.headers
-        assert request.headers["content-length"] == "5"
-        assert "transfer-encoding" not in request.headers
-        assert request.headers["content-type"] == "text/plain"
-
-
-@pytest.mark.parametrize("signed", ["host", "host;content-type", "content-length;host", "Host"])
-async def test_a_link_signed_over_headers_that_we_send_is_used(signed: str) -> None:
-    error, requests = await upload_error(f"{DESK_URL}/x?X-Amz-SignedHeaders={signed}", answers(403))
-    assert type(error) is Forbidden
-    assert len(requests) == 1
-
-
-@pytest.mark.parametrize("signed", ["host;x-amz-acl", "host%3Bx-amz-canary", "authorization"])
-async def test_a_link_signed_over_headers_that_we_cannot_know_is_not_used(signed: str) -> None:
-    error, requests = await upload_error(f"https://93.184.216.34/x?X-Amz-SignedHeaders={signed}")
-    assert isinstance(error, CallError)
-    assert error.outcome == "not_committed"
-    assert "canary" not in str(error)
-    assert requests == []
-
-
-async def test_bytes_go_to_the_desk_s_own_address_without_authorization(the_desk: Desk) -> None:
-    network = Scripted(inner=in_process(the_desk), only=lambda request: request.method == "PUT")
-    async with open_client(endpoints_to(network)) as client:
-        link = await client.send(RequestUploadLink())
-        with anyio.fail_after(10):
-            await client.upload(link, one_piece, size=5, media_type="text/plain")
-        kept = await client.send(CreateAttachment(name="n", request_id=link.request_id))
-    assert (kept.size, kept.type) == (5, "text/plain")
-    (request,) = network.requests
-    assert "authorization" not in request.headers
-    assert request.headers["content-length"] == "5"
-
-
-@pytest.mark.parametrize(
-    "failure", [answers(503), answers(429), fails(httpx2.ConnectError), loses_the_answer(), fails(httpx2.WriteError)]
-)
-async def test_bytes_are_sent_again_whole(the_desk: Desk, failure: Any) -> None:
-    network = Scripted(failure, inner=in_process(the_desk), only=lambda request: request.method == "PUT")
-    async with open_client(endpoints_to(network)) as client:
-        link = await client.send(RequestUploadLink())
-        with anyio.fail_after(10):
-            await client.upload(link, one_piece, size=5, media_type="text/plain")
-        assert (await client.send(CreateAttachment(name="n", request_id=link.request_id))).size == 5
-    assert len(network.requests) == 2
-
-
-@pytest.mark.parametrize("status", [400, 403, 404, 409])
-async def test_a_refused_upload_is_not_sent_again(status: int) -> None:
-    error, requests = await upload_error(f"{DESK_URL}/blobs/x", answers(status))
-    assert isinstance(error, CallError)
-    assert error.outcome == "not_committed"
-    assert len(requests) == 1
-
-
-async def test_an_upload_that_hangs_ends() -> None:
-    vendor = Scripted(hangs)
-    async with open_client(endpoints_to(vendor), deadline_s=0.02) as client:
-        link = UploadLink(request_id="r", url=f"{DESK_URL}/blobs/x")
-        with anyio.fail_after(10), pytest.raises(Unreachable) as caught:
-            await client.upload(link, one_piece, size=5, media_type="text/plain")
-    assert caught.value.outcome == "not_committed"
-
-
-async def test_an_upload_that_is_redirected_is_not_followed() -> None:
-    moved = answers(307, headers={"location": "https://93.184.216.34/x"})
-    error, requests = await upload_error(f"{DESK_URL}/blobs/x", moved)
-    assert type(error) is UnreadableAnswer
-    assert len(requests) == 1
-
-
-async def test_an_upload_shorter_than_announced_is_an_error(the_desk: Desk) -> None:
-    async with open_client(endpoints_to(in_process(the_desk))) as client:
-        link = await client.send(RequestUploadLink())
-        with anyio.fail_after(10), pytest.raises(CallError):
-            await client.upload(link, one_piece, size=6, media_type="text/plain")
-        assert type(await failure_of(client, CreateAttachment(name="n", request_id=link.request_id))) is Rejected
-
-
-async def test_the_upload_link_is_not_in_an_error() -> None:
-    error, _ = await upload_error("https://10.0.0.1/x?signature=canary")
-    other, _ = await upload_error(f"{DESK_URL}/blobs/x?signature=canary", fails(httpx2.WriteError))
-    assert "canary" not in "".join(str(found) + repr(found) for found in (error, other))
 
 
 # The whole way

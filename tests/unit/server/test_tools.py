@@ -206,8 +206,11 @@ async def test_a_file_goes_from_disk_to_evidence_without_passing_through_the_age
     assert stored["evidence"]["outcome"] == "committed"
     assert len(json.dumps(stored)) < 1000
     assert heard[-1] == len(data)
-    error = await refused(agent, "create_attachment", path="recording.bin")
+    again = await ok(agent, "create_attachment", path="recording.bin")
+    assert (again["outcome"], again["id"]) == ("replayed", stored["id"])
+    error = await refused(agent, "create_attachment", text="other", name="recording.bin")
     assert (error["code"], error["status"], error["outcome"]) == ("name_conflict", 409, "not_committed")
+    assert error["attachment_id"] == stored["id"]
     assert (await ok(agent, "create_attachment", base64="aGk=", name="hi.txt"))["size"] == 2
 
 

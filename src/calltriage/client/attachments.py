@@ -1,0 +1,233 @@
+"""Whole files through the attachments API: upload in the vendor's steps, create exactly once, download to the last byte.
+
+What the operations cannot say by themselves: the order of the steps, what a lost answer means, where a download goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from calltriage.client.client import Client, Receipt
+from calltriage.errors import (
+    CallError,
+    Conflict,
+    Forbidden,
+    RateLimited,
+    Rejected,
+    ServerFailure,
+    Unreachable,
+    UnreadableAnswer,
+)
+from calltriage.operations.attachments import (
+    Attachment,
+    AttachmentPage,
+    CreateAttachment,
+    DownloadLink,
+    GetAttachmentDownloadLink,
+    ListAttachments,
+    ListFollowingAttachments,
+    RequestUploadLink,
+)
+from calltriage.operations.base import Operation
+
+REFERENCE, HASH = "client_ref", "sha256"
+"""Labels that a created attachment carries: whose call made it, and what its bytes are."""
+PAGES_SEARCHED = 20
+"""Pages of 250 that are looked through for a name, where the API does not narrow by it."""
+RESUMES = 5
+"""Times that a download goes on after it broke off."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is to be stored: `size` bytes; `chunks` starts over each time it is called."""
+
+    media_type: str
+    size: int
+    chunks: Callable[[], AsyncIterator[bytes]]
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """Bytes that wait at the API for their attachment; `sha256` in hex where it is known."""
+
+    request_id: str
+    media_type: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+
+
+async def _unheard(_: int) -> None:
+    """Nobody listens."""
+
+
+async def upload(client: Client, content: Content, on_sent: Callable[[int], Awaitable[None]] = _unheard) -> Uploaded:
+    """Reserve and send the bytes (steps 1 and 2 of section 4). A link that ended meanwhile is replaced once.
+
+    `on_sent` hears how many bytes have gone. Raises a CallError; there is no attachment then.
+    """
+    digest = hashlib.sha256()
+
+    async def hashed() -> AsyncGenerator[bytes]:
+        nonlocal digest
+        digest, sent = hashlib.sha256(), 0
+        async for chunk in content.chunks():
+            await anyio.to_thread.run_sync(digest.update, chunk)
+            yield chunk
+            sent += len(chunk)
+            await on_sent(sent)
+
+    for last in (False, True):
+        link = await client.send(RequestUploadLink())
+        try:
+            await client.links.put(link.url, hashed, size=content.size, media_type=content.media_type)
+            break
+        except Forbidden:
+            if last:
+                raise
+    return Uploaded(link.request_id, content.media_type, content.size, digest.hexdigest())
+
+
+async def create(
+    client: Client, name: str, uploaded: Uploaded, labels: Mapping[str, Any] | None = None
+) -> Receipt[Attachment]:
+    """Make the attachment of uploaded bytes (step 3), once. An answer that got lost is looked up before anything is sent
+    again (section 11).
+
+    The outcome is `replayed` when the name is taken by a file with the same bytes.
+
+    Raises:
+        Conflict: the name is taken by another file. `details` has its id, where it can be found; the upload stays usable.
+        CallError: with what became of it; `unknown` when even looking did not tell.
+    """
+    known = {HASH: uploaded.sha256} if uploaded.sha256 else {}
+    marked = {REFERENCE: secrets.token_hex(16), **known, **(labels or {})}
+    call = CreateAttachment(name=name, request_id=uploaded.request_id, metadata=marked)
+    for first in (True, False):
+        try:
+            return await client.deliver(call)
+        except Conflict as taken:
+            return await _taken(client, call, uploaded, taken)
+        except CallError as lost:
+            if lost.outcome not in {"unknown", "committed"}:
+                raise
+            lost.details |= {"request_id_of_upload": uploaded.request_id}
+            twins = await _named(client, name, lost)
+            ours = next((twin for twin in twins if _is_ours(twin, call, uploaded)), None)
+            if ours is not None:
+                return Receipt(ours, "committed")
+            if lost.outcome == "committed" or not first:
+                raise
+    raise AssertionError("unreachable")
+
+
+async def _taken(client: Client, call: CreateAttachment, uploaded: Uploaded, taken: Conflict) -> Receipt[Attachment]:
+    """What a taken name means: made by this very call after all, an equal file that was there, or somebody else's."""
+    for twin in await _named(client, call.name, taken):
+        if _is_ours(twin, call, uploaded):
+            return Receipt(twin, "committed")
+        if _is_equal(twin, uploaded):
+            return Receipt(twin, "replayed")
+        taken.details |= {"attachment_id": twin.id[:64]}
+    raise taken
+
+
+async def _named(client: Client, name: str, failed: CallError) -> list[Attachment]:
+    """All attachments of this very name. When they cannot be listed, what `failed` says stands."""
+    found = dict[str, Attachment]()
+    operation: Operation[AttachmentPage] = ListAttachments(name=name, per_page=250)
+    try:
+        for _ in range(PAGES_SEARCHED):
+            page = await client.send(operation)
+            found |= {item.id: item for item in page.items if item.name == name}
+            if page.following is None:
+                break
+            operation = ListFollowingAttachments(query=page.following)
+    except CallError as error:
+        raise failed from error
+    return list(found.values())
+
+
+def _is_ours(twin: Attachment, call: CreateAttachment, uploaded: Uploaded) -> bool:
+    """Whether this call made it: it carries the call's own mark or, from an API that keeps none, its size and type."""
+    mark = (twin.metadata or {}).get(REFERENCE)
+    if mark is not None or (twin.metadata or {}).get(HASH) is not None:
+        return mark == (call.metadata or {}).get(REFERENCE)
+    return uploaded.size is not None and (twin.size, twin.type) == (uploaded.size, uploaded.media_type)
+
+
+def _is_equal(twin: Attachment, uploaded: Uploaded) -> bool:
+    theirs = (twin.metadata or {}).get(HASH)
+    return uploaded.sha256 is not None and theirs == uploaded.sha256 and twin.size in {None, uploaded.size}
+
+
+async def download(client: Client, attachment_id: str, *, limit: int) -> AsyncGenerator[bytes]:
+    """The bytes of an attachment, from first to last. What breaks off goes on where it was; an ended link is replaced once.
+
+    Raises:
+        Rejected: there are more than `limit` bytes.
+        CallError: they cannot be had, or not whole; what came until then is not the file.
+    """
+    minting = GetAttachmentDownloadLink(attachment_id=attachment_id)
+    link: DownloadLink | None = None
+    state = _Progress(limit)
+    resumes, renewed = 0, False
+    while not state.whole:
+        link = link or await client.send(minting)
+        try:
+            async with client.links.get(link.url, start=state.got, etag=state.etag) as fetch:
+                state.continues(fetch.status, fetch.headers)
+                async for piece in fetch.pieces:
+                    state.got += len(piece)
+                    if state.got > limit:
+                        raise _too_large(limit)
+                    yield piece
+                state.ended()
+        except Forbidden as error:
+            if renewed or error.code != "link_refused":
+                raise
+            link, renewed = None, True
+        except (Unreachable, ServerFailure, RateLimited) as error:
+            resumes += 1
+            if resumes > RESUMES or (state.got and state.etag is None):
+                raise
+            await client.links.retry.pause(resumes, error)
+
+
+@dataclass
+class _Progress:
+    """How far a download is."""
+
+    limit: int
+    got: int = 0
+    total: int | None = None
+    etag: str | None = None
+    whole: bool = False
+
+    def continues(self, status: int, headers: Mapping[str, str]) -> None:
+        """Take in the head of an answer. Raises when it does not go on from where the last one broke off."""
+        length = headers.get("content-length", "")
+        rest = int(length) if length.isascii() and length.isdigit() and len(length) < 16 else None
+        if self.got and (status != 206 or headers.get("etag", self.etag) != self.etag):
+            raise UnreadableAnswer("The file is not the one that the download began with. Download it again.")
+        if not self.got:
+            self.etag = headers.get("etag")
+            self.total = rest
+        if self.total is not None and self.total > self.limit:
+            raise _too_large(self.limit)
+
+    def ended(self) -> None:
+        if self.total is not None and self.got != self.total:
+            raise Unreachable("The download broke off. Call again.")
+        self.whole = True
+
+
+def _too_large(limit: int) -> Rejected:
+    return Rejected(f"The file is larger than {limit} bytes.", code="file_too_large", field="attachment_id")

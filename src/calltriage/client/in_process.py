@@ -1,0 +1,134 @@
+"""An HTTP transport to an app in this process, through which bodies stream both ways.
+
+The library's own ASGI transport collects a whole answer before it gives any of it out: a file would stand in memory.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import anyio
+import httpx2
+from anyio.abc import TaskGroup
+
+logger = logging.getLogger(__name__)
+
+App = Callable[..., Any]
+"""An ASGI app."""
+
+
+@asynccontextmanager
+async def background() -> AsyncGenerator[TaskGroup]:
+    """A task group for work behind a block: it ends with the block, and what the block raises is raised as itself."""
+    tasks = anyio.create_task_group()
+    await tasks.__aenter__()
+    try:
+        yield tasks
+    finally:
+        tasks.cancel_scope.cancel()
+        await tasks.__aexit__(None, None, None)
+
+
+class InProcess(httpx2.AsyncBaseTransport):
+    """Requests to an ASGI app. A request that is cancelled cancels what the app does for it; a crash is a 500, or a broken
+    body once the answer has begun."""
+
+    def __init__(self, app: App, tasks: TaskGroup) -> None:
+        self._app = app
+        self._tasks = tasks
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        exchange = _Exchange(request)
+        self._tasks.start_soon(exchange.run, self._app)
+        try:
+            await exchange.begun.wait()
+        except BaseException:
+            await exchange.aclose()
+            raise
+        return httpx2.Response(exchange.status, headers=exchange.headers, stream=exchange, request=request)
+
+
+class _Exchange(httpx2.AsyncByteStream):
+    """One request and its answer, which is the stream of its body; the app runs in a task of its own."""
+
+    def __init__(self, request: httpx2.Request) -> None:
+        self.status = 500
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.begun, self._ended, self._left = anyio.Event(), anyio.Event(), anyio.Event()
+        self._request = request
+        self._incoming = self._pieces()
+        self._scope = anyio.CancelScope()
+        self._out, self._in = anyio.create_memory_object_stream[bytes](1)
+        self._whole, self._complete = False, False
+
+    async def run(self, app: App) -> None:
+        url = self._request.url
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1",
+            "method": self._request.method,
+            "headers": [(name.lower(), value) for name, value in self._request.headers.raw],
+            "scheme": url.scheme,
+            "path": url.path,
+            "raw_path": url.raw_path.partition(b"?")[0],
+            "query_string": url.query,
+            "server": (url.host, url.port),
+            "client": ("127.0.0.1", 0),
+            "root_path": "",
+        }
+        try:
+            with self._scope:
+                await app(scope, self._receive, self._send)
+        except Exception:
+            logger.debug("the app in this process failed", exc_info=True)
+        finally:
+            self._out.close()
+            self._ended.set()
+            self.begun.set()
+
+    async def _pieces(self) -> AsyncGenerator[bytes]:
+        async for piece in cast("httpx2.AsyncByteStream", self._request.stream):
+            yield piece
+
+    async def _receive(self) -> dict[str, Any]:
+        async for piece in self._incoming:
+            return {"type": "http.request", "body": piece, "more_body": True}
+        if not self._whole:
+            self._whole = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self._left.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status, self.headers = message["status"], message.get("headers", [])
+            self.begun.set()
+            return
+        body = message.get("body", b"")
+        try:
+            if body and self._request.method != "HEAD":
+                await self._out.send(body)
+        except anyio.BrokenResourceError:
+            raise OSError("the client has left") from None
+        if not message.get("more_body", False):
+            self._complete = True
+            self._out.close()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._in:
+            yield piece
+        if not self._complete and self.headers:
+            raise httpx2.ReadError("the answer broke off", request=self._request)
+
+    async def aclose(self) -> None:
+        """Called when the answer was read or is not wanted any more. What the app still does for it ends."""
+        self._in.close()
+        self._left.set()
+        self._scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await self._ended.wait()
+            await self._incoming.aclose()

@@ -1,0 +1,133 @@
+"""Bodies stream both ways between a client and an app in the same process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+
+from calltriage.client.in_process import App, InProcess, background
+
+
+@asynccontextmanager
+async def client_of(app: App) -> AsyncGenerator[httpx2.AsyncClient]:
+    async with (
+        background() as tasks,
+        httpx2.AsyncClient(transport=InProcess(app, tasks), base_url="http://app") as http,
+    ):
+        yield http
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"x-path", scope["raw_path"])]})
+    more = True
+    while more:
+        message = await receive()
+        more = message["more_body"]
+        await send({"type": "http.response.body", "body": message["body"], "more_body": more})
+
+
+async def test_a_body_goes_there_and_comes_back() -> None:
+    async with client_of(echo) as http:
+        answer = await http.post("/a%2Fb", content=b"hello")
+    assert (answer.status_code, answer.content, answer.headers["x-path"]) == (200, b"hello", "/a%2Fb")
+
+
+async def test_no_more_than_a_few_pieces_are_held() -> None:
+    sent = taken = most = 0
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal sent
+        for _ in range(100):
+            sent += 1
+            yield b"x" * 1000
+
+    async with client_of(echo) as http, http.stream("POST", "/", content=pieces()) as answer:
+        async for _ in answer.aiter_raw():
+            taken += 1
+            most = max(most, sent - taken)
+    assert taken == 100
+    assert most <= 4
+
+
+async def test_a_crash_before_the_answer_is_a_500() -> None:
+    async def crashes(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    async with client_of(crashes) as http:
+        assert (await http.get("/")).status_code == 500
+
+
+async def test_a_crash_inside_the_answer_breaks_it_off() -> None:
+    async def crashes(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"10")]})
+        await send({"type": "http.response.body", "body": b"12345", "more_body": True})
+        raise ZeroDivisionError
+
+    async with client_of(crashes) as http:
+        with pytest.raises(httpx2.ReadError):
+            await http.get("/")
+
+
+async def test_an_answer_that_is_left_ends_what_makes_it() -> None:
+    ended = anyio.Event()
+
+    async def endless(_scope: Any, _receive: Any, send: Any) -> None:
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while True:
+                await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        finally:
+            ended.set()
+
+    with anyio.fail_after(10):
+        async with client_of(endless) as http:
+            async with http.stream("GET", "/") as answer:
+                assert await anext(answer.aiter_raw()) == b"x"
+            assert ended.is_set()
+
+
+async def test_a_request_that_is_cancelled_cancels_the_app() -> None:
+    begun, ended = anyio.Event(), anyio.Event()
+
+    async def hangs(*_: Any) -> None:
+        begun.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+
+    with anyio.fail_after(10):
+        async with client_of(hangs) as http, anyio.create_task_group() as tasks:
+            tasks.start_soon(http.get, "/")
+            await begun.wait()
+            tasks.cancel_scope.cancel()
+    assert ended.is_set()
+
+
+async def test_an_app_hears_that_its_client_has_left() -> None:
+    heard = list[str]()
+
+    async def listens(_scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        for _ in range(2):
+            heard.append((await receive())["type"])
+
+    async with client_of(listens) as http:
+        await http.get("/")
+    assert heard[:1] == ["http.request"]
+
+
+async def test_what_a_block_raises_is_raised_as_itself() -> None:
+    async def block() -> None:
+        async with background() as tasks:
+            tasks.start_soon(anyio.sleep_forever)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await block()
