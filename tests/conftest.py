@@ -11,12 +11,14 @@ from typing import Any
 
 import httpx2
 import pytest
+import sqlalchemy as sql
 from mcp.client import Client as McpClient
 from pydantic import SecretStr
 
 from calltriage.client.client import Client, open_client
 from calltriage.client.dialects import ApiKey, ClientCredentials, Endpoint
 from calltriage.client.retries import RetryPolicy
+from calltriage.desk import tables
 from calltriage.desk.access import CLIENT_ID, SCOPES
 from calltriage.desk.app import Desk
 from calltriage.desk.imports import Imported, load_import
@@ -92,6 +94,29 @@ async def the_desk(tmp_path: Path, clock: Clock) -> AsyncIterator[Desk]:
     await load_lines(desk, *CALLS)
     yield desk
     await desk.close()
+
+
+async def add_conversation(desk: Desk, conversation_id: str, *texts: str, **more: Any) -> None:
+    """Put an SMS conversation on the desk: texts written in turn by the user and the agent."""
+    messages = [
+        {"id": n, "message": text, "sender": ("USER", "AGENT")[n % 2], "created_at": f"2026-05-01T10:0{n % 10}:00.000Z"}
+        for n, text in enumerate(texts)
+    ]
+    at = "2026-05-01T10:00:00.000Z"
+    record = {
+        "id": conversation_id, "created_at": at, "updated_at": at, "user_number": "+15550001111",
+        "agent_number": "+15552223333", "is_active": False, "message_count": len(texts),
+        "last_message": texts[-1] if texts else None, "messages": messages, **more,
+    }  # fmt: skip
+
+    def insert_one(connection: sql.Connection) -> None:
+        org = connection.execute(
+            sql.select(tables.settings.c.value).where(tables.settings.c.name == "org_id")
+        ).scalar_one()
+        row = {"org_id": org, "id": conversation_id, "summary": "", "created_at": at, "record": record, "digest": ""}
+        connection.execute(sql.insert(tables.conversations).values(**row))
+
+    await desk.store.write(insert_one)
 
 
 @pytest.fixture

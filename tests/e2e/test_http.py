@@ -94,7 +94,8 @@ async def test_many_clients_at_once_each_get_their_own_answers(tmp_path: Path) -
             async with Client(address) as client:
                 for _ in range(3):
                     title = f"client {number}"
-                    made = await ask(client, "create_issue", title=title, severity="low", category="Bug")
+                    new = {"title": title, "severity": "low", "category": "Bug", "on_duplicate": "create"}
+                    made = await ask(client, "create_issue", **new)
                     assert made["title"] == title
                     assert (await ask(client, "get_issue", issue_id=made["id"]))["title"] == title
 

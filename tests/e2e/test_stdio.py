@@ -172,7 +172,8 @@ async def test_two_servers_share_one_data_folder(tmp_path: Path) -> None:
 
         async def file(client: Client, count: int) -> None:
             for _ in range(count):
-                await ask(client, "create_issue", title="Filed at once", severity="low", category="Bug")
+                new = {"title": "Filed at once", "severity": "low", "category": "Bug", "on_duplicate": "create"}
+                await ask(client, "create_issue", **new)
 
         async with anyio.create_task_group() as group:
             group.start_soon(file, one, 20)

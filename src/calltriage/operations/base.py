@@ -96,6 +96,15 @@ class Tool(BaseModel):
         """`AddFlag` → `add_flag`."""
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
 
+    @classmethod
+    @cache
+    def clearable_fields(cls) -> frozenset[str]:
+        """Fields that null clears."""
+        marked = (
+            name for name, field in cls.model_fields.items() if any(isinstance(m, Clearable) for m in field.metadata)
+        )
+        return frozenset(marked)
+
 
 class Operation(Tool, Generic[R]):
     """One HTTP call of a vendor contract, typed by its result: `class GetIssue(Operation[Issue], http="GET /…", …)`.
@@ -165,15 +174,6 @@ class Operation(Tool, Generic[R]):
         return self.model_dump(
             mode="json", by_alias=True, exclude=path, exclude_unset=is_patch, exclude_none=not is_patch
         )
-
-    @classmethod
-    @cache
-    def clearable_fields(cls) -> frozenset[str]:
-        """Fields that null clears."""
-        marked = (
-            name for name, field in cls.model_fields.items() if any(isinstance(m, Clearable) for m in field.metadata)
-        )
-        return frozenset(marked)
 
     @classmethod
     @cache

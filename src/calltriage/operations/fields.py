@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 from pydantic.fields import FieldInfo
 
-UUID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+UUID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z"
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,26 @@ TEXT = AfterValidator(_no_control_characters)
 """What free text may be: any Unicode but control characters (tab, line feed and carriage return are fine). It stands after
 the length limits, so that an endless text is refused by its length."""
 
-IssueId = Annotated[str, StringConstraints(pattern=UUID_PATTERN, to_lower=True), Names("issue")]
+
+def _ending_in_uuid(value: str) -> str:
+    """Schemas show a shorter pattern than this, which models would have to read in every tool."""
+    last = value.rstrip("/").rpartition("/")[2]
+    if "-" in last[2:] and not re.match(UUID_PATTERN, last):
+        raise ValueError("must be a UUID")
+    return value
+
+
+Uuid = Annotated[
+    str, StringConstraints(max_length=36, pattern=r"^[0-9a-fA-F-]{36}$", to_lower=True), AfterValidator(_ending_in_uuid)
+]
+"""Id of a link, flag, relation or session."""
+IssueId = Annotated[Uuid, Names("issue")]
 """Internal UUID of an issue, the only form that vendor paths take (bland-triage, section 3)."""
 
 IssueRef = Annotated[
     str,
-    StringConstraints(
-        max_length=512, pattern=r"(^|/)([Tt]-[0-9]{1,12}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})/?$"
-    ),
+    StringConstraints(max_length=512, pattern=r"(^|/)([Tt]-[0-9]{1,12}|[0-9a-fA-F-]{36})/?$"),
+    AfterValidator(_ending_in_uuid),
     Names("issue"),
 ]
 """What an agent may say for an issue: its UUID, its ticket number, or a dashboard URL that ends in either."""
@@ -77,8 +89,6 @@ OpaqueId = Annotated[
 (our choice; an in-process server sees the decoded path)."""
 
 CallId = Annotated[OpaqueId, Names("call")]
-Uuid = Annotated[str, StringConstraints(max_length=36, pattern=UUID_PATTERN, to_lower=True)]
-"""Id of a link, flag, relation or session."""
 UserId = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]
 
 Title = Annotated[str, StringConstraints(min_length=1, max_length=200), TEXT]

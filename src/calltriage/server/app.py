@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
+import anyio
 import mcp_types
 from mcp.server.caching import CacheHint
 from mcp.server.lowlevel import Server
@@ -32,6 +33,7 @@ def build_server(
     files: FileRoots | None = None,
     duplex: bool = True,
     on_listed: Callable[[], None] = lambda: None,
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
 ) -> Server[Connection]:
     """Put tools, resources, prompts, completions and subscriptions on an MCP server.
 
@@ -43,9 +45,10 @@ def build_server(
         duplex: whether the transport carries messages of the server's own to a client of the handshake generations, as stdio
             does and stateless HTTP does not; only then can such a client subscribe.
         on_listed: called after each tools/list, when the client has what it needs to begin.
+        sleep: how tools wait that wait, in seconds.
     """
     tools = select() if tools is None else tools
-    work = Work(client, files or FileRoots(), offered=frozenset(tool.tool_name() for tool in tools))
+    work = Work(client, files or FileRoots(), offered=frozenset(tool.tool_name() for tool in tools), sleep=sleep)
     table, watched = ToolTable(tools, work), Subscriptions(work)
 
     async def list_tools(_c: Context, _p: Paging) -> mcp_types.ListToolsResult:

@@ -19,11 +19,12 @@ from calltriage.operations.base import Tool
 from calltriage.operations.fields import named_kind
 from calltriage.operations.flags import ListFlagTypes
 from calltriage.operations.issues import GetIssue
-from calltriage.server.evidence import GetEvidence, GetTranscript
+from calltriage.server.evidence import GetEvidence
 from calltriage.server.results import WALL, advising, shortened
 from calltriage.server.schemas import arguments_model, input_schema
 from calltriage.server.text import compact, gate
 from calltriage.server.tools import checked, perform
+from calltriage.server.transcripts import GetTranscript
 from calltriage.server.work import Work
 
 MEDIA_TYPE = "application/json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from calltriage.errors import CallError, TryNext
@@ -12,6 +13,8 @@ BUDGET = 6_000
 """Tokens of a result unless the caller asks for another number; see text.estimate_tokens for how they are counted."""
 WALL = 20_000
 """Tokens that no result exceeds."""
+MOST = WALL - 1000
+"""Tokens that a caller may ask for."""
 
 
 def untrusted(origin: str, **members: Any) -> dict[str, Any]:
@@ -150,6 +153,41 @@ class Bundle:
             left_out: Any = len(items) - len(kept) if not more else f"{len(items) - len(kept)} or more"
             fetch = again if again and len(kept) < len(items) else rest
             self.omitted.append({"section": name, "left_out": left_out} | ({"try_next": fetch} if fetch else {}))
+
+    def window(
+        self,
+        places: list[int],
+        member: Callable[[int], dict[str, Any]],
+        fetch: Callable[[int, int], TryNext],
+        wider: Callable[[int], TryNext | None],
+    ) -> list[dict[str, Any]]:
+        """The members at these places, in order, as far as they fit. At least the first is there, in part if need be.
+
+        Args:
+            places: of the members wanted, ascending.
+            member: what stands at a place; its words are under `text`.
+            fetch: the call that reads from one place to another, for what is left out at the end.
+            wider: the call that shows more of one place, while there is a larger budget to ask for.
+        """
+        kept = list[dict[str, Any]]()
+        for number, place in enumerate(places):
+            one = member(place)
+            if self.affords(one):
+                kept.append(one)
+                continue
+            left = places[number:]
+            if not kept:  # larger than the whole budget: shown in part rather than never
+                text = one["text"]
+                while not self.affords(part := {**one, "text": text}):
+                    text = text[: len(text) // 2]
+                kept.append(part)
+                how = {"try_next": more} if (more := wider(place)) else {}
+                self.lacks(f"text of turn {place}", len(one["text"]) - len(text), **how)
+                left = left[1:]
+            if left:
+                self.lacks("transcript", len(left), try_next=fetch(left[0], left[-1]))
+            break
+        return kept
 
     def lacks(self, section: str, left_out: int, **how: Any) -> None:
         """Say that something is left out of a section."""

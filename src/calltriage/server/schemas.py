@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, cast, get_origin
 
-from pydantic import BaseModel, create_model
+from pydantic import Field, create_model
 
 from calltriage.operations.base import Effect, Operation, Tool
 from calltriage.operations.fields import IssueRef, Names, WireOnly
@@ -24,7 +24,10 @@ def arguments_model(tool: type[Tool]) -> type[Tool]:
     for name, field in tool.model_fields.items():
         if any(isinstance(mark, WireOnly) for mark in field.metadata):
             continue
-        fields[name] = (IssueRef, field) if names_issue(field.metadata) else (field.rebuild_annotation(), field)
+        if names_issue(field.metadata):  # only what it is for is kept: the UUID's rules are not the reference's
+            fields[name] = (IssueRef, Field(default=field.default, description=field.description))
+        else:
+            fields[name] = (field.rebuild_annotation(), field)
     return create_model(tool.__name__, __base__=Tool, __doc__=tool.__doc__, **fields)
 
 
@@ -32,12 +35,14 @@ def names_issue(metadata: list[Any]) -> bool:
     return any(isinstance(mark, Names) and mark.kind == "issue" for mark in metadata)
 
 
-def input_schema(model: type[BaseModel]) -> dict[str, Any]:
+def input_schema(model: type[Tool]) -> dict[str, Any]:
     """The model's JSON Schema without `$ref`, without unions with null, without titles."""
     schema = model.model_json_schema()
     definitions = cast("dict[str, Any]", schema.pop("$defs", {}))
     flat = cast("dict[str, Any]", _flatten(schema, definitions))
     flat.pop("description", None)  # it is the tool's
+    for name in model.clearable_fields():
+        flat["properties"][name]["type"] = [flat["properties"][name]["type"], "null"]
     return flat
 
 
@@ -57,6 +62,8 @@ def _flatten(node: Any, definitions: dict[str, Any]) -> Any:
             del members["anyOf"]
             members = {**options[0], **members}
     properties = members.pop("properties", None)
+    if members.get("minLength") == 1:  # who sends nothing hears so
+        del members["minLength"]
     flat = {key: _flatten(value, definitions) for key, value in members.items() if key not in UNSAID}
     if properties is not None:  # a property may be called `title`: only keywords are dropped
         flat["properties"] = {name: _flatten(value, definitions) for name, value in properties.items()}

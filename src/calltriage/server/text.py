@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import re
+import unicodedata
 from functools import cache
 from typing import Any, cast
 
@@ -43,6 +45,13 @@ def gate(value: Any) -> tuple[Any, int]:
                 return item
 
     return clean(value), count
+
+
+def bare(text: str) -> str:
+    """A text as a lenient reader may take it: entities resolved, compatibility forms made plain, invisible characters and
+    marks gone, case folded. For deciding what words would do, never for showing them."""
+    visible = INVISIBLE.sub("", unicodedata.normalize("NFKD", html.unescape(text)))
+    return "".join(one for one in visible if unicodedata.category(one)[0] not in "CM" or one.isspace()).casefold()
 
 
 def _escape(found: re.Match[str]) -> str:

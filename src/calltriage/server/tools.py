@@ -110,7 +110,11 @@ def checked(tool: type[Tool], schema: dict[str, Any], arguments: dict[str, Any])
                 f"Unknown argument.{hint} Nothing was done.", code="unknown_argument", allowed=list(names),
                 field=name if name.isidentifier() and len(name) <= 64 and name.isascii() else None,
             )  # fmt: skip
-    values = {name: _unquoted(value, names[name]) for name, value in arguments.items() if value is not None}
+    # Null means not given, as some hosts send it, but to a tool that clears fields with it.
+    keeps_null = bool(tool.clearable_fields())
+    values = {
+        name: _unquoted(value, names[name]) for name, value in arguments.items() if value is not None or keeps_null
+    }
     try:
         return arguments_model(tool).model_validate(values, strict=True)
     except ValidationError as error:
@@ -121,7 +125,7 @@ def _unquoted(value: Any, schema: dict[str, Any]) -> Any:
     """The value of a list or object that arrived as a JSON string, or of an integer written 5.0; some hosts send them so."""
     if isinstance(value, float) and schema.get("type") == "integer" and value.is_integer():
         return int(value)
-    if isinstance(value, str) and schema.get("type") in {"array", "object"}:
+    if isinstance(value, str) and schema.get("type") in ("array", "object"):
         try:
             return json.loads(value)
         except (ValueError, RecursionError):
@@ -192,8 +196,10 @@ async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> dict[str
     receipt = await work.client.deliver(operation)
     while isinstance(receipt.result, Page):
         body = shown_page(cast("Page[Any]", receipt.result))
-        if fits(compact(gate(body)[0]), BUDGET) or body["returned"] < 2:
+        if fits(compact(gate(body)[0]), BUDGET):
             return body
+        if body["returned"] < 2:
+            return shortened(gate(body)[0], BUDGET, None)
         operation = operation.model_copy(update={"limit": max(1, body["returned"] // 2)})
         receipt = await work.client.deliver(operation)
     body = {} if receipt.result is None else shown(receipt.result)

@@ -10,13 +10,18 @@ from calltriage.operations.activity import ListActivity
 from calltriage.operations.base import Effect, Tool
 from calltriage.operations.categories import CreateCategory, ListCategories
 from calltriage.operations.flags import ListFlags, ListFlagTypes, RemoveFlag
-from calltriage.operations.issues import CreateIssue, DeleteIssue, GetIssue, ListIssues, MarkIssueViewed
+from calltriage.operations.issues import DeleteIssue, GetIssue, ListIssues, MarkIssueViewed
 from calltriage.operations.norm import CreateAgentSession, ListTriageAgents
 from calltriage.operations.relations import LinkIssue, ListRelations, RemoveRelation
-from calltriage.operations.resources import AttachResource, GetAffectedContext, ListResources, RemoveResource
+from calltriage.operations.resources import AttachResource, ListResources, RemoveResource
 from calltriage.server.attachments import CreateAttachment
-from calltriage.server.evidence import GetEvidence, GetTranscript
-from calltriage.server.workflows import AddFlag
+from calltriage.server.calls import GetCall, ListCalls, ListSmsConversations
+from calltriage.server.editing import AddComment, UpdateIssue
+from calltriage.server.evidence import GetAffectedContext, GetEvidence
+from calltriage.server.filing import CreateIssue
+from calltriage.server.flagging import AddFlag
+from calltriage.server.norm import PromptNorm, WaitForNorm
+from calltriage.server.transcripts import GetSmsConversation, GetTranscript
 
 TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
     "core": (
@@ -25,15 +30,28 @@ TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
         GetEvidence,
         GetTranscript,
         CreateIssue,
+        UpdateIssue,
         AttachResource,
         AddFlag,
         LinkIssue,
         CreateAttachment,
+        AddComment,
         ListFlagTypes,
     ),
-    "evidence": (ListResources, ListFlags, ListRelations, ListActivity, GetAffectedContext, MarkIssueViewed),
+    "evidence": (
+        ListResources,
+        ListFlags,
+        ListRelations,
+        ListActivity,
+        GetAffectedContext,
+        ListCalls,
+        GetCall,
+        ListSmsConversations,
+        GetSmsConversation,
+        MarkIssueViewed,
+    ),
     "catalogue": (ListCategories, CreateCategory),
-    "norm": (ListTriageAgents, CreateAgentSession),
+    "norm": (ListTriageAgents, CreateAgentSession, PromptNorm, WaitForNorm),
     "cleanup": (RemoveResource, RemoveFlag, RemoveRelation, DeleteIssue),
 }
 """Tools by toolset, in the order in which they are listed; each stands in exactly one."""

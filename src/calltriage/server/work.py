@@ -42,6 +42,8 @@ class Work:
     offered: frozenset[str] = frozenset()
     """Names of the tools that the agent can call."""
     progress: Callable[[float, float | None, str], Awaitable[None]] = _no_progress
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    """Waits, in seconds."""
     tickets: dict[str, str] = field(default_factory=dict[str, str])
     """UUIDs of ticket numbers already looked up; a number never names another issue."""
 
@@ -108,7 +110,8 @@ def preparing(argument: str | None = None) -> Generator[None]:
 
 
 class Workflow(Tool):
-    """A tool that is not one operation. `result` is the shape of what `run` returns."""
+    """A tool that is not one operation. Like one it is a class whose fields are the arguments and whose docstring is what
+    the model reads; `run` does the work, and `result` is the shape of what it returns."""
 
     result: ClassVar[Any]
 

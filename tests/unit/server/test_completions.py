@@ -54,7 +54,7 @@ async def values(agent: Client, ref: Ref, name: str, value: str = "") -> list[st
 
 
 async def filed(agent: Client, title: str, **more: str) -> dict[str, Any]:
-    arguments = {"title": title, "severity": "low", "category": "Bug", **more}
+    arguments = {"title": title, "severity": "low", "category": "Bug", "on_duplicate": "create", **more}
     made = (await agent.call_tool("create_issue", arguments)).structured_content
     assert made is not None
     return made

@@ -32,7 +32,7 @@ SELECTIONS: dict[str, tuple[type[Tool], ...]] = {
 
 
 async def filed(agent: Client, **more: str) -> dict[str, Any]:
-    values = {"title": "Card not replaced", "severity": "low", "category": "Bug", **more}
+    values = {"title": "Card not replaced", "severity": "low", "category": "Bug", "on_duplicate": "create", **more}
     made = (await agent.call_tool("create_issue", values)).structured_content
     assert made is not None
     link = {"issue_id": made["id"], "resource_type": "call", "resource_id": "call-card"}

@@ -19,6 +19,10 @@ TOOLS = select([ALL])
 LISTED = [describe(tool).model_dump(mode="json", by_alias=True, exclude_none=True) for tool in TOOLS]
 
 
+CORE, EVERYTHING = 3_020, 6_150
+"""Tokens that the surface costs; what grows it by more than a twentieth raises them here."""
+
+
 def visible(tool: dict[str, Any]) -> str:
     shown = {name: tool[name] for name in ("name", "description", "inputSchema")}
     return json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
@@ -87,7 +91,8 @@ def test_the_surface_stays_within_its_budget() -> None:
     core = sum(costs[tool.tool_name()] for tool in TOOLSETS["core"])
     assert core <= 3_500
     assert sum(costs.values()) <= 9_000
-    assert core <= 2_700 * 1.05, "the surface grew: raise the number on purpose"
+    assert core <= CORE * 1.05, "core grew: raise the number on purpose"
+    assert sum(costs.values()) <= EVERYTHING * 1.05, "the surface grew: raise the number on purpose"
     assert len(TOOLSETS["core"]) <= 12
     whole = real_tokens(json.dumps(LISTED, ensure_ascii=False, separators=(",", ":")))
     assert whole <= 1.5 * sum(costs.values())

@@ -39,7 +39,8 @@ async def ask(agent: Client, tool: str, /, **arguments: Any) -> dict[str, Any]:
 
 
 async def filed(agent: Client, title: str = "T") -> dict[str, Any]:
-    return await ask(agent, "create_issue", title=title, severity="low", category="Bug")
+    new = {"title": title, "severity": "low", "category": "Bug", "on_duplicate": "create"}
+    return await ask(agent, "create_issue", **new)
 
 
 @asynccontextmanager

@@ -50,7 +50,9 @@ async def refused(agent: Client, tool: str, /, **arguments: Any) -> dict[str, An
 
 
 async def filed(agent: Client, **more: Any) -> dict[str, Any]:
-    return await ok(agent, "create_issue", **{"title": "T", "severity": "high", "category": "Bug"} | more)
+    """An issue, whatever others there are."""
+    fields = {"title": "T", "severity": "high", "category": "Bug", "on_duplicate": "create"}
+    return await ok(agent, "create_issue", **fields | more)
 
 
 async def with_call(agent: Client, call_id: str = "call-card") -> str:

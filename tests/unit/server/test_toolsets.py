@@ -99,8 +99,6 @@ async def test_no_advice_names_a_tool_that_is_not_offered(client: ApiClient) -> 
     async with offered(client) as agent:
         filed = await agent.call_tool("create_issue", {"title": "T", "severity": "low", "category": "Bug"})
         issue = {"issue_id": (filed.structured_content or {})["id"]}
-        for number in range(40):
-            await agent.call_tool("create_issue", {"title": f"{number}" * 90, "severity": "low", "category": "Bug"})
     flag = {**issue, "call_id": "call-card", "type": "x"}
     async with offered(client, "core", excluded=["attach_resource", "list_issues", "get_evidence"]) as agent:
         for tool, arguments in (("add_flag", flag), ("get_issue", {"issue_id": "T-9999"})):

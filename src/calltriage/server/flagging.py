@@ -1,5 +1,4 @@
-"""Tools that run several operations for one purpose. Each is a class like an operation: fields are the arguments, the
-docstring is what the model reads, `run` does the work."""
+"""Flagging the moment of a call: by the words that were said, or by the turn's index."""
 
 from __future__ import annotations
 
@@ -22,9 +21,9 @@ from calltriage.operations.fields import (
     TurnIndex,
 )
 from calltriage.operations.resources import AttachResource
-from calltriage.server.evidence import GetTranscript
 from calltriage.server.results import shown, untrusted
 from calltriage.server.text import gate
+from calltriage.server.transcripts import GetTranscript
 from calltriage.server.work import ISSUE, Work, Workflow, folded, holds, numbered, preparing
 
 

@@ -1,0 +1,179 @@
+"""Finding calls and SMS conversations, and reading what is known about a call besides its words."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, cast
+
+from pydantic import Field, StringConstraints
+
+from calltriage.errors import Rejected, TryNext
+from calltriage.operations import calls, conversations
+from calltriage.operations.base import Effect, Result
+from calltriage.operations.calls import Day
+from calltriage.operations.fields import TEXT, CallId, Limit, OpaqueId
+from calltriage.server.results import BUDGET, MOST, Bundle, untrusted
+from calltriage.server.transcripts import GetTranscript, MaxTokens
+from calltriage.server.work import Work, Workflow
+
+ROWS = 20
+"""Rows of a list unless the caller asks for another number."""
+LONGEST_TEXT = 300
+"""Characters of one text that a row shows."""
+
+RowCursor = Annotated[str, StringConstraints(max_length=7, pattern=r"^[0-9]{1,7}$")]
+"""Place of the first row of a page in these lists, which the APIs count instead of pointing at."""
+Word = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]
+
+CURSOR = "next_cursor of the page before; keep the filters."
+
+
+class Rows(Result):
+    """A page of rows, and how complete it is."""
+
+    items: list[Any]
+    returned: int
+    complete: bool
+
+
+class ListCalls(Workflow, effect=Effect.READ):
+    """Find calls by day, number, direction, length or batch, newest first, without their words.
+
+    To read one use get_transcript; get_call has the rest of what is known about it. For SMS use list_sms_conversations.
+    """
+
+    result: ClassVar[Any] = Rows
+    columns: ClassVar[tuple[str, ...]] = (
+        "call_id", "created_at", "call_length", "status", "completed", "inbound", "answered_by", "from", "to", "batch_id",
+        "pathway_id", "queue_status", "error_message", "summary",
+    )  # fmt: skip
+
+    start_date: Day | None = Field(default=None, description="From this day (YYYY-MM-DD) or instant on.")
+    end_date: Day | None = Field(default=None, description="Up to this day or instant.")
+    from_number: Annotated[Word, StringConstraints(max_length=32)] | None = None
+    to_number: Annotated[Word, StringConstraints(max_length=32)] | None = None
+    inbound: bool | None = None
+    completed: bool | None = None
+    answered_by: Annotated[Word, StringConstraints(max_length=32)] | None = Field(
+        default=None, description="E.g. human."
+    )
+    batch_id: OpaqueId | None = None
+    duration_gt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
+    duration_lt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
+    ascending: bool | None = Field(default=None, description="Oldest first.")
+    limit: Limit = Field(default=ROWS, description=f"Rows, default {ROWS}.")
+    cursor: RowCursor | None = Field(default=None, description=CURSOR)
+
+    async def run(self, work: Work) -> dict[str, Any]:
+        first = int(self.cursor or 0)
+        filters = self.model_dump(exclude={"limit", "cursor"}, exclude_none=True)
+        listed = await work.client.send(calls.ListCalls.model_validate({"from": first, "limit": self.limit, **filters}))
+        rows = [_row(call.model_dump(mode="json"), self.columns) for call in listed.calls[: self.limit]]
+        is_last = listed.total_count is None and len(rows) < self.limit
+        return _page(rows, first, first + len(rows) if is_last else listed.total_count, "call parties")
+
+
+class ListSmsConversations(Workflow, effect=Effect.READ):
+    """Find SMS conversations, newest first, without their messages.
+
+    To read one use get_sms_conversation. For phone calls use list_calls.
+    """
+
+    result: ClassVar[Any] = Rows
+    columns: ClassVar[tuple[str, ...]] = (
+        "id", "created_at", "updated_at", "user_number", "agent_number", "is_active", "message_count", "summary",
+        "last_message",
+    )  # fmt: skip
+
+    sort: Literal["created_at", "updated_at", "message_count"] | None = None
+    order: Literal["asc", "desc"] | None = None
+    limit: Limit = Field(default=ROWS, description=f"Rows, default {ROWS}.")
+    cursor: RowCursor | None = Field(default=None, description=CURSOR)
+
+    async def run(self, work: Work) -> dict[str, Any]:
+        """The vendor counts pages; a page of ours may have ended within one of its."""
+        first = int(self.cursor or 0)
+        if first // self.limit >= 10**6:
+            raise Rejected("There is no such page.", field="cursor")
+        listed = await work.client.send(
+            conversations.ListSmsConversations(
+                page=first // self.limit + 1, pageSize=self.limit, sortBy=self.sort, sortDir=self.order
+            )
+        )
+        found = listed.data[first % self.limit : self.limit]
+        rows = [_row(one.model_dump(mode="json"), self.columns) for one in found]
+        pagination = (listed.extra or {}).get("pagination")
+        total = cast("dict[str, Any]", pagination).get("totalItems") if isinstance(pagination, dict) else None
+        if not isinstance(total, int):
+            total = first + len(rows) if len(listed.data) < self.limit else None
+        return _page(rows, first, total, "conversation parties")
+
+
+def _row(fields: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
+    """The columns of a row that have a value, long texts cut to their beginning."""
+    kept: dict[str, Any] = {}
+    for name in columns:
+        value = fields.get(name)
+        if isinstance(value, str) and len(value) > LONGEST_TEXT:
+            kept[name] = value[:LONGEST_TEXT]
+            kept.setdefault("characters_left_out", {})[name] = len(value) - LONGEST_TEXT
+        elif isinstance(value, str | int | float):
+            kept[name] = value
+    return kept
+
+
+def _page(rows: list[dict[str, Any]], first: int, total: int | None, origin: str) -> dict[str, Any]:
+    """Rows from place `first` on, as many as fit; the cursor is the place after the last one shown."""
+    bundle = Bundle(BUDGET, gaps=1)
+    kept = list[dict[str, Any]]()
+    for row in rows:
+        if not bundle.affords(row):
+            break
+        kept.append(row)
+    after = first + len(kept)
+    complete = not rows or (total is not None and after >= total)
+    known = {"returned": len(kept), "complete": complete} | ({} if total is None else {"total": total})
+    return untrusted(origin, items=kept, **known) | ({} if complete else {"next_cursor": str(after)})
+
+
+class CallFacts(Result):
+    """What is known about a call."""
+
+    call_id: str
+    turns: int
+    call: dict[str, Any]
+    complete: bool
+
+
+class GetCall(Workflow, effect=Effect.READ):
+    """Read what is known about a call besides its words: when, how long, who, status, summary, variables, analysis.
+
+    For what was said use get_transcript.
+    """
+
+    result: ClassVar[Any] = CallFacts
+
+    call_id: CallId
+    max_tokens: MaxTokens = BUDGET
+
+    async def run(self, work: Work) -> dict[str, Any]:
+        call = await work.client.send(calls.GetCall(call_id=self.call_id))
+        turns = len(call.transcripts or [])
+        bundle = Bundle(self.max_tokens, gaps=2, call_id=call.call_id, turns=turns)
+        fields = call.model_dump(
+            mode="json", exclude_none=True, exclude={"call_id", "transcripts", "concatenated_transcript"}
+        )
+        # Short fields first: a long one must not crowd out the facts.
+        facts, unshown = dict[str, Any](), list[str]()
+        for name, value in sorted(fields.items(), key=lambda field: len(str(field[1]))):
+            if bundle.affords({name[:64]: value}):
+                facts[name[:64]] = value
+            else:
+                unshown.append(name)
+        larger = {"call_id": call.call_id, "max_tokens": MOST}
+        more = {"try_next": TryNext(tool=self.tool_name(), arguments=larger)} if self.max_tokens < MOST else {}
+        bundle.lacks("fields", len(unshown), **more)
+        bundle.body["call"] = untrusted("call parties", facts=facts)
+        body = bundle.done()
+        if turns:
+            body["try_next"] = TryNext(tool=GetTranscript.tool_name(), arguments={"call_id": call.call_id})
+        return body
