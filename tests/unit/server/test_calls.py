@@ -43,13 +43,11 @@ async def every_row(agent: Client, tool: str, **arguments: Any) -> list[dict[str
 async def test_every_call_is_listed_once_however_long_a_page_is(
     full_agent: Client, the_desk: Desk, limit: int | None
 ) -> None:
-    many = [call_line(f"call-{n}", "hello", error_message="so it went " * 200) for n in range(45)]
+    many = [call_line(f"call-{n}", "hello", error_message="so it went " * 20) for n in range(45)]
     await loaded(the_desk, *many)
     rows = await every_row(full_agent, "list_calls", limit=limit)
     assert len({row["call_id"] for row in rows}) == len(rows) == 47
     assert not {"transcripts", "variables"} & {name for row in rows for name in row}
-    long = next(row for row in rows if row["call_id"] == "call-3")
-    assert (len(long["error_message"]), long["characters_left_out"]) == (300, {"error_message": 1900})
 
 
 async def test_calls_are_found_by_what_they_were(full_agent: Client, the_desk: Desk) -> None:
@@ -75,7 +73,7 @@ async def test_every_conversation_is_listed_once_however_long_a_page_is(
 
 @pytest.mark.parametrize("total", [None, 3])
 async def test_a_vendor_that_does_not_count_is_asked_until_a_page_is_short(total: int | None) -> None:
-    calls = [{"call_id": f"c{n}"} for n in range(3)]
+    calls = [{"call_id": f"c{n}", "summary": "s" * 1_000} for n in range(3)]
 
     def answer(request: httpx2.Request) -> httpx2.Response:
         first, size = int(request.url.params.get("from", 0)), int(request.url.params["limit"])
@@ -86,7 +84,8 @@ async def test_a_vendor_that_does_not_count_is_asked_until_a_page_is_short(total
         open_client(endpoints_to(httpx2.MockTransport(answer))) as client,
         Client(build_server(client, version="0", tools=select([ALL]))) as agent,
     ):
-        assert await every_row(agent, "list_calls", limit=2) == calls
+        short = {"summary": "s" * 300, "characters_left_out": {"summary": 700}}
+        assert await every_row(agent, "list_calls", limit=2) == [call | short for call in calls]
 
 
 async def test_a_conversation_is_read_whole_by_following_what_was_omitted(full_agent: Client, the_desk: Desk) -> None:
