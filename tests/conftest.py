@@ -165,6 +165,7 @@ async def agent(client: Client, roots: FileRoots) -> AsyncGenerator[McpClient]:
 
 @pytest.fixture
 async def full_agent(client: Client, roots: FileRoots) -> AsyncGenerator[McpClient]:
-    """An MCP client with every tool there is."""
-    async with McpClient(build_server(client, version="0.0.0", files=roots, tools=select([ALL]))) as connected:
+    """An MCP client with every tool there is, for which nobody is asked."""
+    server = build_server(client, version="0.0.0", files=roots, tools=select([ALL]), confirm="allow")
+    async with McpClient(server) as connected:
         yield connected

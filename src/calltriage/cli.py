@@ -66,6 +66,11 @@ def cli(context: click.Context, settings_file: Path | None) -> None:  # noqa: AR
 )
 @click.option("--exclude-tools", help="Comma list of tools never to offer.")
 @click.option("--read-only", is_flag=True, default=None, help="Offer no tool that writes.")
+@click.option(
+    "--confirm",
+    type=click.Choice(["ask", "allow", "deny"]),
+    help="Where no person can be asked before a removal: ask refuses (default), allow goes ahead; deny never removes.",
+)
 @click.pass_context
 def serve(
     context: click.Context, http: bool = False, host: str = "127.0.0.1", port: int = 8000, **selection: Any

@@ -92,6 +92,11 @@ class Settings(BaseSettings):
         default=(), description="tools never to offer, comma-separated"
     )
     read_only: bool = Field(default=False, description="offer no tool that writes")
+    confirm: Literal["ask", "allow", "deny"] = Field(
+        default="ask",
+        description="before a removal a person is asked; where the host cannot: `ask` refuses, `allow` goes ahead; `deny` "
+        "removes nothing ever",
+    )
     max_file_mib: int = Field(default=100, ge=1, le=2**20, description="MiB that one file may have")
     deadline_s: float = Field(default=30.0, ge=1, le=600, description="seconds that one API call may take")
     http_token: SecretStr | None = Field(

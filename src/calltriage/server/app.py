@@ -9,10 +9,12 @@ import anyio
 import mcp_types
 from mcp.server.caching import CacheHint
 from mcp.server.lowlevel import Server
+from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 
 from calltriage.client.client import Client
-from calltriage.operations.base import Tool
+from calltriage.operations.base import Effect, Tool
 from calltriage.server import completions, prompts, resources
+from calltriage.server.confirmation import Host, Policy
 from calltriage.server.files import FileRoots
 from calltriage.server.instructions import instructions
 from calltriage.server.subscriptions import Connection, Context, Subscriptions
@@ -31,6 +33,7 @@ def build_server(
     version: str,
     tools: Sequence[type[Tool]] | None = None,
     files: FileRoots | None = None,
+    confirm: Policy = "ask",
     duplex: bool = True,
     on_listed: Callable[[], None] = lambda: None,
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
@@ -42,6 +45,7 @@ def build_server(
         version: shown to clients.
         tools: what `toolsets.select` chose; the default toolset unless given.
         files: local files that tools may read; none by default.
+        confirm: what becomes of a call that removes something where the host cannot ask a person.
         duplex: whether the transport carries messages of the server's own to a client of the handshake generations, as stdio
             does and stateless HTTP does not; only then can such a client subscribe.
         on_listed: called after each tools/list, when the client has what it needs to begin.
@@ -49,14 +53,17 @@ def build_server(
     """
     tools = select() if tools is None else tools
     work = Work(client, files or FileRoots(), offered=frozenset(tool.tool_name() for tool in tools), sleep=sleep)
-    table, watched = ToolTable(tools, work), Subscriptions(work)
+    table, watched = ToolTable(tools, work, confirm), Subscriptions(work)
 
     async def list_tools(_c: Context, _p: Paging) -> mcp_types.ListToolsResult:
         on_listed()
         return mcp_types.ListToolsResult(tools=table.listed)
 
-    async def call_tool(ctx: Context, params: mcp_types.CallToolRequestParams) -> mcp_types.CallToolResult:
-        return await table.call(params.name, params.arguments or {}, ctx.session.report_progress)
+    async def call_tool(
+        ctx: Context, params: mcp_types.CallToolRequestParams
+    ) -> mcp_types.CallToolResult | mcp_types.InputRequiredResult:
+        host = Host.of(ctx.session, params)
+        return await table.call(params.name, params.arguments or {}, ctx.session.report_progress, host)
 
     async def list_resources(_c: Context, _p: Paging) -> mcp_types.ListResourcesResult:
         return mcp_types.ListResourcesResult(resources=resources.listed())
@@ -77,7 +84,7 @@ def build_server(
         return await completions.complete(params, work)
 
     fixed = CacheHint(HOUR_MS, "public")
-    return Server(
+    server = Server(
         "calltriage",
         version=version,
         title="calltriage",
@@ -103,3 +110,7 @@ def build_server(
             "resources/templates/list": fixed,
         },
     )
+    if any(tool.effect is Effect.REMOVE for tool in tools):
+        # A client echoes which question its reply is to: sealed with a key of this process, bound to the call.
+        server.middleware.append(RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience="calltriage"))
+    return server

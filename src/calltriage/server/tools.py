@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from calltriage.errors import CallError, NotFound, Rejected, TryNext, UnreadableAnswer
 from calltriage.operations.base import Effect, Operation, Page, Tool
 from calltriage.operations.issues import ListIssues
+from calltriage.server.confirmation import Host, Policy, confirmed
 from calltriage.server.evidence import GetEvidence
 from calltriage.server.results import BUDGET, WALL, advising, shortened, shown, shown_page
 from calltriage.server.schemas import arguments_model, input_schema, names_issue, output_schema
@@ -53,8 +54,9 @@ Report = Callable[[float, float | None, str], Awaitable[None]]
 class ToolTable:
     """The tools that this server offers."""
 
-    def __init__(self, tools: Iterable[type[Tool]], work: Work) -> None:
+    def __init__(self, tools: Iterable[type[Tool]], work: Work, confirm: Policy = "ask") -> None:
         self._work = work
+        self._confirm: Policy = confirm
         self._tools = {tool.tool_name(): tool for tool in tools}
         self.listed = [describe(tool) for tool in self._tools.values()]
         self._schemas = {tool.name: tool.input_schema for tool in self.listed}
@@ -63,14 +65,23 @@ class ToolTable:
         """Schema of a tool's arguments; None for an unknown name."""
         return self._schemas.get(name)
 
-    async def call(self, name: str, arguments: dict[str, Any], report: Report) -> mcp_types.CallToolResult:
-        """Call a tool. Whatever goes wrong inside becomes a tool error; only an unknown name is a protocol error."""
+    async def call(
+        self, name: str, arguments: dict[str, Any], report: Report, host: Host
+    ) -> mcp_types.CallToolResult | mcp_types.InputRequiredResult:
+        """Call a tool. Whatever goes wrong inside becomes a tool error; only an unknown name is a protocol error.
+
+        A tool that removes may answer with a question for a person instead.
+        """
         tool = self._tools.get(name)
         if tool is None:
             raise MCPError(mcp_types.INVALID_PARAMS, "Unknown tool. tools/list has the names.")
         work = replace(self._work, progress=report)
         try:
             given = checked(tool, self._schemas[name], arguments)
+            if tool.effect is Effect.REMOVE:
+                question = await confirmed(tool, given, work, self._confirm, host)
+                if question is not None:
+                    return question
             body = advising(await perform(tool, given, work), work.offered)
             try:
                 return _result(body)

@@ -233,7 +233,7 @@ async def test_hints_hold_for_the_requests_that_are_really_sent(the_desk: Desk) 
     effects = {tool.tool_name(): tool.effect for tool in select([ALL])}
     async with (
         open_client(endpoints_to(wire)) as client,
-        Client(build_server(client, version="0", tools=select([ALL]))) as agent,
+        Client(build_server(client, version="0", tools=select([ALL]), confirm="allow")) as agent,
     ):
         hints = {tool.name: tool.annotations for tool in (await agent.list_tools()).tools}
         await add_conversation(the_desk, "convo-1", "hello", "hi")
