@@ -118,7 +118,7 @@ async def tried(agent: Client, era: str, *uris: str) -> None:
 
 @pytest.fixture
 def server(client: ApiClient) -> Server[Any]:
-    return build_server(client, version="0", tools=select([ALL]))
+    return build_server(client, version="0", tools=select([ALL]), confirm="allow")
 
 
 @pytest.fixture(params=["legacy", "auto"])
@@ -185,7 +185,7 @@ async def test_a_watcher_is_told_of_a_write_whose_outcome_is_not_known(
 
     network = Scripted(loses_the_answer(), answers(201, b"<html>"), inner=desk, only=is_flag)
     async with open_client(endpoints_to(network)) as client:
-        server = build_server(client, version="0", tools=select([ALL]))
+        server = build_server(client, version="0", tools=select([ALL]), confirm="allow")
         async with Client(server, mode=era, message_handler=on_message) as agent:
             issue = await filed(agent)
             flag = {"issue_id": issue["id"], "call_id": "call-card", "type": "x", "message_index": 1}
@@ -278,7 +278,7 @@ async def test_the_number_of_streams_is_bounded_and_a_closed_one_makes_room(serv
 
 
 async def test_a_connection_that_is_gone_leaves_nothing_behind(client: ApiClient) -> None:
-    server = build_server(client, version="0", tools=select([ALL]))
+    server = build_server(client, version="0", tools=select([ALL]), confirm="allow")
     async with Client(server) as other:
         issue = await filed(other)
         watched = f"triage://issues/{issue['id']}"
