@@ -4,7 +4,7 @@ see the property."""
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import httpx2
 import pytest
 import sqlalchemy as sql
 from mcp.client import Client as McpClient
+from postgres import PostgresServer
 from pydantic import SecretStr
 
 from calltriage.client.client import Client, open_client
@@ -87,10 +88,44 @@ def clock() -> Clock:
     return Clock()
 
 
+ON_BOTH_STORES = (
+    "contract/test_triage_desk.py",
+    "contract/test_attachments_desk.py",
+    "contract/test_attachments_reading.py",
+    "unit/desk/",
+    "unit/storage/test_database.py",
+)
+"""Tests of what the desk answers, which is the same on both stores; the rest of the suite needs one of them."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the desk's own tests on SQLite and on PostgreSQL."""
+    where = metafunc.definition.path.relative_to(Path(__file__).parent).as_posix()
+    if "database_url" in metafunc.fixturenames and where.startswith(ON_BOTH_STORES):
+        metafunc.parametrize("database_url", ["sqlite", "postgres"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server in a temporary folder, started when the first test asks for it."""
+    with PostgresServer() as server:
+        yield server
+
+
 @pytest.fixture
-async def the_desk(tmp_path: Path, clock: Clock) -> AsyncIterator[Desk]:
+def database_url(request: pytest.FixtureRequest) -> Iterator[SecretStr | None]:
+    """None for the desk's own file, or the URL of an empty PostgreSQL database."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield None
+        return
+    with request.getfixturevalue("postgres").emptied_desk() as url:
+        yield SecretStr(url)
+
+
+@pytest.fixture
+async def the_desk(tmp_path: Path, clock: Clock, database_url: SecretStr | None) -> AsyncIterator[Desk]:
     """A desk on an empty folder with two calls, `call-card` and `call-hours`."""
-    desk = Desk(tmp_path / "desk", SecretStr(KEY), DESK_URL, clock=clock)
+    desk = Desk(tmp_path / "desk", SecretStr(KEY), DESK_URL, clock=clock, database_url=database_url)
     await load_lines(desk, *CALLS)
     yield desk
     await desk.close()

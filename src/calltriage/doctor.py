@@ -6,6 +6,7 @@ import platform
 import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from rich.console import Console
@@ -43,7 +44,7 @@ async def examine(settings: Settings) -> bool:
         )
         findings.append(await _reached("Attachments", attachments, lambda: _look_for_nothing(client)))
     if settings.triage_on_desk or settings.attachments_on_desk:
-        findings += [_folder(settings), _sqlite()]
+        findings += [_folder(settings), _sqlite() if settings.database_url is None else _postgres()]
     findings.append(
         Finding(
             "Local files",
@@ -87,6 +88,13 @@ def _folder(settings: Settings) -> Finding:
     free = shutil.disk_usage(folder).free
     says = f"{folder}, {free // 2**20} MiB free"
     return Finding("Data folder", good=free > LOW_SPACE, says=says if free > LOW_SPACE else f"{says}: make room")
+
+
+def _postgres() -> Finding:
+    """Whether the server can be used is what the desk's own answer says."""
+    has_driver = find_spec("psycopg") is not None
+    says = "the desk's database (CALLTRIAGE_DATABASE_URL)" if has_driver else "install `calltriage[postgres]`"
+    return Finding("PostgreSQL", good=has_driver, says=says)
 
 
 def _sqlite() -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 from urllib.parse import urlsplit
@@ -64,6 +65,12 @@ class Settings(BaseSettings):
         default=None, description="where clients reach `desk serve`, for the links it hands out"
     )
 
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL database of the desk, `postgresql://user:password@host/database`; without it a file in the "
+        "data folder",
+    )
+
     bland_api_key: SecretStr | None = Field(default=None, description="switches triage to Bland AI")
     bland_base_url: str = Field(default="https://api.bland.ai", description="where Bland's API is")
     bland_auth_scheme: Literal["raw", "bearer"] = Field(default="raw", description="how the key is sent")
@@ -116,6 +123,13 @@ class Settings(BaseSettings):
         separator = os.pathsep if info.field_name == "allowed_roots" else ","
         return [part.strip() for part in value.split(separator) if part.strip()] if isinstance(value, str) else value
 
+    @field_validator("database_url")
+    @classmethod
+    def _of_postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and re.match(r"postgres(ql)?://[^/]*/[^/?]", value.get_secret_value()) is None:
+            raise ValueError("must be like postgresql://user:password@host:5432/database")
+        return value
+
     @field_validator("data_dir", "allowed_roots")
     @classmethod
     def _absolute(cls, value: Any) -> Any:
@@ -157,6 +171,8 @@ class Settings(BaseSettings):
         missing = [name for name, value in parts.items() if value is None]
         if missing and len(missing) < len(parts):
             raise SettingsError(f"Talkdesk needs all of its credentials; missing: {', '.join(missing)}.")
+        if self.database_url is not None and find_spec("psycopg") is None:
+            raise SettingsError("CALLTRIAGE_DATABASE_URL needs the PostgreSQL driver: install `calltriage[postgres]`.")
 
 
 def load_settings(env_file: Path | None = None, **given: Any) -> Settings:

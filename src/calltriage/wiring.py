@@ -52,7 +52,8 @@ def build_desk(settings: Settings, public_url: str, key: SecretStr) -> Desk:
     """The desk on the data folder. It imports its database library now and opens the folder at the first request."""
     from calltriage.desk.app import Desk  # noqa: PLC0415  half a second that a server on the vendors never needs
 
-    return Desk(settings.data_dir, key, public_url, limit=settings.max_file_mib * 2**20)
+    limit = settings.max_file_mib * 2**20
+    return Desk(settings.data_dir, key, public_url, limit=limit, database_url=settings.database_url)
 
 
 def desk_key(settings: Settings) -> SecretStr:

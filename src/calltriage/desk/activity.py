@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import select
 
 from calltriage.desk import norm
-from calltriage.desk.exchange import Reply, Transaction, not_found, plain_row
+from calltriage.desk.exchange import AnyRow, Reply, Transaction, not_found, plain_row
 from calltriage.desk.feed import record
-from calltriage.desk.resources import shown_link
+from calltriage.desk.resources import shown_links
 from calltriage.desk.tables import activity, links
 from calltriage.operations.activity import AddComment, ListActivity
 
@@ -26,7 +26,7 @@ def list_activity(tx: Transaction, call: ListActivity) -> Reply:
         name=f"activity of {call.issue_id}",
         descending=True,
     )
-    return Reply(200, {"items": [shown_entry(tx, row) for row in rows], "next_cursor": cursor})
+    return Reply(200, {"items": shown_entries(tx, rows), "next_cursor": cursor})
 
 
 def add_comment(tx: Transaction, call: AddComment) -> Reply:
@@ -41,22 +41,26 @@ def add_comment(tx: Transaction, call: AddComment) -> Reply:
     }
     if len(cited) < len(set(wanted)):
         raise not_found("Resource")
-    resources = [shown_link(tx, cited[link_id]) for link_id in dict.fromkeys(wanted)]
+    resources = shown_links(tx, [cited[link_id] for link_id in dict.fromkeys(wanted)])
     entry_id = record(
         tx, call.issue_id, "comment", detail=call.detail, resources=resources, moves=("last_activity_at",)
     )
     if re.search("@norm", call.detail, re.IGNORECASE):
         norm.dispatch(tx, call.issue_id, re.sub(r"\s*@norm\s*", " ", call.detail, flags=re.IGNORECASE).strip())
-    row = tx.find(activity, entry_id)
-    return Reply(201, shown_entry(tx, row))
+    row = tx.connection.execute(select(activity).where(tx.mine(activity, activity.c.id == entry_id))).one()
+    return Reply(201, shown_entries(tx, [row])[0])
 
 
-def shown_entry(tx: Transaction, row: Any) -> dict[str, Any]:
-    """An entry in the shape of its kind: the issue's own, or the agent's."""
+def shown_entries(tx: Transaction, rows: list[AnyRow]) -> list[dict[str, Any]]:
+    """Entries in the shape of their kind: the issue's own, or the agent's."""
+    sessions = norm.session_summaries(tx, list({row.session_id for row in rows if row.session_id is not None}))
+    return [_shown_entry(row, sessions.get(row.session_id)) for row in rows]
+
+
+def _shown_entry(row: AnyRow, session: dict[str, Any] | None) -> dict[str, Any]:
     entry = plain_row(row, "id", "issue_id", "type", "detail", "metadata", "created_at")
-    if row.session_id is not None:
+    if session is not None:
         agent = {"kind": "agent", "id": None, "label": norm.NAME, "avatar_url": None}
-        session = norm.session_summary(tx, row.session_id)
         return {"entry_kind": "agent", **entry, "actor": agent, "agent_session": session, "artifact": None}
     user = {"kind": "user", "id": row.actor_id, "label": None, "avatar_url": None}
     rest = plain_row(row, "from_status", "to_status", "resources", "referenced_issues")

@@ -56,6 +56,7 @@ class Desk:
         clock: now, replaced in tests.
         blobs: where file bytes are kept; None for a folder below `folder`.
         limit: bytes of the largest file.
+        database_url: the PostgreSQL database to use instead of a file in the folder.
     """
 
     folder: Path
@@ -64,13 +65,14 @@ class Desk:
     clock: Callable[[], datetime] = _utc_now
     blobs: Blobs | None = None
     limit: int = MAX_OBJECT
+    database_url: SecretStr | None = None
     store: Store = field(init=False)
     access: Access = field(init=False)
     files: Files = field(init=False)
     app: Starlette = field(init=False)
 
     def __post_init__(self) -> None:
-        self.store = Store(self.folder)
+        self.store = Store(self.folder, self.database_url)
         self.access = Access(self.store, self.key)
         blobs = self.blobs or BlobFolder(self.folder / "blobs")
         self.files = Files(self.store, self.access, blobs, self.clock, self.limit)
@@ -173,7 +175,9 @@ class Desk:
         def inside(connection: Connection) -> Any:
             return work(Transaction(connection, who, now, secret, self.public_url, self.files.blobs.provider))
 
-        return await (self.store.read if effect is Effect.READ else self.store.write)(inside)
+        if effect is Effect.READ:
+            return await self.store.read(inside)
+        return await self.store.write(inside, lane=who.org_id)
 
     async def _token(self, request: Request) -> Response:
         return await issue_token(request, self.access, f"{self.public_url}/oauth/token", self.clock())

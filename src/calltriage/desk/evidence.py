@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Float, String, cast, func, select
 
 from calltriage.desk.exchange import ContractError, Reply, Transaction, bad_request
-from calltriage.desk.tables import calls, conversations, written
+from calltriage.desk.tables import by_code_point, calls, conversations, written
 from calltriage.operations.calls import GetCall, GetCorrectedTranscript, GetPathwayCallEvents, ListCalls
 from calltriage.operations.conversations import GetSmsConversation, ListSmsConversations
 
@@ -70,19 +70,14 @@ def _call_filters(call: ListCalls) -> list[ColumnElement[bool]]:
         found.append(calls.c.created_at >= _edge(call.start_date, "start_date", time.min))
     if call.end_date is not None:
         found.append(calls.c.created_at <= _edge(call.end_date, "end_date", time.max))
-    wanted = {
-        "from": call.from_number, "to": call.to_number, "answered_by": call.answered_by, "batch_id": call.batch_id,
-        "completed": call.completed, "inbound": call.inbound,
-    }  # fmt: skip
-    for name, value in wanted.items():
+    for name in ("from_number", "to_number", "answered_by", "batch_id", "completed", "inbound"):
+        value = getattr(call, name)
         if value is not None:
-            inside = calls.c.record["metadata"][name]
-            found.append(inside.as_boolean() == value if isinstance(value, bool) else inside.as_string() == value)
-    length = cast(calls.c.record["call_length"].as_string(), Float)
+            found.append(calls.c[name] == value)
     if call.duration_gt is not None:
-        found.append(length > call.duration_gt)
+        found.append(calls.c.call_length > call.duration_gt)
     if call.duration_lt is not None:
-        found.append(length < call.duration_lt)
+        found.append(calls.c.call_length < call.duration_lt)
     return found
 
 
@@ -108,12 +103,14 @@ def list_sms_conversations(tx: Transaction, call: ListSmsConversations) -> Reply
     """Rows without messages, in the vendor's own pagination."""
     page, size = call.page or 1, call.pageSize or 25
     name = call.sortBy or "created_at"
-    column = conversations.c.created_at
+    key: ColumnElement[Any] = conversations.c.created_at
     if name != "created_at":
-        column = cast(conversations.c.record[name].as_string(), Float if name == "message_count" else String)
-    ways = (column.asc(), conversations.c.id.asc())
+        inside = conversations.c.record[name].as_string()
+        key = cast(inside, Float) if name == "message_count" else by_code_point(cast(inside, String))
+    # A row without the value counts as the least.
+    ways = (key.asc().nulls_first(), conversations.c.id.asc())
     if call.sortDir != "asc":
-        ways = (column.desc(), conversations.c.id.desc())
+        ways = (key.desc().nulls_last(), conversations.c.id.desc())
     query = select(conversations.c.record).where(tx.mine(conversations)).order_by(*ways)
     rows = tx.connection.execute(query.offset((page - 1) * size).limit(size)).scalars().all()
     total = tx.count(conversations)

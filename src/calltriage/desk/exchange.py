@@ -20,6 +20,8 @@ from calltriage.operations.fields import UUID_PATTERN
 DEFAULT_LIMIT = 50
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
+Keys: TypeAlias = tuple[ColumnElement[Any], ...]
+"""What a list is ordered by; the last one tells any two rows apart."""
 
 
 @dataclass(frozen=True)
@@ -102,19 +104,30 @@ class Transaction:
         return row
 
     def page(
-        self, query: Select[*tuple[Any, ...]], order: tuple[ColumnElement[Any], ...], *, limit: int | None,
-        cursor: str | None, name: str,
+        self, query: Select[*tuple[Any, ...]], order: Keys, *, limit: int | None, cursor: str | None, name: str,
         descending: bool = False,
     ) -> tuple[list[AnyRow], str | None]:  # fmt: skip
         """One page by keyset: rows after the cursor's position, and the next cursor or None.
 
         A cursor holds the position and is sealed for the list's `name` (its sort included) and the organisation.
         """
+        query = self.after(query, order, cursor=cursor, name=name, descending=descending)
+        return self.cut(query, order, limit=limit, name=name)
+
+    def after(
+        self, query: Select[*tuple[Any, ...]], order: Keys, *, cursor: str | None, name: str, descending: bool
+    ) -> Select[*tuple[Any, ...]]:
+        """The rows of a list in its order, from the cursor's position on."""
         if cursor is not None:
             position = tuple_(*(literal(value) for value in self.open_cursor(cursor, name)))
             place = tuple_(*order)
             query = query.where(place < position if descending else place > position)
-        query = query.order_by(*(column.desc() if descending else column.asc() for column in order))
+        return query.order_by(*(column.desc() if descending else column.asc() for column in order))
+
+    def cut(
+        self, query: Select[*tuple[Any, ...]], order: Keys, *, limit: int | None, name: str
+    ) -> tuple[list[AnyRow], str | None]:
+        """The first page of ordered rows, and the cursor behind it or None."""
         query = query.add_columns(*(column.label(f"_key{n}") for n, column in enumerate(order)))
         size = limit or DEFAULT_LIMIT
         rows = list(self.connection.execute(query.limit(size + 1)))

@@ -77,7 +77,7 @@ class Files:
     async def _take(self, request: Request, key: str) -> Response:
         """Step two of an upload: the raw bytes of one reservation. A repeat before create replaces them."""
         length, media_type = self._announced(request)
-        query = select(reservations.c.consumed_by).where(reservations.c.object_key == key)
+        query = select(reservations.c.org_id, reservations.c.consumed_by).where(reservations.c.object_key == key)
         row = await self.store.read(lambda connection: connection.execute(query).one_or_none())
         if row is None or row.consumed_by is not None:
             raise ByteError(403, "AccessDenied", "The reservation was claimed already")
@@ -93,7 +93,7 @@ class Files:
             if announced is not None and announced != base64.b64encode(bytes.fromhex(received.md5)).decode():
                 raise ByteError(400, "BadDigest", "The body does not have the announced digest")
             facts = {"blob": received.name, "size": received.size, "type": media_type}
-            before = await self._record(key, {**facts, "sha256": received.sha256, "md5": received.md5})
+            before = await self._record(row.org_id, key, {**facts, "sha256": received.sha256, "md5": received.md5})
             kept = True
         finally:
             if not kept:
@@ -112,7 +112,7 @@ class Files:
             raise ByteError(400, "InvalidArgument", "The Content-Type cannot be kept")
         return int(length), media_type
 
-    async def _record(self, key: str, facts: dict[str, Any]) -> list[str]:
+    async def _record(self, org_id: str, key: str, facts: dict[str, Any]) -> list[str]:
         """Write down what was received, unless the reservation was claimed or ended meanwhile; names of what it replaces."""
         now = self.clock().timestamp()
 
@@ -125,7 +125,7 @@ class Files:
             connection.execute(update(reservations).where(mine).values(**facts))
             return [before.blob] if before.blob else []
 
-        replaced = await self.store.write(settle)
+        replaced = await self.store.write(settle, lane=org_id)
         if replaced is None:
             raise ByteError(403, "AccessDenied", "The reservation was claimed already")
         return replaced

@@ -99,7 +99,7 @@ async def _load(desk: Desk, org: str, batch: list[Entry]) -> Counter[str]:
             tally["added"] += 1
         return tally
 
-    tally = await desk.store.write(write)
+    tally = await desk.store.write(write, lane=org)
     await desk.files.blobs.drop(*(received.name for received, _ in bytes_of.values()))
     return tally
 
@@ -161,4 +161,16 @@ def _load_rows(connection: Connection, org: str, table: Table, entries: list[Ent
 
 def _columns(table: Table, entry: Entry) -> dict[str, Any]:
     now = {"updated_at": written(datetime.now(UTC))} if "updated_at" in table.c else {}
-    return {**entry.values, **now, "digest": entry.digest}
+    narrowing = filterable(entry.values["record"]) if table is calls else {}
+    return {**entry.values, **now, **narrowing, "digest": entry.digest}
+
+
+def filterable(record: dict[str, Any]) -> dict[str, Any]:
+    """The columns that a list of calls is narrowed by; what is of another type than they are matches nothing."""
+    about = record["metadata"]
+    texts = {"from_number": "from", "to_number": "to", "answered_by": "answered_by", "batch_id": "batch_id"}
+    found: dict[str, Any] = {
+        column: about[name] if isinstance(about.get(name), str) else None for column, name in texts.items()
+    }
+    found |= {name: about[name] if isinstance(about.get(name), bool) else None for name in ("completed", "inbound")}
+    return {**found, "call_length": record.get("call_length")}

@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
 
 from calltriage.desk import resources
 from calltriage.desk.categories import ensure_category
-from calltriage.desk.exchange import Reply, Transaction
+from calltriage.desk.exchange import DEFAULT_LIMIT, Reply, Transaction
 from calltriage.desk.feed import record
 from calltriage.desk.relations import remove_relation_row
-from calltriage.desk.shapes import ISSUE_QUERY, read_issue, shown_issue
+from calltriage.desk.search import FEW, holding, searched
+from calltriage.desk.shapes import ISSUE_QUERY, read_issue, shown_issues
 from calltriage.desk.tables import issues, links, new_id, organisations, relations, views, written
 from calltriage.operations.issues import (
     CreateIssue,
@@ -56,7 +57,7 @@ def create_issue(tx: Transaction, call: CreateIssue) -> Reply:
             number=number,
             title=call.title,
             description=description,
-            words=_searched(call.title, description),
+            words=searched(call.title, description),
             status=status,
             status_rank=STATUS_RANK[status],
             severity=severity,
@@ -92,27 +93,17 @@ def get_issue(tx: Transaction, call: GetIssue) -> Reply:
 def list_issues(tx: Transaction, call: ListIssues) -> Reply:
     conditions = list(_filters(tx, call))
     sort, order = call.sort or "last_activity_at", call.order or "desc"
-    rows, cursor = tx.page(
-        ISSUE_QUERY.where(tx.mine(issues, *conditions)).params(caller=tx.who.user_id),
-        (SORT_COLUMNS.get(sort, issues.c[sort]), issues.c.id),
-        limit=call.limit,
-        cursor=call.cursor,
-        name=f"issues by {sort} {order}",
-        descending=order == "desc",
-    )
-    return Reply(200, {"items": [shown_issue(tx, row) for row in rows], "next_cursor": cursor})
+    keys, name = (SORT_COLUMNS.get(sort, issues.c[sort]), issues.c.id), f"issues by {sort} {order}"
+    query = ISSUE_QUERY.where(tx.mine(issues, *conditions)).params(caller=tx.who.user_id)
+    query = tx.after(query, keys, cursor=call.cursor, name=name, descending=order == "desc")
+    if call.search is not None:
+        query = query.where(holding(tx, call.search, query, (call.limit or DEFAULT_LIMIT) + 1))
+    rows, cursor = tx.cut(query, keys, limit=call.limit, name=name)
+    return Reply(200, {"items": shown_issues(tx, rows), "next_cursor": cursor})
 
 
 def _filters(tx: Transaction, call: ListIssues) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
-    if call.search is not None:
-        text = call.search.casefold()
-        pattern = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        wanted: list[ColumnElement[bool]] = [issues.c.words.like(pattern, escape="\\")]
-        digits = text.removeprefix("t").removeprefix("-")
-        if digits.isascii() and digits.isdigit() and len(digits) <= 12:  # T-1023, t1023 and 1023
-            wanted.append(issues.c.number == int(digits))
-        found.append(or_(*wanted))
     if call.status:
         found.append(issues.c.status.in_(call.status))
     if call.severity:
@@ -124,14 +115,20 @@ def _filters(tx: Transaction, call: ListIssues) -> list[ColumnElement[bool]]:
     if call.assignee_id is not None:
         found.append(issues.c.assignee_id == call.assignee_id)
     if call.resource_type is not None:
-        of_type = select(links.c.seq).where(
-            tx.mine(links, links.c.issue_id == issues.c.id, links.c.resource_type == call.resource_type)
-        )
-        found.append(of_type.exists())
+        found.append(_with_resource(tx, call.resource_type))
     if call.date_range is not None:
         since = written(tx.now - WINDOWS[call.date_range])
         found.append(issues.c[call.date_field or "last_activity_at"] >= since)
     return found
+
+
+def _with_resource(tx: Transaction, resource_type: str) -> ColumnElement[bool]:
+    """Issues with a resource of a type: where few have one these are looked up, else each issue of the list is asked."""
+    of_type = tx.mine(links, links.c.resource_type == resource_type)
+    few = select(links.c.issue_id).where(of_type).limit(FEW + 1)
+    if tx.connection.execute(select(func.count()).select_from(few.subquery())).scalar_one() <= FEW:
+        return issues.c.id.in_(few)
+    return select(links.c.seq).where(of_type, links.c.issue_id == issues.c.id).exists()
 
 
 def update_issue(tx: Transaction, call: UpdateIssue) -> Reply:
@@ -148,7 +145,7 @@ def update_issue(tx: Transaction, call: UpdateIssue) -> Reply:
         ensure_category(tx, changed["category"])
     if {"title", "description"} & set(changed):
         title, description = changed.get("title", before.title), changed.get("description", before.description)
-        values["words"] = _searched(title, description)
+        values["words"] = searched(title, description)
     tx.connection.execute(update(issues).where(tx.mine(issues, issues.c.id == call.issue_id)).values(values))
     for name, entry_type in CHANGE_ENTRIES.items():
         if name in changed:
@@ -176,8 +173,3 @@ def mark_issue_viewed(tx: Transaction, call: MarkIssueViewed) -> Reply:
     if tx.connection.execute(update(views).where(seen).values(viewed_at=tx.instant)).rowcount == 0:
         tx.connection.execute(insert(views).values(**mine, viewed_at=tx.instant))
     return Reply(200, {"issue_id": call.issue_id, "last_viewed_at": tx.instant})
-
-
-def _searched(title: str, description: str) -> str:
-    """What `search` looks in."""
-    return f"{title}\n{description}".casefold()

@@ -410,9 +410,9 @@ def _refuse_size(limit: int, *answers: Any) -> None:
 
 
 def _visible(value: Any) -> Any:
-    """Lone surrogates as visible escapes: JSON can carry them, a database and a terminal cannot."""
-    text = json.dumps(value, ensure_ascii=False)
-    return json.loads(re.sub("[\ud800-\udfff]", lambda found: f"\\\\u{ord(found[0]):04x}", text))
+    """Lone surrogates and NUL as visible escapes: JSON can carry them, a database and a terminal cannot."""
+    text = re.sub("[\ud800-\udfff]", lambda found: f"\\\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
+    return json.loads(re.sub(r"\\(\\|u0000)", lambda found: found[0] if found[1] == "\\" else r"\\u0000", text))
 
 
 def _finite(text: str) -> float:

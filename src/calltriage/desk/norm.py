@@ -10,9 +10,9 @@ import uuid
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 
-from calltriage.desk.exchange import ContractError, Reply, Transaction, not_found
+from calltriage.desk.exchange import AnyRow, ContractError, Reply, Transaction, not_found
 from calltriage.desk.feed import record
 from calltriage.desk.tables import links, new_id, runs, sessions, written
 from calltriage.operations.norm import CreateAgentSession, ListTriageAgents, PromptNorm, intent_of
@@ -121,11 +121,26 @@ def run_in_flight(tx: Transaction, issue_id: str) -> str | None:
     return tx.connection.execute(query.limit(1)).scalar_one_or_none()
 
 
+def runs_in_flight(tx: Transaction, issue_ids: list[str]) -> set[str]:
+    """Which of the issues have a run that has not finished yet."""
+    query = select(runs.c.issue_id).where(
+        tx.mine(runs, runs.c.issue_id.in_(issue_ids), runs.c.finished_at > tx.instant)
+    )
+    return set(tx.connection.execute(query).scalars()) if issue_ids else set()
+
+
 def session_summary(tx: Transaction, session_id: str) -> dict[str, Any]:
     """A session as feed entries and the create route show it: active, or awaiting input once a run has ended."""
-    query = select(runs.c.finished_at).where(tx.mine(runs, runs.c.session_id == session_id))
-    newest = tx.connection.execute(query.order_by(runs.c.seq.desc()).limit(1)).scalar_one_or_none()
-    is_waiting = newest is not None and newest <= tx.instant
+    return session_summaries(tx, [session_id])[session_id]
+
+
+def session_summaries(tx: Transaction, session_ids: list[str]) -> dict[str, dict[str, Any]]:
+    newest = _newest_runs(tx, session_ids)
+    return {session_id: _summary(tx, session_id, newest.get(session_id)) for session_id in session_ids}
+
+
+def _summary(tx: Transaction, session_id: str, run: AnyRow | None) -> dict[str, Any]:
+    is_waiting = run is not None and run.finished_at <= tx.instant
     return {
         "id": session_id,
         "agent_profile_id": _profile_id(tx),
@@ -134,21 +149,39 @@ def session_summary(tx: Transaction, session_id: str) -> dict[str, Any]:
     }
 
 
-def latest_agent_session(tx: Transaction, issue_id: str) -> dict[str, Any] | None:
-    """The newest session with its newest run, as an issue shows it."""
-    session_id = latest_session(tx, issue_id)
-    if session_id is None:
-        return None
-    query = select(runs).where(tx.mine(runs, runs.c.session_id == session_id))
-    run = tx.connection.execute(query.order_by(runs.c.seq.desc()).limit(1)).one_or_none()
-    shown = None
-    if run is not None:
-        done = run.finished_at <= tx.instant
-        shown = {
-            "run_id": run.id,
-            "intent": run.intent,
-            "state": "succeeded" if done else "running",
-            "started_at": run.started_at,
-            "finished_at": run.finished_at if done else None,
+def _newest_runs(tx: Transaction, session_ids: list[str]) -> dict[str, AnyRow]:
+    """The newest run of each session that has one."""
+    if not session_ids:
+        return {}
+    newest = select(func.max(runs.c.seq)).where(tx.mine(runs, runs.c.session_id.in_(session_ids)))
+    rows = tx.connection.execute(select(runs).where(runs.c.seq.in_(newest.group_by(runs.c.session_id))))
+    return {row.session_id: row for row in rows}
+
+
+def latest_agent_sessions(tx: Transaction, issue_ids: list[str]) -> dict[str, dict[str, Any]]:
+    """The newest session of each issue that has one, with its newest run, as an issue shows it."""
+    if not issue_ids:
+        return {}
+    newest = select(func.max(sessions.c.seq)).where(tx.mine(sessions, sessions.c.issue_id.in_(issue_ids)))
+    query = select(sessions.c.id, sessions.c.issue_id).where(sessions.c.seq.in_(newest.group_by(sessions.c.issue_id)))
+    latest = {row.issue_id: row.id for row in tx.connection.execute(query)}
+    ran = _newest_runs(tx, list(latest.values()))
+    return {
+        issue_id: {
+            **_summary(tx, session_id, ran.get(session_id)),
+            "run": _shown_run(tx, ran[session_id]) if session_id in ran else None,
+            "draft_pathway_version": None,
         }
-    return {**session_summary(tx, session_id), "run": shown, "draft_pathway_version": None}
+        for issue_id, session_id in latest.items()
+    }
+
+
+def _shown_run(tx: Transaction, run: AnyRow) -> dict[str, Any]:
+    done = run.finished_at <= tx.instant
+    return {
+        "run_id": run.id,
+        "intent": run.intent,
+        "state": "succeeded" if done else "running",
+        "started_at": run.started_at,
+        "finished_at": run.finished_at if done else None,
+    }

@@ -81,9 +81,24 @@ def _described(tx: Transaction, resource_type: str, resource_id: str) -> tuple[s
 
 
 def shown_link(tx: Transaction, row: AnyRow) -> dict[str, Any]:
-    table = {"call": calls, "file": attachments, "sms_conversation": conversations}[row.resource_type]
-    there = tx.count(table, table.c.id == row.resource_id) > 0
-    return {**plain_row(row, *LINK_COLUMNS), "status": "available" if there else "unavailable"}
+    return shown_links(tx, [row])[0]
+
+
+def shown_links(tx: Transaction, rows: list[AnyRow]) -> list[dict[str, Any]]:
+    """Links as the API answers them: one look-up for each type tells which of their resources can still be read."""
+    there: set[tuple[str, str]] = set()
+    for resource_type, table in (("call", calls), ("file", attachments), ("sms_conversation", conversations)):
+        wanted = [row.resource_id for row in rows if row.resource_type == resource_type]
+        if wanted:
+            query = select(table.c.id).where(tx.mine(table, table.c.id.in_(wanted)))
+            there |= {(resource_type, found) for found in tx.connection.execute(query).scalars()}
+    return [
+        {
+            **plain_row(row, *LINK_COLUMNS),
+            "status": "available" if (row.resource_type, row.resource_id) in there else "unavailable",
+        }
+        for row in rows
+    ]
 
 
 def list_resources(tx: Transaction, call: ListResources) -> Reply:
@@ -95,7 +110,7 @@ def list_resources(tx: Transaction, call: ListResources) -> Reply:
         cursor=call.cursor,
         name=f"resources of {call.issue_id}",
     )
-    return Reply(200, {"items": [shown_link(tx, row) for row in rows], "next_cursor": cursor})
+    return Reply(200, {"items": shown_links(tx, rows), "next_cursor": cursor})
 
 
 def remove_resource(tx: Transaction, call: RemoveResource) -> Reply:

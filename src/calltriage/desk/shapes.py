@@ -42,10 +42,16 @@ def read_issue(tx: Transaction, issue_id: str) -> dict[str, Any]:
     row = tx.connection.execute(ONE_ISSUE, one).one_or_none()
     if row is None:
         raise not_found("Issue")
-    return shown_issue(tx, row)
+    return shown_issues(tx, [row])[0]
 
 
-def shown_issue(tx: Transaction, row: AnyRow) -> dict[str, Any]:
+def shown_issues(tx: Transaction, rows: list[AnyRow]) -> list[dict[str, Any]]:
+    sessions = norm.latest_agent_sessions(tx, [row.id for row in rows if row.has_session])
+    in_flight = norm.runs_in_flight(tx, [row.id for row in rows if row.has_session])
+    return [_shown_issue(row, sessions.get(row.id), is_processing=row.id in in_flight) for row in rows]
+
+
+def _shown_issue(row: AnyRow, session: dict[str, Any] | None, *, is_processing: bool) -> dict[str, Any]:
     return {
         **plain_row(
             row, "id", "org_id", "number", "title", "description", "status", "severity", "source", "category",
@@ -54,8 +60,8 @@ def shown_issue(tx: Transaction, row: AnyRow) -> dict[str, Any]:
         ),
         "triage_id": f"T-{row.number}",
         "external_link": None,
-        "latest_agent_session": norm.latest_agent_session(tx, row.id) if row.has_session else None,
-        "is_processing": bool(row.has_session) and norm.run_in_flight(tx, row.id) is not None,
+        "latest_agent_session": session,
+        "is_processing": is_processing,
         "has_unread_activity": row.viewed_at is None or row.last_activity_at > row.viewed_at,
         # Known from withdrawn pages: shown only where somebody set them.
         **{name: getattr(row, name) for name in ("agent_id", "agent_version_id") if getattr(row, name) is not None},

@@ -8,19 +8,30 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
+    Boolean,
     Column,
+    Double,
     ForeignKeyConstraint,
     Index,
     Integer,
     MetaData,
     PrimaryKeyConstraint,
+    String,
     Table,
-    Text,
     UniqueConstraint,
 )
+from sqlalchemy import Text as AnyText
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import JSON
 
 metadata = MetaData()
+Text = AnyText().with_variant(AnyText(collation="C"), "postgresql")
+"""Text in the order of its code points on both stores."""
+Whole = BigInteger().with_variant(Integer, "sqlite")
+"""64 bits on both stores."""
 Json = JSON(none_as_null=True)
 
 
@@ -29,7 +40,7 @@ def _owned(name: str, *columns: Column[Any] | UniqueConstraint | ForeignKeyConst
     return Table(
         name,
         metadata,
-        Column("seq", Integer, primary_key=True, autoincrement=True),
+        Column("seq", Whole, primary_key=True, autoincrement=True),
         Column("org_id", Text, nullable=False),
         Column("id", Text, nullable=False),
         *columns,
@@ -50,7 +61,7 @@ organisations = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False),
-    Column("last_number", Integer, nullable=False),
+    Column("last_number", Whole, nullable=False),
     Column("created_at", Text, nullable=False),
 )
 
@@ -65,13 +76,13 @@ api_keys = Table(
 
 issues = _owned(
     "issues",
-    Column("number", Integer, nullable=False),
+    Column("number", Whole, nullable=False),
     Column("title", Text, nullable=False),
     Column("description", Text, nullable=False),
     Column("status", Text, nullable=False),
-    Column("status_rank", Integer, nullable=False),
+    Column("status_rank", Whole, nullable=False),
     Column("severity", Text, nullable=False),
-    Column("severity_rank", Integer, nullable=False),
+    Column("severity_rank", Whole, nullable=False),
     Column("source", Text, nullable=False),
     Column("category", Text, nullable=False),
     Column("category_folded", Text, nullable=False),
@@ -89,6 +100,11 @@ issues = _owned(
     Index("issues_by_creation", "org_id", "created_at", "id"),
     Index("issues_by_severity", "org_id", "severity_rank", "id"),
     Index("issues_by_status", "org_id", "status_rank", "id"),
+    Index("issues_of_status", "org_id", "status", "last_activity_at", "id"),
+    Index("issues_of_severity", "org_id", "severity", "last_activity_at", "id"),
+    Index("issues_of_category", "org_id", "category_folded", "last_activity_at", "id"),
+    Index("issues_of_owner", "org_id", "owner_id", "last_activity_at", "id"),
+    Index("issues_of_assignee", "org_id", "assignee_id", "last_activity_at", "id"),
 )
 """`words` is title and description, case folded, for search."""
 
@@ -114,6 +130,7 @@ links = _owned(
     Column("created_at", Text, nullable=False),
     UniqueConstraint("org_id", "issue_id", "resource_type", "resource_id"),
     Index("links_of_issue", "org_id", "issue_id", "seq"),
+    Index("links_of_type", "org_id", "resource_type", "issue_id"),
     _of_issue(),
 )
 
@@ -125,7 +142,7 @@ flags = _owned(
     Column("note", Text, nullable=False),
     Column("node_id", Text),
     Column("node_name", Text),
-    Column("message_index", Integer),
+    Column("message_index", Whole),
     Column("message_text", Text),
     Column("author_id", Text, nullable=False),
     Column("created_at", Text, nullable=False),
@@ -163,6 +180,7 @@ runs = _owned(
     Column("started_at", Text, nullable=False),
     Column("finished_at", Text, nullable=False),
     Index("runs_of_issue", "org_id", "issue_id", "seq"),
+    Index("runs_of_session", "org_id", "session_id", "seq"),
     _of_issue(),
 )
 """Runs of the embedded agent. What a run will do is known when it starts, so it is written down then, with the times at
@@ -204,10 +222,21 @@ calls = _owned(
     Column("events", Json, nullable=False),
     Column("corrected", Json),
     Column("digest", Text, nullable=False),
+    Column("from_number", Text),
+    Column("to_number", Text),
+    Column("answered_by", Text),
+    Column("batch_id", Text),
+    Column("completed", Boolean),
+    Column("inbound", Boolean),
+    Column("call_length", Double),
     Index("calls_by_creation", "org_id", "created_at", "id"),
+    Index("calls_by_update", "org_id", "updated_at", "id"),
+    Index("calls_from", "org_id", "from_number", "created_at", "id"),
+    Index("calls_to", "org_id", "to_number", "created_at", "id"),
+    Index("calls_of_batch", "org_id", "batch_id", "created_at", "id"),
 )
 """`record` is the call as `get_call` answers it, `events` and `corrected` what the neighbouring routes do; `digest` tells
-whether an import brings something new."""
+whether an import brings something new. What a list of calls is narrowed by has columns of its own, taken from the record."""
 
 conversations = _owned(
     "conversations",
@@ -222,9 +251,9 @@ reservations = _owned(
     "reservations",
     Column("object_key", Text, nullable=False, unique=True),
     Column("allowed_types", Json, nullable=False),
-    Column("expires_at", Integer, nullable=False),
+    Column("expires_at", Whole, nullable=False),
     Column("blob", Text),
-    Column("size", Integer),
+    Column("size", Whole),
     Column("type", Text),
     Column("sha256", Text),
     Column("md5", Text),
@@ -238,7 +267,7 @@ attachments = _owned(
     "attachments",
     Column("object_key", Text, nullable=False, unique=True),
     Column("name", Text, nullable=False),
-    Column("size", Integer, nullable=False),
+    Column("size", Whole, nullable=False),
     Column("type", Text, nullable=False),
     Column("metadata", Json),
     Column("blob", Text, nullable=False),
@@ -273,6 +302,25 @@ client_keys = Table(
     Column("public_key", Text, nullable=False),
 )
 """Public keys, in PEM, of clients that authenticate with a signed assertion; `id` is what its header calls `kid`."""
+
+
+class by_code_point(FunctionElement[str]):  # noqa: N801  used as SQL's own functions are
+    """A computed text in the order of its code points, as the columns are."""
+
+    type = String()
+    inherit_cache = True
+
+
+def _as_it_is(element: by_code_point, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(element.clauses, **options)
+
+
+def _collated(element: by_code_point, compiler: SQLCompiler, **options: Any) -> str:
+    return f'({compiler.process(element.clauses, **options)}) COLLATE "C"'
+
+
+compiles(by_code_point)(_as_it_is)
+compiles(by_code_point, "postgresql")(_collated)
 
 
 def new_organisation(org_id: str, name: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ transaction to make them in. SQLAlchemy is imported at the first use, not with t
 """
 
 from calltriage.storage.database import Database, Place, writing
+from calltriage.storage.postgres import PostgresDatabase
 from calltriage.storage.sqlite import SqliteFile
 
-__all__ = ["Database", "Place", "SqliteFile", "writing"]
+__all__ = ["Database", "Place", "PostgresDatabase", "SqliteFile", "writing"]

@@ -6,7 +6,7 @@ Acknowledged writes are durable: nothing returns before its commit.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
@@ -34,6 +34,10 @@ class Place(Protocol):
         """Held while the tables are made or checked: one process at a time; failures become StoreError."""
         ...
 
+    def enter(self, connection: Connection, lanes: Iterable[str]) -> None:
+        """Wait until no other write transaction is in one of these lanes, and keep them until this one ends."""
+        ...
+
     def release(self) -> None:
         """Let go of what `open` took beside the engine."""
         ...
@@ -51,16 +55,27 @@ class _Write(Generic[T]):
     """One waiting change and, once its batch is through, what came of it."""
 
     change: Callable[[Connection], T]
+    lane: str
     finished: bool = False
     error: BaseException | None = None
     result: Any = None
 
     def run(self, connection: Connection) -> None:
+        from sqlalchemy.exc import IntegrityError  # noqa: PLC0415
+
         try:
-            with connection.begin_nested():
-                self.result = self.change(connection)
+            try:
+                self._once(connection)
+            except IntegrityError:
+                # Somebody wrote past the lanes between look-up and insert, and the constraint held. Now the look-up finds
+                # what they wrote; if it is not that, it fails again.
+                self._once(connection)
         except BaseException as error:  # noqa: BLE001  the waiting caller gets it, the rest of the batch goes on
             self.error = error
+
+    def _once(self, connection: Connection) -> None:
+        with connection.begin_nested():
+            self.result = self.change(connection)
 
 
 @dataclass
@@ -107,20 +122,23 @@ class Database:
 
         return await anyio.to_thread.run_sync(run)
 
-    async def write(self, change: Callable[[Connection], T]) -> T:
+    async def write(self, change: Callable[[Connection], T], lane: str = "") -> T:
         """Run a change and return once it is on disk. What waits together shares one commit, each in a savepoint.
+
+        Changes of one lane happen one after another, whichever process makes them, so that what a change has looked up
+        still holds when it writes. (On SQLite all changes do.) A change may be run again and must not mind.
 
         A caller that is cancelled while it waits leaves no effect; once its batch has begun it is seen through.
         """
         engine = self._engine or await self.open()
-        job = _Write(change)
+        job = _Write(change, lane)
         self._waiting.append(job)
         try:
             async with self._turn:
                 if not job.finished:
                     batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
                     with anyio.CancelScope(shield=True):
-                        await anyio.to_thread.run_sync(_commit, engine, batch)
+                        await anyio.to_thread.run_sync(_commit, engine, self.place, batch)
         finally:
             if job in self._waiting:
                 self._waiting.remove(job)
@@ -136,10 +154,11 @@ class Database:
         self.place.release()
 
 
-def _commit(engine: Engine, batch: list[_Write[Any]]) -> None:
+def _commit(engine: Engine, place: Place, batch: list[_Write[Any]]) -> None:
     """One transaction for the batch; if it cannot be committed, none of it happened and all hear so."""
     try:
         with writing(engine) as connection:
+            place.enter(connection, {job.lane for job in batch})
             for job in batch:
                 job.run(connection)
                 if job.error is not None and not _in_transaction(connection):
@@ -152,5 +171,6 @@ def _commit(engine: Engine, batch: list[_Write[Any]]) -> None:
 
 
 def _in_transaction(connection: Connection) -> bool:
-    """Whether the database still holds the transaction that was begun; SQLite ends it by itself when its disk is full."""
+    """Whether the database still holds the transaction that was begun; SQLite ends it by itself when its disk is full.
+    PostgreSQL's driver has no such word: there a lost transaction is a lost connection, and the commit fails."""
     return getattr(connection.connection.dbapi_connection, "in_transaction", True)

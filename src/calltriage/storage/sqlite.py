@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import json
+import os
 import warnings
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import filelock
 
 from calltriage.errors import StoreError
+from calltriage.storage.postgres import PREPARING_S, compact
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -52,7 +53,11 @@ class SqliteFile:
             self.path.chmod(0o600)  # SQLite gives its side files the same mode; the folder may be older and open
             driver = self._driver()
         engine = create_engine(
-            f"sqlite:///{self.path}", module=driver, connect_args={"timeout": 30}, json_serializer=_compact
+            f"sqlite:///{self.path}",
+            module=driver,
+            connect_args={"timeout": 30},
+            hide_parameters=True,
+            json_serializer=compact,
         )
         event.listen(engine, "connect", _on_connect)
         event.listen(engine, "begin", _on_begin)
@@ -61,12 +66,29 @@ class SqliteFile:
     @contextmanager
     def preparing(self, engine: Engine) -> Generator[None]:  # noqa: ARG002  other places need it
         # Only one process at a time may turn a new file into a WAL database: nobody waits for that, they fail.
-        with self._explained(), filelock.FileLock(self.path.with_suffix(".opening"), timeout=30):
+        with self._explained(), filelock.FileLock(self.path.with_suffix(".opening"), timeout=PREPARING_S):
             yield
+
+    def enter(self, connection: Connection, lanes: Iterable[str]) -> None:
+        """A file has one writer at a time: `BEGIN IMMEDIATE` waited for the others."""
 
     def release(self) -> None:
         if self._process_lock is not None:
             self._process_lock.release()
+
+    def copy_to(self, target: Path) -> None:
+        """A whole copy of the file as it is now, while others may write to it; `target` is whole or not there."""
+        driver = sqlite_driver()
+        with self._explained():
+            draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
+            try:
+                os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+                with closing(driver.connect(self.path)) as source, closing(driver.connect(draft)) as copy:
+                    source.backup(copy, pages=2048, sleep=0.01)
+                    copy.execute("PRAGMA journal_mode=DELETE")  # one file, without its side files
+                settle(draft, target)
+            finally:
+                draft.unlink(missing_ok=True)
 
     @contextmanager
     def _explained(self) -> Generator[None]:
@@ -74,7 +96,7 @@ class SqliteFile:
 
         try:
             yield
-        except (OSError, DBAPIError, filelock.Timeout) as error:
+        except (OSError, DBAPIError, filelock.Timeout, sqlite_driver().Error) as error:
             raise StoreError(
                 f"The data folder {self.folder} cannot be used ({type(error).__name__}). Check that it belongs to this "
                 "user and has space, or point CALLTRIAGE_DATA_DIR elsewhere."
@@ -100,8 +122,17 @@ class SqliteFile:
         return bundled
 
 
-def _compact(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+def settle(draft: Path, target: Path) -> None:
+    """Give a finished file its name: its bytes are on disk before, the name after."""
+    with draft.open("rb") as written:
+        os.fsync(written.fileno())
+    draft.replace(target)
+    if os.name != "nt":
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def _on_connect(dbapi_connection: Any, _: object) -> None:

@@ -411,9 +411,15 @@ def test_separators_of_lines_in_unicode_are_part_of_a_text() -> None:
     assert [entry.id for entry in entries] == ["c-1", "c-2"]
 
 
+STORABLE = st.characters(exclude_categories=["Cs"], exclude_characters="\x00")
+"""What is kept as it is; half a surrogate pair and NUL become visible escapes."""
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(STORABLE, max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(STORABLE, max_size=8), inner, max_size=4),
     max_leaves=12,
 )
 
@@ -428,7 +434,8 @@ def test_a_line_of_any_json_is_a_call_or_a_named_complaint(value: Any) -> None:
 
 @settings(derandomize=True, deadline=None, max_examples=200)
 @given(
-    more=st.dictionaries(st.text(max_size=8), JSON_VALUES, max_size=4), texts=st.lists(st.text(max_size=20), max_size=5)
+    more=st.dictionaries(st.text(STORABLE, max_size=8), JSON_VALUES, max_size=4),
+    texts=st.lists(st.text(STORABLE, max_size=20), max_size=5),
 )
 def test_nothing_of_a_good_line_is_lost(more: dict[str, Any], texts: list[str]) -> None:
     taken = {"call_id", "created_at", "turns", "summary"}
@@ -436,6 +443,12 @@ def test_nothing_of_a_good_line_is_lost(more: dict[str, Any], texts: list[str]) 
     record = record_of(call_line("c-1", *texts, **more))
     assert [turn["text"] for turn in record["transcripts"]] == texts
     assert record["metadata"] == more
+
+
+def test_nul_is_shown_and_what_looks_like_it_is_kept() -> None:
+    record = record_of(call_line("c-1", "a\x00b", "a\\u0000b", "\\\x00", more={"\x00": ["\x00"]}))
+    assert [turn["text"] for turn in record["transcripts"]] == ["a\\u0000b", "a\\u0000b", "\\\\u0000"]
+    assert record["metadata"] == {"more": {"\\u0000": ["\\u0000"]}}
 
 
 def sample_lines() -> list[str]:

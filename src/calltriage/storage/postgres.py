@@ -1,0 +1,100 @@
+"""A database on a PostgreSQL server: the same answers as the file gives, for as many processes as one likes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
+
+from calltriage.errors import StoreError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+CONNECT_S = 10
+"""Seconds that reaching the server may take."""
+WAIT_MS = 30_000
+"""Milliseconds to wait for another writer, as on SQLite; a writer that falls silent for as long is cut off."""
+PREPARING_S = 600
+"""Seconds to wait while another process makes or changes the tables."""
+ADVICE = "Check CALLTRIAGE_DATABASE_URL, that the server runs, and that its user may use the database."
+
+
+@dataclass
+class PostgresDatabase:
+    """The database that a `postgresql://` URL names. The URL holds a password, so it is never shown."""
+
+    url: SecretStr
+
+    def open(self) -> Engine:
+        from sqlalchemy import create_engine, event, make_url  # noqa: PLC0415  half a second of import
+
+        engine = create_engine(
+            make_url(self.url.get_secret_value()).set(drivername="postgresql+psycopg"),
+            pool_size=16,
+            max_overflow=0,
+            pool_pre_ping=True,  # the server may have been restarted since
+            hide_parameters=True,
+            connect_args={
+                "connect_timeout": CONNECT_S,
+                "application_name": "calltriage",
+                "client_encoding": "utf8",
+                "options": f"-c synchronous_commit=on -c lock_timeout={WAIT_MS} "
+                f"-c idle_in_transaction_session_timeout={WAIT_MS}",
+            },
+            json_serializer=compact,
+        )
+        event.listen(engine, "begin", _on_begin)
+        return engine
+
+    @contextmanager
+    def preparing(self, engine: Engine) -> Generator[None]:
+        """Held by one process at a time: an advisory lock of a session of its own, which ends with it."""
+        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+        try:
+            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.exec_driver_sql(f"SET lock_timeout = '{PREPARING_S}s'")
+                connection.exec_driver_sql("SELECT pg_advisory_lock(%s)", (_key("calltriage: preparing"),))
+                try:
+                    yield
+                finally:
+                    connection.invalidate()
+        except SQLAlchemyError as error:
+            raise StoreError(f"The PostgreSQL database cannot be used ({type(error).__name__}). {ADVICE}") from None
+
+    def enter(self, connection: Connection, lanes: Iterable[str]) -> None:
+        """Wait for the lanes, in one order everywhere; they are free again when the transaction ends.
+
+        A lane makes its writers one after another, over all processes, as SQLite does with all of them. So what one of
+        them has looked up still holds when it writes, and rows are numbered in the order in which they appear.
+        """
+        keys = sorted({_key(lane) for lane in lanes})
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS key", (keys,))
+
+    def release(self) -> None:
+        """Nothing but the engine's connections was taken."""
+
+
+def _key(lane: str) -> int:
+    """The lane's number among PostgreSQL's advisory locks."""
+    return int.from_bytes(hashlib.blake2b(lane.encode(), digest_size=8).digest(), signed=True)
+
+
+def compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _on_begin(connection: Connection) -> None:
+    """A reader sees one state throughout; a writer sees what others have committed before each statement."""
+    from psycopg import IsolationLevel  # noqa: PLC0415
+
+    driver: Any = connection.connection.driver_connection
+    writes = connection.get_execution_options().get("begin") == "IMMEDIATE"
+    driver.isolation_level = IsolationLevel.READ_COMMITTED if writes else IsolationLevel.REPEATABLE_READ
+    driver.read_only = not writes

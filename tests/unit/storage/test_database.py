@@ -1,0 +1,263 @@
+"""Reading and writing, on both stores: many writers, nothing acknowledged that is not kept."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+from sqlalchemy import Connection, select, update
+from sqlalchemy.exc import DBAPIError
+from unit.storage.changes import Held, Url, adds, fails_after_adding, names, names_on_disk, opened
+
+from calltriage.desk.store import Store
+from calltriage.desk.tables import settings
+from calltriage.storage.database import BATCH
+
+
+async def test_a_write_is_there_for_another_reader_once_it_returns(tmp_path: Path, database_url: Url) -> None:
+    async with opened(tmp_path / "desk", database_url) as store:
+        assert await store.write(adds("a")) == "a"
+        assert await names_on_disk(tmp_path / "desk", database_url) == {"a"}
+
+
+async def test_writes_that_wait_together_are_all_kept_and_each_gets_its_own_result(
+    tmp_path: Path, database_url: Url
+) -> None:
+    results: dict[str, str] = {}
+    wanted = {f"n{number}": f"n{number}" for number in range(3 * BATCH + 5)}
+
+    async def write(store: Store, name: str) -> None:
+        results[name] = await store.write(adds(name))
+        assert name in await store.read(names)
+
+    async with opened(tmp_path / "desk", database_url) as store:
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                for name in wanted:
+                    tasks.start_soon(write, store, name)
+        assert results == wanted
+        assert await names_on_disk(tmp_path / "desk", database_url) == set(wanted)
+
+
+async def test_writes_that_wait_together_share_a_commit(tmp_path: Path, database_url: Url) -> None:
+    transactions: list[int] = []
+    held = Held("first")
+
+    def noted(name: str) -> Callable[[Connection], str]:
+        def change(connection: Connection) -> str:
+            transactions.append(id(connection.get_transaction()))
+            return adds(name)(connection)
+
+        return change
+
+    async with opened(tmp_path / "desk", database_url) as store:
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(store.write, held)
+                await held.wait_inside()
+                for number in range(BATCH):
+                    tasks.start_soon(store.write, noted(str(number)))
+                await anyio.wait_all_tasks_blocked()
+                held.go.set()
+        assert len(transactions) == BATCH
+        assert len(set(transactions)) == 1
+
+
+async def test_a_change_that_fails_leaves_the_others_of_its_commit(tmp_path: Path, database_url: Url) -> None:
+    held, failed = Held("first"), list[str]()
+
+    async def write_badly(store: Store, name: str) -> None:
+        with pytest.raises(LookupError, match=name):
+            await store.write(fails_after_adding(name))
+        failed.append(name)
+
+    async with opened(tmp_path / "desk", database_url) as store:
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(store.write, held)
+                await held.wait_inside()
+                for number in range(5):
+                    tasks.start_soon(store.write, adds(f"good{number}"))
+                    tasks.start_soon(write_badly, store, f"bad{number}")
+                await anyio.wait_all_tasks_blocked()
+                held.go.set()
+        assert len(failed) == 5
+        assert await store.read(names) == {"first", *(f"good{number}" for number in range(5))}
+
+
+async def test_a_broken_constraint_is_the_error_of_its_own_write_alone(tmp_path: Path, database_url: Url) -> None:
+    async with opened(tmp_path / "desk", database_url) as store:
+        await store.write(adds("a"))
+        with pytest.raises(Exception, match=r"(?i)unique"):
+            await store.write(adds("a"))
+        await store.write(adds("b"))
+        assert await store.read(names) == {"a", "b"}
+
+
+class Halt(BaseException):
+    """Not an `Exception`, like the ones that end a program."""
+
+
+async def test_no_write_is_acknowledged_because_another_one_broke_the_batch(tmp_path: Path, database_url: Url) -> None:
+    held, acknowledged = Held("first"), list[str]()
+
+    def halts(_: Connection) -> None:
+        raise Halt
+
+    async def halted(store: Store) -> None:
+        try:
+            await store.write(halts)
+        except BaseException as error:
+            if not isinstance(error, Halt):
+                raise
+
+    async def write(store: Store, name: str) -> None:
+        try:
+            await store.write(adds(name))
+        except BaseException as error:
+            if isinstance(error, anyio.get_cancelled_exc_class()):
+                raise
+            return
+        acknowledged.append(name)
+
+    async with opened(tmp_path / "desk", database_url) as store:
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(store.write, held)
+                await held.wait_inside()
+                tasks.start_soon(write, store, "before")
+                await anyio.wait_all_tasks_blocked()
+                tasks.start_soon(halted, store)
+                await anyio.wait_all_tasks_blocked()
+                tasks.start_soon(write, store, "after")
+                await anyio.wait_all_tasks_blocked()
+                held.go.set()
+        assert await names_on_disk(tmp_path / "desk", database_url) == {"first", *acknowledged}
+
+
+async def test_a_write_cancelled_while_it_waits_leaves_nothing(tmp_path: Path, database_url: Url) -> None:
+    held, scope = Held("first"), anyio.CancelScope()
+
+    async def cancelled(store: Store) -> None:
+        with scope:
+            await store.write(adds("never"))
+
+    async with opened(tmp_path / "desk", database_url) as store:
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(store.write, held)
+                await held.wait_inside()
+                tasks.start_soon(cancelled, store)
+                tasks.start_soon(store.write, adds("next"))
+                await anyio.wait_all_tasks_blocked()
+                scope.cancel()
+                await anyio.wait_all_tasks_blocked()
+                held.go.set()
+        assert scope.cancelled_caught
+        assert await store.read(names) == {"first", "next"}
+
+
+async def test_a_write_cancelled_while_it_runs_is_seen_through(tmp_path: Path, database_url: Url) -> None:
+    held = Held("first")
+    async with opened(tmp_path / "desk", database_url) as store:
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(store.write, held)
+                await held.wait_inside()
+                tasks.cancel_scope.cancel()
+                held.go.set()
+        assert await store.read(names) == {"first"}
+        await store.write(adds("next"))
+        assert await names_on_disk(tmp_path / "desk", database_url) == {"first", "next"}
+
+
+async def test_a_reader_sees_one_state_while_others_write(tmp_path: Path, database_url: Url) -> None:
+    async with opened(tmp_path / "desk", database_url) as store:
+        await store.write(adds("a"))
+        inside, go, seen = threading.Event(), threading.Event(), list[set[str]]()
+
+        def twice(connection: Connection) -> None:
+            seen.append(names(connection))
+            inside.set()
+            assert go.wait(10)
+            seen.append(names(connection))
+
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(store.read, twice)
+                assert await anyio.to_thread.run_sync(inside.wait, 10)
+                await store.write(adds("b"))
+                go.set()
+        assert seen == [{"a"}, {"a"}]
+
+
+async def test_a_query_cannot_write_past_its_transaction(tmp_path: Path, database_url: Url) -> None:
+    async with opened(tmp_path / "desk", database_url) as store:
+        await store.write(adds("a"))
+        with pytest.raises((LookupError, DBAPIError)):
+            await store.read(fails_after_adding("b"))
+        assert await store.read(names) == {"a"}
+
+
+async def test_many_first_calls_at_once_open_one_store(tmp_path: Path, database_url: Url) -> None:
+    secrets: list[str] = []
+
+    async def read(store: Store) -> None:
+        query = select(settings.c.value).where(settings.c.name == "secret")
+        secrets.append(await store.read(lambda connection: connection.execute(query).scalar_one()))
+
+    async with opened(tmp_path / "desk", database_url) as store:
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(30):
+                    tasks.start_soon(read, store)
+    assert len(secrets) == 30
+    assert len(set(secrets)) == 1
+
+
+async def test_a_store_that_was_closed_opens_again(tmp_path: Path, database_url: Url) -> None:
+    store = Store(tmp_path / "desk", database_url)
+    await store.write(adds("a"))
+    await store.close()
+    await store.close()
+    assert await store.read(names) == {"a"}
+    await store.close()
+
+
+async def test_changes_of_one_lane_do_not_meet_even_from_two_stores(tmp_path: Path, database_url: Url) -> None:
+    """What a change has looked up still holds when it writes."""
+    counted = update(settings).where(settings.c.name == "count")
+
+    def counts_up(connection: Connection) -> None:
+        seen = connection.execute(select(settings.c.value).where(settings.c.name == "count")).scalar_one()
+        connection.execute(counted.values(value=str(int(seen) + 1)))
+
+    async with opened(tmp_path / "desk", database_url) as one, opened(tmp_path / "desk", database_url) as other:
+        await one.write(adds("count", "0"))
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                for number in range(100):
+                    tasks.start_soon((one, other)[number % 2].write, counts_up, "a lane")
+        query = select(settings.c.value).where(settings.c.name == "count")
+        assert await one.read(lambda connection: connection.execute(query).scalar_one()) == "100"
+
+
+async def test_a_change_that_somebody_outside_the_lanes_was_ahead_of_finds_their_row(
+    tmp_path: Path, database_url: Url
+) -> None:
+    looked: list[str | None] = []
+
+    def looks_then_inserts(connection: Connection) -> None:
+        query = select(settings.c.value).where(settings.c.name == "a")
+        looked.append(connection.execute(query).scalar_one_or_none() if looked else None)
+        if looked[-1] is None:
+            adds("a", "ours")(connection)
+
+    async with opened(tmp_path / "desk", database_url) as store:
+        await store.write(adds("a", "theirs"))
+        await store.write(looks_then_inserts)
+    assert looked == [None, "theirs"]

@@ -1,0 +1,82 @@
+"""PostgreSQL: what goes wrong there, and what may never be seen of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+from postgres import PostgresServer
+from pydantic import SecretStr
+from sqlalchemy import Text
+from sqlalchemy.dialects.postgresql import dialect
+from sqlalchemy.schema import CreateTable
+from unit.storage.changes import adds, names, opened
+
+from calltriage.desk.tables import metadata
+from calltriage.errors import SettingsError, StoreError
+from calltriage.settings import load_settings
+
+PASSWORD = "canary-of-a-password"
+
+
+@pytest.mark.parametrize("url", ["", "mysql://u:{}@h/d", "postgresql://u:{}@h", "postgresql://", "u:{}@h/d"])
+def test_a_url_of_another_form_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("CALLTRIAGE_DATABASE_URL", (url or "x").format(PASSWORD))
+    with pytest.raises(SettingsError, match="DATABASE_URL") as caught:
+        load_settings()
+    assert PASSWORD not in str(caught.value)
+
+
+def test_settings_do_not_show_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLTRIAGE_DATABASE_URL", f"postgresql://u:{PASSWORD}@h/d")
+    assert PASSWORD not in repr(load_settings())
+
+
+def test_a_missing_driver_is_said_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "psycopg.py").touch()
+    program = (
+        "import sys; sys.modules['psycopg'] = None; from calltriage.cli import main; sys.argv[1:] = ['doctor']; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PATH": os.environ["PATH"], "CALLTRIAGE_DATABASE_URL": f"postgresql://u:{PASSWORD}@h/d"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "install `calltriage[postgres]`" in done.stderr
+    assert PASSWORD not in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+async def test_a_server_that_is_not_there_says_what_to_check(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with opened(tmp_path, SecretStr(f"postgresql://u:{PASSWORD}@127.0.0.1:1/d")) as store:
+        with anyio.fail_after(30), pytest.raises(StoreError, match="CALLTRIAGE_DATABASE_URL") as caught:
+            await store.open()
+    assert PASSWORD not in f"{caught.value!r}{caplog.text}"
+
+
+async def test_a_lost_connection_is_replaced(tmp_path: Path, postgres: PostgresServer) -> None:
+    with postgres.database() as url:
+        async with opened(tmp_path, SecretStr(url)) as store:
+            await store.write(adds("a"))
+            postgres.disconnect_all(url)
+            assert await store.read(names) == {"a"}
+            postgres.disconnect_all(url)
+            await store.write(adds("b"))
+            assert await store.read(names) == {"a", "b"}
+
+
+def test_every_text_is_ordered_by_code_point_whatever_the_database_s_language_is() -> None:
+    for table in metadata.sorted_tables:
+        ddl = str(CreateTable(table).compile(dialect=dialect()))
+        texts = [column for column in table.columns if isinstance(column.type, Text)]
+        assert ddl.count('TEXT COLLATE "C"') == len(texts), table.name
