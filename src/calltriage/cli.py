@@ -171,6 +171,37 @@ def desk_key(context: click.Context) -> None:
     click.echo(wiring.desk_key(_settings(context)).get_secret_value())
 
 
+@desk.command("backup")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.pass_context
+def desk_backup(context: click.Context, file: Path) -> None:
+    """Write the whole desk to FILE: issues, calls, the bytes of files, its key.
+
+    Others may go on working; the backup shows one moment. It holds the desk's secrets, and only you can read it. A desk on
+    PostgreSQL is backed up with pg_dump.
+    """
+    from calltriage import wiring  # noqa: PLC0415
+
+    count = wiring.back_up(_settings(context), file)
+    click.echo(f"Wrote {file}: the desk with {count} files.")
+
+
+@desk.command("restore")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--overwrite", is_flag=True, help="Replace the desk that is there; its database is kept beside it.")
+@click.pass_context
+def desk_restore(context: click.Context, file: Path, overwrite: bool) -> None:
+    """Make the desk in FILE, written by `desk backup`, the one in the data folder.
+
+    Everything is checked before anything changes. Stop the servers that use the folder first.
+    """
+    from calltriage import wiring  # noqa: PLC0415
+
+    settings = _settings(context)
+    count = wiring.restore(settings, file, overwrite=overwrite)
+    click.echo(f"Restored the desk with {count} files to {settings.data_dir}.")
+
+
 @desk.command("import")
 @click.argument("file", type=click.File("rb"))
 @click.option(

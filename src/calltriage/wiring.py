@@ -293,6 +293,29 @@ async def serve_desk(settings: Settings, host: str, port: int, on_ready: Callabl
                 await desk.close()
 
 
+def back_up(settings: Settings, target: Path) -> int:
+    """Write the desk in the data folder to a file; the number of attachments in it."""
+    from calltriage.desk import backup  # noqa: PLC0415
+
+    return backup.back_up(_own_folder(settings, "pg_dump"), target)
+
+
+def restore(settings: Settings, source: Path, *, overwrite: bool) -> int:
+    """Make the desk in a file the one in the data folder; the number of attachments in it."""
+    from calltriage.desk import backup  # noqa: PLC0415
+
+    return backup.restore(source, _own_folder(settings, "pg_restore"), overwrite=overwrite)
+
+
+def _own_folder(settings: Settings, tool: str) -> Path:
+    if settings.database_url is not None:
+        raise SettingsError(
+            f"The desk is on PostgreSQL (CALLTRIAGE_DATABASE_URL): use {tool}, and copy the folder blobs of "
+            f"{settings.data_dir}."
+        )
+    return settings.data_dir
+
+
 async def import_file(
     settings: Settings, lines: Iterable[bytes | str], skip_bad: bool, folder: Path | None = None, org: str | None = None
 ) -> Imported:
@@ -319,6 +342,7 @@ async def import_file(
 
 
 __all__ = [
+    "back_up",
     "build_desk",
     "desk_key",
     "import_file",
@@ -326,6 +350,7 @@ __all__ = [
     "open_client",
     "open_server",
     "open_wired_client",
+    "restore",
     "serve_desk",
     "serve_http",
     "serve_stdio",
