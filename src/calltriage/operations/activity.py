@@ -30,7 +30,7 @@ class TimelineEntry(Result, origin="issue authors"):
 class ListActivity(
     Operation[Page[TimelineEntry]], http="GET /v1/triage/issues/{issue_id}/activity", effect=Effect.READ
 ):
-    """List what happened to an issue, newest first."""
+    """List what happened to an issue, newest first: its history of comments, changes, evidence, flags and links."""
 
     issue_id: IssueId = Field(description="The issue.")
     limit: Limit | None = Field(default=None, description="Page size.")

@@ -188,6 +188,7 @@ class DeleteAttachment(
     success=(204,),
     scope="attachments:delete",
     envelope=False,
+    also_changes=("issue",),  # the evidence of those that it hangs on
 ):
     """Remove an attachment for good: record, bytes and every link to them. Its name becomes free again."""
 

@@ -22,7 +22,7 @@ class Category(Result, origin="issue authors"):
 
 
 class ListCategories(Operation[Page[Category]], http="GET /v1/triage/categories", effect=Effect.READ):
-    """List the categories that issues can be filed under, by name: built-in ones, created ones, and those in use."""
+    """List the categories (labels) that issues are filed under, by name: built-in ones, created ones, and those in use."""
 
     limit: Limit | None = Field(default=None, description="Page size, default 50.")
     cursor: Cursor | None = Field(default=None, description="next_cursor of the page before.")

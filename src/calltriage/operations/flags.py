@@ -60,7 +60,7 @@ class AddFlag(
 
 
 class ListFlags(Operation[Page[Flag]], http="GET /v1/triage/issues/{issue_id}/flags", effect=Effect.READ):
-    """List the flags of an issue, oldest first."""
+    """List the flags of an issue, that is the marked moments of its calls, oldest first."""
 
     issue_id: IssueId = Field(description="The issue.")
     limit: Limit | None = Field(default=None, description="Page size.")

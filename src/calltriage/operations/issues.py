@@ -103,7 +103,7 @@ class CreateIssue(Operation[Issue], http="POST /v1/triage/issues", effect=Effect
 
 
 class GetIssue(Operation[Issue], http="GET /v1/triage/issues/{issue_id}", effect=Effect.READ):
-    """Read one issue: its fields, counts and state.
+    """Read one issue: description, state, owner, counts.
 
     For its evidence, flags and links use get_evidence.
     """
@@ -112,7 +112,7 @@ class GetIssue(Operation[Issue], http="GET /v1/triage/issues/{issue_id}", effect
 
 
 class ListIssues(Operation[Page[Issue]], http="GET /v1/triage/issues", effect=Effect.READ):
-    """List issues, newest activity first; filter, sort or search them.
+    """Find issues, open or closed: search them, filter by status, severity, time and more, sort; newest activity first.
 
     Different filters all apply; several values of one filter are alternatives. Rows are short: get_issue has the rest.
     """

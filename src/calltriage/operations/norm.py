@@ -14,7 +14,7 @@ Intent = Literal["fix", "verify", "status"]
 """What a run may do: `fix` can write pathway drafts, tools and tests; the others only read."""
 
 
-class AgentProfile(Result):
+class AgentProfile(Result, origin="agent authors"):
     """An agent that can be asked to work on issues."""
 
     id: str
@@ -31,7 +31,7 @@ class ListTriageAgents(Operation[Page[AgentProfile]], http="GET /v1/triage/agent
     cursor: Cursor | None = Field(default=None, description="next_cursor of the page before.")
 
 
-class AgentSession(Result):
+class AgentSession(Result, origin="agent authors"):
     """A session; follow it through the issue and its feed, no route reads it back."""
 
     id: str

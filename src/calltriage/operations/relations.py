@@ -49,7 +49,7 @@ class LinkIssue(
 
 
 class ListRelations(Operation[Page[Relation]], http="GET /v1/triage/issues/{issue_id}/relations", effect=Effect.READ):
-    """List the links from and to an issue, oldest first."""
+    """List the links from and to an issue: what it blocks, duplicates or is related to; oldest first."""
 
     issue_id: IssueId = Field(description="The issue.")
     limit: Limit | None = Field(default=None, description="Page size.")

@@ -51,7 +51,7 @@ class AttachResource(
 class ListResources(
     Operation[Page[ResourceLink]], http="GET /v1/triage/issues/{issue_id}/resources", effect=Effect.READ
 ):
-    """List the evidence attached to an issue, oldest first."""
+    """List what is attached to an issue as evidence: calls, SMS conversations and files, each with its link id."""
 
     issue_id: IssueId = Field(description="The issue.")
     limit: Limit | None = Field(default=None, description="Page size.")
@@ -65,7 +65,7 @@ class RemoveResource(
     success=(204,),
     also_changes=("flag_types",),  # flags go with their call
 ):
-    """Detach evidence from an issue by its link id; the call, conversation or file itself stays.
+    """Detach evidence, that is take it off an issue, by its link id; the call, conversation or file itself stays.
 
     Flags on a detached call go with it.
     """

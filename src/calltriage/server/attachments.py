@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import mimetypes
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -13,12 +14,13 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
 from calltriage.client import attachments as over_api
-from calltriage.errors import CallError, Rejected, TryNext, UnreadableAnswer
+from calltriage.errors import CallError, Conflict, Rejected, TryNext, UnreadableAnswer
 from calltriage.operations.attachments import Attachment
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import TEXT, AttachmentName, IssueRef
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.resources import AttachResource
+from calltriage.server.hints import same_call
 from calltriage.server.results import shown
 from calltriage.server.work import ISSUE, Work, Workflow, preparing
 
@@ -50,6 +52,11 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
             content = await self._content(work, stack)
             try:
                 body = await self._store(work, content)
+            except Conflict as error:
+                if error.code == "name_conflict":
+                    given = self.model_dump(mode="json", exclude_unset=True)
+                    error.try_next = same_call(CreateAttachment, {**given, "name": _another_name(content.name)})
+                raise
             except UnreadableAnswer as error:
                 if issue_id is None or error.outcome != "committed":
                     raise
@@ -130,6 +137,15 @@ def _as_name(file_name: str) -> str:
             "The file's name cannot be an attachment's: 1 to 64 characters, none of them a control character. Pass name.",
             field="name",
         ) from None
+
+
+def _another_name(name: str) -> str:
+    """The next name in a row: report.md, report-2.md, report-3.md."""
+    stem, dot, suffix = name.rpartition(".") if "." in name.lstrip(".") else (name, "", "")
+    numbered = re.fullmatch(r"(.*)-([1-9][0-9]{0,5})", stem)
+    stem, number = (numbered[1], int(numbered[2]) + 1) if numbered else (stem, 2)
+    end = f"-{number}{dot}{suffix}"
+    return f"{stem[: 64 - len(end)]}{end}"
 
 
 def _decoded(text: str) -> bytes:

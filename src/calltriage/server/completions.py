@@ -17,6 +17,7 @@ from mcp.shared.exceptions import MCPError
 from pydantic.fields import FieldInfo
 
 from calltriage.errors import CallError
+from calltriage.operations.attachments import ListAttachments
 from calltriage.operations.calls import ListCalls
 from calltriage.operations.categories import ListCategories
 from calltriage.operations.fields import named_kind, stored_flag_type
@@ -67,6 +68,16 @@ async def _calls(work: Work, typed: str) -> Found:
     return found, page.total_count is None or page.total_count > len(page.calls)
 
 
+async def _attachments(work: Work, typed: str) -> Found:
+    page = await work.client.send(ListAttachments(per_page=MOST))
+    found = [
+        one.id
+        for one in page.items
+        if one.id.lower().startswith(typed.lower()) or typed.casefold() in one.name.casefold()
+    ]
+    return found, page.total is None or page.total > len(page.items)
+
+
 async def _flag_types(work: Work, typed: str) -> Found:
     page = await work.client.send(ListFlagTypes(limit=MOST))
     words = stored_flag_type(typed)
@@ -82,6 +93,7 @@ async def _categories(work: Work, typed: str) -> Found:
 SOURCES: dict[str, Callable[[Work, str], Awaitable[Found]]] = {
     "issue": _tickets,
     "call": _calls,
+    "attachment": _attachments,
     "flag_type": _flag_types,
     "category": _categories,
 }

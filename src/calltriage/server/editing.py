@@ -22,6 +22,7 @@ from calltriage.operations.fields import (
     UserId,
     Uuid,
 )
+from calltriage.server.hints import same_call
 from calltriage.server.results import shown
 from calltriage.server.text import bare
 from calltriage.server.work import ISSUE, Work, Workflow, preparing
@@ -58,11 +59,13 @@ class UpdateIssue(Workflow, effect=Effect.CHANGE):
             with preparing("issue_id"):
                 current = await work.client.send(issues.GetIssue(issue_id=issue_id))
             if not _same_instant(current.updated_at, self.expect_updated_at):
+                given = self.model_dump(mode="json", exclude_unset=True)
                 raise Conflict(
                     "The issue was changed after you read it. Nothing was written; look at its present state in current, "
                     "then decide, and pass its updated_at as expect_updated_at.",
                     code="issue_changed",
                     field="expect_updated_at",
+                    try_next=same_call(UpdateIssue, {**given, "expect_updated_at": current.updated_at}),
                     details={"current": shown(current)},
                 )
         receipt = await work.client.deliver(issues.UpdateIssue.model_validate({"issue_id": issue_id, **changes}))

@@ -44,8 +44,8 @@ class Evidence(Result):
 
 
 class GetEvidence(Workflow, effect=Effect.READ):
-    """Read everything an issue rests on in one call: the issue, each flag with the turns around it, attached evidence,
-    links to other issues, files, recent activity.
+    """Read the whole case, everything that an issue rests on, in one call: the issue, each flagged moment with the turns
+    around it, attached evidence, links to other issues, files, recent activity.
 
     Never longer than max_tokens; omitted lists what did not fit and the call that fetches it.
     """

@@ -21,10 +21,14 @@ from calltriage.operations.fields import (
     TurnIndex,
 )
 from calltriage.operations.resources import AttachResource
+from calltriage.server.hints import same_call
 from calltriage.server.results import shown, untrusted
 from calltriage.server.text import gate
 from calltriage.server.transcripts import GetTranscript
 from calltriage.server.work import ISSUE, Work, Workflow, folded, holds, numbered, preparing
+
+SURE, APART = 0.8, 0.2
+"""Likeness from which a turn is taken for the one that was quoted, and how far behind every other turn must be."""
 
 
 class AddFlag(Workflow, effect=Effect.ADD):
@@ -93,7 +97,11 @@ class AddFlag(Workflow, effect=Effect.ADD):
         hits = [n for n, turn in enumerate(turns) if holds(turn, self.quote or "")]
         if len(hits) == 1:
             return hits[0], _verbatim(turns[hits[0]])
-        raise _no_single_turn(turns, hits, folded(self.quote or ""))
+        error, sure = _no_single_turn(turns, hits, folded(self.quote or ""))
+        if sure is not None:
+            given = self.model_dump(mode="json", exclude={"quote"}, exclude_unset=True)
+            error.try_next = same_call(AddFlag, {**given, "message_index": sure})
+        raise error
 
 
 def _verbatim(turn: Turn) -> str | None:
@@ -101,7 +109,8 @@ def _verbatim(turn: Turn) -> str | None:
     return gate(turn.text)[0][:10_000] or None
 
 
-def _no_single_turn(turns: list[Turn], hits: list[int], wanted: str) -> Rejected:
+def _no_single_turn(turns: list[Turn], hits: list[int], wanted: str) -> tuple[Rejected, int | None]:
+    """The error for a quote that is not one turn's, and the turn that is surely meant, where one is nearly the quote."""
     words = set(wanted.split())
     sharing = sorted(
         range(len(turns)), key=lambda n: len(words & set(folded(turns[n].text[:2000]).split())), reverse=True
@@ -110,9 +119,15 @@ def _no_single_turn(turns: list[Turn], hits: list[int], wanted: str) -> Rejected
     def nearness(n: int) -> float:  # slow, so only for the few turns that share most words
         return difflib.SequenceMatcher(None, wanted[:200], folded(turns[n].text[:200]), autojunk=False).ratio()
 
-    nearest = hits[:5] or sorted(sorted(sharing[:20], key=nearness, reverse=True)[:3])
+    likely = [] if hits else sorted(((nearness(n), n) for n in sharing[:20]), reverse=True)[:3]
+    sure = (
+        likely[0][1]
+        if likely and likely[0][0] >= SURE and all(near < likely[0][0] - APART for near, _ in likely[1:])
+        else None
+    )
+    nearest = hits[:5] or sorted(n for _, n in likely)
     found = [{**numbered(n, turns[n]), "text": turns[n].text[:300]} for n in nearest]
-    return Rejected(
+    error = Rejected(
         f"The quote matches {len(hits)} turns. Pass the message_index of the one you mean."
         if hits
         else "The quote matches no turn. Pass the message_index of the turn you mean, or words that were said.",
@@ -121,3 +136,4 @@ def _no_single_turn(turns: list[Turn], hits: list[int], wanted: str) -> Rejected
         outcome="not_committed",
         details={"candidates": untrusted("call parties", turns=found)},
     )
+    return error, sure

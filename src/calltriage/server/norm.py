@@ -16,10 +16,12 @@ from calltriage.operations.fields import TEXT, UUID_PATTERN, IssueRef, OpaqueId,
 from calltriage.operations.issues import GetIssue
 from calltriage.server.results import BUDGET, Bundle, untrusted
 from calltriage.server.text import bare
-from calltriage.server.work import ISSUE, Work, Workflow, preparing
+from calltriage.server.work import ISSUE, Work, Workflow, last_part, preparing
 
 OPEN_SESSIONS = frozenset({"pending", "active", "awaiting_input"})
 """States in which a session takes another prompt; the others are its end."""
+READ_ONLY = "Report what the evidence shows and what you would do. Change nothing."
+"""The prompt that is advised where a run that writes was not allowed."""
 AGENT_WORDS = "Norm, Bland's agent"
 
 
@@ -78,6 +80,10 @@ class PromptNorm(Workflow, effect=Effect.ADD):
                 code="agent_run_not_allowed",
                 field="intent" if self.intent == "fix" else "detail",
                 allowed=["status", "verify"],
+                try_next=TryNext(
+                    tool=self.tool_name(),
+                    arguments={"issue_id": last_part(self.issue_id), "intent": "status", "detail": READ_ONLY},
+                ),
             )
         found, rest = norm.intent_of(self.detail)
         intent = self.intent or cast("norm.Intent | None", said) or "status"

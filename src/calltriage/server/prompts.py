@@ -7,7 +7,7 @@ The words of a prompt are ours alone. What others wrote comes after them, in res
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, cast
 
 import mcp_types
@@ -21,15 +21,19 @@ from calltriage.operations.fields import (
     Category,
     FlagType,
     IssueRef,
+    RelationType,
     ResourceType,
     stored_flag_type,
 )
+from calltriage.operations.issues import GetIssue
+from calltriage.operations.resources import ListResources
 from calltriage.server import resources
+from calltriage.server.lookalikes import Draft, similar_to
 from calltriage.server.results import advising, untrusted
 from calltriage.server.schemas import input_schema
 from calltriage.server.text import compact, gate
 from calltriage.server.tools import checked
-from calltriage.server.work import Work, bare
+from calltriage.server.work import Work, last_part
 
 IssueChoice = Annotated[IssueRef, BeforeValidator(lambda text: str(text).split()[0] if str(text).split() else text)]
 """An issue as a person picks it: any of the forms that tools take, and whatever follows it, such as the title that a
@@ -80,7 +84,7 @@ class InvestigateIssue(Prompt):
     )
 
     def reads(self) -> str:
-        return f"triage://issues/{bare(self.issue_id)}/evidence"
+        return f"triage://issues/{last_part(self.issue_id)}/evidence"
 
     def steps(self) -> tuple[Step, ...]:
         first = f" Look for {stored_flag_type(self.flag_type)} first." if self.flag_type else ""
@@ -128,6 +132,42 @@ class TriageCall(Prompt):
         )  # fmt: skip
 
 
+class FindDuplicates(Prompt):
+    """Find open issues about the same fault as this one, compare them, and link those that prove to be the same."""
+
+    purpose: ClassVar[str] = "Decide which of the open issues that look like this one are about the same fault."
+
+    issue_id: IssueChoice = Field(title="Issue", description=ISSUE)
+    relation_type: RelationType | None = Field(
+        default=None, title="Link", description="How to link what is the same; default duplicate_of."
+    )
+
+    def reads(self) -> str:
+        return f"triage://issues/{last_part(self.issue_id)}/evidence"
+
+    async def besides(self, work: Work) -> dict[str, Any] | None:
+        issue = await work.client.send(GetIssue(issue_id=await work.issue_id(self.issue_id)))
+        links = (await work.client.send(ListResources(issue_id=issue.id, limit=100))).items
+        evidence = frozenset((link.resource_type, link.resource_id) for link in links)
+        found = await similar_to(Draft(issue.title, issue.description, issue.category, evidence), work)
+        others = [likeness for likeness in found.likenesses if likeness.issue.id != issue.id]
+        return replace(found, likenesses=others).body()
+
+    def steps(self) -> tuple[Step, ...]:
+        link = self.relation_type or "duplicate_of"
+        return (
+            Step("The last part lists open issues that look like this one, most alike first: score, from 0 to 1, and why "
+                 "say how much their words and evidence have in common. They are candidates, not findings."),
+            Step("Search once more in other words that callers use for the same fault: list_issues with search.",
+                 ("list_issues",)),
+            Step("Read each candidate before you decide: get_evidence.", ("get_evidence",)),
+            Step("Two issues are the same when one mend would end both. The same category or customer is not enough."),
+            Step(f"Link what is the same: link_issue from the newer to the older issue, as {link}. Link nothing that you "
+                 "are not sure of.", ("link_issue",)),
+            Step("Answer with a table: candidate, same or not, and the moments or words that show it."),
+        )  # fmt: skip
+
+
 class HandoffReport(Prompt):
     """Write the report with which an issue goes to whoever mends it, and keep it with the issue."""
 
@@ -139,7 +179,7 @@ class HandoffReport(Prompt):
     )
 
     def reads(self) -> str:
-        return f"triage://issues/{bare(self.issue_id)}/evidence"
+        return f"triage://issues/{last_part(self.issue_id)}/evidence"
 
     def steps(self) -> tuple[Step, ...]:
         only = f" Report on evidence of the type {self.resource_type} alone." if self.resource_type else ""
@@ -155,7 +195,7 @@ class HandoffReport(Prompt):
 
 
 PROMPTS: dict[str, type[Prompt]] = {
-    prompt.tool_name(): prompt for prompt in (InvestigateIssue, TriageCall, HandoffReport)
+    prompt.tool_name(): prompt for prompt in (InvestigateIssue, TriageCall, FindDuplicates, HandoffReport)
 }
 """Every prompt by its name."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 import secrets
@@ -14,11 +13,10 @@ import mcp_types
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
-from calltriage.errors import CallError, NotFound, Rejected, TryNext, UnreadableAnswer
+from calltriage.errors import CallError, Rejected, UnreadableAnswer
 from calltriage.operations.base import Effect, Operation, Page, Tool
-from calltriage.operations.issues import ListIssues
 from calltriage.server.confirmation import Host, Policy, confirmed
-from calltriage.server.evidence import GetEvidence
+from calltriage.server.hints import advise, is_issue, nearest
 from calltriage.server.results import BUDGET, WALL, advising, shortened, shown, shown_page
 from calltriage.server.schemas import arguments_model, input_schema, names_issue, output_schema
 from calltriage.server.text import compact, fits, gate
@@ -90,24 +88,18 @@ class ToolTable:
                     raise
                 return _result(_told(body, error))  # the write is done, whatever can be shown of it
         except CallError as error:
-            return _failed(_advised(error, tool, arguments), work.offered)
+            failure = error
         except (Exception, SystemExit):  # the one blanket catch: a crash in a tool must not end the server
             crash = secrets.token_hex(4)
             logger.exception("tool %s crashed, error id %s", name, crash)
-            message = f"Internal error {crash}. It is in the server's log; other tools keep working."
-            return _failed(
-                _advised(
-                    CallError(
-                        message,
-                        code="internal_error",
-                        request_id=crash,
-                        outcome=None if tool.effect is Effect.READ else "unknown",
-                    ),
-                    tool,
-                    arguments,
-                ),
-                work.offered,
+            failure = CallError(
+                f"Internal error {crash}. It is in the server's log; other tools keep working.",
+                code="internal_error",
+                request_id=crash,
+                outcome=None if tool.effect is Effect.READ else "unknown",
             )
+        advise(failure, tool, arguments, lambda meant: checked(tool, self._schemas[name], meant))
+        return _failed(failure, work.offered)
 
 
 def checked(tool: type[Tool], schema: dict[str, Any], arguments: dict[str, Any]) -> Tool:
@@ -115,8 +107,8 @@ def checked(tool: type[Tool], schema: dict[str, Any], arguments: dict[str, Any])
     names = cast("dict[str, Any]", schema["properties"])
     for name in arguments:
         if name not in names:
-            near = difflib.get_close_matches(name[:64], names, n=1, cutoff=0.6)
-            hint = f" Did you mean {near[0]}?" if near else ""
+            near = nearest(name, names)
+            hint = f" Did you mean {near}?" if near else ""
             raise Rejected(
                 f"Unknown argument.{hint} Nothing was done.", code="unknown_argument", allowed=list(names),
                 field=name if name.isidentifier() and len(name) <= 64 and name.isascii() else None,
@@ -155,7 +147,7 @@ def _rejected(error: ValidationError, tool: type[Tool], names: dict[str, Any]) -
         first = first or (top if top in names else None)
         if item["type"] == "missing":
             rule = "required"
-        elif _is_issue(tool, top):
+        elif is_issue(tool, top):
             rule = "must be an issue's UUID, its ticket number such as T-1042, or a dashboard URL that ends in either"
         else:
             rule = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
@@ -167,18 +159,6 @@ def _rejected(error: ValidationError, tool: type[Tool], names: dict[str, Any]) -
         field=first,
         allowed=allowed.get("enum") or cast("dict[str, Any]", allowed.get("items", {})).get("enum"),
     )
-
-
-def _is_issue(tool: type[Tool], argument: str | None) -> bool:
-    """Whether an argument of the tool names an issue."""
-    info = arguments_model(tool).model_fields.get(argument or "")
-    return info is not None and names_issue(info.metadata)
-
-
-def _may_be_issue(tool: type[Tool], argument: str | None) -> bool:
-    """Whether an argument that was not found, known or not, may be an issue."""
-    names = arguments_model(tool).model_fields if argument is None else [argument]
-    return any(_is_issue(tool, name) for name in names)
 
 
 async def perform(tool: type[Tool], given: Tool, work: Work) -> dict[str, Any]:
@@ -215,19 +195,6 @@ async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> dict[str
         receipt = await work.client.deliver(operation)
     body = {} if receipt.result is None else shown(receipt.result)
     return body if receipt.outcome is None else {**body, "outcome": receipt.outcome}
-
-
-def _advised(error: CallError, tool: type[Tool], arguments: dict[str, Any]) -> CallError:
-    """The error with what only the call knows: what became of a write that was refused here, and where to look next."""
-    if tool.effect is not Effect.READ and error.outcome is None:
-        error.outcome = "not_committed"
-    if error.try_next is None:
-        issue = arguments.get("issue_id")
-        if error.outcome == "unknown" and isinstance(issue, str):
-            error.try_next = TryNext(tool=GetEvidence.tool_name(), arguments={"issue_id": issue[:512]})
-        elif error.outcome == "unknown" or (isinstance(error, NotFound) and _may_be_issue(tool, error.field)):
-            error.try_next = TryNext(tool=ListIssues.tool_name(), arguments={})
-    return error
 
 
 def _result(body: dict[str, Any]) -> mcp_types.CallToolResult:

@@ -49,7 +49,7 @@ class Work:
 
     async def issue_id(self, ref: str, argument: str = "issue_id") -> str:
         """The UUID that an issue's reference stands for. Raises NotFound naming the argument that held it."""
-        name = bare(ref)
+        name = last_part(ref)
         if name[:2].lower() != "t-":
             return name.lower()
         ticket = f"T-{int(name[2:])}"
@@ -84,7 +84,7 @@ class Work:
         )
 
 
-def bare(ref: str) -> str:
+def last_part(ref: str) -> str:
     """An issue's reference without the URL around it."""
     return ref.rstrip("/").rpartition("/")[2]
 

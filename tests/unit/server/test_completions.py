@@ -95,10 +95,22 @@ async def test_calls_flag_types_and_categories_are_found(agent: Client) -> None:
     assert await values(agent, call, "category", "bill") == ["Billing"]
 
 
+async def test_a_file_is_found_by_its_name_and_by_the_beginning_of_its_id(agent: Client) -> None:
+    ref = template("triage://attachments/{attachment_id}")
+    stored = [
+        (await agent.call_tool("create_attachment", {"name": name, "text": "x"})).structured_content or {}
+        for name in ("report.md", "log.txt")
+    ]
+    assert await values(agent, ref, "attachment_id", "REPORT") == [stored[0]["id"]]
+    assert await values(agent, ref, "attachment_id", stored[1]["id"][:12]) == [stored[1]["id"]]
+    assert len(await values(agent, ref, "attachment_id")) == 2
+
+
 async def test_words_of_a_fixed_few_are_completed_from_the_declaration(agent: Client) -> None:
-    report = prompt("handoff_report")
+    report, duplicates = prompt("handoff_report"), prompt("find_duplicates")
     assert await values(agent, report, "resource_type") == ["call", "sms_conversation", "file"]
     assert await values(agent, report, "resource_type", "SMS") == ["sms_conversation"]
+    assert await values(agent, duplicates, "relation_type") == ["related_to", "blocks", "duplicate_of"]
 
 
 async def test_strangers_words_are_gated_and_marked(agent: Client) -> None:

@@ -65,7 +65,7 @@ async def arguments_of(agent: Client, prompt: mcp_types.Prompt) -> dict[str, str
 
 async def test_the_prompts_are_listed_with_titles_and_described_arguments(agent: Client) -> None:
     listed = (await agent.list_prompts()).prompts
-    assert [one.name for one in listed] == ["investigate_issue", "triage_call", "handoff_report"]
+    assert [one.name for one in listed] == ["investigate_issue", "triage_call", "find_duplicates", "handoff_report"]
     for prompt in listed:
         assert prompt.title
         assert prompt.description
@@ -74,7 +74,23 @@ async def test_the_prompts_are_listed_with_titles_and_described_arguments(agent:
         assert all(argument.title and argument.description for argument in prompt.arguments)
 
 
-@pytest.mark.parametrize("name", ["investigate_issue", "handoff_report"])
+async def test_issues_that_look_alike_are_brought_most_alike_first_and_without_the_issue_itself(agent: Client) -> None:
+    issue = await filed(agent)
+    same = await filed(agent, title="Replacement of the card never happens")
+    other = await filed(agent, title="Opening hours are read out wrongly")
+    result = await agent.get_prompt("find_duplicates", {"issue_id": issue["triage_id"], "relation_type": "related_to"})
+    found = json.loads(getattr(result.messages[2].content, "text", ""))
+    assert found["trust"] == "untrusted"
+    named = [row["triage_id"] for row in found["items"]]
+    assert named[0] == same["triage_id"]
+    assert issue["triage_id"] not in named
+    scores = [row["score"] for row in found["items"]]
+    assert scores == sorted(scores, reverse=True)
+    assert other["triage_id"] not in named[:1]
+    assert "related_to" in procedure(result)
+
+
+@pytest.mark.parametrize("name", ["investigate_issue", "find_duplicates", "handoff_report"])
 async def test_a_prompt_on_an_issue_brings_its_evidence_as_the_tool_tells_it(agent: Client, name: str) -> None:
     issue = await filed(agent)
     for form in (issue["triage_id"], issue["id"], f"https://app.example/triage/{issue['triage_id']}"):
@@ -101,6 +117,7 @@ async def test_no_word_of_a_stranger_stands_in_a_procedure(agent: Client) -> Non
     given = {"issue_id": f"{issue['triage_id']} {canary}", "flag_type": canary}
     for name, arguments in (
         ("investigate_issue", given),
+        ("find_duplicates", {"issue_id": given["issue_id"]}),
         ("handoff_report", {"issue_id": f"https://{canary.replace(' ', '-')}.example/{issue['triage_id']}"}),
         ("triage_call", {"call_id": "call-card", "category": canary[:64]}),
     ):
@@ -130,7 +147,7 @@ async def test_a_prompt_stays_within_what_its_parts_may_cost(agent: Client) -> N
         note = f"note {number} " + "why this matters " * 40
         flag = {"issue_id": issue["id"], "call_id": "call-card", "type": "x", "note": note, "message_index": number % 8}
         await agent.call_tool("add_flag", flag)
-    for name in ("investigate_issue", "handoff_report"):
+    for name in ("investigate_issue", "find_duplicates", "handoff_report"):
         result = await agent.get_prompt(name, {"issue_id": issue["id"]})
         assert real_tokens(procedure(result)) <= 700
         rest = [one.content for one in result.messages[1:]]

@@ -1,0 +1,93 @@
+"""What an error advises: the tool call that mends it, where the call itself shows what was meant.
+
+A hint repeats of a call only what is plain: names, numbers, words without a blank. Free text stays out, since it may be a
+stranger's that the agent passed on, and an error is read as ours.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from calltriage.errors import CallError, NotFound, Rejected, TryNext
+from calltriage.operations.base import Effect, Tool
+from calltriage.operations.issues import ListIssues
+from calltriage.server.evidence import GetEvidence
+from calltriage.server.schemas import arguments_model, names_issue
+
+PLAIN = re.compile(r"[A-Za-z0-9_.:@/+-]{1,128}")
+TICKET = re.compile(r"(?i)(?:issue|ticket|t)?[\s#_:-]{0,3}([0-9]{1,12})")
+"""What people write for a ticket number besides the number itself."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name that was probably meant."""
+    return next(iter(difflib.get_close_matches(name[:64], names, n=1, cutoff=0.6)), None)
+
+
+def advise(
+    error: CallError, tool: type[Tool], arguments: dict[str, Any], check: Callable[[dict[str, Any]], Any]
+) -> None:
+    """Add to an error what only the call knows: what became of a write that was refused here, and what to call next.
+
+    Args:
+        error: what the call ended in.
+        tool: what was called.
+        arguments: what it was given.
+        check: raises Rejected for arguments that the tool would refuse.
+    """
+    if tool.effect is not Effect.READ and error.outcome is None:
+        error.outcome = "not_committed"
+    if error.try_next is not None:
+        return
+    issue = arguments.get("issue_id")
+    if isinstance(error, Rejected):
+        error.try_next = _mended(tool, arguments, check)
+    elif error.outcome == "unknown" and isinstance(issue, str):
+        error.try_next = TryNext(tool=GetEvidence.tool_name(), arguments={"issue_id": issue[:512]})
+    elif error.outcome == "unknown" or (isinstance(error, NotFound) and _may_be_issue(tool, error.field)):
+        error.try_next = TryNext(tool=ListIssues.tool_name(), arguments={})
+
+
+def same_call(tool: type[Tool], arguments: dict[str, Any]) -> TryNext | None:
+    """The advice to call a tool so, unless that would repeat free text."""
+    return TryNext(tool=tool.tool_name(), arguments=arguments) if all(map(_is_plain, arguments.values())) else None
+
+
+def _mended(tool: type[Tool], arguments: dict[str, Any], check: Callable[[dict[str, Any]], Any]) -> TryNext | None:
+    """The same call with misspelt names and issues put right, if that makes it one that would be taken."""
+    names = [info.alias or name for name, info in arguments_model(tool).model_fields.items()]
+    meant = dict[str, Any]()
+    for name, value in arguments.items():
+        known = name if name in names else nearest(name, names)
+        if known is None or known in meant:
+            return None
+        found = TICKET.fullmatch(value.strip()) if isinstance(value, str) and is_issue(tool, known) else None
+        meant[known] = f"T-{found[1]}" if found else value
+    if meant == arguments:
+        return None
+    try:
+        check(meant)
+    except Rejected:
+        return None
+    return same_call(tool, meant)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_plain, cast("list[Any]", value)))
+    return PLAIN.fullmatch(value) is not None if isinstance(value, str) else isinstance(value, int | float | None)
+
+
+def is_issue(tool: type[Tool], argument: str | None) -> bool:
+    """Whether an argument of the tool names an issue."""
+    info = arguments_model(tool).model_fields.get(argument or "")
+    return info is not None and names_issue(info.metadata)
+
+
+def _may_be_issue(tool: type[Tool], argument: str | None) -> bool:
+    """Whether an argument that was not found, known or not, may be an issue."""
+    names = arguments_model(tool).model_fields if argument is None else [argument]
+    return any(is_issue(tool, name) for name in names)
