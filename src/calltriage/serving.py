@@ -124,7 +124,18 @@ class ImpatientProtocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, but a signal that ended it is done with then: the caller cleans up and the process leaves with 0."""
+    """uvicorn's, but a signal that ended it is done with then: the caller cleans up and the process leaves with 0.
+
+    `on_stop` is called once no new connection is taken, to end what would otherwise go on until it is cut.
+    """
+
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None] = lambda: None) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -154,12 +165,15 @@ def address_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def serve_app(app: Any, listening: socket.socket, on_ready: Callable[[str], None]) -> None:
-    """Serve until a signal ends it; `on_ready` hears the address. Requests in flight have 10 seconds to end."""
+async def serve_app(
+    app: Any, listening: socket.socket, on_ready: Callable[[str], None], on_stop: Callable[[], None] = lambda: None
+) -> None:
+    """Serve until a signal ends it; `on_ready` hears the address. Then `on_stop` ends what has no end of its own, and
+    requests in flight have 10 seconds."""
     config = uvicorn.Config(
         app, http=ImpatientProtocol, ws="none", log_config=None, access_log=False,
         limit_concurrency=MAX_CONNECTIONS + 1, timeout_keep_alive=int(HEADER_SECONDS), timeout_graceful_shutdown=10,
         server_header=False, lifespan="on" if hasattr(app, "router") else "off",
     )  # fmt: skip
     on_ready(address_of(listening))
-    await Server(config).serve(sockets=[listening])
+    await Server(config, on_stop).serve(sockets=[listening])

@@ -260,7 +260,7 @@ async def serve_http(settings: Settings, host: str, port: int, on_ready: Callabl
             app = build_http_app(
                 server, host=host, token=settings.http_token, allowed_hosts=tuple(settings.http_allowed_hosts)
             )
-            await serve_app(app, listening, lambda address: on_ready(f"{address}/mcp"))
+            await serve_app(app, listening, lambda address: on_ready(f"{address}/mcp"), server.end_streams)
 
 
 async def serve_desk(settings: Settings, host: str, port: int, on_ready: Callable[[str], None]) -> None:

@@ -278,7 +278,7 @@ def any_arguments(_: str, schema: dict[str, Any]) -> dict[str, Any]:
 async def attacker_at(transport: httpx2.AsyncBaseTransport) -> AsyncGenerator[Attacker]:
     async with (
         open_client(endpoints_to(transport), deadline_s=10) as client,
-        Client(build_server(client, version="0", tools=select([ALL]), sleep=no_sleep)) as agent,
+        Client(build_server(client, version="0", tools=select([ALL]), confirm="allow", sleep=no_sleep)) as agent,
     ):
         yield Attacker(agent)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Literal
 
@@ -9,7 +10,7 @@ import anyio
 import httpx2
 import pytest
 from conftest import CALLS
-from e2e.processes import over_stdio, run, started
+from e2e.processes import PATIENCE, over_stdio, run, started
 from e2e.test_stdio import ask, load
 from mcp.client import Client
 
@@ -26,6 +27,20 @@ async def test_both_protocol_generations_are_served_over_http(tmp_path: Path, er
         assert len((await client.list_resource_templates()).resource_templates) == 4
         stored = await client.call_tool("create_attachment", {"path": "report.md"})
         assert (stored.structured_content or {})["error"]["code"] == "path_not_allowed"
+
+
+async def test_a_watcher_is_told_that_the_server_stops(tmp_path: Path) -> None:
+    """A stream has no end of its own: it must not be cut, nor hold up the stop until it is."""
+    stopping = AsyncExitStack()
+    address = await stopping.enter_async_context(started(tmp_path, "serve", "--http", "--port", "0"))
+    async with (
+        Client(address) as client,
+        client.listen(resource_subscriptions=["triage://flag-types"]) as stream,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(stopping.aclose)
+        with anyio.fail_after(PATIENCE):
+            assert [event async for event in stream] == []  # a stream that is cut raises SubscriptionLost
 
 
 async def test_requests_from_elsewhere_are_refused(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ async def served(monkeypatch: pytest.MonkeyPatch, app: Any = echo, **limits: flo
     for name, value in limits.items():
         monkeypatch.setattr(serving, name, value)
     servers: list[serving.Server] = []
-    monkeypatch.setattr(serving, "Server", lambda config: servers.append(server := serving_server(config)) or server)
+    monkeypatch.setattr(serving, "Server", lambda *given: servers.append(server := serving_server(*given)) or server)
     with serving.listen("127.0.0.1", 0) as listening, anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             group.start_soon(serving.serve_app, app, listening, lambda _: None)

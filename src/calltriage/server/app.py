@@ -27,6 +27,12 @@ HOUR_MS = 3_600_000
 Paging: TypeAlias = mcp_types.PaginatedRequestParams | None
 
 
+class TriageServer(Server[Connection]):
+    """The MCP server, and how to end the streams that it has open."""
+
+    end_streams: Callable[[], None]
+
+
 def build_server(
     client: Client,
     *,
@@ -37,7 +43,7 @@ def build_server(
     duplex: bool = True,
     on_listed: Callable[[], None] = lambda: None,
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
-) -> Server[Connection]:
+) -> TriageServer:
     """Put tools, resources, prompts, completions and subscriptions on an MCP server.
 
     Args:
@@ -84,7 +90,7 @@ def build_server(
         return await completions.complete(params, work)
 
     fixed = CacheHint(HOUR_MS, "public")
-    server = Server(
+    server = TriageServer(
         "calltriage",
         version=version,
         title="calltriage",
@@ -113,4 +119,5 @@ def build_server(
     if any(tool.effect is Effect.REMOVE for tool in tools):
         # A client echoes which question its reply is to: sealed with a key of this process, bound to the call.
         server.middleware.append(RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience="calltriage"))
+    server.end_streams = watched.close
     return server

@@ -158,7 +158,7 @@ class GetCall(Workflow, effect=Effect.READ):
     async def run(self, work: Work) -> dict[str, Any]:
         call = await work.client.send(calls.GetCall(call_id=self.call_id))
         turns = len(call.transcripts or [])
-        bundle = Bundle(self.max_tokens, gaps=2, call_id=call.call_id, turns=turns)
+        bundle = Bundle(self.max_tokens, gaps=2, call_id=self.call_id, turns=turns)
         fields = call.model_dump(
             mode="json", exclude_none=True, exclude={"call_id", "transcripts", "concatenated_transcript"}
         )
@@ -169,11 +169,11 @@ class GetCall(Workflow, effect=Effect.READ):
                 facts[name[:64]] = value
             else:
                 unshown.append(name)
-        larger = {"call_id": call.call_id, "max_tokens": MOST}
+        larger = {"call_id": self.call_id, "max_tokens": MOST}
         more = {"try_next": TryNext(tool=self.tool_name(), arguments=larger)} if self.max_tokens < MOST else {}
         bundle.lacks("fields", len(unshown), **more)
         bundle.body["call"] = untrusted("call parties", facts=facts)
         body = bundle.done()
         if turns:
-            body["try_next"] = TryNext(tool=GetTranscript.tool_name(), arguments={"call_id": call.call_id})
+            body["try_next"] = TryNext(tool=GetTranscript.tool_name(), arguments={"call_id": self.call_id})
         return body

@@ -114,6 +114,10 @@ class Subscriptions:
             self._forget(uri)
         return mcp_types.EmptyResult()
 
+    def close(self) -> None:
+        """End every stream as the protocol has it: its clients are told that it ended on purpose."""
+        self._streams.close()
+
     def watched(self) -> int:
         """How many resources somebody watches."""
         return len(self._subjects)

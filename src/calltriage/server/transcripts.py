@@ -60,15 +60,15 @@ class GetTranscript(Workflow, effect=Effect.READ):
         def fetch(first: int, last: int) -> TryNext:
             words = {} if self.query is None else {"query": self.query}
             return TryNext(
-                tool=self.tool_name(), arguments={"call_id": call.call_id, "from": first, "to": last, **words}
+                tool=self.tool_name(), arguments={"call_id": self.call_id, "from": first, "to": last, **words}
             )
 
-        bundle = Bundle(self.max_tokens, gaps=3, call_id=call.call_id, total=len(turns))
+        bundle = Bundle(self.max_tokens, gaps=3, call_id=self.call_id, total=len(turns))
         kept = bundle.window(
             self._wanted(turns),
             lambda n: numbered(n, turns[n]),
             fetch,
-            lambda n: _whole(self.tool_name(), "call_id", call.call_id, n, self.max_tokens),
+            lambda n: _whole(self.tool_name(), "call_id", self.call_id, n, self.max_tokens),
         )
         bundle.body |= {"returned": len(kept), "transcript": untrusted("call parties", turns=kept)}
         return bundle.done()
@@ -116,10 +116,10 @@ class GetSmsConversation(Workflow, effect=Effect.READ):
             return {**about, "text": one.message}
 
         def fetch(first: int, last: int) -> TryNext:
-            arguments = {"conversation_id": found.id, "from": first, "to": last}
+            arguments = {"conversation_id": self.conversation_id, "from": first, "to": last}
             return TryNext(tool=self.tool_name(), arguments=arguments)
 
-        bundle = Bundle(self.max_tokens, gaps=3, conversation_id=found.id, total=len(messages))
+        bundle = Bundle(self.max_tokens, gaps=3, conversation_id=self.conversation_id, total=len(messages))
         about = {
             name: value[:1000] if isinstance(value, str) else value
             for name in ("summary", "created_at", "updated_at", "is_active")
@@ -131,7 +131,7 @@ class GetSmsConversation(Workflow, effect=Effect.READ):
             list(range(self.from_ or 0, last + 1)),
             message,
             fetch,
-            lambda n: _whole(self.tool_name(), "conversation_id", found.id, n, self.max_tokens),
+            lambda n: _whole(self.tool_name(), "conversation_id", self.conversation_id, n, self.max_tokens),
         )
         bundle.body |= {
             "returned": len(kept),
