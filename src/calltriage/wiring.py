@@ -224,6 +224,7 @@ async def open_server(settings: Settings, *, over_stdio: bool) -> AsyncGenerator
             client,
             version=installed_version(),
             tools=tools,
+            excluded=settings.exclude_tools,
             confirm=settings.confirm,
             files=FileRoots(
                 _file_roots(settings, over_stdio=over_stdio),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeAlias
 
 import anyio
@@ -38,6 +38,7 @@ def build_server(
     *,
     version: str,
     tools: Sequence[type[Tool]] | None = None,
+    excluded: Iterable[str] = (),
     files: FileRoots | None = None,
     confirm: Policy = "ask",
     duplex: bool = True,
@@ -50,6 +51,7 @@ def build_server(
         client: reaches the two APIs, wherever they are.
         version: shown to clients.
         tools: what `toolsets.select` chose; the default toolset unless given.
+        excluded: names of tools that are not only not offered: no argument and no resource does what they do either.
         files: local files that tools may read; none by default.
         confirm: what becomes of a call that removes something where the host cannot ask a person.
         duplex: whether the transport carries messages of the server's own to a client of the handshake generations, as stdio
@@ -58,7 +60,13 @@ def build_server(
         sleep: how tools wait that wait, in seconds.
     """
     tools = select() if tools is None else tools
-    work = Work(client, files or FileRoots(), offered=frozenset(tool.tool_name() for tool in tools), sleep=sleep)
+    work = Work(
+        client,
+        files or FileRoots(),
+        offered=frozenset(tool.tool_name() for tool in tools),
+        excluded=frozenset(excluded),
+        sleep=sleep,
+    )
     table, watched = ToolTable(tools, work, confirm), Subscriptions(work)
 
     async def list_tools(_c: Context, _p: Paging) -> mcp_types.ListToolsResult:
@@ -72,10 +80,10 @@ def build_server(
         return await table.call(params.name, params.arguments or {}, ctx.session.report_progress, host)
 
     async def list_resources(_c: Context, _p: Paging) -> mcp_types.ListResourcesResult:
-        return mcp_types.ListResourcesResult(resources=resources.listed())
+        return mcp_types.ListResourcesResult(resources=resources.listed(work))
 
     async def list_templates(_c: Context, _p: Paging) -> mcp_types.ListResourceTemplatesResult:
-        return mcp_types.ListResourceTemplatesResult(resource_templates=resources.templates())
+        return mcp_types.ListResourceTemplatesResult(resource_templates=resources.templates(work))
 
     async def read_resource(_c: Context, params: mcp_types.ReadResourceRequestParams) -> mcp_types.ReadResourceResult:
         return await resources.read(str(params.uri), work)

@@ -44,6 +44,8 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
         given = [name for name in ("path", "text", "base64") if getattr(self, name) is not None]
         if len(given) != 1:
             raise Rejected("Pass exactly one of path, text and base64.", field="path", outcome="not_committed")
+        if self.attach_to is not None:
+            work.allow(AttachResource, "attach_to")
         issue_id = None if self.attach_to is None else await work.issue_id(self.attach_to, "attach_to")
         if issue_id is not None:  # an unknown issue is found out before a file is stored for it
             with preparing("attach_to"):

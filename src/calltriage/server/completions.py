@@ -24,7 +24,7 @@ from calltriage.operations.fields import named_kind, stored_flag_type
 from calltriage.operations.flags import ListFlagTypes
 from calltriage.operations.issues import Issue, ListIssues
 from calltriage.server.prompts import PROMPTS
-from calltriage.server.resources import KINDS
+from calltriage.server.resources import offered
 from calltriage.server.results import untrusted
 from calltriage.server.text import gate
 from calltriage.server.work import Work, at_once
@@ -102,7 +102,7 @@ SOURCES: dict[str, Callable[[Work, str], Awaitable[Found]]] = {
 
 async def complete(params: mcp_types.CompleteRequestParams, work: Work) -> mcp_types.CompleteResult:
     """Values for one argument. An unknown prompt, template or argument is a protocol error."""
-    info = _argument(params)
+    info = _argument(params, work)
     kind = named_kind(info)
     by_title = kind == "issue" and isinstance(params.ref, mcp_types.PromptReference)
     source = _tickets_with_titles if by_title else SOURCES.get(kind or "")
@@ -129,13 +129,13 @@ async def _in_time(source: Callable[[Work, str], Awaitable[Found]], work: Work, 
     return [], False
 
 
-def _argument(params: mcp_types.CompleteRequestParams) -> FieldInfo:
+def _argument(params: mcp_types.CompleteRequestParams, work: Work) -> FieldInfo:
     name, ref = params.argument.name, params.ref
     if isinstance(ref, mcp_types.PromptReference):
         prompt = PROMPTS.get(ref.name)
         info = prompt and prompt.model_fields.get(name)
     else:
-        variables = [kind.variable() for kind in KINDS if str(kind.template) == ref.uri]
+        variables = [kind.variable() for kind in offered(work) if str(kind.template) == ref.uri]
         info = next((found[1] for found in variables if found and found[0] == name), None)
     if info is None:
         raise MCPError(

@@ -22,6 +22,7 @@ from calltriage.operations.fields import (
     UserId,
     Uuid,
 )
+from calltriage.operations.norm import PromptNorm
 from calltriage.server.hints import same_call
 from calltriage.server.results import shown
 from calltriage.server.text import bare
@@ -34,8 +35,8 @@ Instant = Annotated[str, StringConstraints(max_length=40, pattern=r"^[0-9]{4}-[0
 class UpdateIssue(Workflow, effect=Effect.CHANGE):
     """Change fields of an issue: status, severity, title, owner and so on. Only what is passed changes.
 
-    With expect_updated_at (the updated_at you read) nothing is written if somebody changed the issue since, and its
-    present state comes back. To take an issue off the board set status to closed. A repeat writes the same again.
+    With expect_updated_at (the updated_at you read) nothing is written if the issue was changed since, and its present
+    state comes back. To take an issue off the board set status to closed. A repeat writes the same again.
     """
 
     result: ClassVar[Any] = issues.Issue
@@ -55,21 +56,26 @@ class UpdateIssue(Workflow, effect=Effect.CHANGE):
         if not changes:
             raise Rejected("Nothing to change. Pass the fields that should change.", code="empty_update")
         issue_id = await work.issue_id(self.issue_id)
-        if self.expect_updated_at is not None:
-            with preparing("issue_id"):
-                current = await work.client.send(issues.GetIssue(issue_id=issue_id))
-            if not _same_instant(current.updated_at, self.expect_updated_at):
-                given = self.model_dump(mode="json", exclude_unset=True)
-                raise Conflict(
-                    "The issue was changed after you read it. Nothing was written; look at its present state in current, "
-                    "then decide, and pass its updated_at as expect_updated_at.",
-                    code="issue_changed",
-                    field="expect_updated_at",
-                    try_next=same_call(UpdateIssue, {**given, "expect_updated_at": current.updated_at}),
-                    details={"current": shown(current)},
-                )
-        receipt = await work.client.deliver(issues.UpdateIssue.model_validate({"issue_id": issue_id, **changes}))
+        operation = issues.UpdateIssue.model_validate({"issue_id": issue_id, **changes})
+        async with work.turn:  # the API has no condition to write under: the look and the write are kept together here
+            if self.expect_updated_at is not None:
+                await self._refuse_if_changed(work, issue_id, self.expect_updated_at)
+            receipt = await work.client.deliver(operation)
         return {**shown(receipt.result), **untold, "outcome": receipt.outcome}
+
+    async def _refuse_if_changed(self, work: Work, issue_id: str, expected: str) -> None:
+        with preparing("issue_id"):
+            current = await work.client.send(issues.GetIssue(issue_id=issue_id))
+        if not _same_instant(current.updated_at, expected):
+            given = self.model_dump(mode="json", exclude_unset=True)
+            raise Conflict(
+                "The issue was changed after you read it. Nothing was written; look at its present state in current, "
+                "then decide, and pass its updated_at as expect_updated_at.",
+                code="issue_changed",
+                field="expect_updated_at",
+                try_next=same_call(UpdateIssue, {**given, "expect_updated_at": current.updated_at}),
+                details={"current": shown(current)},
+            )
 
     def _changes(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """What is to be written, and what is to be said of the nulls that were not.
@@ -111,13 +117,15 @@ class AddComment(Workflow, effect=Effect.ADD):
     allow_agent_run: bool = Field(default=False, description="Let @norm in detail start a run.")
 
     async def run(self, work: Work) -> dict[str, Any]:
-        if "@norm" in bare(self.detail) and not self.allow_agent_run:
-            raise Rejected(
-                "The text holds @norm, which starts a run of Bland's agent. Write the name without @, or pass "
-                "allow_agent_run if a run is wanted. Nothing was done.",
-                code="agent_run_not_allowed",
-                field="detail",
-            )
+        if "@norm" in bare(self.detail):
+            if not self.allow_agent_run:
+                raise Rejected(
+                    "The text holds @norm, which starts a run of Bland's agent. Write the name without @, or pass "
+                    "allow_agent_run if a run is wanted. Nothing was done.",
+                    code="agent_run_not_allowed",
+                    field="detail",
+                )
+            work.allow(PromptNorm, "allow_agent_run")
         operation = activity.AddComment(
             issue_id=await work.issue_id(self.issue_id),
             detail=self.detail,

@@ -11,6 +11,7 @@ from calltriage.operations import issues
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import Category, Description, Severity, Source, Status, Title, UserId
 from calltriage.operations.relations import LinkIssue
+from calltriage.operations.resources import AttachResource
 from calltriage.server.evidence import GetEvidence
 from calltriage.server.lookalikes import Draft, Similar, similar_to
 from calltriage.server.results import shown
@@ -48,6 +49,24 @@ class CreateIssue(Workflow, effect=Effect.ADD):
     )
 
     async def run(self, work: Work) -> dict[str, Any]:
+        if self.resource_links:
+            work.allow(AttachResource, "resource_links")
+        if self.on_duplicate == "create":
+            return await self._file_anyway(work)
+        if self.on_duplicate == "link":
+            work.allow(LinkIssue, "on_duplicate")
+        async with work.turn:  # two equal drafts at once: the second one finds the first
+            return await self._file_unless_open(work)
+
+    async def _file_anyway(self, work: Work) -> dict[str, Any]:
+        """File it whatever is open, even where that cannot be found out."""
+        try:
+            similar = (await self._similar(work)).body()
+        except CallError as error:
+            similar = {"unread": error.code}
+        return {**await self._file(work), "similar": similar}
+
+    async def _file_unless_open(self, work: Work) -> dict[str, Any]:
         similar = await self._similar(work)
         closest = similar.closest
         if closest is not None and self.on_duplicate == "report":
@@ -58,12 +77,15 @@ class CreateIssue(Workflow, effect=Effect.ADD):
                 "similar": similar.body(),
                 "try_next": TryNext(tool=GetEvidence.tool_name(), arguments={"issue_id": closest.id}),
             }
+        body: dict[str, Any] = {**await self._file(work), "similar": similar.body()}
+        if closest is not None and self.on_duplicate == "link":
+            body["link"] = await _linked(work, body["id"], closest.id)
+        return body
+
+    async def _file(self, work: Work) -> dict[str, Any]:
         fields = self.model_dump(exclude={"on_duplicate"}, exclude_unset=True)
         receipt = await work.client.deliver(issues.CreateIssue.model_validate(fields))
-        body = {**shown(receipt.result), "outcome": receipt.outcome, "similar": similar.body()}
-        if closest is not None and self.on_duplicate == "link":
-            body["link"] = await _linked(work, receipt.result.id, closest.id)
-        return body
+        return {**shown(receipt.result), "outcome": receipt.outcome}
 
     async def _similar(self, work: Work) -> Similar:
         links = frozenset((link.resource_type, link.resource_id) for link in self.resource_links or ())

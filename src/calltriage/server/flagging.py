@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from calltriage.errors import Conflict, Rejected, TryNext
+from calltriage.errors import CallError, Conflict, Rejected, TryNext
 from calltriage.operations import flags
 from calltriage.operations.base import Effect
 from calltriage.operations.calls import GetCall, Turn
@@ -54,6 +54,8 @@ class AddFlag(Workflow, effect=Effect.ADD):
     async def run(self, work: Work) -> dict[str, Any]:
         if self.quote is not None and self.message_index is not None:
             raise Rejected("Pass quote or message_index, not both.", field="quote", outcome="not_committed")
+        if self.attach_if_missing:
+            work.allow(AttachResource, "attach_if_missing")
         issue_id = await work.issue_id(self.issue_id)
         index, text = await self._moment(work)
         operation = flags.AddFlag(
@@ -75,10 +77,20 @@ class AddFlag(Workflow, effect=Effect.ADD):
             if not self.attach_if_missing:
                 error.try_next = TryNext(tool=AttachResource.tool_name(), arguments=attach.model_dump(mode="json"))
                 raise
-            with preparing("call_id"):
-                await work.client.send(attach)
-            receipt = await work.client.deliver(operation)
+            return await self._flag_once_attached(work, attach, operation)
         return {**shown(receipt.result), "outcome": receipt.outcome}
+
+    async def _flag_once_attached(self, work: Work, attach: AttachResource, operation: flags.AddFlag) -> dict[str, Any]:
+        """Attach the call, then flag it. What became of the first is told whatever becomes of the second."""
+        with preparing("call_id"):
+            link = await work.client.deliver(attach)
+        attached = {"resource_link_id": link.result.id, "outcome": link.outcome}
+        try:
+            receipt = await work.client.deliver(operation)
+        except CallError as error:
+            error.details["attached"] = attached
+            raise
+        return {**shown(receipt.result), "attached": attached, "outcome": receipt.outcome}
 
     async def _moment(self, work: Work) -> tuple[int | None, str | None]:
         """Index and verbatim text of the turn meant, or two Nones when the flag is for the whole call."""

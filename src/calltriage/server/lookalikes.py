@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, cast, get_args
 
 from calltriage.errors import CallError
@@ -25,12 +25,14 @@ SEARCHES = 4
 """Words that are searched for."""
 FOUND, NEWEST = 25, 50
 """Issues looked at per word, and of those with the newest activity."""
+SHARED = 0.3
+"""What evidence in common adds to a score."""
 COMPARED = 8
 """Candidates whose evidence is read, when the draft brings evidence."""
 SHOWN = 5
 """Issues that the answer names at most."""
 CLOSE, ALIKE = 0.77, 0.3
-"""Scores from which an issue counts as the same fault, and as worth a look. Held by the labelled phrasings in the tests."""
+"""Scores from which an issue may be the same fault, and is worth a look. Held by the labelled phrasings in the tests."""
 OPEN: list[Status] = [status for status in get_args(Status) if status not in {"done", "closed"}]
 
 SAME_WORDS = (
@@ -51,6 +53,11 @@ def _listed(words: str) -> frozenset[str]:
     return frozenset(re.findall(r"\w+", words))
 
 
+STANCES = (
+    ("not", r"not?|never|nobody|nothing|cannot|\w+n['’]t|without|fail(s|ed|ing|ure)?|refus(es?|ed|ing)"),
+    ("before", "before"), ("after", "after"), ("again", "again|twice|repeat(s|ed|edly|ing)?|loops?"),
+)  # fmt: skip
+"""What turns one fault into another although the other words agree: a thing done, and the same thing not done."""
 WEAK = _listed(
     """call caller customer user client agent bot assistant robot ai issue problem wrong bug error fail fault line phone
     voice conversation say tell ask get make give"""
@@ -81,17 +88,30 @@ class Likeness:
     """How much an open issue looks like the draft, and why."""
 
     issue: Issue
-    score: float
+    by_words: float
     words: dict[str, list[str]]
     """Shared words by the issue's field that they stand in."""
     same_category: bool
     shared_evidence: list[str] = field(default_factory=list[str])
+    differs: list[str] = field(default_factory=list[str])
+    """Why it is another fault, however alike: words that only one of the two titles has, or one title says "not"."""
+
+    @property
+    def score(self) -> float:
+        return round(min(1.0, self.by_words + SHARED * bool(self.shared_evidence)), 2)
+
+    @property
+    def is_close(self) -> bool:
+        """Whether it should be used instead. One call may show two faults, so that shared evidence does not count here."""
+        return self.by_words >= CLOSE and not self.differs
 
     def row(self) -> dict[str, Any]:
         issue = self.issue
         why: dict[str, Any] = {**self.words, "same_category": self.same_category}
         if self.shared_evidence:
             why["shared_evidence"] = self.shared_evidence
+        if self.differs:
+            why["differs"] = self.differs
         fields = {"id": issue.id, "triage_id": issue.triage_id, "title": issue.title, "status": issue.status}
         return {**fields, "score": self.score, "why": why}
 
@@ -107,11 +127,13 @@ class Similar:
     @property
     def closest(self) -> Issue | None:
         """The issue that is so close that it should be used instead."""
-        return self.likenesses[0].issue if self.likenesses and self.likenesses[0].score >= CLOSE else None
+        return next((likeness.issue for likeness in self.likenesses if likeness.is_close), None)
 
     def body(self) -> dict[str, Any]:
-        rows = [likeness.row() for likeness in self.likenesses[:SHOWN]]
-        return untrusted("issue authors", items=rows, looked_at=self.looked_at, searched_for=self.searched)
+        """The best of them, the one that is close among them."""
+        best = sorted(self.likenesses, key=lambda one: not one.is_close)[:SHOWN]
+        found = {"items": [likeness.row() for likeness in best], "returned": len(best), "total": len(self.likenesses)}
+        return untrusted("issue authors", **found, looked_at=self.looked_at, searched_for=self.searched)
 
 
 async def similar_to(draft: Draft, work: Work) -> Similar:
@@ -129,7 +151,8 @@ async def similar_to(draft: Draft, work: Work) -> Similar:
         near = found[:COMPARED]
         links = await at_once(*(_evidence(work, likeness.issue.id) for likeness in near))
         shared = {likeness.issue.id: held for likeness, held in zip(near, links, strict=True)}
-        found = ranked(draft, candidates.values(), shared)
+        rest = (likeness.issue for likeness in found[COMPARED:])
+        found = ranked(draft, (likeness.issue for likeness in near), shared) + ranked(draft, rest, {})
     return Similar([one for one in found if one.score >= ALIKE], len(candidates), words)
 
 
@@ -150,7 +173,7 @@ def ranked(draft: Draft, issues: Iterable[Issue], evidence: Mapping[str, set[tup
 
 def _likeness(draft: Draft, issue: Issue, held: set[tuple[str, str]]) -> Likeness:
     """Two thirds of the score are the titles' shared words, one third how much of the draft's title the issue's whole text
-    holds; category and evidence in common add to it."""
+    holds; a common category adds to it."""
     title, theirs = _stems(draft.title), _stems(issue.title)
     text = theirs | _stems(issue.description)
     own = title | _stems(draft.description)
@@ -160,12 +183,28 @@ def _likeness(draft: Draft, issue: Issue, held: set[tuple[str, str]]) -> Likenes
     same_category = draft.category.casefold() == issue.category.casefold()
     shared = sorted(f"{kind} {name}" for kind, name in draft.evidence & held)
     words = 1.0 if equal else 2 / 3 * in_titles + 1 / 3 * in_text
-    score = min(1.0, 0.9 * words + 0.1 * same_category * bool(words) + 0.3 * bool(shared))
+    by_words = 0.9 * words + 0.1 * same_category * bool(words)
     where = {"title_words": title & theirs, "description_words": (own & text) - (title & theirs)}
     return Likeness(
-        issue, round(score, 2), {name: sorted(found)[:12] for name, found in where.items() if found},
-        same_category, shared[:SHOWN],
+        issue, round(by_words, 2), {name: sorted(found)[:12] for name, found in where.items() if found},
+        same_category, shared[:SHOWN], [] if equal else _differences(draft, issue, own, text),
     )  # fmt: skip
+
+
+def _differences(draft: Draft, issue: Issue, own: set[str], text: set[str]) -> list[str]:
+    """What makes two titles speak of different faults: telling words on both sides that the other's text does not have, or
+    one says that a thing is not done, is done again, before or after, and the other does not."""
+    only_here, only_there = (
+        {word for word in _stems(title) - other if word not in _weak()}
+        for title, other in ((draft.title, text), (issue.title, own))
+    )
+    stances = _stances(draft.title) ^ _stances(issue.title)
+    return sorted(only_here | only_there if only_here and only_there else ()) + sorted(stances)
+
+
+def _stances(title: str) -> set[str]:
+    words = re.findall(r"[\w'’]+", title.casefold())
+    return {name for name, pattern in STANCES if any(re.fullmatch(pattern, word) for word in words)}
 
 
 def telling(draft: Draft) -> list[str]:
@@ -203,6 +242,7 @@ def _weak() -> frozenset[str]:
     return frozenset(_meaning(_stem(word)) for word in WEAK)
 
 
+@lru_cache(maxsize=50_000)
 def _stem(word: str) -> str:
     return cast("str", _stemmer().stemWord(word))
 

@@ -73,26 +73,31 @@ KINDS = (
 )  # fmt: skip
 
 
-def listed() -> list[mcp_types.Resource]:
+def offered(work: Work) -> list[Kind]:
+    """The kinds whose tool the operator has not excluded."""
+    return [kind for kind in KINDS if kind.tool.tool_name() not in work.excluded]
+
+
+def listed(work: Work) -> list[mcp_types.Resource]:
     """Resources whose URI is fixed."""
     return [
         mcp_types.Resource(
             uri=str(kind.template), name=kind.name, title=kind.title, description=kind.description,
             mime_type=MEDIA_TYPE, annotations=_annotations(kind),
         )
-        for kind in KINDS
+        for kind in offered(work)
         if kind.variable() is None
     ]  # fmt: skip
 
 
-def templates() -> list[mcp_types.ResourceTemplate]:
+def templates(work: Work) -> list[mcp_types.ResourceTemplate]:
     """Resources whose URI names an id."""
     return [
         mcp_types.ResourceTemplate(
             uri_template=str(kind.template), name=kind.name, title=kind.title, description=kind.description,
             mime_type=MEDIA_TYPE, annotations=_annotations(kind),
         )
-        for kind in KINDS
+        for kind in offered(work)
         if kind.variable() is not None
     ]  # fmt: skip
 
@@ -106,9 +111,9 @@ def _schema(tool: type[Tool]) -> dict[str, Any]:
     return input_schema(arguments_model(tool))
 
 
-def find(uri: str) -> tuple[Kind, Tool]:
+def find(uri: str, work: Work) -> tuple[Kind, Tool]:
     """The kind of resource that a URI names, and the tool call that answers it. Raises MCPError for one that cannot be."""
-    for kind in KINDS:
+    for kind in offered(work):
         variables = kind.template.match(uri)
         if variables is not None:
             try:
@@ -134,7 +139,7 @@ async def contents(uri: str, work: Work) -> tuple[Kind, mcp_types.TextResourceCo
 
     Raises MCPError for a URI that cannot be, and the tool's own CallError.
     """
-    kind, call = find(uri)
+    kind, call = find(uri, work)
     body, escaped = gate(advising(await perform(kind.tool, call, work), work.offered))
     body = shortened(body, WALL, None)
     if escaped:
@@ -159,7 +164,7 @@ Subject = tuple[Literal["issue", "call", "attachment", "flag_types"], str]
 
 async def subject(uri: str, work: Work) -> Subject:
     """What a resource tells of. A ticket number is looked up. Raises MCPError for a URI that cannot be."""
-    kind, call = find(uri)
+    kind, call = find(uri, work)
     variable = kind.variable()
     if variable is None:
         return "flag_types", ""

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import anyio
 
 from calltriage.client.client import Client
-from calltriage.errors import CallError, NotFound
+from calltriage.errors import CallError, NotFound, Rejected
 from calltriage.operations.base import Page, Tool
 from calltriage.operations.calls import Turn
 from calltriage.operations.issues import Issue, ListIssues
@@ -41,11 +41,25 @@ class Work:
     files: FileRoots
     offered: frozenset[str] = frozenset()
     """Names of the tools that the agent can call."""
+    excluded: frozenset[str] = frozenset()
+    """Names of the tools that the operator wants nobody to have; no other way leads to what they do."""
     progress: Callable[[float, float | None, str], Awaitable[None]] = _no_progress
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     """Waits, in seconds."""
     tickets: dict[str, str] = field(default_factory=dict[str, str])
     """UUIDs of ticket numbers already looked up; a number never names another issue."""
+    turn: anyio.Lock = field(default_factory=anyio.Lock)
+    """Held from a look to the write that depends on it: of two such calls to this server the second sees
+    what the first did."""
+
+    def allow(self, tool: type[Tool], argument: str) -> None:
+        """Refuse an argument through which a tool would do what an excluded tool does."""
+        if tool.tool_name() in self.excluded:
+            raise Rejected(
+                f"The operator has excluded {tool.tool_name()}, and with it this argument. Leave it out.",
+                code="tool_excluded",
+                field=argument,
+            )
 
     async def issue_id(self, ref: str, argument: str = "issue_id") -> str:
         """The UUID that an issue's reference stands for. Raises NotFound naming the argument that held it."""

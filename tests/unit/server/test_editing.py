@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import pytest
 from conftest import Clock
 from mcp.client import Client
@@ -106,3 +107,26 @@ async def test_a_mention_starts_a_run_where_it_is_allowed(agent: Client, client:
     issue = await filed(agent)
     await ok(agent, "add_comment", issue_id=issue["id"], detail="@norm verify", allow_agent_run=True)
     assert (await stored(client, issue)).is_processing
+
+
+async def test_of_guarded_changes_at_once_only_the_first_is_written(agent: Client) -> None:
+    issue = await filed(agent)
+    outcomes: list[str] = []
+
+    async def change(title: str) -> None:
+        given = {"issue_id": issue["id"], "title": title, "expect_updated_at": issue["updated_at"]}
+        body = (await agent.call_tool("update_issue", given)).structured_content or {}
+        outcomes.append(body.get("outcome") or body["error"]["outcome"])
+
+    async with anyio.create_task_group() as group:
+        for title in ("one", "two", "three", "four"):
+            group.start_soon(change, title)
+    assert sorted(outcomes) == ["committed", "not_committed", "not_committed", "not_committed"]
+
+
+async def test_an_attach_before_a_flag_is_told_whatever_becomes_of_the_flag(agent: Client) -> None:
+    ticket = (await filed(agent))["triage_id"]
+    flag = {"issue_id": ticket, "call_id": "call-card", "type": "x", "attach_if_missing": True}
+    first = await ok(agent, "add_flag", **flag)
+    assert first["attached"]["outcome"] == "committed"
+    assert "attached" not in await ok(agent, "add_flag", **flag, message_index=1)

@@ -16,6 +16,7 @@ from mcp.shared.exceptions import MCPError
 from calltriage.client.client import Client as ApiClient
 from calltriage.errors import SettingsError
 from calltriage.operations.base import Effect, Tool
+from calltriage.operations.issues import CreateIssue, GetIssue, ListIssues
 from calltriage.server.app import build_server
 from calltriage.server.instructions import instructions
 from calltriage.server.tools import describe
@@ -134,3 +135,42 @@ def test_a_description_sends_an_agent_only_to_tools_of_its_own_toolset_or_core()
         for tool in tools:
             named = {name for name in EVERY if name in (describe(tool).description or "").replace("-", " ").split()}
             assert named <= core | names(*tools), (toolset, tool)
+
+
+ROUNDABOUT = [
+    ("attach_resource", "create_issue", {"title": "T", "severity": "low", "category": "B", "resource_links": [
+        {"resource_type": "call", "resource_id": "call-card"}]}, "resource_links"),
+    ("attach_resource", "add_flag", {"call_id": "call-card", "type": "x", "attach_if_missing": True}, "attach_if_missing"),
+    ("attach_resource", "create_attachment", {"name": "n", "text": "x", "attach_to": "T-1001"}, "attach_to"),
+    ("link_issue", "create_issue", {"title": "T", "severity": "low", "category": "B", "on_duplicate": "link"},
+     "on_duplicate"),
+    ("prompt_norm", "add_comment", {"detail": "@norm mend it", "allow_agent_run": True}, "allow_agent_run"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("excluded", "tool", "arguments", "argument"), ROUNDABOUT)
+async def test_no_argument_does_what_an_excluded_tool_does(
+    client: ApiClient, excluded: str, tool: str, arguments: dict[str, Any], argument: str
+) -> None:
+    issue = await client.send(CreateIssue(title="T", severity="low", category="B"))
+    tools = select([ALL], [excluded])
+    async with Client(build_server(client, version="0", tools=tools, excluded=[excluded])) as agent:
+        if tool in {"add_flag", "add_comment"}:
+            arguments = {"issue_id": issue.id, **arguments}
+        error = ((await agent.call_tool(tool, arguments)).structured_content or {})["error"]
+    assert (error["code"], error["field"], error["outcome"]) == ("tool_excluded", argument, "not_committed")
+    assert await client.send(GetIssue(issue_id=issue.id)) == issue
+    assert len((await client.send(ListIssues())).items) == 1
+
+
+async def test_no_resource_and_no_prompt_shows_what_an_excluded_tool_reads(client: ApiClient) -> None:
+    excluded = ["get_transcript", "list_flag_types"]
+    async with Client(build_server(client, version="0", tools=select([ALL], excluded), excluded=excluded)) as agent:
+        assert (await agent.list_resources()).resources == []
+        templates = (await agent.list_resource_templates()).resource_templates
+        assert "triage://calls/{call_id}/transcript" not in {one.uri_template for one in templates}
+        for uri in ("triage://calls/call-card/transcript", "triage://flag-types"):
+            with pytest.raises(MCPError):
+                await agent.read_resource(uri)
+        with pytest.raises(MCPError):
+            await agent.get_prompt("triage_call", {"call_id": "call-card"})
