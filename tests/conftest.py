@@ -79,7 +79,7 @@ CALLS = [
 
 async def load_lines(desk: Desk, *lines: bytes | str, skip_bad: bool = False, folder: Path | None = None) -> Imported:
     """Load the lines of an import file."""
-    entries, skipped = read_import(lines, skip_bad=skip_bad, folder=folder)
+    entries, skipped = read_import(lines, skip_bad=skip_bad, folder=folder, limit=desk.limit)
     return await load_import(desk, entries, skipped)
 
 

@@ -130,6 +130,8 @@ class DeskInside(httpx2.AsyncBaseTransport):
                 await self._desk.warm_up()
             except StoreError as error:
                 logging.getLogger(__name__).warning("%s", error)
+            except Exception as error:  # noqa: BLE001  whatever it is, it must not end the server
+                logging.getLogger(__name__).warning("the desk could not be opened: %s", type(error).__name__)
             self.tasks.start_soon(self._desk.files.keep_swept)
 
     async def aclose(self) -> None:
@@ -330,7 +332,9 @@ async def import_file(
     from calltriage.desk.imports import load_import  # noqa: PLC0415
     from calltriage.desk.lines import read_import  # noqa: PLC0415
 
-    entries, skipped = await anyio.to_thread.run_sync(lambda: read_import(lines, skip_bad=skip_bad, folder=folder))
+    entries, skipped = await anyio.to_thread.run_sync(
+        lambda: read_import(lines, skip_bad=skip_bad, folder=folder, limit=settings.max_file_mib * 2**20)
+    )
     desk = build_desk(settings, DESK_IN_PROCESS, SecretStr(secrets.token_urlsafe(32)))
     console = Console(stderr=True)
     try:

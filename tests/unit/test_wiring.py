@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from mcp.client import Client
 
+from calltriage.desk.app import Desk
 from calltriage.errors import SettingsError, StoreError
 from calltriage.settings import Settings, load_settings
-from calltriage.wiring import _file_roots, desk_key, open_server, serve_desk
+from calltriage.wiring import _file_roots, desk_key, open_server, open_wired_client, serve_desk
 
 
 def roots(settings: Settings) -> tuple[Path, ...]:
@@ -107,3 +108,16 @@ def test_a_public_url_that_is_none_is_refused(home: Path, monkeypatch: pytest.Mo
 def test_a_public_url_loses_the_slash_at_its_end(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CALLTRIAGE_DESK_PUBLIC_URL", "https://desk.example.com/below/")
     assert load_settings().desk_public_url == "https://desk.example.com/below"
+
+
+async def test_a_desk_that_cannot_be_warmed_up_does_not_end_the_server(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails(_: object) -> None:
+        raise OSError("canary")
+
+    monkeypatch.setattr(Desk, "warm_up", fails)
+    async with open_wired_client(Settings()) as (_, desk):
+        await desk.warm_up()
+    assert "OSError" in caplog.text
+    assert "canary" not in caplog.text

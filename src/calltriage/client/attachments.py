@@ -109,18 +109,19 @@ async def create(
     """
     known = {HASH: uploaded.sha256} if uploaded.sha256 else {}
     marked = {REFERENCE: secrets.token_hex(16), **known, **(labels or {})}
+    mark = None if REFERENCE in (labels or {}) else marked[REFERENCE]
     call = CreateAttachment(name=name, request_id=uploaded.request_id, metadata=marked)
     for first in (True, False):
         try:
             return await client.deliver(call)
         except Conflict as taken:
-            return await _taken(client, call, uploaded, taken)
+            return await _taken(client, name, uploaded, mark, taken, lost=not first)
         except CallError as lost:
             if lost.outcome not in {"unknown", "committed"}:
                 raise
             lost.details |= {"request_id_of_upload": uploaded.request_id}
             twins = await _named(client, name, lost)
-            ours = next((twin for twin in twins if _is_ours(twin, call, uploaded)), None)
+            ours = next((twin for twin in twins if _is_ours(twin, mark, uploaded, lost=True)), None)
             if ours is not None:
                 return Receipt(ours, "committed")
             if lost.outcome == "committed" or not first:
@@ -128,10 +129,12 @@ async def create(
     raise AssertionError("unreachable")
 
 
-async def _taken(client: Client, call: CreateAttachment, uploaded: Uploaded, taken: Conflict) -> Receipt[Attachment]:
+async def _taken(
+    client: Client, name: str, uploaded: Uploaded, mark: str | None, taken: Conflict, *, lost: bool
+) -> Receipt[Attachment]:
     """What a taken name means: made by this very call after all, an equal file that was there, or somebody else's."""
-    for twin in await _named(client, call.name, taken):
-        if _is_ours(twin, call, uploaded):
+    for twin in await _named(client, name, taken):
+        if _is_ours(twin, mark, uploaded, lost=lost):
             return Receipt(twin, "committed")
         if _is_equal(twin, uploaded):
             return Receipt(twin, "replayed")
@@ -155,12 +158,13 @@ async def _named(client: Client, name: str, failed: CallError) -> list[Attachmen
     return list(found.values())
 
 
-def _is_ours(twin: Attachment, call: CreateAttachment, uploaded: Uploaded) -> bool:
-    """Whether this call made it: it carries the call's own mark or, from an API that keeps none, its size and type."""
-    mark = (twin.metadata or {}).get(REFERENCE)
-    if mark is not None or (twin.metadata or {}).get(HASH) is not None:
-        return mark == (call.metadata or {}).get(REFERENCE)
-    return uploaded.size is not None and (twin.size, twin.type) == (uploaded.size, uploaded.media_type)
+def _is_ours(twin: Attachment, mark: str | None, uploaded: Uploaded, *, lost: bool) -> bool:
+    """Whether this call made it: it carries the mark that was drawn for this call (None where the caller set one, which
+    others may carry). From an API that keeps no marks, size and type tell, but only after an answer was `lost`."""
+    theirs = (twin.metadata or {}).get(REFERENCE)
+    if theirs is not None or (twin.metadata or {}).get(HASH) is not None:
+        return mark is not None and theirs == mark
+    return lost and uploaded.size is not None and (twin.size, twin.type) == (uploaded.size, uploaded.media_type)
 
 
 def _is_equal(twin: Attachment, uploaded: Uploaded) -> bool:

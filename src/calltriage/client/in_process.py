@@ -34,7 +34,8 @@ async def background() -> AsyncGenerator[TaskGroup]:
 
 class InProcess(httpx2.AsyncBaseTransport):
     """Requests to an ASGI app. A request that is cancelled cancels what the app does for it; a crash is a 500, or a broken
-    body once the answer has begun."""
+    body once the answer has begun. What the content of a request raises is raised to who sent it, and the app hears that
+    its client has left."""
 
     def __init__(self, app: App, tasks: TaskGroup) -> None:
         self._app = app
@@ -45,6 +46,8 @@ class InProcess(httpx2.AsyncBaseTransport):
         self._tasks.start_soon(exchange.run, self._app)
         try:
             await exchange.begun.wait()
+            if exchange.failure is not None:
+                raise exchange.failure
         except BaseException:
             await exchange.aclose()
             raise
@@ -57,6 +60,7 @@ class _Exchange(httpx2.AsyncByteStream):
     def __init__(self, request: httpx2.Request) -> None:
         self.status = 500
         self.headers: list[tuple[bytes, bytes]] = []
+        self.failure: Exception | None = None
         self.begun, self._ended, self._left = anyio.Event(), anyio.Event(), anyio.Event()
         self._request = request
         self._incoming = self._pieces()
@@ -91,12 +95,18 @@ class _Exchange(httpx2.AsyncByteStream):
             self.begun.set()
 
     async def _pieces(self) -> AsyncGenerator[bytes]:
-        async for piece in cast("httpx2.AsyncByteStream", self._request.stream):
-            yield piece
+        try:
+            async for piece in cast("httpx2.AsyncByteStream", self._request.stream):
+                yield piece
+        except Exception as error:  # noqa: BLE001  it is the sender's, who gets it
+            self.failure = error
+            self.begun.set()
 
     async def _receive(self) -> dict[str, Any]:
         async for piece in self._incoming:
             return {"type": "http.request", "body": piece, "more_body": True}
+        if self.failure is not None:
+            return {"type": "http.disconnect"}
         if not self._whole:
             self._whole = True
             return {"type": "http.request", "body": b"", "more_body": False}
@@ -121,6 +131,8 @@ class _Exchange(httpx2.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for piece in self._in:
             yield piece
+        if self.failure is not None:
+            raise self.failure
         if not self._complete and self.headers:
             raise httpx2.ReadError("the answer broke off", request=self._request)
 

@@ -18,6 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, Self
 
@@ -170,13 +171,14 @@ class BlobFolder:
     async def publish(self, received: str, sha256: str) -> str:
         name = published_name(sha256)
         with _told():
-            await anyio.to_thread.run_sync(self._publish, self._path(received), self.folder / name)
+            await anyio.to_thread.run_sync(self._publish, self._path(received), self.folder / name, sha256)
         return name
 
-    def _publish(self, received: Path, target: Path) -> None:
+    def _publish(self, received: Path, target: Path, sha256: str) -> None:
         folder = target.parent
         folder.mkdir(exist_ok=True, mode=0o700)
-        _second_name(received, folder.glob(f"{target.name.partition('.')[0]}.*"), target)
+        twins = list(folder.glob(f"{target.name.partition('.')[0]}.*"))
+        _second_name(received, _intact(twins, received.stat().st_size, sha256), target)
         os.utime(target)  # a sweep leaves alone what is young
         for place in (folder, folder.parent):
             _sync_folder(place)
@@ -214,7 +216,9 @@ class BlobFolder:
             before = time.time() - seconds
             return [f"{place.parent.name}/{place.name}" for place in self.folder.glob("*/*") if _older(place, before)]
 
-        for name in await anyio.to_thread.run_sync(old):
+        with _told():
+            names = await anyio.to_thread.run_sync(old)
+        for name in names:
             yield name
 
     def _path(self, name: str) -> Path:
@@ -242,16 +246,29 @@ def _abandon(part: BinaryIO, path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+def _intact(twins: list[Path], size: int, sha256: str) -> Generator[Path]:
+    """Of files that are named for a hash, those that have it: bytes that rotted must not become another file's."""
+    rotten = set[int]()
+    for twin in twins:
+        with suppress(OSError):  # dropped since it was listed
+            found = twin.stat()
+            if found.st_size != size or found.st_ino in rotten:
+                continue
+            with twin.open("rb") as file:
+                intact = hashlib.file_digest(file, "sha256").hexdigest() == sha256
+            if intact:
+                yield twin
+            else:
+                rotten.add(found.st_ino)
+
+
 def _second_name(received: Path, twins: Iterable[Path], target: Path) -> None:
     """Give bytes the target's name besides their own: those of a twin, a file with the same bytes, if there is one."""
-    size = received.stat().st_size
-    for source in [*twins, received]:
-        with suppress(
-            OSError
-        ):  # dropped since it was listed, has all the names a file can have, or links cannot be here
-            if source.stat().st_size == size:
-                os.link(source, target)
-                return
+    for source in chain(twins, [received]):
+        # dropped since it was listed, has all the names a file can have, or links cannot be here
+        with suppress(OSError):
+            os.link(source, target)
+            return
     with received.open("rb") as bytes_in, _created(target) as bytes_out:
         shutil.copyfileobj(bytes_in, bytes_out, CHUNK)
         bytes_out.flush()

@@ -85,7 +85,6 @@ class Files:
             received = await self.blobs.receive(_pieces(request), length)
         except (TooLargeError, ClientDisconnect):
             raise _incomplete() from None
-        kept = False
         try:
             if received.size != length:
                 raise _incomplete()
@@ -94,10 +93,9 @@ class Files:
                 raise ByteError(400, "BadDigest", "The body does not have the announced digest")
             facts = {"blob": received.name, "size": received.size, "type": media_type}
             before = await self._record(row.org_id, key, {**facts, "sha256": received.sha256, "md5": received.md5})
-            kept = True
-        finally:
-            if not kept:
-                await self._drop(received.name)
+        except ByteError:  # after any other failure, a cancellation too, the row may have been written
+            await self._drop(received.name)
+            raise
         await self._drop(*before)
         return Response(status_code=200, headers={"etag": f'"{received.md5}"'})
 
@@ -201,12 +199,14 @@ class Files:
         return await self.store.read(lambda connection: connection.execute(query).first()) is not None
 
     async def keep_swept(self) -> None:
-        """Sweep now and every hour, until cancelled."""
+        """Sweep now and every hour, until cancelled. A sweep that fails ends neither the next one nor the server."""
         while True:
             try:
                 await self.sweep()
             except (StoreError, BlobStoreError) as error:
                 logger.warning("the sweep failed: %s", error)
+            except Exception as error:  # noqa: BLE001  what a database or a disk raises may quote rows and paths
+                logger.warning("the sweep failed: %s", type(error).__name__)
             await anyio.sleep(SWEEP_EVERY)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Table, insert, select, update
 
 from calltriage.desk.app import Desk
 from calltriage.desk.attachments import insert_attachment
-from calltriage.desk.blobs import CHUNK, Received
+from calltriage.desk.blobs import CHUNK, Received, TooLargeError
 from calltriage.desk.lines import Entry
 from calltriage.desk.tables import attachments, calls, conversations, settings, written
 from calltriage.errors import ImportFileError
@@ -125,10 +125,14 @@ async def _keep(desk: Desk, entry: Entry) -> tuple[Received, str]:
     """Receive and publish a file's bytes."""
     content = entry.content
     pieces = _read(content) if isinstance(content, Path) else _given(content or b"")
-    received = await desk.files.blobs.receive(pieces, desk.limit)
+    changed = ImportFileError(f"line {entry.line}: the file changed while it was read. Import it again.")
+    try:
+        received = await desk.files.blobs.receive(pieces, desk.limit)
+    except TooLargeError:  # it was measured when its line was read
+        raise changed from None
     if received.sha256 != entry.values["sha256"]:
         await desk.files.blobs.drop(received.name)
-        raise ImportFileError(f"line {entry.line}: the file changed while it was read. Import it again.")
+        raise changed
     return received, await desk.files.blobs.publish(received.name, received.sha256)
 
 

@@ -200,11 +200,12 @@ def bounded_lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def read_import(
-    lines: Iterable[bytes | str], *, skip_bad: bool, folder: Path | None = None
+    lines: Iterable[bytes | str], *, skip_bad: bool, folder: Path | None = None, limit: int = MAX_OBJECT
 ) -> tuple[list[Entry], tuple[str, ...]]:
     """What the lines of an import file bring, and a sentence for each line skipped.
 
-    Raises ImportFileError naming the first bad line, unless `skip_bad`. Files are looked for below `folder`.
+    Raises ImportFileError naming the first bad line, unless `skip_bad`. Files are looked for below `folder` and have at
+    most `limit` bytes.
     """
     found: dict[tuple[str, str], Entry] = {}
     skipped: list[str] = []
@@ -213,10 +214,14 @@ def read_import(
             text = _text(line, is_first=number == 1)
             if not text.strip():
                 continue
-            entry = _entry(json.loads(text, parse_constant=_refuse, parse_float=_finite), number, folder)
-            for key in ((entry.kind, entry.id), ("name of a file", str(entry.values.get("name", entry.id)))):
-                if found.setdefault(key, entry).digest != entry.digest:
-                    raise ValueError("an earlier line has this id or name with other content")
+            entry = _entry(json.loads(text, parse_constant=_refuse, parse_float=_finite), number, folder, limit)
+            keys = [(entry.kind, entry.id)]
+            if entry.kind == "file":
+                keys.append(("name of a file", str(entry.values["name"])))
+            if any(found.get(key, entry).digest != entry.digest for key in keys):
+                raise ValueError("an earlier line has this id or name with other content")
+            for key in keys:
+                found.setdefault(key, entry)
         except (ValueError, RecursionError) as error:
             complaint = f"line {number}: {_complaint(error)}"
             if not skip_bad:
@@ -236,7 +241,7 @@ def _text(line: bytes | str, *, is_first: bool) -> str:
     return line.removeprefix("\ufeff") if is_first else line  # some editors begin a file with a byte order mark
 
 
-def _entry(raw: Any, number: int, folder: Path | None) -> Entry:
+def _entry(raw: Any, number: int, folder: Path | None, limit: int) -> Entry:
     if not isinstance(raw, dict):
         raise ValueError("must be a JSON object")
     refuse_depth(raw)
@@ -247,7 +252,7 @@ def _entry(raw: Any, number: int, folder: Path | None) -> Entry:
         case "sms_conversation":
             return _conversation(ConversationLine.model_validate(members), number)
         case "file":
-            return _file(FileLine.model_validate(members), number, folder)
+            return _file(FileLine.model_validate(members), number, folder, limit)
         case _:
             raise ValueError("kind: must be call, sms_conversation or file")
 
@@ -334,7 +339,7 @@ def _conversation(line: ConversationLine, number: int) -> Entry:
     return Entry("sms_conversation", line.conversation_id, number, _digest(values), values)
 
 
-def _file(line: FileLine, number: int, folder: Path | None) -> Entry:
+def _file(line: FileLine, number: int, folder: Path | None, limit: int) -> Entry:
     if (line.path is None) == (line.base64 is None):
         raise ValueError("give either path or base64")
     name = line.name or (line.path and re.split(r"[/\\]", line.path)[-1])
@@ -342,7 +347,7 @@ def _file(line: FileLine, number: int, folder: Path | None) -> Entry:
         raise ValueError("name: is needed with base64")
     name = TypeAdapter(AttachmentName).validate_python(name)
     content = _decoded(line.base64) if line.base64 is not None else _below(folder, line.path or "")
-    size, sha256 = _measured(content)
+    size, sha256 = _measured(content, limit)
     values = {
         "name": name,
         "type": line.type or mimetypes.guess_type(name)[0] or "application/octet-stream",
@@ -377,15 +382,15 @@ def _below(folder: Path | None, path: str) -> Path:
     return target
 
 
-def _measured(content: bytes | Path) -> tuple[int, str]:
-    """Size and SHA-256."""
-    if isinstance(content, bytes):
-        return len(content), hashlib.sha256(content).hexdigest()
+def _measured(content: bytes | Path, limit: int) -> tuple[int, str]:
+    """Size and SHA-256 of at most `limit` bytes."""
     try:
+        size = len(content) if isinstance(content, bytes) else content.stat().st_size
+        if size > limit:
+            raise ValueError(f"is a file larger than {limit // 2**20} MiB, which CALLTRIAGE_MAX_FILE_MIB allows")
+        if isinstance(content, bytes):
+            return size, hashlib.sha256(content).hexdigest()
         with content.open("rb") as file:
-            size = content.stat().st_size
-            if size > MAX_OBJECT:
-                raise ValueError(f"path: the file is larger than {MAX_OBJECT // 2**20} MiB")
             return size, hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         raise ValueError("path: the file cannot be read") from None

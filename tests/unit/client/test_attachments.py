@@ -260,6 +260,27 @@ async def test_the_taken_name_is_looked_for_on_every_page_and_links_are_not_foll
     assert len(network.requests) == 4
 
 
+@pytest.mark.parametrize("labels", [{}, {"client_ref": "batch-7"}])
+async def test_a_taken_name_is_ours_only_by_the_mark_drawn_for_this_call(
+    the_desk: Desk, labels: dict[str, str]
+) -> None:
+    """Size and type are equal, and so is the mark that the caller set: neither says who made it."""
+
+    async def unhashed(request: httpx2.Request, inner: Inner) -> httpx2.Response:
+        answer = await passes(request, inner)
+        body = json.loads(await answer.aread())
+        for item in body["_embedded"]["list"]:
+            item["metadata"] = labels
+        return httpx2.Response(200, json=body)
+
+    async with client_on(the_desk, unhashed, only=is_list) as (client, _):
+        first = await stored(client, "a.wav", b"RIFX")
+        uploaded = await upload(client, content(b"RIFF"))
+        with pytest.raises(Conflict) as caught:
+            await create(client, "a.wav", uploaded, labels)
+    assert caught.value.details["attachment_id"] == first.id
+
+
 # Uploading
 
 

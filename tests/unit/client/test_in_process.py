@@ -123,6 +123,27 @@ async def test_an_app_hears_that_its_client_has_left() -> None:
     assert heard[:1] == ["http.request"]
 
 
+@pytest.mark.parametrize("answered", [False, True])
+async def test_what_the_content_of_a_request_raises_is_raised_to_its_sender(answered: bool) -> None:
+    heard = list[str]()
+
+    async def listens(_scope: Any, receive: Any, send: Any) -> None:
+        if answered:
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"x-a", b"b")]})
+        while not heard or heard[-1] == "http.request":
+            heard.append((await receive())["type"])
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"123"
+        raise KeyError("changed")
+
+    with anyio.fail_after(10):
+        async with client_of(listens) as http:
+            with pytest.raises(KeyError):
+                await http.post("/", content=pieces())
+    assert heard == ["http.request", "http.disconnect"]
+
+
 async def test_what_a_block_raises_is_raised_as_itself() -> None:
     async def block() -> None:
         async with background() as tasks:

@@ -79,6 +79,25 @@ async def test_equal_bytes_are_one_file_with_a_name_for_each(blobs: BlobFolder) 
     assert len({path.stat().st_ino for path in files(blobs.folder)}) == 1
 
 
+async def test_bytes_that_rotted_do_not_spread_to_new_ones(blobs: BlobFolder) -> None:
+    rotten = await published(blobs, b"hello")
+    (blobs.folder / rotten).write_bytes(b"jello")
+    fresh = [await published(blobs, b"hello") for _ in range(2)]
+    assert [await content(blobs, name, 0, 5) for name in fresh] == [b"hello"] * 2
+    assert len({path.stat().st_ino for path in files(blobs.folder)}) == 2
+
+
+async def test_a_folder_that_cannot_be_listed_says_so(blobs: BlobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    await published(blobs, b"hello")
+
+    def refused(*_: Any) -> bool:
+        raise PermissionError
+
+    monkeypatch.setattr(blobs_module, "_older", refused)
+    with pytest.raises(BlobStoreError):
+        await old_names(blobs)
+
+
 async def test_equal_bytes_that_come_at_once_are_all_kept(blobs: BlobFolder) -> None:
     names: list[str] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from io import BytesIO
@@ -409,6 +410,30 @@ def test_separators_of_lines_in_unicode_are_part_of_a_text() -> None:
     lines = list(bounded_lines(BytesIO(f"{text}\r\n{line(call_id='c-2')}\n".encode())))
     entries, _ = read_import(lines, skip_bad=False)
     assert [entry.id for entry in entries] == ["c-1", "c-2"]
+
+
+def file_line(name: str, data: bytes, **more: Any) -> str:
+    return json.dumps({"kind": "file", "name": name, "base64": base64.b64encode(data).decode(), **more})
+
+
+async def test_a_file_that_was_skipped_is_not_loaded(the_desk: Desk) -> None:
+    lines = [file_line("a.txt", b"one", file_id="id1"), file_line("a.txt", b"two", file_id="id2")]
+    done = await load_lines(the_desk, *lines, skip_bad=True)
+    assert (done.added, len(done.skipped)) == (1, 1)
+
+
+def test_a_call_and_a_conversation_may_have_one_id() -> None:
+    conversation = {"kind": "sms_conversation", "conversation_id": "1", "created_at": "2026-05-01T10:00:00Z"}
+    entries, _ = read_import([line(call_id="1"), json.dumps({**conversation, "messages": []})], skip_bad=False)
+    assert [entry.kind for entry in entries] == ["call", "sms_conversation"]
+
+
+@pytest.mark.parametrize("where", ["base64", "path"])
+def test_one_limit_bounds_every_file_before_anything_is_loaded(tmp_path: Path, where: str) -> None:
+    (tmp_path / "big").write_bytes(b"x" * 11)
+    big = file_line("big", b"x" * 11) if where == "base64" else json.dumps({"kind": "file", "path": "big"})
+    with pytest.raises(ImportFileError, match=r"^line 2: is a file larger than"):
+        read_import([file_line("small", b"x" * 10), big], skip_bad=False, folder=tmp_path, limit=10)
 
 
 STORABLE = st.characters(exclude_categories=["Cs"], exclude_characters="\x00")
