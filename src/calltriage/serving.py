@@ -126,12 +126,17 @@ class ImpatientProtocol(H11Protocol):
 class Server(uvicorn.Server):
     """uvicorn's, but a signal that ended it is done with then: the caller cleans up and the process leaves with 0.
 
-    `on_stop` is called once no new connection is taken, to end what would otherwise go on until it is cut.
+    `on_ready` is called once requests are answered and a signal would be heard; `on_stop` once no new connection is taken,
+    to end what would otherwise go on until it is cut.
     """
 
-    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], on_stop: Callable[[], None]) -> None:
         super().__init__(config)
-        self._on_stop = on_stop
+        self._on_ready, self._on_stop = on_ready, on_stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._on_stop()
@@ -175,5 +180,5 @@ async def serve_app(
         limit_concurrency=MAX_CONNECTIONS + 1, timeout_keep_alive=int(HEADER_SECONDS), timeout_graceful_shutdown=10,
         server_header=False, lifespan="on" if hasattr(app, "router") else "off",
     )  # fmt: skip
-    on_ready(address_of(listening))
-    await Server(config, on_stop).serve(sockets=[listening])
+    address = address_of(listening)
+    await Server(config, lambda: on_ready(address), on_stop).serve(sockets=[listening])
