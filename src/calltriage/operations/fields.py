@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast, get_args
 
-from pydantic import AfterValidator, Field, JsonValue, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, StringConstraints
 from pydantic.fields import FieldInfo
 
 UUID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z"
@@ -59,16 +59,26 @@ TEXT = AfterValidator(_no_control_characters)
 the length limits, so that an endless text is refused by its length."""
 
 
-def _ending_in_uuid(value: str) -> str:
-    """Schemas show a shorter pattern than this, which models would have to read in every tool."""
+TICKET_PATTERN = r"^[Tt]-[0-9]{1,12}\Z"
+
+
+def _reference(value: Any) -> Any:
+    """An issue's reference without the white space, `#`, query or fragment that it is copied with."""
+    return re.split("[?#]", value.strip().removeprefix("#"), maxsplit=1)[0] if isinstance(value, str) else value
+
+
+def _naming_an_issue(value: str) -> str:
+    """Schemas show a shorter pattern than these, which models would have to read in every tool."""
     last = value.rstrip("/").rpartition("/")[2]
-    if "-" in last[2:] and not re.match(UUID_PATTERN, last):
+    if not re.match(TICKET_PATTERN, last) and not re.match(UUID_PATTERN, last):
         raise ValueError("must be a UUID")
     return value
 
 
 Uuid = Annotated[
-    str, StringConstraints(max_length=36, pattern=r"^[0-9a-fA-F-]{36}$", to_lower=True), AfterValidator(_ending_in_uuid)
+    str,
+    StringConstraints(max_length=36, pattern=r"^[0-9a-fA-F-]{36}$", to_lower=True),
+    AfterValidator(_naming_an_issue),
 ]
 """Id of a link, flag, relation or session."""
 IssueId = Annotated[Uuid, Names("issue")]
@@ -77,16 +87,22 @@ IssueId = Annotated[Uuid, Names("issue")]
 IssueRef = Annotated[
     str,
     StringConstraints(max_length=512, pattern=r"(^|/)([Tt]-[0-9]{1,12}|[0-9a-fA-F-]{36})/?$"),
-    AfterValidator(_ending_in_uuid),
+    BeforeValidator(_reference),
+    AfterValidator(_naming_an_issue),
     Names("issue"),
 ]
 """What an agent may say for an issue: its UUID, its ticket number, or a dashboard URL that ends in either."""
 
-OpaqueId = Annotated[
-    str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_@+-][A-Za-z0-9_.:@+-]*$")
-]
+OPAQUE_ID_PATTERN = r"^[A-Za-z0-9_@+-][A-Za-z0-9_.:@+-]*$"
+OpaqueId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=OPAQUE_ID_PATTERN)]
 """An id whose form is the vendor's business, but it cannot leave its path segment: no `/`, no `%`, no leading dot
 (our choice; an in-process server sees the decoded path)."""
+
+
+def is_opaque_id(value: Any) -> bool:
+    """Whether what an API answered as an id can be one: advice to pass it on must hold no words."""
+    return isinstance(value, str) and len(value) <= 128 and re.fullmatch(OPAQUE_ID_PATTERN, value) is not None
+
 
 CallId = Annotated[OpaqueId, Names("call")]
 UserId = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]

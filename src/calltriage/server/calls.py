@@ -20,6 +20,9 @@ ROWS = 20
 LONGEST_TEXT = 300
 """Characters of one text that a row shows."""
 
+NAMES = 60
+"""Tokens kept back for the names of fields that are too long to show."""
+
 RowCursor = Annotated[str, StringConstraints(max_length=7, pattern=r"^[0-9]{1,7}$")]
 """Place of the first row of a page in these lists, which the APIs count instead of pointing at."""
 Word = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]
@@ -165,14 +168,16 @@ class GetCall(Workflow, effect=Effect.READ):
         # Short fields first: a long one must not crowd out the facts.
         facts, unshown = dict[str, Any](), list[str]()
         for name, value in sorted(fields.items(), key=lambda field: len(str(field[1]))):
-            if bundle.affords({name[:64]: value}):
+            if bundle.affords({name[:64]: value}, spare=NAMES):
                 facts[name[:64]] = value
             else:
-                unshown.append(name)
+                unshown.append(name[:64])
+        # Names are the vendor's words too: they stand in the holder.
+        names = [name for name in unshown if bundle.affords(name)]
         larger = {"call_id": self.call_id, "max_tokens": MOST}
         more = {"try_next": TryNext(tool=self.tool_name(), arguments=larger)} if self.max_tokens < MOST else {}
         bundle.lacks("fields", len(unshown), **more)
-        bundle.body["call"] = untrusted("call parties", facts=facts)
+        bundle.body["call"] = untrusted("call parties", facts=facts, **({"left_out": names} if names else {}))
         body = bundle.done()
         if turns:
             body["try_next"] = TryNext(tool=GetTranscript.tool_name(), arguments={"call_id": self.call_id})

@@ -140,8 +140,7 @@ async def contents(uri: str, work: Work) -> tuple[Kind, mcp_types.TextResourceCo
     Raises MCPError for a URI that cannot be, and the tool's own CallError.
     """
     kind, call = find(uri, work)
-    body, escaped = gate(advising(await perform(kind.tool, call, work), work.offered))
-    body = shortened(body, WALL, None)
+    body, escaped = gate(shortened(advising(await perform(kind.tool, call, work), work.offered), WALL))
     if escaped:
         body["escaped_characters"] = escaped
     return kind, mcp_types.TextResourceContents(uri=gate(uri)[0], mime_type=MEDIA_TYPE, text=compact(body))

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from calltriage.errors import CallError, TryNext
 from calltriage.operations.base import Page, Result
-from calltriage.server.text import compact, estimate_tokens, fits, gate
+from calltriage.server.text import CHARACTERS, compact, estimate_tokens, fits, gate
 
 BUDGET = 6_000
 """Tokens of a result unless the caller asks for another number; see text.estimate_tokens for how they are counted."""
@@ -48,46 +48,63 @@ def shown_page(page: Page[Any]) -> dict[str, Any]:
     return untrusted(origin, **body) if origin else body
 
 
-def shortened(body: dict[str, Any], budget: int, whole: str | None) -> dict[str, Any]:
-    """The body within the budget: its longest texts cut, and `omitted` saying which, by how much and where they are whole.
+def shortened(body: dict[str, Any], budget: int, more: str | None = None) -> dict[str, Any]:
+    """The body, which will fit the budget once it has passed the gate: its longest texts cut, and `omitted` saying which,
+    by how many characters, and where more of them stands.
 
     Args:
-        body: what would be too long.
+        body: what may be too long.
         budget: tokens.
-        whole: URI of the resource that has all of it, if there is one.
+        more: URI of the resource that shows more of it, if there is one.
     """
     cut: dict[str, int] = {}
-    while not fits(compact(body), budget - 40 * len(cut)):
-        texts = {path: text for path, text in _texts(body) if len(text) > 200}
-        if not texts:
+    while not passes(body, budget - 40 * len(cut) - (20 if cut else 0)):
+        longest = _longest_text(body)
+        if longest <= SHORT:
             raise CallError("The result is larger than a result may be. Ask for less.", code="result_too_large")
-        path, text = max(texts.items(), key=lambda found: len(found[1]))
-        keep = len(text) // 2
-        cut[".".join(map(str, path))] = cut.get(".".join(map(str, path)), 0) + len(text) - keep
-        body = _replaced(body, path, text[:keep])
+        # What no budget could hold is cut before it is ever priced.
+        body = _cut(body, max(SHORT, min(longest // 2, CHARACTERS * budget)), cut)
     if cut:
-        where = {"resource": whole} if whole else {}
+        where = {"resource": more} if more else {}
         body["omitted"] = [{"field": field, "characters": count, **where} for field, count in cut.items()]
     return body
 
 
-def _texts(node: Any, path: tuple[str | int, ...] = ()) -> list[tuple[tuple[str | int, ...], str]]:
+SHORT = 200
+"""Characters of a text that is never cut."""
+
+
+def passes(body: Any, budget: int) -> bool:
+    """Whether a body fits a budget once it has passed the gate, which can only make it longer."""
+    return len(compact(body)) <= CHARACTERS * max(0, budget) + 1 and fits(compact(gate(body)[0]), budget)
+
+
+def _longest_text(node: Any) -> int:
+    """Characters of the longest text in a body."""
     if isinstance(node, str):
-        return [(path, node)]
+        return len(node)
     members: Any = ()
     if isinstance(node, dict):
-        members = cast("dict[str, Any]", node).items()
+        members = cast("dict[str, Any]", node).values()
     elif isinstance(node, list):
-        members = enumerate(cast("list[Any]", node))
-    return [found for key, member in members for found in _texts(member, (*path, key))]
+        members = cast("list[Any]", node)
+    return max(map(_longest_text, members), default=0)
 
 
-def _replaced(node: Any, path: tuple[str | int, ...], text: str) -> Any:
-    if not path:
-        return text
-    copy: Any = dict(cast("dict[Any, Any]", node)) if isinstance(node, dict) else list(cast("list[Any]", node))
-    copy[path[0]] = _replaced(copy[path[0]], path[1:], text)
-    return copy
+def _cut(node: Any, most: int, cut: dict[str, int], path: tuple[str, ...] = ()) -> Any:
+    """A body whose texts have `most` characters at most; what was cut is added to `cut` by its path."""
+    if isinstance(node, str):
+        if len(node) <= most:
+            return node
+        name = ".".join(path)
+        cut[name] = cut.get(name, 0) + len(node) - most
+        return node[:most]
+    if isinstance(node, dict):
+        members = cast("dict[str, Any]", node)
+        return {key: _cut(member, most, cut, (*path, str(key))) for key, member in members.items()}
+    if isinstance(node, list):
+        return [_cut(member, most, cut, (*path, str(place))) for place, member in enumerate(cast("list[Any]", node))]
+    return node
 
 
 def advising(node: Any, offered: frozenset[str]) -> Any:
@@ -106,6 +123,10 @@ def advising(node: Any, offered: frozenset[str]) -> Any:
     return node
 
 
+BARE_TURN = 20
+"""Tokens of a turn of which only the place is told."""
+
+
 class Bundle:
     """A result filled in order until its budget is spent; what does not fit is listed with the call that fetches it."""
 
@@ -115,12 +136,16 @@ class Bundle:
         self.omitted: list[dict[str, Any]] = []
         self._left = budget - estimate_tokens(compact(head)) - 60 * gaps
 
-    def affords(self, item: Any) -> bool:
-        """Take an item's cost off what is left, if it is there. It costs what it will be once it has passed the gate."""
-        cost = estimate_tokens(compact(gate(item)[0])) + 1
-        if cost > self._left:
+    def affords(self, item: Any, spare: int = 0) -> bool:
+        """Take an item's cost off what is left, if it is there and `spare` tokens still are afterwards. An item costs what
+        it will be once it has passed the gate."""
+        left = self._left - spare - 1
+        if left < 0 or len(compact(item)) > CHARACTERS * left + 1:
             return False
-        self._left -= cost
+        cost = estimate_tokens(compact(gate(item)[0]), left)
+        if cost > left:
+            return False
+        self._left -= cost + 1
         return True
 
     def fill(
@@ -177,17 +202,27 @@ class Bundle:
                 continue
             left = places[number:]
             if not kept:  # larger than the whole budget: shown in part rather than never
-                text = one["text"]
-                while not self.affords(part := {**one, "text": text}):
-                    text = text[: len(text) // 2]
-                kept.append(part)
+                kept.append(part := self._part(place, one))
                 how = {"try_next": more} if (more := wider(place)) else {}
-                self.lacks(f"text of turn {place}", len(one["text"]) - len(text), **how)
+                if part.keys() == one.keys():
+                    self.lacks(f"text of turn {place}", len(one["text"]) - len(part["text"]), **how)
+                else:
+                    self.lacks(f"turn {place}", 1, **how)
                 left = left[1:]
             if left:
                 self.lacks("transcript", len(left), try_next=fetch(left[0], left[-1]))
             break
         return kept
+
+    def _part(self, place: int, one: dict[str, Any]) -> dict[str, Any]:
+        """A member with as much of its text as fits, or, where even what else it says is too long, with its place alone."""
+        text = one["text"][: CHARACTERS * max(0, self._left)]
+        while not self.affords(part := {**one, "text": text}):
+            if not text:
+                self._left -= BARE_TURN
+                return {"message_index": place, "text": ""}
+            text = text[: len(text) // 2]
+        return part
 
     def lacks(self, section: str, left_out: int, **how: Any) -> None:
         """Say that something is left out of a section."""

@@ -14,9 +14,11 @@ INVISIBLE = re.compile(
     "["
     "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # control characters but tab, line feed, carriage return
     "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"  # soft hyphen, joiners and fillers
-    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"  # zero width, direction, selectors
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffc"  # zero width, direction, selectors
+    "\u2800"  # braille without dots
     "\ud800-\udfff"  # lone surrogates: no serialiser after us can write them
-    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"  # musical controls, tags, more selectors
+    "\U00013430-\U0001343f\U0001bca0-\U0001bca3"  # hieroglyph and shorthand controls
+    "\U0001d159\U0001d173-\U0001d17a\U000e0000-\U000e0fff"  # musical null and controls, tags, more selectors
     "]"
 )
 
@@ -76,12 +78,22 @@ COMMON = (("gb2312", 0xB0, 0xD7), ("big5", 0xA4, 0xC6), ("euc_kr", 0xB0, 0xC8))
 """Codecs and the first bytes under which they have a script's common characters; tokenizers know those as one token."""
 
 
-def estimate_tokens(text: str) -> int:
+CHARACTERS = 8
+"""Characters that the estimate takes for one token at most: a long run of blanks has so many, anything else fewer."""
+
+
+def estimate_tokens(text: str, most: float = math.inf) -> int:
     """Tokens that a model reads for a text, erring high: about 1.5 times o200k's count for English calls in JSON.
 
-    A tokenizer would be exact and cost more memory than the server has; the tests hold this against one.
+    A tokenizer would be exact and cost more memory than the server has; the tests hold this against one. Counting stops
+    above `most`: the result then only says that it is more.
     """
-    return math.ceil(sum(_cost(cast("str", piece.lastgroup), piece[0]) for piece in PIECES.finditer(text)))
+    cost = 0.0
+    for piece in PIECES.finditer(text):
+        cost += _cost(cast("str", piece.lastgroup), piece[0])
+        if cost > most:
+            break
+    return math.ceil(cost)
 
 
 def _cost(kind: str, run: str) -> float:
@@ -115,4 +127,6 @@ def _is_common(character: str) -> bool:
 
 def fits(text: str, budget: int) -> bool:
     """Whether a text surely stays within a budget of tokens; no token is shorter than a byte."""
-    return len(text.encode("utf-8", "surrogatepass")) <= budget or estimate_tokens(text) <= budget
+    if len(text) > CHARACTERS * budget + 1:
+        return False
+    return len(text.encode("utf-8", "surrogatepass")) <= budget or estimate_tokens(text, budget) <= budget

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
@@ -15,9 +17,10 @@ from pydantic import ValidationError
 
 from calltriage.errors import CallError, Rejected, UnreadableAnswer
 from calltriage.operations.base import Effect, Operation, Page, Tool
+from calltriage.operations.fields import UUID_PATTERN, is_opaque_id
 from calltriage.server.confirmation import Host, Policy, confirmed
 from calltriage.server.hints import advise, is_issue, nearest
-from calltriage.server.results import BUDGET, WALL, advising, shortened, shown, shown_page
+from calltriage.server.results import BUDGET, WALL, advising, passes, shortened, shown, shown_page
 from calltriage.server.schemas import arguments_model, input_schema, names_issue, output_schema
 from calltriage.server.text import compact, fits, gate
 from calltriage.server.work import Work, Workflow
@@ -185,13 +188,14 @@ async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> dict[str
     except ValidationError as error:  # a rule between arguments that only holds for what they stand for
         raise _rejected(error, tool, input_schema(arguments_model(tool))["properties"]) from None
     receipt = await work.client.deliver(operation)
+    most = math.inf
     while isinstance(receipt.result, Page):
         body = shown_page(cast("Page[Any]", receipt.result))
-        if fits(compact(gate(body)[0]), BUDGET):
-            return body
-        if body["returned"] < 2:
-            return shortened(gate(body)[0], BUDGET, None)
-        operation = operation.model_copy(update={"limit": max(1, body["returned"] // 2)})
+        # Each page has to be shorter than the one before it: not every API heeds its limit.
+        if body["returned"] < 2 or body["returned"] >= most or passes(body, BUDGET):
+            return shortened(body, BUDGET)
+        most = body["returned"]
+        operation = operation.model_copy(update={"limit": most // 2})
         receipt = await work.client.deliver(operation)
     body = {} if receipt.result is None else shown(receipt.result)
     return body if receipt.outcome is None else {**body, "outcome": receipt.outcome}
@@ -199,12 +203,11 @@ async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> dict[str
 
 def _result(body: dict[str, Any]) -> mcp_types.CallToolResult:
     """A result in both forms, through the gate and within the budget that its tool did not keep by itself."""
+    if "complete" not in body:
+        body = shortened(body, BUDGET, _resource_of(body))
     body, escaped = gate(body)
     if escaped:
         body["escaped_characters"] = escaped
-    if not fits(compact(body), BUDGET) and "complete" not in body:
-        issue = f"triage://issues/{body['id']}" if "triage_id" in body else None
-        body = shortened(body, BUDGET, issue)
     if not fits(compact(body), WALL):
         raise CallError("The result is larger than a result may be. Ask for less.", code="result_too_large")
     return mcp_types.CallToolResult(
@@ -212,14 +215,27 @@ def _result(body: dict[str, Any]) -> mcp_types.CallToolResult:
     )
 
 
+def _resource_of(body: dict[str, Any]) -> str | None:
+    """URI of the issue that a body shows, if it shows one."""
+    issue_id = body.get("id")
+    shows_one = "triage_id" in body and isinstance(issue_id, str) and re.match(UUID_PATTERN, issue_id)
+    return f"triage://issues/{issue_id}" if shows_one else None
+
+
 def _told(body: dict[str, Any], error: CallError) -> dict[str, Any]:
     """A write's outcome and id without the rest, which would be too long."""
     kept = {"outcome": body.get("outcome", "unknown"), "note": str(error)}
-    return kept | ({"id": body["id"][:128]} if isinstance(body.get("id"), str) else {})
+    return kept | ({"id": body["id"]} if is_opaque_id(body.get("id")) else {})
 
 
 def _failed(error: CallError, offered: frozenset[str]) -> mcp_types.CallToolResult:
-    body, _ = gate(advising({"error": error.body()}, offered))
+    """An error in both forms, within the budget: what it shows of an issue may be long."""
+    try:
+        body = shortened(advising({"error": error.body()}, offered), BUDGET)
+    except CallError:
+        error.details = {}
+        body = shortened(advising({"error": error.body()}, offered), BUDGET)
+    body, _ = gate(body)
     return mcp_types.CallToolResult(
         is_error=True, structured_content=body, content=[mcp_types.TextContent(type="text", text=compact(body))]
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
+from anyio import to_thread
 from pydantic import Field, StringConstraints
 
 from calltriage.errors import Rejected, TryNext
@@ -18,6 +19,9 @@ AROUND = 5
 """Turns on either side of the one that a window is around."""
 
 Query = Annotated[str, StringConstraints(min_length=1, max_length=200), TEXT]
+ONE_TURN = 60
+"""Tokens kept back for a turn before its conversation is described: its index, an ordinary speaker and the time."""
+
 MaxTokens = Annotated[int, Field(ge=500, le=MOST, description=f"Default {BUDGET}.")]
 
 
@@ -55,7 +59,9 @@ class GetTranscript(Workflow, effect=Effect.READ):
         call = await work.client.send(GetCall(call_id=self.call_id))
         turns = call.transcripts or []
         first = self.around if self.around is not None else self.from_
-        _check_window(len(turns), first, self.to)
+        _check_window(len(turns), first, self.to, "turns", "from" if self.around is None else "around")
+        # A search through a long call takes a while; other calls must not wait for it.
+        wanted = await to_thread.run_sync(self._wanted, turns)
 
         def fetch(first: int, last: int) -> TryNext:
             words = {} if self.query is None else {"query": self.query}
@@ -63,9 +69,10 @@ class GetTranscript(Workflow, effect=Effect.READ):
                 tool=self.tool_name(), arguments={"call_id": self.call_id, "from": first, "to": last, **words}
             )
 
+        # The id that was asked for, not the one answered: what stands outside the holder is ours.
         bundle = Bundle(self.max_tokens, gaps=3, call_id=self.call_id, total=len(turns))
         kept = bundle.window(
-            self._wanted(turns),
+            wanted,
             lambda n: numbered(n, turns[n]),
             fetch,
             lambda n: _whole(self.tool_name(), "call_id", self.call_id, n, self.max_tokens),
@@ -108,7 +115,7 @@ class GetSmsConversation(Workflow, effect=Effect.READ):
     async def run(self, work: Work) -> dict[str, Any]:
         found = await work.client.send(conversations.GetSmsConversation(conversation_id=self.conversation_id))
         messages = found.messages or []
-        _check_window(len(messages), self.from_, self.to)
+        _check_window(len(messages), self.from_, self.to, "messages", "from")
 
         def message(n: int) -> dict[str, Any]:
             one = messages[n]
@@ -119,33 +126,43 @@ class GetSmsConversation(Workflow, effect=Effect.READ):
             arguments = {"conversation_id": self.conversation_id, "from": first, "to": last}
             return TryNext(tool=self.tool_name(), arguments=arguments)
 
-        bundle = Bundle(self.max_tokens, gaps=3, conversation_id=self.conversation_id, total=len(messages))
-        about = {
-            name: value[:1000] if isinstance(value, str) else value
-            for name in ("summary", "created_at", "updated_at", "is_active")
-            if (value := getattr(found, name)) is not None
-        }
-        about = about if bundle.affords(about) else {}
-        last = len(messages) - 1 if self.to is None else min(self.to, len(messages) - 1)
-        kept = bundle.window(
-            list(range(self.from_ or 0, last + 1)),
-            message,
-            fetch,
-            lambda n: _whole(self.tool_name(), "conversation_id", self.conversation_id, n, self.max_tokens),
-        )
+        def wider(first: int, last: int | None = None) -> TryNext | None:
+            return _whole(self.tool_name(), "conversation_id", self.conversation_id, first, self.max_tokens, last=last)
+
+        bundle = Bundle(self.max_tokens, gaps=5, conversation_id=self.conversation_id, total=len(messages))
+        first, last = self.from_ or 0, len(messages) - 1 if self.to is None else min(self.to, len(messages) - 1)
+        about = self._about(bundle, found, wider(first, last))
+        kept = bundle.window(list(range(first, last + 1)), message, fetch, wider)
         bundle.body |= {
             "returned": len(kept),
             "conversation": untrusted("conversation parties", **about, messages=kept),
         }
         return bundle.done()
 
+    def _about(self, bundle: Bundle, found: conversations.SmsConversation, larger: TryNext | None) -> dict[str, Any]:
+        """What is known about the conversation besides its messages: at most a part of the budget, the dates first."""
+        about = dict[str, Any]()
+        how = {"try_next": larger} if larger else {}
+        for name in ("is_active", "created_at", "updated_at", "summary"):
+            value = getattr(found, name)
+            if value is None:
+                continue
+            shown = value[: self.max_tokens // 6] if isinstance(value, str) else value
+            if bundle.affords({name: shown}, spare=ONE_TURN):
+                about[name] = shown
+                left_out = len(value) - len(shown) if isinstance(value, str) else 0
+                bundle.lacks(f"characters of {name}", left_out, **how)
+            else:
+                bundle.lacks(name, 1, **how)
+        return about
 
-def _check_window(length: int, first: int | None, last: int | None) -> None:
+
+def _check_window(length: int, first: int | None, last: int | None, what: str, field: str) -> None:
     if first is not None and (first >= length or (last is not None and last < first)):
-        raise Rejected(f"There are {length} turns, counted from 0; this window holds none.", field="from")
+        raise Rejected(f"There are {length} {what}, counted from 0; this window holds none.", field=field)
 
 
-def _whole(tool: str, name: str, value: str, place: int, budget: int) -> TryNext | None:
-    """The call that shows more of one turn, while there is a larger budget to ask for."""
-    arguments = {name: value, "from": place, "to": place, "max_tokens": MOST}
+def _whole(tool: str, name: str, value: str, first: int, budget: int, *, last: int | None = None) -> TryNext | None:
+    """The call that shows more of one turn, or of all up to another, while there is a larger budget to ask for."""
+    arguments = {name: value, "from": first, "to": first if last is None else last, "max_tokens": MOST}
     return TryNext(tool=tool, arguments=arguments) if budget < MOST else None

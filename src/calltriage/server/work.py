@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Generator
@@ -18,7 +17,7 @@ from calltriage.operations.base import Page, Tool
 from calltriage.operations.calls import Turn
 from calltriage.operations.issues import Issue, ListIssues
 from calltriage.server.files import FileRoots
-from calltriage.server.text import gate
+from calltriage.server.text import INVISIBLE, gate
 
 ISSUE = "UUID, ticket (T-1042) or dashboard URL."
 PAGES_SEARCHED = 50
@@ -135,13 +134,15 @@ class Workflow(Tool):
 
 def folded(text: str) -> str:
     """A text as quotes are compared: Unicode-normalised, case and white space folded."""
-    return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text).casefold()).strip()
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def holds(turn: Turn, words: str) -> bool:
     """Whether words were said in a turn. They count as said, too, when they are the turn's as tools show it."""
-    wanted = folded(words)
-    return wanted != "" and (wanted in folded(turn.text) or wanted in folded(gate(turn.text)[0]))
+    wanted, text = folded(words), turn.text
+    if wanted == "":
+        return False
+    return wanted in folded(text) or (INVISIBLE.search(text) is not None and wanted in folded(gate(text)[0]))
 
 
 def numbered(index: int, turn: Turn) -> dict[str, Any]:

@@ -16,8 +16,10 @@ from calltriage.desk.app import Desk
 from calltriage.errors import CallError, TryNext
 from calltriage.operations.base import Page
 from calltriage.operations.flags import Flag, FlagTypeUse
+from calltriage.server import results as results_module
+from calltriage.server import text as text_module
 from calltriage.server.results import BUDGET, WALL, Bundle, shortened, shown, shown_page, untrusted
-from calltriage.server.text import compact
+from calltriage.server.text import CHARACTERS, compact, estimate_tokens, gate
 
 AGAIN = TryNext(
     tool="get_evidence", arguments={"issue_id": "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34", "max_tokens": 12_000}
@@ -140,6 +142,58 @@ async def test_no_resource_is_above_the_wall(agent: Client, filling: str) -> Non
     issue = await filed(agent, description=filling * 10_000)
     read = await agent.read_resource(f"triage://issues/{issue['id']}")
     assert real_tokens(getattr(read.contents[0], "text", "")) <= WALL
+
+
+KEYS = st.fixed_dictionaries(
+    {
+        "user": st.text(st.sampled_from("ab \u200b\U000e0041龘"), max_size=64),
+        "text": TEXTS | st.just("\U000e0041" * 3000),
+    }
+)
+
+
+@given(
+    st.integers(500, 1500),
+    st.text(st.sampled_from("abc-9_"), max_size=128),
+    st.lists(KEYS, min_size=1, max_size=6),
+)
+@bounded
+def test_a_window_ends_and_keeps_its_budget_whatever_a_turn_says_of_itself(
+    budget: int, call_id: str, turns: list[dict[str, Any]]
+) -> None:
+    bundle = Bundle(budget, gaps=3, call_id=call_id, total=len(turns))
+    kept = bundle.window(
+        list(range(len(turns))), lambda n: {"message_index": n, **turns[n]}, lambda *_: AGAIN, lambda _: AGAIN
+    )
+    bundle.body["transcript"] = untrusted("call parties", turns=kept)
+    assert real_tokens(compact(gate(bundle.done())[0])) <= budget
+    assert kept[0]["message_index"] == 0
+    shown = [{"message_index": n, **turns[n]} for n in range(len(kept))]
+    assert kept == shown or bundle.omitted
+
+
+def test_a_very_long_text_is_cut_and_not_priced_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pricing 7.5 million characters takes seconds in which the server answers nobody."""
+    priced: list[int] = []
+
+    def counted(text: str, most: float = float("inf")) -> int:
+        priced.append(len(text))
+        return estimate_tokens(text, most)
+
+    monkeypatch.setattr(text_module, "estimate_tokens", counted)
+    monkeypatch.setattr(results_module, "estimate_tokens", counted)
+    long = "the branch closes early " * 300_000
+    short = shortened({"description": long, "title": "T"}, BUDGET)
+    assert short["omitted"][0]["characters"] == len(long) - len(short["description"])
+    bundle = Bundle(BUDGET, gaps=3)
+    bundle.window([0], lambda n: {"message_index": n, "text": long}, lambda *_: AGAIN, lambda _: AGAIN)
+    assert max(priced) <= CHARACTERS * BUDGET + 100
+
+
+@given(st.text(st.characters(codec="utf-8") | st.sampled_from(" \t\n.,a"), max_size=400))
+@bounded
+def test_no_token_of_the_estimate_has_more_characters_than_said(text: str) -> None:
+    assert len(text) <= CHARACTERS * estimate_tokens(text) + 1
 
 
 async def test_evidence_says_so_when_it_shows_only_some_of_the_files(agent: Client) -> None:

@@ -34,6 +34,11 @@ def real_tokens(text: str) -> int:
         ("\ufeff", "\\ufeff"),
         ("\U000e0041", "\\U000e0041"),
         ("\ufe0f", "\\ufe0f"),
+        ("\ufffc", "\\ufffc"),
+        ("\u2800", "\\u2800"),
+        ("\U00013438", "\\U00013438"),
+        ("\U0001bca0", "\\U0001bca0"),
+        ("\U0001d159", "\\U0001d159"),
     ],
 )
 def test_what_hides_or_turns_text_is_shown_and_counted(hidden: str, shown: str) -> None:

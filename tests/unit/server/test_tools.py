@@ -63,7 +63,18 @@ async def with_call(agent: Client, call_id: str = "call-card") -> str:
 
 
 @pytest.mark.parametrize(
-    "form", ["{id}", "{triage_id}", "t-{number}", "https://app.example/triage/{triage_id}/", "https://x/{id}"]
+    "form",
+    [
+        "{id}",
+        "{triage_id}",
+        "t-{number}",
+        "https://app.example/triage/{triage_id}/",
+        "https://x/{id}",
+        " {triage_id}\n",
+        "#{triage_id}",
+        "https://x/{id}?tab=flags",
+        "https://x/{triage_id}/#activity",
+    ],
 )
 async def test_an_issue_is_found_by_uuid_ticket_or_url(agent: Client, form: str) -> None:
     issue = await filed(agent)
@@ -93,6 +104,7 @@ async def test_an_unknown_tool_is_a_protocol_error(agent: Client) -> None:
         ("get_issue", {"issue_id": "../../etc"}, "invalid_arguments", "issue_id"),
         ("get_issue", {"issue_id": "%2e%2e%2f"}, "invalid_arguments", "issue_id"),
         ("get_issue", {"issue_id": 7}, "invalid_arguments", "issue_id"),
+        ("get_issue", {"issue_id": "a" * 36}, "invalid_arguments", "issue_id"),
         ("get_transcript", {"call_id": "../x"}, "invalid_arguments", "call_id"),
         ("get_transcript", {"call_id": "a%2Fb"}, "invalid_arguments", "call_id"),
         ("create_issue", {"title": "", "severity": "high", "category": "B"}, "invalid_arguments", "title"),
