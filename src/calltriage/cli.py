@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import anyio
 import click
@@ -14,6 +16,8 @@ from calltriage.settings import Settings, load_settings, public_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from calltriage.desk.access import NewKey
 
 
 def _announce(what: str) -> Callable[[str], None]:
@@ -125,7 +129,7 @@ def doctor(context: click.Context) -> None:
 
 @cli.group()
 def desk() -> None:
-    """The embedded desk: serve its HTTP contracts, bring in calls, show its key."""
+    """The embedded desk: serve its HTTP contracts, bring in calls, keep its organisations and keys."""
 
 
 def _public_url(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
@@ -202,13 +206,62 @@ def desk_restore(context: click.Context, file: Path, overwrite: bool) -> None:
     click.echo(f"Restored the desk with {count} files to {settings.data_dir}.")
 
 
+def _show_key(made: NewKey) -> None:
+    """The key alone on standard output, so that it can be piped to where it is kept."""
+    click.echo(f"Organisation {made.org_id}, user {made.user_id}. The key is shown this once:", err=True)
+    click.echo(made.key)
+
+
+@desk.command("add-organisation")
+@click.argument("name")
+@click.pass_context
+def desk_add_organisation(context: click.Context, name: str) -> None:
+    """Make another organisation called NAME on this desk, with one user, and print its API key.
+
+    Each key sees its own organisation alone. The key is shown this once; the desk keeps its digest.
+    """
+    from calltriage import wiring  # noqa: PLC0415
+
+    _show_key(anyio.run(wiring.add_organisation, _settings(context), name))
+
+
+ORGANISATION = click.option(
+    "--organisation", metavar="ID", help="Id of an organisation of this desk.  [default: the desk's own]"
+)
+
+
+@desk.command("add-user")
+@ORGANISATION
+@click.pass_context
+def desk_add_user(context: click.Context, organisation: str | None) -> None:
+    """Make another user of an organisation and print the user's own API key.
+
+    What the key writes is written in this user's name, and what it has read counts as read by this user alone. The key is
+    shown this once; the desk keeps its digest.
+    """
+    from calltriage import wiring  # noqa: PLC0415
+
+    _show_key(anyio.run(wiring.add_user, _settings(context), organisation))
+
+
+@desk.command("organisations")
+@click.pass_context
+def desk_organisations(context: click.Context) -> None:
+    """List the organisations of this desk: id and name."""
+    from calltriage import wiring  # noqa: PLC0415
+
+    for org_id, name in anyio.run(wiring.organisations, _settings(context)):
+        click.echo(f"{org_id}  {name}")
+
+
 @desk.command("import")
 @click.argument("file", type=click.File("rb"))
 @click.option(
     "--skip-bad", is_flag=True, help="Load the good lines and report the bad ones, instead of loading nothing."
 )
+@ORGANISATION
 @click.pass_context
-def desk_import(context: click.Context, file: BinaryIO, skip_bad: bool) -> None:
+def desk_import(context: click.Context, file: BinaryIO, skip_bad: bool, organisation: str | None) -> None:
     """Load calls, SMS conversations and files into the desk from FILE, or from standard input with -.
 
     One JSON object a line, in UTF-8. `kind` says what it is; without one it is a call. `created_at` is ISO 8601.
@@ -242,7 +295,8 @@ def desk_import(context: click.Context, file: BinaryIO, skip_bad: bool) -> None:
     from calltriage import wiring  # noqa: PLC0415
     from calltriage.desk.lines import bounded_lines  # noqa: PLC0415
 
-    done = anyio.run(wiring.import_file, _settings(context), bounded_lines(file), skip_bad, _folder_of(file))
+    lines, folder = bounded_lines(file), _folder_of(file)
+    done = anyio.run(wiring.import_file, _settings(context), lines, skip_bad, folder, organisation)
     for complaint in done.skipped:
         click.echo(f"skipped {complaint}", err=True)
     click.echo(
@@ -257,11 +311,48 @@ def _folder_of(file: BinaryIO) -> Path | None:
 
 def main() -> None:
     """Run the command line; what an operator can mend ends with its message and status 1, without a traceback."""
+    _make_streams_usable()
     try:
         cli.main(standalone_mode=True)
-    except* CalltriageError as errors:
-        error: BaseException = errors
-        while isinstance(error, BaseExceptionGroup):  # a task group on the way wraps what went wrong in it
-            error = error.exceptions[0]
-        click.echo(f"calltriage: {error}", err=True)
-        sys.exit(1)
+    except BaseException as error:
+        _leave(error)
+        raise
+
+
+def _make_streams_usable() -> None:
+    """A stream that was closed becomes one that holds nothing; one in a small encoding shows the rest as escapes."""
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]  Python's own way to say "closed"
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115  open for as long as the process is
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _leave(error: BaseException) -> None:
+    """End the process for what is an operator's matter; returns for what is ours, which shows its traceback."""
+    first: BaseException = error
+    while isinstance(first, BaseExceptionGroup):  # a task group on the way wraps what went wrong in it
+        first = cast("BaseExceptionGroup[BaseException]", first).exceptions[0]
+    match first:
+        case SystemExit():
+            status = first.code
+        case BrokenPipeError():
+            status = 1
+        case CalltriageError():
+            status = f"calltriage: {first}"
+        case OSError(strerror=str(what)):
+            status = f"calltriage: {what}" + (f": {first.filename}" if first.filename else "")
+        case _:
+            return
+    if isinstance(status, str):
+        click.echo(status, err=True)
+        status = 1
+    try:
+        sys.stdout.flush()
+    except OSError:  # nobody reads any more, or there is no room: let nothing be said about that at the very end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = status or 1
+    raise SystemExit(status) from None

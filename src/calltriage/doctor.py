@@ -55,9 +55,11 @@ async def examine(settings: Settings) -> bool:
         )
     )
     table = Table(show_header=False, box=None, padding=(0, 1))
+    console = Console()
+    good, bad = ("✓", "✗") if console.encoding.startswith("utf") else ("ok", "NO")
     for finding in findings:
-        table.add_row("[green]✓[/]" if finding.good else "[red]✗[/]", finding.what, finding.says)
-    Console().print(table)
+        table.add_row(f"[green]{good}[/]" if finding.good else f"[red]{bad}[/]", finding.what, finding.says)
+    console.print(table)
     return all(finding.good for finding in findings)
 
 

@@ -161,7 +161,8 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=MAX_CONNECTIONS)
     except OSError as error:
-        raise SettingsError(f"Cannot listen on {host} port {port}: {error.strerror}. Choose another --port.") from None
+        why = (error.strerror or type(error).__name__).partition(" (while")[0]
+        raise SettingsError(f"Cannot listen on {host} port {port}: {why}. Choose another --host or --port.") from None
 
 
 def address_of(listening: socket.socket) -> str:

@@ -175,12 +175,23 @@ class Settings(BaseSettings):
             raise SettingsError("CALLTRIAGE_DATABASE_URL needs the PostgreSQL driver: install `calltriage[postgres]`.")
 
 
+def _check_readable(file: Path) -> None:
+    if not file.is_file():
+        raise SettingsError(f"The settings file {file} does not exist or is no file.")
+    try:
+        file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise SettingsError(f"The settings file {file} is not text in UTF-8.") from None
+    except OSError as error:
+        raise SettingsError(f"The settings file {file} cannot be read: {error.strerror}.") from None
+
+
 def load_settings(env_file: Path | None = None, **given: Any) -> Settings:
     """Read the settings; what is given here wins over the environment. Raises SettingsError that names each variable at
     fault and its rule, never a value."""
     file = env_file or (Path(named) if (named := os.environ.get("CALLTRIAGE_SETTINGS_FILE")) else None)
-    if file is not None and not file.is_file():
-        raise SettingsError(f"The settings file {file} does not exist.")
+    if file is not None:
+        _check_readable(file)
     try:
         return Settings(_env_file=file, **given)  # pyright: ignore[reportCallIssue]
     except ValidationError as error:

@@ -34,6 +34,7 @@ from calltriage.operations.base import Api
 from calltriage.settings import SHORTEST_KEY, TALKDESK_HOSTS, Settings, load_settings
 
 if TYPE_CHECKING:
+    from calltriage.desk.access import NewKey
     from calltriage.desk.app import Desk
     from calltriage.desk.imports import Imported
 
@@ -319,6 +320,35 @@ def _own_folder(settings: Settings, tool: str) -> Path:
     return settings.data_dir
 
 
+@asynccontextmanager
+async def open_desk(settings: Settings) -> AsyncGenerator[Desk]:
+    """The desk on the data folder, for an operator's own work on it; nobody else has its key."""
+    desk = build_desk(settings, DESK_IN_PROCESS, SecretStr(secrets.token_urlsafe(32)))
+    try:
+        yield desk
+    finally:
+        with anyio.CancelScope(shield=True):
+            await desk.close()
+
+
+async def add_organisation(settings: Settings, name: str) -> NewKey:
+    """Make another organisation of the desk, with one user."""
+    async with open_desk(settings) as desk:
+        return await desk.access.add_organisation(name)
+
+
+async def add_user(settings: Settings, org: str | None) -> NewKey:
+    """Make another user of an organisation, the desk's own unless one is named."""
+    async with open_desk(settings) as desk:
+        return await desk.access.add_user(org)
+
+
+async def organisations(settings: Settings) -> list[tuple[str, str]]:
+    """Ids and names of the desk's organisations."""
+    async with open_desk(settings) as desk:
+        return await desk.access.organisations()
+
+
 async def import_file(
     settings: Settings, lines: Iterable[bytes | str], skip_bad: bool, folder: Path | None = None, org: str | None = None
 ) -> Imported:
@@ -335,26 +365,26 @@ async def import_file(
     entries, skipped = await anyio.to_thread.run_sync(
         lambda: read_import(lines, skip_bad=skip_bad, folder=folder, limit=settings.max_file_mib * 2**20)
     )
-    desk = build_desk(settings, DESK_IN_PROCESS, SecretStr(secrets.token_urlsafe(32)))
     console = Console(stderr=True)
-    try:
+    async with open_desk(settings) as desk:
         with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("Loading", total=len(entries))
             return await load_import(desk, entries, skipped, lambda count: bar.update(task, completed=count), org)
-    finally:
-        with anyio.CancelScope(shield=True):
-            await desk.close()
 
 
 __all__ = [
+    "add_organisation",
+    "add_user",
     "back_up",
     "build_desk",
     "desk_key",
     "import_file",
     "installed_version",
     "open_client",
+    "open_desk",
     "open_server",
     "open_wired_client",
+    "organisations",
     "restore",
     "serve_desk",
     "serve_http",

@@ -79,7 +79,7 @@ async def speaking(the_desk: Desk, authorization: str | None) -> AsyncGenerator[
 @pytest.fixture
 async def stranger(the_desk: Desk) -> AsyncGenerator[httpx2.AsyncClient]:
     """Raw HTTP with the key of another organisation."""
-    async with speaking(the_desk, await the_desk.access.add_organisation("B")) as http:
+    async with speaking(the_desk, (await the_desk.access.add_organisation("B")).key) as http:
         yield http
 
 

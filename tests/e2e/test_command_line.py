@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
+import anyio
+import httpx2
 import pytest
 from conftest import CALLS, call_line
-from e2e.processes import run
+from e2e.processes import PATIENCE, environment, run, started
 
 
 async def test_the_demo_runs_the_main_job_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -158,3 +162,86 @@ async def test_help_shows_its_examples_as_lines_of_their_own(tmp_path: Path) -> 
     _, said, _ = await run(tmp_path, "desk", "import", "--help", COLUMNS="120")
     assert "\\b" not in said
     assert '\n    {"kind": "file", "path": "reports/may.pdf", "type": "application/pdf"}\n' in said
+
+
+async def shell(folder: Path, script: str, **settings: str) -> tuple[int, str]:
+    """Run a shell line in which $C is the command; its status and everything that it said."""
+    given = environment(C=f"{sys.executable} -m calltriage", CALLTRIAGE_DATA_DIR=str(folder / "data"), **settings)
+    with anyio.fail_after(PATIENCE):
+        done = await anyio.run_process(
+            ["bash", "-c", f"set -o pipefail; {script}"], env=given, cwd=folder, check=False, stderr=subprocess.STDOUT
+        )
+    return done.returncode, done.stdout.decode(errors="replace")
+
+
+WRONG: dict[str, tuple[str, int, str]] = {
+    "a settings file that is no text": ("$C --settings-file binary doctor", 1, "not text in UTF-8"),
+    "a settings file that is a folder": ("CALLTRIAGE_SETTINGS_FILE=folder $C doctor", 1, "is no file"),
+    "an import of a folder": ("$C desk import folder", 2, "Is a directory"),
+    "an import of nothing there": ("$C desk import absent", 2, "No such file"),
+    "an import of what is no text": ("$C desk import binary", 1, "line 1: is not UTF-8"),
+    "an import from a closed input": ("$C desk import - <&-", 0, "0 added"),
+    "a server whose input is closed": ("$C <&-", 0, ""),
+    "a server whose streams are closed": ("$C <&- >&- 2>&-", 0, ""),
+    "a reader that has gone": ("$C demo | head -1", 1, "calltriage demo"),
+    "a disk that is full": ("$C desk key > /dev/full", 1, "No space left"),
+    "an output that is closed": ("$C doctor >&-", 0, ""),
+    "a port that does not exist": ("$C serve --http --port 99999", 2, "--port"),
+    "a host that is not here": ("$C desk serve --host 203.0.113.5", 1, "Choose another --host or --port"),
+    "a public URL that is none": ("$C desk serve --public-url ftp://x", 2, "--public-url"),
+    "a desk on every address": ("$C desk serve --host 0.0.0.0", 1, "--public-url"),
+    "a terminal in ASCII, checked": ("PYTHONIOENCODING=ascii $C doctor", 0, " ok "),
+    "a terminal in ASCII, shown the demo": ("PYTHONIOENCODING=ascii $C demo", 0, "Done."),
+    "an interrupt": ("timeout -s INT 3 $C demo", 124, "Aborted!"),
+    "an interrupt of a server": ("timeout -s INT 3 $C serve --http --port 0", 124, "MCP at"),
+    "an unknown command": ("$C dsek", 2, "No such command"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+async def test_what_goes_wrong_at_the_command_line_is_said_without_a_traceback(tmp_path: Path, name: str) -> None:
+    script, status, said = WRONG[name]
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "binary").write_bytes(bytes(range(255, 0, -1)))
+    found, output = await shell(tmp_path, script)
+    assert "Traceback" not in output
+    assert said in output
+    assert found == status, output
+
+
+async def test_each_key_sees_its_own_organisation_alone(tmp_path: Path) -> None:
+    """Two organisations and a second user of one of them, each made at the command line."""
+    _, first, _ = await run(tmp_path, "desk", "key")
+    status, other, said = await run(tmp_path, "desk", "add-organisation", "Second")
+    assert (status, len(other.strip()) >= 32) == (0, True)
+    _, listed, _ = await run(tmp_path, "desk", "organisations")
+    rows = dict(line.split("  ", 1) for line in listed.splitlines())
+    assert list(rows.values()) == ["Embedded desk", "Second"]
+    own, second = rows
+    assert second in said
+    assert other.strip() not in said
+    _, colleague, _ = await run(tmp_path, "desk", "add-user", "--organisation", second)
+    for org, text in ((own, "one"), (second, "two")):
+        file = call_line("same-id", text)
+        assert (await run(tmp_path, "desk", "import", "--organisation", org, "-", stdin=file))[1].startswith("1 added")
+    async with started(tmp_path, "desk", "serve", "--port", "0") as address:
+        seen: dict[str, tuple[str, set[str]]] = {}
+        for name, key in (("first", first), ("other", other), ("colleague", colleague)):
+            async with httpx2.AsyncClient(base_url=address, headers={"authorization": key.strip()}) as http:
+                call = (await http.get("/v1/calls/same-id")).json()
+                org = own if name == "first" else second
+                members = (await http.get(f"/v1/orgs/{org}/members")).json()["data"]
+                assert (await http.get(f"/v1/orgs/{second if org == own else own}/members")).status_code == 404
+                seen[name] = (call["transcripts"][0]["text"], {member["user_id"] for member in members})
+    assert seen["first"][0] == "one"
+    assert seen["other"] == seen["colleague"]
+    assert seen["other"][0] == "two"
+    assert (len(seen["first"][1]), len(seen["other"][1])) == (1, 2)
+
+
+@pytest.mark.parametrize("command", [["add-user"], ["import", "-"]])
+async def test_an_organisation_that_is_not_there_is_said_so(tmp_path: Path, command: list[str]) -> None:
+    status, _, said = await run(tmp_path, "desk", *command, "--organisation", "absent", stdin=CALLS[0])
+    assert status == 1
+    assert "desk organisations" in said
+    assert "Traceback" not in said

@@ -150,6 +150,6 @@ async def test_where_all_places_are_taken_the_longest_idle_makes_room(monkeypatc
 async def test_a_port_in_use_is_an_error_that_says_so() -> None:
     with (
         serving.listen("127.0.0.1", 0) as taken,
-        pytest.raises(SettingsError, match=r"Choose another --port\.$"),
+        pytest.raises(SettingsError, match=r"Choose another --host or --port\.$"),
     ):
         serving.listen("127.0.0.1", taken.getsockname()[1])

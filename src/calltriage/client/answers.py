@@ -24,6 +24,7 @@ from calltriage.errors import (
     Unauthenticated,
     UnreadableAnswer,
 )
+from calltriage.operations.base import STORAGE_FAILED
 from calltriage.operations.fields import MAX_BODY, MAX_DEPTH, refuse_depth
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -139,7 +140,7 @@ def failure(answer: Answer, *, arguments: frozenset[str], is_write: bool) -> Cal
     Only the status, a listed code and the names of arguments are taken from it; its texts are not shown.
     """
     code, said, fields = _error_facts(answer)
-    if answer.status == 503 and code == "storage_unavailable":
+    if answer.status == 503 and STORAGE_FAILED.items() <= dict(answer.headers).items():
         return StorageUnavailable(
             "The desk's data folder cannot be used. Ask the operator to run: calltriage doctor",
             status=503,

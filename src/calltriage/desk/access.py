@@ -7,17 +7,19 @@ import hashlib
 import hmac
 import secrets
 import uuid
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import jwt
 from pydantic import SecretStr
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from calltriage.desk import CLIENT_ID
 from calltriage.desk.exchange import Principal
 from calltriage.desk.store import Store
 from calltriage.desk.tables import api_keys, client_keys, new_id, new_organisation, organisations, settings
+from calltriage.errors import StoreError
 from calltriage.operations import SCOPES
 
 TOKEN_SECONDS = 599
@@ -32,6 +34,15 @@ SIGNATURES = ["ES256", "ES384", "ES512", "RS256"]
 def digest(key: str) -> str:
     """What is kept of a key. Keys are 256 random bits or the operator's own, never a person's password."""
     return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key just made, and whom it stands for. The key is nowhere else: only its digest is kept."""
+
+    org_id: str
+    user_id: str
+    key: str = field(repr=False)
 
 
 class Access:
@@ -156,13 +167,43 @@ class Access:
             return None
         return Principal(claims["org"], claims["sub"]), set(claims["scope"].split())
 
-    async def add_organisation(self, name: str) -> str:
-        """Make another organisation with one user; returns its API key, which is shown only now."""
-        key, org = secrets.token_urlsafe(32), new_id()
+    async def add_organisation(self, name: str) -> NewKey:
+        """Make another organisation with one user."""
+        made = NewKey(new_id(), new_id(), secrets.token_urlsafe(32))
 
-        def add(connection: Any) -> None:
-            connection.execute(insert(organisations).values(**new_organisation(org, name)))
-            connection.execute(insert(api_keys).values(digest=digest(key), org_id=org, user_id=new_id()))
+        def add(connection: Connection) -> None:
+            connection.execute(insert(organisations).values(**new_organisation(made.org_id, name)))
+            _keep(connection, made)
 
         await self._store.write(add)
-        return key
+        return made
+
+    async def add_user(self, org_id: str | None = None) -> NewKey:
+        """Make another user of an organisation, the desk's own unless one is named. Raises StoreError for an unknown one."""
+        org = org_id or (await self.facts())["org_id"]
+        made = NewKey(org, new_id(), secrets.token_urlsafe(32))
+
+        def add(connection: Connection) -> None:
+            if connection.execute(select(organisations.c.id).where(organisations.c.id == org)).first() is None:
+                raise unknown_organisation()
+            _keep(connection, made)
+
+        await self._store.write(add)
+        return made
+
+    async def organisations(self) -> list[tuple[str, str]]:
+        """Ids and names, oldest first."""
+        query = select(organisations.c.id, organisations.c.name).order_by(
+            organisations.c.created_at, organisations.c.id
+        )
+        rows = await self._store.read(lambda connection: connection.execute(query).all())
+        return [(row.id, row.name) for row in rows]
+
+
+def _keep(connection: Connection, made: NewKey) -> None:
+    row = {"digest": digest(made.key), "org_id": made.org_id, "user_id": made.user_id}
+    connection.execute(insert(api_keys).values(**row))
+
+
+def unknown_organisation() -> StoreError:
+    return StoreError("The desk has no such organisation. `calltriage desk organisations` lists them.")

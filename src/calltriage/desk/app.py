@@ -17,10 +17,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from calltriage.desk import activity, attachments, categories, evidence, flags, issues, norm, relations, resources
+from calltriage.desk import (
+    activity,
+    attachments,
+    categories,
+    evidence,
+    flags,
+    issues,
+    members,
+    norm,
+    relations,
+    resources,
+)
 from calltriage.desk.access import Access
 from calltriage.desk.blobs import BlobFolder, Blobs
-from calltriage.desk.exchange import ContractError, Principal, Reply, Transaction, bad_request
+from calltriage.desk.exchange import ContractError, Principal, Reply, Transaction, bad_request, not_found
 from calltriage.desk.files import MAX_OBJECT, Files
 from calltriage.desk.store import Store
 from calltriage.desk.tokens import issue_token
@@ -32,7 +43,7 @@ from calltriage.operations.base import Api, Effect, Operation
 MAX_JSON = {Api.TRIAGE: 256 * 1024, Api.ATTACHMENTS: 64 * 1024}
 """Bytes of a JSON body; the attachments limit is the contract's, the other ours."""
 
-PARTS = (issues, resources, flags, relations, activity, categories, norm, evidence, attachments)
+PARTS = (issues, resources, flags, relations, activity, categories, norm, evidence, members, attachments)
 HANDLERS: dict[type[Operation[Any]], Callable[[Transaction, Any], Reply]] = {
     operation: next(getattr(part, name) for part in PARTS if hasattr(part, name := operation.tool_name()))
     for operation in CATALOGUE
@@ -82,6 +93,7 @@ class Desk:
         self.app = Starlette(
             routes=[
                 *(Route(path, self._endpoint(found), methods=list(found)) for path, found in by_path.items()),
+                Route("/openapi.json", self._describe, methods=["GET"]),
                 Route("/oauth/token", self._token, methods=["POST"]),
                 Route("/blobs/{object_key}", self.files.serve, methods=["PUT", "GET", "POST", "PATCH", "DELETE"]),
             ],
@@ -93,6 +105,12 @@ class Desk:
 
     async def close(self) -> None:
         await self.store.close()
+
+    async def _describe(self, _: Request) -> Response:
+        """What the desk can be asked; no secret, so nobody has to show a key for it."""
+        from calltriage.desk.openapi import description  # noqa: PLC0415  builds a schema of everything
+
+        return json_reply(200, description())
 
     def _endpoint(self, operations: dict[str, type[Operation[Any]]]) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
@@ -148,17 +166,17 @@ class Desk:
             raise bad_request(body="must be JSON") from None
         if not isinstance(values, dict):
             raise bad_request(body="must be a JSON object")
-        members = cast("dict[str, Any]", values)
+        given = cast("dict[str, Any]", values)
         path = set(operation.path_fields())
         clearable = operation.clearable_fields()
-        nulls = [name for name in operation.model_fields if name in members and members[name] is None]
+        nulls = [name for name in operation.model_fields if name in given and given[name] is None]
         if refused := [name for name in nulls if name not in clearable]:
             raise bad_request(**dict.fromkeys(refused, "must not be null"))
         if operation.api is Api.ATTACHMENTS:  # unknown members are ignored there, refused by triage
-            return {name: value for name, value in members.items() if name in operation.model_fields}
-        if twice := path & set(members):
+            return {name: value for name, value in given.items() if name in operation.model_fields}
+        if twice := path & set(given):
             raise bad_request(**dict.fromkeys(sorted(twice), "belongs in the path"))
-        return members
+        return given
 
     async def _reply(self, operation: type[Operation[Any]], who: Principal, call: Any) -> Reply:
         if isinstance(call, CreateAttachment):
@@ -191,11 +209,34 @@ def _refuse_constant(_: str) -> Any:
     raise ValueError("not a JSON number")
 
 
+NOTHING_THERE: dict[str, Callable[[], ContractError]] = {
+    "issue_id": lambda: not_found("Issue"),
+    "resource_link_id": lambda: not_found("Resource"),
+    "flag_id": lambda: not_found("Flag"),
+    "relation_id": lambda: not_found("Relation"),
+    "session_id": lambda: not_found("Agent session"),
+    "call_id": evidence.no_call,
+    "conversation_id": evidence.no_conversation,
+    "attachment_id": attachments.no_attachment,
+    "org_id": members.no_organisation,
+}
+"""What is said of an id in a path that names nothing."""
+
+
 def _malformed_id(error: ValidationError, operation: type[Operation[Any]]) -> ContractError | None:
-    """A path id of a form that no id has names nothing: 404, like an unknown one (bland-triage, section 2)."""
-    wrong = {str(item["loc"][0]) for item in error.errors() if item["type"] == "string_pattern_mismatch"}
-    unknown = {"call_id": evidence.no_call, "attachment_id": attachments.no_attachment}
-    return next((unknown[name]() for name in operation.path_fields() if name in wrong & set(unknown)), None)
+    """A path id of a form that no id has names nothing: 404, like an unknown one (bland-triage, section 2). An attachment's
+    that is too long is refused with 400 (talkdesk-attachments, section 9)."""
+    path = operation.path_fields()
+    wrong = {
+        str(item["loc"][0])
+        for item in error.errors()
+        if operation.api is Api.TRIAGE or item["type"] == "string_pattern_mismatch"
+    }
+    name = next((name for name in path if name in wrong), None)
+    if name is None:
+        return None
+    # A call on an issue is looked for among the issue's evidence (bland-triage, section 2).
+    return NOTHING_THERE["resource_link_id" if path[0] == "issue_id" and name == "call_id" else name]()
 
 
 def _refused(error: ValidationError, operation: type[Operation[Any]]) -> ContractError:

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time
+import operator
+from collections.abc import Callable
+from datetime import datetime, time
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, Float, String, cast, func, select
 
 from calltriage.desk.exchange import ContractError, Reply, Transaction, bad_request
 from calltriage.desk.tables import by_code_point, calls, conversations, written
 from calltriage.operations.calls import GetCall, GetCorrectedTranscript, GetPathwayCallEvents, ListCalls
-from calltriage.operations.conversations import GetSmsConversation, ListSmsConversations
+from calltriage.operations.conversations import (
+    LIST_ONLY,
+    READ_ONLY,
+    GetSmsConversation,
+    ListSmsConversations,
+    SmsFilter,
+)
 
 CALL_FIELDS = (
     "call_id", "created_at", "call_length", "to", "from", "completed", "inbound", "queue_status", "error_message",
     "answered_by", "batch_id", "pathway_id",
 )  # fmt: skip
 """What a row of the list shows of a call."""
+
+
+COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "eq": operator.eq, "gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le,
+}  # fmt: skip
 
 
 def no_call() -> ContractError:
@@ -65,11 +79,9 @@ def list_calls(tx: Transaction, call: ListCalls) -> Reply:
 
 
 def _call_filters(call: ListCalls) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    if call.start_date is not None:
-        found.append(calls.c.created_at >= _edge(call.start_date, "start_date", time.min))
-    if call.end_date is not None:
-        found.append(calls.c.created_at <= _edge(call.end_date, "end_date", time.max))
+    found = _within(call)
+    if call.campaign_id is not None:
+        found.append(calls.c.record["metadata"]["campaign_id"].as_string() == call.campaign_id)
     for name in ("from_number", "to_number", "answered_by", "batch_id", "completed", "inbound"):
         value = getattr(call, name)
         if value is not None:
@@ -81,39 +93,93 @@ def _call_filters(call: ListCalls) -> list[ColumnElement[bool]]:
     return found
 
 
-def _edge(text: str, name: str, of_day: time) -> str:
-    """An instant, or the first or last one of a day in UTC."""
+def _within(call: ListCalls) -> list[ColumnElement[bool]]:
+    """The conditions on times. Days are those of the zone; both ends belong to what is wanted."""
+    if call.created_at is not None and (call.start_date is not None or call.end_date is not None):
+        raise bad_request(created_at="cannot stand together with start_date or end_date")
+    try:
+        zone = ZoneInfo(call.timezone or "UTC")
+    except (KeyError, ValueError, OSError):
+        raise bad_request(timezone="must be an IANA time zone, such as Europe/Berlin") from None
+    wanted = (
+        (calls.c.created_at, "created_at", call.created_at, call.created_at),
+        (calls.c.created_at, "start_date", call.start_date, None),
+        (calls.c.created_at, "end_date", None, call.end_date),
+        (calls.c.updated_at, "update_start_date", call.update_start_date, None),
+        (calls.c.updated_at, "update_end_date", None, call.update_end_date),
+    )
+    found: list[ColumnElement[bool]] = []
+    for column, name, first, last in wanted:
+        if first is not None:
+            found.append(column >= _edge(first, name, time.min, zone))
+        if last is not None:
+            found.append(column <= _edge(last, name, time.max, zone))
+    return found
+
+
+def _edge(text: str, name: str, of_day: time, zone: ZoneInfo) -> str:
+    """An instant, or the first or last one of a day."""
     try:
         instant = datetime.fromisoformat(text)
-    except ValueError:
+        if len(text) == 10:
+            instant = datetime.combine(instant, of_day)
+        return written(instant if instant.tzinfo else instant.replace(tzinfo=zone))
+    except (ValueError, OverflowError):
         raise bad_request(**{name: "must be a day (YYYY-MM-DD) or an instant"}) from None
-    if len(text) == 10:
-        instant = datetime.combine(instant, of_day)
-    return written(instant if instant.tzinfo else instant.replace(tzinfo=UTC))
 
 
 def get_sms_conversation(tx: Transaction, call: GetSmsConversation) -> Reply:
     row = tx.find(conversations, call.conversation_id)
     if row is None:
         raise no_conversation()
-    return Reply(200, row.record)
+    return Reply(200, {name: value for name, value in row.record.items() if name not in LIST_ONLY})
 
 
 def list_sms_conversations(tx: Transaction, call: ListSmsConversations) -> Reply:
     """Rows without messages, in the vendor's own pagination."""
     page, size = call.page or 1, call.pageSize or 25
-    name = call.sortBy or "created_at"
-    key: ColumnElement[Any] = conversations.c.created_at
-    if name != "created_at":
-        inside = conversations.c.record[name].as_string()
-        key = cast(inside, Float) if name == "message_count" else by_code_point(cast(inside, String))
+    where = tx.mine(conversations, *(_sms_condition(condition) for condition in call.conditions()))
+    key = _sms_value(call.sortBy or "created_at")
     # A row without the value counts as the least.
     ways = (key.asc().nulls_first(), conversations.c.id.asc())
     if call.sortDir != "asc":
         ways = (key.desc().nulls_last(), conversations.c.id.desc())
-    query = select(conversations.c.record).where(tx.mine(conversations)).order_by(*ways)
+    query = select(conversations.c.record).where(where).order_by(*ways)
     rows = tx.connection.execute(query.offset((page - 1) * size).limit(size)).scalars().all()
-    total = tx.count(conversations)
+    total = tx.count(conversations, where)
     pages = {"totalItems": total, "totalPages": -(-total // size), "currentPage": page, "pageSize": size}
-    items = [{key: value for key, value in row.items() if key not in {"messages", "disposition_logs"}} for row in rows]
+    items = [{key: value for key, value in row.items() if key not in READ_ONLY} for row in rows]
     return Reply(200, {"data": items, "errors": None, "extra": {"pagination": pages}})
+
+
+def _sms_value(name: str) -> ColumnElement[Any]:
+    """A field of a conversation, to sort or compare by."""
+    if name == "created_at":
+        return conversations.c.created_at
+    inside = conversations.c.record[name]
+    match name:
+        case "message_count":
+            return cast(inside.as_string(), Float)
+        case "is_active":
+            return inside.as_boolean()
+        case "variables":
+            return by_code_point(cast(inside, String))
+        case _:
+            return by_code_point(cast(inside.as_string(), String))
+
+
+def _sms_condition(condition: SmsFilter) -> ColumnElement[bool]:
+    """One filter as SQL that means the same on every store: case counts, and null equals null alone."""
+    field, value = condition.field, condition.comparable()
+    column = _sms_value(field)
+    if value is None:
+        return conversations.c.record[field].as_string().is_(None)
+    match condition.operator:
+        case "contains":
+            return func.replace(column, value, "") != column if value else column.is_not(None)
+        case "startsWith":
+            return func.substr(column, 1, len(value)) == value
+        case "endsWith":
+            return func.substr(column, func.length(column) - len(value) + 1) == value
+        case compare:
+            return COMPARE[compare](column, value)

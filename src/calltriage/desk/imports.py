@@ -12,11 +12,12 @@ from typing import Any
 import anyio
 from sqlalchemy import Connection, Table, insert, select, update
 
+from calltriage.desk.access import unknown_organisation
 from calltriage.desk.app import Desk
 from calltriage.desk.attachments import insert_attachment
 from calltriage.desk.blobs import CHUNK, Received, TooLargeError
 from calltriage.desk.lines import Entry
-from calltriage.desk.tables import attachments, calls, conversations, settings, written
+from calltriage.desk.tables import attachments, calls, conversations, written
 from calltriage.errors import ImportFileError
 
 BATCH_ENTRIES = 500
@@ -51,9 +52,9 @@ async def load_import(
     completed by another one of the same file. Raises ImportFileError before anything is written when a file's name is
     taken by another one.
     """
-    org = org_id or await desk.store.read(
-        lambda connection: connection.execute(select(settings.c.value).where(settings.c.name == "org_id")).scalar_one()
-    )
+    org = org_id or (await desk.access.facts())["org_id"]
+    if org not in dict(await desk.access.organisations()):
+        raise unknown_organisation()
     files = [entry for entry in entries if entry.kind == "file"]
     await desk.store.read(lambda connection: _known_files(connection, org, files))
     tally, through = Counter[str](), 0

@@ -21,8 +21,10 @@ from typing_extensions import TypedDict
 from calltriage.desk.files import MAX_OBJECT
 from calltriage.desk.tables import written
 from calltriage.errors import ImportFileError
+from calltriage.operations.conversations import READ_ONLY
 from calltriage.operations.fields import (
     MAX_BODY,
+    TEXT,
     AttachmentId,
     AttachmentName,
     MediaType,
@@ -76,8 +78,11 @@ def _within_reach(value: datetime) -> datetime:
 Instant = Annotated[datetime, BeforeValidator(_named_instant), AfterValidator(_within_reach)]
 
 
+_instants: TypeAdapter[datetime] = TypeAdapter(Instant)
+
+
 def _shown_instant(value: Any) -> str:
-    return written(TypeAdapter(Instant).validate_python(value))
+    return written(_instants.validate_python(value))
 
 
 InstantText = Annotated[str, BeforeValidator(_shown_instant)]
@@ -126,6 +131,8 @@ CallFacts = TypedDict(
     total=False,
 )  # fmt: skip
 """Facts of a call that lists show and filter by; they are kept with the rest of its metadata."""
+_call_facts = TypeAdapter(CallFacts)
+_names: TypeAdapter[str] = TypeAdapter(AttachmentName)
 
 
 class CallLine(BaseModel):
@@ -183,7 +190,7 @@ class FileLine(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     kind: Literal["file"]
-    path: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    path: Annotated[str, Field(min_length=1, max_length=4096), TEXT] | None = None
     base64: str | None = None
     name: AttachmentName | None = None
     type: MediaType | None = None
@@ -261,9 +268,7 @@ def _call(members: dict[str, Any], number: int) -> Entry:
     """In the shape that `get_call` and its neighbours answer (bland-triage, section 6)."""
     line = CallLine.model_validate(members)
     rest = line.model_extra or {}
-    TypeAdapter(CallFacts).validate_python(
-        {name: rest[name] for name in CallFacts.__annotations__ if name in rest}, strict=True
-    )
+    _call_facts.validate_python({name: rest[name] for name in CallFacts.__annotations__ if name in rest}, strict=True)
     turns = [
         {**(turn.model_extra or {}), "id": n, "user": SPEAKERS.get(turn.speaker, turn.speaker), "text": turn.text}
         for n, turn in enumerate(line.turns)
@@ -296,11 +301,6 @@ def _length(began: datetime, ended: Any) -> dict[str, Any]:
     except (ValueError, TypeError, OverflowError):
         return {}
     return {"call_length": round(minutes, 3), "end_at": ended} if minutes >= 0 else {}
-
-
-LIST_ONLY = ("message_count", "last_message", "last_message_at")
-"""What lists alone say of a conversation, and what a conversation says only when it is read by id (contract, SMS)."""
-READ_ONLY = ("messages", "disposition_logs")
 
 
 def _conversation(line: ConversationLine, number: int) -> Entry:
@@ -345,7 +345,10 @@ def _file(line: FileLine, number: int, folder: Path | None, limit: int) -> Entry
     name = line.name or (line.path and re.split(r"[/\\]", line.path)[-1])
     if not name:
         raise ValueError("name: is needed with base64")
-    name = TypeAdapter(AttachmentName).validate_python(name)
+    try:
+        _names.validate_python(name)
+    except ValidationError:
+        raise ValueError("name: must be 1 to 64 characters, none of them a control character") from None
     content = _decoded(line.base64) if line.base64 is not None else _below(folder, line.path or "")
     size, sha256 = _measured(content, limit)
     values = {

@@ -330,7 +330,7 @@ def new_organisation(org_id: str, name: str) -> dict[str, Any]:
 
 def written(instant: datetime) -> str:
     """An instant as the triage API writes it: ISO 8601 UTC with milliseconds and a Z."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{instant.microsecond // 1000:03d}Z"
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def new_id() -> str:

@@ -16,6 +16,7 @@ from starlette.types import ExceptionHandler
 from calltriage.desk.blobs import BlobStoreError
 from calltriage.desk.exchange import ContractError
 from calltriage.errors import StoreError
+from calltriage.operations.base import STORAGE_FAILED
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class ByteError(Exception):
 
 
 def storage_failure() -> ByteError:
-    return ByteError(503, "SlowDown", "The desk's storage cannot be used")
+    return ByteError(503, "SlowDown", "The desk's storage cannot be used", STORAGE_FAILED)
 
 
 def json_reply(status: int, body: Any, media_type: str = "application/json") -> Response:
@@ -102,7 +103,10 @@ async def _render_store_failure(request: Request, error: Exception) -> Response:
     logger.error("the store failed: %s", said)
     if request.url.path.startswith("/blobs/"):
         return await _render_byte_error(request, storage_failure())
-    return await _render_error(request, ContractError(503, "storage_unavailable", "The desk's storage cannot be used"))
+    refusal = ContractError(503, "storage_unavailable", "The desk's storage cannot be used")
+    response = await _render_error(request, refusal)
+    response.headers.update(STORAGE_FAILED)
+    return response
 
 
 async def _say_nothing(_: Request, __: Exception) -> Response:

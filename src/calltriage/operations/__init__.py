@@ -29,6 +29,7 @@ from calltriage.operations.issues import (
     MarkIssueViewed,
     UpdateIssue,
 )
+from calltriage.operations.members import ListOrgMembers
 from calltriage.operations.norm import CreateAgentSession, ListTriageAgents, PromptNorm
 from calltriage.operations.relations import LinkIssue, ListRelations, RemoveRelation
 from calltriage.operations.resources import (
@@ -73,6 +74,7 @@ CATALOGUE: tuple[type[Operation[Any]], ...] = (
     GetPathwayCallEvents,
     ListSmsConversations,
     GetSmsConversation,
+    ListOrgMembers,
     RequestUploadLink,
     CreateAttachment,
     ListAttachments,

@@ -56,6 +56,7 @@ class CreateAttachment(
     api=Api.ATTACHMENTS,
     effect=Effect.ADD,
     scope="attachments:write",
+    refuses=(409,),
     envelope=False,
 ):
     """Turn uploaded bytes into a named attachment."""

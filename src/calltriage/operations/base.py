@@ -19,6 +19,9 @@ from calltriage.operations.fields import Clearable
 
 R = TypeVar("R")
 
+STORAGE_FAILED = {"x-calltriage-error": "storage_unavailable"}
+"""Header by which the desk says, on every route and beside the contract's own body, that asking again will not help."""
+
 
 class Api(StrEnum):
     """The vendor contract that an operation belongs to."""
@@ -115,6 +118,7 @@ class Operation(Tool, Generic[R]):
         effect: what it does.
         success: status codes of success; the first means "done now", a second one "was there already".
         scope: OAuth scope that the token needs, where the API has scopes.
+        refuses: statuses of refusal that do not follow from the rest: 404 for what a body names, 409 for a conflict.
         envelope: whether success is wrapped in `{data, errors}` (bland-triage, section 2).
         also_changes: what else it changes, besides the issues and attachments that its fields name.
     """
@@ -124,6 +128,7 @@ class Operation(Tool, Generic[R]):
     api: ClassVar[Api]
     success: ClassVar[tuple[int, ...]]
     scope: ClassVar[str | None]
+    refuses: ClassVar[tuple[int, ...]]
     envelope: ClassVar[bool]
     also_changes: ClassVar[frozenset[Unnamed]]
 
@@ -134,6 +139,7 @@ class Operation(Tool, Generic[R]):
         api: Api = Api.TRIAGE,
         success: tuple[int, ...] = (200,),
         scope: str | None = None,
+        refuses: tuple[int, ...] = (),
         envelope: bool = True,
         also_changes: tuple[Unnamed, ...] = (),
         **kwargs: Any,
@@ -143,7 +149,7 @@ class Operation(Tool, Generic[R]):
             return
         method, cls.path = http.split(" ")
         cls.method = cast("Any", method)
-        cls.api, cls.success, cls.scope, cls.envelope = api, success, scope, envelope
+        cls.api, cls.success, cls.scope, cls.envelope, cls.refuses = api, success, scope, envelope, refuses
         cls.also_changes = frozenset(also_changes)
 
     @classmethod

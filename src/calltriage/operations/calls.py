@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 
 from calltriage.operations.base import Effect, Operation, Result
-from calltriage.operations.fields import TEXT, CallId
+from calltriage.operations.fields import TEXT, CallId, WireOnly
 
 
 class Turn(Result, origin="call parties"):
@@ -55,6 +55,9 @@ Day = Annotated[
     str, StringConstraints(max_length=40, pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+(Z|[+-][0-9:]+)?)?$")
 ]
 """A day (YYYY-MM-DD) or an instant."""
+OneDay = Annotated[str, StringConstraints(max_length=10, pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+Zone = Annotated[str, StringConstraints(max_length=64, pattern=r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$")]
+"""An IANA time zone."""
 
 
 class ListCalls(Operation[CallList], http="GET /v1/calls", effect=Effect.READ, envelope=False):
@@ -69,12 +72,17 @@ class ListCalls(Operation[CallList], http="GET /v1/calls", effect=Effect.READ, e
     sort_by: Literal["created_at", "updated_at"] | None = None
     start_date: Day | None = Field(default=None, description="From this day or instant on.")
     end_date: Day | None = Field(default=None, description="Up to this day or instant.")
+    created_at: Annotated[OneDay | None, WireOnly()] = Field(default=None, description="This day alone.")
+    timezone: Annotated[Zone | None, WireOnly()] = Field(default=None, description="Zone of days; default UTC.")
+    update_start_date: Annotated[OneDay | None, WireOnly()] = Field(default=None, description="Changed since this day.")
+    update_end_date: Annotated[OneDay | None, WireOnly()] = Field(default=None, description="Changed up to this day.")
     from_number: Annotated[str, StringConstraints(min_length=1, max_length=32), TEXT] | None = None
     to_number: Annotated[str, StringConstraints(min_length=1, max_length=32), TEXT] | None = None
     completed: bool | None = None
     inbound: bool | None = None
     answered_by: Annotated[str, StringConstraints(min_length=1, max_length=32), TEXT] | None = None
     batch_id: Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT] | None = None
+    campaign_id: Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT] | None = None
     duration_gt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
     duration_lt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
 

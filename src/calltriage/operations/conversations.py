@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from calltriage.operations.base import Effect, Operation, Result
-from calltriage.operations.fields import OpaqueId
+from calltriage.operations.fields import TEXT, OpaqueId
 
 
 class SmsMessage(Result, origin="conversation parties"):
@@ -42,6 +54,79 @@ class SmsConversationList(Result, origin="conversation parties"):
     extra: dict[str, Any] | None = None
 
 
+LIST_ONLY = ("message_count", "last_message", "last_message_at")
+"""What only a list says of a conversation."""
+READ_ONLY = ("messages", "disposition_logs")
+"""What a conversation says only when it is read by its id."""
+
+SmsField = Literal[
+    "created_at", "updated_at", "user_number", "agent_number", "is_active", "message_count", "variables",
+    "current_node_id", "curr_pathway_id", "curr_pathway_version", "timed_out_at",
+]  # fmt: skip
+TEXT_OPERATORS = ("contains", "startsWith", "endsWith")
+
+
+class SmsFilter(BaseModel):
+    """One condition on a field of a conversation."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    field: SmsField
+    operator: Literal["eq", "contains", "startsWith", "endsWith", "gt", "gte", "lt", "lte"]
+    value: Annotated[str, StringConstraints(max_length=1000), TEXT] | bool | int | float | None
+
+    def comparable(self) -> Any:
+        """The value as the field is stored; an instant in the one form that sorts."""
+        if self.field in INSTANTS and isinstance(self.value, str) and self.operator not in TEXT_OPERATORS:
+            return _instant(self.value)
+        return self.value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        wanted = {"message_count": (int, float), "is_active": (bool,)}.get(self.field, (str,))
+        is_number = self.field == "message_count" and isinstance(self.value, bool)
+        if self.value is None and self.operator == "eq":
+            return self
+        if not isinstance(self.value, wanted) or is_number:
+            raise ValueError("value does not fit the field")
+        if self.operator in TEXT_OPERATORS and wanted != (str,):
+            raise ValueError(f"operator does not fit the field {self.field}")
+        if self.operator not in {"eq", *TEXT_OPERATORS} and self.field in {"is_active", "variables"}:
+            raise ValueError(f"operator does not fit the field {self.field}")
+        self.comparable()
+        return self
+
+
+INSTANTS = ("created_at", "updated_at", "timed_out_at")
+
+
+def _instant(text: str) -> str:
+    try:
+        found = datetime.fromisoformat(text)
+        aware = found if found.tzinfo else found.replace(tzinfo=UTC)
+        return aware.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    except (ValueError, OverflowError):
+        raise ValueError("value must be an instant in ISO 8601") from None
+
+
+_filters = TypeAdapter(Annotated[list[SmsFilter], Field(max_length=20)])
+
+
+def _as_text(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, list | dict) else value
+
+
+def _are_filters(text: str) -> str:
+    try:
+        _filters.validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        if first["type"] == "json_invalid":
+            raise ValueError("must be a JSON array of {field, operator, value}") from None
+        raise ValueError(f"must be a JSON array of {{field, operator, value}}: {first['msg']}") from None
+    return text
+
+
 class ListSmsConversations(
     Operation[SmsConversationList], http="GET /v1/sms/conversations", effect=Effect.READ, envelope=False
 ):
@@ -57,6 +142,19 @@ class ListSmsConversations(
         | None
     ) = None  # fmt: skip
     sortDir: Literal["asc", "desc"] | None = None  # noqa: N815
+    filters: (
+        Annotated[
+            str, BeforeValidator(_as_text), StringConstraints(max_length=8000), TEXT, AfterValidator(_are_filters)
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description='JSON array of {"field","operator","value"}: eq, contains, startsWith, endsWith, gt, gte, lt, lte.',
+    )
+
+    def conditions(self) -> list[SmsFilter]:
+        """The filters, read."""
+        return _filters.validate_json(self.filters or "[]")
 
 
 class GetSmsConversation(

@@ -42,6 +42,7 @@ class AddFlag(
     http="POST /v1/triage/issues/{issue_id}/flags",
     effect=Effect.ADD,
     success=(201,),
+    refuses=(409,),
     also_changes=("flag_types",),
 ):
     """Mark a moment of an attached call; every request makes a flag.

@@ -76,7 +76,7 @@ class ResourceRef(Tool):
     resource_id: OpaqueId
 
 
-class CreateIssue(Operation[Issue], http="POST /v1/triage/issues", effect=Effect.ADD, success=(201,)):
+class CreateIssue(Operation[Issue], http="POST /v1/triage/issues", effect=Effect.ADD, success=(201,), refuses=(404,)):
     """File a triage issue about calls that went wrong.
 
     Look for an open one first (list_issues with search): every call files another issue. Evidence in resource_links is

@@ -64,6 +64,7 @@ class PromptNorm(
     http="POST /v1/triage/issues/{issue_id}/agent-sessions/{session_id}/prompts",
     effect=Effect.ADD,
     success=(202,),
+    refuses=(409,),
 ):
     """Send Norm a prompt; its first word picks what the run may do."""
 

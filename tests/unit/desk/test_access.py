@@ -67,7 +67,7 @@ async def test_no_other_key_is_good(access: Access, header: str | None) -> None:
 
 
 async def test_keys_of_two_organisations_stand_for_two_principals(access: Access) -> None:
-    other = await access.add_organisation("Other")
+    other = (await access.add_organisation("Other")).key
     one, two = await access.by_key(KEY), await access.by_key(other)
     assert one is not None
     assert two is not None
@@ -100,7 +100,7 @@ async def test_two_tokens_are_never_the_same(access: Access, clock: Clock) -> No
 
 
 async def test_a_token_of_one_organisation_is_not_the_other_s(access: Access, clock: Clock) -> None:
-    key = await access.add_organisation("Other")
+    key = (await access.add_organisation("Other")).key
     issued = await issued_to(access, basic(CLIENT_ID, key), None, clock.now)
     assert issued is not None
     found = await access.by_token("Bearer " + issued["access_token"], clock.now)

@@ -9,11 +9,17 @@ from typing import Any
 
 import httpx2
 import pytest
-from conftest import Clock, call_line, load_lines
+from conftest import DESK_URL, KEY, Clock, call_line, endpoints_to, load_lines
 from pydantic import SecretStr
 
+from calltriage.client.answers import Answer, failure
+from calltriage.client.client import open_client
 from calltriage.desk.app import HANDLERS, Desk
-from calltriage.operations.issues import GetIssue
+from calltriage.errors import StorageUnavailable
+from calltriage.operations.attachments import GetAttachment, RequestUploadLink
+from calltriage.operations.base import Operation
+from calltriage.operations.flags import ListFlagTypes
+from calltriage.operations.issues import GetIssue, MarkIssueViewed
 
 ISSUE = {"title": "Agent skipped the verification step", "severity": "high", "category": "Routing"}
 UNKNOWN = "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34"
@@ -251,8 +257,36 @@ async def test_storage_that_cannot_be_used_is_503_on_every_plane_and_nothing_is_
         put = await http.put("/blobs/x?expires=1&signature=x", content=b"x")
     assert [answer.status_code for answer in (triage, token, put)] == [503, 503, 503]
     assert triage.json()["errors"][0]["error"] == "storage_unavailable"
+    for answer in (triage, token, put):
+        known = failure(Answer(503, answer.headers, answer.content), arguments=frozenset(), is_write=False)
+        assert isinstance(known, StorageUnavailable), "a client has to know that asking again is in vain"
     assert str(tmp_path) not in triage.text + token.text + put.text
     assert str(tmp_path) in caplog.text
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        ListFlagTypes(limit=1),
+        MarkIssueViewed(issue_id="68007859-4325-4ea2-bbd6-e7c8be3a233a"),
+        GetAttachment(attachment_id="a"),
+        RequestUploadLink(),
+    ],
+)
+async def test_storage_that_cannot_be_used_is_asked_once(tmp_path: Path, operation: Operation[Any]) -> None:
+    (tmp_path / "file").touch()
+    desk = Desk(tmp_path / "file", SecretStr(KEY), DESK_URL)
+    asked: list[str] = []
+
+    class Counting(httpx2.ASGITransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            asked.append(request.url.path)
+            return await super().handle_async_request(request)
+
+    async with open_client(endpoints_to(Counting(desk, raise_app_exceptions=False))) as client:
+        with pytest.raises(StorageUnavailable):
+            await client.send(operation)
+    assert len(asked) == 1
 
 
 async def test_a_crash_of_a_handler_is_500_and_in_the_log(

@@ -1,0 +1,25 @@
+"""Members of the caller's organisation on the desk: the people behind its keys."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from calltriage.desk.exchange import ContractError, Reply, Transaction
+from calltriage.desk.tables import api_keys, settings
+from calltriage.operations.members import ListOrgMembers
+
+
+def no_organisation() -> ContractError:
+    return ContractError(404, "ORG_NOT_FOUND", "Organization not found")
+
+
+def list_org_members(tx: Transaction, call: ListOrgMembers) -> Reply:
+    """Another organisation is as unknown as one that does not exist."""
+    if call.org_id.lower() != tx.who.org_id:
+        raise no_organisation()
+    own = {row.name: row.value for row in tx.connection.execute(select(settings))}
+    query = select(api_keys.c.user_id).where(api_keys.c.org_id == tx.who.org_id).distinct()
+    users = {row.user_id for row in tx.connection.execute(query)}
+    if own["org_id"] == tx.who.org_id:
+        users.add(own["user_id"])
+    return Reply(200, [{"org_id": tx.who.org_id, "user_id": user} for user in sorted(users)])

@@ -1,0 +1,41 @@
+"""Where the desk's own OpenAPI means to differ from the contracts', and why. Anything else that differs fails the test."""
+
+from __future__ import annotations
+
+_ALERTS = "withdrawn from the vendor's documentation; alert bindings stay out (bland-triage, section 10)"
+NOT_SERVED: dict[str, str] = {
+    "list_alert_bindings": _ALERTS,
+    "bind_alert": _ALERTS,
+    "unbind_alert": _ALERTS,
+    "get_call_recording": "the desk keeps no recordings; one can be a file",
+    "get_call_event_stream": "its outer shape is not documented",
+    "upload_file": "mentioned in passing only; a file of the desk is an attachment (bland-triage, section 6)",
+}
+"""Operations of the contracts that the desk does not serve."""
+
+_BOUND = "every input is bounded; the contract names no limit, and this one is ours"
+_NO_BODY = "a body is not needed here, but where one is sent it has to be a JSON object of reasonable size"
+_SCOPE = "in a withdrawn edition or an unmerged draft of the documentation only; not published"
+DIFFERENCES: dict[str, str] = {
+    "*: contract has 429": "the desk sets no rate; the client is ready for one",
+    "*: desk has 413": "bodies are bounded (talkdesk-attachments, section 10, and the same on the triage side)",
+    "*: desk has 503": "said when the data folder cannot be used, so that nobody retries in vain",
+    "delete_*: desk has 400": _NO_BODY,
+    "remove_*: desk has 400": _NO_BODY,
+    "attach_call: desk has 400": _NO_BODY,
+    "detach_call: desk has 400": _NO_BODY,
+    "mark_issue_viewed: desk has 400": _NO_BODY,
+    "create_agent_session: desk has 400": _NO_BODY,
+    "*.maxLength: contract None, desk *": _BOUND,
+    "*.minLength: contract None, desk 1": _BOUND,
+    "*.maximum: contract None, desk *": _BOUND,
+    "list_calls query duration_?t.minimum: contract None, desk 0": _BOUND,
+    "*.maxItems: contract None, desk *": _BOUND,
+    "list_issues query agent_id.*": _SCOPE,
+    "list_issues query agent_version_id.*": _SCOPE,
+    "list_issues query has_alert.*": _SCOPE,
+    "get_call query v.*": _SCOPE,
+    "get_pathway_call_events query v.required: contract True, desk False": "it can only be 2; without it 2 is meant",
+    "get_pathway_call_events: desk has 400": "any other v is refused",
+}
+"""A pattern of what differs, and the reason."""

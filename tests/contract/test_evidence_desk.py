@@ -1,0 +1,307 @@
+"""Calls and conversations on the desk, raw: every filter and sort of the contract, and what a line of an import becomes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from conftest import KEY, call_line, load_lines
+
+from calltriage.desk.app import Desk
+from calltriage.errors import ImportFileError
+
+
+def conversation(name: str, day: int, *texts: str, **more: Any) -> str:
+    messages = [{"sender": ("user", "agent")[n % 2], "text": text} for n, text in enumerate(texts)]
+    line = {"kind": "sms_conversation", "conversation_id": name, "created_at": f"2026-05-{day:02d}T10:00:00Z"}
+    return json.dumps({**line, "messages": messages, **more})
+
+
+CONVERSATIONS = [
+    conversation("convo_a", 1, "Is it open?", "Yes, until six.", user_number="+15550001111", agent_number="+15552223333",
+                 is_active=True, variables={"city": "Oslo"}, curr_pathway_id="p1", curr_pathway_version="2",
+                 current_node_id="n1", summary="Asks for hours.", timed_out_at="2026-05-01T12:00:00Z", campaign="spring"),
+    conversation("convo_b", 2, "Hello", user_number="+15550002222", curr_pathway_id="P1",
+                 timed_out_at="2026-05-02T12:00:00+02:00"),
+    conversation("convo_c", 3, user_number="+44555", is_active=True, updated_at="2026-06-01T00:00:00Z"),
+]  # fmt: skip
+
+
+async def listed(desk: httpx2.AsyncClient, **query: Any) -> list[str]:
+    answer = await desk.get("/v1/sms/conversations", params=query)
+    assert answer.status_code == 200, answer.text
+    return [row["id"] for row in answer.json()["data"]]
+
+
+async def test_a_conversation_reads_as_the_documented_object(desk: httpx2.AsyncClient, the_desk: Desk) -> None:
+    await load_lines(the_desk, *CONVERSATIONS)
+    answer = await desk.get("/v1/sms/conversations/convo_a")
+    assert answer.json() == {
+        "data": {
+            "id": "convo_a",
+            "created_at": "2026-05-01T10:00:00.000Z",
+            "updated_at": "2026-05-01T10:00:00.000Z",
+            "user_number": "+15550001111",
+            "agent_number": "+15552223333",
+            "variables": {"city": "Oslo"},
+            "current_node_id": "n1",
+            "curr_pathway_id": "p1",
+            "curr_pathway_version": "2",
+            "timed_out_at": "2026-05-01T12:00:00.000Z",
+            "is_active": True,
+            "effective_channel": "sms",
+            "summary": "Asks for hours.",
+            "disposition_tag": None,
+            "disposition_logs": [],
+            "pathway_tags": None,
+            "campaign": "spring",
+            "messages": [
+                {"id": 1, "created_at": "2026-05-01T10:00:00.000Z", "message": "Is it open?", "from": "+15550001111",
+                 "to": "+15552223333", "sender": "USER", "status": None, "error_code": None},
+                {"id": 2, "created_at": "2026-05-01T10:00:00.000Z", "message": "Yes, until six.", "from": "+15552223333",
+                 "to": "+15550001111", "sender": "AGENT", "status": None, "error_code": None},
+            ],
+        },
+        "errors": None,
+    }  # fmt: skip
+
+
+async def test_a_list_of_conversations_has_no_messages_but_says_how_many(
+    desk: httpx2.AsyncClient, the_desk: Desk
+) -> None:
+    await load_lines(the_desk, *CONVERSATIONS)
+    body = (await desk.get("/v1/sms/conversations", params={"page": 2, "pageSize": 2})).json()
+    assert body["extra"]["pagination"] == {"totalItems": 3, "totalPages": 2, "currentPage": 2, "pageSize": 2}
+    (row,) = body["data"]
+    assert (row["id"], row["message_count"], row["last_message"]) == ("convo_a", 2, "Yes, until six.")
+    assert row["last_message_at"] == "2026-05-01T10:00:00.000Z"
+    assert not {"messages", "disposition_logs"} & row.keys()
+
+
+@pytest.mark.parametrize(
+    ("key", "ascending"),
+    [
+        ("created_at", "abc"), ("updated_at", "abc"), ("user_number", "abc"), ("agent_number", "bca"),
+        ("is_active", "bac"), ("message_count", "cba"), ("curr_pathway_id", "cba"), ("curr_pathway_version", "bca"),
+        ("timed_out_at", "cab"),
+    ],
+)  # fmt: skip
+async def test_conversations_are_sorted_by_each_key_in_both_directions(
+    desk: httpx2.AsyncClient, the_desk: Desk, key: str, ascending: str
+) -> None:
+    await load_lines(the_desk, *CONVERSATIONS)
+    wanted = [f"convo_{letter}" for letter in ascending]
+    assert await listed(desk, sortBy=key, sortDir="asc") == wanted
+    assert await listed(desk, sortBy=key, sortDir="desc") == wanted[::-1]
+
+
+@pytest.mark.parametrize(
+    ("field", "operator", "value", "wanted"),
+    [
+        ("user_number", "eq", "+15550001111", "a"), ("user_number", "contains", "555000", "ab"),
+        ("user_number", "startsWith", "+44", "c"), ("user_number", "endsWith", "2222", "b"),
+        ("user_number", "startsWith", "%", ""), ("user_number", "contains", "_", ""),
+        ("curr_pathway_id", "eq", "p1", "a"), ("curr_pathway_id", "contains", "P", "b"),
+        ("curr_pathway_id", "eq", None, "c"),
+        ("curr_pathway_version", "eq", "2", "a"), ("current_node_id", "eq", "n1", "a"), ("is_active", "eq", True, "ac"),
+        ("is_active", "eq", False, "b"), ("message_count", "eq", 1, "b"), ("message_count", "gt", 0, "ab"),
+        ("message_count", "gte", 2, "a"), ("message_count", "lt", 1, "c"), ("message_count", "lte", 1, "bc"),
+        ("created_at", "gt", "2026-05-02", "bc"), ("created_at", "lte", "2026-05-02T12:00:00+02:00", "ab"),
+        ("created_at", "startsWith", "2026-05-03", "c"), ("updated_at", "gte", "2026-06-01T00:00:00Z", "c"),
+        ("timed_out_at", "lt", "2026-05-02T00:00:00Z", "a"), ("timed_out_at", "eq", "2026-05-02T10:00:00Z", "b"),
+        ("variables", "contains", "Oslo", "a"), ("variables", "eq", None, "bc"),
+    ],
+)  # fmt: skip
+async def test_conversations_are_filtered_by_each_field_and_operator(
+    desk: httpx2.AsyncClient, the_desk: Desk, field: str, operator: str, value: Any, wanted: str
+) -> None:
+    await load_lines(the_desk, *CONVERSATIONS)
+    filters = json.dumps([{"field": field, "operator": operator, "value": value}])
+    assert await listed(desk, filters=filters, sortDir="asc") == [f"convo_{letter}" for letter in wanted]
+
+
+async def test_filters_of_conversations_all_apply_and_count_in_the_total(
+    desk: httpx2.AsyncClient, the_desk: Desk
+) -> None:
+    await load_lines(the_desk, *CONVERSATIONS)
+    both = [
+        {"field": "is_active", "operator": "eq", "value": True},
+        {"field": "message_count", "operator": "gt", "value": 0},
+    ]
+    body = (await desk.get("/v1/sms/conversations", params={"filters": json.dumps(both)})).json()
+    assert [row["id"] for row in body["data"]] == ["convo_a"]
+    assert body["extra"]["pagination"]["totalItems"] == 1
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        "x", "{}", "[1]", "[{}]", '[{"field": "id", "operator": "eq", "value": "a"}]',
+        '[{"field": "user_number", "operator": "like", "value": "a"}]', '[{"field": "user_number", "operator": "eq"}]',
+        '[{"field": "user_number", "operator": "eq", "value": 5}]',
+        '[{"field": "is_active", "operator": "gt", "value": true}]',
+        '[{"field": "message_count", "operator": "contains", "value": 1}]',
+        '[{"field": "message_count", "operator": "eq", "value": true}]',
+        '[{"field": "created_at", "operator": "gt", "value": "soon"}]',
+        '[{"field": "created_at", "operator": "gt", "value": "0001-01-01T00:00:00+14:00"}]',
+        '[{"field": "user_number", "operator": "gt", "value": null}]',
+        '[{"field": "user_number", "operator": "eq", "value": "a", "more": 1}]',
+        json.dumps([{"field": "user_number", "operator": "eq", "value": "a"}] * 21),
+    ],
+)  # fmt: skip
+async def test_a_filter_of_conversations_that_makes_no_sense_is_400(desk: httpx2.AsyncClient, filters: str) -> None:
+    answer = await desk.get("/v1/sms/conversations", params={"filters": filters})
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["message"].startswith("filters: ")
+
+
+async def test_a_conversation_is_evidence_with_its_count_and_without_numbers(
+    desk: httpx2.AsyncClient, the_desk: Desk
+) -> None:
+    await load_lines(the_desk, *CONVERSATIONS)
+    issue = {"title": "t", "severity": "low", "category": "Bug"}
+    path = f"/v1/triage/issues/{(await desk.post('/v1/triage/issues', json=issue)).json()['data']['id']}/resources"
+    link = (await desk.post(path, json={"resource_type": "sms_conversation", "resource_id": "convo_a"})).json()["data"]
+    assert link["title"] == "Asks for hours."
+    assert link["metadata"] == {"created_at": "2026-05-01T10:00:00.000Z", "message_count": 2}
+
+
+CALLS = [
+    call_line("call-1", "a", created_at="2026-06-01T23:30:00Z", **{"from": "+1", "to": "+2"}, completed=True, inbound=False,
+              answered_by="human", batch_id="b1", campaign_id="c1", ended_at="2026-06-01T23:32:00Z"),
+    call_line("call-2", "b", created_at="2026-06-02T10:00:00Z", **{"from": "+3", "to": "+4"}, completed=False, inbound=True,
+              answered_by="voicemail", ended_at="2026-06-02T10:10:00Z"),
+    call_line("call-3", "c", created_at="2026-06-03T10:00:00Z"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ({}, "321"), ({"ascending": "true"}, "123"), ({"sort_by": "created_at"}, "321"), ({"from": 1}, "21"),
+        ({"from": 1, "to": 2}, "2"), ({"limit": 1}, "3"), ({"from_number": "+1"}, "1"), ({"to_number": "+4"}, "2"),
+        ({"completed": "true"}, "1"), ({"completed": "false"}, "2"), ({"inbound": "true"}, "2"),
+        ({"answered_by": "human"}, "1"), ({"batch_id": "b1"}, "1"), ({"campaign_id": "c1"}, "1"),
+        ({"duration_gt": 2}, "2"), ({"duration_lt": 3}, "1"), ({"start_date": "2026-06-02"}, "32"),
+        ({"end_date": "2026-06-02"}, "21"), ({"start_date": "2026-06-01T23:30:00Z", "end_date": "2026-06-01"}, "1"),
+        ({"created_at": "2026-06-02"}, "2"), ({"created_at": "2026-06-02", "timezone": "Europe/Oslo"}, "21"),
+        ({"start_date": "2026-06-02", "timezone": "Europe/Oslo"}, "321"), ({"update_start_date": "2001-01-01"}, "321"),
+        ({"update_end_date": "2001-01-01"}, ""), ({"completed": "true", "inbound": "true"}, ""),
+    ],
+)  # fmt: skip
+async def test_calls_are_listed_by_each_filter(
+    desk: httpx2.AsyncClient, the_desk: Desk, query: dict[str, Any], wanted: str
+) -> None:
+    await load_lines(the_desk, *CALLS)
+    narrow = {"start_date": "2026-06-01", **query} if "created_at" not in query else query
+    answer = (await desk.get("/v1/calls", params=narrow)).json()
+    assert [row["call_id"] for row in answer["calls"]] == [f"call-{letter}" for letter in wanted]
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ({"created_at": "2026-06-02", "start_date": "2026-06-01"}, "created_at"), ({"timezone": "Mars/Olympus"}, "timezone"),
+        ({"timezone": "../etc"}, "timezone"), ({"start_date": "2026-02-30"}, "start_date"),
+        ({"end_date": "9999-12-31T23:59:59-14:00"}, "end_date"), ({"start_date": "0001-01-01T00:00:00+14:00"}, "start_date"),
+        ({"created_at": "2026-06-02T10:00:00Z"}, "created_at"), ({"update_start_date": "soon"}, "update_start_date"),
+    ],
+)  # fmt: skip
+async def test_a_filter_of_calls_that_makes_no_sense_is_named_in_a_400(
+    desk: httpx2.AsyncClient, query: dict[str, str], named: str
+) -> None:
+    answer = await desk.get("/v1/calls", params=query)
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["message"].startswith(f"{named}: ")
+
+
+async def attachments(desk: httpx2.AsyncClient) -> dict[str, dict[str, Any]]:
+    form = {"grant_type": "client_credentials"}
+    token = (await desk.post("/oauth/token", data=form, auth=("desk", KEY))).json()["access_token"]
+    answer = await desk.get("/attachments/2023-03", headers={"authorization": f"Bearer {token}"})
+    return {row["name"]: row for row in answer.json()["_embedded"]["list"]}
+
+
+async def test_a_file_line_becomes_an_attachment_with_its_bytes(
+    desk: httpx2.AsyncClient, the_desk: Desk, tmp_path: Path
+) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "in" / "deep" / "may.pdf").write_bytes(b"%PDF" * 1000)
+    lines = [
+        json.dumps({"kind": "file", "path": "deep/may.pdf", "metadata": {"month": 5}}),
+        json.dumps({"kind": "file", "base64": "aGVsbG8=", "name": "hello.txt", "file_id": "file-1"}),
+    ]
+    report = await load_lines(the_desk, *lines, folder=tmp_path / "in")
+    assert (report.added, report.unchanged) == (2, 0)
+    report = await load_lines(the_desk, *lines, folder=tmp_path / "in")
+    assert (report.added, report.unchanged) == (0, 2)
+    found = await attachments(desk)
+    assert (found["may.pdf"]["size"], found["may.pdf"]["type"]) == (4000, "application/pdf")
+    assert found["may.pdf"]["metadata"] == {"month": 5}
+    assert (found["hello.txt"]["id"], found["hello.txt"]["type"]) == ("file-1", "text/plain")
+    form = {"grant_type": "client_credentials"}
+    token = (await desk.post("/oauth/token", data=form, auth=("desk", KEY))).json()["access_token"]
+    path = f"/attachments/2023-03/{found['may.pdf']['id']}/download-link"
+    link = (await desk.get(path, headers={"authorization": f"Bearer {token}"})).json()["url"]
+    del desk.headers["authorization"]
+    fetched = (await desk.get(link)).content
+    assert hashlib.sha256(fetched).digest() == hashlib.sha256(b"%PDF" * 1000).digest()
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ({"path": "../outside.txt"}, "path: must stay below"), ({"path": "/etc/hostname"}, "path: must stay below"),
+        ({"path": "leads-out"}, "path: must stay below"), ({"path": "absent"}, "path: names no file"),
+        ({"path": "."}, "path: names no file"), ({"path": "a\x00b"}, "path: "), ({"path": ""}, "path: "),
+        ({"path": "x" * 5000}, "path: "), ({}, "give either"), ({"path": "good.txt", "base64": "aA=="}, "give either"),
+        ({"base64": "aA=="}, "name: is needed"), ({"base64": "not base64!", "name": "n"}, "base64: is not base64"),
+        ({"path": "good.txt", "name": "n" * 65}, "name: "), ({"path": "good.txt", "type": "image/*"}, "type: "),
+        ({"path": "good.txt", "metadata": {"a": {}}}, "metadata: "), ({"path": "good.txt", "file_id": "a/b"}, "file_id: "),
+        ({"path": "good.txt", "more": 1}, "holds a field that"),
+    ],
+)  # fmt: skip
+async def test_a_file_line_stays_below_its_folder_and_says_what_is_wrong(
+    the_desk: Desk, tmp_path: Path, line: dict[str, Any], complaint: str
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "good.txt").write_text("good")
+    (tmp_path / "outside.txt").write_text("secret")
+    (folder / "leads-out").symlink_to(tmp_path / "outside.txt")
+    with pytest.raises(ImportFileError, match=rf"^line 1: {complaint}"):
+        await load_lines(the_desk, json.dumps({"kind": "file", **line}), folder=folder)
+
+
+async def test_lines_without_a_folder_name_no_paths(the_desk: Desk) -> None:
+    with pytest.raises(ImportFileError, match="give base64"):
+        await load_lines(the_desk, json.dumps({"kind": "file", "path": "a.txt"}))
+
+
+async def test_a_file_is_never_replaced_and_nothing_is_loaded_then(desk: httpx2.AsyncClient, the_desk: Desk) -> None:
+    await load_lines(the_desk, json.dumps({"kind": "file", "base64": "aGVsbG8=", "name": "a.txt"}))
+    other = json.dumps({"kind": "file", "base64": "b3RoZXI=", "name": "a.txt"})
+    with pytest.raises(ImportFileError, match=r"^line 2: the desk has another file"):
+        await load_lines(the_desk, call_line("new", "hello"), other)
+    assert (await desk.get("/v1/calls/new")).status_code == 404
+    assert (await attachments(desk))["a.txt"]["size"] == 5
+
+
+async def test_members_of_the_own_organisation_are_listed_and_of_no_other(
+    desk: httpx2.AsyncClient, the_desk: Desk
+) -> None:
+    issue = {"title": "t", "severity": "low", "category": "Bug"}
+    made = (await desk.post("/v1/triage/issues", json=issue)).json()["data"]
+    colleague = await the_desk.access.add_user()
+    stranger = await the_desk.access.add_organisation("B")
+    answer = await desk.get(f"/v1/orgs/{made['org_id']}/members")
+    assert answer.json()["errors"] is None
+    assert {row["user_id"] for row in answer.json()["data"]} == {made["author_id"], colleague.user_id}
+    assert {row["org_id"] for row in answer.json()["data"]} == {made["org_id"]}
+    for org_id in (stranger.org_id, "unknown"):
+        foreign = await desk.get(f"/v1/orgs/{org_id}/members")
+        assert (foreign.status_code, foreign.json()["errors"][0]["error"]) == (404, "ORG_NOT_FOUND")

@@ -1,0 +1,107 @@
+"""Generated requests against the desk, over the document that the desk itself serves: no crash, and only what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, cast
+
+import anyio.from_thread
+import httpx2
+import pytest
+import schemathesis
+from conftest import CALLS, DESK_URL, KEY, Clock, load_lines
+from hypothesis import HealthCheck, Phase, given, settings
+from pydantic import SecretStr
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.transport import Response
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from calltriage.desk.app import Desk
+from calltriage.desk.openapi import description
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+EXAMPLES = 10
+"""Requests an operation in each mode. They follow from the operation alone, so that a failure comes again."""
+
+SCHEMA = schemathesis.openapi.from_dict(description())
+OPERATIONS: dict[str, Any] = {
+    operation.label: operation for operation in (cast("Any", found).ok() for found in SCHEMA.get_all_operations())
+}
+
+Send = Callable[[dict[str, Any]], httpx2.Response]
+
+
+@pytest.fixture(scope="module")
+def send(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Send]:
+    """Sends a request to a desk that holds two calls and an issue with a flag and a session, whatever came before."""
+    folder: Path = tmp_path_factory.mktemp("fuzz")
+    with ExitStack() as stack:
+        portal = stack.enter_context(anyio.from_thread.start_blocking_portal())
+        desk = Desk(folder / "desk", SecretStr(KEY), DESK_URL, clock=Clock())
+        transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
+        http = httpx2.AsyncClient(transport=transport, base_url=DESK_URL)
+        real = portal.call(_prepare, desk, http)
+        stack.callback(portal.call, desk.close)
+        stack.callback(portal.call, http.aclose)
+
+        async def exchange(request: dict[str, Any]) -> httpx2.Response:
+            request = {name: value for name, value in request.items() if name != "cookies"}
+            if isinstance(request.get("data"), bytes | str):
+                request["content"] = request.pop("data")
+            return await http.request(**request)
+
+        def send(request: dict[str, Any]) -> httpx2.Response:
+            is_triage = request["url"].startswith(f"{DESK_URL}/v1/")
+            request["headers"] = {**request["headers"], **({"authorization": KEY} if is_triage else real["token"])}
+            return portal.call(exchange, request)
+
+        send.real = real  # type: ignore[attr-defined]
+        yield send
+
+
+async def _prepare(desk: Desk, http: httpx2.AsyncClient) -> dict[str, Any]:
+    """Ids of things that are there, by the name of the path parameter that names them, and a token's header."""
+    await load_lines(desk, *CALLS)
+    key = {"authorization": KEY}
+    issue = {"title": "t", "severity": "low", "category": "Bug"}
+    made = (await http.post("/v1/triage/issues", json=issue, headers=key)).json()["data"]
+    here = f"/v1/triage/issues/{made['id']}"
+    link = (await http.put(f"{here}/calls/call-card", headers=key)).status_code
+    session = (await http.post(f"{here}/agent-sessions", json={}, headers=key)).json()["data"]
+    form = {"grant_type": "client_credentials"}
+    token = (await http.post("/oauth/token", data=form, auth=("desk", KEY))).json()["access_token"]
+    assert link == 200
+    return {
+        "issue_id": made["id"],
+        "call_id": "call-card",
+        "session_id": session["id"],
+        "token": {"authorization": f"Bearer {token}"},
+    }
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["good", "bad"])
+@pytest.mark.parametrize("label", OPERATIONS)
+def test_generated_requests_are_answered_as_the_document_says(send: Send, label: str, mode: GenerationMode) -> None:
+    operation = OPERATIONS[label]
+    real: dict[str, Any] = send.real  # type: ignore[attr-defined]
+
+    @settings(
+        max_examples=EXAMPLES, derandomize=True, database=None, deadline=None, phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+    )  # fmt: skip
+    @given(operation.as_strategy(generation_mode=mode))
+    def ask(case: Any) -> None:
+        if label != "DELETE /v1/triage/issues/{issue_id}":  # what else is asked for is asked of an issue that is there
+            known = {name: real[name] for name in case.path_parameters or {} if name in real}
+            case.path_parameters = {**(case.path_parameters or {}), **known}
+        response = send(case.as_transport_kwargs(base_url=DESK_URL))
+        case.validate_response(Response.from_httpx2(response, verify=True), checks=CHECKS)
+
+    ask()
