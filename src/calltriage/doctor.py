@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from calltriage.client.client import Client
-from calltriage.errors import CallError, CalltriageError, NotFound
+from calltriage.errors import CallError, CalltriageError, NotFound, StorageUnavailable
 from calltriage.operations.attachments import GetAttachment
 from calltriage.operations.flags import ListFlagTypes
 from calltriage.settings import Settings
 from calltriage.storage.sqlite import FIRST_SAFE_SQLITE, sqlite_driver
-from calltriage.wiring import installed_version, open_wired_client
+from calltriage.wiring import DeskInside, installed_version, open_wired_client
 
 LOW_SPACE = 200 * 2**20
 """Bytes left on the data folder's disk below which doctor warns."""
@@ -36,13 +36,13 @@ class Finding:
 async def examine(settings: Settings) -> bool:
     """Check everything and print it; whether all is well."""
     findings = [Finding("calltriage", good=True, says=f"{installed_version()} on Python {platform.python_version()}")]
-    async with open_wired_client(settings) as (client, _):
+    async with open_wired_client(settings) as (client, desk):
         triage = "the embedded desk" if settings.triage_on_desk else f"Bland AI at {settings.bland_base_url}"
-        findings.append(await _reached("Triage", triage, lambda: client.send(ListFlagTypes(limit=1))))
+        findings.append(await _reached("Triage", triage, lambda: client.send(ListFlagTypes(limit=1)), desk))
         attachments = (
             "the embedded desk" if settings.attachments_on_desk else f"Talkdesk, region {settings.talkdesk_region}"
         )
-        findings.append(await _reached("Attachments", attachments, lambda: _look_for_nothing(client)))
+        findings.append(await _reached("Attachments", attachments, lambda: _look_for_nothing(client), desk))
     if settings.triage_on_desk or settings.attachments_on_desk:
         findings += [_folder(settings), _sqlite() if settings.database_url is None else _postgres()]
     findings.append(
@@ -71,9 +71,11 @@ async def _look_for_nothing(client: Client) -> Any:
         return None
 
 
-async def _reached(what: str, where: str, ask: Callable[[], Awaitable[Any]]) -> Finding:
+async def _reached(what: str, where: str, ask: Callable[[], Awaitable[Any]], desk: DeskInside) -> Finding:
     try:
         await ask()
+    except StorageUnavailable as error:
+        return Finding(what, good=False, says=await desk.complaint() or str(error))
     except CallError as error:
         return Finding(what, good=False, says=f"{where}: {error}")
     except CalltriageError as error:

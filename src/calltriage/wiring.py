@@ -135,6 +135,16 @@ class DeskInside(httpx2.AsyncBaseTransport):
                 logging.getLogger(__name__).warning("the desk could not be opened: %s", type(error).__name__)
             self.tasks.start_soon(self._desk.files.keep_swept)
 
+    async def complaint(self) -> str | None:
+        """Why the desk's storage cannot be used and what to do, for its operator; None when it can."""
+        await self._opened()
+        try:
+            if self._desk is not None:
+                await self._desk.warm_up()
+        except StoreError as error:
+            return str(error)
+        return None
+
     async def aclose(self) -> None:
         """Called by each HTTP client on this transport when it closes; the first call closes the desk."""
         desk, self._desk, self._inner = self._desk, None, None

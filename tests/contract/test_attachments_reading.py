@@ -473,6 +473,7 @@ async def test_an_assertion_of_another_key_or_without_signature_buys_nothing(
         jwt.encode(claims(clock), other, "ES256", {"kid": key_id}),
         jwt.encode(claims(clock), KEYS["ES256"], "ES256", {"kid": "unknown"}),
         jwt.encode(claims(clock), KEYS["ES256"], "ES256"),
+        jwt.encode(claims(clock), KEYS["RS256"], "RS256", {"kid": key_id}),
         jwt.encode(claims(clock), "", "none", {"kid": key_id}),
         f"{by_hmac}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}",
         "header.payload.signature",

@@ -36,6 +36,7 @@ from calltriage.operations.attachments import (
     RequestUploadLink,
 )
 from calltriage.operations.base import Operation
+from calltriage.operations.fields import MAX_LABELS
 
 REFERENCE, HASH = "client_ref", "sha256"
 """Labels that a created attachment carries: whose call made it, and what its bytes are."""
@@ -104,11 +105,19 @@ async def create(
     The outcome is `replayed` when the name is taken by a file with the same bytes.
 
     Raises:
+        Rejected: with the call's own two there are more labels than an attachment may have.
         Conflict: the name is taken by another file. `details` has its id, where it can be found; the upload stays usable.
         CallError: with what became of it; `unknown` when even looking did not tell.
     """
     known = {HASH: uploaded.sha256} if uploaded.sha256 else {}
     marked = {REFERENCE: secrets.token_hex(16), **known, **(labels or {})}
+    if len(marked) > MAX_LABELS:
+        room = MAX_LABELS - len({REFERENCE, *known} - set(labels or {}))
+        raise Rejected(
+            f"At most {room} labels: {' and '.join([REFERENCE, *known])} are added. Give fewer.",
+            field="metadata",
+            outcome="not_committed",
+        )
     mark = None if REFERENCE in (labels or {}) else marked[REFERENCE]
     call = CreateAttachment(name=name, request_id=uploaded.request_id, metadata=marked)
     for first in (True, False):

@@ -91,12 +91,21 @@ class Client:
     async def _deliver(self, operation: Operation[R]) -> Receipt[R]:
         endpoint = self._endpoints[operation.api]
         attempts = endpoint.retry.attempts(operation.effect, self._deadline_s)
-        started = anyio.current_time()
+        deadline, maybe_done = anyio.current_time() + self._deadline_s, False
+
+        async def attempt() -> Answer:
+            nonlocal maybe_done
+            try:
+                return await self._attempt(operation, deadline)
+            except CallError as error:
+                maybe_done = maybe_done or error.outcome == "unknown"
+                raise
+
         try:
-            answer = cast("Answer", await attempts(self._attempt, operation, started + self._deadline_s))
+            answer = cast("Answer", await attempts(attempt))
         except NotFound:
             # Gone already when asked again after a lost answer: the first request did it (bland-triage, section 2).
-            if operation.effect is Effect.REMOVE and attempts.statistics.get("attempt_number", 1) > 1:
+            if operation.effect is Effect.REMOVE and maybe_done:
                 return Receipt(cast("R", None), "committed")
             raise
         return _receipt(operation, answer)
@@ -117,7 +126,8 @@ class Client:
                     answer = await self._exchange(operation, headers, seen.append)
                     if answer.status == 401 and self._endpoints[operation.api].credentials.renewable:
                         sent = False  # a 401 was not carried out
-                        headers = {"authorization": await self._authorization(operation, fresh=True)}
+                        refused = headers["authorization"]
+                        headers = {"authorization": await self._authorization(operation, refused=refused)}
                         sent = True
                         answer = await self._exchange(operation, headers, seen.append)
                     return self._checked(operation, answer)
@@ -132,10 +142,10 @@ class Client:
             return seen[-1]  # the body still drips, but the API has said that it is done
         raise _unreachable("No answer within the deadline.", is_write, maybe_applied=sent)
 
-    async def _authorization(self, operation: Operation[Any], *, fresh: bool = False) -> str:
+    async def _authorization(self, operation: Operation[Any], *, refused: str | None = None) -> str:
         """The header. What goes wrong here happened before the call was sent, so the call was not carried out."""
         try:
-            return await self._endpoints[operation.api].credentials.header(self._http[operation.api], fresh=fresh)
+            return await self._endpoints[operation.api].credentials.header(self._http[operation.api], refused=refused)
         except CallError as error:
             if operation.effect is not Effect.READ:
                 error.outcome = "not_committed"
@@ -147,7 +157,7 @@ class Client:
         """One request and its answer; `on_head` hears of the answer before its body is there."""
         payload = operation.payload()
         content: dict[str, Any] = {"params": payload} if operation.method == "GET" else {"json": payload}
-        if operation.method == "DELETE" and not payload:  # it has no body in either contract
+        if operation.method in {"DELETE", "PUT"} and not payload:  # they have no body in either contract
             content = {}
         http = self._http[operation.api]
         async with http.stream(operation.method, operation.url(), headers=headers, **content) as response:

@@ -30,7 +30,9 @@ class Credentials(Protocol):
         """Whether a 401 is worth one more try with a fresh header."""
         ...
 
-    async def header(self, http: httpx2.AsyncClient, *, fresh: bool = False) -> str: ...
+    async def header(self, http: httpx2.AsyncClient, *, refused: str | None = None) -> str:
+        """The header; `refused` is the one that was just answered with 401."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class ApiKey:
                 "The API key holds characters that no header can carry, such as a blank or a line's end. Set it again."
             )
 
-    async def header(self, http: httpx2.AsyncClient, *, fresh: bool = False) -> str:  # noqa: ARG002
+    async def header(self, http: httpx2.AsyncClient, *, refused: str | None = None) -> str:  # noqa: ARG002
         key = self.key.get_secret_value()
         return f"Bearer {key}" if self.scheme == "bearer" else key
 
@@ -70,11 +72,10 @@ class ClientCredentials:
     _token: str | None = field(default=None, repr=False)
     _good_until: float = 0.0
 
-    async def header(self, http: httpx2.AsyncClient, *, fresh: bool = False) -> str:
-        seen = self._token
+    async def header(self, http: httpx2.AsyncClient, *, refused: str | None = None) -> str:
         async with self._lock:
             stale = self._token is None or self.clock() >= self._good_until
-            if stale or (fresh and self._token == seen):
+            if stale or refused == f"Bearer {self._token}":
                 await self._renew(http)
             return f"Bearer {self._token}"
 

@@ -106,7 +106,7 @@ class Access:
                 },
             )
             began, ends = float(claims["iat"]), float(claims["exp"])
-        except (jwt.InvalidTokenError, ValueError, TypeError):
+        except (jwt.PyJWTError, ValueError, TypeError):  # an algorithm that is not the key's is no bad token to it
             return None
         seconds = now.timestamp()
         in_time = began - CLOCK_SKEW <= seconds < ends <= began + ASSERTION_SECONDS

@@ -17,7 +17,8 @@ from calltriage.operations.activity import AddComment, ListActivity
 
 def list_activity(tx: Transaction, call: ListActivity) -> Reply:
     tx.issue(call.issue_id)
-    here = tx.mine(activity, activity.c.issue_id == call.issue_id, activity.c.created_at <= tx.instant)
+    has_happened = activity.c.session_id.is_(None) | (activity.c.created_at <= tx.instant)  # a run is written ahead
+    here = tx.mine(activity, activity.c.issue_id == call.issue_id, has_happened)
     rows, cursor = tx.page(
         select(activity).where(here),
         (activity.c.created_at, activity.c.seq),

@@ -188,9 +188,10 @@ class Desk:
         return reply
 
     async def _run(self, effect: Effect, who: Principal, work: Callable[[Transaction], Any]) -> Any:
-        secret, now = await self.access.secret(), self.clock()
+        secret = await self.access.secret()
 
         def inside(connection: Connection) -> Any:
+            now = self.clock()  # not before: what waits for its turn must not be dated before what went first
             return work(Transaction(connection, who, now, secret, self.public_url, self.files.blobs.provider))
 
         if effect is Effect.READ:
@@ -242,10 +243,10 @@ def _malformed_id(error: ValidationError, operation: type[Operation[Any]]) -> Co
 def _refused(error: ValidationError, operation: type[Operation[Any]]) -> ContractError:
     """400 naming each refused path and its rule; rejected values are never echoed."""
     fields: dict[str, str] = {}
+    names = {info.alias or name for name, info in operation.model_fields.items()}
     for item in error.errors(include_url=False, include_input=False, include_context=False):
         path = ".".join(str(part) for part in item["loc"][:6] if str(part).isidentifier() or isinstance(part, int))
-        top = path.partition(".")[0]
-        known = top in operation.model_fields
+        known = path.partition(".")[0] in names
         fields[path if known else "body"] = (
             item["msg"].removeprefix("Value error, ") if known else "has a field that is not known"
         )

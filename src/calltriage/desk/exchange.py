@@ -137,7 +137,7 @@ class Transaction:
         return rows, self.seal_cursor(keys, name) if more else None
 
     def seal_cursor(self, position: list[Any], name: str) -> str:
-        payload = json.dumps(position, separators=(",", ":")).encode()
+        payload = json.dumps(position, separators=(",", ":"), ensure_ascii=False).encode()
         return base64.urlsafe_b64encode(self._seal(payload, name) + payload).decode().rstrip("=")
 
     def open_cursor(self, cursor: str, name: str) -> list[Any]:

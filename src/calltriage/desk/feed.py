@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import ColumnElement, case, insert, update
 
 from calltriage.desk.exchange import Transaction
 from calltriage.desk.tables import activity, issues, new_id
@@ -27,7 +27,8 @@ def record(
 ) -> str:
     """Add an entry to an issue's feed and move its clocks: both for a change, the second alone for talk.
 
-    `session_id` makes it the agent's, `at` dates it later. Returns its id.
+    `session_id` makes it the agent's, `at` dates it later: the issue's clocks then stand ahead, and readers see no more
+    of them than the present. Returns its id.
     """
     entry_id = new_id()
     tx.connection.execute(
@@ -47,7 +48,11 @@ def record(
             created_at=at or tx.instant,
         )
     )
-    tx.connection.execute(
-        update(issues).where(tx.mine(issues, issues.c.id == issue_id)).values(dict.fromkeys(moves, tx.instant))
-    )
+    clocks = {name: forward(name, at or tx.instant) for name in moves}
+    tx.connection.execute(update(issues).where(tx.mine(issues, issues.c.id == issue_id)).values(clocks))
     return entry_id
+
+
+def forward(clock: str, instant: str) -> ColumnElement[str]:
+    """A clock of an issue moved to an instant, but never back."""
+    return case((issues.c[clock] > instant, issues.c[clock]), else_=instant)

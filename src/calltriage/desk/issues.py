@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
 from calltriage.desk import resources
 from calltriage.desk.categories import ensure_category
 from calltriage.desk.exchange import DEFAULT_LIMIT, Reply, Transaction
-from calltriage.desk.feed import record
+from calltriage.desk.feed import forward, record
 from calltriage.desk.relations import remove_relation_row
 from calltriage.desk.search import FEW, holding, searched
 from calltriage.desk.shapes import ISSUE_QUERY, read_issue, shown_issues
@@ -138,7 +138,8 @@ def update_issue(tx: Transaction, call: UpdateIssue) -> Reply:
     changed = {name: value for name, value in sent.items() if value != getattr(before, name)}
     if not changed:
         return Reply(200, read_issue(tx, call.issue_id))
-    values: dict[str, Any] = {**changed, "updated_at": tx.instant, "last_activity_at": tx.instant}
+    clocks = {name: forward(name, tx.instant) for name in ("updated_at", "last_activity_at")}
+    values: dict[str, Any] = {**changed, **clocks}
     values |= {f"{name}_rank": RANKS[name][changed[name]] for name in RANKS if name in changed}
     if "category" in changed:
         values["category_folded"] = changed["category"].casefold()

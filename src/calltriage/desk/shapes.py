@@ -48,21 +48,25 @@ def read_issue(tx: Transaction, issue_id: str) -> dict[str, Any]:
 def shown_issues(tx: Transaction, rows: list[AnyRow]) -> list[dict[str, Any]]:
     sessions = norm.latest_agent_sessions(tx, [row.id for row in rows if row.has_session])
     in_flight = norm.runs_in_flight(tx, [row.id for row in rows if row.has_session])
-    return [_shown_issue(row, sessions.get(row.id), is_processing=row.id in in_flight) for row in rows]
+    return [_shown_issue(tx, row, sessions.get(row.id), is_processing=row.id in in_flight) for row in rows]
 
 
-def _shown_issue(row: AnyRow, session: dict[str, Any] | None, *, is_processing: bool) -> dict[str, Any]:
+def _shown_issue(
+    tx: Transaction, row: AnyRow, session: dict[str, Any] | None, *, is_processing: bool
+) -> dict[str, Any]:
+    active = min(row.last_activity_at, tx.instant)  # what a run in flight will do is written down already
     return {
         **plain_row(
             row, "id", "org_id", "number", "title", "description", "status", "severity", "source", "category",
-            "owner_id", "assignee_id", "author_id", "created_at", "updated_at", "last_activity_at",
+            "owner_id", "assignee_id", "author_id", "created_at", "updated_at",
             "resource_count", "flag_count", "relation_count",
         ),
+        "last_activity_at": active,
         "triage_id": f"T-{row.number}",
         "external_link": None,
         "latest_agent_session": session,
         "is_processing": is_processing,
-        "has_unread_activity": row.viewed_at is None or row.last_activity_at > row.viewed_at,
+        "has_unread_activity": row.viewed_at is None or active > row.viewed_at,
         # Known from withdrawn pages: shown only where somebody set them.
         **{name: getattr(row, name) for name in ("agent_id", "agent_version_id") if getattr(row, name) is not None},
     }  # fmt: skip

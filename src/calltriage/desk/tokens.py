@@ -19,6 +19,8 @@ MAX_FORM = 64 * 1024
 async def issue_token(request: Request, access: Access, token_url: str, now: datetime) -> Response:
     """Answer a token request. `token_url` is what an assertion must be meant for."""
     await read_body(request, MAX_FORM)
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):  # RFC 6749 knows one kind of form
+        return _refused(400, "invalid_request", "The form must be application/x-www-form-urlencoded")
     form = await request.form()
     if form.get("grant_type") != "client_credentials":
         return _refused(400, "invalid_request", "Missing grant type")

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, StringConstraints
 
+from calltriage.errors import UnreadableAnswer
 from calltriage.operations.base import Api, Effect, Operation, Result
 from calltriage.operations.fields import TEXT, AttachmentId, AttachmentName, MediaType, Metadata
 
@@ -109,14 +110,18 @@ class AttachmentPage(Result):
         """Query string of the next page, None on the last one.
 
         Only the query of the link is taken: its host and path are not this API's (talkdesk-attachments, section 6).
+        Raises UnreadableAnswer for one that is too long to be passed back: without it the list would end too early.
         """
         link = self.links.get("next")
         if link is None or not self.items:
             return None
         try:
-            return urlsplit(link.href).query[:MAX_QUERY] or None
+            query = urlsplit(link.href).query
         except ValueError:
             return None
+        if len(query) > MAX_QUERY:
+            raise UnreadableAnswer("The API's link to the next page is too long. Narrow the list down.")
+        return query or None
 
 
 MAX_QUERY = 2048

@@ -154,7 +154,7 @@ def _one_line(value: str) -> str:
 
 
 Limit = Annotated[int, Field(ge=1, le=100)]
-Cursor = Annotated[str, StringConstraints(min_length=1, max_length=512), TEXT]
+Cursor = Annotated[str, StringConstraints(min_length=1, max_length=1024), TEXT]
 
 AttachmentId = Annotated[OpaqueId, StringConstraints(max_length=64), Names("attachment")]
 AttachmentName = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_one_line)]
@@ -170,6 +170,13 @@ MediaType = Annotated[
 """Exact type/subtype, no wildcard, no parameters."""
 
 
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # an integer that no reader of JSON is bound to take
+        return False
+
+
 def _flat_labels(value: dict[str, JsonValue]) -> dict[str, Any]:
     for key, item in value.items():
         if not 1 <= len(_no_control_characters(key)) <= 127:
@@ -178,12 +185,14 @@ def _flat_labels(value: dict[str, JsonValue]) -> dict[str, Any]:
             if not 1 <= len(_no_control_characters(item)) <= 127:
                 raise ValueError("text values must be 1 to 127 characters")
             item.encode()  # a lone surrogate is no text; its error is a ValueError
-        elif not isinstance(item, bool | int | float) or not math.isfinite(item):
+        elif not isinstance(item, bool | int | float) or not _is_finite(item):
             raise ValueError("values must be text, numbers or booleans")
     return value
 
 
-Metadata = Annotated[dict[str, JsonValue], Field(max_length=50), AfterValidator(_flat_labels)]
+MAX_LABELS = 50
+
+Metadata = Annotated[dict[str, JsonValue], Field(max_length=MAX_LABELS), AfterValidator(_flat_labels)]
 """Flat labels: at most 50, keys and text values of 1–127 characters, numbers and booleans kept as they are."""
 
 

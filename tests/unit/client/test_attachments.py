@@ -27,7 +27,7 @@ from calltriage.errors import (
     Unreachable,
     UnreadableAnswer,
 )
-from calltriage.operations.attachments import Attachment, ListAttachments
+from calltriage.operations.attachments import Attachment, AttachmentPage, ListAttachments
 
 LIMIT = 10 * 2**20
 LOST = loses_the_answer()
@@ -210,6 +210,27 @@ async def test_from_an_api_that_keeps_no_labels_size_and_type_tell(the_desk: Des
         _,
     ):
         assert (await create(client, "a.wav", await upload(client, content()))).outcome == "committed"
+
+
+async def test_more_labels_than_there_is_room_for_are_refused_before_anything_is_sent(the_desk: Desk) -> None:
+    async with client_on(the_desk) as (client, network):
+        uploaded = await upload(client, content())
+        with pytest.raises(Rejected, match="At most 48 labels") as caught:
+            await create(client, "a", uploaded, {f"k{n}": n for n in range(49)})
+        assert (caught.value.field, network.requests) == ("metadata", [])
+        assert (await create(client, "a", uploaded, {f"k{n}": n for n in range(48)})).outcome == "committed"
+
+
+def test_a_next_page_whose_link_is_too_long_is_not_cut() -> None:
+    item = {"id": "x", "name": "n", "state": "published"}
+    for size, is_good in ((2048, True), (2049, False)):
+        links = {"next": {"href": "/attachments?" + "x" * size}}
+        page = AttachmentPage.model_validate({"_embedded": {"list": [item]}, "_links": links})
+        if is_good:
+            assert page.following == "x" * size
+        else:
+            with pytest.raises(UnreadableAnswer):
+                assert page.following
 
 
 # Names that are taken

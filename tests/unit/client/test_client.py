@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import traceback
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -49,9 +50,9 @@ from calltriage.operations.attachments import CreateAttachment, RequestUploadLin
 from calltriage.operations.base import Api, Operation
 from calltriage.operations.calls import GetCall
 from calltriage.operations.flags import AddFlag, ListFlags
-from calltriage.operations.issues import CreateIssue, DeleteIssue, GetIssue, Issue, ListIssues
+from calltriage.operations.issues import CreateIssue, DeleteIssue, GetIssue, Issue, ListIssues, MarkIssueViewed
 from calltriage.operations.relations import LinkIssue
-from calltriage.operations.resources import AttachResource, ListResources
+from calltriage.operations.resources import AttachCall, AttachResource, ListResources
 
 UUID = "0b7f6a54-6f0e-4a57-9d2f-3f2f1c8c9a10"
 READ = GetIssue(issue_id=UUID)
@@ -240,6 +241,36 @@ async def test_a_removal_whose_answer_is_lost_is_repeated_and_counts_as_done(the
         assert await issues_of(client) == []
         assert isinstance(await failure_of(client, DeleteIssue(issue_id=issue.id)), NotFound)
     assert (receipt.result, receipt.outcome) == (None, "committed")
+
+
+async def test_a_removal_that_was_surely_not_carried_out_before_finds_nothing(the_desk: Desk) -> None:
+    network = Scripted(answers(429), fails(httpx2.ConnectError), inner=in_process(the_desk))
+    async with open_client(endpoints_to(network)) as client:
+        assert isinstance(await failure_of(client, DeleteIssue(issue_id=UUID)), NotFound)
+    assert len(network.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("operation", "body"),
+    [
+        (AttachCall(issue_id=UUID, call_id="c-1"), b""),
+        (MarkIssueViewed(issue_id=UUID), b""),
+        (DeleteIssue(issue_id=UUID), b""),
+        (RequestUploadLink(), b"{}"),
+    ],
+)
+async def test_only_what_has_a_body_in_the_contract_sends_one(operation: Operation[Any], body: bytes) -> None:
+    sent = list[bytes]()
+
+    async def takes(request: httpx2.Request, _: Any) -> httpx2.Response:
+        if request.url.path != "/oauth/token":
+            sent.append(await request.aread())
+        return httpx2.Response(200, json={"access_token": "t", "expires_in": 599}, request=request)
+
+    async with open_client(endpoints_to(Scripted(takes))) as client:
+        with anyio.fail_after(10), suppress(CallError):
+            await client.send(operation)
+    assert sent == [body]
 
 
 async def test_an_add_that_was_not_taken_for_haste_is_done_once(the_desk: Desk) -> None:

@@ -183,6 +183,22 @@ async def test_calls_refused_together_share_the_new_token() -> None:
     assert len(inner.token_requests) == 2
 
 
+async def test_a_call_refused_after_the_renewal_takes_the_new_token() -> None:
+    """Both were sent with the first token; the second refusal comes when the first one was mended already."""
+    gate = Gate()
+    inner = Vendor(accepts=lambda token: token != "token-1")
+    api = Scripted(gate.holds(), inner=inner, only=lambda request: request.url.path != "/oauth/token")
+    async with open_client(endpoints(api)) as client:
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(client.send, READ)
+                while gate.inside < 1:
+                    await anyio.lowlevel.checkpoint()
+                await client.send(READ)
+                gate.opened.set()
+    assert len(inner.token_requests) == 2
+
+
 TOKEN_FAILURES: dict[str, tuple[Step, type[CallError]]] = {
     "400": (answers(400, {"error": "invalid_request"}), Unauthenticated),
     "401": (answers(401, {"error": "invalid_client"}), Unauthenticated),

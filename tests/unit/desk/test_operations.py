@@ -7,6 +7,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import httpx2
 import pytest
 from conftest import DESK_URL, KEY, Clock, call_line, endpoints_to, load_lines
@@ -15,6 +17,7 @@ from pydantic import SecretStr
 from calltriage.client.answers import Answer, failure
 from calltriage.client.client import open_client
 from calltriage.desk.app import HANDLERS, Desk
+from calltriage.desk.tables import written
 from calltriage.errors import StorageUnavailable
 from calltriage.operations.attachments import GetAttachment, RequestUploadLink
 from calltriage.operations.base import Operation
@@ -195,6 +198,112 @@ async def test_a_run_reads_the_evidence_says_so_and_ends(desk: httpx2.AsyncClien
     assert [entry["type"] for entry in agent] == ["response", "action", "prompt", "session_started"]
     assert agent[2]["detail"] == "does it ask?"
     assert (await desk.post(f"{path}/agent-sessions/{UNKNOWN}/prompts", json={"detail": "x"})).status_code == 404
+
+
+async def test_a_view_during_a_run_does_not_hide_its_reply(desk: httpx2.AsyncClient, clock: Clock) -> None:
+    path, _, _ = await with_evidence(desk)
+    session = (await desk.post(f"{path}/agent-sessions", json={})).json()["data"]
+    await desk.post(f"{path}/agent-sessions/{session['id']}/prompts", json={"detail": "status"})
+    await desk.post(f"{path}/comments", json={"detail": "meanwhile"})
+    seen = (await desk.put(f"{path}/view")).json()["data"]["last_viewed_at"]
+    issue = (await desk.get(path)).json()["data"]
+    assert issue["last_activity_at"] <= written(clock.now)
+    clock.advance(seconds=60)
+    issue, newest = (await desk.get(path)).json()["data"], (await feed(desk, path.rpartition("/")[2]))[0]
+    assert newest["type"] == "response"
+    assert issue["last_activity_at"] == newest["created_at"] > seen
+    assert issue["has_unread_activity"] is True
+
+
+async def test_what_waits_for_its_turn_is_not_dated_before_what_went_first(
+    desk: httpx2.AsyncClient, the_desk: Desk, clock: Clock
+) -> None:
+    path = f"/v1/triage/issues/{(await made(desk))['id']}"
+    store, released = the_desk.store, ""
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks, store._turn:  # as another process's writes would have it wait
+            tasks.start_soon(lambda: desk.post(f"{path}/comments", json={"detail": "x"}))
+            while not store._waiting:
+                await anyio.lowlevel.checkpoint()
+            clock.advance(seconds=5)
+            released = written(clock.now)
+    assert (await feed(desk, path.rpartition("/")[2]))[0]["created_at"] > released > ""
+
+
+async def test_what_people_wrote_is_shown_also_after_the_clock_stepped_back(
+    desk: httpx2.AsyncClient, clock: Clock
+) -> None:
+    issue_id = (await made(desk))["id"]
+    clock.advance(seconds=-60)
+    assert [entry["type"] for entry in await feed(desk, issue_id)] == ["created"]
+
+
+MALFORMED = {
+    "resources/nope": "Resource not found",
+    "flags/nope": "Flag not found",
+    "relations/nope": "Relation not found",
+    "calls/.x": "Resource not found",
+    f"calls/{'x' * 200}": "Resource not found",
+}
+
+
+@pytest.mark.parametrize("part", MALFORMED)
+async def test_a_malformed_id_below_an_issue_names_nothing(desk: httpx2.AsyncClient, part: str) -> None:
+    answer = await desk.delete(f"/v1/triage/issues/{(await made(desk))['id']}/{part}")
+    assert (answer.status_code, answer.json()["errors"][0]["message"]) == (404, MALFORMED[part])
+
+
+async def test_a_malformed_id_of_what_is_read_names_nothing(desk: httpx2.AsyncClient) -> None:
+    path = f"/v1/triage/issues/{(await made(desk))['id']}/agent-sessions/nope/prompts"
+    answers = [
+        await desk.post(path, json={"detail": "status"}),
+        await desk.get(f"/v1/calls/{'x' * 200}"),
+        await desk.get("/v1/calls/.x"),
+        await desk.get("/v1/sms/conversations/.x"),
+    ]
+    said = [(answer.status_code, answer.json()["errors"][0]["message"]) for answer in answers]
+    calls = [(404, "Call not found")] * 2
+    assert said == [(404, "Agent session not found"), *calls, (404, "Conversation not found")]
+
+
+async def test_a_page_of_long_names_in_any_script_can_be_gone_on_from(desk: httpx2.AsyncClient) -> None:
+    for name in (chr(0x4E00) * 64, chr(0x4E01) * 64, "\u0390" * 64):
+        assert (await desk.post("/v1/triage/categories", json={"name": name})).status_code == 201
+    names, cursor = list[str](), ""
+    for _ in range(11):
+        query = {"limit": "1"} | ({"cursor": cursor} if cursor else {})
+        answer = await desk.get("/v1/triage/categories", params=query)
+        assert answer.status_code == 200, answer.text
+        names += [one["name"] for one in answer.json()["data"]["items"]]
+        cursor = answer.json()["data"]["next_cursor"]
+    assert len(set(names)) == 11
+    assert cursor is None
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ({"start_date": "0001-01-01T00:00:00+14:00"}, 400),
+        ({"end_date": "9999-12-31T23:59:59-10:00"}, 400),
+        ({"start_date": "0999-01-01"}, 200),
+        ({"from": "abc"}, 400),
+    ],
+)
+async def test_what_a_list_of_calls_is_narrowed_by_is_used_or_named(
+    desk: httpx2.AsyncClient, query: dict[str, str], status: int
+) -> None:
+    answer = await desk.get("/v1/calls", params=query)
+    assert answer.status_code == status
+    if status == 400:
+        assert answer.json()["errors"][0]["message"].startswith(f"{next(iter(query))}: ")
+    else:
+        assert answer.json()["total_count"] == 2
+
+
+async def test_a_form_of_many_parts_is_refused_as_the_standard_says(desk: httpx2.AsyncClient) -> None:
+    for kind in ("multipart/form-data; boundary=a", "multipart/form-data"):
+        answer = await desk.post("/oauth/token", content=b"xx", headers={"content-type": kind})
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
 
 
 async def test_a_mention_in_a_comment_starts_a_session_and_a_run(desk: httpx2.AsyncClient) -> None:

@@ -143,7 +143,7 @@ def test_labels_keep_their_types() -> None:
     assert [(name, type(value)) for name, value in kept.items()] == [(n, type(v)) for n, v in labels.items()]
 
 
-@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 10**400, -(10**400)])
 def test_labels_refuse_numbers_that_json_does_not_have(number: float) -> None:
     assert not accepts(Metadata, {"k": number})
 
