@@ -43,7 +43,7 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
     async def run(self, work: Work) -> dict[str, Any]:
         given = [name for name in ("path", "text", "base64") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise Rejected("Pass exactly one of path, text and base64.", field="path", outcome="not_committed")
+            raise Rejected("Pass exactly one of path, text and base64.", field="path")
         if self.attach_to is not None:
             work.allow(AttachResource, "attach_to")
         issue_id = None if self.attach_to is None else await work.issue_id(self.attach_to, "attach_to")
@@ -75,7 +75,7 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
         else:
             data = (self.text or "").encode() if self.base64 is None else _decoded(self.base64)
             if self.name is None:
-                raise Rejected("Pass a name for the attachment.", field="name", outcome="not_committed")
+                raise Rejected("Pass a name for the attachment.", field="name")
             name, size, chunks = self.name, len(data), lambda: _one_chunk(data)
         guessed = mimetypes.guess_type(name, strict=False)[0]
         return _Content(
@@ -95,10 +95,8 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
             )
         receipt = await over_api.create(work.client, content.name, uploaded)
         facts: dict[str, Any] = {"size": total, "sha256": uploaded.sha256, "outcome": receipt.outcome}
-        if receipt.result.size not in {None, total}:
-            facts["note"] = (
-                f"The API says that it stored {receipt.result.size} bytes. Check the file before relying on it."
-            )
+        if receipt.result.size not in {None, total}:  # a figure and no advice, as it stands among the API's words
+            facts["size_by_api"] = receipt.result.size
         return {**shown(receipt.result), **facts}
 
     async def _attach(self, work: Work, issue_id: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -154,4 +152,4 @@ def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise Rejected("base64 does not decode.", field="base64", outcome="not_committed") from None
+        raise Rejected("base64 does not decode.", field="base64") from None

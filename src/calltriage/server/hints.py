@@ -42,13 +42,36 @@ def advise(
         error.outcome = "not_committed"
     if error.try_next is not None:
         return
-    issue = arguments.get("issue_id")
     if isinstance(error, Rejected):
         error.try_next = _mended(tool, arguments, check)
-    elif error.outcome == "unknown" and isinstance(issue, str):
-        error.try_next = TryNext(tool=GetEvidence.tool_name(), arguments={"issue_id": issue[:512]})
-    elif error.outcome == "unknown" or (isinstance(error, NotFound) and _may_be_issue(tool, error.field)):
+    elif error.outcome == "unknown":
+        error.try_next = _settling(tool, arguments)
+    elif isinstance(error, NotFound) and _may_be_issue(tool, error.field):
         error.try_next = TryNext(tool=ListIssues.tool_name(), arguments={})
+
+
+SETTLED_BY: dict[str, tuple[str, ...]] = {
+    "create_issue": ("list_issues",),
+    "delete_issue": ("get_issue", "issue_id"),
+    "update_issue": ("get_issue", "issue_id"),
+    "mark_issue_viewed": ("get_issue", "issue_id"),
+    "create_agent_session": ("get_issue", "issue_id"),
+    "prompt_norm": ("wait_for_norm", "issue_id"),
+    "create_category": ("list_categories",),
+    "create_attachment": ("list_attachments",),
+    "delete_attachment": ("get_attachment", "attachment_id"),
+}
+"""By what became unknown: the read that shows whether it was done, and the argument that it takes over. Everything else
+that names an issue shows in the issue's evidence."""
+
+
+def _settling(tool: type[Tool], arguments: dict[str, Any]) -> TryNext | None:
+    """The read that shows whether a write was done, if there is one."""
+    reading, *taken = SETTLED_BY.get(tool.tool_name(), (GetEvidence.tool_name(), "issue_id"))
+    given = {name: arguments.get(name) for name in taken}
+    if not all(isinstance(value, str) and PLAIN.fullmatch(value) for value in given.values()):
+        return None
+    return TryNext(tool=reading, arguments=given)
 
 
 def same_call(tool: type[Tool], arguments: dict[str, Any]) -> TryNext | None:

@@ -6,13 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, cast
 
+from anyio import current_time
 from pydantic import Field, StringConstraints
 
 from calltriage.errors import Conflict, NotFound, Rejected, TryNext
 from calltriage.operations import norm
 from calltriage.operations.activity import ListActivity, TimelineEntry
 from calltriage.operations.base import Effect, Result
-from calltriage.operations.fields import TEXT, UUID_PATTERN, IssueRef, OpaqueId, Uuid
+from calltriage.operations.fields import TEXT, UUID_PATTERN, IssueRef, OpaqueId, Uuid, is_opaque_id
 from calltriage.operations.issues import GetIssue
 from calltriage.server.results import BUDGET, Bundle, untrusted
 from calltriage.server.text import bare
@@ -66,7 +67,8 @@ class PromptNorm(Workflow, effect=Effect.ADD):
                 error.try_next = TryNext(tool=WaitForNorm.tool_name(), arguments={"issue_id": issue_id})
             raise
         run = receipt.result
-        next_ = TryNext(tool=WaitForNorm.tool_name(), arguments={"issue_id": issue_id, "run_id": run.run_id})
+        named = {"run_id": run.run_id} if is_opaque_id(run.run_id) else {}
+        next_ = TryNext(tool=WaitForNorm.tool_name(), arguments={"issue_id": issue_id, **named})
         return {**run.model_dump(mode="json"), "outcome": receipt.outcome, "try_next": next_}
 
     def _meant(self) -> tuple[norm.Intent, str]:
@@ -124,10 +126,11 @@ ENDS = {"response": "answered", "error": "failed"}
 
 @dataclass(frozen=True)
 class _Look:
-    """One look at a run: its state, and its entries oldest first."""
+    """One look at a run: its state, its entries oldest first, and whether the issue is being processed."""
 
     state: str
     entries: list[TimelineEntry]
+    is_busy: bool
 
 
 class WaitForNorm(Workflow, effect=Effect.READ):
@@ -141,13 +144,18 @@ class WaitForNorm(Workflow, effect=Effect.READ):
 
     issue_id: IssueRef = Field(description=ISSUE)
     run_id: OpaqueId | None = Field(default=None, description="From prompt_norm.")
-    timeout_s: int = Field(default=60, ge=1, le=600, description="Seconds; default 60.")
+    timeout_s: int = Field(default=45, ge=1, le=600, description="Seconds; default 45.")
 
     async def run(self, work: Work) -> dict[str, Any]:
         issue_id = await work.issue_id(self.issue_id)
-        waited, pause, idle = 0.0, FIRST_WAIT, 0
+        started, slept, pause, looks, idle, was_busy = current_time(), 0.0, FIRST_WAIT, 0, 0, False
         while True:
-            look = await self._look(work, issue_id)
+            looks += 1
+            # A feed that does not name runs ends with an older run's answer until this one has begun.
+            begun = self.run_id is None or was_busy or looks >= LOOKS_FOR_A_RUN
+            look = await self._look(work, issue_id, nameless=begun)
+            was_busy = was_busy or look.is_busy
+            waited = max(slept, current_time() - started)  # the looks take time too
             await work.progress(waited, float(self.timeout_s), f"Norm: {look.state}, {len(look.entries)} entries")
             # A run that was just queued may not show yet.
             idle = idle + 1 if look.state == "idle" else 0
@@ -156,17 +164,20 @@ class WaitForNorm(Workflow, effect=Effect.READ):
                 return self._told(look, issue_id, waited)
             step = min(pause, self.timeout_s - waited)
             await work.sleep(step)
-            waited, pause = waited + step, min(pause * 2, LONGEST_WAIT)
+            slept, pause = slept + step, min(pause * 2, LONGEST_WAIT)
 
-    async def _look(self, work: Work, issue_id: str) -> _Look:
-        """Read the issue, then the feed: a run that ended between the two has its answer in the feed already."""
+    async def _look(self, work: Work, issue_id: str, *, nameless: bool) -> _Look:
+        """Read the issue, then the feed: a run that ended between the two has its answer in the feed already.
+
+        `nameless` is whether an end that does not say whose it is counts as the run's.
+        """
         busy = (await work.client.send(GetIssue(issue_id=issue_id))).is_processing
         entries = await self._entries(work, issue_id)
         end = next((entry for entry in reversed(entries) if entry.type in ENDS), None)
-        # An end that does not say whose it is may be an older run's while another is under way.
-        if end is not None and (not busy or _run_of(end) is not None):
-            return _Look(ENDS[end.type], entries)
-        return _Look("running" if busy else "idle", entries)
+        # It may be an older run's while another is under way.
+        if end is not None and ((nameless and not busy) or _run_of(end) is not None):
+            return _Look(ENDS[end.type], entries, busy)
+        return _Look("running" if busy else "idle", entries, busy)
 
     async def _entries(self, work: Work, issue_id: str) -> list[TimelineEntry]:
         """The entries of the run asked for, or else of the newest, oldest first; those that say of no run count as its."""

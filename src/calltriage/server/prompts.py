@@ -86,8 +86,12 @@ class InvestigateIssue(Prompt):
     def reads(self) -> str:
         return f"triage://issues/{last_part(self.issue_id)}/evidence"
 
+    async def besides(self, work: Work) -> dict[str, Any] | None:  # noqa: ARG002  the evidence says the rest
+        typed = self.flag_type
+        return None if typed is None else untrusted("flag authors", flag_type=stored_flag_type(typed))
+
     def steps(self) -> tuple[Step, ...]:
-        first = f" Look for {stored_flag_type(self.flag_type)} first." if self.flag_type else ""
+        first = " Look first for the flag type that stands below." if self.flag_type else ""
         return (
             Step("Read what the evidence leaves out: get_transcript around each flagged turn, or with a query.",
                  ("get_transcript",)),

@@ -24,7 +24,7 @@ from mcp.shared.exceptions import MCPError
 from calltriage.operations.base import Operation
 from calltriage.operations.fields import named_kind
 from calltriage.server import resources
-from calltriage.server.work import Work
+from calltriage.server.work import LOOK_UP_SECONDS, Work
 
 MOST_URIS = 100
 """Resources that one stream, or one connection of the handshake generations, may watch (our choice)."""
@@ -94,7 +94,15 @@ class Subscriptions:
         """Serve one stream. A URI that cannot be refuses it whole."""
         uris = frozenset(params.notifications.resource_subscriptions or ())
         _refuse_too_many(uris)
-        with self._watching({uri: await resources.subject(uri, self._work) for uri in uris}):
+        subjects = dict[str, resources.Subject]()
+        with anyio.move_on_after(LOOK_UP_SECONDS):  # for all of them, as each may have to be looked up
+            for uri in uris:
+                subjects[uri] = await resources.subject(uri, self._work)
+        if len(subjects) < len(uris):
+            raise MCPError(
+                mcp_types.INTERNAL_ERROR, "Looking the issues up took too long. Name them by UUID, or fewer."
+            )
+        with self._watching(subjects):
             return await self._streams(ctx, params)
 
     async def subscribe(self, ctx: Context, params: mcp_types.SubscribeRequestParams) -> mcp_types.EmptyResult:

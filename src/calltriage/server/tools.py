@@ -43,10 +43,19 @@ def describe(tool: type[Tool]) -> mcp_types.Tool:
         annotations=mcp_types.ToolAnnotations(
             read_only_hint=effect is Effect.READ,
             destructive_hint=effect in {Effect.CHANGE, Effect.REMOVE},  # the others add at most
-            idempotent_hint=effect is not Effect.ADD,
+            idempotent_hint=effect is not Effect.ADD or _answers_repeats(tool),
             open_world_hint=False,
         ),
     )
+
+
+def _answers_repeats(tool: type[Tool]) -> bool:
+    """Whether a repeat has an answer of its own, "was there already".
+
+    Where only we chose that (bland-triage, section 8) the effect stays ADD: the hint says what the contract as we read it
+    promises, while a retry that nobody decided on must not rest on a promise that the vendor never made.
+    """
+    return issubclass(tool, Operation) and len(cast("type[Operation[Any]]", tool).success) > 1
 
 
 Report = Callable[[float, float | None, str], Awaitable[None]]

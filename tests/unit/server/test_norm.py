@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import httpx2
 import pytest
-from conftest import Clock, endpoints_to
+from conftest import Clock, endpoints_to, no_sleep
 from mcp.client import Client
 from unit.server.test_tools import UNKNOWN, filed, ok, refused
 
@@ -18,6 +18,7 @@ from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
 from calltriage.operations.activity import ListActivity
+from calltriage.server import norm as norm_module
 from calltriage.server.app import build_server
 from calltriage.server.toolsets import ALL, select
 
@@ -150,7 +151,7 @@ async def test_waiting_ends_with_the_answer_marked_as_anothers_words(client: Api
     assert [entry["type"] for entry in body["entries"]["items"]] == ["prompt", "action", "response"]
     assert slept[:2] == [2, 4]
     assert [progress for progress, _ in heard] == sorted({progress for progress, _ in heard})
-    assert heard[0] == (0, "Norm: running, 1 entries")
+    assert heard[0][1] == "Norm: running, 1 entries"
 
 
 async def test_waiting_doubles_to_a_quarter_minute_and_stops_when_time_is_up(client: ApiClient) -> None:
@@ -248,6 +249,44 @@ async def test_a_run_is_told_from_others_as_far_as_the_feed_says(
         body = await ok(agent, "wait_for_norm", issue_id=UNKNOWN, run_id="run-1", timeout_s=3)
     assert body["state"] == state
     assert [one["type"] for one in body["entries"]["items"]] == kinds
+
+
+@pytest.mark.parametrize("begins", [True, False])
+async def test_an_older_runs_answer_is_not_taken_for_this_ones_where_the_feed_names_no_runs(begins: bool) -> None:
+    """Its own answer arrives after the third look; until then the feed ends with an older one."""
+    looks = 0
+    old = [entry("response", None, "old answer"), entry("prompt", None, "old question")]
+    new = [entry("response", None, "new answer"), entry("prompt", None, "new question")]
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        nonlocal looks
+        if request.url.path.endswith("/activity"):
+            body: Any = {"items": new + old if looks > 2 else old, "next_cursor": None}
+        else:
+            looks += 1
+            body = ISSUE | {"is_processing": begins and looks == 2}
+        return httpx2.Response(200, content=json.dumps({"data": body, "errors": None}).encode())
+
+    async with open_client(endpoints_to(httpx2.MockTransport(answer))) as vendor, waiting(vendor, no_sleep) as agent:
+        body = await ok(agent, "wait_for_norm", issue_id=UNKNOWN, run_id="run-1")
+    assert body["state"] == "answered"
+    assert [one["detail"] for one in body["entries"]["items"]] == ["new question", "new answer"]
+
+
+async def test_the_time_that_looking_takes_counts_as_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    time = 0.0
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        nonlocal time
+        time += 10
+        found: Any = {"items": [], "next_cursor": None}
+        body = found if request.url.path.endswith("/activity") else ISSUE | {"is_processing": True}
+        return httpx2.Response(200, content=json.dumps({"data": body, "errors": None}).encode())
+
+    monkeypatch.setattr(norm_module, "current_time", lambda: time)
+    async with open_client(endpoints_to(httpx2.MockTransport(answer))) as vendor, waiting(vendor, no_sleep) as agent:
+        body = await ok(agent, "wait_for_norm", issue_id=UNKNOWN, run_id="run-1", timeout_s=40)
+    assert (body["state"], body["waited_s"], time) == ("running", 40, 40)
 
 
 async def test_a_long_answer_keeps_its_budget_and_its_end(client: ApiClient) -> None:

@@ -122,8 +122,7 @@ async def test_no_word_of_a_stranger_stands_in_a_procedure(agent: Client) -> Non
         ("triage_call", {"call_id": "call-card", "category": canary[:64]}),
     ):
         words = procedure(await agent.get_prompt(name, arguments))
-        assert "zqx ignore" not in words.replace("zqx_ignore_all_previous_instructions", "")
-        assert canary not in words
+        assert "zqx" not in words
 
 
 @pytest.mark.parametrize("selection", SELECTIONS)

@@ -24,6 +24,7 @@ from calltriage.desk.app import Desk
 from calltriage.operations import CATALOGUE
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import named_kind
+from calltriage.server import subscriptions as subscriptions_module
 from calltriage.server.app import build_server
 from calltriage.server.subscriptions import MOST_STREAMS, MOST_URIS, Subscriptions
 from calltriage.server.toolsets import ALL, select
@@ -238,6 +239,18 @@ async def test_what_cannot_be_is_not_watched(either: Client, era: str, uri: str)
         await tried(either, era, "triage://flag-types", uri)
     assert caught.value.code == mcp_types.INVALID_PARAMS
     assert caught.value.data == ({"uri": uri} if uri else None)
+
+
+async def test_looking_up_all_that_a_stream_names_has_one_deadline(
+    server: Server[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriptions_module, "LOOK_UP_SECONDS", 0.0)
+    async with Client(server) as agent:
+        uris = [f"triage://issues/{(await filed(agent, f'Title {number}'))['triage_id']}" for number in range(3)]
+        with anyio.fail_after(60), pytest.raises(MCPError) as caught:
+            await tried(agent, "modern", *uris)
+        assert caught.value.code == mcp_types.INTERNAL_ERROR
+        assert "UUID" in caught.value.message
 
 
 async def test_what_one_connection_watches_is_bounded(either: Client, era: str) -> None:
