@@ -21,7 +21,7 @@ from rich.tree import Tree
 from calltriage.desk.lines import bounded_lines, read_import
 from calltriage.desk.sample import sample_lines
 from calltriage.errors import CalltriageError, ImportFileError
-from calltriage.settings import Settings
+from calltriage.settings import load_settings
 from calltriage.wiring import import_file
 
 
@@ -155,7 +155,7 @@ async def run_demo(file: BinaryIO | None, folder: Path | None = None) -> None:
     if call is None:
         raise ImportFileError("The file holds no call with words in it.")
     with TemporaryDirectory(prefix="calltriage-demo-") as temporary:
-        settings = Settings(data_dir=Path(temporary) / "desk")
+        settings = load_settings(data_dir=Path(temporary) / "desk")
         await import_file(settings, lines, False, folder)
         console.print(
             f"[bold]calltriage demo[/]: an agent, the server as a child process, an empty desk with {len(calls)} calls"

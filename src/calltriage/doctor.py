@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from calltriage.client.client import Client
@@ -49,8 +50,8 @@ async def examine(settings: Settings) -> bool:
         Finding(
             "Local files",
             good=True,
-            says=", ".join(map(str, settings.allowed_roots))
-            if settings.allowed_roots
+            says=", ".join(map(str, settings.allowed_roots)) or "none"
+            if settings.allowed_roots is not None
             else "the working folder over stdio, none over HTTP (CALLTRIAGE_ALLOWED_ROOTS)",
         )
     )
@@ -58,7 +59,7 @@ async def examine(settings: Settings) -> bool:
     console = Console()
     good, bad = ("✓", "✗") if console.encoding.startswith("utf") else ("ok", "NO")
     for finding in findings:
-        table.add_row(f"[green]{good}[/]" if finding.good else f"[red]{bad}[/]", finding.what, finding.says)
+        table.add_row(f"[green]{good}[/]" if finding.good else f"[red]{bad}[/]", finding.what, escape(finding.says))
     console.print(table)
     return all(finding.good for finding in findings)
 

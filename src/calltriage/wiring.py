@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 DESK_IN_PROCESS = "http://desk.calltriage.invalid"
 """Where the embedded desk is when it is reached inside the process; no name server knows the name."""
 
-EVERY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104  named to be refused
+EVERY_ADDRESS = ("0.0.0.0", "::", "::ffff:0.0.0.0")  # noqa: S104  named to be refused
 
 
 @cache
@@ -285,12 +285,12 @@ async def serve_desk(settings: Settings, host: str, port: int, on_ready: Callabl
     from calltriage.serving import address_of, listen, serve_app  # noqa: PLC0415  brings uvicorn
 
     known_as = settings.desk_public_url
-    if known_as is None and host in EVERY_ADDRESS:
-        raise SettingsError(
-            f"{host} is every address of this machine and none that a client could be sent to. Say where clients reach "
-            "the desk with --public-url or CALLTRIAGE_DESK_PUBLIC_URL, or choose one address with --host."
-        )
     with listen(host, port) as listening:
+        if known_as is None and listening.getsockname()[0] in EVERY_ADDRESS:  # which has many names: 0, 0.0, ::0
+            raise SettingsError(
+                f"{host} is every address of this machine and none that a client could be sent to. Say where clients reach "
+                "the desk with --public-url or CALLTRIAGE_DESK_PUBLIC_URL, or choose one address with --host."
+            )
         address = address_of(listening)
         desk = build_desk(settings, known_as or address, desk_key(settings))
         try:

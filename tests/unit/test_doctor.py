@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from calltriage.doctor import examine
-from calltriage.settings import Settings
+from calltriage.settings import Settings, load_settings
 
 
 async def test_a_folder_that_cannot_be_used_is_said_with_what_to_do(
@@ -19,3 +19,14 @@ async def test_a_folder_that_cannot_be_used_is_said_with_what_to_do(
     lines = [line for line in capsys.readouterr().out.splitlines() if "cannot be used" in line]
     assert [line.split()[1] for line in lines] == ["Triage", "Attachments"]
     assert all("point CALLTRIAGE_DATA_DIR elsewhere" in line for line in lines)
+
+
+@pytest.mark.parametrize(("roots", "said"), [("none", "none"), ("/tmp/[dev]/x[/]", "/tmp/[dev]/x[/]")])
+async def test_the_open_folders_are_said_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, roots: str, said: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
+    monkeypatch.setenv("CALLTRIAGE_ALLOWED_ROOTS", roots)
+    await examine(load_settings(data_dir=tmp_path / "desk"))
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "Local files" in line]
+    assert line.split("Local files")[1].strip() == said

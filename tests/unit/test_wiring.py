@@ -89,7 +89,7 @@ def test_a_key_is_made_once_by_many_at_once_and_without_hard_links(home: Path, t
 
 
 async def test_a_desk_on_every_address_asks_where_it_is_reached(home: Path) -> None:
-    for host in ("0.0.0.0", "::", ""):
+    for host in ("0.0.0.0", "::", "", "0", "0.0", "::0"):
         with pytest.raises(SettingsError, match="--public-url"):
             await serve_desk(Settings(), host, 0, lambda _: None)
 

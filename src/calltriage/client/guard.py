@@ -16,6 +16,10 @@ import anyio
 import httpx2
 
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+"""All that was ever given out of IPv6 (RFC 4291, IANA); what stands for an IPv4 address is judged by that."""
+SPECIAL = (ipaddress.ip_network("192.0.0.0/24"), ipaddress.ip_network("192.88.99.0/24"))
+"""Set aside for protocols (RFC 6890), parts of which the library calls global."""
 MOST_ADDRESSES = 4
 """Addresses of one name that are tried."""
 
@@ -39,9 +43,10 @@ def is_public(text: str) -> bool:
         inner = address.ipv4_mapped or address.sixtofour
         if address in NAT64:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return inner.is_global and not inner.is_multicast
-    return address.is_global and not address.is_multicast
+        if inner is None:
+            return address in GLOBAL_UNICAST and address.is_global
+        address = inner
+    return address.is_global and not address.is_multicast and not any(address in block for block in SPECIAL)
 
 
 def check_form(url: str) -> None:

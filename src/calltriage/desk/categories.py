@@ -41,15 +41,16 @@ def list_categories(tx: Transaction, call: ListCategories) -> Reply:
     rows = tx.connection.execute(select(categories).where(tx.mine(categories)))
     known = {row.folded: plain_row(row, "id", "org_id", "name", "created_at") for row in rows}
     known |= {folded: _built_in(tx, name) for folded, name in BUILT_IN_FOLDED.items()}
-    after = tx.open_cursor(call.cursor, "categories")[0] if call.cursor else ""
+    after = tx.open_cursor(call.cursor, "categories")[0].casefold() if call.cursor else ""
     names = sorted(folded for folded in known if folded > after)
     size = call.limit or DEFAULT_LIMIT
+    # The cursor holds the name itself, which fits into 512 characters in any script; folded it may be three times as long.
     shown = names[:size]
     return Reply(
         200,
         {
             "items": [known[name] for name in shown],
-            "next_cursor": tx.seal_cursor([shown[-1]], "categories") if len(names) > size else None,
+            "next_cursor": tx.seal_cursor([known[shown[-1]]["name"]], "categories") if len(names) > size else None,
         },
     )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Float, String, cast, func, select
+from sqlalchemy import JSON, ColumnElement, Float, String, Text, cast, func, select, type_coerce
+from sqlalchemy.dialects.postgresql import JSONB
 
 from calltriage.desk.exchange import ContractError, Reply, Transaction, bad_request
 from calltriage.desk.tables import by_code_point, calls, conversations, written
@@ -21,11 +22,14 @@ from calltriage.operations.conversations import (
     SmsFilter,
 )
 
-CALL_FIELDS = (
-    "call_id", "created_at", "call_length", "to", "from", "completed", "inbound", "queue_status", "error_message",
-    "answered_by", "batch_id", "pathway_id",
-)  # fmt: skip
-"""What a row of the list shows of a call."""
+_about = calls.c.record["metadata"]
+CALL_FIELDS: dict[str, ColumnElement[Any]] = {
+    "call_id": calls.c.id, "created_at": calls.c.record["created_at"], "call_length": calls.c.call_length,
+    "to": _about["to"], "from": _about["from"], "completed": calls.c.completed, "inbound": calls.c.inbound,
+    **{name: _about[name] for name in ("queue_status", "error_message", "answered_by", "batch_id", "pathway_id")},
+}  # fmt: skip
+"""What a row of the list shows of a call, and where it is: a call may be as large as an answer, a page of them must not
+be read whole."""
 
 
 COMPARE: dict[str, Callable[[Any, Any], Any]] = {
@@ -70,11 +74,11 @@ def list_calls(tx: Transaction, call: ListCalls) -> Reply:
     first, size = call.from_ or 0, call.limit or 1000
     if call.to is not None:
         size = max(0, min(size, call.to - first))
-    query = select(calls.c.record).where(matches)
+    query = select(*(column.label(name) for name, column in CALL_FIELDS.items())).where(matches)
     ways = (order.asc(), calls.c.id.asc()) if call.ascending else (order.desc(), calls.c.id.desc())
-    rows = tx.connection.execute(query.order_by(*ways).offset(first).limit(size)).scalars().all()
+    rows = tx.connection.execute(query.order_by(*ways).offset(first).limit(size)).mappings().all()
     total = tx.connection.execute(select(func.count()).select_from(calls).where(matches)).scalar_one()
-    items = [{name: row.get(name, row["metadata"].get(name)) for name in CALL_FIELDS} for row in rows]
+    items = [dict(row) for row in rows]
     return Reply(200, {"total_count": total, "count": len(items), "calls": items})
 
 
@@ -144,12 +148,21 @@ def list_sms_conversations(tx: Transaction, call: ListSmsConversations) -> Reply
     ways = (key.asc().nulls_first(), conversations.c.id.asc())
     if call.sortDir != "asc":
         ways = (key.desc().nulls_last(), conversations.c.id.desc())
-    query = select(conversations.c.record).where(where).order_by(*ways)
+    query = select(_without(tx, conversations.c.record, READ_ONLY)).where(where).order_by(*ways)
     rows = tx.connection.execute(query.offset((page - 1) * size).limit(size)).scalars().all()
     total = tx.count(conversations, where)
     pages = {"totalItems": total, "totalPages": -(-total // size), "currentPage": page, "pageSize": size}
-    items = [{key: value for key, value in row.items() if key not in READ_ONLY} for row in rows]
-    return Reply(200, {"data": items, "errors": None, "extra": {"pagination": pages}})
+    return Reply(200, {"data": list(rows), "errors": None, "extra": {"pagination": pages}})
+
+
+def _without(tx: Transaction, record: ColumnElement[Any], names: Iterable[str]) -> ColumnElement[Any]:
+    """A record without some of its members, left out before it is read. SQL has no one word for that."""
+    if tx.connection.dialect.name == "sqlite":
+        return type_coerce(func.json_remove(record, *(f"$.{name}" for name in names)), JSON)
+    rest = cast(record, JSONB)
+    for name in names:
+        rest = rest.op("-", return_type=JSONB())(cast(name, Text))
+    return rest
 
 
 def _sms_value(name: str) -> ColumnElement[Any]:

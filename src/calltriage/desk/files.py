@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from calltriage.desk import attachments
 from calltriage.desk.access import Access
-from calltriage.desk.blobs import RECEIVED, Blobs, BlobStoreError, TooLargeError
+from calltriage.desk.blobs import Blobs, BlobStoreError, TooLargeError
 from calltriage.desk.exchange import AnyRow, ContractError, Reply, Transaction
 from calltriage.desk.store import Store
 from calltriage.desk.tables import attachments as published
@@ -39,6 +39,8 @@ MAX_OBJECT = 100 * 2**20
 MEDIA_TYPE = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}")
 LOOSE_AFTER = 3600.0
 """Seconds for which bytes without a row are left alone: their row may be about to be written."""
+SWEPT_AT_ONCE = 500
+"""Names of bytes that are looked up with one query."""
 SWEEP_EVERY = 3600.0
 """Seconds between two sweeps."""
 
@@ -189,14 +191,26 @@ class Files:
 
         await self._drop(*await self.store.write(end))
         async with aclosing(self.blobs.unchanged_for(LOOSE_AFTER)) as names:
+            batch = list[str]()
             async for name in names:
-                if not await self._spoken_of(name):
-                    await self._drop(name)
+                batch.append(name)
+                if len(batch) >= SWEPT_AT_ONCE:
+                    await self._drop_loose(batch)
+                    batch = []
+            await self._drop_loose(batch)
 
-    async def _spoken_of(self, name: str) -> bool:
-        table = reservations if name.startswith(f"{RECEIVED}/") else published
-        query = select(table.c.id).where(table.c.blob == name)
-        return await self.store.read(lambda connection: connection.execute(query).first()) is not None
+    async def _drop_loose(self, names: list[str]) -> None:
+        """Drop those of the bytes that no row speaks of."""
+
+        def spoken_of(connection: Connection) -> set[str]:
+            found = set[str]()
+            for table in (reservations, published):
+                found |= set(connection.execute(select(table.c.blob).where(table.c.blob.in_(names))).scalars())
+            return found
+
+        if names:
+            known = await self.store.read(spoken_of)
+            await self._drop(*(name for name in names if name not in known))
 
     async def keep_swept(self) -> None:
         """Sweep now and every hour, until cancelled. A sweep that fails ends neither the next one nor the server."""

@@ -71,7 +71,7 @@ def _batches(entries: list[Entry]) -> Iterator[list[Entry]]:
     batch, size = list[Entry](), 0
     for entry in entries:
         batch.append(entry)
-        size += len(str(entry.values))
+        size += len(str(entry.values)) + (entry.values["size"] if entry.kind == "file" else 0)
         if len(batch) >= BATCH_ENTRIES or size >= BATCH_BYTES:
             yield batch
             batch, size = [], 0

@@ -39,6 +39,10 @@ SENDERS = {"assistant": "AGENT", "user": "USER"}
 """The same two in the words of the conversations API, which has no others."""
 MAX_LINE = 32 * 2**20
 """Bytes of a line: room for the largest answer with every character escaped."""
+MAX_HELD = 256 * 2**20
+"""Bytes of all files that one import may bring as base64, since they are kept in memory until they are loaded."""
+MAX_MINUTES = 10**6
+"""Of a call: what a list can be narrowed by."""
 MAX_ROW = 64 * 1024
 """Bytes that a list may have to show of one line, so that a page of 100 stays below MAX_BODY."""
 
@@ -216,6 +220,7 @@ def read_import(
     """
     found: dict[tuple[str, str], Entry] = {}
     skipped: list[str] = []
+    held = 0
     for number, line in enumerate(lines, 1):
         try:
             text = _text(line, is_first=number == 1)
@@ -227,6 +232,12 @@ def read_import(
                 keys.append(("name of a file", str(entry.values["name"])))
             if any(found.get(key, entry).digest != entry.digest for key in keys):
                 raise ValueError("an earlier line has this id or name with other content")
+            held += len(entry.content) if isinstance(entry.content, bytes) else 0
+            if held > MAX_HELD:
+                raise ImportFileError(
+                    f"line {number}: the files given as base64 have more than {MAX_HELD // 2**20} MiB together. Nothing was "
+                    "loaded; put them beside the import file and give their paths, or split it."
+                )
             for key in keys:
                 found.setdefault(key, entry)
         except (ValueError, RecursionError) as error:
@@ -280,7 +291,7 @@ def _call(members: dict[str, Any], number: int) -> Entry:
         "transcripts": turns,
         "concatenated_transcript": "\n".join(f"{turn['user']}: {turn['text']}" for turn in turns),
         "metadata": rest,
-        **_length(line.created_at, rest.get("ended_at")),
+        **_length(line.created_at, rest),
     }
     events = [{**event, "conversation_id": line.call_id} for event in line.pathway_events]
     _refuse_size(MAX_BODY, record, events, {"corrected": line.corrected, "original": turns})
@@ -294,13 +305,20 @@ def _call(members: dict[str, Any], number: int) -> Entry:
     return Entry("call", line.call_id, number, _digest(values), values)
 
 
-def _length(began: datetime, ended: Any) -> dict[str, Any]:
-    """The end of a call and its length in minutes, where the end is an instant that makes sense."""
+def _length(began: datetime, rest: dict[str, Any]) -> dict[str, Any]:
+    """The end of a call and its length in minutes: from `ended_at` where that is an instant that makes sense (in UTC unless
+    it says otherwise, like `created_at`), else from `call_length`."""
+    said: Any = rest.get("call_length")
+    ended: Any = rest.get("ended_at")
+    is_length = isinstance(said, int | float) and not isinstance(said, bool) and 0 <= said <= MAX_MINUTES
+    given: dict[str, Any] = {"call_length": float(said)} if is_length else {}
     try:
-        minutes = (datetime.fromisoformat(ended) - began).total_seconds() / 60
+        instant = datetime.fromisoformat(ended)
+        aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+        minutes = (aware - began).total_seconds() / 60
     except (ValueError, TypeError, OverflowError):
-        return {}
-    return {"call_length": round(minutes, 3), "end_at": ended} if minutes >= 0 else {}
+        return given
+    return {"call_length": round(minutes, 3), "end_at": ended} if minutes >= 0 else given
 
 
 def _conversation(line: ConversationLine, number: int) -> Entry:

@@ -154,7 +154,7 @@ def _one_line(value: str) -> str:
 
 
 Limit = Annotated[int, Field(ge=1, le=100)]
-Cursor = Annotated[str, StringConstraints(min_length=1, max_length=1024), TEXT]
+Cursor = Annotated[str, StringConstraints(min_length=1, max_length=512), TEXT]
 
 AttachmentId = Annotated[OpaqueId, StringConstraints(max_length=64), Names("attachment")]
 AttachmentName = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_one_line)]

@@ -128,7 +128,8 @@ class Database:
         Changes of one lane happen one after another, whichever process makes them, so that what a change has looked up
         still holds when it writes. (On SQLite all changes do.) A change may be run again and must not mind.
 
-        A caller that is cancelled while it waits leaves no effect; once its batch has begun it is seen through.
+        A caller that is cancelled before its batch has begun leaves no effect; after that its change may be made, though
+        it does not hear so.
         """
         engine = self._engine or await self.open()
         job = _Write(change, lane)

@@ -88,7 +88,24 @@ def test_public_addresses(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["127.0.0.1", "10.1.1.1", "169.254.1.1", "::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "ff02::1"],
+    [
+        "127.0.0.1",
+        "10.1.1.1",
+        "169.254.1.1",
+        "::1",
+        "::ffff:10.0.0.1",
+        "64:ff9b::a00:1",
+        "2002:a00:1::",
+        "ff02::1",
+        "fec0::1",
+        "64:ff9b:1::a00:1",
+        "::10.0.0.1",
+        "::ffff:0:10.0.0.1",
+        "192.0.0.8",
+        "192.88.99.1",
+        "5f00::1",
+        "2001::1",
+    ],
 )
 def test_addresses_that_are_not_public(text: str) -> None:
     assert not is_public(text)

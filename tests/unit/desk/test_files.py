@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -73,3 +74,21 @@ async def test_a_sweep_that_fails_ends_neither_the_next_one_nor_the_server(
             tasks.cancel_scope.cancel()
     assert type(failure).__name__ in caplog.text
     assert "canary" not in caplog.text
+
+
+async def test_a_sweep_asks_for_many_names_at_once(the_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "SWEPT_AT_ONCE", 10)
+    folder = the_desk.folder / "blobs" / "ab"
+    folder.mkdir(parents=True)
+    for n in range(25):
+        (folder / f"{n:062x}.{n:016x}").touch()
+        os.utime(folder / f"{n:062x}.{n:016x}", (1, 1))
+    reads, read = list[int](), the_desk.store.read
+
+    async def counted(query: Callable[[Connection], Any]) -> Any:
+        reads.append(1)
+        return await read(query)
+
+    monkeypatch.setattr(the_desk.store, "read", counted)
+    await the_desk.files.sweep()
+    assert (len(reads), list(folder.iterdir())) == (3, [])

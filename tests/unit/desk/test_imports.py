@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import httpx2
 import pytest
 from conftest import KEY, call_line, load_lines
 from hypothesis import given, settings
@@ -20,6 +21,7 @@ from sqlalchemy import update
 
 from calltriage.client.client import Client
 from calltriage.desk import imports
+from calltriage.desk import lines as lines_module
 from calltriage.desk.app import Desk
 from calltriage.desk.imports import Imported, load_import
 from calltriage.desk.lines import MAX_LINE, bounded_lines, read_import
@@ -269,14 +271,62 @@ async def test_a_call_whose_time_is_a_number_is_refused_or_can_be_read(
     assert isinstance((await client.send(GetCall(call_id="c-1"))).created_at, str)
 
 
-@pytest.mark.parametrize(
-    "ended_at", ["yesterday", "2026-05-01T09:00:00.000Z", "2026-05-01T10:01:00", 5, None, ["x"], "", "9999-99-99"]
-)
+@pytest.mark.parametrize("ended_at", ["yesterday", "2026-05-01T09:00:00.000Z", 5, None, ["x"], "", "9999-99-99"])
 async def test_an_end_that_makes_no_sense_gives_no_length(the_desk: Desk, client: Client, ended_at: Any) -> None:
     await load_lines(the_desk, line(ended_at=ended_at))
     call = await client.send(GetCall(call_id="c-1"))
     assert call.call_length is None
     assert call.metadata == {"ended_at": ended_at}
+
+
+@pytest.mark.parametrize(
+    ("more", "length"),
+    [
+        ({"ended_at": "2026-05-01T10:01:30"}, 1.5),
+        ({"call_length": 3}, 3.0),
+        ({"call_length": 3, "ended_at": "2026-05-01T10:01:30Z"}, 1.5),
+        ({"call_length": True}, None),
+        ({"call_length": 10**400}, None),
+        ({"call_length": -1}, None),
+    ],
+)
+async def test_the_length_of_a_call_is_taken_from_its_end_or_as_given(
+    the_desk: Desk, client: Client, more: dict[str, Any], length: float | None
+) -> None:
+    await load_lines(the_desk, line(**more))
+    call = await client.send(GetCall(call_id="c-1"))
+    assert (call.call_length, call.metadata) == (length, more)
+    listed = (await client.send(ListCalls())).calls
+    assert [row.call_length for row in listed if row.call_id == "c-1"] == [length]
+
+
+async def test_rows_of_lists_show_what_there_is_and_no_more(the_desk: Desk, desk: httpx2.AsyncClient) -> None:
+    facts = {"from": "+1", "to": None, "completed": True, "inbound": False, "pathway_id": "p", "batch_id": "b", "x": 1}
+    conversation = {"kind": "sms_conversation", "conversation_id": "s-1", "created_at": "2026-05-01T10:00:00Z"}
+    more = {"is_active": True, "messages": [{"sender": "user", "text": "hi"}], "own": {"a": [True, None]}}
+    await load_lines(the_desk, line(created_at="2026-05-02T10:00:00Z", **facts), json.dumps({**conversation, **more}))
+    row = (await desk.get("/v1/calls", params={"limit": 1})).json()["calls"][0]
+    assert row == {
+        "call_id": "c-1", "created_at": "2026-05-02T10:00:00Z", "call_length": None, "queue_status": None,
+        "error_message": None, "answered_by": None, **{name: facts[name] for name in facts if name != "x"},
+    }  # fmt: skip
+    [row] = (await desk.get("/v1/sms/conversations")).json()["data"]
+    assert (row["is_active"], row["own"], row["last_message"]) == (True, {"a": [True, None]}, "hi")
+    assert not {"messages", "disposition_logs"} & row.keys()
+
+
+def test_files_as_base64_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines_module, "MAX_HELD", 10)
+    with pytest.raises(ImportFileError, match=r"^line 2: the files given as base64"):
+        read_import([file_line("a", b"x" * 6), file_line("b", b"y" * 6)], skip_bad=True)
+
+
+async def test_the_bytes_of_files_count_for_what_a_step_takes(the_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imports, "BATCH_BYTES", 5000)
+    entries, _ = read_import([file_line(f"f-{n}", b"x" * 3000 + bytes([n])) for n in range(4)], skip_bad=False)
+    heard = list[int]()
+    await load_import(the_desk, entries, progress=heard.append)
+    assert heard == [2, 4]
 
 
 STRANGE_TEXT: dict[str, tuple[str, str]] = {
