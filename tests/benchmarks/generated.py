@@ -92,8 +92,9 @@ def fill(engine: Engine, count: int) -> dict[int, str]:
         linked = _link(connection, own)
         if engine.dialect.name == "sqlite":
             connection.exec_driver_sql("INSERT INTO issue_grams (issue_grams, rank) VALUES ('hashsize', 1048576)")
-    with engine.connect().execution_options(begin="IMMEDIATE") as connection, connection.begin():
-        connection.exec_driver_sql("ANALYZE" if engine.dialect.name == "postgresql" else "PRAGMA optimize")
+    if engine.dialect.name == "postgresql":  # what its own housekeeping does a minute later
+        with engine.connect().execution_options(begin="IMMEDIATE") as connection, connection.begin():
+            connection.exec_driver_sql("ANALYZE")
     print(file=sys.stderr)
     return linked
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
 
 from calltriage.desk import resources
 from calltriage.desk.categories import ensure_category
 from calltriage.desk.exchange import DEFAULT_LIMIT, Reply, Transaction
 from calltriage.desk.feed import forward, record
-from calltriage.desk.relations import remove_relation_row
+from calltriage.desk.relations import remove_relation_row, touching
 from calltriage.desk.search import FEW, holding, searched
 from calltriage.desk.shapes import ISSUE_QUERY, read_issue, shown_issues
 from calltriage.desk.tables import issues, links, new_id, organisations, relations, views, written
@@ -118,14 +118,15 @@ def _filters(tx: Transaction, call: ListIssues) -> list[ColumnElement[bool]]:
         found.append(_with_resource(tx, call.resource_type))
     if call.date_range is not None:
         since = written(tx.now - WINDOWS[call.date_range])
-        found.append(issues.c[call.date_field or "last_activity_at"] >= since)
+        # No date of an issue is later than its last activity, whose index so bounds each of the ranges.
+        found += [issues.c[name] >= since for name in {call.date_field or "last_activity_at", "last_activity_at"}]
     return found
 
 
 def _with_resource(tx: Transaction, resource_type: str) -> ColumnElement[bool]:
     """Issues with a resource of a type: where few have one these are looked up, else each issue of the list is asked."""
     of_type = tx.mine(links, links.c.resource_type == resource_type)
-    few = select(links.c.issue_id).where(of_type).limit(FEW + 1)
+    few = select(links.c.issue_id).where(of_type).distinct().limit(FEW + 1)
     if tx.connection.execute(select(func.count()).select_from(few.subquery())).scalar_one() <= FEW:
         return issues.c.id.in_(few)
     return select(links.c.seq).where(of_type, links.c.issue_id == issues.c.id).exists()
@@ -160,8 +161,7 @@ def update_issue(tx: Transaction, call: UpdateIssue) -> Reply:
 def delete_issue(tx: Transaction, call: DeleteIssue) -> Reply:
     """The tables' foreign keys take what hangs on it; the other ends of its relations hear of it (section 4)."""
     tx.issue(call.issue_id)
-    touching = or_(relations.c.issue_id == call.issue_id, relations.c.related_issue_id == call.issue_id)
-    for row in tx.connection.execute(select(relations).where(tx.mine(relations, touching))).all():
+    for row in tx.connection.execute(select(relations).where(touching(tx, call.issue_id))).all():
         remove_relation_row(tx, row)
     tx.connection.execute(delete(issues).where(tx.mine(issues, issues.c.id == call.issue_id)))
     return Reply(204, None)

@@ -31,6 +31,8 @@ FEW = 2000
 """Matches that are fetched and sorted whole; a text with more of them is looked for among the first issues of the list."""
 NEAR = 20_000
 """Issues of the list looked at before all matches are."""
+GRAM = 3
+"""Characters of a trigram."""
 MOST_GRAMS = 24
 """Trigrams asked for; more of them seldom tell more issues apart."""
 MOST_TERMS = 400
@@ -88,15 +90,24 @@ def holding(tx: Transaction, wanted: str, walk: Select[*tuple[object, ...]], siz
     folded = wanted.casefold()
     number = _ticket_number(folded)
     holds = _holds(issues, folded, number)
+
+    def among_first(near: int) -> list[int] | None:
+        """The first `size` issues that hold the text, if they are among the first `near` of the list."""
+        first = walk.with_only_columns(issues.c.seq, issues.c.words, issues.c.number).limit(near).subquery()
+        query = select(first.c.seq).where(_holds(first, folded, number)).limit(size)
+        found = list(tx.connection.execute(query).scalars())
+        return found if len(found) == size else None
+
+    if len(folded) < GRAM and (enough := among_first(NEAR // 10)):  # as a rule most issues hold it
+        return issues.c.seq.in_(enough)
     candidates = _candidates(tx, folded, number)
     if candidates is None:
         return holds
     some = candidates.limit(FEW + 1)
     if tx.connection.execute(select(func.count()).select_from(some.subquery())).scalar_one() <= FEW:
         return issues.c.seq.in_(some) & holds
-    near = walk.with_only_columns(issues.c.seq, issues.c.words, issues.c.number).limit(NEAR).subquery()
-    enough = tx.connection.execute(select(near.c.seq).where(_holds(near, folded, number)).limit(size)).scalars().all()
-    return issues.c.seq.in_(enough) if len(enough) == size else issues.c.seq.in_(candidates) & holds
+    enough = among_first(NEAR)
+    return issues.c.seq.in_(candidates) & holds if enough is None else issues.c.seq.in_(enough)
 
 
 def _ticket_number(folded: str) -> int | None:
@@ -125,7 +136,7 @@ def _candidates(tx: Transaction, folded: str, number: int | None) -> Select[tupl
         )
     else:
         likes = issues.c.words.like(_pattern(folded), escape="\\")
-        found = select(issues.c.seq).where(tx.mine(issues, likes)) if len(folded) > 2 else None
+        found = select(issues.c.seq).where(tx.mine(issues, likes)) if len(folded) >= GRAM else None
     if found is None or number is None:
         return found
     ticket = select(issues.c.seq).where(tx.mine(issues, issues.c.number == number))
@@ -135,15 +146,15 @@ def _candidates(tx: Transaction, folded: str, number: int | None) -> Select[tupl
 def _of_grams(tx: Transaction, folded: str) -> str | None:
     """The question to FTS5: issues of organisations with this one's mark in which each trigram of the text stands."""
     mark = _quoted(tx.who.org_id[:3])
-    if len(folded) > 2:
-        grams = dict.fromkeys(folded[start : start + 3] for start in range(len(folded) - 2))
+    if len(folded) >= GRAM:
+        grams = dict.fromkeys(folded[start : start + GRAM] for start in range(len(folded) - GRAM + 1))
         return " AND ".join([mark, *(_quoted(gram) for gram in list(grams)[:MOST_GRAMS])])
     begins = (_terms.c.term >= folded) & (_terms.c.term < folded + chr(0x10FFFF))
     terms = tx.connection.execute(select(_terms.c.term).where(begins).limit(MOST_TERMS + 1)).scalars().all()
     if len(terms) > MOST_TERMS:
         return None
     # Where no term begins so, no issue holds the text; a trigram that is not there says just that.
-    return f"{mark} AND ({' OR '.join(_quoted(term) for term in terms or [(folded * 3)[:3]])})"
+    return f"{mark} AND ({' OR '.join(_quoted(term) for term in terms or [(folded * GRAM)[:GRAM]])})"
 
 
 def _quoted(gram: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from sqlalchemy import Connection, Engine, insert, inspect, select, update
 
+from calltriage.desk.planning import give_statistics
 from calltriage.desk.search import make_index
 from calltriage.desk.tables import metadata, new_id, new_organisation, organisations, settings
 from calltriage.errors import StoreError
@@ -63,6 +64,7 @@ def _make(connection: Connection) -> None:
     }
     connection.execute(insert(settings), [{"name": name, "value": value} for name, value in facts.items()])
     make_index(connection)
+    give_statistics(connection)
 
 
 def _migrate(connection: Connection, version: int) -> None:

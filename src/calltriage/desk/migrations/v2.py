@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic.operations import Operations
 
+from calltriage.desk.planning import give_statistics
 from calltriage.desk.search import make_index
 
 TEXTS = {"from_number": "from", "to_number": "to", "answered_by": "answered_by", "batch_id": "batch_id"}
@@ -36,6 +37,7 @@ def upgrade(op: Operations) -> None:
     for name, column in (("calls_from", "from_number"), ("calls_to", "to_number"), ("calls_of_batch", "batch_id")):
         op.create_index(name, "calls", ["org_id", column, "created_at", "id"])
     make_index(op.get_bind())
+    give_statistics(op.get_bind())
 
 
 def _fill_calls(connection: sa.Connection) -> None:
