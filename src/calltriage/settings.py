@@ -104,10 +104,17 @@ class Settings(BaseSettings):
         description="before a removal a person is asked; where the host cannot: `ask` refuses, `allow` goes ahead; `deny` "
         "removes nothing ever",
     )
+    blobs_url: str | None = Field(
+        default=None,
+        description="where the desk keeps file bytes instead of its folder: s3://, gs:// or az:// and a bucket",
+    )
     max_file_mib: int = Field(default=100, ge=1, le=2**20, description="MiB that one file may have")
     deadline_s: float = Field(default=30.0, ge=1, le=600, description="seconds that one API call may take")
     http_token: SecretStr | None = Field(
         default=None, min_length=SHORTEST_KEY, description="bearer token that `serve --http` asks for"
+    )
+    http_public_url: str | None = Field(
+        default=None, description="where clients reach `serve --http`, for the URLs of files; default: its own address"
     )
     http_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Host headers accepted off loopback, comma-separated"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 import os
 import secrets
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from calltriage.desk.access import NewKey
     from calltriage.desk.app import Desk
     from calltriage.desk.imports import Imported
+    from calltriage.server.handover import Handover
 
 DESK_IN_PROCESS = "http://desk.calltriage.invalid"
 """Where the embedded desk is when it is reached inside the process; no name server knows the name."""
@@ -53,25 +55,32 @@ def build_desk(settings: Settings, public_url: str, key: SecretStr) -> Desk:
     """The desk on the data folder. It imports its database library now and opens the folder at the first request."""
     from calltriage.desk.app import Desk  # noqa: PLC0415  half a second that a server on the vendors never needs
 
+    blobs = None
+    if settings.blobs_url is not None:
+        from calltriage.desk.objects import open_objects  # noqa: PLC0415
+
+        blobs = open_objects(settings.blobs_url)
     limit = settings.max_file_mib * 2**20
-    return Desk(settings.data_dir, key, public_url, limit=limit, database_url=settings.database_url)
+    return Desk(settings.data_dir, key, public_url, blobs=blobs, limit=limit, database_url=settings.database_url)
 
 
 def desk_key(settings: Settings) -> SecretStr:
     """The key that `desk serve` accepts: the configured one, or one made at the first start and kept for its owner."""
-    if settings.desk_api_key is not None:
-        return settings.desk_api_key
-    file = settings.data_dir / "desk.key"
+    return settings.desk_api_key or _kept_secret(
+        settings.data_dir, "desk.key", "check that the folder belongs to this user, or set CALLTRIAGE_DESK_API_KEY"
+    )
+
+
+def _kept_secret(folder: Path, name: str, advice: str = "check that the folder belongs to this user") -> SecretStr:
+    """A secret in a file of the data folder, made when it is first asked for. Raises StoreError with the advice."""
+    file = folder / name
     try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not file.exists():
             _make_key(file)
         key = file.read_text(encoding="ascii", errors="replace").strip()
     except OSError as error:
-        raise StoreError(
-            f"The key in {settings.data_dir} cannot be read or made ({type(error).__name__}). Check that the folder belongs "
-            "to this user, or set CALLTRIAGE_DESK_API_KEY."
-        ) from None
+        raise StoreError(f"The key in {folder} cannot be read or made ({type(error).__name__}): {advice}.") from None
     if len(key) < SHORTEST_KEY:
         raise StoreError(
             f"The key in {file} is empty or too short. Remove the file: another key is made at the next start."
@@ -83,10 +92,10 @@ def _make_key(file: Path) -> None:
     """Write a new key unless another process is first. Nobody ever reads half of one: it is renamed into its place."""
     import filelock  # noqa: PLC0415  hard links would do as well, but not every file system has them
 
-    with filelock.FileLock(file.with_name("desk.key.lock"), timeout=30):
+    with filelock.FileLock(file.with_name(f"{file.name}.lock"), timeout=30):
         if file.exists():
             return
-        draft = file.with_name(f"desk.key.{secrets.token_hex(4)}")
+        draft = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
         try:
             handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR)
             with os.fdopen(handle, "w") as out:
@@ -209,18 +218,31 @@ async def open_client(settings: Settings | None = None) -> AsyncGenerator[Client
 def _file_roots(settings: Settings, *, over_stdio: bool) -> tuple[Path, ...]:
     """Folders whose files may be attached. Over stdio the working folder counts, unless a home lies in it: hosts start
     servers in `/` or a folder of the system, which nobody meant to open."""
+    if not over_stdio:  # whoever asks sits elsewhere: these would be the server's files, not theirs
+        return ()
     if settings.allowed_roots is not None:
         return settings.allowed_roots
     try:
         here, home = Path.cwd(), Path.home()
     except (OSError, RuntimeError):  # a working folder that is gone, a user without a home
         return ()
-    return (here,) if over_stdio and not home.is_relative_to(here) else ()
+    return () if home.is_relative_to(here) else (here,)
+
+
+def _handover(settings: Settings, client: Client, base_url: str) -> Handover:
+    """Files to and from remote clients. The seals' key is shared by all servers with the same token, or on one folder."""
+    from calltriage.server.handover import Handover  # noqa: PLC0415
+    from calltriage.server.seals import Seals  # noqa: PLC0415
+
+    secret = settings.http_token or _kept_secret(settings.data_dir, "handover.key")
+    seals = Seals(hmac.digest(secret.get_secret_value().encode(), b"calltriage handover", "sha256"))
+    return Handover(base_url, settings.data_dir / "uploads", seals, settings.max_file_mib * 2**20, client)
 
 
 @asynccontextmanager
-async def open_server(settings: Settings, *, over_stdio: bool) -> AsyncGenerator[Any]:
-    """The MCP server, wired. The desk is warmed up once a client has listed the tools."""
+async def open_server(settings: Settings, *, over_stdio: bool, base_url: str = "") -> AsyncGenerator[Any]:
+    """The MCP server, wired, and its handover where it has an HTTP side, at `base_url`. The desk is warmed up once a client
+    has listed the tools."""
     from calltriage.server.app import build_server  # noqa: PLC0415  brings the MCP SDK: a second of import
     from calltriage.server.files import FileRoots  # noqa: PLC0415
     from calltriage.server.toolsets import select  # noqa: PLC0415
@@ -233,20 +255,24 @@ async def open_server(settings: Settings, *, over_stdio: bool) -> AsyncGenerator
         listed = anyio.Event()
         if settings.triage_on_desk or settings.attachments_on_desk:
             group.start_soon(_warm_up, desk, listed)
-        yield build_server(
+        handover = None if over_stdio else _handover(settings, client, base_url)
+        server = build_server(
             client,
             version=installed_version(),
             tools=tools,
             excluded=settings.exclude_tools,
             confirm=settings.confirm,
+            handover=handover,
             files=FileRoots(
                 _file_roots(settings, over_stdio=over_stdio),
                 private=(settings.data_dir,),
                 limit=settings.max_file_mib * 2**20,
+                writable=not settings.read_only,
             ),
             duplex=over_stdio,
             on_listed=listed.set,
         )
+        yield server, handover
 
 
 async def _warm_up(desk: DeskInside, listed: anyio.Event) -> None:
@@ -260,20 +286,20 @@ async def serve_stdio(settings: Settings) -> None:
     """MCP over standard input and output, UTF-8 both ways, until the input ends."""
     from calltriage.server.stdio import run_over_stdio  # noqa: PLC0415
 
-    async with open_server(settings, over_stdio=True) as server:
+    async with open_server(settings, over_stdio=True) as (server, _):
         await run_over_stdio(server)
 
 
 async def serve_http(settings: Settings, host: str, port: int, on_ready: Callable[[str], None]) -> None:
     """MCP over Streamable HTTP at `/mcp`, stateless, both protocol generations, until a signal ends it."""
     from calltriage.server.http import build_http_app  # noqa: PLC0415
-    from calltriage.serving import listen, serve_app  # noqa: PLC0415  brings uvicorn, not needed over stdio
+    from calltriage.serving import address_of, listen, serve_app  # noqa: PLC0415  brings uvicorn, not for stdio
 
+    hosts = tuple(settings.http_allowed_hosts)
     with listen(host, port) as listening:
-        async with open_server(settings, over_stdio=False) as server:
-            app = build_http_app(
-                server, host=host, token=settings.http_token, allowed_hosts=tuple(settings.http_allowed_hosts)
-            )
+        public = settings.http_public_url or (f"https://{hosts[0]}" if hosts else address_of(listening))
+        async with open_server(settings, over_stdio=False, base_url=public.rstrip("/")) as (server, handover):
+            app = build_http_app(server, host=host, token=settings.http_token, allowed_hosts=hosts, handover=handover)
             await serve_app(app, listening, lambda address: on_ready(f"{address}/mcp"), server.end_streams)
 
 

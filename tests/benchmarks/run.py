@@ -27,8 +27,8 @@ NEW = {"title": "T", "severity": "low", "category": "Bug", "on_duplicate": "crea
 class Server:
     """A server process, spoken to in raw JSON-RPC lines: no client library in the figures."""
 
-    def __init__(self, command: list[str], folder: str) -> None:
-        environment = {"PATH": "/usr/bin:/bin", "CALLTRIAGE_DATA_DIR": f"{folder}/desk"}
+    def __init__(self, command: list[str], folder: str, more: dict[str, str] | None = None) -> None:
+        environment = {"PATH": "/usr/bin:/bin", "CALLTRIAGE_DATA_DIR": f"{folder}/desk", **(more or {})}
         self.started = perf_counter()
         self.process = subprocess.Popen(
             command,

@@ -13,8 +13,8 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -86,6 +86,11 @@ def published_name(sha256: str) -> str:
     return f"{sha256[:2]}/{sha256[2:]}.{secrets.token_hex(8)}"
 
 
+def is_name(text: str) -> bool:
+    """Whether it is one that is given here."""
+    return re.fullmatch(rf"({RECEIVED}|[0-9a-f]{{2}})/[0-9a-f]+(\.[0-9a-f]+)?", text) is not None
+
+
 def sha256_of(name: str) -> str:
     """The hash that a published name begins with."""
     folder, _, rest = name.partition("/")
@@ -93,15 +98,15 @@ def sha256_of(name: str) -> str:
 
 
 class Intake:
-    """Takes a stream in: hashed and written on threads of its own, while the next of it is still coming.
+    """Takes a stream in: each step sees each batch in turn, on a thread of its own, while the next is still coming.
 
-    `write` is called with each batch in turn, on one thread. Use it as a context manager; `received` ends it well.
+    Hashing is a step that is always there. Use it as a context manager; `received` says what came.
     """
 
-    def __init__(self, write: Callable[[list[bytes]], object]) -> None:
+    def __init__(self, *steps: Callable[[list[bytes]], object]) -> None:
         self._size = 0
         self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-        self._steps = (write, partial(_feed, self._sha256), partial(_feed, self._md5))
+        self._steps = (*steps, partial(_feed, self._sha256), partial(_feed, self._md5))
         self._threads = [ThreadPoolExecutor(1, "calltriage-intake") for _ in self._steps]
         self._under_way: list[Future[object]] = []
 
@@ -112,8 +117,14 @@ class Intake:
         for thread in self._threads:
             thread.shutdown(wait=True, cancel_futures=True)
 
-    async def take(self, content: AsyncIterator[bytes], limit: int) -> None:
-        """Take in all of a stream. Raises TooLargeError past `limit` bytes, and whatever `write` raised."""
+    async def take(
+        self,
+        content: AsyncIterator[bytes],
+        limit: int,
+        beside: Callable[[list[bytes]], Awaitable[None]] | None = None,
+    ) -> None:
+        """Take in all of a stream; `beside` is called with each batch, too. Raises TooLargeError past `limit` bytes, and
+        whatever a step raised."""
         batch, held = list[bytes](), 0
         async for piece in content:
             self._size += len(piece)
@@ -122,19 +133,23 @@ class Intake:
             batch.append(piece)
             held += len(piece)
             if held >= CHUNK:
-                await self._pass_on(batch)
+                await self._pass_on(batch, beside)
                 batch, held = [], 0
-        await self._pass_on(batch)
+        await self._pass_on(batch, beside)
         await self._done()
 
-    async def _pass_on(self, batch: list[bytes]) -> None:
+    async def _pass_on(self, batch: list[bytes], beside: Callable[[list[bytes]], Awaitable[None]] | None) -> None:
         await self._done()
         steps = zip(self._threads, self._steps, strict=True)
         self._under_way = [thread.submit(step, batch) for thread, step in steps]
+        if beside is not None:
+            await beside(batch)
 
     async def _done(self) -> None:
         for job in self._under_way:
-            await anyio.to_thread.run_sync(job.result)
+            if not job.done():
+                await anyio.to_thread.run_sync(wait, [job])
+            job.result()
 
     def received(self, name: str) -> Received:
         return Received(name, self._size, self._sha256.hexdigest(), self._md5.hexdigest())
@@ -222,7 +237,7 @@ class BlobFolder:
             yield name
 
     def _path(self, name: str) -> Path:
-        if not re.fullmatch(rf"({RECEIVED}|[0-9a-f]{{2}})/[0-9a-f]+(\.[0-9a-f]+)?", name):
+        if not is_name(name):
             raise BlobStoreError("this is no name of a file here")
         return self.folder / name
 

@@ -75,9 +75,9 @@ class GetAttachment(
     scope="attachments:read",
     envelope=False,
 ):
-    """Read one attachment's record, not its bytes."""
+    """Read the record of a stored file, what is known about the attachment: name, size, type, metadata; not its content."""
 
-    attachment_id: AttachmentId
+    attachment_id: AttachmentId = Field(description="The attachment.")
 
 
 class HalLink(Result):
@@ -196,6 +196,6 @@ class DeleteAttachment(
     envelope=False,
     also_changes=("issue",),  # the evidence of those that it hangs on
 ):
-    """Remove an attachment for good: record, bytes and every link to them. Its name becomes free again."""
+    """Remove an uploaded file for good: get rid of the attachment, erase its bytes. Its name becomes free again."""
 
-    attachment_id: AttachmentId
+    attachment_id: AttachmentId = Field(description="The attachment.")

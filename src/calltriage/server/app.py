@@ -16,7 +16,9 @@ from calltriage.operations.base import Effect, Tool
 from calltriage.server import completions, prompts, resources
 from calltriage.server.confirmation import Host, Policy
 from calltriage.server.files import FileRoots
+from calltriage.server.handover import Handover
 from calltriage.server.instructions import instructions
+from calltriage.server.seals import Seals
 from calltriage.server.subscriptions import Connection, Context, Subscriptions
 from calltriage.server.tools import ToolTable
 from calltriage.server.toolsets import select
@@ -41,6 +43,7 @@ def build_server(
     excluded: Iterable[str] = (),
     files: FileRoots | None = None,
     confirm: Policy = "ask",
+    handover: Handover | None = None,
     duplex: bool = True,
     on_listed: Callable[[], None] = lambda: None,
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
@@ -52,8 +55,9 @@ def build_server(
         version: shown to clients.
         tools: what `toolsets.select` chose; the default toolset unless given.
         excluded: names of tools that are not only not offered: no argument and no resource does what they do either.
-        files: local files that tools may read; none by default.
+        files: local files that tools may read and make; none by default.
         confirm: what becomes of a call that removes something where the host cannot ask a person.
+        handover: files to and from remote clients; None where the server has no HTTP side.
         duplex: whether the transport carries messages of the server's own to a client of the handshake generations, as stdio
             does and stateless HTTP does not; only then can such a client subscribe.
         on_listed: called after each tools/list, when the client has what it needs to begin.
@@ -65,6 +69,8 @@ def build_server(
         files or FileRoots(),
         offered=frozenset(tool.tool_name() for tool in tools),
         excluded=frozenset(excluded),
+        seals=handover.seals if handover else Seals(),
+        handover=handover,
         sleep=sleep,
     )
     table, watched = ToolTable(tools, work, confirm), Subscriptions(work)

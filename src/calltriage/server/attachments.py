@@ -1,35 +1,44 @@
-"""Files as tools: stored whole in one call, whatever steps that takes."""
+"""Files as tools: stored whole in one call, whatever steps that takes; listed, and read without the model carrying bytes."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import mimetypes
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
 from calltriage.client import attachments as over_api
+from calltriage.client.attachments import Uploaded
 from calltriage.errors import CallError, Conflict, Rejected, TryNext, UnreadableAnswer
-from calltriage.operations.attachments import Attachment
-from calltriage.operations.base import Effect
+from calltriage.operations import attachments as api
+from calltriage.operations.attachments import Attachment, AttachmentPage, ListFollowingAttachments
+from calltriage.operations.base import Effect, Operation, Result
 from calltriage.operations.fields import TEXT, AttachmentName, IssueRef
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.resources import AttachResource
+from calltriage.server.files import CHUNK, clean_name
 from calltriage.server.hints import same_call
-from calltriage.server.results import shown
+from calltriage.server.media import HEAD, checked_type
+from calltriage.server.results import BUDGET, row, shown, untrusted
+from calltriage.server.text import compact, fits, gate
 from calltriage.server.work import ISSUE, Work, Workflow, preparing
+
+KEPT_SECONDS = 23 * 3600
+"""Life of an upload whose name was taken: an hour less than its reservation (talkdesk-attachments, section 4)."""
+NEW = "new"
 
 
 class CreateAttachment(Workflow, effect=Effect.ADD):
     """Store a report, a recording or another file as an attachment, and hang it on an issue as evidence with attach_to.
 
-    Pass exactly one of path (a local file below an allowed folder; its bytes never pass through you), text or base64.
-    Names are unique in the account. Returns id, size and SHA-256.
+    Pass exactly one of path (a local file below an allowed folder; its bytes never pass through you), text, base64, or
+    upload. Names are unique in the account: an equal file of the name is replayed, another one is a conflict that keeps
+    the upload. Returns id, size and SHA-256.
     """
 
     result: ClassVar[Any] = Attachment
@@ -38,66 +47,118 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
     path: Annotated[str, StringConstraints(min_length=1, max_length=4096), TEXT] | None = None
     text: Annotated[str, StringConstraints(max_length=60_000), TEXT] | None = Field(default=None, description="UTF-8.")
     base64: Annotated[str, StringConstraints(max_length=60_000)] | None = Field(default=None, description="Small only.")
+    upload: Annotated[str, StringConstraints(max_length=600, pattern=r"^[A-Za-z0-9_-]+$")] | None = Field(
+        default=None, description="'new' answers a URL to PUT a file to over HTTP; then pass its handle."
+    )
     attach_to: IssueRef | None = Field(default=None, description=f"Issue: {ISSUE}")
 
     async def run(self, work: Work) -> dict[str, Any]:
-        given = [name for name in ("path", "text", "base64") if getattr(self, name) is not None]
+        given = [name for name in ("path", "text", "base64", "upload") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise Rejected("Pass exactly one of path, text and base64.", field="path")
+            raise _refused("Pass exactly one of path, text, base64 and upload.", "path")
+        if self.upload == NEW:
+            return self._offer(work)
         if self.attach_to is not None:
             work.allow(AttachResource, "attach_to")
         issue_id = None if self.attach_to is None else await work.issue_id(self.attach_to, "attach_to")
         if issue_id is not None:  # an unknown issue is found out before a file is stored for it
             with preparing("attach_to"):
                 await work.client.send(GetIssue(issue_id=issue_id))
-        async with AsyncExitStack() as stack:
-            content = await self._content(work, stack)
-            try:
-                body = await self._store(work, content)
-            except Conflict as error:
-                if error.code == "name_conflict":
-                    given = self.model_dump(mode="json", exclude_unset=True)
-                    error.try_next = same_call(CreateAttachment, {**given, "name": _another_name(content.name)})
+        try:
+            body = await self._stored(work)
+        except UnreadableAnswer as error:
+            if issue_id is None or error.outcome != "committed":
                 raise
-            except UnreadableAnswer as error:
-                if issue_id is None or error.outcome != "committed":
-                    raise
-                # Stored, but under an id that nobody could read: it cannot be hung on the issue.
-                return {"outcome": "committed", "note": str(error), "evidence": {"outcome": "not_committed"}}
+            # Stored, but under an id that nobody could read: it cannot be hung on the issue.
+            return {"outcome": "committed", "note": str(error), "evidence": {"outcome": "not_committed"}}
         if issue_id is not None:
             body["evidence"] = await self._attach(work, issue_id, body)
         return body
 
+    def _offer(self, work: Work) -> dict[str, Any]:
+        if work.handover is None:
+            raise _refused(
+                "Uploads go over a server's HTTP side, and this one has none. Pass path, text or base64.", "upload"
+            )
+        offer = work.handover.offer()
+        kept = self.model_dump(mode="json", include={"name", "attach_to"}, exclude_none=True)
+        again = TryNext(tool=self.tool_name(), arguments={**kept, "upload": offer["handle"]})
+        return {"outcome": "not_committed", "upload": offer, "try_next": again}
+
+    async def _stored(self, work: Work) -> dict[str, Any]:
+        """The file, once it is stored; its bytes are sent unless they wait at the API already."""
+        kept = work.seals.opened("kept", self.upload or "")
+        async with AsyncExitStack() as stack:
+            content = None if kept else await self._content(work, stack)
+            uploaded = await self._sent(work, content) if content else Uploaded(*kept or ())
+            name = self.name if content is None else content.name
+            if name is None:
+                raise _refused("Pass a name for the attachment.", "name")
+            try:
+                receipt = await over_api.create(work.client, name, uploaded)
+            except Conflict as taken:
+                raise self._kept(work, name, uploaded, taken) from taken
+            if self.upload is not None and content is not None and work.handover is not None:
+                await work.handover.used(self.upload)
+            facts: dict[str, Any] = {"size": uploaded.size, "sha256": uploaded.sha256, "outcome": receipt.outcome}
+            if receipt.result.size not in {None, uploaded.size}:  # a figure, no advice: it stands among the API's words
+                facts["size_by_api"] = receipt.result.size
+            if content is not None and content.grew():
+                facts["grew_while_read"] = True
+            return {**shown(receipt.result), **facts}
+
     async def _content(self, work: Work, stack: AsyncExitStack) -> _Content:
-        if self.path is not None:
-            opened = await stack.enter_async_context(work.files.open(self.path))
-            name, size, chunks = self.name or _as_name(opened.name), opened.size, opened.chunks
+        if self.path is not None or self.upload is not None:
+            opened = await stack.enter_async_context(self._opened(work))
+            name = clean_name(self.name or opened.name) if self.name or self.path else ""
+            head, size, chunks, grew = await opened.head(HEAD), opened.size, opened.chunks, opened.grew
         else:
             data = (self.text or "").encode() if self.base64 is None else _decoded(self.base64)
-            if self.name is None:
-                raise Rejected("Pass a name for the attachment.", field="name")
-            name, size, chunks = self.name, len(data), lambda: _one_chunk(data)
-        guessed = mimetypes.guess_type(name, strict=False)[0]
-        return _Content(
-            name, guessed or ("text/plain" if self.text is not None else "application/octet-stream"), size, chunks
-        )
+            name = clean_name(self.name) if self.name else ""
+            head, size, chunks, grew = data[:HEAD], len(data), lambda: _pieces(data), _never
+        if not name:
+            raise _refused("Pass a name for the attachment.", "name")
+        if len(name) > 64:
+            raise _refused("The file's name is longer than an attachment's 64 characters. Pass name.", "name")
+        media_type = checked_type(name, head)
+        if self.text is not None and media_type == "application/octet-stream":
+            media_type = "text/plain"
+        return _Content(name, media_type, size, chunks, grew)
 
-    async def _store(self, work: Work, content: _Content) -> dict[str, Any]:
-        """The vendor's three steps."""
-        total = content.size
+    def _opened(self, work: Work) -> Any:
+        if self.path is not None:
+            return work.files.open(self.path)
+        if work.handover is None:
+            raise _refused("The handle is none of this server's, or its time is over. Begin again.", "upload")
+        return work.handover.opened(self.upload or "")
+
+    async def _sent(self, work: Work, content: _Content) -> Uploaded:
+        """Steps 1 and 2: the bytes, at the API."""
+        told, step = 0, max(CHUNK, content.size // 50)
 
         async def sent(count: int) -> None:
-            await work.progress(count, total, "uploading")
+            nonlocal told
+            if count - told >= step or count == content.size:
+                told = count
+                await work.progress(count, content.size, "uploading")
 
         with preparing():
-            uploaded = await over_api.upload(
-                work.client, over_api.Content(content.media_type, total, content.chunks), sent
+            return await over_api.upload(
+                work.client, over_api.Content(content.media_type, content.size, content.chunks), sent
             )
-        receipt = await over_api.create(work.client, content.name, uploaded)
-        facts: dict[str, Any] = {"size": total, "sha256": uploaded.sha256, "outcome": receipt.outcome}
-        if receipt.result.size not in {None, total}:  # a figure and no advice, as it stands among the API's words
-            facts["size_by_api"] = receipt.result.size
-        return {**shown(receipt.result), **facts}
+
+    def _kept(self, work: Work, name: str, uploaded: Uploaded, taken: Conflict) -> Conflict:
+        """The conflict, with the upload as something to go on with under another name."""
+        handle = work.seals.sealed(
+            "kept", KEPT_SECONDS, uploaded.request_id, uploaded.media_type, uploaded.size, uploaded.sha256
+        )
+        taken.outcome, taken.field = "not_committed", "name"
+        taken.details |= {"upload": {"handle": handle, "good_for_s": KEPT_SECONDS}}
+        given = self.model_dump(mode="json", include={"attach_to"}, exclude_unset=True)
+        taken.try_next = same_call(CreateAttachment, {**given, "name": _another_name(name)})
+        if taken.try_next is not None:
+            taken.try_next["arguments"]["upload"] = handle
+        return taken
 
     async def _attach(self, work: Work, issue_id: str, body: dict[str, Any]) -> dict[str, Any]:
         """Hang the file on the issue. The file is stored whatever comes of this, so a failure is told, not raised."""
@@ -122,21 +183,15 @@ class _Content:
     media_type: str
     size: int
     chunks: Callable[[], AsyncIterator[bytes]]
+    grew: Callable[[], bool]
 
 
-async def _one_chunk(data: bytes) -> AsyncIterator[bytes]:
+def _never() -> bool:
+    return False
+
+
+async def _pieces(data: bytes) -> AsyncIterator[bytes]:
     yield data
-
-
-def _as_name(file_name: str) -> str:
-    """A file's own name as the attachment's, where it can be one."""
-    try:
-        return TypeAdapter(AttachmentName).validate_python(file_name)
-    except ValidationError:
-        raise Rejected(
-            "The file's name cannot be an attachment's: 1 to 64 characters, none of them a control character. Pass name.",
-            field="name",
-        ) from None
 
 
 def _another_name(name: str) -> str:
@@ -152,4 +207,68 @@ def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise Rejected("base64 does not decode.", field="base64") from None
+        raise _refused("base64 does not decode.", "base64") from None
+
+
+def _refused(message: str, field: str) -> Rejected:
+    return Rejected(message, field=field)
+
+
+class AttachmentRows(Result, origin="the uploader"):
+    """A page of attachments as it is shown."""
+
+    items: list[Any]
+    returned: int
+    complete: bool
+
+
+class ListAttachments(Workflow, effect=Effect.READ):
+    """List attachments, the files that were uploaded and stored, newest first. Find an attachment by name, type or labels;
+    filters are exact and combine with AND."""
+
+    result: ClassVar[Any] = AttachmentRows
+
+    name: AttachmentName | None = None
+    types: Annotated[list[api.FilterWord], Field(max_length=20)] | None = Field(
+        default=None, description="Media types, any of them."
+    )
+    labels: Annotated[str, StringConstraints(min_length=2, max_length=127), TEXT] | None = Field(
+        default=None, description='Metadata as one JSON object, e.g. {"flow_id":"abc"}.'
+    )
+    limit: Annotated[int, Field(ge=1, le=25)] | None = Field(default=None, description="Page size, default 25.")
+    cursor: Annotated[str, StringConstraints(max_length=3000, pattern=r"^[A-Za-z0-9_-]+$")] | None = Field(
+        default=None, description="next_cursor of the page before."
+    )
+
+    async def run(self, work: Work) -> dict[str, Any]:
+        operation: Operation[AttachmentPage] = api.ListAttachments(
+            name=self.name, types=self.types, metadata=self.labels, per_page=self.limit or 25
+        )
+        if self.cursor is not None:
+            operation = ListFollowingAttachments(query=_query_of(self.cursor))
+        page = await work.client.send(operation)
+        # An API may take a filter for less than exact, and pages may overlap while files come and go.
+        items = {item.id: row(item) for item in page.items if self._wants(item)}
+        body = untrusted(
+            "the uploader", items=list(items.values()), returned=len(items), complete=page.following is None
+        )
+        if page.total is not None:
+            body["total"] = page.total
+        if page.following is not None:
+            body["next_cursor"] = base64.urlsafe_b64encode(page.following.encode()).decode().rstrip("=")
+        if not fits(compact(gate(body)[0]), BUDGET):
+            for item in body["items"]:
+                item.pop("metadata", None)
+            body["omitted"] = [{"field": "metadata", "try_next": TryNext(tool="get_attachment", arguments={})}]
+        return body
+
+    def _wants(self, item: Attachment) -> bool:
+        types = {media_type.lower() for media_type in self.types or ()}
+        return (self.name in {None, item.name}) and (not types or (item.type or "").lower() in types)
+
+
+def _query_of(cursor: str) -> str:
+    try:
+        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        raise Rejected("The cursor is not one of this list. Begin without it.", field="cursor") from None

@@ -33,7 +33,7 @@ Instant = Annotated[str, StringConstraints(max_length=40, pattern=r"^[0-9]{4}-[0
 
 
 class UpdateIssue(Workflow, effect=Effect.CHANGE):
-    """Change fields of an issue: status, severity, title, owner and so on. Only what is passed changes.
+    """Change fields of an issue: status, severity, title, to whom it is assigned and so on. Only what is passed changes.
 
     With expect_updated_at (the updated_at you read) nothing is written if the issue was changed since, and its present
     state comes back. To take an issue off the board set status to closed. A repeat writes the same again.

@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from calltriage.errors import SettingsError
+from calltriage.server.handover import DOWNLOADS, UPLOADS, Handover
 
 MAX_BODY = 4 * 2**20
 """Bytes of a request."""
@@ -20,7 +21,12 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def build_http_app(
-    server: Server[Any], *, host: str, token: SecretStr | None = None, allowed_hosts: tuple[str, ...] = ()
+    server: Server[Any],
+    *,
+    host: str,
+    token: SecretStr | None = None,
+    allowed_hosts: tuple[str, ...] = (),
+    handover: Handover | None = None,
 ) -> Starlette:
     """An ASGI app that serves MCP at `/mcp`, stateless, on the 2025-11-25 and the 2026-07-28 wire.
 
@@ -29,6 +35,7 @@ def build_http_app(
         host: address that it will be bound to. Off loopback it needs a token and allowed_hosts, or it is refused.
         token: bearer token that every request must carry.
         allowed_hosts: Host headers accepted besides loopback; their https origins are accepted too.
+        handover: its URLs are served, too, on the strength of their own seal.
     """
     if host not in LOOPBACK and (token is None or not allowed_hosts):
         raise SettingsError(
@@ -42,19 +49,24 @@ def build_http_app(
         allowed_origins=[*(f"http://{name}" for name in local), *(f"https://{name}" for name in allowed_hosts)],
     )
     app = server.streamable_http_app(stateless_http=True, transport_security=security, host=host)
+    if handover is not None:
+        app.router.routes.extend(handover.routes())
     app.user_middleware.insert(0, Middleware(Gate, token=token))
     return app
 
 
 class Gate:
-    """Stands before every route: refuses requests without the token, and hands on only bodies that have come whole."""
+    """Stands before every route: refuses requests without the token, and hands on only bodies that have come whole.
+
+    A handover's URL is its own proof, which a client may pass on to a program that has no token; and its body is a file.
+    """
 
     def __init__(self, app: ASGIApp, token: SecretStr | None) -> None:
         self._app = app
         self._wanted = None if token is None else f"Bearer {token.get_secret_value()}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"].startswith((UPLOADS, DOWNLOADS)):
             await self._app(scope, receive, send)
             return
         given = dict(scope["headers"]).get(b"authorization", b"")

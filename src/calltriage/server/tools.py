@@ -7,7 +7,7 @@ import logging
 import math
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -41,7 +41,7 @@ def describe(tool: type[Tool]) -> mcp_types.Tool:
         input_schema=input_schema(arguments_model(tool)),
         output_schema=output_schema(result, effect),
         annotations=mcp_types.ToolAnnotations(
-            read_only_hint=effect is Effect.READ,
+            read_only_hint=effect is Effect.READ and not (issubclass(tool, Workflow) and tool.saves),
             destructive_hint=effect in {Effect.CHANGE, Effect.REMOVE},  # the others add at most
             idempotent_hint=effect is not Effect.ADD or _answers_repeats(tool),
             open_world_hint=False,
@@ -85,7 +85,7 @@ class ToolTable:
         tool = self._tools.get(name)
         if tool is None:
             raise MCPError(mcp_types.INVALID_PARAMS, "Unknown tool. tools/list has the names.")
-        work = replace(self._work, progress=report)
+        work = replace(self._work, progress=report, contents=[])
         try:
             given = checked(tool, self._schemas[name], arguments)
             if tool.effect is Effect.REMOVE:
@@ -94,7 +94,7 @@ class ToolTable:
                     return question
             body = advising(await perform(tool, given, work), work.offered)
             try:
-                return _result(body)
+                return _result(body, work.contents)
             except CallError as error:
                 if tool.effect is Effect.READ:
                     raise
@@ -210,8 +210,9 @@ async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> dict[str
     return body if receipt.outcome is None else {**body, "outcome": receipt.outcome}
 
 
-def _result(body: dict[str, Any]) -> mcp_types.CallToolResult:
-    """A result in both forms, through the gate and within the budget that its tool did not keep by itself."""
+def _result(body: dict[str, Any], beside: Sequence[mcp_types.ContentBlock] = ()) -> mcp_types.CallToolResult:
+    """A result in both forms, through the gate and within the budget that its tool did not keep by itself; what stands
+    beside its JSON comes after it."""
     if "complete" not in body:
         body = shortened(body, BUDGET, _resource_of(body))
     body, escaped = gate(body)
@@ -220,7 +221,7 @@ def _result(body: dict[str, Any]) -> mcp_types.CallToolResult:
     if not fits(compact(body), WALL):
         raise CallError("The result is larger than a result may be. Ask for less.", code="result_too_large")
     return mcp_types.CallToolResult(
-        structured_content=body, content=[mcp_types.TextContent(type="text", text=compact(body))]
+        structured_content=body, content=[mcp_types.TextContent(type="text", text=compact(body)), *beside]
     )
 
 

