@@ -79,6 +79,16 @@ def loses_the_answer(error: type[httpx2.TransportError] = httpx2.ReadError) -> S
     return step
 
 
+def then(first: Step, second: Step) -> Step:
+    """The first, whose answer is dropped, and the second's answer."""
+
+    async def step(request: httpx2.Request, inner: Inner) -> httpx2.Response:
+        await (await first(request, inner)).aclose()
+        return await second(request, inner)
+
+    return step
+
+
 def breaks_off(status: int, *chunks: bytes) -> Step:
     """An answer whose body ends in a broken connection after the chunks."""
 

@@ -26,6 +26,7 @@ from calltriage.client.assertions import SigningKey, read_signing_key
 from calltriage.client.client import Client
 from calltriage.client.dialects import ApiKey, ClientCredentials, Endpoint, check_base_url
 from calltriage.client.in_process import InProcess, background
+from calltriage.client.limits import Breaker, Rate
 from calltriage.client.retries import RetryPolicy
 from calltriage.desk import CLIENT_ID
 from calltriage.errors import SettingsError, StoreError
@@ -163,11 +164,16 @@ class DeskInside(httpx2.AsyncBaseTransport):
 
 
 def _triage(settings: Settings, desk: DeskInside) -> Endpoint:
-    # 429: 1 s doubling to 30 s, 5 tries; 4 requests in flight (bland-triage, section 2; our choice).
-    retry = RetryPolicy(first_s=1.0, cap_s=30.0, tries=5)
     if settings.bland_api_key is None:
-        return Endpoint(DESK_IN_PROCESS, ApiKey(desk.key), desk, in_flight=16, retry=retry)
-    return Endpoint(settings.bland_base_url, ApiKey(settings.bland_api_key, settings.bland_auth_scheme), retry=retry)
+        return Endpoint(DESK_IN_PROCESS, ApiKey(desk.key), desk, in_flight=16)
+    # 429: from 1 s doubling to 30 s; 4 requests in flight (bland-triage, section 2; our choice).
+    return Endpoint(
+        settings.bland_base_url,
+        ApiKey(settings.bland_api_key, settings.bland_auth_scheme),
+        retry=RetryPolicy(first_s=1.0, cap_s=30.0),
+        rate=Rate(settings.vendor_rate, settings.vendor_burst),
+        breaker=Breaker(),
+    )
 
 
 def _attachments(settings: Settings, desk: DeskInside) -> Endpoint:
@@ -180,7 +186,13 @@ def _attachments(settings: Settings, desk: DeskInside) -> Endpoint:
     check_base_url(token_url)
     credentials = ClientCredentials(token_url, settings.talkdesk_client_id, proof, _scopes(settings))
     # 5 calls in flight per account (talkdesk-attachments, section 10; our choice).
-    return Endpoint(settings.talkdesk_base_url or gateway, credentials, in_flight=5)
+    return Endpoint(
+        settings.talkdesk_base_url or gateway,
+        credentials,
+        in_flight=5,
+        rate=Rate(settings.vendor_rate, settings.vendor_burst),
+        breaker=Breaker(),
+    )
 
 
 def _proof(settings: Settings) -> SecretStr | SigningKey | None:

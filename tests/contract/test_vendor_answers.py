@@ -581,7 +581,8 @@ async def test_a_post_that_adds_is_never_repeated_blindly(operation: Operation[A
     async with vendor(given) as (client, came, _):
         with pytest.raises(CallError) as caught:
             await client.send(operation)
-    assert (len(came), caught.value.outcome) == (1, "unknown")
+    sent = [request for request in came if request.method == operation.method]
+    assert (len(sent), caught.value.outcome) == (1, "unknown")
     if isinstance(caught.value, Unreachable):
         assert (caught.value.maybe_applied, caught.value.code) == (True, "outcome_unknown")
     safe(caught.value)
@@ -601,7 +602,7 @@ async def test_repeats_end(given: Given) -> None:
     async with vendor(given) as (client, came, _):
         with pytest.raises(CallError):
             await client.send(ATTACHMENT_CALLS[3][0])
-    assert len(came) == 4
+    assert len(came) == 3
 
 
 # --- tokens ---

@@ -6,6 +6,8 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn, cast
 
 import httpx2
@@ -38,6 +40,15 @@ class Answer:
     headers: httpx2.Headers
     body: bytes | None
     broke_off: bool = False
+
+    @property
+    def api_time(self) -> datetime | None:
+        """When the API says that it answered: the `Date` header (RFC 9110, section 6.6.1), in whole seconds."""
+        try:
+            moment = parsedate_to_datetime(self.headers.get_list("date")[-1])
+            return moment.replace(tzinfo=moment.tzinfo or UTC)
+        except (IndexError, ValueError, OverflowError):
+            return None
 
 
 async def read_answer(response: httpx2.Response) -> Answer:

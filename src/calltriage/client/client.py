@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar, cast
 
 import anyio
 import httpx2
@@ -14,26 +15,55 @@ from pydantic import TypeAdapter, ValidationError
 
 from calltriage.client.answers import Answer, failure, read_answer, read_json
 from calltriage.client.dialects import Endpoint
+from calltriage.client.ledger import Entry, Ledger
+from calltriage.client.limits import RetryBudget, deadline_in
 from calltriage.client.links import Links
-from calltriage.errors import CallError, NotFound, Outcome, SettingsError, Unreachable, UnreadableAnswer
+from calltriage.client.outcomes import LOOK_UPS, Found, Listed, Receipt, Seen, Sight, Verdict, where_to_look
+from calltriage.errors import (
+    CallError,
+    Conflict,
+    NotFound,
+    Outcome,
+    ServerFailure,
+    SettingsError,
+    TryNext,
+    Unreachable,
+    UnreadableAnswer,
+)
 from calltriage.operations.base import Api, Effect, Operation
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
 """Failures before the first byte of the request left."""
 
-TIMEOUT = httpx2.Timeout(connect=5, read=15, write=15, pool=10)
+TIMEOUT = httpx2.Timeout(connect=3, read=10, write=10, pool=10)
+LOOK_UP_S = 10.0
+"""Time kept back at the end of a write's deadline, at most, for looking whether it was carried out."""
+SETTLE_S = 2.0
+"""How long a request whose connection broke may still be on its way inside the API (our choice)."""
 
 
-@dataclass(frozen=True)
-class Receipt(Generic[R]):
-    """A result and, for a write, whether it was done now or found done (`committed`, `replayed`)."""
+@dataclass
+class _Course:
+    """One call on its way.
 
-    result: R
-    outcome: Outcome | None
+    Attributes:
+        deadline: when it must have ended, on the event loop's clock.
+        last_send: when the last request of a write must have ended, so that its look-up has time left.
+        sight: what a look-up sees with.
+        in_doubt: failure of a request that may have been carried out, until that is settled.
+        retried: whether a try failed.
+    """
+
+    deadline: float
+    last_send: float
+    sight: Sight
+    in_doubt: CallError | None = None
+    retried: bool = False
 
 
 Watcher = Callable[[Operation[Any]], Awaitable[None]]
@@ -49,12 +79,17 @@ class Client:
         http: Mapping[Api, httpx2.AsyncClient],
         links: Links | None,
         deadline_s: float,
+        ledger: Ledger | None = None,
     ) -> None:
         self._endpoints = endpoints
         self._http = http
         self._links = links
         self._deadline_s = deadline_s
+        self._ledger = ledger
         self._slots = {api: anyio.CapacityLimiter(endpoint.in_flight) for api, endpoint in endpoints.items()}
+        self._budgets = {api: RetryBudget() for api in endpoints}
+        self._turns: dict[str, anyio.Lock] = {}
+        self._seen = Seen()
         self._watchers: list[Watcher] = []
 
     def watch(self, watcher: Watcher) -> None:
@@ -73,7 +108,10 @@ class Client:
         return (await self.deliver(operation)).result
 
     async def deliver(self, operation: Operation[R]) -> Receipt[R]:
-        """Like `send`, and says besides what became of a write."""
+        """Like `send`, and says besides what became of a write.
+
+        A write that was sent is seen through, cancelled or not: to its answer, or to a look whether it was carried out.
+        """
         outcome: Outcome | None = "unknown"  # unless it is found out: a crash or a cancellation leaves it so
         try:
             receipt = await self._deliver(operation)
@@ -89,36 +127,186 @@ class Client:
                         await watcher(operation)
 
     async def _deliver(self, operation: Operation[R]) -> Receipt[R]:
-        endpoint = self._endpoints[operation.api]
-        attempts = endpoint.retry.attempts(operation.effect, self._deadline_s)
-        deadline, maybe_done = anyio.current_time() + self._deadline_s, False
-
-        async def attempt() -> Answer:
-            nonlocal maybe_done
+        course = self._course(operation)
+        if operation.effect is Effect.READ:
+            return await self._carry_out(operation, course)
+        async with self._turn(operation, course.deadline):
+            if self._ledger is None:
+                return await self._carry_out(operation, course)
+            entry = await _seen_through(self._ledger.begin(operation))
+            came: Receipt[R] | BaseException | None = None
             try:
-                return await self._attempt(operation, deadline)
-            except CallError as error:
-                maybe_done = maybe_done or error.outcome == "unknown"
+                came = await self._once(operation, course, entry)
+                return came
+            except Exception as error:
+                came = error
                 raise
+            finally:
+                # None: cancelled, which happens only while nothing is under way.
+                came = came or course.in_doubt or Unreachable("Cancelled.", code="cancelled", outcome="not_committed")
+                await _seen_through(self._ledger.end(entry, operation, came))
 
+    @asynccontextmanager
+    async def _turn(self, operation: Operation[Any], deadline: float) -> AsyncGenerator[None]:
+        """Equal writes go one after the other: of two at once whose answers are lost, none could be told from the other."""
+        name = f"{operation.method} {operation.url()} {operation.model_dump_json()}"
+        lock = self._turns.setdefault(name, anyio.Lock())
+        with anyio.CancelScope(deadline=deadline) as waiting:
+            await lock.acquire()
+        if waiting.cancelled_caught:
+            raise _unreachable("An equal call is still under way.", is_write=True, maybe_applied=False)
         try:
-            answer = cast("Answer", await attempts(attempt))
+            yield
+        finally:
+            lock.release()
+            if not lock.statistics().tasks_waiting:
+                self._turns.pop(name, None)
+
+    async def _once(self, operation: Operation[R], course: _Course, entry: Entry) -> Receipt[R]:
+        """Carry a write out unless an equal one that the ledger knows of did it."""
+        if entry.standing == "done":
+            return Receipt(cast("R", entry.result), "replayed")
+        look = LOOK_UPS.get(type(operation))
+        if entry.standing == "new" or look is None or operation.effect not in {Effect.ADD, Effect.CHANGE}:
+            return await self._carry_out(operation, course)
+        if entry.standing == "standing":
+            if isinstance(look, Listed) and await look.still_there(course.sight, operation, entry.result.id):
+                return Receipt(cast("R", entry.result), "replayed")
+            return await self._carry_out(operation, course)
+        verdict = await _seen_through(self._verdict(operation, self._course(operation, age_s=entry.age_s)))
+        if isinstance(verdict, Found):
+            return Receipt(verdict.result, "replayed")
+        if verdict == "undecided":
+            raise _in_doubt(operation, _unreachable("An equal call was cut off.", is_write=True, maybe_applied=True))
+        if entry.age_s < self._deadline_s:
+            raise Conflict(
+                "An equal call is under way. Nothing was sent; wait, then call again.",
+                code="in_flight",
+                retry_after_s=math.ceil(self._deadline_s - entry.age_s),
+                outcome="not_committed",
+            )
+        return await self._carry_out(operation, course)
+
+    async def _carry_out(self, operation: Operation[R], course: _Course) -> Receipt[R]:
+        """Send an operation, again where that is safe, and settle what a lost answer leaves open."""
+        endpoint, budget = self._endpoints[operation.api], self._budgets[operation.api]
+        try:
+            attempts = endpoint.retry.attempts(operation.effect, course.deadline, budget)
+            receipt = cast("Receipt[R]", await attempts(self._try, operation, course))
+        except CallError as error:
+            if course.in_doubt is None or error.outcome in {"committed", "replayed"}:
+                raise
+            return await _seen_through(self._settled(operation, course, error))
+        budget.succeeded(retried=course.retried)
+        return receipt
+
+    def _course(self, operation: Operation[Any], *, age_s: float | None = None) -> _Course:
+        """A call that begins now; `age_s` is how long ago it was first sent, when that was not in this course."""
+        began, deadline, mark = anyio.current_time(), deadline_in(self._deadline_s), self._seen.mark()
+
+        async def ask(read: Operation[R], /) -> Receipt[R]:
+            attempts = self._endpoints[read.api].retry.attempts(read.effect, deadline, self._budgets[read.api])
+            answer = cast("Answer", await attempts(self._exchanged, read, deadline, False))
+            return _receipt(read, answer)
+
+        sight = Sight(
+            ask=ask,
+            known=(lambda found: self._seen.before(found, mark)) if age_s is None else (lambda _: False),
+            age=lambda: anyio.current_time() - began + (age_s or 0.0),
+        )
+        reserve = min(LOOK_UP_S, (deadline - began) * 0.3) if type(operation) in LOOK_UPS else 0.0
+        return _Course(deadline, deadline - reserve, sight)
+
+    async def _try(self, operation: Operation[R], course: _Course) -> Receipt[R]:
+        """One request and what it answers. A write of which a repeat would be a second one is looked for when in doubt."""
+        ends = course.last_send
+        if operation.effect in {Effect.ENSURE, Effect.REMOVE}:  # may be sent again in doubt, so time is left for that
+            ends -= max(0.0, ends - anyio.current_time()) / 2
+        try:
+            answer = await self._exchanged(operation, ends, True)
         except NotFound:
             # Gone already when asked again after a lost answer: the first request did it (bland-triage, section 2).
-            if operation.effect is Effect.REMOVE and maybe_done:
+            if operation.effect is Effect.REMOVE and course.in_doubt is not None:
                 return Receipt(cast("R", None), "committed")
             raise
-        return _receipt(operation, answer)
+        except CallError as error:
+            course.retried = True
+            if error.outcome != "unknown":
+                raise
+            course.in_doubt = error
+            if operation.effect not in {Effect.ADD, Effect.CHANGE}:
+                raise
+            return await _seen_through(self._settled(operation, course, error))
+        receipt = _receipt(operation, answer)
+        if receipt.outcome == "replayed" and course.in_doubt is not None and course.sight.may_have_made(receipt):
+            receipt = replace(receipt, outcome="committed")  # by the request whose answer was lost
+        self._seen.note(receipt.result)
+        return receipt
+
+    async def _settled(self, operation: Operation[R], course: _Course, error: CallError) -> Receipt[R]:
+        """Look whether a write in doubt was carried out. Raises `error` again, with what is known of the outcome now."""
+        verdict = await self._verdict(operation, course)
+        if isinstance(verdict, Found):
+            course.in_doubt = None
+            self._seen.note(verdict.result)
+            return Receipt(verdict.result, verdict.outcome)
+        if verdict == "undecided":
+            raise _in_doubt(operation, error) from error
+        course.in_doubt = None
+        raise _not_there(error) from error
+
+    async def _verdict(self, operation: Operation[Any], course: _Course) -> Verdict:
+        """What looking says. A request that broke off may still be on its way inside the API: absence is believed only
+        after a pause, and not at all while the API may be working on it because we stopped waiting."""
+        look, endpoint = LOOK_UPS.get(type(operation)), self._endpoints[operation.api]
+        late = _may_still_run(course.in_doubt)
+        pauses = () if late is False else (SETTLE_S,) if late is None else (1.0, 2.0, 4.0)
+        if look is None:
+            return "undecided"
+        verdict: Verdict = "undecided"
+        for pause in (*pauses, None):
+            verdict = "undecided"
+            try:
+                with anyio.CancelScope(deadline=course.deadline):
+                    verdict = await look(course.sight, operation)
+            except CallError as error:
+                if error.outcome == "committed":  # done, but what it answered cannot be read back
+                    raise
+                return "undecided"
+            if verdict != "absent" or pause is None:
+                break
+            if anyio.current_time() + pause >= course.deadline:
+                return "undecided"
+            await endpoint.retry.sleep(pause)
+        return "undecided" if verdict == "absent" and late else verdict
+
+    async def _exchanged(self, operation: Operation[Any], deadline: float, guarded: bool) -> Answer:
+        """One exchange if the API is not left alone at the moment; look-ups, not guarded, are always sent."""
+        breaker = self._endpoints[operation.api].breaker
+        if breaker is None or not guarded:
+            return await self._attempt(operation, deadline)
+        breaker.enter(is_write=operation.effect is not Effect.READ)
+        failed: BaseException | None = None
+        try:
+            return await self._attempt(operation, deadline)
+        except BaseException as error:
+            failed = error
+            raise
+        finally:
+            breaker.leave(failed)
 
     async def _attempt(self, operation: Operation[Any], deadline: float) -> Answer:
         """One exchange, renewed credentials included. A write that began is seen through, cancelled or not."""
         is_write = operation.effect is not Effect.READ
         sent, seen = False, list[Answer]()
+        rate = self._endpoints[operation.api].rate
         try:
             with anyio.CancelScope(deadline=deadline) as waiting:
+                if rate is not None:
+                    await rate.acquire()
                 await self._slots[operation.api].acquire()
             if waiting.cancelled_caught:
-                raise _unreachable("Too many calls were waiting.", is_write, maybe_applied=False)
+                raise _unreachable("Too many calls were waiting.", is_write, maybe_applied=False, code="overloaded")
             try:
                 with anyio.CancelScope(shield=is_write, deadline=deadline):
                     headers = {"authorization": await self._authorization(operation)}
@@ -140,7 +328,7 @@ class Client:
         # Whatever else leaves the scope returns or raises: this is its deadline.
         if is_write and seen and 200 <= seen[-1].status < 300:
             return seen[-1]  # the body still drips, but the API has said that it is done
-        raise _unreachable("No answer within the deadline.", is_write, maybe_applied=sent)
+        raise _unreachable("No answer within the deadline.", is_write, maybe_applied=sent) from TimeoutError()
 
     async def _authorization(self, operation: Operation[Any], *, refused: str | None = None) -> str:
         """The header. What goes wrong here happened before the call was sent, so the call was not carried out."""
@@ -173,6 +361,13 @@ class Client:
         raise failure(answer, arguments=frozenset(type(operation).model_fields), is_write=is_write)
 
 
+async def _seen_through(work: Awaitable[T]) -> T:
+    """Wait for something that a cancellation must not cut."""
+    with anyio.CancelScope(shield=True):
+        return await work
+    raise AssertionError("a shield without a deadline swallows nothing")
+
+
 def _receipt(operation: Operation[R], answer: Answer) -> Receipt[R]:
     """Validate a success. A write that the API says it did is never turned into a failure by an unreadable body."""
     outcome: Outcome | None = None
@@ -180,12 +375,12 @@ def _receipt(operation: Operation[R], answer: Answer) -> Receipt[R]:
         outcome = "replayed" if answer.status in operation.success[1:] else "committed"
     result_type = operation.result_type()
     if result_type is None:
-        return Receipt(cast("R", None), outcome)
+        return Receipt(cast("R", None), outcome, answer.api_time)
     try:
         body = read_json(answer.body)
         if operation.envelope:
             body = body["data"]
-        return Receipt(_result_adapter(result_type).validate_python(body), outcome)
+        return Receipt(_result_adapter(result_type).validate_python(body), outcome, answer.api_time)
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         logger.warning("unreadable answer to %s: status %d", operation.tool_name(), answer.status)
         raise UnreadableAnswer(
@@ -206,25 +401,64 @@ def _result_adapter(result_type: Any) -> TypeAdapter[Any]:
     return _adapters[result_type]
 
 
-def _unreachable(message: str, is_write: bool, *, maybe_applied: bool) -> Unreachable:
+def _may_still_run(error: CallError | None) -> bool | None:
+    """Whether the API may still be at work on a request that failed so; None: only for a moment."""
+    if error is None or (isinstance(error, ServerFailure) and error.status not in {502, 504}):
+        return False
+    gave_up = isinstance(error.__cause__, TimeoutError | httpx2.TimeoutException)
+    return True if gave_up or error.status == 504 else None
+
+
+def _in_doubt(operation: Operation[Any], error: CallError) -> CallError:
+    """The failure of a write of which looking could not say whether it was carried out: how to find that out."""
+    read = where_to_look(operation)
+    return type(error)(
+        "No answer came that says whether it was carried out, and looking for it did not settle that. Read the present "
+        "state; call again only if it is not there.",
+        code="outcome_unknown" if isinstance(error, Unreachable) else error.code,
+        status=error.status,
+        outcome="unknown",
+        request_id=error.request_id,
+        try_next=None if read is None else TryNext(tool=read.tool_name(), arguments=read.model_dump(exclude_none=True)),
+    )
+
+
+def _not_there(error: CallError) -> CallError:
+    """The failure of a write that was looked for and is not there."""
+    in_doubt = error.outcome == "unknown"
+    return type(error)(
+        "The call failed. It was looked for and was not carried out; call again." if in_doubt else str(error),
+        code=None if in_doubt and isinstance(error, Unreachable) else error.code,
+        status=error.status,
+        field=error.field,
+        retry_after_s=error.retry_after_s,
+        outcome="not_committed",
+        request_id=error.request_id,
+    )
+
+
+def _unreachable(message: str, is_write: bool, *, maybe_applied: bool, code: str | None = None) -> Unreachable:
     if not is_write:
-        return Unreachable(f"{message} Wait, then call again.")
+        return Unreachable(f"{message} Wait, then call again.", code=code)
     if maybe_applied:
         return Unreachable(
             f"{message} It may or may not have been carried out: read the present state before calling again.",
             code="outcome_unknown",
             outcome="unknown",
         )
-    return Unreachable(f"{message} Nothing was carried out; call again.", outcome="not_committed")
+    return Unreachable(f"{message} Nothing was carried out; call again.", code=code, outcome="not_committed")
 
 
 @asynccontextmanager
-async def open_client(endpoints: Mapping[Api, Endpoint], *, deadline_s: float = 30.0) -> AsyncGenerator[Client]:
+async def open_client(
+    endpoints: Mapping[Api, Endpoint], *, deadline_s: float = 30.0, ledger: Ledger | None = None
+) -> AsyncGenerator[Client]:
     """Open a client on the given endpoints; its connections close with the block.
 
     Args:
         endpoints: where each API is.
-        deadline_s: seconds that one operation may take, its repeats included.
+        deadline_s: seconds that one operation may take, its repeats and look-ups included.
+        ledger: keeps a record of the writes, and knows of those before.
     """
     shared: dict[str, Any] = {
         "trust_env": False,
@@ -247,4 +481,4 @@ async def open_client(endpoints: Mapping[Api, Endpoint], *, deadline_s: float = 
         links = Links(endpoints[Api.ATTACHMENTS], deadline_s) if Api.ATTACHMENTS in endpoints else None
         if links is not None:
             stack.push_async_callback(links.aclose)
-        yield Client(endpoints, http, links, deadline_s)
+        yield Client(endpoints, http, links, deadline_s, ledger)

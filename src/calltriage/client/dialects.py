@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from calltriage.client.answers import failure, read_answer, read_json
 from calltriage.client.assertions import ASSERTION_TYPE, SigningKey
+from calltriage.client.limits import Breaker, Rate
 from calltriage.client.retries import RetryPolicy
 from calltriage.errors import Conflict, NotFound, Rejected, SettingsError, Unauthenticated, UnreadableAnswer
 
@@ -118,6 +119,8 @@ class Endpoint:
         transport: None for the network; the embedded desk gives its in-process transport.
         in_flight: requests at once.
         retry: waits between tries.
+        rate: requests a second; None: as many as are asked for.
+        breaker: leaves the API alone while it fails; None: it is always asked.
     """
 
     base_url: str
@@ -125,6 +128,8 @@ class Endpoint:
     transport: httpx2.AsyncBaseTransport | None = None
     in_flight: int = 4
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    rate: Rate | None = None
+    breaker: Breaker | None = None
 
     def __post_init__(self) -> None:
         if self.transport is None:

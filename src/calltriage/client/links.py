@@ -15,6 +15,7 @@ import httpx2
 from calltriage.client.answers import Answer, failure, read_answer
 from calltriage.client.dialects import Endpoint, is_loopback
 from calltriage.client.guard import Guarded, UnsafeTargetError, target_of
+from calltriage.client.limits import RetryBudget
 from calltriage.errors import CallError, Forbidden, Rejected, Unreachable, UnreadableAnswer
 from calltriage.operations.base import Effect
 
@@ -45,6 +46,7 @@ class Links:
     def __init__(self, endpoint: Endpoint, deadline_s: float, guarded: httpx2.AsyncBaseTransport | None = None) -> None:
         self._endpoint = endpoint
         self.retry = endpoint.retry
+        self._budget = RetryBudget()
         self._deadline_s = deadline_s
         self._guarded = guarded or Guarded()
         self._loopback: httpx2.AsyncBaseTransport | None = None
@@ -69,7 +71,8 @@ class Links:
             if answer.status not in {200, 201, 204}:
                 raise _refused(answer, is_write=True)
 
-        await self.retry.attempts(Effect.ENSURE, self._deadline_s)(attempt)
+        deadline = anyio.current_time() + self._deadline_s
+        await self.retry.attempts(Effect.ENSURE, deadline, self._budget)(attempt)
 
     @asynccontextmanager
     async def get(self, url: str, *, start: int = 0, etag: str | None = None) -> AsyncGenerator[Fetch]:

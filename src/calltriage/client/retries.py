@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from calltriage.errors import RateLimited, ServerFailure, Unreachable
+from calltriage.client.limits import RetryBudget, is_failure
+from calltriage.errors import CallError, RateLimited, ServerFailure
 from calltriage.operations.base import Effect
 
 if TYPE_CHECKING:
@@ -28,15 +29,25 @@ class RetryPolicy:
 
     first_s: float = 0.5
     cap_s: float = 8.0
-    tries: int = 4
+    tries: int = 3
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
 
-    def attempts(self, effect: Effect, deadline_s: float) -> AsyncRetrying:
-        """Attempts of one call that stop in time: none begins when its wait would reach the deadline."""
-        from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_before_delay  # noqa: PLC0415
+    def attempts(self, effect: Effect, deadline: float, budget: RetryBudget) -> AsyncRetrying:
+        """Tries of one call: none begins when its wait would reach the deadline, or when the budget does not pay for it.
+
+        Args:
+            effect: of what is sent.
+            deadline: instant on the event loop's clock.
+            budget: what the API's calls pay their retries from.
+        """
+        from tenacity import AsyncRetrying, retry_if_exception  # noqa: PLC0415
+
+        def is_last(state: RetryCallState) -> bool:
+            too_late = anyio.current_time() + state.upcoming_sleep >= deadline
+            return state.attempt_number >= self.tries or too_late or not budget.take()
 
         return AsyncRetrying(
-            stop=stop_after_attempt(self.tries) | stop_before_delay(deadline_s),
+            stop=is_last,
             wait=self._wait,
             retry=retry_if_exception(lambda error: may_repeat(effect, error)),
             sleep=self.sleep,
@@ -58,14 +69,14 @@ class RetryPolicy:
 def may_repeat(effect: Effect, error: BaseException) -> bool:
     """Whether the request that failed so may be sent again as it was.
 
-    429 was not carried out, so anything may; a request that never reached the server likewise. After a lost answer or a
-    5xx only a call that a repeat cannot do twice may. Everything else is a verdict (409 above all).
+    What was surely not carried out may: 429, no connection, or looked for and not found. In doubt only what a repeat
+    cannot do twice may. Everything else is a verdict (409 above all).
     """
-    if not isinstance(error, RateLimited | ServerFailure | Unreachable):
+    if not isinstance(error, CallError) or not is_failure(error):
         return False
-    return (
-        isinstance(error, RateLimited) or error.outcome == "not_committed" or effect not in {Effect.ADD, Effect.CHANGE}
-    )
+    if isinstance(error, RateLimited) or error.outcome == "not_committed":
+        return True
+    return effect not in {Effect.ADD, Effect.CHANGE}
 
 
 def retry_after_seconds(value: str | None) -> float | None:

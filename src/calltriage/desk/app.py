@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.utils import format_datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -101,7 +102,13 @@ class Desk:
         )
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self.app(scope, receive, send)
+        async def dated(message: Any) -> None:
+            if message["type"] == "http.response.start":  # by the same clock as everything that the answer dates
+                date = format_datetime(self.clock(), usegmt=True).encode()
+                message = {**message, "headers": [*message["headers"], (b"date", date)]}
+            await send(message)
+
+        await self.app(scope, receive, dated)
 
     async def close(self) -> None:
         await self.store.close()

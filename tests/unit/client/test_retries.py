@@ -101,8 +101,11 @@ async def test_a_failure_is_repeated_only_where_that_is_safe(name: str, effect: 
     async with open_client(endpoint(vendor, waits)) as client:
         error = await failure_of(client, CALLS[effect])
     assert type(error) is kind
-    assert len(vendor.requests) == (4 if effect in repeated_for else 1)
-    assert len(waits.seconds) == len(vendor.requests) - 1
+    own = [request for request in vendor.requests if request.method == CALLS[effect].method]
+    assert len(own) == (4 if effect in repeated_for else 1)
+    looked = len(vendor.requests) > len(own)  # a write in doubt is looked for
+    assert looked is (effect is not Effect.READ and error.outcome == "unknown")
+    assert looked or len(waits.seconds) == len(own) - 1
     assert may_repeat(effect, error) is (effect in repeated_for)
 
 
@@ -131,7 +134,9 @@ async def test_a_repeat_is_the_same_request() -> None:
     vendor, waits = Scripted(answers(503)), Waits()
     async with open_client(endpoint(vendor, waits)) as client:
         await failure_of(client, CALLS[Effect.ENSURE])
-    assert len({(r.method, str(r.url), r.content, r.headers["authorization"]) for r in vendor.requests}) == 1
+    sent = [request for request in vendor.requests if request.method == "POST"]
+    assert len(sent) == 4
+    assert len({(r.method, str(r.url), r.content, r.headers["authorization"]) for r in sent}) == 1
 
 
 @pytest.mark.parametrize("tries", [1, 2, 7])

@@ -1,0 +1,142 @@
+"""What the client may ask of one API, and for how long: a deadline, requests a second, retries, and when to leave it alone.
+
+Rates come from aiolimiter. The breaker and the budget are our own: no light asynchronous library lets exactly one probe
+through and says how long to wait, or lets a retry cost more than a first try.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import anyio
+
+from calltriage.errors import CallError, RateLimited, ServerFailure, Unreachable
+
+if TYPE_CHECKING:
+    from aiolimiter import AsyncLimiter
+
+_until: ContextVar[float] = ContextVar("calltriage_deadline", default=math.inf)
+
+
+@contextmanager
+def within(seconds: float) -> Generator[None]:
+    """Give everything that the client sends in the block one deadline together, the tasks begun in it included."""
+    token = _until.set(min(_until.get(), anyio.current_time() + seconds))
+    try:
+        yield
+    finally:
+        _until.reset(token)
+
+
+def deadline_in(seconds: float) -> float:
+    """The instant, on the event loop's clock, by which a call begun now must end."""
+    return min(_until.get(), anyio.current_time() + seconds)
+
+
+@dataclass
+class RetryBudget:
+    """Tokens that retries cost and successes give back, so that an outage is not answered with three times the traffic.
+
+    The figures are those of the AWS SDKs' standard mode: 500 tokens pay for 35 retries, then one needs 14 successes.
+    """
+
+    capacity: int = 500
+    cost: int = 14
+    left: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.left = self.capacity
+
+    def take(self) -> bool:
+        """Pay for a retry; False when there is not enough left."""
+        if self.left < self.cost:
+            return False
+        self.left -= self.cost
+        return True
+
+    def succeeded(self, *, retried: bool) -> None:
+        """A call succeeded: its last retry is paid back, or a first try earns one token."""
+        self.left = min(self.capacity, self.left + (self.cost if retried else 1))
+
+
+@dataclass
+class Rate:
+    """At most `burst` requests at once and `per_second` on average; a caller waits its turn."""
+
+    per_second: float = 5.0
+    burst: int = 10
+    _limiter: AsyncLimiter | None = field(default=None, init=False, repr=False)
+
+    async def acquire(self) -> None:
+        if self._limiter is None:
+            from aiolimiter import AsyncLimiter  # noqa: PLC0415  only vendors are limited
+
+            self._limiter = AsyncLimiter(self.burst, self.burst / self.per_second)
+        await self._limiter.acquire()
+
+
+@dataclass
+class Breaker:
+    """Leaves an API alone for a while once it fails again and again.
+
+    It opens after `in_a_row` exchanges without an answer, or when more than half of the last `window` exchanges failed
+    (no answer, or a 5xx). After `rest_s` seconds one exchange is let through as a probe, and what becomes of it decides.
+    A refusal (4xx) is an answer: a wrong key opens nothing. One breaker per API and client, so per set of credentials.
+    """
+
+    in_a_row: int = 5
+    window: int = 20
+    rest_s: float = 10.0
+    _recent: deque[bool] = field(default_factory=deque[bool], init=False, repr=False)
+    _silent: int = field(default=0, init=False)
+    _open_until: float | None = field(default=None, init=False)
+    _probing: bool = field(default=False, init=False)
+
+    def enter(self, *, is_write: bool) -> None:
+        """Ask to begin an exchange, which `leave` ends. Raises Unreachable, with the time to wait, when it may not begin."""
+        if self._open_until is None:
+            return
+        wait = self._open_until - anyio.current_time()
+        if wait <= 0 and not self._probing:
+            self._probing = True
+            return
+        raise Unreachable(
+            "The API failed again and again and is left alone for a moment. Nothing was sent; wait, then call again.",
+            code="circuit_open",
+            retry_after_s=max(1.0, math.ceil(wait)),
+            outcome="not_committed" if is_write else None,
+        )
+
+    def leave(self, error: BaseException | None) -> None:
+        """Say how an exchange that had entered ended; an error that is not the API's doing counts for nothing."""
+        silent, failed = isinstance(error, Unreachable), isinstance(error, Unreachable | ServerFailure)
+        if error is not None and not isinstance(error, CallError):  # cancelled: it proves nothing
+            self._probing = False
+            return
+        if self._probing or not failed:
+            self._silent = 0
+        if self._probing:
+            self._probing = False
+            self._open_until = anyio.current_time() + self.rest_s if failed else None
+            self._recent.clear()
+            return
+        self._silent += silent
+        self._recent.append(failed)
+        if len(self._recent) > self.window:
+            self._recent.popleft()
+        bad = len(self._recent) == self.window and sum(self._recent) * 2 > self.window
+        if self._silent >= self.in_a_row or bad:
+            self._open_until = anyio.current_time() + self.rest_s
+            self._recent.clear()
+            self._silent = 0
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether an error is one that time may mend, and a retry may be spent on."""
+    return isinstance(error, RateLimited | ServerFailure | Unreachable) and error.code != "circuit_open"
