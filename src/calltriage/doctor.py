@@ -37,7 +37,7 @@ class Finding:
 async def examine(settings: Settings) -> bool:
     """Check everything and print it; whether all is well."""
     findings = [Finding("calltriage", good=True, says=f"{installed_version()} on Python {platform.python_version()}")]
-    async with open_wired_client(settings) as (client, desk):
+    async with open_wired_client(settings) as (client, desk, _):
         triage = "the embedded desk" if settings.triage_on_desk else f"Bland AI at {settings.bland_base_url}"
         findings.append(await _reached("Triage", triage, lambda: client.send(ListFlagTypes(limit=1)), desk))
         attachments = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import hashlib
 import logging
 import os
 import secrets
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from calltriage.desk.app import Desk
     from calltriage.desk.imports import Imported
     from calltriage.server.handover import Handover
+    from calltriage.journal.journal import Journal
 
 DESK_IN_PROCESS = "http://desk.calltriage.invalid"
 """Where the embedded desk is when it is reached inside the process; no name server knows the name."""
@@ -208,22 +210,41 @@ def _scopes(settings: Settings) -> tuple[str, ...]:
     return tuple(scope for scope in SCOPES if deletes or scope != DeleteAttachment.scope)
 
 
+def build_journal(settings: Settings) -> Journal:
+    """The journal in the data folder; its file is opened at the first write."""
+    from calltriage.journal.journal import Journal  # noqa: PLC0415
+
+    secrets_used = (settings.bland_api_key, settings.talkdesk_client_secret)
+    told = [settings.bland_base_url, settings.talkdesk_client_id or ""]
+    told += ["" if secret is None else secret.get_secret_value() for secret in secrets_used]
+    organisation = hashlib.sha256("\n".join(told).encode()).hexdigest()
+    return Journal(settings.data_dir, organisation, keep_s=settings.idempotency_hours * 3600)
+
+
 @asynccontextmanager
-async def open_wired_client(settings: Settings) -> AsyncGenerator[tuple[Client, DeskInside]]:
+async def open_wired_client(settings: Settings) -> AsyncGenerator[tuple[Client, DeskInside, Journal]]:
     """A client on the vendors whose credentials are set, and on the embedded desk for the rest.
 
     The desk's in-process key is made for this process and known to nobody else.
     """
     desk = DeskInside(settings, SecretStr(secrets.token_urlsafe(32)))
     endpoints = {Api.TRIAGE: _triage(settings, desk), Api.ATTACHMENTS: _attachments(settings, desk)}
-    async with over_http.open_client(endpoints, deadline_s=settings.deadline_s) as client, background() as desk.tasks:
-        yield client, desk
+    journal = build_journal(settings)
+    try:
+        async with (
+            over_http.open_client(endpoints, deadline_s=settings.deadline_s, ledger=journal) as client,
+            background() as desk.tasks,
+        ):
+            yield client, desk, journal
+    finally:
+        with anyio.CancelScope(shield=True):
+            await journal.close()
 
 
 @asynccontextmanager
 async def open_client(settings: Settings | None = None) -> AsyncGenerator[Client]:
     """A client without MCP, on whatever the settings say; they are read from the environment unless given."""
-    async with open_wired_client(settings or load_settings()) as (client, _):
+    async with open_wired_client(settings or load_settings()) as (client, _, _):
         yield client
 
 
@@ -261,12 +282,12 @@ async def open_server(settings: Settings, *, over_stdio: bool, base_url: str = "
 
     tools = select(settings.toolsets, settings.exclude_tools, read_only=settings.read_only)
     async with AsyncExitStack() as stack:
-        client, desk = await stack.enter_async_context(open_wired_client(settings))
+        client, desk, journal = await stack.enter_async_context(open_wired_client(settings))
         group = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(group.cancel_scope.cancel)
         listed = anyio.Event()
-        if settings.triage_on_desk or settings.attachments_on_desk:
-            group.start_soon(_warm_up, desk, listed)
+        needs_desk = settings.triage_on_desk or settings.attachments_on_desk
+        group.start_soon(_warm_up, desk if needs_desk else None, journal, listed)
         handover = None if over_stdio else _handover(settings, client, base_url)
         server = build_server(
             client,
@@ -281,17 +302,24 @@ async def open_server(settings: Settings, *, over_stdio: bool, base_url: str = "
                 limit=settings.max_file_mib * 2**20,
                 writable=not settings.read_only,
             ),
+            journal=journal,
             duplex=over_stdio,
             on_listed=listed.set,
         )
         yield server, handover
 
 
-async def _warm_up(desk: DeskInside, listed: anyio.Event) -> None:
-    """Open the desk once the client has its list: a moment later, so that the import does not compete with the answer."""
+async def _warm_up(desk: DeskInside | None, journal: Journal, listed: anyio.Event) -> None:
+    """Open desk and journal once the client has its list: a moment later, so that the import does not compete with the
+    answer."""
     await listed.wait()
     await anyio.sleep(0.05)
-    await desk.warm_up()
+    if desk is not None:
+        await desk.warm_up()
+    try:
+        await journal.database.open()
+    except StoreError as error:
+        logging.getLogger(__name__).warning("%s", error)
 
 
 async def serve_stdio(settings: Settings) -> None:

@@ -57,6 +57,7 @@ class _Course:
         sight: what a look-up sees with.
         in_doubt: failure of a request that may have been carried out, until that is settled.
         retried: whether a try failed.
+        told: what a look that settled nothing ended in.
     """
 
     deadline: float
@@ -64,6 +65,7 @@ class _Course:
     sight: Sight
     in_doubt: CallError | None = None
     retried: bool = False
+    told: CallError | None = None
 
 
 Watcher = Callable[[Operation[Any]], Awaitable[None]]
@@ -102,6 +104,11 @@ class Client:
         if self._links is None:
             raise SettingsError("This client has no attachments API.")
         return self._links
+
+    @property
+    def deadline_s(self) -> float:
+        """Seconds that one call may take."""
+        return self._deadline_s
 
     async def send(self, operation: Operation[R]) -> R:
         """Send an operation and return its result. Raises a `CallError` (calltriage.errors) when it did not succeed."""
@@ -194,7 +201,7 @@ class Client:
             attempts = endpoint.retry.attempts(operation.effect, course.deadline, budget)
             receipt = cast("Receipt[R]", await attempts(self._try, operation, course))
         except CallError as error:
-            if course.in_doubt is None or error.outcome in {"committed", "replayed"}:
+            if course.in_doubt is None or error is course.told or error.outcome in {"committed", "replayed"}:
                 raise
             return await _seen_through(self._settled(operation, course, error))
         budget.succeeded(retried=course.retried)
@@ -251,7 +258,8 @@ class Client:
             self._seen.note(verdict.result)
             return Receipt(verdict.result, verdict.outcome)
         if verdict == "undecided":
-            raise _in_doubt(operation, error) from error
+            course.told = _in_doubt(operation, error)
+            raise course.told from error
         course.in_doubt = None
         raise _not_there(error) from error
 

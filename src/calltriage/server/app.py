@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import anyio
@@ -12,6 +13,7 @@ from mcp.server.lowlevel import Server
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 
 from calltriage.client.client import Client
+from calltriage.journal.journal import Journal
 from calltriage.operations.base import Effect, Tool
 from calltriage.server import completions, prompts, resources
 from calltriage.server.confirmation import Host, Policy
@@ -19,6 +21,7 @@ from calltriage.server.files import FileRoots
 from calltriage.server.handover import Handover
 from calltriage.server.instructions import instructions
 from calltriage.server.seals import Seals
+from calltriage.server.once import who
 from calltriage.server.subscriptions import Connection, Context, Subscriptions
 from calltriage.server.tools import ToolTable
 from calltriage.server.toolsets import select
@@ -44,6 +47,7 @@ def build_server(
     files: FileRoots | None = None,
     confirm: Policy = "ask",
     handover: Handover | None = None,
+    journal: Journal | None = None,
     duplex: bool = True,
     on_listed: Callable[[], None] = lambda: None,
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
@@ -58,6 +62,7 @@ def build_server(
         files: local files that tools may read and make; none by default.
         confirm: what becomes of a call that removes something where the host cannot ask a person.
         handover: files to and from remote clients; None where the server has no HTTP side.
+        journal: keeps writes on record; without one there are no idempotency keys.
         duplex: whether the transport carries messages of the server's own to a client of the handshake generations, as stdio
             does and stateless HTTP does not; only then can such a client subscribe.
         on_listed: called after each tools/list, when the client has what it needs to begin.
@@ -67,6 +72,7 @@ def build_server(
     work = Work(
         client,
         files or FileRoots(),
+        journal=journal,
         offered=frozenset(tool.tool_name() for tool in tools),
         excluded=frozenset(excluded),
         seals=handover.seals if handover else Seals(),
@@ -83,7 +89,8 @@ def build_server(
         ctx: Context, params: mcp_types.CallToolRequestParams
     ) -> mcp_types.CallToolResult | mcp_types.InputRequiredResult:
         host = Host.of(ctx.session, params)
-        return await table.call(params.name, params.arguments or {}, ctx.session.report_progress, host)
+        arguments, report = params.arguments or {}, ctx.session.report_progress
+        return await table.call(params.name, arguments, report, host, request=ctx.request, meta=ctx.meta)
 
     async def list_resources(_c: Context, _p: Paging) -> mcp_types.ListResourcesResult:
         return mcp_types.ListResourcesResult(resources=resources.listed(work))
@@ -91,8 +98,8 @@ def build_server(
     async def list_templates(_c: Context, _p: Paging) -> mcp_types.ListResourceTemplatesResult:
         return mcp_types.ListResourceTemplatesResult(resource_templates=resources.templates(work))
 
-    async def read_resource(_c: Context, params: mcp_types.ReadResourceRequestParams) -> mcp_types.ReadResourceResult:
-        return await resources.read(str(params.uri), work)
+    async def read_resource(ctx: Context, params: mcp_types.ReadResourceRequestParams) -> mcp_types.ReadResourceResult:
+        return await resources.read(str(params.uri), replace(work, who=who(ctx.request)))
 
     async def list_prompts(_c: Context, _p: Paging) -> mcp_types.ListPromptsResult:
         return mcp_types.ListPromptsResult(prompts=prompts.listed())

@@ -42,6 +42,7 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
     """
 
     result: ClassVar[Any] = Attachment
+    bounded: ClassVar[bool] = False  # bytes take the time they take
 
     name: AttachmentName | None = Field(default=None, description="Default: the path's last part.")
     path: Annotated[str, StringConstraints(min_length=1, max_length=4096), TEXT] | None = None

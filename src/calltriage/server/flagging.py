@@ -36,7 +36,7 @@ class AddFlag(Workflow, effect=Effect.ADD):
 
     Say where with quote (words of one turn; the server finds it and stores the turn's own text) or message_index. If the
     quote matches no turn or several, nothing is written and the nearest turns come back. The call must be attached
-    first (attach_resource), or pass attach_if_missing. A repeat adds a second flag.
+    first (attach_resource), or pass attach_if_missing. The same flag again within minutes is a replay.
     """
 
     result: ClassVar[Any] = flags.Flag

@@ -18,8 +18,10 @@ from pydantic import ValidationError
 from calltriage.errors import CallError, Rejected, UnreadableAnswer
 from calltriage.operations.base import Effect, Operation, Page, Tool
 from calltriage.operations.fields import UUID_PATTERN, is_opaque_id
+from calltriage.server import once
 from calltriage.server.confirmation import Host, Policy, confirmed
 from calltriage.server.hints import advise, is_issue, nearest
+from calltriage.server.once import with_key
 from calltriage.server.results import BUDGET, WALL, advising, passes, shortened, shown, shown_page
 from calltriage.server.schemas import arguments_model, input_schema, names_issue, output_schema
 from calltriage.server.text import compact, fits, gate
@@ -38,7 +40,7 @@ def describe(tool: type[Tool]) -> mcp_types.Tool:
         name=name,
         title=name.replace("_", " ").capitalize(),
         description=" ".join((tool.__doc__ or "").split()),
-        input_schema=input_schema(arguments_model(tool)),
+        input_schema=with_key(tool, input_schema(arguments_model(tool))),
         output_schema=output_schema(result, effect),
         annotations=mcp_types.ToolAnnotations(
             read_only_hint=effect is Effect.READ and not (issubclass(tool, Workflow) and tool.saves),
@@ -76,7 +78,14 @@ class ToolTable:
         return self._schemas.get(name)
 
     async def call(
-        self, name: str, arguments: dict[str, Any], report: Report, host: Host
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        report: Report,
+        host: Host,
+        *,
+        request: Any = None,
+        meta: Any = None,
     ) -> mcp_types.CallToolResult | mcp_types.InputRequiredResult:
         """Call a tool. Whatever goes wrong inside becomes a tool error; only an unknown name is a protocol error.
 
@@ -85,14 +94,20 @@ class ToolTable:
         tool = self._tools.get(name)
         if tool is None:
             raise MCPError(mcp_types.INVALID_PARAMS, "Unknown tool. tools/list has the names.")
-        work = replace(self._work, progress=report, contents=[])
+        work, own = replace(self._work, progress=report, contents=[]), arguments
         try:
-            given = checked(tool, self._schemas[name], arguments)
+            caller = once.Caller.of(request, meta)
+            work.who = caller.who
+            own, key = once.split(tool, arguments, caller)
+            given = checked(tool, self._schemas[name], own)
             if tool.effect is Effect.REMOVE:
                 question = await confirmed(tool, given, work, self._confirm, host)
                 if question is not None:
                     return question
-            body = advising(await perform(tool, given, work), work.offered)
+            body = await once.performed(
+                tool, work, lambda: perform(tool, given, work), arguments=own, key=key, caller=caller
+            )
+            body = advising(body, work.offered)
             try:
                 return _result(body, work.contents)
             except CallError as error:
@@ -112,7 +127,7 @@ class ToolTable:
                 request_id=crash,
                 outcome=None if tool.effect is Effect.READ else "unknown",
             )
-        advise(failure, tool, arguments, lambda meant: checked(tool, self._schemas[name], meant))
+        advise(failure, tool, own, lambda meant: checked(tool, self._schemas[name], meant))
         return _failed(failure, work.offered)
 
 

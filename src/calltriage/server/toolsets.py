@@ -23,6 +23,7 @@ from calltriage.server.evidence import GetAffectedContext, GetEvidence
 from calltriage.server.filing import CreateIssue
 from calltriage.server.flagging import AddFlag
 from calltriage.server.norm import PromptNorm, WaitForNorm
+from calltriage.server.once import ListRecentWrites
 from calltriage.server.transcripts import GetSmsConversation, GetTranscript
 
 TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
@@ -51,6 +52,7 @@ TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
         ListSmsConversations,
         GetSmsConversation,
         MarkIssueViewed,
+        ListRecentWrites,
     ),
     "attachments": (ListAttachments, GetAttachment, DownloadAttachment),
     "catalogue": (ListCategories, CreateCategory),

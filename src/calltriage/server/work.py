@@ -13,6 +13,7 @@ import anyio
 
 from calltriage.client.client import Client
 from calltriage.errors import CallError, NotFound, Rejected
+from calltriage.journal.journal import Journal
 from calltriage.operations.base import Page, Tool
 from calltriage.operations.calls import Turn
 from calltriage.operations.issues import Issue, ListIssues
@@ -44,6 +45,9 @@ class Work:
 
     client: Client
     files: FileRoots
+    journal: Journal | None = None
+    who: str = ""
+    """What the transport says of the caller."""
     offered: frozenset[str] = frozenset()
     """Names of the tools that the agent can call."""
     excluded: frozenset[str] = frozenset()
@@ -145,6 +149,8 @@ class Workflow(Tool):
     def __init_subclass__(cls, *, saves: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.saves = saves
+    bounded: ClassVar[bool] = True
+    """Whether all its calls together have the deadline of one; otherwise each has its own."""
 
     @abstractmethod
     async def run(self, work: Work) -> dict[str, Any]: ...

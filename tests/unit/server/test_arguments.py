@@ -60,6 +60,7 @@ async def valid_arguments(agent: Client) -> dict[str, dict[str, Any]]:
         "list_attachments": {"limit": 5},
         "get_attachment": {"attachment_id": file},
         "download_attachment": {"attachment_id": file},
+        "list_recent_writes": {"limit": 5},
         "list_categories": {},
         "create_category": {"name": "Billing"},
         "list_triage_agents": {},

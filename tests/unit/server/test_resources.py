@@ -35,7 +35,10 @@ async def test_each_resource_is_what_its_tool_answers(agent: Client) -> None:
 
 
 async def test_what_can_be_read_is_listed(agent: Client) -> None:
-    assert [one.uri for one in (await agent.list_resources()).resources] == ["triage://flag-types"]
+    assert [one.uri for one in (await agent.list_resources()).resources] == [
+        "triage://flag-types",
+        "triage://journal/recent",
+    ]
     templates = [one.uri_template for one in (await agent.list_resource_templates()).resource_templates]
     assert templates == [
         "triage://issues/{issue_id}",

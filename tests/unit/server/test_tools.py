@@ -135,7 +135,7 @@ async def test_bad_input_is_refused_with_code_and_field_and_changes_nothing(
 async def test_an_unknown_argument_is_answered_with_the_nearest_name_and_all_of_them(agent: Client) -> None:
     error = await refused(agent, "attach_resource", issue_id=UNKNOWN, resource_typ="call", resource_id="c")
     assert "resource_type" in error["message"]
-    assert error["allowed"] == ["issue_id", "resource_type", "resource_id"]
+    assert error["allowed"] == ["issue_id", "resource_type", "resource_id", "idempotency_key"]
     assert (await refused(agent, "create_issue", title="T", severity="urgent", category="B"))["allowed"] == [
         "critical", "high", "medium", "low",
     ]  # fmt: skip

@@ -1,0 +1,375 @@
+"""Writes on record: before they are sent, and with what became of them; equal ones are recognised."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from pydantic import TypeAdapter
+
+from calltriage.client.ledger import Entry, Standing
+from calltriage.client.outcomes import Receipt
+from calltriage.errors import CallError, Conflict, StorageUnavailable, StoreError
+from calltriage.journal.rows import Check, Row, append, check, prepare, rows
+from calltriage.operations.base import Operation
+from calltriage.operations.flags import AddFlag
+from calltriage.operations.relations import LinkIssue
+from calltriage.storage import Database, SqliteFile
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+logger = logging.getLogger(__name__)
+
+FILE = "journal.sqlite3"
+NATURAL = (AddFlag, LinkIssue)
+"""Operations whose content is a key: the same again within a while is taken for a repeat, not for a second one."""
+SECRET = frozenset({"url"})
+"""Fields of answers that are bearer capabilities."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A tool call, as far as the writes in it are concerned. `key` is the digest of its idempotency key."""
+
+    caller: str = ""
+    tool: str = ""
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One line to write: by which call, a digest of the content, the id that its outcome will have too."""
+
+    call: Call
+    fingerprint: str
+    write_id: str
+
+
+_call: ContextVar[Call] = ContextVar("calltriage_call", default=Call())  # noqa: B039  frozen
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class Journal:
+    """The record of writes in `folder`, which several processes may share. A `Ledger` for the client.
+
+    Attributes:
+        folder: where its file is, made at the first write.
+        organisation: says whose credentials the writes go out with; keys of one are not another's.
+        keep_s: seconds for which an idempotency key is known.
+        window_s: seconds for which the content of a flag or a relation is a key.
+        clock: now, replaced in tests.
+    """
+
+    folder: Path
+    organisation: str = ""
+    keep_s: float = 48 * 3600
+    window_s: float = 600
+    clock: Callable[[], datetime] = _utc_now
+    database: Database = field(init=False)
+    _salt: bytes | None = field(default=None, init=False, repr=False)
+    _turns: dict[tuple[str, str, str], anyio.Lock] = field(default_factory=dict, init=False)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        self.database = Database(SqliteFile(self.folder, FILE), prepare)
+
+    async def close(self) -> None:
+        await self.database.close()
+
+    # What the client asks
+
+    async def begin(self, operation: Operation[Any]) -> Entry:
+        """Put a write on record before it is sent. Raises StorageUnavailable when that fails: then nothing is sent."""
+        call, salt = _call.get(), await self._digest_key()
+        name, is_patch = operation.tool_name(), operation.method == "PATCH"  # there null says something
+        arguments = operation.model_dump(mode="json", exclude_unset=is_patch, exclude_none=not is_patch)
+        if not call.caller:
+            call = Call(self._caller(salt, ""), call.tool or name, call.key)
+        asked = Asked(call, _digest(salt, name, json.dumps(arguments, sort_keys=True)), uuid.uuid4().hex)
+
+        def change(connection: Connection) -> Entry:
+            standing, result, age_s = self._standing(connection, operation, asked)
+            self._append(connection, asked, operation=name, arguments=_compact(arguments))
+            return Entry(asked.write_id, standing, result, age_s)
+
+        return await self._write(change)
+
+    async def end(self, entry: Entry, operation: Operation[Any], came: Receipt[Any] | BaseException) -> None:
+        """Record what became of a write. A failure to do so is logged: the write is what it is."""
+        outcome, code, result = "unknown", None, None
+        if isinstance(came, Receipt):
+            outcome, result = came.outcome or "committed", _kept(came.result)
+        elif isinstance(came, CallError):
+            outcome, code = came.outcome or "unknown", came.code
+        else:
+            code = "internal_error"
+        await self._settle(entry.id, outcome, code, result, operation.tool_name())
+
+    def _standing(self, connection: Connection, operation: Operation[Any], asked: Asked) -> tuple[Standing, Any, float]:
+        """How an equal write stands that was asked for before, under the same key or without one like this; its answer; its
+        age in seconds."""
+        key, name = asked.call.key, operation.tool_name()
+        found = self._newest(
+            connection,
+            "caller = ? AND fingerprint = ? AND operation = ? AND key IS ?",
+            (asked.call.caller, asked.fingerprint, name, key),
+            self.keep_s if key else self.window_s,
+        )
+        if found is None:
+            return "new", None, 0.0
+        before, settled = found
+        if settled is None or settled.outcome == "unknown":
+            return "open", None, self._age(before)
+        if settled.outcome == "not_committed" or (key is None and not isinstance(operation, NATURAL)):
+            return "new", None, 0.0
+        result_type = operation.result_type()
+        try:
+            answer = json.loads(settled.result or "null")
+            result = None if result_type is None else TypeAdapter[Any](result_type).validate_python(answer)
+        except ValueError:  # it was done, but its answer could not be read, or is not kept
+            return "open", None, self._age(before)
+        return ("done" if key else "standing"), result, 0.0
+
+    def _newest(
+        self, connection: Connection, where: str, values: tuple[Any, ...], within_s: float
+    ) -> tuple[Row, Row | None] | None:
+        """The newest write of a kind that was asked for within a while, and its outcome."""
+        newest = f"seq = (SELECT max(seq) FROM entries WHERE kind = 'asked' AND {where})"  # noqa: S608  ours
+        asked = next(iter(rows(connection, newest, values)), None)
+        if asked is None or self._age(asked) > within_s:
+            return None
+        return asked, self._outcome(connection, asked)
+
+    def _age(self, row: Row) -> float:
+        """Seconds between a row and now; a clock that was set back makes them no fewer than it was set by."""
+        return abs((self.clock() - datetime.fromisoformat(row.at)).total_seconds())
+
+    # What the server asks
+
+    def _caller(self, salt: bytes, who: str) -> str:
+        return _digest(salt, "caller", self.organisation, who)[:16]
+
+    @asynccontextmanager
+    async def calling(self, tool: str, who: str, key: str | None) -> AsyncGenerator[Call]:
+        """Around a tool call: the writes in it are its own. Calls with one key go one after the other."""
+        salt = await self._digest_key()
+        caller = self._caller(salt, who)
+        call = Call(caller, tool, None if key is None else _digest(salt, "key", tool, key))
+        with _within(call):
+            if call.key is None:
+                yield call
+                return
+            lock = self._turns.setdefault((caller, tool, call.key), anyio.Lock())
+            try:
+                async with lock:
+                    yield call
+            finally:
+                if not lock.statistics().tasks_waiting:
+                    self._turns.pop((caller, tool, call.key), None)
+
+    async def once(
+        self, call: Call, arguments: dict[str, Any], act: Callable[[], Awaitable[dict[str, Any]]]
+    ) -> dict[str, Any]:
+        """Do what a key stands for unless it was done; then answer as before, outcome replayed.
+
+        Raises Conflict when the key came with other arguments before. A call that was cut off is gone through again: each of
+        its writes is found done, looked for, or sent.
+        """
+        content = _digest(await self._digest_key(), call.tool, json.dumps(arguments, sort_keys=True))
+        asked = Asked(call, content, uuid.uuid4().hex)
+
+        def change(connection: Connection) -> dict[str, Any] | None:
+            found = self._newest(
+                connection,
+                "caller = ? AND tool = ? AND key = ? AND operation IS NULL",
+                (call.caller, call.tool, call.key),
+                self.keep_s,
+            )
+            if found is not None and found[0].fingerprint != asked.fingerprint:
+                raise Conflict(
+                    "This idempotency key came with other arguments before. Nothing was done; use a new key for a new call.",
+                    code="idempotency_conflict",
+                    field="idempotency_key",
+                    outcome="not_committed",
+                )
+            if found is not None and found[1] is not None and found[1].outcome in {"committed", "replayed"}:
+                return json.loads(found[1].result or "{}")
+            self._append(connection, asked)
+            return None
+
+        done = await self._write(change)
+        if done is not None:
+            return {**done, "outcome": "replayed"}
+        outcome, code, body = "unknown", None, None
+        try:
+            body = await act()
+            outcome = str(body.get("outcome", "committed"))
+            return body
+        except CallError as error:
+            outcome, code = error.outcome or "not_committed", error.code
+            raise
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._settle(asked.write_id, outcome, code, None if body is None else _compact(body), call.tool)
+
+    async def recent(self, call: Call, limit: int = 50) -> list[dict[str, Any]]:
+        """A caller's newest writes, newest first, in ids and outcomes."""
+
+        def read(connection: Connection) -> list[dict[str, Any]]:
+            asked = rows(
+                connection,
+                "seq IN (SELECT seq FROM entries WHERE kind = 'asked' AND operation IS NOT NULL AND caller = ? "
+                "ORDER BY seq DESC LIMIT ?)",
+                (call.caller, limit),
+            )
+            return [_brief(row, self._outcome(connection, row)) for row in asked][::-1]
+
+        return await self._read(read)
+
+    # What the operator asks
+
+    async def verify(self) -> Check:
+        """Follow the chain and compare its end with the head."""
+
+        def read(connection: Connection) -> Check:
+            seq, digest = connection.exec_driver_sql("SELECT seq, hash FROM head").one()
+            return check(rows(connection), (seq, digest))
+
+        return await self._read(read)
+
+    async def every(self, limit: int | None = None) -> list[Row]:
+        """All rows in order, or the newest few."""
+        condition = "1 = 1" if limit is None else "seq > (SELECT seq FROM head) - ?"
+        return await self._read(lambda connection: list(rows(connection, condition, () if limit is None else (limit,))))
+
+    # The file
+
+    def _outcome(self, connection: Connection, asked: Row) -> Row | None:
+        return next(iter(rows(connection, "write_id = ? AND kind = 'outcome'", (asked.write_id,))), None)
+
+    def _append(self, connection: Connection, asked: Asked, **more: str) -> None:
+        append(
+            connection, at=self._now(), kind="asked", write_id=asked.write_id, caller=asked.call.caller,
+            tool=asked.call.tool, key=asked.call.key, fingerprint=asked.fingerprint, **more,
+        )  # fmt: skip
+
+    def _now(self) -> str:
+        return self.clock().astimezone(UTC).isoformat(timespec="milliseconds")
+
+    async def _digest_key(self) -> bytes:
+        """A secret of this journal, so that what it digests cannot be guessed from outside."""
+        if self._salt is None:
+            found = await self._read(
+                lambda connection: connection.exec_driver_sql(
+                    "SELECT value FROM facts WHERE name = 'salt'"
+                ).scalar_one()
+            )
+            self._salt = bytes.fromhex(found)
+        return self._salt
+
+    async def _settle(self, write_id: str, outcome: str, code: str | None, result: str | None, tool: str) -> None:
+        def change(connection: Connection) -> None:
+            asked = next(iter(rows(connection, "write_id = ? AND kind = 'asked'", (write_id,))))
+            append(
+                connection, at=self._now(), kind="outcome", write_id=write_id, caller=asked.caller, tool=asked.tool,
+                operation=asked.operation, fingerprint=asked.fingerprint, outcome=outcome, code=code, result=result,
+            )  # fmt: skip
+
+        try:
+            await self.database.write(change)
+        except Exception:
+            logger.exception("the journal could not record what became of a write by %s", tool)
+
+    async def _write(self, change: Callable[[Connection], Any]) -> Any:
+        return await self._guarded(self.database.write(change))
+
+    async def _read(self, query: Callable[[Connection], Any]) -> Any:
+        return await self._guarded(self.database.read(query))
+
+    async def _guarded(self, work: Awaitable[Any]) -> Any:
+        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+        try:
+            return await work
+        except (StoreError, SQLAlchemyError, OSError) as error:
+            raise StorageUnavailable(
+                "The journal cannot be used, so nothing was sent. Ask the operator to run: calltriage doctor",
+                outcome="not_committed",
+            ) from error
+
+
+@contextmanager
+def _within(call: Call) -> Generator[None]:
+    token = _call.set(call)
+    try:
+        yield
+    finally:
+        _call.reset(token)
+
+
+def _digest(salt: bytes, *parts: str) -> str:
+    return hmac.new(salt, "\n".join(parts).encode("utf-8", "backslashreplace"), hashlib.sha256).hexdigest()
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _kept(result: Any) -> str | None:
+    """An answer as it is kept: whole but for what would open a door."""
+    if result is None:
+        return None
+    return _compact({name: value for name, value in result.model_dump(mode="json").items() if name not in SECRET})
+
+
+IDS = ("id", "issue_id", "related_issue_id", "call_id", "resource_id", "resource_link_id", "flag_id", "relation_id",
+       "session_id", "attachment_id", "resource_type", "relation_type", "status", "severity", "message_index")  # fmt: skip
+"""What is shown of arguments and answers as it is; other values are shown as hashes."""
+
+
+def _brief(asked: Row, settled: Row | None) -> dict[str, Any]:
+    """A write in ids and outcomes, without a word of anybody's text."""
+    arguments, result = json.loads(asked.arguments or "{}"), json.loads((settled and settled.result) or "{}")
+    ids = {name: arguments[name] for name in IDS if isinstance(arguments.get(name), str | int)}
+    made = {"made": result["id"]} if isinstance(result.get("id"), str) else {}
+    ticket = {"triage_id": result["triage_id"]} if isinstance(result.get("triage_id"), str) else {}
+    outcome = settled.outcome if settled else "unknown"
+    return {
+        "at": asked.at,
+        "tool": asked.tool,
+        "operation": asked.operation,
+        **ids,
+        **made,
+        **ticket,
+        "outcome": outcome,
+    }
+
+
+def _hashed(value: Any) -> Any:
+    if not isinstance(value, str | list | dict):
+        return value
+    return "sha256:" + hashlib.sha256(_compact(value).encode()).hexdigest()[:16]
+
+
+def redacted(row: Row) -> dict[str, Any]:
+    """A row as it is shown: names, ids and hashes."""
+    shown: dict[str, Any] = asdict(row)
+    for name in ("arguments", "result"):
+        values: dict[str, Any] = json.loads(shown[name] or "{}")
+        shown[name] = {key: value if key in IDS else _hashed(value) for key, value in values.items()} or None
+    return {name: value for name, value in shown.items() if value is not None}

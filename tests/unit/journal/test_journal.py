@@ -1,0 +1,403 @@
+"""Writes on record, keys that are answered once, and a chain that tells what was done to it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from conftest import Clock, endpoints_to
+from faults import Gate, Scripted, Step, answers, fails, loses_the_answer, passes
+from mcp.client import Client as McpClient
+
+from calltriage.client.client import Client, open_client
+from calltriage.desk.app import Desk
+from calltriage.errors import CallError
+from calltriage.journal.journal import FILE, Journal
+from calltriage.operations.flags import AddFlag, ListFlags, RemoveFlag
+from calltriage.operations.issues import CreateIssue, Issue, ListIssues
+from calltriage.operations.resources import AttachResource
+from calltriage.server.app import build_server
+from calltriage.server.toolsets import select
+
+NEW = {"title": "Card line is silent", "severity": "high", "category": "Speech"}
+
+
+@pytest.fixture
+async def journal(tmp_path: Path, clock: Clock) -> AsyncIterator[Journal]:
+    opened = Journal(tmp_path / "journal", clock=clock)
+    yield opened
+    await opened.close()
+
+
+@asynccontextmanager
+async def recorded(
+    desk: Desk, journal: Journal, *script: Step, when: Callable[[httpx2.Request], bool] = lambda _: False
+) -> AsyncGenerator[tuple[Client, McpClient]]:
+    """A client on the desk with the journal behind it, and an agent over it."""
+    network = Scripted(*script, inner=httpx2.ASGITransport(desk, raise_app_exceptions=False), only=when)
+    async with open_client(endpoints_to(network), ledger=journal) as client:
+        server = build_server(client, version="0", tools=select(("all",)), journal=journal)
+        async with McpClient(server) as agent:
+            yield client, agent
+
+
+async def called(agent: McpClient, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    result = await agent.call_tool(name, arguments)
+    return result.structured_content or {}
+
+
+async def issues_of(client: Client) -> list[Issue]:
+    return (await client.send(ListIssues())).items
+
+
+async def an_issue(client: Client) -> str:
+    issue = await client.send(CreateIssue.model_validate(NEW))
+    await client.send(AttachResource(issue_id=issue.id, resource_type="call", resource_id="call-card"))
+    return issue.id
+
+
+def post(path: str) -> Callable[[httpx2.Request], bool]:
+    return lambda request: request.method == "POST" and request.url.path.endswith(path)
+
+
+# One line when a write is asked, one with its outcome
+
+
+async def test_each_write_has_a_line_before_it_is_sent_and_one_after(the_desk: Desk, journal: Journal) -> None:
+    kinds: list[list[str]] = []
+
+    async def look(request: httpx2.Request, inner: Any) -> httpx2.Response:
+        kinds.append([row.kind for row in await journal.every()])
+        return await passes(request, inner)
+
+    async with recorded(the_desk, journal, look, when=post("issues")) as (client, _):
+        await client.send(CreateIssue.model_validate(NEW))
+        await client.send(ListIssues())
+    assert kinds == [["asked"]]
+    asked, settled = await journal.every()
+    assert (asked.kind, settled.kind, asked.write_id == settled.write_id) == ("asked", "outcome", True)
+    assert (asked.operation, settled.outcome) == ("create_issue", "committed")
+
+
+async def test_a_refused_write_is_recorded_as_not_committed(the_desk: Desk, journal: Journal) -> None:
+    async with recorded(the_desk, journal) as (client, _):
+        flag = AddFlag(issue_id="9bbe5547-d5b1-4b83-9f80-87c4af7c6b34", call_id="call-card", type="x")
+        with pytest.raises(CallError):
+            await client.send(flag)
+    assert [(row.outcome, row.code) for row in await journal.every()] == [(None, None), ("not_committed", "not_found")]
+
+
+async def test_a_write_is_not_sent_when_it_cannot_be_put_on_record(the_desk: Desk, journal: Journal) -> None:
+    async with recorded(the_desk, journal) as (client, agent):
+        await client.send(CreateIssue.model_validate(NEW))
+        with sqlite3.connect(journal.folder / FILE) as raw:
+            raw.execute("DROP TABLE head")
+        error = (await called(agent, "create_issue", NEW))["error"]
+        assert (error["code"], error["outcome"]) == ("storage_unavailable", "not_committed")
+        assert len(await issues_of(client)) == 1
+
+
+async def test_a_write_that_is_cancelled_is_seen_through_and_recorded(the_desk: Desk, journal: Journal) -> None:
+    gate = Gate()
+    async with recorded(the_desk, journal, gate.holds(), when=post("issues")) as (client, _):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.send, CreateIssue.model_validate(NEW))
+            await gate.entered.wait()
+            tasks.cancel_scope.cancel()
+            gate.opened.set()
+        assert len(await issues_of(client)) == 1
+    assert [row.outcome for row in await journal.every()] == [None, "committed"]
+
+
+async def test_no_secret_and_no_key_is_in_the_file(the_desk: Desk, journal: Journal) -> None:
+    key = "my-own-key-4711"
+    async with recorded(the_desk, journal) as (_, agent):
+        made = {"name": "report.txt", "text": "the words of the report", "idempotency_key": key}
+        assert (await called(agent, "create_attachment", made))["outcome"] == "committed"
+    await journal.close()
+    content = b"".join(file.read_bytes() for file in journal.folder.iterdir())
+    for secret in (b"desk-key-for-tests", b"signature=", b"the words of the report", key.encode()):
+        assert secret not in content
+
+
+# Keys
+
+
+@pytest.mark.parametrize("again", ["same process", "after a restart"])
+async def test_a_key_is_answered_once(the_desk: Desk, journal: Journal, again: str) -> None:
+    async with recorded(the_desk, journal) as (_, agent):
+        first = await called(agent, "create_issue", {**NEW, "idempotency_key": "k"})
+    if again == "after a restart":
+        await journal.close()
+        journal = Journal(journal.folder, clock=journal.clock)
+    async with recorded(the_desk, journal) as (client, agent):
+        second = await called(agent, "create_issue", {**NEW, "idempotency_key": "k"})
+        assert len(await issues_of(client)) == 1
+    assert second == {**first, "outcome": "replayed"}
+    assert (await journal.verify()).broken_at is None
+    await journal.close()
+
+
+async def test_a_key_with_other_arguments_is_a_conflict(the_desk: Desk, journal: Journal) -> None:
+    async with recorded(the_desk, journal) as (client, agent):
+        await called(agent, "create_issue", {**NEW, "idempotency_key": "k"})
+        error = (await called(agent, "create_issue", {**NEW, "title": "Other", "idempotency_key": "k"}))["error"]
+        assert (error["code"], error["field"], error["outcome"]) == (
+            "idempotency_conflict", "idempotency_key", "not_committed",
+        )  # fmt: skip
+        assert len(await issues_of(client)) == 1
+
+
+async def test_a_key_belongs_to_its_tool_and_its_caller(the_desk: Desk, journal: Journal) -> None:
+    async with recorded(the_desk, journal) as (client, agent):
+        await called(agent, "create_issue", {**NEW, "idempotency_key": "k"})
+        category = await called(agent, "create_category", {"name": "Hold music", "idempotency_key": "k"})
+        assert category["outcome"] == "committed"
+    other = Journal(journal.folder, organisation="another", clock=journal.clock)
+    async with recorded(the_desk, other) as (client, agent):
+        assert (await called(agent, "create_issue", {**NEW, "idempotency_key": "k"}))["outcome"] == "committed"
+        assert len(await issues_of(client)) == 2
+    await other.close()
+
+
+async def test_a_key_expires(the_desk: Desk, journal: Journal, clock: Clock) -> None:
+    async with recorded(the_desk, journal) as (client, agent):
+        await called(agent, "create_issue", {**NEW, "idempotency_key": "k"})
+        clock.advance(hours=25)
+        assert (await called(agent, "create_issue", {**NEW, "idempotency_key": "k"}))["outcome"] == "replayed"
+        clock.advance(hours=24)
+        assert (await called(agent, "create_issue", {**NEW, "idempotency_key": "k"}))["outcome"] == "committed"
+        assert len(await issues_of(client)) == 2
+
+
+async def test_a_key_may_come_beside_the_arguments(the_desk: Desk, journal: Journal) -> None:
+    async with recorded(the_desk, journal) as (client, agent):
+        meta: Any = {"calltriage/idempotency_key": "k", "calltriage/deadline_s": 20}
+        outcomes = [(await agent.call_tool("create_issue", NEW, meta=meta)).structured_content for _ in range(2)]
+        assert [(found or {})["outcome"] for found in outcomes] == ["committed", "replayed"]
+        assert len(await issues_of(client)) == 1
+
+
+@pytest.mark.parametrize("key", ["", "x" * 129, "a\nb", 7])
+async def test_a_key_that_cannot_be_is_refused_and_not_shown(the_desk: Desk, journal: Journal, key: Any) -> None:
+    async with recorded(the_desk, journal) as (client, agent):
+        error = (await called(agent, "create_issue", {**NEW, "idempotency_key": key}))["error"]
+        assert (error["field"], error["outcome"]) == ("idempotency_key", "not_committed")
+        assert await issues_of(client) == []
+
+
+async def test_two_calls_at_once_with_one_key_are_one_write(the_desk: Desk, journal: Journal) -> None:
+    found: list[dict[str, Any]] = []
+    async with recorded(the_desk, journal) as (client, agent):
+
+        async def call() -> None:
+            found.append(await called(agent, "create_issue", {**NEW, "idempotency_key": "k"}))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(8):
+                tasks.start_soon(call)
+        assert len(await issues_of(client)) == 1
+    assert sorted(body["outcome"] for body in found) == ["committed"] + ["replayed"] * 7
+    assert len({body["id"] for body in found}) == 1
+
+
+async def test_a_refused_call_may_be_made_again_with_its_key(the_desk: Desk, journal: Journal) -> None:
+    async with recorded(the_desk, journal) as (client, agent):
+        issue = await client.send(CreateIssue.model_validate(NEW))
+        flag = {"issue_id": issue.id, "call_id": "call-card", "type": "x", "idempotency_key": "k"}
+        assert (await called(agent, "add_flag", flag))["error"]["code"] == "call_not_attached"
+        await client.send(AttachResource(issue_id=issue.id, resource_type="call", resource_id="call-card"))
+        assert (await called(agent, "add_flag", flag))["outcome"] == "committed"
+
+
+# Writes that were cut off
+
+
+async def cut_off(desk: Desk, journal: Journal, operation: Any, *, carried_out: bool) -> None:
+    """What a killed process leaves: a line that a write was asked for, and perhaps its effect."""
+    await journal.begin(operation)
+    if carried_out:
+        transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
+        async with open_client(endpoints_to(transport)) as other:
+            await other.send(operation)
+
+
+@pytest.mark.parametrize("carried_out", [True, False])
+async def test_a_write_that_was_cut_off_is_looked_for_and_never_sent_blind(
+    the_desk: Desk, journal: Journal, clock: Clock, carried_out: bool
+) -> None:
+    async with recorded(the_desk, journal) as (client, agent):
+        issue_id = await an_issue(client)
+        clock.advance(minutes=1)
+        flag = AddFlag(issue_id=issue_id, call_id="call-card", type="silence", note="n")
+        await cut_off(the_desk, journal, flag, carried_out=carried_out)
+        asked = flag.model_dump(exclude_unset=True)
+        if not carried_out:  # it may still be on its way
+            error = (await called(agent, "add_flag", asked))["error"]
+            assert (error["code"], error["outcome"]) == ("in_flight", "not_committed")
+            assert 0 < error["retry_after_s"] <= 30
+            clock.advance(seconds=31)
+        outcome = (await called(agent, "add_flag", asked))["outcome"]
+        flags = (await client.send(ListFlags(issue_id=issue_id))).items
+    assert (outcome, len(flags)) == ("replayed" if carried_out else "committed", 1)
+
+
+async def test_a_keyed_call_that_was_cut_off_between_its_steps_goes_on_where_it_was(
+    the_desk: Desk, journal: Journal
+) -> None:
+    """The call was attached, then the flag's answer was lost and so was the look for it."""
+    async with recorded(the_desk, journal, loses_the_answer(), answers(500), answers(500), answers(500),
+                        when=lambda request: request.url.path.endswith("flags")) as (client, agent):  # fmt: skip
+        issue = await client.send(CreateIssue.model_validate(NEW))
+        await client.send(AttachResource(issue_id=issue.id, resource_type="call", resource_id="call-card"))
+        flag = {"issue_id": issue.id, "call_id": "call-card", "type": "x", "idempotency_key": "k"}
+        assert (await called(agent, "add_flag", flag))["error"]["outcome"] == "unknown"
+        assert (await called(agent, "add_flag", flag))["outcome"] == "replayed"
+        assert len((await client.send(ListFlags(issue_id=issue.id))).items) == 1
+
+
+# Content as a key
+
+
+async def test_the_same_flag_again_is_a_replay_while_it_stands(the_desk: Desk, journal: Journal, clock: Clock) -> None:
+    async with recorded(the_desk, journal) as (client, agent):
+        issue_id = await an_issue(client)
+        flag = {"issue_id": issue_id, "call_id": "call-card", "type": "silence", "message_index": 3, "note": "n"}
+        first, again = await called(agent, "add_flag", flag), await called(agent, "add_flag", flag)
+        assert (again["outcome"], again["id"]) == ("replayed", first["id"])
+        assert (await called(agent, "add_flag", {**flag, "note": "m"}))["outcome"] == "committed"
+        await client.send(RemoveFlag(issue_id=issue_id, flag_id=first["id"]))
+        assert (await called(agent, "add_flag", flag))["outcome"] == "committed"
+        clock.advance(minutes=11)
+        assert (await called(agent, "add_flag", flag))["outcome"] == "committed"
+        assert (await called(agent, "add_flag", {**flag, "idempotency_key": "k"}))["outcome"] == "committed"
+
+
+async def test_the_same_relation_again_is_a_replay(the_desk: Desk, journal: Journal) -> None:
+    async with recorded(the_desk, journal) as (client, agent):
+        one, two = await an_issue(client), await an_issue(client)
+        link = {"issue_id": one, "related_issue_id": two, "relation_type": "blocks"}
+        assert [(await called(agent, "link_issue", link))["outcome"] for _ in range(2)] == ["committed", "replayed"]
+
+
+async def test_comments_and_issues_of_equal_content_are_two(the_desk: Desk, journal: Journal) -> None:
+    async with recorded(the_desk, journal) as (client, agent):
+        assert [(await called(agent, "create_issue", NEW))["outcome"] for _ in range(2)] == ["committed"] * 2
+        assert len(await issues_of(client)) == 2
+
+
+# The clock
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+async def test_a_clock_that_was_set_makes_no_negative_wait_and_forgets_no_key(
+    the_desk: Desk, journal: Journal, clock: Clock, days: int
+) -> None:
+    async with recorded(the_desk, journal) as (client, agent):
+        await called(agent, "create_issue", {**NEW, "idempotency_key": "k"})
+        issue_id = await an_issue(client)
+        flag = AddFlag(issue_id=issue_id, call_id="call-card", type="silence")
+        await cut_off(the_desk, journal, flag, carried_out=False)
+        clock.advance(days=days)
+        assert (await called(agent, "create_issue", {**NEW, "idempotency_key": "k"}))["outcome"] == "replayed"
+        body = await called(agent, "add_flag", flag.model_dump(exclude_unset=True))
+        assert body.get("error", {}).get("retry_after_s", 0) >= 0
+        assert body.get("outcome", "not_committed") in {"committed", "replayed", "not_committed"}
+
+
+# The chain
+
+
+async def ten_lines(desk: Desk, journal: Journal) -> sqlite3.Connection:
+    async with recorded(desk, journal) as (client, _):
+        for _ in range(5):
+            await client.send(CreateIssue.model_validate(NEW))
+    assert (await journal.verify()).rows == 10
+    await journal.close()
+    raw = sqlite3.connect(journal.folder / FILE, isolation_level=None)
+    raw.execute("DROP TRIGGER entries_stay")
+    raw.execute("DROP TRIGGER entries_stand")
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("damage", "broken_at"),
+    [
+        ("UPDATE entries SET outcome = 'unknown' WHERE seq = 4", 4),
+        ("UPDATE entries SET arguments = replace(arguments, 'high', 'low') WHERE seq = 7", 7),
+        ("UPDATE entries SET at = '2020-01-01T00:00:00+00:00' WHERE seq = 1", 1),
+        ("DELETE FROM entries WHERE seq = 5", 5),
+        ("DELETE FROM entries WHERE seq = 1", 1),
+        ("DELETE FROM entries WHERE seq > 8", 9),
+        ("DELETE FROM entries", 1),
+        ("UPDATE entries SET seq = seq + 100 WHERE seq IN (3, 4);"
+         "UPDATE entries SET seq = 4 WHERE seq = 103; UPDATE entries SET seq = 3 WHERE seq = 104", 3),
+        ("INSERT INTO entries SELECT 11, at, 'x', write_id, caller, tool, operation, key, fingerprint, arguments, outcome, "
+         "code, result, hash, hash FROM entries WHERE seq = 10", 11),
+    ],
+)  # fmt: skip
+async def test_the_first_row_that_does_not_fit_is_named(
+    the_desk: Desk, journal: Journal, damage: str, broken_at: int
+) -> None:
+    raw = await ten_lines(the_desk, journal)
+    raw.executescript(damage)
+    raw.close()
+    assert (await journal.verify()).broken_at == broken_at
+
+
+async def test_nothing_can_be_changed_or_erased_through_the_file_as_it_is(the_desk: Desk, journal: Journal) -> None:
+    async with recorded(the_desk, journal) as (client, _):
+        await client.send(CreateIssue.model_validate(NEW))
+    with sqlite3.connect(journal.folder / FILE) as raw:
+        for change in ("DELETE FROM entries", "UPDATE entries SET outcome = 'x'"):
+            with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+                raw.execute(change)
+    assert (await journal.verify()).rows == 2
+
+
+async def test_two_processes_write_one_chain(the_desk: Desk, journal: Journal) -> None:
+    other = Journal(journal.folder, clock=journal.clock)
+    async with (
+        recorded(the_desk, journal) as (one, _),
+        recorded(the_desk, other) as (two, _),
+        anyio.create_task_group() as tasks,
+    ):
+        for n in range(20):
+            client = (one, two)[n % 2]
+            tasks.start_soon(client.send, CreateIssue.model_validate({**NEW, "title": f"Issue {n}"}))
+    found = await journal.verify()
+    assert (found.rows, found.broken_at) == (40, None)
+    await other.close()
+
+
+# Reading it back
+
+
+async def test_an_agent_reads_back_what_it_wrote(the_desk: Desk, journal: Journal) -> None:
+    async with recorded(the_desk, journal) as (client, agent):
+        issue_id = await an_issue(client)
+        flag = {"issue_id": issue_id, "call_id": "call-card", "type": "silence", "note": "secret words"}
+        made = await called(agent, "add_flag", flag)
+        read = await agent.read_resource("triage://journal/recent")
+        body = json.loads(read.model_dump()["contents"][0]["text"])
+        assert body == await called(agent, "list_recent_writes", {})
+    assert [item["operation"] for item in body["items"]] == ["add_flag", "attach_resource", "create_issue"]
+    newest = body["items"][0]
+    assert (newest["made"], newest["issue_id"], newest["outcome"]) == (made["id"], issue_id, "committed")
+    assert "secret words" not in json.dumps(body)
+
+
+async def test_a_failed_write_can_be_told_from_one_that_was_done(the_desk: Desk, journal: Journal) -> None:
+    refused = [fails(httpx2.ConnectError)] * 4
+    async with recorded(the_desk, journal, *refused, when=post("issues")) as (_, agent):
+        await called(agent, "create_issue", NEW)
+        await called(agent, "create_issue", NEW)
+        body = await called(agent, "list_recent_writes", {})
+    assert [item["outcome"] for item in body["items"]] == ["committed", "not_committed"]
