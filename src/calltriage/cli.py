@@ -309,6 +309,88 @@ def _folder_of(file: BinaryIO) -> Path | None:
     return None if file.fileno() == 0 else Path(file.name).absolute().parent
 
 
+@cli.group()
+def journal() -> None:
+    """The record of every write: show, verify, export, replay.
+
+    It holds what was written (titles, notes, comments), so that it can be written again; never credentials, signed links or
+    the bytes of files. No tool can change it.
+    """
+
+
+@journal.command("show")
+@click.option("--last", default=50, show_default=True, type=click.IntRange(1), help="How many rows.")
+@click.pass_context
+def journal_show(context: click.Context, last: int) -> None:
+    """Print the newest rows as JSON lines: ids and outcomes, with free text as hashes."""
+    from calltriage import history  # noqa: PLC0415
+
+    anyio.run(history.show, _settings(context), last)
+
+
+def _head(_c: click.Context, _p: click.Parameter, value: str | None) -> tuple[int, str] | None:
+    if value is None:
+        return None
+    seq, _, digest = value.partition(":")
+    if not (seq.isascii() and seq.isdigit()) or len(digest) != 64:
+        raise click.BadParameter("must be as verify prints it: the row's number, a colon and its hash")
+    return int(seq), digest
+
+
+@journal.command("verify")
+@click.option(
+    "--head", callback=_head, metavar="ROW:HASH", help="A head that an earlier verify printed; it must stand."
+)
+@click.pass_context
+def journal_verify(context: click.Context, head: tuple[int, str] | None) -> None:
+    """Follow the chain of hashes and name the first row that does not fit (exit status 1).
+
+    Found are rows that were altered, dropped, moved or added, and rows cut off at the end. Not found is a file that was put
+    back or rewritten whole: note the printed head somewhere else, and pass it as --head later, to find that too.
+    """
+    from calltriage import history  # noqa: PLC0415
+
+    found = anyio.run(history.verify, _settings(context), head)
+    if found.broken_at is not None:
+        click.echo(f"broken at row {found.broken_at}: {found.why}")
+        sys.exit(1)
+    click.echo(f"{found.rows} rows, whole; head {found.rows}:{found.head}")
+
+
+@journal.command("export")
+@click.option("--redacted", is_flag=True, help="Free text as hashes; such an export cannot be verified.")
+@click.pass_context
+def journal_export(context: click.Context, redacted: bool) -> None:
+    """Print every row as a line of JSON."""
+    from functools import partial  # noqa: PLC0415
+
+    from calltriage import history  # noqa: PLC0415
+
+    anyio.run(partial(history.export, _settings(context), hide=redacted))
+
+
+@journal.command("replay")
+@click.option("--into", type=click.Choice(["desk"]), required=True, help="What is written to.")
+@click.option(
+    "--from", "source", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Data folder whose journal is read; the present one unless given.",
+)  # fmt: skip
+@click.pass_context
+def journal_replay(context: click.Context, into: str, source: Path | None) -> None:  # noqa: ARG001  the one there is
+    """Write again, on the desk of CALLTRIAGE_DATA_DIR, what the journal says was written.
+
+    The desk must have no issues. Calls that it lacks come in without their words; import them first to have these. What
+    cannot be written again is counted: others' changes and files whose bytes are not in the source folder.
+    """
+    from calltriage import history  # noqa: PLC0415
+
+    settings = _settings(context)
+    done = anyio.run(history.replay_into_desk, settings, source or settings.data_dir)
+    click.echo(f"{done.done} writes carried out again.")
+    for reason, count in sorted(done.left_out.items()):
+        click.echo(f"{count} left out: {reason}", err=True)
+
+
 def main() -> None:
     """Run the command line; what an operator can mend ends with its message and status 1, without a traceback."""
     _make_streams_usable()

@@ -256,7 +256,8 @@ async def test_hints_hold_for_the_requests_that_are_really_sent(the_desk: Desk) 
             sent = set(wire.sent)
             assert sent <= VERBS[effects[tool]], (tool, sent)
             saves = tool == "download_attachment"  # reads the API, and may make a local file
-            assert (sent == {"GET"} and not saves) is hint.read_only_hint, (tool, sent)
+            # One reads the journal alone.
+            assert (sent <= {"GET"} and not saves) is hint.read_only_hint, (tool, sent)
             assert bool({"DELETE", "PATCH"} & sent) is hint.destructive_hint, (tool, sent)
             if not hint.idempotent_hint or hint.read_only_hint:
                 continue
