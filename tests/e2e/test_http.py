@@ -95,7 +95,7 @@ async def test_the_server_works_against_a_desk_on_a_port_as_against_the_vendors(
         status, said, _ = await run(elsewhere, "doctor", **vendors)
         assert status == 0, said
         assert key.strip() not in said
-        assert not (elsewhere / "data").exists(), "a server on the vendors must not make a desk"
+        assert not (elsewhere / "data" / "desk.sqlite3").exists(), "a server on the vendors must not make a desk"
         async with httpx2.AsyncClient(base_url=desk, headers={"authorization": key.strip()}) as http:
             listed = (await http.get("/v1/triage/issues")).json()["data"]["items"]
             assert [one["resource_count"] for one in listed] == [1]

@@ -117,7 +117,7 @@ async def test_a_desk_that_cannot_be_warmed_up_does_not_end_the_server(
         raise OSError("canary")
 
     monkeypatch.setattr(Desk, "warm_up", fails)
-    async with open_wired_client(Settings()) as (_, desk):
+    async with open_wired_client(Settings()) as (_, desk, _):
         await desk.warm_up()
     assert "OSError" in caplog.text
     assert "canary" not in caplog.text

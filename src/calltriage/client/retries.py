@@ -42,8 +42,10 @@ class RetryPolicy:
         """
         from tenacity import AsyncRetrying, retry_if_exception  # noqa: PLC0415
 
+        least = (deadline - anyio.current_time()) * 0.1  # a try with less time than this is not worth its wait
+
         def is_last(state: RetryCallState) -> bool:
-            too_late = anyio.current_time() + state.upcoming_sleep >= deadline
+            too_late = anyio.current_time() + state.upcoming_sleep + least >= deadline
             return state.attempt_number >= self.tries or too_late or not budget.take()
 
         return AsyncRetrying(

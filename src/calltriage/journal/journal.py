@@ -6,6 +6,8 @@ import hashlib
 import hmac
 import json
 import logging
+import os
+import sys
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -107,7 +109,9 @@ class Journal:
             self._append(connection, asked, operation=name, arguments=_compact(arguments))
             return Entry(asked.write_id, standing, result, age_s)
 
-        return await self._write(change)
+        entry: Entry = await self._write(change)
+        _UNDER_WAY.add(entry.id)
+        return entry
 
     async def end(self, entry: Entry, operation: Operation[Any], came: Receipt[Any] | BaseException) -> None:
         """Record what became of a write. A failure to do so is logged: the write is what it is."""
@@ -119,6 +123,7 @@ class Journal:
         else:
             code = "internal_error"
         await self._settle(entry.id, outcome, code, result, operation.tool_name())
+        _UNDER_WAY.discard(entry.id)
 
     def _standing(self, connection: Connection, operation: Operation[Any], asked: Asked) -> tuple[Standing, Any, float]:
         """How an equal write stands that was asked for before, under the same key or without one like this; its answer; its
@@ -133,9 +138,12 @@ class Journal:
         if found is None:
             return "new", None, 0.0
         before, settled = found
+        is_key = key is not None or isinstance(operation, NATURAL)
+        if settled is None and not is_key and _under_way(before):
+            return "new", None, 0.0  # another's of equal content, at this very moment
         if settled is None or settled.outcome == "unknown":
             return "open", None, self._age(before)
-        if settled.outcome == "not_committed" or (key is None and not isinstance(operation, NATURAL)):
+        if settled.outcome == "not_committed" or not is_key:
             return "new", None, 0.0
         result_type = operation.result_type()
         try:
@@ -264,8 +272,8 @@ class Journal:
 
     def _append(self, connection: Connection, asked: Asked, **more: str) -> None:
         append(
-            connection, at=self._now(), kind="asked", write_id=asked.write_id, caller=asked.call.caller,
-            tool=asked.call.tool, key=asked.call.key, fingerprint=asked.fingerprint, **more,
+            connection, at=self._now(), kind="asked", write_id=asked.write_id, process=str(os.getpid()),
+            caller=asked.call.caller, tool=asked.call.tool, key=asked.call.key, fingerprint=asked.fingerprint, **more,
         )  # fmt: skip
 
     def _now(self) -> str:
@@ -311,6 +319,26 @@ class Journal:
                 "The journal cannot be used, so nothing was sent. Ask the operator to run: calltriage doctor",
                 outcome="not_committed",
             ) from error
+
+
+_UNDER_WAY: set[str] = set()
+"""Writes that this process is carrying out."""
+
+
+def _under_way(asked: Row) -> bool:
+    """Whether a write without an outcome is still being carried out, as far as can be told; else it was cut off."""
+    process = int(asked.process or 0)
+    if process == os.getpid():
+        return asked.write_id in _UNDER_WAY
+    if sys.platform == "win32":  # where there is no harmless way to ask
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 @contextmanager

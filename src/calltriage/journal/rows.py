@@ -23,15 +23,15 @@ FIRST = "0" * 64
 """What stands for the hash before the first row."""
 
 COLUMNS = (
-    "seq", "at", "kind", "write_id", "caller", "tool", "operation", "key", "fingerprint", "arguments", "outcome", "code",
-    "result",
+    "seq", "at", "kind", "write_id", "process", "caller", "tool", "operation", "key", "fingerprint", "arguments",
+    "outcome", "code", "result",
 )  # fmt: skip
 
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS entries (
-        seq INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, write_id TEXT NOT NULL, caller TEXT NOT NULL,
-        tool TEXT NOT NULL, operation TEXT, key TEXT, fingerprint TEXT NOT NULL, arguments TEXT, outcome TEXT, code TEXT,
-        result TEXT, previous TEXT NOT NULL, hash TEXT NOT NULL)""",
+        seq INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, write_id TEXT NOT NULL, process TEXT,
+        caller TEXT NOT NULL, tool TEXT NOT NULL, operation TEXT, key TEXT, fingerprint TEXT NOT NULL,
+        arguments TEXT, outcome TEXT, code TEXT, result TEXT, previous TEXT NOT NULL, hash TEXT NOT NULL)""",
     "CREATE UNIQUE INDEX IF NOT EXISTS entries_once ON entries (write_id, kind)",
     "CREATE INDEX IF NOT EXISTS entries_by_content ON entries (caller, fingerprint, seq) WHERE kind = 'asked'",
     "CREATE INDEX IF NOT EXISTS entries_by_key ON entries (caller, key, seq) WHERE key IS NOT NULL",
@@ -55,6 +55,7 @@ class Row:
     at: str
     kind: str
     write_id: str
+    process: str | None
     caller: str
     tool: str
     operation: str | None

@@ -339,8 +339,8 @@ async def ten_lines(desk: Desk, journal: Journal) -> sqlite3.Connection:
         ("DELETE FROM entries", 1),
         ("UPDATE entries SET seq = seq + 100 WHERE seq IN (3, 4);"
          "UPDATE entries SET seq = 4 WHERE seq = 103; UPDATE entries SET seq = 3 WHERE seq = 104", 3),
-        ("INSERT INTO entries SELECT 11, at, 'x', write_id, caller, tool, operation, key, fingerprint, arguments, outcome, "
-         "code, result, hash, hash FROM entries WHERE seq = 10", 11),
+        ("INSERT INTO entries SELECT 11, at, 'x', write_id, process, caller, tool, operation, key, fingerprint, arguments, "
+         "outcome, code, result, hash, hash FROM entries WHERE seq = 10", 11),
     ],
 )  # fmt: skip
 async def test_the_first_row_that_does_not_fit_is_named(
