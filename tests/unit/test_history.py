@@ -51,7 +51,9 @@ async def work_on(folder: Path, clock: Clock) -> None:
                 clock.advance(seconds=7)
                 return result.structured_content or {}
 
-            one, two, gone = [await call("create_issue", **NEW, description=f"number {n}") for n in range(3)]
+            one, two, gone = [
+                await call("create_issue", **NEW, on_duplicate="create", description=f"number {n}") for n in range(3)
+            ]
             await call("attach_resource", issue_id=one["id"], resource_type="call", resource_id="call-card")
             link = await call("attach_resource", issue_id=one["id"], resource_type="call", resource_id="call-hours")
             flag = {"issue_id": one["id"], "call_id": "call-card", "type": "Lost Card"}

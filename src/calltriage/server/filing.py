@@ -28,7 +28,7 @@ class CreateIssue(Workflow, effect=Effect.ADD):
 
     result: ClassVar[Any] = issues.Issue
 
-    title: Title = Field(description="What goes wrong, in one line.")
+    title: Title = Field(description="What goes wrong.")
     severity: Severity
     category: Category = Field(
         description="Free text; built-in: Transcription, Speech, Dialogue, Routing, Tools, Latency, Telephony, Bug."

@@ -141,6 +141,7 @@ class WaitForNorm(Workflow, effect=Effect.READ):
     """
 
     result: ClassVar[Any] = RunSeen
+    bounded: ClassVar[bool] = False  # it waits as long as it is told to
 
     issue_id: IssueRef = Field(description=ISSUE)
     run_id: OpaqueId | None = Field(default=None, description="From prompt_norm.")

@@ -22,7 +22,7 @@ META = "calltriage/"
 SCHEMA: dict[str, Any] = {
     "type": "string",
     "maxLength": 128,
-    "description": "A repeat with it returns the first result.",
+    "description": "Makes a repeat safe.",
 }
 
 

@@ -27,6 +27,7 @@ from calltriage.server.app import build_server
 from calltriage.server.toolsets import select
 
 NEW = {"title": "Card line is silent", "severity": "high", "category": "Speech"}
+CALL = {**NEW, "on_duplicate": "create"}
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ async def test_a_write_is_not_sent_when_it_cannot_be_put_on_record(the_desk: Des
         await client.send(CreateIssue.model_validate(NEW))
         with sqlite3.connect(journal.folder / FILE) as raw:
             raw.execute("DROP TABLE head")
-        error = (await called(agent, "create_issue", NEW))["error"]
+        error = (await called(agent, "create_issue", CALL))["error"]
         assert (error["code"], error["outcome"]) == ("storage_unavailable", "not_committed")
         assert len(await issues_of(client)) == 1
 
@@ -133,12 +134,12 @@ async def test_no_secret_and_no_key_is_in_the_file(the_desk: Desk, journal: Jour
 @pytest.mark.parametrize("again", ["same process", "after a restart"])
 async def test_a_key_is_answered_once(the_desk: Desk, journal: Journal, again: str) -> None:
     async with recorded(the_desk, journal) as (_, agent):
-        first = await called(agent, "create_issue", {**NEW, "idempotency_key": "k"})
+        first = await called(agent, "create_issue", {**CALL, "idempotency_key": "k"})
     if again == "after a restart":
         await journal.close()
         journal = Journal(journal.folder, clock=journal.clock)
     async with recorded(the_desk, journal) as (client, agent):
-        second = await called(agent, "create_issue", {**NEW, "idempotency_key": "k"})
+        second = await called(agent, "create_issue", {**CALL, "idempotency_key": "k"})
         assert len(await issues_of(client)) == 1
     assert second == {**first, "outcome": "replayed"}
     assert (await journal.verify()).broken_at is None
@@ -147,8 +148,8 @@ async def test_a_key_is_answered_once(the_desk: Desk, journal: Journal, again: s
 
 async def test_a_key_with_other_arguments_is_a_conflict(the_desk: Desk, journal: Journal) -> None:
     async with recorded(the_desk, journal) as (client, agent):
-        await called(agent, "create_issue", {**NEW, "idempotency_key": "k"})
-        error = (await called(agent, "create_issue", {**NEW, "title": "Other", "idempotency_key": "k"}))["error"]
+        await called(agent, "create_issue", {**CALL, "idempotency_key": "k"})
+        error = (await called(agent, "create_issue", {**CALL, "title": "Other", "idempotency_key": "k"}))["error"]
         assert (error["code"], error["field"], error["outcome"]) == (
             "idempotency_conflict", "idempotency_key", "not_committed",
         )  # fmt: skip
@@ -157,30 +158,30 @@ async def test_a_key_with_other_arguments_is_a_conflict(the_desk: Desk, journal:
 
 async def test_a_key_belongs_to_its_tool_and_its_caller(the_desk: Desk, journal: Journal) -> None:
     async with recorded(the_desk, journal) as (client, agent):
-        await called(agent, "create_issue", {**NEW, "idempotency_key": "k"})
+        await called(agent, "create_issue", {**CALL, "idempotency_key": "k"})
         category = await called(agent, "create_category", {"name": "Hold music", "idempotency_key": "k"})
         assert category["outcome"] == "committed"
     other = Journal(journal.folder, organisation="another", clock=journal.clock)
     async with recorded(the_desk, other) as (client, agent):
-        assert (await called(agent, "create_issue", {**NEW, "idempotency_key": "k"}))["outcome"] == "committed"
+        assert (await called(agent, "create_issue", {**CALL, "idempotency_key": "k"}))["outcome"] == "committed"
         assert len(await issues_of(client)) == 2
     await other.close()
 
 
 async def test_a_key_expires(the_desk: Desk, journal: Journal, clock: Clock) -> None:
     async with recorded(the_desk, journal) as (client, agent):
-        await called(agent, "create_issue", {**NEW, "idempotency_key": "k"})
+        await called(agent, "create_issue", {**CALL, "idempotency_key": "k"})
         clock.advance(hours=25)
-        assert (await called(agent, "create_issue", {**NEW, "idempotency_key": "k"}))["outcome"] == "replayed"
+        assert (await called(agent, "create_issue", {**CALL, "idempotency_key": "k"}))["outcome"] == "replayed"
         clock.advance(hours=24)
-        assert (await called(agent, "create_issue", {**NEW, "idempotency_key": "k"}))["outcome"] == "committed"
+        assert (await called(agent, "create_issue", {**CALL, "idempotency_key": "k"}))["outcome"] == "committed"
         assert len(await issues_of(client)) == 2
 
 
 async def test_a_key_may_come_beside_the_arguments(the_desk: Desk, journal: Journal) -> None:
     async with recorded(the_desk, journal) as (client, agent):
         meta: Any = {"calltriage/idempotency_key": "k", "calltriage/deadline_s": 20}
-        outcomes = [(await agent.call_tool("create_issue", NEW, meta=meta)).structured_content for _ in range(2)]
+        outcomes = [(await agent.call_tool("create_issue", CALL, meta=meta)).structured_content for _ in range(2)]
         assert [(found or {})["outcome"] for found in outcomes] == ["committed", "replayed"]
         assert len(await issues_of(client)) == 1
 
@@ -188,7 +189,7 @@ async def test_a_key_may_come_beside_the_arguments(the_desk: Desk, journal: Jour
 @pytest.mark.parametrize("key", ["", "x" * 129, "a\nb", 7])
 async def test_a_key_that_cannot_be_is_refused_and_not_shown(the_desk: Desk, journal: Journal, key: Any) -> None:
     async with recorded(the_desk, journal) as (client, agent):
-        error = (await called(agent, "create_issue", {**NEW, "idempotency_key": key}))["error"]
+        error = (await called(agent, "create_issue", {**CALL, "idempotency_key": key}))["error"]
         assert (error["field"], error["outcome"]) == ("idempotency_key", "not_committed")
         assert await issues_of(client) == []
 
@@ -198,7 +199,7 @@ async def test_two_calls_at_once_with_one_key_are_one_write(the_desk: Desk, jour
     async with recorded(the_desk, journal) as (client, agent):
 
         async def call() -> None:
-            found.append(await called(agent, "create_issue", {**NEW, "idempotency_key": "k"}))
+            found.append(await called(agent, "create_issue", {**CALL, "idempotency_key": "k"}))
 
         async with anyio.create_task_group() as tasks:
             for _ in range(8):
@@ -289,7 +290,7 @@ async def test_the_same_relation_again_is_a_replay(the_desk: Desk, journal: Jour
 
 async def test_comments_and_issues_of_equal_content_are_two(the_desk: Desk, journal: Journal) -> None:
     async with recorded(the_desk, journal) as (client, agent):
-        assert [(await called(agent, "create_issue", NEW))["outcome"] for _ in range(2)] == ["committed"] * 2
+        assert [(await called(agent, "create_issue", CALL))["outcome"] for _ in range(2)] == ["committed"] * 2
         assert len(await issues_of(client)) == 2
 
 
@@ -301,12 +302,12 @@ async def test_a_clock_that_was_set_makes_no_negative_wait_and_forgets_no_key(
     the_desk: Desk, journal: Journal, clock: Clock, days: int
 ) -> None:
     async with recorded(the_desk, journal) as (client, agent):
-        await called(agent, "create_issue", {**NEW, "idempotency_key": "k"})
+        await called(agent, "create_issue", {**CALL, "idempotency_key": "k"})
         issue_id = await an_issue(client)
         flag = AddFlag(issue_id=issue_id, call_id="call-card", type="silence")
         await cut_off(the_desk, journal, flag, carried_out=False)
         clock.advance(days=days)
-        assert (await called(agent, "create_issue", {**NEW, "idempotency_key": "k"}))["outcome"] == "replayed"
+        assert (await called(agent, "create_issue", {**CALL, "idempotency_key": "k"}))["outcome"] == "replayed"
         body = await called(agent, "add_flag", flag.model_dump(exclude_unset=True))
         assert body.get("error", {}).get("retry_after_s", 0) >= 0
         assert body.get("outcome", "not_committed") in {"committed", "replayed", "not_committed"}
@@ -397,7 +398,7 @@ async def test_an_agent_reads_back_what_it_wrote(the_desk: Desk, journal: Journa
 async def test_a_failed_write_can_be_told_from_one_that_was_done(the_desk: Desk, journal: Journal) -> None:
     refused = [fails(httpx2.ConnectError)] * 4
     async with recorded(the_desk, journal, *refused, when=post("issues")) as (_, agent):
-        await called(agent, "create_issue", NEW)
-        await called(agent, "create_issue", NEW)
+        await called(agent, "create_issue", CALL)
+        await called(agent, "create_issue", CALL)
         body = await called(agent, "list_recent_writes", {})
     assert [item["outcome"] for item in body["items"]] == ["committed", "not_committed"]
