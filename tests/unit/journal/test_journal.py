@@ -13,7 +13,7 @@ import anyio
 import httpx2
 import pytest
 from conftest import Clock, endpoints_to
-from faults import Gate, Scripted, Step, answers, fails, loses_the_answer, passes
+from faults import Gate, Scripted, Step, answers, fails, loses_the_answer, passes, then
 from mcp.client import Client as McpClient
 
 from calltriage.client.client import Client, open_client
@@ -216,6 +216,49 @@ async def test_a_refused_call_may_be_made_again_with_its_key(the_desk: Desk, jou
         assert (await called(agent, "add_flag", flag))["error"]["code"] == "call_not_attached"
         await client.send(AttachResource(issue_id=issue.id, resource_type="call", resource_id="call-card"))
         assert (await called(agent, "add_flag", flag))["outcome"] == "committed"
+
+
+TOOLS: dict[str, tuple[str, Callable[[str, str], dict[str, Any]]]] = {
+    "create_issue": ("issues", lambda one, two: CALL),
+    "attach_resource": (
+        "resources", lambda one, two: {"issue_id": one, "resource_type": "call", "resource_id": "call-hours"}),
+    "add_flag": ("flags", lambda one, two: {"issue_id": one, "call_id": "call-card", "type": "x", "message_index": 3}),
+    "link_issue": (
+        "relations", lambda one, two: {"issue_id": one, "related_issue_id": two, "relation_type": "blocks"}),
+    "add_comment": ("comments", lambda one, two: {"issue_id": one, "detail": "Seen again."}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", ["lost", "500 after", "502", "429", "refused"])
+@pytest.mark.parametrize("key", ["k", None])
+@pytest.mark.parametrize("tool", TOOLS)
+async def test_whatever_befalls_a_write_it_happens_once_and_its_key_is_answered_alike(
+    the_desk: Desk, journal: Journal, clock: Clock, tool: str, key: str | None, fault: str
+) -> None:
+    faults = {
+        "lost": loses_the_answer(), "500 after": then(passes, answers(500)), "502": answers(502),
+        "429": answers(429, headers={"retry-after": "1"}), "refused": fails(httpx2.ConnectError),
+    }  # fmt: skip
+    path, make = TOOLS[tool]
+    sent: list[int] = []
+
+    async def counted(request: httpx2.Request, inner: Any) -> httpx2.Response:
+        found = await passes(request, inner)
+        sent.append(found.status_code)
+        return found
+
+    async with recorded(the_desk, journal) as (calm, _):
+        one, two = await an_issue(calm), await an_issue(calm)
+    clock.advance(minutes=11)
+    async with recorded(the_desk, journal, faults[fault], *[counted] * 9, when=post(path)) as (_, agent):
+        asked = make(one, two) | ({"idempotency_key": key} if key else {})
+        first = await called(agent, tool, asked)
+        assert first["outcome"] == "committed", first
+        if key:
+            again = await called(agent, tool, asked)
+            assert again == {**first, "outcome": "replayed"}
+    assert sent.count(201) == (0 if fault in {"lost", "500 after"} else 1)
+    assert (await journal.verify()).broken_at is None
 
 
 # Writes that were cut off

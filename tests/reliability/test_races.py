@@ -1,0 +1,98 @@
+"""Many processes attach the same evidence at once: each link comes to be once.
+
+uv run pytest tests/reliability -m long -s      10,000 attaches of 1,000 links over 64 connections
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import httpx2
+import pytest
+
+PATIENCE = 600
+
+ATTACHER = """
+import anyio, httpx2, json, random, sys
+url, key, issue, links, count, connections, seed = sys.argv[1:]
+chance = random.Random(int(seed))
+async def main():
+    found = []
+    async with httpx2.AsyncClient(base_url=url, headers={"authorization": key}, timeout=120,
+                                  limits=httpx2.Limits(max_connections=int(connections))) as http:
+        places = anyio.Semaphore(int(connections))
+        async def attach(number):
+            async with places:
+                body = {"resource_type": "call", "resource_id": f"call-{number}"}
+                answer = await http.post(f"/v1/triage/issues/{issue}/resources", json=body)
+                found.append([number, answer.status_code, answer.json()["data"]["id"]])
+        async with anyio.create_task_group() as tasks:
+            for n in range(int(count)):
+                tasks.start_soon(attach, n % int(links))
+    print(json.dumps(found))
+anyio.run(main)
+"""
+
+
+@asynccontextmanager
+async def desk(folder: Path) -> AsyncGenerator[tuple[str, str]]:
+    """A desk on a port; its URL and key."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CALLTRIAGE_")}
+    settings = kept | {"CALLTRIAGE_DATA_DIR": str(folder)}
+    key = (await anyio.run_process([sys.executable, "-m", "calltriage", "desk", "key"], env=settings)).stdout.decode()
+    command = [sys.executable, "-m", "calltriage", "desk", "serve", "--port", "0"]
+    async with await anyio.open_process(command, env=settings) as process:
+        assert process.stderr is not None
+        with anyio.fail_after(60):
+            said = (await process.stderr.receive()).decode()
+        try:
+            yield said.split(" at ")[1].strip(), key.strip()
+        finally:
+            process.terminate()
+            await process.wait()
+
+
+@pytest.mark.parametrize(
+    ("links", "attaches", "connections"),
+    [pytest.param(20, 200, 8, id="few"), pytest.param(1000, 10_000, 64, id="many", marks=pytest.mark.long)],
+)
+async def test_each_link_comes_to_be_once(tmp_path: Path, links: int, attaches: int, connections: int) -> None:
+    processes = 4
+    file = tmp_path / "calls.jsonl"
+    lines = [
+        json.dumps({"call_id": f"call-{n}", "created_at": "2026-05-01T10:00:00Z", "turns": []}) for n in range(links)
+    ]
+    file.write_text("\n".join(lines))
+    folder = tmp_path / "data"
+    settings = dict(os.environ) | {"CALLTRIAGE_DATA_DIR": str(folder)}
+    await anyio.run_process([sys.executable, "-m", "calltriage", "desk", "import", str(file)], env=settings)
+    answers: list[tuple[int, int, str]] = []
+    async with desk(folder) as (url, key), httpx2.AsyncClient(base_url=url, headers={"authorization": key}) as http:
+        new = {"title": "T", "severity": "low", "category": "Bug"}
+        issue = (await http.post("/v1/triage/issues", json=new)).json()["data"]["id"]
+
+        async def attach(seed: int) -> None:
+            each = [str(links), str(attaches // processes), str(connections // processes), str(seed)]
+            done = await anyio.run_process([sys.executable, "-c", ATTACHER, url, key, issue, *each])
+            answers.extend(tuple(one) for one in json.loads(done.stdout))
+
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as tasks:
+                for seed in range(processes):
+                    tasks.start_soon(attach, seed)
+        count = (await http.get(f"/v1/triage/issues/{issue}")).json()["data"]["resource_count"]
+    made = Counter(number for number, status, _ in answers if status == 201)
+    ids: dict[int, set[str]] = {}
+    for number, _, found in answers:
+        ids.setdefault(number, set()).add(found)
+    print(f"{len(answers)} attaches over {connections} connections of {processes} processes: {count} links, "
+          f"{sum(made.values())} answers of 201, {max(map(len, ids.values()))} id a link at most")  # fmt: skip
+    assert Counter(status for _, status, _ in answers) == {201: links, 200: attaches - links}
+    assert (count, set(made.values()), {len(found) for found in ids.values()}) == (links, {1}, {1})
