@@ -42,7 +42,7 @@ async def work_on(folder: Path, clock: Clock) -> None:
     await load_lines(desk, *CALLS)
     endpoints = endpoints_to(httpx2.ASGITransport(desk, raise_app_exceptions=False))
     async with open_client(endpoints, ledger=journal) as client:
-        server = build_server(client, version="0", tools=select(("all",)), journal=journal)
+        server = build_server(client, version="0", tools=select(("all",)), journal=journal, confirm="allow")
         async with McpClient(server) as agent:
 
             async def call(name: str, /, **arguments: Any) -> dict[str, Any]:
