@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hmac
 import hashlib
+import hmac
 import logging
 import os
 import secrets
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from calltriage.desk.access import NewKey
     from calltriage.desk.app import Desk
     from calltriage.desk.imports import Imported
-    from calltriage.server.handover import Handover
     from calltriage.journal.journal import Journal
+    from calltriage.server.handover import Handover
 
 DESK_IN_PROCESS = "http://desk.calltriage.invalid"
 """Where the embedded desk is when it is reached inside the process; no name server knows the name."""

@@ -20,8 +20,8 @@ from calltriage.server.confirmation import Host, Policy
 from calltriage.server.files import FileRoots
 from calltriage.server.handover import Handover
 from calltriage.server.instructions import instructions
-from calltriage.server.seals import Seals
 from calltriage.server.once import who
+from calltriage.server.seals import Seals
 from calltriage.server.subscriptions import Connection, Context, Subscriptions
 from calltriage.server.tools import ToolTable
 from calltriage.server.toolsets import select

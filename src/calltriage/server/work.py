@@ -149,6 +149,7 @@ class Workflow(Tool):
     def __init_subclass__(cls, *, saves: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.saves = saves
+
     bounded: ClassVar[bool] = True
     """Whether all its calls together have the deadline of one; otherwise each has its own."""
 
