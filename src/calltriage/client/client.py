@@ -18,7 +18,7 @@ from calltriage.client.dialects import Endpoint
 from calltriage.client.ledger import Entry, Ledger
 from calltriage.client.limits import RetryBudget, deadline_in
 from calltriage.client.links import Links
-from calltriage.client.outcomes import LOOK_UPS, Found, Listed, Receipt, Seen, Sight, Verdict, where_to_look
+from calltriage.client.outcomes import LOOK_UPS, Found, Listed, Receipt, Seen, Sight, Verdict
 from calltriage.errors import (
     CallError,
     Conflict,
@@ -26,7 +26,6 @@ from calltriage.errors import (
     Outcome,
     ServerFailure,
     SettingsError,
-    TryNext,
     Unreachable,
     UnreadableAnswer,
 )
@@ -184,7 +183,7 @@ class Client:
         if isinstance(verdict, Found):
             return Receipt(verdict.result, "replayed")
         if verdict == "undecided":
-            raise _in_doubt(operation, _unreachable("An equal call was cut off.", is_write=True, maybe_applied=True))
+            raise _in_doubt(_unreachable("An equal call was cut off.", is_write=True, maybe_applied=True))
         if entry.age_s < self._deadline_s:
             raise Conflict(
                 "An equal call is under way. Nothing was sent; wait, then call again.",
@@ -258,7 +257,7 @@ class Client:
             self._seen.note(verdict.result)
             return Receipt(verdict.result, verdict.outcome)
         if verdict == "undecided":
-            course.told = _in_doubt(operation, error)
+            course.told = _in_doubt(error)
             raise course.told from error
         course.in_doubt = None
         raise _not_there(error) from error
@@ -417,9 +416,8 @@ def _may_still_run(error: CallError | None) -> bool | None:
     return True if gave_up or error.status == 504 else None
 
 
-def _in_doubt(operation: Operation[Any], error: CallError) -> CallError:
-    """The failure of a write of which looking could not say whether it was carried out: how to find that out."""
-    read = where_to_look(operation)
+def _in_doubt(error: CallError) -> CallError:
+    """The failure of a write of which looking could not say whether it was carried out."""
     return type(error)(
         "No answer came that says whether it was carried out, and looking for it did not settle that. Read the present "
         "state; call again only if it is not there.",
@@ -427,7 +425,6 @@ def _in_doubt(operation: Operation[Any], error: CallError) -> CallError:
         status=error.status,
         outcome="unknown",
         request_id=error.request_id,
-        try_next=None if read is None else TryNext(tool=read.tool_name(), arguments=read.model_dump(exclude_none=True)),
     )
 
 

@@ -353,12 +353,3 @@ LOOK_UPS: dict[type[Operation[Any]], LookUp] = {
 }  # fmt: skip
 """How each write is looked up. Not here: reservations and views, which are asked for again and leave nothing twice, and
 create_attachment's record, which its workflow finds by name and reference."""
-
-
-def where_to_look(operation: Operation[Any]) -> Operation[Any] | None:
-    """The read that shows whether an operation was carried out, for the one who has to look by hand."""
-    look = LOOK_UPS.get(type(operation))
-    if isinstance(look, Listed):
-        return look.pages(operation)
-    issue = getattr(operation, "issue_id", None)
-    return None if look is None or issue is None else GetIssue(issue_id=issue)

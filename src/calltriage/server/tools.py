@@ -116,8 +116,6 @@ class ToolTable:
                 return _result(_told(body, error))  # the write is done, whatever can be shown of it
         except CallError as error:
             failure = error
-            if failure.try_next is not None and failure.try_next["tool"] not in work.offered:
-                failure.try_next = None
         except (Exception, SystemExit):  # the one blanket catch: a crash in a tool must not end the server
             crash = secrets.token_hex(4)
             logger.exception("tool %s crashed, error id %s", name, crash)

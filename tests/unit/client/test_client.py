@@ -170,7 +170,6 @@ async def test_a_write_whose_answer_was_lost_has_an_unknown_outcome_when_looking
     assert isinstance(found, Unreachable)
     assert (found.outcome, found.code, found.maybe_applied) == ("unknown", "outcome_unknown", True)
     assert [request.method for request in vendor.requests].count("POST") == 1
-    assert found.try_next == {"tool": "list_issues", "arguments": {"sort": "created_at", "order": "desc"}}
 
 
 async def test_a_read_has_no_outcome() -> None:
