@@ -87,6 +87,13 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "upload a recording from disk",
         "attach a text report to the ticket",
     ),
+    "list_recent_writes": (
+        "what have I written so far",
+        "my latest writes and what became of them",
+        "did my last write go through",
+        "list what I have done already",
+        "I lost my context, which writes are done",
+    ),
     "add_comment": (
         "leave a comment on the issue",
         "write a note for the team on T-1042",

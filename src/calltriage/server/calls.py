@@ -39,7 +39,7 @@ class Rows(Result):
 
 
 class ListCalls(Workflow, effect=Effect.READ):
-    """Find calls by day, number, direction, length or batch, newest first, without their words.
+    """Find calls by day, number, minutes, inbound or not, or batch, newest first, without their words.
 
     To read one use get_transcript; get_call has the rest of what is known about it. For SMS use list_sms_conversations.
     """

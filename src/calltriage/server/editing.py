@@ -101,7 +101,7 @@ def _same_instant(one: str, other: str) -> bool:
 
 
 class AddComment(Workflow, effect=Effect.ADD):
-    """Comment on an issue, for people and agents who read its activity; every call adds another comment.
+    """Write a comment or note on an issue, for the people and agents who read its activity; every call adds another.
 
     A comment with @norm in it would start a run of Bland's agent, which may write drafts; it is refused unless
     allow_agent_run is true. To ask that agent something use prompt_norm, where it is offered.

@@ -89,7 +89,8 @@ def split(tool: type[Tool], arguments: dict[str, Any], caller: Caller) -> tuple[
 
 
 class ListRecentWrites(Workflow, effect=Effect.READ):
-    """List your own latest writes with their outcomes, newest first: what is done already, after a loss of context.
+    """List what you have written: your own latest writes with their outcomes, newest first, and so what is done already
+    after a loss of context.
 
     In ids and outcomes only; get_evidence has the state of an issue.
     """
