@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import hmac
 import logging
 import os
 import secrets
 import stat
-from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -272,13 +273,26 @@ def _handover(settings: Settings, client: Client, base_url: str) -> Handover:
     return Handover(base_url, settings.data_dir / "uploads", seals, settings.max_file_mib * 2**20, client)
 
 
+@contextmanager
+def _nothing_collected() -> Generator[None]:
+    """Around imports: what they make stays for good, and looking through it for garbage again and again would cost a tenth
+    of the start."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 @asynccontextmanager
 async def open_server(settings: Settings, *, over_stdio: bool, base_url: str = "") -> AsyncGenerator[Any]:
     """The MCP server, wired, and its handover where it has an HTTP side, at `base_url`. The desk is warmed up once a client
     has listed the tools."""
-    from calltriage.server.app import build_server  # noqa: PLC0415  brings the MCP SDK: a second of import
-    from calltriage.server.files import FileRoots  # noqa: PLC0415
-    from calltriage.server.toolsets import select  # noqa: PLC0415
+    with _nothing_collected():
+        from calltriage.server.app import build_server  # noqa: PLC0415
+        from calltriage.server.files import FileRoots  # noqa: PLC0415
+        from calltriage.server.toolsets import select  # noqa: PLC0415
 
     tools = select(settings.toolsets, settings.exclude_tools, read_only=settings.read_only)
     async with AsyncExitStack() as stack:
@@ -324,8 +338,8 @@ async def _warm_up(desk: DeskInside | None, journal: Journal, listed: anyio.Even
 
 async def serve_stdio(settings: Settings) -> None:
     """MCP over standard input and output, UTF-8 both ways, until the input ends."""
-    from calltriage.server.stdio import run_over_stdio  # noqa: PLC0415
-
+    with _nothing_collected():
+        from calltriage.server.stdio import run_over_stdio  # noqa: PLC0415  brings the MCP SDK: most of the start
     async with open_server(settings, over_stdio=True) as (server, _):
         await run_over_stdio(server)
 
