@@ -40,6 +40,7 @@ class DownloadAttachment(Workflow, effect=Effect.READ, saves=True):
     """
 
     result: ClassVar[Any] = Downloaded
+    bounded: ClassVar[bool] = False  # bytes take the time they take
 
     attachment_id: AttachmentId = Field(description="The attachment.")
     save_to: Annotated[str, StringConstraints(min_length=1, max_length=4096), TEXT] | None = Field(

@@ -1,0 +1,74 @@
+"""A server that is told to end while it writes: it ends soon and cleanly, and what it began is done and on record."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio.streams.buffered import BufferedByteReceiveStream
+from pydantic import SecretStr
+from sqlalchemy import select
+
+from calltriage.desk.app import Desk
+from calltriage.desk.tables import issues
+from calltriage.journal.journal import Journal
+
+HELLO = {
+    "jsonrpc": "2.0", "id": 0, "method": "initialize",
+    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", ["SIGTERM", "end of input"])
+async def test_a_server_told_to_end_while_it_writes_leaves_nothing_half_done(tmp_path: Path, way: str) -> None:
+    settings = {name: value for name, value in os.environ.items() if not name.startswith("CALLTRIAGE_")}
+    settings["CALLTRIAGE_DATA_DIR"] = str(tmp_path / "data")
+    acknowledged: set[str] = set()
+    async with await anyio.open_process([sys.executable, "-m", "calltriage"], env=settings, cwd=tmp_path) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        answers = BufferedByteReceiveStream(process.stdout)
+
+        async def say(message: dict[str, Any]) -> None:
+            assert process.stdin is not None
+            await process.stdin.send(json.dumps(message).encode() + b"\n")
+
+        with anyio.fail_after(60):
+            await say(HELLO)
+            await answers.receive_until(b"\n", 2**20)
+            await say({"jsonrpc": "2.0", "method": "notifications/initialized"})
+            for number in range(1, 31):
+                new = {"title": f"Issue {number}", "severity": "low", "category": "Bug", "on_duplicate": "create"}
+                params = {"name": "create_issue", "arguments": new}
+                await say({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params})
+            while not acknowledged:
+                found = json.loads(await answers.receive_until(b"\n", 2**20))
+                acknowledged.add(found["result"]["structuredContent"]["id"])
+            if way == "SIGTERM":
+                process.send_signal(signal.SIGTERM)
+            else:
+                await process.stdin.aclose()
+            try:
+                while True:
+                    found = json.loads(await answers.receive_until(b"\n", 2**20))
+                    if body := found.get("result", {}).get("structuredContent", {}).get("id"):
+                        acknowledged.add(body)
+            except (anyio.EndOfStream, anyio.IncompleteRead):
+                pass
+            assert await process.wait() == 0
+    desk, journal = Desk(tmp_path / "data", SecretStr("0" * 32), "http://desk.invalid"), Journal(tmp_path / "data")
+    stored = await desk.store.read(lambda connection: connection.execute(select(issues.c.id)).scalars().all())
+    rows, found = await journal.every(), await journal.verify()
+    await desk.close()
+    await journal.close()
+    asked = {row.write_id for row in rows if row.kind == "asked"}
+    settled = {row.write_id: row.outcome for row in rows if row.kind == "outcome"}
+    assert acknowledged <= set(stored)
+    assert (found.broken_at, asked - set(settled)) == (None, set())
+    assert len(stored) == sum(outcome == "committed" for outcome in settled.values())
