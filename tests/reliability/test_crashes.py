@@ -68,7 +68,7 @@ async def one_round(folder: Path, titles: list[str], chance: random.Random) -> d
             await say({"jsonrpc": "2.0", "method": "notifications/initialized"})
             for number, title in enumerate(titles, 1):
                 await say(call(number, title))
-            while len(acknowledged) < wanted:
+            for _ in range(wanted):
                 found = json.loads(await answers.receive_until(b"\n", 2**20))
                 body = found.get("result", {}).get("structuredContent", {})
                 if body.get("outcome") in {"committed", "replayed"}:

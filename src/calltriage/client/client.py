@@ -179,12 +179,14 @@ class Client:
             if isinstance(look, Listed) and await look.still_there(course.sight, operation, entry.result.id):
                 return Receipt(cast("R", entry.result), "replayed")
             return await self._carry_out(operation, course)
+        if not entry.under_way and entry.age_s < SETTLE_S:  # its process is gone, but its request may be on its way
+            await self._endpoints[operation.api].retry.sleep(SETTLE_S)
         verdict = await _seen_through(self._verdict(operation, self._course(operation, age_s=entry.age_s)))
         if isinstance(verdict, Found):
             return Receipt(verdict.result, "replayed")
         if verdict == "undecided":
             raise _in_doubt(_unreachable("An equal call was cut off.", is_write=True, maybe_applied=True))
-        if entry.age_s < self._deadline_s:
+        if entry.under_way and entry.age_s < self._deadline_s:
             raise Conflict(
                 "An equal call is under way. Nothing was sent; wait, then call again.",
                 code="in_flight",

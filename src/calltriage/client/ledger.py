@@ -22,12 +22,14 @@ class Entry:
         standing: what is known of an equal one asked for before.
         result: what that one was answered, when it is done.
         age_s: seconds since it was asked for, when that is open.
+        under_way: whether whoever asked for it may still be at it.
     """
 
     id: str
     standing: Standing = "new"
     result: Any = None
     age_s: float = 0.0
+    under_way: bool = True
 
 
 class Ledger(Protocol):

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from pydantic import TypeAdapter
 
-from calltriage.client.ledger import Entry, Standing
+from calltriage.client.ledger import Entry
 from calltriage.client.outcomes import Receipt
 from calltriage.errors import CallError, Conflict, StorageUnavailable, StoreError
 from calltriage.journal.rows import Check, Row, append, check, prepare, rows
@@ -105,9 +105,9 @@ class Journal:
         asked = Asked(call, _digest(salt, name, json.dumps(arguments, sort_keys=True)), uuid.uuid4().hex)
 
         def change(connection: Connection) -> Entry:
-            standing, result, age_s = self._standing(connection, operation, asked)
+            entry = self._standing(connection, operation, asked)
             self._append(connection, asked, operation=name, arguments=_compact(arguments))
-            return Entry(asked.write_id, standing, result, age_s)
+            return entry
 
         entry: Entry = await self._write(change)
         _UNDER_WAY.add(entry.id)
@@ -125,10 +125,9 @@ class Journal:
         await self._settle(entry.id, outcome, code, result, operation.tool_name())
         _UNDER_WAY.discard(entry.id)
 
-    def _standing(self, connection: Connection, operation: Operation[Any], asked: Asked) -> tuple[Standing, Any, float]:
-        """How an equal write stands that was asked for before, under the same key or without one like this; its answer; its
-        age in seconds."""
-        key, name = asked.call.key, operation.tool_name()
+    def _standing(self, connection: Connection, operation: Operation[Any], asked: Asked) -> Entry:
+        """What is known of an equal write that was asked for before: under the same key, or without one like this."""
+        key, name, fresh = asked.call.key, operation.tool_name(), Entry(asked.write_id)
         found = self._newest(
             connection,
             "caller = ? AND fingerprint = ? AND operation = ? AND key IS ?",
@@ -136,22 +135,23 @@ class Journal:
             self.keep_s if key else self.window_s,
         )
         if found is None:
-            return "new", None, 0.0
+            return fresh
         before, settled = found
         is_key = key is not None or isinstance(operation, NATURAL)
-        if settled is None and not is_key and _under_way(before):
-            return "new", None, 0.0  # another's of equal content, at this very moment
+        still_open = replace(fresh, standing="open", age_s=self._age(before), under_way=_under_way(before))
+        if settled is None and not is_key and still_open.under_way:
+            return fresh  # another's of equal content, at this very moment
         if settled is None or settled.outcome == "unknown":
-            return "open", None, self._age(before)
+            return still_open
         if settled.outcome == "not_committed" or not is_key:
-            return "new", None, 0.0
+            return fresh
         result_type = operation.result_type()
         try:
             answer = json.loads(settled.result or "null")
             result = None if result_type is None else TypeAdapter[Any](result_type).validate_python(answer)
         except ValueError:  # it was done, but its answer could not be read, or is not kept
-            return "open", None, self._age(before)
-        return ("done" if key else "standing"), result, 0.0
+            return still_open
+        return replace(fresh, standing="done" if key else "standing", result=result)
 
     def _newest(
         self, connection: Connection, where: str, values: tuple[Any, ...], within_s: float
