@@ -69,7 +69,7 @@ class Seen:
 
     def note(self, result: Any) -> None:
         """Remember the ids of a result, or of a page's items."""
-        for item in cast("list[Any]", getattr(result, "items", None) or [result]):
+        for item in cast("Page[Any]", result).items if isinstance(result, Page) else [result]:
             found = getattr(item, "id", None)
             if isinstance(found, str) and found not in self._order:
                 self._order[found] = self._count
