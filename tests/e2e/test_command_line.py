@@ -193,7 +193,7 @@ WRONG: dict[str, tuple[str, int, str]] = {
     "a terminal in ASCII, checked": ("PYTHONIOENCODING=ascii $C doctor", 0, " ok "),
     "a terminal in ASCII, shown the demo": ("PYTHONIOENCODING=ascii $C demo", 0, "Done."),
     "an interrupt": ("timeout -s INT 3 $C demo", 124, "Aborted!"),
-    "an interrupt of a server": ("timeout -s INT 3 $C serve --http --port 0", 124, "MCP at"),
+    "an interrupt of a server": ("timeout -s INT 10 $C serve --http --port 0", 124, "MCP at"),
     "an unknown command": ("$C dsek", 2, "No such command"),
 }
 
