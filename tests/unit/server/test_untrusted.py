@@ -17,6 +17,7 @@ from unit.server.test_tools import UNKNOWN
 
 from calltriage.client.client import open_client
 from calltriage.operations import CATALOGUE
+from calltriage.operations.attachments import Attachment
 from calltriage.operations.base import Operation, Result
 from calltriage.server.app import build_server
 from calltriage.server.toolsets import ALL, select
@@ -114,6 +115,8 @@ def vendor(request: httpx2.Request) -> httpx2.Response:
     body: Any = [example(get_args(result)[0])] if get_origin(result) is list else example(result)
     if isinstance(body, dict) and "url" in body:  # a signed link, which leads to this vendor too
         body["url"] = f"{request.url.scheme}://{request.url.host}/bytes"
+    if operation.tool_name() == "list_attachments":
+        body["_embedded"] = {"list": [example(Attachment)]}
     body = {"data": body, "errors": None} if operation.envelope else body
     return httpx2.Response(operation.success[0], content=json.dumps(body).encode())
 
