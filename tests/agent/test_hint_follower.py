@@ -209,13 +209,13 @@ async def test_task_10_a_call_too_long_for_one_answer_is_read_whole(agent: Clien
     assert heard == said
 
 
-async def test_task_11_evidence_cut_for_its_length_is_read_whole(full_agent: Client) -> None:
-    issue = await with_call(full_agent)
+async def test_task_11_evidence_cut_for_its_length_is_read_whole(agent: Client) -> None:
+    issue = await with_call(agent)
     notes = {f"note {number} " + "why this matters " * 30 for number in range(60)}
     for number, note in enumerate(sorted(notes)):
         flag = {"issue_id": issue["id"], "call_id": "call-card", "type": "x", "message_index": number % 8, "note": note}
-        await ok(full_agent, "add_flag", **flag)
-    bodies = await Follower(full_agent).read_whole("get_evidence", issue_id=issue["triage_id"], max_tokens=2000)
+        await ok(agent, "add_flag", **flag)
+    bodies = await Follower(agent).read_whole("get_evidence", issue_id=issue["triage_id"], max_tokens=2000)
     everything = json.dumps(bodies)
     assert all(note.strip() in everything for note in notes)
 

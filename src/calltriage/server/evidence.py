@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import Field, ValidationError
+from pydantic import Field, StringConstraints
 
-from calltriage.client.client import Client
-from calltriage.errors import CallError, NotFound, TryNext
+from calltriage.errors import CallError, Rejected, TryNext
 from calltriage.operations import resources
-from calltriage.operations.activity import ListActivity
-from calltriage.operations.attachments import Attachment, GetAttachment
-from calltriage.operations.base import Effect, Operation, Page, Result
-from calltriage.operations.calls import Call, GetCall
-from calltriage.operations.fields import IssueRef
-from calltriage.operations.flags import Flag, ListFlags
+from calltriage.operations.base import Effect, Page, Result
+from calltriage.operations.fields import TEXT, IssueRef
 from calltriage.operations.issues import GetIssue, Issue
-from calltriage.operations.relations import ListRelations
-from calltriage.operations.resources import ListResources
-from calltriage.server.results import BUDGET, MOST, Bundle, row, shown, untrusted
-from calltriage.server.transcripts import GetTranscript
-from calltriage.server.work import ISSUE, Work, Workflow, at_once, numbered
+from calltriage.server.results import BUDGET, MOST, Bundle, shortened, shown, untrusted
+from calltriage.server.sections import Place, Readings, Section
+from calltriage.server.work import ISSUE, Work, Workflow, at_once
 
-R = TypeVar("R")
+EACH = 60
+"""Tokens kept back for what is left out of a section, and for the call that fetches it."""
 
-LONGEST_TURN = 1_000
-"""Characters of a turn that evidence shows."""
-NEIGHBOURS = 1
-"""Turns shown before and after a flagged one."""
+Where = Annotated[str, StringConstraints(min_length=1, max_length=530), TEXT]
+"""A place in a section: see Place."""
+SectionName = Literal["flags", "resources", "relations", "attachments", "activity"]
 
 
 class Evidence(Result):
-    """What an issue rests on."""
+    """What an issue rests on: every section, or the one asked for."""
 
     issue: dict[str, Any]
-    flags: dict[str, Any]
-    resources: dict[str, Any]
-    relations: dict[str, Any]
-    attachments: dict[str, Any]
-    activity: dict[str, Any]
+    flags: dict[str, Any] | None = None
+    resources: dict[str, Any] | None = None
+    relations: dict[str, Any] | None = None
+    attachments: dict[str, Any] | None = None
+    activity: dict[str, Any] | None = None
     complete: bool
 
 
@@ -53,118 +45,101 @@ class GetEvidence(Workflow, effect=Effect.READ):
     result: ClassVar[Any] = Evidence
 
     issue_id: IssueRef = Field(description=ISSUE)
+    section: SectionName | None = Field(default=None, description="Only this one, from cursor on.")
+    cursor: Where | None = Field(default=None, description="As omitted says.")
     max_tokens: int = Field(default=BUDGET, ge=1000, le=MOST, description=f"Default {BUDGET}.")
 
     async def run(self, work: Work) -> dict[str, Any]:
+        if self.cursor is not None and self.section is None:
+            raise Rejected("A cursor belongs to a section. Pass both as omitted says, or neither.", field="section")
+        try:
+            place = Place.named(self.cursor)
+        except ValueError:
+            raise Rejected("The cursor is none of this tool's. Pass it as omitted says.", field="cursor") from None
         issue_id = await work.issue_id(self.issue_id)
-        # No more is read than the budget can show: no entry, turn or file is told in fewer tokens than this.
-        most = self.max_tokens // 100
-        issue, flagged, links, relations, activity = cast(
-            "tuple[Any, Page[Flag], Page[Any], Page[Any], Page[Any]]",
+        # Even the briefest entry takes 40 tokens: more of them than the budget can show are not asked for.
+        listed = {"issue_id": issue_id, "limit": min(100, self.max_tokens // 40)}
+        readings = Readings(work.client)
+        wanted = [one for one in readings.sections(place) if self.section in (None, one.name)]
+        lists = list(dict.fromkeys(one.operation for one in wanted))
+        issue, *pages = cast(
+            "tuple[Issue, *tuple[Page[Any], ...]]",
             await at_once(
                 work.client.send(GetIssue(issue_id=issue_id)),
-                work.client.send(ListFlags(issue_id=issue_id, limit=100)),
-                work.client.send(ListResources(issue_id=issue_id, limit=100)),
-                work.client.send(ListRelations(issue_id=issue_id, limit=100)),
-                work.client.send(ListActivity(issue_id=issue_id, limit=min(100, most))),
+                *(work.client.send(one(**listed, cursor=place.cursor)) for one in lists),
             ),
         )
-        at_turns = [flag for flag in flagged.items if flag.message_index is not None]
-        call_ids = list(dict.fromkeys(flag.call_id for flag in at_turns))
-        file_ids = [link.resource_id for link in links.items if link.resource_type == "file"]
-        found = await at_once(
-            *(_if_there(work.client, lambda call_id=call_id: GetCall(call_id=call_id)) for call_id in call_ids[:most]),
-            *(_if_there(work.client, lambda file=file: GetAttachment(attachment_id=file)) for file in file_ids[:most]),
-        )
-        transcripts = {call.call_id: call for call in found if isinstance(call, Call)}
-        files = [row(one) for one in found if isinstance(one, Attachment)]
-        bundle = Bundle(self.max_tokens, gaps=9)
-        unread = [one for one in found if isinstance(one, CallError)]
-        bundle.lacks("sources", len(unread), codes=sorted({one.code for one in unread}))
-        unseen = [flag for flag in at_turns if flag.call_id in call_ids[most:]]
-        bundle.lacks("flags.turns", len(unseen), try_next=unseen and _window(unseen[0]))
-        bundle.body["issue"] = self._issue(bundle, issue)
-        # The same call with the same budget would say the same.
-        larger = {"issue_id": issue_id, "max_tokens": min(MOST, max(self.max_tokens * 2, 2 * BUDGET))}
-        again = TryNext(tool=self.tool_name(), arguments=larger) if self.max_tokens < MOST else None
-
-        def fill(name: str, items: list[Any], page: Page[Any], origin: str) -> None:
-            rest = TryNext(tool=f"list_{name}", arguments={"issue_id": issue_id})
-            bundle.fill(name, items, again, rest=rest, more=page.next_cursor is not None, origin=origin)
-
-        fill("flags", [_flagged(flag, transcripts) for flag in flagged.items], flagged, "flag authors and call parties")
-        fill("resources", [_short(link) for link in links.items], links, "the evidence itself")
-        fill("relations", [_short(relation) for relation in relations.items], relations, "issue authors")
-        listed = TryNext(tool=ListResources.tool_name(), arguments={"issue_id": issue_id})
-        bundle.fill("attachments", files, again, rest=listed, more=len(file_ids) > most, origin="the uploader")
-        fill("activity", [_entry(entry) for entry in activity.items], activity, "issue authors")
+        for one in wanted:
+            one.open(pages[lists.index(one.operation)], issue)
+        bundle = Bundle(self.max_tokens, gaps=2)
+        bundle.keeps(EACH * len(wanted))
+        if self.section is None:
+            bundle.body["issue"] = self._issue(bundle, issue, issue_id)
+            for share in (2, 1):  # none takes more than half of what is left while others wait
+                for one in wanted:
+                    await one.fill(bundle, spare=bundle.left - bundle.left // share)
+        else:
+            bundle.body["issue"] = _names(issue)
+            bundle.affords(bundle.body["issue"])
+            await wanted[0].fill_on(bundle, work.client, listed, issue)
+            self._at_least_one(bundle, wanted[0], issue_id)
+        for one in wanted:
+            bundle.body[one.name] = one.body()
+            if not one.ended:
+                left = one.left_out()
+                bundle.omitted.append({"section": one.name} | ({} if left is None else {"left_out": left})
+                                      | {"try_next": self._on(issue_id, one)})  # fmt: skip
+        bundle.lacks("sources", len(readings.failed), codes=sorted(set(readings.failed.values())))
         return bundle.done()
 
-    def _issue(self, bundle: Bundle, issue: Any) -> dict[str, Any]:
-        """The issue itself is always there; a long description is cut to a third of the budget."""
+    def _on(self, issue_id: str, section: Section, **more: Any) -> TryNext:
+        """The call that reads a section on from its place."""
+        budget = {} if self.max_tokens == BUDGET else {"max_tokens": self.max_tokens}
+        arguments = {"issue_id": issue_id, "section": section.name, "cursor": str(section.place), **budget, **more}
+        return TryNext(tool=self.tool_name(), arguments=arguments)
+
+    def _at_least_one(self, bundle: Bundle, section: Section, issue_id: str) -> None:
+        """Show in part what is longer than the whole budget, so that whoever reads on gets further each time."""
+        entry = section.waiting()
+        if section.shown or entry is None:
+            return
+        more = {"try_next": self._on(issue_id, section, max_tokens=MOST)} if self.max_tokens < MOST else {}
+        part = _part(entry, bundle.left - EACH)
+        bundle.affords(part)
+        section.show(part)
+        bundle.lacks(f"parts of one of the {section.name}", 1, **more)
+
+    def _issue(self, bundle: Bundle, issue: Issue, issue_id: str) -> dict[str, Any]:
+        """The issue itself is always there; a long description is cut, to leave half of the budget for what follows."""
         body = shown(issue)
-        text, limit = str(body.get("description", "")), self.max_tokens
-        while not bundle.affords(body):
+        text, limit, rest = str(body.get("description", "")), self.max_tokens, bundle.left // 2
+        while not bundle.affords(body, rest):
             limit = min(limit, len(text)) // 2
             if limit:
                 body["description"] = text[:limit]
             else:  # the other fields are too long too: what names the issue always fits
-                names = {"id": issue.id[:64], "triage_id": issue.triage_id[:64], "title": issue.title[:100]}
-                body = untrusted(Issue.origin or "", **names, status=issue.status[:32], severity=issue.severity[:32])
+                body = _names(issue)
                 bundle.affords(body)
                 break
-        whole = TryNext(tool=GetIssue.tool_name(), arguments={"issue_id": issue.id})
+        whole = TryNext(tool=GetIssue.tool_name(), arguments={"issue_id": issue_id})
         bundle.lacks("issue.description", len(text) - len(str(body.get("description", ""))), try_next=whole)
         return body
 
 
-async def _if_there(client: Client, asked: Callable[[], Operation[R]]) -> R | CallError:
-    """The thing, or why it cannot be read: it may be gone, forbidden, or known to the other vendor under an id that we
-    would not send. Evidence outlives its source, so that no neighbour may spoil the bundle."""
-    try:
-        return await client.send(asked())
-    except CallError as error:
-        return error
-    except ValidationError:
-        return NotFound("The id has a form that is not sent.")
+def _part(entry: dict[str, Any], budget: int) -> dict[str, Any]:
+    """As much of an entry as fits: its texts cut; else without what is nested in it; else what names it."""
+    for part in (entry, {name: value for name, value in entry.items() if isinstance(value, str)}):
+        try:
+            return shortened(part, budget)
+        except CallError:
+            continue
+    return {name: str(entry[name])[:64] for name in ("id", "type", "resource_type") if name in entry}
 
 
-def _short(result: Result) -> dict[str, Any]:
-    """A row of a bundle, without what its issue says already."""
-    dropped = {"issue_id"} if "resource_id" in type(result).model_fields else set[str]()
-    return {
-        key: value for key, value in row(result).items() if key not in dropped | {"attached_by_id", "created_by_id"}
-    }
-
-
-def _entry(entry: Result) -> dict[str, Any]:
-    body = row(entry)
-    return {key: body[key] for key in ("type", "detail", "from_status", "to_status", "created_at") if key in body}
-
-
-def _flagged(flag: Flag, calls: dict[str, Call]) -> dict[str, Any]:
-    """A flag with the turn it points at and its neighbours."""
-    body = {key: value for key, value in row(flag).items() if key not in {"issue_id", "author_id", "message_text"}}
-    call = calls.get(flag.call_id)
-    turns = (call.transcripts or []) if call else []
-    if flag.message_index is not None and flag.message_index < len(turns):
-        first, last = max(0, flag.message_index - NEIGHBOURS), flag.message_index + NEIGHBOURS + 1
-        body["turns"] = [_in_brief(numbered(n, turns[n])) for n in range(first, min(last, len(turns)))]
-    elif flag.message_text:
-        body["message_text"] = flag.message_text
-    return body
-
-
-def _window(flag: Flag) -> TryNext:
-    """The call that reads around a flagged turn."""
-    arguments = {"call_id": flag.call_id, "around": flag.message_index}
-    return TryNext(tool=GetTranscript.tool_name(), arguments=arguments)
-
-
-def _in_brief(turn: dict[str, Any]) -> dict[str, Any]:
-    """A turn as evidence shows it; of a very long one the beginning, and how many characters get_transcript has more."""
-    more = len(turn["text"]) - LONGEST_TURN
-    return turn if more <= 0 else {**turn, "text": turn["text"][:LONGEST_TURN], "characters_left_out": more}
+def _names(issue: Issue) -> dict[str, Any]:
+    """What names an issue, and no more."""
+    names = {"id": issue.id[:64], "triage_id": issue.triage_id[:64], "title": issue.title[:100]}
+    return untrusted(Issue.origin or "", **names, status=issue.status[:32], severity=issue.severity[:32])
 
 
 class AffectedContext(Result):

@@ -134,18 +134,23 @@ class Bundle:
         """`gaps` is how many entries `omitted` may get; 60 tokens are kept back for each."""
         self.body: dict[str, Any] = head
         self.omitted: list[dict[str, Any]] = []
-        self._left = budget - estimate_tokens(compact(head)) - 60 * gaps
+        self.left = budget - estimate_tokens(compact(head)) - 60 * gaps
+
+    def keeps(self, tokens: int) -> bool:
+        """Keep tokens back for what is added later, if there are as many."""
+        self.left -= tokens if (enough := tokens <= self.left) else 0
+        return enough
 
     def affords(self, item: Any, spare: int = 0) -> bool:
         """Take an item's cost off what is left, if it is there and `spare` tokens still are afterwards. An item costs what
         it will be once it has passed the gate."""
-        left = self._left - spare - 1
+        left = self.left - spare - 1
         if left < 0 or len(compact(item)) > CHARACTERS * left + 1:
             return False
         cost = estimate_tokens(compact(gate(item)[0]), left)
         if cost > left:
             return False
-        self._left -= cost + 1
+        self.left -= cost + 1
         return True
 
     def fill(
@@ -154,8 +159,6 @@ class Bundle:
         items: list[Any],
         again: TryNext | None,
         *,
-        rest: TryNext | None = None,
-        more: bool = False,
         origin: str | None = None,
     ) -> None:
         """Add a section: its items in order, without those that are too long for what is left.
@@ -164,20 +167,15 @@ class Bundle:
             name: of the section.
             items: what there is to show.
             again: call that shows more of these items, if some do not fit.
-            rest: call that lists the section by itself.
-            more: whether the API has others beyond these.
             origin: whose words the items hold.
         """
-        self._left -= 20  # the section's own name and holder
+        self.left -= 20  # the section's own name and holder
         kept = list[Any]()
         for item in items:
             if self.affords(item):
                 kept.append(item)
         self.body[name] = untrusted(origin, items=kept) if origin else kept
-        if len(kept) < len(items) or more:
-            left_out: Any = len(items) - len(kept) if not more else f"{len(items) - len(kept)} or more"
-            fetch = again if again and len(kept) < len(items) else rest
-            self.omitted.append({"section": name, "left_out": left_out} | ({"try_next": fetch} if fetch else {}))
+        self.lacks(name, len(items) - len(kept), **({"try_next": again} if again else {}))
 
     def window(
         self,
@@ -216,10 +214,10 @@ class Bundle:
 
     def _part(self, place: int, one: dict[str, Any]) -> dict[str, Any]:
         """A member with as much of its text as fits, or, where even what else it says is too long, with its place alone."""
-        text = one["text"][: CHARACTERS * max(0, self._left)]
+        text = one["text"][: CHARACTERS * max(0, self.left)]
         while not self.affords(part := {**one, "text": text}):
             if not text:
-                self._left -= BARE_TURN
+                self.left -= BARE_TURN
                 return {"message_index": place, "text": ""}
             text = text[: len(text) // 2]
         return part
