@@ -231,17 +231,18 @@ ORGANISATION = click.option(
 
 
 @desk.command("add-user")
+@click.argument("name", required=False)
 @ORGANISATION
 @click.pass_context
-def desk_add_user(context: click.Context, organisation: str | None) -> None:
-    """Make another user of an organisation and print the user's own API key.
+def desk_add_user(context: click.Context, name: str | None, organisation: str | None) -> None:
+    """Make another user of an organisation, called NAME among its members, and print the user's own API key.
 
     What the key writes is written in this user's name, and what it has read counts as read by this user alone. The key is
     shown this once; the desk keeps its digest.
     """
     from calltriage import wiring  # noqa: PLC0415
 
-    _show_key(anyio.run(wiring.add_user, _settings(context), organisation))
+    _show_key(anyio.run(wiring.add_user, _settings(context), organisation, name))
 
 
 @desk.command("organisations")

@@ -430,10 +430,10 @@ async def add_organisation(settings: Settings, name: str) -> NewKey:
         return await desk.access.add_organisation(name)
 
 
-async def add_user(settings: Settings, org: str | None) -> NewKey:
-    """Make another user of an organisation, the desk's own unless one is named."""
+async def add_user(settings: Settings, org: str | None, name: str | None) -> NewKey:
+    """Make another user, of the desk's own organisation unless one is named."""
     async with open_desk(settings) as desk:
-        return await desk.access.add_user(org)
+        return await desk.access.add_user(org, name)
 
 
 async def organisations(settings: Settings) -> list[tuple[str, str]]:

@@ -296,12 +296,14 @@ async def test_members_of_the_own_organisation_are_listed_and_of_no_other(
 ) -> None:
     issue = {"title": "t", "severity": "low", "category": "Bug"}
     made = (await desk.post("/v1/triage/issues", json=issue)).json()["data"]
-    colleague = await the_desk.access.add_user()
+    colleague = await the_desk.access.add_user(name="Ada King Lovelace")
     stranger = await the_desk.access.add_organisation("B")
     answer = await desk.get(f"/v1/orgs/{made['org_id']}/members")
     assert answer.json()["errors"] is None
     assert {row["user_id"] for row in answer.json()["data"]} == {made["author_id"], colleague.user_id}
     assert {row["org_id"] for row in answer.json()["data"]} == {made["org_id"]}
+    named = next(row for row in answer.json()["data"] if row["user_id"] == colleague.user_id)
+    assert (named["first_name"], named["last_name"]) == ("Ada", "King Lovelace")
     for org_id in (stranger.org_id, "unknown"):
         foreign = await desk.get(f"/v1/orgs/{org_id}/members")
         assert (foreign.status_code, foreign.json()["errors"][0]["error"]) == (404, "ORG_NOT_FOUND")

@@ -178,15 +178,15 @@ class Access:
         await self._store.write(add)
         return made
 
-    async def add_user(self, org_id: str | None = None) -> NewKey:
-        """Make another user of an organisation, the desk's own unless one is named. Raises StoreError for an unknown one."""
+    async def add_user(self, org_id: str | None = None, name: str | None = None) -> NewKey:
+        """Make another user, of the desk's own organisation unless one is named. Raises StoreError for an unknown one."""
         org = org_id or (await self.facts())["org_id"]
         made = NewKey(org, new_id(), secrets.token_urlsafe(32))
 
         def add(connection: Connection) -> None:
             if connection.execute(select(organisations.c.id).where(organisations.c.id == org)).first() is None:
                 raise unknown_organisation()
-            _keep(connection, made)
+            _keep(connection, made, name)
 
         await self._store.write(add)
         return made
@@ -200,8 +200,8 @@ class Access:
         return [(row.id, row.name) for row in rows]
 
 
-def _keep(connection: Connection, made: NewKey) -> None:
-    row = {"digest": digest(made.key), "org_id": made.org_id, "user_id": made.user_id}
+def _keep(connection: Connection, made: NewKey, name: str | None = None) -> None:
+    row = {"digest": digest(made.key), "org_id": made.org_id, "user_id": made.user_id, "name": name}
     connection.execute(insert(api_keys).values(**row))
 
 

@@ -18,8 +18,14 @@ def list_org_members(tx: Transaction, call: ListOrgMembers) -> Reply:
     if call.org_id.lower() != tx.who.org_id:
         raise no_organisation()
     own = {row.name: row.value for row in tx.connection.execute(select(settings))}
-    query = select(api_keys.c.user_id).where(api_keys.c.org_id == tx.who.org_id).distinct()
-    users = {row.user_id for row in tx.connection.execute(query)}
+    query = select(api_keys.c.user_id, api_keys.c.name).where(api_keys.c.org_id == tx.who.org_id)
+    names = {row.user_id: row.name for row in tx.connection.execute(query)}
     if own["org_id"] == tx.who.org_id:
-        users.add(own["user_id"])
-    return Reply(200, [{"org_id": tx.who.org_id, "user_id": user} for user in sorted(users)])
+        names.setdefault(own["user_id"], None)
+    return Reply(200, [{"org_id": tx.who.org_id, "user_id": user, **_named(names[user])} for user in sorted(names)])
+
+
+def _named(name: str | None) -> dict[str, str]:
+    """A name in the two parts that the API has."""
+    first, _, last = (name or "").partition(" ")
+    return {part: text for part, text in (("first_name", first), ("last_name", last)) if text}

@@ -15,7 +15,7 @@ from calltriage.desk.tables import metadata, new_id, new_organisation, organisat
 from calltriage.errors import StoreError
 from calltriage.storage import Database, PostgresDatabase, SqliteFile, writing
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 DATABASE = "desk.sqlite3"
 
 

@@ -71,8 +71,9 @@ api_keys = Table(
     Column("digest", Text, primary_key=True),
     Column("org_id", Text, nullable=False),
     Column("user_id", Text, nullable=False),
+    Column("name", Text),
 )
-"""Keys by their SHA-256; the keys themselves are not kept."""
+"""Keys by their SHA-256, and what their users are called; the keys themselves are not kept."""
 
 issues = _owned(
     "issues",

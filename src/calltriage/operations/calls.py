@@ -87,12 +87,27 @@ class ListCalls(Operation[CallList], http="GET /v1/calls", effect=Effect.READ, e
     duration_lt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
 
 
+class CorrectedLine(Result, origin="call parties"):
+    """One line of a transcript redone from the recording; vendors add fields, which are kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    start: float | None = None
+    """Seconds from the call's beginning."""
+    end: float | None = None
+    speaker: int | str | None = None
+    speaker_label: str | None = None
+    confidence: float | None = None
+    """From 0 to 1."""
+    text: str = ""
+
+
 class CorrectedTranscript(Result, origin="call parties"):
-    """The transcript redone from the recording: timed, speaker-labelled lines."""
+    """The transcript redone from the recording."""
 
     status: str | None = None
     message: str | None = None
-    corrected: list[dict[str, Any]]
+    corrected: list[CorrectedLine]
 
 
 class GetCorrectedTranscript(

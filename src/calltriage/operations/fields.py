@@ -154,6 +154,7 @@ def _one_line(value: str) -> str:
 
 
 Limit = Annotated[int, Field(ge=1, le=100)]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=512), TEXT]
 
 AttachmentId = Annotated[OpaqueId, StringConstraints(max_length=64), Names("attachment")]

@@ -10,32 +10,14 @@ from calltriage.errors import Rejected, TryNext
 from calltriage.operations import calls, conversations
 from calltriage.operations.base import Effect, Result
 from calltriage.operations.calls import Day
-from calltriage.operations.fields import TEXT, CallId, Limit, OpaqueId
+from calltriage.operations.fields import CallId, Limit, OpaqueId, Word
 from calltriage.server.results import BUDGET, MOST, Bundle, untrusted
+from calltriage.server.rows import CURSOR, ROWS, RowCursor, Rows, brief_row, page_of
 from calltriage.server.transcripts import GetTranscript, MaxTokens
 from calltriage.server.work import Work, Workflow
 
-ROWS = 20
-"""Rows of a list unless the caller asks for another number."""
-LONGEST_TEXT = 300
-"""Characters of one text that a row shows."""
-
 NAMES = 60
 """Tokens kept back for the names of fields that are too long to show."""
-
-RowCursor = Annotated[str, StringConstraints(max_length=7, pattern=r"^[0-9]{1,7}$")]
-"""Place of the first row of a page in these lists, which the APIs count instead of pointing at."""
-Word = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]
-
-CURSOR = "next_cursor of the page before; keep the filters."
-
-
-class Rows(Result):
-    """A page of rows, and how complete it is."""
-
-    items: list[Any]
-    returned: int
-    complete: bool
 
 
 class ListCalls(Workflow, effect=Effect.READ):
@@ -70,9 +52,9 @@ class ListCalls(Workflow, effect=Effect.READ):
         first = int(self.cursor or 0)
         filters = self.model_dump(exclude={"limit", "cursor"}, exclude_none=True)
         listed = await work.client.send(calls.ListCalls.model_validate({"from": first, "limit": self.limit, **filters}))
-        rows = [_row(call.model_dump(mode="json"), self.columns) for call in listed.calls[: self.limit]]
+        rows = [brief_row(call.model_dump(mode="json"), self.columns) for call in listed.calls[: self.limit]]
         is_last = listed.total_count is None and len(rows) < self.limit
-        return _page(rows, first, first + len(rows) if is_last else listed.total_count, "call parties")
+        return page_of(rows, first, first + len(rows) if is_last else listed.total_count, "call parties")
 
 
 class ListSmsConversations(Workflow, effect=Effect.READ):
@@ -103,39 +85,12 @@ class ListSmsConversations(Workflow, effect=Effect.READ):
             )
         )
         found = listed.data[first % self.limit : self.limit]
-        rows = [_row(one.model_dump(mode="json"), self.columns) for one in found]
+        rows = [brief_row(one.model_dump(mode="json"), self.columns) for one in found]
         pagination = (listed.extra or {}).get("pagination")
         total = cast("dict[str, Any]", pagination).get("totalItems") if isinstance(pagination, dict) else None
         if not isinstance(total, int):
             total = first + len(rows) if len(listed.data) < self.limit else None
-        return _page(rows, first, total, "conversation parties")
-
-
-def _row(fields: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
-    """The columns of a row that have a value, long texts cut to their beginning."""
-    kept: dict[str, Any] = {}
-    for name in columns:
-        value = fields.get(name)
-        if isinstance(value, str) and len(value) > LONGEST_TEXT:
-            kept[name] = value[:LONGEST_TEXT]
-            kept.setdefault("characters_left_out", {})[name] = len(value) - LONGEST_TEXT
-        elif isinstance(value, str | int | float):
-            kept[name] = value
-    return kept
-
-
-def _page(rows: list[dict[str, Any]], first: int, total: int | None, origin: str) -> dict[str, Any]:
-    """Rows from place `first` on, as many as fit; the cursor is the place after the last one shown."""
-    bundle = Bundle(BUDGET, gaps=1)
-    kept = list[dict[str, Any]]()
-    for row in rows:
-        if not bundle.affords(row):
-            break
-        kept.append(row)
-    after = first + len(kept)
-    complete = not rows or (total is not None and after >= total)
-    known = {"returned": len(kept), "complete": complete} | ({} if total is None else {"total": total})
-    return untrusted(origin, items=kept, **known) | ({} if complete else {"next_cursor": str(after)})
+        return page_of(rows, first, total, "conversation parties")
 
 
 class CallFacts(Result):

@@ -17,11 +17,13 @@ from calltriage.operations.relations import LinkIssue, ListRelations, RemoveRela
 from calltriage.operations.resources import AttachResource, ListResources, RemoveResource
 from calltriage.server.attachments import CreateAttachment, ListAttachments
 from calltriage.server.calls import GetCall, ListCalls, ListSmsConversations
+from calltriage.server.details import GetCorrectedTranscript, GetPathwayCallEvents
 from calltriage.server.downloads import DownloadAttachment
 from calltriage.server.editing import AddComment, UpdateIssue
 from calltriage.server.evidence import GetAffectedContext, GetEvidence
 from calltriage.server.filing import CreateIssue
 from calltriage.server.flagging import AddFlag
+from calltriage.server.members import ListOrgMembers
 from calltriage.server.norm import PromptNorm, WaitForNorm
 from calltriage.server.once import ListRecentWrites
 from calltriage.server.transcripts import GetSmsConversation, GetTranscript
@@ -49,8 +51,11 @@ TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
         GetAffectedContext,
         ListCalls,
         GetCall,
+        GetCorrectedTranscript,
+        GetPathwayCallEvents,
         ListSmsConversations,
         GetSmsConversation,
+        ListOrgMembers,
         MarkIssueViewed,
         ListRecentWrites,
     ),

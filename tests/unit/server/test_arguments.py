@@ -69,6 +69,9 @@ async def valid_arguments(agent: Client) -> dict[str, dict[str, Any]]:
         "wait_for_norm": {"issue_id": used},
         "list_calls": {"limit": 5},
         "get_call": {"call_id": "call-card"},
+        "get_corrected_transcript": {"call_id": "call-rich"},
+        "get_pathway_call_events": {"call_id": "call-rich"},
+        "list_org_members": {"name": "ada"},
         "list_sms_conversations": {},
         "get_sms_conversation": {"conversation_id": "convo-1"},
         "remove_flag": {"issue_id": used, "flag_id": flag["id"]},
@@ -93,9 +96,18 @@ VALUES: list[Callable[[Any], Any]] = [
 ]
 
 
+async def add_evidence(desk: Desk) -> None:
+    """A conversation, and a call with a corrected transcript and events."""
+    await add_conversation(desk, "convo-1", "hello", "hi")
+    event = {"sequence": 1, "event_type": "node.transition", "node_id": "n", "operation_id": None, "payload": {"to": "n"},
+             "created_at": "2026-05-01T10:00:01Z"}  # fmt: skip
+    line = {"start": 0.5, "end": 1.5, "text": "hello", "speaker_label": "user", "confidence": 0.9}
+    await load_lines(desk, call_line("call-rich", "hello", pathway_events=[event], corrected=[line]))
+
+
 async def test_no_refused_value_comes_back_whatever_argument_holds_it(full_agent: Client, the_desk: Desk) -> None:
     agent = full_agent
-    await add_conversation(the_desk, "convo-1", "hello", "hi")
+    await add_evidence(the_desk)
     for tool, arguments in (await valid_arguments(agent)).items():
         for name in next(one for one in (await agent.list_tools()).tools if one.name == tool).input_schema[
             "properties"
@@ -245,7 +257,7 @@ async def test_hints_hold_for_the_requests_that_are_really_sent(the_desk: Desk) 
         Client(build_server(client, version="0", tools=select([ALL]), confirm="allow")) as agent,
     ):
         hints = {tool.name: tool.annotations for tool in (await agent.list_tools()).tools}
-        await add_conversation(the_desk, "convo-1", "hello", "hi")
+        await add_evidence(the_desk)
         calls = await valid_arguments(agent)
         assert set(calls) == set(hints)
         for tool, arguments in calls.items():

@@ -1,0 +1,10 @@
+"""Version 3: what the users of an organisation are called."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic.operations import Operations
+
+
+def upgrade(op: Operations) -> None:
+    op.add_column("api_keys", sa.Column("name", sa.Text().with_variant(sa.Text(collation="C"), "postgresql")))

@@ -1,0 +1,86 @@
+"""What a call left besides its transcript, and who an issue can belong to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conftest import CALLS, call_line, load_lines
+from mcp.client import Client
+from unit.server.test_text import real_tokens
+from unit.server.test_tools import filed, ok, refused
+
+from calltriage.desk.app import Desk
+from calltriage.server.text import compact
+
+
+def event(sequence: int, **more: Any) -> dict[str, Any]:
+    return {
+        "sequence": sequence, "event_type": "node.transition", "node_id": f"n-{sequence}", "operation_id": None,
+        "payload": None, "created_at": "2026-05-01T10:00:01Z", **more,
+    }  # fmt: skip
+
+
+def line(number: int, text: str) -> dict[str, Any]:
+    return {"start": number / 2, "end": number / 2 + 0.4, "text": text, "speaker_label": "user", "confidence": 0.65}
+
+
+async def whole(agent: Client, tool: str, **arguments: Any) -> list[dict[str, Any]]:
+    """Every page, following next_cursor."""
+    pages = [await ok(agent, tool, **arguments)]
+    while "next_cursor" in pages[-1]:
+        assert len(pages) < 100, "in circles"
+        pages.append(await ok(agent, tool, **arguments, cursor=pages[-1]["next_cursor"]))
+    return pages
+
+
+async def test_the_transcript_from_the_recording_is_read_with_its_seconds(full_agent: Client, the_desk: Desk) -> None:
+    said = [f"line {n} of the recording" for n in range(200)]
+    await load_lines(the_desk, call_line("call-rec", "hi", corrected=[line(n, text) for n, text in enumerate(said)]))
+    pages = await whole(full_agent, "get_corrected_transcript", call_id="call-rec", max_tokens=1500)
+    assert [row["text"] for page in pages for row in page["items"]] == said
+    assert pages[0]["items"][1] == line(1, said[1])
+    assert (pages[0]["total"], pages[0]["complete"], pages[-1]["complete"]) == (200, False, True)
+    assert all(real_tokens(compact(page)) <= 1500 for page in pages)
+
+
+async def test_a_call_without_a_recording_says_so(full_agent: Client, the_desk: Desk) -> None:
+    await load_lines(the_desk, *CALLS)
+    error = await refused(full_agent, "get_corrected_transcript", call_id="call-card")
+    assert error["code"] == "not_found"
+
+
+async def test_the_way_through_a_pathway_is_read_in_order_whatever_its_payloads_are(
+    full_agent: Client, the_desk: Desk
+) -> None:
+    events = [event(n, payload={"note": "the webhook answered " * n * 4}) for n in range(60, 0, -1)]
+    events.append(event(61, payload={f"key {n}": "v" for n in range(5000)}))
+    events.append(event(62, event_type="漢" * 200, node_id="漢" * 200))
+    await load_lines(the_desk, call_line("call-path", "hi", pathway_events=events))
+    for budget in (500, 6000):
+        pages = await whole(full_agent, "get_pathway_call_events", call_id="call-path", max_tokens=budget)
+        rows = [row for page in pages for row in page["items"]]
+        assert len(rows) == 62
+        assert [row["sequence"] for row in rows[:61]] == list(range(1, 62))
+        assert rows[60]["payload_left_out"] == 5000
+        assert all(real_tokens(compact(page)) <= budget for page in pages)
+    assert rows[0]["payload"] == {"note": "the webhook answered " * 4}
+    assert rows[59]["payload"]["omitted"][0]["field"] == "note"
+
+
+async def test_a_colleague_is_found_by_name_and_can_be_given_an_issue(full_agent: Client, the_desk: Desk) -> None:
+    issue = await filed(full_agent)
+    ada = await the_desk.access.add_user(name="Ada Lovelace")
+    await the_desk.access.add_user(name="Grace Hopper")
+    await the_desk.access.add_organisation("Other")
+    found = await ok(full_agent, "list_org_members", name="LOVE")
+    assert found["items"] == [{"user_id": ada.user_id, "name": "Ada Lovelace"}]
+    assert found["trust"] == "untrusted"
+    assert (await ok(full_agent, "list_org_members"))["total"] == 3
+    changed = await ok(full_agent, "update_issue", issue_id=issue["id"], assignee_id=ada.user_id)
+    assert changed["assignee_id"] == ada.user_id
+
+
+async def test_members_of_an_organisation_without_issues_are_not_known_yet(full_agent: Client) -> None:
+    error = await refused(full_agent, "list_org_members")
+    assert error["code"] == "not_found"
+    assert "File one first" in error["message"]
