@@ -25,7 +25,9 @@ class ShortFormatter(JsonFormatter):
             record.args = tuple(_short(value) for value in record.args)
         elif record.args:
             record.args = {name: _short(value) for name, value in record.args.items()}
-        record.msg, record.args = _cut(record.getMessage(), LONGEST_MESSAGE), None
+        # A library may have put what it got into the message itself.
+        is_built = not record.args and record.name.partition(".")[0] != "calltriage"
+        record.msg, record.args = _cut(record.getMessage(), LONGEST_ARGUMENT if is_built else LONGEST_MESSAGE), None
         return super().format(record)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802  logging's own name

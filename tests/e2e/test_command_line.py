@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import stat
 import subprocess
 import sys
@@ -192,7 +193,6 @@ WRONG: dict[str, tuple[str, int, str]] = {
     "a desk on every address": ("$C desk serve --host 0.0.0.0", 1, "--public-url"),
     "a terminal in ASCII, checked": ("PYTHONIOENCODING=ascii $C doctor", 0, " ok "),
     "a terminal in ASCII, shown the demo": ("PYTHONIOENCODING=ascii $C demo", 0, "Done."),
-    "an interrupt": ("timeout -s INT 3 $C demo", 124, "Aborted!"),
     "an interrupt of a server": ("timeout -s INT 10 $C serve --http --port 0", 124, "MCP at"),
     "an unknown command": ("$C dsek", 2, "No such command"),
 }
@@ -207,6 +207,26 @@ async def test_what_goes_wrong_at_the_command_line_is_said_without_a_traceback(t
     assert "Traceback" not in output
     assert said in output
     assert found == status, output
+
+
+@pytest.mark.parametrize("command", [["demo"], ["desk", "import", "-"]], ids=" ".join)
+async def test_an_interrupt_ends_a_command_and_nothing_is_left_of_it(tmp_path: Path, command: list[str]) -> None:
+    given = environment(CALLTRIAGE_DATA_DIR=str(tmp_path / "data"), TMPDIR=str(tmp_path))
+    line = call_line("own-1", "hello " * 200_000).encode() + b"\n"
+    async with await anyio.open_process([sys.executable, "-m", "calltriage", *command], env=given) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        with anyio.fail_after(PATIENCE):
+            if command == ["demo"]:
+                assert b"calltriage demo" in await process.stdout.receive()
+            else:
+                await process.stdin.send(line)  # more than pipes and buffers hold: it is being read
+            process.send_signal(signal.SIGINT)
+            said = b"".join([part async for part in process.stderr])
+            status = await process.wait()
+    assert (status, said.decode().strip()) == (1, "Aborted!")
+    assert not list(tmp_path.glob("*/**")), "temporary folders are gone, and the desk has not begun"
 
 
 async def test_each_key_sees_its_own_organisation_alone(tmp_path: Path) -> None:

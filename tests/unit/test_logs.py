@@ -45,6 +45,10 @@ def test_values_by_name_and_whole_messages_are_cut_too(capfd: pytest.CaptureFixt
     logging.getLogger("a").warning("%(what)s", {"what": LONG})
     assert len(logged(capfd)["message"]) == LONGEST_ARGUMENT + 1
     logging.getLogger("a").warning(LONG)
+    assert len(logged(capfd)["message"]) == LONGEST_ARGUMENT + 1, "a library's own sentence may hold anything"
+    logging.getLogger("calltriage.a").warning(LONG)
+    assert len(logged(capfd)["message"]) == LONGEST_MESSAGE + 1
+    logging.getLogger("a").warning("%s " * 10, *[LONG] * 10)
     assert len(logged(capfd)["message"]) == LONGEST_MESSAGE + 1
 
 
