@@ -112,6 +112,13 @@ class Settings(BaseSettings):
     deadline_s: float = Field(default=30.0, ge=1, le=600, description="seconds that one API call may take")
     vendor_rate: float = Field(default=5.0, gt=0, le=1000, description="requests a second to each vendor, on average")
     vendor_burst: int = Field(default=10, ge=1, le=1000, description="requests to each vendor that may come at once")
+    writes_per_minute: int = Field(
+        default=120,
+        ge=0,
+        le=100_000,
+        description="calls of one writing tool for each caller, on average; half of them at once; ten times as many of a "
+        "reading one; 0: any number",
+    )
     idempotency_hours: float = Field(default=48.0, ge=1, le=8760, description="how long an idempotency key is known")
     http_token: SecretStr | None = Field(
         default=None, min_length=SHORTEST_KEY, description="bearer token that `serve --http` asks for"

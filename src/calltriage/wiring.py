@@ -317,6 +317,7 @@ async def open_server(settings: Settings, *, over_stdio: bool, base_url: str = "
                 writable=not settings.read_only,
             ),
             journal=journal,
+            writes_per_minute=settings.writes_per_minute,
             duplex=over_stdio,
             on_listed=listed.set,
         )

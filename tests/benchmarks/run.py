@@ -28,7 +28,8 @@ class Server:
     """A server process, spoken to in raw JSON-RPC lines: no client library in the figures."""
 
     def __init__(self, command: list[str], folder: str, more: dict[str, str] | None = None) -> None:
-        environment = {"PATH": "/usr/bin:/bin", "CALLTRIAGE_DATA_DIR": f"{folder}/desk", **(more or {})}
+        unbounded = {"CALLTRIAGE_WRITES_PER_MINUTE": "0"}
+        environment = {"PATH": "/usr/bin:/bin", "CALLTRIAGE_DATA_DIR": f"{folder}/desk", **unbounded, **(more or {})}
         self.started = perf_counter()
         self.process = subprocess.Popen(
             command,

@@ -21,6 +21,7 @@ from calltriage.server.files import FileRoots
 from calltriage.server.handover import Handover
 from calltriage.server.instructions import instructions
 from calltriage.server.once import who
+from calltriage.server.quota import Quota
 from calltriage.server.seals import Seals
 from calltriage.server.subscriptions import Connection, Context, Subscriptions
 from calltriage.server.tools import ToolTable
@@ -48,6 +49,7 @@ def build_server(
     confirm: Policy = "ask",
     handover: Handover | None = None,
     journal: Journal | None = None,
+    writes_per_minute: int = 0,
     duplex: bool = True,
     on_listed: Callable[[], None] = lambda: None,
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
@@ -63,6 +65,7 @@ def build_server(
         confirm: what becomes of a call that removes something where the host cannot ask a person.
         handover: files to and from remote clients; None where the server has no HTTP side.
         journal: keeps writes on record; without one there are no idempotency keys.
+        writes_per_minute: calls of one tool that a caller may make, see Quota; 0 is no limit.
         duplex: whether the transport carries messages of the server's own to a client of the handshake generations, as stdio
             does and stateless HTTP does not; only then can such a client subscribe.
         on_listed: called after each tools/list, when the client has what it needs to begin.
@@ -77,6 +80,7 @@ def build_server(
         excluded=frozenset(excluded),
         seals=handover.seals if handover else Seals(),
         handover=handover,
+        quota=Quota(writes_per_minute),
         sleep=sleep,
     )
     table, watched = ToolTable(tools, work, confirm), Subscriptions(work)

@@ -143,6 +143,7 @@ async def contents(uri: str, work: Work) -> tuple[Kind, mcp_types.TextResourceCo
     Raises MCPError for a URI that cannot be, and the tool's own CallError.
     """
     kind, call = find(uri, work)
+    work.quota.take(work.who, kind.tool)
     body, escaped = gate(shortened(advising(await perform(kind.tool, call, work), work.offered), WALL))
     if escaped:
         body["escaped_characters"] = escaped

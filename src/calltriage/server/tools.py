@@ -98,6 +98,7 @@ class ToolTable:
         try:
             caller = once.Caller.of(request, meta)
             work.who = caller.who
+            work.quota.take(caller.who, tool)
             own, key = once.split(tool, arguments, caller)
             given = checked(tool, self._schemas[name], own)
             if tool.effect is Effect.REMOVE:

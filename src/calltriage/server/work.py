@@ -18,6 +18,7 @@ from calltriage.operations.base import Page, Tool
 from calltriage.operations.calls import Turn
 from calltriage.operations.issues import Issue, ListIssues
 from calltriage.server.files import FileRoots
+from calltriage.server.quota import Quota
 from calltriage.server.seals import Seals
 from calltriage.server.text import INVISIBLE, gate
 
@@ -52,6 +53,8 @@ class Work:
     """Names of the tools that the agent can call."""
     excluded: frozenset[str] = frozenset()
     """Names of the tools that the operator wants nobody to have; no other way leads to what they do."""
+    quota: Quota = field(default_factory=Quota)
+    """How often each caller may call."""
     progress: Callable[[float, float | None, str], Awaitable[None]] = _no_progress
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     """Waits, in seconds."""
