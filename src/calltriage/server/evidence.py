@@ -166,7 +166,7 @@ class GetAffectedContext(Workflow, effect=Effect.READ):
     async def run(self, work: Work) -> dict[str, Any]:
         issue_id = await work.issue_id(self.issue_id)
         found = await work.client.send(resources.GetAffectedContext(issue_id=issue_id))
-        bundle = Bundle(self.max_tokens, gaps=3, issue_id=found.issue_id)
+        bundle = Bundle(self.max_tokens, gaps=3, issue_id=issue_id)
         larger = TryNext(tool=self.tool_name(), arguments={"issue_id": issue_id, "max_tokens": MOST})
         again = larger if self.max_tokens < MOST else None
         for name in ("pathways", "personas", "calls"):

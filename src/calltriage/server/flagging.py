@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any, ClassVar
 
+from anyio import to_thread
 from pydantic import Field
 
 from calltriage.errors import CallError, Conflict, Rejected, TryNext
@@ -106,10 +107,11 @@ class AddFlag(Workflow, effect=Effect.ADD):
                     try_next=TryNext(tool=GetTranscript.tool_name(), arguments={"call_id": self.call_id}),
                 )
             return self.message_index, _verbatim(turns[self.message_index])
-        hits = [n for n, turn in enumerate(turns) if holds(turn, self.quote or "")]
+        # A search through a long call takes a while; other calls must not wait for it.
+        hits = await to_thread.run_sync(lambda: [n for n, turn in enumerate(turns) if holds(turn, self.quote or "")])
         if len(hits) == 1:
             return hits[0], _verbatim(turns[hits[0]])
-        error, sure = _no_single_turn(turns, hits, folded(self.quote or ""))
+        error, sure = await to_thread.run_sync(_no_single_turn, turns, hits, folded(self.quote or ""))
         if sure is not None:
             given = self.model_dump(mode="json", exclude={"quote"}, exclude_unset=True)
             error.try_next = same_call(AddFlag, {**given, "message_index": sure})

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, cast
 from anyio import current_time
 from pydantic import Field, StringConstraints
 
-from calltriage.errors import Conflict, NotFound, Rejected, TryNext
+from calltriage.errors import Conflict, NotFound, Rejected, TryNext, UnreadableAnswer
 from calltriage.operations import norm
 from calltriage.operations.activity import ListActivity, TimelineEntry
 from calltriage.operations.base import Effect, Result
@@ -101,7 +101,18 @@ class PromptNorm(Workflow, effect=Effect.ADD):
 
 
 async def _opened(work: Work, issue_id: str) -> str:
-    return (await work.client.send(norm.CreateAgentSession(issue_id=issue_id))).id
+    """Id of a new session. Raises UnreadableAnswer for an id that no prompt can be sent to."""
+    if norm.CreateAgentSession.tool_name() in work.excluded:
+        raise Rejected(
+            "The issue has no open session, and the operator has excluded create_agent_session. Pass the session_id of an "
+            "open one.",
+            code="tool_excluded",
+            field="session_id",
+        )
+    session_id = (await work.client.send(norm.CreateAgentSession(issue_id=issue_id))).id
+    if not re.match(UUID_PATTERN, session_id):
+        raise UnreadableAnswer("The API opened a session and gave it an id that no prompt can be sent to.")
+    return session_id
 
 
 class RunSeen(Result):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -16,8 +17,9 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from conftest import DESK_URL, KEY
+from postgres import PostgresServer
 from pydantic import SecretStr
-from sqlalchemy import Connection
+from sqlalchemy import JSON, Boolean, Connection, MetaData, Table, create_engine
 
 from calltriage.desk.app import Desk
 from calltriage.desk.store import SCHEMA_VERSION, Store
@@ -28,6 +30,39 @@ from calltriage.storage.sqlite import sqlite_driver
 DRIVER: Any = sqlite_driver()
 DUMP = (Path(__file__).parent / "version_1.sql").read_text(encoding="utf-8")
 BACKUP = "desk.version-1.sqlite3"
+
+
+def as_version_1(old: Path, url: str) -> None:
+    """Make of an empty PostgreSQL database a desk of version 1, with what the dump holds."""
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection, closing(DRIVER.connect(old / "desk.sqlite3")) as source:
+        metadata.create_all(connection)
+        version_1 = MetaData()
+        for table in metadata.sorted_tables:
+            known = {row[1] for row in source.execute(f"PRAGMA table_info({table.name})")}
+            for index in table.indexes:
+                if not source.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (index.name,)).fetchone():
+                    index.drop(connection)
+            for column in table.columns:
+                if column.name not in known:
+                    connection.exec_driver_sql(f'ALTER TABLE {table.name} DROP COLUMN "{column.name}"')
+            there = Table(table.name, version_1, autoload_with=connection)
+            cursor = source.execute(f"SELECT * FROM {table.name}")
+            names = [column[0] for column in cursor.description]
+            for row in cursor.fetchall():
+                values = dict(zip(names, row, strict=True))
+                for column in there.columns:
+                    if isinstance(column.type, JSON) and values[column.name] is not None:
+                        values[column.name] = json.loads(values[column.name])
+                    elif isinstance(column.type, Boolean) and values[column.name] is not None:
+                        values[column.name] = bool(values[column.name])
+                connection.execute(there.insert().values(**values))
+            if "seq" in names:
+                last = f"SELECT max(seq) FROM {table.name}"
+                connection.exec_driver_sql(
+                    f"SELECT setval(pg_get_serial_sequence('{table.name}', 'seq'), ({last})) WHERE ({last}) IS NOT NULL"
+                )
+    engine.dispose()
 
 
 @pytest.fixture
@@ -85,14 +120,17 @@ async def test_the_folder_is_backed_up_first(old: Path) -> None:
     assert not list(old.glob("*.draft"))
 
 
+def difference(connection: Connection) -> list[Any]:
+    """What sets a database's tables apart from those of a new desk, but for the search index, which is made by hand."""
+
+    def ours(_: object, name: str | None, kind: str, *__: object) -> bool:
+        return not (name or "").startswith("issue_gram" if kind == "table" else "issues_by_words")
+
+    context = MigrationContext.configure(connection, opts={"include_object": ours, "compare_type": True})
+    return compare_metadata(context, metadata)
+
+
 async def test_migrating_makes_the_tables_that_a_new_desk_has(old: Path, tmp_path: Path) -> None:
-    def difference(connection: Connection) -> list[Any]:
-        def ours(_: object, name: str | None, kind: str, *__: object) -> bool:
-            return kind != "table" or not (name or "").startswith("issue_gram")
-
-        context = MigrationContext.configure(connection, opts={"include_object": ours, "compare_type": True})
-        return compare_metadata(context, metadata)
-
     def named(connection: Connection) -> set[tuple[str, str]]:
         return {tuple(row) for row in connection.exec_driver_sql("SELECT type, name FROM sqlite_master")}
 
@@ -101,6 +139,22 @@ async def test_migrating_makes_the_tables_that_a_new_desk_has(old: Path, tmp_pat
     assert await store.read(named) == await new.read(named)
     await store.close()
     await new.close()
+
+
+async def test_a_database_of_an_older_version_becomes_one_of_todays_too(old: Path, postgres: PostgresServer) -> None:
+    with postgres.database() as url:
+        as_version_1(old, url)
+        desk = Desk(old, SecretStr(KEY), DESK_URL, database_url=SecretStr(url))
+        assert await desk.store.read(difference) == []
+        transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url=DESK_URL, headers={"authorization": KEY}) as http:
+            found = await http.get("/v1/triage/issues", params={"search": "strasse"})
+            assert [item["title"] for item in found.json()["data"]["items"]] == ["Straße gesperrt"]
+            calls = await http.get("/v1/calls", params={"from_number": "+15550100", "completed": "true"})
+            assert [call["call_id"] for call in calls.json()["calls"]] == ["call-rich"]
+            made = await http.post("/v1/triage/issues", json={"title": "New", "severity": "low", "category": "Bug"})
+            assert made.json()["data"]["triage_id"] == "T-1005"
+        await desk.close()
 
 
 OPENER = """

@@ -11,6 +11,7 @@ import anyio
 import httpx2
 import pytest
 from conftest import Clock, endpoints_to, no_sleep
+from faults import Scripted
 from mcp.client import Client
 from unit.server.test_tools import UNKNOWN, filed, ok, refused
 
@@ -126,6 +127,36 @@ async def test_a_session_that_has_ended_gives_way_to_a_new_one_unless_it_was_ask
             second = await ok(agent, "prompt_norm", **issue, detail="Two?")
             assert second["session_id"] != first["session_id"]
         assert wire.sent.count("POST agent-sessions") == (1 if names_it else 2)
+
+
+async def test_a_new_session_whose_id_cannot_be_is_no_crash_and_prompts_nothing(the_desk: Desk) -> None:
+    desk = httpx2.ASGITransport(the_desk, raise_app_exceptions=False)
+
+    async def odd(request: httpx2.Request, _: Any) -> httpx2.Response:
+        answer = await desk.handle_async_request(request)
+        body = json.loads(await answer.aread())
+        body["data"]["id"] = "session/7"
+        return httpx2.Response(answer.status_code, json=body)
+
+    network = Scripted(odd, inner=desk, only=lambda request: request.url.path.endswith("/agent-sessions"))
+    async with open_client(endpoints_to(network)) as client, waiting(client, anyio.sleep) as agent:
+        issue = await filed(agent)
+        error = await refused(agent, "prompt_norm", issue_id=issue["id"], detail="One?")
+        assert (error["code"], error["outcome"]) == ("unreadable_answer", "not_committed")
+        assert await prompts(client, issue["id"]) == []
+
+
+async def test_a_prompt_opens_no_session_where_opening_them_is_excluded(client: ApiClient, clock: Clock) -> None:
+    without = ["create_agent_session"]
+    async with waiting(client, anyio.sleep) as free:
+        issue = {"issue_id": (await filed(free))["id"]}
+        server = build_server(client, version="0", tools=select([ALL], without), excluded=without)
+        async with Client(server) as agent:
+            error = await refused(agent, "prompt_norm", **issue, detail="One?")
+            assert (error["code"], error["field"], error["outcome"]) == ("tool_excluded", "session_id", "not_committed")
+            session = await ok(free, "create_agent_session", **issue)
+            run = await ok(agent, "prompt_norm", **issue, detail="One?")
+            assert run["session_id"] == session["id"]
 
 
 async def test_waiting_ends_with_the_answer_marked_as_anothers_words(client: ApiClient, clock: Clock) -> None:
