@@ -149,11 +149,12 @@ async def test_the_number_of_tries_is_the_policy_s(tries: int) -> None:
 
 async def test_waits_are_random_between_nothing_and_a_doubling_limit() -> None:
     waits = Waits()
-    async with open_client(endpoint(Scripted(answers(500)), waits, tries=6), deadline_s=600) as client:
-        for _ in range(40):
+    for _ in range(40):  # each with a budget of its own, which all tries together would exhaust
+        async with open_client(endpoint(Scripted(answers(500)), waits, tries=6), deadline_s=600) as client:
             await failure_of(client, CALLS[Effect.READ])
     limits = [0.5, 1, 2, 4, 8]
     by_try = [waits.seconds[n::5] for n in range(5)]
+    assert len(waits.seconds) == 200
     assert all(0 <= wait <= limit for limit, tried in zip(limits, by_try, strict=True) for wait in tried)
     assert all(min(tried) < limit / 2 < max(tried) for limit, tried in zip(limits, by_try, strict=True))
 
