@@ -182,12 +182,20 @@ def desk_backup(context: click.Context, file: Path) -> None:
     """Write the whole desk to FILE: issues, calls, the bytes of files, its key.
 
     Others may go on working; the backup shows one moment. It holds the desk's secrets, and only you can read it. A desk on
-    PostgreSQL is backed up with pg_dump.
+    PostgreSQL is backed up with pg_dump. Bytes that an object store keeps (CALLTRIAGE_BLOBS_URL) stay there: copy its bucket
+    afterwards.
     """
     from calltriage import wiring  # noqa: PLC0415
 
-    count = wiring.back_up(_settings(context), file)
+    settings = _settings(context)
+    count = wiring.back_up(settings, file)
     click.echo(f"Wrote {file}: the desk with {count} files.")
+    if settings.blobs_url is not None:
+        click.echo(
+            "The bytes of its files are not in it: they are in the object store of CALLTRIAGE_BLOBS_URL. Copy that bucket "
+            "now, with the store's own tools; to restore, put the copy back and set CALLTRIAGE_BLOBS_URL to it.",
+            err=True,
+        )
 
 
 @desk.command("restore")
@@ -243,6 +251,20 @@ def desk_add_user(context: click.Context, name: str | None, organisation: str | 
     from calltriage import wiring  # noqa: PLC0415
 
     _show_key(anyio.run(wiring.add_user, _settings(context), organisation, name))
+
+
+@desk.command("add-client-key")
+@click.argument("file", type=click.File("rb"))
+@click.pass_context
+def desk_add_client_key(context: click.Context, file: BinaryIO) -> None:
+    """Let a client sign in to the attachments API with a key instead of a secret, and print the key's id.
+
+    FILE holds the public half in PEM: an RSA key, or one on the curve P-256, P-384 or P-521. The client is `desk`, with
+    CALLTRIAGE_TALKDESK_PRIVATE_KEY and CALLTRIAGE_TALKDESK_KEY_ID; what it may is what the desk's own key may.
+    """
+    from calltriage import wiring  # noqa: PLC0415
+
+    click.echo(anyio.run(wiring.add_client_key, _settings(context), file.read(64 * 1024)))
 
 
 @desk.command("organisations")

@@ -19,7 +19,7 @@ from calltriage.operations.attachments import GetAttachment
 from calltriage.operations.flags import ListFlagTypes
 from calltriage.settings import Settings
 from calltriage.storage.sqlite import FIRST_SAFE_SQLITE, sqlite_driver
-from calltriage.wiring import DeskInside, installed_version, open_wired_client
+from calltriage.wiring import DeskInside, installed_version, offered_tools, open_wired_client
 
 LOW_SPACE = 200 * 2**20
 """Bytes left on the data folder's disk below which doctor warns."""
@@ -37,13 +37,15 @@ class Finding:
 async def examine(settings: Settings) -> bool:
     """Check everything and print it; whether all is well."""
     findings = [Finding("calltriage", good=True, says=f"{installed_version()} on Python {platform.python_version()}")]
-    async with open_wired_client(settings) as (client, desk, _):
+    async with open_wired_client(settings, offered_tools(settings)) as (client, desk, _):
         triage = "the embedded desk" if settings.triage_on_desk else f"Bland AI at {settings.bland_base_url}"
         findings.append(await _reached("Triage", triage, lambda: client.send(ListFlagTypes(limit=1)), desk))
         attachments = (
             "the embedded desk" if settings.attachments_on_desk else f"Talkdesk, region {settings.talkdesk_region}"
         )
         findings.append(await _reached("Attachments", attachments, lambda: _look_for_nothing(client), desk))
+        if settings.attachments_on_desk and settings.blobs_url is not None:
+            findings.append(await _object_store(desk))
     if settings.triage_on_desk or settings.attachments_on_desk:
         findings += [_folder(settings), _sqlite() if settings.database_url is None else _postgres()]
     findings.append(
@@ -52,7 +54,8 @@ async def examine(settings: Settings) -> bool:
             good=True,
             says=", ".join(map(str, settings.allowed_roots)) or "none"
             if settings.allowed_roots is not None
-            else "the working folder over stdio, none over HTTP (CALLTRIAGE_ALLOWED_ROOTS)",
+            else "over stdio the working folder and those that the host declares, over HTTP none "
+            "(CALLTRIAGE_ALLOWED_ROOTS)",
         )
     )
     table = Table(show_header=False, box=None, padding=(0, 1))
@@ -82,6 +85,15 @@ async def _reached(what: str, where: str, ask: Callable[[], Awaitable[Any]], des
     except CalltriageError as error:
         return Finding(what, good=False, says=str(error))
     return Finding(what, good=True, says=f"{where}, answers")
+
+
+async def _object_store(desk: DeskInside) -> Finding:
+    try:
+        complaint = await desk.complaint()
+    except CalltriageError as error:
+        complaint = str(error)
+    says = complaint or "keeps the bytes of files (CALLTRIAGE_BLOBS_URL)"
+    return Finding("Object store", good=complaint is None, says=says)
 
 
 def _folder(settings: Settings) -> Finding:

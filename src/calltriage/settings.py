@@ -88,8 +88,8 @@ class Settings(BaseSettings):
 
     allowed_roots: Annotated[tuple[Path, ...] | None, NoDecode] = Field(
         default=None,
-        description="folders that create_attachment may read files from, separated like PATH; `none` for none; default: "
-        "over stdio the working folder unless your home lies in it, over HTTP none",
+        description="over stdio, folders whose files tools may read and make, separated like PATH; `none` for none; "
+        "default: the working folder unless your home lies in it, and the folders that the host declares",
     )
     toolsets: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("core",),
@@ -162,11 +162,6 @@ class Settings(BaseSettings):
     @property
     def attachments_on_desk(self) -> bool:
         return self.talkdesk_client_id is None
-
-    def offers(self, toolset: str, tool: str) -> bool:
-        """Whether a tool that writes, of this toolset, is among those to offer."""
-        chosen = toolset in self.toolsets or "all" in self.toolsets
-        return chosen and not self.read_only and tool not in self.exclude_tools
 
     def model_post_init(self, _: Any) -> None:
         signs = self.talkdesk_private_key is not None or self.talkdesk_key_id is not None

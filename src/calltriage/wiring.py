@@ -9,9 +9,9 @@ import logging
 import os
 import secrets
 import stat
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -34,14 +34,16 @@ from calltriage.desk import CLIENT_ID
 from calltriage.errors import SettingsError, StoreError
 from calltriage.operations import SCOPES
 from calltriage.operations.attachments import DeleteAttachment
-from calltriage.operations.base import Api
+from calltriage.operations.base import Api, Tool
 from calltriage.settings import SHORTEST_KEY, TALKDESK_HOSTS, Settings, load_settings
 
 if TYPE_CHECKING:
     from calltriage.desk.access import NewKey
     from calltriage.desk.app import Desk
+    from calltriage.desk.blobs import Blobs
     from calltriage.desk.imports import Imported
     from calltriage.journal.journal import Journal
+    from calltriage.server.files import FileRoots
     from calltriage.server.handover import Handover
 
 DESK_IN_PROCESS = "http://desk.calltriage.invalid"
@@ -59,13 +61,17 @@ def build_desk(settings: Settings, public_url: str, key: SecretStr) -> Desk:
     """The desk on the data folder. It imports its database library now and opens the folder at the first request."""
     from calltriage.desk.app import Desk  # noqa: PLC0415  half a second that a server on the vendors never needs
 
-    blobs = None
-    if settings.blobs_url is not None:
-        from calltriage.desk.objects import open_objects  # noqa: PLC0415
-
-        blobs = open_objects(settings.blobs_url)
-    limit = settings.max_file_mib * 2**20
+    limit, blobs = settings.max_file_mib * 2**20, _object_store(settings)
     return Desk(settings.data_dir, key, public_url, blobs=blobs, limit=limit, database_url=settings.database_url)
+
+
+def _object_store(settings: Settings) -> Blobs | None:
+    """Where the desk keeps file bytes instead of its folder. Raises SettingsError for an address that cannot be one."""
+    if settings.blobs_url is None:
+        return None
+    from calltriage.desk.objects import open_objects  # noqa: PLC0415
+
+    return open_objects(settings.blobs_url)
 
 
 def desk_key(settings: Settings) -> SecretStr:
@@ -154,6 +160,7 @@ class DeskInside(httpx2.AsyncBaseTransport):
         try:
             if self._desk is not None:
                 await self._desk.warm_up()
+                await self._desk.files.look_for_bytes()
         except StoreError as error:
             return str(error)
         return None
@@ -179,15 +186,15 @@ def _triage(settings: Settings, desk: DeskInside) -> Endpoint:
     )
 
 
-def _attachments(settings: Settings, desk: DeskInside) -> Endpoint:
+def _attachments(settings: Settings, desk: DeskInside, scopes: tuple[str, ...]) -> Endpoint:
     proof = _proof(settings)
     if settings.talkdesk_client_id is None or proof is None:
-        inside = ClientCredentials(f"{DESK_IN_PROCESS}/oauth/token", CLIENT_ID, desk.key, _scopes(settings))
+        inside = ClientCredentials(f"{DESK_IN_PROCESS}/oauth/token", CLIENT_ID, desk.key, scopes)
         return Endpoint(DESK_IN_PROCESS, inside, desk, in_flight=16)
     gateway, identity = TALKDESK_HOSTS[settings.talkdesk_region]
     token_url = settings.talkdesk_token_url or f"https://{settings.talkdesk_account}.{identity}/oauth/token"
     check_base_url(token_url)
-    credentials = ClientCredentials(token_url, settings.talkdesk_client_id, proof, _scopes(settings))
+    credentials = ClientCredentials(token_url, settings.talkdesk_client_id, proof, scopes)
     # 5 calls in flight per account (talkdesk-attachments, section 10; our choice).
     return Endpoint(
         settings.talkdesk_base_url or gateway,
@@ -205,10 +212,19 @@ def _proof(settings: Settings) -> SecretStr | SigningKey | None:
     return read_signing_key(settings.talkdesk_key_id, settings.talkdesk_private_key.get_secret_value())
 
 
-def _scopes(settings: Settings) -> tuple[str, ...]:
-    """The least that will do: to delete only where the tool for it is offered (talkdesk-attachments, section 3.2)."""
-    deletes = settings.offers("cleanup", DeleteAttachment.tool_name())
-    return tuple(scope for scope in SCOPES if deletes or scope != DeleteAttachment.scope)
+def offered_tools(settings: Settings) -> tuple[type[Tool], ...]:
+    """What of all tools the operator's selection offers. Raises SettingsError for an unknown name."""
+    from calltriage.server.toolsets import select  # noqa: PLC0415  brings the MCP SDK
+
+    return select(settings.toolsets, settings.exclude_tools, read_only=settings.read_only)
+
+
+def _scopes(tools: Sequence[type[Tool]] | None) -> tuple[str, ...]:
+    """For a server the least that will do, to delete only where the tool for it is offered (talkdesk-attachments, section
+    3.2); for a program without tools none by name, which means all that its registration has."""
+    if tools is None:
+        return ()
+    return tuple(scope for scope in SCOPES if scope != DeleteAttachment.scope or DeleteAttachment in tools)
 
 
 def build_journal(settings: Settings) -> Journal:
@@ -223,13 +239,16 @@ def build_journal(settings: Settings) -> Journal:
 
 
 @asynccontextmanager
-async def open_wired_client(settings: Settings) -> AsyncGenerator[tuple[Client, DeskInside, Journal]]:
-    """A client on the vendors whose credentials are set, and on the embedded desk for the rest.
+async def open_wired_client(
+    settings: Settings, tools: Sequence[type[Tool]] | None = None
+) -> AsyncGenerator[tuple[Client, DeskInside, Journal]]:
+    """A client on the vendors whose credentials are set, and on the embedded desk for the rest. `tools` are those that it
+    is for, if it is for tools.
 
     The desk's in-process key is made for this process and known to nobody else.
     """
     desk = DeskInside(settings, SecretStr(secrets.token_urlsafe(32)))
-    endpoints = {Api.TRIAGE: _triage(settings, desk), Api.ATTACHMENTS: _attachments(settings, desk)}
+    endpoints = {Api.TRIAGE: _triage(settings, desk), Api.ATTACHMENTS: _attachments(settings, desk, _scopes(tools))}
     journal = build_journal(settings)
     try:
         async with (
@@ -249,18 +268,22 @@ async def open_client(settings: Settings | None = None) -> AsyncGenerator[Client
         yield client
 
 
-def _file_roots(settings: Settings, *, over_stdio: bool) -> tuple[Path, ...]:
-    """Folders whose files may be attached. Over stdio the working folder counts, unless a home lies in it: hosts start
-    servers in `/` or a folder of the system, which nobody meant to open."""
+def _file_roots(settings: Settings, *, over_stdio: bool) -> FileRoots:
+    """Files that tools may read and make: over stdio below the operator's folders, or else below the working folder and
+    those that the host declares."""
+    from calltriage.server.files import FileRoots, without_homes  # noqa: PLC0415  brings the MCP SDK
+
+    closed = FileRoots(
+        private=(settings.data_dir,), limit=settings.max_file_mib * 2**20, writable=not settings.read_only
+    )
     if not over_stdio:  # whoever asks sits elsewhere: these would be the server's files, not theirs
-        return ()
+        return closed
     if settings.allowed_roots is not None:
-        return settings.allowed_roots
+        return replace(closed, roots=settings.allowed_roots)
     try:
-        here, home = Path.cwd(), Path.home()
-    except (OSError, RuntimeError):  # a working folder that is gone, a user without a home
-        return ()
-    return () if home.is_relative_to(here) else (here,)
+        return replace(closed, roots=without_homes([Path.cwd()]), asks=True)
+    except OSError:  # a working folder that is gone
+        return replace(closed, asks=True)
 
 
 def _handover(settings: Settings, client: Client, base_url: str) -> Handover:
@@ -291,16 +314,16 @@ async def open_server(settings: Settings, *, over_stdio: bool, base_url: str = "
     has listed the tools."""
     with _nothing_collected():
         from calltriage.server.app import build_server  # noqa: PLC0415
-        from calltriage.server.files import FileRoots  # noqa: PLC0415
-        from calltriage.server.toolsets import select  # noqa: PLC0415
 
-    tools = select(settings.toolsets, settings.exclude_tools, read_only=settings.read_only)
+        tools = offered_tools(settings)
+    needs_desk = settings.triage_on_desk or settings.attachments_on_desk
+    if needs_desk:
+        _object_store(settings)  # a wrong address ends the start, not the first call
     async with AsyncExitStack() as stack:
-        client, desk, journal = await stack.enter_async_context(open_wired_client(settings))
+        client, desk, journal = await stack.enter_async_context(open_wired_client(settings, tools))
         group = await stack.enter_async_context(anyio.create_task_group())
         stack.callback(group.cancel_scope.cancel)
         listed = anyio.Event()
-        needs_desk = settings.triage_on_desk or settings.attachments_on_desk
         group.start_soon(_warm_up, desk if needs_desk else None, journal, listed)
         handover = None if over_stdio else _handover(settings, client, base_url)
         server = build_server(
@@ -310,12 +333,7 @@ async def open_server(settings: Settings, *, over_stdio: bool, base_url: str = "
             excluded=settings.exclude_tools,
             confirm=settings.confirm,
             handover=handover,
-            files=FileRoots(
-                _file_roots(settings, over_stdio=over_stdio),
-                private=(settings.data_dir,),
-                limit=settings.max_file_mib * 2**20,
-                writable=not settings.read_only,
-            ),
+            files=_file_roots(settings, over_stdio=over_stdio),
             journal=journal,
             writes_per_minute=settings.writes_per_minute,
             duplex=over_stdio,
@@ -392,25 +410,29 @@ async def serve_desk(settings: Settings, host: str, port: int, on_ready: Callabl
 
 
 def back_up(settings: Settings, target: Path) -> int:
-    """Write the desk in the data folder to a file; the number of attachments in it."""
+    """Write the desk in the data folder to a file, without the bytes that an object store keeps; the number of attachments
+    that it speaks of."""
     from calltriage.desk import backup  # noqa: PLC0415
 
-    return backup.back_up(_own_folder(settings, "pg_dump"), target)
+    return backup.back_up(_own_folder(settings, "pg_dump"), target, with_bytes=settings.blobs_url is None)
 
 
 def restore(settings: Settings, source: Path, *, overwrite: bool) -> int:
-    """Make the desk in a file the one in the data folder; the number of attachments in it."""
+    """Make the desk in a file the one in the data folder; the number of attachments that it speaks of."""
     from calltriage.desk import backup  # noqa: PLC0415
 
-    return backup.restore(source, _own_folder(settings, "pg_restore"), overwrite=overwrite)
+    folder, with_bytes = _own_folder(settings, "pg_restore"), settings.blobs_url is None
+    return backup.restore(source, folder, overwrite=overwrite, with_bytes=with_bytes)
 
 
 def _own_folder(settings: Settings, tool: str) -> Path:
     if settings.database_url is not None:
-        raise SettingsError(
-            f"The desk is on PostgreSQL (CALLTRIAGE_DATABASE_URL): use {tool}, and copy the folder blobs of "
-            f"{settings.data_dir}."
+        and_bytes = (
+            f"copy the folder blobs of {settings.data_dir}"
+            if settings.blobs_url is None
+            else "copy the bucket of CALLTRIAGE_BLOBS_URL with the store's own tools"
         )
+        raise SettingsError(f"The desk is on PostgreSQL (CALLTRIAGE_DATABASE_URL): use {tool}, then {and_bytes}.")
     return settings.data_dir
 
 
@@ -435,6 +457,12 @@ async def add_user(settings: Settings, org: str | None, name: str | None) -> New
     """Make another user, of the desk's own organisation unless one is named."""
     async with open_desk(settings) as desk:
         return await desk.access.add_user(org, name)
+
+
+async def add_client_key(settings: Settings, public_key: bytes) -> str:
+    """Let a client of the desk's own organisation sign with the private half of a key; the id of the key."""
+    async with open_desk(settings) as desk:
+        return await desk.access.add_client_key(public_key)
 
 
 async def organisations(settings: Settings) -> list[tuple[str, str]]:
@@ -467,6 +495,7 @@ async def import_file(
 
 
 __all__ = [
+    "add_client_key",
     "add_organisation",
     "add_user",
     "back_up",
@@ -474,6 +503,7 @@ __all__ = [
     "desk_key",
     "import_file",
     "installed_version",
+    "offered_tools",
     "open_client",
     "open_desk",
     "open_server",

@@ -19,7 +19,7 @@ _SCOPE = "in a withdrawn edition or an unmerged draft of the documentation only;
 DIFFERENCES: dict[str, str] = {
     "*: contract has 429": "the desk sets no rate; the client is ready for one",
     "*: desk has 413": "bodies are bounded (talkdesk-attachments, section 10, and the same on the triage side)",
-    "*: desk has 503": "said when the data folder cannot be used, so that nobody retries in vain",
+    "*: desk has 503": "said when its storage cannot be used, so that nobody retries in vain",
     "delete_*: desk has 400": _NO_BODY,
     "remove_*: desk has 400": _NO_BODY,
     "attach_call: desk has 400": _NO_BODY,

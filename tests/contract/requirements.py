@@ -328,7 +328,7 @@ REQUIREMENTS = [
         "private_key_jwt: an assertion signed with a registered key, for this token URL, of five minutes at most.",
         ("test_a_signed_assertion_buys_a_token", "test_an_assertion_with_a_wrong_claim_buys_nothing",
          "test_an_assertion_of_another_key_or_without_signature_buys_nothing",
-         "test_an_assertion_and_its_type_come_together")),
+         "test_an_assertion_and_its_type_come_together", "test_an_assertion_buys_one_token")),
     Requirement("attachments-list", "talkdesk-attachments 6",
         "Newest first; total, count, page and per_page; a page past the end is empty; at most 250 on one.",
         ("test_a_list_is_newest_first_and_has_the_documented_shape", "test_a_page_past_the_end_is_empty",

@@ -483,6 +483,25 @@ async def test_an_assertion_of_another_key_or_without_signature_buys_nothing(
         assert (await with_assertion(bare, assertion)).status_code == 401
 
 
+async def test_an_assertion_buys_one_token(bare: httpx2.AsyncClient, the_desk: Desk, clock: Clock) -> None:
+    key_ids = {name: await the_desk.access.add_client_key(pem(key)) for name, key in KEYS.items()}
+
+    async def status_of(algorithm: str, of: dict[str, Any], key: Any = None) -> int:
+        signed = jwt.encode(of, key or KEYS[algorithm], algorithm, {"kid": key_ids[algorithm]})
+        return (await with_assertion(bare, signed)).status_code
+
+    first = claims(clock)
+    assert await status_of("ES256", first, ec.generate_private_key(ec.SECP256R1())) == 401, "which uses nothing up"
+    assert await status_of("ES256", first) == 200
+    for again in (first, {**first, "iat": first["iat"] + 1}, {**first, "exp": first["exp"] - 1}):
+        assert await status_of("ES256", again) == 401, "the same id in another signature, too"
+    assert await status_of("ES256", claims(clock)) == 200
+    assert await status_of("RS256", first) == 200, "ids are each client's own"
+    clock.advance(seconds=200)
+    assert await status_of("ES256", claims(clock)) == 200
+    assert await status_of("ES256", first) == 401, "as long as it would be good"
+
+
 @pytest.mark.parametrize("missing", ["client_assertion", "client_assertion_type"])
 async def test_an_assertion_and_its_type_come_together(bare: httpx2.AsyncClient, missing: str) -> None:
     form = {"grant_type": "client_credentials", "client_assertion_type": ASSERTION_TYPE, "client_assertion": "a.b.c"}

@@ -74,6 +74,22 @@ async def test_the_desks_key_is_made_once_and_kept_for_its_owner_alone(tmp_path:
     ] == "chosen-by-operator\n"
 
 
+async def test_a_backup_names_what_it_does_not_hold(tmp_path: Path) -> None:
+    elsewhere = {"CALLTRIAGE_BLOBS_URL": "s3://bucket/prefix", "AWS_REGION": "us-east-1"}
+    assert (await run(tmp_path, "desk", "organisations"))[0] == 0
+    status, _, said = await run(tmp_path, "desk", "backup", "whole", **elsewhere)
+    assert status == 0
+    assert "CALLTRIAGE_BLOBS_URL" in said
+    assert "Copy that bucket" in said
+    _, _, said = await run(tmp_path, "desk", "backup", "again")
+    assert said == ""
+    on_postgres = {"CALLTRIAGE_DATABASE_URL": "postgresql://user@127.0.0.1/none"}
+    status, _, said = await run(tmp_path, "desk", "backup", "not", **on_postgres, **elsewhere)
+    assert status == 1
+    assert "pg_dump" in said
+    assert "CALLTRIAGE_BLOBS_URL" in said
+
+
 async def test_doctor_says_what_works_and_where(tmp_path: Path) -> None:
     status, said, _ = await run(tmp_path, "doctor", COLUMNS="200")
     assert status == 0

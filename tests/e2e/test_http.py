@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,8 @@ import anyio
 import httpx2
 import pytest
 from conftest import CALLS
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from e2e.processes import PATIENCE, over_stdio, run, started
 from e2e.test_stdio import ask, load
 from mcp.client import Client
@@ -99,6 +102,34 @@ async def test_the_server_works_against_a_desk_on_a_port_as_against_the_vendors(
         async with httpx2.AsyncClient(base_url=desk, headers={"authorization": key.strip()}) as http:
             listed = (await http.get("/v1/triage/issues")).json()["data"]["items"]
             assert [one["resource_count"] for one in listed] == [1]
+
+
+async def test_a_client_signs_in_to_the_desk_with_a_key_that_was_added_to_it(tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    der, pem = serialization.Encoding.DER, serialization.Encoding.PEM
+    private = key.private_bytes(der, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (tmp_path / "key.pem").write_bytes(
+        key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    status, key_id, complaint = await run(tmp_path, "desk", "add-client-key", "key.pem")
+    assert (status, complaint) == (0, "")
+    (tmp_path / "none.pem").write_text("canary")
+    status, said, complaint = await run(tmp_path, "desk", "add-client-key", "none.pem")
+    assert (status, said) == (1, "")
+    assert "PEM" in complaint
+    assert "canary" not in complaint
+    async with started(tmp_path, "desk", "serve", "--port", "0") as desk:
+        signs = {
+            "CALLTRIAGE_TALKDESK_CLIENT_ID": "desk",
+            "CALLTRIAGE_TALKDESK_PRIVATE_KEY": base64.b64encode(private).decode(),
+            "CALLTRIAGE_TALKDESK_KEY_ID": key_id.strip(),
+            "CALLTRIAGE_TALKDESK_BASE_URL": desk,
+            "CALLTRIAGE_TALKDESK_TOKEN_URL": f"{desk}/oauth/token",
+        }
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        async with Client(over_stdio(elsewhere, **signs)) as client:
+            assert (await ask(client, "create_attachment", name="a.txt", text="signed"))["size"] == 6
 
 
 async def test_many_clients_at_once_each_get_their_own_answers(tmp_path: Path) -> None:

@@ -5,18 +5,28 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mcp.client import Client
 
 from calltriage.desk.app import Desk
-from calltriage.errors import SettingsError, StoreError
+from calltriage.errors import Forbidden, NotFound, SettingsError, StoreError
+from calltriage.operations.attachments import DeleteAttachment, GetAttachment, RequestUploadLink
 from calltriage.settings import Settings, load_settings
-from calltriage.wiring import _file_roots, desk_key, open_server, open_wired_client, serve_desk
+from calltriage.wiring import (
+    _file_roots,
+    desk_key,
+    offered_tools,
+    open_client,
+    open_server,
+    open_wired_client,
+    serve_desk,
+)
 
 
 def roots(settings: Settings) -> tuple[Path, ...]:
-    return _file_roots(settings, over_stdio=True)
+    return _file_roots(settings, over_stdio=True).roots
 
 
 @pytest.fixture
@@ -28,16 +38,36 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
-def test_the_working_folder_is_open_over_stdio_only(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_working_folder_is_open_over_stdio_and_the_host_may_declare_more(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(home / "work")
-    assert roots(Settings()) == (home / "work",)
-    assert _file_roots(Settings(), over_stdio=False) == ()
+    assert (roots(Settings()), _file_roots(Settings(), over_stdio=True).asks) == ((home / "work",), True)
+
+
+@pytest.mark.parametrize("named", [None, "~/work", "none"])
+def test_over_http_no_local_file_is_open_whatever_is_set(
+    home: Path, monkeypatch: pytest.MonkeyPatch, named: str | None
+) -> None:
+    monkeypatch.chdir(home / "work")
+    if named is not None:
+        monkeypatch.setenv("CALLTRIAGE_ALLOWED_ROOTS", named)
+        assert not _file_roots(Settings(), over_stdio=True).asks, "the operator's word is the last one"
+    files = _file_roots(Settings(), over_stdio=False)
+    assert (files.roots, files.asks) == ((), False)
 
 
 def test_a_folder_that_holds_homes_is_not_open(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for folder in (Path("/"), tmp_path, home.parent, home):
         monkeypatch.chdir(folder)
         assert roots(Settings()) == ()
+
+
+def test_a_home_that_is_a_link_is_known_by_where_it_leads(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home.parent / "alias").symlink_to(home)
+    monkeypatch.setenv("HOME", str(home.parent / "alias"))
+    monkeypatch.chdir(home)
+    assert roots(Settings()) == ()
 
 
 def test_folders_may_begin_with_a_tilde_and_none_means_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,6 +100,44 @@ async def test_the_settings_choose_the_tools_and_a_wrong_name_stops_the_start(
     with pytest.raises(SettingsError, match="core"):
         async with open_server(load_settings(toolsets="cor"), over_stdio=True):
             pass
+
+
+@pytest.mark.parametrize(
+    ("chosen", "may_delete"),
+    [
+        ({}, False), ({"toolsets": "attachments"}, False), ({"toolsets": "cleanup"}, True), ({"toolsets": "all"}, True),
+        ({"toolsets": "all", "exclude_tools": "delete_attachment"}, False), ({"toolsets": "all", "read_only": True}, False),
+        ({"toolsets": "cleanup,core", "exclude_tools": "delete_issue"}, True),
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_the_right_to_delete_files_is_asked_for_only_where_the_tool_for_it_is_offered(
+    home: Path, chosen: dict[str, Any], may_delete: bool
+) -> None:
+    settings = load_settings(**chosen)
+    async with open_wired_client(settings, offered_tools(settings)) as (client, _, _):
+        with pytest.raises(NotFound if may_delete else Forbidden):
+            await client.send(DeleteAttachment(attachment_id="none"))
+        with pytest.raises(NotFound):  # the other rights are there whatever was chosen
+            await client.send(GetAttachment(attachment_id="none"))
+        await client.send(RequestUploadLink())
+
+
+async def test_a_program_without_tools_has_every_right_that_its_registration_has(home: Path) -> None:
+    async with open_client(Settings()) as client:
+        with pytest.raises(NotFound):
+            await client.send(DeleteAttachment(attachment_id="none"))
+
+
+@pytest.mark.parametrize("url", ["ftp://canary", "s3://canary?x", "az://container"])
+async def test_an_object_store_that_cannot_be_ends_the_start(
+    home: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("CALLTRIAGE_BLOBS_URL", url)
+    with pytest.raises(SettingsError, match="CALLTRIAGE_BLOBS_URL") as caught:
+        async with open_server(load_settings(), over_stdio=True):
+            pass
+    assert "canary" not in str(caught.value)
 
 
 @pytest.fixture

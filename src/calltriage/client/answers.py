@@ -153,7 +153,7 @@ def failure(answer: Answer, *, arguments: frozenset[str], is_write: bool) -> Cal
     code, said, fields = _error_facts(answer)
     if answer.status == 503 and STORAGE_FAILED.items() <= dict(answer.headers).items():
         return StorageUnavailable(
-            "The desk's data folder cannot be used. Ask the operator to run: calltriage doctor",
+            "The desk's storage cannot be used. Ask the operator to run: calltriage doctor",
             status=503,
             outcome="not_committed" if is_write else None,
         )

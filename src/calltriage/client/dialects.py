@@ -60,7 +60,7 @@ class ClientCredentials:
     """Talkdesk's way: OAuth 2.0 client credentials, proved by a secret or by a signature (talkdesk-attachments, section 3).
 
     The token is kept in memory only and renewed 60 s before it ends; one renewal at a time, which all callers wait for.
-    `clock` is monotonic seconds.
+    Without `scopes` it has all that the client's registration has. `clock` is monotonic seconds.
     """
 
     token_url: str
@@ -82,7 +82,7 @@ class ClientCredentials:
 
     async def _renew(self, http: httpx2.AsyncClient) -> None:
         self._token = None
-        form = {"grant_type": "client_credentials", "scope": " ".join(self.scopes)}
+        form = {"grant_type": "client_credentials"} | ({"scope": " ".join(self.scopes)} if self.scopes else {})
         headers = dict[str, str]()
         if isinstance(self.proof, SigningKey):
             assertion = self.proof.assertion(self.client_id, self.token_url)

@@ -19,7 +19,7 @@ from calltriage.desk import CLIENT_ID
 from calltriage.desk.exchange import Principal
 from calltriage.desk.store import Store
 from calltriage.desk.tables import api_keys, client_keys, new_id, new_organisation, organisations, settings
-from calltriage.errors import StoreError
+from calltriage.errors import SettingsError, StoreError
 from calltriage.operations import SCOPES
 
 TOKEN_SECONDS = 599
@@ -29,6 +29,8 @@ CLOCK_SKEW = 60
 """Seconds that a client's clock may be ahead."""
 SIGNATURES = ["ES256", "ES384", "ES512", "RS256"]
 """Algorithms of assertions; the key's own kind decides which of them can verify."""
+CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
+"""Those that the first three are for."""
 
 
 def digest(key: str) -> str:
@@ -52,6 +54,9 @@ class Access:
         self._store = store
         self._key_digest = digest(key.get_secret_value())
         self._facts: dict[str, str] | None = None
+        self._used = dict[str, float]()
+        """Assertions that bought a token, by digest, until they end."""
+        self._next_look = 0.0
 
     async def facts(self) -> dict[str, str]:
         """The desk's own settings rows, read once: organisation, user and signing secret."""
@@ -110,18 +115,45 @@ class Access:
             return None
         seconds = now.timestamp()
         in_time = began - CLOCK_SKEW <= seconds < ends <= began + ASSERTION_SECONDS
-        return Principal(row.org_id, row.user_id) if in_time and claims["sub"] == CLIENT_ID else None
+        if not in_time or claims["sub"] != CLIENT_ID or not self._is_first(f"{row.id} {claims['jti']}", ends, seconds):
+            return None
+        return Principal(row.org_id, row.user_id)
+
+    def _is_first(self, assertion: str, ends: float, now: float) -> bool:
+        """Whether an assertion was not used before (RFC 7523, section 3: its `jti`). This process alone remembers."""
+        if now >= self._next_look:
+            self._used = {used: until for used, until in self._used.items() if until > now}
+            self._next_look = now + CLOCK_SKEW
+        named = digest(assertion)
+        if named in self._used:
+            return False
+        self._used[named] = ends
+        return True
 
     async def add_client_key(self, public_key: bytes) -> str:
         """Let a client of the desk's first organisation sign with the private half of this key, given in PEM. Returns the
-        id that its assertions name. Raises ValueError for what is no such key."""
+        id that its assertions name. Raises SettingsError for what is no such key."""
+        from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+        from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey  # noqa: PLC0415
+        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey  # noqa: PLC0415
         from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
             Encoding,
             PublicFormat,
             load_pem_public_key,
         )
 
-        key = load_pem_public_key(public_key)
+        try:
+            key = load_pem_public_key(public_key)
+        except (ValueError, UnsupportedAlgorithm):
+            key = None
+        is_good = isinstance(key, RSAPublicKey) or (
+            isinstance(key, EllipticCurvePublicKey) and key.curve.name in CURVES
+        )
+        if key is None or not is_good:
+            raise SettingsError(
+                "No client can sign with this key. Give the public half of an RSA key, or of one on the curve P-256, P-384 "
+                "or P-521, in PEM."
+            )
         der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
         key_id, facts = hashlib.sha256(der).hexdigest()[:32], await self.facts()

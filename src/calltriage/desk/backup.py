@@ -29,8 +29,12 @@ TRIES = 3
 REPLACED = "desk.before-restore.sqlite3"
 
 
-def back_up(folder: Path, target: Path) -> int:
-    """Write the desk in `folder` to `target` while others may use it; the number of files in it. Raises StoreError."""
+def back_up(folder: Path, target: Path, *, with_bytes: bool = True) -> int:
+    """Write the desk in `folder` to `target` while others may use it; the number of files that it speaks of. Raises
+    StoreError.
+
+    Not `with_bytes`, the bytes are kept elsewhere and left out.
+    """
     if not (folder / DATABASE).is_file():
         raise StoreError(f"There is no desk in {folder}. Set CALLTRIAGE_DATA_DIR to its folder.")
     if target.exists():
@@ -41,7 +45,7 @@ def back_up(folder: Path, target: Path) -> int:
         count = None
         for _ in range(TRIES):
             with suppress(FileNotFoundError):
-                count = _pack(folder, draft, Path(work))
+                count = _pack(folder, draft, Path(work), with_bytes=with_bytes)
                 break
         if count is None:
             raise StoreError(
@@ -52,9 +56,8 @@ def back_up(folder: Path, target: Path) -> int:
     return count
 
 
-def _pack(folder: Path, draft: Path, work: Path) -> int:
+def _pack(folder: Path, draft: Path, work: Path, *, with_bytes: bool) -> int:
     """The databases first: they say which bytes belong to them."""
-    count = 0
     with tarfile.open(draft, "w", format=tarfile.PAX_FORMAT) as archive:
         for database in sorted(folder.glob("*.sqlite3")):
             if MEMBER.fullmatch(database.name):
@@ -63,16 +66,17 @@ def _pack(folder: Path, draft: Path, work: Path) -> int:
                 archive.add(copy, database.name)
         with suppress(FileNotFoundError):
             archive.add(folder / "desk.key", "desk.key")
-        for blob, _ in _files(work / DATABASE):
+        files = _files(work / DATABASE)
+        for blob, _ in files if with_bytes else ():
             archive.add(folder / "blobs" / blob, f"blobs/{blob}")
-            count += 1
-    return count
+    return len(files)
 
 
-def restore(source: Path, folder: Path, *, overwrite: bool = False) -> int:
-    """Make the desk in `source` the one in `folder`; the number of files in it. Raises StoreError.
+def restore(source: Path, folder: Path, *, overwrite: bool = False, with_bytes: bool = True) -> int:
+    """Make the desk in `source` the one in `folder`; the number of files that it speaks of. Raises StoreError.
 
-    A folder that holds anything is left alone unless `overwrite`; then its database is kept beside the restored one.
+    A folder that holds anything is left alone unless `overwrite`; then its database is kept beside the restored one. The
+    backup must be one of a desk that keeps bytes where this one does.
     """
     with _explained(f"{folder} cannot be written"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -81,7 +85,7 @@ def restore(source: Path, folder: Path, *, overwrite: bool = False) -> int:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".restoring-") as work:
             unpacked = Path(work)
             _unpack(source, unpacked)
-            count = _check(unpacked)
+            count = _check(unpacked, with_bytes=with_bytes)
             _put_in_place(unpacked, folder)
     return count
 
@@ -106,7 +110,7 @@ def _unpack(source: Path, unpacked: Path) -> None:
         raise StoreError(f"{source} is damaged, or not a backup of a desk. Nothing was changed.") from error
 
 
-def _check(unpacked: Path) -> int:
+def _check(unpacked: Path, *, with_bytes: bool) -> int:
     """Whether the backup is whole: a sound database of a known version, and the bytes of each file as they were."""
     driver = sqlite_driver()
     try:
@@ -121,10 +125,18 @@ def _check(unpacked: Path) -> int:
         raise StoreError(
             f"The backup has schema version {version}; this calltriage knows {SCHEMA_VERSION}: use a newer one."
         )
-    for blob, sha256 in files:
+    if not with_bytes and (unpacked / "blobs").exists():
+        raise StoreError(
+            "The backup holds the bytes of its files, and CALLTRIAGE_BLOBS_URL says that they are elsewhere. Restore it "
+            "without that setting. Nothing was changed."
+        )
+    for blob, sha256 in files if with_bytes else ():
         path = unpacked / "blobs" / blob
         if not path.is_file() or _hash(path) != sha256:
-            raise StoreError("The backup lacks bytes of a file, or holds others. Nothing was changed.")
+            raise StoreError(
+                "The backup lacks bytes of a file, or holds others. If an object store keeps them, set "
+                "CALLTRIAGE_BLOBS_URL. Nothing was changed."
+            )
     if not sound:
         raise StoreError("The backup's database is damaged. Nothing was changed.")
     return len(files)

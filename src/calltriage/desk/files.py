@@ -41,6 +41,8 @@ LOOSE_AFTER = 3600.0
 """Seconds for which bytes without a row are left alone: their row may be about to be written."""
 SWEPT_AT_ONCE = 500
 """Names of bytes that are looked up with one query."""
+PATIENCE = 40.0
+"""Seconds that the place of the bytes has to answer when it is looked at."""
 SWEEP_EVERY = 3600.0
 """Seconds between two sweeps."""
 
@@ -211,6 +213,19 @@ class Files:
         if names:
             known = await self.store.read(spoken_of)
             await self._drop(*(name for name in names if name not in known))
+
+    async def look_for_bytes(self) -> None:
+        """See whether the place of the bytes answers. Raises StoreError that tells the operator what to look at."""
+        try:
+            with anyio.fail_after(PATIENCE):
+                async with aclosing(self.blobs.unchanged_for(0)) as names:
+                    await anext(names, None)
+        except (BlobStoreError, TimeoutError) as error:
+            why = "it does not answer" if isinstance(error, TimeoutError) else str(error)
+            raise StoreError(
+                f"The bytes of files cannot be reached: {why}. With CALLTRIAGE_BLOBS_URL, check it and the store's own "
+                "variables for its credentials; without, the folder blobs of the data folder."
+            ) from error
 
     async def keep_swept(self) -> None:
         """Sweep now and every hour, until cancelled. A sweep that fails ends neither the next one nor the server."""

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -30,6 +30,12 @@ from calltriage.errors import SettingsError
 
 PROVIDERS = {"s3": "s3", "gs": "gcs", "az": "azure"}
 """What attachments say of where their bytes are, by the URL's scheme."""
+VARIABLES = {
+    "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS or GOOGLE_SERVICE_ACCOUNT_KEY",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_KEY",
+}
+"""Those of the store's own that matter most."""
 PART = 8 * 2**20
 """Bytes of a part of an upload; two are under way at once."""
 
@@ -43,7 +49,7 @@ RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
 class ObjectBlobs:
     """Bytes below a bucket's prefix. Nothing else that lies there is touched."""
 
-    store: Any
+    store: Any = field(repr=False)  # it shows its variables, and one without an account's name panics
     provider: str
 
     async def receive(self, content: AsyncIterator[bytes], limit: int) -> Received:
@@ -155,5 +161,6 @@ def open_objects(url: str) -> ObjectBlobs:
         return ObjectBlobs(store, PROVIDERS[parts.scheme])
     except (BaseError, ValueError) as error:
         raise SettingsError(
-            f"The object store of CALLTRIAGE_BLOBS_URL cannot be set up ({type(error).__name__}). Check its variables."
+            f"The object store of CALLTRIAGE_BLOBS_URL cannot be set up ({type(error).__name__}). Check its own variables, "
+            f"such as {VARIABLES[parts.scheme]}."
         ) from None

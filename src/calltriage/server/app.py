@@ -16,9 +16,10 @@ from calltriage.client.client import Client
 from calltriage.journal.journal import Journal
 from calltriage.operations.base import Effect, Tool
 from calltriage.server import completions, prompts, resources
-from calltriage.server.confirmation import Host, Policy
+from calltriage.server.confirmation import Policy
 from calltriage.server.files import FileRoots
 from calltriage.server.handover import Handover
+from calltriage.server.host import Host
 from calltriage.server.instructions import instructions
 from calltriage.server.once import who
 from calltriage.server.quota import Quota

@@ -42,6 +42,7 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
     """
 
     result: ClassVar[Any] = Attachment
+    local: ClassVar[str | None] = "path"
     bounded: ClassVar[bool] = False  # bytes take the time they take
 
     name: AttachmentName | None = Field(default=None, description="Default: the path's last part.")

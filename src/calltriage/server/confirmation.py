@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import anyio
 import mcp_types
 from mcp.server.session import ServerSession
 from mcp.shared.exceptions import MCPError
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from calltriage.errors import Forbidden, NotFound, Rejected
 from calltriage.operations.attachments import DeleteAttachment, GetAttachment
@@ -24,6 +22,7 @@ from calltriage.operations.flags import ListFlags, RemoveFlag
 from calltriage.operations.issues import DeleteIssue, GetIssue
 from calltriage.operations.relations import ListRelations, RemoveRelation
 from calltriage.operations.resources import ListResources, RemoveResource
+from calltriage.server.host import Host
 from calltriage.server.text import gate
 from calltriage.server.work import Work, preparing
 
@@ -42,32 +41,6 @@ FORM: dict[str, Any] = {
     "properties": {KEY: {"type": "boolean", "title": "Remove it for good"}},
     "required": [KEY],
 }
-
-
-@dataclass(frozen=True)
-class Host:
-    """The host of one call: whether and how it can put a question to a person, and what it brought as a reply."""
-
-    session: ServerSession
-    reply: mcp_types.ElicitResult | None = None
-    state: str | None = None
-    """What question the reply is to; sealed on the wire, so that it is one of ours."""
-
-    @classmethod
-    def of(cls, session: ServerSession, params: mcp_types.CallToolRequestParams) -> Host:
-        reply = (params.input_responses or {}).get(KEY)
-        return cls(session, reply if isinstance(reply, mcp_types.ElicitResult) else None, params.request_state)
-
-    @property
-    def is_modern(self) -> bool:
-        return self.session.protocol_version in MODERN_PROTOCOL_VERSIONS
-
-    @property
-    def can_be_asked(self) -> bool:
-        capabilities = self.session.client_capabilities
-        able = capabilities and capabilities.elicitation
-        has_form = able is not None and (able.form is not None or able.url is None)
-        return has_form and (self.is_modern or self.session.can_send_request)
 
 
 async def confirmed(
@@ -98,8 +71,9 @@ async def confirmed(
         _decided(await _asked_at_once(host.session, question))
         return None
     state = hashlib.sha256(question.encode()).hexdigest()
-    if host.reply is not None and host.state == state:
-        _decided(host.reply)
+    reply = host.replies.get(KEY)
+    if isinstance(reply, mcp_types.ElicitResult) and host.state == state:
+        _decided(reply)
         return None
     # Not asked yet, or what the person agreed to is no longer what would happen.
     params = mcp_types.ElicitRequestFormParams(message=question, requested_schema=FORM)

@@ -40,6 +40,7 @@ class DownloadAttachment(Workflow, effect=Effect.READ, saves=True):
     """
 
     result: ClassVar[Any] = Downloaded
+    local: ClassVar[str | None] = "save_to"
     bounded: ClassVar[bool] = False  # bytes take the time they take
 
     attachment_id: AttachmentId = Field(description="The attachment.")

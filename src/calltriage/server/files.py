@@ -8,9 +8,9 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -58,7 +58,11 @@ class OpenFile:
         while left:
             chunk = await anyio.to_thread.run_sync(self.file.read, min(CHUNK, left))
             if not chunk:
-                raise Rejected("The file shrank while it was read.", code="file_changed", field="path")
+                raise Rejected(
+                    "The file shrank while it was read. Call again once nothing writes to it.",
+                    code="file_changed",
+                    field="path",
+                )
             left -= len(chunk)
             yield chunk
 
@@ -67,13 +71,26 @@ class OpenFile:
 class FileRoots:
     """Folders below which a path argument may lie. Empty: no local file may be read or made.
 
-    `private` folders are closed even inside a root; `limit` is the largest file in bytes; not `writable`, nothing is made.
+    `private` folders are closed even inside a root; `limit` is the largest file in bytes; not `writable`, nothing is made;
+    with `asks`, folders that the host declares are open besides.
     """
 
     roots: tuple[Path, ...] = ()
     private: tuple[Path, ...] = ()
     limit: int = 100 * 2**20
     writable: bool = True
+    asks: bool = False
+
+    def and_of_host(self, folders: Iterable[Path]) -> FileRoots:
+        """These roots, and after them the folders that a host declared, homes and what holds them left out."""
+        return replace(self, roots=(*self.roots, *without_homes(folders)))
+
+    def reach(self, path: str) -> bool:
+        """Whether a path lies below a root, whatever is there."""
+        try:
+            return bool(self._below_root(path))
+        except Rejected:
+            return False
 
     @asynccontextmanager
     async def open(self, path: str) -> AsyncGenerator[OpenFile]:
@@ -127,9 +144,9 @@ class FileRoots:
         """The path without links. Raises Rejected when it is not below a root."""
         try:
             given = Path(path).expanduser()
-            if not given.is_absolute():
+            if not given.is_absolute() and self.roots:
                 given = self.roots[0] / given
-            real = given.resolve()
+            real = Path(os.path.realpath(given))  # a loop of links stays in it and is refused when it is opened
         except (OSError, RuntimeError, ValueError):
             raise _outside(self.roots, field) from None
         inside, closed = (
@@ -143,7 +160,7 @@ class FileRoots:
         real = self._below_root(path)
         try:
             handle = _open_without_links(real)
-        except OSError:
+        except (OSError, ValueError):
             raise Rejected(
                 "The file does not exist or cannot be read. Check the path.", code="file_not_found", field="path"
             ) from None
@@ -215,6 +232,16 @@ class Draft:
             os.close(self._handle)
 
 
+def without_homes(folders: Iterable[Path]) -> tuple[Path, ...]:
+    """Those of the folders in which no home lies: hosts start servers in, and declare, `/` or a folder of the system, which
+    nobody meant to open."""
+    try:
+        home = Path.home().resolve()
+    except (OSError, RuntimeError):  # a user without a home
+        return ()
+    return tuple(folder for folder in folders if not home.is_relative_to(os.path.realpath(folder)))
+
+
 def clean_name(name: str) -> str:
     """A name as a file's: no path in front, nothing invisible, nothing that a system gives a meaning to."""
     last = re.split(r"[/\\]", name)[-1]
@@ -248,5 +275,5 @@ def _outside(roots: tuple[Path, ...], field: str = "path") -> Rejected:
         "The path lies outside the folders that are open here.",
         code="path_not_allowed",
         field=field,
-        allowed=[str(root) for root in roots],
+        allowed=[str(root) for root in roots[:20]],
     )

@@ -19,8 +19,9 @@ from calltriage.errors import CallError, Rejected, UnreadableAnswer
 from calltriage.operations.base import Effect, Operation, Page, Tool
 from calltriage.operations.fields import UUID_PATTERN, is_opaque_id
 from calltriage.server import once
-from calltriage.server.confirmation import Host, Policy, confirmed
+from calltriage.server.confirmation import Policy, confirmed
 from calltriage.server.hints import advise, is_issue, nearest
+from calltriage.server.host import Host, opened_for
 from calltriage.server.once import with_key
 from calltriage.server.results import BUDGET, WALL, advising, passes, shortened, shown, shown_page
 from calltriage.server.schemas import arguments_model, input_schema, names_issue, output_schema
@@ -89,7 +90,7 @@ class ToolTable:
     ) -> mcp_types.CallToolResult | mcp_types.InputRequiredResult:
         """Call a tool. Whatever goes wrong inside becomes a tool error; only an unknown name is a protocol error.
 
-        A tool that removes may answer with a question for a person instead.
+        A tool that removes may answer with a question for a person instead, one that takes a path with one for the host.
         """
         tool = self._tools.get(name)
         if tool is None:
@@ -101,10 +102,9 @@ class ToolTable:
             work.quota.take(caller.who, tool)
             own, key = once.split(tool, arguments, caller)
             given = checked(tool, self._schemas[name], own)
-            if tool.effect is Effect.REMOVE:
-                question = await confirmed(tool, given, work, self._confirm, host)
-                if question is not None:
-                    return question
+            question = await self._question(tool, given, work, host)
+            if question is not None:
+                return question
             body = await once.performed(
                 tool, work, lambda: perform(tool, given, work), arguments=own, key=key, caller=caller
             )
@@ -128,6 +128,20 @@ class ToolTable:
             )
         advise(failure, tool, own, lambda meant: checked(tool, self._schemas[name], meant))
         return _failed(failure, work.offered)
+
+    async def _question(
+        self, tool: type[Tool], given: Tool, work: Work, host: Host
+    ) -> mcp_types.InputRequiredResult | None:
+        """What has to be answered before the tool may go ahead; None when it may. A host's folders are put into `work`."""
+        path = getattr(given, given.local) if isinstance(given, Workflow) and given.local else None
+        if path is not None:
+            files = await opened_for(path, work.files, host)
+            if isinstance(files, mcp_types.InputRequiredResult):
+                return files
+            work.files = files
+        if tool.effect is Effect.REMOVE:
+            return await confirmed(tool, given, work, self._confirm, host)
+        return None
 
 
 def checked(tool: type[Tool], schema: dict[str, Any], arguments: dict[str, Any]) -> Tool:

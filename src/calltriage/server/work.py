@@ -153,6 +153,8 @@ class Workflow(Tool):
         super().__init_subclass__(**kwargs)
         cls.saves = saves
 
+    local: ClassVar[str | None] = None
+    """Argument that names a local file or folder."""
     bounded: ClassVar[bool] = True
     """Whether all its calls together have the deadline of one; otherwise each has its own."""
 

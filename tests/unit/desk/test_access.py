@@ -9,11 +9,14 @@ from typing import Any
 import jwt
 import pytest
 from conftest import KEY, Clock
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from pydantic import SecretStr
 
 from calltriage.desk.access import CLIENT_ID, TOKEN_SECONDS, Access, digest
 from calltriage.desk.app import Desk
 from calltriage.desk.store import Store
+from calltriage.errors import SettingsError
 from calltriage.operations import SCOPES
 
 
@@ -196,3 +199,34 @@ async def test_tokens_of_two_desks_are_not_each_other_s(
     other = Access(store, SecretStr(KEY))
     assert await other.by_token("Bearer " + await token_of(access, clock), clock.now) is None
     await store.close()
+
+
+def public(key: Any) -> bytes:
+    return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def private(key: Any) -> bytes:
+    no_encryption = serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, no_encryption)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        b"", b"canary", b"-----BEGIN PUBLIC KEY-----\ncanary\n-----END PUBLIC KEY-----\n",
+        private(ec.generate_private_key(ec.SECP256R1())), public(ec.generate_private_key(ec.SECP256K1())),
+        public(ed25519.Ed25519PrivateKey.generate()),
+    ],
+    ids=["empty", "none", "broken", "private", "another curve", "another kind"],
+)  # fmt: skip
+async def test_a_key_that_no_client_can_sign_with_is_not_taken(access: Access, key: bytes) -> None:
+    with pytest.raises(SettingsError, match=r"public half.*PEM") as caught:
+        await access.add_client_key(key)
+    assert "canary" not in str(caught.value)
+
+
+async def test_a_key_has_one_id_however_often_it_is_added(access: Access) -> None:
+    keys = [public(ec.generate_private_key(curve)) for curve in (ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1())]
+    ids = [await access.add_client_key(key) for key in keys]
+    assert len(set(ids)) == 3
+    assert [await access.add_client_key(key) for key in keys] == ids

@@ -6,7 +6,7 @@ import io
 import sys
 import tarfile
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, closing
+from contextlib import aclosing, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,12 @@ import httpx2
 import pytest
 from conftest import DESK_URL, KEY, load_lines
 from pydantic import SecretStr
+from sqlalchemy import select
 
 from calltriage.desk.app import Desk
 from calltriage.desk.backup import REPLACED, back_up, restore
+from calltriage.desk.blobs import BlobFolder, Blobs
+from calltriage.desk.tables import attachments
 from calltriage.errors import StoreError
 from calltriage.storage.sqlite import sqlite_driver
 
@@ -31,8 +34,8 @@ ISSUE = {"title": "One", "severity": "high", "category": "Dialogue"}
 
 
 @asynccontextmanager
-async def working(folder: Path) -> AsyncGenerator[tuple[Desk, httpx2.AsyncClient]]:
-    desk = Desk(folder, SecretStr(KEY), DESK_URL)
+async def working(folder: Path, blobs: Blobs | None = None) -> AsyncGenerator[tuple[Desk, httpx2.AsyncClient]]:
+    desk = Desk(folder, SecretStr(KEY), DESK_URL, blobs=blobs)
     transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url=DESK_URL, headers={"authorization": KEY}) as http:
         yield desk, http
@@ -179,3 +182,29 @@ async def test_missing_bytes_make_no_backup(folder: Path, tmp_path: Path) -> Non
     with pytest.raises(StoreError, match="bytes of an attachment"):
         back_up(folder, tmp_path / "backup")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["desk"]
+
+
+async def test_bytes_that_an_object_store_keeps_stay_there(tmp_path: Path) -> None:
+    """The database alone comes back; its files are read where their bytes are."""
+    folder, bucket = tmp_path / "desk", BlobFolder(tmp_path / "bucket")
+    async with working(folder, bucket) as (desk, _):
+        await load_lines(desk, *FILE_LINES)
+    with pytest.raises(StoreError, match="bytes of an attachment"):
+        back_up(folder, tmp_path / "wrong")
+    assert back_up(folder, tmp_path / "backup", with_bytes=False) == 2
+    with pytest.raises(StoreError, match="CALLTRIAGE_BLOBS_URL"):
+        restore(tmp_path / "backup", tmp_path / "wrong-again")
+    assert restore(tmp_path / "backup", tmp_path / "other", with_bytes=False) == 2
+    async with working(tmp_path / "other", bucket) as (desk, _):
+        names = await desk.store.read(lambda connection: connection.execute(select(attachments)).all())
+        async with aclosing(bucket.read(names[0].blob, 0, names[0].size)) as pieces:
+            assert b"".join([piece async for piece in pieces]) == b"hello"
+
+
+async def test_a_backup_with_bytes_is_not_restored_where_an_object_store_keeps_them(
+    folder: Path, tmp_path: Path
+) -> None:
+    back_up(folder, tmp_path / "backup")
+    with pytest.raises(StoreError, match="CALLTRIAGE_BLOBS_URL"):
+        restore(tmp_path / "backup", tmp_path / "other", with_bytes=False)
+    assert list((tmp_path / "other").iterdir()) == []

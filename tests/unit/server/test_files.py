@@ -21,7 +21,8 @@ def root(tmp_path: Path) -> Path:
     (root / "link-in").symlink_to(root / "below" / "ü.txt")
     (root / "link-out").symlink_to(tmp_path / "secret")
     (root / "folder-out").symlink_to(tmp_path)
-    (root / "loop").symlink_to(root / "loop")
+    for loop in (root / "loop", tmp_path / "loop"):
+        loop.symlink_to(loop)
     os.mkfifo(root / "fifo")
     return root
 
@@ -52,16 +53,19 @@ async def test_a_file_below_the_root_is_read(root: Path, path: str, content: byt
         ("folder-out/secret", "path_not_allowed"),
         ("~/secret", "path_not_allowed"),
         ("/dev/zero", "path_not_allowed"),
-        ("loop", "path_not_allowed"),
+        ("../loop", "path_not_allowed"),
+        ("loop/../../secret", "path_not_allowed"),
         ("a\x00b", "path_not_allowed"),
-        ("x" * 5000, "path_not_allowed"),
+        ("loop", "file_not_found"),
+        ("loop/below/ü.txt", "file_not_found"),
+        ("x" * 5000, "file_not_found"),
         ("fifo", "not_a_file"),
         ("below", "not_a_file"),
         ("absent", "file_not_found"),
     ],
 )
 async def test_anything_else_is_refused(root: Path, path: str, code: str) -> None:
-    assert await code_of(FileRoots((root,)), path) in {code, "file_not_found" if len(path) > 255 else code}
+    assert await code_of(FileRoots((root,)), path) == code
 
 
 async def test_a_root_is_not_a_prefix(root: Path, tmp_path: Path) -> None:
