@@ -4,7 +4,8 @@ uv run python tests/benchmarks/million.py [--issues 1000000] [--rounds 15] [--fo
 
 With --folder the desk is kept there and used again. Figures are in milliseconds: the mean inside the store's transactions,
 the median through the desk's HTTP in this process, and the median through the client; the bundle is the tool's, over
-MCP in memory.
+MCP in memory. Its moments are the flags shown with their turns, each read from a call of its own; its entries are all that
+it shows.
 """
 
 from __future__ import annotations
@@ -125,21 +126,25 @@ async def measure_lists(http: httpx2.AsyncClient, client: Client, sql: StoreTime
 
 
 async def measure_bundles(agent: McpClient, linked: dict[int, str], sql: StoreTime, rounds: int) -> None:
-    print(f"\n{'evidence bundle of an issue with':<40} {'store':>9} {'tool':>9} {'answer':>9}   statements")
+    names = f"{'store':>9} {'tool':>9} {'answer':>9}   {'moments':>8} {'entries':>8}   statements"
+    print(f"\n{'evidence bundle of an issue with':<40} {names}")
     for count, issue in linked.items():
-        size = 0
+        size, moments, entries = 0, 0, 0
 
         async def ask(issue: str = issue) -> None:
-            nonlocal size
+            nonlocal size, moments, entries
             result = await agent.call_tool("get_evidence", {"issue_id": issue})
             assert not result.is_error, result
-            size = len(json.dumps(result.structured_content))
+            body = result.structured_content or {}
+            size, moments = len(json.dumps(body)), sum("turns" in flag for flag in body["flags"]["items"])
+            entries = sum(len(body[name]["items"]) for name in ("flags", "resources", "relations", "activity"))
 
         sql.taken()
         whole = await timed(rounds, ask)
         spent, statements = sql.taken()
         print(
-            f"{f'{count:,} links':<40} {spent / (rounds + 1):9.2f} {whole:9.2f} {size:8d}B   {statements / (rounds + 1):.0f}"
+            f"{f'{count:,} links':<40} {spent / (rounds + 1):9.2f} {whole:9.2f} {size:8d}B   {moments:8d} {entries:8d}   "
+            f"{statements / (rounds + 1):.0f}"
         )
 
 
