@@ -15,6 +15,7 @@ import anyio
 import anyio.to_thread
 
 from calltriage.client.client import Client, Receipt
+from calltriage.client.limits import within
 from calltriage.errors import (
     CallError,
     Conflict,
@@ -120,6 +121,12 @@ async def create(
         )
     mark = None if REFERENCE in (labels or {}) else marked[REFERENCE]
     call = CreateAttachment(name=name, request_id=uploaded.request_id, metadata=marked)
+    with within(client.deadline_s):
+        return await _created(client, call, uploaded, mark)
+
+
+async def _created(client: Client, call: CreateAttachment, uploaded: Uploaded, mark: str | None) -> Receipt[Attachment]:
+    name = call.name
     for first in (True, False):
         try:
             return await client.deliver(call)

@@ -184,7 +184,7 @@ class Client:
         verdict = await _seen_through(self._verdict(operation, self._course(operation, age_s=entry.age_s)))
         if isinstance(verdict, Found):
             return Receipt(verdict.result, "replayed")
-        if verdict == "undecided":
+        if verdict == "undecided" and operation.effect is Effect.ADD:  # a change asked for anew is made anew
             raise _in_doubt(_unreachable("An equal call was cut off.", is_write=True, maybe_applied=True))
         if entry.under_way and entry.age_s < self._deadline_s:
             raise Conflict(

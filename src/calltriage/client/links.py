@@ -15,14 +15,14 @@ import httpx2
 from calltriage.client.answers import Answer, failure, read_answer
 from calltriage.client.dialects import Endpoint, is_loopback
 from calltriage.client.guard import Guarded, UnsafeTargetError, target_of
-from calltriage.client.limits import RetryBudget
+from calltriage.client.limits import RetryBudget, deadline_in
 from calltriage.errors import CallError, Forbidden, Rejected, Unreachable, UnreadableAnswer
 from calltriage.operations.base import Effect
 
 TIMEOUT = httpx2.Timeout(connect=5, read=30, write=30, pool=10)
 """Seconds without a byte going either way, after which a transfer has stalled."""
 SLOWEST = 128 * 1024
-"""Bytes a second that an upload must make on the whole."""
+"""Bytes a second that an upload must make on the whole, past the time that any call may take."""
 
 NOT_SENT = "nothing was sent"
 
@@ -59,11 +59,11 @@ class Links:
     async def put(self, url: str, content: Callable[[], AsyncGenerator[bytes]], *, size: int, media_type: str) -> None:
         """PUT bytes (talkdesk-attachments, section 4, step 2). `content` is called once per try: a repeat replaces."""
         headers = {"content-length": str(size), "content-type": media_type}
-        seconds = self._deadline_s * 10 + size / SLOWEST
+        deadline = deadline_in(self._deadline_s + size / SLOWEST)
 
         async def attempt() -> None:
             answer: Answer | None = None
-            with anyio.move_on_after(seconds):
+            with anyio.CancelScope(deadline=deadline):
                 async with aclosing(content()) as pieces, self._sent("PUT", url, headers, pieces) as response:
                     answer = await read_answer(response)
             if answer is None:
@@ -71,7 +71,6 @@ class Links:
             if answer.status not in {200, 201, 204}:
                 raise _refused(answer, is_write=True)
 
-        deadline = anyio.current_time() + self._deadline_s
         await self.retry.attempts(Effect.ENSURE, deadline, self._budget)(attempt)
 
     @asynccontextmanager

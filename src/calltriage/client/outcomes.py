@@ -16,6 +16,14 @@ from typing import Any, Generic, Literal, Protocol, TypeVar, cast
 
 from calltriage.errors import NotFound, Outcome, UnreadableAnswer
 from calltriage.operations.activity import AddComment, ListActivity, TimelineEntry
+from calltriage.operations.attachments import (
+    AttachmentPage,
+    CreateAttachment,
+    DeleteAttachment,
+    GetAttachment,
+    ListAttachments,
+    ListFollowingAttachments,
+)
 from calltriage.operations.base import Operation, Page
 from calltriage.operations.categories import Category, CreateCategory, ListCategories
 from calltriage.operations.flags import AddFlag, Flag, ListFlags, RemoveFlag
@@ -286,12 +294,31 @@ async def _updated(sight: Sight, asked: UpdateIssue) -> Verdict:
     return "undecided" if begun is None or moved is None or moved >= begun else "absent"
 
 
-async def _deleted(sight: Sight, asked: DeleteIssue) -> Verdict:
-    try:
-        await sight.ask(GetIssue(issue_id=asked.issue_id))
-    except NotFound:
-        return Found(None)
-    return "absent"
+def _deleted(read: Callable[[Any], Operation[Any]]) -> LookUp:
+    """The look-up of a deletion: found done when the thing cannot be read any more."""
+
+    async def look(sight: Sight, asked: Any) -> Verdict:
+        try:
+            await sight.ask(read(asked))
+        except NotFound:
+            return Found(None)
+        return "absent"
+
+    return look
+
+
+async def _named(sight: Sight, asked: CreateAttachment) -> Verdict:
+    """Names are unique in an account: where there is no file of the name, it was not made. Whose a file of the name is,
+    client/attachments.py tells."""
+    operation: Operation[AttachmentPage] = ListAttachments(name=asked.name, per_page=250)
+    for _ in range(PAGES):
+        page = (await sight.ask(operation)).result
+        if any(item.name == asked.name for item in page.items):
+            break
+        if page.following is None:
+            return "absent"
+        operation = ListFollowingAttachments(query=page.following)
+    return "undecided"
 
 
 def _gone(listed: Listed[Any]) -> LookUp:
@@ -330,7 +357,7 @@ def _relations(asked: Any) -> ListRelations:
 LOOK_UPS: dict[type[Operation[Any]], LookUp] = {
     CreateIssue: Listed(lambda _: ListIssues(sort="created_at", order="desc"), _same_issue, newest_first=True),
     UpdateIssue: _updated,
-    DeleteIssue: _deleted,
+    DeleteIssue: _deleted(lambda asked: GetIssue(issue_id=asked.issue_id)),
     AttachResource: Listed(_links, _same_link, unique=True),
     AttachCall: Listed(
         _links, lambda asked, link: (link.resource_type, link.resource_id) == ("call", asked.call_id),
@@ -350,6 +377,7 @@ LOOK_UPS: dict[type[Operation[Any]], LookUp] = {
         _feed, lambda _, entry: entry.type == "session_started", newest_first=True, result=_the_session
     ),
     PromptNorm: Listed(_feed, _same_prompt, newest_first=True, result=_the_run),
+    CreateAttachment: _named,
+    DeleteAttachment: _deleted(lambda asked: GetAttachment(attachment_id=asked.attachment_id)),
 }  # fmt: skip
-"""How each write is looked up. Not here: reservations and views, which are asked for again and leave nothing twice, and
-create_attachment's record, which its workflow finds by name and reference."""
+"""How each write is looked up. Not here: reservations and views, which are asked for again and leave nothing twice."""

@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -14,6 +14,7 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from calltriage.client import attachments as over_api
 from calltriage.client.attachments import Uploaded
+from calltriage.client.limits import within
 from calltriage.errors import CallError, Conflict, Rejected, TryNext, UnreadableAnswer
 from calltriage.operations import attachments as api
 from calltriage.operations.attachments import Attachment, AttachmentPage, ListFollowingAttachments
@@ -60,6 +61,11 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
             raise _refused("Pass exactly one of path, text, base64 and upload.", "path")
         if self.upload == NEW:
             return self._offer(work)
+        came_along = self.text is not None or self.base64 is not None  # so it is small
+        with within(work.client.deadline_s) if came_along else nullcontext():
+            return await self._stored_and_attached(work)
+
+    async def _stored_and_attached(self, work: Work) -> dict[str, Any]:
         if self.attach_to is not None:
             work.allow(AttachResource, "attach_to")
         issue_id = None if self.attach_to is None else await work.issue_id(self.attach_to, "attach_to")

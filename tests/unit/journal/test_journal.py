@@ -307,6 +307,19 @@ async def test_a_keyed_call_that_was_cut_off_between_its_steps_goes_on_where_it_
         assert len((await client.send(ListFlags(issue_id=issue.id))).items) == 1
 
 
+async def test_a_change_in_doubt_is_made_when_it_is_asked_for_anew(the_desk: Desk, journal: Journal) -> None:
+    async with recorded(the_desk, journal) as (client, _):
+        issue = await client.send(CreateIssue.model_validate(NEW))
+    change = {"issue_id": issue.id, "status": "done"}
+    async with recorded(the_desk, journal, fails(httpx2.ReadError), *[answers(500)] * 3,
+                        when=lambda request: request.url.path.endswith(issue.id)) as (client, agent):  # fmt: skip
+        assert (await called(agent, "update_issue", change))["error"]["outcome"] == "unknown"
+        await client.send(
+            AttachResource(issue_id=issue.id, resource_type="call", resource_id="call-card")
+        )  # it moves on
+        assert (await called(agent, "update_issue", change))["outcome"] == "committed"
+
+
 # Content as a key
 
 
