@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 from mcp.client import Client
+from pydantic import SecretStr
 
+from calltriage.client.dialects import ClientCredentials
 from calltriage.desk.app import Desk
 from calltriage.errors import Forbidden, NotFound, SettingsError, StoreError
 from calltriage.operations.attachments import DeleteAttachment, GetAttachment, RequestUploadLink
 from calltriage.settings import Settings, load_settings
 from calltriage.wiring import (
+    DeskInside,
+    _attachments,
     _file_roots,
     desk_key,
     offered_tools,
@@ -121,6 +125,29 @@ async def test_the_right_to_delete_files_is_asked_for_only_where_the_tool_for_it
         with pytest.raises(NotFound):  # the other rights are there whatever was chosen
             await client.send(GetAttachment(attachment_id="none"))
         await client.send(RequestUploadLink())
+
+
+@pytest.mark.parametrize(
+    ("region", "gateway", "identity"),
+    [
+        ("us", "https://api.talkdeskapp.com", "talkdeskid.com"), ("eu", "https://api.talkdeskapp.eu", "talkdeskid.eu"),
+        ("ca", "https://api.talkdeskappca.com", "talkdeskidca.com"), ("au", "https://api.talkdeskapp.au", "talkdeskid.au"),
+    ],
+)  # fmt: skip
+def test_each_region_has_its_gateway_and_its_token_url(home: Path, region: str, gateway: str, identity: str) -> None:
+    account: dict[str, Any] = {"talkdesk_account": "acme", "talkdesk_client_id": "c", "talkdesk_client_secret": "s"}
+    settings = load_settings(**account, talkdesk_region=region)
+    endpoint = _attachments(settings, DeskInside(settings, SecretStr("")), ("attachments:read",))
+    assert endpoint.base_url == gateway
+    assert isinstance(endpoint.credentials, ClientCredentials)
+    assert endpoint.credentials.token_url == f"https://acme.{identity}/oauth/token"
+    own: dict[str, Any] = {
+        "talkdesk_base_url": "https://gateway.example",
+        "talkdesk_token_url": "https://tokens.example/token",
+    }
+    endpoint = _attachments(load_settings(**account, **own), DeskInside(settings, SecretStr("")), ())
+    assert isinstance(endpoint.credentials, ClientCredentials)
+    assert (endpoint.base_url, endpoint.credentials.token_url) == tuple(own.values())
 
 
 async def test_a_program_without_tools_has_every_right_that_its_registration_has(home: Path) -> None:

@@ -146,7 +146,12 @@ def _refused(answer: Answer, *, is_write: bool) -> CallError:
     outcome = "not_committed" if is_write else None
     found = re.search(rb"<Code>([A-Za-z]{1,64})</Code>", (answer.body or b"")[:4096])
     if answer.status == 403:
-        return Forbidden("The link is not good any more.", code="link_refused", status=403, outcome=outcome)
+        return Forbidden(
+            "The API's links do not work. Call again; if they still do not, tell the operator.",
+            code="link_refused",
+            status=403,
+            outcome=outcome,
+        )
     if answer.status in {400, 411, 413} and is_write:
         if (found and found[1] == b"EntityTooLarge") or answer.status == 413:
             return Rejected(

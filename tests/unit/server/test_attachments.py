@@ -68,6 +68,7 @@ async def agent_on(
             tools=select(("all",)),
             files=FileRoots(roots, private=(desk.folder,), limit=LIMIT, writable=writable),
             handover=handover,
+            confirm="allow",
         )
         app: Starlette = build_http_app(server, host="127.0.0.1", token=SecretStr(TOKEN), handover=handover)
         side = httpx2.ASGITransport(app, raise_app_exceptions=False)
@@ -235,6 +236,10 @@ async def test_an_attachment_is_read_and_deleted(the_desk: Desk) -> None:
         read = await ok(agent, "get_attachment", attachment_id=made["id"])
         assert (read["name"], read["trust"]) == ("a.txt", "untrusted")
         assert "_links" not in read
+        assert (await ok(agent, "delete_attachment", attachment_id=made["id"]))["outcome"] == "committed"
+        assert (await refused(agent, "get_attachment", attachment_id=made["id"]))["code"] == "not_found"
+        assert (await stored(agent, "a.txt", b"y"))["outcome"] == "committed", "its name is free again"
+    assert len([path for path in (the_desk.folder / "blobs").rglob("*") if path.is_file()]) == 1
 
 
 # --- reading ---

@@ -31,6 +31,13 @@ async def test_an_issue_s_resources_are_read_by_each_form_of_its_name(
     assert json.loads(read) == await ok(agent, tool, issue_id=issue["id"])
 
 
+async def test_an_attachment_s_resource_is_the_tool_s_answer(full_agent: Client) -> None:
+    made = await ok(full_agent, "create_attachment", name="a\u202e ü.txt", text="x")
+    read = json.loads(await text_of(full_agent, f"triage://attachments/{made['id']}"))
+    assert read == await ok(full_agent, "get_attachment", attachment_id=made["id"])
+    assert (read["id"], read["size"], read["trust"]) == (made["id"], 1, "untrusted")
+
+
 async def test_the_catalogue_of_flag_types_is_the_tool_s_answer_however_long(agent: Client) -> None:
     ticket = await with_call(agent)
     for number in range(60):
