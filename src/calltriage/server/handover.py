@@ -132,12 +132,13 @@ class Handover:
 
     async def _kept(self, request: Request, path: Path, length: int) -> bool:
         """Whether the body came whole and is in its place; otherwise nothing is."""
-        part = path.with_suffix(".part")
+        # Of its own: one that was cut off may still be taken for a slow one when its client comes again.
+        part = path.with_suffix(f".{secrets.token_hex(4)}.part")
         file = await anyio.to_thread.run_sync(self._begun, path, part)
         try:
             whole = await _written(request, file, length)
             if whole:
-                await anyio.to_thread.run_sync(part.rename, path)
+                await anyio.to_thread.run_sync(_placed, part, path)
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(_let_go, file, part)
@@ -230,6 +231,18 @@ def _open(path: Path) -> BinaryIO | None:
 def _emptied(path: Path) -> None:
     path.with_suffix(".used").touch(mode=0o600)
     os.truncate(path, 0)
+
+
+def _placed(part: Path, path: Path) -> None:
+    """Give a whole file its name, over nothing: of two that come for one URL the first is kept."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without second names
+        if path.exists():
+            raise FileExistsError from None
+        part.rename(path)
 
 
 def _let_go(file: BinaryIO, part: Path) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 from conftest import Clock
@@ -211,3 +212,33 @@ async def test_a_handle_that_has_ended_says_how_to_begin_again(the_desk: Desk) -
         error = await refused(agent, "create_attachment", upload=offer["handle"], name="a")
         assert (error["code"], error["outcome"]) == ("upload_not_found", "not_committed")
         assert "upload: new" in error["message"]
+
+
+async def test_of_two_uploads_for_one_url_the_first_that_is_whole_is_kept(the_desk: Desk) -> None:
+    """One that was cut off may look like a slow one for a while; its client must not wait for that."""
+    begun, go_on = anyio.Event(), anyio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"slow"
+        begun.set()
+        await go_on.wait()
+        yield b"slow"
+
+    async with agent_on(the_desk) as (agent, http):
+        offer = (await ok(agent, "create_attachment", upload="new"))["upload"]
+        statuses = dict[str, int]()
+
+        async def slow_one() -> None:
+            answer = await http.put(offer["url"], content=slowly(), headers={"content-length": "8"})
+            statuses["slow"] = answer.status_code
+
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(slow_one)
+                await begun.wait()
+                statuses["quick"] = (await http.put(offer["url"], content=b"quick")).status_code
+                go_on.set()
+        assert statuses == {"quick": 200, "slow": 409}
+        made = await ok(agent, "create_attachment", upload=offer["handle"], name="a")
+        assert made["sha256"] == hashlib.sha256(b"quick").hexdigest()
+    assert not [path for path in (the_desk.folder / "uploads").iterdir() if path.suffix == ".part"]
