@@ -18,6 +18,7 @@ import anyio
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 from pydantic import SecretStr
+from reliability.seeds import seeded
 from sqlalchemy import select
 
 from calltriage.desk.app import Desk
@@ -29,12 +30,6 @@ HELLO = {
     "jsonrpc": "2.0", "id": 0, "method": "initialize",
     "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}},
 }  # fmt: skip
-
-
-def seeded() -> random.Random:
-    seed = int(os.environ.get("CALLTRIAGE_TEST_SEED") or random.randrange(2**32))
-    print("seed", seed)
-    return random.Random(seed)
 
 
 def call(number: int, title: str) -> dict[str, Any]:
