@@ -4,6 +4,7 @@
     ├── SettingsError           the operator: a setting is missing or wrong
     ├── ImportFileError         the operator: a line of an import file is wrong
     ├── StoreError              the operator: the desk's folder cannot be used
+    │   └── StoreBusyError      wait, then ask again: others were writing for too long
     └── CallError               a tool call or a `Client` call did not do what was asked
         ├── Rejected            the caller: mend the arguments
         ├── NotFound            the caller: look the id up
@@ -51,6 +52,10 @@ class ImportFileError(CalltriageError):
 
 class StoreError(CalltriageError):
     """The desk's data folder cannot be opened or written; the text says what to do."""
+
+
+class StoreBusyError(StoreError):
+    """Others were writing all the time that this write could wait. Nothing of it was done."""
 
 
 class CallError(CalltriageError):

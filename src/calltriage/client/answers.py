@@ -26,7 +26,7 @@ from calltriage.errors import (
     Unauthenticated,
     UnreadableAnswer,
 )
-from calltriage.operations.base import STORAGE_FAILED
+from calltriage.operations.base import STORAGE_BUSY, STORAGE_FAILED
 from calltriage.operations.fields import MAX_BODY, MAX_DEPTH, refuse_depth
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -155,6 +155,14 @@ def failure(answer: Answer, *, arguments: frozenset[str], is_write: bool) -> Cal
         return StorageUnavailable(
             "The desk's storage cannot be used. Ask the operator to run: calltriage doctor",
             status=503,
+            outcome="not_committed" if is_write else None,
+        )
+    if answer.status == 503 and STORAGE_BUSY.items() <= dict(answer.headers).items():
+        return ServerFailure(
+            "Another process keeps the desk's database busy. Nothing was carried out; wait, then call again.",
+            code="storage_busy",
+            status=503,
+            retry_after_s=1.0,
             outcome="not_committed" if is_write else None,
         )
     known = VENDOR_CODES.get(code or "") if answer.status == 409 else None

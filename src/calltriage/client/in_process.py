@@ -6,6 +6,7 @@ The library's own ASGI transport collects a whole answer before it gives any of 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -42,7 +43,7 @@ class InProcess(httpx2.AsyncBaseTransport):
         self._tasks = tasks
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        exchange = _Exchange(request)
+        exchange = _Exchange(request, anyio.current_effective_deadline())
         self._tasks.start_soon(exchange.run, self._app)
         try:
             await exchange.begun.wait()
@@ -55,16 +56,19 @@ class InProcess(httpx2.AsyncBaseTransport):
 
 
 class _Exchange(httpx2.AsyncByteStream):
-    """One request and its answer, which is the stream of its body; the app runs in a task of its own."""
+    """One request and its answer, which is the stream of its body; the app runs in a task of its own.
 
-    def __init__(self, request: httpx2.Request) -> None:
+    Until the answer begins the app has the deadline of whoever asks. (anyio.current_effective_deadline tells it.)
+    """
+
+    def __init__(self, request: httpx2.Request, deadline: float) -> None:
         self.status = 500
         self.headers: list[tuple[bytes, bytes]] = []
         self.failure: Exception | None = None
         self.begun, self._ended, self._left = anyio.Event(), anyio.Event(), anyio.Event()
         self._request = request
         self._incoming = self._pieces()
-        self._scope = anyio.CancelScope()
+        self._scope = anyio.CancelScope(deadline=deadline)
         self._out, self._in = anyio.create_memory_object_stream[bytes](1)
         self._whole, self._complete = False, False
 
@@ -116,6 +120,7 @@ class _Exchange(httpx2.AsyncByteStream):
     async def _send(self, message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self.status, self.headers = message["status"], message.get("headers", [])
+            self._scope.deadline = math.inf
             self.begun.set()
             return
         body = message.get("body", b"")

@@ -15,8 +15,8 @@ from starlette.types import ExceptionHandler
 
 from calltriage.desk.blobs import BlobStoreError
 from calltriage.desk.exchange import ContractError
-from calltriage.errors import StoreError
-from calltriage.operations.base import STORAGE_FAILED
+from calltriage.errors import StoreBusyError, StoreError
+from calltriage.operations.base import STORAGE_BUSY, STORAGE_FAILED
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +32,8 @@ class ByteError(Exception):
         self.status, self.code, self.message, self.headers = status, code, message, headers
 
 
-def storage_failure() -> ByteError:
-    return ByteError(503, "SlowDown", "The desk's storage cannot be used", STORAGE_FAILED)
+def storage_failure(headers: dict[str, str] = STORAGE_FAILED) -> ByteError:
+    return ByteError(503, "SlowDown", "The desk's storage cannot be used", headers)
 
 
 def json_reply(status: int, body: Any, media_type: str = "application/json") -> Response:
@@ -101,11 +101,12 @@ async def _render_http_error(request: Request, error: Exception) -> Response:
 async def _render_store_failure(request: Request, error: Exception) -> Response:
     said = error if isinstance(error, StoreError | BlobStoreError) else type(error).__name__
     logger.error("the store failed: %s", said)
+    headers = STORAGE_BUSY if isinstance(error, StoreBusyError) else STORAGE_FAILED
     if request.url.path.startswith("/blobs/"):
-        return await _render_byte_error(request, storage_failure())
-    refusal = ContractError(503, "storage_unavailable", "The desk's storage cannot be used")
+        return await _render_byte_error(request, storage_failure(headers))
+    refusal = ContractError(503, headers["x-calltriage-error"], "The desk's storage cannot be used")
     response = await _render_error(request, refusal)
-    response.headers.update(STORAGE_FAILED)
+    response.headers.update(headers)
     return response
 
 

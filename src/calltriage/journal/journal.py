@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import logging
+import math
 import os
 import sys
 import uuid
@@ -21,8 +22,9 @@ import anyio
 from pydantic import TypeAdapter
 
 from calltriage.client.ledger import Entry
+from calltriage.client.limits import deadline_in
 from calltriage.client.outcomes import Receipt
-from calltriage.errors import CallError, Conflict, StorageUnavailable, StoreError
+from calltriage.errors import CallError, Conflict, ServerFailure, StorageUnavailable, StoreBusyError, StoreError
 from calltriage.journal.rows import Check, Row, append, check, prepare, rows
 from calltriage.operations.base import Operation
 from calltriage.operations.flags import AddFlag
@@ -304,7 +306,7 @@ class Journal:
             logger.exception("the journal could not record what became of a write by %s", tool)
 
     async def _write(self, change: Callable[[Connection], Any]) -> Any:
-        return await self._guarded(self.database.write(change))
+        return await self._guarded(self.database.write(change, deadline=deadline_in(math.inf)))
 
     async def _read(self, query: Callable[[Connection], Any]) -> Any:
         return await self._guarded(self.database.read(query))
@@ -314,6 +316,13 @@ class Journal:
 
         try:
             return await work
+        except StoreBusyError as error:
+            raise ServerFailure(
+                "Another process keeps the journal busy, so nothing was sent. Wait, then call again.",
+                code="storage_busy",
+                retry_after_s=1.0,
+                outcome="not_committed",
+            ) from error
         except (StoreError, SQLAlchemyError, OSError) as error:
             raise StorageUnavailable(
                 "The journal cannot be used, so nothing was sent. Ask the operator to run: calltriage doctor",

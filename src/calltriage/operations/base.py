@@ -21,6 +21,8 @@ R = TypeVar("R")
 
 STORAGE_FAILED = {"x-calltriage-error": "storage_unavailable"}
 """Header by which the desk says, on every route and beside the contract's own body, that asking again will not help."""
+STORAGE_BUSY = {"x-calltriage-error": "storage_busy", "retry-after": "1"}
+"""Headers by which it says that nothing was done because another process was writing, and that asking again may help."""
 
 
 class Api(StrEnum):

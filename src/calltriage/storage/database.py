@@ -5,6 +5,7 @@ Acknowledged writes are durable: nothing returns before its commit.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager
@@ -14,11 +15,19 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 import anyio
 import anyio.to_thread
 
+from calltriage.errors import StoreBusyError
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 BATCH = 64
 """Writes that share one commit."""
+PATIENCE_S = 5.0
+"""Seconds for which a write waits for those of other processes; less than any client waits for its answer."""
+HASTE_S = 0.25
+"""Seconds before its asker's deadline at which a write that waits is given up, so that the asker hears of it."""
+PREPARING_PATIENCE_S = 30.0
+"""Seconds for which making or changing the tables waits for other writers."""
 
 T = TypeVar("T")
 
@@ -38,24 +47,31 @@ class Place(Protocol):
         """Wait until no other write transaction is in one of these lanes, and keep them until this one ends."""
         ...
 
+    def is_busy(self, error: BaseException) -> bool:
+        """Whether a change failed because others were writing for too long."""
+        ...
+
     def release(self) -> None:
         """Let go of what `open` took beside the engine."""
         ...
 
 
 @contextmanager
-def writing(engine: Engine) -> Generator[Connection]:
-    """A write transaction: begun as one, so that it never has to turn from a reader into a writer."""
-    with engine.connect().execution_options(begin="IMMEDIATE") as connection, connection.begin():
+def writing(engine: Engine, patience_s: float = PREPARING_PATIENCE_S) -> Generator[Connection]:
+    """A write transaction: begun as one, so that it never has to turn from a reader into a writer. It waits so long for
+    another one to end."""
+    options: dict[str, Any] = {"begin": "IMMEDIATE", "wait_ms": max(1, round(patience_s * 1000))}
+    with engine.connect().execution_options(**options) as connection, connection.begin():
         yield connection
 
 
 @dataclass(eq=False)
 class _Write(Generic[T]):
-    """One waiting change and, once its batch is through, what came of it."""
+    """One waiting change and, once its batch is through, what came of it. `until` is on the event loop's clock."""
 
     change: Callable[[Connection], T]
     lane: str
+    until: float
     finished: bool = False
     error: BaseException | None = None
     result: Any = None
@@ -122,27 +138,32 @@ class Database:
 
         return await anyio.to_thread.run_sync(run)
 
-    async def write(self, change: Callable[[Connection], T], lane: str = "") -> T:
+    async def write(self, change: Callable[[Connection], T], lane: str = "", *, deadline: float = math.inf) -> T:
         """Run a change and return once it is on disk. What waits together shares one commit, each in a savepoint.
 
         Changes of one lane happen one after another, whichever process makes them, so that what a change has looked up
         still holds when it writes. (On SQLite all changes do.) A change may be run again and must not mind.
 
         A caller that is cancelled before its batch has begun leaves no effect; after that its change may be made, though
-        it does not hear so.
+        it does not hear so. Raises StoreBusyError when others were writing until the patience ended or, if that is sooner,
+        until shortly before the deadline: the one given or that of the scope.
         """
         engine = self._engine or await self.open()
-        job = _Write(change, lane)
+        deadline = min(deadline, anyio.current_effective_deadline()) - HASTE_S
+        job = _Write(change, lane, min(anyio.current_time() + PATIENCE_S, deadline))
         self._waiting.append(job)
         try:
             async with self._turn:
                 if not job.finished:
                     batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+                    patience_s = min(one.until for one in batch) - anyio.current_time()
                     with anyio.CancelScope(shield=True):
-                        await anyio.to_thread.run_sync(_commit, engine, self.place, batch)
+                        await anyio.to_thread.run_sync(_commit, engine, self.place, batch, patience_s)
         finally:
             if job in self._waiting:
                 self._waiting.remove(job)
+        if job.error is not None and self.place.is_busy(job.error):
+            raise StoreBusyError("Others were writing for too long. Nothing was done.") from job.error
         if job.error is not None:
             raise job.error
         return cast("T", job.result)
@@ -155,10 +176,10 @@ class Database:
         self.place.release()
 
 
-def _commit(engine: Engine, place: Place, batch: list[_Write[Any]]) -> None:
+def _commit(engine: Engine, place: Place, batch: list[_Write[Any]], patience_s: float) -> None:
     """One transaction for the batch; if it cannot be committed, none of it happened and all hear so."""
     try:
-        with writing(engine) as connection:
+        with writing(engine, patience_s) as connection:
             place.enter(connection, {job.lane for job in batch})
             for job in batch:
                 job.run(connection)

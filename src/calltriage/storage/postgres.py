@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 CONNECT_S = 10
 """Seconds that reaching the server may take."""
-WAIT_MS = 30_000
-"""Milliseconds to wait for another writer, as on SQLite; a writer that falls silent for as long is cut off."""
+SILENT_MS = 30_000
+"""Milliseconds after which a writer that has fallen silent is cut off."""
 PREPARING_S = 600
 """Seconds to wait while another process makes or changes the tables."""
 ADVICE = "Check CALLTRIAGE_DATABASE_URL, that the server runs, and that its user may use the database."
@@ -45,8 +45,8 @@ class PostgresDatabase:
                 "application_name": "calltriage",
                 "client_encoding": "utf8",
                 # A plan made for any text at all reads every row; one for the text at hand knows that it is rare.
-                "options": f"-c synchronous_commit=on -c lock_timeout={WAIT_MS} -c plan_cache_mode=force_custom_plan "
-                f"-c idle_in_transaction_session_timeout={WAIT_MS}",
+                "options": f"-c synchronous_commit=on -c plan_cache_mode=force_custom_plan "
+                f"-c idle_in_transaction_session_timeout={SILENT_MS}",
             },
             json_serializer=compact,
         )
@@ -78,6 +78,12 @@ class PostgresDatabase:
         keys = sorted({_key(lane) for lane in lanes})
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS key", (keys,))
 
+    def is_busy(self, error: BaseException) -> bool:
+        from psycopg.errors import LockNotAvailable  # noqa: PLC0415
+        from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+
+        return isinstance(error, DBAPIError) and isinstance(error.orig, LockNotAvailable)
+
     def release(self) -> None:
         """Nothing but the engine's connections was taken."""
 
@@ -96,6 +102,9 @@ def _on_begin(connection: Connection) -> None:
     from psycopg import IsolationLevel  # noqa: PLC0415
 
     driver: Any = connection.connection.driver_connection
-    writes = connection.get_execution_options().get("begin") == "IMMEDIATE"
+    options = connection.get_execution_options()
+    writes = options.get("begin") == "IMMEDIATE"
     driver.isolation_level = IsolationLevel.READ_COMMITTED if writes else IsolationLevel.REPEATABLE_READ
     driver.read_only = not writes
+    if "wait_ms" in options:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {options['wait_ms']}")

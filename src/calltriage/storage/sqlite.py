@@ -72,6 +72,11 @@ class SqliteFile:
     def enter(self, connection: Connection, lanes: Iterable[str]) -> None:
         """A file has one writer at a time: `BEGIN IMMEDIATE` waited for the others."""
 
+    def is_busy(self, error: BaseException) -> bool:
+        from sqlalchemy.exc import OperationalError  # noqa: PLC0415
+
+        return isinstance(error, OperationalError) and "is locked" in str(error.orig)
+
     def release(self) -> None:
         if self._process_lock is not None:
             self._process_lock.release()
@@ -137,9 +142,11 @@ def settle(draft: Path, target: Path) -> None:
 
 def _on_connect(dbapi_connection: Any, _: object) -> None:
     dbapi_connection.isolation_level = None  # transactions are begun by _on_begin, not by the driver
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         dbapi_connection.execute(f"PRAGMA {pragma}")
 
 
 def _on_begin(connection: Connection) -> None:
-    connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
+    options = connection.get_execution_options()
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {options.get('wait_ms', 30_000)}")
+    connection.exec_driver_sql(f"BEGIN {options.get('begin', 'DEFERRED')}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from unit.storage.changes import Held, Url, adds, fails_after_adding, names, nam
 
 from calltriage.desk.store import Store
 from calltriage.desk.tables import settings
+from calltriage.errors import StoreBusyError
 from calltriage.storage.database import BATCH
 
 
@@ -261,3 +263,23 @@ async def test_a_change_that_somebody_outside_the_lanes_was_ahead_of_finds_their
         await store.write(adds("a", "theirs"))
         await store.write(looks_then_inserts)
     assert looked == [None, "theirs"]
+
+
+async def test_a_write_that_others_keep_waiting_says_so_before_its_deadline_and_leaves_nothing(
+    tmp_path: Path, database_url: Url
+) -> None:
+    held = Held("held")
+    async with opened(tmp_path / "desk", database_url) as one, opened(tmp_path / "desk", database_url) as two:
+        await two.open()
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(one.write, held, "lane")
+                await held.wait_inside()
+                for scope, deadline in ((2.0, math.inf), (math.inf, anyio.current_time() + 0.5)):
+                    with anyio.move_on_after(scope) as waiting:
+                        with pytest.raises(StoreBusyError):
+                            await two.write(adds("late"), "lane", deadline=deadline)
+                    assert not waiting.cancelled_caught
+                held.go.set()
+            await two.write(adds("after"), "lane")
+        assert await two.read(names) == {"held", "after"}

@@ -112,9 +112,7 @@ async def test_many_stores_may_open_one_new_folder_at_once(tmp_path: Path) -> No
             await store.close()
 
 
-@pytest.mark.parametrize(
-    ("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("busy_timeout", 30000)]
-)
+@pytest.mark.parametrize(("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)])
 async def test_every_connection_is_set_to_lose_nothing(tmp_path: Path, pragma: str, value: Any) -> None:
     def ask(connection: Connection) -> Any:
         return connection.exec_driver_sql(f"PRAGMA {pragma}").scalar_one()
