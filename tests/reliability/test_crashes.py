@@ -11,6 +11,7 @@ import os
 import random
 import sys
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from reliability.seeds import seeded
 from sqlalchemy import select
 
 from calltriage.desk.app import Desk
+from calltriage.desk.store import DATABASE
 from calltriage.desk.tables import issues
-from calltriage.journal.journal import Journal
+from calltriage.journal.journal import FILE, Journal
+from calltriage.storage.sqlite import sqlite_driver
 
 PATIENCE = 60
 HELLO = {
@@ -93,6 +96,10 @@ async def test_a_killed_server_loses_nothing_and_does_nothing_twice(tmp_path: Pa
     rows, found = await journal.every(), await journal.verify()
     await desk.close()
     await journal.close()
+    driver: Any = sqlite_driver()
+    for file in (DATABASE, FILE):
+        with closing(driver.connect(folder / file)) as database:
+            assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     by_title = Counter(row.title for row in stored)
     on_record = {json.loads(row.arguments or "{}").get("title") for row in rows if row.operation == "create_issue"}
     lost = [
