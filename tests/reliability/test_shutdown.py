@@ -28,7 +28,7 @@ HELLO = {
 @pytest.mark.parametrize("way", ["SIGTERM", "end of input"])
 async def test_a_server_told_to_end_while_it_writes_leaves_nothing_half_done(tmp_path: Path, way: str) -> None:
     settings = {name: value for name, value in os.environ.items() if not name.startswith("CALLTRIAGE_")}
-    settings["CALLTRIAGE_DATA_DIR"] = str(tmp_path / "data")
+    settings |= {"CALLTRIAGE_DATA_DIR": str(tmp_path / "data"), "CALLTRIAGE_WRITES_PER_MINUTE": "0"}
     acknowledged: set[str] = set()
     async with await anyio.open_process([sys.executable, "-m", "calltriage"], env=settings, cwd=tmp_path) as process:
         assert process.stdin is not None
