@@ -1,9 +1,9 @@
-"""Power that fails at any moment: of what was written and not yet synced anything may be lost or torn, and nothing that was
-acknowledged is missing.
+"""Power that fails at any moment, and a disk that refuses to write or to sync: nothing that was acknowledged is missing.
 
     uv run pytest tests/reliability/test_power_loss.py -m long -s      600 images of the disk; CALLTRIAGE_TEST_SEED repeats
 
-strace records what a process writes and syncs; the disk is built again from that as it may look after the power failed.
+strace records what a process writes and syncs; from that the disk is built again as it may look after the power failed: of
+what was not yet synced anything may be lost or torn. It also makes calls of the system fail.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import anyio
 import pytest
 from reliability.seeds import seeded
-from unit.storage.changes import names, opened
+from unit.storage.changes import adds, names, opened
 
 from calltriage.desk.store import DATABASE
 from calltriage.storage.sqlite import sqlite_driver
@@ -42,8 +42,12 @@ async def main(folder, count):
     async def one(task):
         for number in range(int(count)):
             name = f"{task}-{number}"
-            await store.write(lambda c: c.execute(insert(settings).values(name=name, value="x" * 9000)) and None)
-            os.write(1, f"kept {name}\\n".encode())
+            try:
+                await store.write(lambda c: c.execute(insert(settings).values(name=name, value="x" * 9000)) and None)
+            except Exception as error:
+                os.write(1, f"failed {type(error).__name__}\\n".encode())
+            else:
+                os.write(1, f"kept {name}\\n".encode())
     async with anyio.create_task_group() as tasks:
         for task in range(3):
             tasks.start_soon(one, task)
@@ -150,7 +154,10 @@ def disk_after(events: list[Event], start: dict[str, bytes]) -> tuple[dict[str, 
     return files, acknowledged
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace records what is written")
+needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace records and refuses what is written")
+
+
+@needs_strace
 @pytest.mark.parametrize(
     ("writes", "images"), [pytest.param(20, 15, id="few"), pytest.param(150, 600, id="many", marks=pytest.mark.long)]
 )
@@ -183,3 +190,37 @@ async def test_what_was_acknowledged_is_there_after_the_power_failed(tmp_path: P
     print(f"power lost in {images} images of a disk with {len(events)} recorded events, {syncs} of them syncs: {lost} "
           f"acknowledged writes missing, of at most {most}")  # fmt: skip
     assert (lost, most > 0, syncs > 0) == (0, True, True)
+
+
+@needs_strace
+@pytest.mark.parametrize(
+    ("calls", "error"),
+    [("fdatasync,fsync", "EIO"), ("fdatasync,fsync", "ENOSPC"), ("pwrite64", "ENOSPC"), ("pwrite64", "EIO")],
+)
+@pytest.mark.parametrize("writes", [pytest.param(40, id="few"), pytest.param(400, id="many", marks=pytest.mark.long)])
+async def test_a_disk_that_refuses_now_and_then_loses_nothing_that_was_acknowledged(
+    tmp_path: Path, calls: str, error: str, writes: int
+) -> None:
+    chance, folder = seeded(), tmp_path / "desk"
+    async with opened(folder) as store:
+        await store.open()
+    first, every = chance.randint(20, 40), 5 if "sync" in calls else 150
+    refusal = ["-e", f"trace={calls}", "-e", f"inject={calls}:error={error}:when={first}+{every}"]
+    quiet = ["-f", "-e", "signal=none", "-o", "/dev/null"]
+    with anyio.fail_after(PATIENCE):
+        done = await anyio.run_process(
+            ["strace", *quiet, *refusal, sys.executable, "-c", WRITER, str(folder), str(writes)]
+        )
+    lines = done.stdout.decode().splitlines()
+    kept = {line.removeprefix("kept ") for line in lines if line.startswith("kept ")}
+    failed = len(lines) - len(kept)
+    async with opened(folder) as store:  # all is well again
+        there = await store.read(names)
+        await store.write(adds("after"))
+    print(f"{calls} refused with {error}: {len(kept)} writes acknowledged, {failed} told that they failed, "
+          f"{len(kept - there)} acknowledged ones missing")  # fmt: skip
+    assert kept - there == set()
+    assert min(len(kept), failed) > 0
+    driver: Any = sqlite_driver()
+    with closing(driver.connect(folder / DATABASE)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
