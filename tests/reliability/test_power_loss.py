@@ -218,7 +218,7 @@ async def test_a_disk_that_refuses_now_and_then_loses_nothing_that_was_acknowled
         there = await store.read(names)
         await store.write(adds("after"))
     print(f"{calls} refused with {error}: {len(kept)} writes acknowledged, {failed} told that they failed, "
-          f"{len(kept - there)} acknowledged ones missing")  # fmt: skip
+          f"{len(kept - there)} acknowledged ones missing, {len(there - kept)} of the failed ones there")  # fmt: skip
     assert kept - there == set()
     assert min(len(kept), failed) > 0
     driver: Any = sqlite_driver()

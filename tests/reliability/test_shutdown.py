@@ -1,4 +1,7 @@
-"""A server that is told to end while it writes: it ends soon and cleanly, and what it began is done and on record."""
+"""A server that is told to end while it writes: it ends soon and cleanly, and what it began is done and on record.
+
+uv run pytest tests/reliability/test_shutdown.py -m long -s      20 times each way, with figures
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,24 @@ HELLO = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.long)])
 @pytest.mark.parametrize("way", ["SIGTERM", "end of input"])
-async def test_a_server_told_to_end_while_it_writes_leaves_nothing_half_done(tmp_path: Path, way: str) -> None:
+async def test_a_server_told_to_end_while_it_writes_leaves_nothing_half_done(
+    tmp_path: Path, way: str, times: int
+) -> None:
+    took: list[float] = []
+    for number in range(times):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        took.append(await ended(folder, way))
+    print(
+        f"{way} under load, {times} times: exit 0 each time after at most {max(took):.2f} s, 0 acknowledged writes lost"
+    )
+    assert max(took) <= 10
+
+
+async def ended(tmp_path: Path, way: str) -> float:
+    """End a server while it writes, and see what it leaves; the seconds it took to end."""
     settings = {name: value for name, value in os.environ.items() if not name.startswith("CALLTRIAGE_")}
     settings |= {"CALLTRIAGE_DATA_DIR": str(tmp_path / "data"), "CALLTRIAGE_WRITES_PER_MINUTE": "0"}
     acknowledged: set[str] = set()
@@ -50,6 +69,7 @@ async def test_a_server_told_to_end_while_it_writes_leaves_nothing_half_done(tmp
             while not acknowledged:
                 found = json.loads(await answers.receive_until(b"\n", 2**20))
                 acknowledged.add(found["result"]["structuredContent"]["id"])
+            began = anyio.current_time()
             if way == "SIGTERM":
                 process.send_signal(signal.SIGTERM)
             else:
@@ -62,6 +82,7 @@ async def test_a_server_told_to_end_while_it_writes_leaves_nothing_half_done(tmp
             except (anyio.EndOfStream, anyio.IncompleteRead):
                 pass
             assert await process.wait() == 0
+            seconds = anyio.current_time() - began
     desk, journal = Desk(tmp_path / "data", SecretStr("0" * 32), "http://desk.invalid"), Journal(tmp_path / "data")
     stored = await desk.store.read(lambda connection: connection.execute(select(issues.c.id)).scalars().all())
     rows, found = await journal.every(), await journal.verify()
@@ -72,3 +93,4 @@ async def test_a_server_told_to_end_while_it_writes_leaves_nothing_half_done(tmp
     assert acknowledged <= set(stored)
     assert (found.broken_at, asked - set(settled)) == (None, set())
     assert len(stored) == sum(outcome == "committed" for outcome in settled.values())
+    return seconds
