@@ -1,4 +1,4 @@
-"""Many processes attach the same evidence at once: each link comes to be once.
+"""Many processes do the same at once: each link, and what each idempotency key stands for, comes to be once.
 
 uv run pytest tests/reliability -m long -s      10,000 attaches over 64 connections: 10 of each link, and 500 of each
 """
@@ -10,12 +10,15 @@ import os
 import sys
 from collections import Counter
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx2
 import pytest
+from e2e.processes import over_stdio
+from mcp.client import Client as McpClient
 
 PATIENCE = 600
 
@@ -100,3 +103,40 @@ async def test_each_link_comes_to_be_once(tmp_path: Path, links: int, attaches: 
           f"{sum(made.values())} answers of 201, {max(map(len, ids.values()))} id a link at most")  # fmt: skip
     assert Counter(status for _, status, _ in answers) == {201: links, 200: attaches - links}
     assert (count, set(made.values()), {len(found) for found in ids.values()}) == (links, {1}, {1})
+
+
+@pytest.mark.parametrize("keys", [pytest.param(4, id="few"), pytest.param(100, id="many", marks=pytest.mark.long)])
+@pytest.mark.parametrize("tool", ["create_issue", "add_comment"])
+async def test_a_key_is_answered_once_by_several_servers_on_one_folder(tmp_path: Path, tool: str, keys: int) -> None:
+    """Who comes second replays the first one's result, or is told to wait for it: nothing is sent twice."""
+    answers: dict[int, list[dict[str, Any]]] = {}
+    async with AsyncExitStack() as stack:
+        servers = [
+            await stack.enter_async_context(McpClient(over_stdio(tmp_path, CALLTRIAGE_WRITES_PER_MINUTE="0")))
+            for _ in range(3)
+        ]
+        new = {"title": "Ground", "severity": "low", "category": "Bug", "on_duplicate": "create"}
+        ground = (await servers[0].call_tool("create_issue", new)).structured_content or {}
+
+        async def call(server: McpClient, number: int) -> None:
+            own = {"issue_id": ground["id"], "detail": f"Comment {number}"}
+            arguments = own if tool == "add_comment" else new | {"title": f"Issue {number}"}
+            result = await server.call_tool(tool, arguments | {"idempotency_key": f"k{number}"})
+            answers.setdefault(number, []).append(result.structured_content or {})
+
+        with anyio.fail_after(PATIENCE):
+            for number in range(keys):
+                async with anyio.create_task_group() as tasks:
+                    for server in servers:
+                        tasks.start_soon(call, server, number)
+            for number in range(keys):  # and once more, when all is over
+                await call(servers[number % 3], number)
+    ids = {number: {body["id"] for body in found if "id" in body} for number, found in answers.items()}
+    outcomes = Counter(body.get("error", body)["outcome"] for found in answers.values() for body in found)
+    codes = Counter(body["error"]["code"] for found in answers.values() for body in found if "error" in body)
+    print(f"{tool}: {keys} keys, each from 3 processes at once: {dict(outcomes)}, {dict(codes)}, "
+          f"{max(map(len, ids.values()))} id a key at most")  # fmt: skip
+    assert [len(found) for found in ids.values()] == [1] * keys
+    assert outcomes["committed"] == keys
+    assert set(codes) <= {"in_flight"}
+    assert all(found[-1]["outcome"] == "replayed" for found in answers.values())

@@ -39,6 +39,12 @@ logger = logging.getLogger(__name__)
 FILE = "journal.sqlite3"
 NATURAL = (AddFlag, LinkIssue)
 """Operations whose content is a key: the same again within a while is taken for a repeat, not for a second one."""
+REPEATS = 20
+"""Equal writes that are looked at, newest first, to tell how one of them stands."""
+NOT_IN_VAIN = (
+    "NOT EXISTS (SELECT 1 FROM entries AS o WHERE o.write_id = entries.write_id AND o.outcome = 'not_committed')"
+)
+"""Leaves out what came to nothing, such as a repeat that was told to wait: it says nothing of those before it."""
 SECRET = frozenset({"url"})
 """Fields of answers that are bearer capabilities."""
 
@@ -130,22 +136,24 @@ class Journal:
     def _standing(self, connection: Connection, operation: Operation[Any], asked: Asked) -> Entry:
         """What is known of an equal write that was asked for before: under the same key, or without one like this."""
         key, name, fresh = asked.call.key, operation.tool_name(), Entry(asked.write_id)
-        found = self._newest(
+        found = self._asked_before(
             connection,
-            "caller = ? AND fingerprint = ? AND operation = ? AND key IS ?",
+            f"caller = ? AND fingerprint = ? AND operation = ? AND key IS ? AND {NOT_IN_VAIN}",
             (asked.call.caller, asked.fingerprint, name, key),
             self.keep_s if key else self.window_s,
         )
-        if found is None:
+        if key is not None:  # what was done under it stands, whatever was asked since
+            found.sort(key=lambda pair: pair[1] is None or pair[1].outcome == "unknown")
+        if not found:
             return fresh
-        before, settled = found
+        before, settled = found[0]
         is_key = key is not None or isinstance(operation, NATURAL)
         still_open = replace(fresh, standing="open", age_s=self._age(before), under_way=_under_way(before))
         if settled is None and not is_key and still_open.under_way:
             return fresh  # another's of equal content, at this very moment
         if settled is None or settled.outcome == "unknown":
             return still_open
-        if settled.outcome == "not_committed" or not is_key:
+        if not is_key:
             return fresh
         result_type = operation.result_type()
         try:
@@ -155,15 +163,13 @@ class Journal:
             return still_open
         return replace(fresh, standing="done" if key else "standing", result=result)
 
-    def _newest(
+    def _asked_before(
         self, connection: Connection, where: str, values: tuple[Any, ...], within_s: float
-    ) -> tuple[Row, Row | None] | None:
-        """The newest write of a kind that was asked for within a while, and its outcome."""
-        newest = f"seq = (SELECT max(seq) FROM entries WHERE kind = 'asked' AND {where})"  # noqa: S608  ours
-        asked = next(iter(rows(connection, newest, values)), None)
-        if asked is None or self._age(asked) > within_s:
-            return None
-        return asked, self._outcome(connection, asked)
+    ) -> list[tuple[Row, Row | None]]:
+        """The writes of a kind that were asked for within a while, newest first, and their outcomes."""
+        newest = f"SELECT seq FROM entries WHERE kind = 'asked' AND {where} ORDER BY seq DESC LIMIT {REPEATS}"  # noqa: S608  ours
+        asked = [row for row in rows(connection, f"seq IN ({newest})", values) if self._age(row) <= within_s]
+        return [(row, self._outcome(connection, row)) for row in reversed(asked)]
 
     def _age(self, row: Row) -> float:
         """Seconds between a row and now; a clock that was set back makes them no fewer than it was set by."""
@@ -204,21 +210,22 @@ class Journal:
         asked = Asked(call, content, uuid.uuid4().hex)
 
         def change(connection: Connection) -> dict[str, Any] | None:
-            found = self._newest(
+            found = self._asked_before(
                 connection,
                 "caller = ? AND tool = ? AND key = ? AND operation IS NULL",
                 (call.caller, call.tool, call.key),
                 self.keep_s,
             )
-            if found is not None and found[0].fingerprint != asked.fingerprint:
+            if any(row.fingerprint != asked.fingerprint for row, _ in found):
                 raise Conflict(
                     "This idempotency key came with other arguments before. Nothing was done; use a new key for a new call.",
                     code="idempotency_conflict",
                     field="idempotency_key",
                     outcome="not_committed",
                 )
-            if found is not None and found[1] is not None and found[1].outcome in {"committed", "replayed"}:
-                return json.loads(found[1].result or "{}")
+            for _, outcome in found:
+                if outcome is not None and outcome.outcome in {"committed", "replayed"}:
+                    return json.loads(outcome.result or "{}")
             self._append(connection, asked)
             return None
 
