@@ -3,9 +3,9 @@ memory that takes.
 
 uv run python tests/benchmarks/files.py [--mib 1024] [--folder DIR]
 
-Three ways, in turn, on one disk: `cp`; `curl` to a desk on a port; the tools `create_attachment` and
-`download_attachment` of a server over stdio with its desk inside. Memory is the server's peak (VmHWM) over what it had
-before the file.
+Four ways, in turn, on one disk: `cp`; `curl` to a desk on a port; the tools `create_attachment` and `download_attachment`
+of a server over stdio, to the same desk on its port, and to a desk of its own inside. Memory is the process's peak (VmHWM)
+over what it had before the file.
 """
 
 from __future__ import annotations
@@ -82,6 +82,10 @@ class DeskOnAPort:
     def post(self, path: str, body: dict[str, Any]) -> Any:
         return answer(f"{self.url}/attachments/2023-03{path}", self.headers, json.dumps(body).encode())
 
+    def delete(self, attachment_id: str) -> None:
+        url = f"{self.url}/attachments/2023-03/{attachment_id}"
+        urllib.request.urlopen(urllib.request.Request(url, headers=self.headers, method="DELETE")).close()
+
     def link(self, attachment_id: str) -> str:
         return answer(f"{self.url}/attachments/2023-03/{attachment_id}/download-link", self.headers)["url"]
 
@@ -90,38 +94,58 @@ def curl(*arguments: str) -> None:
     subprocess.run(["curl", "--silent", "--show-error", "--fail", *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
-def by_curl(folder: Path, file: Path, environment: dict[str, str]) -> dict[str, float]:
-    desk = DeskOnAPort({**environment, "CALLTRIAGE_DATA_DIR": str(folder / "desk-on-a-port")})
-    try:
-        idle = memory(desk.process, "VmRSS")
-        link = desk.post("/upload-link", {})
-        put = timed(lambda: curl("-T", str(file), link["url"]))
-        made = desk.post("", {"name": "large.bin", "request_id": link["request_id"]})
-        got = folder / "by-curl.bin"
-        url = desk.link(made["id"])
-        get = timed(lambda: curl("-o", str(got), url))
-        got.unlink()
-        return {"in": put, "out": get, "memory": memory(desk.process, "VmHWM") - idle}
-    finally:
-        desk.process.terminate()
-        desk.process.wait(30)
-        shutil.rmtree(folder / "desk-on-a-port", ignore_errors=True)
+def by_curl(folder: Path, file: Path, desk: DeskOnAPort) -> dict[str, float]:
+    idle = memory(desk.process, "VmRSS")
+    link = desk.post("/upload-link", {})
+    put = timed(lambda: curl("-T", str(file), link["url"]))
+    made = desk.post("", {"name": "by-curl.bin", "request_id": link["request_id"]})
+    got = folder / "by-curl.bin"
+    url = desk.link(made["id"])
+    get = timed(lambda: curl("-o", str(got), url))
+    got.unlink()
+    desk.delete(made["id"])  # equal bytes would be compared when they come again
+    os.sync()
+    return {"in": put, "out": get, "memory of the desk": memory(desk.process, "VmHWM") - idle}
 
 
 def by_tool(folder: Path, file: Path, sha256: str, environment: dict[str, str]) -> dict[str, float]:
-    server = Server(OURS, str(folder), environment)
+    server, out = Server(OURS, str(folder), environment), folder / "out"
     try:
         server.call("create_attachment", name="small.txt", text="warm")
         idle = memory(server.process, "VmRSS")
         made: list[dict[str, Any]] = []
         put = timed(lambda: made.append(server.call("create_attachment", path=str(file))))
         assert made[0]["sha256"] == sha256
-        (folder / "out").mkdir()
+        out.mkdir()
         get = timed(lambda: made.append(server.call("download_attachment", attachment_id=made[0]["id"], save_to="out")))
         assert made[1]["sha256"] == sha256
-        return {"in": put, "out": get, "memory": memory(server.process, "VmHWM") - idle}
+        return {"in": put, "out": get, "memory of the server": memory(server.process, "VmHWM") - idle}
     finally:
         server.stop()
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.rmtree(environment["CALLTRIAGE_DATA_DIR"], ignore_errors=True)
+
+
+def on_a_port(folder: Path, file: Path, sha256: str, environment: dict[str, str]) -> dict[str, dict[str, float]]:
+    """`curl` and the tools to one and the same desk."""
+    data = folder / "desk-on-a-port"
+    desk = DeskOnAPort({**environment, "CALLTRIAGE_DATA_DIR": str(data)})
+    vendor = {
+        "CALLTRIAGE_TALKDESK_CLIENT_ID": "desk",
+        "CALLTRIAGE_TALKDESK_CLIENT_SECRET": environment["CALLTRIAGE_DESK_API_KEY"],
+        "CALLTRIAGE_TALKDESK_BASE_URL": desk.url,
+        "CALLTRIAGE_TALKDESK_TOKEN_URL": f"{desk.url}/oauth/token",
+        "CALLTRIAGE_DATA_DIR": str(folder / "server"),
+    }
+    try:
+        return {
+            "curl to a desk on a port": by_curl(folder, file, desk),
+            "tool, client, that desk on its port": by_tool(folder, file, sha256, {**environment, **vendor}),
+        }
+    finally:
+        desk.process.terminate()
+        desk.process.wait(30)
+        shutil.rmtree(data, ignore_errors=True)
 
 
 def main() -> None:
@@ -145,13 +169,15 @@ def main() -> None:
         (folder / "copy.bin").unlink()
         ways = {
             "cp": {"in": copied, "out": copied},
-            "curl to a desk on a port": by_curl(folder, file, environment),
-            "tool, client, desk inside": by_tool(folder, file, sha256, environment),
+            **on_a_port(folder, file, sha256, environment),
+            "tool, client, desk inside": by_tool(
+                folder, file, sha256, {**environment, "CALLTRIAGE_DATA_DIR": str(folder / "inside")}
+            ),
         }
     print(f"{given.mib} MiB, each with its bytes on the disk")
     for way, figures in ways.items():
         rates = ", ".join(f"{place} {given.mib / figures[place]:.0f} MiB/s" for place in ("in", "out"))
-        extra = f", peak memory over idle {figures['memory']:.0f} MiB" if "memory" in figures else ""
+        extra = "".join(f", peak {name} over idle {figures[name]:.0f} MiB" for name in figures if "memory" in name)
         print(f"  {way}: {rates}{extra}")
 
 

@@ -243,8 +243,10 @@ class BlobFolder:
 
 
 def _created(path: Path) -> BinaryIO:
-    path.parent.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.parent.mkdir(exist_ok=True, mode=0o700)
+    for folder in (path.parent.parent, path.parent):
+        if not folder.is_dir():  # what lies in a new folder is there for good once the folder's own name is
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _sync_folder(folder.parent)
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600), "wb")
 
 

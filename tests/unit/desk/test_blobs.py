@@ -220,6 +220,27 @@ async def test_a_full_disk_is_a_failure_that_leaves_nothing(blobs: BlobFolder, m
     assert files(blobs.folder) == []
 
 
+async def test_bytes_and_the_names_of_their_folders_are_on_disk_before_they_are_spoken_of(
+    blobs: BlobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, sync = set[int](), os.fsync
+
+    def remembered(handle: int) -> None:
+        sync(handle)
+        synced.add(os.fstat(handle).st_ino)
+
+    def is_on_disk(path: Path) -> bool:
+        return path.stat().st_ino in synced
+
+    monkeypatch.setattr(os, "fsync", remembered)
+    received = await blobs.receive(pieces(b"hello"), 5)
+    path = blobs.folder / received.name
+    assert all(is_on_disk(place) for place in (path, path.parent, blobs.folder, blobs.folder.parent))
+    synced.clear()
+    path = blobs.folder / await blobs.publish(received.name, received.sha256)
+    assert all(is_on_disk(place) for place in (path.parent, blobs.folder))
+
+
 async def test_only_what_nothing_was_done_to_is_old(blobs: BlobFolder) -> None:
     stale = await published(blobs, b"stale")
     lost = (await blobs.receive(pieces(b"lost"), 4)).name
