@@ -105,8 +105,13 @@ async def test_each_link_comes_to_be_once(tmp_path: Path, links: int, attaches: 
     assert (count, set(made.values()), {len(found) for found in ids.values()}) == (links, {1}, {1})
 
 
-@pytest.mark.parametrize("keys", [pytest.param(4, id="few"), pytest.param(100, id="many", marks=pytest.mark.long)])
-@pytest.mark.parametrize("tool", ["create_issue", "add_comment"])
+@pytest.mark.parametrize(
+    ("tool", "keys"),
+    [
+        ("create_issue", 4),
+        *(pytest.param(tool, 100, marks=pytest.mark.long) for tool in ("create_issue", "add_comment")),
+    ],
+)
 async def test_a_key_is_answered_once_by_several_servers_on_one_folder(tmp_path: Path, tool: str, keys: int) -> None:
     """Who comes second replays the first one's result, or is told to wait for it: nothing is sent twice."""
     answers: dict[int, list[dict[str, Any]]] = {}
