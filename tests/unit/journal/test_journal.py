@@ -17,9 +17,11 @@ from faults import Gate, Scripted, Step, answers, fails, loses_the_answer, passe
 from mcp.client import Client as McpClient
 
 from calltriage.client.client import Client, open_client
+from calltriage.client.outcomes import Receipt
 from calltriage.desk.app import Desk
-from calltriage.errors import CallError
+from calltriage.errors import CallError, Conflict
 from calltriage.journal.journal import FILE, Journal
+from calltriage.operations.activity import AddComment, TimelineEntry
 from calltriage.operations.flags import AddFlag, ListFlags, RemoveFlag
 from calltriage.operations.issues import CreateIssue, Issue, ListIssues
 from calltriage.operations.resources import AttachResource
@@ -305,6 +307,18 @@ async def test_a_keyed_call_that_was_cut_off_between_its_steps_goes_on_where_it_
         assert (await called(agent, "add_flag", flag))["error"]["outcome"] == "unknown"
         assert (await called(agent, "add_flag", flag))["outcome"] == "replayed"
         assert len((await client.send(ListFlags(issue_id=issue.id))).items) == 1
+
+
+async def test_a_repeat_that_was_told_to_wait_does_not_hide_the_write_that_it_waits_for(journal: Journal) -> None:
+    comment = AddComment(issue_id="9bbe5547-d5b1-4b83-9f80-87c4af7c6b34", detail="Seen again.")
+    async with journal.calling("add_comment", "", "k"):
+        first, second = await journal.begin(comment), await journal.begin(comment)
+        await journal.end(second, comment, Conflict("Wait.", code="in_flight", outcome="not_committed"))
+        third = await journal.begin(comment)
+        assert (first.standing, second.standing, third.standing) == ("new", "open", "open")
+        entry = TimelineEntry(id="e", issue_id=comment.issue_id, type="comment", created_at="")
+        await journal.end(first, comment, Receipt(entry, "committed"))
+        assert (await journal.begin(comment)).standing == "done"  # though the third is open still
 
 
 async def test_a_change_in_doubt_is_made_when_it_is_asked_for_anew(the_desk: Desk, journal: Journal) -> None:
