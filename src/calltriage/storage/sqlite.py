@@ -12,12 +12,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-import filelock
-
 from calltriage.errors import StoreError
 from calltriage.storage.postgres import PREPARING_S, compact
 
 if TYPE_CHECKING:
+    import filelock
     from sqlalchemy import Connection, Engine
 
 FIRST_SAFE_SQLITE = (3, 51, 3)
@@ -65,6 +64,8 @@ class SqliteFile:
 
     @contextmanager
     def preparing(self, engine: Engine) -> Generator[None]:  # noqa: ARG002  other places need it
+        import filelock  # noqa: PLC0415  not needed until a database is opened, like SQLAlchemy
+
         # Only one process at a time may turn a new file into a WAL database: nobody waits for that, they fail.
         with self._explained(), filelock.FileLock(self.path.with_suffix(".opening"), timeout=PREPARING_S):
             yield
@@ -101,7 +102,7 @@ class SqliteFile:
 
         try:
             yield
-        except (OSError, DBAPIError, filelock.Timeout, sqlite_driver().Error) as error:
+        except (OSError, DBAPIError, sqlite_driver().Error) as error:
             raise StoreError(
                 f"The data folder {self.folder} cannot be used ({type(error).__name__}). Check that it belongs to this "
                 "user and has space, or point CALLTRIAGE_DATA_DIR elsewhere."
@@ -116,6 +117,8 @@ class SqliteFile:
             f"SQLite {bundled.sqlite_version} is older than 3.51.3: one calltriage process at a time per folder.",
             stacklevel=2,
         )
+        import filelock  # noqa: PLC0415
+
         self._process_lock = filelock.FileLock(self.path.with_suffix(".lock"))
         try:
             self._process_lock.acquire(timeout=1)
