@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 from conftest import Clock, call_line, endpoints_to, load_lines
 from faults import Scripted, answers, loses_the_answer
 from mcp.client import Client
@@ -144,13 +145,14 @@ async def test_task_04_a_moment_quoted_nearly_right_is_flagged(agent: Client, cl
     assert len((await client.send(ListFlags(issue_id=issue["id"]))).items) == 1
 
 
-async def test_task_05_an_issue_that_moved_on_is_updated_after_all(agent: Client, client: ApiClient) -> None:
+async def test_task_05_who_only_follows_hints_does_not_undo_anothers_change(agent: Client, client: ApiClient) -> None:
     issue = await filed(agent)
     await ok(agent, "update_issue", issue_id=issue["id"], severity="high")
     stale = {"issue_id": issue["id"], "status": "in_progress", "expect_updated_at": issue["updated_at"]}
-    assert (await Follower(agent).pursue("update_issue", **stale))["status"] == "in_progress"
+    with pytest.raises(AssertionError, match="no way on from update_issue"):  # it takes a decision
+        await Follower(agent).pursue("update_issue", **stale)
     now = await client.send(GetIssue(issue_id=issue["id"]))
-    assert (now.status, now.severity) == ("in_progress", "high")
+    assert (now.status, now.severity) == ("todo", "high")
 
 
 async def test_task_06_a_file_whose_name_is_taken_is_stored_under_another(agent: Client, tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from calltriage import errors
+from calltriage.client.answers import VENDOR_CODES
 from calltriage.errors import CallError, CalltriageError, Outcome, RateLimited, Rejected, TryNext, Unreachable
 
 
@@ -89,3 +91,17 @@ def test_only_errors_that_pass_by_themselves_are_retryable() -> None:
         "ServerFailure",
         "Unreachable",
     }
+
+
+def test_every_code_that_an_agent_may_see_is_in_the_readme() -> None:
+    root = Path(__file__).parents[2]
+    patterns = (r'code="(\w+)"', r'default_code = "(\w+)"', r'code="\w+" if \w+ else "(\w+)"', r'_refusal\(\s*"(\w+)"')
+    codes = set(VENDOR_CODES.values())
+    for part in ("errors.py", "client", "journal", "server"):
+        place = root / "src" / "calltriage" / part
+        for file in [place] if place.is_file() else place.glob("*.py"):
+            source = file.read_text(encoding="utf-8")
+            codes |= {found for pattern in patterns for found in re.findall(pattern, source)}
+    written = set(re.findall(r"`(\w+)`", (root / "README.md").read_text(encoding="utf-8")))
+    assert codes - written == set()
+    assert len(codes) > 35

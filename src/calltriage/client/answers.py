@@ -125,6 +125,11 @@ MISSING: dict[str, tuple[str, str]] = {
     "Issue not found": ("No such issue in this organisation. Find it with list_issues.", "issue_id"),
     "Resource not found": ("No such call, conversation or file in this organisation.", "resource_id"),
     "Call not found": ("No such call in this organisation.", "call_id"),
+    "Call recording not found": (
+        "The call has no recording, or there is no such call in this organisation.",
+        "call_id",
+    ),
+    "Conversation not found": ("No such conversation in this organisation.", "conversation_id"),
     "Attachment do not exist": ("No such attachment in this account.", "attachment_id"),
 }
 """The contracts' own words for what a 404 did not find (bland-triage section 2), as our words and the argument meant."""

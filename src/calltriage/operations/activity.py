@@ -10,7 +10,7 @@ from calltriage.operations.base import Effect, Operation, Page, Result
 from calltriage.operations.fields import Comment, Cursor, IssueId, Limit, Uuid
 
 
-class TimelineEntry(Result, origin="issue authors"):
+class TimelineEntry(Result, origin="issue authors and agents"):
     """One entry of the feed. Types and entry kinds are open sets."""
 
     entry_kind: str = "issue"

@@ -67,10 +67,19 @@ def _reference(value: Any) -> Any:
     return re.split("[?#]", value.strip().removeprefix("#"), maxsplit=1)[0] if isinstance(value, str) else value
 
 
+AN_ISSUE = "must be an issue's UUID, its ticket number such as T-1042, or a dashboard URL that ends in either"
+
+
 def _naming_an_issue(value: str) -> str:
     """Schemas show a shorter pattern than these, which models would have to read in every tool."""
     last = value.rstrip("/").rpartition("/")[2]
     if not re.match(TICKET_PATTERN, last) and not re.match(UUID_PATTERN, last):
+        raise ValueError(AN_ISSUE)
+    return value
+
+
+def _uuid(value: str) -> str:
+    if not re.match(UUID_PATTERN, value):
         raise ValueError("must be a UUID")
     return value
 
@@ -78,7 +87,7 @@ def _naming_an_issue(value: str) -> str:
 Uuid = Annotated[
     str,
     StringConstraints(max_length=36, pattern=r"^[0-9a-fA-F-]{36}$", to_lower=True),
-    AfterValidator(_naming_an_issue),
+    AfterValidator(_uuid),
 ]
 """Id of a link, flag, relation or session."""
 IssueId = Annotated[Uuid, Names("issue")]

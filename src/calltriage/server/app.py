@@ -107,7 +107,7 @@ def build_server(
         return await resources.read(str(params.uri), replace(work, who=who(ctx.request)))
 
     async def list_prompts(_c: Context, _p: Paging) -> mcp_types.ListPromptsResult:
-        return mcp_types.ListPromptsResult(prompts=prompts.listed())
+        return mcp_types.ListPromptsResult(prompts=prompts.listed(work))
 
     async def get_prompt(_c: Context, params: mcp_types.GetPromptRequestParams) -> mcp_types.GetPromptResult:
         return await prompts.get(params.name, params.arguments or {}, work)

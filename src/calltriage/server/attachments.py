@@ -267,7 +267,10 @@ class ListAttachments(Workflow, effect=Effect.READ):
         if not fits(compact(gate(body)[0]), BUDGET):
             for item in body["items"]:
                 item.pop("metadata", None)
-            body["omitted"] = [{"field": "metadata", "try_next": TryNext(tool="get_attachment", arguments={})}]
+            first = {"attachment_id": body["items"][0]["id"]}
+            body["omitted"] = [
+                {"field": "metadata", "try_next": TryNext(tool=api.GetAttachment.tool_name(), arguments=first)}
+            ]
         return body
 
     def _wants(self, item: Attachment) -> bool:

@@ -23,7 +23,7 @@ from calltriage.operations.categories import ListCategories
 from calltriage.operations.fields import named_kind, stored_flag_type
 from calltriage.operations.flags import ListFlagTypes
 from calltriage.operations.issues import Issue, ListIssues
-from calltriage.server.prompts import PROMPTS
+from calltriage.server import prompts
 from calltriage.server.resources import offered
 from calltriage.server.results import untrusted
 from calltriage.server.text import gate
@@ -90,6 +90,8 @@ async def _categories(work: Work, typed: str) -> Found:
     return found, page.next_cursor is not None
 
 
+AUTHORS = {"call": "call parties", "attachment": "the uploader", "flag_type": "flag authors"}
+"""Whose words the values are, where they are not those of the issues' authors."""
 SOURCES: dict[str, Callable[[Work, str], Awaitable[Found]]] = {
     "issue": _tickets,
     "call": _calls,
@@ -116,7 +118,7 @@ async def complete(params: mcp_types.CompleteRequestParams, work: Work) -> mcp_t
         completion=mcp_types.Completion(
             values=shown[:MOST], total=None if more else len(shown), has_more=more or len(shown) > MOST
         ),
-        _meta=None if source is None else cast("Any", untrusted("issue authors")),
+        _meta=None if source is None else cast("Any", untrusted(AUTHORS.get(kind or "", "issue authors"))),
     )
 
 
@@ -132,7 +134,7 @@ async def _in_time(source: Callable[[Work, str], Awaitable[Found]], work: Work, 
 def _argument(params: mcp_types.CompleteRequestParams, work: Work) -> FieldInfo:
     name, ref = params.argument.name, params.ref
     if isinstance(ref, mcp_types.PromptReference):
-        prompt = PROMPTS.get(ref.name)
+        prompt = prompts.offered(work).get(ref.name)
         info = prompt and prompt.model_fields.get(name)
     else:
         variables = [kind.variable() for kind in offered(work) if str(kind.template) == ref.uri]

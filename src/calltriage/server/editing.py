@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from calltriage.errors import Conflict, Rejected
 from calltriage.operations import activity, issues
@@ -23,13 +23,21 @@ from calltriage.operations.fields import (
     Uuid,
 )
 from calltriage.operations.norm import PromptNorm
-from calltriage.server.hints import same_call
 from calltriage.server.results import shown
 from calltriage.server.text import bare
 from calltriage.server.work import ISSUE, Work, Workflow, preparing
 
-Instant = Annotated[str, StringConstraints(max_length=40, pattern=r"^[0-9]{4}-[0-9TZ:.+-]+$")]
-"""An instant as the API writes it, in ISO 8601."""
+
+def _instant(value: str) -> str:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError("must be an updated_at as it was read, such as 2026-05-06T21:09:57.087Z") from None
+    return value
+
+
+Instant = Annotated[str, StringConstraints(max_length=40, pattern=r"^[0-9]{4}-[0-9TZ:.+-]+$"), AfterValidator(_instant)]
+"""An instant as the API writes it, in ISO 8601; UTC where it does not say."""
 
 
 class UpdateIssue(Workflow, effect=Effect.CHANGE):
@@ -67,13 +75,12 @@ class UpdateIssue(Workflow, effect=Effect.CHANGE):
         with preparing("issue_id"):
             current = await work.client.send(issues.GetIssue(issue_id=issue_id))
         if not _same_instant(current.updated_at, expected):
-            given = self.model_dump(mode="json", exclude_unset=True)
+            # No call is advised: the next one is a decision, and to repeat this one would undo the other change.
             raise Conflict(
-                "The issue was changed after you read it. Nothing was written; look at its present state in current, "
-                "then decide, and pass its updated_at as expect_updated_at.",
+                "The issue was changed after you read it. Nothing was written. Look at its present state in current, then "
+                "decide whether the change is still right, and pass its updated_at as expect_updated_at.",
                 code="issue_changed",
                 field="expect_updated_at",
-                try_next=same_call(UpdateIssue, {**given, "expect_updated_at": current.updated_at}),
                 details={"current": shown(current)},
             )
 
@@ -95,9 +102,10 @@ class UpdateIssue(Workflow, effect=Effect.CHANGE):
 
 def _same_instant(one: str, other: str) -> bool:
     try:
-        return datetime.fromisoformat(one) == datetime.fromisoformat(other)
-    except (TypeError, ValueError):
+        first, second = (datetime.fromisoformat(text) for text in (one, other))
+    except ValueError:  # what the API wrote
         return one == other
+    return first.replace(tzinfo=first.tzinfo or UTC) == second.replace(tzinfo=second.tzinfo or UTC)
 
 
 class AddComment(Workflow, effect=Effect.ADD):

@@ -13,8 +13,11 @@ from calltriage.operations.fields import TEXT, IssueRef
 from calltriage.operations.issues import GetIssue, Issue
 from calltriage.server.results import BUDGET, MOST, Bundle, shortened, shown, untrusted
 from calltriage.server.sections import Place, Readings, Section
+from calltriage.server.transcripts import GetTranscript
 from calltriage.server.work import ISSUE, Work, Workflow, at_once
 
+PAGE = 100
+"""Entries of a page, always the same: a place counts within one."""
 EACH = 60
 """Tokens kept back for what is left out of a section, and for the call that fetches it."""
 
@@ -57,8 +60,7 @@ class GetEvidence(Workflow, effect=Effect.READ):
         except ValueError:
             raise Rejected("The cursor is none of this tool's. Pass it as omitted says.", field="cursor") from None
         issue_id = await work.issue_id(self.issue_id)
-        # Even the briefest entry takes 40 tokens: more of them than the budget can show are not asked for.
-        listed = {"issue_id": issue_id, "limit": min(100, self.max_tokens // 40)}
+        listed = {"issue_id": issue_id, "limit": PAGE}
         readings = Readings(work.client)
         wanted = [one for one in readings.sections(place) if self.section in (None, one.name)]
         lists = list(dict.fromkeys(one.operation for one in wanted))
@@ -71,7 +73,7 @@ class GetEvidence(Workflow, effect=Effect.READ):
         )
         for one in wanted:
             one.open(pages[lists.index(one.operation)], issue)
-        bundle = Bundle(self.max_tokens, gaps=2)
+        bundle = Bundle(self.max_tokens, gaps=3)
         bundle.keeps(EACH * len(wanted))
         if self.section is None:
             bundle.body["issue"] = self._issue(bundle, issue, issue_id)
@@ -79,8 +81,10 @@ class GetEvidence(Workflow, effect=Effect.READ):
                 for one in wanted:
                     await one.fill(bundle, spare=bundle.left - bundle.left // share)
         else:
-            bundle.body["issue"] = _names(issue)
-            bundle.affords(bundle.body["issue"])
+            whole, cut = _names(issue, 200), _names(issue, 100)  # what the section belongs to: it was not asked for
+            bundle.body["issue"] = whole if bundle.affords(whole, bundle.left // 2) else cut
+            if bundle.body["issue"] is cut:
+                bundle.affords(cut)
             await wanted[0].fill_on(bundle, work.client, listed, issue)
             self._at_least_one(bundle, wanted[0], issue_id)
         for one in wanted:
@@ -89,6 +93,7 @@ class GetEvidence(Workflow, effect=Effect.READ):
                 left = one.left_out()
                 bundle.omitted.append({"section": one.name} | ({} if left is None else {"left_out": left})
                                       | {"try_next": self._on(issue_id, one)})  # fmt: skip
+        self._say_which_turns_are_cut(bundle)
         bundle.lacks("sources", len(readings.failed), codes=sorted(set(readings.failed.values())))
         return bundle.done()
 
@@ -109,19 +114,32 @@ class GetEvidence(Workflow, effect=Effect.READ):
         section.show(part)
         bundle.lacks(f"parts of one of the {section.name}", 1, **more)
 
+    def _say_which_turns_are_cut(self, bundle: Bundle) -> None:
+        flags = bundle.body.get("flags", {"items": []})["items"]
+        cut = [(flag["call_id"], turn["message_index"]) for flag in flags for turn in flag.get("turns", ())
+               if "characters_left_out" in turn]  # fmt: skip
+        if cut:
+            call_id, place = cut[0]
+            whole = TryNext(tool=GetTranscript.tool_name(), arguments={"call_id": call_id, "from": place, "to": place})
+            bundle.lacks("flags.turns", len(set(cut)), try_next=whole)
+
     def _issue(self, bundle: Bundle, issue: Issue, issue_id: str) -> dict[str, Any]:
-        """The issue itself is always there; a long description is cut, to leave half of the budget for what follows."""
+        """The issue itself is always there; a long description is cut, to leave a quarter of the budget for what follows."""
         body = shown(issue)
-        text, limit, rest = str(body.get("description", "")), self.max_tokens, bundle.left // 2
+        text, limit, rest = str(body.get("description", "")), self.max_tokens, bundle.left // 4
         while not bundle.affords(body, rest):
             limit = min(limit, len(text)) // 2
             if limit:
                 body["description"] = text[:limit]
             else:  # the other fields are too long too: what names the issue always fits
-                body = _names(issue)
+                body = _names(issue, 100)
                 bundle.affords(body)
                 break
-        whole = TryNext(tool=GetIssue.tool_name(), arguments={"issue_id": issue_id})
+        wider = TryNext(tool=self.tool_name(), arguments={"issue_id": issue_id, "max_tokens": MOST})
+        whole = (
+            wider if self.max_tokens < MOST else TryNext(tool=GetIssue.tool_name(), arguments={"issue_id": issue_id})
+        )
+        bundle.lacks("issue", len(shown(issue)) - len(body), try_next=whole)
         bundle.lacks("issue.description", len(text) - len(str(body.get("description", ""))), try_next=whole)
         return body
 
@@ -136,9 +154,9 @@ def _part(entry: dict[str, Any], budget: int) -> dict[str, Any]:
     return {name: str(entry[name])[:64] for name in ("id", "type", "resource_type") if name in entry}
 
 
-def _names(issue: Issue) -> dict[str, Any]:
-    """What names an issue, and no more."""
-    names = {"id": issue.id[:64], "triage_id": issue.triage_id[:64], "title": issue.title[:100]}
+def _names(issue: Issue, most: int) -> dict[str, Any]:
+    """What names an issue, and no more of its title than so many characters."""
+    names = {"id": issue.id[:64], "triage_id": issue.triage_id[:64], "title": issue.title[:most]}
     return untrusted(Issue.origin or "", **names, status=issue.status[:32], severity=issue.severity[:32])
 
 

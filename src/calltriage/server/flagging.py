@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Any, ClassVar
 
 from anyio import to_thread
@@ -28,6 +29,8 @@ from calltriage.server.text import gate
 from calltriage.server.transcripts import GetTranscript
 from calltriage.server.work import ISSUE, Work, Workflow, folded, holds, numbered, preparing
 
+UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+"""Characters that the contract's texts may not have, and lone surrogates, which cannot be sent."""
 SURE, APART = 0.8, 0.2
 """Likeness from which a turn is taken for the one that was quoted, and how far behind every other turn must be."""
 
@@ -46,7 +49,7 @@ class AddFlag(Workflow, effect=Effect.ADD):
     call_id: CallId
     type: FlagType = Field(description="What went wrong, e.g. missed_handoff; prefer one from list_flag_types.")
     note: Note | None = Field(default=None, description="Why it matters.")
-    quote: MessageText | None = Field(default=None, min_length=3, description="Words said in the flagged turn.")
+    quote: MessageText | None = Field(default=None, min_length=1, description="Words said in the flagged turn.")
     message_index: TurnIndex | None = Field(default=None, description="Turn in the transcript, from 0.")
     node_id: NodeName | None = Field(default=None, description="Pathway node.")
     node_name: NodeName | None = None
@@ -119,21 +122,23 @@ class AddFlag(Workflow, effect=Effect.ADD):
 
 
 def _verbatim(turn: Turn) -> str | None:
-    """A turn's words as a flag can store them: whole up to the contract's limit, control characters shown."""
-    return gate(turn.text)[0][:10_000] or None
+    """A turn's words as a flag can store them: as they are, up to the contract's limit; what no API takes as escapes."""
+    return UNSTORABLE.sub(lambda found: gate(found[0])[0], turn.text)[:10_000] or None
 
 
 def _no_single_turn(turns: list[Turn], hits: list[int], wanted: str) -> tuple[Rejected, int | None]:
     """The error for a quote that is not one turn's, and the turn that is surely meant, where one is nearly the quote."""
     words = set(wanted.split())
-    sharing = sorted(
-        range(len(turns)), key=lambda n: len(words & set(folded(turns[n].text[:2000]).split())), reverse=True
-    )
+    shares = [len(words & set(folded(turn.text).split())) / (len(words) or 1) for turn in turns]
+    sharing = sorted(range(len(turns)), key=lambda n: shares[n], reverse=True)
 
     def nearness(n: int) -> float:  # slow, so only for the few turns that share most words
         return difflib.SequenceMatcher(None, wanted[:200], folded(turns[n].text[:200]), autojunk=False).ratio()
 
-    likely = [] if hits else sorted(((nearness(n), n) for n in sharing[:20]), reverse=True)[:3]
+    near = [] if hits else sorted(((nearness(n), n) for n in sharing[:20]), reverse=True)
+    # A long turn may hold the words far from its beginning.
+    holding = sharing[:2] if near and shares[sharing[0]] > SURE / 2 else []
+    likely = [*near[:3], *(one for one in near[3:] if one[1] in holding)]
     sure = (
         likely[0][1]
         if likely and likely[0][0] >= SURE and all(near < likely[0][0] - APART for near, _ in likely[1:])

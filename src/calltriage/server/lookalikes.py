@@ -23,7 +23,7 @@ from calltriage.server.work import Work, at_once
 
 SEARCHES = 4
 """Words that are searched for."""
-FOUND, NEWEST = 25, 50
+FOUND, NEWEST = 100, 50
 """Issues looked at per word, and of those with the newest activity."""
 SHARED = 0.3
 """What evidence in common adds to a score."""
@@ -133,13 +133,15 @@ class Similar:
         """The best of them, the one that is close among them."""
         best = sorted(self.likenesses, key=lambda one: not one.is_close)[:SHOWN]
         found = {"items": [likeness.row() for likeness in best], "returned": len(best), "total": len(self.likenesses)}
+        found["complete"] = len(best) == len(self.likenesses)
         return untrusted("issue authors", **found, looked_at=self.looked_at, searched_for=self.searched)
 
 
 async def similar_to(draft: Draft, work: Work) -> Similar:
     """Look for open issues like the draft. Raises CallError when the issues cannot be read."""
     words = telling(draft)
-    asked = [ListIssues(search=word, status=OPEN, limit=FOUND) for word in words]
+    # The same title may stand behind hundreds that share its words, so it is looked for whole too.
+    asked = [ListIssues(search=text, status=OPEN, limit=FOUND) for text in dict.fromkeys([draft.title, *words])]
     pages = cast(
         "list[Page[Issue]]",
         await at_once(*(work.client.send(one) for one in [*asked, ListIssues(status=OPEN, limit=NEWEST)])),

@@ -224,7 +224,9 @@ class WaitForNorm(Workflow, effect=Effect.READ):
             again = {"issue_id": issue_id} | ({"run_id": self.run_id} if self.run_id else {})
             body["try_next"] = TryNext(tool=self.tool_name(), arguments=again)
         elif look.state == "idle":
-            body["note"] = "No run is under way and none has answered. prompt_norm starts one, where it is offered."
+            body["note"] = (
+                "No such run is under way, and none has answered. prompt_norm starts one, where it is offered."
+            )
         return body
 
 

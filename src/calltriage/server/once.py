@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from calltriage.client.limits import within
-from calltriage.errors import Rejected
+from calltriage.errors import Rejected, TryNext
 from calltriage.operations.base import Effect, Result, Tool
 from calltriage.operations.fields import Limit
 from calltriage.server.work import Work, Workflow
@@ -102,9 +102,14 @@ class ListRecentWrites(Workflow, effect=Effect.READ):
     async def run(self, work: Work) -> dict[str, Any]:
         if work.journal is None:  # then nothing is on record
             return {"items": [], "returned": 0, "complete": True}
+        most = self.limit or 50
         async with work.journal.calling(self.tool_name(), work.who, None) as call:
-            items = await work.journal.recent(call, self.limit or 50)
-        return {"items": items, "returned": len(items), "complete": len(items) < (self.limit or 50)}
+            items = await work.journal.recent(call, most + 1)
+        body = {"items": items[:most], "returned": len(items[:most]), "complete": len(items) <= most}
+        if len(items) > most:
+            more = {"try_next": TryNext(tool=self.tool_name(), arguments={"limit": 100})} if most < 100 else {}
+            body["omitted"] = [{"section": "older writes", **more}]
+        return body
 
 
 async def performed(

@@ -28,11 +28,13 @@ from calltriage.operations.fields import (
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.resources import ListResources
 from calltriage.server import resources
+from calltriage.server.evidence import GetEvidence
 from calltriage.server.lookalikes import Draft, similar_to
 from calltriage.server.results import advising, untrusted
 from calltriage.server.schemas import input_schema
 from calltriage.server.text import compact, gate
 from calltriage.server.tools import checked
+from calltriage.server.transcripts import GetTranscript
 from calltriage.server.work import Work, last_part
 
 IssueChoice = Annotated[IssueRef, BeforeValidator(lambda text: str(text).split()[0] if str(text).split() else text)]
@@ -59,6 +61,8 @@ class Prompt(Tool, effect=Effect.READ):
     """A way through a case."""
 
     purpose: ClassVar[str]
+    rests_on: ClassVar[type[Tool]] = GetEvidence
+    """The tool whose answer it puts before the agent."""
 
     @abstractmethod
     def reads(self) -> str:
@@ -110,6 +114,7 @@ class InvestigateIssue(Prompt):
 class TriageCall(Prompt):
     """Triage one call: read it, decide whether something went wrong, file or find the issue, and flag the moments."""
 
+    rests_on: ClassVar[type[Tool]] = GetTranscript
     purpose: ClassVar[str] = "Triage this call: decide whether something went wrong in it, and record it once."
 
     call_id: CallId = Field(title="Call", description="The call's id.")
@@ -204,7 +209,12 @@ PROMPTS: dict[str, type[Prompt]] = {
 """Every prompt by its name."""
 
 
-def listed() -> list[mcp_types.Prompt]:
+def offered(work: Work) -> dict[str, type[Prompt]]:
+    """The prompts whose resource's tool the operator has not excluded."""
+    return {name: prompt for name, prompt in PROMPTS.items() if prompt.rests_on.tool_name() not in work.excluded}
+
+
+def listed(work: Work) -> list[mcp_types.Prompt]:
     return [
         mcp_types.Prompt(
             name=name,
@@ -217,15 +227,15 @@ def listed() -> list[mcp_types.Prompt]:
                 for argument, info in prompt.model_fields.items()
             ],
         )
-        for name, prompt in PROMPTS.items()
+        for name, prompt in offered(work).items()
     ]
 
 
 async def get(name: str, arguments: dict[str, str], work: Work) -> mcp_types.GetPromptResult:
     """The messages of a prompt: what to do, then what there is to read."""
-    prompt = PROMPTS.get(name)
+    prompt = offered(work).get(name)
     if prompt is None:
-        raise MCPError(mcp_types.INVALID_PARAMS, f"Unknown prompt. There are: {', '.join(PROMPTS)}.")
+        raise MCPError(mcp_types.INVALID_PARAMS, f"Unknown prompt. There are: {', '.join(offered(work))}.")
     try:
         given = cast("Prompt", checked(prompt, input_schema(prompt), dict(arguments)))
         _, resource = await resources.contents(given.reads(), work)

@@ -161,8 +161,8 @@ async def read(uri: str, work: Work) -> mcp_types.ReadResourceResult:
     return mcp_types.ReadResourceResult(contents=[content], ttl_ms=kind.ttl_ms, cache_scope="private")
 
 
-Subject = tuple[Literal["issue", "call", "attachment", "flag_types"], str]
-"""What a resource tells of: a kind of thing and its id, which is empty for the one catalogue."""
+Subject = tuple[Literal["issue", "call", "attachment", "flag_types", "writes"], str]
+"""What a resource tells of: a kind of thing and its id, which is empty for what there is one of."""
 
 
 async def subject(uri: str, work: Work) -> Subject:
@@ -170,7 +170,7 @@ async def subject(uri: str, work: Work) -> Subject:
     kind, call = find(uri, work)
     variable = kind.variable()
     if variable is None:
-        return "flag_types", ""
+        return "writes" if kind.tool is ListRecentWrites else "flag_types", ""
     name, info = variable
     value = str(getattr(call, name))
     match named_kind(info):

@@ -182,7 +182,7 @@ class Bundle:
         places: list[int],
         member: Callable[[int], dict[str, Any]],
         fetch: Callable[[int, int], TryNext],
-        wider: Callable[[int], TryNext | None],
+        wider: Callable[[int, int], TryNext | None],
     ) -> list[dict[str, Any]]:
         """The members at these places, in order, as far as they fit. At least the first is there, in part if need be.
 
@@ -190,7 +190,7 @@ class Bundle:
             places: of the members wanted, ascending.
             member: what stands at a place; its words are under `text`.
             fetch: the call that reads from one place to another, for what is left out at the end.
-            wider: the call that shows more of one place, while there is a larger budget to ask for.
+            wider: the call that shows more of one place, of which so many characters are shown.
         """
         kept = list[dict[str, Any]]()
         for number, place in enumerate(places):
@@ -201,7 +201,7 @@ class Bundle:
             left = places[number:]
             if not kept:  # larger than the whole budget: shown in part rather than never
                 kept.append(part := self._part(place, one))
-                how = {"try_next": more} if (more := wider(place)) else {}
+                how = {"try_next": more} if (more := wider(place, len(part["text"]))) else {}
                 if part.keys() == one.keys():
                     self.lacks(f"text of turn {place}", len(one["text"]) - len(part["text"]), **how)
                 else:

@@ -165,7 +165,7 @@ class Readings:
             Section("resources", "the evidence itself", ListResources, _briefly, replace(place), "resource_count"),
             Section("relations", "issue authors", ListRelations, _briefly, replace(place), "relation_count"),
             Section("attachments", "the uploader", ListResources, self._files, replace(place), belongs=_is_file),
-            Section("activity", "issue authors", ListActivity, _entries, replace(place)),
+            Section("activity", "issue authors and agents", ListActivity, _entries, replace(place)),
         )
 
     async def _flags(self, flags: list[Flag], page: list[Flag]) -> list[dict[str, Any] | None]:

@@ -152,7 +152,7 @@ class Subscriptions:
     async def _written(self, operation: Operation[Any]) -> None:
         named = set(_named(operation))
         for uri, found in list(self._subjects.items()):
-            if found in named or found[0] in operation.also_changes:
+            if found in named or found[0] in {"writes", *operation.also_changes}:
                 await self._bus.publish(ResourceUpdated(uri))
 
 

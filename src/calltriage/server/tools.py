@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from calltriage.errors import CallError, Rejected, UnreadableAnswer
 from calltriage.operations.base import Effect, Operation, Page, Tool
-from calltriage.operations.fields import UUID_PATTERN, is_opaque_id
+from calltriage.operations.fields import AN_ISSUE, UUID_PATTERN, is_opaque_id
 from calltriage.server import once
 from calltriage.server.confirmation import Policy, confirmed
 from calltriage.server.hints import advise, is_issue, nearest
@@ -172,10 +172,12 @@ def _unquoted(value: Any, schema: dict[str, Any]) -> Any:
         return int(value)
     if isinstance(value, str) and schema.get("type") in ("array", "object"):
         try:
-            return json.loads(value)
+            value = json.loads(value)
         except (ValueError, RecursionError):
             return value
-    return value
+    if isinstance(value, list) and schema.get("items", {}).get("type") == "object":
+        return [_unquoted(item, schema["items"]) for item in cast("list[Any]", value)]
+    return cast("Any", value)
 
 
 def _rejected(error: ValidationError, tool: type[Tool], names: dict[str, Any]) -> Rejected:
@@ -189,8 +191,13 @@ def _rejected(error: ValidationError, tool: type[Tool], names: dict[str, Any]) -
         first = first or (top if top in names else None)
         if item["type"] == "missing":
             rule = "required"
-        elif is_issue(tool, top):
-            rule = "must be an issue's UUID, its ticket number such as T-1042, or a dashboard URL that ends in either"
+        elif is_issue(tool, top) and item["type"] != "value_error":
+            rule = AN_ISSUE
+        elif item["type"] == "extra_forbidden":
+            members = cast("dict[str, Any]", names.get(top, {}).get("items", {})).get("properties", {})
+            rule = f"holds an unknown member; there are: {', '.join(members)}"
+        elif item["type"] in {"model_type", "dict_type"}:
+            rule = "must be an object"
         else:
             rule = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
             rule = rule.replace("String should", "must").replace("List should", "must")
@@ -275,7 +282,9 @@ def _failed(error: CallError, offered: frozenset[str]) -> mcp_types.CallToolResu
     except CallError:
         error.details = {}
         body = shortened(advising({"error": error.body()}, offered), BUDGET)
-    body, _ = gate(body)
+    body, escaped = gate(body)
+    if escaped:
+        body["error"]["escaped_characters"] = escaped
     return mcp_types.CallToolResult(
         is_error=True, structured_content=body, content=[mcp_types.TextContent(type="text", text=compact(body))]
     )

@@ -49,6 +49,7 @@ class GetTranscript(Workflow, effect=Effect.READ):
     from_: TurnIndex | None = Field(default=None, alias="from", description="First turn.")
     to: TurnIndex | None = Field(default=None, description="Last turn.")
     query: Query | None = Field(default=None, description="Words to find, case ignored.")
+    offset: TurnIndex | None = Field(default=None, description="Characters of the first turn to skip, as omitted says.")
     max_tokens: MaxTokens = BUDGET
 
     async def run(self, work: Work) -> dict[str, Any]:
@@ -73,12 +74,22 @@ class GetTranscript(Workflow, effect=Effect.READ):
         bundle = Bundle(self.max_tokens, gaps=3, call_id=self.call_id, total=len(turns))
         kept = bundle.window(
             wanted,
-            lambda n: numbered(n, turns[n]),
+            lambda n: self._from_offset(numbered(n, turns[n]), first=n == wanted[0]),
             fetch,
-            lambda n: _whole(self.tool_name(), "call_id", self.call_id, n, self.max_tokens),
+            self._on,
         )
         bundle.body |= {"returned": len(kept), "transcript": untrusted("call parties", turns=kept)}
         return bundle.done()
+
+    def _from_offset(self, turn: dict[str, Any], *, first: bool) -> dict[str, Any]:
+        return {**turn, "offset": self.offset, "text": turn["text"][self.offset :]} if first and self.offset else turn
+
+    def _on(self, n: int, shown: int) -> TryNext | None:
+        """The call that reads a turn on after so many characters."""
+        if not shown:
+            return _whole(self.tool_name(), "call_id", self.call_id, n, self.max_tokens)
+        where = {"call_id": self.call_id, "from": n, "to": n, "offset": (self.offset or 0) + shown}
+        return TryNext(tool=self.tool_name(), arguments={**where, "max_tokens": self.max_tokens})
 
     def _wanted(self, turns: list[Turn]) -> list[int]:
         """Indexes of the turns asked for, in order."""
@@ -132,7 +143,7 @@ class GetSmsConversation(Workflow, effect=Effect.READ):
         bundle = Bundle(self.max_tokens, gaps=5, conversation_id=self.conversation_id, total=len(messages))
         first, last = self.from_ or 0, len(messages) - 1 if self.to is None else min(self.to, len(messages) - 1)
         about = self._about(bundle, found, wider(first, last))
-        kept = bundle.window(list(range(first, last + 1)), message, fetch, wider)
+        kept = bundle.window(list(range(first, last + 1)), message, fetch, lambda n, _: wider(n))
         bundle.body |= {
             "returned": len(kept),
             "conversation": untrusted("conversation parties", **about, messages=kept),

@@ -64,6 +64,7 @@ async def test_an_issue_that_moved_on_is_not_overwritten_and_its_present_state_c
     mine = {"issue_id": read["id"], "severity": "low", "expect_updated_at": read["updated_at"]}
     error = await refused(agent, "update_issue", **mine)
     assert (error["code"], error["field"], error["outcome"]) == ("issue_changed", "expect_updated_at", "not_committed")
+    assert "try_next" not in error, "to repeat the write would undo the other change"
     assert error["current"]["severity"] == "critical"
     assert error["current"]["trust"] == "untrusted"
     assert (await stored(client, read)).severity == "critical"
@@ -75,7 +76,11 @@ async def test_an_issue_that_moved_on_is_not_overwritten_and_its_present_state_c
 async def test_an_instant_is_the_same_in_any_spelling(agent: Client) -> None:
     issue = await filed(agent)
     same = issue["updated_at"].replace("Z", "+00:00")
-    await ok(agent, "update_issue", issue_id=issue["id"], status="done", expect_updated_at=same)
+    changed = await ok(agent, "update_issue", issue_id=issue["id"], status="done", expect_updated_at=same)
+    naive = changed["updated_at"].removesuffix("Z")
+    await ok(agent, "update_issue", issue_id=issue["id"], status="todo", expect_updated_at=naive)
+    error = await refused(agent, "update_issue", issue_id=issue["id"], status="done", expect_updated_at="2026-1")
+    assert (error["code"], "as it was read" in error["message"]) == ("invalid_arguments", True)
     for odd in ("2026-13-45T99:99Z", "2026-05-06"):
         error = await refused(agent, "update_issue", issue_id=issue["id"], status="todo", expect_updated_at=odd)
         assert error["field"] == "expect_updated_at"

@@ -275,6 +275,19 @@ async def test_evidence_in_common_makes_issues_alike_and_is_named(agent: Client)
     assert (without["outcome"], without["similar"]["items"][0]["score"] < best["score"]) == ("committed", True)
 
 
+async def test_the_same_title_is_found_among_many_that_share_its_words(agent: Client) -> None:
+    title = "Refund transfer skips verification of account"
+    new = {"severity": "low", "category": "Routing"}
+    first = (await ok(agent, "create_issue", title=title, **new))["triage_id"]
+    words = title.split()
+    for number in range(120):
+        other = f"{words[number % 6]} {words[(number + 1) % 6]} seen on line {number}, {words[(number + 3) % 6]}"
+        await ok(agent, "create_issue", title=other, on_duplicate="create", **new)
+    again = await ok(agent, "create_issue", title=title, **new)
+    assert again["outcome"] == "not_committed"
+    assert (again["similar"]["items"][0]["triage_id"], again["similar"]["items"][0]["score"]) == (first, 1.0)
+
+
 async def test_it_searches_the_vendor_for_a_few_words_and_no_more() -> None:
     asked: list[dict[str, Any]] = []
 
@@ -293,9 +306,9 @@ async def test_it_searches_the_vendor_for_a_few_words_and_no_more() -> None:
         await refused(agent, "create_issue", **new)
     before = asked[: next(place for place, one in enumerate(asked) if one["method"] == "POST")]
     reads = [one["search"] for one in before]
-    assert len(reads) == 5
-    assert sorted(word for word in reads if word) == sorted(telling(Draft(title)))
-    assert all(word in title.casefold() for word in reads if word)
+    assert len(reads) == 6
+    assert sorted(word for word in reads if word) == sorted([title, *telling(Draft(title))])
+    assert all(word.casefold() in title.casefold() for word in reads if word)
 
 
 @pytest.mark.parametrize("on_duplicate", ["report", "link"])

@@ -162,7 +162,7 @@ def test_a_window_ends_and_keeps_its_budget_whatever_a_turn_says_of_itself(
 ) -> None:
     bundle = Bundle(budget, gaps=3, call_id=call_id, total=len(turns))
     kept = bundle.window(
-        list(range(len(turns))), lambda n: {"message_index": n, **turns[n]}, lambda *_: AGAIN, lambda _: AGAIN
+        list(range(len(turns))), lambda n: {"message_index": n, **turns[n]}, lambda *_: AGAIN, lambda *_: AGAIN
     )
     bundle.body["transcript"] = untrusted("call parties", turns=kept)
     assert real_tokens(compact(gate(bundle.done())[0])) <= budget
@@ -185,7 +185,7 @@ def test_a_very_long_text_is_cut_and_not_priced_first(monkeypatch: pytest.Monkey
     short = shortened({"description": long, "title": "T"}, BUDGET)
     assert short["omitted"][0]["characters"] == len(long) - len(short["description"])
     bundle = Bundle(BUDGET, gaps=3)
-    bundle.window([0], lambda n: {"message_index": n, "text": long}, lambda *_: AGAIN, lambda _: AGAIN)
+    bundle.window([0], lambda n: {"message_index": n, "text": long}, lambda *_: AGAIN, lambda *_: AGAIN)
     assert max(priced) <= CHARACTERS * BUDGET + 100
 
 

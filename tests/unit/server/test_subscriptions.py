@@ -158,6 +158,15 @@ async def test_a_watcher_is_told_of_the_resources_that_a_write_changed_and_of_no
         assert sorted(await told(3)) == sorted([*here, catalogue])
 
 
+async def test_who_watches_the_latest_writes_is_told_of_each(either: Client, era: str) -> None:
+    issue, writes = await filed(either), "triage://journal/recent"
+    async with watching(either, era, [], writes, "triage://flag-types") as told:
+        await ask(either, "update_issue", issue_id=issue["id"], status="done")
+        assert await told(1) == [writes]
+        await ask(either, "mark_issue_viewed", issue_id=issue["id"])
+        assert await told(1) == [writes]
+
+
 async def test_nobody_is_told_of_a_replay_or_a_failure(either: Client, era: str) -> None:
     issue, mark = await filed(either), await filed(either)
     link = {"issue_id": issue["id"], "resource_type": "call", "resource_id": "call-card"}

@@ -375,8 +375,12 @@ async def test_a_turn_too_long_for_any_answer_is_cut_and_said_to_be(agent: Clien
     whole = await ok(agent, "get_transcript", call_id="huge", **{"from": 1})
     assert whole["complete"] is False
     assert whole["omitted"][0]["section"] == "text of turn 1"
-    widest = await ok(agent, "get_transcript", **whole["omitted"][0]["try_next"]["arguments"])
-    assert "try_next" not in widest["omitted"][0], "the same call again would say the same"
+    told, body = whole["transcript"]["turns"][0]["text"], whole
+    while body.get("omitted", [{}])[0].get("section") == "text of turn 1":
+        body = await ok(agent, "get_transcript", **body["omitted"][0]["try_next"]["arguments"])
+        assert body["transcript"]["turns"][0]["offset"] == len(told)
+        told += body["transcript"]["turns"][0]["text"]
+    assert told == "and on " * 12_000, "all of it can be read, piece by piece"
     ticket = await with_call(agent, "huge")
     for index in (1, 2):
         await ok(agent, "add_flag", issue_id=ticket, call_id="huge", type="x", note=f"n{index}", message_index=0)
@@ -384,6 +388,49 @@ async def test_a_turn_too_long_for_any_answer_is_cut_and_said_to_be(agent: Clien
     most = await ok(agent, "get_evidence", issue_id=ticket, max_tokens=19_000)
     assert [flag["message_index"] for flag in most["flags"]["items"]] == [0, 0, 1]
     assert most["flags"]["items"][2]["turns"][1]["characters_left_out"] == 83_000
+    (gap,) = (gap for gap in most["omitted"] if gap["section"] == "flags.turns")
+    assert gap["try_next"] == {"tool": "get_transcript", "arguments": {"call_id": "huge", "from": 1, "to": 1}}
+
+
+async def test_the_nearest_turn_is_found_though_the_words_stand_at_its_end(agent: Client, the_desk: Desk) -> None:
+    fillers = [f"filler turn number {n} about the card please and the thing" for n in range(30)]
+    long = "lorem ipsum dolor sit amet " * 20 + "the supervisor never phoned back about my escrow account"
+    await load_lines(the_desk, call_line("mid", *fillers, long, *fillers))
+    ticket = await with_call(agent, "mid")
+    quote = "supervisor never called back about my escrow account"
+    error = await refused(agent, "add_flag", issue_id=ticket, call_id="mid", type="x", quote=quote)
+    assert 30 in [turn["message_index"] for turn in error["candidates"]["turns"]]
+
+
+async def test_a_flag_keeps_the_turn_s_own_characters_but_those_that_no_api_takes(
+    agent: Client, client: ApiClient, the_desk: Desk
+) -> None:
+    said = "thanks \u2764\ufe0f my family \U0001f468\u200d\U0001f469 \u0646\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
+    await load_lines(the_desk, call_line("emoji", said, "不行"))
+    ticket = await with_call(agent, "emoji")
+    flag = await ok(agent, "add_flag", issue_id=ticket, call_id="emoji", type="x", quote="my family")
+    assert flag["escaped_characters"] == 3, "an agent sees them as escapes"
+    (stored,) = (await client.send(ListFlags(issue_id=flag["issue_id"]))).items
+    assert stored.message_text == said
+    assert (await ok(agent, "add_flag", issue_id=ticket, call_id="emoji", type="y", quote="不行"))["message_index"] == 1
+
+
+async def test_an_issue_cannot_be_linked_to_itself_and_the_error_says_so(agent: Client) -> None:
+    issue = await filed(agent)
+    for other in (issue["id"], issue["triage_id"]):
+        link = {"issue_id": issue["triage_id"], "related_issue_id": other, "relation_type": "blocks"}
+        error = await refused(agent, "link_issue", **link)
+        assert (error["field"], "another issue" in error["message"]) == ("related_issue_id", True)
+
+
+async def test_members_of_a_list_may_be_json_strings_and_unknown_ones_are_refused_with_the_names(agent: Client) -> None:
+    new = {"title": "T", "severity": "low", "category": "B"}
+    call = '{"resource_type":"call","resource_id":"call-card"}'
+    assert (await ok(agent, "create_issue", **new, resource_links=[call]))["resource_count"] == 1
+    for wrong, said in (({"resource_type": "call", "x": 1}, "resource_type, resource_id"), (7, "must be an object")):
+        error = await refused(agent, "create_issue", **new, resource_links=[wrong])
+        assert said in error["message"]
+        assert "ResourceRef" not in error["message"]
 
 
 async def test_a_key_that_a_caller_made_up_is_not_shown(agent: Client) -> None:

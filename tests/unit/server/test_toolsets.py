@@ -174,3 +174,10 @@ async def test_no_resource_and_no_prompt_shows_what_an_excluded_tool_reads(clien
                 await agent.read_resource(uri)
         with pytest.raises(MCPError):
             await agent.get_prompt("triage_call", {"call_id": "call-card"})
+
+
+async def test_a_prompt_goes_with_the_tool_that_it_rests_on(client: ApiClient) -> None:
+    async with offered(client, "core", excluded=["get_evidence"]) as agent:
+        assert [prompt.name for prompt in (await agent.list_prompts()).prompts] == ["triage_call"]
+        with pytest.raises(MCPError, match="Unknown prompt"):
+            await agent.get_prompt("investigate_issue", {"issue_id": "T-1001"})
