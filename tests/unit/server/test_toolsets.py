@@ -177,7 +177,8 @@ async def test_no_resource_and_no_prompt_shows_what_an_excluded_tool_reads(clien
 
 
 async def test_a_prompt_goes_with_the_tool_that_it_rests_on(client: ApiClient) -> None:
-    async with offered(client, "core", excluded=["get_evidence"]) as agent:
+    without = ["get_evidence"]
+    async with Client(build_server(client, version="0", tools=select(DEFAULT, without), excluded=without)) as agent:
         assert [prompt.name for prompt in (await agent.list_prompts()).prompts] == ["triage_call"]
         with pytest.raises(MCPError, match="Unknown prompt"):
             await agent.get_prompt("investigate_issue", {"issue_id": "T-1001"})
