@@ -23,7 +23,7 @@ from calltriage.server.work import Work, at_once
 
 SEARCHES = 4
 """Words that are searched for."""
-FOUND, NEWEST = 100, 50
+FOUND, NEWEST = 50, 50
 """Issues looked at per word, and of those with the newest activity."""
 SHARED = 0.3
 """What evidence in common adds to a score."""
