@@ -48,25 +48,26 @@ def shown_page(page: Page[Any]) -> dict[str, Any]:
     return untrusted(origin, **body) if origin else body
 
 
-def shortened(body: dict[str, Any], budget: int, more: str | None = None) -> dict[str, Any]:
+def shortened(body: dict[str, Any], budget: int, more: dict[str, Any] | None = None) -> dict[str, Any]:
     """The body, which will fit the budget once it has passed the gate: its longest texts cut, and `omitted` saying which,
     by how many characters, and where more of them stands.
 
     Args:
         body: what may be too long.
         budget: tokens.
-        more: URI of the resource that shows more of it, if there is one.
+        more: what the first entry of `omitted` says of where more of it stands: the resource, the call that reads it.
     """
     cut: dict[str, int] = {}
-    while not passes(body, budget - 40 * len(cut) - (20 if cut else 0)):
+    kept = 20 + (estimate_tokens(compact(more)) if more else 0)
+    while not passes(body, budget - 40 * len(cut) - (kept if cut else 0)):
         longest = _longest_text(body)
         if longest <= SHORT:
             raise CallError("The result is larger than a result may be. Ask for less.", code="result_too_large")
         # What no budget could hold is cut before it is ever priced.
-        body = _cut(body, max(SHORT, min(longest // 2, CHARACTERS * budget)), cut)
+        body = _cut(body, max(SHORT, min(longest * 3 // 4, CHARACTERS * budget)), cut)
     if cut:
-        where = {"resource": more} if more else {}
-        body["omitted"] = [{"field": field, "characters": count, **where} for field, count in cut.items()]
+        body["omitted"] = [{"field": field, "characters": count} for field, count in cut.items()]
+        body["omitted"][0] |= more or {}
     return body
 
 

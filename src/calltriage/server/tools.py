@@ -7,7 +7,7 @@ import logging
 import math
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -15,17 +15,24 @@ import mcp_types
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
-from calltriage.errors import CallError, Rejected, UnreadableAnswer
+from calltriage.errors import CallError, Rejected, TryNext, UnreadableAnswer
+from calltriage.operations.activity import ListActivity
 from calltriage.operations.base import Effect, Operation, Page, Tool
 from calltriage.operations.fields import AN_ISSUE, UUID_PATTERN, is_opaque_id
+from calltriage.operations.flags import ListFlags
+from calltriage.operations.relations import ListRelations
+from calltriage.operations.resources import ListResources
 from calltriage.server import once
 from calltriage.server.confirmation import Policy, confirmed
+from calltriage.server.evidence import GetEvidence
 from calltriage.server.hints import advise, is_issue, nearest
 from calltriage.server.host import Host, opened_for
 from calltriage.server.once import with_key
-from calltriage.server.results import BUDGET, WALL, advising, passes, shortened, shown, shown_page
+from calltriage.server.results import BUDGET, MOST, WALL, advising, passes, shortened, shown, shown_page
 from calltriage.server.schemas import arguments_model, input_schema, names_issue, output_schema
+from calltriage.server.sections import Place
 from calltriage.server.text import compact, fits, gate
+from calltriage.server.transcripts import GetTranscript
 from calltriage.server.work import Work, Workflow
 
 logger = logging.getLogger(__name__)
@@ -110,11 +117,11 @@ class ToolTable:
             )
             body = advising(body, work.offered)
             try:
-                return _result(body, work.contents)
+                return _result(body, work)
             except CallError as error:
                 if tool.effect is Effect.READ:
                     raise
-                return _result(_told(body, error))  # the write is done, whatever can be shown of it
+                return _result(_told(body, error), work)  # the write is done, whatever can be shown of it
         except CallError as error:
             failure = error
         except (Exception, SystemExit):  # the one blanket catch: a crash in a tool must not end the server
@@ -239,7 +246,7 @@ async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> dict[str
         body = shown_page(cast("Page[Any]", receipt.result))
         # Each page has to be shorter than the one before it: not every API heeds its limit.
         if body["returned"] < 2 or body["returned"] >= most or passes(body, BUDGET):
-            return shortened(body, BUDGET)
+            return shortened(body, BUDGET, _row_in_evidence(operation))
         most = body["returned"]
         operation = operation.model_copy(update={"limit": most // 2})
         receipt = await work.client.deliver(operation)
@@ -247,26 +254,48 @@ async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> dict[str
     return body if receipt.outcome is None else {**body, "outcome": receipt.outcome}
 
 
-def _result(body: dict[str, Any], beside: Sequence[mcp_types.ContentBlock] = ()) -> mcp_types.CallToolResult:
+SECTIONS: dict[type[Tool], str] = {
+    ListFlags: "flags", ListResources: "resources", ListRelations: "relations", ListActivity: "activity",
+}  # fmt: skip
+"""The section of the evidence that shows the rows of a list, longer."""
+
+
+def _row_in_evidence(operation: Operation[Any]) -> dict[str, Any] | None:
+    """Where the first row of a page stands whole."""
+    section = SECTIONS.get(type(operation))
+    if section is None:
+        return None
+    given = operation.model_dump()
+    place = str(Place(cursor=given["cursor"]))
+    where = {"issue_id": given["issue_id"], "section": section, "cursor": place, "max_tokens": MOST}
+    return {"try_next": TryNext(tool=GetEvidence.tool_name(), arguments=where)}
+
+
+def _result(body: dict[str, Any], work: Work) -> mcp_types.CallToolResult:
     """A result in both forms, through the gate and within the budget that its tool did not keep by itself; what stands
     beside its JSON comes after it."""
     if "complete" not in body:
-        body = shortened(body, BUDGET, _resource_of(body))
+        body = shortened(body, BUDGET, advising(_whole_of(body), work.offered))
     body, escaped = gate(body)
     if escaped:
         body["escaped_characters"] = escaped
     if not fits(compact(body), WALL):
         raise CallError("The result is larger than a result may be. Ask for less.", code="result_too_large")
     return mcp_types.CallToolResult(
-        structured_content=body, content=[mcp_types.TextContent(type="text", text=compact(body)), *beside]
+        structured_content=body, content=[mcp_types.TextContent(type="text", text=compact(body)), *work.contents]
     )
 
 
-def _resource_of(body: dict[str, Any]) -> str | None:
-    """URI of the issue that a body shows, if it shows one."""
-    issue_id = body.get("id")
-    shows_one = "triage_id" in body and isinstance(issue_id, str) and re.match(UUID_PATTERN, issue_id)
-    return f"triage://issues/{issue_id}" if shows_one else None
+def _whole_of(body: dict[str, Any]) -> dict[str, Any]:
+    """Where what a body shows stands whole: an issue, or the turn that a flag points at."""
+    issue_id, call_id, place = body.get("id"), body.get("call_id"), body.get("message_index")
+    if "triage_id" in body and isinstance(issue_id, str) and re.match(UUID_PATTERN, issue_id):
+        wide = TryNext(tool=GetEvidence.tool_name(), arguments={"issue_id": issue_id, "max_tokens": MOST})
+        return {"resource": f"triage://issues/{issue_id}", "try_next": wide}
+    if isinstance(place, int) and is_opaque_id(call_id):
+        turn = {"call_id": call_id, "from": place, "to": place, "max_tokens": MOST}
+        return {"try_next": TryNext(tool=GetTranscript.tool_name(), arguments=turn)}
+    return {}
 
 
 def _told(body: dict[str, Any], error: CallError) -> dict[str, Any]:

@@ -12,14 +12,18 @@ from mcp.client import Client
 from unit.server.test_text import real_tokens
 from unit.server.test_tools import filed, ok, with_call
 
+from calltriage.client.client import Client as ApiClient
 from calltriage.desk.app import Desk
 from calltriage.errors import CallError, TryNext
+from calltriage.operations.activity import AddComment
 from calltriage.operations.base import Page
 from calltriage.operations.flags import Flag, FlagTypeUse
 from calltriage.server import results as results_module
 from calltriage.server import text as text_module
+from calltriage.server.app import build_server
 from calltriage.server.results import BUDGET, WALL, Bundle, shortened, shown, shown_page, untrusted
 from calltriage.server.text import CHARACTERS, compact, estimate_tokens, gate
+from calltriage.server.toolsets import ALL, select
 
 AGAIN = TryNext(
     tool="get_evidence", arguments={"issue_id": "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34", "max_tokens": 12_000}
@@ -86,7 +90,7 @@ def test_what_is_shortened_fits_and_says_which_text_lost_how_much(budget: int, b
         return node
 
     try:
-        short = shortened(body, budget, "triage://issues/9bbe5547-d5b1-4b83-9f80-87c4af7c6b34")
+        short = shortened(body, budget, {"resource": "triage://issues/9bbe5547-d5b1-4b83-9f80-87c4af7c6b34"})
     except CallError:  # no long text is left to cut
         return
     assert real_tokens(compact(short)) <= budget
@@ -96,7 +100,34 @@ def test_what_is_shortened_fits_and_says_which_text_lost_how_much(budget: int, b
         whole, kept = at(body, entry["field"]), at(short, entry["field"])
         assert whole.startswith(kept)
         assert len(whole) - len(kept) == entry["characters"]
-        assert entry["resource"].startswith("triage://issues/")
+    assert [entry.get("resource", "").startswith("triage://issues/") for entry in cut[:1]] == [True] * len(cut[:1])
+
+
+async def test_what_is_cut_comes_with_the_call_that_reads_it_whole(
+    agent: Client, client: ApiClient, the_desk: Desk
+) -> None:
+    long = "通話的品質很差因為系統沒有回應客戶" * 500
+    issue = await filed(agent, description=long[:8000])
+    shown_of = await ok(agent, "get_issue", issue_id=issue["id"])
+    (gap,) = shown_of["omitted"]
+    assert gap["field"] == "description"
+    whole = await ok(agent, gap["try_next"]["tool"], **gap["try_next"]["arguments"])
+    assert whole["issue"]["description"] == long[:8000]
+    for text in ("first ", "second "):
+        await client.send(AddComment(issue_id=issue["id"], detail=text + "鬱" * 3900))
+    async with Client(build_server(client, version="0", tools=select([ALL]))) as full:
+        page = await ok(full, "list_activity", issue_id=issue["id"], limit=1)
+        (gap,) = page["omitted"]
+        read = await ok(full, gap["try_next"]["tool"], **gap["try_next"]["arguments"])
+        assert read["activity"]["items"][0]["detail"] == "second " + "鬱" * 3900
+        following = await ok(full, "list_activity", issue_id=issue["id"], limit=1, cursor=page["next_cursor"])
+        advice = following["omitted"][0]["try_next"]["arguments"]
+        assert (await ok(full, "get_evidence", **advice))["activity"]["items"][0]["detail"] == "first " + "鬱" * 3900
+    await loaded(the_desk, call_line("call-wide", "hello", long[:9000]))
+    flag = {"issue_id": issue["id"], "call_id": "call-wide", "type": "x", "message_index": 1, "attach_if_missing": True}
+    (gap,) = (await ok(agent, "add_flag", **flag))["omitted"]
+    turns = (await ok(agent, gap["try_next"]["tool"], **gap["try_next"]["arguments"]))["transcript"]["turns"]
+    assert turns[0]["text"] == long[:9000]
 
 
 def test_what_cannot_be_shortened_is_refused_rather_than_sent() -> None:
