@@ -188,8 +188,10 @@ def _is_equal(twin: Attachment, uploaded: Uploaded) -> bool:
     return uploaded.sha256 is not None and theirs == uploaded.sha256 and twin.size in {None, uploaded.size}
 
 
-async def download(client: Client, attachment_id: str, *, limit: int) -> AsyncGenerator[bytes]:
+async def download(client: Client, attachment_id: str, *, limit: int, size: int | None = None) -> AsyncGenerator[bytes]:
     """The bytes of an attachment, from first to last. What breaks off goes on where it was; an ended link is replaced once.
+
+    `size` is how many there are by the attachment's record, if it says so.
 
     Raises:
         Rejected: there are more than `limit` bytes.
@@ -197,7 +199,7 @@ async def download(client: Client, attachment_id: str, *, limit: int) -> AsyncGe
     """
     minting = GetAttachmentDownloadLink(attachment_id=attachment_id)
     link: DownloadLink | None = None
-    state = _Progress(limit)
+    state = _Progress(limit, record=size)
     resumes, renewed = 0, False
     while not state.whole:
         link = link or await client.send(minting)
@@ -216,7 +218,8 @@ async def download(client: Client, attachment_id: str, *, limit: int) -> AsyncGe
             link, renewed = None, True
         except (Unreachable, ServerFailure, RateLimited) as error:
             resumes += 1
-            if resumes > RESUMES or (state.got and state.etag is None):
+            too_long = (error.retry_after_s or 0) > client.deadline_s
+            if resumes > RESUMES or too_long or (state.got and state.etag is None):
                 raise
             await client.links.retry.pause(resumes, error)
 
@@ -226,6 +229,7 @@ class _Progress:
     """How far a download is."""
 
     limit: int
+    record: int | None = None
     got: int = 0
     total: int | None = None
     etag: str | None = None
@@ -235,7 +239,9 @@ class _Progress:
         """Take in the head of an answer. Raises when it does not go on from where the last one broke off."""
         length = headers.get("content-length", "")
         rest = int(length) if length.isascii() and length.isdigit() and len(length) < 16 else None
-        if self.got and (status != 206 or headers.get("etag", self.etag) != self.etag):
+        begins = headers.get("content-range", f"bytes {self.got}-").startswith(f"bytes {self.got}-")
+        goes_on = status == 206 and begins and headers.get("etag", self.etag) == self.etag
+        if not goes_on if self.got else status == 206:
             raise UnreadableAnswer("The file is not the one that the download began with. Download it again.")
         if not self.got:
             self.etag = headers.get("etag")
@@ -246,6 +252,10 @@ class _Progress:
     def ended(self) -> None:
         if self.total is not None and self.got != self.total:
             raise Unreachable("The download broke off. Call again.")
+        if self.record not in {None, self.got}:
+            raise UnreadableAnswer(
+                "The bytes are not as many as the attachment's record says. They are not to be trusted."
+            )
         self.whole = True
 
 

@@ -24,7 +24,7 @@ from calltriage.operations.issues import GetIssue
 from calltriage.operations.resources import AttachResource
 from calltriage.server.files import CHUNK, clean_name
 from calltriage.server.hints import same_call
-from calltriage.server.media import HEAD, checked_type
+from calltriage.server.media import HEAD, UNKNOWN, checked_type, family, named
 from calltriage.server.results import BUDGET, row, shown, untrusted
 from calltriage.server.text import compact, fits, gate
 from calltriage.server.work import ISSUE, Work, Workflow, preparing
@@ -99,9 +99,7 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
         async with AsyncExitStack() as stack:
             content = None if kept else await self._content(work, stack)
             uploaded = await self._sent(work, content) if content else Uploaded(*kept or ())
-            name = self.name if content is None else content.name
-            if name is None:
-                raise _refused("Pass a name for the attachment.", "name")
+            name = self._name_of_kept(uploaded.media_type or UNKNOWN) if content is None else content.name
             try:
                 receipt = await over_api.create(work.client, name, uploaded)
             except Conflict as taken:
@@ -115,6 +113,14 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
                 facts["grew_while_read"] = True
             return {**shown(receipt.result), **facts}
 
+    def _name_of_kept(self, media_type: str) -> str:
+        """The name for bytes that wait at the API already, whose kind was seen when they were sent."""
+        name = _sound(clean_name(self.name) if self.name else "")
+        said, seen = family(named(name) or UNKNOWN), family(media_type)
+        if said not in {seen, "other"} or (said == "other" and seen == "program"):
+            raise _refused("The name's ending says another kind of file than was uploaded. Keep the ending.", "name")
+        return name
+
     async def _content(self, work: Work, stack: AsyncExitStack) -> _Content:
         if self.path is not None or self.upload is not None:
             opened = await stack.enter_async_context(self._opened(work))
@@ -124,11 +130,7 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
             data = (self.text or "").encode() if self.base64 is None else _decoded(self.base64)
             name = clean_name(self.name) if self.name else ""
             head, size, chunks, grew = data[:HEAD], len(data), lambda: _pieces(data), _never
-        if not name:
-            raise _refused("Pass a name for the attachment.", "name")
-        if len(name) > 64:
-            raise _refused("The file's name is longer than an attachment's 64 characters. Pass name.", "name")
-        media_type = checked_type(name, head)
+        media_type = checked_type(_sound(name), head)
         if self.text is not None and media_type == "application/octet-stream":
             media_type = "text/plain"
         return _Content(name, media_type, size, chunks, grew)
@@ -220,6 +222,15 @@ def _decoded(text: str) -> bytes:
 
 def _refused(message: str, field: str) -> Rejected:
     return Rejected(message, field=field)
+
+
+def _sound(name: str) -> str:
+    """A name that an attachment can have. Raises Rejected for none and for one that is too long."""
+    if not name:
+        raise _refused("Pass a name for the attachment.", "name")
+    if len(name) > 64:
+        raise _refused("The file's name is longer than an attachment's 64 characters. Pass name.", "name")
+    return name
 
 
 class AttachmentRows(Result, origin="the uploader"):

@@ -54,7 +54,7 @@ class DownloadAttachment(Workflow, effect=Effect.READ, saves=True):
         found = await work.client.send(GetAttachment(attachment_id=self.attachment_id))
         facts = found.model_dump(mode="json", include={"id", "name", "size", "type"}, exclude_none=True)
         if self.save_to is not None:
-            async with aclosing(download(work.client, found.id, limit=work.files.limit)) as pieces:
+            async with aclosing(download(work.client, found.id, limit=work.files.limit, size=found.size)) as pieces:
                 saved = await work.files.save(self.save_to, found.name, pieces)
             return untrusted(
                 "the uploader", **facts, saved_to=str(saved.path), bytes_saved=saved.size, sha256=saved.sha256
@@ -74,11 +74,15 @@ class DownloadAttachment(Workflow, effect=Effect.READ, saves=True):
             return None
         pieces = list[bytes]()
         try:
-            async with aclosing(download(work.client, found.id, limit=TEXT_BYTES)) as coming:
+            async with aclosing(download(work.client, found.id, limit=TEXT_BYTES, size=found.size)) as coming:
+                got, judged = 0, False
                 async for piece in coming:
                     pieces.append(piece)
-                    if len(pieces) == 1 and not is_text(piece[:HEAD]) and shown_image(piece[:HEAD]) is None:
-                        return None  # neither to read nor to look at
+                    got += len(piece)
+                    if not judged and got >= HEAD:  # however the network cuts it
+                        judged, head = True, b"".join(pieces)[:HEAD]
+                        if not is_text(head) and shown_image(head) is None:
+                            return None  # neither to read nor to look at
         except Rejected as error:
             if error.code != "file_too_large":
                 raise

@@ -115,8 +115,9 @@ class FileRoots:
                 "Nothing is saved to local files here. Leave save_to out.", code="path_not_allowed", field="save_to"
             )
         opened = await anyio.to_thread.run_sync(self._open_folder, folder)
-        draft = Draft(*opened)
+        draft: Draft | None = None
         try:
+            draft = await anyio.to_thread.run_sync(lambda: Draft(*opened))
             async for piece in pieces:
                 await anyio.to_thread.run_sync(draft.write, piece)
             return await anyio.to_thread.run_sync(draft.keep, clean_name(name))
@@ -128,7 +129,7 @@ class FileRoots:
             ) from None
         finally:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(draft.close)
+                await anyio.to_thread.run_sync(_closed, draft, opened[1])
 
     def _open_folder(self, path: str) -> tuple[Path, int | None]:
         """A folder below a root, and its handle where the platform has such."""
@@ -230,6 +231,14 @@ class Draft:
             os.unlink(self._place(self._name), dir_fd=self._handle)
         if self._handle is not None:
             os.close(self._handle)
+
+
+def _closed(draft: Draft | None, handle: int | None) -> None:
+    """End a draft, or the folder's handle alone where there never was one."""
+    if draft is not None:
+        draft.close()
+    elif handle is not None:
+        os.close(handle)
 
 
 def without_homes(folders: Iterable[Path]) -> tuple[Path, ...]:

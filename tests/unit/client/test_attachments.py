@@ -428,3 +428,28 @@ async def test_bytes_that_are_missing_at_the_store_are_its_failure(the_desk: Des
         network.script(*[answers(503)] * 9)
         with pytest.raises((ServerFailure, Unreachable)):
             await fetched(client, made.id)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [answers(200, b"cut"), answers(206, b"only"), answers(206, b"only", {"content-range": "bytes 5-8/9"})],
+    ids=["fewer bytes than the record says", "a part that nobody asked for", "another part"],
+)
+async def test_bytes_that_are_not_the_whole_file_of_the_record_are_not_taken_for_it(
+    the_desk: Desk, answer: Step
+) -> None:
+    async with client_on(the_desk) as (client, _):
+        made = await stored(client, "a", b"four")
+    async with client_on(the_desk, answer, only=is_bytes) as (client, _):
+        with pytest.raises(UnreadableAnswer):
+            async with aclosing(download(client, made.id, limit=LIMIT, size=4)) as pieces:
+                assert b"".join([piece async for piece in pieces]) == b"", "nothing more comes"
+
+
+async def test_a_store_cannot_make_a_download_wait_for_ever(the_desk: Desk) -> None:
+    async with client_on(the_desk) as (client, _):
+        made = await stored(client, "a", b"four")
+    async with client_on(the_desk, answers(503, b"", {"retry-after": "999999"}), only=is_bytes) as (client, network):
+        with pytest.raises(ServerFailure):
+            await fetched(client, made.id)
+    assert len(network.requests) == 1

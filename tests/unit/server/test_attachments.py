@@ -173,6 +173,17 @@ async def test_a_taken_name_tells_whose_it_is_and_keeps_the_upload(the_desk: Des
         assert (await refused(agent, "create_attachment", upload=handle, name="c.txt"))["outcome"] == "not_committed"
 
 
+async def test_a_kept_upload_takes_no_name_that_a_new_file_would_not(the_desk: Desk, root: Path) -> None:
+    (root / "a.png").write_bytes(PNG + b"ours")
+    async with agent_on(the_desk, root) as (agent, _):
+        await ok(agent, "create_attachment", name="a.png", base64=base64.b64encode(PNG).decode())
+        handle = (await refused(agent, "create_attachment", path="a.png"))["upload"]["handle"]
+        for name in ("report.txt", "evil.exe", "n" * 65):
+            error = await refused(agent, "create_attachment", upload=handle, name=name)
+            assert (error["field"], error["outcome"]) == ("name", "not_committed"), name
+        assert (await ok(agent, "create_attachment", upload=handle, name="../../etc/b.png"))["name"] == "b.png"
+
+
 async def test_progress_is_told_in_steps(the_desk: Desk, root: Path) -> None:
     (root / "a.bin").write_bytes(os.urandom(4 * 2**20))
     heard: list[tuple[float, float | None]] = []

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from calltriage.errors import Rejected
+from calltriage.server import files as files_module
 from calltriage.server.files import FileRoots
 
 
@@ -100,3 +103,21 @@ async def test_a_private_folder_is_closed_even_inside_a_root(root: Path) -> None
     roots = FileRoots((root,), private=(root / "below",))
     assert await code_of(roots, "below/ü.txt") == "path_not_allowed"
     assert await code_of(roots, "link-in") == "path_not_allowed"
+
+
+async def test_a_file_that_cannot_be_begun_is_said_and_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_long(_: int) -> str:
+        return "x" * 300
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    monkeypatch.setattr(files_module.secrets, "token_hex", too_long)
+    before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+    with pytest.raises(Rejected) as caught:
+        await FileRoots((tmp_path,)).save(str(tmp_path), "a.txt", pieces())
+    assert (caught.value.code, caught.value.field) == ("cannot_save", "save_to")
+    assert sys.platform != "linux" or len(os.listdir("/proc/self/fd")) == before
+    assert list(tmp_path.iterdir()) == []

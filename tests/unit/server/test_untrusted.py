@@ -81,7 +81,7 @@ def example(annotation: Any, name: str = "") -> Any:
     if kind is dict:
         return {"label": WORDS, "nested": {"trust": "trusted", "words": [WORDS]}}
     if kind in {int, float}:
-        return 1
+        return len(WORDS.encode()) if name == "size" else 1
     return False if kind is bool else value_of(name)
 
 
