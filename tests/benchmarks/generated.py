@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from calltriage.desk.issues import SEVERITY_RANK, STATUS_RANK
-from calltriage.desk.search import searched
+from calltriage.desk.search import make_index, searched
 from calltriage.desk.tables import activity, calls, flags, issues, links, new_organisation, organisations, settings
 from calltriage.desk.tables import written as instant
 
@@ -76,8 +76,12 @@ def fill(engine: Engine, count: int) -> dict[int, str]:
     rows = map(_dashed, _issues(count, own))
     seen = {own}
     with engine.connect().execution_options(begin="IMMEDIATE") as connection, connection.begin():
-        if engine.dialect.name == "sqlite":  # one large piece of the index is made faster than many small ones
-            connection.exec_driver_sql("INSERT INTO issue_grams (issue_grams, rank) VALUES ('hashsize', 200000000)")
+        if engine.dialect.name == "sqlite":  # the index is made in one go, at the end
+            connection.exec_driver_sql("PRAGMA cache_size = -1000000")  # KiB
+            for kind, name in (("TRIGGER", "issue_grams_insert"), ("TRIGGER", "issue_grams_delete"),
+                               ("TRIGGER", "issue_grams_update"), ("TABLE", "issue_gram_terms"), ("TABLE", "issue_grams")):  # fmt: skip
+                connection.exec_driver_sql(f"DROP {kind} {name}")
+            connection.execute(delete(settings).where(settings.c.name == "search_index"))
         for done in range(0, count, BATCH):
             batch = list(itertools.islice(rows, BATCH))
             new = {row["org_id"] for row in batch} - seen
@@ -91,7 +95,8 @@ def fill(engine: Engine, count: int) -> dict[int, str]:
         connection.execute(update(organisations).where(organisations.c.id == own).values(last_number=number))
         linked = _link(connection, own)
         if engine.dialect.name == "sqlite":
-            connection.exec_driver_sql("INSERT INTO issue_grams (issue_grams, rank) VALUES ('hashsize', 1048576)")
+            make_index(connection)
+            connection.exec_driver_sql("PRAGMA cache_size = -2000")
     if engine.dialect.name == "postgresql":  # what its own housekeeping does a minute later
         with engine.connect().execution_options(begin="IMMEDIATE") as connection, connection.begin():
             connection.exec_driver_sql("ANALYZE")
