@@ -326,6 +326,8 @@ async def open_server(settings: Settings, *, over_stdio: bool, base_url: str = "
         listed = anyio.Event()
         group.start_soon(_warm_up, desk if needs_desk else None, journal, listed)
         handover = None if over_stdio else _handover(settings, client, base_url)
+        if handover is not None:
+            group.start_soon(handover.keep_swept)
         server = build_server(
             client,
             version=installed_version(),

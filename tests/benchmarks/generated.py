@@ -78,9 +78,10 @@ def fill(engine: Engine, count: int) -> dict[int, str]:
     with engine.connect().execution_options(begin="IMMEDIATE") as connection, connection.begin():
         if engine.dialect.name == "sqlite":  # the index is made in one go, at the end
             connection.exec_driver_sql("PRAGMA cache_size = -1000000")  # KiB
-            for kind, name in (("TRIGGER", "issue_grams_insert"), ("TRIGGER", "issue_grams_delete"),
-                               ("TRIGGER", "issue_grams_update"), ("TABLE", "issue_gram_terms"), ("TABLE", "issue_grams")):  # fmt: skip
-                connection.exec_driver_sql(f"DROP {kind} {name}")
+            for name in ("issue_grams_insert", "issue_grams_delete", "issue_grams_update"):
+                connection.exec_driver_sql(f"DROP TRIGGER {name}")
+            for name in ("issue_gram_terms", "issue_grams"):
+                connection.exec_driver_sql(f"DROP TABLE {name}")
             connection.execute(delete(settings).where(settings.c.name == "search_index"))
         for done in range(0, count, BATCH):
             batch = list(itertools.islice(rows, BATCH))

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
             patch.setenv(name, value)
         try:
             anyio.run(until_it_answers, variables["AWS_ENDPOINT_URL"])
-            yield variables
+            yield {**variables, "FILER_URL": f"http://127.0.0.1:{ports['filer.port']}"}
         finally:
             server.terminate()
             server.wait(60)
@@ -105,6 +105,16 @@ async def names(blobs: ObjectBlobs, seconds: float = -60) -> set[str]:
         return {name async for name in found}
 
 
+async def uploads_under_way(s3: dict[str, str]) -> set[str]:
+    """Uploads in parts that were neither ended nor dropped, as the server itself keeps them."""
+    folder = f"{s3['FILER_URL']}/buckets/calltriage/.uploads/"
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        answer = await http.get(folder, headers={"accept": "application/json"})
+    if answer.status_code == 404:
+        return set()
+    return {entry["FullPath"] for entry in answer.raise_for_status().json()["Entries"] or []}
+
+
 @pytest.mark.parametrize("size", [0, 1, 20 * 2**20], ids=["0 B", "1 B", "20 MiB"])
 async def test_bytes_are_received_published_and_read(blobs: ObjectBlobs, size: int) -> None:
     data = os.urandom(size)
@@ -130,6 +140,32 @@ async def test_what_breaks_off_or_is_too_much_never_becomes_an_object(blobs: Obj
         await blobs.receive(breaks(), 2**30)
     with pytest.raises(TooLargeError):
         await blobs.receive(pieces(b"x" * 10 * 2**20), 2**20)
+    assert await names(blobs) == set()
+
+
+@pytest.mark.parametrize("ending", ["broken", "cancelled"])
+async def test_no_part_of_a_broken_upload_stays_where_no_listing_shows_it(
+    blobs: ObjectBlobs, s3: dict[str, str], ending: str
+) -> None:
+    seen = list[set[str]]()
+
+    async def endless() -> AsyncIterator[bytes]:
+        with anyio.fail_after(60):
+            while not seen:
+                yield b"x" * 2**20
+                seen.extend([found] if (found := await uploads_under_way(s3)) else [])
+        if ending == "broken":
+            raise ConnectionError("as scripted")
+        scope.cancel()
+        await anyio.sleep_forever()
+
+    before = await uploads_under_way(s3)
+    assert before == set()
+    with anyio.CancelScope() as scope:
+        with pytest.raises(ConnectionError) if ending == "broken" else nullcontext():
+            await blobs.receive(endless(), 2**30)
+    assert seen, "parts had gone out"
+    assert await uploads_under_way(s3) == set()
     assert await names(blobs) == set()
 
 

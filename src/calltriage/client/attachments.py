@@ -8,14 +8,17 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 import anyio
 import anyio.to_thread
+from pydantic import ValidationError
 
 from calltriage.client.client import Client, Receipt
 from calltriage.client.limits import within
+from calltriage.client.links import SLOWEST
 from calltriage.errors import (
     CallError,
     Conflict,
@@ -98,12 +101,13 @@ async def upload(client: Client, content: Content, on_sent: Callable[[int], Awai
 
 
 async def create(
-    client: Client, name: str, uploaded: Uploaded, labels: Mapping[str, Any] | None = None
+    client: Client, name: str, uploaded: Uploaded, labels: Mapping[str, Any] | None = None, *, limit: int = 2**63
 ) -> Receipt[Attachment]:
     """Make the attachment of uploaded bytes (step 3), once. An answer that got lost is looked up before anything is sent
     again (section 11).
 
-    The outcome is `replayed` when the name is taken by a file with the same bytes.
+    The outcome is `replayed` when the name is taken by a file with the same bytes. They are read to know that, up to
+    `limit` of them: anybody may have written a label.
 
     Raises:
         Rejected: with the call's own two there are more labels than an attachment may have.
@@ -122,40 +126,47 @@ async def create(
     mark = None if REFERENCE in (labels or {}) else marked[REFERENCE]
     call = CreateAttachment(name=name, request_id=uploaded.request_id, metadata=marked)
     with within(client.deadline_s):
-        return await _created(client, call, uploaded, mark)
+        made = await _created(client, call, uploaded, mark)
+    if isinstance(made, Receipt):
+        return made
+    for twin in made.twins:  # reading takes the time it takes
+        made.conflict.details |= {"attachment_id": twin.id[:64]}
+        if await _is_equal(client, twin, uploaded, limit):
+            return Receipt(twin, "replayed")
+    raise made.conflict
 
 
-async def _created(client: Client, call: CreateAttachment, uploaded: Uploaded, mark: str | None) -> Receipt[Attachment]:
-    name = call.name
+@dataclass(frozen=True)
+class _Taken:
+    """A name that others have: what the API said, and the attachments of that name."""
+
+    conflict: Conflict
+    twins: list[Attachment]
+
+
+async def _created(
+    client: Client, call: CreateAttachment, uploaded: Uploaded, mark: str | None
+) -> Receipt[Attachment] | _Taken:
     for first in (True, False):
         try:
             return await client.deliver(call)
         except Conflict as taken:
-            return await _taken(client, name, uploaded, mark, taken, lost=not first)
+            twins = await _named(client, call.name, taken)
+            ours = next((twin for twin in twins if _is_ours(twin, mark, uploaded, lost=not first)), None)
+            return _Taken(taken, twins) if ours is None else Receipt(ours, "committed")
         except CallError as lost:
+            if not first and lost.field == "request_id":  # the try whose answer got lost may be what used it up
+                lost.outcome = "unknown"
             if lost.outcome not in {"unknown", "committed"}:
                 raise
             lost.details |= {"request_id_of_upload": uploaded.request_id}
-            twins = await _named(client, name, lost)
+            twins = await _named(client, call.name, lost)
             ours = next((twin for twin in twins if _is_ours(twin, mark, uploaded, lost=True)), None)
             if ours is not None:
                 return Receipt(ours, "committed")
             if lost.outcome == "committed" or not first:
                 raise
     raise AssertionError("unreachable")
-
-
-async def _taken(
-    client: Client, name: str, uploaded: Uploaded, mark: str | None, taken: Conflict, *, lost: bool
-) -> Receipt[Attachment]:
-    """What a taken name means: made by this very call after all, an equal file that was there, or somebody else's."""
-    for twin in await _named(client, name, taken):
-        if _is_ours(twin, mark, uploaded, lost=lost):
-            return Receipt(twin, "committed")
-        if _is_equal(twin, uploaded):
-            return Receipt(twin, "replayed")
-        taken.details |= {"attachment_id": twin.id[:64]}
-    raise taken
 
 
 async def _named(client: Client, name: str, failed: CallError) -> list[Attachment]:
@@ -183,9 +194,19 @@ def _is_ours(twin: Attachment, mark: str | None, uploaded: Uploaded, *, lost: bo
     return lost and uploaded.size is not None and (twin.size, twin.type) == (uploaded.size, uploaded.media_type)
 
 
-def _is_equal(twin: Attachment, uploaded: Uploaded) -> bool:
-    theirs = (twin.metadata or {}).get(HASH)
-    return uploaded.sha256 is not None and theirs == uploaded.sha256 and twin.size in {None, uploaded.size}
+async def _is_equal(client: Client, twin: Attachment, uploaded: Uploaded, limit: int) -> bool:
+    """Whether an attachment has the same bytes, by reading them unless its size or label says already that it has not."""
+    label = (twin.metadata or {}).get(HASH, uploaded.sha256)
+    if uploaded.sha256 is None or label != uploaded.sha256 or twin.size not in {None, uploaded.size}:
+        return False
+    digest = hashlib.sha256()
+    try:
+        async with aclosing(download(client, twin.id, limit=limit, size=uploaded.size)) as pieces:
+            async for piece in pieces:
+                await anyio.to_thread.run_sync(digest.update, piece)
+    except (CallError, ValidationError):  # it cannot be told
+        return False
+    return digest.hexdigest() == uploaded.sha256
 
 
 async def download(client: Client, attachment_id: str, *, limit: int, size: int | None = None) -> AsyncGenerator[bytes]:
@@ -206,7 +227,7 @@ async def download(client: Client, attachment_id: str, *, limit: int, size: int 
         try:
             async with client.links.get(link.url, start=state.got, etag=state.etag) as fetch:
                 state.continues(fetch.status, fetch.headers)
-                async for piece in fetch.pieces:
+                while (piece := await state.next_of(fetch.pieces, client.deadline_s)) is not None:
                     state.got += len(piece)
                     if state.got > limit:
                         raise _too_large(limit)
@@ -219,7 +240,8 @@ async def download(client: Client, attachment_id: str, *, limit: int, size: int 
         except (Unreachable, ServerFailure, RateLimited) as error:
             resumes += 1
             too_long = (error.retry_after_s or 0) > client.deadline_s
-            if resumes > RESUMES or too_long or (state.got and state.etag is None):
+            over = too_long or state.time_left(client.deadline_s) <= 0
+            if resumes > RESUMES or over or (state.got and state.etag is None):
                 raise
             await client.links.retry.pause(resumes, error)
 
@@ -234,6 +256,21 @@ class _Progress:
     total: int | None = None
     etag: str | None = None
     whole: bool = False
+    waited: float = 0.0
+
+    def time_left(self, deadline_s: float) -> float:
+        """Seconds that may still be spent on waiting for the API. What is done with the bytes does not count."""
+        return deadline_s + self.got / SLOWEST - self.waited
+
+    async def next_of(self, pieces: AsyncIterator[bytes], deadline_s: float) -> bytes | None:
+        """The next bytes; None at the end. Raises Unreachable when no time is left."""
+        began, piece = anyio.current_time(), None
+        with anyio.CancelScope(deadline=began + self.time_left(deadline_s)) as waiting:
+            piece = await anext(pieces, None)
+        self.waited += anyio.current_time() - began
+        if waiting.cancelled_caught:
+            raise Unreachable("The download took too long. Call again later.")
+        return piece
 
     def continues(self, status: int, headers: Mapping[str, str]) -> None:
         """Take in the head of an answer. Raises when it does not go on from where the last one broke off."""

@@ -13,7 +13,7 @@ import anyio
 import httpx2
 
 from calltriage.client.answers import Answer, failure, read_answer
-from calltriage.client.dialects import Endpoint, is_loopback
+from calltriage.client.dialects import Endpoint
 from calltriage.client.guard import Guarded, UnsafeTargetError, target_of
 from calltriage.client.limits import RetryBudget, deadline_in
 from calltriage.errors import CallError, Forbidden, Rejected, Unreachable, UnreadableAnswer
@@ -22,7 +22,7 @@ from calltriage.operations.base import Effect
 TIMEOUT = httpx2.Timeout(connect=5, read=30, write=30, pool=10)
 """Seconds without a byte going either way, after which a transfer has stalled."""
 SLOWEST = 128 * 1024
-"""Bytes a second that an upload must make on the whole, past the time that any call may take."""
+"""Bytes a second that a transfer must make on the whole, past the time that any call may take."""
 
 NOT_SENT = "nothing was sent"
 
@@ -39,8 +39,8 @@ class Fetch:
 class Links:
     """Uploads to and downloads from the URLs of one API's answers.
 
-    The embedded desk's own URLs are reached the way that the desk is. All others are strangers': https, public, and used
-    as they were returned.
+    Those of the API's own origin, which the operator chose, are reached the way that the API is: a desk on a private network
+    is one. All others are strangers': https, public, and used as they were returned.
     """
 
     def __init__(self, endpoint: Endpoint, deadline_s: float, guarded: httpx2.AsyncBaseTransport | None = None) -> None:
@@ -49,12 +49,12 @@ class Links:
         self._budget = RetryBudget()
         self._deadline_s = deadline_s
         self._guarded = guarded or Guarded()
-        self._loopback: httpx2.AsyncBaseTransport | None = None
+        self._own: httpx2.AsyncBaseTransport | None = None
 
     async def aclose(self) -> None:
         await self._guarded.aclose()
-        if self._loopback is not None:
-            await self._loopback.aclose()
+        if self._own is not None and self._own is not self._endpoint.transport:  # which its own client closes
+            await self._own.aclose()
 
     async def put(self, url: str, content: Callable[[], AsyncGenerator[bytes]], *, size: int, media_type: str) -> None:
         """PUT bytes (talkdesk-attachments, section 4, step 2). `content` is called once per try: a repeat replaces."""
@@ -112,12 +112,11 @@ class Links:
                 await response.aclose()
 
     def _transport_to(self, url: str) -> httpx2.AsyncBaseTransport:
-        base, inside = self._endpoint.base_url, self._endpoint.transport
-        if _origin(url) != _origin(base) or not (inside or is_loopback(base)):
+        if _origin(url) != _origin(self._endpoint.base_url):
             return self._guarded
-        if self._loopback is None and inside is None:  # the embedded desk on a port of this machine
-            self._loopback = httpx2.AsyncHTTPTransport(trust_env=False)
-        return inside or self._loopback or self._guarded
+        if self._own is None:
+            self._own = self._endpoint.transport or httpx2.AsyncHTTPTransport(trust_env=False)
+        return self._own
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

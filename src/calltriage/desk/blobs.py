@@ -100,7 +100,7 @@ def sha256_of(name: str) -> str:
 class Intake:
     """Takes a stream in: each step sees each batch in turn, on a thread of its own, while the next is still coming.
 
-    Hashing is a step that is always there. Use it as a context manager; `received` says what came.
+    Hashing is a step that is always there. Use it as an async context manager; `received` says what came.
     """
 
     def __init__(self, *steps: Callable[[list[bytes]], object]) -> None:
@@ -110,12 +110,16 @@ class Intake:
         self._threads = [ThreadPoolExecutor(1, "calltriage-intake") for _ in self._steps]
         self._under_way: list[Future[object]] = []
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for thread in self._threads:
-            thread.shutdown(wait=True, cancel_futures=True)
+    async def __aexit__(self, *_: object) -> None:
+        def end() -> None:
+            for thread in self._threads:
+                thread.shutdown(wait=True, cancel_futures=True)
+
+        with anyio.CancelScope(shield=True):  # a step under way still uses what the caller takes away next
+            await anyio.to_thread.run_sync(end)
 
     async def take(
         self,
@@ -173,7 +177,7 @@ class BlobFolder:
         with _told():
             part = await anyio.to_thread.run_sync(_created, path)
         try:
-            with Intake(_told()(part.writelines)) as intake:
+            async with Intake(_told()(part.writelines)) as intake:
                 await intake.take(content, limit)
             with _told():
                 await anyio.to_thread.run_sync(_settle, part, path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -38,6 +38,8 @@ VARIABLES = {
 """Those of the store's own that matter most."""
 PART = 8 * 2**20
 """Bytes of a part of an upload; two are under way at once."""
+PATIENCE = 30
+"""Seconds in which what is left of a broken upload is taken away."""
 
 
 CLIENT: Any = {"connect_timeout": timedelta(seconds=5), "timeout": timedelta(minutes=30)}
@@ -63,11 +65,25 @@ class ObjectBlobs:
             with _told():
                 await writer.write(b"".join(batch))
 
-        with Intake() as intake:  # an upload that is not closed never becomes an object
-            await intake.take(content, limit, write)
-            with _told():
-                await writer.close()
+        try:
+            async with Intake() as intake:
+                await intake.take(content, limit, write)
+                with _told():
+                    await writer.close()
+        except BaseException:
+            await self._abandon(writer, name)
+            raise
         return intake.received(name)
+
+    async def _abandon(self, writer: Any, name: str) -> None:
+        """Leave nothing of an upload. Parts that went out lie where no listing shows them, and the library cannot drop
+        them: they are made an object, and the object is dropped. What fails here is left for the next sweep."""
+        with anyio.move_on_after(PATIENCE, shield=True), suppress(BlobStoreError):
+            try:
+                with _told():
+                    await writer.close()
+            finally:
+                await self.drop(name)
 
     async def publish(self, received: str, sha256: str) -> str:
         import obstore  # noqa: PLC0415

@@ -22,7 +22,7 @@ from calltriage.operations.base import Effect, Operation, Result
 from calltriage.operations.fields import TEXT, AttachmentName, IssueRef
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.resources import AttachResource
-from calltriage.server.files import CHUNK, clean_name
+from calltriage.server.files import CHUNK, attachment_name
 from calltriage.server.hints import same_call
 from calltriage.server.media import HEAD, UNKNOWN, checked_type, family, named
 from calltriage.server.results import BUDGET, row, shown, untrusted
@@ -31,6 +31,8 @@ from calltriage.server.work import ISSUE, Work, Workflow, preparing
 
 KEPT_SECONDS = 23 * 3600
 """Life of an upload whose name was taken: an hour less than its reservation (talkdesk-attachments, section 4)."""
+KEPT = "kept"
+"""What seals its handle."""
 NEW = "new"
 
 
@@ -95,17 +97,20 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
 
     async def _stored(self, work: Work) -> dict[str, Any]:
         """The file, once it is stored; its bytes are sent unless they wait at the API already."""
-        kept = work.seals.opened("kept", self.upload or "")
+        kept = work.seals.opened(KEPT, self.upload or "")
         async with AsyncExitStack() as stack:
             content = None if kept else await self._content(work, stack)
             uploaded = await self._sent(work, content) if content else Uploaded(*kept or ())
             name = self._name_of_kept(uploaded.media_type or UNKNOWN) if content is None else content.name
             try:
-                receipt = await over_api.create(work.client, name, uploaded)
+                receipt = await over_api.create(work.client, name, uploaded, limit=work.files.limit)
             except Conflict as taken:
                 raise self._kept(work, name, uploaded, taken) from taken
-            if self.upload is not None and content is not None and work.handover is not None:
-                await work.handover.used(self.upload)
+            except Rejected as refused:
+                if kept and refused.field == "request_id":  # which no caller gave
+                    refused.code, refused.field = "upload_not_found", "upload"
+                    refused.args = ("The API does not have the upload any more, or it was used. Store the file anew.",)
+                raise
             facts: dict[str, Any] = {"size": uploaded.size, "sha256": uploaded.sha256, "outcome": receipt.outcome}
             if receipt.result.size not in {None, uploaded.size}:  # a figure, no advice: it stands among the API's words
                 facts["size_by_api"] = receipt.result.size
@@ -115,7 +120,7 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
 
     def _name_of_kept(self, media_type: str) -> str:
         """The name for bytes that wait at the API already, whose kind was seen when they were sent."""
-        name = _sound(clean_name(self.name) if self.name else "")
+        name = _sound(attachment_name(self.name or ""))
         said, seen = family(named(name) or UNKNOWN), family(media_type)
         if said not in {seen, "other"} or (said == "other" and seen == "program"):
             raise _refused("The name's ending says another kind of file than was uploaded. Keep the ending.", "name")
@@ -124,11 +129,11 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
     async def _content(self, work: Work, stack: AsyncExitStack) -> _Content:
         if self.path is not None or self.upload is not None:
             opened = await stack.enter_async_context(self._opened(work))
-            name = clean_name(self.name or opened.name) if self.name or self.path else ""
+            name = attachment_name(self.name or opened.name)
             head, size, chunks, grew = await opened.head(HEAD), opened.size, opened.chunks, opened.grew
         else:
             data = (self.text or "").encode() if self.base64 is None else _decoded(self.base64)
-            name = clean_name(self.name) if self.name else ""
+            name = attachment_name(self.name or "")
             head, size, chunks, grew = data[:HEAD], len(data), lambda: _pieces(data), _never
         media_type = checked_type(_sound(name), head)
         if self.text is not None and media_type == "application/octet-stream":
@@ -140,7 +145,7 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
             return work.files.open(self.path)
         if work.handover is None:
             raise _refused("The handle is none of this server's, or its time is over. Begin again.", "upload")
-        return work.handover.opened(self.upload or "")
+        return work.handover.taken(self.upload or "")
 
     async def _sent(self, work: Work, content: _Content) -> Uploaded:
         """Steps 1 and 2: the bytes, at the API."""
@@ -159,11 +164,12 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
 
     def _kept(self, work: Work, name: str, uploaded: Uploaded, taken: Conflict) -> Conflict:
         """The conflict, with the upload as something to go on with under another name."""
-        handle = work.seals.sealed(
-            "kept", KEPT_SECONDS, uploaded.request_id, uploaded.media_type, uploaded.size, uploaded.sha256
-        )
+        handle = self.upload or ""
+        if not work.seals.good_for(KEPT, handle):
+            facts = (uploaded.request_id, uploaded.media_type, uploaded.size, uploaded.sha256)
+            handle = work.seals.sealed(KEPT, KEPT_SECONDS, *facts)
         taken.outcome, taken.field = "not_committed", "name"
-        taken.details |= {"upload": {"handle": handle, "good_for_s": KEPT_SECONDS}}
+        taken.details |= {"upload": {"handle": handle, "good_for_s": work.seals.good_for(KEPT, handle)}}
         given = self.model_dump(mode="json", include={"attach_to"}, exclude_unset=True)
         taken.try_next = same_call(CreateAttachment, {**given, "name": _another_name(name)})
         if taken.try_next is not None:

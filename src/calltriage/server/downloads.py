@@ -16,13 +16,18 @@ from calltriage.operations.base import Effect, Result
 from calltriage.operations.fields import TEXT, AttachmentId
 from calltriage.server.media import HEAD, is_text, seen, shown_image
 from calltriage.server.results import untrusted
-from calltriage.server.text import compact, fits, gate
+from calltriage.server.text import compact, estimate_tokens, fits, gate
 from calltriage.server.work import Work, Workflow
 
 IMAGE_BYTES = 2**20
 """Bytes of the largest picture that is put into an answer."""
 TEXT_BYTES = 8 * 2**20
 """Bytes of the largest text that is read for an answer."""
+
+GOING_ON = 110
+"""Tokens for how the text goes on, and whose it is."""
+LEAST = 40
+"""Tokens of text that are shown whatever a long name costs, so that every call comes further."""
 
 
 class Downloaded(Result, origin="the uploader"):
@@ -96,9 +101,13 @@ class DownloadAttachment(Workflow, effect=Effect.READ, saves=True):
 
     def _text(self, facts: dict[str, Any], text: str) -> dict[str, Any]:
         """As much of the text from `offset` on as the budget takes, and how to go on."""
+        if self.offset and self.offset >= len(text):
+            raise Rejected(f"The text has {len(text)} characters. Begin before its end.", field="offset")
         rest = text[self.offset :]
-        shown = rest[: _fitting(rest, self.max_tokens)]
-        body = untrusted("the uploader", **facts, text=shown, characters=len(text), complete=len(shown) == len(rest))
+        facts["characters"] = len(text)
+        room = self.max_tokens - GOING_ON - estimate_tokens(compact(gate(facts)[0]))
+        shown = rest[: _fitting(rest, max(room, LEAST))]
+        body = untrusted("the uploader", **facts, text=shown, complete=len(shown) == len(rest))
         if len(shown) < len(rest):
             going_on = {"attachment_id": self.attachment_id, "offset": self.offset + len(shown)}
             more = TryNext(tool=self.tool_name(), arguments=going_on)
@@ -115,7 +124,12 @@ class DownloadAttachment(Workflow, effect=Effect.READ, saves=True):
         if work.handover is None:
             note = "Neither short text nor a picture. Call again with save_to."
             return untrusted("the uploader", **facts, note=note)
-        link = work.handover.link(found.id, found.name, found.type)
+        if found.size is not None and found.size > work.handover.limit:
+            note = (
+                f"Larger than the {work.handover.limit} bytes that this server hands over; its operator can allow more."
+            )
+            return untrusted("the uploader", **facts, note=note)
+        link = work.handover.link(found)
         work.contents.append(
             mcp_types.ResourceLink(
                 type="resource_link",
@@ -137,7 +151,7 @@ def _fitting(text: str, max_tokens: int) -> int:
     low, high = 0, min(len(text), max_tokens * 6)
     if within(high):
         return high
-    while high - low > 64:
+    while high - low > max(1, low // 64):
         middle = (low + high) // 2
         low, high = (middle, high) if within(middle) else (low, middle)
     return low

@@ -120,7 +120,7 @@ class FileRoots:
             draft = await anyio.to_thread.run_sync(lambda: Draft(*opened))
             async for piece in pieces:
                 await anyio.to_thread.run_sync(draft.write, piece)
-            return await anyio.to_thread.run_sync(draft.keep, clean_name(name))
+            return await anyio.to_thread.run_sync(draft.keep, file_name(name))
         except OSError as error:
             raise Rejected(
                 f"The file cannot be written there ({error.strerror or type(error).__name__}).",
@@ -150,10 +150,8 @@ class FileRoots:
             real = Path(os.path.realpath(given))  # a loop of links stays in it and is refused when it is opened
         except (OSError, RuntimeError, ValueError):
             raise _outside(self.roots, field) from None
-        inside, closed = (
-            any(real.is_relative_to(folder.resolve()) for folder in folders) for folders in (self.roots, self.private)
-        )
-        if closed or not inside:
+        inside = any(real.is_relative_to(folder.resolve()) for folder in self.roots)
+        if not inside or _lies_in(real, self.private):
             raise _outside(self.roots, field)
         return real
 
@@ -165,13 +163,16 @@ class FileRoots:
             raise Rejected(
                 "The file does not exist or cannot be read. Check the path.", code="file_not_found", field="path"
             ) from None
-        about = os.fstat(handle)
-        if not stat.S_ISREG(about.st_mode) or about.st_size > self.limit:
-            os.close(handle)
-            if stat.S_ISREG(about.st_mode):
+        file = os.fdopen(handle, "rb")
+        try:
+            about = os.fstat(handle)
+            _check_regular(about)
+            if about.st_size > self.limit:
                 raise Rejected(f"The file is larger than {self.limit} bytes.", code="file_too_large", field="path")
-            raise Rejected("Only regular files can be attached.", code="not_a_file", field="path")
-        return OpenFile(real.name, about.st_size, os.fdopen(handle, "rb"))
+        except BaseException:
+            file.close()
+            raise
+        return OpenFile(real.name, about.st_size, file)
 
 
 @dataclass(frozen=True)
@@ -251,16 +252,32 @@ def without_homes(folders: Iterable[Path]) -> tuple[Path, ...]:
     return tuple(folder for folder in folders if not home.is_relative_to(os.path.realpath(folder)))
 
 
-def clean_name(name: str) -> str:
-    """A name as a file's: no path in front, nothing invisible, nothing that a system gives a meaning to."""
-    last = re.split(r"[/\\]", name)[-1]
-    last = re.sub(r'[\t\n\r<>:"|?*]', "_", INVISIBLE.sub("_", last)).strip(" .")
+def attachment_name(name: str) -> str:
+    """A name as an attachment's: no path in front, nothing invisible. Empty when nothing is left."""
+    last = re.sub(r"[\t\n\r]", "_", INVISIBLE.sub("_", re.split(r"[/\\]", name)[-1])).strip()
+    return "" if last in {".", ".."} else last
+
+
+def file_name(name: str) -> str:
+    """An attachment's name as a file's: not hidden, not too long, nothing that a system gives a meaning to."""
+    last = re.sub(r'[<>:"|?*]', "_", attachment_name(name)).strip(" .")
     while len(last.encode("utf-8", "replace")) > MOST_BYTES:
         stem, dot, ending = last.rpartition(".")
         last = f"{stem[:-1]}{dot}{ending}" if stem and len(ending) <= 16 else last[:-1]
     if re.fullmatch(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", last):
         last = f"_{last}"
     return last or "attachment"
+
+
+def _lies_in(real: Path, folders: Iterable[Path]) -> bool:
+    """Whether a path lies in one of the folders, whatever it calls them: in letters of another case, or by another mount. A
+    folder that is not there holds nothing."""
+    for folder in folders:
+        for above in (real, *real.parents):
+            with suppress(OSError, ValueError):
+                if above.samefile(folder):
+                    return True
+    return False
 
 
 def _open_without_links(real: Path, kind: int = 0) -> int:
@@ -274,9 +291,18 @@ def _open_without_links(real: Path, kind: int = 0) -> int:
             inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
             os.close(folder)
             folder = inner
-        return os.open(real.name or ".", OPEN_FLAGS | kind, dir_fd=folder)
+        last = real.name or "."
+        if not kind:  # opening a device may do something already
+            _check_regular(os.stat(last, dir_fd=folder, follow_symlinks=False))
+        return os.open(last, OPEN_FLAGS | kind, dir_fd=folder)
     finally:
         os.close(folder)
+
+
+def _check_regular(about: os.stat_result) -> None:
+    """Raise Rejected for what is no regular file. A link is not judged: opening refuses it."""
+    if not stat.S_ISREG(about.st_mode) and not stat.S_ISLNK(about.st_mode):
+        raise Rejected("Only regular files can be attached.", code="not_a_file", field="path")
 
 
 def _outside(roots: tuple[Path, ...], field: str = "path") -> Rejected:

@@ -26,7 +26,9 @@ from starlette.routing import Route
 from calltriage.client.attachments import download
 from calltriage.client.client import Client
 from calltriage.errors import CallError, NotFound, Rejected
+from calltriage.operations.attachments import Attachment
 from calltriage.server.files import CHUNK, OpenFile
+from calltriage.server.media import UNKNOWN
 from calltriage.server.seals import Seals
 
 UPLOADS, DOWNLOADS = "/uploads/", "/downloads/"
@@ -37,6 +39,11 @@ STALL = 30.0
 HANDLE_REFUSED = "The URL is not one of this server's, or its time is over."
 MOST_WAITING = 32
 """Uploads that may wait to be used."""
+SWEEP_EVERY = 3600
+"""Seconds between two looks for uploads that nobody came for."""
+MARK = ".used"
+"""Ending of the mark beside a file that was used, or is being used."""
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
 @dataclass(frozen=True)
@@ -68,35 +75,46 @@ class Handover:
             "good_for_s": LIFE,
         }
 
-    def link(self, attachment_id: str, name: str, media_type: str | None) -> dict[str, Any]:
+    def link(self, attachment: Attachment) -> dict[str, Any]:
         """A URL that gives an attachment's bytes."""
-        handle = self.seals.sealed("download", LIFE, attachment_id, name[:200], media_type)
+        facts = (attachment.id, attachment.name[:200], attachment.type, attachment.size)
+        handle = self.seals.sealed("download", LIFE, *facts)
         return {"url": f"{self.base_url}{DOWNLOADS}{handle}", "good_for_s": LIFE}
 
     @asynccontextmanager
-    async def opened(self, handle: str) -> AsyncGenerator[OpenFile]:
-        """The file that came for a handle. Raises Rejected when there is none, or not any more."""
-        path = self._place(handle)
-        try:
-            file = None if path is None else await anyio.to_thread.run_sync(_open, path)
-        except OSError:
-            file = None
-        if file is None:
+    async def taken(self, handle: str) -> AsyncGenerator[OpenFile]:
+        """The file that came for a handle, for one caller alone. A block that ends well has used it up; one that raises
+        leaves it for another try.
+
+        Raises Rejected when there is none, or not any more.
+        """
+        path, file = self._place(handle), None
+        if path is not None:
+            with suppress(OSError):
+                file = await anyio.to_thread.run_sync(_claimed, path)
+        if path is None or file is None:
             raise Rejected(
-                "Nothing was uploaded under this handle, or its time is over. Call with upload: new, PUT the file, then "
-                "pass the handle.",
+                "Nothing was uploaded under this handle, its time is over, or it was used. Call with upload: new, PUT the "
+                "file, then pass the handle.",
                 code="upload_not_found",
                 field="upload",
                 outcome="not_committed",
             )
-        with file:
-            yield OpenFile("", os.fstat(file.fileno()).st_size, file)
+        end = _let_go
+        try:
+            with file:
+                yield OpenFile("", os.fstat(file.fileno()).st_size, file)
+            end = _emptied
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(end, path)
 
-    async def used(self, handle: str) -> None:
-        """Let go of a file that was stored. An empty one stays in its place, so that the URL is not good twice."""
-        path = self._place(handle)
-        if path is not None:
-            await anyio.to_thread.run_sync(_emptied, path)
+    async def keep_swept(self) -> None:
+        """Remove what nobody came for, now and every hour, until cancelled."""
+        while True:
+            with suppress(OSError):  # no upload has come yet; a folder that fails is told to the next one
+                await anyio.to_thread.run_sync(self._waiting)
+            await anyio.sleep(SWEEP_EVERY)
 
     def routes(self) -> list[Route]:
         return [
@@ -141,12 +159,20 @@ class Handover:
                 await anyio.to_thread.run_sync(_placed, part, path)
         finally:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(_let_go, file, part)
+                await anyio.to_thread.run_sync(_ended, file, part)
         return whole
 
     def _begun(self, path: Path, part: Path) -> BinaryIO:
-        """A new file for the bytes; others that nobody came for go."""
+        """A new file for the bytes."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self._waiting() >= MOST_WAITING:
+            raise BlockingIOError
+        if path.exists():
+            raise FileExistsError
+        return os.fdopen(os.open(part, NEW_FILE, 0o600), "wb", buffering=0)
+
+    def _waiting(self) -> int:
+        """How many uploads wait or come in; those that nobody came for go."""
         before = time.time() - 2 * LIFE
         waiting = 0
         for other in self.folder.iterdir():
@@ -156,31 +182,30 @@ class Handover:
                     other.unlink()
                 else:
                     waiting += about.st_size > 0
-        if waiting >= MOST_WAITING:
-            raise BlockingIOError
-        if path.exists():
-            raise FileExistsError
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        return os.fdopen(os.open(part, flags, 0o600), "wb", buffering=0)
+        return waiting
 
     async def _give(self, request: Request) -> Response:
         values = self.seals.opened("download", request.path_params["handle"])
         if values is None:
             return _refused(403, "handle_refused", HANDLE_REFUSED)
-        attachment_id, name, media_type = values
-        pieces = download(self.client, attachment_id, limit=self.limit)
+        attachment_id, name, media_type, size = values
+        headers = {
+            "accept-ranges": "none",
+            "content-disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+            "x-content-type-options": "nosniff",
+            "cache-control": "no-store",
+            **({} if size is None else {"content-length": str(size)}),
+        }
+        safe = media_type if re.fullmatch(r"[\x21-\x7e]{1,127}", media_type or "") else UNKNOWN
+        if request.method == "HEAD":
+            return StreamingResponse(_from(b""), 200, headers, safe)
+        pieces = download(self.client, attachment_id, limit=self.limit, size=size)
         try:
             first = await anext(pieces, b"")
         except NotFound:
             return _refused(404, "not_found", "The attachment does not exist any more.")
         except CallError as error:
             return _refused(502, error.code, "The attachment cannot be had now.")
-        headers = {
-            "content-disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
-            "x-content-type-options": "nosniff",
-            "cache-control": "no-store",
-        }
-        safe = media_type if re.fullmatch(r"[\x21-\x7e]{1,127}", media_type or "") else "application/octet-stream"
         return StreamingResponse(_from(first, pieces), 200, headers, safe)
 
 
@@ -212,25 +237,33 @@ def _write(file: BinaryIO, data: bytes) -> None:
         view = view[file.write(view) :]
 
 
-async def _from(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    async with aclosing(rest):
-        yield first
-        async for piece in rest:
-            yield piece
+async def _from(first: bytes, rest: AsyncGenerator[bytes] | None = None) -> AsyncGenerator[bytes]:
+    yield first
+    if rest is not None:
+        async with aclosing(rest):
+            async for piece in rest:
+                yield piece
 
 
-def _open(path: Path) -> BinaryIO | None:
-    """The file, or None for the empty one that stays when it was used."""
-    file = path.open("rb")
-    if (path.with_suffix(".used")).exists():
-        file.close()
-        return None
-    return file
+def _claimed(path: Path) -> BinaryIO:
+    """Open a file that came, after a mark was made that only one can make. Raises OSError when it is not to be had."""
+    mark = path.with_suffix(MARK)
+    os.close(os.open(mark, NEW_FILE, 0o600))
+    try:
+        return path.open("rb")
+    except OSError:
+        mark.unlink()
+        raise
+
+
+def _let_go(path: Path) -> None:
+    path.with_suffix(MARK).unlink(missing_ok=True)
 
 
 def _emptied(path: Path) -> None:
-    path.with_suffix(".used").touch(mode=0o600)
-    os.truncate(path, 0)
+    """An empty file and the mark stay, so that the URL is not good twice."""
+    with suppress(FileNotFoundError):  # swept meanwhile
+        os.truncate(path, 0)
 
 
 def _placed(part: Path, path: Path) -> None:
@@ -245,13 +278,10 @@ def _placed(part: Path, path: Path) -> None:
         part.rename(path)
 
 
-def _let_go(file: BinaryIO, part: Path) -> None:
+def _ended(file: BinaryIO, part: Path) -> None:
     file.close()
     part.unlink(missing_ok=True)
 
 
 def _refused(status: int, code: str, message: str) -> Response:
     return JSONResponse({"error": {"code": code, "message": message}}, status)
-
-
-__all__ = ["DOWNLOADS", "UPLOADS", "Handover"]

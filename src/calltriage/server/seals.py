@@ -32,14 +32,20 @@ class Seals:
 
     def opened(self, kind: str, handle: str) -> list[Any] | None:
         """What a handle holds; None when it is none of this kind or has ended."""
+        ends, *values = self._read(kind, handle)
+        return values if self.clock() < ends else None
+
+    def good_for(self, kind: str, handle: str) -> int:
+        """Seconds for which a handle is still good; 0 when it is none of this kind."""
+        return max(0, int(self._read(kind, handle)[0] - self.clock()))
+
+    def _read(self, kind: str, handle: str) -> list[Any]:
+        """When a handle ends, and what it holds; what is none of this kind ended long ago."""
         try:
             raw = base64.b64decode(handle + "=" * (-len(handle) % 4), altchars=b"-_", validate=True)
-            if not hmac.compare_digest(raw[:TAG], self._tag(kind, raw[TAG:])):
-                return None
-            ends, *values = json.loads(raw[TAG:])
+            return json.loads(raw[TAG:]) if hmac.compare_digest(raw[:TAG], self._tag(kind, raw[TAG:])) else [0]
         except ValueError:
-            return None
-        return values if self.clock() < ends else None
+            return [0]
 
     def _tag(self, kind: str, payload: bytes) -> bytes:
         return hmac.digest(self.key, kind.encode() + b"\n" + payload, "sha256")[:TAG]

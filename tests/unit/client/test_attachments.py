@@ -12,6 +12,8 @@ import httpx2
 import pytest
 from conftest import Clock, endpoints_to
 from faults import Inner, Scripted, Step, answers, breaks_off, fails, loses_the_answer, passes
+from pydantic import JsonValue
+from virtual_time import VirtualLoop
 
 from calltriage.client.attachments import Content, Uploaded, create, download, upload
 from calltriage.client.client import Client, open_client
@@ -27,7 +29,7 @@ from calltriage.errors import (
     Unreachable,
     UnreadableAnswer,
 )
-from calltriage.operations.attachments import Attachment, AttachmentPage, ListAttachments
+from calltriage.operations.attachments import Attachment, AttachmentPage, CreateAttachment, ListAttachments
 
 LIMIT = 10 * 2**20
 LOST = loses_the_answer()
@@ -246,6 +248,31 @@ async def test_an_equal_file_under_the_same_name_is_found_there(the_desk: Desk) 
         assert caught.value.details == {"attachment_id": first.id}
 
 
+@pytest.mark.parametrize("labels", [{}, {"sha256": "ours"}, {"sha256": "f" * 64}])
+async def test_equal_is_what_has_the_same_bytes_whatever_its_label_says(the_desk: Desk, labels: dict[str, str]) -> None:
+    """Somebody else's tools write no label, and anybody may write a wrong one."""
+    ours = hashlib.sha256(b"RIFF").hexdigest()
+    labels = {name: ours if value == "ours" else value for name, value in labels.items()}
+    metadata = dict[str, JsonValue](labels)
+    async with client_on(the_desk) as (client, _):
+
+        async def made_elsewhere(name: str, data: bytes) -> None:
+            uploaded = await upload(client, content(data))
+            await client.send(CreateAttachment(name=name, request_id=uploaded.request_id, metadata=metadata))
+
+        await made_elsewhere("equal.wav", b"RIFF")
+        await made_elsewhere("other.wav", b"RIFX")
+        equal = await upload(client, content(b"RIFF"))
+        if labels.get("sha256") == "f" * 64:  # not worth a look
+            with pytest.raises(Conflict):
+                await create(client, "equal.wav", equal)
+        else:
+            assert (await create(client, "equal.wav", equal)).outcome == "replayed"
+        for name, limit in (("other.wav", LIMIT), ("equal.wav", 3)):
+            with pytest.raises(Conflict):
+                await create(client, name, equal, limit=limit)
+
+
 async def test_a_taken_name_is_a_conflict_even_where_lists_are_not_allowed(the_desk: Desk) -> None:
     async with client_on(the_desk) as (client, _):
         await stored(client, "a.wav")
@@ -453,3 +480,30 @@ async def test_a_store_cannot_make_a_download_wait_for_ever(the_desk: Desk) -> N
         with pytest.raises(ServerFailure):
             await fetched(client, made.id)
     assert len(network.requests) == 1
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"loop_factory": VirtualLoop})], ids=["virtual clock"])
+async def test_a_download_that_trickles_ends_but_a_slow_reader_may_take_its_time(the_desk: Desk) -> None:
+    async def trickles(request: httpx2.Request, _: Inner) -> httpx2.Response:
+        async def pieces() -> AsyncIterator[bytes]:
+            for _ in range(1000):
+                await anyio.sleep(29)
+                yield b"x"
+
+        return httpx2.Response(200, headers={"content-length": "1000"}, content=pieces(), request=request)
+
+    network = Scripted(inner=httpx2.ASGITransport(the_desk, raise_app_exceptions=False), only=is_bytes)
+    async with open_client(endpoints_to(network)) as client:
+        made = await stored(client, "a", b"x" * 1000)
+        began = anyio.current_time()
+        network.script(*[trickles] * 9)
+        with pytest.raises(Unreachable):
+            await fetched(client, made.id)
+        assert anyio.current_time() - began < 3 * client.deadline_s
+        network.script()
+        got = 0
+        async with aclosing(download(client, made.id, limit=LIMIT)) as coming:
+            async for piece in coming:
+                await anyio.sleep(1000)
+                got += len(piece)
+        assert got == 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -133,6 +134,20 @@ async def test_a_link_signed_over_headers_that_we_cannot_know_is_not_used(signed
     assert error.outcome == "not_committed"
     assert "canary" not in str(error)
     assert requests == []
+
+
+@pytest.mark.parametrize("base", ["https://10.1.2.3", "https://desk.internal:8443"])
+async def test_an_operator_s_own_desk_on_a_private_network_is_reached_at_its_origin_alone(base: str) -> None:
+    own, store = Scripted(*[answers(200)] * 2), Scripted()
+    endpoint = replace(endpoints_to(own)[Api.ATTACHMENTS], base_url=base)
+    links = Links(endpoint, 5.0, Guarded(store))
+    await links.put(f"{base}/x", one_piece, size=5, media_type="text/plain")
+    assert [str(request.url) for request in own.requests] == [f"{base}/x"]
+    for elsewhere in ("https://10.1.2.4/x", "https://10.1.2.3:444/x", "http://10.1.2.3/x", f"{base}.evil.example:1/x"):
+        with pytest.raises(CallError):
+            await links.put(elsewhere, one_piece, size=5, media_type="text/plain")
+    assert len(own.requests) == 1
+    assert store.requests == []
 
 
 async def test_bytes_go_to_the_desk_s_own_address_without_authorization(the_desk: Desk) -> None:

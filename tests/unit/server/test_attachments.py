@@ -14,22 +14,23 @@ from typing import Any
 import anyio
 import httpx2
 import pytest
-from conftest import KEY, endpoints_to
-from faults import Gate, Scripted, answers
+from conftest import Clock, endpoints_to
+from faults import Gate, Inner, Scripted, answers, passes
 from mcp.client import Client as McpClient
 from mcp_types import CallToolResult
 from pydantic import SecretStr
 from starlette.applications import Starlette
 from unit.server.test_media import EXE, HTML, PNG
-from unit.server.test_tools import call, filed, ok, refused
+from unit.server.test_tools import call, ok, refused
 
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
 from calltriage.server.app import build_server
-from calltriage.server.files import FileRoots, clean_name
-from calltriage.server.handover import MOST_WAITING, Handover
+from calltriage.server.files import FileRoots, file_name
+from calltriage.server.handover import Handover
 from calltriage.server.http import build_http_app
 from calltriage.server.seals import Seals
+from calltriage.server.text import compact, estimate_tokens, gate
 from calltriage.server.toolsets import select
 
 TOKEN = "token-of-the-http-side"
@@ -132,6 +133,14 @@ async def test_names_lose_their_path_and_what_is_invisible(the_desk: Desk, root:
         assert (await ok(agent, "create_attachment", path=f"{'x' * 70}.txt", name="short.txt"))["size"] == 0
 
 
+@pytest.mark.parametrize("name", [".env", "What?", "CON", "a<b>|c", "trailing.", "🙂" * 64, "two words"])
+async def test_a_name_that_only_a_file_could_not_have_is_kept(the_desk: Desk, root: Path, name: str) -> None:
+    async with agent_on(the_desk, root) as (agent, _):
+        assert (await ok(agent, "create_attachment", text="y", name=name))["name"] == name
+        for nothing in ("..", "a/", " ", "\\"):
+            assert (await refused(agent, "create_attachment", text="y", name=nothing))["field"] == "name", nothing
+
+
 async def test_a_fifo_a_device_and_a_link_out_are_not_read(the_desk: Desk, root: Path, tmp_path: Path) -> None:
     os.mkfifo(root / "fifo")
     (root / "null").symlink_to("/dev/null")
@@ -184,6 +193,30 @@ async def test_a_kept_upload_takes_no_name_that_a_new_file_would_not(the_desk: D
         assert (await ok(agent, "create_attachment", upload=handle, name="../../etc/b.png"))["name"] == "b.png"
 
 
+async def test_a_kept_upload_ends_when_it_was_said_to_however_often_it_is_tried(the_desk: Desk, root: Path) -> None:
+    clock = Time()
+    (root / "a.txt").write_text("ours")
+    async with agent_on(the_desk, root, clock=clock) as (agent, _):
+        await ok(agent, "create_attachment", name="a.txt", text="theirs")
+        kept = (await refused(agent, "create_attachment", path="a.txt"))["upload"]
+        clock.now += kept["good_for_s"] - 10
+        again = (await refused(agent, "create_attachment", upload=kept["handle"], name="a.txt"))["upload"]
+        assert again == {"handle": kept["handle"], "good_for_s": 10}
+        clock.now += 10
+        error = await refused(agent, "create_attachment", upload=kept["handle"], name="b.txt")
+        assert (error["code"], error["outcome"]) == ("upload_not_found", "not_committed")
+
+
+async def test_an_upload_that_the_api_let_go_of_is_said_to_be_gone(the_desk: Desk, root: Path) -> None:
+    (root / "a.txt").write_text("ours")
+    async with agent_on(the_desk, root) as (agent, _):
+        await ok(agent, "create_attachment", name="a.txt", text="theirs")
+        kept = (await refused(agent, "create_attachment", path="a.txt"))["upload"]["handle"]
+        await ok(agent, "create_attachment", upload=kept, name="b.txt")
+        error = await refused(agent, "create_attachment", upload=kept, name="c.txt")
+    assert (error["code"], error["field"], error["outcome"]) == ("upload_not_found", "upload", "not_committed")
+
+
 async def test_progress_is_told_in_steps(the_desk: Desk, root: Path) -> None:
     (root / "a.bin").write_bytes(os.urandom(4 * 2**20))
     heard: list[tuple[float, float | None]] = []
@@ -194,6 +227,37 @@ async def test_progress_is_told_in_steps(the_desk: Desk, root: Path) -> None:
     async with agent_on(the_desk, root) as (agent, _):
         await agent.call_tool("create_attachment", {"path": "a.bin"}, progress_callback=listen)
     assert heard == [(n * 2**20, 4 * 2**20) for n in range(1, 5)]
+
+
+async def test_a_call_that_is_cancelled_before_its_last_step_shows_nothing_and_its_bytes_go(
+    the_desk: Desk, root: Path, clock: Clock
+) -> None:
+    """No API takes a reservation back: it ends by itself, and its bytes with it."""
+    (root / "a.bin").write_bytes(os.urandom(1000))
+    arrived = anyio.Event()
+
+    async def arrives(request: httpx2.Request, inner: Inner) -> httpx2.Response:
+        await (await passes(request, inner)).aread()
+        arrived.set()
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    def blobs() -> list[Path]:
+        return [path for path in (the_desk.folder / "blobs").rglob("*") if path.is_file()]
+
+    inner = httpx2.ASGITransport(the_desk, raise_app_exceptions=False)
+    network = Scripted(arrives, inner=inner, only=lambda r: r.method == "PUT")
+    with anyio.fail_after(30):
+        async with agent_on(the_desk, root, network=network) as (agent, _):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(agent.call_tool, "create_attachment", {"path": "a.bin"})
+                await arrived.wait()
+                tasks.cancel_scope.cancel()
+            assert (await ok(agent, "list_attachments"))["returned"] == 0
+    assert len(blobs()) == 1
+    clock.advance(hours=25)
+    await the_desk.files.sweep()
+    assert blobs() == []
 
 
 async def test_a_call_that_is_cancelled_leaves_nothing_behind(the_desk: Desk, root: Path) -> None:
@@ -280,6 +344,26 @@ async def test_a_long_text_comes_in_parts_that_are_the_whole(the_desk: Desk) -> 
     assert rounds > 2
 
 
+@pytest.mark.parametrize("text", ["🙂" * 300, "\u202e" * 300, "𠀀" * 300], ids=["emoji", "invisible", "rare"])
+async def test_the_least_budget_comes_further_with_any_text_and_pays_for_the_name_too(
+    the_desk: Desk, text: str
+) -> None:
+    async with agent_on(the_desk) as (agent, _):
+        for name, most in (("a.txt", 200), (f"{'é' * 60}.txt", 400)):
+            made = await stored(agent, name, text.encode())
+            length, offset = 0, 0
+            for _ in range(80):
+                part = await ok(agent, "download_attachment", attachment_id=made["id"], offset=offset, max_tokens=200)
+                assert estimate_tokens(compact(part)) <= most
+                length += len(part["text"])
+                if part["complete"]:
+                    break
+                offset = part["omitted"][0]["try_next"]["arguments"]["offset"]
+            assert length == len(gate(text)[0])
+        error = await refused(agent, "download_attachment", attachment_id=made["id"], offset=300)
+        assert error["field"] == "offset"
+
+
 async def test_a_picture_is_shown_by_what_it_is(the_desk: Desk) -> None:
     async with agent_on(the_desk) as (agent, _):
         made = await stored(agent, "picture", PNG)
@@ -291,7 +375,8 @@ async def test_a_picture_is_shown_by_what_it_is(the_desk: Desk) -> None:
 
 async def test_anything_else_is_a_link_that_needs_no_token_and_ends(the_desk: Desk) -> None:
     clock, data = Time(), os.urandom(3 * 2**20)
-    async with agent_on(the_desk, clock=clock) as (agent, http):
+    network = Scripted(inner=httpx2.ASGITransport(the_desk, raise_app_exceptions=False))
+    async with agent_on(the_desk, network=network, clock=clock) as (agent, http):
         offer = await ok(agent, "create_attachment", upload="new")
         await http.put(offer["upload"]["url"], content=data)
         made = await ok(agent, "create_attachment", upload=offer["upload"]["handle"], name="ü.bin")
@@ -301,6 +386,11 @@ async def test_anything_else_is_a_link_that_needs_no_token_and_ends(the_desk: De
         assert (result.structured_content or {})["link"]["url"] == link["uri"]
         answer = await http.get(link["uri"])
         assert (answer.status_code, answer.content) == (200, data)
+        assert answer.headers["content-length"] == str(len(data)), "so that a cut is seen"
+        asked = len(network.requests)
+        about = await http.head(link["uri"])
+        assert (about.status_code, about.headers["content-length"], about.content) == (200, str(len(data)), b"")
+        assert len(network.requests) == asked, "no byte is fetched for it"
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["content-disposition"].startswith("attachment;")
         altered = link["uri"][:-3] + ("abc" if not link["uri"].endswith("abc") else "abd")
@@ -362,96 +452,10 @@ async def test_nothing_is_saved_where_that_is_not_allowed(the_desk: Desk, root: 
         ("e\u202exe.txt", "e_xe.txt"), ("/", "attachment"),
     ],
 )  # fmt: skip
-def test_a_name_becomes_one_that_a_file_can_have(name: str, cleaned: str) -> None:
-    assert clean_name(name) == cleaned
+def test_a_saved_name_is_one_that_a_file_can_have(name: str, cleaned: str) -> None:
+    assert file_name(name) == cleaned
 
 
 def test_a_long_name_keeps_its_ending() -> None:
-    assert clean_name("é" * 300 + ".wav").endswith(".wav")
-    assert len(clean_name("é" * 300 + ".wav").encode()) <= 200
-
-
-# --- handing over ---
-
-
-async def test_a_remote_client_puts_a_file_and_names_its_handle(the_desk: Desk) -> None:
-    data = os.urandom(300_000)
-    async with agent_on(the_desk) as (agent, http):
-        ticket = (await filed(agent))["triage_id"]
-        offer = await ok(agent, "create_attachment", upload="new", name="a.bin", attach_to=ticket)
-        assert (offer["outcome"], offer["upload"]["method"]) == ("not_committed", "PUT")
-        assert (await http.post("/mcp", json={})).status_code == 401, "the rest of the side wants the token"
-        answer = await http.put(offer["upload"]["url"], content=data)
-        assert (answer.status_code, answer.json()["size"]) == (200, len(data))
-        made = await ok(agent, offer["try_next"]["tool"], **offer["try_next"]["arguments"])
-        assert (made["sha256"], made["evidence"]["outcome"]) == (hashlib.sha256(data).hexdigest(), "committed")
-        assert (await refused(agent, "create_attachment", upload=offer["upload"]["handle"], name="b"))[
-            "code"
-        ] == "upload_not_found"
-        assert (await http.put(offer["upload"]["url"], content=data)).status_code == 409, "single use"
-    left = [path.stat().st_size for path in (the_desk.folder / "uploads").iterdir()]
-    assert sum(left) == 0
-
-
-async def test_an_upload_stays_usable_when_its_name_is_taken(the_desk: Desk) -> None:
-    async with agent_on(the_desk) as (agent, http):
-        await ok(agent, "create_attachment", text="x", name="a.txt")
-        offer = (await ok(agent, "create_attachment", upload="new"))["upload"]
-        assert (await refused(agent, "create_attachment", upload=offer["handle"], name="a.txt"))[
-            "code"
-        ] == "upload_not_found"
-        await http.put(offer["url"], content=b"y")
-        assert (await refused(agent, "create_attachment", upload=offer["handle"]))["field"] == "name"
-        assert (await refused(agent, "create_attachment", upload=offer["handle"], name="a.txt"))[
-            "code"
-        ] == "name_conflict"
-        assert (await ok(agent, "create_attachment", upload=offer["handle"], name="b.txt"))["size"] == 1
-
-
-@pytest.mark.parametrize(
-    ("length", "status"), [("4", 400), ("6", 400), ("x", 411), (str(LIMIT + 1), 413), ("9" * 20, 411)]
-)
-async def test_a_put_of_a_wrong_length_leaves_nothing_and_may_be_repeated(
-    the_desk: Desk, length: str, status: int
-) -> None:
-    async with agent_on(the_desk) as (agent, http):
-        offer = (await ok(agent, "create_attachment", upload="new"))["upload"]
-        answer = await http.put(offer["url"], content=b"hello", headers={"content-length": length})
-        assert answer.status_code == status
-        assert not (the_desk.folder / "uploads").exists() or list((the_desk.folder / "uploads").iterdir()) == []
-        assert (await http.put(offer["url"], content=b"hello")).status_code == 200
-
-
-async def test_a_handle_ends_and_only_this_server_s_are_good(the_desk: Desk) -> None:
-    clock = Time()
-    async with agent_on(the_desk, clock=clock) as (agent, http):
-        offer = (await ok(agent, "create_attachment", upload="new"))["upload"]
-        foreign = Seals(b"x" * 32, clock).sealed("upload", 900, "a" * 32)
-        for handle in (foreign, offer["handle"][:-2], "x", Seals(b"k" * 32, clock).sealed("download", 900, "a" * 32)):
-            assert (await http.put(f"/uploads/{handle}", content=b"x")).status_code == 403
-        assert (await http.get(f"/downloads/{offer['handle']}")).status_code == 403
-        assert (await http.get(offer["url"])).status_code == 405
-        clock.now += 901
-        assert (await http.put(offer["url"], content=b"x")).status_code == 403
-
-
-async def test_only_so_many_uploads_wait(the_desk: Desk) -> None:
-    async with agent_on(the_desk) as (agent, http):
-        for _ in range(MOST_WAITING):
-            offer = (await ok(agent, "create_attachment", upload="new"))["upload"]
-            assert (await http.put(offer["url"], content=b"x")).status_code == 200
-        offer = (await ok(agent, "create_attachment", upload="new"))["upload"]
-        assert (await http.put(offer["url"], content=b"x")).status_code == 503
-        for path in (the_desk.folder / "uploads").iterdir():
-            os.utime(path, (0, 0))
-        assert (await http.put(offer["url"], content=b"x")).status_code == 200, "what nobody came for goes"
-
-
-async def test_without_an_http_side_there_is_no_upload(agent: McpClient) -> None:
-    error = await refused(agent, "create_attachment", upload="new")
-    assert (error["field"], error["outcome"]) == ("upload", "not_committed")
-
-
-def test_no_key_is_shown() -> None:
-    assert "k" * 8 not in repr(Seals(b"k" * 32))
-    assert KEY not in repr(Seals())
+    assert file_name("é" * 300 + ".wav").endswith(".wav")
+    assert len(file_name("é" * 300 + ".wav").encode()) <= 200

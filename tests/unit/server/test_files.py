@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,6 +104,19 @@ async def test_a_private_folder_is_closed_even_inside_a_root(root: Path) -> None
     roots = FileRoots((root,), private=(root / "below",))
     assert await code_of(roots, "below/ü.txt") == "path_not_allowed"
     assert await code_of(roots, "link-in") == "path_not_allowed"
+
+
+async def test_what_is_no_regular_file_is_not_even_opened(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, real_open = list[str](), os.open
+
+    def noting_open(path: Any, *more: Any, **named: Any) -> int:
+        opened.append(os.path.basename(path))
+        return real_open(path, *more, **named)
+
+    monkeypatch.setattr(os, "open", noting_open)
+    assert await code_of(FileRoots((root,)), "fifo") == "not_a_file"
+    assert root.name in opened, "folders are"
+    assert "fifo" not in opened
 
 
 async def test_a_file_that_cannot_be_begun_is_said_and_leaves_nothing_open(
