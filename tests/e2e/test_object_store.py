@@ -1,14 +1,17 @@
-"""File bytes in a real S3 server: the same contract as the folder's, and the desk on it."""
+"""File bytes in a real S3 server and in Azure's own emulator: the same contract as the folder's, and the desk on it."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import hmac
 import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, nullcontext
 from datetime import timedelta
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import obstore
 import pytest
 from anyio.abc import SocketAttribute
 from conftest import DESK_URL, KEY, Clock, endpoints_to
+from npm import NODE, install
 from pydantic import SecretStr
 
 from calltriage.client.attachments import Content, create, download, upload
@@ -29,6 +33,7 @@ from calltriage.desk.objects import ObjectBlobs, open_objects
 from calltriage.errors import NotFound, SettingsError
 from calltriage.operations.attachments import DeleteAttachment
 
+AZURITE = "azurite@3.35.0"
 PORTS = ("master.port", "volume.port", "filer.port", "s3.port", "admin.port")
 
 
@@ -84,10 +89,59 @@ async def until_it_answers(url: str) -> None:
                 return
 
 
-@pytest.fixture
-def blobs(s3: dict[str, str], request: pytest.FixtureRequest) -> ObjectBlobs:
+@pytest.fixture(scope="module")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The environment of a fresh Azure Blob Storage with the container `calltriage`."""
+    folder = tmp_path_factory.mktemp("azure")
+    program = install(folder, AZURITE) / "azurite" / "dist" / "src" / "blob" / "main.js"
+    [port] = anyio.run(free_ports, 1)
+    account, key = "calltriage", base64.b64encode(b"secret-for-tests").decode()
+    server = subprocess.Popen(
+        [
+            NODE, program, "--blobHost=127.0.0.1", f"--blobPort={port}", f"--location={folder}", "--silent",
+            "--skipApiVersionCheck", "--disableTelemetry",
+        ],
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), "AZURITE_ACCOUNTS": f"{account}:{key}"}, cwd=folder,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}/{account}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AZURE_STORAGE_ACCOUNT_NAME", account)
+        patch.setenv("AZURE_STORAGE_ACCOUNT_KEY", key)
+        patch.setenv("AZURE_ENDPOINT", url)
+        patch.setenv("AZURE_ALLOW_HTTP", "true")
+        try:
+            anyio.run(make_container, url, account, key)
+            yield
+        finally:
+            server.terminate()
+            server.wait(60)
+
+
+async def make_container(url: str, account: str, key: str) -> None:
+    """Make the container once the server answers; its requests are signed with the account's key."""
+    headers = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-12-02"}
+    signed = [*headers.items(), ("", f"/{account}/{account}/calltriage"), ("restype", "container")]
+    text = "PUT" + "\n" * 12 + "\n".join(f"{name}:{value}".removeprefix(":") for name, value in signed)
+    mark = base64.b64encode(hmac.digest(base64.b64decode(key), text.encode(), "sha256")).decode()
+    headers["authorization"] = f"SharedKey {account}:{mark}"
+    with anyio.fail_after(60):
+        async with httpx2.AsyncClient(trust_env=False) as http:
+            while True:
+                try:
+                    made = await http.put(f"{url}/calltriage", params={"restype": "container"}, headers=headers)
+                except httpx2.TransportError:
+                    await anyio.sleep(0.2)  # nothing tells when another program is ready
+                else:
+                    assert made.status_code == 201, made.text
+                    return
+
+
+@pytest.fixture(params=["s3", "az"])
+def blobs(request: pytest.FixtureRequest) -> ObjectBlobs:
     """A prefix of its own for each test."""
-    return open_objects(f"s3://calltriage/{hashlib.sha256(request.node.name.encode()).hexdigest()[:16]}")
+    request.getfixturevalue({"s3": "s3", "az": "azure"}[request.param])
+    return open_objects(f"{request.param}://calltriage/{hashlib.sha256(request.node.name.encode()).hexdigest()[:16]}")
 
 
 async def pieces(*chunks: bytes) -> AsyncIterator[bytes]:
@@ -143,6 +197,7 @@ async def test_what_breaks_off_or_is_too_much_never_becomes_an_object(blobs: Obj
     assert await names(blobs) == set()
 
 
+@pytest.mark.parametrize("blobs", ["s3"], indirect=True)
 @pytest.mark.parametrize("ending", ["broken", "cancelled"])
 async def test_no_part_of_a_broken_upload_stays_where_no_listing_shows_it(
     blobs: ObjectBlobs, s3: dict[str, str], ending: str
@@ -204,7 +259,7 @@ async def test_the_desk_works_on_it(blobs: ObjectBlobs, tmp_path: Path, clock: C
     async with open_client(endpoints_to(transport)) as client:
         uploaded = await upload(client, Content("audio/wav", len(data), chunks))
         made = (await create(client, "a.wav", uploaded)).result
-        assert (await client.send(_get(made.id)))["provider"] == {"name": "s3"}
+        assert (await client.send(_get(made.id)))["provider"] == {"name": blobs.provider}
         async with aclosing(download(client, made.id, limit=2**30)) as found:
             assert b"".join([piece async for piece in found]) == data
         assert len(await names(blobs)) == 1, "the received copy is gone"
