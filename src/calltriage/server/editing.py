@@ -112,7 +112,7 @@ class AddComment(Workflow, effect=Effect.ADD):
     """Write a comment or note on an issue, for the people and agents who read its activity; every call adds another.
 
     A comment with @norm in it would start a run of Bland's agent, which may write drafts; it is refused unless
-    allow_agent_run is true. To ask that agent something use prompt_norm, where it is offered.
+    allow_agent_run is true. That agent is asked with a tool of its own, where the operator offers it.
     """
 
     result: ClassVar[Any] = activity.TimelineEntry

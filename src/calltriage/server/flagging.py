@@ -146,6 +146,7 @@ def _no_single_turn(turns: list[Turn], hits: list[int], wanted: str) -> tuple[Re
     )
     nearest = hits[:5] or sorted(n for _, n in likely)
     found = [{**numbered(n, turns[n]), "text": turns[n].text[:300]} for n in nearest]
+    counted = {"returned": len(found), "total": len(hits)} if hits else {}
     error = Rejected(
         f"The quote matches {len(hits)} turns. Pass the message_index of the one you mean."
         if hits
@@ -153,6 +154,6 @@ def _no_single_turn(turns: list[Turn], hits: list[int], wanted: str) -> tuple[Re
         code="quote_ambiguous" if hits else "quote_not_found",
         field="quote",
         outcome="not_committed",
-        details={"candidates": untrusted("call parties", turns=found)},
+        details={"candidates": untrusted("call parties", **counted, turns=found)},
     )
     return error, sure

@@ -221,6 +221,7 @@ class WaitForNorm(Workflow, effect=Effect.READ):
         bundle.lacks("entries", len(said) - len(kept), try_next=feed)
         body = bundle.done()
         if look.state == "running":
+            body["complete"] = False  # more will be said
             again = {"issue_id": issue_id} | ({"run_id": self.run_id} if self.run_id else {})
             body["try_next"] = TryNext(tool=self.tool_name(), arguments=again)
         elif look.state == "idle":

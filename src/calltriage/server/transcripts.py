@@ -29,7 +29,10 @@ class Transcript(Result):
     """A window of a call's transcript."""
 
     call_id: str
-    total: int
+    turns_in_call: int
+    """However many of them were asked for."""
+    matches: int | None = None
+    """Turns of the window that hold the query, if there was one."""
     returned: int
     complete: bool
     transcript: dict[str, Any]
@@ -71,7 +74,8 @@ class GetTranscript(Workflow, effect=Effect.READ):
             )
 
         # The id that was asked for, not the one answered: what stands outside the holder is ours.
-        bundle = Bundle(self.max_tokens, gaps=3, call_id=self.call_id, total=len(turns))
+        found = {} if self.query is None else {"matches": len(wanted)}
+        bundle = Bundle(self.max_tokens, gaps=3, call_id=self.call_id, turns_in_call=len(turns), **found)
         kept = bundle.window(
             wanted,
             lambda n: self._from_offset(numbered(n, turns[n]), first=n == wanted[0]),

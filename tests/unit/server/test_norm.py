@@ -199,7 +199,7 @@ async def test_waiting_doubles_to_a_quarter_minute_and_stops_when_time_is_up(cli
         await ok(agent, "prompt_norm", **issue, detail="What is known?")
         body = await ok(agent, "wait_for_norm", **issue, timeout_s=50)
     assert slept == [2, 4, 8, 15, 15, 6]
-    assert (body["state"], body["waited_s"]) == ("running", 50)
+    assert (body["state"], body["waited_s"], body["complete"]) == ("running", 50, False)
     assert body["try_next"] == {"tool": "wait_for_norm", "arguments": issue}
 
 

@@ -294,7 +294,26 @@ async def test_a_long_transcript_is_read_whole_by_following_what_was_omitted(age
 async def test_a_transcript_is_read_by_window_or_by_words(agent: Client, window: dict[str, Any], indexes: Any) -> None:
     read = await ok(agent, "get_transcript", call_id="call-card", **window)
     assert [turn["message_index"] for turn in read["transcript"]["turns"]] == list(indexes)
-    assert (read["total"], read["returned"]) == (8, len(list(indexes)))
+    assert (read["turns_in_call"], read["returned"]) == (8, len(list(indexes)))
+    assert read.get("matches") == (len(list(indexes)) if "query" in window else None)
+
+
+async def test_matches_of_a_query_are_counted_though_not_all_of_them_fit(agent: Client, the_desk: Desk) -> None:
+    await load_lines(the_desk, call_line("often", *("yes, my card " + "and so on " * 40 for _ in range(30)), "no"))
+    part = await ok(agent, "get_transcript", call_id="often", query="card", max_tokens=1000)
+    assert (part["turns_in_call"], part["matches"]) == (31, 30)
+    assert 0 < part["returned"] < 30
+    assert part["omitted"][0]["left_out"] == 30 - part["returned"]
+
+
+async def test_a_quote_of_many_turns_says_how_many_there_are_besides_those_shown(agent: Client, the_desk: Desk) -> None:
+    await load_lines(the_desk, call_line("often", *["yes, my card"] * 30))
+    ticket = await with_call(agent, "often")
+    error = await refused(agent, "add_flag", issue_id=ticket, call_id="often", type="x", quote="my card")
+    found = error["candidates"]
+    assert (found["total"], found["returned"], len(found["turns"])) == (30, 5, 5)
+    error = await refused(agent, "add_flag", issue_id=ticket, call_id="often", type="x", quote="a debit card")
+    assert "total" not in error["candidates"], "the nearest turns are not all of anything"
 
 
 def outside_untrusted(node: Any) -> list[str]:

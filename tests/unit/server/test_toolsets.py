@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import mcp_types
@@ -13,6 +16,7 @@ import pytest
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
 
+import calltriage
 from calltriage.client.client import Client as ApiClient
 from calltriage.errors import SettingsError
 from calltriage.operations.base import Effect, Tool
@@ -44,6 +48,35 @@ async def protocol_error(agent: Client, tool: str, **arguments: Any) -> tuple[in
 
 def test_each_tool_stands_in_exactly_one_toolset() -> None:
     assert sorted(EVERY) == sorted(set(EVERY))
+
+
+TOOLSET_OF = {tool.tool_name(): toolset for toolset, tools in TOOLSETS.items() for tool in tools}
+A_TOOL = re.compile(rf"\b({'|'.join(EVERY)})\b")
+
+
+@pytest.mark.parametrize("tool", select([ALL]), ids=lambda tool: tool.tool_name())
+def test_a_description_names_no_tool_that_may_be_hidden_from_who_reads_it(tool: type[Tool]) -> None:
+    told = describe(tool)
+    named = set(A_TOOL.findall(json.dumps([told.description, told.input_schema]))) - {told.name}
+    assert {TOOLSET_OF[name] for name in named} <= {"core", TOOLSET_OF[told.name]}, named
+
+
+def test_no_sentence_in_the_code_names_a_tool_that_may_be_hidden_from_who_reads_it() -> None:
+    """Errors, notes and advice. A module of tools may name those of the toolset that it is part of."""
+    package = Path(calltriage.__file__).parent
+    homes = dict[str, set[str]]()
+    for toolset, tools in TOOLSETS.items():
+        for tool in tools:
+            homes.setdefault(tool.__module__, set()).add(toolset)
+    seen = 0
+    for path in chain.from_iterable((package / part).rglob("*.py") for part in ("operations", "client", "server")):
+        module = ".".join(("calltriage", *path.relative_to(package).with_suffix("").parts))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+                for name in A_TOOL.findall(node.value):
+                    seen += 1
+                    assert TOOLSET_OF[name] in {"core", *homes.get(module, ())}, f"{module}:{node.lineno}: {name}"
+    assert seen > 20
 
 
 def test_without_a_choice_core_is_offered_and_all_is_everything() -> None:
