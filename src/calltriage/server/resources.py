@@ -127,7 +127,7 @@ def find(uri: str, work: Work) -> tuple[Kind, Tool]:
 
 
 def not_found(uri: str) -> MCPError:
-    """The protocol error of both generations for a resource that is not there. It names nothing but the URI asked for."""
+    """The protocol error for a resource that is not there. It names nothing but the URI asked for."""
     named = {"uri": uri} if re.fullmatch(r"[\x21-\x7e]{1,512}", uri) else None
     return MCPError(mcp_types.INVALID_PARAMS, "Resource not found.", named)
 
@@ -166,7 +166,8 @@ Subject = tuple[Literal["issue", "call", "attachment", "flag_types", "writes"], 
 
 
 async def subject(uri: str, work: Work) -> Subject:
-    """What a resource tells of. A ticket number is looked up. Raises MCPError for a URI that cannot be."""
+    """What a resource tells of. An issue is looked up, however it is named. Raises MCPError for a URI that cannot be,
+    and for an issue that is not there."""
     kind, call = find(uri, work)
     variable = kind.variable()
     if variable is None:
@@ -176,7 +177,9 @@ async def subject(uri: str, work: Work) -> Subject:
     match named_kind(info):
         case "issue":
             try:
-                return "issue", await work.issue_id(value)
+                issue_id = await work.issue_id(value)
+                await work.client.send(GetIssue(issue_id=issue_id))
+                return "issue", issue_id
             except NotFound:
                 raise not_found(uri) from None
             except CallError as error:

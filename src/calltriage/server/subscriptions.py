@@ -2,7 +2,8 @@
 the handshake generations that sent `resources/subscribe`.
 
 Which resources a write changes follows from its operation: those of the issues and attachments that its fields name, and of
-what it says it also changes. Every message is a trigger to read again, so that a resource changed twice is told once.
+what it says it also changes; a new title stands in the evidence of linked issues, too. Every message is a trigger to read
+again, so that a resource changed twice is told once.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from mcp.server.session import ServerSession
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated, ServerEvent
 from mcp.shared.exceptions import MCPError
 
+from calltriage.errors import CallError
 from calltriage.operations.base import Operation
 from calltriage.operations.fields import named_kind
+from calltriage.operations.issues import UpdateIssue
+from calltriage.operations.relations import ListRelations
 from calltriage.server import resources
 from calltriage.server.work import LOOK_UP_SECONDS, Work
 
@@ -99,9 +103,7 @@ class Subscriptions:
             for uri in uris:
                 subjects[uri] = await resources.subject(uri, self._work)
         if len(subjects) < len(uris):
-            raise MCPError(
-                mcp_types.INTERNAL_ERROR, "Looking the issues up took too long. Name them by UUID, or fewer."
-            )
+            raise MCPError(mcp_types.INTERNAL_ERROR, "Looking the issues up took too long. Watch fewer at once.")
         with self._watching(subjects):
             return await self._streams(ctx, params)
 
@@ -151,9 +153,23 @@ class Subscriptions:
 
     async def _written(self, operation: Operation[Any]) -> None:
         named = set(_named(operation))
+        if isinstance(operation, UpdateIssue) and operation.title is not None:
+            named |= await self._linked(operation.issue_id)
         for uri, found in list(self._subjects.items()):
             if found in named or found[0] in {"writes", *operation.also_changes}:
                 await self._bus.publish(ResourceUpdated(uri))
+
+    async def _linked(self, issue_id: str) -> set[resources.Subject]:
+        """The watched issues that are linked to this one; where one look does not tell, every watched issue."""
+        others = {found for found in self._subjects.values() if found[0] == "issue"} - {("issue", issue_id)}
+        if not others:
+            return set()
+        try:
+            page = await self._work.client.send(ListRelations(issue_id=issue_id, limit=100))
+        except CallError:
+            return others
+        linked = {one for relation in page.items for one in (relation.issue_id, relation.related_issue_id)}
+        return others if page.next_cursor else {found for found in others if found[1] in linked}
 
 
 def _named(operation: Operation[Any]) -> Generator[tuple[str, str]]:

@@ -224,6 +224,47 @@ async def test_the_other_end_of_a_removed_link_is_told(either: Client, era: str)
         assert await told(1) == [f"triage://issues/{two['id']}"]
 
 
+async def test_a_new_title_is_told_to_who_watches_a_linked_issue_and_to_no_other(either: Client, era: str) -> None:
+    one, source, target, apart = [await filed(either) for _ in range(4)]
+    for ends in ((source, one), (one, target)):
+        link = {"issue_id": ends[0]["id"], "related_issue_id": ends[1]["id"], "relation_type": "blocks"}
+        await ask(either, "link_issue", **link)
+    uris = [f"triage://issues/{issue['id']}/evidence" for issue in (one, source, target, apart)]
+    async with watching(either, era, [], *uris) as told:
+        await ask(either, "update_issue", issue_id=one["id"], title="Another title")
+        assert sorted(await told(3)) == sorted(uris[:3])
+        await ask(either, "update_issue", issue_id=one["id"], status="in_progress")  # stands in its own evidence alone
+        await ask(either, "update_issue", issue_id=apart["id"], title="Apart")
+        assert sorted(await told(2)) == sorted([uris[0], uris[3]])
+        await ask(either, "delete_issue", issue_id=one["id"])
+        assert set(uris[1:3]) <= set(await told(4))
+
+
+class Deaf(httpx2.AsyncBaseTransport):
+    """A wire on which no links are listed."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._inner = httpx2.ASGITransport(desk, raise_app_exceptions=False)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if request.method == "GET" and request.url.path.endswith("/relations"):
+            return httpx2.Response(403, json={"data": None, "errors": [{"error": "forbidden", "message": "No"}]})
+        return await self._inner.handle_async_request(request)
+
+
+async def test_where_links_cannot_be_read_a_new_title_is_told_to_all_and_the_write_stands(
+    the_desk: Desk, era: Literal["legacy", "auto"]
+) -> None:
+    async with open_client(endpoints_to(Deaf(the_desk))) as client:
+        server = build_server(client, version="0", tools=select([ALL]), confirm="allow")
+        async with Client(server, mode=era, message_handler=on_message) as agent:
+            one, other = await filed(agent), await filed(agent)
+            async with watching(agent, era, [], f"triage://issues/{other['id']}") as told:
+                written = await ask(agent, "update_issue", issue_id=one["id"], title="Another title")
+                assert written["outcome"] == "committed"
+                assert await told(1) == [f"triage://issues/{other['id']}"]
+
+
 async def test_one_agent_hears_of_what_another_wrote(server: Server[Any]) -> None:
     async with Client(server, mode="legacy", message_handler=on_message) as one, Client(server) as two:
         issue = await filed(two)
@@ -238,6 +279,7 @@ async def test_one_agent_hears_of_what_another_wrote(server: Server[Any]) -> Non
         "triage://nothing",
         "triage://issues/%2e%2e",
         "triage://issues/T-99999",
+        f"triage://issues/{UNKNOWN}/evidence",
         "triage://calls/a%2Fb/transcript",
         "x:y",
         "",
@@ -259,11 +301,11 @@ async def test_looking_up_all_that_a_stream_names_has_one_deadline(
         with anyio.fail_after(60), pytest.raises(MCPError) as caught:
             await tried(agent, "modern", *uris)
         assert caught.value.code == mcp_types.INTERNAL_ERROR
-        assert "UUID" in caught.value.message
+        assert "fewer" in caught.value.message
 
 
 async def test_what_one_connection_watches_is_bounded(either: Client, era: str) -> None:
-    uris = [f"triage://issues/{number:08x}-0000-4000-8000-000000000000" for number in range(MOST_URIS + 1)]
+    uris = [f"triage://calls/call-{number}/transcript" for number in range(MOST_URIS + 1)]
     with pytest.raises(MCPError) as caught:
         await tried(either, era, *uris)
     assert caught.value.code == mcp_types.INVALID_PARAMS
