@@ -86,6 +86,35 @@ async def test_a_fault_is_told_with_code_and_advice_and_nothing_of_the_vendors_w
             assert error["retry_after_s"] == 3600
 
 
+ROW = {"id": ISSUE["issue_id"], "triage_id": "T-1", "title": "canary", "status": "todo", "severity": "low",
+       "category": "Bug", "created_at": "x", "updated_at": "x", "last_activity_at": "x"}  # fmt: skip
+STRANGE = [
+    {}, None, [], "canary", 5, *({"data": data} for data in (
+        None, {}, [], "canary", [None], [ROW, {**ROW, "title": 3}], {"items": None}, {"id": 5}, {"transcripts": {}},
+    )),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", STRANGE, ids=json.dumps)
+async def test_every_core_read_tells_a_success_of_the_wrong_shape_as_an_error(body: Any) -> None:
+    call = {"call_id": "c"}
+    reads = {
+        "list_issues": {},
+        "get_issue": ISSUE,
+        "get_evidence": ISSUE,
+        "get_transcript": call,
+        "list_flag_types": {},
+    }
+    assert reads.keys() == {tool.tool_name() for tool in select(read_only=True)}
+    async with agent_of(says(200, body)) as agent:
+        for tool, arguments in reads.items():
+            result = await agent.call_tool(tool, arguments)
+            assert result.is_error, tool
+            error = (result.structured_content or {})["error"]
+            assert (error["code"], error["retryable"], error["status"]) == ("unreadable_answer", False, 200)
+            assert "canary" not in json.dumps(result.structured_content) + str(result.content)
+
+
 @pytest.mark.parametrize(
     ("answer", "code", "outcome"),
     [
