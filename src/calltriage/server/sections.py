@@ -248,4 +248,4 @@ def _around(index: int, call: Call) -> list[dict[str, Any]]:
 def _in_brief(turn: dict[str, Any]) -> dict[str, Any]:
     """A turn as evidence shows it; of a very long one the beginning, and how many characters get_transcript has more."""
     more = len(turn["text"]) - LONGEST_TURN
-    return turn if more <= 0 else {**turn, "text": turn["text"][:LONGEST_TURN], "characters_left_out": more}
+    return turn if more <= 0 else {**turn, "text": turn["text"][:LONGEST_TURN], "characters_left_out": {"text": more}}

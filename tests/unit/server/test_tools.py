@@ -406,7 +406,7 @@ async def test_a_turn_too_long_for_any_answer_is_cut_and_said_to_be(agent: Clien
     await ok(agent, "add_flag", issue_id=ticket, call_id="huge", type="long", message_index=1)
     most = await ok(agent, "get_evidence", issue_id=ticket, max_tokens=19_000)
     assert [flag["message_index"] for flag in most["flags"]["items"]] == [0, 0, 1]
-    assert most["flags"]["items"][2]["turns"][1]["characters_left_out"] == 83_000
+    assert most["flags"]["items"][2]["turns"][1]["characters_left_out"] == {"text": 83_000}
     (gap,) = (gap for gap in most["omitted"] if gap["section"] == "flags.turns")
     assert gap["try_next"] == {"tool": "get_transcript", "arguments": {"call_id": "huge", "from": 1, "to": 1}}
 
