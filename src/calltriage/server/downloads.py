@@ -16,7 +16,7 @@ from calltriage.operations.base import Effect, Result
 from calltriage.operations.fields import TEXT, AttachmentId
 from calltriage.server.media import HEAD, is_text, seen, shown_image
 from calltriage.server.results import untrusted
-from calltriage.server.text import compact, estimate_tokens, fits, gate
+from calltriage.server.text import compact, estimate_tokens, fitting, gate
 from calltriage.server.work import Work, Workflow
 
 IMAGE_BYTES = 2**20
@@ -106,7 +106,7 @@ class DownloadAttachment(Workflow, effect=Effect.READ, saves=True):
         rest = text[self.offset :]
         facts["characters"] = len(text)
         room = self.max_tokens - GOING_ON - estimate_tokens(compact(gate(facts)[0]))
-        shown = rest[: _fitting(rest, max(room, LEAST))]
+        shown = rest[: fitting(rest, max(room, LEAST))]
         body = untrusted("the uploader", **facts, text=shown, complete=len(shown) == len(rest))
         if len(shown) < len(rest):
             going_on = {"attachment_id": self.attachment_id, "offset": self.offset + len(shown)}
@@ -140,18 +140,3 @@ class DownloadAttachment(Workflow, effect=Effect.READ, saves=True):
             )
         )
         return untrusted("the uploader", **facts, link=link)
-
-
-def _fitting(text: str, max_tokens: int) -> int:
-    """How many characters of a text fit into a budget, as they are shown."""
-
-    def within(length: int) -> bool:
-        return fits(compact(gate(text[:length])[0]), max_tokens)
-
-    low, high = 0, min(len(text), max_tokens * 6)
-    if within(high):
-        return high
-    while high - low > max(1, low // 64):
-        middle = (low + high) // 2
-        low, high = (middle, high) if within(middle) else (low, middle)
-    return low

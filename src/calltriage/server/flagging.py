@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import Any, ClassVar
 
@@ -24,15 +23,18 @@ from calltriage.operations.fields import (
 )
 from calltriage.operations.resources import AttachResource
 from calltriage.server.hints import same_call
+from calltriage.server.quotes import around, holds, nearest
 from calltriage.server.results import shown, untrusted
 from calltriage.server.text import gate
 from calltriage.server.transcripts import GetTranscript
-from calltriage.server.work import ISSUE, Work, Workflow, folded, holds, numbered, preparing
+from calltriage.server.work import ISSUE, Work, Workflow, numbered, preparing
 
 UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 """Characters that the contract's texts may not have, and lone surrogates, which cannot be sent."""
 SURE, APART = 0.8, 0.2
 """Likeness from which a turn is taken for the one that was quoted, and how far behind every other turn must be."""
+MOST_TURNS = 5
+"""Turns that an error shows."""
 
 
 class AddFlag(Workflow, effect=Effect.ADD):
@@ -114,7 +116,7 @@ class AddFlag(Workflow, effect=Effect.ADD):
         hits = await to_thread.run_sync(lambda: [n for n, turn in enumerate(turns) if holds(turn, self.quote or "")])
         if len(hits) == 1:
             return hits[0], _verbatim(turns[hits[0]])
-        error, sure = await to_thread.run_sync(_no_single_turn, turns, hits, folded(self.quote or ""))
+        error, sure = await to_thread.run_sync(_no_single_turn, turns, hits, self.quote or "")
         if sure is not None:
             given = self.model_dump(mode="json", exclude={"quote"}, exclude_unset=True)
             error.try_next = same_call(AddFlag, {**given, "message_index": sure})
@@ -126,26 +128,13 @@ def _verbatim(turn: Turn) -> str | None:
     return UNSTORABLE.sub(lambda found: gate(found[0])[0], turn.text)[:10_000] or None
 
 
-def _no_single_turn(turns: list[Turn], hits: list[int], wanted: str) -> tuple[Rejected, int | None]:
+def _no_single_turn(turns: list[Turn], hits: list[int], quote: str) -> tuple[Rejected, int | None]:
     """The error for a quote that is not one turn's, and the turn that is surely meant, where one is nearly the quote."""
-    words = set(wanted.split())
-    shares = [len(words & set(folded(turn.text).split())) / (len(words) or 1) for turn in turns]
-    sharing = sorted(range(len(turns)), key=lambda n: shares[n], reverse=True)
-
-    def nearness(n: int) -> float:  # slow, so only for the few turns that share most words
-        return difflib.SequenceMatcher(None, wanted[:200], folded(turns[n].text[:200]), autojunk=False).ratio()
-
-    near = [] if hits else sorted(((nearness(n), n) for n in sharing[:20]), reverse=True)
-    # A long turn may hold the words far from its beginning.
-    holding = sharing[:2] if near and shares[sharing[0]] > SURE / 2 else []
-    likely = [*near[:3], *(one for one in near[3:] if one[1] in holding)]
-    sure = (
-        likely[0][1]
-        if likely and likely[0][0] >= SURE and all(near < likely[0][0] - APART for near, _ in likely[1:])
-        else None
-    )
-    nearest = hits[:5] or sorted(n for _, n in likely)
-    found = [{**numbered(n, turns[n]), "text": turns[n].text[:300]} for n in nearest]
+    near = [] if hits else nearest(turns, quote)
+    likely = near[:1] if near and near[0].likeness >= SURE else []
+    sure = likely[0].index if likely and all(one.likeness < likely[0].likeness - APART for one in near[1:]) else None
+    parts = [(n, 0) for n in hits[:MOST_TURNS]] or [(one.index, one.start) for one in near[:MOST_TURNS]]
+    found = [{**numbered(n, turns[n]), **around(turns[n].text, start)} for n, start in parts]
     counted = {"returned": len(found), "total": len(hits)} if hits else {}
     error = Rejected(
         f"The quote matches {len(hits)} turns. Pass the message_index of the one you mean."

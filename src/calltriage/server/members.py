@@ -12,8 +12,9 @@ from calltriage.operations.base import Effect
 from calltriage.operations.fields import Word
 from calltriage.operations.issues import ListIssues
 from calltriage.operations.members import OrgMember
+from calltriage.server.quotes import folded
 from calltriage.server.rows import CURSOR, RowCursor, Rows, brief_row, page_of
-from calltriage.server.work import Work, Workflow, folded
+from calltriage.server.work import Work, Workflow
 
 
 class ListOrgMembers(Workflow, effect=Effect.READ):

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import StringConstraints
 
+from calltriage.errors import Rejected
 from calltriage.operations.base import Result
 from calltriage.server.results import BUDGET, Bundle, untrusted
 
@@ -44,7 +45,10 @@ def brief_row(fields: dict[str, Any], columns: Iterable[str], longest: int = LON
 def page_of(
     rows: list[dict[str, Any]], first: int, total: int | None, origin: str, budget: int = BUDGET
 ) -> dict[str, Any]:
-    """Rows from place `first` on, as many as fit; the cursor is the place after the last one shown."""
+    """Rows from place `first` on, as many as fit; the cursor is the place after the last one shown. Raises Rejected when the
+    list has ended before `first`."""
+    if first and total is not None and first >= total:
+        raise Rejected(f"The list has {total} rows, and the cursor lies behind them. Begin without it.", field="cursor")
     bundle = Bundle(budget, gaps=1)
     kept = list[dict[str, Any]]()
     for row in rows:

@@ -68,14 +68,15 @@ def compact(value: Any) -> str:
 
 PIECES = re.compile(
     r"(?P<joint>\},\{\"|\":\{\"|\":\[\"|\"\],\"|\":\"|\",\"|\"\},?"  # where JSON's members meet
-    r"|\},\"|\{\"|\[\{\"|\[\"|\":|,\"|[.,?!] )"
-    r"|(?P<word>[A-Za-z]+)|(?P<digits>[0-9]+)|(?P<blank>\s+)"
+    r"|\},\"|\{\"|\[\{\"|\[\"|\":|,\"|[.,?!] (?!\d|\Z))"
+    r"|(?P<word>[A-Za-z]+)|(?P<digits>[0-9]+)|(?P<lone> (?= ?\d|\Z))|(?P<blank>\s+(?= \d)|\s+)"  # blanks join words only
     r"|(?P<accented>[\u0100-\u024f]+)|(?P<letters>[\u00c0-\u00ff\u0370-\u06ff\u0900-\u0e7f\u3040-\u30ff]+)"
     r"|(?P<ideograph>[\u4e00-\u9fff\uac00-\ud7a3])|(?P<sign>[\x00-\x7f])|(?P<other>[^\x00-\x7f])"
 )
 VOWEL = re.compile("[aeiouyAEIOUY]")
-COMMON = (("gb2312", 0xB0, 0xD7), ("big5", 0xA4, 0xC6), ("euc_kr", 0xB0, 0xC8))
-"""Codecs and the first bytes under which they have a script's common characters; tokenizers know those as one token."""
+COMMON = (("gb2312", 0xB0, 0xD7, 1.5), ("big5", 0xA4, 0xC6, 2.0), ("euc_kr", 0xB0, 0xC8, 1.5))
+"""Codecs, the first bytes under which they have a script's common characters, and the tokens that one of these costs in a
+text of many."""
 
 
 CHARACTERS = 8
@@ -99,7 +100,7 @@ def estimate_tokens(text: str, most: float = math.inf) -> int:
 def _cost(kind: str, run: str) -> float:
     length = len(run)
     match kind:
-        case "joint" | "sign":
+        case "joint" | "sign" | "lone":
             return 1
         case "word":  # one token and a bit; letters that make no word cost one for every other letter
             wordlike = (run.islower() or run.istitle()) and len(VOWEL.findall(run)) * 4 >= length
@@ -113,16 +114,16 @@ def _cost(kind: str, run: str) -> float:
         case "letters":
             return len(run.encode()) / 2
         case "ideograph":
-            return 1.5 if _is_common(run) else 3
+            return _of_ideograph(run)
         case _:
             return len(run.encode("utf-8", "surrogatepass"))
 
 
 @cache
-def _is_common(character: str) -> bool:
-    """Whether an ideograph or Hangul syllable is among the common ones of its script."""
-    encoded = ((character.encode(codec, "ignore"), first, last) for codec, first, last in COMMON)
-    return any(code and first <= code[0] <= last for code, first, last in encoded)
+def _of_ideograph(character: str) -> float:
+    """Tokens of an ideograph or Hangul syllable: fewer of those that are common in some script."""
+    encoded = ((character.encode(codec, "ignore"), first, last, cost) for codec, first, last, cost in COMMON)
+    return min((cost for code, first, last, cost in encoded if code and first <= code[0] <= last), default=3)
 
 
 def fits(text: str, budget: int) -> bool:
@@ -130,3 +131,18 @@ def fits(text: str, budget: int) -> bool:
     if len(text) > CHARACTERS * budget + 1:
         return False
     return len(text.encode("utf-8", "surrogatepass")) <= budget or estimate_tokens(text, budget) <= budget
+
+
+def fitting(text: str, budget: int) -> int:
+    """How many characters of a text fit into a budget of tokens, as they are shown."""
+
+    def within(length: int) -> bool:
+        return fits(compact(gate(text[:length])[0]), budget)
+
+    low, high = 0, min(len(text), budget * CHARACTERS)
+    if within(high):
+        return high
+    while high - low > max(1, low // 64):
+        middle = (low + high) // 2
+        low, high = (middle, high) if within(middle) else (low, middle)
+    return low

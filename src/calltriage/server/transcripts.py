@@ -12,8 +12,9 @@ from calltriage.operations import conversations
 from calltriage.operations.base import Effect, Result
 from calltriage.operations.calls import GetCall, Turn
 from calltriage.operations.fields import TEXT, CallId, OpaqueId, TurnIndex
+from calltriage.server.quotes import folded, holds
 from calltriage.server.results import BUDGET, MOST, Bundle, untrusted
-from calltriage.server.work import Work, Workflow, folded, holds, numbered
+from calltriage.server.work import Work, Workflow, numbered
 
 AROUND = 5
 """Turns on either side of the one that a window is around."""
@@ -66,6 +67,8 @@ class GetTranscript(Workflow, effect=Effect.READ):
         _check_window(len(turns), first, self.to, "turns", "from" if self.around is None else "around")
         # A search through a long call takes a while; other calls must not wait for it.
         wanted = await to_thread.run_sync(self._wanted, turns)
+        if self.offset and self.offset >= (length := len(turns[wanted[0]].text) if wanted else 0):
+            raise Rejected(f"The first turn has {length} characters. Begin before its end.", field="offset")
 
         def fetch(first: int, last: int) -> TryNext:
             words = {} if self.query is None else {"query": self.query}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
@@ -20,7 +19,6 @@ from calltriage.operations.issues import Issue, ListIssues
 from calltriage.server.files import FileRoots
 from calltriage.server.quota import Quota
 from calltriage.server.seals import Seals
-from calltriage.server.text import INVISIBLE, gate
 
 if TYPE_CHECKING:
     from mcp_types import ContentBlock
@@ -160,19 +158,6 @@ class Workflow(Tool):
 
     @abstractmethod
     async def run(self, work: Work) -> dict[str, Any]: ...
-
-
-def folded(text: str) -> str:
-    """A text as quotes are compared: Unicode-normalised, case and white space folded."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def holds(turn: Turn, words: str) -> bool:
-    """Whether words were said in a turn. They count as said, too, when they are the turn's as tools show it."""
-    wanted, text = folded(words), turn.text
-    if wanted == "":
-        return False
-    return wanted in folded(text) or (INVISIBLE.search(text) is not None and wanted in folded(gate(text)[0]))
 
 
 def numbered(index: int, turn: Turn) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from conftest import CALLS, call_line, load_lines
@@ -61,10 +62,34 @@ async def test_the_way_through_a_pathway_is_read_in_order_whatever_its_payloads_
         rows = [row for page in pages for row in page["items"]]
         assert len(rows) == 62
         assert [row["sequence"] for row in rows[:61]] == list(range(1, 62))
-        assert rows[60]["payload_left_out"] == 5000
         assert all(real_tokens(compact(page)) <= budget for page in pages)
+        assert not any(page["complete"] and "omitted" in page for page in pages)
     assert rows[0]["payload"] == {"note": "the webhook answered " * 4}
-    assert rows[59]["payload"]["omitted"][0]["field"] == "note"
+    assert rows[59]["payload_text"].startswith('{"note":"the webhook answered')
+
+
+async def test_a_payload_of_many_members_is_read_to_its_end(full_agent: Client, the_desk: Desk) -> None:
+    payload = {f"field_{n}": f"value {n}" for n in range(400)}
+    events = [event(1), event(2, payload=payload), event(3, payload={"short": 1}), event(4, payload=payload)]
+    await load_lines(the_desk, call_line("call-hook", "hi", pathway_events=events))
+    page = await ok(full_agent, "get_pathway_call_events", call_id="call-hook")
+    assert (page["returned"], page["complete"]) == (4, False)
+    (gap,) = page["omitted"]
+    assert (gap["section"], gap["left_out"]) == ("payloads", 2)
+    text, calls, step = "", set[str](), gap["try_next"]["arguments"]
+    while "." in step["cursor"]:
+        assert step["cursor"] not in calls, "in circles"
+        calls.add(step["cursor"])
+        part = await ok(full_agent, "get_pathway_call_events", **step, max_tokens=1000)
+        assert real_tokens(compact(part)) <= 1000
+        text += part["items"][0]["payload_text"]
+        step = {"call_id": "call-hook", "cursor": part["next_cursor"]}
+    assert json.loads(text) == payload
+    rest = await ok(full_agent, "get_pathway_call_events", **step)
+    assert [row["sequence"] for row in rest["items"]] == [3, 4], "and the way goes on after it"
+    for beyond in ("9", "9.0", "1.99999999"):
+        error = await refused(full_agent, "get_pathway_call_events", call_id="call-hook", cursor=beyond)
+        assert (error["code"], error["field"]) == ("invalid_arguments", "cursor")
 
 
 async def test_a_colleague_is_found_by_name_and_can_be_given_an_issue(full_agent: Client, the_desk: Desk) -> None:

@@ -30,6 +30,8 @@ SPOKEN = {
     "hebrew": "הנציג לא אימת את זהות המתקשר לפני העברת השיחה.",
     "greek": "Ο εκπρόσωπος δεν επαλήθευσε την ταυτότητα του καλούντος.",
     "amharic": "ወኪሉ የደዋዩን ማንነት አላረጋገጠም።",
+    "a number read out": "My card is 4 1 1 1, 2 2 2 2, 0 0 9 7 and the code is 1 2 3. It ends in 7 4 or in 7 5?",
+    "dates and sums": "On 12 May 2026 at 10 30 I paid 1 240 50 and 3, 7 or 9 more, ticket T-1023 of 4.",
     "names": "Xochitl Oluwaseun Wojciechowski Aoife Przybylski Siobhan Tchaikovsky Ngugi Adaeze Thandiwe",
     "names of places in chinese": "鄜州 盩厔 郿县 鄠县 蕲春 濉溪 涿鹿 衢州 亳州 婺源 歙县 黟县 嵊泗 睢宁 邳州",
 }
@@ -49,6 +51,9 @@ def test_english_json_is_estimated_at_no_more_than_three_times_its_cost() -> Non
 
 ALPHABETS = {
     "ids in lower case and digits": "abcdefghijklmnopqrstuvwxyz0123456789",
+    "digits and blanks": "0123456789 ",
+    "digits, blanks and commas": "0123456789 ,.",
+    "digits and capitals": "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ",
     "hexadecimal": "0123456789abcdef",
     "punctuation": "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~",
     "blanks": " \t\n\r",

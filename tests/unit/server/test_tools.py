@@ -382,6 +382,14 @@ async def test_a_quote_that_matches_none_of_many_long_turns_compares_only_a_few(
     assert len(compared) <= 20
 
 
+async def test_numbers_that_are_read_out_pass_no_budget(agent: Client, the_desk: Desk) -> None:
+    said = "my card number is 4 1 1 1 2 2 2 2 3 3 3 3 4 4 4 4, code 1 2 3"
+    await load_lines(the_desk, call_line("digits", *[said, "7 " * 300] * 120))
+    for budget in (500, 6000, 19_000):
+        body = await ok(agent, "get_transcript", call_id="digits", max_tokens=budget)
+        assert budget / 2 < real_tokens(compact(body)) <= budget
+
+
 @pytest.mark.parametrize("window", [{"from": 8}, {"from": 4, "to": 2}, {"around": 500}])
 async def test_a_window_that_holds_no_turn_is_refused_with_how_many_there_are(
     agent: Client, window: dict[str, Any]
@@ -400,6 +408,8 @@ async def test_a_turn_too_long_for_any_answer_is_cut_and_said_to_be(agent: Clien
         assert body["transcript"]["turns"][0]["offset"] == len(told)
         told += body["transcript"]["turns"][0]["text"]
     assert told == "and on " * 12_000, "all of it can be read, piece by piece"
+    error = await refused(agent, "get_transcript", call_id="huge", **{"from": 1, "offset": len(told)})
+    assert (error["field"], "84000 characters" in error["message"]) == ("offset", True)
     ticket = await with_call(agent, "huge")
     for index in (1, 2):
         await ok(agent, "add_flag", issue_id=ticket, call_id="huge", type="x", note=f"n{index}", message_index=0)
@@ -411,14 +421,45 @@ async def test_a_turn_too_long_for_any_answer_is_cut_and_said_to_be(agent: Clien
     assert gap["try_next"] == {"tool": "get_transcript", "arguments": {"call_id": "huge", "from": 1, "to": 1}}
 
 
-async def test_the_nearest_turn_is_found_though_the_words_stand_at_its_end(agent: Client, the_desk: Desk) -> None:
+async def test_the_nearest_turn_is_found_and_shown_where_the_words_stand_in_it(agent: Client, the_desk: Desk) -> None:
     fillers = [f"filler turn number {n} about the card please and the thing" for n in range(30)]
-    long = "lorem ipsum dolor sit amet " * 20 + "the supervisor never phoned back about my escrow account"
+    said = "the supervisor never phoned back about my escrow account"
+    long = "lorem ipsum dolor sit amet " * 20 + said + " and that was in May" * 30
     await load_lines(the_desk, call_line("mid", *fillers, long, *fillers))
     ticket = await with_call(agent, "mid")
     quote = "supervisor never called back about my escrow account"
     error = await refused(agent, "add_flag", issue_id=ticket, call_id="mid", type="x", quote=quote)
-    assert 30 in [turn["message_index"] for turn in error["candidates"]["turns"]]
+    nearest = error["candidates"]["turns"][0]
+    assert (nearest["message_index"], said in nearest["text"]) == (30, True)
+    assert long[nearest["offset"] :].startswith(nearest["text"])
+    assert nearest["characters_left_out"] == {"text": len(long) - len(nearest["text"])}
+    assert error["try_next"]["arguments"]["message_index"] == 30, "no other turn comes near"
+    flag = await ok(agent, error["try_next"]["tool"], **error["try_next"]["arguments"])
+    assert flag["message_index"] == 30
+
+
+async def test_the_nearest_turn_is_found_in_a_script_without_blanks(agent: Client, the_desk: Desk) -> None:
+    said = "喂你好" * 100 + "我的信用卡昨天被冻结了请帮我看看"
+    await load_lines(the_desk, call_line("zh", "你好请问有什么可以帮您", said, "好的请稍等"))
+    ticket = await with_call(agent, "zh")
+    error = await refused(
+        agent, "add_flag", issue_id=ticket, call_id="zh", type="x", quote="我的信用卡今天被冻结了请帮我"
+    )
+    assert error["candidates"]["turns"][0]["message_index"] == 1
+    assert error["try_next"]["arguments"]["message_index"] == 1
+
+
+@pytest.mark.parametrize(
+    "quote", ["I'd like a re-fund", 'right now... "please"', "I\u2019d like a re\u2010fund", "i'D  LIKE", "now\u2026"]
+)
+async def test_what_keyboards_have_meets_what_transcripts_have(agent: Client, the_desk: Desk, quote: str) -> None:
+    await load_lines(
+        the_desk, call_line("curly", "Hello", "I\u2019d like a re\u2011fund right now\u2026 \u201cplease\u201d")
+    )
+    ticket = await with_call(agent, "curly")
+    flag = await ok(agent, "add_flag", issue_id=ticket, call_id="curly", type="x", quote=quote)
+    assert flag["message_index"] == 1
+    assert (await ok(agent, "get_transcript", call_id="curly", query=quote))["matches"] == 1
 
 
 async def test_a_flag_keeps_the_turn_s_own_characters_but_those_that_no_api_takes(
