@@ -56,6 +56,25 @@ def test_a_missing_driver_is_said_at_the_start(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_the_server_of_the_tests_goes_without_a_word() -> None:
+    program = (
+        "import psycopg\n"
+        "from postgres import PostgresServer\n"
+        "with PostgresServer() as server: psycopg.connect(server.url).close()\n"
+        "try: psycopg.connect(server.url)\n"
+        "except psycopg.OperationalError: print('gone')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["gone"], "")
+
+
 async def test_a_server_that_is_not_there_says_what_to_check(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with opened(tmp_path, SecretStr(f"postgresql://u:{PASSWORD}@127.0.0.1:1/d")) as store:
