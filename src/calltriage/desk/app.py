@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -150,14 +151,11 @@ class Desk:
     async def _read(self, request: Request, operation: type[Operation[Any]], who: Principal) -> Any:
         """The request as the operation's own model. A refused input is 400, but an unknown issue is 404 first."""
         try:
-            values = await self._values(request, operation)
-            return operation.model_validate({**values, **request.path_params}, strict=operation.method != "GET")
-        except (ContractError, ValidationError) as error:
+            return _validated(operation, await self._values(request, operation), request.path_params)
+        except ContractError:
             if "issue_id" in operation.path_fields():
                 await self._run(operation.effect, who, lambda tx: tx.issue(request.path_params["issue_id"]))
-            if isinstance(error, ContractError):
-                raise
-            raise _malformed_id(error, operation) or _refused(error, operation) from None
+            raise
 
     async def _values(self, request: Request, operation: type[Operation[Any]]) -> dict[str, Any]:
         if operation.method == "GET":
@@ -174,15 +172,8 @@ class Desk:
         if not isinstance(values, dict):
             raise bad_request(body="must be a JSON object")
         given = cast("dict[str, Any]", values)
-        path = set(operation.path_fields())
-        clearable = operation.clearable_fields()
-        nulls = [name for name in operation.model_fields if name in given and given[name] is None]
-        if refused := [name for name in nulls if name not in clearable]:
-            raise bad_request(**dict.fromkeys(refused, "must not be null"))
         if operation.api is Api.ATTACHMENTS:  # unknown members are ignored there, refused by triage
             return {name: value for name, value in given.items() if name in operation.model_fields}
-        if twice := path & set(given):
-            raise bad_request(**dict.fromkeys(sorted(twice), "belongs in the path"))
         return given
 
     async def _reply(self, operation: type[Operation[Any]], who: Principal, call: Any) -> Reply:
@@ -217,6 +208,24 @@ def _refuse_constant(_: str) -> Any:
     raise ValueError("not a JSON number")
 
 
+def _validated(operation: type[Operation[Any]], values: dict[str, Any], path: dict[str, Any]) -> Any:
+    """The operation that a request asks for. Raises ContractError: 404 for an id in the path that no id looks like, or 400
+    that names everything refused."""
+    in_body = operation.method != "GET"
+    refused = dict[str, str]()
+    if in_body:
+        nulls = {name for name, value in values.items() if value is None and name in operation.model_fields}
+        refused |= dict.fromkeys(sorted(nulls - operation.clearable_fields()), "must not be null")
+        refused |= dict.fromkeys(sorted(path.keys() & values.keys()), "belongs in the path")
+    try:
+        call = operation.model_validate({**values, **path}, strict=in_body)
+    except ValidationError as error:
+        raise _malformed_id(error, operation) or bad_request(**_complaints(error) | refused) from None
+    if refused:
+        raise bad_request(**refused)
+    return call
+
+
 NOTHING_THERE: dict[str, Callable[[], ContractError]] = {
     "issue_id": lambda: not_found("Issue"),
     "resource_link_id": lambda: not_found("Resource"),
@@ -247,17 +256,26 @@ def _malformed_id(error: ValidationError, operation: type[Operation[Any]]) -> Co
     return NOTHING_THERE["resource_link_id" if path[0] == "issue_id" and name == "call_id" else name]()
 
 
-def _refused(error: ValidationError, operation: type[Operation[Any]]) -> ContractError:
-    """400 naming each refused path and its rule; rejected values are never echoed."""
-    fields: dict[str, str] = {}
-    names = {info.alias or name for name, info in operation.model_fields.items()}
+NAMED = 20
+"""Unknown fields that a refusal names at most (our choice)."""
+PLAIN = re.compile("[A-Za-z0-9_]{1,64}")
+
+
+def _complaints(error: ValidationError) -> dict[str, str]:
+    """Each refused path and its rule. No rejected value is echoed; an unknown field is named where its name is plain."""
+    found: dict[str, str] = {}
+    unknown = 0
     for item in error.errors(include_url=False, include_input=False, include_context=False):
-        path = ".".join(str(part) for part in item["loc"][:6] if str(part).isidentifier() or isinstance(part, int))
-        known = path.partition(".")[0] in names
-        fields[path if known else "body"] = (
-            item["msg"].removeprefix("Value error, ") if known else "has a field that is not known"
-        )
-    return bad_request(**fields)
+        parts = [str(part) for part in item["loc"][:6] if isinstance(part, int) or PLAIN.fullmatch(part)]
+        rule = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            unknown += 1
+            rule = "is not a field of this request"
+            if unknown > NAMED or len(parts) < len(item["loc"]):
+                parts = [str(part) for part in item["loc"][:-1]]
+                rule = "has a field that is none of this request"
+        found[".".join(parts) or "body"] = rule
+    return found
 
 
 __all__ = ["Desk"]
