@@ -8,16 +8,15 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
-from pydantic import ValidationError
 
 from calltriage.client.client import Client, Receipt
-from calltriage.client.limits import within
+from calltriage.client.limits import deadline_in, within
 from calltriage.client.links import SLOWEST
 from calltriage.errors import (
     CallError,
@@ -40,7 +39,9 @@ from calltriage.operations.attachments import (
     RequestUploadLink,
 )
 from calltriage.operations.base import Operation
-from calltriage.operations.fields import MAX_LABELS
+from calltriage.operations.fields import MAX_LABELS, is_opaque_id
+
+T = TypeVar("T")
 
 REFERENCE, HASH = "client_ref", "sha256"
 """Labels that a created attachment carries: whose call made it, and what its bytes are."""
@@ -111,7 +112,8 @@ async def create(
 
     Raises:
         Rejected: with the call's own two there are more labels than an attachment may have.
-        Conflict: the name is taken by another file. `details` has its id, where it can be found; the upload stays usable.
+        Conflict: the name is taken by another file. `details` has its id, where it can be found; the upload stays usable. A
+            `retryable` one says that the other file could not be read for the moment, so that it may be equal.
         CallError: with what became of it; `unknown` when even looking did not tell.
     """
     known = {HASH: uploaded.sha256} if uploaded.sha256 else {}
@@ -131,8 +133,11 @@ async def create(
         return made
     for twin in made.twins:  # reading takes the time it takes
         made.conflict.details |= {"attachment_id": twin.id[:64]}
-        if await _is_equal(client, twin, uploaded, limit):
-            return Receipt(twin, "replayed")
+        try:
+            if await _is_equal(client, twin, uploaded, limit):
+                return Receipt(twin, "replayed")
+        except CallError as unread:
+            raise _not_compared(made.conflict, unread) from unread
     raise made.conflict
 
 
@@ -195,18 +200,36 @@ def _is_ours(twin: Attachment, mark: str | None, uploaded: Uploaded, *, lost: bo
 
 
 async def _is_equal(client: Client, twin: Attachment, uploaded: Uploaded, limit: int) -> bool:
-    """Whether an attachment has the same bytes, by reading them unless its size or label says already that it has not."""
+    """Whether an attachment has the same bytes, by reading them unless its size or label says already that it has not.
+
+    Raises a CallError when they cannot be read.
+    """
     label = (twin.metadata or {}).get(HASH, uploaded.sha256)
     if uploaded.sha256 is None or label != uploaded.sha256 or twin.size not in {None, uploaded.size}:
         return False
-    digest = hashlib.sha256()
-    try:
-        async with aclosing(download(client, twin.id, limit=limit, size=uploaded.size)) as pieces:
-            async for piece in pieces:
-                await anyio.to_thread.run_sync(digest.update, piece)
-    except (CallError, ValidationError):  # it cannot be told
+    if not is_opaque_id(twin.id):  # which we would not send
         return False
+    digest = hashlib.sha256()
+    async with aclosing(download(client, twin.id, limit=limit, size=uploaded.size)) as pieces:
+        async for piece in pieces:
+            await anyio.to_thread.run_sync(digest.update, piece)
     return digest.hexdigest() == uploaded.sha256
+
+
+def _not_compared(taken: Conflict, unread: CallError) -> Conflict:
+    """The conflict with a file that could not be read, and so may be an equal one."""
+    again = unread.retryable
+    what = "Call again with the same name to compare them, or choose another." if again else "Choose another name."
+    told = Conflict(
+        f"The name is taken by a file that may be equal but cannot be read{' now' if again else ''}. {what}",
+        code=taken.code,
+        status=taken.status,
+        field=taken.field,
+        outcome="not_committed",
+        details={**taken.details, "compared": False},
+    )
+    told.retryable, told.retry_after_s = again, unread.retry_after_s
+    return told
 
 
 async def download(client: Client, attachment_id: str, *, limit: int, size: int | None = None) -> AsyncGenerator[bytes]:
@@ -220,14 +243,16 @@ async def download(client: Client, attachment_id: str, *, limit: int, size: int 
     """
     minting = GetAttachmentDownloadLink(attachment_id=attachment_id)
     link: DownloadLink | None = None
-    state = _Progress(limit, record=size)
+    state = _Progress(limit, client.deadline_s, record=size)
     resumes, renewed = 0, False
     while not state.whole:
         link = link or await client.send(minting)
         try:
-            async with client.links.get(link.url, start=state.got, etag=state.etag) as fetch:
+            async with AsyncExitStack() as stack:
+                opening = client.links.get(link.url, start=state.got, etag=state.etag)
+                fetch = await state.waiting(stack.enter_async_context(opening))
                 state.continues(fetch.status, fetch.headers)
-                while (piece := await state.next_of(fetch.pieces, client.deadline_s)) is not None:
+                while (piece := await state.waiting(anext(fetch.pieces, None))) is not None:
                     state.got += len(piece)
                     if state.got > limit:
                         raise _too_large(limit)
@@ -240,10 +265,10 @@ async def download(client: Client, attachment_id: str, *, limit: int, size: int 
         except (Unreachable, ServerFailure, RateLimited) as error:
             resumes += 1
             too_long = (error.retry_after_s or 0) > client.deadline_s
-            over = too_long or state.time_left(client.deadline_s) <= 0
+            over = too_long or state.time_left() <= 0
             if resumes > RESUMES or over or (state.got and state.etag is None):
                 raise
-            await client.links.retry.pause(resumes, error)
+            await state.waiting(client.links.retry.pause(resumes, error))
 
 
 @dataclass
@@ -251,6 +276,7 @@ class _Progress:
     """How far a download is."""
 
     limit: int
+    deadline_s: float
     record: int | None = None
     got: int = 0
     total: int | None = None
@@ -258,19 +284,19 @@ class _Progress:
     whole: bool = False
     waited: float = 0.0
 
-    def time_left(self, deadline_s: float) -> float:
+    def time_left(self) -> float:
         """Seconds that may still be spent on waiting for the API. What is done with the bytes does not count."""
-        return deadline_s + self.got / SLOWEST - self.waited
+        return self.deadline_s + self.got / SLOWEST - self.waited
 
-    async def next_of(self, pieces: AsyncIterator[bytes], deadline_s: float) -> bytes | None:
-        """The next bytes; None at the end. Raises Unreachable when no time is left."""
-        began, piece = anyio.current_time(), None
-        with anyio.CancelScope(deadline=began + self.time_left(deadline_s)) as waiting:
-            piece = await anext(pieces, None)
-        self.waited += anyio.current_time() - began
-        if waiting.cancelled_caught:
-            raise Unreachable("The download took too long. Call again later.")
-        return piece
+    async def waiting(self, step: Awaitable[T]) -> T:
+        """What the step gives. Raises Unreachable when no time is left for it."""
+        began = anyio.current_time()
+        with anyio.CancelScope(deadline=deadline_in(self.time_left())):
+            try:
+                return await step
+            finally:
+                self.waited += anyio.current_time() - began
+        raise Unreachable("The download took too long. Call again later.")
 
     def continues(self, status: int, headers: Mapping[str, str]) -> None:
         """Take in the head of an answer. Raises when it does not go on from where the last one broke off."""

@@ -171,7 +171,8 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
         taken.outcome, taken.field = "not_committed", "name"
         taken.details |= {"upload": {"handle": handle, "good_for_s": work.seals.good_for(KEPT, handle)}}
         given = self.model_dump(mode="json", include={"attach_to"}, exclude_unset=True)
-        taken.try_next = same_call(CreateAttachment, {**given, "name": _another_name(name)})
+        another = name if taken.retryable else _another_name(name)  # it could not be seen whether the files are equal
+        taken.try_next = same_call(CreateAttachment, {**given, "name": another})
         if taken.try_next is not None:
             taken.try_next["arguments"]["upload"] = handle
         return taken

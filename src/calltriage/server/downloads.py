@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any, ClassVar
 
@@ -14,6 +15,7 @@ from calltriage.errors import Rejected, TryNext
 from calltriage.operations.attachments import Attachment, GetAttachment
 from calltriage.operations.base import Effect, Result
 from calltriage.operations.fields import TEXT, AttachmentId
+from calltriage.server.files import CHUNK
 from calltriage.server.media import HEAD, is_text, seen, shown_image
 from calltriage.server.results import untrusted
 from calltriage.server.text import compact, estimate_tokens, fitting, gate
@@ -60,7 +62,7 @@ class DownloadAttachment(Workflow, effect=Effect.READ, saves=True):
         facts = found.model_dump(mode="json", include={"id", "name", "size", "type"}, exclude_none=True)
         if self.save_to is not None:
             async with aclosing(download(work.client, found.id, limit=work.files.limit, size=found.size)) as pieces:
-                saved = await work.files.save(self.save_to, found.name, pieces)
+                saved = await work.files.save(self.save_to, found.name, _told(work, pieces, found.size))
             return untrusted(
                 "the uploader", **facts, saved_to=str(saved.path), bytes_saved=saved.size, sha256=saved.sha256
             )
@@ -140,3 +142,14 @@ class DownloadAttachment(Workflow, effect=Effect.READ, saves=True):
             )
         )
         return untrusted("the uploader", **facts, link=link)
+
+
+async def _told(work: Work, pieces: AsyncIterator[bytes], size: int | None) -> AsyncIterator[bytes]:
+    """The pieces; the caller hears how far they are."""
+    got, told, step = 0, 0, max(CHUNK, (size or 0) // 50)
+    async for piece in pieces:
+        yield piece
+        got += len(piece)
+        if got - told >= step or got == size:
+            told = got
+            await work.progress(got, size, "downloading")

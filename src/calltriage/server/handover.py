@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
 import anyio
@@ -31,18 +31,26 @@ from calltriage.server.files import CHUNK, OpenFile
 from calltriage.server.media import UNKNOWN
 from calltriage.server.seals import Seals
 
+if TYPE_CHECKING:
+    import filelock
+
 UPLOADS, DOWNLOADS = "/uploads/", "/downloads/"
 LIFE = 900
-"""Seconds for which a handle is good."""
+"""Seconds for which a URL is good."""
 STALL = 30.0
 """Seconds without a byte after which an upload is given up."""
 HANDLE_REFUSED = "The URL is not one of this server's, or its time is over."
+WHY_NOT_KEPT: dict[type[OSError], tuple[int, str, str]] = {
+    FileExistsError: (409, "handle_used", "A file came for this URL already. Ask for another one."),
+    BlockingIOError: (503, "too_many_uploads", "Too many uploads wait to be used. Try again later."),
+    TimeoutError: (403, "handle_refused", HANDLE_REFUSED),
+}
 MOST_WAITING = 32
 """Uploads that may wait to be used."""
 SWEEP_EVERY = 3600
 """Seconds between two looks for uploads that nobody came for."""
-MARK = ".used"
-"""Ending of the mark beside a file that was used, or is being used."""
+PART, USED = ".part", ".used"
+"""Endings of a file that is coming in, and of the mark beside one that was used."""
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
@@ -65,8 +73,8 @@ class Handover:
     client: Client
 
     def offer(self) -> dict[str, Any]:
-        """A URL that takes one file by PUT, and the handle to name it by afterwards."""
-        handle = self.seals.sealed("upload", LIFE, secrets.token_hex(16))
+        """A URL that takes one file by PUT, and the handle to name it by then, for which there is as much time again."""
+        handle = self.seals.sealed("upload", 2 * LIFE, secrets.token_hex(16))
         return {
             "handle": handle,
             "method": "PUT",
@@ -83,16 +91,17 @@ class Handover:
 
     @asynccontextmanager
     async def taken(self, handle: str) -> AsyncGenerator[OpenFile]:
-        """The file that came for a handle, for one caller alone. A block that ends well has used it up; one that raises
-        leaves it for another try.
+        """The file that came for a handle, for one caller alone. A block that ends well has used it up, and so has one that
+        raises a CallError by which the file is stored, or waits elsewhere under an `upload` of its own. After any other
+        error, or a crash, it is there for another try.
 
         Raises Rejected when there is none, or not any more.
         """
-        path, file = self._place(handle), None
+        path, claim = self._place(handle), None
         if path is not None:
             with suppress(OSError):
-                file = await anyio.to_thread.run_sync(_claimed, path)
-        if path is None or file is None:
+                claim = await anyio.to_thread.run_sync(_claimed, path)
+        if path is None or claim is None:
             raise Rejected(
                 "Nothing was uploaded under this handle, its time is over, or it was used. Call with upload: new, PUT the "
                 "file, then pass the handle.",
@@ -100,14 +109,16 @@ class Handover:
                 field="upload",
                 outcome="not_committed",
             )
-        end = _let_go
+        used = False
         try:
-            with file:
-                yield OpenFile("", os.fstat(file.fileno()).st_size, file)
-            end = _emptied
+            yield OpenFile("", os.fstat(claim.file.fileno()).st_size, claim.file)
+            used = True
+        except CallError as error:
+            used = error.outcome == "committed" or "upload" in error.details
+            raise
         finally:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(end, path)
+                await anyio.to_thread.run_sync(claim.end, used)
 
     async def keep_swept(self) -> None:
         """Remove what nobody came for, now and every hour, until cancelled."""
@@ -128,8 +139,8 @@ class Handover:
 
     async def _take(self, request: Request) -> Response:
         handle = request.path_params["handle"]
-        path = self._place(handle)
-        if path is None:
+        path, left = self._place(handle), self.seals.good_for("upload", handle) - LIFE
+        if path is None or left <= 0:
             return _refused(403, "handle_refused", HANDLE_REFUSED)
         length = request.headers.get("content-length", "")
         if not re.fullmatch(r"[0-9]{1,15}", length):
@@ -137,13 +148,12 @@ class Handover:
         if int(length) > self.limit:
             return _refused(413, "file_too_large", f"The file is larger than {self.limit} bytes.")
         try:
-            whole = await self._kept(request, path, int(length))
-        except FileExistsError:
-            return _refused(409, "handle_used", "A file came for this URL already. Ask for another one.")
-        except BlockingIOError:
-            return _refused(503, "too_many_uploads", "Too many uploads wait to be used. Try again later.")
-        except OSError:
-            return _refused(503, "storage_unavailable", "The server cannot keep the file.")
+            with anyio.fail_after(left):
+                whole = await self._kept(request, path, int(length))
+        except OSError as error:
+            return _refused(
+                *WHY_NOT_KEPT.get(type(error), (503, "storage_unavailable", "The server cannot keep the file."))
+            )
         if not whole:
             return _refused(400, "incomplete_body", "The body does not have the announced length. PUT it again.")
         return JSONResponse({"upload": handle, "size": int(length)})
@@ -151,7 +161,7 @@ class Handover:
     async def _kept(self, request: Request, path: Path, length: int) -> bool:
         """Whether the body came whole and is in its place; otherwise nothing is."""
         # Of its own: one that was cut off may still be taken for a slow one when its client comes again.
-        part = path.with_suffix(f".{secrets.token_hex(4)}.part")
+        part = path.with_suffix(f".{secrets.token_hex(4)}{PART}")
         file = await anyio.to_thread.run_sync(self._begun, path, part)
         try:
             whole = await _written(request, file, length)
@@ -163,26 +173,31 @@ class Handover:
         return whole
 
     def _begun(self, path: Path, part: Path) -> BinaryIO:
-        """A new file for the bytes."""
+        """A new file for the bytes. It is there before the others are counted, so that of many at once each sees all."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if self._waiting() >= MOST_WAITING:
-            raise BlockingIOError
-        if path.exists():
-            raise FileExistsError
-        return os.fdopen(os.open(part, NEW_FILE, 0o600), "wb", buffering=0)
+        file = os.fdopen(os.open(part, NEW_FILE, 0o600), "wb", buffering=0)
+        try:
+            if self._waiting() > MOST_WAITING:
+                raise BlockingIOError
+            if path.exists():
+                raise FileExistsError
+        except BaseException:
+            _ended(file, part)
+            raise
+        return file
 
     def _waiting(self) -> int:
         """How many uploads wait or come in; those that nobody came for go."""
-        before = time.time() - 2 * LIFE
-        waiting = 0
+        before = time.time() - 3 * LIFE
+        names = set[str]()
         for other in self.folder.iterdir():
             with suppress(OSError):
-                about = other.stat()
-                if about.st_mtime < before:
+                if other.stat().st_mtime < before:
                     other.unlink()
                 else:
-                    waiting += about.st_size > 0
-        return waiting
+                    names.add(other.name)
+        used = {name.removesuffix(USED) for name in names if name.endswith(USED)}
+        return sum(name.endswith(PART) or ("." not in name and name not in used) for name in names)
 
     async def _give(self, request: Request) -> Response:
         values = self.seals.opened("download", request.path_params["handle"])
@@ -245,25 +260,41 @@ async def _from(first: bytes, rest: AsyncGenerator[bytes] | None = None) -> Asyn
                 yield piece
 
 
-def _claimed(path: Path) -> BinaryIO:
-    """Open a file that came, after a mark was made that only one can make. Raises OSError when it is not to be had."""
-    mark = path.with_suffix(MARK)
-    os.close(os.open(mark, NEW_FILE, 0o600))
+@dataclass(frozen=True)
+class _Claim:
+    """A file that came, and the lock by which nobody else has it."""
+
+    path: Path
+    file: BinaryIO
+    lock: filelock.BaseFileLock
+
+    def end(self, used: bool) -> None:
+        """Let go of the file. An empty one and a mark stay of one that was used, so that its URL is not good twice."""
+        try:
+            self.file.close()
+            if used:
+                self.path.with_suffix(USED).touch(mode=0o600)
+                with suppress(FileNotFoundError):  # swept meanwhile
+                    os.truncate(self.path, 0)
+        finally:
+            self.lock.release()
+
+
+def _claimed(path: Path) -> _Claim:
+    """Raises OSError when the file is not to be had: not there, used, or in use (filelock's Timeout is one)."""
+    import filelock  # noqa: PLC0415
+
+    if not path.exists():
+        raise FileNotFoundError
+    lock = filelock.FileLock(path.with_suffix(".lock"), blocking=False, thread_local=False, mode=0o600)
+    lock.acquire()
     try:
-        return path.open("rb")
+        if path.with_suffix(USED).exists():
+            raise FileNotFoundError
+        return _Claim(path, path.open("rb"), lock)
     except OSError:
-        mark.unlink()
+        lock.release()
         raise
-
-
-def _let_go(path: Path) -> None:
-    path.with_suffix(MARK).unlink(missing_ok=True)
-
-
-def _emptied(path: Path) -> None:
-    """An empty file and the mark stay, so that the URL is not good twice."""
-    with suppress(FileNotFoundError):  # swept meanwhile
-        os.truncate(path, 0)
 
 
 def _placed(part: Path, path: Path) -> None:

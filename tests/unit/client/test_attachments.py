@@ -273,6 +273,19 @@ async def test_equal_is_what_has_the_same_bytes_whatever_its_label_says(the_desk
                 await create(client, name, equal, limit=limit)
 
 
+async def test_a_file_that_cannot_be_read_now_may_be_equal_and_the_conflict_says_so(the_desk: Desk) -> None:
+    is_read = ("GET", "/blobs/")
+    async with client_on(the_desk, only=lambda r: (r.method, r.url.path[:7]) == is_read) as (client, network):
+        await stored(client, "a.wav")
+        uploaded = await upload(client, content())
+        network.script(*[answers(503)] * 9)
+        with pytest.raises(Conflict) as caught:
+            await create(client, "a.wav", uploaded)
+        assert (caught.value.retryable, caught.value.details["compared"]) == (True, False)
+        network.script()
+        assert (await create(client, "a.wav", uploaded)).outcome == "replayed"
+
+
 async def test_a_taken_name_is_a_conflict_even_where_lists_are_not_allowed(the_desk: Desk) -> None:
     async with client_on(the_desk) as (client, _):
         await stored(client, "a.wav")
@@ -507,3 +520,26 @@ async def test_a_download_that_trickles_ends_but_a_slow_reader_may_take_its_time
                 await anyio.sleep(1000)
                 got += len(piece)
         assert got == 1000
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"loop_factory": VirtualLoop})], ids=["virtual clock"])
+@pytest.mark.parametrize("status", [None, 503])
+async def test_a_download_whose_head_or_refusal_never_comes_ends(the_desk: Desk, status: int | None) -> None:
+    async def slow(request: httpx2.Request, _: Inner) -> httpx2.Response:
+        async def pieces() -> AsyncIterator[bytes]:
+            for _ in range(1000):
+                await anyio.sleep(29)
+                yield b"x"
+
+        if status is None:  # as headers that come one by one
+            await anyio.sleep(29_000)
+        return httpx2.Response(status or 200, headers={"content-length": "1000"}, content=pieces(), request=request)
+
+    network = Scripted(inner=httpx2.ASGITransport(the_desk, raise_app_exceptions=False), only=is_bytes)
+    async with open_client(endpoints_to(network)) as client:
+        made = await stored(client, "a", b"x" * 1000)
+        network.script(*[slow] * 9)
+        began = anyio.current_time()
+        with pytest.raises(CallError):
+            await fetched(client, made.id)
+        assert anyio.current_time() - began < 2 * client.deadline_s

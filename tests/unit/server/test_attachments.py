@@ -225,8 +225,13 @@ async def test_progress_is_told_in_steps(the_desk: Desk, root: Path) -> None:
         heard.append((progress, total))
 
     async with agent_on(the_desk, root) as (agent, _):
-        await agent.call_tool("create_attachment", {"path": "a.bin"}, progress_callback=listen)
-    assert heard == [(n * 2**20, 4 * 2**20) for n in range(1, 5)]
+        made = await agent.call_tool("create_attachment", {"path": "a.bin"}, progress_callback=listen)
+        assert heard == [(n * 2**20, 4 * 2**20) for n in range(1, 5)]
+        heard.clear()
+        saving = {"attachment_id": (made.structured_content or {})["id"], "save_to": "."}
+        await agent.call_tool("download_attachment", saving, progress_callback=listen)
+    assert [got for got, _ in heard] == sorted({got for got, _ in heard})
+    assert heard[-1] == (4 * 2**20, 4 * 2**20)
 
 
 async def test_a_call_that_is_cancelled_before_its_last_step_shows_nothing_and_its_bytes_go(

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import sys
+from collections.abc import AsyncIterator
 
 import anyio
 import httpx2
 import pytest
 from conftest import KEY
-from faults import Gate, Scripted
+from faults import Gate, Inner, Scripted, answers, passes
 from mcp.client import Client as McpClient
 from mcp_types import CallToolResult
 from unit.server.test_attachments import LIMIT, Time, agent_on
 from unit.server.test_tools import call, filed, ok, refused
+from virtual_time import VirtualLoop
 
 from calltriage.desk.app import Desk
 from calltriage.server.handover import MOST_WAITING, Handover
@@ -39,19 +43,86 @@ async def test_a_remote_client_puts_a_file_and_names_its_handle(the_desk: Desk) 
     assert sum(left) == 0
 
 
-async def test_an_upload_stays_usable_when_its_name_is_taken(the_desk: Desk) -> None:
+async def test_an_upload_stays_usable_when_its_name_is_taken_under_one_handle(the_desk: Desk) -> None:
     async with agent_on(the_desk) as (agent, http):
         await ok(agent, "create_attachment", text="x", name="a.txt")
         offer = (await ok(agent, "create_attachment", upload="new"))["upload"]
-        assert (await refused(agent, "create_attachment", upload=offer["handle"], name="a.txt"))[
-            "code"
-        ] == "upload_not_found"
+        none_yet = await refused(agent, "create_attachment", upload=offer["handle"], name="a.txt")
+        assert none_yet["code"] == "upload_not_found"
         await http.put(offer["url"], content=b"y")
         assert (await refused(agent, "create_attachment", upload=offer["handle"]))["field"] == "name"
-        assert (await refused(agent, "create_attachment", upload=offer["handle"], name="a.txt"))[
-            "code"
-        ] == "name_conflict"
-        assert (await ok(agent, "create_attachment", upload=offer["handle"], name="b.txt"))["size"] == 1
+        taken = await refused(agent, "create_attachment", upload=offer["handle"], name="a.txt")
+        assert taken["code"] == "name_conflict"
+        made = await ok(agent, taken["try_next"]["tool"], **taken["try_next"]["arguments"])
+        assert (made["name"], made["size"]) == ("a-2.txt", 1)
+        for handle in (offer["handle"], taken["upload"]["handle"]):
+            again = await refused(agent, "create_attachment", upload=handle, name="b.txt")
+            assert again["code"] == "upload_not_found", "one upload is one attachment"
+        assert (await ok(agent, "list_attachments"))["returned"] == 2
+
+
+async def test_an_upload_that_was_stored_under_an_unreadable_id_is_used_up(the_desk: Desk) -> None:
+    async def unreadable(request: httpx2.Request, inner: Inner) -> httpx2.Response:
+        await (await passes(request, inner)).aread()
+        return httpx2.Response(200, json=["?"], request=request)
+
+    create = ("POST", "/attachments/2023-03")
+    network = Scripted(
+        unreadable, answers(403), inner=httpx2.ASGITransport(the_desk, raise_app_exceptions=False),
+        only=lambda r: (r.method, r.url.path) in {create, ("GET", create[1])},
+    )  # fmt: skip
+    async with agent_on(the_desk, network=network) as (agent, http):
+        offer = (await ok(agent, "create_attachment", upload="new"))["upload"]
+        await http.put(offer["url"], content=b"y")
+        told: CallToolResult = await call(agent, "create_attachment", upload=offer["handle"], name="a.txt")
+        assert "committed" in json.dumps(told.structured_content)
+        network.script()
+        again = await refused(agent, "create_attachment", upload=offer["handle"], name="b.txt")
+        assert again["code"] == "upload_not_found"
+        assert (await ok(agent, "list_attachments"))["returned"] == 1
+
+
+async def test_a_process_that_died_with_an_upload_in_use_leaves_it_to_the_next(the_desk: Desk) -> None:
+    """Its lock goes with it; a mark in the folder would stay."""
+    dying = """
+import os, sys
+from pathlib import Path
+from calltriage.server.handover import _claimed
+claim = _claimed(Path(sys.argv[1]))
+print("taken", flush=True)
+sys.stdin.read(1)
+os._exit(9)
+"""
+    async with agent_on(the_desk) as (agent, http):
+        offer = (await ok(agent, "create_attachment", upload="new"))["upload"]
+        await http.put(offer["url"], content=b"y")
+        (path,) = (the_desk.folder / "uploads").iterdir()
+        with anyio.fail_after(60):
+            async with await anyio.open_process([sys.executable, "-c", dying, str(path)]) as process:
+                assert process.stdout is not None
+                assert process.stdin is not None
+                assert (await process.stdout.receive()).strip() == b"taken"
+                busy = await refused(agent, "create_attachment", upload=offer["handle"], name="a")
+                assert busy["code"] == "upload_not_found"
+                await process.stdin.send(b"x")
+                await process.wait()
+        assert (await ok(agent, "create_attachment", upload=offer["handle"], name="a"))["size"] == 1
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"loop_factory": VirtualLoop})], ids=["virtual clock"])
+async def test_a_body_that_trickles_ends_with_its_url(the_desk: Desk) -> None:
+    async def trickles() -> AsyncIterator[bytes]:
+        for _ in range(10_000):
+            await anyio.sleep(20)
+            yield b"x"
+
+    async with agent_on(the_desk) as (agent, http):
+        offer = (await ok(agent, "create_attachment", upload="new"))["upload"]
+        began = anyio.current_time()
+        answer = await http.put(offer["url"], content=trickles(), headers={"content-length": "10000"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "handle_refused")
+        assert anyio.current_time() - began == pytest.approx(offer["good_for_s"], abs=5)
+    assert list((the_desk.folder / "uploads").iterdir()) == []
 
 
 async def test_of_two_calls_with_one_handle_one_stores_the_file(the_desk: Desk) -> None:
@@ -88,6 +159,31 @@ async def test_an_upload_whose_use_was_cancelled_is_there_again(the_desk: Desk) 
                 await anyio.lowlevel.checkpoint()
             network.script()
             assert (await ok(agent, "create_attachment", upload=offer["handle"], name="a"))["size"] == 1
+
+
+async def test_only_so_many_uploads_come_in_at_once(the_desk: Desk) -> None:
+    statuses, going = list[int](), anyio.Event()
+
+    async def waits() -> AsyncIterator[bytes]:
+        yield b"x"
+        await going.wait()
+        yield b"y"
+
+    async with agent_on(the_desk) as (agent, http):
+        offers = [(await ok(agent, "create_attachment", upload="new"))["upload"] for _ in range(2 * MOST_WAITING)]
+
+        async def put(url: str) -> None:
+            answer = await http.put(url, content=waits(), headers={"content-length": "2"})
+            statuses.append(answer.status_code)
+            if len(statuses) == MOST_WAITING:
+                going.set()
+
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                for offer in offers:
+                    tasks.start_soon(put, offer["url"])
+    assert statuses[:MOST_WAITING] == [503] * MOST_WAITING
+    assert statuses[MOST_WAITING:].count(200) <= MOST_WAITING
 
 
 async def test_uploads_that_nobody_came_for_go_at_the_start(the_desk: Desk) -> None:
