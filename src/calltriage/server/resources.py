@@ -24,7 +24,7 @@ from calltriage.server.once import ListRecentWrites
 from calltriage.server.results import WALL, advising, shortened
 from calltriage.server.schemas import arguments_model, input_schema
 from calltriage.server.text import compact, gate
-from calltriage.server.tools import checked, perform
+from calltriage.server.tools import checked, perform, whole_of
 from calltriage.server.transcripts import GetTranscript
 from calltriage.server.work import Work
 
@@ -144,7 +144,10 @@ async def contents(uri: str, work: Work) -> tuple[Kind, mcp_types.TextResourceCo
     """
     kind, call = find(uri, work)
     work.quota.take(work.who, kind.tool)
-    body, escaped = gate(shortened(advising(await perform(kind.tool, call, work), work.offered), WALL))
+    body = advising(await perform(kind.tool, call, work), work.offered)
+    more = advising(whole_of(body), work.offered)
+    more.pop("resource", None)  # it is this one
+    body, escaped = gate(shortened(body, WALL, more))
     if escaped:
         body["escaped_characters"] = escaped
     return kind, mcp_types.TextResourceContents(uri=gate(uri)[0], mime_type=MEDIA_TYPE, text=compact(body))

@@ -145,14 +145,32 @@ class Bundle:
     def affords(self, item: Any, spare: int = 0) -> bool:
         """Take an item's cost off what is left, if it is there and `spare` tokens still are afterwards. An item costs what
         it will be once it has passed the gate."""
+        cost = self._cost(item, spare)
+        self.left -= cost or 0
+        return cost is not None
+
+    def _cost(self, item: Any, spare: int) -> int | None:
+        """What an item costs; None for more than there is."""
         left = self.left - spare - 1
         if left < 0 or len(compact(item)) > CHARACTERS * left + 1:
-            return False
+            return None
         cost = estimate_tokens(compact(gate(item)[0]), left)
-        if cost > left:
-            return False
-        self.left -= cost + 1
-        return True
+        return None if cost > left else cost + 1
+
+    def most(self, length: int, item: Callable[[int], Any], spare: int = 0) -> int:
+        """How many characters of a text, of so many, an item can hold and still be afforded: to a sixteenth, since
+        pricing takes its time, but one at least if one fits; none, too, where not even that does."""
+        fit, too_many = 0, min(length, CHARACTERS * max(0, self.left)) + 1
+        tried = too_many - 1
+        while tried > fit:
+            if self._cost(item(tried), spare) is None:
+                too_many = tried
+            else:
+                fit = tried
+            if too_many - fit <= max(1, too_many // 16):
+                break
+            tried = (fit + too_many) // 2
+        return fit
 
     def fill(
         self,
@@ -215,13 +233,12 @@ class Bundle:
 
     def _part(self, place: int, one: dict[str, Any]) -> dict[str, Any]:
         """A member with as much of its text as fits, or, where even what else it says is too long, with its place alone."""
-        text = one["text"][: CHARACTERS * max(0, self.left)]
-        while not self.affords(part := {**one, "text": text}):
-            if not text:
-                self.left -= BARE_TURN
-                return {"message_index": place, "text": ""}
-            text = text[: len(text) // 2]
-        return part
+        text = one["text"]
+        part = {**one, "text": text[: self.most(len(text), lambda n: {**one, "text": text[:n]})]}
+        if self.affords(part):
+            return part
+        self.left -= BARE_TURN
+        return {"message_index": place, "text": ""}
 
     def lacks(self, section: str, left_out: int, **how: Any) -> None:
         """Say that something is left out of a section."""

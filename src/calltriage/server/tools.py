@@ -24,7 +24,7 @@ from calltriage.operations.relations import ListRelations
 from calltriage.operations.resources import ListResources
 from calltriage.server import once
 from calltriage.server.confirmation import Policy, confirmed
-from calltriage.server.evidence import GetEvidence
+from calltriage.server.evidence import GetEvidence, whole_description
 from calltriage.server.hints import advise, is_issue, nearest
 from calltriage.server.host import Host, opened_for
 from calltriage.server.once import with_key
@@ -275,7 +275,7 @@ def _result(body: dict[str, Any], work: Work) -> mcp_types.CallToolResult:
     """A result in both forms, through the gate and within the budget that its tool did not keep by itself; what stands
     beside its JSON comes after it."""
     if "complete" not in body:
-        body = shortened(body, BUDGET, advising(_whole_of(body), work.offered))
+        body = shortened(body, BUDGET, advising(whole_of(body), work.offered))
     body, escaped = gate(body)
     if escaped:
         body["escaped_characters"] = escaped
@@ -286,12 +286,11 @@ def _result(body: dict[str, Any], work: Work) -> mcp_types.CallToolResult:
     )
 
 
-def _whole_of(body: dict[str, Any]) -> dict[str, Any]:
+def whole_of(body: dict[str, Any]) -> dict[str, Any]:
     """Where what a body shows stands whole: an issue, or the turn that a flag points at."""
     issue_id, call_id, place = body.get("id"), body.get("call_id"), body.get("message_index")
     if "triage_id" in body and isinstance(issue_id, str) and re.match(UUID_PATTERN, issue_id):
-        wide = TryNext(tool=GetEvidence.tool_name(), arguments={"issue_id": issue_id, "max_tokens": MOST})
-        return {"resource": f"triage://issues/{issue_id}", "try_next": wide}
+        return {"resource": f"triage://issues/{issue_id}", "try_next": whole_description(issue_id)}
     if isinstance(place, int) and is_opaque_id(call_id):
         turn = {"call_id": call_id, "from": place, "to": place, "max_tokens": MOST}
         return {"try_next": TryNext(tool=GetTranscript.tool_name(), arguments=turn)}

@@ -15,12 +15,13 @@ from calltriage.operations.issues import DeleteIssue, GetIssue, ListIssues, Mark
 from calltriage.operations.norm import CreateAgentSession, ListTriageAgents
 from calltriage.operations.relations import LinkIssue, ListRelations, RemoveRelation
 from calltriage.operations.resources import AttachResource, ListResources, RemoveResource
+from calltriage.server.affected import GetAffectedContext
 from calltriage.server.attachments import CreateAttachment, ListAttachments
 from calltriage.server.calls import GetCall, ListCalls, ListSmsConversations
 from calltriage.server.details import GetCorrectedTranscript, GetPathwayCallEvents
 from calltriage.server.downloads import DownloadAttachment
 from calltriage.server.editing import AddComment, UpdateIssue
-from calltriage.server.evidence import GetAffectedContext, GetEvidence
+from calltriage.server.evidence import GetEvidence
 from calltriage.server.filing import CreateIssue
 from calltriage.server.flagging import AddFlag
 from calltriage.server.members import ListOrgMembers

@@ -112,7 +112,7 @@ async def test_what_is_cut_comes_with_the_call_that_reads_it_whole(
     (gap,) = shown_of["omitted"]
     assert gap["field"] == "description"
     whole = await ok(agent, gap["try_next"]["tool"], **gap["try_next"]["arguments"])
-    assert whole["issue"]["description"] == long[:4500]
+    assert whole["description"]["items"] == [{"description": long[:4500]}]
     for text in ("first ", "second "):
         await client.send(AddComment(issue_id=issue["id"], detail=text + "鬱" * 3900))
     async with Client(build_server(client, version="0", tools=select([ALL]))) as full:

@@ -418,8 +418,10 @@ async def test_a_turn_too_long_for_any_answer_is_cut_and_said_to_be(agent: Clien
     most = await ok(agent, "get_evidence", issue_id=ticket, max_tokens=19_000)
     assert [flag["message_index"] for flag in most["flags"]["items"]] == [0, 0, 1]
     assert most["flags"]["items"][2]["turns"][1]["characters_left_out"] == {"text": 83_000}
-    (gap,) = (gap for gap in most["omitted"] if gap["section"] == "flags.turns")
-    assert gap["try_next"] == {"tool": "get_transcript", "arguments": {"call_id": "huge", "from": 1, "to": 1}}
+    (gap,) = most["omitted"]
+    assert (gap["section"], gap["left_out"]) == ("text of turn 1", 83_000)
+    rest = {"call_id": "huge", "from": 1, "to": 1, "offset": 1000}
+    assert gap["try_next"] == {"tool": "get_transcript", "arguments": rest}
 
 
 async def test_the_nearest_turn_is_found_and_shown_where_the_words_stand_in_it(agent: Client, the_desk: Desk) -> None:

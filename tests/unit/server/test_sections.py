@@ -1,0 +1,146 @@
+"""Long texts are read whole by following the advice alone: every character once, and no way that leads back."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from conftest import call_line, load_lines
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mcp.client import Client
+from unit.server.test_evidence import entries, read_on
+from unit.server.test_tools import filed, ok, with_call
+
+from calltriage.desk.app import Desk
+from calltriage.server.sections import NAME, Place, portion
+from calltriage.server.text import gate
+
+LONG = {
+    "emoji": "".join(chr(0x1F600 + n % 64) for n in range(10_000)),
+    "rare ideographs": "".join(chr(0x20000 + n) for n in range(10_000)),
+    "Chinese": ("通話的品質很差因為系統沒有回應客戶" * 600)[:10_000],
+    "invisible": ("a\u200b\U000e0041\u202e" * 2500),
+    "digits": "".join(f"{n * 7919 % 1000} " for n in range(2700))[:9_999] + ".",
+}
+texts = pytest.mark.parametrize("text", LONG.values(), ids=LONG)
+
+
+def pieces(found: list[dict[str, Any]], name: str) -> str:
+    """What entries hold of one text, put together; each says how much of it comes before and after."""
+    told, left = "", 0
+    for entry in found:
+        assert entry.get("characters_before", {}).get(name, 0) == len(told)
+        told += _plain(entry[name])
+        left = entry.get("characters_left_out", {}).get(name, 0)
+    assert left == 0
+    return told
+
+
+def _plain(shown: str) -> str:
+    """A text of LONG as it was before the gate."""
+    for character in "\u200b\U000e0041\u202e":
+        shown = shown.replace(gate(character)[0], character)
+    return shown
+
+
+@texts
+async def test_a_description_that_get_issue_cuts_is_read_whole(agent: Client, text: str) -> None:
+    issue = await filed(agent, description=text)
+    first, *rest = await read_on(agent, "get_issue", issue_id=issue["id"])
+    assert text.startswith(_plain(first["description"]))
+    if rest:
+        assert pieces(entries(rest, "description"), "description") == text
+    else:
+        assert _plain(first["description"]) == text
+
+
+@pytest.mark.parametrize("budget", [1000, 6000, 19_000])
+@texts
+async def test_a_description_that_the_bundle_cuts_is_read_on_from_there(agent: Client, text: str, budget: int) -> None:
+    issue = await filed(agent, description=text)
+    first, *rest = await read_on(agent, issue_id=issue["id"], max_tokens=budget)
+    begun = _plain(first["issue"].get("description", ""))
+    found = [{"description": begun}, *entries(rest, "description")]
+    assert pieces(found if begun else found[1:], "description") == text
+
+
+async def test_an_issue_that_is_long_in_every_way_is_read_to_an_end(agent: Client) -> None:
+    issue = await filed(agent, title="\U000e0041" * 200, description=LONG["emoji"], category="\u200b" * 60)
+    bodies = await read_on(agent, issue_id=issue["id"], max_tokens=1000)
+    assert any(body.get("complete") for body in bodies)
+
+
+@pytest.mark.parametrize(("tool", "more"), [
+    ("get_evidence", {"max_tokens": 1000}), ("get_evidence", {}), ("list_activity", {}),
+])  # fmt: skip
+@texts
+async def test_a_comment_is_read_whole(full_agent: Client, text: str, tool: str, more: dict[str, Any]) -> None:
+    issue = await filed(full_agent)
+    comments = [f"1 {text[:3990]}", f"2 {text[-3990:]}"]
+    for comment in comments:
+        await ok(full_agent, "add_comment", issue_id=issue["id"], detail=comment)
+    bodies = await read_on(full_agent, tool, issue_id=issue["id"], **more)
+    if tool == "list_activity" and bodies[0]["complete"] is False and "omitted" in bodies[0]:
+        bodies = bodies[1:]  # what it cut is read from its beginning
+    found = [one for one in entries(bodies, "activity") or bodies[0]["items"] if one["type"] == "comment"]
+    told = "".join(_plain(one["detail"]) for one in found)
+    assert told == comments[1] + comments[0], "newest first"
+
+
+@pytest.mark.parametrize("turn", ["so the card never came and nobody called back " * 70, LONG["emoji"][:3000]])
+async def test_long_turns_at_flags_are_shown_whole_where_there_is_room(
+    agent: Client, the_desk: Desk, turn: str
+) -> None:
+    await load_lines(the_desk, call_line("long", *[f"{n}{turn}" for n in range(4)]))
+    ticket = await with_call(agent, "long")
+    await ok(agent, "add_flag", issue_id=ticket, call_id="long", type="x", message_index=1)
+    await ok(agent, "add_flag", issue_id=ticket, call_id="long", type="y", message_index=2)
+    for budget in (2000, 6000, 19_000):
+        bodies = await read_on(agent, issue_id=ticket, section="flags", max_tokens=budget)
+        said = dict[int, str]()
+        for shown in (turn for flag in entries(bodies, "flags") for turn in flag.get("turns", ())):
+            said[shown["message_index"]] = shown["text"]
+        for window in (body["transcript"]["turns"] for body in bodies if "transcript" in body):
+            for shown in window:
+                begun = said.get(shown["message_index"], "")
+                assert len(begun) >= shown.get("offset", 0)
+                said[shown["message_index"]] = begun[: shown.get("offset", 0)] + shown["text"]
+        assert said == {n: f"{n}{turn}" for n in range(4)}
+    if turn.isascii():
+        bundle = await ok(agent, "get_evidence", issue_id=ticket, section="flags", max_tokens=15_000)
+        assert bundle["complete"] is True
+
+
+ENTRY = st.dictionaries(
+    st.sampled_from("abcdef"), st.text(max_size=NAME) | st.text(min_size=NAME + 1, max_size=300), max_size=5
+)
+
+
+@given(ENTRY, st.lists(st.integers(0, 1600), max_size=6))
+@settings(derandomize=True, deadline=None, max_examples=100)
+def test_portions_of_an_entry_are_the_entry(entry: dict[str, str], cuts: list[int]) -> None:
+    ends = [0, *sorted(cuts), 2000]
+    told = dict.fromkeys(entry, "")
+    for first, last in pairwise(ends):
+        part = portion(entry, first, last)
+        for name, value in entry.items():
+            if len(value) <= NAME:
+                assert part[name] == value
+                continue
+            assert part.get("characters_before", {}).get(name, 0) == len(told[name])
+            told[name] += part.get(name, "")
+            assert part.get("characters_left_out", {}).get(name, 0) == len(value) - len(told[name])
+    assert {**entry, **{name: value for name, value in told.items() if value}} == entry
+    assert all(told[name] == value for name, value in entry.items() if len(value) > NAME)
+
+
+@given(
+    st.builds(Place, *[st.integers(0, 9_999_999)] * 2, st.none() | st.text(min_size=1, max_size=512),
+              st.integers(0, 9_999_999))
+)  # fmt: skip
+@settings(derandomize=True, deadline=None, max_examples=100)
+def test_a_place_is_what_it_is_written_as(place: Place) -> None:
+    if "\n" not in (place.cursor or ""):
+        assert Place.named(str(place)) == place
