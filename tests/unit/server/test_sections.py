@@ -13,7 +13,9 @@ from mcp.client import Client
 from unit.server.test_evidence import entries, read_on
 from unit.server.test_tools import filed, ok, with_call
 
+from calltriage.client.client import Client as ApiClient
 from calltriage.desk.app import Desk
+from calltriage.operations.flags import AddFlag
 from calltriage.server.sections import NAME, Place, portion
 from calltriage.server.text import gate
 
@@ -87,6 +89,23 @@ async def test_a_comment_is_read_whole(full_agent: Client, text: str, tool: str,
     found = [one for one in entries(bodies, "activity") or bodies[0]["items"] if one["type"] == "comment"]
     told = "".join(_plain(one["detail"]) for one in found)
     assert told == comments[1] + comments[0], "newest first"
+
+
+@pytest.mark.parametrize("budget", [1000, 6000, 19_000])
+@texts
+async def test_a_flag_is_read_whole_through_all_of_its_texts(
+    agent: Client, client: ApiClient, text: str, budget: int
+) -> None:
+    issue = await filed(agent)
+    flag = {"issue_id": issue["id"], "call_id": "call-card", "type": "x"}
+    await ok(agent, "add_flag", **flag, note="first", attach_if_missing=True)
+    await client.send(AddFlag.model_validate({**flag, "note": text[:4000].strip(), "message_text": text}))
+    await ok(agent, "add_flag", **flag, note="last")
+    bodies = await read_on(agent, issue_id=issue["id"], max_tokens=budget)
+    first, *long, last = entries(bodies, "flags")
+    assert (first["note"], last["note"]) == ("first", "last")
+    for name, whole in (("note", text[:4000].strip()), ("message_text", text)):
+        assert pieces([entry for entry in long if name in entry], name) == whole
 
 
 @pytest.mark.parametrize("turn", ["so the card never came and nobody called back " * 70, LONG["emoji"][:3000]])
