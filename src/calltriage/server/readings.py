@@ -33,8 +33,8 @@ NEIGHBOURS = 1
 
 
 class Readings:
-    """What sections read besides their lists: the turns at flags, and files. Of a call no more is kept than the flags of a
-    page show."""
+    """What sections read besides their lists: the turns at flags, and files. Of a call no more is kept than the turns at
+    the flags of a page."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
