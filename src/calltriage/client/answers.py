@@ -27,7 +27,7 @@ from calltriage.errors import (
     UnreadableAnswer,
 )
 from calltriage.operations.base import STORAGE_BUSY, STORAGE_FAILED
-from calltriage.operations.fields import MAX_BODY, MAX_DEPTH, refuse_depth
+from calltriage.operations.fields import A_CURSOR, MAX_BODY, MAX_DEPTH, refuse_depth
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -121,18 +121,29 @@ MESSAGES: dict[str, str] = {
     "name_conflict": "An attachment of this name exists already. Choose another name.",
 }
 
-MISSING: dict[str, tuple[str, str]] = {
-    "Issue not found": ("No such issue in this organisation. Find it with list_issues.", "issue_id"),
-    "Resource not found": ("No such call, conversation or file in this organisation.", "resource_id"),
-    "Call not found": ("No such call in this organisation.", "call_id"),
-    "Call recording not found": (
-        "The call has no recording, or there is no such call in this organisation.",
-        "call_id",
-    ),
-    "Conversation not found": ("No such conversation in this organisation.", "conversation_id"),
-    "Attachment do not exist": ("No such attachment in this account.", "attachment_id"),
+MISSING: dict[str, dict[str, str]] = {
+    "Issue not found": {"issue_id": "No such issue in this organisation. Find it with list_issues."},
+    "Resource not found": {
+        "resource_id": "No such call, conversation or file in this organisation.",
+        "resource_links": "One of resource_links names no call, conversation or file of this organisation.",
+        "resource_link_ids": "One of resource_link_ids is no link of this issue. A link's id is its own, not that of the "
+        "call, conversation or file; the resources of the issue's evidence show both.",
+        "resource_link_id": "No such link on this issue. A link's id is its own, not that of the call, conversation or "
+        "file; the resources of the issue's evidence show both.",
+        "call_id": "No such call among this issue's evidence, or in this organisation.",
+    },
+    "Flag not found": {"flag_id": "No such flag on this issue. The flags of its evidence show their ids."},
+    "Relation not found": {"relation_id": "No such link of this issue. The relations of its evidence show their ids."},
+    "Agent session not found": {"session_id": "No such session of this issue. The issue names its latest one."},
+    "Call not found": {"call_id": "No such call in this organisation."},
+    "Call recording not found": {
+        "call_id": "The call has no recording, or there is no such call in this organisation."
+    },
+    "Conversation not found": {"conversation_id": "No such conversation in this organisation."},
+    "Attachment do not exist": {"attachment_id": "No such attachment in this account."},
 }
-"""The contracts' own words for what a 404 did not find (bland-triage section 2), as our words and the argument meant."""
+"""The contracts' own words for what a 404 did not find (bland-triage section 2): the argument meant, whichever of these the
+operation has, and our words for it."""
 
 BY_STATUS: dict[int, tuple[type[CallError], str]] = {
     400: (Rejected, "The API refused the input. Compare each argument with the tool's schema."),
@@ -171,7 +182,7 @@ def failure(answer: Answer, *, arguments: frozenset[str], is_write: bool) -> Cal
             outcome="not_committed" if is_write else None,
         )
     known = VENDOR_CODES.get(code or "") if answer.status == 409 else None
-    missing = MISSING.get(said) if answer.status == 404 else None
+    missing = next((one for one in MISSING.get(said, {}).items() if one[0] in arguments and answer.status == 404), None)
     status = answer.status
     kind, message = BY_STATUS.get(status) or (
         (ServerFailure, "The API failed. Wait, then call again.")
@@ -188,14 +199,16 @@ def failure(answer: Answer, *, arguments: frozenset[str], is_write: bool) -> Cal
                 "The API failed. It may or may not have been carried out: read the present state before calling again."
             )
     if missing is not None:
-        message, fields = missing[0], [missing[1]]
+        fields, message = [missing[0]], missing[1]
         if {"issue_id", "related_issue_id"} <= arguments:  # the API does not say which of the two it means
             message, fields = "One of issue_id and related_issue_id names no issue of this organisation.", []
     if known == "name_conflict":
         fields = ["name"]
     field = next((name for name in fields if name in arguments), None)
     if field is not None and kind is Rejected:
-        message = f"The API refused {field}."
+        message = f"The API refused {field}. Compare it with the tool's schema."
+        if field == "cursor":
+            message = f"The API refused cursor. It {A_CURSOR}."
     return kind(
         MESSAGES.get(known or "", message),
         code=known,

@@ -41,6 +41,7 @@ from calltriage.desk.wire import ERROR_HANDLERS, json_reply, read_body
 from calltriage.operations import CATALOGUE
 from calltriage.operations.attachments import CreateAttachment
 from calltriage.operations.base import Api, Effect, Operation
+from calltriage.operations.fields import FORM
 
 MAX_JSON = {Api.TRIAGE: 256 * 1024, Api.ATTACHMENTS: 64 * 1024}
 """Bytes of a JSON body; the attachments limit is the contract's, the other ours."""
@@ -244,11 +245,7 @@ def _malformed_id(error: ValidationError, operation: type[Operation[Any]]) -> Co
     """A path id of a form that no id has names nothing: 404, like an unknown one (bland-triage, section 2). An attachment's
     that is too long is refused with 400 (talkdesk-attachments, section 9)."""
     path = operation.path_fields()
-    wrong = {
-        str(item["loc"][0])
-        for item in error.errors()
-        if operation.api is Api.TRIAGE or item["type"] == "string_pattern_mismatch"
-    }
+    wrong = {str(item["loc"][0]) for item in error.errors() if operation.api is Api.TRIAGE or item["type"] == FORM}
     name = next((name for name in path if name in wrong), None)
     if name is None:
         return None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
 from calltriage.operations.base import Effect, Operation, Result
-from calltriage.operations.fields import TEXT, CallId, WireOnly
+from calltriage.operations.fields import TEXT, CallId, Form, WireOnly
 
 
 class Turn(Result, origin="call parties"):
@@ -51,12 +52,33 @@ class CallList(Result, origin="call parties"):
     calls: list[Call]
 
 
+A_DAY = "must be a day of the calendar (YYYY-MM-DD)"
+A_DAY_OR_INSTANT = f"{A_DAY} or an instant in ISO 8601, such as 2026-05-06T21:09:57Z"
+
+
+def _day(value: str) -> str:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError(A_DAY if len(value) <= 10 else A_DAY_OR_INSTANT) from None
+    return value
+
+
 Day = Annotated[
-    str, StringConstraints(max_length=40, pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+(Z|[+-][0-9:]+)?)?$")
+    str,
+    StringConstraints(max_length=40),
+    Form(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9:.]+(Z|[+-][0-9:]+)?)?$", A_DAY_OR_INSTANT),
+    AfterValidator(_day),
 ]
 """A day (YYYY-MM-DD) or an instant."""
-OneDay = Annotated[str, StringConstraints(max_length=10, pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
-Zone = Annotated[str, StringConstraints(max_length=64, pattern=r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$")]
+OneDay = Annotated[
+    str, StringConstraints(max_length=10), Form(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", A_DAY), AfterValidator(_day)
+]
+Zone = Annotated[
+    str,
+    StringConstraints(max_length=64),
+    Form(r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$", "must be an IANA time zone, such as Europe/Berlin"),
+]
 """An IANA time zone."""
 
 

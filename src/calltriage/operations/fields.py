@@ -12,8 +12,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    JsonValue,
+    StringConstraints,
+)
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 UUID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z"
 
@@ -47,6 +57,27 @@ class Clearable:
     """Marks a field of an update that null clears. No other field takes null (bland-triage, section 4)."""
 
 
+@dataclass(frozen=True)
+class Form:
+    """What a text has to look like: the pattern that schemas show, and the sentence that a refusal says instead of it."""
+
+    pattern: str
+    words: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        rule = core_schema.custom_error_schema(
+            core_schema.str_schema(pattern=self.pattern), custom_error_type=FORM, custom_error_message=self.words
+        )
+        return core_schema.chain_schema([handler(source), rule])
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "pattern": self.pattern}
+
+
+FORM = "form"
+"""Type of the validation error of a text that has not its form."""
+
+
 def _no_control_characters(value: str) -> str:
     """NUL cannot be stored everywhere and other control characters only hide text; tab and line feed are text."""
     if re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", value):
@@ -78,15 +109,19 @@ def _naming_an_issue(value: str) -> str:
     return value
 
 
+A_UUID = "must be a UUID: the id itself, as it was read"
+
+
 def _uuid(value: str) -> str:
     if not re.match(UUID_PATTERN, value):
-        raise ValueError("must be a UUID")
+        raise ValueError(A_UUID)
     return value
 
 
 Uuid = Annotated[
     str,
-    StringConstraints(max_length=36, pattern=r"^[0-9a-fA-F-]{36}$", to_lower=True),
+    StringConstraints(max_length=36, to_lower=True),
+    Form(r"^[0-9a-fA-F-]{36}$", A_UUID),
     AfterValidator(_uuid),
 ]
 """Id of a link, flag, relation or session."""
@@ -95,7 +130,8 @@ IssueId = Annotated[Uuid, Names("issue")]
 
 IssueRef = Annotated[
     str,
-    StringConstraints(max_length=512, pattern=r"(^|/)([Tt]-[0-9]{1,12}|[0-9a-fA-F-]{36})/?$"),
+    StringConstraints(max_length=512),
+    Form(r"(^|/)([Tt]-[0-9]{1,12}|[0-9a-fA-F-]{36})/?$", AN_ISSUE),
     BeforeValidator(_reference),
     AfterValidator(_naming_an_issue),
     Names("issue"),
@@ -103,7 +139,8 @@ IssueRef = Annotated[
 """What an agent may say for an issue: its UUID, its ticket number, or a dashboard URL that ends in either."""
 
 OPAQUE_ID_PATTERN = r"^[A-Za-z0-9_@+-][A-Za-z0-9_.:@+-]*$"
-OpaqueId = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=OPAQUE_ID_PATTERN)]
+AN_ID = Form(OPAQUE_ID_PATTERN, "must be an id as it was read: letters, digits and _ . : @ + - alone")
+OpaqueId = Annotated[str, StringConstraints(min_length=1, max_length=128), AN_ID]
 """An id whose form is the vendor's business, but it cannot leave its path segment: no `/`, no `%`, no leading dot
 (our choice; an in-process server sees the decoded path)."""
 
@@ -164,17 +201,18 @@ def _one_line(value: str) -> str:
 
 Limit = Annotated[int, Field(ge=1, le=100)]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]
+A_CURSOR = "must be next_cursor of the page before, with the same filters; leave it out to begin"
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=512), TEXT]
 
-AttachmentId = Annotated[OpaqueId, StringConstraints(max_length=64), Names("attachment")]
+AttachmentId = Annotated[str, StringConstraints(min_length=1, max_length=64), AN_ID, Names("attachment")]
 AttachmentName = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_one_line)]
 """1–64 code points, no control characters; unique in the account (talkdesk-attachments, section 5)."""
 MediaType = Annotated[
     str,
-    StringConstraints(
-        min_length=1,
-        max_length=127,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*$",
+    StringConstraints(min_length=1, max_length=127),
+    Form(
+        r"^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*$",
+        "must be one type/subtype, such as audio/wav, without parameters",
     ),
 ]
 """Exact type/subtype, no wildcard, no parameters."""

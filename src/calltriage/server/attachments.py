@@ -19,7 +19,7 @@ from calltriage.errors import CallError, Conflict, Rejected, TryNext, Unreadable
 from calltriage.operations import attachments as api
 from calltriage.operations.attachments import Attachment, AttachmentPage, ListFollowingAttachments
 from calltriage.operations.base import Effect, Operation, Result
-from calltriage.operations.fields import TEXT, AttachmentName, IssueRef
+from calltriage.operations.fields import A_CURSOR, TEXT, AttachmentName, Form, IssueRef
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.resources import AttachResource
 from calltriage.server.files import CHUNK, attachment_name
@@ -34,6 +34,8 @@ KEPT_SECONDS = 23 * 3600
 KEPT = "kept"
 """What seals its handle."""
 NEW = "new"
+WORD = r"^[A-Za-z0-9_-]+$"
+"""What handles and cursors of ours look like."""
 
 
 class CreateAttachment(Workflow, effect=Effect.ADD):
@@ -52,9 +54,10 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
     path: Annotated[str, StringConstraints(min_length=1, max_length=4096), TEXT] | None = None
     text: Annotated[str, StringConstraints(max_length=60_000), TEXT] | None = Field(default=None, description="UTF-8.")
     base64: Annotated[str, StringConstraints(max_length=60_000)] | None = Field(default=None, description="Small only.")
-    upload: Annotated[str, StringConstraints(max_length=600, pattern=r"^[A-Za-z0-9_-]+$")] | None = Field(
-        default=None, description="'new' answers a URL to PUT a file to over HTTP; then pass its handle."
-    )
+    upload: (
+        Annotated[str, StringConstraints(max_length=600), Form(WORD, "must be new, or a handle as it was answered")]
+        | None
+    ) = Field(default=None, description="'new' answers a URL to PUT a file to over HTTP; then pass its handle.")
     attach_to: IssueRef | None = Field(default=None, description=f"Issue: {ISSUE}")
 
     async def run(self, work: Work) -> dict[str, Any]:
@@ -262,7 +265,7 @@ class ListAttachments(Workflow, effect=Effect.READ):
         default=None, description='Metadata as one JSON object, e.g. {"flow_id":"abc"}.'
     )
     limit: Annotated[int, Field(ge=1, le=25)] | None = Field(default=None, description="Page size, default 25.")
-    cursor: Annotated[str, StringConstraints(max_length=3000, pattern=r"^[A-Za-z0-9_-]+$")] | None = Field(
+    cursor: Annotated[str, StringConstraints(max_length=3000), Form(WORD, A_CURSOR)] | None = Field(
         default=None, description="next_cursor of the page before."
     )
 
@@ -300,4 +303,4 @@ def _query_of(cursor: str) -> str:
     try:
         return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
     except (binascii.Error, ValueError):
-        raise Rejected("The cursor is not one of this list. Begin without it.", field="cursor") from None
+        raise Rejected(f"cursor: {A_CURSOR}. Nothing was done.", field="cursor") from None

@@ -10,7 +10,7 @@ from calltriage.errors import Rejected, TryNext
 from calltriage.operations import calls, conversations
 from calltriage.operations.base import Effect, Result
 from calltriage.operations.calls import Day
-from calltriage.operations.fields import CallId, Limit, OpaqueId, Word
+from calltriage.operations.fields import A_CURSOR, CallId, Limit, OpaqueId, Word
 from calltriage.server.results import BUDGET, MOST, Bundle, untrusted
 from calltriage.server.rows import CURSOR, ROWS, RowCursor, Rows, brief_row, page_of
 from calltriage.server.transcripts import GetTranscript, MaxTokens
@@ -78,7 +78,7 @@ class ListSmsConversations(Workflow, effect=Effect.READ):
         """The vendor counts pages; a page of ours may have ended within one of its."""
         first = int(self.cursor or 0)
         if first // self.limit >= 10**6:
-            raise Rejected("There is no such page.", field="cursor")
+            raise Rejected(f"cursor: {A_CURSOR}. Nothing was done.", field="cursor")
         listed = await work.client.send(
             conversations.ListSmsConversations(
                 page=first // self.limit + 1, pageSize=self.limit, sortBy=self.sort, sortDir=self.order

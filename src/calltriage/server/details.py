@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 from calltriage.errors import Rejected, TryNext
 from calltriage.operations import calls
 from calltriage.operations.base import Effect
-from calltriage.operations.fields import CallId
+from calltriage.operations.fields import A_CURSOR, CallId, Form
 from calltriage.server.results import BUDGET, passes, untrusted
 from calltriage.server.rows import CURSOR, RowCursor, Rows, brief_row, page_of
 from calltriage.server.text import compact, estimate_tokens, fitting, gate
@@ -24,7 +24,7 @@ GOING_ON = 100
 """Tokens for how to go on in a payload, and whose words these are."""
 ORIGIN = "call parties and pathway authors"
 
-EventCursor = Annotated[str, StringConstraints(max_length=16, pattern=r"^[0-9]{1,7}(\.[0-9]{1,8})?$")]
+EventCursor = Annotated[str, StringConstraints(max_length=512), Form(r"^[0-9]{1,7}(\.[0-9]{1,8})?$", A_CURSOR)]
 """Place of the first event of a page; after a point, the character of its payload's JSON to begin at."""
 
 

@@ -15,6 +15,7 @@ from calltriage.operations.fields import (
     Clearable,
     Comment,
     Description,
+    Form,
     IssueRef,
     Severity,
     Status,
@@ -27,16 +28,20 @@ from calltriage.server.results import shown
 from calltriage.server.text import bare
 from calltriage.server.work import ISSUE, Work, Workflow, preparing
 
+AN_INSTANT = "must be an updated_at as it was read, such as 2026-05-06T21:09:57.087Z"
+
 
 def _instant(value: str) -> str:
     try:
         datetime.fromisoformat(value)
     except ValueError:
-        raise ValueError("must be an updated_at as it was read, such as 2026-05-06T21:09:57.087Z") from None
+        raise ValueError(AN_INSTANT) from None
     return value
 
 
-Instant = Annotated[str, StringConstraints(max_length=40, pattern=r"^[0-9]{4}-[0-9TZ:.+-]+$"), AfterValidator(_instant)]
+Instant = Annotated[
+    str, StringConstraints(max_length=40), Form(r"^[0-9]{4}-[0-9TZ:.+-]+$", AN_INSTANT), AfterValidator(_instant)
+]
 """An instant as the API writes it, in ISO 8601; UTC where it does not say."""
 
 

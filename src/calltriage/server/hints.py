@@ -43,9 +43,11 @@ def advise(
     if error.try_next is not None:
         return
     if isinstance(error, Rejected):
-        error.try_next = _mended(tool, arguments, check)
+        error.try_next = _mended(error, tool, arguments, check)
     elif error.outcome == "unknown":
         error.try_next = _settling(tool, arguments)
+    elif isinstance(error, NotFound) and error.field in SECTION_OF:
+        error.try_next = _section(SECTION_OF[error.field], arguments)
     elif isinstance(error, NotFound) and _may_be_issue(tool, error.field):
         error.try_next = TryNext(tool=ListIssues.tool_name(), arguments={})
 
@@ -74,16 +76,38 @@ def _settling(tool: type[Tool], arguments: dict[str, Any]) -> TryNext | None:
     return TryNext(tool=reading, arguments=given)
 
 
+SECTION_OF = {
+    "resource_link_ids": "resources",
+    "resource_link_id": "resources",
+    "flag_id": "flags",
+    "relation_id": "relations",
+}
+"""The section of an issue's evidence that shows the ids which an argument takes."""
+
+
+def _section(section: str, arguments: dict[str, Any]) -> TryNext | None:
+    """The read that shows the ids of an issue's evidence."""
+    issue = arguments.get("issue_id")
+    if not isinstance(issue, str) or not PLAIN.fullmatch(issue):
+        return None
+    return TryNext(tool=GetEvidence.tool_name(), arguments={"issue_id": issue, "section": section})
+
+
 def same_call(tool: type[Tool], arguments: dict[str, Any]) -> TryNext | None:
     """The advice to call a tool so, unless that would repeat free text."""
     return TryNext(tool=tool.tool_name(), arguments=arguments) if all(map(_is_plain, arguments.values())) else None
 
 
-def _mended(tool: type[Tool], arguments: dict[str, Any], check: Callable[[dict[str, Any]], Any]) -> TryNext | None:
-    """The same call with misspelt names and issues put right, if that makes it one that would be taken."""
+def _mended(
+    error: Rejected, tool: type[Tool], arguments: dict[str, Any], check: Callable[[dict[str, Any]], Any]
+) -> TryNext | None:
+    """The same call with misspelt names and issues put right, or without a refused cursor, if that makes it one that would
+    be taken."""
     names = [info.alias or name for name, info in arguments_model(tool).model_fields.items()]
     meant = dict[str, Any]()
     for name, value in arguments.items():
+        if name == error.field == "cursor":
+            continue
         known = name if name in names else nearest(name, names)
         if known is None or known in meant:
             return None

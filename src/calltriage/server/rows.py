@@ -9,6 +9,7 @@ from pydantic import StringConstraints
 
 from calltriage.errors import Rejected
 from calltriage.operations.base import Result
+from calltriage.operations.fields import A_CURSOR, Form
 from calltriage.server.results import BUDGET, Bundle, untrusted
 
 ROWS = 20
@@ -17,7 +18,7 @@ LONGEST_TEXT = 300
 """Characters of one text that a row shows."""
 CURSOR = "next_cursor of the page before; keep the filters."
 
-RowCursor = Annotated[str, StringConstraints(max_length=7, pattern=r"^[0-9]{1,7}$")]
+RowCursor = Annotated[str, StringConstraints(max_length=512), Form(r"^[0-9]{1,7}$", A_CURSOR)]
 """Place of the first row of a page."""
 
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from calltriage.errors import CallError, Rejected, TryNext, UnreadableAnswer
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.base import Effect, Operation, Page, Tool
-from calltriage.operations.fields import AN_ISSUE, UUID_PATTERN, is_opaque_id
+from calltriage.operations.fields import AN_ISSUE, FORM, UUID_PATTERN, is_opaque_id
 from calltriage.operations.flags import ListFlags
 from calltriage.operations.relations import ListRelations
 from calltriage.operations.resources import ListResources
@@ -174,16 +174,24 @@ def checked(tool: type[Tool], schema: dict[str, Any], arguments: dict[str, Any])
 
 
 def _unquoted(value: Any, schema: dict[str, Any]) -> Any:
-    """The value of a list or object that arrived as a JSON string, or of an integer written 5.0; some hosts send them so."""
-    if isinstance(value, float) and schema.get("type") == "integer" and value.is_integer():
-        return int(value)
-    if isinstance(value, str) and schema.get("type") in ("array", "object"):
+    """The value that a host or a model meant: a list or object that arrived as a JSON string, one member without the list
+    around it, an integer written 5.0 or "5"."""
+    kind, items = schema.get("type"), cast("dict[str, Any]", schema.get("items", {}))
+    if kind == "integer":
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value) else value
+    if kind in ("array", "object") and isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
             return value
-    if isinstance(value, list) and schema.get("items", {}).get("type") == "object":
-        return [_unquoted(item, schema["items"]) for item in cast("list[Any]", value)]
+    elif kind == "array" and isinstance(value, str) and items.get("type") == "string":
+        return [value]
+    if kind == "array" and isinstance(value, dict) and items.get("type") == "object":
+        value = [value]
+    if isinstance(value, list) and items.get("type") == "object":
+        return [_unquoted(item, items) for item in cast("list[Any]", value)]
     return cast("Any", value)
 
 
@@ -198,7 +206,7 @@ def _rejected(error: ValidationError, tool: type[Tool], names: dict[str, Any]) -
         first = first or (top if top in names else None)
         if item["type"] == "missing":
             rule = "required"
-        elif is_issue(tool, top) and item["type"] != "value_error":
+        elif is_issue(tool, top) and item["type"] not in {"value_error", FORM}:
             rule = AN_ISSUE
         elif item["type"] == "extra_forbidden":
             members = cast("dict[str, Any]", names.get(top, {}).get("items", {})).get("properties", {})
