@@ -255,6 +255,26 @@ async def test_every_field_of_a_filed_issue_is_kept_as_sent(desk: httpx2.AsyncCl
     assert (await filed(desk, category="Nobody used this before"))["category"] == "Nobody used this before"
 
 
+async def test_outer_blanks_of_a_category_are_kept_and_ignored_where_names_are_compared(
+    desk: httpx2.AsyncClient,
+) -> None:
+    assert (await filed(desk, category=" routing "))["category"] == " routing "
+    assert (await filed(desk, category="Voicemail "))["category"] == "Voicemail "
+    assert (await filed(desk, category="  "))["category"] == "  "
+    answer = await desk.post("/v1/triage/categories", json={"name": " voicemail"})
+    assert (answer.status_code, answer.json()["data"]["name"]) == (200, "Voicemail ")
+    seen, cursor = list[str](), {}
+    for _ in range(20):
+        page = (await desk.get("/v1/triage/categories", params={"limit": 1, **cursor})).json()["data"]
+        seen += [item["name"] for item in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert (seen[0], seen[-1], len(seen), len(set(seen))) == ("  ", "Voicemail ", 10, 10)
+    for name in ("Routing", "ROUTING  ", "  "):
+        assert len(await listed(desk, ISSUES, category=name)) == 1
+
+
 @pytest.mark.parametrize("status", ["backlog", "todo", "in_progress", "in_review", "done", "closed"])
 async def test_an_issue_may_be_filed_in_any_status(desk: httpx2.AsyncClient, status: str) -> None:
     assert (await filed(desk, status=status))["status"] == status

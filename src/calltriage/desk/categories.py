@@ -10,12 +10,18 @@ from calltriage.desk.exchange import DEFAULT_LIMIT, Reply, Transaction, plain_ro
 from calltriage.desk.tables import categories, new_id, organisations
 from calltriage.operations.categories import BUILT_IN, CreateCategory, ListCategories
 
+
+def folded_name(name: str) -> str:
+    """A category's name as it is compared: outer blanks and case ignored, where there is more than blanks (our choice)."""
+    return (name.strip() or name).casefold()
+
+
 BUILT_IN_FOLDED = {name.casefold(): name for name in BUILT_IN}
 
 
 def ensure_category(tx: Transaction, name: str) -> tuple[dict[str, Any], bool]:
-    """The category of this name, case ignored, and whether it is new. The first spelling stays."""
-    folded = name.casefold()
+    """The category of this name, case and outer blanks ignored, and whether it is new. The first spelling stays."""
+    folded = folded_name(name)
     if folded in BUILT_IN_FOLDED:
         return _built_in(tx, BUILT_IN_FOLDED[folded]), False
     known = tx.connection.execute(
@@ -41,7 +47,7 @@ def list_categories(tx: Transaction, call: ListCategories) -> Reply:
     rows = tx.connection.execute(select(categories).where(tx.mine(categories)))
     known = {row.folded: plain_row(row, "id", "org_id", "name", "created_at") for row in rows}
     known |= {folded: _built_in(tx, name) for folded, name in BUILT_IN_FOLDED.items()}
-    after = tx.open_cursor(call.cursor, "categories")[0].casefold() if call.cursor else ""
+    after = folded_name(tx.open_cursor(call.cursor, "categories")[0]) if call.cursor else ""
     names = sorted(folded for folded in known if folded > after)
     size = call.limit or DEFAULT_LIMIT
     # The cursor holds the name itself, which fits into 512 characters in any script; folded it may be three times as long.

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, func, insert, select, update
 
 from calltriage.desk import resources
-from calltriage.desk.categories import ensure_category
+from calltriage.desk.categories import ensure_category, folded_name
 from calltriage.desk.exchange import DEFAULT_LIMIT, Reply, Transaction
 from calltriage.desk.feed import forward, record
 from calltriage.desk.relations import remove_relation_row, touching
@@ -64,7 +64,7 @@ def create_issue(tx: Transaction, call: CreateIssue) -> Reply:
             severity_rank=SEVERITY_RANK[severity],
             source=call.source or "manual",
             category=call.category,
-            category_folded=call.category.casefold(),
+            category_folded=folded_name(call.category),
             owner_id=call.owner_id,
             assignee_id=call.assignee_id,
             author_id=tx.who.user_id,
@@ -109,7 +109,7 @@ def _filters(tx: Transaction, call: ListIssues) -> list[ColumnElement[bool]]:
     if call.severity:
         found.append(issues.c.severity.in_(call.severity))
     if call.category:
-        found.append(issues.c.category_folded.in_([name.casefold() for name in call.category]))
+        found.append(issues.c.category_folded.in_([folded_name(name) for name in call.category]))
     if call.owner_id is not None:
         found.append(issues.c.owner_id == call.owner_id)
     if call.assignee_id is not None:
@@ -143,7 +143,7 @@ def update_issue(tx: Transaction, call: UpdateIssue) -> Reply:
     values: dict[str, Any] = {**changed, **clocks}
     values |= {f"{name}_rank": RANKS[name][changed[name]] for name in RANKS if name in changed}
     if "category" in changed:
-        values["category_folded"] = changed["category"].casefold()
+        values["category_folded"] = folded_name(changed["category"])
         ensure_category(tx, changed["category"])
     if {"title", "description"} & set(changed):
         title, description = changed.get("title", before.title), changed.get("description", before.description)

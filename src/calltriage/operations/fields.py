@@ -35,16 +35,27 @@ class Names:
     kind: Literal["issue", "call", "attachment", "flag_type", "category"]
 
 
-def named_kind(info: FieldInfo) -> str | None:
-    """What kind of thing a field names, also where it may be null; None when it names nothing."""
+@dataclass(frozen=True)
+class Trimmed:
+    """Marks text whose outer blanks mean nothing: a front end drops them, and with them what is blank altogether. The
+    contract keeps them (it does not say), so that the desk does."""
 
-    def marks(annotation: Any) -> Iterator[Any]:
+
+def marks(info: FieldInfo) -> Iterator[Any]:
+    """Whatever marks a field, also where it may be null or is a list."""
+
+    def within(annotation: Any) -> Iterator[Any]:
         yield from getattr(annotation, "__metadata__", ())
         for argument in get_args(annotation):
-            yield from marks(argument)
+            yield from within(argument)
 
-    found = (mark.kind for mark in (*info.metadata, *marks(info.annotation)) if isinstance(mark, Names))
-    return next(found, None)
+    yield from info.metadata
+    yield from within(info.annotation)
+
+
+def named_kind(info: FieldInfo) -> str | None:
+    """What kind of thing a field names; None when it names nothing."""
+    return next((mark.kind for mark in marks(info) if isinstance(mark, Names)), None)
 
 
 @dataclass(frozen=True)
@@ -153,12 +164,12 @@ def is_opaque_id(value: Any) -> bool:
 CallId = Annotated[OpaqueId, Names("call")]
 UserId = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]
 
-Title = Annotated[str, StringConstraints(min_length=1, max_length=200), TEXT]
+Title = Annotated[str, StringConstraints(min_length=1, max_length=200), TEXT, Trimmed()]
 Description = Annotated[str, StringConstraints(max_length=10_000), TEXT]
-Category = Annotated[str, StringConstraints(min_length=1, max_length=64), TEXT, Names("category")]
-Note = Annotated[str, StringConstraints(min_length=1, max_length=4000), TEXT]
+Category = Annotated[str, StringConstraints(min_length=1, max_length=64), TEXT, Trimmed(), Names("category")]
+Note = Annotated[str, StringConstraints(min_length=1, max_length=4000), TEXT, Trimmed()]
 MessageText = Annotated[str, StringConstraints(max_length=10_000), TEXT]
-Comment = Annotated[str, StringConstraints(min_length=1, max_length=4000), TEXT]
+Comment = Annotated[str, StringConstraints(min_length=1, max_length=4000), TEXT, Trimmed()]
 NodeName = Annotated[str, StringConstraints(max_length=256), TEXT]
 TurnIndex = Annotated[int, Field(ge=0, le=2**31 - 1)]
 """Place of a turn in a call's transcript, from 0."""

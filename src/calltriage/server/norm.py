@@ -13,7 +13,7 @@ from calltriage.errors import Conflict, NotFound, Rejected, TryNext, UnreadableA
 from calltriage.operations import norm
 from calltriage.operations.activity import ListActivity, TimelineEntry
 from calltriage.operations.base import Effect, Result
-from calltriage.operations.fields import TEXT, UUID_PATTERN, IssueRef, OpaqueId, Uuid, is_opaque_id
+from calltriage.operations.fields import TEXT, UUID_PATTERN, IssueRef, OpaqueId, Trimmed, Uuid, is_opaque_id
 from calltriage.operations.issues import GetIssue
 from calltriage.server.results import BUDGET, Bundle, untrusted
 from calltriage.server.text import bare
@@ -36,7 +36,9 @@ class PromptNorm(Workflow, effect=Effect.ADD):
     result: ClassVar[Any] = norm.Run
 
     issue_id: IssueRef = Field(description=ISSUE)
-    detail: Annotated[str, StringConstraints(min_length=1, max_length=3_990), TEXT] = Field(description="What to do.")
+    detail: Annotated[str, StringConstraints(min_length=1, max_length=3_990), TEXT, Trimmed()] = Field(
+        description="What to do."
+    )
     intent: norm.Intent | None = Field(default=None, description="Default status.")
     session_id: Uuid | None = Field(default=None, description="Default: the issue's open session, or a new one.")
     allow_agent_run: bool = Field(default=False, description="Let the run write (intent fix).")

@@ -8,7 +8,7 @@ from typing import Any, cast, get_origin
 from pydantic import Field, create_model
 
 from calltriage.operations.base import Effect, Operation, Tool
-from calltriage.operations.fields import IssueRef, Names, WireOnly
+from calltriage.operations.fields import IssueRef, Names, Trimmed, WireOnly, marks
 
 UNSAID = ("title", "default")
 """Schema keywords that only repeat what the name or the description says."""
@@ -29,6 +29,13 @@ def arguments_model(tool: type[Tool]) -> type[Tool]:
         else:
             fields[name] = (field.rebuild_annotation(), field)
     return create_model(tool.__name__, __base__=Tool, __doc__=tool.__doc__, **fields)
+
+
+@cache
+def trimmed_arguments(tool: type[Tool]) -> frozenset[str]:
+    """Arguments whose outer blanks are left out."""
+    fields = arguments_model(tool).model_fields.items()
+    return frozenset(info.alias or name for name, info in fields if any(isinstance(m, Trimmed) for m in marks(info)))
 
 
 def names_issue(metadata: list[Any]) -> bool:

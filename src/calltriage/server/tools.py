@@ -29,7 +29,7 @@ from calltriage.server.hints import advise, is_issue, nearest
 from calltriage.server.host import Host, opened_for
 from calltriage.server.once import with_key
 from calltriage.server.results import BUDGET, MOST, WALL, advising, passes, shortened, shown, shown_page
-from calltriage.server.schemas import arguments_model, input_schema, names_issue, output_schema
+from calltriage.server.schemas import arguments_model, input_schema, names_issue, output_schema, trimmed_arguments
 from calltriage.server.sections import Place
 from calltriage.server.text import compact, fits, gate
 from calltriage.server.transcripts import GetTranscript
@@ -167,6 +167,7 @@ def checked(tool: type[Tool], schema: dict[str, Any], arguments: dict[str, Any])
     values = {
         name: _unquoted(value, names[name]) for name, value in arguments.items() if value is not None or keeps_null
     }
+    values |= {name: _trimmed(values[name]) for name in trimmed_arguments(tool) & values.keys()}
     try:
         return arguments_model(tool).model_validate(values, strict=True)
     except ValidationError as error:
@@ -195,6 +196,13 @@ def _unquoted(value: Any, schema: dict[str, Any]) -> Any:
     return cast("Any", value)
 
 
+def _trimmed(value: Any) -> Any:
+    """A text, or each text of a list, without outer blanks."""
+    if isinstance(value, list):
+        return [_trimmed(item) for item in cast("list[Any]", value)]
+    return value.strip() if isinstance(value, str) else value
+
+
 def _rejected(error: ValidationError, tool: type[Tool], names: dict[str, Any]) -> Rejected:
     complaints: list[str] = []
     first: str | None = None
@@ -211,6 +219,8 @@ def _rejected(error: ValidationError, tool: type[Tool], names: dict[str, Any]) -
         elif item["type"] == "extra_forbidden":
             members = cast("dict[str, Any]", names.get(top, {}).get("items", {})).get("properties", {})
             rule = f"holds an unknown member; there are: {', '.join(members)}"
+        elif item["type"] == "string_too_short" and top in trimmed_arguments(tool):
+            rule = "must not be blank"
         elif item["type"] in {"model_type", "dict_type"}:
             rule = "must be an object"
         else:

@@ -181,3 +181,31 @@ async def test_what_no_list_or_number_was_meant_by_is_refused(
     error = await refused(agent, tool, **arguments)
     assert error["code"] == "invalid_arguments"
     assert error.get("allowed") == allowed
+
+
+async def test_outer_blanks_are_dropped_and_blank_words_refused(full_agent: Client) -> None:
+    agent = full_agent
+    assert (await ok(agent, "create_category", name=" latency\n"))["name"] == "Latency"
+    ticket = (await ok(agent, "create_issue", title="  Cut off ", severity="low", category=" Voicemail\t"))["triage_id"]
+    issue = await ok(agent, "get_issue", issue_id=ticket)
+    assert (issue["title"], issue["category"]) == ("Cut off", "Voicemail")
+    assert (await ok(agent, "list_issues", category=" voicemail "))["returned"] == 1
+    assert (await ok(agent, "add_comment", issue_id=ticket, detail="\n heard it \n"))["detail"] == "heard it"
+    flag = {"issue_id": ticket, "call_id": "call-card", "type": "x", "attach_if_missing": True}
+    assert (await ok(agent, "add_flag", **flag, note=" early "))["note"] == "early"
+    for tool, given, field in (
+        ("create_category", {"name": " \u00a0 "}, "name"),
+        ("create_issue", {"title": "   ", "severity": "low", "category": "Bug"}, "title"),
+        ("create_issue", {"title": "t", "severity": "low", "category": "\n"}, "category"),
+        ("update_issue", {"issue_id": ticket, "title": "\t"}, "title"),
+        ("update_issue", {"issue_id": ticket, "category": " "}, "category"),
+        ("add_comment", {"issue_id": ticket, "detail": "   "}, "detail"),
+        ("add_flag", {**flag, "note": "  "}, "note"),
+        ("prompt_norm", {"issue_id": ticket, "detail": " \n"}, "detail"),
+    ):
+        error = await refused(agent, tool, **given)
+        assert (error["field"], error["outcome"]) == (field, "not_committed"), tool
+        assert f"{field}: must not be blank" in error["message"], tool
+    issue = await ok(agent, "get_issue", issue_id=ticket)
+    assert (issue["title"], issue["category"], issue["flag_count"]) == ("Cut off", "Voicemail", 1)
+    assert (await ok(agent, "list_issues"))["returned"] == 1
