@@ -11,7 +11,7 @@ from calltriage.operations import resources
 from calltriage.operations.base import Effect, Page, Result
 from calltriage.operations.fields import IssueRef
 from calltriage.server.results import BUDGET, MOST, Bundle
-from calltriage.server.sections import EACH, Asked, Section, Where, place_of
+from calltriage.server.sections import EACH, Asked, Section, Where, no_place, place_of
 from calltriage.server.work import ISSUE, Work, Workflow
 
 
@@ -40,6 +40,8 @@ class GetAffectedContext(Workflow, effect=Effect.READ):
 
     async def run(self, work: Work) -> dict[str, Any]:
         place = place_of(self.section, self.cursor)
+        if place.cursor is not None:  # the API has no pages of these
+            raise no_place()
         asked = Asked(self.tool_name(), await work.issue_id(self.issue_id), self.section, self.max_tokens)
         operation = resources.GetAffectedContext
         found = await work.client.send(operation(issue_id=asked.issue_id))

@@ -136,9 +136,13 @@ class Section:
     _ready: list[dict[str, Any] | None] = field(default_factory=list["dict[str, Any] | None"])
 
     def open(self, page: Page[Any], total: int = 0) -> None:
-        """Take the page on which `place` is, and how many entries there are, if anybody said so."""
+        """Take the page on which `place` is, and how many entries there are, if anybody said so. Raises Rejected when the
+        list has ended before `place`."""
         self._total = total or self._total
         self._items, self._next = [item for item in page.items if self.belongs(item)], page.next_cursor
+        after = self.place.skip - len(self._items)
+        if self.place.skip and (after > 0 or (after == 0 and self._next is None)):
+            raise Rejected("The list has ended before this cursor. Begin without it.", field="cursor")
 
     async def fill(self, bundle: Bundle, *, spare: int = 0) -> None:
         """Show entries of the page in order, until one does not fit or the page ends. `spare` tokens are left over."""
@@ -289,4 +293,9 @@ def place_of(section: str | None, cursor: str | None) -> Place:
     try:
         return Place.named(cursor)
     except ValueError:
-        raise Rejected("The cursor is none of this tool's. Pass it as omitted says.", field="cursor") from None
+        raise no_place() from None
+
+
+def no_place() -> Rejected:
+    """The error for a cursor that no answer of the tool gave."""
+    return Rejected("The cursor is none of this tool's. Pass it as omitted says.", field="cursor")

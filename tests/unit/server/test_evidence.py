@@ -140,10 +140,3 @@ async def test_what_is_longer_than_the_whole_budget_is_shown_in_part(agent: McpC
 async def test_a_place_that_is_none_is_refused(agent: McpClient, arguments: dict[str, Any], field: str) -> None:
     error = await refused(agent, "get_evidence", issue_id=(await filed(agent))["id"], **arguments)
     assert (error["field"], error["retryable"]) == (field, False)
-
-
-async def test_a_place_after_the_end_shows_nothing_and_is_complete(agent: McpClient) -> None:
-    issue = await filed(agent)
-    body = await ok(agent, "get_evidence", issue_id=issue["id"], section="relations", cursor="500.99.")
-    assert (body["relations"]["items"], body["complete"], body["issue"]["id"]) == ([], True, issue["id"])
-    assert "flags" not in body

@@ -17,8 +17,8 @@ from calltriage.server.schemas import arguments_model
 from calltriage.server.tools import checked, describe
 from calltriage.server.toolsets import ALL, select
 
-SECTION = {"section": "flags"}
-"""What get_evidence takes beside a cursor."""
+SECTIONS = {"get_evidence": {"section": "flags"}, "get_affected_context": {"section": "calls"}}
+"""What a cursor needs beside it."""
 
 
 async def test_a_refused_cursor_leads_to_the_same_call_without_it(full_agent: Client, the_desk: Desk) -> None:
@@ -28,7 +28,7 @@ async def test_a_refused_cursor_leads_to_the_same_call_without_it(full_agent: Cl
     for tool in (await agent.list_tools()).tools:
         if "cursor" not in tool.input_schema["properties"]:
             continue
-        given = calls[tool.name] | (SECTION if tool.name == "get_evidence" else {})
+        given = calls[tool.name] | SECTIONS.get(tool.name, {})
         for cursor in ("garbage", "0.0.garbage", "not a cursor"):
             error = await refused(agent, tool.name, **given, cursor=cursor)
             assert error["field"] == "cursor", (tool.name, error)

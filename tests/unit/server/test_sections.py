@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp.client import Client
 from unit.server.test_evidence import entries, read_on
-from unit.server.test_tools import filed, ok, with_call
+from unit.server.test_tools import filed, ok, refused, with_call
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.desk.app import Desk
@@ -74,13 +74,26 @@ async def test_an_issue_that_is_long_in_every_way_is_read_to_an_end(agent: Clien
     assert any(body.get("complete") for body in bodies)
 
 
+@pytest.mark.parametrize("tool", ["get_evidence", "get_affected_context"])
+async def test_a_place_behind_the_end_is_refused_and_not_taken_for_an_empty_end(full_agent: Client, tool: str) -> None:
+    issue = await filed(full_agent)
+    call = {"issue_id": issue["id"], "resource_type": "call", "resource_id": "call-card"}
+    await ok(full_agent, "attach_resource", **call)
+    section = "resources" if tool == "get_evidence" else "calls"
+    for cursor in ("500.99.", "1.1.", "2.2.abc" if tool == "get_evidence" else "0.0.abc"):
+        error = await refused(full_agent, tool, issue_id=issue["id"], section=section, cursor=cursor)
+        assert error["field"] == "cursor", cursor
+        again = error["try_next"]
+        assert (await ok(full_agent, again["tool"], **again["arguments"]))["complete"] is True
+
+
 @pytest.mark.parametrize(("tool", "more"), [
     ("get_evidence", {"max_tokens": 1000}), ("get_evidence", {}), ("list_activity", {}),
 ])  # fmt: skip
 @texts
 async def test_a_comment_is_read_whole(full_agent: Client, text: str, tool: str, more: dict[str, Any]) -> None:
     issue = await filed(full_agent)
-    comments = [f"1 {text[:3990]}", f"2 {text[-3990:]}"]
+    comments = [f"1 {text[:3990]}".strip(), f"2 {text[-3990:]}"]
     for comment in comments:
         await ok(full_agent, "add_comment", issue_id=issue["id"], detail=comment)
     bodies = await read_on(full_agent, tool, issue_id=issue["id"], **more)
