@@ -15,6 +15,8 @@ WALL = 20_000
 """Tokens that no result exceeds."""
 MOST = WALL - 1000
 """Tokens that a caller may ask for."""
+SHORT = 200
+"""Characters of a text that are never cut."""
 
 
 def untrusted(origin: str, **members: Any) -> dict[str, Any]:
@@ -26,6 +28,15 @@ def shown(result: Result) -> dict[str, Any]:
     """One object of an API: its fields that have a value, marked when it holds strangers' words."""
     fields = result.model_dump(mode="json", exclude_none=True)
     return untrusted(result.origin, **fields) if result.origin else fields
+
+
+def written(result: Result, text: str) -> dict[str, Any]:
+    """What a write made, with no more than the beginning of the text that its caller wrote or has read."""
+    body = shown(result)
+    whole = body.get(text) or ""
+    if len(whole) > SHORT:
+        body |= {text: whole[:SHORT], "characters_left_out": {text: len(whole) - SHORT}}
+    return body
 
 
 def row(result: Result) -> dict[str, Any]:
@@ -69,10 +80,6 @@ def shortened(body: dict[str, Any], budget: int, more: dict[str, Any] | None = N
         body["omitted"] = [{"field": field, "characters": count} for field, count in cut.items()]
         body["omitted"][0] |= more or {}
     return body
-
-
-SHORT = 200
-"""Characters of a text that is never cut."""
 
 
 def passes(body: Any, budget: int) -> bool:

@@ -8,11 +8,13 @@ import anyio
 import pytest
 from conftest import Clock
 from mcp.client import Client
+from unit.server.test_text import real_tokens
 from unit.server.test_tools import filed, ok, refused
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.issues import GetIssue, Issue
+from calltriage.server.text import compact
 
 
 async def stored(client: ApiClient, issue: dict[str, Any]) -> Issue:
@@ -135,3 +137,15 @@ async def test_an_attach_before_a_flag_is_told_whatever_becomes_of_the_flag(agen
     first = await ok(agent, "add_flag", **flag)
     assert first["attached"]["outcome"] == "committed"
     assert "attached" not in await ok(agent, "add_flag", **flag, message_index=1)
+
+
+async def test_a_write_does_not_answer_back_a_long_text_that_its_caller_wrote(agent: Client) -> None:
+    text = ("the caller asked twice and nobody called back. " * 80).strip()
+    issue = await ok(agent, "create_issue", title="Not called back", severity="high", category="x", description=text)
+    changed = await ok(agent, "update_issue", issue_id=issue["id"], severity="low")
+    comment = await ok(agent, "add_comment", issue_id=issue["id"], detail=text)
+    for body, name in ((issue, "description"), (changed, "description"), (comment, "detail")):
+        assert text.startswith(body[name])
+        assert body["characters_left_out"] == {name: len(text) - 200}
+        assert real_tokens(compact(body)) < 400
+    assert (await ok(agent, "get_issue", issue_id=issue["id"]))["description"] == text
