@@ -247,6 +247,24 @@ async def test_a_store_that_is_not_there_is_a_failure(s3: dict[str, str], monkey
         assert "127.0.0.1" not in str(caught.value)
 
 
+async def test_a_store_that_never_answers_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of a broken upload is taken away for a while, and then left to the next sweep."""
+    monkeypatch.setattr(objects, "PATIENCE", 0.3)
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0) as listener:
+        port = listener.extra(SocketAttribute.local_port)
+        for name, value in (("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}"), ("AWS_ALLOW_HTTP", "true"),
+                            ("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "x"), ("AWS_REGION", "x")):  # fmt: skip
+            monkeypatch.setenv(name, value)
+        silent = open_objects("s3://calltriage")
+
+        async def breaks() -> AsyncIterator[bytes]:
+            yield b"x"
+            raise ConnectionError("as scripted")
+
+        with anyio.fail_after(20), pytest.raises(ConnectionError):
+            await silent.receive(breaks(), 2**20)
+
+
 async def test_the_desk_works_on_it(blobs: ObjectBlobs, tmp_path: Path, clock: Clock) -> None:
     data = os.urandom(9 * 2**20)
 

@@ -263,6 +263,9 @@ async def download(client: Client, attachment_id: str, *, limit: int, size: int 
                 raise
             link, renewed = None, True
         except (Unreachable, ServerFailure, RateLimited) as error:
+            if state.got == (state.record if state.total is None else state.total):  # it broke after the last byte
+                state.ended()
+                continue
             resumes += 1
             too_long = (error.retry_after_s or 0) > client.deadline_s
             over = too_long or state.time_left() <= 0

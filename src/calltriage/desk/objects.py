@@ -39,7 +39,7 @@ VARIABLES = {
 PART = 8 * 2**20
 """Bytes of a part of an upload; two are under way at once."""
 PATIENCE = 30
-"""Seconds in which what is left of a broken upload is taken away."""
+"""Seconds in which bytes that are not wanted are taken away; what is left then is the next sweep's."""
 
 
 CLIENT: Any = {"connect_timeout": timedelta(seconds=5), "timeout": timedelta(minutes=30)}
@@ -115,7 +115,7 @@ class ObjectBlobs:
     async def drop(self, *names: str) -> None:
         import obstore  # noqa: PLC0415
 
-        with anyio.CancelScope(shield=True):
+        with anyio.move_on_after(PATIENCE, shield=True) as in_time:
             for name in names:
                 try:
                     with _told():
@@ -123,6 +123,8 @@ class ObjectBlobs:
                 except BlobStoreError as error:
                     if not isinstance(error.__cause__, FileNotFoundError):
                         raise
+        if in_time.cancelled_caught:
+            raise BlobStoreError("the object store does not answer")
 
     async def unchanged_for(self, seconds: float) -> AsyncGenerator[str]:
         import obstore  # noqa: PLC0415

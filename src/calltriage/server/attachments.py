@@ -217,6 +217,8 @@ async def _pieces(data: bytes) -> AsyncIterator[bytes]:
 def _another_name(name: str) -> str:
     """The next name in a row: report.md, report-2.md, report-3.md."""
     stem, dot, suffix = name.rpartition(".") if "." in name.lstrip(".") else (name, "", "")
+    if len(suffix) > 32:  # no ending
+        stem, dot, suffix = name, "", ""
     numbered = re.fullmatch(r"(.*)-([1-9][0-9]{0,5})", stem)
     stem, number = (numbered[1], int(numbered[2]) + 1) if numbered else (stem, 2)
     end = f"-{number}{dot}{suffix}"

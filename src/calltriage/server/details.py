@@ -98,6 +98,8 @@ class GetPathwayCallEvents(Workflow, effect=Effect.READ):
             raise Rejected(f"The payload has {len(text)} characters of JSON. Begin before its end.", field="cursor")
         row = brief_row(events[place].model_dump(mode="json"), self.columns, self.max_tokens // PART)
         room = self.max_tokens - GOING_ON - estimate_tokens(compact(gate(row)[0]))
+        if room < self.max_tokens // 2:  # its names are too long to be shown each time
+            row, room = {"sequence": events[place].sequence}, self.max_tokens - GOING_ON - LEAST
         end = offset + max(1, fitting(text[offset:], room))
         row |= {"offset": offset, "payload_text": text[offset:end]}
         after = f"{place}.{end}" if end < len(text) else str(place + 1) if place + 1 < len(events) else None

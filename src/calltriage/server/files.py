@@ -45,7 +45,13 @@ class OpenFile:
     async def head(self, size: int) -> bytes:
         """The first bytes."""
         self.file.seek(0)
-        return await anyio.to_thread.run_sync(self.file.read, min(size, self.size))
+        return await anyio.to_thread.run_sync(self._read, min(size, self.size))
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return self.file.read(size)
+        except OSError:
+            raise Rejected("The file cannot be read to its end.", code="file_not_found", field="path") from None
 
     def grew(self) -> bool:
         """Whether the file is longer now than when it was opened."""
@@ -56,7 +62,7 @@ class OpenFile:
         self.file.seek(0)
         left = self.size
         while left:
-            chunk = await anyio.to_thread.run_sync(self.file.read, min(CHUNK, left))
+            chunk = await anyio.to_thread.run_sync(self._read, min(CHUNK, left))
             if not chunk:
                 raise Rejected(
                     "The file shrank while it was read. Call again once nothing writes to it.",
@@ -223,7 +229,11 @@ class Draft:
             raise
         except (OSError, NotImplementedError):
             os.close(os.open(there, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._handle))
-            os.replace(here, there, src_dir_fd=self._handle, dst_dir_fd=self._handle)
+            try:
+                os.replace(here, there, src_dir_fd=self._handle, dst_dir_fd=self._handle)
+            except OSError:
+                os.unlink(there, dir_fd=self._handle)
+                raise
 
     def close(self) -> None:
         with suppress(OSError):  # what a full disk did not take

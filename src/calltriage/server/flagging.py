@@ -23,7 +23,7 @@ from calltriage.operations.fields import (
 )
 from calltriage.operations.resources import AttachResource
 from calltriage.server.hints import same_call
-from calltriage.server.quotes import around, holds, nearest
+from calltriage.server.quotes import around, holds, nearest, start_of
 from calltriage.server.results import shown, untrusted
 from calltriage.server.text import gate
 from calltriage.server.transcripts import GetTranscript
@@ -133,7 +133,9 @@ def _no_single_turn(turns: list[Turn], hits: list[int], quote: str) -> tuple[Rej
     near = [] if hits else nearest(turns, quote)
     likely = near[:1] if near and near[0].likeness >= SURE else []
     sure = likely[0].index if likely and all(one.likeness < likely[0].likeness - APART for one in near[1:]) else None
-    parts = [(n, 0) for n in hits[:MOST_TURNS]] or [(one.index, one.start) for one in near[:MOST_TURNS]]
+    parts = [(n, start_of(turns[n].text, quote)) for n in hits[:MOST_TURNS]] or [
+        (one.index, one.start) for one in near[:MOST_TURNS]
+    ]
     found = [{**numbered(n, turns[n]), **around(turns[n].text, start)} for n, start in parts]
     counted = {"returned": len(found), "total": len(hits)} if hits else {}
     error = Rejected(

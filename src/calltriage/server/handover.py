@@ -6,6 +6,7 @@ every process on that folder can go on with them.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import secrets
@@ -34,6 +35,8 @@ from calltriage.server.seals import Seals
 if TYPE_CHECKING:
     import filelock
 
+logger = logging.getLogger(__name__)
+
 UPLOADS, DOWNLOADS = "/uploads/", "/downloads/"
 LIFE = 900
 """Seconds for which a URL is good."""
@@ -50,7 +53,7 @@ MOST_WAITING = 32
 SWEEP_EVERY = 3600
 """Seconds between two looks for uploads that nobody came for."""
 PART, USED = ".part", ".used"
-"""Endings of a file that is coming in, and of the mark beside one that was used."""
+"""Endings of a file that is coming in, and of one that was used."""
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
@@ -166,6 +169,7 @@ class Handover:
         try:
             whole = await _written(request, file, length)
             if whole:
+                file.close()
                 await anyio.to_thread.run_sync(_placed, part, path)
         finally:
             with anyio.CancelScope(shield=True):
@@ -179,7 +183,7 @@ class Handover:
         try:
             if self._waiting() > MOST_WAITING:
                 raise BlockingIOError
-            if path.exists():
+            if path.exists() or path.with_suffix(USED).exists():
                 raise FileExistsError
         except BaseException:
             _ended(file, part)
@@ -196,8 +200,7 @@ class Handover:
                     other.unlink()
                 else:
                     names.add(other.name)
-        used = {name.removesuffix(USED) for name in names if name.endswith(USED)}
-        return sum(name.endswith(PART) or ("." not in name and name not in used) for name in names)
+        return len({name.partition(".")[0] for name in names if name.endswith(PART) or "." not in name})
 
     async def _give(self, request: Request) -> Response:
         values = self.seals.opened("download", request.path_params["handle"])
@@ -269,13 +272,17 @@ class _Claim:
     lock: filelock.BaseFileLock
 
     def end(self, used: bool) -> None:
-        """Let go of the file. An empty one and a mark stay of one that was used, so that its URL is not good twice."""
+        """Let go of the file. Of one that was used an empty one stays under another name, so that its URL is not good twice.
+
+        What fails here must not take the place of what became of the file.
+        """
+        self.file.close()
         try:
-            self.file.close()
             if used:
-                self.path.with_suffix(USED).touch(mode=0o600)
-                with suppress(FileNotFoundError):  # swept meanwhile
-                    os.truncate(self.path, 0)
+                os.replace(self.path, self.path.with_suffix(USED))
+                os.truncate(self.path.with_suffix(USED), 0)
+        except OSError as error:
+            logger.warning("an upload that was used could not be put away: %s", error.strerror or type(error).__name__)
         finally:
             self.lock.release()
 
@@ -304,9 +311,8 @@ def _placed(part: Path, path: Path) -> None:
     except FileExistsError:
         raise
     except OSError:  # a file system without second names
-        if path.exists():
-            raise FileExistsError from None
-        part.rename(path)
+        os.close(os.open(path, NEW_FILE, 0o600))
+        part.replace(path)
 
 
 def _ended(file: BinaryIO, part: Path) -> None:

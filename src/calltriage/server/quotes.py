@@ -14,8 +14,9 @@ SIGNS = str.maketrans(
     {**dict.fromkeys("‘’‚‛′ʼ`´", "'"), **dict.fromkeys("“”„‟″«»", '"'), **dict.fromkeys("‐‑‒–—―−", "-")}
 )
 """Signs that transcripts have and keyboards have not."""
-UNIT = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af]|[^\s\u2e80-\u9fff\uac00-\ud7af]+")
-"""A word, or a character of a script that writes no blanks between words."""
+UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af"
+UNIT = re.compile(rf"[{UNSPACED}]|(?:(?![{UNSPACED}])\w)+")
+"""A word, or a character of a script that writes no blanks between words; no punctuation."""
 COMPARED = 200
 """Characters of a quote, and of what may be it, that are compared."""
 LIKELY = 20
@@ -47,13 +48,20 @@ class Near:
 
 
 def nearest(turns: list[Turn], quote: str) -> list[Near]:
-    """The turns that hold nearly a quote's words, the nearest first."""
+    """The turns that hold nearly a quote's words, the nearest first, of those that share most words."""
     wanted = UNIT.findall(folded(quote))
+    if not wanted:
+        return []
     words = set(wanted)
     shares = [len(words & set(UNIT.findall(folded(turn.text)))) for turn in turns]
     sharing = sorted(range(len(turns)), key=lambda n: shares[n], reverse=True)[:LIKELY]
-    near = [Near(n, *_nearest_part(turns[n].text, wanted)) for n in sharing if shares[n]]
+    near = [Near(n, *_nearest_part(turns[n].text, wanted)) for n in sharing]
     return sorted(near, key=lambda one: (-one.likeness, one.index))
+
+
+def start_of(text: str, quote: str) -> int:
+    """The character of a text at which a quote's words begin, as nearly as they are there."""
+    return _nearest_part(text, UNIT.findall(folded(quote)))[1]
 
 
 def _nearest_part(text: str, wanted: list[str]) -> tuple[float, int]:

@@ -88,7 +88,7 @@ class Readings:
     def _flag(self, flag: Flag) -> dict[str, Any]:
         """A flag with the turn it points at and its neighbours."""
         body = {key: value for key, value in row(flag).items() if key not in {"issue_id", "author_id", "message_text"}}
-        if turns := self._turns.get(_key(flag)):
+        if flag.message_index is not None and (turns := self._turns.get(_key(flag))):
             body["turns"] = [_in_brief(turn) for turn in turns]
         elif flag.message_text:
             body["message_text"] = flag.message_text
@@ -147,7 +147,7 @@ def _key(flag: Flag) -> tuple[str, int]:
 def _around(index: int, call: Call) -> list[dict[str, Any]]:
     """The turn at an index and its neighbours; none where the call has no such turn."""
     turns = call.transcripts or []
-    if index >= len(turns):
+    if not 0 <= index < len(turns):
         return []
     return [numbered(n, turns[n]) for n in range(max(0, index - NEIGHBOURS), min(index + NEIGHBOURS + 1, len(turns)))]
 

@@ -48,7 +48,7 @@ def page_of(
 ) -> dict[str, Any]:
     """Rows from place `first` on, as many as fit; the cursor is the place after the last one shown. Raises Rejected when the
     list has ended before `first`."""
-    if first and total is not None and first >= total:
+    if total is not None and first > total:
         raise Rejected(f"The list has {total} rows, and the cursor lies behind them. Begin without it.", field="cursor")
     bundle = Bundle(budget, gaps=1)
     kept = list[dict[str, Any]]()

@@ -70,7 +70,7 @@ def portion(entry: dict[str, Any], first: int, last: int) -> dict[str, Any]:
     """
     shown, before, after, start = dict[str, Any](), dict[str, int](), dict[str, int](), 0
     for name, value in entry.items():
-        if not _is_long(value):
+        if not _is_long(name, value):
             shown[name] = value
             continue
         begin, end = (min(max(0, place - start), len(value)) for place in (first, last))
@@ -84,13 +84,13 @@ def portion(entry: dict[str, Any], first: int, last: int) -> dict[str, Any]:
     return shown | ({"characters_before": before} if before else {}) | ({"characters_left_out": after} if after else {})
 
 
-def _is_long(value: Any) -> bool:
-    return isinstance(value, str) and len(value) > NAME
+def _is_long(name: str, value: Any) -> bool:
+    return isinstance(value, str) and len(value) > NAME and name != "id" and not name.endswith("_id")
 
 
 def _length(entry: dict[str, Any]) -> int:
     """Characters of an entry's long texts."""
-    return sum(len(value) for value in entry.values() if _is_long(value))
+    return sum(len(value) for name, value in entry.items() if _is_long(name, value))
 
 
 async def as_they_are(items: list[Any], _page: list[Any]) -> list[dict[str, Any] | None]:
@@ -140,8 +140,7 @@ class Section:
         list has ended before `place`."""
         self._total = total or self._total
         self._items, self._next = [item for item in page.items if self.belongs(item)], page.next_cursor
-        after = self.place.skip - len(self._items)
-        if self.place.skip and (after > 0 or (after == 0 and self._next is None)):
+        if self.place.skip > len(self._items):
             raise Rejected("The list has ended before this cursor. Begin without it.", field="cursor")
 
     async def fill(self, bundle: Bundle, *, spare: int = 0) -> None:
@@ -166,13 +165,17 @@ class Section:
         """Show entries over as many pages as fit."""
         for _ in range(PAGES):
             await self.fill(bundle)
-            after = self._next
-            if self._ready or after is None or after == self.place.cursor:
+            before, after = self.place.cursor, self._next
+            if self._ready or after is None:
                 return
-            if not bundle.keeps(estimate_tokens(after)):
+            if after == before:  # it would be the same page for ever
+                self.ended = True
+                bundle.lacks(f"{self.name} behind a cursor that repeats", 1)
+                return
+            self.place, self._items = Place(self.place.seen, 0, after), []
+            if not bundle.keeps(max(0, estimate_tokens(after) - estimate_tokens(before or ""))):
                 return
             page: Page[Any] = await client.send(self.operation(**listed, cursor=after))
-            self.place = Place(self.place.seen, 0, after)
             self.open(page)
 
     def waiting(self) -> dict[str, Any] | None:

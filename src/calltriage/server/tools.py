@@ -188,7 +188,8 @@ def _unquoted(value: Any, schema: dict[str, Any]) -> Any:
         except (ValueError, RecursionError):
             return value
     elif kind == "array" and isinstance(value, str) and items.get("type") == "string":
-        return [value]
+        # A row of words and a null are not one member: as such they would match nothing, and look true.
+        return value if "," in value or value.strip() in ("", "null") else [value]
     if kind == "array" and isinstance(value, dict) and items.get("type") == "object":
         value = [value]
     if isinstance(value, list) and items.get("type") == "object":

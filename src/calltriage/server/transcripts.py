@@ -67,7 +67,7 @@ class GetTranscript(Workflow, effect=Effect.READ):
         _check_window(len(turns), first, self.to, "turns", "from" if self.around is None else "around")
         # A search through a long call takes a while; other calls must not wait for it.
         wanted = await to_thread.run_sync(self._wanted, turns)
-        if self.offset and self.offset >= (length := len(turns[wanted[0]].text) if wanted else 0):
+        if wanted and self.offset and self.offset >= (length := len(turns[wanted[0]].text)):
             raise Rejected(f"The first turn has {length} characters. Begin before its end.", field="offset")
 
         def fetch(first: int, last: int) -> TryNext:

@@ -87,7 +87,7 @@ async def test_a_payload_of_many_members_is_read_to_its_end(full_agent: Client, 
     assert json.loads(text) == payload
     rest = await ok(full_agent, "get_pathway_call_events", **step)
     assert [row["sequence"] for row in rest["items"]] == [3, 4], "and the way goes on after it"
-    for beyond in ("9", "9.0", "1.99999999"):
+    for beyond in ("9", "1.99999999"):
         error = await refused(full_agent, "get_pathway_call_events", call_id="call-hook", cursor=beyond)
         assert (error["code"], error["field"]) == ("invalid_arguments", "cursor")
 

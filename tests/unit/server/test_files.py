@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -12,7 +13,7 @@ import pytest
 
 from calltriage.errors import Rejected
 from calltriage.server import files as files_module
-from calltriage.server.files import FileRoots
+from calltriage.server.files import FileRoots, OpenFile
 
 
 @pytest.fixture
@@ -135,3 +136,15 @@ async def test_a_file_that_cannot_be_begun_is_said_and_leaves_nothing_open(
     assert (caught.value.code, caught.value.field) == ("cannot_save", "save_to")
     assert sys.platform != "linux" or len(os.listdir("/proc/self/fd")) == before
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_disk_that_fails_while_a_file_is_read_is_said() -> None:
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    opened = OpenFile("x", 4, Failing())
+    with pytest.raises(Rejected):
+        await opened.head(4)
+    with pytest.raises(Rejected):
+        _ = [chunk async for chunk in opened.chunks()]

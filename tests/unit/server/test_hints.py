@@ -152,6 +152,10 @@ async def test_one_member_stands_for_a_list_of_it_and_digits_for_a_number(full_a
         "items"
     ] == []
     assert (await ok(agent, "list_issues", status="todo", limit="1"))["returned"] == 1
+    for no_member in ("Billing,Refund", "null", " "):
+        assert (await refused(agent, "list_issues", category=no_member))["field"] == "category", (
+            "it would match nothing"
+        )
     cited = await ok(agent, "add_comment", issue_id=ticket, detail="As heard.", resource_link_ids=link["id"])
     assert [one["id"] for one in cited["resources"]] == [link["id"]]
     draft = {"title": "Nobody answers", "severity": "low", "category": "Bug"}

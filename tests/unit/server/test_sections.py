@@ -80,7 +80,7 @@ async def test_a_place_behind_the_end_is_refused_and_not_taken_for_an_empty_end(
     call = {"issue_id": issue["id"], "resource_type": "call", "resource_id": "call-card"}
     await ok(full_agent, "attach_resource", **call)
     section = "resources" if tool == "get_evidence" else "calls"
-    for cursor in ("500.99.", "1.1.", "2.2.abc" if tool == "get_evidence" else "0.0.abc"):
+    for cursor in ("500.99.", "2.2.", "2.2.abc" if tool == "get_evidence" else "0.0.abc"):
         error = await refused(full_agent, tool, issue_id=issue["id"], section=section, cursor=cursor)
         assert error["field"] == "cursor", cursor
         again = error["try_next"]
