@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from itertools import pairwise
 from typing import Any
 
+import httpx2
 import pytest
-from conftest import call_line, load_lines
+from conftest import call_line, endpoints_to, load_lines
+from faults import Inner, Scripted, passes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp.client import Client
-from unit.server.test_evidence import entries, read_on
+from unit.server.test_evidence import entries, large_case, read_on
 from unit.server.test_tools import filed, ok, refused, with_call
 
 from calltriage.client.client import Client as ApiClient
+from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
 from calltriage.operations.flags import AddFlag
+from calltriage.server.app import build_server
 from calltriage.server.sections import NAME, Place, portion
 from calltriage.server.text import gate
 
@@ -176,3 +182,37 @@ def test_portions_of_an_entry_are_the_entry(entry: dict[str, str], cuts: list[in
 def test_a_place_is_what_it_is_written_as(place: Place) -> None:
     if "\n" not in (place.cursor or ""):
         assert Place.named(str(place)) == place
+
+
+@pytest.mark.parametrize("size", [200, 440, 512])
+async def test_cursors_as_long_as_an_api_s_may_be_lead_on(the_desk: Desk, client: ApiClient, size: int) -> None:
+    """Each page of three has a cursor that no budget holds twice."""
+    issue_id = await large_case(the_desk, client, links=14, flags=14)
+    real = dict[str, str]()
+
+    async def long_cursors(request: httpx2.Request, inner: Inner) -> httpx2.Response:
+        asked = {**request.url.params, "limit": "3"}
+        if "cursor" in asked:
+            asked["cursor"] = real[asked["cursor"]]
+        request.url = request.url.copy_with(params=asked)
+        body = json.loads(await (await passes(request, inner)).aread())
+        if following := body["data"]["next_cursor"]:
+            longer = (hashlib.sha512(following.encode()).hexdigest() * 4)[:size]
+            real[longer], body["data"]["next_cursor"] = following, longer
+        return httpx2.Response(200, json=body, request=request)
+
+    network = Scripted(
+        *[long_cursors] * 300, inner=httpx2.ASGITransport(the_desk), only=lambda r: r.url.path.endswith("/flags")
+    )
+    async with (
+        open_client(endpoints_to(network)) as over_long,
+        Client(build_server(over_long, version="0")) as agent,
+    ):
+        bodies = await read_on(agent, issue_id=issue_id, section="flags", max_tokens=1000)
+    assert [flag["note"] for flag in entries(bodies, "flags")] == [f"note {n}" for n in range(14)]
+
+
+def test_a_part_of_an_entry_keeps_its_ids() -> None:
+    entry = {"id": "i" * 100, "call_id": "c" * 128, "note": "n" * 500}
+    part = portion(entry, 100, 150)
+    assert (part["id"], part["call_id"], part["note"]) == (entry["id"], entry["call_id"], "n" * 50)
