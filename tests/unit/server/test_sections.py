@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from itertools import pairwise
@@ -197,7 +198,7 @@ async def test_cursors_as_long_as_an_api_s_may_be_lead_on(the_desk: Desk, client
         request.url = request.url.copy_with(params=asked)
         body = json.loads(await (await passes(request, inner)).aread())
         if following := body["data"]["next_cursor"]:
-            longer = (hashlib.sha512(following.encode()).hexdigest() * 4)[:size]
+            longer = base64.urlsafe_b64encode(hashlib.shake_256(following.encode()).digest(size)).decode()[:size]
             real[longer], body["data"]["next_cursor"] = following, longer
         return httpx2.Response(200, json=body, request=request)
 
