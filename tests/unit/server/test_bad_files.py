@@ -208,7 +208,7 @@ async def test_a_handle_that_has_ended_says_how_to_begin_again(the_desk: Desk) -
     async with agent_on(the_desk, clock=clock) as (agent, http):
         offer = (await ok(agent, "create_attachment", upload="new"))["upload"]
         await http.put(offer["url"], content=b"x")
-        clock.now += 901
+        clock.now += 1801
         error = await refused(agent, "create_attachment", upload=offer["handle"], name="a")
         assert (error["code"], error["outcome"]) == ("upload_not_found", "not_committed")
         assert "upload: new" in error["message"]
