@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, nullcontext
@@ -102,7 +103,7 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             "--skipApiVersionCheck", "--disableTelemetry",
         ],
         env={"PATH": os.environ["PATH"], "HOME": str(folder), "AZURITE_ACCOUNTS": f"{account}:{key}"}, cwd=folder,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}/{account}"
     with pytest.MonkeyPatch.context() as patch:
@@ -114,7 +115,7 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             anyio.run(make_container, url, account, key)
             yield
         finally:
-            server.terminate()
+            os.killpg(server.pid, signal.SIGTERM)  # the program that was started has the server for a child
             server.wait(60)
 
 
