@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
+from pydantic import ValidationError
 
 from calltriage.client.client import Client, Receipt
 from calltriage.client.limits import deadline_in, within
@@ -39,7 +40,7 @@ from calltriage.operations.attachments import (
     RequestUploadLink,
 )
 from calltriage.operations.base import Operation
-from calltriage.operations.fields import MAX_LABELS, is_opaque_id
+from calltriage.operations.fields import MAX_LABELS
 
 T = TypeVar("T")
 
@@ -207,12 +208,13 @@ async def _is_equal(client: Client, twin: Attachment, uploaded: Uploaded, limit:
     label = (twin.metadata or {}).get(HASH, uploaded.sha256)
     if uploaded.sha256 is None or label != uploaded.sha256 or twin.size not in {None, uploaded.size}:
         return False
-    if not is_opaque_id(twin.id):  # which we would not send
-        return False
     digest = hashlib.sha256()
-    async with aclosing(download(client, twin.id, limit=limit, size=uploaded.size)) as pieces:
-        async for piece in pieces:
-            await anyio.to_thread.run_sync(digest.update, piece)
+    try:
+        async with aclosing(download(client, twin.id, limit=limit, size=uploaded.size)) as pieces:
+            async for piece in pieces:
+                await anyio.to_thread.run_sync(digest.update, piece)
+    except ValidationError:  # an id that we would not send
+        return False
     return digest.hexdigest() == uploaded.sha256
 
 

@@ -273,6 +273,21 @@ async def test_equal_is_what_has_the_same_bytes_whatever_its_label_says(the_desk
                 await create(client, name, equal, limit=limit)
 
 
+@pytest.mark.parametrize("strange", ["../x", "a" * 100])
+async def test_a_twin_under_an_id_that_is_never_sent_is_a_conflict(the_desk: Desk, strange: str) -> None:
+    async def renamed(request: httpx2.Request, inner: Inner) -> httpx2.Response:
+        body = json.loads(await (await passes(request, inner)).aread())
+        for item in body["_embedded"]["list"]:
+            item["id"] = strange
+        return httpx2.Response(200, json=body)
+
+    async with client_on(the_desk, renamed, only=is_list) as (client, _):
+        await stored(client, "a.wav")
+        with pytest.raises(Conflict) as caught:
+            await create(client, "a.wav", await upload(client, content()))
+    assert caught.value.code == "name_conflict"
+
+
 async def test_a_file_that_cannot_be_read_now_may_be_equal_and_the_conflict_says_so(the_desk: Desk) -> None:
     is_read = ("GET", "/blobs/")
     async with client_on(the_desk, only=lambda r: (r.method, r.url.path[:7]) == is_read) as (client, network):
