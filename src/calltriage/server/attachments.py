@@ -22,7 +22,7 @@ from calltriage.operations.base import Effect, Operation, Result
 from calltriage.operations.fields import A_CURSOR, TEXT, AttachmentName, Form, IssueRef
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.resources import AttachResource
-from calltriage.server.files import CHUNK, attachment_name
+from calltriage.server.files import attachment_name
 from calltriage.server.hints import same_call
 from calltriage.server.media import HEAD, UNKNOWN, checked_type, family, named
 from calltriage.server.results import BUDGET, row, shown, untrusted
@@ -110,10 +110,16 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
             except Conflict as taken:
                 raise self._kept(work, name, uploaded, taken) from taken
             except Rejected as refused:
-                if kept and refused.field == "request_id":  # which no caller gave
-                    refused.code, refused.field = "upload_not_found", "upload"
-                    refused.args = ("The API does not have the upload any more, or it was used. Store the file anew.",)
-                raise
+                if not kept or refused.field != "request_id":
+                    raise
+                raise Rejected(
+                    "The API does not have the upload any more, or it was used. Store the file anew.",
+                    code="upload_not_found",
+                    status=refused.status,
+                    field="upload",
+                    outcome=refused.outcome,
+                    request_id=refused.request_id,
+                ) from refused
             facts: dict[str, Any] = {"size": uploaded.size, "sha256": uploaded.sha256, "outcome": receipt.outcome}
             if receipt.result.size not in {None, uploaded.size}:  # a figure, no advice: it stands among the API's words
                 facts["size_by_api"] = receipt.result.size
@@ -152,18 +158,9 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
 
     async def _sent(self, work: Work, content: _Content) -> Uploaded:
         """Steps 1 and 2: the bytes, at the API."""
-        told, step = 0, max(CHUNK, content.size // 50)
-
-        async def sent(count: int) -> None:
-            nonlocal told
-            if count - told >= step or count == content.size:
-                told = count
-                await work.progress(count, content.size, "uploading")
-
+        stored = over_api.Content(content.media_type, content.size, content.chunks)
         with preparing():
-            return await over_api.upload(
-                work.client, over_api.Content(content.media_type, content.size, content.chunks), sent
-            )
+            return await over_api.upload(work.client, stored, work.meter(content.size, "uploading"))
 
     def _kept(self, work: Work, name: str, uploaded: Uploaded, taken: Conflict) -> Conflict:
         """The conflict, with the upload as something to go on with under another name."""

@@ -15,7 +15,6 @@ from calltriage.errors import Rejected, TryNext
 from calltriage.operations.attachments import Attachment, GetAttachment
 from calltriage.operations.base import Effect, Result
 from calltriage.operations.fields import TEXT, AttachmentId
-from calltriage.server.files import CHUNK
 from calltriage.server.media import HEAD, is_text, seen, shown_image
 from calltriage.server.results import untrusted
 from calltriage.server.text import compact, estimate_tokens, fitting, gate
@@ -146,10 +145,8 @@ class DownloadAttachment(Workflow, effect=Effect.READ, saves=True):
 
 async def _told(work: Work, pieces: AsyncIterator[bytes], size: int | None) -> AsyncIterator[bytes]:
     """The pieces; the caller hears how far they are."""
-    got, told, step = 0, 0, max(CHUNK, (size or 0) // 50)
+    got, moved = 0, work.meter(size, "downloading")
     async for piece in pieces:
         yield piece
         got += len(piece)
-        if got - told >= step or got == size:
-            told = got
-            await work.progress(got, size, "downloading")
+        await moved(got)

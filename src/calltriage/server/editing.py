@@ -24,7 +24,7 @@ from calltriage.operations.fields import (
     Uuid,
 )
 from calltriage.operations.norm import PromptNorm
-from calltriage.server.results import shown, written
+from calltriage.server.results import SHORT, beginning, shown
 from calltriage.server.text import bare
 from calltriage.server.work import ISSUE, Work, Workflow, preparing
 
@@ -74,7 +74,7 @@ class UpdateIssue(Workflow, effect=Effect.CHANGE):
             if self.expect_updated_at is not None:
                 await self._refuse_if_changed(work, issue_id, self.expect_updated_at)
             receipt = await work.client.deliver(operation)
-        return {**written(receipt.result, "description"), **untold, "outcome": receipt.outcome}
+        return {**beginning(shown(receipt.result), "description", SHORT), **untold, "outcome": receipt.outcome}
 
     async def _refuse_if_changed(self, work: Work, issue_id: str, expected: str) -> None:
         with preparing("issue_id"):
@@ -145,4 +145,4 @@ class AddComment(Workflow, effect=Effect.ADD):
             resource_link_ids=self.resource_link_ids,
         )
         receipt = await work.client.deliver(operation)
-        return {**written(receipt.result, "detail"), "outcome": receipt.outcome}
+        return {**beginning(shown(receipt.result), "detail", SHORT), "outcome": receipt.outcome}

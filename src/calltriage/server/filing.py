@@ -14,7 +14,7 @@ from calltriage.operations.relations import LinkIssue
 from calltriage.operations.resources import AttachResource
 from calltriage.server.evidence import GetEvidence
 from calltriage.server.lookalikes import Draft, Similar, similar_to
-from calltriage.server.results import written
+from calltriage.server.results import SHORT, beginning, shown
 from calltriage.server.work import Work, Workflow, preparing
 
 
@@ -85,7 +85,7 @@ class CreateIssue(Workflow, effect=Effect.ADD):
     async def _file(self, work: Work) -> dict[str, Any]:
         fields = self.model_dump(exclude={"on_duplicate"}, exclude_unset=True)
         receipt = await work.client.deliver(issues.CreateIssue.model_validate(fields))
-        return {**written(receipt.result, "description"), "outcome": receipt.outcome}
+        return {**beginning(shown(receipt.result), "description", SHORT), "outcome": receipt.outcome}
 
     async def _similar(self, work: Work) -> Similar:
         links = frozenset((link.resource_type, link.resource_id) for link in self.resource_links or ())

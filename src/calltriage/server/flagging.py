@@ -131,11 +131,11 @@ def _verbatim(turn: Turn) -> str | None:
 def _no_single_turn(turns: list[Turn], hits: list[int], quote: str) -> tuple[Rejected, int | None]:
     """The error for a quote that is not one turn's, and the turn that is surely meant, where one is nearly the quote."""
     near = [] if hits else nearest(turns, quote)
-    likely = near[:1] if near and near[0].likeness >= SURE else []
-    sure = likely[0].index if likely and all(one.likeness < likely[0].likeness - APART for one in near[1:]) else None
-    parts = [(n, start_of(turns[n].text, quote)) for n in hits[:MOST_TURNS]] or [
-        (one.index, one.start) for one in near[:MOST_TURNS]
-    ]
+    sure = near[0].index if near and near[0].likeness >= SURE else None
+    if any(one.likeness >= near[0].likeness - APART for one in near[1:]):
+        sure = None
+    parts = [(n, start_of(turns[n].text, quote)) for n in hits[:MOST_TURNS]]
+    parts += [(one.index, one.start) for one in near[:MOST_TURNS]]  # of which there are some where there are no hits
     found = [{**numbered(n, turns[n]), **around(turns[n].text, start)} for n, start in parts]
     counted = {"returned": len(found), "total": len(hits)} if hits else {}
     error = Rejected(

@@ -19,7 +19,7 @@ from calltriage.operations.flags import Flag, ListFlags
 from calltriage.operations.relations import ListRelations
 from calltriage.operations.resources import ListResources, ResourceLink
 from calltriage.server import calls
-from calltriage.server.results import Bundle, row
+from calltriage.server.results import Bundle, beginning, row
 from calltriage.server.sections import Place, Section
 from calltriage.server.transcripts import GetTranscript
 from calltriage.server.work import at_once, numbered
@@ -40,7 +40,7 @@ class Readings:
         self.client = client
         self.failed: dict[str, str] = {}
         """Codes of the errors, by what could not be read."""
-        self._turns: dict[tuple[str, int], list[dict[str, Any]]] = {}
+        self._turns: dict[tuple[str, int | None], list[dict[str, Any]]] = {}
         """Turns at a flag, whole, by the call and the turn that it points at."""
 
     def sections(self, place: Place) -> tuple[Section, ...]:
@@ -88,8 +88,8 @@ class Readings:
     def _flag(self, flag: Flag) -> dict[str, Any]:
         """A flag with the turn it points at and its neighbours."""
         body = {key: value for key, value in row(flag).items() if key not in {"issue_id", "author_id", "message_text"}}
-        if flag.message_index is not None and (turns := self._turns.get(_key(flag))):
-            body["turns"] = [_in_brief(turn) for turn in turns]
+        if turns := self._turns.get(_key(flag)):
+            body["turns"] = [beginning(turn, "text", LONGEST_TURN) for turn in turns]
         elif flag.message_text:
             body["message_text"] = flag.message_text
         return body
@@ -140,8 +140,8 @@ async def _entries(items: list[Result], _page: list[Result]) -> list[dict[str, A
     return [{key: value for key, value in row(item).items() if key in told} for item in items]
 
 
-def _key(flag: Flag) -> tuple[str, int]:
-    return flag.call_id, -1 if flag.message_index is None else flag.message_index
+def _key(flag: Flag) -> tuple[str, int | None]:
+    return flag.call_id, flag.message_index
 
 
 def _around(index: int, call: Call) -> list[dict[str, Any]]:
@@ -150,12 +150,6 @@ def _around(index: int, call: Call) -> list[dict[str, Any]]:
     if not 0 <= index < len(turns):
         return []
     return [numbered(n, turns[n]) for n in range(max(0, index - NEIGHBOURS), min(index + NEIGHBOURS + 1, len(turns)))]
-
-
-def _in_brief(turn: dict[str, Any]) -> dict[str, Any]:
-    """A turn as evidence shows it at first; of a very long one the beginning, and how many characters there are more."""
-    more = len(turn["text"]) - LONGEST_TURN
-    return turn if more <= 0 else {**turn, "text": turn["text"][:LONGEST_TURN], "characters_left_out": {"text": more}}
 
 
 def _cut_turns(flag: dict[str, Any]) -> list[dict[str, Any]]:

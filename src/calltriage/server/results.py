@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from calltriage.errors import CallError, TryNext
 from calltriage.operations.base import Page, Result
-from calltriage.server.text import CHARACTERS, compact, estimate_tokens, fits, gate
+from calltriage.server.text import CHARACTERS, compact, estimate_tokens, fits, gate, greatest
 
 BUDGET = 6_000
 """Tokens of a result unless the caller asks for another number; see text.estimate_tokens for how they are counted."""
@@ -30,13 +30,13 @@ def shown(result: Result) -> dict[str, Any]:
     return untrusted(result.origin, **fields) if result.origin else fields
 
 
-def written(result: Result, text: str) -> dict[str, Any]:
-    """What a write made, with no more than the beginning of the text that its caller wrote or has read."""
-    body = shown(result)
-    whole = body.get(text) or ""
-    if len(whole) > SHORT:
-        body |= {text: whole[:SHORT], "characters_left_out": {text: len(whole) - SHORT}}
-    return body
+def beginning(body: dict[str, Any], name: str, most: int) -> dict[str, Any]:
+    """A body with no more than the beginning of one of its texts, and how many characters of that are left out."""
+    text = body.get(name)
+    if not isinstance(text, str) or len(text) <= most:
+        return body
+    left_out = {**body.get("characters_left_out", {}), name: len(text) - most}
+    return {**body, name: text[:most], "characters_left_out": left_out}
 
 
 def row(result: Result) -> dict[str, Any]:
@@ -165,43 +165,9 @@ class Bundle:
         return None if cost > left else cost + 1
 
     def most(self, length: int, item: Callable[[int], Any], spare: int = 0) -> int:
-        """How many characters of a text, of so many, an item can hold and still be afforded: to a sixteenth, since
-        pricing takes its time, but one at least if one fits; none, too, where not even that does."""
-        fit, too_many = 0, min(length, CHARACTERS * max(0, self.left)) + 1
-        tried = too_many - 1
-        while tried > fit:
-            if self._cost(item(tried), spare) is None:
-                too_many = tried
-            else:
-                fit = tried
-            if too_many - fit <= max(1, too_many // 16):
-                break
-            tried = (fit + too_many) // 2
-        return fit
-
-    def fill(
-        self,
-        name: str,
-        items: list[Any],
-        again: TryNext | None,
-        *,
-        origin: str | None = None,
-    ) -> None:
-        """Add a section: its items in order, without those that are too long for what is left.
-
-        Args:
-            name: of the section.
-            items: what there is to show.
-            again: call that shows more of these items, if some do not fit.
-            origin: whose words the items hold.
-        """
-        self.left -= 20  # the section's own name and holder
-        kept = list[Any]()
-        for item in items:
-            if self.affords(item):
-                kept.append(item)
-        self.body[name] = untrusted(origin, items=kept) if origin else kept
-        self.lacks(name, len(items) - len(kept), **({"try_next": again} if again else {}))
+        """How many characters of a text, of so many, an item can hold and still be afforded, to a sixteenth."""
+        within = min(length, CHARACTERS * max(0, self.left))
+        return greatest(within, lambda tried: self._cost(item(tried), spare) is not None, 16)
 
     def window(
         self,

@@ -10,7 +10,7 @@ from pydantic import StringConstraints
 from calltriage.errors import Rejected
 from calltriage.operations.base import Result
 from calltriage.operations.fields import A_CURSOR, Form
-from calltriage.server.results import BUDGET, Bundle, untrusted
+from calltriage.server.results import BUDGET, Bundle, beginning, untrusted
 
 ROWS = 20
 """Rows of a list unless the caller asks for another number."""
@@ -34,12 +34,8 @@ def brief_row(fields: dict[str, Any], columns: Iterable[str], longest: int = LON
     """The columns of a row that have a value, texts of more than `longest` characters cut to their beginning."""
     kept: dict[str, Any] = {}
     for name in columns:
-        value = fields.get(name)
-        if isinstance(value, str) and len(value) > longest:
-            kept[name] = value[:longest]
-            kept.setdefault("characters_left_out", {})[name] = len(value) - longest
-        elif isinstance(value, str | int | float):
-            kept[name] = value
+        if isinstance(value := fields.get(name), str | int | float):
+            kept = beginning({**kept, name: value}, name, longest)
     return kept
 
 

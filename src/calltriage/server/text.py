@@ -7,6 +7,7 @@ import json
 import math
 import re
 import unicodedata
+from collections.abc import Callable
 from functools import cache
 from typing import Any, cast
 
@@ -135,14 +136,18 @@ def fits(text: str, budget: int) -> bool:
 
 def fitting(text: str, budget: int) -> int:
     """How many characters of a text fit into a budget of tokens, as they are shown."""
+    most = min(len(text), budget * CHARACTERS)
+    return greatest(most, lambda length: fits(compact(gate(text[:length])[0]), budget), 64)
 
-    def within(length: int) -> bool:
-        return fits(compact(gate(text[:length])[0]), budget)
 
-    low, high = 0, min(len(text), budget * CHARACTERS)
-    if within(high):
-        return high
-    while high - low > max(1, low // 64):
-        middle = (low + high) // 2
-        low, high = (middle, high) if within(middle) else (low, middle)
-    return low
+def greatest(most: int, holds: Callable[[int], bool], part: int) -> int:
+    """The greatest length, up to `most`, for which `holds`; found to one part of so many, since each look takes its time,
+    but one at least if one does. 0 where not even that does."""
+    fit, too_long = 0, most + 1
+    tried = most
+    while tried > fit:
+        fit, too_long = (tried, too_long) if holds(tried) else (fit, tried)
+        if too_long - fit <= max(1, too_long // part):
+            break
+        tried = (fit + too_long) // 2
+    return fit

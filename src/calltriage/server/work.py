@@ -16,7 +16,7 @@ from calltriage.journal.journal import Journal
 from calltriage.operations.base import Page, Tool
 from calltriage.operations.calls import Turn
 from calltriage.operations.issues import Issue, ListIssues
-from calltriage.server.files import FileRoots
+from calltriage.server.files import CHUNK, FileRoots
 from calltriage.server.quota import Quota
 from calltriage.server.seals import Seals
 
@@ -76,6 +76,18 @@ class Work:
                 code="tool_excluded",
                 field=argument,
             )
+
+    def meter(self, size: int | None, doing: str) -> Callable[[int], Awaitable[None]]:
+        """What hears how many bytes have moved, of `size` in all if that is known, and tells the caller in fifty steps."""
+        told, step = 0, max(CHUNK, (size or 0) // 50)
+
+        async def moved(count: int) -> None:
+            nonlocal told
+            if count - told >= step or count == size:
+                told = count
+                await self.progress(count, size, doing)
+
+        return moved
 
     async def issue_id(self, ref: str, argument: str = "issue_id") -> str:
         """The UUID that an issue's reference stands for. Raises NotFound naming the argument that held it."""

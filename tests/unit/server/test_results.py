@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import pytest
 from conftest import call_line, load_lines
 from hypothesis import given, settings
@@ -18,10 +19,12 @@ from calltriage.errors import CallError, TryNext
 from calltriage.operations.activity import AddComment
 from calltriage.operations.base import Page
 from calltriage.operations.flags import Flag, FlagTypeUse
+from calltriage.operations.issues import GetIssue
 from calltriage.server import results as results_module
 from calltriage.server import text as text_module
 from calltriage.server.app import build_server
 from calltriage.server.results import BUDGET, WALL, Bundle, shortened, shown, shown_page, untrusted
+from calltriage.server.sections import EACH, Asked, Place, Section
 from calltriage.server.text import CHARACTERS, compact, estimate_tokens, gate
 from calltriage.server.toolsets import ALL, select
 
@@ -40,15 +43,24 @@ async def loaded(desk: Desk, *lines: str) -> None:
     await load_lines(desk, *lines)
 
 
+async def bundled(budget: int, sections: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """An answer in sections, filled as far as it goes."""
+    wanted = [Section(name, "issue authors", Place(), GetIssue) for name in sections]
+    for one in wanted:
+        one.open(Page(items=sections[one.name]))
+    bundle = Bundle(budget, gaps=1, call_id="call-1")
+    bundle.keeps(EACH * len(wanted))
+    asked = Asked("get_evidence", "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34", None, budget)
+    await asked.fill(bundle, wanted, lambda one: one.fill(bundle))
+    return bundle.done()
+
+
 @given(st.integers(1000, WALL - 1000), st.lists(ITEMS, min_size=1, max_size=5))
 @bounded
 def test_a_bundle_is_never_over_its_budget_and_accounts_for_every_item(
     budget: int, sections: list[list[dict[str, Any]]]
 ) -> None:
-    bundle = Bundle(budget, gaps=9, call_id="call-1")
-    for number, items in enumerate(sections):
-        bundle.fill(f"section_{number}", items, AGAIN, origin="issue authors")
-    body = bundle.done()
+    body = anyio.run(bundled, budget, {f"section_{number}": items for number, items in enumerate(sections)})
     assert real_tokens(compact(body)) <= budget
     omitted = {entry["section"]: entry["left_out"] for entry in body.get("omitted", [])}
     assert body["complete"] is (not omitted)
@@ -58,20 +70,18 @@ def test_a_bundle_is_never_over_its_budget_and_accounts_for_every_item(
         assert omitted.get(f"section_{number}", 0) == len(items) - len(kept)
 
 
-def test_what_a_bundle_left_out_comes_with_the_call_that_fetches_it() -> None:
-    bundle = Bundle(1000, gaps=9)
-    bundle.fill("flags", [{"note": "word " * 100}, {"note": "word " * 900}, {"note": "short"}], AGAIN)
-    assert bundle.done() == {
-        "flags": [{"note": "word " * 100}, {"note": "short"}],
-        "complete": False,
-        "omitted": [{"section": "flags", "left_out": 1, "try_next": AGAIN}],
-    }
+async def test_what_a_bundle_left_out_comes_with_the_call_that_fetches_it() -> None:
+    items = [{"note": "word " * 100}, {"note": "word " * 900}, {"note": "short"}]
+    body = await bundled(1000, {"flags": items})
+    assert body["flags"]["items"] == items[:1]
+    (gap,) = body["omitted"]
+    where = {"issue_id": AGAIN["arguments"]["issue_id"], "section": "flags", "cursor": "1.1.", "max_tokens": 1000}
+    assert gap == {"section": "flags", "left_out": 2, "try_next": {"tool": "get_evidence", "arguments": where}}
 
 
-def test_items_of_strangers_stand_in_a_holder_that_says_so() -> None:
-    bundle = Bundle(1000, gaps=9)
-    bundle.fill("flags", [{"note": "n"}], AGAIN, origin="flag authors")
-    assert bundle.body["flags"] == {"trust": "untrusted", "origin": "flag authors", "items": [{"note": "n"}]}
+async def test_items_of_strangers_stand_in_a_holder_that_says_so() -> None:
+    body = await bundled(1000, {"flags": [{"note": "n"}]})
+    assert body["flags"] == {"trust": "untrusted", "origin": "issue authors", "items": [{"note": "n"}]}
     flag = Flag(id="f", issue_id="i", call_id="c", type="x", created_at="")
     assert {"trust": "untrusted", "origin": "flag authors and call parties"}.items() <= shown(flag).items()
     page = shown_page(Page[FlagTypeUse](items=[FlagTypeUse(type="x")], next_cursor="more"))
