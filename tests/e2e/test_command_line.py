@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -225,6 +226,15 @@ async def test_what_goes_wrong_at_the_command_line_is_said_without_a_traceback(t
     assert found == status, output
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Where SIGINT is ignored, as in a shell's background, every child begins by ignoring it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("command", [["demo"], ["desk", "import", "-"]], ids=" ".join)
 async def test_an_interrupt_ends_a_command_and_nothing_is_left_of_it(tmp_path: Path, command: list[str]) -> None:
     given = environment(CALLTRIAGE_DATA_DIR=str(tmp_path / "data"), TMPDIR=str(tmp_path))
