@@ -71,7 +71,8 @@ class GetPathwayCallEvents(Workflow, effect=Effect.READ):
         if inside and first < len(events):
             return self._part(events, first, int(offset))
         rows = [self._row(event) for event in events[first : first + self.max_tokens // LEAST]]
-        page = page_of(rows, first, len(events), ORIGIN, self.max_tokens - GOING_ON)
+        going_on = GOING_ON + estimate_tokens(self.call_id)
+        page = page_of(rows, first, len(events), ORIGIN, self.max_tokens - going_on)
         cut = [n for n, row in enumerate(page["items"]) if "payload_text" in row]
         if cut:
             how = {"call_id": self.call_id, "cursor": f"{first + cut[0]}.0"}

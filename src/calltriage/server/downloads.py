@@ -25,10 +25,10 @@ IMAGE_BYTES = 2**20
 TEXT_BYTES = 8 * 2**20
 """Bytes of the largest text that is read for an answer."""
 
-GOING_ON = 110
-"""Tokens for how the text goes on, and whose it is."""
-LEAST = 40
-"""Tokens of text that are shown whatever a long name costs, so that every call comes further."""
+ESCAPED = 10
+"""Tokens for how many characters were escaped."""
+LEAST = 24
+"""Tokens of text that are shown whatever a long name or id costs, so that every call comes further."""
 
 
 class Downloaded(Result, origin="the uploader"):
@@ -106,14 +106,17 @@ class DownloadAttachment(Workflow, effect=Effect.READ, saves=True):
             raise Rejected(f"The text has {len(text)} characters. Begin before its end.", field="offset")
         rest = text[self.offset :]
         facts["characters"] = len(text)
-        room = self.max_tokens - GOING_ON - estimate_tokens(compact(gate(facts)[0]))
-        shown = rest[: fitting(rest, max(room, LEAST))]
-        body = untrusted("the uploader", **facts, text=shown, complete=len(shown) == len(rest))
-        if len(shown) < len(rest):
-            going_on = {"attachment_id": self.attachment_id, "offset": self.offset + len(shown)}
-            more = TryNext(tool=self.tool_name(), arguments=going_on)
-            body["omitted"] = [{"section": "text", "left_out": len(rest) - len(shown), "try_next": more}]
-        return body
+
+        def body(length: int) -> dict[str, Any]:
+            found = untrusted("the uploader", **facts, text=rest[:length], complete=length == len(rest))
+            if length < len(rest):
+                going_on = {"attachment_id": self.attachment_id, "offset": self.offset + length}
+                more = TryNext(tool=self.tool_name(), arguments=going_on)
+                found["omitted"] = [{"section": "text", "left_out": len(rest) - length, "try_next": more}]
+            return found
+
+        room = self.max_tokens - ESCAPED - estimate_tokens(compact(gate(body(0))[0]))
+        return body(fitting(rest, max(room, LEAST)))
 
     def _elsewhere(
         self, work: Work, found: Attachment, facts: dict[str, Any], head: bytes | None = None

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import random
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from unit.server.test_tools import call, ok, refused
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
 from calltriage.server.app import build_server
+from calltriage.server.downloads import DownloadAttachment
 from calltriage.server.files import FileRoots, file_name
 from calltriage.server.handover import Handover
 from calltriage.server.http import build_http_app
@@ -367,6 +369,17 @@ async def test_the_least_budget_comes_further_with_any_text_and_pays_for_the_nam
             assert length == len(gate(text)[0])
         error = await refused(agent, "download_attachment", attachment_id=made["id"], offset=300)
         assert error["field"] == "offset"
+
+
+@pytest.mark.parametrize("text", ["🙂" * 300, "\u202e" * 300, "𠀀" * 300], ids=["emoji", "invisible", "rare"])
+def test_the_least_budget_holds_whatever_an_id_costs(text: str) -> None:
+    """One in which letters and digits take turns costs half as much again as another, and it stands in a result twice."""
+    source = random.Random(7)
+    for attachment_id in (f"{source.getrandbits(128):032x}" for _ in range(300)):
+        reading = DownloadAttachment(attachment_id=attachment_id, max_tokens=200)
+        part, escaped = gate(reading._text({"id": attachment_id, "name": "a.txt", "size": 1200}, text))
+        assert estimate_tokens(compact({**part, "escaped_characters": escaped})) <= 200
+        assert part["text"] != ""
 
 
 async def test_a_picture_is_shown_by_what_it_is(the_desk: Desk) -> None:

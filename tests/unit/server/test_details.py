@@ -11,7 +11,7 @@ from unit.server.test_text import real_tokens
 from unit.server.test_tools import filed, ok, refused
 
 from calltriage.desk.app import Desk
-from calltriage.server.text import compact
+from calltriage.server.text import compact, estimate_tokens
 
 
 def event(sequence: int, **more: Any) -> dict[str, Any]:
@@ -66,6 +66,18 @@ async def test_the_way_through_a_pathway_is_read_in_order_whatever_its_payloads_
         assert not any(page["complete"] and "omitted" in page for page in pages)
     assert rows[0]["payload"] == {"note": "the webhook answered " * 4}
     assert rows[59]["payload_text"].startswith('{"note":"the webhook answered')
+
+
+async def test_the_call_that_reads_a_payload_on_is_paid_for_whatever_its_id_costs(
+    full_agent: Client, the_desk: Desk
+) -> None:
+    call_id = "a1B2-" * 25
+    events = [event(n, payload={f"field_{m}": f"value {m}" for m in range(40)}) for n in range(30)]
+    await load_lines(the_desk, call_line(call_id, "hi", pathway_events=events))
+    for budget in range(500, 1500, 17):
+        page = await ok(full_agent, "get_pathway_call_events", call_id=call_id, max_tokens=budget)
+        assert page["omitted"]
+        assert estimate_tokens(compact(page)) <= budget
 
 
 async def test_a_payload_of_many_members_is_read_to_its_end(full_agent: Client, the_desk: Desk) -> None:
