@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from calltriage.server.tools import describe
+from calltriage.server.call.table import describe
 from calltriage.server.toolsets import select
 from calltriage.settings import Settings
 

@@ -19,14 +19,14 @@ from pydantic import SecretStr
 from calltriage.client.client import Client, open_client
 from calltriage.client.dialects import ApiKey, ClientCredentials, Endpoint
 from calltriage.client.retries import RetryPolicy
-from calltriage.desk import tables
-from calltriage.desk.access import CLIENT_ID, SCOPES
 from calltriage.desk.app import Desk
-from calltriage.desk.imports import Imported, load_import
-from calltriage.desk.lines import read_import
+from calltriage.desk.database import tables
+from calltriage.desk.http.access import CLIENT_ID, SCOPES
+from calltriage.desk.importing.lines import read_import
+from calltriage.desk.importing.loading import Imported, load_import
 from calltriage.operations.base import Api
 from calltriage.server.app import build_server
-from calltriage.server.files import FileRoots
+from calltriage.server.files.local import FileRoots
 from calltriage.server.toolsets import ALL, select
 
 KEY = "desk-key-for-tests-0123456789"

@@ -18,8 +18,8 @@ from psycopg.sql import SQL, Identifier
 from pydantic import SecretStr
 from sqlalchemy import Table
 
-from calltriage.desk.store import Store
-from calltriage.desk.tables import metadata, organisations, settings
+from calltriage.desk.database.store import Store
+from calltriage.desk.database.tables import metadata, organisations, settings
 
 
 async def _make_desk(url: str) -> None:

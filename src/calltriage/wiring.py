@@ -38,13 +38,13 @@ from calltriage.operations.base import Api, Tool
 from calltriage.settings import SHORTEST_KEY, TALKDESK_HOSTS, Settings, load_settings
 
 if TYPE_CHECKING:
-    from calltriage.desk.access import NewKey
     from calltriage.desk.app import Desk
-    from calltriage.desk.blobs import Blobs
-    from calltriage.desk.imports import Imported
+    from calltriage.desk.bytes.blobs import Blobs
+    from calltriage.desk.http.access import NewKey
+    from calltriage.desk.importing.loading import Imported
     from calltriage.journal.journal import Journal
-    from calltriage.server.files import FileRoots
-    from calltriage.server.handover import Handover
+    from calltriage.server.files.handover import Handover
+    from calltriage.server.files.local import FileRoots
 
 DESK_IN_PROCESS = "http://desk.calltriage.invalid"
 """Where the embedded desk is when it is reached inside the process; no name server knows the name."""
@@ -69,7 +69,7 @@ def _object_store(settings: Settings) -> Blobs | None:
     """Where the desk keeps file bytes instead of its folder. Raises SettingsError for an address that cannot be one."""
     if settings.blobs_url is None:
         return None
-    from calltriage.desk.objects import open_objects  # noqa: PLC0415
+    from calltriage.desk.bytes.objects import open_objects  # noqa: PLC0415
 
     return open_objects(settings.blobs_url)
 
@@ -271,7 +271,7 @@ async def open_client(settings: Settings | None = None) -> AsyncGenerator[Client
 def _file_roots(settings: Settings, *, over_stdio: bool) -> FileRoots:
     """Files that tools may read and make: over stdio below the operator's folders, or else below the working folder and
     those that the host declares."""
-    from calltriage.server.files import FileRoots, without_homes  # noqa: PLC0415  brings the MCP SDK
+    from calltriage.server.files.local import FileRoots, without_homes  # noqa: PLC0415  brings the MCP SDK
 
     closed = FileRoots(
         private=(settings.data_dir,), limit=settings.max_file_mib * 2**20, writable=not settings.read_only
@@ -288,8 +288,8 @@ def _file_roots(settings: Settings, *, over_stdio: bool) -> FileRoots:
 
 def _handover(settings: Settings, client: Client, base_url: str) -> Handover:
     """Files to and from remote clients. The seals' key is shared by all servers with the same token, or on one folder."""
-    from calltriage.server.handover import Handover  # noqa: PLC0415
-    from calltriage.server.seals import Seals  # noqa: PLC0415
+    from calltriage.leaves.seals import Seals  # noqa: PLC0415
+    from calltriage.server.files.handover import Handover  # noqa: PLC0415
 
     secret = settings.http_token or _kept_secret(settings.data_dir, "handover.key")
     seals = Seals(hmac.digest(secret.get_secret_value().encode(), b"calltriage handover", "sha256"))
@@ -360,7 +360,7 @@ async def _warm_up(desk: DeskInside | None, journal: Journal, listed: anyio.Even
 async def serve_stdio(settings: Settings) -> None:
     """MCP over standard input and output, UTF-8 both ways, until the input ends or SIGTERM comes."""
     with _nothing_collected():
-        from calltriage.server.stdio import run_over_stdio  # noqa: PLC0415  brings the MCP SDK: most of the start
+        from calltriage.server.transports.stdio import run_over_stdio  # noqa: PLC0415  brings the MCP SDK: most of the start
     async with open_server(settings, over_stdio=True) as (server, _):
         signalled = await run_over_stdio(server)
     if signalled:  # a thread still waits for a line that nobody will send, and would keep the process
@@ -370,7 +370,7 @@ async def serve_stdio(settings: Settings) -> None:
 
 async def serve_http(settings: Settings, host: str, port: int, on_ready: Callable[[str], None]) -> None:
     """MCP over Streamable HTTP at `/mcp`, stateless, both protocol generations, until a signal ends it."""
-    from calltriage.server.http import build_http_app  # noqa: PLC0415
+    from calltriage.server.transports.http import build_http_app  # noqa: PLC0415
     from calltriage.serving import address_of, listen, serve_app  # noqa: PLC0415  brings uvicorn, not for stdio
 
     hosts = tuple(settings.http_allowed_hosts)
@@ -414,14 +414,14 @@ async def serve_desk(settings: Settings, host: str, port: int, on_ready: Callabl
 def back_up(settings: Settings, target: Path) -> int:
     """Write the desk in the data folder to a file, without the bytes that an object store keeps; the number of attachments
     that it speaks of."""
-    from calltriage.desk import backup  # noqa: PLC0415
+    from calltriage.desk.database import backup  # noqa: PLC0415
 
     return backup.back_up(_own_folder(settings, "pg_dump"), target, with_bytes=settings.blobs_url is None)
 
 
 def restore(settings: Settings, source: Path, *, overwrite: bool) -> int:
     """Make the desk in a file the one in the data folder; the number of attachments that it speaks of."""
-    from calltriage.desk import backup  # noqa: PLC0415
+    from calltriage.desk.database import backup  # noqa: PLC0415
 
     folder, with_bytes = _own_folder(settings, "pg_restore"), settings.blobs_url is None
     return backup.restore(source, folder, overwrite=overwrite, with_bytes=with_bytes)
@@ -483,8 +483,8 @@ async def import_file(
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import Progress  # noqa: PLC0415
 
-    from calltriage.desk.imports import load_import  # noqa: PLC0415
-    from calltriage.desk.lines import read_import  # noqa: PLC0415
+    from calltriage.desk.importing.lines import read_import  # noqa: PLC0415
+    from calltriage.desk.importing.loading import load_import  # noqa: PLC0415
 
     entries, skipped = await anyio.to_thread.run_sync(
         lambda: read_import(lines, skip_bad=skip_bad, folder=folder, limit=settings.max_file_mib * 2**20)

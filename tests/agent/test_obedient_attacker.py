@@ -29,12 +29,12 @@ from pydantic import BaseModel
 from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
+from calltriage.leaves.gate import INVISIBLE
 from calltriage.operations import CATALOGUE
 from calltriage.operations.base import Operation, Page
 from calltriage.operations.issues import ListIssues
 from calltriage.server.app import build_server
-from calltriage.server.resources import KINDS
-from calltriage.server.text import INVISIBLE
+from calltriage.server.surfaces.resources import KINDS
 from calltriage.server.toolsets import ALL, select
 
 UUID = "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34"

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import pytest
 
-from calltriage.server.tools import describe
+from calltriage.server.call.table import describe
 from calltriage.server.toolsets import ALL, TOOLSETS, select
 
 PHRASES: dict[str, tuple[str, ...]] = {

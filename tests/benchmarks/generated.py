@@ -11,10 +11,19 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
-from calltriage.desk.issues import SEVERITY_RANK, STATUS_RANK
-from calltriage.desk.search import make_index, searched
-from calltriage.desk.tables import activity, calls, flags, issues, links, new_organisation, organisations, settings
-from calltriage.desk.tables import written as instant
+from calltriage.desk.database.search import make_index, searched
+from calltriage.desk.database.tables import (
+    activity,
+    calls,
+    flags,
+    issues,
+    links,
+    new_organisation,
+    organisations,
+    settings,
+)
+from calltriage.desk.database.tables import written as instant
+from calltriage.desk.handlers.issues import SEVERITY_RANK, STATUS_RANK
 
 COMMON, RARE = "refund", "zyxwvut"
 """A word of about every fifth issue, and one of every 50,000th."""

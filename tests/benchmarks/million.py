@@ -39,7 +39,7 @@ from calltriage.client.client import Client, open_client
 from calltriage.desk.app import Desk
 from calltriage.operations.issues import ListIssues
 from calltriage.server.app import build_server
-from calltriage.server.files import FileRoots
+from calltriage.server.files.local import FileRoots
 
 LISTS: dict[str, dict[str, Any]] = {
     "first page": {},

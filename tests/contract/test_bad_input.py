@@ -15,9 +15,9 @@ from conftest import CALLS, DESK_URL, KEY
 from pydantic import ValidationError
 
 from calltriage.desk.app import Desk
-from calltriage.desk.imports import load_import
-from calltriage.desk.lines import read_import
-from calltriage.desk.openapi import description, refusals
+from calltriage.desk.http.openapi import description, refusals
+from calltriage.desk.importing.lines import read_import
+from calltriage.desk.importing.loading import load_import
 from calltriage.operations import CATALOGUE
 from calltriage.operations.base import Api, Operation
 from calltriage.operations.fields import UUID_PATTERN

@@ -24,7 +24,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from calltriage.desk.app import Desk
-from calltriage.desk.openapi import description
+from calltriage.desk.http.openapi import description
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 EXAMPLES = 10

@@ -15,9 +15,9 @@ import pytest
 from conftest import DESK_URL, KEY, Clock
 from sqlalchemy import delete, insert
 
-from calltriage.desk.access import digest
 from calltriage.desk.app import Desk
-from calltriage.desk.tables import api_keys, calls, new_id
+from calltriage.desk.database.tables import api_keys, calls, new_id
+from calltriage.desk.http.access import digest
 
 ISSUES = "/v1/triage/issues"
 NOWHERE = "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34"

@@ -27,10 +27,10 @@ from pydantic import SecretStr
 
 from calltriage.client.attachments import Content, create, download, upload
 from calltriage.client.client import open_client
-from calltriage.desk import objects
 from calltriage.desk.app import Desk
-from calltriage.desk.blobs import BlobStoreError, TooLargeError
-from calltriage.desk.objects import ObjectBlobs, open_objects
+from calltriage.desk.bytes import objects
+from calltriage.desk.bytes.blobs import BlobStoreError, TooLargeError
+from calltriage.desk.bytes.objects import ObjectBlobs, open_objects
 from calltriage.errors import NotFound, SettingsError
 from calltriage.operations.attachments import DeleteAttachment
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from calltriage.server.tools import describe
+from calltriage.server.call.table import describe
 from calltriage.server.toolsets import ALL, select
 
 HERE = Path(__file__).parent

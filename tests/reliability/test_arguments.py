@@ -27,7 +27,7 @@ from calltriage.journal.journal import Journal
 from calltriage.operations.issues import CreateIssue, Issue
 from calltriage.operations.resources import AttachResource
 from calltriage.server.app import build_server
-from calltriage.server.files import FileRoots
+from calltriage.server.files.local import FileRoots
 from calltriage.server.toolsets import ALL, select
 
 FORBIDDEN = re.compile(r"Traceback|Error executing|pydantic|internal_error|Internal error|File \"")

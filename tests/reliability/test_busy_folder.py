@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from calltriage.client.client import open_client
 from calltriage.client.in_process import InProcess, background
 from calltriage.desk.app import Desk
-from calltriage.desk.store import DATABASE
+from calltriage.desk.database.store import DATABASE
 from calltriage.journal.journal import FILE, Journal
 from calltriage.operations.issues import ListIssues
 from calltriage.server.app import build_server

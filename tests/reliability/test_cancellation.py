@@ -29,7 +29,7 @@ from sqlalchemy import insert, select
 
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
-from calltriage.desk.tables import issues, settings
+from calltriage.desk.database.tables import issues, settings
 from calltriage.journal.journal import Journal
 from calltriage.operations.issues import ListIssues
 from calltriage.server.app import build_server

@@ -23,8 +23,8 @@ from reliability.seeds import seeded
 from sqlalchemy import select
 
 from calltriage.desk.app import Desk
-from calltriage.desk.store import DATABASE
-from calltriage.desk.tables import issues
+from calltriage.desk.database.store import DATABASE
+from calltriage.desk.database.tables import issues
 from calltriage.journal.journal import FILE, Journal
 from calltriage.storage.sqlite import sqlite_driver
 

@@ -35,8 +35,8 @@ from calltriage.client.client import Client, open_client
 from calltriage.client.in_process import InProcess, background
 from calltriage.client.limits import Breaker, Rate
 from calltriage.client.retries import RetryPolicy
-from calltriage.desk import tables
 from calltriage.desk.app import Desk
+from calltriage.desk.database import tables
 from calltriage.journal.journal import Journal
 from calltriage.operations.base import Effect
 from calltriage.operations.flags import AddFlag
@@ -45,7 +45,7 @@ from calltriage.operations.norm import CreateAgentSession
 from calltriage.operations.relations import LinkIssue
 from calltriage.operations.resources import AttachResource
 from calltriage.server.app import build_server
-from calltriage.server.once import takes_key
+from calltriage.server.call.record import takes_key
 from calltriage.server.toolsets import ALL, select
 
 DEADLINE = 30.0

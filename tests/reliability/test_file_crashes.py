@@ -17,9 +17,9 @@ from sqlalchemy import func, select
 from calltriage.client.attachments import Uploaded, create
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
-from calltriage.desk.blobs import CHUNK
-from calltriage.desk.files import LOOSE_AFTER
-from calltriage.desk.tables import attachments, reservations
+from calltriage.desk.bytes.blobs import CHUNK
+from calltriage.desk.database.tables import attachments, reservations
+from calltriage.desk.http.signed_urls import LOOSE_AFTER
 from calltriage.operations.attachments import ListAttachments
 
 PATIENCE = 60
@@ -32,7 +32,9 @@ from conftest import DESK_URL, KEY, endpoints_to
 from pydantic import SecretStr
 from calltriage.client.attachments import Content, create, upload
 from calltriage.client.client import open_client
-from calltriage.desk import attachments, blobs, files
+from calltriage.desk.bytes import blobs
+from calltriage.desk.handlers import attachments
+from calltriage.desk.http import signed_urls as files
 from calltriage.desk.app import Desk
 
 folder, moment = Path(sys.argv[1]), sys.argv[2]

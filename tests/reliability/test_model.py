@@ -30,8 +30,8 @@ from reliability.seeds import seeded
 
 from calltriage.client.client import open_client
 from calltriage.client.dialects import ApiKey, ClientCredentials, Endpoint
-from calltriage.desk.access import CLIENT_ID, SCOPES
 from calltriage.desk.app import Desk
+from calltriage.desk.http.access import CLIENT_ID, SCOPES
 from calltriage.operations.base import Api
 from calltriage.server.app import build_server
 from calltriage.server.toolsets import select

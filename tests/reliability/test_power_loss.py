@@ -22,7 +22,7 @@ import pytest
 from reliability.seeds import seeded
 from unit.storage.changes import adds, names, opened
 
-from calltriage.desk.store import DATABASE
+from calltriage.desk.database.store import DATABASE
 from calltriage.storage.sqlite import sqlite_driver
 
 PATIENCE = 300
@@ -34,8 +34,8 @@ import os, sys
 from pathlib import Path
 import anyio
 from sqlalchemy import insert
-from calltriage.desk.store import Store
-from calltriage.desk.tables import settings
+from calltriage.desk.database.store import Store
+from calltriage.desk.database.tables import settings
 
 async def main(folder, count):
     store = Store(Path(folder))

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from sqlalchemy import select
 
 from calltriage.desk.app import Desk
-from calltriage.desk.tables import issues
+from calltriage.desk.database.tables import issues
 from calltriage.journal.journal import Journal
 
 HELLO = {

@@ -99,7 +99,7 @@ def test_every_code_that_an_agent_may_see_is_in_the_readme() -> None:
     codes = set(VENDOR_CODES.values())
     for part in ("errors.py", "client", "journal", "server"):
         place = root / "src" / "calltriage" / part
-        for file in [place] if place.is_file() else place.glob("*.py"):
+        for file in [place] if place.is_file() else place.rglob("*.py"):
             source = file.read_text(encoding="utf-8")
             codes |= {found for pattern in patterns for found in re.findall(pattern, source)}
     written = set(re.findall(r"`(\w+)`", (root / "README.md").read_text(encoding="utf-8")))

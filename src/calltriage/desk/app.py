@@ -19,7 +19,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from calltriage.desk import (
+from calltriage.desk.bytes.blobs import BlobFolder, Blobs
+from calltriage.desk.database.store import Store
+from calltriage.desk.database.transaction import ContractError, Principal, Reply, Transaction, bad_request, not_found
+from calltriage.desk.handlers import (
     activity,
     attachments,
     categories,
@@ -31,13 +34,10 @@ from calltriage.desk import (
     relations,
     resources,
 )
-from calltriage.desk.access import Access
-from calltriage.desk.blobs import BlobFolder, Blobs
-from calltriage.desk.exchange import ContractError, Principal, Reply, Transaction, bad_request, not_found
-from calltriage.desk.files import MAX_OBJECT, Files
-from calltriage.desk.store import Store
-from calltriage.desk.tokens import issue_token
-from calltriage.desk.wire import ERROR_HANDLERS, json_reply, read_body
+from calltriage.desk.http.access import Access
+from calltriage.desk.http.signed_urls import MAX_OBJECT, Files
+from calltriage.desk.http.tokens import issue_token
+from calltriage.desk.http.wire import ERROR_HANDLERS, json_reply, read_body
 from calltriage.operations import CATALOGUE
 from calltriage.operations.attachments import CreateAttachment
 from calltriage.operations.base import Api, Effect, Operation
@@ -117,7 +117,7 @@ class Desk:
 
     async def _describe(self, _: Request) -> Response:
         """What the desk can be asked; no secret, so nobody has to show a key for it."""
-        from calltriage.desk.openapi import description  # noqa: PLC0415  builds a schema of everything
+        from calltriage.desk.http.openapi import description  # noqa: PLC0415  builds a schema of everything
 
         return json_reply(200, description())
 

@@ -14,20 +14,20 @@ from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 
 from calltriage.client.client import Client
 from calltriage.journal.journal import Journal
+from calltriage.leaves.seals import Seals
 from calltriage.operations.base import Effect, Tool
-from calltriage.server import completions, prompts, resources
-from calltriage.server.confirmation import Policy
-from calltriage.server.files import FileRoots
-from calltriage.server.handover import Handover
-from calltriage.server.host import Host
+from calltriage.server.call.confirmation import Policy
+from calltriage.server.call.host import Host
+from calltriage.server.call.quota import Quota
+from calltriage.server.call.record import who
+from calltriage.server.call.table import ToolTable
+from calltriage.server.context import Work
+from calltriage.server.files.handover import Handover
+from calltriage.server.files.local import FileRoots
 from calltriage.server.instructions import instructions
-from calltriage.server.once import who
-from calltriage.server.quota import Quota
-from calltriage.server.seals import Seals
-from calltriage.server.subscriptions import Connection, Context, Subscriptions
-from calltriage.server.tools import ToolTable
+from calltriage.server.surfaces import completions, prompts, resources
+from calltriage.server.surfaces.subscriptions import Connection, Context, Subscriptions
 from calltriage.server.toolsets import select
-from calltriage.server.work import Work
 
 HOUR_MS = 3_600_000
 

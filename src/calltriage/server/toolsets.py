@@ -15,19 +15,19 @@ from calltriage.operations.issues import DeleteIssue, GetIssue, ListIssues, Mark
 from calltriage.operations.norm import CreateAgentSession, ListTriageAgents
 from calltriage.operations.relations import LinkIssue, ListRelations, RemoveRelation
 from calltriage.operations.resources import AttachResource, ListResources, RemoveResource
-from calltriage.server.affected import GetAffectedContext
-from calltriage.server.attachments import CreateAttachment, ListAttachments
-from calltriage.server.calls import GetCall, ListCalls, ListSmsConversations
-from calltriage.server.details import GetCorrectedTranscript, GetPathwayCallEvents
-from calltriage.server.downloads import DownloadAttachment
-from calltriage.server.editing import AddComment, UpdateIssue
-from calltriage.server.evidence import GetEvidence
-from calltriage.server.filing import CreateIssue
-from calltriage.server.flagging import AddFlag
-from calltriage.server.members import ListOrgMembers
-from calltriage.server.norm import PromptNorm, WaitForNorm
-from calltriage.server.once import ListRecentWrites
-from calltriage.server.transcripts import GetSmsConversation, GetTranscript
+from calltriage.server.call.record import ListRecentWrites
+from calltriage.server.tools.affected import GetAffectedContext
+from calltriage.server.tools.attachments import CreateAttachment, ListAttachments
+from calltriage.server.tools.calls import GetCall, ListCalls, ListSmsConversations
+from calltriage.server.tools.details import GetCorrectedTranscript, GetPathwayCallEvents
+from calltriage.server.tools.downloads import DownloadAttachment
+from calltriage.server.tools.editing import AddComment, UpdateIssue
+from calltriage.server.tools.evidence import GetEvidence
+from calltriage.server.tools.filing import CreateIssue
+from calltriage.server.tools.flagging import AddFlag
+from calltriage.server.tools.members import ListOrgMembers
+from calltriage.server.tools.norm import PromptNorm, WaitForNorm
+from calltriage.server.tools.transcripts import GetSmsConversation, GetTranscript
 
 TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
     "core": (

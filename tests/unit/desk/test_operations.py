@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from calltriage.client.answers import Answer, failure
 from calltriage.client.client import open_client
 from calltriage.desk.app import HANDLERS, Desk
-from calltriage.desk.tables import written
+from calltriage.desk.database.tables import written
 from calltriage.errors import StorageUnavailable
 from calltriage.operations.attachments import GetAttachment, RequestUploadLink
 from calltriage.operations.base import Operation

@@ -20,7 +20,7 @@ from mcp.client.stdio import StdioServerParameters
 from npm import BIN, install
 from pydantic import SecretStr
 
-from calltriage.server.tools import describe
+from calltriage.server.call.table import describe
 from calltriage.server.toolsets import select
 from calltriage.settings import Settings
 

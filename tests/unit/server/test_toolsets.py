@@ -22,8 +22,8 @@ from calltriage.errors import SettingsError
 from calltriage.operations.base import Effect, Tool
 from calltriage.operations.issues import CreateIssue, GetIssue, ListIssues
 from calltriage.server.app import build_server
+from calltriage.server.call.table import describe
 from calltriage.server.instructions import instructions
-from calltriage.server.tools import describe
 from calltriage.server.toolsets import ALL, DEFAULT, TOOLSETS, select
 
 EVERY = [tool.tool_name() for tool in chain.from_iterable(TOOLSETS.values())]

@@ -13,7 +13,7 @@ import pytest
 from conftest import endpoints_to
 from mcp.client import Client
 from pydantic import BaseModel
-from unit.server.test_tools import UNKNOWN
+from unit.server.call.test_table import UNKNOWN
 
 from calltriage.client.client import open_client
 from calltriage.operations import CATALOGUE

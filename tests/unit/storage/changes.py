@@ -12,8 +12,8 @@ import anyio.to_thread
 from pydantic import SecretStr
 from sqlalchemy import Connection, insert, select
 
-from calltriage.desk.store import Store
-from calltriage.desk.tables import settings
+from calltriage.desk.database.store import Store
+from calltriage.desk.database.tables import settings
 
 Url = SecretStr | None
 """None for a file."""

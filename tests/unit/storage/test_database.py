@@ -14,8 +14,8 @@ from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import DBAPIError
 from unit.storage.changes import Held, Url, adds, fails_after_adding, names, names_on_disk, opened
 
-from calltriage.desk.store import Store
-from calltriage.desk.tables import settings
+from calltriage.desk.database.store import Store
+from calltriage.desk.database.tables import settings
 from calltriage.errors import StoreBusyError
 from calltriage.storage.database import BATCH
 

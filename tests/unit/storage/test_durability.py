@@ -28,8 +28,8 @@ from pathlib import Path
 import anyio
 from pydantic import SecretStr
 from sqlalchemy import insert
-from calltriage.desk.store import Store
-from calltriage.desk.tables import settings
+from calltriage.desk.database.store import Store
+from calltriage.desk.database.tables import settings
 
 async def main(folder, who, url, size):
     store = Store(Path(folder), SecretStr(url) if url else None)

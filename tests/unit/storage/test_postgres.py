@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import dialect
 from sqlalchemy.schema import CreateTable
 from unit.storage.changes import adds, names, opened
 
-from calltriage.desk.tables import metadata
+from calltriage.desk.database.tables import metadata
 from calltriage.errors import SettingsError, StoreError
 from calltriage.settings import load_settings
 

@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import Connection, insert
 from unit.storage.changes import Held, adds, names, names_on_disk, opened
 
-from calltriage.desk.store import Store
-from calltriage.desk.tables import settings
+from calltriage.desk.database.store import Store
+from calltriage.desk.database.tables import settings
 from calltriage.errors import StoreError
 from calltriage.storage.sqlite import sqlite_driver
 
@@ -62,8 +62,8 @@ WRITER = """
 import sys
 from pathlib import Path
 import anyio
-from calltriage.desk.store import Store
-from calltriage.desk.tables import settings
+from calltriage.desk.database.store import Store
+from calltriage.desk.database.tables import settings
 from sqlalchemy import insert
 
 async def main(folder, who):

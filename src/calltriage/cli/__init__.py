@@ -1,0 +1,5 @@
+"""The command line: everything that is printed for a person."""
+
+from calltriage.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,157 @@
+"""What an operator does with the journal: show, verify, export, and write it again into a desk."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import httpx2
+from pydantic import SecretStr
+from sqlalchemy import select
+
+from calltriage.client.attachments import Content
+from calltriage.client.client import Client, open_client
+from calltriage.client.dialects import ApiKey, ClientCredentials, Endpoint
+from calltriage.desk import CLIENT_ID
+from calltriage.desk.app import Desk
+from calltriage.desk.bytes.blobs import BlobFolder
+from calltriage.desk.database.store import Store
+from calltriage.desk.database.tables import attachments, issues
+from calltriage.desk.importing.lines import read_import
+from calltriage.desk.importing.loading import load_import
+from calltriage.errors import SettingsError, StoreError
+from calltriage.journal.journal import FILE, Journal, redacted
+from calltriage.journal.replay import Replayed, replay
+from calltriage.journal.rows import Check
+from calltriage.operations import SCOPES
+from calltriage.operations.base import Api
+from calltriage.settings import Settings
+from calltriage.wiring import DESK_IN_PROCESS
+
+
+def journal_in(folder: Path) -> Journal:
+    """The journal of a data folder. Raises StoreError when there is none: asking about it must not make one."""
+    if not (folder / FILE).is_file():
+        raise StoreError(f"There is no journal in {folder}: nothing was written through calltriage yet.")
+    return Journal(folder)
+
+
+async def show(settings: Settings, count: int) -> None:
+    """Print the newest rows, their free text as hashes."""
+    journal = journal_in(settings.data_dir)
+    try:
+        for row in await journal.every(count):
+            click.echo(json.dumps(redacted(row), separators=(",", ":")))
+    finally:
+        await journal.close()
+
+
+async def verify(settings: Settings, noted: tuple[int, str] | None) -> Check:
+    """Follow the chain; `noted` is a head (number, hash) that was noted before and must be on it."""
+    journal = journal_in(settings.data_dir)
+    try:
+        found = await journal.verify()
+        if noted is None or found.broken_at is not None:
+            return found
+        held = {row.seq: row.hash for row in await journal.every()}
+        if held.get(noted[0]) != noted[1]:
+            return Check(found.rows, found.head, noted[0], "it is not the row that was noted")
+        return found
+    finally:
+        await journal.close()
+
+
+async def export(settings: Settings, *, hide: bool) -> None:
+    """Print every row as a line of JSON: whole, or with free text as hashes."""
+    journal = journal_in(settings.data_dir)
+    try:
+        for row in await journal.every():
+            click.echo(json.dumps(redacted(row) if hide else asdict(row), separators=(",", ":")))
+    finally:
+        await journal.close()
+
+
+async def replay_into_desk(settings: Settings, source: Path) -> Replayed:
+    """Write the journal of `source` again on the desk of the data folder, which must have no issue yet."""
+    journal = journal_in(source)
+    try:
+        found = await journal.verify()
+        if found.broken_at is not None:
+            raise StoreError(f"The journal is broken at row {found.broken_at}: {found.why}. It is not replayed.")
+        rows = await journal.every()
+    finally:
+        await journal.close()
+    target = _DeskTarget(settings.data_dir, source)
+    try:
+        store = target.desk.store
+        if await store.read(lambda connection: connection.execute(select(issues.c.id).limit(1)).first()):
+            raise SettingsError(
+                f"The desk in {settings.data_dir} has issues already. Point CALLTRIAGE_DATA_DIR at an empty folder."
+            )
+        async with target.open():
+            return await replay(rows, target)
+    finally:
+        await target.close()
+
+
+@dataclass
+class _DeskTarget:
+    """The desk that is written to, and the folder that file bytes come from."""
+
+    folder: Path
+    source: Path
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    client: Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.key = SecretStr(secrets.token_urlsafe(32))
+        self.desk = Desk(self.folder, self.key, DESK_IN_PROCESS, clock=lambda: self.now)
+        self._source = Store(self.source) if (self.source / "desk.sqlite3").is_file() else None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[None]:
+        transport = httpx2.ASGITransport(self.desk, raise_app_exceptions=False)
+        oauth = ClientCredentials(f"{DESK_IN_PROCESS}/oauth/token", CLIENT_ID, self.key, SCOPES)
+        endpoints = {
+            Api.TRIAGE: Endpoint(DESK_IN_PROCESS, ApiKey(self.key), transport),
+            Api.ATTACHMENTS: Endpoint(DESK_IN_PROCESS, oauth, transport),
+        }
+        async with open_client(endpoints) as self.client:
+            yield
+
+    async def close(self) -> None:
+        await self.desk.close()
+        if self._source is not None:
+            await self._source.close()
+
+    def set_clock(self, now: datetime) -> None:
+        self.now = now
+
+    async def supply(self, call_id: str, title: str, created_at: str) -> None:
+        line: dict[str, object] = {"call_id": call_id, "created_at": created_at or self.now.isoformat(), "turns": []}
+        if title:
+            line["summary"] = title
+        entries, skipped = read_import([json.dumps(line)], skip_bad=False)
+        await load_import(self.desk, entries, skipped)
+
+    async def content(self, attachment_id: str) -> Content | None:
+        if self._source is None:
+            return None
+        query = select(attachments.c.blob, attachments.c.size, attachments.c.type).where(
+            attachments.c.id == attachment_id
+        )
+        row = await self._source.read(lambda connection: connection.execute(query).one_or_none())
+        if row is None:
+            return None
+        blobs, name = BlobFolder(self.source / "blobs"), row.blob
+
+        def chunks() -> AsyncIterator[bytes]:
+            return blobs.read(name, 0, row.size)
+
+        return Content(row.type, row.size, chunks)

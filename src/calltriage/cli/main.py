@@ -1,0 +1,463 @@
+"""The command line. It parses and prints; the work is wired elsewhere and imported when its command runs."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import anyio
+import click
+
+from calltriage.errors import CalltriageError
+from calltriage.settings import Settings, load_settings, public_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from calltriage.desk.http.access import NewKey
+
+
+def _announce(what: str) -> Callable[[str], None]:
+    """Say on stderr where something is served; standard output is not for that."""
+    return lambda address: click.echo(f"{what} at {address}", err=True)
+
+
+HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+
+
+def _port(default: int) -> Callable[[Any], Any]:
+    return click.option(
+        "--port", default=default, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
+    )
+
+
+def _settings(context: click.Context, **given: Any) -> Settings:
+    """The settings, and over them what the command line gives."""
+    over = {name: value for name, value in given.items() if value is not None}
+    return load_settings(context.find_root().params.get("settings_file"), **over)
+
+
+@click.group(
+    invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(package_name="calltriage", message="%(version)s")
+@click.option(
+    "--settings-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of CALLTRIAGE_… lines; the environment wins over it.",
+)
+@click.pass_context
+def cli(context: click.Context, settings_file: Path | None) -> None:  # noqa: ARG001  read by _settings
+    """Triage of phone calls that went wrong, as an MCP server.
+
+    Without a command: serve MCP over standard input and output, for a host such as Claude Desktop. Without credentials
+    everything runs on the embedded desk; set CALLTRIAGE_BLAND_API_KEY and CALLTRIAGE_TALKDESK_… to work on the vendors.
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(serve)
+
+
+@cli.command()
+@click.option("--http", is_flag=True, help="Streamable HTTP at /mcp instead of standard input and output.")
+@HOST
+@_port(8000)
+@click.option(
+    "--toolsets",
+    help="Comma list of core (default), evidence, attachments, catalogue, norm, cleanup; or all.",
+)
+@click.option("--exclude-tools", help="Comma list of tools never to offer.")
+@click.option("--read-only", is_flag=True, default=None, help="Offer no tool that writes.")
+@click.option(
+    "--confirm",
+    type=click.Choice(["ask", "allow", "deny"]),
+    help="Where no person can be asked before a removal: ask refuses (default), allow goes ahead; deny never removes.",
+)
+@click.pass_context
+def serve(
+    context: click.Context, http: bool = False, host: str = "127.0.0.1", port: int = 8000, **selection: Any
+) -> None:
+    """Serve MCP (the default command).
+
+    Over HTTP it is stateless and answers the 2025-11-25 and the 2026-07-28 protocol. Off loopback it asks for
+    CALLTRIAGE_HTTP_TOKEN and CALLTRIAGE_HTTP_ALLOWED_HOSTS.
+    """
+    from calltriage import wiring  # noqa: PLC0415
+    from calltriage.logs import configure_logging  # noqa: PLC0415
+
+    settings = _settings(context, **selection)
+    configure_logging(settings.log_level)
+    if http:
+        anyio.run(wiring.serve_http, settings, host, port, _announce("MCP"))
+    else:
+        if sys.stdin.isatty():
+            click.echo("MCP on standard input and output: a host starts this for its agent. Ctrl-D ends it.", err=True)
+        anyio.run(wiring.serve_stdio, settings)
+
+
+@cli.command()
+@click.option(
+    "--calls",
+    type=click.File("rb"),
+    help="Your own calls, one JSON object a line (see `calltriage desk import --help`).",
+)
+def demo(calls: BinaryIO | None) -> None:
+    """Watch an agent triage a call, start to end.
+
+    Starts the real server as a child process, connects a real MCP client to it over standard input and output, and works
+    on an empty desk in a temporary folder. Nothing is left behind and no vendor is called.
+    """
+    from calltriage.cli.demo import run_demo  # noqa: PLC0415
+
+    anyio.run(run_demo, calls, None if calls is None else _folder_of(calls))
+
+
+@cli.command()
+@click.pass_context
+def doctor(context: click.Context) -> None:
+    """Check settings, credentials, reachability and the data folder, and say what to do.
+
+    Prints no secret. Exit status 0 when everything works, 1 when something does not.
+    """
+    from calltriage.cli.doctor import examine  # noqa: PLC0415
+
+    if not anyio.run(examine, _settings(context)):
+        sys.exit(1)
+
+
+@cli.group()
+def desk() -> None:
+    """The embedded desk: serve its HTTP contracts, bring in calls, keep its organisations and keys."""
+
+
+def _public_url(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    try:
+        return None if value is None else public_url(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@desk.command("serve")
+@HOST
+@_port(8765)
+@click.option(
+    "--public-url",
+    "known_as",
+    callback=_public_url,
+    help="Where clients reach the desk, for the links it hands out; needed with --host 0.0.0.0.  "
+    "[default: CALLTRIAGE_DESK_PUBLIC_URL, else the address it listens on]",
+)
+@click.pass_context
+def desk_serve(context: click.Context, host: str, port: int, known_as: str | None) -> None:
+    """Serve the desk's HTTP contracts.
+
+    Triage is at /v1/… with the key of `calltriage desk key` in the Authorization header. Attachments are at /attachments/…
+    with a token from /oauth/token, where the client id is `desk` and the secret is the same key.
+    """
+    from calltriage import wiring  # noqa: PLC0415
+    from calltriage.logs import configure_logging  # noqa: PLC0415
+
+    settings = _settings(context)
+    configure_logging(settings.log_level)
+    if known_as is not None:
+        settings = settings.model_copy(update={"desk_public_url": known_as})
+    anyio.run(wiring.serve_desk, settings, host, port, _announce("Desk"))
+
+
+@desk.command("key")
+@click.pass_context
+def desk_key(context: click.Context) -> None:
+    """Print the API key that `desk serve` accepts."""
+    from calltriage import wiring  # noqa: PLC0415
+
+    click.echo(wiring.desk_key(_settings(context)).get_secret_value())
+
+
+@desk.command("backup")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.pass_context
+def desk_backup(context: click.Context, file: Path) -> None:
+    """Write the whole desk to FILE: issues, calls, the bytes of files, its key.
+
+    Others may go on working; the backup shows one moment. It holds the desk's secrets, and only you can read it. A desk on
+    PostgreSQL is backed up with pg_dump. Bytes that an object store keeps (CALLTRIAGE_BLOBS_URL) stay there: copy its bucket
+    afterwards.
+    """
+    from calltriage import wiring  # noqa: PLC0415
+
+    settings = _settings(context)
+    count = wiring.back_up(settings, file)
+    click.echo(f"Wrote {file}: the desk with {count} files.")
+    if settings.blobs_url is not None:
+        click.echo(
+            "The bytes of its files are not in it: they are in the object store of CALLTRIAGE_BLOBS_URL. Copy that bucket "
+            "now, with the store's own tools; to restore, put the copy back and set CALLTRIAGE_BLOBS_URL to it.",
+            err=True,
+        )
+
+
+@desk.command("restore")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--overwrite", is_flag=True, help="Replace the desk that is there; its database is kept beside it.")
+@click.pass_context
+def desk_restore(context: click.Context, file: Path, overwrite: bool) -> None:
+    """Make the desk in FILE, written by `desk backup`, the one in the data folder.
+
+    Everything is checked before anything changes. Stop the servers that use the folder first.
+    """
+    from calltriage import wiring  # noqa: PLC0415
+
+    settings = _settings(context)
+    count = wiring.restore(settings, file, overwrite=overwrite)
+    click.echo(f"Restored the desk with {count} files to {settings.data_dir}.")
+
+
+def _show_key(made: NewKey) -> None:
+    """The key alone on standard output, so that it can be piped to where it is kept."""
+    click.echo(f"Organisation {made.org_id}, user {made.user_id}. The key is shown this once:", err=True)
+    click.echo(made.key)
+
+
+@desk.command("add-organisation")
+@click.argument("name")
+@click.pass_context
+def desk_add_organisation(context: click.Context, name: str) -> None:
+    """Make another organisation called NAME on this desk, with one user, and print its API key.
+
+    Each key sees its own organisation alone. The key is shown this once; the desk keeps its digest.
+    """
+    from calltriage import wiring  # noqa: PLC0415
+
+    _show_key(anyio.run(wiring.add_organisation, _settings(context), name))
+
+
+ORGANISATION = click.option(
+    "--organisation", metavar="ID", help="Id of an organisation of this desk.  [default: the desk's own]"
+)
+
+
+@desk.command("add-user")
+@click.argument("name", required=False)
+@ORGANISATION
+@click.pass_context
+def desk_add_user(context: click.Context, name: str | None, organisation: str | None) -> None:
+    """Make another user of an organisation, called NAME among its members, and print the user's own API key.
+
+    What the key writes is written in this user's name, and what it has read counts as read by this user alone. The key is
+    shown this once; the desk keeps its digest.
+    """
+    from calltriage import wiring  # noqa: PLC0415
+
+    _show_key(anyio.run(wiring.add_user, _settings(context), organisation, name))
+
+
+@desk.command("add-client-key")
+@click.argument("file", type=click.File("rb"))
+@click.pass_context
+def desk_add_client_key(context: click.Context, file: BinaryIO) -> None:
+    """Let a client sign in to the attachments API with a key instead of a secret, and print the key's id.
+
+    FILE holds the public half in PEM: an RSA key, or one on the curve P-256, P-384 or P-521. The client is `desk`, with
+    CALLTRIAGE_TALKDESK_PRIVATE_KEY and CALLTRIAGE_TALKDESK_KEY_ID; what it may is what the desk's own key may.
+    """
+    from calltriage import wiring  # noqa: PLC0415
+
+    click.echo(anyio.run(wiring.add_client_key, _settings(context), file.read(64 * 1024)))
+
+
+@desk.command("organisations")
+@click.pass_context
+def desk_organisations(context: click.Context) -> None:
+    """List the organisations of this desk: id and name."""
+    from calltriage import wiring  # noqa: PLC0415
+
+    for org_id, name in anyio.run(wiring.organisations, _settings(context)):
+        click.echo(f"{org_id}  {name}")
+
+
+@desk.command("import")
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "--skip-bad", is_flag=True, help="Load the good lines and report the bad ones, instead of loading nothing."
+)
+@ORGANISATION
+@click.pass_context
+def desk_import(context: click.Context, file: BinaryIO, skip_bad: bool, organisation: str | None) -> None:
+    """Load calls, SMS conversations and files into the desk from FILE, or from standard input with -.
+
+    One JSON object a line, in UTF-8. `kind` says what it is; without one it is a call. `created_at` is ISO 8601.
+
+    A call has `call_id`, `created_at` and `turns`, each with `speaker` (agent, caller, …) and `text`; `summary`, `ended_at`
+    and anything else are optional and kept.
+
+    \b
+      {"call_id": "c-1", "created_at": "2026-05-01T10:00:00Z",
+       "turns": [{"speaker": "agent", "text": "Hello"}, {"speaker": "caller", "text": "Hi"}]}
+
+    An SMS conversation has `conversation_id`, `created_at` and `messages`, each with `sender` (agent or user) and `text`;
+    `user_number`, `agent_number`, `is_active`, `summary` and anything else are optional and kept.
+
+    \b
+      {"kind": "sms_conversation", "conversation_id": "s-1", "created_at": "2026-05-01T10:00:00Z",
+       "messages": [{"sender": "user", "text": "Is it open?"}]}
+
+    A file has `path`, below the folder of FILE, or `base64` and a `name`; `name`, `type`, `metadata` (flat) and `file_id`
+    are optional.
+
+    \b
+      {"kind": "file", "path": "reports/may.pdf", "type": "application/pdf"}
+
+    (The examples are broken in two to be read here; in FILE each is one line.)
+
+    Every line is checked first: a bad one is reported with its number and nothing of the file is loaded. Loading goes in
+    steps, so that others can use the desk meanwhile. Loading the same file again changes nothing; after a break it
+    completes what is missing. A call or conversation that changed is replaced, a file never is.
+    """
+    from calltriage import wiring  # noqa: PLC0415
+    from calltriage.desk.importing.lines import bounded_lines  # noqa: PLC0415
+
+    lines, folder = bounded_lines(file), _folder_of(file)
+    done = anyio.run(wiring.import_file, _settings(context), lines, skip_bad, folder, organisation)
+    for complaint in done.skipped:
+        click.echo(f"skipped {complaint}", err=True)
+    click.echo(
+        f"{done.added} added, {done.changed} changed, {done.unchanged} there already, {len(done.skipped)} skipped."
+    )
+
+
+def _folder_of(file: BinaryIO) -> Path | None:
+    """The folder of an opened file; None for standard input."""
+    return None if file.fileno() == 0 else Path(file.name).absolute().parent
+
+
+@cli.group()
+def journal() -> None:
+    """The record of every write: show, verify, export, replay.
+
+    It holds what was written (titles, notes, comments), so that it can be written again; never credentials, signed links or
+    the bytes of files. No tool can change it.
+    """
+
+
+@journal.command("show")
+@click.option("--last", default=50, show_default=True, type=click.IntRange(1), help="How many rows.")
+@click.pass_context
+def journal_show(context: click.Context, last: int) -> None:
+    """Print the newest rows as JSON lines: ids and outcomes, with free text as hashes."""
+    from calltriage.cli import journal as history  # noqa: PLC0415
+
+    anyio.run(history.show, _settings(context), last)
+
+
+def _head(_c: click.Context, _p: click.Parameter, value: str | None) -> tuple[int, str] | None:
+    if value is None:
+        return None
+    seq, _, digest = value.partition(":")
+    if not (seq.isascii() and seq.isdigit()) or len(digest) != 64:
+        raise click.BadParameter("must be as verify prints it: the row's number, a colon and its hash")
+    return int(seq), digest
+
+
+@journal.command("verify")
+@click.option(
+    "--head", callback=_head, metavar="ROW:HASH", help="A head that an earlier verify printed; it must stand."
+)
+@click.pass_context
+def journal_verify(context: click.Context, head: tuple[int, str] | None) -> None:
+    """Follow the chain of hashes and name the first row that does not fit (exit status 1).
+
+    Found are rows that were altered, dropped, moved or added, and rows cut off at the end. Not found is a file that was put
+    back or rewritten whole: note the printed head somewhere else, and pass it as --head later, to find that too.
+    """
+    from calltriage.cli import journal as history  # noqa: PLC0415
+
+    found = anyio.run(history.verify, _settings(context), head)
+    if found.broken_at is not None:
+        click.echo(f"broken at row {found.broken_at}: {found.why}")
+        sys.exit(1)
+    click.echo(f"{found.rows} rows, whole; head {found.rows}:{found.head}")
+
+
+@journal.command("export")
+@click.option("--redacted", is_flag=True, help="Free text as hashes; such an export cannot be verified.")
+@click.pass_context
+def journal_export(context: click.Context, redacted: bool) -> None:
+    """Print every row as a line of JSON."""
+    from functools import partial  # noqa: PLC0415
+
+    from calltriage.cli import journal as history  # noqa: PLC0415
+
+    anyio.run(partial(history.export, _settings(context), hide=redacted))
+
+
+@journal.command("replay")
+@click.option("--into", type=click.Choice(["desk"]), required=True, help="What is written to.")
+@click.option(
+    "--from", "source", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Data folder whose journal is read; the present one unless given.",
+)  # fmt: skip
+@click.pass_context
+def journal_replay(context: click.Context, into: str, source: Path | None) -> None:  # noqa: ARG001  the one there is
+    """Write again, on the desk of CALLTRIAGE_DATA_DIR, what the journal says was written.
+
+    The desk must have no issues. Calls that it lacks come in without their words; import them first to have these. What
+    cannot be written again is counted: others' changes and files whose bytes are not in the source folder.
+    """
+    from calltriage.cli import journal as history  # noqa: PLC0415
+
+    settings = _settings(context)
+    done = anyio.run(history.replay_into_desk, settings, source or settings.data_dir)
+    click.echo(f"{done.done} writes carried out again.")
+    for reason, count in sorted(done.left_out.items()):
+        click.echo(f"{count} left out: {reason}", err=True)
+
+
+def main() -> None:
+    """Run the command line; what an operator can mend ends with its message and status 1, without a traceback."""
+    _make_streams_usable()
+    try:
+        cli.main(standalone_mode=True)
+    except BaseException as error:
+        _leave(error)
+        raise
+
+
+def _make_streams_usable() -> None:
+    """A stream that was closed becomes one that holds nothing; one in a small encoding shows the rest as escapes."""
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]  Python's own way to say "closed"
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115  open for as long as the process is
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _leave(error: BaseException) -> None:
+    """End the process for what is an operator's matter; returns for what is ours, which shows its traceback."""
+    first: BaseException = error
+    while isinstance(first, BaseExceptionGroup):  # a task group on the way wraps what went wrong in it
+        first = cast("BaseExceptionGroup[BaseException]", first).exceptions[0]
+    match first:
+        case SystemExit():
+            status = first.code
+        case BrokenPipeError():
+            status = 1
+        case CalltriageError():
+            status = f"calltriage: {first}"
+        case OSError(strerror=str(what)):
+            status = f"calltriage: {what}" + (f": {first.filename}" if first.filename else "")
+        case _:
+            return
+    if isinstance(status, str):
+        click.echo(status, err=True)
+        status = 1
+    try:
+        sys.stdout.flush()
+    except OSError:  # nobody reads any more, or there is no room: let nothing be said about that at the very end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = status or 1
+    raise SystemExit(status) from None

@@ -1,0 +1,184 @@
+"""File bytes in an object store: S3, Google Cloud Storage or Azure, through one library.
+
+The store is reached with the credentials that its own environment variables name (`AWS_…`, `GOOGLE_…`, `AZURE_…`). Clients
+never talk to it: the desk's signed links stand in front, so that a hash is known for every file and a delete counts at once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import anyio
+
+from calltriage.desk.bytes.blobs import (
+    CHUNK,
+    BlobStoreError,
+    Intake,
+    Received,
+    is_name,
+    published_name,
+    received_name,
+)
+from calltriage.errors import SettingsError
+
+PROVIDERS = {"s3": "s3", "gs": "gcs", "az": "azure"}
+"""What attachments say of where their bytes are, by the URL's scheme."""
+VARIABLES = {
+    "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS or GOOGLE_SERVICE_ACCOUNT_KEY",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_KEY",
+}
+"""Those of the store's own that matter most."""
+PART = 8 * 2**20
+"""Bytes of a part of an upload; two are under way at once."""
+PATIENCE = 30
+"""Seconds in which bytes that are not wanted are taken away; what is left then is the next sweep's."""
+
+
+CLIENT: Any = {"connect_timeout": timedelta(seconds=5), "timeout": timedelta(minutes=30)}
+"""A whole file is one answer of the store."""
+RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
+
+
+@dataclass(frozen=True)
+class ObjectBlobs:
+    """Bytes below a bucket's prefix. Nothing else that lies there is touched."""
+
+    store: Any = field(repr=False)  # it shows its variables, and one without an account's name panics
+    provider: str
+
+    async def receive(self, content: AsyncIterator[bytes], limit: int) -> Received:
+        import obstore  # noqa: PLC0415
+
+        name = received_name()
+        with _told():
+            writer = obstore.open_writer_async(self.store, name, buffer_size=PART, max_concurrency=2)
+
+        async def write(batch: list[bytes]) -> None:
+            with _told():
+                await writer.write(b"".join(batch))
+
+        try:
+            async with Intake() as intake:
+                await intake.take(content, limit, write)
+                with _told():
+                    await writer.close()
+        except BaseException:
+            await self._abandon(writer, name)
+            raise
+        return intake.received(name)
+
+    async def _abandon(self, writer: Any, name: str) -> None:
+        """Leave nothing of an upload. Parts that went out lie where no listing shows them, and the library cannot drop
+        them: they are made an object, and the object is dropped. What fails here is left for the next sweep."""
+        with anyio.move_on_after(PATIENCE, shield=True), suppress(BlobStoreError):
+            try:
+                with _told():
+                    await writer.close()
+            finally:
+                await self.drop(name)
+
+    async def publish(self, received: str, sha256: str) -> str:
+        import obstore  # noqa: PLC0415
+
+        name = published_name(sha256)
+        with _told():
+            await obstore.copy_async(self.store, received, name)
+        return name
+
+    async def read(self, name: str, start: int, length: int) -> AsyncGenerator[bytes]:
+        import obstore  # noqa: PLC0415
+
+        with _told():
+            whole = await obstore.head_async(self.store, name)
+        if whole["size"] < start + length:
+            raise BlobStoreError("an object is shorter than it was")
+        if not length:
+            return
+        with _told():
+            answer = await obstore.get_async(self.store, name, options={"range": (start, start + length)})
+            pieces = aiter(answer.stream(min_chunk_size=CHUNK))
+        while True:
+            with _told():
+                piece = await anext(pieces, None)
+            if piece is None:
+                return
+            yield bytes(piece)
+
+    async def drop(self, *names: str) -> None:
+        import obstore  # noqa: PLC0415
+
+        with anyio.move_on_after(PATIENCE, shield=True) as in_time:
+            for name in names:
+                try:
+                    with _told():
+                        await obstore.delete_async(self.store, name)
+                except BlobStoreError as error:
+                    if not isinstance(error.__cause__, FileNotFoundError):
+                        raise
+        if in_time.cancelled_caught:
+            raise BlobStoreError("the object store does not answer")
+
+    async def unchanged_for(self, seconds: float) -> AsyncGenerator[str]:
+        import obstore  # noqa: PLC0415
+
+        before = datetime.now(UTC) - timedelta(seconds=seconds)
+        with _told():
+            pages = aiter(cast("Any", obstore).list(self.store))  # one of its overloads is untyped
+        while True:
+            with _told():
+                page = await anext(pages, None)
+            if page is None:
+                return
+            for found in page:
+                if is_name(found["path"]) and found["last_modified"] < before:
+                    yield found["path"]
+
+
+@contextmanager
+def _told() -> Generator[None]:
+    """Around the store's own work: what it refuses is its failure. Its words may hold addresses and stay out of ours."""
+    from obstore.exceptions import BaseError  # noqa: PLC0415
+
+    try:
+        yield
+    except (BaseError, OSError, ValueError) as error:
+        raise BlobStoreError(f"the object store failed ({type(error).__name__})") from error
+
+
+def open_objects(url: str) -> ObjectBlobs:
+    """The store at a URL such as `s3://bucket/prefix`. Nothing is asked of it yet.
+
+    Raises SettingsError, which holds nothing of the URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in PROVIDERS or not re.fullmatch(r"[A-Za-z0-9._-]{1,255}", parts.netloc) or parts.query:
+        raise SettingsError(
+            "CALLTRIAGE_BLOBS_URL must be s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX, the prefix at "
+            "will; credentials go into the store's own variables, such as AWS_ACCESS_KEY_ID."
+        )
+    try:
+        from obstore.exceptions import BaseError  # noqa: PLC0415
+        from obstore.store import from_url  # noqa: PLC0415
+    except ImportError:
+        raise SettingsError("CALLTRIAGE_BLOBS_URL needs the extra: install calltriage[objects].") from None
+    try:
+        # Options given here hide the environment's: whether plain HTTP is allowed has to be passed on.
+        plain = any(
+            os.environ.get(f"{vendor}_ALLOW_HTTP", "").lower() == "true" for vendor in ("AWS", "AZURE", "GOOGLE")
+        )
+        options: Any = {**CLIENT, "allow_http": plain}
+        store = from_url(url, client_options=options, retry_config=RETRIES)
+        return ObjectBlobs(store, PROVIDERS[parts.scheme])
+    except (BaseError, ValueError) as error:
+        raise SettingsError(
+            f"The object store of CALLTRIAGE_BLOBS_URL cannot be set up ({type(error).__name__}). Check its own variables, "
+            f"such as {VARIABLES[parts.scheme]}."
+        ) from None

@@ -1,0 +1,1 @@
+"""The desk's rows: tables, store, transaction, search, migrations, backup."""

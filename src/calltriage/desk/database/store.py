@@ -1,0 +1,79 @@
+"""The desk's database: where it is, what makes an empty one a desk, and how an older one becomes one of today's."""
+
+from __future__ import annotations
+
+import importlib
+import secrets
+from pathlib import Path
+
+from pydantic import SecretStr
+from sqlalchemy import Connection, Engine, insert, inspect, select, update
+
+from calltriage.desk.database.planning import give_statistics
+from calltriage.desk.database.search import make_index
+from calltriage.desk.database.tables import metadata, new_id, new_organisation, organisations, settings
+from calltriage.errors import StoreError
+from calltriage.storage import Database, PostgresDatabase, SqliteFile, writing
+
+SCHEMA_VERSION = 3
+DATABASE = "desk.sqlite3"
+
+
+class Store(Database):
+    """SQLite in the data folder, or PostgreSQL where a URL is given. Several processes may use one store."""
+
+    def __init__(self, folder: Path, url: SecretStr | None = None) -> None:
+        self._file = SqliteFile(folder, DATABASE) if url is None else None
+        super().__init__(self._file or PostgresDatabase(url or SecretStr("")), self._prepare_schema)
+
+    def _prepare_schema(self, engine: Engine) -> None:
+        with engine.connect() as connection, connection.begin():
+            version = _version(connection)
+        if version is None:
+            with writing(engine) as connection:
+                _make(connection)
+        elif not version.isdigit() or not 1 <= int(version) <= SCHEMA_VERSION:
+            raise StoreError(
+                f"The desk has schema version {version or 'unknown'}; this calltriage knows {SCHEMA_VERSION}. Install the "
+                "calltriage that wrote it, or point CALLTRIAGE_DATA_DIR (or CALLTRIAGE_DATABASE_URL) elsewhere."
+            )
+        elif int(version) < SCHEMA_VERSION:
+            if self._file is not None:
+                self._file.copy_to(self._file.path.with_name(f"desk.version-{version}.sqlite3"))
+            with writing(engine) as connection:
+                _migrate(connection, int(version))
+
+
+def _version(connection: Connection) -> str | None:
+    """The version written down; None in an empty database, empty where tables stand without one."""
+    if not inspect(connection).has_table("settings"):
+        return None
+    query = select(settings.c.value).where(settings.c.name == "schema_version")
+    return connection.execute(query).scalar_one_or_none() or ""
+
+
+def _make(connection: Connection) -> None:
+    metadata.create_all(connection)
+    org, user = new_id(), new_id()
+    connection.execute(insert(organisations).values(**new_organisation(org, "Embedded desk")))
+    facts = {
+        "schema_version": str(SCHEMA_VERSION),
+        "secret": secrets.token_hex(32),
+        "org_id": org,
+        "user_id": user,
+    }
+    connection.execute(insert(settings), [{"name": name, "value": value} for name, value in facts.items()])
+    make_index(connection)
+    give_statistics(connection)
+
+
+def _migrate(connection: Connection, version: int) -> None:
+    """All steps in one transaction: the desk is of one version or of the other."""
+    from alembic.migration import MigrationContext  # noqa: PLC0415  as slow to import as SQLAlchemy, and rarely needed
+    from alembic.operations import Operations  # noqa: PLC0415
+
+    operations = Operations(MigrationContext.configure(connection))
+    for step in range(version + 1, SCHEMA_VERSION + 1):
+        importlib.import_module(f"calltriage.desk.database.migrations.v{step}").upgrade(operations)
+    change = update(settings).where(settings.c.name == "schema_version")
+    connection.execute(change.values(value=str(SCHEMA_VERSION)))

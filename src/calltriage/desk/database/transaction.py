@@ -1,0 +1,163 @@
+"""What a handler is given and what it gives back: a transaction with its caller, a reply or a contract error."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeAlias, cast
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, literal, select, tuple_
+
+from calltriage.desk.database import tables
+from calltriage.desk.database.tables import written
+from calltriage.operations.fields import UUID_PATTERN
+
+DEFAULT_LIMIT = 50
+
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]
+Keys: TypeAlias = tuple[ColumnElement[Any], ...]
+"""What a list is ordered by; the last one tells any two rows apart."""
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Whom a key or token stands for."""
+
+    org_id: str
+    user_id: str
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A success: status and the body before any envelope. `loose` names bytes that no row speaks of once it is on disk."""
+
+    status: int
+    body: Any
+    loose: tuple[str, ...] = ()
+
+
+class ContractError(Exception):
+    """An answer that the contract knows as an error.
+
+    `code` is the triage word; the attachments contract has its own number per status. `fields` names refused inputs.
+    """
+
+    def __init__(self, status: int, code: str, message: str, fields: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.fields = status, code, message, fields or {}
+
+
+def not_found(what: str) -> ContractError:
+    return ContractError(404, "not_found", f"{what} not found")
+
+
+def bad_request(**fields: str) -> ContractError:
+    """400 that names each refused input and its rule."""
+    return ContractError(400, "bad_request", "; ".join(f"{name}: {rule}" for name, rule in fields.items()), fields)
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """One transaction on behalf of one caller. Handlers reach rows through it: the organisation is always asked.
+
+    Attributes:
+        connection: open transaction.
+        who: the caller.
+        now: the instant of the request.
+        secret: key for everything the desk signs.
+        public_url: where the desk is reached, for the URLs it hands out.
+        provider: what attachments say of where their bytes are.
+    """
+
+    connection: Connection
+    who: Principal
+    now: datetime
+    secret: bytes
+    public_url: str
+    provider: str = "embedded"
+
+    @property
+    def instant(self) -> str:
+        """Now as the triage API writes it: ISO 8601 UTC with milliseconds."""
+        return written(self.now)
+
+    def mine(self, table: Table, *more: ColumnElement[bool]) -> ColumnElement[bool]:
+        """The condition "of the caller's organisation, and …"."""
+        condition: ColumnElement[bool] = table.c.org_id == self.who.org_id
+        for part in more:
+            condition = condition & part
+        return condition
+
+    def find(self, table: Table, row_id: str) -> AnyRow | None:
+        return self.connection.execute(select(table).where(self.mine(table, table.c.id == row_id))).one_or_none()
+
+    def issue(self, issue_id: str) -> AnyRow:
+        """The issue, or 404: a malformed id, an unknown one and another organisation's all look the same."""
+        row = self.find(tables.issues, issue_id.lower()) if re.match(UUID_PATTERN, issue_id) else None
+        if row is None:
+            raise not_found("Issue")
+        return row
+
+    def page(
+        self, query: Select[*tuple[Any, ...]], order: Keys, *, limit: int | None, cursor: str | None, name: str,
+        descending: bool = False,
+    ) -> tuple[list[AnyRow], str | None]:  # fmt: skip
+        """One page by keyset: rows after the cursor's position, and the next cursor or None.
+
+        A cursor holds the position and is sealed for the list's `name` (its sort included) and the organisation.
+        """
+        query = self.after(query, order, cursor=cursor, name=name, descending=descending)
+        return self.cut(query, order, limit=limit, name=name)
+
+    def after(
+        self, query: Select[*tuple[Any, ...]], order: Keys, *, cursor: str | None, name: str, descending: bool
+    ) -> Select[*tuple[Any, ...]]:
+        """The rows of a list in its order, from the cursor's position on."""
+        if cursor is not None:
+            position = tuple_(*(literal(value) for value in self.open_cursor(cursor, name)))
+            place = tuple_(*order)
+            query = query.where(place < position if descending else place > position)
+        return query.order_by(*(column.desc() if descending else column.asc() for column in order))
+
+    def cut(
+        self, query: Select[*tuple[Any, ...]], order: Keys, *, limit: int | None, name: str
+    ) -> tuple[list[AnyRow], str | None]:
+        """The first page of ordered rows, and the cursor behind it or None."""
+        query = query.add_columns(*(column.label(f"_key{n}") for n, column in enumerate(order)))
+        size = limit or DEFAULT_LIMIT
+        rows = list(self.connection.execute(query.limit(size + 1)))
+        more = len(rows) > size
+        rows = rows[:size]
+        keys = [getattr(rows[-1], f"_key{n}") for n in range(len(order))] if more else []
+        return rows, self.seal_cursor(keys, name) if more else None
+
+    def seal_cursor(self, position: list[Any], name: str) -> str:
+        payload = json.dumps(position, separators=(",", ":"), ensure_ascii=False).encode()
+        return base64.urlsafe_b64encode(self._seal(payload, name) + payload).decode().rstrip("=")
+
+    def open_cursor(self, cursor: str, name: str) -> list[Any]:
+        try:
+            raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+            if not hmac.compare_digest(raw[:16], self._seal(raw[16:], name)):
+                raise ValueError("sealed for another list")
+            return cast("list[Any]", json.loads(raw[16:]))
+        except ValueError as error:
+            raise bad_request(cursor="is not a cursor of this list") from error
+
+    def _seal(self, payload: bytes, name: str) -> bytes:
+        message = f"{self.who.org_id}\n{name}\n".encode() + payload
+        return hmac.new(self.secret, message, hashlib.sha256).digest()[:16]
+
+    def count(self, table: Table, *conditions: ColumnElement[bool]) -> int:
+        query = select(func.count()).select_from(table).where(self.mine(table, *conditions))
+        return self.connection.execute(query).scalar_one()
+
+
+def plain_row(row: AnyRow, *names: str) -> dict[str, Any]:
+    """The named columns of a row."""
+    return {name: getattr(row, name) for name in names}

@@ -1,0 +1,68 @@
+"""Reading the activity feed and talking in it (bland-triage, section 9)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sqlalchemy import select
+
+from calltriage.desk.database.tables import activity, links
+from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, not_found, plain_row
+from calltriage.desk.handlers import norm
+from calltriage.desk.handlers.feed import record
+from calltriage.desk.handlers.resources import shown_links
+from calltriage.operations.activity import AddComment, ListActivity
+
+
+def list_activity(tx: Transaction, call: ListActivity) -> Reply:
+    tx.issue(call.issue_id)
+    has_happened = activity.c.session_id.is_(None) | (activity.c.created_at <= tx.instant)  # a run is written ahead
+    here = tx.mine(activity, activity.c.issue_id == call.issue_id, has_happened)
+    rows, cursor = tx.page(
+        select(activity).where(here),
+        (activity.c.created_at, activity.c.seq),
+        limit=call.limit,
+        cursor=call.cursor,
+        name=f"activity of {call.issue_id}",
+        descending=True,
+    )
+    return Reply(200, {"items": shown_entries(tx, rows), "next_cursor": cursor})
+
+
+def add_comment(tx: Transaction, call: AddComment) -> Reply:
+    """Store the comment; `@norm` in it starts a run as well, which the answer says nothing about."""
+    tx.issue(call.issue_id)
+    wanted = call.resource_link_ids or []
+    cited = {
+        row.id: row
+        for row in tx.connection.execute(
+            select(links).where(tx.mine(links, links.c.issue_id == call.issue_id, links.c.id.in_(wanted)))
+        )
+    }
+    if len(cited) < len(set(wanted)):
+        raise not_found("Resource")
+    resources = shown_links(tx, [cited[link_id] for link_id in dict.fromkeys(wanted)])
+    entry_id = record(
+        tx, call.issue_id, "comment", detail=call.detail, resources=resources, moves=("last_activity_at",)
+    )
+    if re.search("@norm", call.detail, re.IGNORECASE):
+        norm.dispatch(tx, call.issue_id, re.sub(r"\s*@norm\s*", " ", call.detail, flags=re.IGNORECASE).strip())
+    row = tx.connection.execute(select(activity).where(tx.mine(activity, activity.c.id == entry_id))).one()
+    return Reply(201, shown_entries(tx, [row])[0])
+
+
+def shown_entries(tx: Transaction, rows: list[AnyRow]) -> list[dict[str, Any]]:
+    """Entries in the shape of their kind: the issue's own, or the agent's."""
+    sessions = norm.session_summaries(tx, list({row.session_id for row in rows if row.session_id is not None}))
+    return [_shown_entry(row, sessions.get(row.session_id)) for row in rows]
+
+
+def _shown_entry(row: AnyRow, session: dict[str, Any] | None) -> dict[str, Any]:
+    entry = plain_row(row, "id", "issue_id", "type", "detail", "metadata", "created_at")
+    if session is not None:
+        agent = {"kind": "agent", "id": None, "label": norm.NAME, "avatar_url": None}
+        return {"entry_kind": "agent", **entry, "actor": agent, "agent_session": session, "artifact": None}
+    user = {"kind": "user", "id": row.actor_id, "label": None, "avatar_url": None}
+    rest = plain_row(row, "from_status", "to_status", "resources", "referenced_issues")
+    return {"entry_kind": "issue", **entry, **rest, "actor": user}

@@ -1,0 +1,207 @@
+"""Attachments on the desk: reservations, bytes, records (talkdesk-attachments, sections 4 to 7 and 12)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+from typing import Any
+from urllib.parse import urlencode
+
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import ColumnElement, Connection, delete, exists, false, func, insert, select, update
+
+from calltriage.desk.bytes.blobs import sha256_of
+from calltriage.desk.database.tables import attachment_labels, attachments, reservations
+from calltriage.desk.database.transaction import AnyRow, ContractError, Reply, Transaction, bad_request, plain_row
+from calltriage.operations.attachments import (
+    CreateAttachment,
+    DeleteAttachment,
+    GetAttachment,
+    GetAttachmentDownloadLink,
+    ListAttachments,
+    RequestUploadLink,
+)
+from calltriage.operations.fields import Metadata
+
+LINK_SECONDS = 3600
+"""Life of an upload link."""
+RESERVATION_SECONDS = 24 * 3600
+"""Life of an unclaimed request_id."""
+DOWNLOAD_SECONDS = 600
+"""Life of a download link."""
+PER_PAGE = 50
+STATE = "published"
+"""The only state: a record exists once its bytes do."""
+
+
+def request_upload_link(tx: Transaction, call: RequestUploadLink) -> Reply:
+    request_id, key = secrets.token_hex(16), secrets.token_hex(16)
+    tx.connection.execute(
+        insert(reservations).values(
+            org_id=tx.who.org_id,
+            id=request_id,
+            object_key=key,
+            allowed_types=call.allowed_mime_types or [],
+            expires_at=int(tx.now.timestamp()) + RESERVATION_SECONDS,
+        )
+    )
+    return Reply(200, {"request_id": request_id, "url": _signed_url(tx, "PUT", key, LINK_SECONDS)})
+
+
+def creatable(tx: Transaction, call: CreateAttachment) -> AnyRow:
+    """The reservation that a call may make an attachment of. The checks stand in the contract's order."""
+    found = tx.find(reservations, call.request_id)
+    if found is None or found.expires_at <= tx.now.timestamp():
+        raise bad_request(request_id="unknown or expired upload reservation")
+    taken = select(attachments.c.id).where(tx.mine(attachments, attachments.c.name == call.name))
+    if tx.connection.execute(taken).first() is not None:
+        raise ContractError(409, "conflict", "Attachments name exist")
+    if found.consumed_by is not None:
+        raise bad_request(request_id="already used for an attachment")
+    if found.blob is None:
+        raise bad_request(request_id="no bytes were uploaded for it")
+    if found.allowed_types and _essence(found.type) not in {_essence(allowed) for allowed in found.allowed_types}:
+        raise bad_request(request_id="the uploaded media type is not among allowed_mime_types")
+    return found
+
+
+def create_attachment(tx: Transaction, call: CreateAttachment, blob: str) -> Reply:
+    """Make the record of bytes that were published as `blob`. All checks are made again; the name's unique index decides
+    between two at once."""
+    found = creatable(tx, call)
+    facts = plain_row(found, "size", "type", "sha256", "md5")
+    if sha256_of(blob) != found.sha256:
+        raise bad_request(request_id="its bytes were replaced meanwhile; send the request again")
+    row_facts = {"name": call.name, "metadata": call.metadata, "blob": blob, **facts}
+    row = insert_attachment(tx.connection, tx.who.org_id, secrets.token_hex(16), row_facts, tx.instant)
+    tx.connection.execute(
+        update(reservations)
+        .where(tx.mine(reservations, reservations.c.id == found.id))
+        .values(consumed_by=row.id, blob=None)
+    )
+    return Reply(200, _shown(tx, row), loose=(found.blob,))
+
+
+def insert_attachment(
+    connection: Connection, org_id: str, attachment_id: str, facts: dict[str, Any], created_at: str
+) -> AnyRow:
+    """The row of a published file and those of its labels."""
+    query = insert(attachments).values(
+        org_id=org_id, id=attachment_id, object_key=secrets.token_hex(16), created_at=created_at, **facts
+    )
+    row = connection.execute(query.returning(attachments)).one()
+    given: dict[str, Any] = facts["metadata"] or {}
+    labels = [
+        {"org_id": org_id, "attachment_id": attachment_id, "name": name, "value": _json_text(value)}
+        for name, value in given.items()
+    ]
+    if labels:
+        connection.execute(insert(attachment_labels), labels)
+    return row
+
+
+def get_attachment(tx: Transaction, call: GetAttachment) -> Reply:
+    return Reply(200, _shown(tx, _found(tx, call.attachment_id)))
+
+
+def list_attachments(tx: Transaction, call: ListAttachments) -> Reply:
+    """Newest first; filters are exact and combine with AND (talkdesk-attachments, section 6)."""
+    page, per_page = call.page or 1, call.per_page or PER_PAGE
+    where = tx.mine(attachments, *_filters(tx, call))
+    total = tx.count(attachments, where)
+    rows = list[AnyRow]()
+    if (page - 1) * per_page < total:
+        query = select(attachments).where(where).order_by(attachments.c.created_at.desc(), attachments.c.id.desc())
+        rows = list(tx.connection.execute(query.limit(per_page).offset((page - 1) * per_page)))
+
+    def link(number: int) -> dict[str, str]:
+        query = {**call.payload(), "page": number, "per_page": per_page}
+        return {"href": f"{tx.public_url}/attachments/2023-03?{urlencode(query, doseq=True)}"}
+
+    links = {"self": link(page)}
+    if page > 1:
+        links["prev"] = link(page - 1)
+    if page * per_page < total:
+        links["next"] = link(page + 1)
+    body = {"total": total, "count": len(rows), "page": page, "per_page": per_page}
+    return Reply(200, {**body, "_embedded": {"list": [_shown(tx, row) for row in rows]}, "_links": links})
+
+
+def get_attachment_download_link(tx: Transaction, call: GetAttachmentDownloadLink) -> Reply:
+    """A link of its own for each call; earlier ones stay good until their own end."""
+    key = _found(tx, call.attachment_id).object_key
+    return Reply(200, {"url": _signed_url(tx, "GET", key, DOWNLOAD_SECONDS), "expire_time": DOWNLOAD_SECONDS})
+
+
+def delete_attachment(tx: Transaction, call: DeleteAttachment) -> Reply:
+    """Gone at once: links are looked up by the record, and the bytes go when this is on disk."""
+    row = _found(tx, call.attachment_id)
+    tx.connection.execute(delete(attachments).where(tx.mine(attachments, attachments.c.id == row.id)))
+    return Reply(204, None, loose=(row.blob,))
+
+
+def _found(tx: Transaction, attachment_id: str) -> AnyRow:
+    row = tx.find(attachments, attachment_id)
+    if row is None:
+        raise no_attachment()
+    return row
+
+
+def _filters(tx: Transaction, call: ListAttachments) -> list[ColumnElement[bool]]:
+    wanted = list[ColumnElement[bool]]()
+    if call.name is not None:
+        wanted.append(attachments.c.name == call.name)
+    if call.types:
+        wanted.append(func.lower(attachments.c.type).in_([media_type.lower() for media_type in call.types]))
+    if call.state is not None and call.state != STATE:
+        wanted.append(false())
+    for name, value in _labels(call.metadata).items():
+        label = attachment_labels.alias()
+        same = (label.c.org_id == tx.who.org_id) & (label.c.attachment_id == attachments.c.id)
+        wanted.append(exists().where(same, label.c.name == name, label.c.value == _json_text(value)))
+    return wanted
+
+
+def _labels(text: str | None) -> dict[str, Any]:
+    """The `metadata` filter: a flat JSON object."""
+    try:
+        return TypeAdapter(Metadata).validate_json(text or "{}")
+    except ValidationError:
+        raise bad_request(metadata="must be a flat JSON object of text, numbers and booleans") from None
+
+
+def _json_text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def no_attachment() -> ContractError:
+    return ContractError(404, "not_found", "Attachment do not exist")
+
+
+def _shown(tx: Transaction, row: AnyRow) -> dict[str, Any]:
+    here = f"{tx.public_url}/attachments/2023-03/{row.id}"
+    return {
+        **plain_row(row, "id", "name", "size", "type"),
+        "state": STATE,
+        "metadata": row.metadata or {},
+        "provider": {"name": tx.provider},
+        "_links": {"self": {"href": here}, "download_link": {"href": f"{here}/download-link"}},
+    }
+
+
+def _essence(media_type: str) -> str:
+    """Type/subtype without parameters, case ignored; no aliases."""
+    return media_type.partition(";")[0].strip().lower()
+
+
+def _signed_url(tx: Transaction, method: str, key: str, seconds: int) -> str:
+    expires = int(tx.now.timestamp()) + seconds
+    signature = sign(tx.secret, method, key, expires)
+    return f"{tx.public_url}/blobs/{key}?expires={expires}&signature={signature}"
+
+
+def sign(secret: bytes, method: str, key: str, expires: int) -> str:
+    """HMAC-SHA256 over method, key and expiry, in hex."""
+    return hmac.new(secret, f"{method}\n{key}\n{expires}".encode(), hashlib.sha256).hexdigest()

@@ -1,0 +1,71 @@
+"""Categories on the desk (bland-triage, section 4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import insert, select
+
+from calltriage.desk.database.tables import categories, new_id, organisations
+from calltriage.desk.database.transaction import DEFAULT_LIMIT, Reply, Transaction, plain_row
+from calltriage.operations.categories import BUILT_IN, CreateCategory, ListCategories
+
+
+def folded_name(name: str) -> str:
+    """A category's name as it is compared: outer blanks and case ignored, where there is more than blanks (our choice)."""
+    return (name.strip() or name).casefold()
+
+
+BUILT_IN_FOLDED = {name.casefold(): name for name in BUILT_IN}
+
+
+def ensure_category(tx: Transaction, name: str) -> tuple[dict[str, Any], bool]:
+    """The category of this name, case and outer blanks ignored, and whether it is new. The first spelling stays."""
+    folded = folded_name(name)
+    if folded in BUILT_IN_FOLDED:
+        return _built_in(tx, BUILT_IN_FOLDED[folded]), False
+    known = tx.connection.execute(
+        select(categories).where(tx.mine(categories, categories.c.folded == folded))
+    ).one_or_none()
+    if known is not None:
+        return plain_row(known, "id", "org_id", "name", "created_at"), False
+    row = tx.connection.execute(
+        insert(categories)
+        .values(org_id=tx.who.org_id, id=new_id(), name=name, folded=folded, created_at=tx.instant)
+        .returning(categories)
+    ).one()
+    return plain_row(row, "id", "org_id", "name", "created_at"), True
+
+
+def create_category(tx: Transaction, call: CreateCategory) -> Reply:
+    category, is_new = ensure_category(tx, call.name)
+    return Reply(201 if is_new else 200, category)
+
+
+def list_categories(tx: Transaction, call: ListCategories) -> Reply:
+    """Built-in, created and used names in one alphabet, case ignored. The catalogue is small: it is merged here."""
+    rows = tx.connection.execute(select(categories).where(tx.mine(categories)))
+    known = {row.folded: plain_row(row, "id", "org_id", "name", "created_at") for row in rows}
+    known |= {folded: _built_in(tx, name) for folded, name in BUILT_IN_FOLDED.items()}
+    after = folded_name(tx.open_cursor(call.cursor, "categories")[0]) if call.cursor else ""
+    names = sorted(folded for folded in known if folded > after)
+    size = call.limit or DEFAULT_LIMIT
+    # The cursor holds the name itself, which fits into 512 characters in any script; folded it may be three times as long.
+    shown = names[:size]
+    return Reply(
+        200,
+        {
+            "items": [known[name] for name in shown],
+            "next_cursor": tx.seal_cursor([known[shown[-1]]["name"]], "categories") if len(names) > size else None,
+        },
+    )
+
+
+def _built_in(tx: Transaction, name: str) -> dict[str, Any]:
+    made = select(organisations.c.created_at).where(organisations.c.id == tx.who.org_id)
+    return {
+        "id": f"built-in:{name.lower()}",
+        "org_id": tx.who.org_id,
+        "name": name,
+        "created_at": tx.connection.execute(made).scalar_one(),
+    }

@@ -1,0 +1,198 @@
+"""What links point at: calls and conversations on the desk (bland-triage, section 6)."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+from datetime import datetime, time
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import JSON, ColumnElement, Float, String, Text, cast, func, select, type_coerce
+from sqlalchemy.dialects.postgresql import JSONB
+
+from calltriage.desk.database.tables import by_code_point, calls, conversations, written
+from calltriage.desk.database.transaction import ContractError, Reply, Transaction, bad_request
+from calltriage.operations.calls import GetCall, GetCorrectedTranscript, GetPathwayCallEvents, ListCalls
+from calltriage.operations.conversations import (
+    LIST_ONLY,
+    READ_ONLY,
+    GetSmsConversation,
+    ListSmsConversations,
+    SmsFilter,
+)
+
+_about = calls.c.record["metadata"]
+CALL_FIELDS: dict[str, ColumnElement[Any]] = {
+    "call_id": calls.c.id, "created_at": calls.c.record["created_at"], "call_length": calls.c.call_length,
+    "to": _about["to"], "from": _about["from"], "completed": calls.c.completed, "inbound": calls.c.inbound,
+    **{name: _about[name] for name in ("queue_status", "error_message", "answered_by", "batch_id", "pathway_id")},
+}  # fmt: skip
+"""What a row of the list shows of a call, and where it is: a call may be as large as an answer, a page of them must not
+be read whole."""
+
+
+COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "eq": operator.eq, "gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le,
+}  # fmt: skip
+
+
+def no_call() -> ContractError:
+    return ContractError(404, "CALL_NOT_FOUND", "Call not found")
+
+
+def no_conversation() -> ContractError:
+    return ContractError(404, "CONVERSATION_NOT_FOUND", "Conversation not found")
+
+
+def get_call(tx: Transaction, call: GetCall) -> Reply:
+    return Reply(200, _call(tx, call.call_id).record)
+
+
+def get_corrected_transcript(tx: Transaction, call: GetCorrectedTranscript) -> Reply:
+    found = _call(tx, call.call_id)
+    if found.corrected is None:
+        raise ContractError(404, "CALL_RECORDING_NOT_FOUND", "Call recording not found")
+    body = {"status": "success", "message": None, "corrected": found.corrected}
+    return Reply(200, {**body, "original": found.record["transcripts"]})
+
+
+def get_pathway_call_events(tx: Transaction, call: GetPathwayCallEvents) -> Reply:
+    return Reply(200, sorted(_call(tx, call.call_id).events, key=lambda event: event["sequence"]))
+
+
+def _call(tx: Transaction, call_id: str) -> Any:
+    row = tx.find(calls, call_id)
+    if row is None:
+        raise no_call()
+    return row
+
+
+def list_calls(tx: Transaction, call: ListCalls) -> Reply:
+    matches = tx.mine(calls, *_call_filters(call))
+    order = calls.c.updated_at if call.sort_by == "updated_at" else calls.c.created_at
+    first, size = call.from_ or 0, call.limit or 1000
+    if call.to is not None:
+        size = max(0, min(size, call.to - first))
+    query = select(*(column.label(name) for name, column in CALL_FIELDS.items())).where(matches)
+    ways = (order.asc(), calls.c.id.asc()) if call.ascending else (order.desc(), calls.c.id.desc())
+    rows = tx.connection.execute(query.order_by(*ways).offset(first).limit(size)).mappings().all()
+    total = tx.connection.execute(select(func.count()).select_from(calls).where(matches)).scalar_one()
+    items = [dict(row) for row in rows]
+    return Reply(200, {"total_count": total, "count": len(items), "calls": items})
+
+
+def _call_filters(call: ListCalls) -> list[ColumnElement[bool]]:
+    found = _within(call)
+    if call.campaign_id is not None:
+        found.append(calls.c.record["metadata"]["campaign_id"].as_string() == call.campaign_id)
+    for name in ("from_number", "to_number", "answered_by", "batch_id", "completed", "inbound"):
+        value = getattr(call, name)
+        if value is not None:
+            found.append(calls.c[name] == value)
+    if call.duration_gt is not None:
+        found.append(calls.c.call_length > call.duration_gt)
+    if call.duration_lt is not None:
+        found.append(calls.c.call_length < call.duration_lt)
+    return found
+
+
+def _within(call: ListCalls) -> list[ColumnElement[bool]]:
+    """The conditions on times. Days are those of the zone; both ends belong to what is wanted."""
+    if call.created_at is not None and (call.start_date is not None or call.end_date is not None):
+        raise bad_request(created_at="cannot stand together with start_date or end_date")
+    try:
+        zone = ZoneInfo(call.timezone or "UTC")
+    except (KeyError, ValueError, OSError):
+        raise bad_request(timezone="must be an IANA time zone, such as Europe/Berlin") from None
+    wanted = (
+        (calls.c.created_at, "created_at", call.created_at, call.created_at),
+        (calls.c.created_at, "start_date", call.start_date, None),
+        (calls.c.created_at, "end_date", None, call.end_date),
+        (calls.c.updated_at, "update_start_date", call.update_start_date, None),
+        (calls.c.updated_at, "update_end_date", None, call.update_end_date),
+    )
+    found: list[ColumnElement[bool]] = []
+    for column, name, first, last in wanted:
+        if first is not None:
+            found.append(column >= _edge(first, name, time.min, zone))
+        if last is not None:
+            found.append(column <= _edge(last, name, time.max, zone))
+    return found
+
+
+def _edge(text: str, name: str, of_day: time, zone: ZoneInfo) -> str:
+    """An instant, or the first or last one of a day."""
+    try:
+        instant = datetime.fromisoformat(text)
+        if len(text) == 10:
+            instant = datetime.combine(instant, of_day)
+        return written(instant if instant.tzinfo else instant.replace(tzinfo=zone))
+    except (ValueError, OverflowError):
+        raise bad_request(**{name: "must be a day (YYYY-MM-DD) or an instant"}) from None
+
+
+def get_sms_conversation(tx: Transaction, call: GetSmsConversation) -> Reply:
+    row = tx.find(conversations, call.conversation_id)
+    if row is None:
+        raise no_conversation()
+    return Reply(200, {name: value for name, value in row.record.items() if name not in LIST_ONLY})
+
+
+def list_sms_conversations(tx: Transaction, call: ListSmsConversations) -> Reply:
+    """Rows without messages, in the vendor's own pagination."""
+    page, size = call.page or 1, call.pageSize or 25
+    where = tx.mine(conversations, *(_sms_condition(condition) for condition in call.conditions()))
+    key = _sms_value(call.sortBy or "created_at")
+    # A row without the value counts as the least.
+    ways = (key.asc().nulls_first(), conversations.c.id.asc())
+    if call.sortDir != "asc":
+        ways = (key.desc().nulls_last(), conversations.c.id.desc())
+    query = select(_without(tx, conversations.c.record, READ_ONLY)).where(where).order_by(*ways)
+    rows = tx.connection.execute(query.offset((page - 1) * size).limit(size)).scalars().all()
+    total = tx.count(conversations, where)
+    pages = {"totalItems": total, "totalPages": -(-total // size), "currentPage": page, "pageSize": size}
+    return Reply(200, {"data": list(rows), "errors": None, "extra": {"pagination": pages}})
+
+
+def _without(tx: Transaction, record: ColumnElement[Any], names: Iterable[str]) -> ColumnElement[Any]:
+    """A record without some of its members, left out before it is read. SQL has no one word for that."""
+    if tx.connection.dialect.name == "sqlite":
+        return type_coerce(func.json_remove(record, *(f"$.{name}" for name in names)), JSON)
+    rest = cast(record, JSONB)
+    for name in names:
+        rest = rest.op("-", return_type=JSONB())(cast(name, Text))
+    return rest
+
+
+def _sms_value(name: str) -> ColumnElement[Any]:
+    """A field of a conversation, to sort or compare by."""
+    if name == "created_at":
+        return conversations.c.created_at
+    inside = conversations.c.record[name]
+    match name:
+        case "message_count":
+            return cast(inside.as_string(), Float)
+        case "is_active":
+            return inside.as_boolean()
+        case "variables":
+            return by_code_point(cast(inside, String))
+        case _:
+            return by_code_point(cast(inside.as_string(), String))
+
+
+def _sms_condition(condition: SmsFilter) -> ColumnElement[bool]:
+    """One filter as SQL that means the same on every store: case counts, and null equals null alone."""
+    field, value = condition.field, condition.comparable()
+    column = _sms_value(field)
+    if value is None:
+        return conversations.c.record[field].as_string().is_(None)
+    match condition.operator:
+        case "contains":
+            return func.replace(column, value, "") != column if value else column.is_not(None)
+        case "startsWith":
+            return func.substr(column, 1, len(value)) == value
+        case "endsWith":
+            return func.substr(column, func.length(column) - len(value) + 1) == value
+        case compare:
+            return COMPARE[compare](column, value)

@@ -1,0 +1,107 @@
+"""Flags and their types on the desk (bland-triage, section 7)."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, insert, select
+
+from calltriage.desk.database.tables import flags, new_id
+from calltriage.desk.database.transaction import (
+    DEFAULT_LIMIT,
+    AnyRow,
+    ContractError,
+    Reply,
+    Transaction,
+    not_found,
+    plain_row,
+)
+from calltriage.desk.handlers.feed import record
+from calltriage.desk.handlers.resources import link_of_call, remove_flag_row
+from calltriage.operations.fields import stored_flag_type
+from calltriage.operations.flags import AddFlag, ListFlags, ListFlagTypes, RemoveFlag
+
+FLAG_COLUMNS = (
+    "id", "org_id", "issue_id", "call_id", "type", "note", "node_id", "node_name", "message_index", "message_text",
+    "author_id", "created_at",
+)  # fmt: skip
+
+
+def add_flag(tx: Transaction, call: AddFlag) -> Reply:
+    tx.issue(call.issue_id)
+    link = link_of_call(tx, call.issue_id, call.call_id)
+    if link is None:
+        raise ContractError(409, "call_not_attached", "Call must be attached to issue first")
+    row = tx.connection.execute(
+        insert(flags)
+        .values(
+            org_id=tx.who.org_id,
+            id=new_id(),
+            author_id=tx.who.user_id,
+            created_at=tx.instant,
+            **{**call.model_dump(), "type": stored_flag_type(call.type), "note": call.note or ""},
+        )
+        .returning(flags)
+    ).one()
+    record(tx, call.issue_id, "flag_added", detail="Added a flag.", resources=[link])
+    return Reply(201, plain_row(row, *FLAG_COLUMNS))
+
+
+def list_flags(tx: Transaction, call: ListFlags) -> Reply:
+    tx.issue(call.issue_id)
+    rows, cursor = tx.page(
+        select(flags).where(tx.mine(flags, flags.c.issue_id == call.issue_id)),
+        (flags.c.seq,),
+        limit=call.limit,
+        cursor=call.cursor,
+        name=f"flags of {call.issue_id}",
+    )
+    return Reply(200, {"items": [plain_row(row, *FLAG_COLUMNS) for row in rows], "next_cursor": cursor})
+
+
+def list_flag_types(tx: Transaction, call: ListFlagTypes) -> Reply:
+    """Types of the flags that exist now; the catalogue is small, so its order is made here."""
+    rows = tx.connection.execute(
+        select(flags.c.type, func.count().label("usage_count"), func.max(flags.c.created_at).label("last_used_at"))
+        .where(tx.mine(flags))
+        .group_by(flags.c.type)
+    ).all()
+    # usage descending, then newest use descending, then name ascending: three stable sorts, least significant first
+    ordered = sorted(rows, key=lambda row: row.type)
+    ordered.sort(key=lambda row: row.last_used_at, reverse=True)
+    ordered.sort(key=lambda row: row.usage_count, reverse=True)
+    if call.cursor is not None:
+        usage, last_used, name = tx.open_cursor(call.cursor, "flag types")
+        ordered = [row for row in ordered if _comes_after(row, usage, last_used, name)]
+    size = call.limit or DEFAULT_LIMIT
+    shown, more = ordered[:size], len(ordered) > size
+    last = [shown[-1].usage_count, shown[-1].last_used_at, shown[-1].type] if more else []
+    return Reply(
+        200,
+        {
+            "items": [{**plain_row(row, "type", "usage_count", "last_used_at"), "description": _meaning(tx, row.type)}
+                      for row in shown],
+            "next_cursor": tx.seal_cursor(last, "flag types") if more else None,
+        },
+    )  # fmt: skip
+
+
+def _comes_after(row: AnyRow, usage: int, last_used: str, name: str) -> bool:
+    if row.usage_count != usage:
+        return row.usage_count < usage
+    if row.last_used_at != last_used:
+        return row.last_used_at < last_used
+    return row.type > name
+
+
+def _meaning(tx: Transaction, flag_type: str) -> str:
+    """Note of the newest flag of the type that has one."""
+    query = select(flags.c.note).where(tx.mine(flags, flags.c.type == flag_type, flags.c.note != ""))
+    return tx.connection.execute(query.order_by(flags.c.seq.desc()).limit(1)).scalar_one_or_none() or ""
+
+
+def remove_flag(tx: Transaction, call: RemoveFlag) -> Reply:
+    tx.issue(call.issue_id)
+    row = tx.find(flags, call.flag_id)
+    if row is None or row.issue_id != call.issue_id:
+        raise not_found("Flag")
+    remove_flag_row(tx, row)
+    return Reply(204, None)

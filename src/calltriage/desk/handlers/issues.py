@@ -1,0 +1,176 @@
+"""Issues on the desk (bland-triage, sections 4 and 5)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
+
+from calltriage.desk.database.search import FEW, holding, searched
+from calltriage.desk.database.tables import issues, links, new_id, organisations, relations, views, written
+from calltriage.desk.database.transaction import DEFAULT_LIMIT, Reply, Transaction
+from calltriage.desk.handlers import resources
+from calltriage.desk.handlers.categories import ensure_category, folded_name
+from calltriage.desk.handlers.feed import forward, record
+from calltriage.desk.handlers.relations import remove_relation_row, touching
+from calltriage.desk.handlers.shapes import ISSUE_QUERY, read_issue, shown_issues
+from calltriage.operations.issues import (
+    CreateIssue,
+    DeleteIssue,
+    GetIssue,
+    ListIssues,
+    MarkIssueViewed,
+    UpdateIssue,
+)
+
+STATUS_RANK = {
+    name: rank for rank, name in enumerate(("backlog", "todo", "in_progress", "in_review", "done", "closed"))
+}
+SEVERITY_RANK = {name: rank for rank, name in enumerate(("low", "medium", "high", "critical"))}
+RANKS = {"status": STATUS_RANK, "severity": SEVERITY_RANK}
+CHANGE_ENTRIES = {
+    "status": "status_changed",
+    "severity": "severity_changed",
+    "category": "category_changed",
+    "owner_id": "owner_changed",
+    "assignee_id": "assignee_changed",
+}
+"""Entries that changes make; title and description make none, for no type says so (bland-triage, section 9)."""
+WINDOWS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30), "90d": timedelta(days=90)}
+SORT_COLUMNS = {"severity": issues.c.severity_rank, "status": issues.c.status_rank}
+
+
+def create_issue(tx: Transaction, call: CreateIssue) -> Reply:
+    number = tx.connection.execute(
+        update(organisations)
+        .where(organisations.c.id == tx.who.org_id)
+        .values(last_number=organisations.c.last_number + 1)
+        .returning(organisations.c.last_number)
+    ).scalar_one()
+    issue_id, description = new_id(), call.description or ""
+    status, severity = call.status or "todo", call.severity
+    tx.connection.execute(
+        insert(issues).values(
+            org_id=tx.who.org_id,
+            id=issue_id,
+            number=number,
+            title=call.title,
+            description=description,
+            words=searched(call.title, description),
+            status=status,
+            status_rank=STATUS_RANK[status],
+            severity=severity,
+            severity_rank=SEVERITY_RANK[severity],
+            source=call.source or "manual",
+            category=call.category,
+            category_folded=folded_name(call.category),
+            owner_id=call.owner_id,
+            assignee_id=call.assignee_id,
+            author_id=tx.who.user_id,
+            agent_id=call.agent_id,
+            agent_version_id=call.agent_version_id,
+            created_at=tx.instant,
+            updated_at=tx.instant,
+            last_activity_at=tx.instant,
+        )
+    )
+    # Filing an issue counts as having seen it (bland-triage, section 4).
+    tx.connection.execute(
+        insert(views).values(org_id=tx.who.org_id, issue_id=issue_id, user_id=tx.who.user_id, viewed_at=tx.instant)
+    )
+    ensure_category(tx, call.category)
+    record(tx, issue_id, "created", detail="Created the issue.")
+    for ref in call.resource_links or []:
+        resources.attach(tx, issue_id, ref.resource_type, ref.resource_id)
+    return Reply(201, read_issue(tx, issue_id))
+
+
+def get_issue(tx: Transaction, call: GetIssue) -> Reply:
+    return Reply(200, read_issue(tx, call.issue_id))
+
+
+def list_issues(tx: Transaction, call: ListIssues) -> Reply:
+    conditions = list(_filters(tx, call))
+    sort, order = call.sort or "last_activity_at", call.order or "desc"
+    keys, name = (SORT_COLUMNS.get(sort, issues.c[sort]), issues.c.id), f"issues by {sort} {order}"
+    query = ISSUE_QUERY.where(tx.mine(issues, *conditions)).params(caller=tx.who.user_id)
+    query = tx.after(query, keys, cursor=call.cursor, name=name, descending=order == "desc")
+    if call.search is not None:
+        query = query.where(holding(tx, call.search, query, (call.limit or DEFAULT_LIMIT) + 1))
+    rows, cursor = tx.cut(query, keys, limit=call.limit, name=name)
+    return Reply(200, {"items": shown_issues(tx, rows), "next_cursor": cursor})
+
+
+def _filters(tx: Transaction, call: ListIssues) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if call.status:
+        found.append(issues.c.status.in_(call.status))
+    if call.severity:
+        found.append(issues.c.severity.in_(call.severity))
+    if call.category:
+        found.append(issues.c.category_folded.in_([folded_name(name) for name in call.category]))
+    if call.owner_id is not None:
+        found.append(issues.c.owner_id == call.owner_id)
+    if call.assignee_id is not None:
+        found.append(issues.c.assignee_id == call.assignee_id)
+    if call.resource_type is not None:
+        found.append(_with_resource(tx, call.resource_type))
+    if call.date_range is not None:
+        since = written(tx.now - WINDOWS[call.date_range])
+        # No date of an issue is later than its last activity, whose index so bounds each of the ranges.
+        found += [issues.c[name] >= since for name in {call.date_field or "last_activity_at", "last_activity_at"}]
+    return found
+
+
+def _with_resource(tx: Transaction, resource_type: str) -> ColumnElement[bool]:
+    """Issues with a resource of a type: where few have one these are looked up, else each issue of the list is asked."""
+    of_type = tx.mine(links, links.c.resource_type == resource_type)
+    few = select(links.c.issue_id).where(of_type).distinct().limit(FEW + 1)
+    if tx.connection.execute(select(func.count()).select_from(few.subquery())).scalar_one() <= FEW:
+        return issues.c.id.in_(few)
+    return select(links.c.seq).where(of_type, links.c.issue_id == issues.c.id).exists()
+
+
+def update_issue(tx: Transaction, call: UpdateIssue) -> Reply:
+    """Only what was sent changes; a field set to its present value changes nothing and makes no entry (section 4)."""
+    before = tx.issue(call.issue_id)
+    sent = call.model_dump(exclude_unset=True, exclude={"issue_id"})
+    changed = {name: value for name, value in sent.items() if value != getattr(before, name)}
+    if not changed:
+        return Reply(200, read_issue(tx, call.issue_id))
+    clocks = {name: forward(name, tx.instant) for name in ("updated_at", "last_activity_at")}
+    values: dict[str, Any] = {**changed, **clocks}
+    values |= {f"{name}_rank": RANKS[name][changed[name]] for name in RANKS if name in changed}
+    if "category" in changed:
+        values["category_folded"] = folded_name(changed["category"])
+        ensure_category(tx, changed["category"])
+    if {"title", "description"} & set(changed):
+        title, description = changed.get("title", before.title), changed.get("description", before.description)
+        values["words"] = searched(title, description)
+    tx.connection.execute(update(issues).where(tx.mine(issues, issues.c.id == call.issue_id)).values(values))
+    for name, entry_type in CHANGE_ENTRIES.items():
+        if name in changed:
+            old, new = getattr(before, name), changed[name]
+            statuses = {"from_status": old, "to_status": new} if name == "status" else {}
+            metadata = None if name == "status" else {"from": old, "to": new}
+            record(tx, call.issue_id, entry_type, detail=f"Changed the {name}.", metadata=metadata, **statuses)
+    return Reply(200, read_issue(tx, call.issue_id))
+
+
+def delete_issue(tx: Transaction, call: DeleteIssue) -> Reply:
+    """The tables' foreign keys take what hangs on it; the other ends of its relations hear of it (section 4)."""
+    tx.issue(call.issue_id)
+    for row in tx.connection.execute(select(relations).where(touching(tx, call.issue_id))).all():
+        remove_relation_row(tx, row)
+    tx.connection.execute(delete(issues).where(tx.mine(issues, issues.c.id == call.issue_id)))
+    return Reply(204, None)
+
+
+def mark_issue_viewed(tx: Transaction, call: MarkIssueViewed) -> Reply:
+    tx.issue(call.issue_id)
+    mine = {"org_id": tx.who.org_id, "issue_id": call.issue_id, "user_id": tx.who.user_id}
+    seen = tx.mine(views, views.c.issue_id == call.issue_id, views.c.user_id == tx.who.user_id)
+    if tx.connection.execute(update(views).where(seen).values(viewed_at=tx.instant)).rowcount == 0:
+        tx.connection.execute(insert(views).values(**mine, viewed_at=tx.instant))
+    return Reply(200, {"issue_id": call.issue_id, "last_viewed_at": tx.instant})

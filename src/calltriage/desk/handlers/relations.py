@@ -1,0 +1,117 @@
+"""Relations on the desk (bland-triage, section 8): directed, stored on the source, seen from both ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, insert, select, union_all
+
+from calltriage.desk.database.tables import issues, new_id, relations
+from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, not_found, plain_row
+from calltriage.desk.handlers.feed import record
+from calltriage.operations.relations import LinkIssue, ListRelations, RemoveRelation
+
+
+def link_issue(tx: Transaction, call: LinkIssue) -> Reply:
+    source, target = tx.issue(call.issue_id), tx.issue(call.related_issue_id)
+    existing = tx.connection.execute(
+        select(relations).where(
+            tx.mine(
+                relations,
+                relations.c.issue_id == source.id,
+                relations.c.related_issue_id == target.id,
+                relations.c.relation_type == call.relation_type,
+            )
+        )
+    ).one_or_none()
+    if existing is not None:
+        return Reply(200, _shown(existing, target, "outgoing"))
+    row = tx.connection.execute(
+        insert(relations)
+        .values(
+            org_id=tx.who.org_id,
+            id=new_id(),
+            issue_id=source.id,
+            related_issue_id=target.id,
+            relation_type=call.relation_type,
+            created_by_id=tx.who.user_id,
+            created_at=tx.instant,
+        )
+        .returning(relations)
+    ).one()
+    _record_both(tx, "relation_added", "Linked an issue.", row, (source, target))
+    return Reply(201, _shown(row, target, "outgoing"))
+
+
+def list_relations(tx: Transaction, call: ListRelations) -> Reply:
+    here = tx.issue(call.issue_id)
+    rows, cursor = tx.page(
+        select(relations).where(touching(tx, here.id)),
+        (relations.c.seq,),
+        limit=call.limit,
+        cursor=call.cursor,
+        name=f"relations of {here.id}",
+    )
+    others = {row.related_issue_id if row.issue_id == here.id else row.issue_id for row in rows}
+    by_id = {
+        row.id: row
+        for row in tx.connection.execute(
+            select(issues.c.id, issues.c.number, issues.c.title).where(tx.mine(issues, issues.c.id.in_(others)))
+        )
+    }
+    items = [
+        _shown(row, by_id[row.related_issue_id], "outgoing")
+        if row.issue_id == here.id
+        else _shown(row, by_id[row.issue_id], "incoming")
+        for row in rows
+    ]
+    return Reply(200, {"items": items, "next_cursor": cursor})
+
+
+def touching(tx: Transaction, issue_id: str) -> ColumnElement[bool]:
+    """Relations from or to an issue: one index for each end, where an OR would read all of the organisation's."""
+    ends = (relations.c.issue_id, relations.c.related_issue_id)
+    return relations.c.seq.in_(
+        union_all(*(select(relations.c.seq).where(tx.mine(relations, end == issue_id)) for end in ends))
+    )
+
+
+def _shown(row: AnyRow, other: AnyRow, direction: str) -> dict[str, Any]:
+    """`other` is the end that is not the one asked; its title is live."""
+    return {
+        **plain_row(
+            row, "id", "org_id", "issue_id", "related_issue_id", "relation_type", "created_by_id", "created_at"
+        ),
+        "related_triage_id": f"T-{other.number}",
+        "related_title": other.title,
+        "direction": direction,
+    }
+
+
+def remove_relation(tx: Transaction, call: RemoveRelation) -> Reply:
+    tx.issue(call.issue_id)
+    row = tx.find(relations, call.relation_id)
+    if row is None or call.issue_id not in {row.issue_id, row.related_issue_id}:
+        raise not_found("Relation")
+    remove_relation_row(tx, row)
+    return Reply(204, None)
+
+
+def remove_relation_row(tx: Transaction, row: AnyRow) -> None:
+    """Take a link away and say so on both of its issues."""
+    source, target = tx.issue(row.issue_id), tx.issue(row.related_issue_id)
+    tx.connection.execute(delete(relations).where(tx.mine(relations, relations.c.id == row.id)))
+    _record_both(tx, "relation_removed", "Removed a link.", row, (source, target))
+
+
+def _record_both(tx: Transaction, entry: str, detail: str, row: AnyRow, ends: tuple[AnyRow, AnyRow]) -> None:
+    source, target = ends
+    for here, other, direction in ((source, target, "outgoing"), (target, source, "incoming")):
+        record(
+            tx,
+            here.id,
+            entry,
+            detail=detail,
+            metadata={"relation_id": row.id, "relation_type": row.relation_type, "direction": direction},
+            referenced_issues=[{**plain_row(other, "id", "title", "status"), "triage_id": f"T-{other.number}"}],
+        )

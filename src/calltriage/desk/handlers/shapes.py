@@ -1,0 +1,72 @@
+"""An issue as the API answers it: its row, its counts, and how the caller stands to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Table, bindparam, func, select
+from sqlalchemy.sql.selectable import ScalarSelect
+
+from calltriage.desk.database.tables import flags, issues, links, relations, sessions, views
+from calltriage.desk.database.transaction import AnyRow, Transaction, not_found, plain_row
+from calltriage.desk.handlers import norm
+
+
+def _of_issue(table: Table, end: str) -> ScalarSelect[int]:
+    """How many rows of a table hang on the issue of the enclosing query by the column `end`."""
+    here = (table.c.org_id == issues.c.org_id) & (table.c[end] == issues.c.id)
+    return select(func.count()).select_from(table).where(here).correlate(issues).scalar_subquery()
+
+
+ISSUE_QUERY = select(
+    issues,
+    _of_issue(links, "issue_id").label("resource_count"),
+    _of_issue(flags, "issue_id").label("flag_count"),
+    (_of_issue(relations, "issue_id") + _of_issue(relations, "related_issue_id")).label("relation_count"),
+    select(views.c.viewed_at)
+    .where(views.c.org_id == issues.c.org_id, views.c.issue_id == issues.c.id, views.c.user_id == bindparam("caller"))
+    .correlate(issues)
+    .scalar_subquery()
+    .label("viewed_at"),
+    (_of_issue(sessions, "issue_id") > 0).label("has_session"),
+)
+"""Issues with their counts and the caller's last view, which are read rather than kept. Built once: that costs more than
+running it."""
+
+ONE_ISSUE = ISSUE_QUERY.where(issues.c.org_id == bindparam("org"), issues.c.id == bindparam("issue"))
+
+
+def read_issue(tx: Transaction, issue_id: str) -> dict[str, Any]:
+    """The issue as the API answers it. Raises 404."""
+    one = {"caller": tx.who.user_id, "org": tx.who.org_id, "issue": issue_id}
+    row = tx.connection.execute(ONE_ISSUE, one).one_or_none()
+    if row is None:
+        raise not_found("Issue")
+    return shown_issues(tx, [row])[0]
+
+
+def shown_issues(tx: Transaction, rows: list[AnyRow]) -> list[dict[str, Any]]:
+    sessions = norm.latest_agent_sessions(tx, [row.id for row in rows if row.has_session])
+    in_flight = norm.runs_in_flight(tx, [row.id for row in rows if row.has_session])
+    return [_shown_issue(tx, row, sessions.get(row.id), is_processing=row.id in in_flight) for row in rows]
+
+
+def _shown_issue(
+    tx: Transaction, row: AnyRow, session: dict[str, Any] | None, *, is_processing: bool
+) -> dict[str, Any]:
+    active = min(row.last_activity_at, tx.instant)  # what a run in flight will do is written down already
+    return {
+        **plain_row(
+            row, "id", "org_id", "number", "title", "description", "status", "severity", "source", "category",
+            "owner_id", "assignee_id", "author_id", "created_at", "updated_at",
+            "resource_count", "flag_count", "relation_count",
+        ),
+        "last_activity_at": active,
+        "triage_id": f"T-{row.number}",
+        "external_link": None,
+        "latest_agent_session": session,
+        "is_processing": is_processing,
+        "has_unread_activity": row.viewed_at is None or active > row.viewed_at,
+        # Known from withdrawn pages: shown only where somebody set them.
+        **{name: getattr(row, name) for name in ("agent_id", "agent_version_id") if getattr(row, name) is not None},
+    }  # fmt: skip

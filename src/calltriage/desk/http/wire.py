@@ -1,0 +1,133 @@
+"""How the desk answers and reads on the wire: JSON with each contract's error body, XML where bytes go."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from typing import Any, cast
+
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ExceptionHandler
+
+from calltriage.desk.bytes.blobs import BlobStoreError
+from calltriage.desk.database.transaction import ContractError
+from calltriage.errors import StoreBusyError, StoreError
+from calltriage.operations.base import STORAGE_BUSY, STORAGE_FAILED
+
+logger = logging.getLogger(__name__)
+
+TALKDESK_CODES = {400: "2320000", 401: "2320001", 403: "2320002", 404: "2320009", 409: "2320004"}
+TALKDESK_MESSAGES = {400: "Bad request error"}
+
+
+class ByteError(Exception):
+    """An answer of the byte plane, in an object store's form (talkdesk-attachments, section 9)."""
+
+    def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.headers = status, code, message, headers
+
+
+def storage_failure(headers: dict[str, str] = STORAGE_FAILED) -> ByteError:
+    return ByteError(503, "SlowDown", "The desk's storage cannot be used", headers)
+
+
+def json_reply(status: int, body: Any, media_type: str = "application/json") -> Response:
+    try:
+        content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:  # a lone surrogate in a transcript: JSON can say it as an escape
+        content = json.dumps(body, separators=(",", ":")).encode()
+    return Response(content, status, media_type=media_type)
+
+
+async def read_body(request: Request, cap: int) -> bytes:
+    """The body within the cap; it is kept on the request, so that a form can be parsed from it afterwards."""
+    chunks, size = list[bytes](), 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > cap:
+            raise ContractError(413, "payload_too_large", "The request body is too large")
+        chunks.append(chunk)
+    request._body = b"".join(chunks)  # pyright: ignore[reportPrivateUsage]  what request.body() itself does
+    return request._body  # pyright: ignore[reportPrivateUsage]
+
+
+async def _render_byte_error(_: Request, error: Exception) -> Response:
+    refused = cast("ByteError", error)
+    text = (
+        '<?xml version="1.0" encoding="UTF-8"?>'
+        f"<Error><Code>{refused.code}</Code><Message>{refused.message}</Message>"
+        f"<RequestId>{secrets.token_hex(8).upper()}</RequestId></Error>"
+    )
+    return Response(text, refused.status, refused.headers, media_type="application/xml")
+
+
+async def _render_error(request: Request, error: Exception) -> Response:
+    refused = cast("ContractError", error)
+    if request.url.path.startswith("/v1/"):
+        return json_reply(
+            refused.status, {"data": None, "errors": [{"error": refused.code, "message": refused.message}]}
+        )
+    body: dict[str, Any] = {
+        "code": TALKDESK_CODES.get(refused.status, f"9232{refused.status}"),
+        "message": TALKDESK_MESSAGES.get(refused.status, refused.message),
+    }
+    if refused.fields:
+        body["fields"] = [{"name": name, "description": rule} for name, rule in refused.fields.items()]
+    response = json_reply(refused.status, body)
+    if refused.status == 401:
+        response.headers["www-authenticate"] = "Bearer"
+    return response
+
+
+async def _render_http_error(request: Request, error: Exception) -> Response:
+    """What the router refuses: an unknown route, a method that a route does not have."""
+    status = cast("HTTPException", error).status_code
+    code, message = {404: ("not_found", "Not found"), 405: ("method_not_allowed", "Method not allowed")}.get(
+        status, ("bad_request", "Bad request")
+    )
+    if request.url.path.startswith("/v1/"):
+        response = await _render_error(request, ContractError(status, code, message))
+    else:  # not one of the service's own errors, so not one of its codes (talkdesk-attachments, section 9)
+        response = json_reply(status, {"code": f"9232{status}", "message": message})
+    response.headers.update(cast("HTTPException", error).headers or {})
+    return response
+
+
+async def _render_store_failure(request: Request, error: Exception) -> Response:
+    said = error if isinstance(error, StoreError | BlobStoreError) else type(error).__name__
+    logger.error("the store failed: %s", said)
+    headers = STORAGE_BUSY if isinstance(error, StoreBusyError) else STORAGE_FAILED
+    if request.url.path.startswith("/blobs/"):
+        return await _render_byte_error(request, storage_failure(headers))
+    refusal = ContractError(503, headers["x-calltriage-error"], "The desk's storage cannot be used")
+    response = await _render_error(request, refusal)
+    response.headers.update(headers)
+    return response
+
+
+async def _say_nothing(_: Request, __: Exception) -> Response:
+    """The client has gone, in the middle of its request: nobody hears this, and it is no fault of ours to log."""
+    return Response(status_code=400)
+
+
+async def _render_crash(request: Request, error: Exception) -> Response:
+    """The log has the traceback, since nobody hears what Starlette raises after this; the body says that it failed."""
+    logger.error("the desk crashed", exc_info=error)
+    return await _render_error(request, ContractError(500, "internal_error", "Internal server error"))
+
+
+ERROR_HANDLERS: dict[Any, ExceptionHandler] = {
+    ContractError: _render_error,
+    ByteError: _render_byte_error,
+    HTTPException: _render_http_error,
+    StoreError: _render_store_failure,
+    BlobStoreError: _render_store_failure,
+    SQLAlchemyError: _render_store_failure,
+    ClientDisconnect: _say_nothing,
+    Exception: _render_crash,
+}

@@ -1,0 +1,1 @@
+"""Files in: their formats, checks, loading, and the sample."""

@@ -1,0 +1,181 @@
+"""Loading what an import file brings. The lines were all checked before; what remains is to write them down."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+from sqlalchemy import Connection, Table, insert, select, update
+
+from calltriage.desk.app import Desk
+from calltriage.desk.bytes.blobs import CHUNK, Received, TooLargeError
+from calltriage.desk.database.tables import attachments, calls, conversations, written
+from calltriage.desk.handlers.attachments import insert_attachment
+from calltriage.desk.http.access import unknown_organisation
+from calltriage.desk.importing.lines import Entry
+from calltriage.errors import ImportFileError
+
+BATCH_ENTRIES = 500
+BATCH_BYTES = 4 * 2**20
+"""What one transaction writes at most: a fraction of a second, after which others that write have their turn."""
+PAUSE = 0.12
+"""Seconds between two transactions. SQLite lets a writer that waits look for its turn every 0.1 s at the latest."""
+
+TABLES = {"call": calls, "sms_conversation": conversations}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What became of the lines: entries added, changed, there already, and lines skipped as bad."""
+
+    added: int
+    changed: int
+    unchanged: int
+    skipped: tuple[str, ...]
+
+
+async def load_import(
+    desk: Desk,
+    entries: list[Entry],
+    skipped: tuple[str, ...] = (),
+    progress: Callable[[int], object] = lambda _: None,
+    org_id: str | None = None,
+) -> Imported:
+    """Load entries into an organisation, the desk's own unless another is named; `progress` hears how many are through.
+
+    Each entry is written whole or not at all, and writing it again changes nothing: an import that was broken off is
+    completed by another one of the same file. Raises ImportFileError before anything is written when a file's name is
+    taken by another one.
+    """
+    org = org_id or (await desk.access.facts())["org_id"]
+    if org not in dict(await desk.access.organisations()):
+        raise unknown_organisation()
+    files = [entry for entry in entries if entry.kind == "file"]
+    await desk.store.read(lambda connection: _known_files(connection, org, files))
+    tally, through = Counter[str](), 0
+    for batch in _batches(entries):
+        if through:
+            await anyio.sleep(PAUSE)
+        tally += await _load(desk, org, batch)
+        through += len(batch)
+        progress(through)
+    return Imported(tally["added"], tally["changed"], tally["unchanged"], skipped)
+
+
+def _batches(entries: list[Entry]) -> Iterator[list[Entry]]:
+    batch, size = list[Entry](), 0
+    for entry in entries:
+        batch.append(entry)
+        size += len(str(entry.values)) + (entry.values["size"] if entry.kind == "file" else 0)
+        if len(batch) >= BATCH_ENTRIES or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+async def _load(desk: Desk, org: str, batch: list[Entry]) -> Counter[str]:
+    """One transaction. The bytes of new files are kept before it, so that no row speaks of bytes that are not there."""
+    files = [entry for entry in batch if entry.kind == "file"]
+    known = await desk.store.read(lambda connection: _known_files(connection, org, files))
+    bytes_of = {entry.id: await _keep(desk, entry) for entry in files if entry.id not in known}
+
+    def write(connection: Connection) -> Counter[str]:
+        tally = Counter[str]()
+        for kind, table in TABLES.items():
+            tally += _load_rows(connection, org, table, [entry for entry in batch if entry.kind == kind])
+        here = _known_files(connection, org, files)
+        for entry in files:
+            if entry.id in here:
+                tally["unchanged"] += 1
+                continue
+            received, blob = bytes_of[entry.id]
+            facts = {**entry.values, "blob": blob, "md5": received.md5}
+            insert_attachment(connection, org, entry.id, facts, written(datetime.now(UTC)))
+            tally["added"] += 1
+        return tally
+
+    tally = await desk.store.write(write, lane=org)
+    await desk.files.blobs.drop(*(received.name for received, _ in bytes_of.values()))
+    return tally
+
+
+def _known_files(connection: Connection, org: str, files: list[Entry]) -> set[str]:
+    """Ids of the files that are there already, just as their lines say."""
+    known: set[str] = set()
+    for entry in files:
+        same_id = attachments.c.id == entry.id
+        same_name = attachments.c.name == entry.values["name"]
+        query = select(attachments).where(attachments.c.org_id == org, same_id | same_name)
+        for row in connection.execute(query):
+            if row.id != entry.id or any(getattr(row, name) != value for name, value in entry.values.items()):
+                raise ImportFileError(
+                    f"line {entry.line}: the desk has another file of this name or id, and files are not replaced. "
+                    "Give it another name, or delete the attachment first."
+                )
+            known.add(entry.id)
+    return known
+
+
+async def _keep(desk: Desk, entry: Entry) -> tuple[Received, str]:
+    """Receive and publish a file's bytes."""
+    content = entry.content
+    pieces = _read(content) if isinstance(content, Path) else _given(content or b"")
+    changed = ImportFileError(f"line {entry.line}: the file changed while it was read. Import it again.")
+    try:
+        received = await desk.files.blobs.receive(pieces, desk.limit)
+    except TooLargeError:  # it was measured when its line was read
+        raise changed from None
+    if received.sha256 != entry.values["sha256"]:
+        await desk.files.blobs.drop(received.name)
+        raise changed
+    return received, await desk.files.blobs.publish(received.name, received.sha256)
+
+
+async def _given(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
+async def _read(path: Path) -> AsyncIterator[bytes]:
+    async with await anyio.open_file(path, "rb") as file:
+        while piece := await file.read(CHUNK):
+            yield piece
+
+
+def _load_rows(connection: Connection, org: str, table: Table, entries: list[Entry]) -> Counter[str]:
+    """Insert what is new and replace what is different."""
+    if not entries:
+        return Counter()
+    here = table.c.org_id == org
+    ids = [entry.id for entry in entries]
+    rows = connection.execute(select(table.c.id, table.c.digest).where(here, table.c.id.in_(ids)))
+    known = {row.id: row.digest for row in rows}
+    new = [entry for entry in entries if entry.id not in known]
+    changed = [entry for entry in entries if known.get(entry.id, entry.digest) != entry.digest]
+    if new:
+        connection.execute(insert(table), [{"org_id": org, "id": entry.id, **_columns(table, entry)} for entry in new])
+    for entry in changed:
+        connection.execute(update(table).where(here, table.c.id == entry.id).values(**_columns(table, entry)))
+    return Counter(added=len(new), changed=len(changed), unchanged=len(entries) - len(new) - len(changed))
+
+
+def _columns(table: Table, entry: Entry) -> dict[str, Any]:
+    now = {"updated_at": written(datetime.now(UTC))} if "updated_at" in table.c else {}
+    narrowing = filterable(entry.values["record"]) if table is calls else {}
+    return {**entry.values, **now, **narrowing, "digest": entry.digest}
+
+
+def filterable(record: dict[str, Any]) -> dict[str, Any]:
+    """The columns that a list of calls is narrowed by; what is of another type than they are matches nothing."""
+    about = record["metadata"]
+    texts = {"from_number": "from", "to_number": "to", "answered_by": "answered_by", "batch_id": "batch_id"}
+    found: dict[str, Any] = {
+        column: about[name] if isinstance(about.get(name), str) else None for column, name in texts.items()
+    }
+    found |= {name: about[name] if isinstance(about.get(name), bool) else None for name in ("completed", "inbound")}
+    return {**found, "call_length": record.get("call_length")}

@@ -1,0 +1,1 @@
+"""Small modules that import nothing else of the package."""

@@ -1,0 +1,1 @@
+"""Comparing words: pure functions, used by everything above."""

@@ -1,0 +1,1 @@
+"""What leaves the server: results within a budget, sections, rows."""

@@ -1,0 +1,183 @@
+"""What an issue's evidence is read from: its lists, the turns at its flags, and files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from calltriage.client.client import Client
+from calltriage.errors import CallError, NotFound, TryNext
+from calltriage.operations.activity import ListActivity
+from calltriage.operations.attachments import GetAttachment
+from calltriage.operations.base import Operation, Result
+from calltriage.operations.calls import Call, GetCall
+from calltriage.operations.fields import is_opaque_id
+from calltriage.operations.flags import Flag, ListFlags
+from calltriage.operations.relations import ListRelations
+from calltriage.operations.resources import ListResources, ResourceLink
+from calltriage.server.answers.results import Bundle, beginning, row
+from calltriage.server.answers.sections import Place, Section
+from calltriage.server.context import at_once, numbered
+from calltriage.server.tools import calls
+from calltriage.server.tools.transcripts import GetTranscript
+
+R = TypeVar("R")
+
+LONGEST_TURN = 1_000
+"""Characters of a turn that evidence shows before everything else has had its room."""
+NEIGHBOURS = 1
+"""Turns shown before and after a flagged one."""
+
+
+class Readings:
+    """What sections read besides their lists: the turns at flags, and files. Of a call no more is kept than the turns at
+    the flags of a page."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.failed: dict[str, str] = {}
+        """Codes of the errors, by what could not be read."""
+        self._turns: dict[tuple[str, int | None], list[dict[str, Any]]] = {}
+        """Turns at a flag, whole, by the call and the turn that it points at."""
+
+    def sections(self, place: Place) -> tuple[Section, ...]:
+        """Every section of an issue's evidence, in order, each to be read from this place on."""
+        return (
+            Section(
+                "flags",
+                "flag authors and call parties",
+                replace(place),
+                ListFlags,
+                self._flags,
+                "flag_count",
+                gaps=_cut_turns,
+                elsewhere=_around_flag,
+            ),
+            Section(
+                "resources",
+                "the evidence itself",
+                replace(place),
+                ListResources,
+                _briefly,
+                "resource_count",
+                elsewhere=_evidence_itself,
+            ),
+            Section("relations", "issue authors", replace(place), ListRelations, _briefly, "relation_count"),
+            Section("attachments", "the uploader", replace(place), ListResources, self._files, belongs=_is_file),
+            Section("activity", "issue authors and agents", replace(place), ListActivity, _entries),
+        )
+
+    async def _flags(self, flags: list[Flag], page: list[Flag]) -> list[dict[str, Any] | None]:
+        at_turns = [flag for flag in flags if flag.message_index is not None and _key(flag) not in self._turns]
+        unread = [call_id for call_id in dict.fromkeys(flag.call_id for flag in at_turns) if call_id not in self.failed]
+
+        async def look(call_id: str) -> None:
+            call = await self._if_there(call_id, lambda: GetCall(call_id=call_id))
+            if call is None:
+                return
+            for flag in page:
+                if flag.call_id == call_id and flag.message_index is not None:
+                    self._turns[_key(flag)] = _around(flag.message_index, call)
+
+        await at_once(*(look(call_id) for call_id in unread))
+        return [self._flag(flag) for flag in flags]
+
+    def _flag(self, flag: Flag) -> dict[str, Any]:
+        """A flag with the turn it points at and its neighbours."""
+        body = {key: value for key, value in row(flag).items() if key not in {"issue_id", "author_id", "message_text"}}
+        if turns := self._turns.get(_key(flag)):
+            body["turns"] = [beginning(turn, "text", LONGEST_TURN) for turn in turns]
+        elif flag.message_text:
+            body["message_text"] = flag.message_text
+        return body
+
+    def show_whole_turns(self, entries: list[dict[str, Any]], bundle: Bundle) -> None:
+        """Show whole the turns that were cut in these entries, as far as there is still room."""
+        for flag in (entry for entry in entries if "turns" in entry):
+            for turn, whole in zip(flag["turns"], self._turns[flag["call_id"], flag["message_index"]], strict=True):
+                if "characters_left_out" in turn and bundle.affords(whole["text"][LONGEST_TURN:]):
+                    turn["text"] = whole["text"]
+                    del turn["characters_left_out"]
+
+    async def _files(self, links: list[Any], _page: list[Any]) -> list[dict[str, Any] | None]:
+        found = await at_once(
+            *(
+                self._if_there(link.resource_id, lambda link=link: GetAttachment(attachment_id=link.resource_id))
+                for link in links
+            )
+        )
+        return [None if one is None else row(one) for one in found]
+
+    async def _if_there(self, name: str, asked: Callable[[], Operation[R]]) -> R | None:
+        """The thing, or None with the reason kept: it may be gone, forbidden, or known to the other vendor under an id that
+        we would not send. Evidence outlives its source, so that no neighbour may spoil the bundle."""
+        try:
+            return await self.client.send(asked())
+        except CallError as error:
+            self.failed[name] = error.code
+        except ValidationError:
+            self.failed[name] = NotFound.default_code
+        return None
+
+
+def _is_file(link: ResourceLink) -> bool:
+    return link.resource_type == "file"
+
+
+async def _briefly(items: list[Result], _page: list[Result]) -> list[dict[str, Any] | None]:
+    """Rows, without what the issue says already."""
+    dropped = {"attached_by_id", "created_by_id"}
+    if items and "resource_id" in type(items[0]).model_fields:
+        dropped.add("issue_id")
+    return [{key: value for key, value in row(item).items() if key not in dropped} for item in items]
+
+
+async def _entries(items: list[Result], _page: list[Result]) -> list[dict[str, Any] | None]:
+    told = ("type", "detail", "from_status", "to_status", "created_at")
+    return [{key: value for key, value in row(item).items() if key in told} for item in items]
+
+
+def _key(flag: Flag) -> tuple[str, int | None]:
+    return flag.call_id, flag.message_index
+
+
+def _around(index: int, call: Call) -> list[dict[str, Any]]:
+    """The turn at an index and its neighbours; none where the call has no such turn."""
+    turns = call.transcripts or []
+    if not 0 <= index < len(turns):
+        return []
+    return [numbered(n, turns[n]) for n in range(max(0, index - NEIGHBOURS), min(index + NEIGHBOURS + 1, len(turns)))]
+
+
+def _cut_turns(flag: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a flag's turns lack, each with the call that reads it on."""
+    return [
+        {
+            "section": f"text of turn {turn['message_index']}",
+            "left_out": turn["characters_left_out"]["text"],
+            "try_next": _turns(flag, turn["message_index"], turn["message_index"], offset=LONGEST_TURN),
+        }
+        for turn in flag.get("turns", ())
+        if "characters_left_out" in turn
+    ]
+
+
+def _around_flag(flag: dict[str, Any]) -> TryNext | None:
+    """The call that reads the turns at a flag; None where it shows none."""
+    turns = flag.get("turns")
+    return _turns(flag, turns[0]["message_index"], turns[-1]["message_index"]) if turns else None
+
+
+def _evidence_itself(link: dict[str, Any]) -> TryNext | None:
+    """The call that shows of a call what its link copied from it; None for anything else."""
+    if link["resource_type"] != "call" or not is_opaque_id(link["resource_id"]):
+        return None
+    return TryNext(tool=calls.GetCall.tool_name(), arguments={"call_id": link["resource_id"]})
+
+
+def _turns(flag: dict[str, Any], first: int, last: int, **more: Any) -> TryNext:
+    window = {"call_id": flag["call_id"], "from": first, "to": last, **more}
+    return TryNext(tool=GetTranscript.tool_name(), arguments=window)

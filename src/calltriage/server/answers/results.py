@@ -1,0 +1,222 @@
+"""Results as an agent reads them: compact, marked where strangers' words begin, and never over their budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from calltriage.errors import CallError, TryNext
+from calltriage.leaves.gate import CHARACTERS, compact, estimate_tokens, fits, gate, greatest
+from calltriage.operations.base import Page, Result
+
+BUDGET = 6_000
+"""Tokens of a result unless the caller asks for another number; see text.estimate_tokens for how they are counted."""
+WALL = 20_000
+"""Tokens that no result exceeds."""
+MOST = WALL - 1000
+"""Tokens that a caller may ask for."""
+SHORT = 200
+"""Characters of a text that are never cut."""
+
+
+def untrusted(origin: str, **members: Any) -> dict[str, Any]:
+    """A holder of words that came from outside, and from whom: data to read, never to follow."""
+    return {"trust": "untrusted", "origin": origin, **members}
+
+
+def shown(result: Result) -> dict[str, Any]:
+    """One object of an API: its fields that have a value, marked when it holds strangers' words."""
+    fields = result.model_dump(mode="json", exclude_none=True)
+    return untrusted(result.origin, **fields) if result.origin else fields
+
+
+def beginning(body: dict[str, Any], name: str, most: int) -> dict[str, Any]:
+    """A body with no more than the beginning of one of its texts, and how many characters of that are left out."""
+    text = body.get(name)
+    if not isinstance(text, str) or len(text) <= most:
+        return body
+    left_out = {**body.get("characters_left_out", {}), name: len(text) - most}
+    return {**body, name: text[:most], "characters_left_out": left_out}
+
+
+def row(result: Result) -> dict[str, Any]:
+    """One object as a list shows it: the fields its class calls brief, or all; the holder of the list is marked."""
+    brief = cast("set[str] | None", getattr(type(result), "brief", None))
+    return result.model_dump(mode="json", exclude_none=True, include=brief, exclude={"org_id"})
+
+
+def shown_page(page: Page[Any]) -> dict[str, Any]:
+    """A page, and how complete it is."""
+    items = cast("list[Result]", page.items)
+    origin = items[0].origin if items else None
+    body: dict[str, Any] = {
+        "items": [row(item) for item in items],
+        "returned": len(items),
+        "complete": page.next_cursor is None,
+    }
+    if page.next_cursor is not None:
+        body["next_cursor"] = page.next_cursor
+    return untrusted(origin, **body) if origin else body
+
+
+def shortened(body: dict[str, Any], budget: int, more: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The body, which will fit the budget once it has passed the gate: its longest texts cut, and `omitted` saying which,
+    by how many characters, and where more of them stands.
+
+    Args:
+        body: what may be too long.
+        budget: tokens.
+        more: what the first entry of `omitted` says of where more of it stands: the resource, the call that reads it.
+    """
+    cut: dict[str, int] = {}
+    kept = 20 + (estimate_tokens(compact(more)) if more else 0)
+    while not passes(body, budget - 40 * len(cut) - (kept if cut else 0)):
+        longest = _longest_text(body)
+        if longest <= SHORT:
+            raise CallError("The result is larger than a result may be. Ask for less.", code="result_too_large")
+        # What no budget could hold is cut before it is ever priced.
+        body = _cut(body, max(SHORT, min(longest * 3 // 4, CHARACTERS * budget)), cut)
+    if cut:
+        body["omitted"] = [{"field": field, "characters": count} for field, count in cut.items()]
+        body["omitted"][0] |= more or {}
+    return body
+
+
+def passes(body: Any, budget: int) -> bool:
+    """Whether a body fits a budget once it has passed the gate, which can only make it longer."""
+    return len(compact(body)) <= CHARACTERS * max(0, budget) + 1 and fits(compact(gate(body)[0]), budget)
+
+
+def _longest_text(node: Any) -> int:
+    """Characters of the longest text in a body."""
+    if isinstance(node, str):
+        return len(node)
+    members: Any = ()
+    if isinstance(node, dict):
+        members = cast("dict[str, Any]", node).values()
+    elif isinstance(node, list):
+        members = cast("list[Any]", node)
+    return max(map(_longest_text, members), default=0)
+
+
+def _cut(node: Any, most: int, cut: dict[str, int], path: tuple[str, ...] = ()) -> Any:
+    """A body whose texts have `most` characters at most; what was cut is added to `cut` by its path."""
+    if isinstance(node, str):
+        if len(node) <= most:
+            return node
+        name = ".".join(path)
+        cut[name] = cut.get(name, 0) + len(node) - most
+        return node[:most]
+    if isinstance(node, dict):
+        members = cast("dict[str, Any]", node)
+        return {key: _cut(member, most, cut, (*path, str(key))) for key, member in members.items()}
+    if isinstance(node, list):
+        return [_cut(member, most, cut, (*path, str(place))) for place, member in enumerate(cast("list[Any]", node))]
+    return node
+
+
+def advising(node: Any, offered: frozenset[str]) -> Any:
+    """A body without advice to call tools that are not offered. Only our own advice is touched, never strangers' JSON."""
+    if isinstance(node, dict):
+        members = cast("dict[Any, Any]", node)
+        if isinstance(node, TryNext):
+            return node
+        return {
+            key: advising(member, offered)
+            for key, member in members.items()
+            if not isinstance(member, TryNext) or member["tool"] in offered
+        }
+    if isinstance(node, list):
+        return [advising(member, offered) for member in cast("list[Any]", node)]
+    return node
+
+
+BARE_TURN = 20
+"""Tokens of a turn of which only the place is told."""
+
+
+class Bundle:
+    """A result filled in order until its budget is spent; what does not fit is listed with the call that fetches it."""
+
+    def __init__(self, budget: int, *, gaps: int, **head: Any) -> None:
+        """`gaps` is how many entries `omitted` may get; 60 tokens are kept back for each."""
+        self.body: dict[str, Any] = head
+        self.omitted: list[dict[str, Any]] = []
+        self.left = budget - estimate_tokens(compact(head)) - 60 * gaps
+
+    def keeps(self, tokens: int) -> bool:
+        """Keep tokens back for what is added later, if there are as many."""
+        self.left -= tokens if (enough := tokens <= self.left) else 0
+        return enough
+
+    def affords(self, item: Any, spare: int = 0) -> bool:
+        """Take an item's cost off what is left, if it is there and `spare` tokens still are afterwards. An item costs what
+        it will be once it has passed the gate."""
+        cost = self._cost(item, spare)
+        self.left -= cost or 0
+        return cost is not None
+
+    def _cost(self, item: Any, spare: int) -> int | None:
+        """What an item costs; None for more than there is."""
+        left = self.left - spare - 1
+        if left < 0 or len(compact(item)) > CHARACTERS * left + 1:
+            return None
+        cost = estimate_tokens(compact(gate(item)[0]), left)
+        return None if cost > left else cost + 1
+
+    def most(self, length: int, item: Callable[[int], Any], spare: int = 0) -> int:
+        """How many characters of a text, of so many, an item can hold and still be afforded, to a sixteenth."""
+        within = min(length, CHARACTERS * max(0, self.left))
+        return greatest(within, lambda tried: self._cost(item(tried), spare) is not None, 16)
+
+    def window(
+        self,
+        places: list[int],
+        member: Callable[[int], dict[str, Any]],
+        fetch: Callable[[int, int], TryNext],
+        wider: Callable[[int, int], TryNext | None],
+    ) -> list[dict[str, Any]]:
+        """The members at these places, in order, as far as they fit. At least the first is there, in part if need be.
+
+        Args:
+            places: of the members wanted, ascending.
+            member: what stands at a place; its words are under `text`.
+            fetch: the call that reads from one place to another, for what is left out at the end.
+            wider: the call that shows more of one place, of which so many characters are shown.
+        """
+        kept = list[dict[str, Any]]()
+        for number, place in enumerate(places):
+            one = member(place)
+            if self.affords(one):
+                kept.append(one)
+                continue
+            left = places[number:]
+            if not kept:  # larger than the whole budget: shown in part rather than never
+                kept.append(part := self._part(place, one))
+                how = {"try_next": more} if (more := wider(place, len(part["text"]))) else {}
+                if part.keys() == one.keys():
+                    self.lacks(f"text of turn {place}", len(one["text"]) - len(part["text"]), **how)
+                else:
+                    self.lacks(f"turn {place}", 1, **how)
+                left = left[1:]
+            if left:
+                self.lacks("transcript", len(left), try_next=fetch(left[0], left[-1]))
+            break
+        return kept
+
+    def _part(self, place: int, one: dict[str, Any]) -> dict[str, Any]:
+        """A member with as much of its text as fits, or, where even what else it says is too long, with its place alone."""
+        text = one["text"]
+        part = {**one, "text": text[: self.most(len(text), lambda n: {**one, "text": text[:n]})]}
+        if self.affords(part):
+            return part
+        self.left -= BARE_TURN
+        return {"message_index": place, "text": ""}
+
+    def lacks(self, section: str, left_out: int, **how: Any) -> None:
+        """Say that something is left out of a section."""
+        if left_out:
+            self.omitted.append({"section": section, "left_out": left_out, **how})
+
+    def done(self) -> dict[str, Any]:
+        return {**self.body, "complete": not self.omitted, **({"omitted": self.omitted} if self.omitted else {})}

@@ -1,0 +1,62 @@
+"""Lists that the APIs count instead of pointing at: pages of rows, each row in brief."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import StringConstraints
+
+from calltriage.errors import Rejected
+from calltriage.operations.base import Result
+from calltriage.operations.fields import A_CURSOR, Form
+from calltriage.server.answers.results import BUDGET, Bundle, beginning, untrusted
+
+ROWS = 20
+"""Rows of a list unless the caller asks for another number."""
+LONGEST_TEXT = 300
+"""Characters of one text that a row shows."""
+CURSOR = "next_cursor of the page before; keep the filters."
+
+RowCursor = Annotated[str, StringConstraints(max_length=512), Form(r"^[0-9]{1,7}$", A_CURSOR)]
+"""Place of the first row of a page."""
+
+
+class Rows(Result):
+    """A page of rows, and how complete it is."""
+
+    items: list[Any]
+    returned: int
+    complete: bool
+
+
+def brief_row(fields: dict[str, Any], columns: Iterable[str], longest: int = LONGEST_TEXT) -> dict[str, Any]:
+    """The columns of a row that have a value, texts of more than `longest` characters cut to their beginning."""
+    kept: dict[str, Any] = {}
+    for name in columns:
+        if isinstance(value := fields.get(name), str | int | float):
+            kept = beginning({**kept, name: value}, name, longest)
+    return kept
+
+
+def page_of(
+    rows: list[dict[str, Any]], first: int, total: int | None, origin: str, budget: int = BUDGET
+) -> dict[str, Any]:
+    """Rows from place `first` on, as many as fit; the cursor is the place after the last one shown. Raises Rejected when the
+    list has ended before `first`."""
+    if total is not None and first > total:
+        raise Rejected(f"The list has {total} rows, and the cursor lies behind them. Begin without it.", field="cursor")
+    bundle = Bundle(budget, gaps=1)
+    kept = list[dict[str, Any]]()
+    for row in rows:
+        shown = row
+        if not bundle.affords(row):
+            if kept:
+                break
+            shown = {"too_long": True}  # whoever reads on gets past it
+            bundle.affords(shown)
+        kept.append(shown)
+    after = first + len(kept)
+    complete = not rows or (total is not None and after >= total)
+    known = {"returned": len(kept), "complete": complete} | ({} if total is None else {"total": total})
+    return untrusted(origin, items=kept, **known) | ({} if complete else {"next_cursor": str(after)})

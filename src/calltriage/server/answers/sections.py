@@ -1,0 +1,304 @@
+"""Answers that have sections: each is shown no further than it fits, and read on from there, inside an entry, too, until
+every character was shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import StringConstraints
+
+from calltriage.client.client import Client
+from calltriage.errors import Rejected, TryNext
+from calltriage.leaves.gate import estimate_tokens
+from calltriage.operations.base import Operation, Page
+from calltriage.operations.fields import TEXT
+from calltriage.server.answers.results import BUDGET, MOST, Bundle, untrusted
+from calltriage.server.context import AT_ONCE
+
+PAGE = 100
+"""Entries of a page, always the same: a place counts within one."""
+PAGES = 20
+"""Pages that one section reads for one answer."""
+EACH = 60
+"""Tokens kept back for what is left out of a section, and for the call that fetches it."""
+NAME = 64
+"""Characters that a text of an entry has at most where it is not read in parts."""
+PLACE = re.compile(r"([0-9]{1,7})\.([0-9]{1,7})(?:\+([0-9]{1,9}))?\.(.{0,512})")
+
+Where = Annotated[str, StringConstraints(min_length=1, max_length=540), TEXT]
+"""A place in a section: see Place."""
+
+
+@dataclass
+class Place:
+    """Where a section goes on.
+
+    Attributes:
+        seen: entries before it, over all pages.
+        skip: entries before it on its page.
+        cursor: the API's cursor of its page; None for the first.
+        inside: characters of its first entry that were shown already; see portion.
+    """
+
+    seen: int = 0
+    skip: int = 0
+    cursor: str | None = None
+    inside: int = 0
+
+    def __str__(self) -> str:
+        inside = f"+{self.inside}" if self.inside else ""
+        return f"{self.seen}.{self.skip}{inside}.{self.cursor or ''}"
+
+    @classmethod
+    def named(cls, text: str | None) -> Place:
+        """The place that `str` of it stands for; the beginning for None. Raises ValueError for anything else."""
+        if text is None:
+            return cls()
+        found = PLACE.fullmatch(text)
+        if found is None:
+            raise ValueError("no place")
+        return cls(int(found[1]), int(found[2]), found[4] or None, int(found[3] or 0))
+
+
+def portion(entry: dict[str, Any], first: int, last: int) -> dict[str, Any]:
+    """An entry with its long texts from one character to another, counted through all of them in order.
+
+    What names it stays; `characters_before` and `characters_left_out` say by the text's name what is not there.
+    """
+    shown, before, after, start = dict[str, Any](), dict[str, int](), dict[str, int](), 0
+    for name, value in entry.items():
+        if not _is_long(name, value):
+            shown[name] = value
+            continue
+        begin, end = (min(max(0, place - start), len(value)) for place in (first, last))
+        start += len(value)
+        if begin < end:
+            shown[name] = value[begin:end]
+        if begin:
+            before[name] = begin
+        if end < len(value):
+            after[name] = len(value) - end
+    return shown | ({"characters_before": before} if before else {}) | ({"characters_left_out": after} if after else {})
+
+
+def _is_long(name: str, value: Any) -> bool:
+    return isinstance(value, str) and len(value) > NAME and name != "id" and not name.endswith("_id")
+
+
+def _length(entry: dict[str, Any]) -> int:
+    """Characters of an entry's long texts."""
+    return sum(len(value) for name, value in entry.items() if _is_long(name, value))
+
+
+async def as_they_are(items: list[Any], _page: list[Any]) -> list[dict[str, Any] | None]:
+    """Rows, shown as they are."""
+    return items
+
+
+def _no_gaps(_entry: dict[str, Any]) -> list[dict[str, Any]]:
+    return []
+
+
+@dataclass
+class Section:
+    """One section while it is filled.
+
+    Attributes:
+        name: of the section.
+        origin: whose words its entries hold.
+        place: of the next entry.
+        operation: what its entries come from.
+        present: makes entries into what is shown of them, None for one that cannot be read; gets some entries and all
+            of their page.
+        count: field of the issue that says how many entries there are, if one does.
+        belongs: whether an item of the list is an entry of this section.
+        gaps: what `omitted` will have to say of an entry that is shown.
+        elsewhere: the call that shows what is nested in an entry, if one does.
+    """
+
+    name: str
+    origin: str
+    place: Place
+    operation: Callable[..., Operation[Any]]
+    present: Callable[[list[Any], list[Any]], Awaitable[list[dict[str, Any] | None]]] = as_they_are
+    count: str | None = None
+    belongs: Callable[[Any], bool] = lambda _: True
+    gaps: Callable[[dict[str, Any]], list[dict[str, Any]]] = _no_gaps
+    elsewhere: Callable[[dict[str, Any]], TryNext | None] = lambda _: None
+    shown: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    ended: bool = False
+    _items: list[Any] = field(default_factory=list[Any])
+    _next: str | None = None
+    _total: int = 0
+    _ready: list[dict[str, Any] | None] = field(default_factory=list["dict[str, Any] | None"])
+
+    def open(self, page: Page[Any], total: int = 0) -> None:
+        """Take the page on which `place` is, and how many entries there are, if anybody said so. Raises Rejected when the
+        list has ended before `place`."""
+        self._total = total or self._total
+        self._items, self._next = [item for item in page.items if self.belongs(item)], page.next_cursor
+        if self.place.skip > len(self._items):
+            raise Rejected("The list has ended before this cursor. Begin without it.", field="cursor")
+
+    async def fill(self, bundle: Bundle, *, spare: int = 0) -> None:
+        """Show entries of the page in order, until one does not fit or the page ends. `spare` tokens are left over."""
+        while True:
+            while self._ready:
+                entry = self._ready[0]
+                if entry is not None:
+                    entry = self._from_inside(entry)
+                    gaps = self.gaps(entry)
+                    if not bundle.affords([entry, *gaps] if gaps else entry, spare):
+                        return
+                    self.shown.append(entry)
+                self._pass()
+            batch = self._items[self.place.skip : self.place.skip + AT_ONCE]
+            if not batch:
+                self.ended = self._next is None
+                return
+            self._ready = await self.present(batch, self._items)
+
+    async def fill_on(self, bundle: Bundle, client: Client, listed: dict[str, Any]) -> None:
+        """Show entries over as many pages as fit."""
+        for _ in range(PAGES):
+            await self.fill(bundle)
+            before, after = self.place.cursor, self._next
+            if self._ready or after is None:
+                return
+            if after == before:  # it would be the same page for ever
+                self.ended = True
+                bundle.lacks(f"{self.name} behind a cursor that repeats", 1)
+                return
+            self.place, self._items = Place(self.place.seen, 0, after), []
+            if not bundle.keeps(max(0, estimate_tokens(after) - estimate_tokens(before or ""))):
+                return
+            page: Page[Any] = await client.send(self.operation(**listed, cursor=after))
+            self.open(page)
+
+    def waiting(self) -> dict[str, Any] | None:
+        """The entry that did not fit."""
+        return self._ready[0] if self._ready else None
+
+    def _from_inside(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """The next entry without what was shown of it."""
+        return portion(entry, self.place.inside, _length(entry)) if self.place.inside else entry
+
+    def show_part(self, bundle: Bundle, entry: dict[str, Any]) -> bool:
+        """Show as much of the waiting entry's texts as fits, and say whether there is more of them. What is nested in it
+        has to be shown in one piece: it waits until its texts are through."""
+        plain = _without_nested(entry)
+        first, end = self.place.inside, _length(plain)
+        count = bundle.most(end - first, lambda n: portion(plain, first, first + n))
+        if count:
+            part = portion(plain, first, first + count)
+            bundle.affords(part)
+            self.shown.append(part)
+            self.place.inside += count
+        return 0 < count < end - first
+
+    def pass_by(self, bundle: Bundle, entry: dict[str, Any]) -> None:
+        """Go past the waiting entry, whose names stand for what no answer has room for."""
+        if not self.shown:
+            names = portion(_without_nested(entry), self.place.inside, self.place.inside)
+            if not bundle.affords(names):
+                names = {name: str(entry[name])[:NAME] for name in ("id", "type", "resource_type") if name in entry}
+            self.shown.append(names)
+        self._pass()
+        self.ended = self._next is None and self.place.skip >= len(self._items)
+
+    def _pass(self) -> None:
+        self._ready = self._ready[1:]
+        self.place.skip += 1
+        self.place.seen += 1
+        self.place.inside = 0
+
+    def all_gaps(self) -> list[dict[str, Any]]:
+        """The gaps of every entry shown, each once."""
+        return list({str(gap): gap for entry in self.shown for gap in self.gaps(entry)}.values())
+
+    def left_out(self) -> int | None:
+        """Entries after `place`; None where nobody has said how many there are."""
+        if self._next is None:
+            return len(self._items) - self.place.skip
+        return self._total - self.place.seen if self._total > self.place.seen else None
+
+    def body(self) -> dict[str, Any]:
+        return untrusted(self.origin, items=self.shown)
+
+
+def _without_nested(entry: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if not isinstance(value, dict | list)}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a call asked of a tool that answers in sections.
+
+    Attributes:
+        tool: its name.
+        issue_id: the issue, by its UUID.
+        section: the only one to show; None for all.
+        max_tokens: budget.
+    """
+
+    tool: str
+    issue_id: str
+    section: str | None
+    max_tokens: int
+
+    def on(self, section: str, place: Place | None = None, **more: Any) -> TryNext:
+        """The call that reads a section on from a place, or from its beginning."""
+        budget = {} if self.max_tokens == BUDGET else {"max_tokens": self.max_tokens}
+        cursor = {} if place is None else {"cursor": str(place)}
+        return TryNext(
+            tool=self.tool, arguments={"issue_id": self.issue_id, "section": section, **cursor, **budget, **more}
+        )
+
+    async def fill(self, bundle: Bundle, wanted: list[Section], alone: Callable[[Section], Awaitable[None]]) -> None:
+        """Put the wanted sections, opened, into a bundle that kept EACH for each of them; `alone` fills one that was asked
+        for alone. What is longer than the whole budget is shown in part, so that whoever reads on gets further."""
+        more = dict[str, Any]()
+        if self.section is None:
+            for share in (2, 1):  # none takes more than half of what is left while others wait
+                for one in wanted:
+                    await one.fill(bundle, spare=bundle.left - bundle.left // share)
+        else:
+            await alone(wanted[0])
+            more = self._show_part(bundle, wanted[0])
+        for one in wanted:
+            bundle.body[one.name] = one.body()
+            if not one.ended:
+                left = one.left_out()
+                bundle.omitted.append({"section": one.name} | ({} if left is None else {"left_out": left})
+                                      | {"try_next": self.on(one.name, one.place, **more)})  # fmt: skip
+
+    def _show_part(self, bundle: Bundle, section: Section) -> dict[str, Any]:
+        """Show in part an entry that did not fit though it is the first. Returns what the call that reads on has to ask
+        for besides: more room, for names or a nested value that fit no smaller answer."""
+        entry = section.waiting()
+        if section.shown or entry is None or section.show_part(bundle, entry):
+            return {}
+        if self.max_tokens < MOST:
+            return {"max_tokens": MOST}
+        section.pass_by(bundle, entry)
+        call = section.elsewhere(entry)
+        bundle.lacks(f"parts of one of the {section.name}", 1, **({} if call is None else {"try_next": call}))
+        return {}
+
+
+def place_of(section: str | None, cursor: str | None) -> Place:
+    """The place that a call names. Raises Rejected for one that is none."""
+    if cursor is not None and section is None:
+        raise Rejected("A cursor belongs to a section. Pass both as omitted says, or neither.", field="section")
+    try:
+        return Place.named(cursor)
+    except ValueError:
+        raise no_place() from None
+
+
+def no_place() -> Rejected:
+    """The error for a cursor that no answer of the tool gave."""
+    return Rejected("The cursor is none of this tool's. Pass it as omitted says.", field="cursor")

@@ -1,0 +1,200 @@
+"""Asking a person before a tool removes something for good.
+
+The newer protocol (2026-07-28) answers the call with a question and gets the reply with the same call made again; the older
+ones ask while the call waits. Where neither works the operator's policy decides, and without one nothing is removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, TypeVar
+
+import anyio
+import mcp_types
+from mcp.server.session import ServerSession
+from mcp.shared.exceptions import MCPError
+
+from calltriage.errors import Forbidden, NotFound, Rejected
+from calltriage.leaves.gate import gate
+from calltriage.operations.attachments import DeleteAttachment, GetAttachment
+from calltriage.operations.base import Operation, Page, Tool
+from calltriage.operations.flags import ListFlags, RemoveFlag
+from calltriage.operations.issues import DeleteIssue, GetIssue
+from calltriage.operations.relations import ListRelations, RemoveRelation
+from calltriage.operations.resources import ListResources, RemoveResource
+from calltriage.server.call.host import Host
+from calltriage.server.context import Work, preparing
+
+R = TypeVar("R")
+
+Policy = Literal["ask", "allow", "deny"]
+"""What an operator wants where the host cannot be asked: refuse, go ahead, or never remove anything at all."""
+
+PATIENCE_S = 600.0
+"""Seconds that a person has to answer."""
+PAGES = 5
+"""Pages of a hundred that are looked through for the thing that is to be removed, and for what hangs on it."""
+KEY = "confirm"
+FORM: dict[str, Any] = {
+    "type": "object",
+    "properties": {KEY: {"type": "boolean", "title": "Remove it for good"}},
+    "required": [KEY],
+}
+
+
+async def confirmed(
+    tool: type[Tool], given: Tool, work: Work, policy: Policy, host: Host
+) -> mcp_types.InputRequiredResult | None:
+    """Nothing when the tool may go ahead, or the question that is to be answered first.
+
+    Raises:
+        Forbidden: the operator forbids it, or nobody can be asked and the operator did not allow it.
+        Rejected: the person said no, or did not say.
+        NotFound: there is nothing to remove.
+    """
+    if policy == "deny":
+        raise _refusal(
+            "confirmation_denied", "The operator does not let anything be removed here (CALLTRIAGE_CONFIRM=deny)."
+        )
+    if not host.can_be_asked:
+        if policy == "allow":
+            return None
+        raise _refusal(
+            "confirmation_unavailable",
+            "This removes something for good, so that a person is asked first, and this host cannot ask. The operator can "
+            "allow it with --confirm=allow or CALLTRIAGE_CONFIRM=allow.",
+        )
+    with preparing():
+        question = gate(await _question(tool, given, work))[0]
+    if not host.is_modern:
+        _decided(await _asked_at_once(host.session, question))
+        return None
+    state = hashlib.sha256(question.encode()).hexdigest()
+    reply = host.replies.get(KEY)
+    if isinstance(reply, mcp_types.ElicitResult) and host.state == state:
+        _decided(reply)
+        return None
+    # Not asked yet, or what the person agreed to is no longer what would happen.
+    params = mcp_types.ElicitRequestFormParams(message=question, requested_schema=FORM)
+    asked: mcp_types.InputRequests = {KEY: mcp_types.ElicitRequest(params=params)}
+    return mcp_types.InputRequiredResult(input_requests=asked, request_state=state)
+
+
+def _refusal(code: str, message: str) -> Forbidden:
+    return Forbidden(f"{message} Nothing was removed.", code=code, outcome="not_committed")
+
+
+async def _asked_at_once(session: ServerSession, question: str) -> mcp_types.ElicitResult:
+    try:
+        with anyio.move_on_after(PATIENCE_S):
+            return await session.elicit_form(question, FORM)
+    except (MCPError, ValueError):  # a host that said it could ask, and cannot
+        raise _refusal("confirmation_unavailable", "The host could not ask a person.") from None
+    return mcp_types.ElicitResult(action="cancel")
+
+
+def _decided(reply: mcp_types.ElicitResult) -> None:
+    """Only an accepted form with the box ticked is a yes."""
+    if reply.action == "accept" and (reply.content or {}).get(KEY) is True:
+        return
+    is_no = reply.action != "cancel"
+    raise Rejected(
+        "The person declined. Nothing was removed; do not ask again unless they want it."
+        if is_no
+        else "The person did not decide. Nothing was removed.",
+        code="confirmation_declined" if is_no else "confirmation_cancelled",
+        outcome="not_committed",
+    )
+
+
+async def _question(tool: type[Tool], given: Tool, work: Work) -> str:
+    asked = QUESTIONS.get(tool)
+    if asked is None:
+        about = ", ".join(f"{name} {value}" for name, value in given.model_dump(exclude_none=True).items())
+        return f"{tool.tool_name().replace('_', ' ').capitalize()}? {about}"
+    return await asked(given, work)
+
+
+async def _detaching(given: Any, work: Work) -> str:
+    issue_id, link_id = await work.issue_id(given.issue_id), given.resource_link_id
+    links, _ = await _pages(work, lambda cursor: ListResources(issue_id=issue_id, limit=100, cursor=cursor))
+    link = next((link for link in links if link.id.lower() == link_id), None)
+    if link is None:
+        raise NotFound("No such evidence on this issue.", field="resource_link_id")
+    what = f"Detach {link.resource_type} {link.resource_id} (link {link_id}) from issue {issue_id}?"
+    if link.resource_type != "call":
+        return f"{what} The {link.resource_type} itself stays."
+    flags, all_read = await _pages(work, lambda cursor: ListFlags(issue_id=issue_id, limit=100, cursor=cursor))
+    count = sum(flag.call_id == link.resource_id for flag in flags)
+    more = "" if all_read else " or more"
+    return f"{what} {count}{more} flags hang on this call and may go with it. The call itself stays."
+
+
+async def _unflagging(given: Any, work: Work) -> str:
+    issue_id = await work.issue_id(given.issue_id)
+    flags, _ = await _pages(work, lambda cursor: ListFlags(issue_id=issue_id, limit=100, cursor=cursor))
+    flag = next((flag for flag in flags if flag.id.lower() == given.flag_id), None)
+    if flag is None:
+        raise NotFound("No such flag on this issue.", field="flag_id")
+    turn = "" if flag.message_index is None else f", turn {flag.message_index}"
+    what = f"Remove flag {given.flag_id} on call {flag.call_id}{turn}, of issue {issue_id}?"
+    return f"{what} Its type is {_theirs(flag.type)}."
+
+
+async def _unlinking(given: Any, work: Work) -> str:
+    issue_id = await work.issue_id(given.issue_id)
+    relations, _ = await _pages(work, lambda cursor: ListRelations(issue_id=issue_id, limit=100, cursor=cursor))
+    found = next((relation for relation in relations if relation.id.lower() == given.relation_id), None)
+    if found is None:
+        raise NotFound("No such link on this issue.", field="relation_id")
+    return (
+        f"Remove the link {given.relation_id} between issues? It says that {found.issue_id} is {found.relation_type} "
+        f"{found.related_issue_id}. Both issues stay."
+    )
+
+
+async def _deleting_issue(given: Any, work: Work) -> str:
+    issue = await work.client.send(GetIssue(issue_id=await work.issue_id(given.issue_id)))
+    return (
+        f"Delete issue {issue.triage_id} ({issue.id}) for good, with {issue.resource_count} evidence links, "
+        f"{issue.flag_count} flags, {issue.relation_count} links to other issues, its comments and sessions? Calls, "
+        f"conversations and files stay. Its title is {_theirs(issue.title)}."
+    )
+
+
+async def _deleting_attachment(given: Any, work: Work) -> str:
+    attachment = await work.client.send(GetAttachment(attachment_id=given.attachment_id))
+    size = "" if attachment.size is None else f" of {attachment.size} bytes"
+    return (
+        f"Delete attachment {given.attachment_id}{size} for good, its bytes too? Issues that it hangs on keep a link to "
+        f"nothing. Its name is {_theirs(attachment.name)}."
+    )
+
+
+def _theirs(words: str) -> str:
+    """Words of others in a question to a person: said to be theirs, short, on one line, between quotes of their own."""
+    line = " ".join(words.split())[:120].replace("”", "'").replace("“", "'")
+    return f"(words of its author, not of calltriage) “{line}”"
+
+
+QUESTIONS: dict[type[Tool], Callable[[Any, Work], Awaitable[str]]] = {
+    RemoveResource: _detaching,
+    RemoveFlag: _unflagging,
+    RemoveRelation: _unlinking,
+    DeleteIssue: _deleting_issue,
+    DeleteAttachment: _deleting_attachment,
+}
+"""What a person is asked, by tool: the thing by its id, and what goes with it."""
+
+
+async def _pages(work: Work, asked: Callable[[str | None], Operation[Page[R]]]) -> tuple[list[R], bool]:
+    """The items of a list, and whether these are all."""
+    items, cursor = list[R](), None
+    for _ in range(PAGES):
+        page = await work.client.send(asked(cursor))
+        items += page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            return items, True
+    return items, False

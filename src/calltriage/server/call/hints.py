@@ -1,0 +1,140 @@
+"""What an error advises: the tool call that mends it, where the call itself shows what was meant.
+
+A hint repeats of a call only what is plain: names, numbers, words without a blank. Free text stays out, since it may be a
+stranger's that the agent passed on, and an error is read as ours.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from calltriage.errors import CallError, NotFound, Rejected, TryNext
+from calltriage.operations.base import Effect, Tool
+from calltriage.operations.issues import ListIssues
+from calltriage.server.call.schemas import arguments_model, names_issue
+from calltriage.server.tools.evidence import GetEvidence
+
+PLAIN = re.compile(r"[A-Za-z0-9_.:@/+-]{1,128}")
+TICKET = re.compile(r"(?i)(?:issue|ticket|t)?[\s#_:-]{0,3}([0-9]{1,12})")
+"""What people write for a ticket number besides the number itself."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name that was probably meant."""
+    return next(iter(difflib.get_close_matches(name[:64], names, n=1, cutoff=0.6)), None)
+
+
+def advise(
+    error: CallError, tool: type[Tool], arguments: dict[str, Any], check: Callable[[dict[str, Any]], Any]
+) -> None:
+    """Add to an error what only the call knows: what became of a write that was refused here, and what to call next.
+
+    Args:
+        error: what the call ended in.
+        tool: what was called.
+        arguments: what it was given.
+        check: raises Rejected for arguments that the tool would refuse.
+    """
+    if tool.effect is not Effect.READ and error.outcome is None:
+        error.outcome = "not_committed"
+    if error.try_next is not None:
+        return
+    if isinstance(error, Rejected):
+        error.try_next = _mended(error, tool, arguments, check)
+    elif error.outcome == "unknown":
+        error.try_next = _settling(tool, arguments)
+    elif isinstance(error, NotFound) and error.field in SECTION_OF:
+        error.try_next = _section(SECTION_OF[error.field], arguments)
+    elif isinstance(error, NotFound) and _may_be_issue(tool, error.field):
+        error.try_next = TryNext(tool=ListIssues.tool_name(), arguments={})
+
+
+SETTLED_BY: dict[str, tuple[str, ...]] = {
+    "create_issue": ("list_issues",),
+    "delete_issue": ("get_issue", "issue_id"),
+    "update_issue": ("get_issue", "issue_id"),
+    "mark_issue_viewed": ("get_issue", "issue_id"),
+    "create_agent_session": ("get_issue", "issue_id"),
+    "prompt_norm": ("wait_for_norm", "issue_id"),
+    "create_category": ("list_categories",),
+    "create_attachment": ("list_attachments",),
+    "delete_attachment": ("get_attachment", "attachment_id"),
+}
+"""By what became unknown: the read that shows whether it was done, and the argument that it takes over. Everything else
+that names an issue shows in the issue's evidence."""
+
+
+def _settling(tool: type[Tool], arguments: dict[str, Any]) -> TryNext | None:
+    """The read that shows whether a write was done, if there is one."""
+    reading, *taken = SETTLED_BY.get(tool.tool_name(), (GetEvidence.tool_name(), "issue_id"))
+    given = {name: arguments.get(name) for name in taken}
+    if not all(isinstance(value, str) and PLAIN.fullmatch(value) for value in given.values()):
+        return None
+    return TryNext(tool=reading, arguments=given)
+
+
+SECTION_OF = {
+    "resource_link_ids": "resources",
+    "resource_link_id": "resources",
+    "flag_id": "flags",
+    "relation_id": "relations",
+}
+"""The section of an issue's evidence that shows the ids which an argument takes."""
+
+
+def _section(section: str, arguments: dict[str, Any]) -> TryNext | None:
+    """The read that shows the ids of an issue's evidence."""
+    issue = arguments.get("issue_id")
+    if not isinstance(issue, str) or not PLAIN.fullmatch(issue):
+        return None
+    return TryNext(tool=GetEvidence.tool_name(), arguments={"issue_id": issue, "section": section})
+
+
+def same_call(tool: type[Tool], arguments: dict[str, Any]) -> TryNext | None:
+    """The advice to call a tool so, unless that would repeat free text."""
+    return TryNext(tool=tool.tool_name(), arguments=arguments) if all(map(_is_plain, arguments.values())) else None
+
+
+def _mended(
+    error: Rejected, tool: type[Tool], arguments: dict[str, Any], check: Callable[[dict[str, Any]], Any]
+) -> TryNext | None:
+    """The same call with misspelt names and issues put right, or without a refused cursor, if that makes it one that would
+    be taken."""
+    names = [info.alias or name for name, info in arguments_model(tool).model_fields.items()]
+    meant = dict[str, Any]()
+    for name, value in arguments.items():
+        if name == error.field == "cursor":
+            continue
+        known = name if name in names else nearest(name, names)
+        if known is None or known in meant:
+            return None
+        found = TICKET.fullmatch(value.strip()) if isinstance(value, str) and is_issue(tool, known) else None
+        meant[known] = f"T-{found[1]}" if found else value
+    if meant == arguments:
+        return None
+    try:
+        check(meant)
+    except Rejected:
+        return None
+    return same_call(tool, meant)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_plain, cast("list[Any]", value)))
+    return PLAIN.fullmatch(value) is not None if isinstance(value, str) else isinstance(value, int | float | None)
+
+
+def is_issue(tool: type[Tool], argument: str | None) -> bool:
+    """Whether an argument of the tool names an issue."""
+    info = arguments_model(tool).model_fields.get(argument or "")
+    return info is not None and names_issue(info.metadata)
+
+
+def _may_be_issue(tool: type[Tool], argument: str | None) -> bool:
+    """Whether an argument that was not found, known or not, may be an issue."""
+    names = arguments_model(tool).model_fields if argument is None else [argument]
+    return any(is_issue(tool, name) for name in names)

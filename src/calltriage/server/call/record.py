@@ -1,0 +1,133 @@
+"""Around a tool call that writes: its deadline, its idempotency key, its place in the journal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from calltriage.client.limits import within
+from calltriage.errors import Rejected, TryNext
+from calltriage.operations.base import Effect, Result, Tool
+from calltriage.operations.fields import Limit
+from calltriage.server.context import Work, Workflow
+
+ARGUMENT = "idempotency_key"
+META = "calltriage/"
+"""Prefix of request metadata: `calltriage/idempotency_key` and `calltriage/deadline_s`, for programs that call tools."""
+SCHEMA: dict[str, Any] = {
+    "type": "string",
+    "maxLength": 128,
+    "description": "Makes a repeat safe.",
+}
+
+
+def takes_key(tool: type[Tool]) -> bool:
+    """Whether a tool adds something, so that a repeat could add it twice."""
+    return tool.effect in {Effect.ADD, Effect.ENSURE}
+
+
+def with_key(tool: type[Tool], schema: dict[str, Any]) -> dict[str, Any]:
+    """A tool's input schema with the key among its arguments, where it takes one."""
+    if not takes_key(tool):
+        return schema
+    return {**schema, "properties": {**schema["properties"], ARGUMENT: SCHEMA}}
+
+
+class RecentWrites(Result):
+    """Writes, newest first."""
+
+    items: list[dict[str, Any]]
+    returned: int
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls, by what the transport says of them, and what came beside the arguments."""
+
+    who: str = ""
+    key: str | None = None
+    deadline_s: float = math.inf
+
+    @classmethod
+    def of(cls, request: Any, meta: Mapping[str, Any] | None) -> Caller:
+        """From the HTTP request, if there is one, and a request's metadata. Raises Rejected for metadata that cannot be."""
+        known = meta or {}
+        key, seconds = known.get(f"{META}{ARGUMENT}"), known.get(f"{META}deadline_s", math.inf)
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds > 0:
+            raise Rejected(f"_meta {META}deadline_s must be a number of seconds above 0.", outcome="not_committed")
+        return cls(who(request), None if key is None else _key(key), float(seconds))
+
+
+def who(request: Any) -> str:
+    """What an HTTP request says of its sender; over stdio there is one caller."""
+    return "" if request is None else str(request.headers.get("authorization", ""))
+
+
+def _key(value: Any) -> str:
+    if not isinstance(value, str) or not 1 <= len(value) <= 128 or not value.isprintable():
+        raise Rejected(
+            f"{ARGUMENT}: must be 1 to 128 printable characters. Nothing was done.",
+            field=ARGUMENT,
+            outcome="not_committed",
+        )
+    return value
+
+
+def split(tool: type[Tool], arguments: dict[str, Any], caller: Caller) -> tuple[dict[str, Any], str | None]:
+    """A call's own arguments, and its key; one among the arguments goes before one beside them."""
+    if not takes_key(tool):
+        return arguments, None
+    given = arguments.get(ARGUMENT)
+    rest = {name: value for name, value in arguments.items() if name != ARGUMENT}
+    return rest, caller.key if given is None else _key(given)
+
+
+class ListRecentWrites(Workflow, effect=Effect.READ):
+    """List what you have written: your own latest writes with their outcomes, newest first, and so what is done already
+    after a loss of context.
+
+    In ids and outcomes only; get_evidence has the state of an issue.
+    """
+
+    result: ClassVar[Any] = RecentWrites
+
+    limit: Limit | None = Field(default=None, description="How many, default 50.")
+
+    async def run(self, work: Work) -> dict[str, Any]:
+        if work.journal is None:  # then nothing is on record
+            return {"items": [], "returned": 0, "complete": True}
+        most = self.limit or 50
+        async with work.journal.calling(self.tool_name(), work.who, None) as call:
+            items = await work.journal.recent(call, most + 1)
+        body = {"items": items[:most], "returned": len(items[:most]), "complete": len(items) <= most}
+        if len(items) > most:
+            more = {"try_next": TryNext(tool=self.tool_name(), arguments={"limit": 100})} if most < 100 else {}
+            body["omitted"] = [{"section": "older writes", **more}]
+        return body
+
+
+async def performed(
+    tool: type[Tool],
+    work: Work,
+    act: Callable[[], Awaitable[dict[str, Any]]],
+    *,
+    arguments: dict[str, Any],
+    key: str | None,
+    caller: Caller,
+) -> dict[str, Any]:
+    """Do what a tool does, within its deadline and, when it writes, on record; with a key, once."""
+    bounded = not issubclass(tool, Workflow) or tool.bounded
+    seconds = min(caller.deadline_s, work.client.deadline_s if bounded else math.inf)
+    with within(seconds) if seconds < math.inf else nullcontext():
+        if key is not None and work.journal is None:
+            raise Rejected("No journal is kept here, so no key is known.", field=ARGUMENT, outcome="not_committed")
+        if tool.effect is Effect.READ or work.journal is None:
+            return await act()
+        async with work.journal.calling(tool.tool_name(), caller.who, key) as call:
+            return await act() if key is None else await work.journal.once(call, arguments, act)

@@ -1,0 +1,337 @@
+"""The tool table, and the one way through it: arguments checked, work done, result or error shown in one shape."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+from typing import Any, cast
+
+import mcp_types
+from mcp.shared.exceptions import MCPError
+from pydantic import ValidationError
+
+from calltriage.errors import CallError, Rejected, TryNext, UnreadableAnswer
+from calltriage.leaves.gate import compact, fits, gate
+from calltriage.operations.activity import ListActivity
+from calltriage.operations.base import Effect, Operation, Page, Tool
+from calltriage.operations.fields import AN_ISSUE, FORM, UUID_PATTERN, is_opaque_id
+from calltriage.operations.flags import ListFlags
+from calltriage.operations.relations import ListRelations
+from calltriage.operations.resources import ListResources
+from calltriage.server.answers.results import BUDGET, MOST, WALL, advising, passes, shortened, shown, shown_page
+from calltriage.server.answers.sections import Place
+from calltriage.server.call import record as once
+from calltriage.server.call.confirmation import Policy, confirmed
+from calltriage.server.call.hints import advise, is_issue, nearest
+from calltriage.server.call.host import Host, opened_for
+from calltriage.server.call.record import with_key
+from calltriage.server.call.schemas import arguments_model, input_schema, names_issue, output_schema, trimmed_arguments
+from calltriage.server.context import Work, Workflow
+from calltriage.server.tools.evidence import GetEvidence, whole_description
+from calltriage.server.tools.transcripts import GetTranscript
+
+logger = logging.getLogger(__name__)
+
+
+def describe(tool: type[Tool]) -> mcp_types.Tool:
+    """The tool as `tools/list` shows it; everything follows from the class."""
+    name = tool.tool_name()
+    declared = cast("Any", tool)
+    result = declared.result if issubclass(tool, Workflow) else declared.result_type()
+    effect = tool.effect
+    return mcp_types.Tool(
+        name=name,
+        title=name.replace("_", " ").capitalize(),
+        description=" ".join((tool.__doc__ or "").split()),
+        input_schema=with_key(tool, input_schema(arguments_model(tool))),
+        output_schema=output_schema(result, effect),
+        annotations=mcp_types.ToolAnnotations(
+            read_only_hint=effect is Effect.READ and not (issubclass(tool, Workflow) and tool.saves),
+            destructive_hint=effect in {Effect.CHANGE, Effect.REMOVE},  # the others add at most
+            idempotent_hint=effect is not Effect.ADD or _answers_repeats(tool),
+            open_world_hint=False,
+        ),
+    )
+
+
+def _answers_repeats(tool: type[Tool]) -> bool:
+    """Whether a repeat has an answer of its own, "was there already".
+
+    Where only we chose that (bland-triage, section 8) the effect stays ADD: the hint says what the contract as we read it
+    promises, while a retry that nobody decided on must not rest on a promise that the vendor never made.
+    """
+    return issubclass(tool, Operation) and len(cast("type[Operation[Any]]", tool).success) > 1
+
+
+Report = Callable[[float, float | None, str], Awaitable[None]]
+
+
+class ToolTable:
+    """The tools that this server offers."""
+
+    def __init__(self, tools: Iterable[type[Tool]], work: Work, confirm: Policy = "ask") -> None:
+        self._work = work
+        self._confirm: Policy = confirm
+        self._tools = {tool.tool_name(): tool for tool in tools}
+        self.listed = [describe(tool) for tool in self._tools.values()]
+        self._schemas = {tool.name: tool.input_schema for tool in self.listed}
+
+    def input_schema(self, name: str) -> dict[str, Any] | None:
+        """Schema of a tool's arguments; None for an unknown name."""
+        return self._schemas.get(name)
+
+    async def call(
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        report: Report,
+        host: Host,
+        *,
+        request: Any = None,
+        meta: Any = None,
+    ) -> mcp_types.CallToolResult | mcp_types.InputRequiredResult:
+        """Call a tool. Whatever goes wrong inside becomes a tool error; only an unknown name is a protocol error.
+
+        A tool that removes may answer with a question for a person instead, one that takes a path with one for the host.
+        """
+        tool = self._tools.get(name)
+        if tool is None:
+            raise MCPError(mcp_types.INVALID_PARAMS, "Unknown tool. tools/list has the names.")
+        work, own = replace(self._work, progress=report, contents=[]), arguments
+        try:
+            caller = once.Caller.of(request, meta)
+            work.who = caller.who
+            work.quota.take(caller.who, tool)
+            own, key = once.split(tool, arguments, caller)
+            given = checked(tool, self._schemas[name], own)
+            question = await self._question(tool, given, work, host)
+            if question is not None:
+                return question
+            body = await once.performed(
+                tool, work, lambda: perform(tool, given, work), arguments=own, key=key, caller=caller
+            )
+            body = advising(body, work.offered)
+            try:
+                return _result(body, work)
+            except CallError as error:
+                if tool.effect is Effect.READ:
+                    raise
+                return _result(_told(body, error), work)  # the write is done, whatever can be shown of it
+        except CallError as error:
+            failure = error
+        except (Exception, SystemExit):  # the one blanket catch: a crash in a tool must not end the server
+            crash = secrets.token_hex(4)
+            logger.exception("tool %s crashed, error id %s", name, crash)
+            failure = CallError(
+                f"Internal error {crash}. It is in the server's log; other tools keep working.",
+                code="internal_error",
+                request_id=crash,
+                outcome=None if tool.effect is Effect.READ else "unknown",
+            )
+        advise(failure, tool, own, lambda meant: checked(tool, self._schemas[name], meant))
+        return _failed(failure, work.offered)
+
+    async def _question(
+        self, tool: type[Tool], given: Tool, work: Work, host: Host
+    ) -> mcp_types.InputRequiredResult | None:
+        """What has to be answered before the tool may go ahead; None when it may. A host's folders are put into `work`."""
+        path = getattr(given, given.local) if isinstance(given, Workflow) and given.local else None
+        if path is not None:
+            files = await opened_for(path, work.files, host)
+            if isinstance(files, mcp_types.InputRequiredResult):
+                return files
+            work.files = files
+        if tool.effect is Effect.REMOVE:
+            return await confirmed(tool, given, work, self._confirm, host)
+        return None
+
+
+def checked(tool: type[Tool], schema: dict[str, Any], arguments: dict[str, Any]) -> Tool:
+    """The arguments as the tool's model. Raises Rejected naming field and rule; rejected values are never echoed."""
+    names = cast("dict[str, Any]", schema["properties"])
+    for name in arguments:
+        if name not in names:
+            near = nearest(name, names)
+            hint = f" Did you mean {near}?" if near else ""
+            raise Rejected(
+                f"Unknown argument.{hint} Nothing was done.", code="unknown_argument", allowed=list(names),
+                field=name if name.isidentifier() and len(name) <= 64 and name.isascii() else None,
+            )  # fmt: skip
+    # Null means not given, as some hosts send it, but to a tool that clears fields with it.
+    keeps_null = bool(tool.clearable_fields())
+    values = {
+        name: _unquoted(value, names[name]) for name, value in arguments.items() if value is not None or keeps_null
+    }
+    values |= {name: _trimmed(values[name]) for name in trimmed_arguments(tool) & values.keys()}
+    try:
+        return arguments_model(tool).model_validate(values, strict=True)
+    except ValidationError as error:
+        raise _rejected(error, tool, names) from None
+
+
+def _unquoted(value: Any, schema: dict[str, Any]) -> Any:
+    """The value that a host or a model meant: a list or object that arrived as a JSON string, one member without the list
+    around it, an integer written 5.0 or "5"."""
+    kind, items = schema.get("type"), cast("dict[str, Any]", schema.get("items", {}))
+    if kind == "integer":
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value) else value
+    if kind in ("array", "object") and isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    elif kind == "array" and isinstance(value, str) and items.get("type") == "string":
+        # A row of words and a null are not one member: as such they would match nothing, and look true.
+        return value if "," in value or value.strip() in ("", "null") else [value]
+    if kind == "array" and isinstance(value, dict) and items.get("type") == "object":
+        value = [value]
+    if isinstance(value, list) and items.get("type") == "object":
+        return [_unquoted(item, items) for item in cast("list[Any]", value)]
+    return cast("Any", value)
+
+
+def _trimmed(value: Any) -> Any:
+    """A text, or each text of a list, without outer blanks."""
+    if isinstance(value, list):
+        return [_trimmed(item) for item in cast("list[Any]", value)]
+    return value.strip() if isinstance(value, str) else value
+
+
+def _rejected(error: ValidationError, tool: type[Tool], names: dict[str, Any]) -> Rejected:
+    complaints: list[str] = []
+    first: str | None = None
+    for item in error.errors(include_url=False, include_input=False, include_context=False)[:5]:
+        top = str(item["loc"][0]) if item["loc"] else ""
+        # Deeper parts of a path may be keys that the caller made up: only places in a list are shown.
+        places = (str(part) for part in item["loc"][1:4] if isinstance(part, int))
+        path = ".".join([top, *places]) if top in names else "arguments"
+        first = first or (top if top in names else None)
+        if item["type"] == "missing":
+            rule = "required"
+        elif is_issue(tool, top) and item["type"] not in {"value_error", FORM}:
+            rule = AN_ISSUE
+        elif item["type"] == "extra_forbidden":
+            members = cast("dict[str, Any]", names.get(top, {}).get("items", {})).get("properties", {})
+            rule = f"holds an unknown member; there are: {', '.join(members)}"
+        elif item["type"] == "string_too_short" and top in trimmed_arguments(tool):
+            rule = "must not be blank"
+        elif item["type"] in {"model_type", "dict_type"}:
+            rule = "must be an object"
+        else:
+            rule = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+            rule = rule.replace("String should", "must").replace("List should", "must")
+        complaints.append(f"{path}: {rule[:300]}")
+    allowed = names.get(first or "", {})
+    return Rejected(
+        "; ".join(complaints) + ". Nothing was done.",
+        field=first,
+        allowed=allowed.get("enum") or cast("dict[str, Any]", allowed.get("items", {})).get("enum"),
+    )
+
+
+async def perform(tool: type[Tool], given: Tool, work: Work) -> dict[str, Any]:
+    """The body of a tool's answer, before the gate. Raises the CallError that it ended in."""
+    try:
+        if isinstance(given, Workflow):
+            return await given.run(work)
+        return await _send(cast("type[Operation[Any]]", tool), given, work)
+    except UnreadableAnswer as error:
+        if error.outcome not in {"committed", "replayed"}:
+            raise
+        # The write is done. An answer that cannot be read must not make it look undone.
+        return {"outcome": error.outcome, "note": f"{error} Read it back before writing again."}
+
+
+async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> dict[str, Any]:
+    """Send an operation as it is, its issues resolved; a page that would be too long is asked for again, shorter."""
+    values = given.model_dump(exclude_unset=True)
+    for name, info in tool.model_fields.items():
+        if name in values and names_issue(info.metadata):
+            values[name] = await work.issue_id(values[name], name)
+    try:
+        operation = tool.model_validate(values)
+    except ValidationError as error:  # a rule between arguments that only holds for what they stand for
+        raise _rejected(error, tool, input_schema(arguments_model(tool))["properties"]) from None
+    receipt = await work.client.deliver(operation)
+    most = math.inf
+    while isinstance(receipt.result, Page):
+        body = shown_page(cast("Page[Any]", receipt.result))
+        # Each page has to be shorter than the one before it: not every API heeds its limit.
+        if body["returned"] < 2 or body["returned"] >= most or passes(body, BUDGET):
+            return shortened(body, BUDGET, _row_in_evidence(operation))
+        most = body["returned"]
+        operation = operation.model_copy(update={"limit": most // 2})
+        receipt = await work.client.deliver(operation)
+    body = {} if receipt.result is None else shown(receipt.result)
+    return body if receipt.outcome is None else {**body, "outcome": receipt.outcome}
+
+
+SECTIONS: dict[type[Tool], str] = {
+    ListFlags: "flags", ListResources: "resources", ListRelations: "relations", ListActivity: "activity",
+}  # fmt: skip
+"""The section of the evidence that shows the rows of a list, longer."""
+
+
+def _row_in_evidence(operation: Operation[Any]) -> dict[str, Any] | None:
+    """Where the first row of a page stands whole."""
+    section = SECTIONS.get(type(operation))
+    if section is None:
+        return None
+    given = operation.model_dump()
+    place = str(Place(cursor=given["cursor"]))
+    where = {"issue_id": given["issue_id"], "section": section, "cursor": place, "max_tokens": MOST}
+    return {"try_next": TryNext(tool=GetEvidence.tool_name(), arguments=where)}
+
+
+def _result(body: dict[str, Any], work: Work) -> mcp_types.CallToolResult:
+    """A result in both forms, through the gate and within the budget that its tool did not keep by itself; what stands
+    beside its JSON comes after it."""
+    if "complete" not in body:
+        body = shortened(body, BUDGET, advising(whole_of(body), work.offered))
+    body, escaped = gate(body)
+    if escaped:
+        body["escaped_characters"] = escaped
+    if not fits(compact(body), WALL):
+        raise CallError("The result is larger than a result may be. Ask for less.", code="result_too_large")
+    return mcp_types.CallToolResult(
+        structured_content=body, content=[mcp_types.TextContent(type="text", text=compact(body)), *work.contents]
+    )
+
+
+def whole_of(body: dict[str, Any]) -> dict[str, Any]:
+    """Where what a body shows stands whole: an issue, or the turn that a flag points at."""
+    issue_id, call_id, place = body.get("id"), body.get("call_id"), body.get("message_index")
+    if "triage_id" in body and isinstance(issue_id, str) and re.match(UUID_PATTERN, issue_id):
+        return {"resource": f"triage://issues/{issue_id}", "try_next": whole_description(issue_id)}
+    if isinstance(place, int) and is_opaque_id(call_id):
+        turn = {"call_id": call_id, "from": place, "to": place, "max_tokens": MOST}
+        return {"try_next": TryNext(tool=GetTranscript.tool_name(), arguments=turn)}
+    return {}
+
+
+def _told(body: dict[str, Any], error: CallError) -> dict[str, Any]:
+    """A write's outcome and id without the rest, which would be too long."""
+    kept = {"outcome": body.get("outcome", "unknown"), "note": str(error)}
+    return kept | ({"id": body["id"]} if is_opaque_id(body.get("id")) else {})
+
+
+def _failed(error: CallError, offered: frozenset[str]) -> mcp_types.CallToolResult:
+    """An error in both forms, within the budget: what it shows of an issue may be long."""
+    try:
+        body = shortened(advising({"error": error.body()}, offered), BUDGET)
+    except CallError:
+        error.details = {}
+        body = shortened(advising({"error": error.body()}, offered), BUDGET)
+    body, escaped = gate(body)
+    if escaped:
+        body["error"]["escaped_characters"] = escaped
+    return mcp_types.CallToolResult(
+        is_error=True, structured_content=body, content=[mcp_types.TextContent(type="text", text=compact(body))]
+    )

@@ -1,0 +1,196 @@
+"""What a workflow is, and what it has at hand."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import anyio
+
+from calltriage.client.client import Client
+from calltriage.errors import CallError, NotFound, Rejected
+from calltriage.journal.journal import Journal
+from calltriage.leaves.seals import Seals
+from calltriage.operations.base import Page, Tool
+from calltriage.operations.calls import Turn
+from calltriage.operations.issues import Issue, ListIssues
+from calltriage.server.call.quota import Quota
+from calltriage.server.files.local import CHUNK, FileRoots
+
+if TYPE_CHECKING:
+    from mcp_types import ContentBlock
+
+    from calltriage.server.files.handover import Handover
+
+ISSUE = "UUID, ticket (T-1042) or dashboard URL."
+PAGES_SEARCHED = 50
+"""Pages of 100 issues that are looked through for a ticket number, where search does not know it."""
+LOOK_UP_SECONDS = 30.0
+"""Time that looking through them may take."""
+AT_ONCE = 4
+"""Requests that one tool sends side by side; a vendor takes no more either (bland-triage, section 2)."""
+
+
+async def _no_progress(_done: float, _total: float | None, _message: str) -> None:
+    """Nobody listens."""
+
+
+@dataclass
+class Work:
+    """What a tool has at hand: the APIs, the local files it may read, the tools beside it, whom to tell about progress."""
+
+    client: Client
+    files: FileRoots
+    journal: Journal | None = None
+    who: str = ""
+    """What the transport says of the caller."""
+    offered: frozenset[str] = frozenset()
+    """Names of the tools that the agent can call."""
+    excluded: frozenset[str] = frozenset()
+    """Names of the tools that the operator wants nobody to have; no other way leads to what they do."""
+    quota: Quota = field(default_factory=Quota)
+    """How often each caller may call."""
+    progress: Callable[[float, float | None, str], Awaitable[None]] = _no_progress
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    """Waits, in seconds."""
+    seals: Seals = field(default_factory=Seals)
+    """What handles are made with."""
+    handover: Handover | None = None
+    """Files to and from remote clients, where the server has an HTTP side."""
+    contents: list[ContentBlock] = field(default_factory=list["ContentBlock"])
+    """What the answer holds beside its JSON: pictures and links."""
+    tickets: dict[str, str] = field(default_factory=dict[str, str])
+    """UUIDs of ticket numbers already looked up; a number never names another issue."""
+    turn: anyio.Lock = field(default_factory=anyio.Lock)
+    """Held from a look to the write that depends on it: of two such calls to this server the second sees
+    what the first did."""
+
+    def allow(self, tool: type[Tool], argument: str) -> None:
+        """Refuse an argument through which a tool would do what an excluded tool does."""
+        if tool.tool_name() in self.excluded:
+            raise Rejected(
+                f"The operator has excluded {tool.tool_name()}, and with it this argument. Leave it out.",
+                code="tool_excluded",
+                field=argument,
+            )
+
+    def meter(self, size: int | None, doing: str) -> Callable[[int], Awaitable[None]]:
+        """What hears how many bytes have moved, of `size` in all if that is known, and tells the caller in fifty steps."""
+        told, step = 0, max(CHUNK, (size or 0) // 50)
+
+        async def moved(count: int) -> None:
+            nonlocal told
+            if count - told >= step or count == size:
+                told = count
+                await self.progress(count, size, doing)
+
+        return moved
+
+    async def issue_id(self, ref: str, argument: str = "issue_id") -> str:
+        """The UUID that an issue's reference stands for. Raises NotFound naming the argument that held it."""
+        name = last_part(ref)
+        if name[:2].lower() != "t-":
+            return name.lower()
+        ticket = f"T-{int(name[2:])}"
+        if ticket not in self.tickets:
+            self.tickets[ticket] = await self._look_up(ticket, argument)
+        return self.tickets[ticket]
+
+    async def _look_up(self, ticket: str, argument: str) -> str:
+        """Search knows ticket numbers in an unpublished draft only, so the list is the fallback (section 3)."""
+        page = await self.client.send(ListIssues(search=ticket, limit=100))
+        found, number = _named(page, ticket), int(ticket[2:])
+        cursor: str | None = None
+        all_seen = False
+        with anyio.move_on_after(LOOK_UP_SECONDS):
+            for _ in range(PAGES_SEARCHED):
+                if found is not None:
+                    return found
+                page = await self.client.send(ListIssues(sort="created_at", order="desc", limit=100, cursor=cursor))
+                found, cursor = _named(page, ticket), page.next_cursor
+                numbers = [issue.number for issue in page.items if issue.number is not None]
+                # Newest first: everything after a lower number is older still.
+                all_seen = cursor is None or (numbers != [] and min(numbers) < number)
+                if all_seen:
+                    break
+        if found is not None:
+            return found
+        raise NotFound(
+            "No issue has this ticket number."
+            if all_seen
+            else "The ticket is not among the newest issues. Find the issue with list_issues and pass its id.",
+            field=argument,
+        )
+
+
+def last_part(ref: str) -> str:
+    """An issue's reference without the URL around it."""
+    return ref.rstrip("/").rpartition("/")[2]
+
+
+def _named(page: Page[Issue], ticket: str) -> str | None:
+    """Id of the issue with this ticket number, if it stands on the page."""
+    return next((issue.id for issue in page.items if issue.triage_id == ticket), None)
+
+
+@contextmanager
+def preparing(argument: str | None = None) -> Generator[None]:
+    """Around a step that comes before a workflow's own write: whatever becomes of it, that write was not made.
+
+    What the step did not find is what `argument` names.
+    """
+    try:
+        yield
+    except CallError as error:
+        error.outcome = "not_committed"
+        if isinstance(error, NotFound) and argument is not None:
+            error.field = argument
+        raise
+
+
+class Workflow(Tool):
+    """A tool that is not one operation. Like one it is a class whose fields are the arguments and whose docstring is what
+    the model reads; `run` does the work, and `result` is the shape of what it returns. One that `saves` may make local
+    files, whatever its effect on the APIs."""
+
+    result: ClassVar[Any]
+    saves: ClassVar[bool] = False
+
+    def __init_subclass__(cls, *, saves: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.saves = saves
+
+    local: ClassVar[str | None] = None
+    """Argument that names a local file or folder."""
+    bounded: ClassVar[bool] = True
+    """Whether all its calls together have the deadline of one; otherwise each has its own."""
+
+    @abstractmethod
+    async def run(self, work: Work) -> dict[str, Any]: ...
+
+
+def numbered(index: int, turn: Turn) -> dict[str, Any]:
+    """A turn as tools show it, under the index that flags take."""
+    return {"message_index": index, "user": turn.user and turn.user[:64], "text": turn.text}
+
+
+async def at_once(*work: Awaitable[Any]) -> list[Any]:
+    """Run awaitables side by side, AT_ONCE of them, and return their results in order; the first failure is raised as
+    itself."""
+    results: list[Any] = [None] * len(work)
+    free = anyio.CapacityLimiter(AT_ONCE)
+
+    async def keep(place: int, one: Awaitable[Any]) -> None:
+        async with free:
+            results[place] = await one
+
+    try:
+        async with anyio.create_task_group() as group:
+            for place, one in enumerate(work):
+                group.start_soon(keep, place, one)
+    except* CallError as failures:
+        raise failures.exceptions[0] from None
+    return results

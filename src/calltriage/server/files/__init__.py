@@ -1,0 +1,1 @@
+"""Files: local ones, those of remote clients, and what kind of file bytes are."""

@@ -1,0 +1,324 @@
+"""Local files that a tool may read or make: regular files below the allowed roots, nothing that a link leads out to."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import stat
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import anyio
+import anyio.to_thread
+
+from calltriage.errors import Rejected
+from calltriage.leaves.gate import INVISIBLE
+
+CHUNK = 2**20
+"""Bytes that are read or written at once."""
+OPEN_FLAGS = os.O_RDONLY | sum(
+    getattr(os, flag, 0)  # each where the platform has it
+    for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
+)
+MOST_OF_A_NAME = 99
+"""Files of one name, numbered, in one folder."""
+MOST_BYTES = 200
+"""Bytes of a file's name, which leave room for a number."""
+STEPS_DOWN = os.open in os.supports_dir_fd
+"""Whether a folder can be opened from its parent's handle; Windows cannot."""
+
+
+@dataclass(frozen=True)
+class OpenFile:
+    """An opened file: what is read later is what was checked."""
+
+    name: str
+    size: int
+    file: BinaryIO
+
+    async def head(self, size: int) -> bytes:
+        """The first bytes."""
+        self.file.seek(0)
+        return await anyio.to_thread.run_sync(self._read, min(size, self.size))
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return self.file.read(size)
+        except OSError:
+            raise Rejected("The file cannot be read to its end.", code="file_not_found", field="path") from None
+
+    def grew(self) -> bool:
+        """Whether the file is longer now than when it was opened."""
+        return os.fstat(self.file.fileno()).st_size > self.size
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The bytes from the start, `size` of them. Raises Rejected when the file shrank meanwhile."""
+        self.file.seek(0)
+        left = self.size
+        while left:
+            chunk = await anyio.to_thread.run_sync(self._read, min(CHUNK, left))
+            if not chunk:
+                raise Rejected(
+                    "The file shrank while it was read. Call again once nothing writes to it.",
+                    code="file_changed",
+                    field="path",
+                )
+            left -= len(chunk)
+            yield chunk
+
+
+@dataclass(frozen=True)
+class FileRoots:
+    """Folders below which a path argument may lie. Empty: no local file may be read or made.
+
+    `private` folders are closed even inside a root; `limit` is the largest file in bytes; not `writable`, nothing is made;
+    with `asks`, folders that the host declares are open besides.
+    """
+
+    roots: tuple[Path, ...] = ()
+    private: tuple[Path, ...] = ()
+    limit: int = 100 * 2**20
+    writable: bool = True
+    asks: bool = False
+
+    def and_of_host(self, folders: Iterable[Path]) -> FileRoots:
+        """These roots, and after them the folders that a host declared, homes and what holds them left out."""
+        return replace(self, roots=(*self.roots, *without_homes(folders)))
+
+    def reach(self, path: str) -> bool:
+        """Whether a path lies below a root, whatever is there."""
+        try:
+            return bool(self._below_root(path))
+        except Rejected:
+            return False
+
+    @asynccontextmanager
+    async def open(self, path: str) -> AsyncGenerator[OpenFile]:
+        """Open a file for reading. Raises Rejected, without saying whether anything outside the roots exists."""
+        if not self.roots:
+            raise Rejected(
+                "Local files are not enabled here. Pass text instead, or ask the operator to set CALLTRIAGE_ALLOWED_ROOTS.",
+                code="path_not_allowed",
+                field="path",
+            )
+        opened = await anyio.to_thread.run_sync(self._open, path)
+        try:
+            yield opened
+        finally:
+            opened.file.close()
+
+    async def save(self, folder: str, name: str, pieces: AsyncIterator[bytes]) -> Saved:
+        """Make a new file of the pieces in a folder below a root, whole or not at all, over nothing that is there: a name
+        that is taken gets a number. Raises Rejected like `open`, and whatever the pieces raise."""
+        if not self.roots or not self.writable:
+            raise Rejected(
+                "Nothing is saved to local files here. Leave save_to out.", code="path_not_allowed", field="save_to"
+            )
+        opened = await anyio.to_thread.run_sync(self._open_folder, folder)
+        draft: Draft | None = None
+        try:
+            draft = await anyio.to_thread.run_sync(lambda: Draft(*opened))
+            async for piece in pieces:
+                await anyio.to_thread.run_sync(draft.write, piece)
+            return await anyio.to_thread.run_sync(draft.keep, file_name(name))
+        except OSError as error:
+            raise Rejected(
+                f"The file cannot be written there ({error.strerror or type(error).__name__}).",
+                code="cannot_save",
+                field="save_to",
+            ) from None
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(_closed, draft, opened[1])
+
+    def _open_folder(self, path: str) -> tuple[Path, int | None]:
+        """A folder below a root, and its handle where the platform has such."""
+        real = self._below_root(path, "save_to")
+        if not real.is_dir():
+            raise Rejected("The folder does not exist. Make it first.", code="file_not_found", field="save_to")
+        try:
+            return real, _open_without_links(real, os.O_DIRECTORY) if STEPS_DOWN else None
+        except OSError:
+            raise _outside(self.roots, "save_to") from None
+
+    def _below_root(self, path: str, field: str = "path") -> Path:
+        """The path without links. Raises Rejected when it is not below a root."""
+        try:
+            given = Path(path).expanduser()
+            if not given.is_absolute() and self.roots:
+                given = self.roots[0] / given
+            real = Path(os.path.realpath(given))  # a loop of links stays in it and is refused when it is opened
+        except (OSError, RuntimeError, ValueError):
+            raise _outside(self.roots, field) from None
+        inside = any(real.is_relative_to(folder.resolve()) for folder in self.roots)
+        if not inside or _lies_in(real, self.private):
+            raise _outside(self.roots, field)
+        return real
+
+    def _open(self, path: str) -> OpenFile:
+        real = self._below_root(path)
+        try:
+            handle = _open_without_links(real)
+        except (OSError, ValueError):
+            raise Rejected(
+                "The file does not exist or cannot be read. Check the path.", code="file_not_found", field="path"
+            ) from None
+        file = os.fdopen(handle, "rb")
+        try:
+            about = os.fstat(handle)
+            _check_regular(about)
+            if about.st_size > self.limit:
+                raise Rejected(f"The file is larger than {self.limit} bytes.", code="file_too_large", field="path")
+        except BaseException:
+            file.close()
+            raise
+        return OpenFile(real.name, about.st_size, file)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A file that was made: where, its size and its SHA-256 in hex."""
+
+    path: Path
+    size: int
+    sha256: str
+
+
+class Draft:
+    """A file under a name that nobody looks for, until it is kept under its own."""
+
+    def __init__(self, folder: Path, handle: int | None) -> None:
+        self._folder, self._handle = folder, handle
+        self._name = f".{secrets.token_hex(8)}.part"
+        self._size, self._digest = 0, hashlib.sha256()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | (OPEN_FLAGS & ~os.O_RDONLY)
+        self._file = os.fdopen(os.open(self._place(self._name), flags, 0o600, dir_fd=handle), "wb")
+
+    def _place(self, name: str) -> str | Path:
+        return name if self._handle is not None else self._folder / name
+
+    def write(self, piece: bytes) -> None:
+        self._file.write(piece)
+        self._digest.update(piece)
+        self._size += len(piece)
+
+    def keep(self, name: str) -> Saved:
+        self._file.close()
+        stem, dot, ending = name.rpartition(".")
+        for number in range(1, MOST_OF_A_NAME + 1):
+            numbered = name if number == 1 else f"{stem} ({number}).{ending}" if dot else f"{name} ({number})"
+            try:
+                self._give_name(numbered)
+            except FileExistsError:
+                continue
+            return Saved(self._folder / numbered, self._size, self._digest.hexdigest())
+        raise FileExistsError(errno.EEXIST, "too many files of this name")
+
+    def _give_name(self, name: str) -> None:
+        """A second name fails where something has it; a file system without such gets an empty file to rename over."""
+        here, there = self._place(self._name), self._place(name)
+        try:
+            os.link(here, there, src_dir_fd=self._handle, dst_dir_fd=self._handle, follow_symlinks=False)
+        except FileExistsError:
+            raise
+        except (OSError, NotImplementedError):
+            os.close(os.open(there, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._handle))
+            try:
+                os.replace(here, there, src_dir_fd=self._handle, dst_dir_fd=self._handle)
+            except OSError:
+                os.unlink(there, dir_fd=self._handle)
+                raise
+
+    def close(self) -> None:
+        with suppress(OSError):  # what a full disk did not take
+            self._file.close()
+        with suppress(OSError):
+            os.unlink(self._place(self._name), dir_fd=self._handle)
+        if self._handle is not None:
+            os.close(self._handle)
+
+
+def _closed(draft: Draft | None, handle: int | None) -> None:
+    """End a draft, or the folder's handle alone where there never was one."""
+    if draft is not None:
+        draft.close()
+    elif handle is not None:
+        os.close(handle)
+
+
+def without_homes(folders: Iterable[Path]) -> tuple[Path, ...]:
+    """Those of the folders in which no home lies: hosts start servers in, and declare, `/` or a folder of the system, which
+    nobody meant to open."""
+    try:
+        home = Path.home().resolve()
+    except (OSError, RuntimeError):  # a user without a home
+        return ()
+    return tuple(folder for folder in folders if not home.is_relative_to(os.path.realpath(folder)))
+
+
+def attachment_name(name: str) -> str:
+    """A name as an attachment's: no path in front, nothing invisible. Empty when nothing is left."""
+    last = re.sub(r"[\t\n\r]", "_", INVISIBLE.sub("_", re.split(r"[/\\]", name)[-1])).strip()
+    return "" if last in {".", ".."} else last
+
+
+def file_name(name: str) -> str:
+    """An attachment's name as a file's: not hidden, not too long, nothing that a system gives a meaning to."""
+    last = re.sub(r'[<>:"|?*]', "_", attachment_name(name)).strip(" .")
+    while len(last.encode("utf-8", "replace")) > MOST_BYTES:
+        stem, dot, ending = last.rpartition(".")
+        last = f"{stem[:-1]}{dot}{ending}" if stem and len(ending) <= 16 else last[:-1]
+    if re.fullmatch(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", last):
+        last = f"_{last}"
+    return last or "attachment"
+
+
+def _lies_in(real: Path, folders: Iterable[Path]) -> bool:
+    """Whether a path lies in one of the folders, whatever it calls them: in letters of another case, or by another mount. A
+    folder that is not there holds nothing."""
+    for folder in folders:
+        for above in (real, *real.parents):
+            with suppress(OSError, ValueError):
+                if above.samefile(folder):
+                    return True
+    return False
+
+
+def _open_without_links(real: Path, kind: int = 0) -> int:
+    """Open a resolved path. It has no links, so whatever is a link on the way was put in since and is refused; O_NONBLOCK
+    refuses to wait for a fifo."""
+    if not STEPS_DOWN:
+        return os.open(real, OPEN_FLAGS | kind)
+    folder = os.open(real.anchor, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in real.parts[1:-1]:
+            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        last = real.name or "."
+        if not kind:  # opening a device may do something already
+            _check_regular(os.stat(last, dir_fd=folder, follow_symlinks=False))
+        return os.open(last, OPEN_FLAGS | kind, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def _check_regular(about: os.stat_result) -> None:
+    """Raise Rejected for what is no regular file. A link is not judged: opening refuses it."""
+    if not stat.S_ISREG(about.st_mode) and not stat.S_ISLNK(about.st_mode):
+        raise Rejected("Only regular files can be attached.", code="not_a_file", field="path")
+
+
+def _outside(roots: tuple[Path, ...], field: str = "path") -> Rejected:
+    return Rejected(
+        "The path lies outside the folders that are open here.",
+        code="path_not_allowed",
+        field=field,
+        allowed=[str(root) for root in roots[:20]],
+    )

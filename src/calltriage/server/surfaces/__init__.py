@@ -1,0 +1,1 @@
+"""What MCP has besides tools: resources, prompts, completions, subscriptions."""

@@ -1,0 +1,153 @@
+"""Completions: what a person can mean by what they have typed so far, for the arguments of prompts and the variables of
+resource URIs.
+
+A completion helps or says nothing: where the API does not answer in time there are no values, and no error. The values are
+words that others chose; the result is marked so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, cast, get_args, get_origin
+
+import anyio
+import mcp_types
+from mcp.shared.exceptions import MCPError
+from pydantic.fields import FieldInfo
+
+from calltriage.errors import CallError
+from calltriage.leaves.gate import gate
+from calltriage.operations.attachments import ListAttachments
+from calltriage.operations.calls import ListCalls
+from calltriage.operations.categories import ListCategories
+from calltriage.operations.fields import named_kind, stored_flag_type
+from calltriage.operations.flags import ListFlagTypes
+from calltriage.operations.issues import Issue, ListIssues
+from calltriage.server.answers.results import untrusted
+from calltriage.server.context import Work, at_once
+from calltriage.server.surfaces import prompts
+from calltriage.server.surfaces.resources import offered
+
+MOST = 100
+"""Values of one completion, by the protocol."""
+SECONDS = 3.0
+"""Time that a person who types may wait (our choice)."""
+LONGEST_TITLE = 80
+"""Characters of a title that is shown beside its ticket number."""
+
+Found = tuple[list[str], bool]
+"""Values that fit what was typed, and whether the API has others that were not looked at."""
+
+
+async def _issues(work: Work, typed: str) -> tuple[list[Issue], bool]:
+    """Issues whose ticket number begins so or whose words match, newest activity first, and whether there may be others."""
+    ticket = re.fullmatch(r"(?i)t(-[0-9]{0,12})?", typed)
+    asked = [ListIssues(limit=MOST)] if ticket or not typed else []
+    if typed and typed.lower() not in {"t", "t-"}:
+        asked.append(ListIssues(search=typed[:200], limit=MOST))
+    pages = await at_once(*(work.client.send(one) for one in asked))
+    found = {issue.id: issue for page in pages for issue in page.items}
+    fitting = [one for one in found.values() if not ticket or one.triage_id.lower().startswith(typed.lower())]
+    return fitting, any(page.next_cursor is not None for page in pages)
+
+
+async def _tickets(work: Work, typed: str) -> Found:
+    found, more = await _issues(work, typed)
+    return [issue.triage_id for issue in found], more
+
+
+async def _tickets_with_titles(work: Work, typed: str) -> Found:
+    found, more = await _issues(work, typed)
+    return [f"{issue.triage_id} {' '.join(issue.title.split())[:LONGEST_TITLE]}" for issue in found], more
+
+
+async def _calls(work: Work, typed: str) -> Found:
+    page = await work.client.send(ListCalls(limit=MOST))
+    found = [call.call_id for call in page.calls if call.call_id.lower().startswith(typed.lower())]
+    return found, page.total_count is None or page.total_count > len(page.calls)
+
+
+async def _attachments(work: Work, typed: str) -> Found:
+    page = await work.client.send(ListAttachments(per_page=MOST))
+    found = [
+        one.id
+        for one in page.items
+        if one.id.lower().startswith(typed.lower()) or typed.casefold() in one.name.casefold()
+    ]
+    return found, page.total is None or page.total > len(page.items)
+
+
+async def _flag_types(work: Work, typed: str) -> Found:
+    page = await work.client.send(ListFlagTypes(limit=MOST))
+    words = stored_flag_type(typed)
+    return [one.type for one in page.items if words in one.type], page.next_cursor is not None
+
+
+async def _categories(work: Work, typed: str) -> Found:
+    page = await work.client.send(ListCategories(limit=MOST))
+    found = [one.name for one in page.items if typed.casefold() in one.name.casefold()]
+    return found, page.next_cursor is not None
+
+
+AUTHORS = {"call": "call parties", "attachment": "the uploader", "flag_type": "flag authors"}
+"""Whose words the values are, where they are not those of the issues' authors."""
+SOURCES: dict[str, Callable[[Work, str], Awaitable[Found]]] = {
+    "issue": _tickets,
+    "call": _calls,
+    "attachment": _attachments,
+    "flag_type": _flag_types,
+    "category": _categories,
+}
+"""Where the values come from, by what the argument names; a prompt's issues come with their titles."""
+
+
+async def complete(params: mcp_types.CompleteRequestParams, work: Work) -> mcp_types.CompleteResult:
+    """Values for one argument. An unknown prompt, template or argument is a protocol error."""
+    info = _argument(params, work)
+    kind = named_kind(info)
+    by_title = kind == "issue" and isinstance(params.ref, mcp_types.PromptReference)
+    source = _tickets_with_titles if by_title else SOURCES.get(kind or "")
+    typed = params.argument.value.strip()
+    if source is None:
+        values, more = [word for word in _words(info.annotation) if word.startswith(typed.lower())], False
+    else:
+        values, more = await _in_time(source, work, typed)
+    shown: list[str] = gate(list(dict.fromkeys(values)))[0]
+    return mcp_types.CompleteResult(
+        completion=mcp_types.Completion(
+            values=shown[:MOST], total=None if more else len(shown), has_more=more or len(shown) > MOST
+        ),
+        _meta=None if source is None else cast("Any", untrusted(AUTHORS.get(kind or "", "issue authors"))),
+    )
+
+
+async def _in_time(source: Callable[[Work, str], Awaitable[Found]], work: Work, typed: str) -> Found:
+    with anyio.move_on_after(SECONDS):
+        try:
+            return await source(work, typed)
+        except (CallError, ValueError):  # the API failed, or what was typed is nothing that it can be asked for
+            pass
+    return [], False
+
+
+def _argument(params: mcp_types.CompleteRequestParams, work: Work) -> FieldInfo:
+    name, ref = params.argument.name, params.ref
+    if isinstance(ref, mcp_types.PromptReference):
+        prompt = prompts.offered(work).get(ref.name)
+        info = prompt and prompt.model_fields.get(name)
+    else:
+        variables = [kind.variable() for kind in offered(work) if str(kind.template) == ref.uri]
+        info = next((found[1] for found in variables if found and found[0] == name), None)
+    if info is None:
+        raise MCPError(
+            mcp_types.INVALID_PARAMS, "No such argument: prompts/list and resources/templates/list have them."
+        )
+    return info
+
+
+def _words(annotation: Any) -> list[str]:
+    """The words that an argument may be, where it is one of a few; unions with null are looked into."""
+    if get_origin(annotation) is Literal:
+        return [str(word) for word in get_args(annotation)]
+    return [word for option in get_args(annotation) for word in _words(option)]

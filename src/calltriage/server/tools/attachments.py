@@ -1,0 +1,305 @@
+"""Files as tools: stored whole in one call, whatever steps that takes; listed, and read without the model carrying bytes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, nullcontext
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, StringConstraints, ValidationError
+
+from calltriage.client import attachments as over_api
+from calltriage.client.attachments import Uploaded
+from calltriage.client.limits import within
+from calltriage.errors import CallError, Conflict, Rejected, TryNext, UnreadableAnswer
+from calltriage.leaves.gate import compact, fits, gate
+from calltriage.operations import attachments as api
+from calltriage.operations.attachments import Attachment, AttachmentPage, ListFollowingAttachments
+from calltriage.operations.base import Effect, Operation, Result
+from calltriage.operations.fields import A_CURSOR, TEXT, AttachmentName, Form, IssueRef
+from calltriage.operations.issues import GetIssue
+from calltriage.operations.resources import AttachResource
+from calltriage.server.answers.results import BUDGET, row, shown, untrusted
+from calltriage.server.call.hints import same_call
+from calltriage.server.context import ISSUE, Work, Workflow, preparing
+from calltriage.server.files.local import attachment_name
+from calltriage.server.files.media import HEAD, UNKNOWN, checked_type, family, named
+
+KEPT_SECONDS = 23 * 3600
+"""Life of an upload whose name was taken: an hour less than its reservation (talkdesk-attachments, section 4)."""
+KEPT = "kept"
+"""What seals its handle."""
+NEW = "new"
+WORD = r"^[A-Za-z0-9_-]+$"
+"""What handles and cursors of ours look like."""
+
+
+class CreateAttachment(Workflow, effect=Effect.ADD):
+    """Store a report, a recording or another file as an attachment, and hang it on an issue as evidence with attach_to.
+
+    Pass exactly one of path (a local file below an allowed folder; its bytes never pass through you), text, base64, or
+    upload. Names are unique in the account: an equal file of the name is replayed, another one is a conflict that keeps
+    the upload. Returns id, size and SHA-256.
+    """
+
+    result: ClassVar[Any] = Attachment
+    local: ClassVar[str | None] = "path"
+    bounded: ClassVar[bool] = False  # bytes take the time they take
+
+    name: AttachmentName | None = Field(default=None, description="Default: the path's last part.")
+    path: Annotated[str, StringConstraints(min_length=1, max_length=4096), TEXT] | None = None
+    text: Annotated[str, StringConstraints(max_length=60_000), TEXT] | None = Field(default=None, description="UTF-8.")
+    base64: Annotated[str, StringConstraints(max_length=60_000)] | None = Field(default=None, description="Small only.")
+    upload: (
+        Annotated[str, StringConstraints(max_length=600), Form(WORD, "must be new, or a handle as it was answered")]
+        | None
+    ) = Field(default=None, description="'new' answers a URL to PUT a file to over HTTP; then pass its handle.")
+    attach_to: IssueRef | None = Field(default=None, description=f"Issue: {ISSUE}")
+
+    async def run(self, work: Work) -> dict[str, Any]:
+        given = [name for name in ("path", "text", "base64", "upload") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise _refused("Pass exactly one of path, text, base64 and upload.", "path")
+        if self.upload == NEW:
+            return self._offer(work)
+        came_along = self.text is not None or self.base64 is not None  # so it is small
+        with within(work.client.deadline_s) if came_along else nullcontext():
+            return await self._stored_and_attached(work)
+
+    async def _stored_and_attached(self, work: Work) -> dict[str, Any]:
+        if self.attach_to is not None:
+            work.allow(AttachResource, "attach_to")
+        issue_id = None if self.attach_to is None else await work.issue_id(self.attach_to, "attach_to")
+        if issue_id is not None:  # an unknown issue is found out before a file is stored for it
+            with preparing("attach_to"):
+                await work.client.send(GetIssue(issue_id=issue_id))
+        try:
+            body = await self._stored(work)
+        except UnreadableAnswer as error:
+            if issue_id is None or error.outcome != "committed":
+                raise
+            # Stored, but under an id that nobody could read: it cannot be hung on the issue.
+            return {"outcome": "committed", "note": str(error), "evidence": {"outcome": "not_committed"}}
+        if issue_id is not None:
+            body["evidence"] = await self._attach(work, issue_id, body)
+        return body
+
+    def _offer(self, work: Work) -> dict[str, Any]:
+        if work.handover is None:
+            raise _refused(
+                "Uploads go over a server's HTTP side, and this one has none. Pass path, text or base64.", "upload"
+            )
+        offer = work.handover.offer()
+        kept = self.model_dump(mode="json", include={"name", "attach_to"}, exclude_none=True)
+        again = TryNext(tool=self.tool_name(), arguments={**kept, "upload": offer["handle"]})
+        return {"outcome": "not_committed", "upload": offer, "try_next": again}
+
+    async def _stored(self, work: Work) -> dict[str, Any]:
+        """The file, once it is stored; its bytes are sent unless they wait at the API already."""
+        kept = work.seals.opened(KEPT, self.upload or "")
+        async with AsyncExitStack() as stack:
+            content = None if kept else await self._content(work, stack)
+            uploaded = await self._sent(work, content) if content else Uploaded(*kept or ())
+            name = self._name_of_kept(uploaded.media_type or UNKNOWN) if content is None else content.name
+            try:
+                receipt = await over_api.create(work.client, name, uploaded, limit=work.files.limit)
+            except Conflict as taken:
+                raise self._kept(work, name, uploaded, taken) from taken
+            except Rejected as refused:
+                if not kept or refused.field != "request_id":
+                    raise
+                raise Rejected(
+                    "The API does not have the upload any more, or it was used. Store the file anew.",
+                    code="upload_not_found",
+                    status=refused.status,
+                    field="upload",
+                    outcome=refused.outcome,
+                    request_id=refused.request_id,
+                ) from refused
+            facts: dict[str, Any] = {"size": uploaded.size, "sha256": uploaded.sha256, "outcome": receipt.outcome}
+            if receipt.result.size not in {None, uploaded.size}:  # a figure, no advice: it stands among the API's words
+                facts["size_by_api"] = receipt.result.size
+            if content is not None and content.grew():
+                facts["grew_while_read"] = True
+            return {**shown(receipt.result), **facts}
+
+    def _name_of_kept(self, media_type: str) -> str:
+        """The name for bytes that wait at the API already, whose kind was seen when they were sent."""
+        name = _sound(attachment_name(self.name or ""))
+        said, seen = family(named(name) or UNKNOWN), family(media_type)
+        if said not in {seen, "other"} or (said == "other" and seen == "program"):
+            raise _refused("The name's ending says another kind of file than was uploaded. Keep the ending.", "name")
+        return name
+
+    async def _content(self, work: Work, stack: AsyncExitStack) -> _Content:
+        if self.path is not None or self.upload is not None:
+            opened = await stack.enter_async_context(self._opened(work))
+            name = attachment_name(self.name or opened.name)
+            head, size, chunks, grew = await opened.head(HEAD), opened.size, opened.chunks, opened.grew
+        else:
+            data = (self.text or "").encode() if self.base64 is None else _decoded(self.base64)
+            name = attachment_name(self.name or "")
+            head, size, chunks, grew = data[:HEAD], len(data), lambda: _pieces(data), _never
+        media_type = checked_type(_sound(name), head)
+        if self.text is not None and media_type == "application/octet-stream":
+            media_type = "text/plain"
+        return _Content(name, media_type, size, chunks, grew)
+
+    def _opened(self, work: Work) -> Any:
+        if self.path is not None:
+            return work.files.open(self.path)
+        if work.handover is None:
+            raise _refused("The handle is none of this server's, or its time is over. Begin again.", "upload")
+        return work.handover.taken(self.upload or "")
+
+    async def _sent(self, work: Work, content: _Content) -> Uploaded:
+        """Steps 1 and 2: the bytes, at the API."""
+        stored = over_api.Content(content.media_type, content.size, content.chunks)
+        with preparing():
+            return await over_api.upload(work.client, stored, work.meter(content.size, "uploading"))
+
+    def _kept(self, work: Work, name: str, uploaded: Uploaded, taken: Conflict) -> Conflict:
+        """The conflict, with the upload as something to go on with under another name."""
+        handle = self.upload or ""
+        if not work.seals.good_for(KEPT, handle):
+            facts = (uploaded.request_id, uploaded.media_type, uploaded.size, uploaded.sha256)
+            handle = work.seals.sealed(KEPT, KEPT_SECONDS, *facts)
+        taken.outcome, taken.field = "not_committed", "name"
+        taken.details |= {"upload": {"handle": handle, "good_for_s": work.seals.good_for(KEPT, handle)}}
+        given = self.model_dump(mode="json", include={"attach_to"}, exclude_unset=True)
+        another = name if taken.retryable else _another_name(name)  # it could not be seen whether the files are equal
+        taken.try_next = same_call(CreateAttachment, {**given, "name": another})
+        if taken.try_next is not None:
+            taken.try_next["arguments"]["upload"] = handle
+        return taken
+
+    async def _attach(self, work: Work, issue_id: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Hang the file on the issue. The file is stored whatever comes of this, so a failure is told, not raised."""
+        try:
+            operation = AttachResource(issue_id=issue_id, resource_type="file", resource_id=body["id"])
+        except ValidationError:
+            unsent = Rejected("The vendor's id of the file has a form that is not sent.", code="strange_id")
+            return {"outcome": "not_committed", "error": unsent.body()}
+        try:
+            receipt = await work.client.deliver(operation)
+        except CallError as error:
+            error.try_next = TryNext(tool=AttachResource.tool_name(), arguments=operation.model_dump(mode="json"))
+            return {"outcome": error.outcome or "not_committed", "error": error.body()}
+        return {"issue_id": issue_id, "resource_link_id": receipt.result.id, "outcome": receipt.outcome}
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What is to be uploaded; `chunks` starts over each time it is called."""
+
+    name: str
+    media_type: str
+    size: int
+    chunks: Callable[[], AsyncIterator[bytes]]
+    grew: Callable[[], bool]
+
+
+def _never() -> bool:
+    return False
+
+
+async def _pieces(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+def _another_name(name: str) -> str:
+    """The next name in a row: report.md, report-2.md, report-3.md."""
+    stem, dot, suffix = name.rpartition(".") if "." in name.lstrip(".") else (name, "", "")
+    if len(suffix) > 32:  # no ending
+        stem, dot, suffix = name, "", ""
+    numbered = re.fullmatch(r"(.*)-([1-9][0-9]{0,5})", stem)
+    stem, number = (numbered[1], int(numbered[2]) + 1) if numbered else (stem, 2)
+    end = f"-{number}{dot}{suffix}"
+    return f"{stem[: 64 - len(end)]}{end}"
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise _refused("base64 does not decode.", "base64") from None
+
+
+def _refused(message: str, field: str) -> Rejected:
+    return Rejected(message, field=field)
+
+
+def _sound(name: str) -> str:
+    """A name that an attachment can have. Raises Rejected for none and for one that is too long."""
+    if not name:
+        raise _refused("Pass a name for the attachment.", "name")
+    if len(name) > 64:
+        raise _refused("The file's name is longer than an attachment's 64 characters. Pass name.", "name")
+    return name
+
+
+class AttachmentRows(Result, origin="the uploader"):
+    """A page of attachments as it is shown."""
+
+    items: list[Any]
+    returned: int
+    complete: bool
+
+
+class ListAttachments(Workflow, effect=Effect.READ):
+    """List attachments, the files that were uploaded and stored, newest first. Find an attachment by name, type or labels;
+    filters are exact and combine with AND."""
+
+    result: ClassVar[Any] = AttachmentRows
+
+    name: AttachmentName | None = None
+    types: Annotated[list[api.FilterWord], Field(max_length=20)] | None = Field(
+        default=None, description="Media types, any of them."
+    )
+    labels: Annotated[str, StringConstraints(min_length=2, max_length=127), TEXT] | None = Field(
+        default=None, description='Metadata as one JSON object, e.g. {"flow_id":"abc"}.'
+    )
+    limit: Annotated[int, Field(ge=1, le=25)] | None = Field(default=None, description="Page size, default 25.")
+    cursor: Annotated[str, StringConstraints(max_length=3000), Form(WORD, A_CURSOR)] | None = Field(
+        default=None, description="next_cursor of the page before."
+    )
+
+    async def run(self, work: Work) -> dict[str, Any]:
+        operation: Operation[AttachmentPage] = api.ListAttachments(
+            name=self.name, types=self.types, metadata=self.labels, per_page=self.limit or 25
+        )
+        if self.cursor is not None:
+            operation = ListFollowingAttachments(query=_query_of(self.cursor))
+        page = await work.client.send(operation)
+        # An API may take a filter for less than exact, and pages may overlap while files come and go.
+        items = {item.id: row(item) for item in page.items if self._wants(item)}
+        body = untrusted(
+            "the uploader", items=list(items.values()), returned=len(items), complete=page.following is None
+        )
+        if page.total is not None:
+            body["total"] = page.total
+        if page.following is not None:
+            body["next_cursor"] = base64.urlsafe_b64encode(page.following.encode()).decode().rstrip("=")
+        if not fits(compact(gate(body)[0]), BUDGET):
+            for item in body["items"]:
+                item.pop("metadata", None)
+            first = {"attachment_id": body["items"][0]["id"]}
+            body["omitted"] = [
+                {"field": "metadata", "try_next": TryNext(tool=api.GetAttachment.tool_name(), arguments=first)}
+            ]
+        return body
+
+    def _wants(self, item: Attachment) -> bool:
+        types = {media_type.lower() for media_type in self.types or ()}
+        return (self.name in {None, item.name}) and (not types or (item.type or "").lower() in types)
+
+
+def _query_of(cursor: str) -> str:
+    try:
+        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        raise Rejected(f"cursor: {A_CURSOR}. Nothing was done.", field="cursor") from None

@@ -1,0 +1,108 @@
+"""What a call left besides its transcript: the transcript redone from the recording, and the way through its pathway."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, StringConstraints
+
+from calltriage.errors import Rejected, TryNext
+from calltriage.leaves.gate import compact, estimate_tokens, fitting, gate
+from calltriage.operations import calls
+from calltriage.operations.base import Effect
+from calltriage.operations.fields import A_CURSOR, CallId, Form
+from calltriage.server.answers.results import BUDGET, passes, untrusted
+from calltriage.server.answers.rows import CURSOR, RowCursor, Rows, brief_row, page_of
+from calltriage.server.context import Work, Workflow
+from calltriage.server.tools.transcripts import MaxTokens
+
+PART = 10
+"""Of the budget, one text or payload may take a tenth."""
+LEAST = 20
+"""Tokens of the briefest row."""
+GOING_ON = 100
+"""Tokens for how to go on in a payload, and whose words these are."""
+ORIGIN = "call parties and pathway authors"
+
+EventCursor = Annotated[str, StringConstraints(max_length=512), Form(r"^[0-9]{1,7}(\.[0-9]{1,8})?$", A_CURSOR)]
+"""Place of the first event of a page; after a point, the character of its payload's JSON to begin at."""
+
+
+class GetCorrectedTranscript(Workflow, effect=Effect.READ):
+    """Read a call's lines as redone from its recording, with seconds and confidence, for when recognition misheard. Needs a
+    recording.
+
+    Flags count turns of get_transcript, not these lines.
+    """
+
+    result: ClassVar[Any] = Rows
+    columns: ClassVar[tuple[str, ...]] = ("start", "end", "speaker", "speaker_label", "confidence", "text")
+
+    call_id: CallId
+    cursor: RowCursor | None = Field(default=None, description=CURSOR)
+    max_tokens: MaxTokens = BUDGET
+
+    async def run(self, work: Work) -> dict[str, Any]:
+        found = await work.client.send(calls.GetCorrectedTranscript(call_id=self.call_id))
+        first = int(self.cursor or 0)
+        lines = found.corrected[first : first + self.max_tokens // LEAST]
+        rows = [brief_row(line.model_dump(mode="json"), self.columns, self.max_tokens // PART) for line in lines]
+        return page_of(rows, first, len(found.corrected), "call parties", self.max_tokens)
+
+
+class GetPathwayCallEvents(Workflow, effect=Effect.READ):
+    """Trace a call's way on its pathway, node by node: transitions, webhooks, tools and their errors, in order.
+
+    An event's node_id is what add_flag takes.
+    """
+
+    result: ClassVar[Any] = Rows
+    columns: ClassVar[tuple[str, ...]] = ("sequence", "event_type", "node_id", "operation_id", "created_at")
+
+    call_id: CallId
+    cursor: EventCursor | None = Field(default=None, description=CURSOR)
+    max_tokens: MaxTokens = BUDGET
+
+    async def run(self, work: Work) -> dict[str, Any]:
+        events = await work.client.send(calls.GetPathwayCallEvents(call_id=self.call_id))
+        events.sort(key=lambda event: event.sequence)
+        place, inside, offset = (self.cursor or "0").partition(".")
+        first = int(place)
+        if inside and first < len(events):
+            return self._part(events, first, int(offset))
+        rows = [self._row(event) for event in events[first : first + self.max_tokens // LEAST]]
+        going_on = GOING_ON + estimate_tokens(self.call_id)
+        page = page_of(rows, first, len(events), ORIGIN, self.max_tokens - going_on)
+        cut = [n for n, row in enumerate(page["items"]) if "payload_text" in row]
+        if cut:
+            how = {"call_id": self.call_id, "cursor": f"{first + cut[0]}.0"}
+            more = TryNext(tool=self.tool_name(), arguments=how)
+            page |= {"complete": False, "omitted": [{"section": "payloads", "left_out": len(cut), "try_next": more}]}
+        return page
+
+    def _row(self, event: calls.PathwayEvent) -> dict[str, Any]:
+        """An event with its payload, or the beginning of the payload's JSON where it is longer than its share."""
+        row, share = brief_row(event.model_dump(mode="json"), self.columns), self.max_tokens // PART
+        if event.payload and passes(event.payload, share):
+            row["payload"] = event.payload
+        elif event.payload:
+            text = compact(event.payload)
+            row["payload_text"] = text[: fitting(text, share)]
+            left_out = row.setdefault("characters_left_out", {})
+            left_out["payload"] = len(text) - len(row["payload_text"])
+        return row
+
+    def _part(self, events: list[calls.PathwayEvent], place: int, offset: int) -> dict[str, Any]:
+        """One event, with its payload's JSON from a character on; the cursor goes on in it, or after it."""
+        text = compact(events[place].payload or {})
+        if offset >= len(text):
+            raise Rejected(f"The payload has {len(text)} characters of JSON. Begin before its end.", field="cursor")
+        row = brief_row(events[place].model_dump(mode="json"), self.columns, self.max_tokens // PART)
+        room = self.max_tokens - GOING_ON - estimate_tokens(compact(gate(row)[0]))
+        if room < self.max_tokens // 2:  # its names are too long to be shown each time
+            row, room = {"sequence": events[place].sequence}, self.max_tokens - GOING_ON - LEAST
+        end = offset + max(1, fitting(text[offset:], room))
+        row |= {"offset": offset, "payload_text": text[offset:end]}
+        after = f"{place}.{end}" if end < len(text) else str(place + 1) if place + 1 < len(events) else None
+        known = {"returned": 1, "complete": after is None, "total": len(events)}
+        return untrusted(ORIGIN, items=[row], **known) | ({"next_cursor": after} if after else {})

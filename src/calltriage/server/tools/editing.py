@@ -1,0 +1,148 @@
+"""Changing an issue and commenting on it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from calltriage.errors import Conflict, Rejected
+from calltriage.leaves.gate import bare
+from calltriage.operations import activity, issues
+from calltriage.operations.base import Effect
+from calltriage.operations.fields import (
+    Category,
+    Clearable,
+    Comment,
+    Description,
+    Form,
+    IssueRef,
+    Severity,
+    Status,
+    Title,
+    UserId,
+    Uuid,
+)
+from calltriage.operations.norm import PromptNorm
+from calltriage.server.answers.results import SHORT, beginning, shown
+from calltriage.server.context import ISSUE, Work, Workflow, preparing
+
+AN_INSTANT = "must be an updated_at as it was read, such as 2026-05-06T21:09:57.087Z"
+
+
+def _instant(value: str) -> str:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError(AN_INSTANT) from None
+    return value
+
+
+Instant = Annotated[
+    str, StringConstraints(max_length=40), Form(r"^[0-9]{4}-[0-9TZ:.+-]+$", AN_INSTANT), AfterValidator(_instant)
+]
+"""An instant as the API writes it, in ISO 8601; UTC where it does not say."""
+
+
+class UpdateIssue(Workflow, effect=Effect.CHANGE):
+    """Change fields of an issue: status, severity, title, to whom it is assigned and so on. Only what is passed changes.
+
+    With expect_updated_at (the updated_at you read) nothing is written if the issue was changed since, and its present
+    state comes back. To take an issue off the board set status to closed. A repeat writes the same again.
+    """
+
+    result: ClassVar[Any] = issues.Issue
+
+    issue_id: IssueRef = Field(description=ISSUE)
+    title: Title | None = None
+    description: Description | None = None
+    status: Status | None = Field(default=None, description="Any may follow any.")
+    severity: Severity | None = None
+    category: Category | None = Field(default=None, description="Free text.")
+    owner_id: Annotated[UserId | None, Clearable()] = Field(default=None, description="Null clears.")
+    assignee_id: Annotated[UserId | None, Clearable()] = Field(default=None, description="Null clears.")
+    expect_updated_at: Instant | None = Field(default=None, description="Write only if updated_at is still this.")
+
+    async def run(self, work: Work) -> dict[str, Any]:
+        changes, untold = self._changes()
+        if not changes:
+            raise Rejected("Nothing to change. Pass the fields that should change.", code="empty_update")
+        issue_id = await work.issue_id(self.issue_id)
+        operation = issues.UpdateIssue.model_validate({"issue_id": issue_id, **changes})
+        async with work.turn:  # the API has no condition to write under: the look and the write are kept together here
+            if self.expect_updated_at is not None:
+                await self._refuse_if_changed(work, issue_id, self.expect_updated_at)
+            receipt = await work.client.deliver(operation)
+        return {**beginning(shown(receipt.result), "description", SHORT), **untold, "outcome": receipt.outcome}
+
+    async def _refuse_if_changed(self, work: Work, issue_id: str, expected: str) -> None:
+        with preparing("issue_id"):
+            current = await work.client.send(issues.GetIssue(issue_id=issue_id))
+        if not _same_instant(current.updated_at, expected):
+            # No call is advised: the next one is a decision, and to repeat this one would undo the other change.
+            raise Conflict(
+                "The issue was changed after you read it. Nothing was written. Look at its present state in current, then "
+                "decide whether the change is still right, and pass its updated_at as expect_updated_at.",
+                code="issue_changed",
+                field="expect_updated_at",
+                details={"current": shown(current)},
+            )
+
+    def _changes(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What is to be written, and what is to be said of the nulls that were not.
+
+        Some hosts send null for every argument that the agent left out. So null clears only where it was passed for no
+        argument that it cannot clear.
+        """
+        given = {name: getattr(self, name) for name in self.model_fields_set - {"issue_id", "expect_updated_at"}}
+        changes = {name: value for name, value in given.items() if value is not None}
+        nulls = {name for name in self.model_fields_set if getattr(self, name) is None}
+        if nulls <= self.clearable_fields():
+            return changes | dict.fromkeys(sorted(nulls)), {}
+        kept = sorted(nulls & self.clearable_fields())
+        note = f"null was taken as not given, so {' and '.join(kept)} stayed; to clear, pass null for nothing else."
+        return changes, {"note": note} if kept else {}
+
+
+def _same_instant(one: str, other: str) -> bool:
+    try:
+        first, second = (datetime.fromisoformat(text) for text in (one, other))
+    except ValueError:  # what the API wrote
+        return one == other
+    return first.replace(tzinfo=first.tzinfo or UTC) == second.replace(tzinfo=second.tzinfo or UTC)
+
+
+class AddComment(Workflow, effect=Effect.ADD):
+    """Write a comment or note on an issue, for the people and agents who read its activity; every call adds another.
+
+    A comment with @norm in it would start a run of Bland's agent, which may write drafts; it is refused unless
+    allow_agent_run is true. That agent is asked with a tool of its own, where the operator offers it.
+    """
+
+    result: ClassVar[Any] = activity.TimelineEntry
+
+    issue_id: IssueRef = Field(description=ISSUE)
+    detail: Comment = Field(description="The comment.")
+    resource_link_ids: Annotated[list[Uuid], Field(max_length=50)] | None = Field(
+        default=None, description="Link ids of this issue's evidence to cite."
+    )
+    allow_agent_run: bool = Field(default=False, description="Let @norm in detail start a run.")
+
+    async def run(self, work: Work) -> dict[str, Any]:
+        if "@norm" in bare(self.detail):
+            if not self.allow_agent_run:
+                raise Rejected(
+                    "The text holds @norm, which starts a run of Bland's agent. Write the name without @, or pass "
+                    "allow_agent_run if a run is wanted. Nothing was done.",
+                    code="agent_run_not_allowed",
+                    field="detail",
+                )
+            work.allow(PromptNorm, "allow_agent_run")
+        operation = activity.AddComment(
+            issue_id=await work.issue_id(self.issue_id),
+            detail=self.detail,
+            resource_link_ids=self.resource_link_ids,
+        )
+        receipt = await work.client.deliver(operation)
+        return {**beginning(shown(receipt.result), "detail", SHORT), "outcome": receipt.outcome}

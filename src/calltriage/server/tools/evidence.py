@@ -1,0 +1,113 @@
+"""The evidence bundle: everything an issue rests on, within a budget of tokens."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, cast
+
+from pydantic import Field
+
+from calltriage.errors import TryNext
+from calltriage.leaves.gate import estimate_tokens
+from calltriage.operations.base import Effect, Page, Result
+from calltriage.operations.fields import IssueRef
+from calltriage.operations.issues import GetIssue, Issue
+from calltriage.server.answers.readings import Readings
+from calltriage.server.answers.results import BUDGET, MOST, Bundle, shown, untrusted
+from calltriage.server.answers.sections import EACH, PAGE, Asked, Place, Section, Where, place_of
+from calltriage.server.context import ISSUE, Work, Workflow, at_once
+
+SectionName = Literal["description", "flags", "resources", "relations", "attachments", "activity"]
+DESCRIPTION: SectionName = "description"
+TITLE = 200
+"""Characters of an issue's title at most where only what names the issue is shown."""
+
+
+class Evidence(Result):
+    """What an issue rests on: every section, or the one asked for."""
+
+    issue: dict[str, Any]
+    description: dict[str, Any] | None = None
+    """Only where it was asked for: otherwise it stands in the issue."""
+    flags: dict[str, Any] | None = None
+    resources: dict[str, Any] | None = None
+    relations: dict[str, Any] | None = None
+    attachments: dict[str, Any] | None = None
+    activity: dict[str, Any] | None = None
+    complete: bool
+
+
+class GetEvidence(Workflow, effect=Effect.READ):
+    """Read the whole case, everything that an issue rests on, in one call: the issue, each flagged moment with the turns
+    around it, attached evidence, links to other issues, files, recent activity.
+
+    Never longer than max_tokens; omitted lists what did not fit and the call that fetches it.
+    """
+
+    result: ClassVar[Any] = Evidence
+
+    issue_id: IssueRef = Field(description=ISSUE)
+    section: SectionName | None = Field(default=None, description="Only this one, from cursor on.")
+    cursor: Where | None = Field(default=None, description="As omitted says.")
+    max_tokens: int = Field(default=BUDGET, ge=1000, le=MOST, description=f"Default {BUDGET}.")
+
+    async def run(self, work: Work) -> dict[str, Any]:
+        place = place_of(self.section, self.cursor)
+        asked = Asked(self.tool_name(), await work.issue_id(self.issue_id), self.section, self.max_tokens)
+        listed = {"issue_id": asked.issue_id, "limit": PAGE}
+        readings = Readings(work.client)
+        wanted = [one for one in readings.sections(place) if self.section in (None, one.name)]
+        lists = list(dict.fromkeys(one.operation for one in wanted))
+        issue, *pages = cast(
+            "tuple[Issue, *tuple[Page[Any], ...]]",
+            await at_once(
+                work.client.send(GetIssue(issue_id=asked.issue_id)),
+                *(work.client.send(one(**listed, cursor=place.cursor)) for one in lists),
+            ),
+        )
+        for one in wanted:
+            one.open(pages[lists.index(one.operation)], getattr(issue, one.count) if one.count else 0)
+        if self.section == DESCRIPTION:
+            wanted = [Section(DESCRIPTION, Issue.origin or "", place, GetIssue)]
+            wanted[0].open(Page(items=[{DESCRIPTION: issue.description}]))
+        bundle = Bundle(self.max_tokens, gaps=3)
+        bundle.keeps(EACH * len(wanted) + estimate_tokens(place.cursor or ""))
+        bundle.body["issue"] = _issue(bundle, issue, asked) if self.section is None else _named(bundle, issue)
+        await asked.fill(bundle, wanted, lambda one: one.fill_on(bundle, work.client, listed))
+        for one in wanted:
+            readings.show_whole_turns(one.shown, bundle)
+            bundle.omitted += one.all_gaps()
+        bundle.lacks("sources", len(readings.failed), codes=sorted(set(readings.failed.values())))
+        return bundle.done()
+
+
+def whole_description(issue_id: str) -> TryNext:
+    """The call that reads an issue's description from its beginning, as much in one answer as there may be."""
+    return Asked(GetEvidence.tool_name(), issue_id, DESCRIPTION, MOST).on(DESCRIPTION)
+
+
+def _issue(bundle: Bundle, issue: Issue, asked: Asked) -> dict[str, Any]:
+    """The issue itself is always there; a long description is cut, to leave a quarter of the budget for what follows."""
+    body, spare = shown(issue), bundle.left // 4
+    if bundle.affords(body, spare):
+        return body
+    text = issue.description
+    kept = bundle.most(len(text), lambda n: {**body, DESCRIPTION: text[:n]}, spare)
+    cut = {**body, DESCRIPTION: text[:kept]}
+    if not bundle.affords(cut, spare):  # the other fields are too long, too
+        kept, cut = 0, _named(bundle, issue)
+        whole = TryNext(tool=GetIssue.tool_name(), arguments={"issue_id": asked.issue_id})
+        bundle.lacks("issue", len(body) - len(cut), try_next=whole)
+    bundle.lacks("issue.description", len(text) - kept, try_next=asked.on(DESCRIPTION, Place(inside=kept)))
+    return cut
+
+
+def _named(bundle: Bundle, issue: Issue) -> dict[str, Any]:
+    """What names an issue, its title as far as half of what is left has room for it."""
+
+    def names(most: int) -> dict[str, Any]:
+        known = {"id": issue.id[:64], "triage_id": issue.triage_id[:64], "title": issue.title[:most]}
+        return untrusted(Issue.origin or "", **known, status=issue.status[:32], severity=issue.severity[:32])
+
+    named = names(bundle.most(min(TITLE, len(issue.title)), names, bundle.left // 2))
+    bundle.affords(named)
+    return named

@@ -1,0 +1,275 @@
+"""Open issues that a new one looks like: found by a few bounded searches, ranked here, each score explained.
+
+It works on any API that searches titles and descriptions for plain words. Nothing in it is learned or random: the same
+issues and the same draft give the same answer.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from typing import Any, cast, get_args
+
+from calltriage.errors import CallError
+from calltriage.operations.base import Page
+from calltriage.operations.fields import Status
+from calltriage.operations.issues import Issue, ListIssues
+from calltriage.operations.resources import ListResources
+from calltriage.server.answers.results import untrusted
+from calltriage.server.context import Work, at_once
+
+SEARCHES = 4
+"""Words that are searched for."""
+FOUND, NEWEST = 50, 50
+"""Issues looked at per word, and of those with the newest activity."""
+SHARED = 0.3
+"""What evidence in common adds to a score."""
+COMPARED = 8
+"""Candidates whose evidence is read, when the draft brings evidence."""
+SHOWN = 5
+"""Issues that the answer names at most."""
+CLOSE, ALIKE = 0.77, 0.3
+"""Scores from which an issue may be the same fault, and is worth a look. Held by the labelled phrasings in the tests."""
+OPEN: list[Status] = [status for status in get_args(Status) if status not in {"done", "closed"}]
+
+SAME_WORDS = (
+    ("transfer", "handoff", "handover", "escalate", "escalation", "route", "reroute", "forward"),
+    ("agent", "bot", "assistant", "robot", "ai"),
+    ("caller", "customer", "user", "client"),
+    ("hangup", "disconnect", "drop", "terminate"),
+    ("refund", "reimburse", "reimbursement", "chargeback"),
+    ("verify", "verification", "authenticate", "authentication", "identity"),
+    ("slow", "latency", "delay", "lag"),
+    ("mishear", "misheard", "misrecognize", "transcribe", "transcription", "asr"),
+    ("repeat", "loop", "again"),
+)
+"""Words that people use for the same thing in this trade."""
+
+
+def _listed(words: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", words))
+
+
+STANCES = (
+    ("not", r"not?|never|nobody|nothing|cannot|\w+n['’]t|without|fail(s|ed|ing|ure)?|refus(es?|ed|ing)"),
+    ("before", "before"), ("after", "after"), ("again", "again|twice|repeat(s|ed|edly|ing)?|loops?"),
+)  # fmt: skip
+"""What turns one fault into another although the other words agree: a thing done, and the same thing not done."""
+WEAK = _listed(
+    """call caller customer user client agent bot assistant robot ai issue problem wrong bug error fail fault line phone
+    voice conversation say tell ask get make give"""
+)
+"""Words that say little about which fault it is, for most issues hold them."""
+IDLE = _listed(
+    """a about after all also an and any are as at be because been before being but by can cannot could did do does doing
+    during each even every for from had has have having he her here him his how i if in into is it its just like may me
+    might more most must my never no not of off on once one only or other our out over own she should so some such than
+    that the their them then there these they this those through to too under until up us very was we were what when where
+    which while who why will with without would you your t s don"""
+)
+"""Words that say nothing."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What is about to be filed."""
+
+    title: str
+    description: str = ""
+    category: str = ""
+    evidence: frozenset[tuple[str, str]] = frozenset()
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How much an open issue looks like the draft, and why."""
+
+    issue: Issue
+    by_words: float
+    words: dict[str, list[str]]
+    """Shared words by the issue's field that they stand in."""
+    same_category: bool
+    shared_evidence: list[str] = field(default_factory=list[str])
+    differs: list[str] = field(default_factory=list[str])
+    """Why it is another fault, however alike: words that only one of the two titles has, or one title says "not"."""
+
+    @property
+    def score(self) -> float:
+        return round(min(1.0, self.by_words + SHARED * bool(self.shared_evidence)), 2)
+
+    @property
+    def is_close(self) -> bool:
+        """Whether it should be used instead. One call may show two faults, so that shared evidence does not count here."""
+        return self.by_words >= CLOSE and not self.differs
+
+    def row(self) -> dict[str, Any]:
+        issue = self.issue
+        why: dict[str, Any] = {**self.words, "same_category": self.same_category}
+        if self.shared_evidence:
+            why["shared_evidence"] = self.shared_evidence
+        if self.differs:
+            why["differs"] = self.differs
+        fields = {"id": issue.id, "triage_id": issue.triage_id, "title": issue.title, "status": issue.status}
+        return {**fields, "score": self.score, "why": why}
+
+
+@dataclass(frozen=True)
+class Similar:
+    """The open issues that look like the draft, best first, and how many were looked at."""
+
+    likenesses: list[Likeness]
+    looked_at: int
+    searched: list[str]
+
+    @property
+    def closest(self) -> Issue | None:
+        """The issue that is so close that it should be used instead."""
+        return next((likeness.issue for likeness in self.likenesses if likeness.is_close), None)
+
+    def body(self) -> dict[str, Any]:
+        """The best of them, the one that is close among them."""
+        best = sorted(self.likenesses, key=lambda one: not one.is_close)[:SHOWN]
+        found = {"items": [likeness.row() for likeness in best], "returned": len(best), "total": len(self.likenesses)}
+        found["complete"] = len(best) == len(self.likenesses)
+        return untrusted("issue authors", **found, looked_at=self.looked_at, searched_for=self.searched)
+
+
+async def similar_to(draft: Draft, work: Work) -> Similar:
+    """Look for open issues like the draft. Raises CallError when the issues cannot be read."""
+    words = telling(draft)
+    # The same title may stand behind hundreds that share its words, so it is looked for whole too.
+    asked = [ListIssues(search=text, status=OPEN, limit=FOUND) for text in dict.fromkeys([draft.title, *words])]
+    pages = cast(
+        "list[Page[Issue]]",
+        await at_once(*(work.client.send(one) for one in [*asked, ListIssues(status=OPEN, limit=NEWEST)])),
+    )
+    # A search that knows no status filter must not make a closed issue a reason not to file.
+    candidates = {issue.id: issue for page in pages for issue in page.items if issue.status in OPEN}
+    found = ranked(draft, candidates.values(), {})
+    if draft.evidence:
+        near = found[:COMPARED]
+        links = await at_once(*(_evidence(work, likeness.issue.id) for likeness in near))
+        shared = {likeness.issue.id: held for likeness, held in zip(near, links, strict=True)}
+        rest = (likeness.issue for likeness in found[COMPARED:])
+        found = ranked(draft, (likeness.issue for likeness in near), shared) + ranked(draft, rest, {})
+    return Similar([one for one in found if one.score >= ALIKE], len(candidates), words)
+
+
+async def _evidence(work: Work, issue_id: str) -> set[tuple[str, str]]:
+    """An issue's evidence; of one that cannot be read, none."""
+    try:
+        page = await work.client.send(ListResources(issue_id=issue_id, limit=100))
+    except (CallError, ValueError):
+        return set()
+    return {(link.resource_type, link.resource_id) for link in page.items}
+
+
+def ranked(draft: Draft, issues: Iterable[Issue], evidence: Mapping[str, set[tuple[str, str]]]) -> list[Likeness]:
+    """Every issue with its likeness to the draft, most alike first."""
+    found = [_likeness(draft, issue, evidence.get(issue.id, set())) for issue in issues]
+    return sorted(found, key=lambda one: (-one.score, one.issue.id))
+
+
+def _likeness(draft: Draft, issue: Issue, held: set[tuple[str, str]]) -> Likeness:
+    """Two thirds of the score are the titles' shared words, one third how much of the draft's title the issue's whole text
+    holds; a common category adds to it."""
+    title, theirs = _stems(draft.title), _stems(issue.title)
+    text = theirs | _stems(issue.description)
+    own = title | _stems(draft.description)
+    in_titles = 2 * _weight(title & theirs) / (_weight(title) + _weight(theirs) or 1)
+    in_text = max(_weight(title & text) / (_weight(title) or 1), _weight(theirs & own) / (_weight(theirs) or 1))
+    equal = _plain(draft.title) == _plain(issue.title)
+    same_category = draft.category.casefold() == issue.category.casefold()
+    shared = sorted(f"{kind} {name}" for kind, name in draft.evidence & held)
+    words = 1.0 if equal else 2 / 3 * in_titles + 1 / 3 * in_text
+    by_words = 0.9 * words + 0.1 * same_category * bool(words)
+    where = {"title_words": title & theirs, "description_words": (own & text) - (title & theirs)}
+    return Likeness(
+        issue, round(by_words, 2), {name: sorted(found)[:12] for name, found in where.items() if found},
+        same_category, shared[:SHOWN], [] if equal else _differences(draft, issue, own, text),
+    )  # fmt: skip
+
+
+def _differences(draft: Draft, issue: Issue, own: set[str], text: set[str]) -> list[str]:
+    """What makes two titles speak of different faults: telling words on both sides that the other's text does not have, or
+    one says that a thing is not done, is done again, before or after, and the other does not."""
+    only_here, only_there = (
+        {word for word in _stems(title) - other if word not in _weak()}
+        for title, other in ((draft.title, text), (issue.title, own))
+    )
+    stances = _stances(draft.title) ^ _stances(issue.title)
+    return sorted(only_here | only_there if only_here and only_there else ()) + sorted(stances)
+
+
+def _stances(title: str) -> set[str]:
+    words = re.findall(r"[\w'’]+", title.casefold())
+    return {name for name, pattern in STANCES if any(re.fullmatch(pattern, word) for word in words)}
+
+
+def telling(draft: Draft) -> list[str]:
+    """The words of a draft that tell most about it, in a form that a plain search finds their inflections by."""
+    best: dict[str, tuple[float, int, str]] = {}
+    for place, text in enumerate((draft.title, draft.description)):
+        for word in _words(text):
+            stem = _stem(word)
+            form = stem if len(stem) >= 4 and word.startswith(stem) else word
+            best.setdefault(form, (-_weight({_meaning(stem)}), place, form))
+    order = sorted(best.values(), key=lambda one: (one[0], one[1], -len(one[2]), one[2]))
+    return [form for _, _, form in order[:SEARCHES]]
+
+
+def _plain(text: str) -> str:
+    """A title as it is compared whole: its words, or itself when it has none."""
+    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())) or text.strip()
+
+
+@cache
+def _stemmer() -> Any:
+    import snowballstemmer  # noqa: PLC0415  a tenth of a second, at the first issue that is filed
+
+    return cast("Any", snowballstemmer).stemmer("english")
+
+
+@cache
+def _meanings() -> dict[str, str]:
+    """The first word of its group for each word that has others of the same meaning, by stem."""
+    return {_stem(word): _stem(group[0]) for group in SAME_WORDS for word in group}
+
+
+@cache
+def _weak() -> frozenset[str]:
+    return frozenset(_meaning(_stem(word)) for word in WEAK)
+
+
+@lru_cache(maxsize=50_000)
+def _stem(word: str) -> str:
+    return cast("str", _stemmer().stemWord(word))
+
+
+def _meaning(stem: str) -> str:
+    return _meanings().get(stem, stem)
+
+
+def _words(text: str) -> list[str]:
+    """The words of a text that say something, in order. Scripts without spaces give pairs of their characters."""
+    joined = re.sub(r"(?<=[a-z])-(?=[a-z])|['’]", "", unicodedata.normalize("NFKC", text[:10_000]).casefold())
+    joined = re.sub(r"\bhang(s|ing)? up\b|\bhung up\b", "hangup", joined)
+    joined = re.sub(r"\bhand(s|ed|ing)? (off|over)\b", "handoff", joined)
+    found = list[str]()
+    for word in re.findall(r"[^\W_]+", joined):
+        if re.search(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]", word):
+            found += [word[n : n + 2] for n in range(max(1, len(word) - 1))]
+        elif word not in IDLE and (len(word) > 1 or word.isdigit()):
+            found.append(word[:40])
+    return list(dict.fromkeys(found))
+
+
+def _stems(text: str) -> set[str]:
+    return {_meaning(_stem(word)) for word in _words(text)}
+
+
+def _weight(stems: set[str]) -> float:
+    return sum(0.4 if stem in _weak() else 1.0 for stem in stems)

@@ -1,0 +1,43 @@
+"""Who an issue can belong to."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from calltriage.errors import NotFound
+from calltriage.matching.quotes import folded
+from calltriage.operations import members
+from calltriage.operations.base import Effect
+from calltriage.operations.fields import Word
+from calltriage.operations.issues import ListIssues
+from calltriage.operations.members import OrgMember
+from calltriage.server.answers.rows import CURSOR, RowCursor, Rows, brief_row, page_of
+from calltriage.server.context import Work, Workflow
+
+
+class ListOrgMembers(Workflow, effect=Effect.READ):
+    """Find members of the organisation, colleagues by name: the user ids that owner_id and assignee_id take."""
+
+    result: ClassVar[Any] = Rows
+    columns: ClassVar[tuple[str, ...]] = ("user_id", "name", "is_owner")
+
+    name: Word | None = Field(default=None, description="Part of a name, case ignored.")
+    cursor: RowCursor | None = Field(default=None, description=CURSOR)
+
+    async def run(self, work: Work) -> dict[str, Any]:
+        newest = await work.client.send(ListIssues(limit=1))
+        org_id = newest.items[0].org_id if newest.items else None
+        if not org_id:
+            raise NotFound("The API tells the organisation by its issues, and it has none yet. File one first.")
+        found = await work.client.send(members.ListOrgMembers(org_id=org_id))
+        named = [(one, _name(one)) for one in found]
+        wanted = [(one, name) for one, name in named if folded(self.name or "") in folded(name)]
+        first = int(self.cursor or 0)
+        rows = [brief_row({**one.model_dump(), "name": name or None}, self.columns) for one, name in wanted[first:]]
+        return page_of(rows, first, len(wanted), OrgMember.origin or "")
+
+
+def _name(member: OrgMember) -> str:
+    return " ".join(part for part in (member.first_name, member.last_name) if part)

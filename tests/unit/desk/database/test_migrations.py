@@ -1,0 +1,200 @@
+"""A desk of an older version becomes one of today's, after a backup, once, or not at all.
+
+`version_1.sql` is a dump of a folder that version 1 made and worked on.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from conftest import DESK_URL, KEY
+from postgres import PostgresServer
+from pydantic import SecretStr
+from sqlalchemy import JSON, Boolean, Connection, MetaData, Table, create_engine
+
+from calltriage.desk.app import Desk
+from calltriage.desk.database.store import SCHEMA_VERSION, Store
+from calltriage.desk.database.tables import metadata
+from calltriage.errors import StoreError
+from calltriage.storage.sqlite import sqlite_driver
+
+DRIVER: Any = sqlite_driver()
+DUMP = (Path(__file__).parent / "version_1.sql").read_text(encoding="utf-8")
+BACKUP = "desk.version-1.sqlite3"
+
+
+def as_version_1(old: Path, url: str) -> None:
+    """Make of an empty PostgreSQL database a desk of version 1, with what the dump holds."""
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection, closing(DRIVER.connect(old / "desk.sqlite3")) as source:
+        metadata.create_all(connection)
+        version_1 = MetaData()
+        for table in metadata.sorted_tables:
+            known = {row[1] for row in source.execute(f"PRAGMA table_info({table.name})")}
+            for index in table.indexes:
+                if not source.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (index.name,)).fetchone():
+                    index.drop(connection)
+            for column in table.columns:
+                if column.name not in known:
+                    connection.exec_driver_sql(f'ALTER TABLE {table.name} DROP COLUMN "{column.name}"')
+            there = Table(table.name, version_1, autoload_with=connection)
+            cursor = source.execute(f"SELECT * FROM {table.name}")
+            names = [column[0] for column in cursor.description]
+            for row in cursor.fetchall():
+                values = dict(zip(names, row, strict=True))
+                for column in there.columns:
+                    if isinstance(column.type, JSON) and values[column.name] is not None:
+                        values[column.name] = json.loads(values[column.name])
+                    elif isinstance(column.type, Boolean) and values[column.name] is not None:
+                        values[column.name] = bool(values[column.name])
+                connection.execute(there.insert().values(**values))
+            if "seq" in names:
+                last = f"SELECT max(seq) FROM {table.name}"
+                connection.exec_driver_sql(
+                    f"SELECT setval(pg_get_serial_sequence('{table.name}', 'seq'), ({last})) WHERE ({last}) IS NOT NULL"
+                )
+    engine.dispose()
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A data folder of version 1."""
+    folder = tmp_path / "desk"
+    folder.mkdir()
+    with closing(DRIVER.connect(folder / "desk.sqlite3")) as database:
+        database.executescript(DUMP)
+    return folder
+
+
+def ask(file: Path, query: str) -> list[Any]:
+    with closing(DRIVER.connect(file)) as database:
+        return database.execute(query).fetchall()
+
+
+VERSION = "SELECT value FROM settings WHERE name = 'schema_version'"
+
+
+async def test_what_an_older_version_wrote_is_there_and_can_be_searched(old: Path) -> None:
+    desk = Desk(old, SecretStr(KEY), DESK_URL)
+    transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url=DESK_URL, headers={"authorization": KEY}) as http:
+
+        async def titles(**query: str) -> list[str]:
+            answer = await http.get("/v1/triage/issues", params={"sort": "created_at", "order": "asc", **query})
+            return [item["title"] for item in answer.json()["data"]["items"]]
+
+        assert await titles() == ["Debit card lost", "Straße gesperrt", "退款 refund", "Long hold"]
+        assert await titles(search="DEBIT card") == ["Debit card lost"]
+        assert await titles(search="strasse") == ["Straße gesperrt"]
+        assert await titles(search="退") == ["退款 refund"]
+        assert await titles(search="100%") == ["Debit card lost"]
+        assert await titles(category="hold time") == ["Straße gesperrt", "Long hold"]
+        found = await http.get(
+            "/v1/calls", params={"from_number": "+15550100", "completed": "true", "duration_gt": "2.9"}
+        )
+        assert [call["call_id"] for call in found.json()["calls"]] == ["call-rich"]
+        made = await http.post("/v1/triage/issues", json={"title": "New", "severity": "low", "category": "Bug"})
+        assert made.json()["data"]["triage_id"] == "T-1005"
+    await desk.close()
+
+
+async def test_the_folder_is_backed_up_first(old: Path) -> None:
+    before = ask(old / "desk.sqlite3", "SELECT * FROM issues")
+    store = Store(old)
+    await store.open()
+    await store.close()
+    assert ask(old / "desk.sqlite3", VERSION) == [(str(SCHEMA_VERSION),)]
+    assert ask(old / BACKUP, VERSION) == [("1",)]
+    assert ask(old / BACKUP, "SELECT * FROM issues") == before
+    assert ask(old / BACKUP, "PRAGMA integrity_check") == [("ok",)]
+    assert (old / BACKUP).stat().st_mode & 0o077 == 0 or sys.platform == "win32"
+    assert not list(old.glob("*.draft"))
+
+
+def difference(connection: Connection) -> list[Any]:
+    """What sets a database's tables apart from those of a new desk, but for the search index, which is made by hand."""
+
+    def ours(_: object, name: str | None, kind: str, *__: object) -> bool:
+        return not (name or "").startswith("issue_gram" if kind == "table" else "issues_by_words")
+
+    context = MigrationContext.configure(connection, opts={"include_object": ours, "compare_type": True})
+    return compare_metadata(context, metadata)
+
+
+async def test_migrating_makes_the_tables_that_a_new_desk_has(old: Path, tmp_path: Path) -> None:
+    def named(connection: Connection) -> set[tuple[str, str]]:
+        return {tuple(row) for row in connection.exec_driver_sql("SELECT type, name FROM sqlite_master")}
+
+    store, new = Store(old), Store(tmp_path / "new")
+    assert await store.read(difference) == []
+    assert await store.read(named) == await new.read(named)
+    await store.close()
+    await new.close()
+
+
+async def test_a_database_of_an_older_version_becomes_one_of_todays_too(old: Path, postgres: PostgresServer) -> None:
+    with postgres.database() as url:
+        as_version_1(old, url)
+        desk = Desk(old, SecretStr(KEY), DESK_URL, database_url=SecretStr(url))
+        assert await desk.store.read(difference) == []
+        transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url=DESK_URL, headers={"authorization": KEY}) as http:
+            found = await http.get("/v1/triage/issues", params={"search": "strasse"})
+            assert [item["title"] for item in found.json()["data"]["items"]] == ["Straße gesperrt"]
+            calls = await http.get("/v1/calls", params={"from_number": "+15550100", "completed": "true"})
+            assert [call["call_id"] for call in calls.json()["calls"]] == ["call-rich"]
+            made = await http.post("/v1/triage/issues", json={"title": "New", "severity": "low", "category": "Bug"})
+            assert made.json()["data"]["triage_id"] == "T-1005"
+        await desk.close()
+
+
+OPENER = """
+import sys
+from pathlib import Path
+import anyio
+from calltriage.desk.database.store import Store
+
+async def main(folder):
+    store = Store(Path(folder))
+    await store.open()
+    await store.close()
+
+anyio.run(main, sys.argv[1])
+"""
+
+
+async def test_two_processes_that_open_an_old_folder_at_once_migrate_it_once(old: Path) -> None:
+    endings: list[tuple[int, bytes]] = []
+
+    async def run() -> None:
+        done = await anyio.run_process([sys.executable, "-c", OPENER, str(old)], check=False)
+        endings.append((done.returncode, done.stderr))
+
+    with anyio.fail_after(90):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(run)
+    assert endings == [(0, b"")] * 3
+    assert ask(old / "desk.sqlite3", VERSION) == [(str(SCHEMA_VERSION),)]
+    assert ask(old / BACKUP, VERSION) == [("1",)]
+
+
+async def test_a_migration_that_fails_leaves_the_older_version(old: Path) -> None:
+    with closing(DRIVER.connect(old / "desk.sqlite3")) as database:
+        database.execute("CREATE INDEX calls_of_batch ON calls (id)")  # in the way of the last step
+    before = ask(old / "desk.sqlite3", "SELECT type, name, sql FROM sqlite_master")
+    store = Store(old)
+    with pytest.raises(StoreError, match="CALLTRIAGE_DATA_DIR"):
+        await store.open()
+    await store.close()
+    assert ask(old / "desk.sqlite3", VERSION) == [("1",)]
+    assert ask(old / "desk.sqlite3", "SELECT type, name, sql FROM sqlite_master") == before

@@ -1,0 +1,98 @@
+"""How SQLite goes about the lists: by an index that has their order or finds few, never by reading an organisation."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event
+
+from calltriage.desk.database.store import Store
+from calltriage.desk.database.transaction import Principal, Transaction
+from calltriage.desk.handlers.activity import list_activity
+from calltriage.desk.handlers.evidence import list_calls
+from calltriage.desk.handlers.issues import create_issue, list_issues
+from calltriage.desk.handlers.relations import list_relations
+from calltriage.operations.activity import ListActivity
+from calltriage.operations.calls import ListCalls
+from calltriage.operations.issues import CreateIssue, ListIssues
+from calltriage.operations.relations import ListRelations
+
+
+async def plans_of(folder: Path, ask: Any) -> list[str]:
+    """The steps of the last statement that a handler runs; each search of a table as "table by index"."""
+    store = Store(folder)
+    seen: list[tuple[str, Any]] = []
+
+    def run(connection: Connection) -> list[str]:
+        tx = Transaction(connection, Principal("b1f2", "u"), datetime(2026, 5, 6, tzinfo=UTC), b"s" * 32, "", "")
+        event.listen(connection, "before_cursor_execute", lambda _c, _k, sql, values, *_: seen.append((sql, values)))
+        ask(tx)
+        sql, values = seen[-1]
+        return [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
+
+    try:
+        return await store.read(run)
+    finally:
+        await store.close()
+
+
+def uses(plan: list[str], table: str) -> list[str]:
+    steps = [step for step in plan if step.startswith((f"SEARCH {table} ", f"SCAN {table}"))]
+    return [step.partition(" USING ")[2].replace("COVERING ", "").partition(" (")[0] for step in steps]
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ({}, "issues_by_activity"),
+        ({"sort": "created_at"}, "issues_by_creation"),
+        ({"sort": "severity"}, "issues_by_severity"),
+        ({"sort": "status", "order": "asc"}, "issues_by_status"),
+        ({"status": ["todo"]}, "issues_of_status"),
+        ({"status": ["todo", "done", "closed"]}, "issues_by_activity"),
+        ({"severity": ["high"]}, "issues_of_severity"),
+        ({"category": ["Bug"]}, "issues_of_category"),
+        ({"owner_id": "u-1"}, "issues_of_owner"),
+        ({"assignee_id": "u-1", "status": ["todo"]}, "issues_of_assignee"),
+        ({"date_range": "90d", "date_field": "created_at"}, "issues_by_activity"),
+    ],
+)
+async def test_a_list_is_read_from_the_index_that_has_its_order(
+    tmp_path: Path, query: dict[str, Any], index: str
+) -> None:
+    plan = await plans_of(tmp_path, lambda tx: list_issues(tx, ListIssues(**query)))
+    assert uses(plan, "issues") == [f"INDEX {index}"]
+    assert "USE TEMP B-TREE FOR ORDER BY" not in plan
+
+
+@pytest.mark.parametrize(
+    "query", [{"search": "card"}, {"search": "T-1001"}, {"search": "zq"}, {"resource_type": "file"}]
+)
+async def test_few_matches_are_looked_up_one_by_one(tmp_path: Path, query: dict[str, Any]) -> None:
+    plan = await plans_of(tmp_path, lambda tx: list_issues(tx, ListIssues(**query)))
+    assert any(
+        step.startswith("SEARCH issues USING INTEGER PRIMARY KEY") or step.endswith("(org_id=? AND id=?)")
+        for step in plan
+    ), plan
+
+
+async def test_the_lists_of_an_issue_read_that_issue_alone(tmp_path: Path) -> None:
+    store, made = Store(tmp_path), list[str]()
+
+    def file(connection: Connection) -> None:
+        tx = Transaction(connection, Principal("b1f2", "u"), datetime(2026, 5, 6, tzinfo=UTC), b"s" * 32, "", "")
+        organisation = "INSERT INTO organisations VALUES ('b1f2', 'x', 1000, '2026')"
+        connection.exec_driver_sql(organisation)
+        made.append(create_issue(tx, CreateIssue(title="t", severity="low", category="Bug")).body["id"])
+
+    await store.write(file)
+    await store.close()
+    plan = await plans_of(tmp_path, lambda tx: list_activity(tx, ListActivity(issue_id=made[0])))
+    assert uses(plan, "activity") == ["INDEX activity_of_issue"]
+    plan = await plans_of(tmp_path, lambda tx: list_relations(tx, ListRelations(issue_id=made[0])))
+    assert not [step for step in plan if step.endswith("(org_id=?)")], plan
+    plan = await plans_of(tmp_path, lambda tx: list_calls(tx, ListCalls(from_number="+1555")))
+    assert uses(plan, "calls") == ["INDEX calls_from"]

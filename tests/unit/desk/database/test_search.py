@@ -1,0 +1,130 @@
+"""Search is a case-insensitive look for a piece of text, whatever index there is and however many issues hold it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as budget
+from hypothesis import strategies as st
+from pydantic import SecretStr
+from sqlalchemy import Connection, insert, select, update
+
+from calltriage.desk.database import search
+from calltriage.desk.database.store import Store
+from calltriage.desk.database.tables import new_id, new_organisation, organisations, settings
+from calltriage.desk.database.transaction import Principal, Transaction
+from calltriage.desk.handlers.issues import create_issue, delete_issue, list_issues, update_issue
+from calltriage.operations.issues import CreateIssue, DeleteIssue, ListIssues, UpdateIssue
+
+START = datetime(2026, 5, 6, tzinfo=UTC)
+PIECES = [
+    "a", "b", "ab", "A", "%", "_", "\\", '"', "'", " ", "\n", "ß", "ss", "SS", "İ", "i", "退", "款", "退款", "😀", "é",
+    "e\u0301", "t-", "T", "1", "0", "1001", "card", "CARD", "ς", "Σ", "*", "AND", "NEAR", "(", ":", "-", "^",
+]  # fmt: skip
+TEXTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=7).map("".join)
+
+
+def at(connection: Connection, org: str, number: int = 0) -> Transaction:
+    return Transaction(connection, Principal(org, "u-1"), START + timedelta(seconds=number), b"s" * 32, "", "")
+
+
+def found(connection: Connection, org: str, text: str, **more: Any) -> list[int]:
+    """Numbers of all issues that a search lists, page by page."""
+    numbers, cursor = list[int](), None
+    while True:
+        call = ListIssues(search=text, limit=3, cursor=cursor, **more)
+        body = list_issues(at(connection, org, 10_000), call).body
+        numbers += [item["number"] for item in body["items"]]
+        cursor = body["next_cursor"]
+        if cursor is None:
+            return numbers
+
+
+def expected(texts: list[tuple[str, str]], wanted: str) -> list[int]:
+    """What the contract says, newest first."""
+    folded = wanted.casefold()
+    digits = folded.removeprefix("t").removeprefix("-")
+    number = int(digits) if digits.isascii() and digits.isdigit() else None
+    numbered = [
+        (1001 + place, f"{title}\n{description}".casefold()) for place, (title, description) in enumerate(texts)
+    ]
+    return [its for its, words in reversed(numbered) if folded in words or its == number]
+
+
+def new_org(connection: Connection) -> str:
+    org = new_id()
+    connection.execute(insert(organisations).values(**new_organisation(org, "Another")))
+    return org
+
+
+def filed(connection: Connection, org: str, texts: list[tuple[str, str]]) -> list[str]:
+    return [
+        create_issue(
+            at(connection, org, place),
+            CreateIssue(title=title, description=description, severity="low", category="Bug"),
+        ).body["id"]
+        for place, (title, description) in enumerate(texts)
+    ]
+
+
+@pytest.fixture(params=["few", "many", "many, and none near", "no index"])
+def strategy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param.startswith("many"):
+        monkeypatch.setattr(search, "FEW", 1)
+        monkeypatch.setattr(search, "NEAR", 0 if "none" in request.param else 4)
+    return request.param
+
+
+@budget(derandomize=True, deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=9), asked=st.lists(TEXTS, min_size=1, max_size=6))
+def test_a_search_finds_the_issues_that_hold_the_text_newest_first(
+    tmp_path: Path,
+    database_url: SecretStr | None,
+    strategy: str,
+    texts: list[tuple[str, str]],
+    asked: list[str],
+) -> None:
+    pieces = [text[start : start + size] for text, _ in texts for start in (0, 1) for size in (1, 2, 3)]
+
+    def check(connection: Connection) -> None:
+        kept = "none" if strategy == "no index" else "trigrams"
+        connection.execute(update(settings).where(settings.c.name == "search_index").values(value=kept))
+        org, other = new_org(connection), new_org(connection)
+        filed(connection, other, [("a card 退款", "1001 %_\\")] * 3)
+        filed(connection, org, texts)
+        for wanted in [*asked, *filter(None, pieces)]:
+            assert found(connection, org, wanted) == expected(texts, wanted), wanted
+
+    async def run() -> None:
+        store = Store(tmp_path / "desk", database_url)
+        await store.write(check)
+        await store.close()
+
+    anyio.run(run)
+
+
+async def test_search_follows_what_happens_to_an_issue(tmp_path: Path, database_url: SecretStr | None) -> None:
+    def check(connection: Connection) -> None:
+        org = new_org(connection)
+        ids = filed(connection, org, [("Lost card", "first"), ("Lost purse", "second"), ("Found", "third")])
+        assert found(connection, org, "LOST") == [1002, 1001]
+        update_issue(at(connection, org, 50), UpdateIssue(issue_id=ids[0], title="Stolen card"))
+        assert found(connection, org, "lost") == [1002]
+        assert found(connection, org, "stolen") == [1001]
+        assert found(connection, org, "stolen", status=["done"]) == []
+        update_issue(at(connection, org, 60), UpdateIssue(issue_id=ids[2], status="done"))
+        assert found(connection, org, "d") == [1003, 1001, 1002]
+        delete_issue(at(connection, org, 70), DeleteIssue(issue_id=ids[1]))
+        assert found(connection, org, "lost") == []
+        assert found(connection, org, "t-1003") == [1003]
+
+    store = Store(tmp_path / "desk", database_url)
+    await store.write(check)
+    kept = select(settings.c.value).where(settings.c.name == "search_index")
+    assert await store.read(lambda connection: connection.execute(kept).scalar_one()) == "trigrams"
+    await store.close()

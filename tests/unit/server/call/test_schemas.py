@@ -1,0 +1,112 @@
+"""What agents read before they call: flat, small, and true."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+import jsonschema
+import pytest
+from unit.leaves.test_gate import real_tokens
+
+from calltriage.operations import CATALOGUE
+from calltriage.operations.base import Effect
+from calltriage.server.call.table import describe
+from calltriage.server.context import Workflow
+from calltriage.server.instructions import instructions
+from calltriage.server.toolsets import ALL, TOOLSETS, select
+
+TOOLS = select([ALL])
+LISTED = [describe(tool).model_dump(mode="json", by_alias=True, exclude_none=True) for tool in TOOLS]
+
+
+CORE, EVERYTHING = 3_300, 7_600
+"""Tokens that the surface costs; what grows it by more than a twentieth raises them here."""
+
+
+def visible(tool: dict[str, Any]) -> str:
+    shown = {name: tool[name] for name in ("name", "description", "inputSchema")}
+    return json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
+
+
+def walk(node: Any) -> list[dict[str, Any]]:
+    if isinstance(node, list):
+        return [found for item in cast("list[Any]", node) for found in walk(item)]
+    if not isinstance(node, dict):
+        return []
+    members = cast("dict[str, Any]", node)
+    return [members, *(found for member in members.values() for found in walk(member))]
+
+
+@pytest.mark.parametrize("tool", LISTED, ids=lambda tool: tool["name"])
+def test_an_input_schema_is_flat_closed_and_bounded(tool: dict[str, Any]) -> None:
+    schema = tool["inputSchema"]
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["type"] == "object"
+    assert schema["additionalProperties"] is False
+    for node in walk(schema):
+        assert not {"$ref", "anyOf", "oneOf", "allOf"} & set(node)
+        match node.get("type"):
+            case "string":
+                assert "enum" in node or "maxLength" in node, node
+            case "integer":
+                assert "maximum" in node, node
+            case "array":
+                assert "items" in node, node
+            case _:
+                pass
+    for name, node in schema["properties"].items():
+        assert "title" not in node
+        if name.endswith("_id") and name not in {"owner_id", "assignee_id", "node_id"}:
+            assert "pattern" in node, name
+
+
+@pytest.mark.parametrize("tool", LISTED, ids=lambda tool: tool["name"])
+def test_an_output_schema_accepts_a_result_or_an_error(tool: dict[str, Any]) -> None:
+    schema = tool["outputSchema"]
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["type"] == "object"
+    jsonschema.validate({"error": {"code": "x", "message": "y"}}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({}, schema)
+
+
+def test_hints_follow_from_the_effect_and_effects_from_the_http_verb() -> None:
+    for tool in TOOLS:
+        hints = describe(tool).annotations
+        assert hints is not None
+        saves = issubclass(tool, Workflow) and tool.saves
+        assert hints.read_only_hint is (tool.effect is Effect.READ and not saves)
+        # Its second success says that a repeat finds what is there (bland-triage, section 8, our choice).
+        assert hints.idempotent_hint is (tool.effect is not Effect.ADD or tool.tool_name() == "link_issue")
+        assert hints.destructive_hint is (tool.effect in {Effect.CHANGE, Effect.REMOVE})
+    verbs = {
+        Effect.READ: {"GET"}, Effect.ADD: {"POST"}, Effect.ENSURE: {"POST", "PUT"}, Effect.CHANGE: {"PATCH"},
+        Effect.REMOVE: {"DELETE"},
+    }  # fmt: skip
+    for operation in CATALOGUE:
+        assert operation.method in verbs[operation.effect], operation
+
+
+def test_the_surface_stays_within_its_budget() -> None:
+    costs = {tool["name"]: real_tokens(visible(tool)) for tool in LISTED}
+    assert max(costs.values()) <= 450, costs
+    core = sum(costs[tool.tool_name()] for tool in TOOLSETS["core"])
+    assert core <= 3_500
+    assert sum(costs.values()) <= 9_000
+    assert core <= CORE * 1.05, "core grew: raise the number on purpose"
+    assert sum(costs.values()) <= EVERYTHING * 1.05, "the surface grew: raise the number on purpose"
+    assert len(TOOLSETS["core"]) <= 12
+    whole = real_tokens(json.dumps(LISTED, ensure_ascii=False, separators=(",", ":")))
+    assert whole <= 1.5 * sum(costs.values())
+    assert real_tokens(instructions(TOOLS)) <= 400
+
+
+def test_descriptions_are_short_enough_for_every_host() -> None:
+    assert max(len(tool["description"]) for tool in LISTED) <= 600
+    assert len(instructions(TOOLS)) <= 2_048
+
+
+def test_fields_that_only_the_wire_knows_are_not_offered() -> None:
+    create = next(tool for tool in LISTED if tool["name"] == "create_issue")
+    assert not {"agent_id", "agent_version_id"} & set(create["inputSchema"]["properties"])

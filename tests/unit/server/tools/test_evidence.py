@@ -1,0 +1,142 @@
+"""The evidence bundle: read whole by following what it left out, reading no more than it shows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import httpx2
+import pytest
+from conftest import call_line, endpoints_to, load_lines
+from faults import Scripted
+from mcp.client import Client as McpClient
+from unit.leaves.test_gate import real_tokens
+from unit.server.call.test_table import filed, ok, refused
+
+from calltriage.client.client import Client, open_client
+from calltriage.desk.app import Desk
+from calltriage.leaves.gate import compact
+from calltriage.operations.flags import AddFlag
+from calltriage.operations.issues import CreateIssue
+from calltriage.operations.relations import LinkIssue
+from calltriage.operations.resources import AttachResource
+from calltriage.server.app import build_server
+
+SECTIONS = ("flags", "resources", "relations", "attachments", "activity")
+
+
+async def large_case(desk: Desk, client: Client, *, links: int, flags: int, relations: int = 0) -> str:
+    """Id of an issue with so much evidence; the first calls are flagged, once each."""
+    await load_lines(desk, *(call_line(f"call-{n}", "one", f"turn of {n}", "three", "four") for n in range(links)))
+    issue = await client.send(CreateIssue(title="Large", severity="low", category="Bug"))
+    for n in range(links):
+        await client.send(AttachResource(issue_id=issue.id, resource_type="call", resource_id=f"call-{n}"))
+    for n in range(flags):
+        await client.send(AddFlag(issue_id=issue.id, call_id=f"call-{n}", type="x", note=f"note {n}", message_index=1))
+    for n in range(relations):
+        other = await client.send(CreateIssue(title=f"Other {n}", severity="low", category="Bug"))
+        await client.send(LinkIssue(issue_id=issue.id, related_issue_id=other.id, relation_type="blocks"))
+    return issue.id
+
+
+async def read_on(agent: McpClient, tool: str = "get_evidence", /, **arguments: Any) -> list[dict[str, Any]]:
+    """An answer, and all that its own advice leads to; none is over the budget it was asked with, and none is asked for
+    twice."""
+    todo: list[dict[str, Any]] = [{"tool": tool, "arguments": arguments}]
+    made, bodies = set[str](), list[dict[str, Any]]()
+    while todo:
+        asked = todo.pop(0)
+        if asked["tool"] == "get_transcript" and compact(asked) in made:
+            continue  # a turn that stands at several flags
+        assert compact(asked) not in made, "in circles"
+        assert len(made) < 200, "without an end"
+        made.add(compact(asked))
+        bodies.append(body := await ok(agent, asked["tool"], **asked["arguments"]))
+        assert real_tokens(compact(body)) <= asked["arguments"].get("max_tokens", 6000)
+        todo += [gap["try_next"] for gap in body.get("omitted", ()) if "try_next" in gap]
+    return bodies
+
+
+def entries(bodies: list[dict[str, Any]], section: str) -> list[dict[str, Any]]:
+    """All that these answers show of a section, in order."""
+    return [entry for body in bodies for entry in body.get(section, {}).get("items", ())]
+
+
+@pytest.mark.parametrize("budget", [2000, 6000, 19_000])
+async def test_a_large_case_is_read_whole_and_nothing_twice_by_following_the_advice_of_the_core_tools(
+    agent: McpClient, client: Client, the_desk: Desk, budget: int
+) -> None:
+    issue_id = await large_case(the_desk, client, links=120, flags=110, relations=105)
+    bodies = await read_on(agent, issue_id=issue_id, max_tokens=budget)
+    seen = {name: entries(bodies, name) for name in SECTIONS}
+    assert [flag["note"] for flag in seen["flags"]] == [f"note {n}" for n in range(110)]
+    assert [flag["turns"][1]["text"] for flag in seen["flags"]] == [f"turn of {n}" for n in range(110)]
+    assert [link["resource_id"] for link in seen["resources"]] == [f"call-{n}" for n in range(120)]
+    assert {one["related_title"] for one in seen["relations"]} == {f"Other {n}" for n in range(105)}
+    assert len(seen["relations"]) == 105
+    assert Counter(entry["type"] for entry in seen["activity"]).total() > 300
+    for body in bodies:  # what is said to be left out is what was
+        for gap in body.get("omitted", ()):
+            if gap["section"] in {"flags", "resources", "relations"}:
+                before = int(gap["try_next"]["arguments"]["cursor"].split(".")[0])
+                assert before + gap["left_out"] == len(seen[gap["section"]])
+
+
+async def test_no_section_crowds_out_the_others(agent: McpClient, client: Client, the_desk: Desk) -> None:
+    issue_id = await large_case(the_desk, client, links=30, flags=30, relations=3)
+    bundle = await ok(agent, "get_evidence", issue_id=issue_id, max_tokens=3000)
+    for name in ("flags", "resources", "relations", "activity"):
+        assert bundle[name]["items"], name
+    assert real_tokens(compact(bundle)) <= 3000
+
+
+@pytest.mark.parametrize("links", [40, 90])
+async def test_no_more_calls_are_read_than_are_shown(client: Client, the_desk: Desk, links: int) -> None:
+    issue_id = await large_case(the_desk, client, links=links, flags=links)
+    network = Scripted(inner=httpx2.ASGITransport(the_desk, raise_app_exceptions=False))
+    async with open_client(endpoints_to(network)) as counted, McpClient(build_server(counted, version="0")) as agent:
+        bundle = await ok(agent, "get_evidence", issue_id=issue_id, max_tokens=2000)
+    read = sum(request.url.path.startswith("/v1/calls/") for request in network.requests)
+    shown = len(bundle["flags"]["items"])
+    assert 0 < shown <= read <= shown + 4, "the next four are read side by side"
+
+
+async def test_files_are_read_on_over_pages_that_hold_none(
+    agent: McpClient, client: Client, the_desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issue_id = await large_case(the_desk, client, links=101, flags=0)
+    await ok(agent, "create_attachment", name="late report", text="x", attach_to=issue_id)
+    bodies = await read_on(agent, issue_id=issue_id)
+    assert [file["name"] for file in entries(bodies, "attachments")] == ["late report"]
+
+
+async def test_what_is_longer_than_the_whole_budget_is_shown_in_part(agent: McpClient, the_desk: Desk) -> None:
+    """Notes that cost a token a character, and evidence described by more words than any answer may have."""
+    many = {f"key {n}": "v" for n in range(8000)}
+    await load_lines(the_desk, call_line("call-wide", *["漢字" * 499] * 3, summary="s", batch=many))
+    issue = await filed(agent)
+    call = {"issue_id": issue["id"], "call_id": "call-wide"}
+    await ok(agent, "add_flag", **call, type="x", note="漢" * 1999, message_index=1, attach_if_missing=True)
+    await ok(agent, "add_flag", **call, type="x", note="short")
+    first, *rest = await read_on(agent, issue_id=issue["id"], max_tokens=1000)
+    assert first["complete"] is False
+    flags = entries(rest, "flags")
+    assert "".join(flag.get("note", "") for flag in flags) == "漢" * 1999 + "short", "piece by piece"
+    turns = [turn["text"] for flag in flags for turn in flag.get("turns", ())]
+    assert turns == ["漢字" * 499] * 3, "with more room, since they are shown in one piece"
+    assert [link["resource_id"] for link in entries([first, *rest], "resources")] == ["call-wide"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"cursor": "0.0."}, "section"),
+        ({"section": "flags", "cursor": "x"}, "cursor"),
+        ({"section": "flags", "cursor": "-1.0."}, "cursor"),
+        ({"section": "flags", "cursor": "0.0.bad"}, "cursor"),
+        ({"section": "issue"}, "section"),
+    ],
+)
+async def test_a_place_that_is_none_is_refused(agent: McpClient, arguments: dict[str, Any], field: str) -> None:
+    error = await refused(agent, "get_evidence", issue_id=(await filed(agent))["id"], **arguments)
+    assert (error["field"], error["retryable"]) == (field, False)

@@ -1,0 +1,154 @@
+"""The HTTP side in process: the gate before every route, and both wires answered in raw JSON-RPC."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from pydantic import SecretStr
+
+from calltriage.client.client import Client
+from calltriage.errors import SettingsError
+from calltriage.server.app import build_server
+from calltriage.server.instructions import instructions
+from calltriage.server.toolsets import select
+from calltriage.server.transports.http import build_http_app
+
+TOKEN = "t" * 32
+ACCEPT = {"accept": "application/json, text/event-stream"}
+NEWEST = "2026-07-28"
+
+
+@asynccontextmanager
+async def served(
+    client: Client, base: str = "http://127.0.0.1:8000", **more: Any
+) -> AsyncGenerator[httpx2.AsyncClient]:
+    settings: dict[str, Any] = {"host": "127.0.0.1", **more}
+    app = build_http_app(build_server(client, version="1.2.3", duplex=False), **settings)
+    transport = httpx2.ASGITransport(app)
+    async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url=base) as http:
+        with anyio.fail_after(20):
+            yield http
+
+
+async def ask(http: httpx2.AsyncClient, method: str, params: dict[str, Any], **headers: str) -> dict[str, Any]:
+    named = ACCEPT | {name.replace("_", "-"): value for name, value in headers.items()}
+    answer = await http.post(
+        "/mcp", headers=named, json={"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
+    )
+    assert answer.status_code == 200, answer.text
+    data = next((line[5:] for line in answer.text.splitlines() if line.startswith("data:")), answer.text)
+    message = json.loads(data)
+    assert message["id"] == 7
+    return message["result"]
+
+
+def newest(**params: Any) -> dict[str, Any]:
+    """Parameters of a request that carries what initialize used to."""
+    about = {"protocolVersion": NEWEST, "clientInfo": {"name": "t", "version": "1"}, "clientCapabilities": {}}
+    return {"_meta": {f"io.modelcontextprotocol/{name}": value for name, value in about.items()}, **params}
+
+
+async def test_initialize_is_answered_on_the_older_wire(client: Client) -> None:
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    async with served(client) as http:
+        answer = await ask(http, "initialize", hello)
+        assert answer["protocolVersion"] == "2025-11-25"
+        assert answer["serverInfo"]["name"] == "calltriage"
+        assert answer["serverInfo"]["version"] == "1.2.3"
+        assert answer["instructions"] == instructions(select())
+        assert set(answer["capabilities"]) == {"tools", "resources", "prompts", "completions"}
+        listed = await ask(http, "tools/list", {}, mcp_protocol_version="2025-11-25")
+        assert len(listed["tools"]) <= 12
+        asked = {"name": "list_issues", "arguments": {}}
+        assert (await ask(http, "tools/call", asked, mcp_protocol_version="2025-11-25"))["isError"] is False
+
+
+async def test_discover_and_a_call_are_answered_on_the_newest_wire_without_a_session(client: Client) -> None:
+    async with served(client) as http:
+        found = await ask(http, "server/discover", newest(), mcp_protocol_version=NEWEST, mcp_method="server/discover")
+        assert NEWEST in found["supportedVersions"]
+        assert found["instructions"] == instructions(select())
+        headers = {"mcp_protocol_version": NEWEST, "mcp_method": "tools/call", "mcp_name": "list_issues"}
+        called = await ask(http, "tools/call", newest(name="list_issues", arguments={}), **headers)
+        assert called["structuredContent"] == {"items": [], "returned": 0, "complete": True}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "attacker.example"}, 421),
+        ({"host": "127.0.0.1.attacker.example:8000"}, 421),
+        ({"origin": "https://attacker.example"}, 403),
+        ({"origin": "http://localhost.attacker.example"}, 403),
+        ({"origin": "null"}, 403),
+    ],
+)
+async def test_requests_for_other_hosts_and_from_other_pages_are_refused(
+    client: Client, headers: dict[str, str], status: int
+) -> None:
+    async with served(client) as http:
+        answer = await http.post("/mcp", headers=ACCEPT | headers, json={})
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize("host", ["localhost:1", "127.0.0.1:65535", "[::1]:8000"])
+async def test_this_machine_is_served_under_each_of_its_names(client: Client, host: str) -> None:
+    async with served(client) as http:
+        listed = await ask(
+            http, "tools/list", {}, host=host, origin=f"http://{host}", mcp_protocol_version="2025-11-25"
+        )
+    assert listed["tools"]
+
+
+@pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer wrong", f"bearer {TOKEN}", f"Basic {TOKEN}", TOKEN])
+@pytest.mark.parametrize("path", ["/mcp", "/elsewhere"])
+async def test_without_the_token_every_route_says_401_and_nothing_else(
+    client: Client, given: str | None, path: str
+) -> None:
+    async with served(client, token=SecretStr(TOKEN)) as http:
+        answer = await http.post(path, headers=ACCEPT | ({} if given is None else {"authorization": given}), json={})
+    assert (answer.status_code, answer.text, answer.headers["www-authenticate"]) == (401, "", "Bearer")
+
+
+async def test_with_the_token_the_server_answers(client: Client) -> None:
+    async with served(client, token=SecretStr(TOKEN)) as http:
+        headers = {"authorization": f"Bearer {TOKEN}", "mcp_protocol_version": "2025-11-25"}
+        assert (await ask(http, "tools/list", {}, **headers))["tools"]
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"token": SecretStr(TOKEN)}, {"allowed_hosts": ("triage.example",)}], ids=["bare", "token", "hosts"]
+)
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.9", "triage.example"])
+async def test_off_loopback_a_token_and_the_names_are_asked_for(
+    client: Client, host: str, more: dict[str, Any]
+) -> None:
+    with pytest.raises(SettingsError, match="CALLTRIAGE_HTTP_TOKEN"):
+        build_http_app(build_server(client, version="0"), host=host, **more)
+
+
+async def test_off_loopback_only_the_named_hosts_are_served(client: Client) -> None:
+    gate = {"host": "0.0.0.0", "token": SecretStr(TOKEN), "allowed_hosts": ("triage.example",)}
+    headers = {"authorization": f"Bearer {TOKEN}", "mcp_protocol_version": "2025-11-25"}
+    async with served(client, "https://triage.example", **gate) as http:
+        assert (await ask(http, "tools/list", {}, **headers, origin="https://triage.example"))["tools"]
+        other = await http.post("/mcp", headers={**ACCEPT, **headers, "host": "other.example"}, json={})
+        page = await http.post("/mcp", headers={**ACCEPT, **headers, "origin": "http://triage.example"}, json={})
+    assert (other.status_code, page.status_code) == (421, 403)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"jsonrpc":"2.0"}', b"\xff\xfe"])
+async def test_a_body_that_is_no_message_is_a_client_error_and_the_next_is_answered(
+    client: Client, body: bytes
+) -> None:
+    async with served(client) as http:
+        answer = await http.post("/mcp", headers=ACCEPT | {"content-type": "application/json"}, content=body)
+        assert 400 <= answer.status_code < 500
+        assert "Traceback" not in answer.text
+        assert (await ask(http, "tools/list", {}, mcp_protocol_version="2025-11-25"))["tools"]
