@@ -401,6 +401,16 @@ async def test_a_repeated_put_and_a_refused_create_leave_no_bytes_behind(
     assert {path.stat().st_ino for path in blobs_of(the_desk)} == {blobs_of(the_desk)[0].stat().st_ino}
 
 
+async def test_equal_bytes_are_shared_within_an_organisation_and_never_across(
+    account: httpx2.AsyncClient, stranger: httpx2.AsyncClient, the_desk: Desk
+) -> None:
+    for who in (account, stranger):
+        for name in ("one", "two"):
+            await stored(who, name, b"the same")
+    links = {path.stat().st_ino: path.stat().st_nlink for path in blobs_of(the_desk)}
+    assert sorted(links.values()) == [2, 2], "two files of two names each"
+
+
 # --- a client that signs ---
 
 

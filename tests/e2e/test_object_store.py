@@ -175,7 +175,7 @@ async def test_bytes_are_received_published_and_read(blobs: ObjectBlobs, size: i
     data = os.urandom(size)
     received = await blobs.receive(pieces(*(data[at : at + 70_000] for at in range(0, size, 70_000))), size)
     assert (received.size, received.sha256) == (size, hashlib.sha256(data).hexdigest())
-    name = await blobs.publish(received.name, received.sha256)
+    name = await blobs.publish(received.name, received.sha256, "org")
     await blobs.drop(received.name)
     assert await content(blobs, name, 0, size) == data
     assert await content(blobs, name, size // 2, size - size // 2) == data[size // 2 :]
@@ -237,7 +237,7 @@ async def test_a_store_that_is_not_there_is_a_failure(s3: dict[str, str], monkey
     nowhere = open_objects("s3://calltriage")
     failing: list[Callable[[], Awaitable[Any]]] = [
         lambda: nowhere.receive(pieces(b"x"), 1),
-        lambda: nowhere.publish("incoming/00", "0" * 64),
+        lambda: nowhere.publish("incoming/00", "0" * 64, "org"),
         lambda: content(nowhere, "ab/cd.00", 0, 1),
         lambda: nowhere.drop("ab/cd.00"),
         lambda: names(nowhere),

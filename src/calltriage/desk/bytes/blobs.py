@@ -1,8 +1,10 @@
 """File bytes: what the desk asks of a place that keeps them, and the local folder, which is one.
 
 Bytes are received under a fresh name of their own, on disk for good before a row speaks of them. When an attachment is made
-of them they are published: they get a second name that begins with their SHA-256 and is nobody else's either, so that to
-drop one attachment's bytes never takes another's. In the folder equal bytes are one file with several names.
+of them they are published: they get a second name, made of their organisation and their SHA-256 and unique to the
+attachment, so that dropping one attachment's bytes never takes another's. In the folder, equal bytes of one organisation
+are one file with several names. Equal bytes of two organisations are never looked for: the work, and so the time, must not
+tell one organisation what another one stores. Names that older versions gave, made of the SHA-256 alone, stay valid.
 """
 
 from __future__ import annotations
@@ -61,8 +63,8 @@ class Blobs(Protocol):
         is left of it."""
         ...
 
-    async def publish(self, received: str, sha256: str) -> str:
-        """Give received bytes the name that they keep. The received name stays until it is dropped."""
+    async def publish(self, received: str, sha256: str, org_id: str) -> str:
+        """Give received bytes of an organisation the name that they keep. The received name stays until it is dropped."""
         ...
 
     def read(self, name: str, start: int, length: int) -> AsyncGenerator[bytes]:
@@ -82,8 +84,14 @@ def received_name() -> str:
     return f"{RECEIVED}/{secrets.token_hex(16)}"
 
 
-def published_name(sha256: str) -> str:
-    return f"{sha256[:2]}/{sha256[2:]}.{secrets.token_hex(8)}"
+def published_name(org_id: str, sha256: str) -> str:
+    return f"{_stem(org_id, sha256)}.{secrets.token_hex(8)}"
+
+
+def _stem(org_id: str, sha256: str) -> str:
+    """What the names of an organisation's equal bytes begin with. No two organisations have one in common."""
+    mixed = hashlib.sha256(f"{org_id}\n{sha256}".encode()).hexdigest()
+    return f"{mixed[:2]}/{mixed[2:]}"
 
 
 def is_name(text: str) -> bool:
@@ -91,10 +99,9 @@ def is_name(text: str) -> bool:
     return re.fullmatch(rf"({RECEIVED}|[0-9a-f]{{2}})/[0-9a-f]+(\.[0-9a-f]+)?", text) is not None
 
 
-def sha256_of(name: str) -> str:
-    """The hash that a published name begins with."""
-    folder, _, rest = name.partition("/")
-    return folder + rest.partition(".")[0]
+def is_name_of(name: str, org_id: str, sha256: str) -> bool:
+    """Whether bytes of this hash were published under the name for this organisation."""
+    return name.partition(".")[0] == _stem(org_id, sha256)
 
 
 class Intake:
@@ -166,7 +173,7 @@ def _feed(digest: Any, batch: list[bytes]) -> None:
 
 @dataclass(frozen=True)
 class BlobFolder:
-    """Bytes below `folder`: received ones in `incoming/`, published ones at `ab/cdef….…`, for their owner alone."""
+    """Bytes below `folder`, for their owner alone: received ones in `incoming/`, published ones at `ab/cdef….…`."""
 
     folder: Path
     provider: str = "embedded"
@@ -187,8 +194,8 @@ class BlobFolder:
             raise
         return intake.received(name)
 
-    async def publish(self, received: str, sha256: str) -> str:
-        name = published_name(sha256)
+    async def publish(self, received: str, sha256: str, org_id: str) -> str:
+        name = published_name(org_id, sha256)
         with _told():
             await anyio.to_thread.run_sync(self._publish, self._path(received), self.folder / name, sha256)
         return name

@@ -85,10 +85,10 @@ class ObjectBlobs:
             finally:
                 await self.drop(name)
 
-    async def publish(self, received: str, sha256: str) -> str:
+    async def publish(self, received: str, sha256: str, org_id: str) -> str:
         import obstore  # noqa: PLC0415
 
-        name = published_name(sha256)
+        name = published_name(org_id, sha256)
         with _told():
             await obstore.copy_async(self.store, received, name)
         return name

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import ColumnElement, Connection, delete, exists, false, func, insert, select, update
 
-from calltriage.desk.bytes.blobs import sha256_of
+from calltriage.desk.bytes.blobs import is_name_of
 from calltriage.desk.database.tables import attachment_labels, attachments, reservations
 from calltriage.desk.database.transaction import AnyRow, ContractError, Reply, Transaction, bad_request, plain_row
 from calltriage.operations.attachments import (
@@ -72,7 +72,7 @@ def create_attachment(tx: Transaction, call: CreateAttachment, blob: str) -> Rep
     between two at once."""
     found = creatable(tx, call)
     facts = plain_row(found, "size", "type", "sha256", "md5")
-    if sha256_of(blob) != found.sha256:
+    if not is_name_of(blob, tx.who.org_id, found.sha256):
         raise bad_request(request_id="its bytes were replaced meanwhile; send the request again")
     row_facts = {"name": call.name, "metadata": call.metadata, "blob": blob, **facts}
     row = insert_attachment(tx.connection, tx.who.org_id, secrets.token_hex(16), row_facts, tx.instant)

@@ -163,7 +163,7 @@ class Files:
         """Publish the reservation's bytes, then make the record in one transaction; a crash between them leaves bytes that
         nothing shows and a sweep takes."""
         found: AnyRow = await read(lambda tx: attachments.creatable(tx, call))
-        blob = await self.blobs.publish(found.blob, found.sha256)
+        blob = await self.blobs.publish(found.blob, found.sha256, found.org_id)
         try:
             reply: Reply = await write(lambda tx: attachments.create_attachment(tx, call, blob))
         except ContractError:  # after any other failure it may have been written

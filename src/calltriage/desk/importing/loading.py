@@ -83,7 +83,7 @@ async def _load(desk: Desk, org: str, batch: list[Entry]) -> Counter[str]:
     """One transaction. The bytes of new files are kept before it, so that no row speaks of bytes that are not there."""
     files = [entry for entry in batch if entry.kind == "file"]
     known = await desk.store.read(lambda connection: _known_files(connection, org, files))
-    bytes_of = {entry.id: await _keep(desk, entry) for entry in files if entry.id not in known}
+    bytes_of = {entry.id: await _keep(desk, org, entry) for entry in files if entry.id not in known}
 
     def write(connection: Connection) -> Counter[str]:
         tally = Counter[str]()
@@ -122,7 +122,7 @@ def _known_files(connection: Connection, org: str, files: list[Entry]) -> set[st
     return known
 
 
-async def _keep(desk: Desk, entry: Entry) -> tuple[Received, str]:
+async def _keep(desk: Desk, org: str, entry: Entry) -> tuple[Received, str]:
     """Receive and publish a file's bytes."""
     content = entry.content
     pieces = _read(content) if isinstance(content, Path) else _given(content or b"")
@@ -134,7 +134,7 @@ async def _keep(desk: Desk, entry: Entry) -> tuple[Received, str]:
     if received.sha256 != entry.values["sha256"]:
         await desk.files.blobs.drop(received.name)
         raise changed
-    return received, await desk.files.blobs.publish(received.name, received.sha256)
+    return received, await desk.files.blobs.publish(received.name, received.sha256, org)
 
 
 async def _given(content: bytes) -> AsyncIterator[bytes]:

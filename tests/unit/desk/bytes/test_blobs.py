@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -34,9 +35,9 @@ async def content(blobs: Blobs, name: str, start: int = 0, length: int | None = 
         return b"".join([piece async for piece in found])
 
 
-async def published(blobs: Blobs, data: bytes) -> str:
+async def published(blobs: Blobs, data: bytes, org: str = "org") -> str:
     received = await blobs.receive(pieces(data), len(data))
-    name = await blobs.publish(received.name, received.sha256)
+    name = await blobs.publish(received.name, received.sha256, org)
     await blobs.drop(received.name)
     return name
 
@@ -59,12 +60,72 @@ async def test_received_bytes_are_described(blobs: BlobFolder) -> None:
     assert await content(blobs, received.name, 0, 5) == b"hello"
 
 
-async def test_published_bytes_lie_under_their_hash(blobs: BlobFolder) -> None:
+async def test_a_published_name_is_that_of_its_organisation_and_its_bytes(blobs: BlobFolder) -> None:
     name = await published(blobs, b"hello")
-    sha256 = hashlib.sha256(b"hello").hexdigest()
-    assert name.startswith(f"{sha256[:2]}/{sha256[2:]}.")
-    assert blobs_module.sha256_of(name) == sha256
+    sha256, other = (hashlib.sha256(data).hexdigest() for data in (b"hello", b"jello"))
+    assert blobs_module.is_name(name)
+    assert blobs_module.is_name_of(name, "org", sha256)
+    assert not blobs_module.is_name_of(name, "other", sha256)
+    assert not blobs_module.is_name_of(name, "org", other)
     assert files(blobs.folder) == [blobs.folder / name]
+
+
+recordings = list[list[tuple[str, int]]]()
+WORK = (
+    "open",
+    "os.link",
+    "os.listdir",
+    "os.scandir",
+    "os.utime",
+    "os.mkdir",
+    "os.rename",
+    "os.remove",
+    "shutil.copyfile",
+)
+
+
+def note(event: str, arguments: tuple[Any, ...]) -> None:
+    """An audit hook, which cannot be taken away again: what the system is asked to do with files below a blob folder."""
+    if recordings and event in WORK:
+        recordings[-1].append((event, len([part for part in arguments if "blobs" in str(part)])))
+
+
+async def work_of(blobs: BlobFolder, data: bytes, org: str) -> list[tuple[str, int]]:
+    """What publishing does with files, in order."""
+    received = await blobs.receive(pieces(data), len(data))
+    recordings.append([])
+    try:
+        await blobs.publish(received.name, received.sha256, org)
+    finally:
+        done = recordings.pop()
+        await blobs.drop(received.name)
+    return done
+
+
+async def test_bytes_that_another_organisation_has_cost_the_same_work_as_new_ones(blobs: BlobFolder) -> None:
+    """A difference could be timed, and would tell one organisation what another one stores."""
+    sys.addaudithook(note)
+    await published(blobs, b"secret", "theirs")
+    guessed, missed = await work_of(blobs, b"secret", "mine"), await work_of(blobs, b"gessed", "mine")
+    assert guessed == missed
+    assert ("os.link", 2) in guessed, "the hook sees the work"
+    assert len({path.stat().st_ino for path in files(blobs.folder)}) == 3
+    own = await work_of(blobs, b"secret", "mine")
+    assert own != guessed, "equal bytes of one organisation are looked for"
+    assert len({path.stat().st_ino for path in files(blobs.folder)}) == 3
+
+
+async def test_bytes_that_an_older_version_named_are_read_swept_and_dropped(blobs: BlobFolder) -> None:
+    sha256 = hashlib.sha256(b"hello").hexdigest()
+    old = f"{sha256[:2]}/{sha256[2:]}.{'0' * 16}"
+    (blobs.folder / old).parent.mkdir(parents=True)
+    (blobs.folder / old).write_bytes(b"hello")
+    assert await content(blobs, old, 0, 5) == b"hello"
+    new = await published(blobs, b"hello")
+    assert (blobs.folder / new).stat().st_ino != (blobs.folder / old).stat().st_ino
+    assert old in await old_names(blobs, -3600)
+    await blobs.drop(old)
+    assert await content(blobs, new, 0, 5) == b"hello"
 
 
 async def test_no_bytes_are_bytes_too(blobs: BlobFolder) -> None:
@@ -237,7 +298,7 @@ async def test_bytes_and_the_names_of_their_folders_are_on_disk_before_they_are_
     path = blobs.folder / received.name
     assert all(is_on_disk(place) for place in (path, path.parent, blobs.folder, blobs.folder.parent))
     synced.clear()
-    path = blobs.folder / await blobs.publish(received.name, received.sha256)
+    path = blobs.folder / await blobs.publish(received.name, received.sha256, "org")
     assert all(is_on_disk(place) for place in (path.parent, blobs.folder))
 
 
@@ -272,6 +333,6 @@ def test_bytes_come_back_however_they_were_cut(chunks: list[bytes], tmp_path_fac
     async def there_and_back() -> bytes:
         received = await blobs.receive(pieces(*chunks), 1000)
         assert (received.size, received.sha256) == (len(whole), hashlib.sha256(whole).hexdigest())
-        return await content(blobs, await blobs.publish(received.name, received.sha256), 0, len(whole))
+        return await content(blobs, await blobs.publish(received.name, received.sha256, "org"), 0, len(whole))
 
     assert anyio.run(there_and_back) == whole
