@@ -1,8 +1,8 @@
 """Fill every manifest from one source: pyproject, the tool table, the settings.
 
-uv run python manifests/fill.py             write them
-uv run python manifests/fill.py --check     exit 1 and name the files that differ
-uv run python manifests/fill.py --bundle DIR  lay out the Claude Desktop bundle in a new folder, for `mcpb pack DIR`
+uv run --group dev python manifests/fill.py             write them
+uv run --group dev python manifests/fill.py --check     exit 1 and name the files that differ
+uv run --group dev python manifests/fill.py --bundle DIR  lay out the Claude Desktop bundle in a new folder, for `mcpb pack DIR`
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def bundle_manifest(project: dict[str, Any]) -> dict[str, Any]:
             "entry_point": "src/calltriage/__main__.py",
             "mcp_config": {
                 "command": "uv",
-                "args": ["run", "--directory", "${__dirname}", "--no-dev", "calltriage"],
+                "args": ["run", "--directory", "${__dirname}", "calltriage"],
                 "env": {variable(name): f"${{user_config.{name}}}" for name in ASKED},
             },
         },
@@ -170,7 +170,7 @@ def main() -> None:
     if given.check:
         differing = stale()
         for path in differing:
-            print(f"{path.relative_to(ROOT)} is stale: run `uv run python manifests/fill.py`")
+            print(f"{path.relative_to(ROOT)} is stale: run `uv run --group dev python manifests/fill.py`")
         sys.exit(1 if differing else 0)
     if given.bundle is not None and given.bundle.exists():
         parser.error(f"{given.bundle} exists; a bundle is laid out in a new folder")

@@ -1,7 +1,7 @@
 """Print how fast a large file goes in and out through tool, client, desk and folder, beside `cp` and `curl`, and what
 memory that takes.
 
-uv run python tests/benchmarks/files.py [--mib 1024] [--folder DIR]
+uv run --group dev python tests/benchmarks/files.py [--mib 1024] [--folder DIR]
 
 Four ways, in turn, on one disk: `cp`; `curl` to a desk on a port; the tools `create_attachment` and `download_attachment`
 of a server over stdio, to the same desk on its port, and to a desk of its own inside. Memory is the process's peak (VmHWM)

@@ -1,6 +1,6 @@
 """Print how long a large desk takes to answer, and where the time goes.
 
-uv run python tests/benchmarks/million.py [--issues 1000000] [--rounds 15] [--folder FOLDER] [--postgres]
+uv run --group dev python tests/benchmarks/million.py [--issues 1000000] [--rounds 15] [--folder FOLDER] [--postgres]
 
 With --folder the desk is kept there and used again. Figures are in milliseconds: the mean inside the store's transactions,
 the median through the desk's HTTP in this process, and the median through the client; the bundle is the tool's, over

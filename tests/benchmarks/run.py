@@ -1,6 +1,6 @@
 """Print start-up and overhead per call as ratios against a bare server on the same SDK, measured in turn in one run.
 
-uv run python tests/benchmarks/run.py [--pairs 12] [--calls 300]
+uv run --group dev python tests/benchmarks/run.py [--pairs 12] [--calls 300]
 """
 
 from __future__ import annotations

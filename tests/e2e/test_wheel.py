@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 async def test_a_wheel_built_from_the_tree_installs_and_starts_in_an_empty_environment(tmp_path: Path) -> None:
     uv = os.environ.get("UV") or shutil.which("uv")
     if uv is None:
-        pytest.skip("uv is not on the path; `uv run pytest` brings it")
+        pytest.skip("uv is not on the path; `uv run --group dev pytest` brings it")
     folder = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
     for command in (
         [uv, "build", "--wheel", "--out-dir", str(tmp_path), str(ROOT)],

@@ -1,6 +1,6 @@
 """Write one JSON file per tool as `tools/list` shows it. Run it when a change to the surface is meant:
 
-uv run python tests/golden/update.py
+uv run --group dev python tests/golden/update.py
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ async def test_the_bundle_starts_by_its_own_command_and_lists_its_tools(tmp_path
     config = manifest("mcpb/manifest.json")["server"]["mcp_config"]
     uv = os.environ.get("UV") or shutil.which(config["command"])
     if uv is None:
-        pytest.skip("uv is not on the path; `uv run pytest` brings it")
+        pytest.skip("uv is not on the path; `uv run --group dev pytest` brings it")
     bundle = tmp_path / "bundle"
     fill.lay_out(bundle)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CALLTRIAGE_", "VIRTUAL_ENV"))}
