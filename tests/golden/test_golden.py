@@ -5,4 +5,6 @@ from golden.update import HERE, surface
 
 def test_every_tool_is_listed_as_its_golden_file_says() -> None:
     written = {path.name: path.read_text(encoding="utf-8") for path in HERE.glob("*.json")}
-    assert surface() == written, "the surface changed: run `uv run --group dev python tests/golden/update.py` and look at the diff"
+    assert surface() == written, (
+        "the surface changed: run `uv run --group dev python tests/golden/update.py` and look at the diff"
+    )
