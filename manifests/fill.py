@@ -1,8 +1,8 @@
 """Fill every manifest from one source: pyproject, the tool table, the settings.
 
-uv run --group dev python manifests/fill.py             write them
-uv run --group dev python manifests/fill.py --check     exit 1 and name the files that differ
-uv run --group dev python manifests/fill.py --bundle DIR  lay out the Claude Desktop bundle in a new folder, for `mcpb pack DIR`
+uv run --group dev python manifests/fill.py                 write them
+uv run --group dev python manifests/fill.py --check         exit 1 and name the files that differ
+uv run --group dev python manifests/fill.py --bundle DIR    lay out the Claude Desktop bundle in DIR, for `mcpb pack DIR`
 """
 
 from __future__ import annotations
