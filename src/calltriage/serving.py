@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
@@ -133,6 +134,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], on_stop: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready, self._on_stop = on_ready, on_stop
+        self._signalled = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -141,6 +143,10 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._on_stop()
         await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  uvicorn's names
+        """End gracefully, and at a second signal no faster: a write under way is seen through."""
+        self.should_exit = self._signalled = True
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -151,7 +157,8 @@ class Server(uvicorn.Server):
         try:
             yield
         finally:
-            for number, handler in before.items():
+            # After a signal the process cleans up and leaves: until then others still change nothing.
+            for number, handler in () if self._signalled else before.items():
                 signal.signal(number, handler)
 
 

@@ -358,14 +358,20 @@ async def _warm_up(desk: DeskInside | None, journal: Journal, listed: anyio.Even
 
 
 async def serve_stdio(settings: Settings) -> None:
-    """MCP over standard input and output, UTF-8 both ways, until the input ends or SIGTERM comes."""
+    """MCP over standard input and output, UTF-8 both ways, until the input ends or a signal comes (SIGINT, SIGTERM)."""
     with _nothing_collected():
-        from calltriage.server.transports.stdio import run_over_stdio  # noqa: PLC0415  brings the MCP SDK: most of the start
-    async with open_server(settings, over_stdio=True) as (server, _):
-        signalled = await run_over_stdio(server)
-    if signalled:  # a thread still waits for a line that nobody will send, and would keep the process
-        logging.shutdown()
-        os._exit(0)
+        from calltriage.server.transports import stdio  # noqa: PLC0415  brings the MCP SDK: most of the start
+    serving = anyio.CancelScope()
+    async with background() as watching:
+        await watching.start(stdio.end_on_signal, serving)
+        async with open_server(settings, over_stdio=True) as (server, _):
+            with serving:
+                await stdio.run_over_stdio(server)
+        if (
+            serving.cancelled_caught
+        ):  # a thread still waits for a line that nobody will send, and would keep the process
+            logging.shutdown()
+            os._exit(0)
 
 
 async def serve_http(settings: Settings, host: str, port: int, on_ready: Callable[[str], None]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -35,6 +36,15 @@ def over_stdio(folder: Path, **settings: str) -> StdioServerParameters:
 @asynccontextmanager
 async def started(folder: Path, *arguments: str, **settings: str) -> AsyncGenerator[str]:
     """Run `calltriage ARGUMENTS` until the block ends; yields the address it says it serves at."""
+    async with ended_by([signal.SIGTERM], folder, *arguments, **settings) as address:
+        yield address
+
+
+@asynccontextmanager
+async def ended_by(
+    signals: Sequence[signal.Signals], folder: Path, *arguments: str, **settings: str
+) -> AsyncGenerator[str]:
+    """Like `started`; the process is ended by these signals, one right after the other."""
     data = {"CALLTRIAGE_DATA_DIR": str(folder / "data")}
     command = [sys.executable, "-m", "calltriage", *arguments]
     async with await anyio.open_process(command, env=environment(**data, **settings), cwd=folder) as process:
@@ -42,7 +52,8 @@ async def started(folder: Path, *arguments: str, **settings: str) -> AsyncGenera
         try:
             yield await _address(process)
         finally:
-            process.terminate()
+            for number in signals:
+                process.send_signal(number)
             with anyio.fail_after(PATIENCE):
                 status = await process.wait()
         assert status == 0, "a signal ends a server cleanly"

@@ -14,15 +14,18 @@ import signal
 import sys
 import threading
 from collections.abc import AsyncGenerator
-from typing import Any, cast
+from typing import cast
 
 import anyio
 import anyio.to_thread
-from mcp.server.lowlevel import Server
+from anyio.abc import TaskStatus
 from mcp.server.stdio import stdio_server
 
+from calltriage.server.app import TriageServer
+from calltriage.server.transports.draining import draining
+
 DRAIN_SECONDS = 9.0
-"""Time from SIGTERM to the end of the process, at most."""
+"""Time from a signal to the end of the process, at most."""
 
 ESCAPES = re.compile(
     r"\\\\"  # an escaped backslash, whatever follows it
@@ -49,28 +52,29 @@ class RepairedInput:
             text.detach()  # the buffer is the process's to close
 
 
-async def run_over_stdio(server: Server[Any]) -> bool:
-    """Serve one client over standard input and output until the input ends, or SIGTERM comes; whether it was that.
+async def run_over_stdio(server: TriageServer) -> None:
+    """Serve one client over standard input and output until the input ends and all that was read is answered."""
+    async with (
+        stdio_server(stdin=cast("anyio.AsyncFile[str]", RepairedInput())) as (incoming, outgoing),
+        draining(incoming, outgoing, server.end_streams) as (read, write),
+    ):
+        await server.run(read, write, server.create_initialization_options())
 
-    Then reads are cut, and a write that was begun is seen through and recorded.
+
+async def end_on_signal(serving: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
+    """Cancel `serving` at SIGINT or SIGTERM, and end the process DRAIN_SECONDS later if it is still there.
+
+    Further signals change nothing. Reads are cut; a write that was begun is seen through and recorded.
     """
-    with anyio.CancelScope() as serving:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_end_on_signal, serving)
-            async with stdio_server(stdin=cast("anyio.AsyncFile[str]", RepairedInput())) as (incoming, outgoing):
-                await server.run(incoming, outgoing, server.create_initialization_options())
-            tasks.cancel_scope.cancel()
-    return serving.cancelled_caught
-
-
-async def _end_on_signal(serving: anyio.CancelScope) -> None:
-    if sys.platform == "win32":  # where nothing sends it
+    if sys.platform == "win32":  # the event loop there hears no signals
+        task_status.started()
         return
-    with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
         async for _ in signals:
-            # What is not through by then is in the journal as asked, and looked for when it is asked again.
-            last = threading.Timer(DRAIN_SECONDS, os._exit, (0,))
-            last.daemon = True
-            last.start()
-            serving.cancel()
-            return
+            if not serving.cancel_called:
+                # What is not through by then is in the journal as asked, and looked for when it is asked again.
+                last = threading.Timer(DRAIN_SECONDS, os._exit, (0,))
+                last.daemon = True
+                last.start()
+                serving.cancel()

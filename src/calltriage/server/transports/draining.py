@@ -1,0 +1,119 @@
+"""The end of input on a pair of streams: what was read is answered before the server ends.
+
+The SDK cancels every request under way as soon as its input ends. Here the end is kept from it until the last answer has
+left. A client whose input has ended can answer nothing itself: questions to it fail at once, and its streams are ended.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeAlias
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.shared.message import SessionMessage
+from mcp_types import (
+    CONNECTION_CLOSED,
+    ErrorData,
+    JSONRPCError,
+    JSONRPCNotification,
+    JSONRPCRequest,
+    JSONRPCResponse,
+    RequestId,
+)
+
+if TYPE_CHECKING:
+    from mcp.shared._stream_protocols import ReadStream, WriteStream
+
+PATIENCE = 630.0
+"""Seconds without an answer after which the rest is given up. The longest call, wait_for_norm, may take 600."""
+
+Frame: TypeAlias = SessionMessage | Exception
+
+
+@asynccontextmanager
+async def draining(
+    incoming: ReadStream[Frame], outgoing: WriteStream[SessionMessage], end_streams: Callable[[], None]
+) -> AsyncGenerator[tuple[MemoryObjectReceiveStream[Frame], MemoryObjectSendStream[SessionMessage]]]:
+    """The streams to run a server on. `end_streams` ends what it has open without an end of its own."""
+    to_server, read = anyio.create_memory_object_stream[Frame](0)
+    write, from_server = anyio.create_memory_object_stream[SessionMessage](0)
+    relay = _Relay(to_server, end_streams)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(relay.carry_in, incoming)
+        tasks.start_soon(relay.carry_out, from_server, outgoing)
+        yield read, write
+
+
+class _Relay:
+    """Carries messages both ways, and knows which requests wait for an answer."""
+
+    def __init__(self, to_server: MemoryObjectSendStream[Frame], end_streams: Callable[[], None]) -> None:
+        self._to_server = to_server
+        self._end_streams = end_streams
+        self._unanswered = Counter[str]()
+        self._questions = dict[str, RequestId]()
+        """The server's own requests that the client has not answered."""
+        self._moved = anyio.Event()
+        """Set when the server answers, or asks."""
+        self._ended = False
+
+    async def carry_in(self, incoming: ReadStream[Frame]) -> None:
+        async with self._to_server:
+            try:
+                async for frame in incoming:
+                    self._note(frame)
+                    await self._to_server.send(frame)
+                self._ended = True
+                await self._drain()
+            except anyio.BrokenResourceError:  # the server has ended by itself
+                return
+
+    async def carry_out(
+        self, from_server: MemoryObjectReceiveStream[SessionMessage], outgoing: WriteStream[SessionMessage]
+    ) -> None:
+        async with from_server, outgoing:
+            async for sent in from_server:
+                message = sent.message
+                if isinstance(message, JSONRPCRequest):
+                    self._questions[str(message.id)] = message.id
+                await outgoing.send(sent)
+                if isinstance(message, JSONRPCResponse | JSONRPCError):
+                    self._settle(message.id)
+                if self._ended:
+                    self._end_streams()  # one may have opened since
+                    self._moved.set()
+
+    def _note(self, frame: Frame) -> None:
+        message = None if isinstance(frame, Exception) else frame.message
+        if isinstance(message, JSONRPCRequest):
+            self._unanswered[str(message.id)] += 1
+        elif isinstance(message, JSONRPCResponse | JSONRPCError):
+            self._questions.pop(str(message.id), None)
+        elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
+            del self._unanswered[str((message.params or {}).get("requestId"))]  # which is never answered
+
+    def _settle(self, request_id: RequestId | None) -> None:
+        name = str(request_id)
+        self._unanswered[name] -= 1
+        if self._unanswered[name] <= 0:
+            del self._unanswered[name]
+
+    async def _drain(self) -> None:
+        """Wait for the answers to all that was read, as long as they come."""
+        self._end_streams()
+        while self._unanswered:
+            await self._refuse_questions()
+            with anyio.move_on_after(PATIENCE) as waiting:
+                await self._moved.wait()
+                self._moved = anyio.Event()
+            if waiting.cancelled_caught:
+                return
+
+    async def _refuse_questions(self) -> None:
+        questions, self._questions = self._questions, {}
+        for request_id in questions.values():
+            error = ErrorData(code=CONNECTION_CLOSED, message="The client's output has ended.")
+            await self._to_server.send(SessionMessage(JSONRPCError(jsonrpc="2.0", id=request_id, error=error)))

@@ -1,0 +1,134 @@
+"""The end of input, with messages instead of a process: what is waited for, and what is not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+import pytest
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.shared.message import SessionMessage
+from mcp_types import JSONRPCError, JSONRPCMessage, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
+from virtual_time import VirtualLoop
+
+from calltriage.server.transports import draining
+from calltriage.server.transports.draining import Frame
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Callable[[], VirtualLoop]]]:
+    return "asyncio", {"loop_factory": VirtualLoop}
+
+
+@dataclass
+class Ends:
+    """The four ends of a connection: the client's two, the server's two."""
+
+    said: MemoryObjectSendStream[Frame]
+    heard: MemoryObjectReceiveStream[SessionMessage]
+    read: MemoryObjectReceiveStream[Frame]
+    write: MemoryObjectSendStream[SessionMessage]
+    ended: list[float] = field(default_factory=list[float])
+
+    async def answer(self, *ids: int | str) -> None:
+        for one in ids:
+            await self.write.send(SessionMessage(JSONRPCResponse(jsonrpc="2.0", id=one, result={})))
+
+    async def next_frame(self) -> JSONRPCMessage:
+        frame = await self.read.receive()
+        assert not isinstance(frame, Exception)
+        return frame.message
+
+
+def request(number: int | str, method: str = "tools/call") -> SessionMessage:
+    return SessionMessage(JSONRPCRequest(jsonrpc="2.0", id=number, method=method, params={}))
+
+
+@asynccontextmanager
+async def connected(*said: SessionMessage) -> AsyncGenerator[Ends]:
+    """A client that has said this and whose output has ended; the server has read all of it."""
+    into, incoming = anyio.create_memory_object_stream[Frame](100)
+    outgoing, heard = anyio.create_memory_object_stream[SessionMessage](100)
+    ended: list[float] = []
+    with anyio.fail_after(7200):
+        async with draining.draining(incoming, outgoing, lambda: ended.append(anyio.current_time())) as (read, write):
+            ends = Ends(into, heard, read, write, ended)
+            for one in said:
+                await into.send(one)
+            await into.aclose()
+            for _ in said:
+                await read.receive()
+            yield ends
+            await write.aclose()
+    incoming.close()
+    read.close()
+    heard.close()
+
+
+async def has_ended(ends: Ends) -> None:
+    with pytest.raises(anyio.EndOfStream):
+        await ends.read.receive()
+
+
+async def is_held(ends: Ends, seconds: float = 60) -> None:
+    with anyio.move_on_after(seconds) as waiting:
+        await ends.read.receive()
+    assert waiting.cancelled_caught
+
+
+async def test_the_end_comes_after_the_last_answer() -> None:
+    async with connected(request(1), request("two"), request(3)) as ends:
+        await is_held(ends)
+        await ends.answer("two", 1)
+        await is_held(ends)
+        await ends.answer(3)
+        await has_ended(ends)
+
+
+async def test_an_error_is_an_answer_and_an_id_that_came_twice_is_answered_twice() -> None:
+    async with connected(request(1), request(1)) as ends:
+        await ends.answer(1)
+        await is_held(ends)
+        wrong = {"code": -32602, "message": "no"}
+        await ends.write.send(SessionMessage(JSONRPCError.model_validate({"jsonrpc": "2.0", "id": 1, "error": wrong})))
+        await has_ended(ends)
+
+
+async def test_notifications_and_what_was_cancelled_hold_nothing_up() -> None:
+    told = JSONRPCNotification(jsonrpc="2.0", method="notifications/initialized")
+    cancelled = JSONRPCNotification(jsonrpc="2.0", method="notifications/cancelled", params={"requestId": 1})
+    async with connected(request(1), SessionMessage(told), SessionMessage(cancelled)) as ends:
+        await has_ended(ends)
+
+
+async def test_a_question_to_the_client_fails_at_once_whether_it_was_asked_before_the_end_or_after() -> None:
+    async with connected(request(1)) as ends:
+        for number in (7, 8):
+            await ends.write.send(request(number, "elicitation/create"))
+            refused = await ends.next_frame()
+            assert isinstance(refused, JSONRPCError)
+            assert refused.id == number
+        await ends.answer(1)
+        await has_ended(ends)
+
+
+async def test_streams_are_ended_and_so_is_one_that_opens_later() -> None:
+    async with connected(request(1, "subscriptions/listen")) as ends:
+        await is_held(ends)
+        assert len(ends.ended) == 1
+        opened = JSONRPCNotification(jsonrpc="2.0", method="notifications/subscriptions/acknowledged")
+        await ends.write.send(SessionMessage(opened))
+        await is_held(ends)
+        assert len(ends.ended) == 2
+
+
+async def test_what_is_never_answered_is_given_up_and_each_answer_gives_the_rest_more_time() -> None:
+    async with connected(request(1), request(2)) as ends:
+        began = anyio.current_time()
+        await is_held(ends, draining.PATIENCE - 1)
+        await ends.answer(1)
+        await is_held(ends, draining.PATIENCE - 1)
+        await has_ended(ends)
+        assert anyio.current_time() - began < 2 * draining.PATIENCE + 1
