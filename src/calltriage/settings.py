@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from calltriage.errors import SettingsError
 
@@ -26,6 +34,18 @@ TALKDESK_HOSTS: dict[Region, tuple[str, str]] = {
     "au": ("https://api.talkdeskapp.au", "talkdeskid.au"),
 }
 """Gateway and identity domain by region (talkdesk-attachments, section 2; the Australian gateway is not documented)."""
+
+
+def read_text(file: Path, what: str) -> str:
+    """The text of a file that the operator named. Raises SettingsError that begins with `what`."""
+    if not file.is_file():
+        raise SettingsError(f"{what} {file} does not exist or is no file.")
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise SettingsError(f"{what} {file} is not text in UTF-8.") from None
+    except OSError as error:
+        raise SettingsError(f"{what} {file} cannot be read: {error.strerror}.") from None
 
 
 def default_data_dir() -> Path:
@@ -50,12 +70,53 @@ def public_url(text: str) -> str:
     return text.rstrip("/")
 
 
+class SecretFiles(PydanticBaseSettingsSource):
+    """Secrets in files of their own: `CALLTRIAGE_…_FILE` names the file, as container platforms mount it.
+
+    `variables` are the names, in lower case, and values of the environment or of a settings file.
+    """
+
+    def __init__(self, settings_cls: type[BaseSettings], variables: Mapping[str, str | None]) -> None:
+        super().__init__(settings_cls)
+        self._variables = variables
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The secret that a file holds. Raises SettingsError where the file cannot be read, or the variable is set, too."""
+        name = f"{self.settings_cls.model_config.get('env_prefix', '')}{field_name}".lower()
+        file = self._variables.get(f"{name}_file")
+        if not file or SecretStr not in {field.annotation, *get_args(field.annotation)}:
+            return None, field_name, False
+        if self._variables.get(name):
+            raise SettingsError(f"Set {name.upper()} or {name.upper()}_FILE: not both.")
+        return read_text(Path(file).expanduser(), f"{name.upper()}_FILE: the file").strip(), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        fields = self.settings_cls.model_fields.items()
+        values = {name: self.get_field_value(field, name)[0] for name, field in fields}
+        return {name: value for name, value in values.items() if value is not None}
+
+
 class Settings(BaseSettings):
     """Everything an operator can set. Without credentials an API is served by the embedded desk."""
 
     model_config = SettingsConfigDict(
         env_prefix="CALLTRIAGE_", extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  files by a rule of pydantic's own
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """After what is given by hand: the environment, then the settings file; in each a secret may name a file."""
+        sources = [init_settings]
+        for source in (env_settings, dotenv_settings):
+            sources += [source, SecretFiles(settings_cls, cast("EnvSettingsSource", source).env_vars)]
+        return tuple(sources)
 
     data_dir: Path = Field(default_factory=default_data_dir, description="the desk's folder")
     desk_api_key: SecretStr | None = Field(
@@ -123,6 +184,12 @@ class Settings(BaseSettings):
     http_token: SecretStr | None = Field(
         default=None, min_length=SHORTEST_KEY, description="bearer token that `serve --http` asks for"
     )
+    sealing_key: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="seals the URLs of files and the state of questions, for servers behind one address that share no data "
+        "folder; default: a secret kept in the data folder",
+    )
     http_public_url: str | None = Field(
         default=None, description="where clients reach `serve --http`, for the URLs of files; default: its own address"
     )
@@ -187,23 +254,12 @@ class Settings(BaseSettings):
             raise SettingsError("CALLTRIAGE_DATABASE_URL needs the PostgreSQL driver: install `calltriage[postgres]`.")
 
 
-def _check_readable(file: Path) -> None:
-    if not file.is_file():
-        raise SettingsError(f"The settings file {file} does not exist or is no file.")
-    try:
-        file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise SettingsError(f"The settings file {file} is not text in UTF-8.") from None
-    except OSError as error:
-        raise SettingsError(f"The settings file {file} cannot be read: {error.strerror}.") from None
-
-
 def load_settings(env_file: Path | None = None, **given: Any) -> Settings:
     """Read the settings; what is given here wins over the environment. Raises SettingsError that names each variable at
     fault and its rule, never a value."""
     file = env_file or (Path(named) if (named := os.environ.get("CALLTRIAGE_SETTINGS_FILE")) else None)
     if file is not None:
-        _check_readable(file)
+        read_text(file, "The settings file")
     try:
         return Settings(_env_file=file, **given)  # pyright: ignore[reportCallIssue]
     except ValidationError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import hmac
 import logging
 import os
 import secrets
@@ -32,6 +31,7 @@ from calltriage.client.limits import Breaker, Rate
 from calltriage.client.retries import RetryPolicy
 from calltriage.desk import CLIENT_ID
 from calltriage.errors import SettingsError, StoreError
+from calltriage.leaves.seals import Seals
 from calltriage.operations import SCOPES
 from calltriage.operations.attachments import DeleteAttachment
 from calltriage.operations.base import Api, Tool
@@ -81,7 +81,15 @@ def desk_key(settings: Settings) -> SecretStr:
     )
 
 
-def _kept_secret(folder: Path, name: str, advice: str = "check that the folder belongs to this user") -> SecretStr:
+def sealing_key(settings: Settings) -> SecretStr:
+    """The secret that seals handles and the state of questions: the configured one, or one made in the data folder, so that
+    all servers on the folder share it. Nobody else ever has it; least of all a holder of the HTTP token."""
+    return settings.sealing_key or _kept_secret(
+        settings.data_dir, "sealing.key", "check that the folder belongs to this user, or set CALLTRIAGE_SEALING_KEY"
+    )
+
+
+def _kept_secret(folder: Path, name: str, advice: str) -> SecretStr:
     """A secret in a file of the data folder, made when it is first asked for. Raises StoreError with the advice."""
     file = folder / name
     try:
@@ -102,7 +110,7 @@ def _make_key(file: Path) -> None:
     """Write a new key unless another process is first. Nobody ever reads half of one: it is renamed into its place."""
     import filelock  # noqa: PLC0415  hard links would do as well, but not every file system has them
 
-    with filelock.FileLock(file.with_name(f"{file.name}.lock"), timeout=30):
+    with filelock.FileLock(file.with_name(f"{file.name}.lock"), timeout=30, mode=0o600):
         if file.exists():
             return
         draft = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
@@ -286,13 +294,11 @@ def _file_roots(settings: Settings, *, over_stdio: bool) -> FileRoots:
         return replace(closed, asks=True)
 
 
-def _handover(settings: Settings, client: Client, base_url: str) -> Handover:
-    """Files to and from remote clients. The seals' key is shared by all servers with the same token, or on one folder."""
-    from calltriage.leaves.seals import Seals  # noqa: PLC0415
+def _handover(settings: Settings, client: Client, seals: Seals, base_url: str) -> Handover:
+    """Files to and from remote clients."""
     from calltriage.server.files.handover import Handover  # noqa: PLC0415
 
-    secret = settings.http_token or _kept_secret(settings.data_dir, "handover.key")
-    seals = Seals(hmac.digest(secret.get_secret_value().encode(), b"calltriage handover", "sha256"))
+    seals.secret()  # a folder without room for one ends the start, not the first call
     return Handover(base_url, settings.data_dir / "uploads", seals, settings.max_file_mib * 2**20, client)
 
 
@@ -325,7 +331,8 @@ async def open_server(settings: Settings, *, over_stdio: bool, base_url: str = "
         stack.callback(group.cancel_scope.cancel)
         listed = anyio.Event()
         group.start_soon(_warm_up, desk if needs_desk else None, journal, listed)
-        handover = None if over_stdio else _handover(settings, client, base_url)
+        seals = Seals(cache(lambda: sealing_key(settings).get_secret_value().encode()))
+        handover = None if over_stdio else _handover(settings, client, seals, base_url)
         if handover is not None:
             group.start_soon(handover.keep_swept)
         server = build_server(
@@ -335,6 +342,7 @@ async def open_server(settings: Settings, *, over_stdio: bool, base_url: str = "
             excluded=settings.exclude_tools,
             confirm=settings.confirm,
             handover=handover,
+            seals=seals,
             files=_file_roots(settings, over_stdio=over_stdio),
             journal=journal,
             writes_per_minute=settings.writes_per_minute,
@@ -518,6 +526,7 @@ __all__ = [
     "open_wired_client",
     "organisations",
     "restore",
+    "sealing_key",
     "serve_desk",
     "serve_http",
     "serve_stdio",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from calltriage.wiring import (
     open_client,
     open_server,
     open_wired_client,
+    sealing_key,
     serve_desk,
 )
 
@@ -176,11 +178,15 @@ def no_hard_links(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_hard_links")
-def test_a_key_is_made_once_by_many_at_once_and_without_hard_links(home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("key", "name"), [(desk_key, "desk.key"), (sealing_key, "sealing.key")])
+def test_a_key_is_made_once_by_many_at_once_and_without_hard_links(
+    home: Path, tmp_path: Path, key: Callable[[Settings], SecretStr], name: str
+) -> None:
     with ThreadPoolExecutor(8) as pool:
-        keys = {key.get_secret_value() for key in pool.map(lambda _: desk_key(Settings()), range(16))}
+        keys = {one.get_secret_value() for one in pool.map(lambda _: key(Settings()), range(16))}
     assert len(keys) == 1
-    assert list((tmp_path / "data").glob("desk.key.????????")) == []
+    assert list((tmp_path / "data").glob(f"{name}.????????")) == []
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "data").iterdir()} == {0o600}
 
 
 async def test_a_desk_on_every_address_asks_where_it_is_reached(home: Path) -> None:

@@ -1,4 +1,4 @@
-"""Handles that only this server could have made: what they hold is theirs to show, and good for a time only."""
+"""Handles that only this server can make: each holds values that are readable, sealed with a secret, and good for a time."""
 
 from __future__ import annotations
 
@@ -9,20 +9,26 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 TAG = 16
 """Bytes of the seal in front of what is sealed."""
 
 
+def _own_secret() -> Callable[[], bytes]:
+    return partial(bytes, secrets.token_bytes(32))
+
+
 @dataclass(frozen=True)
 class Seals:
-    """Seals and opens handles. Servers that share the key open one another's; by default the key is this process's own.
+    """Seals and opens handles.
 
-    `clock` is Unix seconds.
+    `secret` gives the secret of all servers that open one another's handles. It is asked at the first use, and may raise.
+    Without one, a secret of this process is used. `clock` is Unix seconds.
     """
 
-    key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+    secret: Callable[[], bytes] = field(default_factory=_own_secret, repr=False)
     clock: Callable[[], float] = time.time
 
     def sealed(self, kind: str, seconds: int, *values: Any) -> str:
@@ -31,16 +37,16 @@ class Seals:
         return base64.urlsafe_b64encode(self._tag(kind, payload) + payload).decode().rstrip("=")
 
     def opened(self, kind: str, handle: str) -> list[Any] | None:
-        """What a handle holds; None when it is none of this kind or has ended."""
+        """What a handle of this kind holds; None if it is forged, of another kind, or has ended."""
         ends, *values = self._read(kind, handle)
         return values if self.clock() < ends else None
 
     def good_for(self, kind: str, handle: str) -> int:
-        """Seconds for which a handle is still good; 0 when it is none of this kind."""
+        """Seconds for which a handle of this kind is still good; 0 if it is not."""
         return max(0, int(self._read(kind, handle)[0] - self.clock()))
 
     def _read(self, kind: str, handle: str) -> list[Any]:
-        """When a handle ends, and what it holds; what is none of this kind ended long ago."""
+        """The second at which a handle ends, then its values; only a 0 if the handle was not sealed here."""
         try:
             raw = base64.b64decode(handle + "=" * (-len(handle) % 4), altchars=b"-_", validate=True)
             return json.loads(raw[TAG:]) if hmac.compare_digest(raw[:TAG], self._tag(kind, raw[TAG:])) else [0]
@@ -48,4 +54,6 @@ class Seals:
             return [0]
 
     def _tag(self, kind: str, payload: bytes) -> bytes:
-        return hmac.digest(self.key, kind.encode() + b"\n" + payload, "sha256")[:TAG]
+        # The kind stands in the key, not before the payload: the configured secret seals nothing else in this way.
+        key = hmac.digest(self.secret(), b"calltriage seal of " + kind.encode(), "sha256")
+        return hmac.digest(key, payload, "sha256")[:TAG]

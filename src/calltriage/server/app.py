@@ -16,7 +16,7 @@ from calltriage.client.client import Client
 from calltriage.journal.journal import Journal
 from calltriage.leaves.seals import Seals
 from calltriage.operations.base import Effect, Tool
-from calltriage.server.call.confirmation import Policy
+from calltriage.server.call.confirmation import PATIENCE_S, Policy, SealedState
 from calltriage.server.call.host import Host
 from calltriage.server.call.quota import Quota
 from calltriage.server.call.record import who
@@ -49,6 +49,7 @@ def build_server(
     files: FileRoots | None = None,
     confirm: Policy = "ask",
     handover: Handover | None = None,
+    seals: Seals | None = None,
     journal: Journal | None = None,
     writes_per_minute: int = 0,
     duplex: bool = True,
@@ -65,6 +66,7 @@ def build_server(
         files: local files that tools may read and make; none by default.
         confirm: what becomes of a call that removes something where the host cannot ask a person.
         handover: files to and from remote clients; None where the server has no HTTP side.
+        seals: make handles and the state of questions, as the handover's do; by default good in this process alone.
         journal: keeps writes on record; without one there are no idempotency keys.
         writes_per_minute: calls of one tool that a caller may make, see Quota; 0 is no limit.
         duplex: whether the transport carries messages of the server's own to a client of the handshake generations, as stdio
@@ -72,14 +74,14 @@ def build_server(
         on_listed: called after each tools/list, when the client has what it needs to begin.
         sleep: how tools wait that wait, in seconds.
     """
-    tools = select() if tools is None else tools
+    tools, seals = select() if tools is None else tools, seals or Seals()
     work = Work(
         client,
         files or FileRoots(),
         journal=journal,
         offered=frozenset(tool.tool_name() for tool in tools),
         excluded=frozenset(excluded),
-        seals=handover.seals if handover else Seals(),
+        seals=seals,
         handover=handover,
         quota=Quota(writes_per_minute),
         sleep=sleep,
@@ -143,7 +145,10 @@ def build_server(
         },
     )
     if any(tool.effect is Effect.REMOVE for tool in tools):
-        # A client echoes which question its reply is to: sealed with a key of this process, bound to the call.
-        server.middleware.append(RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience="calltriage"))
+        # A client echoes which question its reply is to: sealed, and bound to the call and the caller.
+        security = RequestStateSecurity(
+            codec=SealedState(seals), ttl=PATIENCE_S, bind_principal=lambda ctx: who(ctx.request)
+        )
+        server.middleware.append(RequestStateBoundary(security, default_audience="calltriage"))
     server.end_streams = watched.close
     return server

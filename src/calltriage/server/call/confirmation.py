@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import anyio
 import mcp_types
+from mcp.server.request_state import InvalidRequestState
 from mcp.server.session import ServerSession
 from mcp.shared.exceptions import MCPError
 
 from calltriage.errors import Forbidden, NotFound, Rejected
 from calltriage.leaves.gate import gate
+from calltriage.leaves.seals import Seals
 from calltriage.operations.attachments import DeleteAttachment, GetAttachment
 from calltriage.operations.base import Operation, Page, Tool
 from calltriage.operations.flags import ListFlags, RemoveFlag
@@ -27,6 +30,9 @@ from calltriage.server.call.host import Host
 from calltriage.server.context import Work, preparing
 
 R = TypeVar("R")
+
+STATE = "question"
+"""Kind of the handle that holds the state of a question."""
 
 Policy = Literal["ask", "allow", "deny"]
 """What an operator wants where the host cannot be asked: refuse, go ahead, or never remove anything at all."""
@@ -79,6 +85,23 @@ async def confirmed(
     params = mcp_types.ElicitRequestFormParams(message=question, requested_schema=FORM)
     asked: mcp_types.InputRequests = {KEY: mcp_types.ElicitRequest(params=params)}
     return mcp_types.InputRequiredResult(input_requests=asked, request_state=state)
+
+
+@dataclass(frozen=True)
+class SealedState:
+    """How the SDK seals the state of a question: any server with the same secret can read the reply."""
+
+    seals: Seals
+
+    def seal(self, payload: bytes) -> str:
+        return self.seals.sealed(STATE, int(PATIENCE_S), payload.decode())
+
+    def unseal(self, token: str) -> bytes:
+        match self.seals.opened(STATE, token):
+            case [str(payload)]:
+                return payload.encode()
+            case _:
+                raise InvalidRequestState("not sealed here, or too old")
 
 
 def _refusal(code: str, message: str) -> Forbidden:

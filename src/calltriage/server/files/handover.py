@@ -1,21 +1,23 @@
 """Files between a remote client and this server, past the model: one-time URLs on the server's own HTTP side.
 
 A handle is sealed, so that nothing is kept for one that was only offered. Bytes that have come wait as files in a folder:
-every process on that folder can go on with them.
+every process on that folder can go on with them. A file's name begins with a digest of whose upload it is, so that places
+can be counted for each caller.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
 import secrets
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import anyio
@@ -27,13 +29,12 @@ from starlette.routing import Route
 from calltriage.client.attachments import download
 from calltriage.client.client import Client
 from calltriage.errors import CallError, NotFound, Rejected
+from calltriage.leaves.folders import Folder, lock
 from calltriage.leaves.seals import Seals
 from calltriage.operations.attachments import Attachment
+from calltriage.operations.fields import is_opaque_id
 from calltriage.server.files.local import CHUNK, OpenFile
 from calltriage.server.files.media import UNKNOWN
-
-if TYPE_CHECKING:
-    import filelock
 
 logger = logging.getLogger(__name__)
 
@@ -49,12 +50,17 @@ WHY_NOT_KEPT: dict[type[OSError], tuple[int, str, str]] = {
     TimeoutError: (403, "handle_refused", HANDLE_REFUSED),
 }
 MOST_WAITING = 32
-"""Uploads that may wait to be used."""
+"""Uploads of one caller that may wait to be used."""
+MOST_IN_ALL = 128
+"""Uploads of all callers that may wait to be used."""
 SWEEP_EVERY = 3600
 """Seconds between two looks for uploads that nobody came for."""
-PART, USED = ".part", ".used"
-"""Endings of a file that is coming in, and of one that was used."""
-NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+PART, USED, LOCK = ".part", ".used", ".lock"
+"""Endings of a file that is coming in, of one that was used, and of the lock on one that is in use."""
+NAME = re.compile(r"[0-9a-f]{32}")
+"""The only form of a name that this server puts into a handle."""
+OWNER = 8
+"""Characters of a name that say whose upload it is."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +81,10 @@ class Handover:
     limit: int
     client: Client
 
-    def offer(self) -> dict[str, Any]:
-        """A URL that takes one file by PUT, and the handle to name it by then, for which there is as much time again."""
-        handle = self.seals.sealed("upload", 2 * LIFE, secrets.token_hex(16))
+    def offer(self, who: str) -> dict[str, Any]:
+        """A URL that takes one file of a caller's by PUT, and its handle, which stays good for as long again."""
+        owner = hashlib.sha256(who.encode()).hexdigest()[:OWNER]
+        handle = self.seals.sealed("upload", 2 * LIFE, owner + secrets.token_hex(12))
         return {
             "handle": handle,
             "method": "PUT",
@@ -100,11 +107,11 @@ class Handover:
 
         Raises Rejected when there is none, or not any more.
         """
-        path, claim = self._place(handle), None
-        if path is not None:
+        name, claim = self._name(handle), None
+        if name is not None:
             with suppress(OSError):
-                claim = await anyio.to_thread.run_sync(_claimed, path)
-        if path is None or claim is None:
+                claim = await anyio.to_thread.run_sync(_claimed, self.folder, name)
+        if claim is None:
             raise Rejected(
                 "Nothing was uploaded under this handle, its time is over, or it was used. Call with upload: new, PUT the "
                 "file, then pass the handle.",
@@ -127,7 +134,7 @@ class Handover:
         """Remove what nobody came for, now and every hour, until cancelled."""
         while True:
             with suppress(OSError):  # no upload has come yet; a folder that fails is told to the next one
-                await anyio.to_thread.run_sync(self._waiting)
+                await anyio.to_thread.run_sync(self._sweep)
             await anyio.sleep(SWEEP_EVERY)
 
     def routes(self) -> list[Route]:
@@ -136,14 +143,18 @@ class Handover:
             Route(DOWNLOADS + "{handle}", self._give, methods=["GET"]),
         ]
 
-    def _place(self, handle: str) -> Path | None:
-        values = self.seals.opened("upload", handle)
-        return None if values is None else self.folder / str(values[0])
+    def _name(self, handle: str) -> str | None:
+        """The name of a handle's file in the folder; None if the handle is not good."""
+        match self.seals.opened("upload", handle):
+            case [str(name)] if NAME.fullmatch(name):
+                return name
+            case _:
+                return None
 
     async def _take(self, request: Request) -> Response:
         handle = request.path_params["handle"]
-        path, left = self._place(handle), self.seals.good_for("upload", handle) - LIFE
-        if path is None or left <= 0:
+        name, left = self._name(handle), self.seals.good_for("upload", handle) - LIFE
+        if name is None or left <= 0:
             return _refused(403, "handle_refused", HANDLE_REFUSED)
         length = request.headers.get("content-length", "")
         if not re.fullmatch(r"[0-9]{1,15}", length):
@@ -152,7 +163,7 @@ class Handover:
             return _refused(413, "file_too_large", f"The file is larger than {self.limit} bytes.")
         try:
             with anyio.fail_after(left):
-                whole = await self._kept(request, path, int(length))
+                whole = await self._kept(request, name, int(length))
         except OSError as error:
             return _refused(
                 *WHY_NOT_KEPT.get(type(error), (503, "storage_unavailable", "The server cannot keep the file."))
@@ -161,55 +172,69 @@ class Handover:
             return _refused(400, "incomplete_body", "The body does not have the announced length. PUT it again.")
         return JSONResponse({"upload": handle, "size": int(length)})
 
-    async def _kept(self, request: Request, path: Path, length: int) -> bool:
+    async def _kept(self, request: Request, name: str, length: int) -> bool:
         """Whether the body came whole and is in its place; otherwise nothing is."""
-        # Of its own: one that was cut off may still be taken for a slow one when its client comes again.
-        part = path.with_suffix(f".{secrets.token_hex(4)}{PART}")
-        file = await anyio.to_thread.run_sync(self._begun, path, part)
+        coming = await anyio.to_thread.run_sync(self._begun, name)
         try:
-            whole = await _written(request, file, length)
+            whole = await _written(request, coming.file, length)
             if whole:
-                file.close()
-                await anyio.to_thread.run_sync(_placed, part, path)
+                await anyio.to_thread.run_sync(coming.keep)
         finally:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(_ended, file, part)
+                await anyio.to_thread.run_sync(coming.end)
         return whole
 
-    def _begun(self, path: Path, part: Path) -> BinaryIO:
-        """A new file for the bytes. It is there before the others are counted, so that of many at once each sees all."""
+    def _begun(self, name: str) -> _Coming:
+        """A new file for the bytes. It is made before the others are counted, so that of many at once each sees all."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = os.fdopen(os.open(part, NEW_FILE, 0o600), "wb", buffering=0)
+        folder = Folder(self.folder)
+        # A part of its own: a connection that was cut may still be taken for a slow one when its client comes again.
+        part = f"{name}.{secrets.token_hex(4)}{PART}"
         try:
-            if self._waiting() > MOST_WAITING:
+            coming = _Coming(folder, name, part, folder.new(part))
+        except BaseException:
+            folder.close()
+            raise
+        try:
+            waiting = self._waiting(folder)
+            own = sum(other.startswith(name[:OWNER]) for other in waiting)
+            if own > MOST_WAITING or len(waiting) > MOST_IN_ALL:
                 raise BlockingIOError
-            if path.exists() or path.with_suffix(USED).exists():
+            if folder.about(name) or folder.about(name + USED):
                 raise FileExistsError
         except BaseException:
-            _ended(file, part)
+            coming.end()
             raise
-        return file
+        return coming
 
-    def _waiting(self) -> int:
-        """How many uploads wait or come in; those that nobody came for go."""
+    def _sweep(self) -> None:
+        with Folder(self.folder) as folder:
+            self._waiting(folder)
+
+    def _waiting(self, folder: Folder) -> set[str]:
+        """Names of the uploads that wait or come in. Removes those that nobody came for."""
         before = time.time() - 3 * LIFE
         names = set[str]()
-        for other in self.folder.iterdir():
+        for other in folder.names():
             with suppress(OSError):
-                if other.stat().st_mtime < before:
-                    other.unlink()
-                else:
-                    names.add(other.name)
-        return len({name.partition(".")[0] for name in names if name.endswith(PART) or "." not in name})
+                about = folder.about(other)
+                if about is not None and about.st_mtime < before:
+                    folder.remove(other)
+                elif about is not None:
+                    names.add(other)
+        return {name.partition(".")[0] for name in names if name.endswith(PART) or "." not in name}
 
     async def _give(self, request: Request) -> Response:
-        values = self.seals.opened("download", request.path_params["handle"])
-        if values is None:
-            return _refused(403, "handle_refused", HANDLE_REFUSED)
-        attachment_id, name, media_type, size = values
+        match self.seals.opened("download", request.path_params["handle"]):
+            case [str(attachment_id), str(name), str() | None as media_type, int() | None as size] if is_opaque_id(
+                attachment_id
+            ) and (size is None or size >= 0):
+                pass
+            case _:
+                return _refused(403, "handle_refused", HANDLE_REFUSED)
         headers = {
             "accept-ranges": "none",
-            "content-disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+            "content-disposition": f"attachment; filename*=UTF-8''{quote(name, safe='', errors='replace')}",
             "x-content-type-options": "nosniff",
             "cache-control": "no-store",
             **({} if size is None else {"content-length": str(size)}),
@@ -265,60 +290,65 @@ async def _from(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[byt
 
 
 @dataclass(frozen=True)
-class _Claim:
-    """A file that came, and the lock by which nobody else has it."""
+class _Coming:
+    """A file that is coming in, under a name of its own until it is whole."""
 
-    path: Path
+    folder: Folder
+    name: str
+    part: str
     file: BinaryIO
-    lock: filelock.BaseFileLock
+
+    def keep(self) -> None:
+        """Give a whole file its name. Raises FileExistsError where one is: of two that come for one URL the first stays."""
+        self.file.close()
+        self.folder.give(self.part, self.name)
+
+    def end(self) -> None:
+        self.file.close()
+        self.folder.remove(self.part)
+        self.folder.close()
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A file that came, and the lock that keeps it from everybody else. The lock ends with the process."""
+
+    folder: Folder
+    name: str
+    file: BinaryIO
+    lock: int
 
     def end(self, used: bool) -> None:
-        """Let go of the file. Of one that was used an empty one stays under another name, so that its URL is not good twice.
+        """Let go of the file. If it was used, it is emptied and kept under another name, so that its URL is not good twice.
 
-        What fails here must not take the place of what became of the file.
+        A failure here is logged: it must not replace what became of the file.
         """
         self.file.close()
         try:
             if used:
-                os.replace(self.path, self.path.with_suffix(USED))
-                os.truncate(self.path.with_suffix(USED), 0)
+                self.folder.replace(self.name, self.name + USED)
+                os.close(self.folder.open(self.name + USED, os.O_WRONLY | os.O_TRUNC))
         except OSError as error:
             logger.warning("an upload that was used could not be put away: %s", error.strerror or type(error).__name__)
         finally:
-            self.lock.release()
+            os.close(self.lock)
+            self.folder.close()
 
 
-def _claimed(path: Path) -> _Claim:
-    """Raises OSError when the file is not to be had: not there, used, or in use (filelock's Timeout is one)."""
-    import filelock  # noqa: PLC0415
-
-    if not path.exists():
-        raise FileNotFoundError
-    lock = filelock.FileLock(path.with_suffix(".lock"), blocking=False, thread_local=False, mode=0o600)
-    lock.acquire()
-    try:
-        if path.with_suffix(USED).exists():
+def _claimed(path: Path, name: str) -> _Claim:
+    """Raises OSError if the file cannot be had: not there, used, or in use."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(Folder(path))
+        if folder.about(name) is None:
             raise FileNotFoundError
-        return _Claim(path, path.open("rb"), lock)
-    except OSError:
-        lock.release()
-        raise
-
-
-def _placed(part: Path, path: Path) -> None:
-    """Give a whole file its name, over nothing: of two that come for one URL the first is kept."""
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without second names
-        os.close(os.open(path, NEW_FILE, 0o600))
-        part.replace(path)
-
-
-def _ended(file: BinaryIO, part: Path) -> None:
-    file.close()
-    part.unlink(missing_ok=True)
+        handle = folder.open(name + LOCK, os.O_RDWR | os.O_CREAT)
+        stack.callback(os.close, handle)
+        lock(handle)
+        if folder.about(name + USED):
+            raise FileNotFoundError
+        claim = _Claim(folder, name, os.fdopen(folder.open(name), "rb"), handle)
+        stack.pop_all()
+    return claim
 
 
 def _refused(status: int, code: str, message: str) -> Response:

@@ -33,6 +33,7 @@ KEPT_SECONDS = 23 * 3600
 """Life of an upload whose name was taken: an hour less than its reservation (talkdesk-attachments, section 4)."""
 KEPT = "kept"
 """What seals its handle."""
+SHA256 = re.compile(r"[0-9a-f]{64}")
 NEW = "new"
 WORD = r"^[A-Za-z0-9_-]+$"
 """What handles and cursors of ours look like."""
@@ -93,18 +94,21 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
             raise _refused(
                 "Uploads go over a server's HTTP side, and this one has none. Pass path, text or base64.", "upload"
             )
-        offer = work.handover.offer()
+        offer = work.handover.offer(work.who)
         kept = self.model_dump(mode="json", include={"name", "attach_to"}, exclude_none=True)
         again = TryNext(tool=self.tool_name(), arguments={**kept, "upload": offer["handle"]})
         return {"outcome": "not_committed", "upload": offer, "try_next": again}
 
     async def _stored(self, work: Work) -> dict[str, Any]:
         """The file, once it is stored; its bytes are sent unless they wait at the API already."""
-        kept = work.seals.opened(KEPT, self.upload or "")
+        kept = None if self.upload is None else _of_kept(work.seals.opened(KEPT, self.upload))
         async with AsyncExitStack() as stack:
-            content = None if kept else await self._content(work, stack)
-            uploaded = await self._sent(work, content) if content else Uploaded(*kept or ())
-            name = self._name_of_kept(uploaded.media_type or UNKNOWN) if content is None else content.name
+            if kept is None:
+                content = await self._content(work, stack)
+                uploaded, name = await self._sent(work, content), content.name
+            else:
+                content, uploaded = None, kept
+                name = self._name_of_kept(kept.media_type or UNKNOWN)
             try:
                 receipt = await over_api.create(work.client, name, uploaded, limit=work.files.limit)
             except Conflict as taken:
@@ -201,6 +205,17 @@ class _Content:
     size: int
     chunks: Callable[[], AsyncIterator[bytes]]
     grew: Callable[[], bool]
+
+
+def _of_kept(values: list[Any] | None) -> Uploaded | None:
+    """The upload that a handle holds; None for no values, and for any that this server does not seal."""
+    match values:
+        case [str(request_id), str(media_type), int(size), str(sha256)] if (
+            0 < len(request_id) <= 64 and 0 < len(media_type) <= 255 and size >= 0 and SHA256.fullmatch(sha256)
+        ):
+            return Uploaded(request_id, media_type, size, sha256)
+        case _:
+            return None
 
 
 def _never() -> bool:

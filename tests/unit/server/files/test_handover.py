@@ -88,7 +88,8 @@ async def test_a_process_that_died_with_an_upload_in_use_leaves_it_to_the_next(t
 import os, sys
 from pathlib import Path
 from calltriage.server.files.handover import _claimed
-claim = _claimed(Path(sys.argv[1]))
+path = Path(sys.argv[1])
+claim = _claimed(path.parent, path.name)
 print("taken", flush=True)
 sys.stdin.read(1)
 os._exit(9)
@@ -193,13 +194,13 @@ async def test_only_so_many_uploads_come_in_at_once(the_desk: Desk) -> None:
 async def test_an_upload_that_cannot_be_put_away_does_not_change_what_became_of_it(
     the_desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*_: Any) -> None:
+    def fails(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
     async with agent_on(the_desk) as (agent, http):
         offer = (await ok(agent, "create_attachment", upload="new"))["upload"]
         await http.put(offer["url"], content=b"y")
-        monkeypatch.setattr("calltriage.server.files.handover.os.replace", fails)
+        monkeypatch.setattr("calltriage.leaves.folders.os.replace", fails)
         assert (await ok(agent, "create_attachment", upload=offer["handle"], name="a"))["outcome"] == "committed"
 
 
@@ -211,7 +212,7 @@ async def test_uploads_that_nobody_came_for_go_at_the_start(the_desk: Desk) -> N
             await http.put(offer["url"], content=name.encode())
     old = next(folder.iterdir())
     os.utime(old, (0, 0))
-    handover = Handover("http://127.0.0.1", folder, Seals(b"k" * 32), LIMIT, client=None)  # pyright: ignore[reportArgumentType]
+    handover = Handover("http://127.0.0.1", folder, Seals(lambda: b"k" * 32), LIMIT, client=None)  # pyright: ignore[reportArgumentType]
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(handover.keep_swept)
@@ -239,8 +240,9 @@ async def test_a_handle_ends_and_only_this_server_s_are_good(the_desk: Desk) -> 
     clock = Time()
     async with agent_on(the_desk, clock=clock) as (agent, http):
         offer = (await ok(agent, "create_attachment", upload="new"))["upload"]
-        foreign = Seals(b"x" * 32, clock).sealed("upload", 900, "a" * 32)
-        for handle in (foreign, offer["handle"][:-2], "x", Seals(b"k" * 32, clock).sealed("download", 900, "a" * 32)):
+        foreign = Seals(lambda: b"x" * 32, clock).sealed("upload", 900, "a" * 32)
+        other_kind = Seals(lambda: b"k" * 32, clock).sealed("download", 900, "a" * 32)
+        for handle in (foreign, offer["handle"][:-2], "x", other_kind):
             assert (await http.put(f"/uploads/{handle}", content=b"x")).status_code == 403
         assert (await http.get(f"/downloads/{offer['handle']}")).status_code == 403
         assert (await http.get(offer["url"])).status_code == 405
@@ -266,4 +268,4 @@ async def test_without_an_http_side_there_is_no_upload(agent: McpClient) -> None
 
 
 def test_no_key_is_shown() -> None:
-    assert "k" * 8 not in repr(Seals(b"k" * 32))
+    assert "k" * 8 not in repr(Seals(lambda: b"k" * 32))

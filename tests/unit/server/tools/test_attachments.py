@@ -63,7 +63,7 @@ async def agent_on(
     """An agent with every tool, and plain HTTP to its server's own side."""
     transport = network or httpx2.ASGITransport(desk, raise_app_exceptions=False)
     async with open_client(endpoints_to(transport)) as client:
-        seals = Seals(b"k" * 32, clock or Time())
+        seals = Seals(lambda: b"k" * 32, clock or Time())
         handover = Handover("http://127.0.0.1", desk.folder / "uploads", seals, LIMIT, client)
         server = build_server(
             client,
@@ -71,6 +71,7 @@ async def agent_on(
             tools=select(("all",)),
             files=FileRoots(roots, private=(desk.folder,), limit=LIMIT, writable=writable),
             handover=handover,
+            seals=seals,
             confirm="allow",
         )
         app: Starlette = build_http_app(server, host="127.0.0.1", token=SecretStr(TOKEN), handover=handover)
