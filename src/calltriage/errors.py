@@ -15,6 +15,7 @@
         ├── ServerFailure       wait, then ask again
         ├── StorageUnavailable  the operator: the desk's folder cannot be used
         ├── Unreachable         the network; `maybe_applied` says whether a write may have arrived
+        ├── Blocked             the operator: a certificate or a proxy stands in the way
         └── UnreadableAnswer    log it: the answer broke the contract
 
 A `CallError` carries everything a tool error shows (see `CallError.body`). Its text is ours from the first word to the
@@ -180,6 +181,12 @@ class Unreachable(CallError):
     @property
     def maybe_applied(self) -> bool:
         return self.outcome == "unknown"
+
+
+class Blocked(CallError):
+    """A certificate or a proxy stops the call before it is sent. Waiting does not help."""
+
+    default_code = "proxy_refused"
 
 
 class UnreadableAnswer(CallError):

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -21,6 +30,7 @@ from pydantic_settings import (
 )
 
 from calltriage.errors import SettingsError
+from calltriage.leaves.urls import ENVIRONMENT, check_proxy
 
 SHORTEST_KEY = 16
 """Characters that a key or token of our own has at least."""
@@ -147,6 +157,12 @@ class Settings(BaseSettings):
     talkdesk_base_url: str | None = Field(default=None, description="overrides the region's gateway")
     talkdesk_token_url: str | None = Field(default=None, description="overrides the account's token URL")
 
+    proxy: SecretStr | None = Field(
+        default=None,
+        description="proxy on the way to the vendors, `http://user:password@host:port`; `environment` takes the one that "
+        "HTTPS_PROXY, ALL_PROXY and NO_PROXY name",
+    )
+
     allowed_roots: Annotated[tuple[Path, ...] | None, NoDecode] = Field(
         default=None,
         description="over stdio, folders whose files tools may read and make, separated like PATH; `none` for none; "
@@ -198,6 +214,8 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="WARNING", description="on stderr")
 
+    _read_again: Callable[[], Settings] | None = PrivateAttr(default=None)
+
     @field_validator("allowed_roots", "http_allowed_hosts", "toolsets", "exclude_tools", mode="before")
     @classmethod
     def _split(cls, value: Any, info: ValidationInfo) -> Any:
@@ -214,6 +232,13 @@ class Settings(BaseSettings):
             raise ValueError("must be like postgresql://user:password@host:5432/database")
         return value
 
+    @field_validator("proxy")
+    @classmethod
+    def _of_proxy(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and value.get_secret_value() != ENVIRONMENT:
+            check_proxy(value.get_secret_value())
+        return value
+
     @field_validator("data_dir", "allowed_roots")
     @classmethod
     def _absolute(cls, value: Any) -> Any:
@@ -221,6 +246,15 @@ class Settings(BaseSettings):
         if isinstance(value, tuple):
             return tuple(Path(folder).expanduser().absolute() for folder in cast("tuple[Path, ...]", value))
         return value.expanduser().absolute() if isinstance(value, Path) else value
+
+    def kept_in(self, read_again: Callable[[], Settings]) -> Settings:
+        """These settings, which `read_again` reads from their file."""
+        self._read_again = read_again
+        return self
+
+    def read_again(self) -> Settings | None:
+        """What the settings file says now; None without one. Raises SettingsError, like `load_settings`."""
+        return None if self._read_again is None else self._read_again()
 
     @property
     def triage_on_desk(self) -> bool:
@@ -254,14 +288,20 @@ class Settings(BaseSettings):
             raise SettingsError("CALLTRIAGE_DATABASE_URL needs the PostgreSQL driver: install `calltriage[postgres]`.")
 
 
+def settings_file(given: Path | None = None) -> Path | None:
+    """The file of settings: the one given, or the one that CALLTRIAGE_SETTINGS_FILE names."""
+    return given or (Path(named) if (named := os.environ.get("CALLTRIAGE_SETTINGS_FILE")) else None)
+
+
 def load_settings(env_file: Path | None = None, **given: Any) -> Settings:
     """Read the settings; what is given here wins over the environment. Raises SettingsError that names each variable at
     fault and its rule, never a value."""
-    file = env_file or (Path(named) if (named := os.environ.get("CALLTRIAGE_SETTINGS_FILE")) else None)
+    file = settings_file(env_file)
     if file is not None:
         read_text(file, "The settings file")
     try:
-        return Settings(_env_file=file, **given)  # pyright: ignore[reportCallIssue]
+        settings = Settings(_env_file=file, **given)  # pyright: ignore[reportCallIssue]
+        return settings if file is None else settings.kept_in(partial(load_settings, file.absolute(), **given))
     except ValidationError as error:
         found = [
             f"CALLTRIAGE_{str(item['loc'][0]).upper()}: {item['msg']}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -25,9 +25,10 @@ from pydantic import SecretStr
 from calltriage.client import client as over_http
 from calltriage.client.assertions import SigningKey, read_signing_key
 from calltriage.client.client import Client
-from calltriage.client.dialects import ApiKey, ClientCredentials, Endpoint, check_base_url
+from calltriage.client.dialects import ApiKey, ClientCredentials, Endpoint, check_base_url, check_key
 from calltriage.client.in_process import InProcess, background
 from calltriage.client.limits import Breaker, Rate
+from calltriage.client.network import Network
 from calltriage.client.retries import RetryPolicy
 from calltriage.desk import CLIENT_ID
 from calltriage.errors import SettingsError, StoreError
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from calltriage.journal.journal import Journal
     from calltriage.server.files.handover import Handover
     from calltriage.server.files.local import FileRoots
+
+T = TypeVar("T")
 
 DESK_IN_PROCESS = "http://desk.calltriage.invalid"
 """Where the embedded desk is when it is reached inside the process; no name server knows the name."""
@@ -187,7 +190,7 @@ def _triage(settings: Settings, desk: DeskInside) -> Endpoint:
     # 429: from 1 s doubling to 30 s; 4 requests in flight (bland-triage, section 2; our choice).
     return Endpoint(
         settings.bland_base_url,
-        ApiKey(settings.bland_api_key, settings.bland_auth_scheme),
+        ApiKey(settings.bland_api_key, settings.bland_auth_scheme, _newer(settings, _checked_key)),
         retry=RetryPolicy(first_s=1.0, cap_s=30.0),
         rate=Rate(settings.vendor_rate, settings.vendor_burst),
         breaker=Breaker(),
@@ -202,7 +205,8 @@ def _attachments(settings: Settings, desk: DeskInside, scopes: tuple[str, ...]) 
     gateway, identity = TALKDESK_HOSTS[settings.talkdesk_region]
     token_url = settings.talkdesk_token_url or f"https://{settings.talkdesk_account}.{identity}/oauth/token"
     check_base_url(token_url)
-    credentials = ClientCredentials(token_url, settings.talkdesk_client_id, proof, scopes)
+    newer = _newer(settings, _proof)
+    credentials = ClientCredentials(token_url, settings.talkdesk_client_id, proof, scopes, newer=newer)
     # 5 calls in flight per account (talkdesk-attachments, section 10; our choice).
     return Endpoint(
         settings.talkdesk_base_url or gateway,
@@ -211,6 +215,42 @@ def _attachments(settings: Settings, desk: DeskInside, scopes: tuple[str, ...]) 
         rate=Rate(settings.vendor_rate, settings.vendor_burst),
         breaker=Breaker(),
     )
+
+
+def _newer(settings: Settings, take: Callable[[Settings], T | None]) -> Callable[[], T | None]:
+    """Reads a credential again from the settings file; None when nothing changed there. It is taken only while the file
+    sends it to the same place."""
+    before = settings.model_dump()
+
+    def read() -> T | None:
+        nonlocal before
+        try:
+            now = settings.read_again()
+            if now is None or now.model_dump() == before or _places(now) != _places(settings):
+                return None
+            taken, before = take(now), now.model_dump()
+            return taken
+        except SettingsError as error:
+            logging.getLogger(__name__).warning("the settings file could not be read again: %s", error)
+        return None
+
+    return read
+
+
+def _places(settings: Settings) -> tuple[str | None, ...]:
+    """What says where credentials are sent, and for whom."""
+    return (
+        settings.bland_base_url,
+        settings.talkdesk_account,
+        settings.talkdesk_client_id,
+        settings.talkdesk_region,
+        settings.talkdesk_base_url,
+        settings.talkdesk_token_url,
+    )
+
+
+def _checked_key(settings: Settings) -> SecretStr | None:
+    return None if settings.bland_api_key is None else check_key(settings.bland_api_key)
 
 
 def _proof(settings: Settings) -> SecretStr | SigningKey | None:
@@ -258,9 +298,10 @@ async def open_wired_client(
     desk = DeskInside(settings, SecretStr(secrets.token_urlsafe(32)))
     endpoints = {Api.TRIAGE: _triage(settings, desk), Api.ATTACHMENTS: _attachments(settings, desk, _scopes(tools))}
     journal = build_journal(settings)
+    network = Network(None if settings.proxy is None else settings.proxy.get_secret_value())
     try:
         async with (
-            over_http.open_client(endpoints, deadline_s=settings.deadline_s, ledger=journal) as client,
+            over_http.open_client(endpoints, deadline_s=settings.deadline_s, ledger=journal, network=network) as client,
             background() as desk.tasks,
         ):
             yield client, desk, journal

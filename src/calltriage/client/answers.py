@@ -14,6 +14,7 @@ import httpx2
 
 from calltriage.client.retries import retry_after_seconds
 from calltriage.errors import (
+    Blocked,
     CallError,
     Conflict,
     Forbidden,
@@ -153,6 +154,7 @@ BY_STATUS: dict[int, tuple[type[CallError], str]] = {
     ),
     403: (Forbidden, "The configured credentials may not do this. Ask the operator to check scopes and access."),
     404: (NotFound, "The id names nothing in this organisation. Look the id up first."),
+    407: (Blocked, "The proxy wants credentials. Ask the operator to put them into CALLTRIAGE_PROXY."),
     409: (Conflict, "Something stands against it: the API answered conflict. Read the present state first."),
     413: (Rejected, "The input is too large for the API."),
     415: (Rejected, "The API refused the input's media type."),

@@ -18,6 +18,7 @@ from calltriage.client.dialects import Endpoint
 from calltriage.client.ledger import Entry, Ledger
 from calltriage.client.limits import RetryBudget, deadline_in
 from calltriage.client.links import Links
+from calltriage.client.network import NOT_SENT, Network, not_connected
 from calltriage.client.outcomes import LOOK_UPS, Found, Listed, Receipt, Seen, Sight, Verdict
 from calltriage.errors import (
     CallError,
@@ -35,9 +36,6 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-
-NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
-"""Failures before the first byte of the request left."""
 
 TIMEOUT = httpx2.Timeout(connect=3, read=10, write=10, pool=10)
 LOOK_UP_S = 10.0
@@ -321,19 +319,22 @@ class Client:
                     headers = {"authorization": await self._authorization(operation)}
                     sent = True
                     answer = await self._exchange(operation, headers, seen.append)
-                    if answer.status == 401 and self._endpoints[operation.api].credentials.renewable:
+                    if answer.status == 401:
                         sent = False  # a 401 was not carried out
                         refused = headers["authorization"]
                         headers = {"authorization": await self._authorization(operation, refused=refused)}
-                        sent = True
-                        answer = await self._exchange(operation, headers, seen.append)
+                        if headers["authorization"] != refused:
+                            sent = True
+                            answer = await self._exchange(operation, headers, seen.append)
                     return self._checked(operation, answer)
             finally:
                 self._slots[operation.api].release()
         except NOT_SENT as error:
-            raise _unreachable("No connection to the API.", is_write, maybe_applied=False) from error
+            raise not_connected(error, is_write=is_write) from error
         except httpx2.TransportError as error:
-            raise _unreachable("The connection broke before the answer came.", is_write, maybe_applied=sent) from error
+            timed_out = isinstance(error, httpx2.TimeoutException)
+            what = "The answer timed out." if timed_out else "The connection broke before the answer came."
+            raise _unreachable(what, is_write, maybe_applied=sent) from error
         # Whatever else leaves the scope returns or raises: this is its deadline.
         if is_write and seen and 200 <= seen[-1].status < 300:
             return seen[-1]  # the body still drips, but the API has said that it is done
@@ -343,6 +344,9 @@ class Client:
         """The header. What goes wrong here happened before the call was sent, so the call was not carried out."""
         try:
             return await self._endpoints[operation.api].credentials.header(self._http[operation.api], refused=refused)
+        except NOT_SENT as error:  # only the token endpoint is asked for a header
+            is_write = operation.effect is not Effect.READ
+            raise not_connected(error, is_write=is_write, what="the token endpoint") from error
         except CallError as error:
             if operation.effect is not Effect.READ:
                 error.outcome = "not_committed"
@@ -458,7 +462,11 @@ def _unreachable(message: str, is_write: bool, *, maybe_applied: bool, code: str
 
 @asynccontextmanager
 async def open_client(
-    endpoints: Mapping[Api, Endpoint], *, deadline_s: float = 30.0, ledger: Ledger | None = None
+    endpoints: Mapping[Api, Endpoint],
+    *,
+    deadline_s: float = 30.0,
+    ledger: Ledger | None = None,
+    network: Network | None = None,
 ) -> AsyncGenerator[Client]:
     """Open a client on the given endpoints; its connections close with the block.
 
@@ -466,7 +474,9 @@ async def open_client(
         endpoints: where each API is.
         deadline_s: seconds that one operation may take, its repeats and look-ups included.
         ledger: keeps a record of the writes, and knows of those before.
+        network: reaches the endpoints that bring no transport, and signed links; direct connections unless given.
     """
+    network = network or Network()
     shared: dict[str, Any] = {
         "trust_env": False,
         "follow_redirects": False,
@@ -478,14 +488,13 @@ async def open_client(
             api: await stack.enter_async_context(
                 httpx2.AsyncClient(
                     base_url=endpoint.base_url,
-                    transport=endpoint.transport,
-                    limits=httpx2.Limits(max_connections=endpoint.in_flight + 1),
+                    transport=endpoint.transport or network.transport(at_once=endpoint.in_flight + 1),
                     **shared,
                 )
             )
             for api, endpoint in endpoints.items()
         }
-        links = Links(endpoints[Api.ATTACHMENTS], deadline_s) if Api.ATTACHMENTS in endpoints else None
+        links = Links(endpoints[Api.ATTACHMENTS], deadline_s, network=network) if Api.ATTACHMENTS in endpoints else None
         if links is not None:
             stack.push_async_callback(links.aclose)
         yield Client(endpoints, http, links, deadline_s, ledger)

@@ -14,11 +14,14 @@ import anyio
 import httpx2
 from pydantic import SecretStr
 
-from calltriage.client.answers import failure, read_answer, read_json
+from calltriage.client.answers import Answer, failure, read_answer, read_json
 from calltriage.client.assertions import ASSERTION_TYPE, SigningKey
 from calltriage.client.limits import Breaker, Rate
 from calltriage.client.retries import RetryPolicy
 from calltriage.errors import Conflict, NotFound, Rejected, SettingsError, Unauthenticated, UnreadableAnswer
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+"""Hosts that are this machine."""
 
 ASK_OPERATOR = "Ask the operator to run: calltriage doctor"
 
@@ -26,31 +29,35 @@ ASK_OPERATOR = "Ask the operator to run: calltriage doctor"
 class Credentials(Protocol):
     """Where the `Authorization` header comes from."""
 
-    @property
-    def renewable(self) -> bool:
-        """Whether a 401 is worth one more try with a fresh header."""
-        ...
-
     async def header(self, http: httpx2.AsyncClient, *, refused: str | None = None) -> str:
-        """The header; `refused` is the one that was just answered with 401."""
+        """The header; `refused` is the one that was just answered with 401. The same one again: there is no other."""
         ...
 
 
-@dataclass(frozen=True)
+def nothing_newer() -> None:
+    """Where a credential is read again when the API refuses it, and it cannot have changed."""
+
+
+@dataclass
 class ApiKey:
-    """Bland's way: the bare key, or `Bearer <key>` where an account wants that (bland-triage, section 2)."""
+    """Bland's way: the bare key, or `Bearer <key>` where an account wants that (bland-triage, section 2).
+
+    `newer` reads the key again after a 401; None when there is none.
+    """
 
     key: SecretStr
     scheme: str = "raw"
-    renewable: bool = False
+    newer: Callable[[], SecretStr | None] = field(default=nothing_newer, repr=False)
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[\x21-\x7e]+", self.key.get_secret_value()):
-            raise SettingsError(
-                "The API key holds characters that no header can carry, such as a blank or a line's end. Set it again."
-            )
+        check_key(self.key)
 
     async def header(self, http: httpx2.AsyncClient, *, refused: str | None = None) -> str:  # noqa: ARG002
+        if refused == self._header():  # else another call has read the newer one already
+            self.key = self.newer() or self.key
+        return self._header()
+
+    def _header(self) -> str:
         key = self.key.get_secret_value()
         return f"Bearer {key}" if self.scheme == "bearer" else key
 
@@ -60,7 +67,8 @@ class ClientCredentials:
     """Talkdesk's way: OAuth 2.0 client credentials, proved by a secret or by a signature (talkdesk-attachments, section 3).
 
     The token is kept in memory only and renewed 60 s before it ends; one renewal at a time, which all callers wait for.
-    Without `scopes` it has all that the client's registration has. `clock` is monotonic seconds.
+    Without `scopes` it has all that the client's registration has. `clock` is monotonic seconds. `newer` reads the proof
+    again when it is refused; None when there is none.
     """
 
     token_url: str
@@ -68,7 +76,7 @@ class ClientCredentials:
     proof: SecretStr | SigningKey
     scopes: tuple[str, ...]
     clock: Callable[[], float] = anyio.current_time
-    renewable: bool = True
+    newer: Callable[[], SecretStr | SigningKey | None] = field(default=nothing_newer, repr=False)
     _lock: anyio.Lock = field(default_factory=anyio.Lock, repr=False)
     _token: str | None = field(default=None, repr=False)
     _good_until: float = 0.0
@@ -82,6 +90,23 @@ class ClientCredentials:
 
     async def _renew(self, http: httpx2.AsyncClient) -> None:
         self._token = None
+        answer = await self._ask(http)
+        if answer.status in {400, 401}:  # invalid_client (RFC 6749, section 5.2): the proof may have been replaced
+            newer = self.newer()
+            if newer is not None:
+                self.proof = newer
+                answer = await self._ask(http)
+        if answer.status != 200:
+            refusal = failure(answer, arguments=frozenset(), is_write=False)
+            if isinstance(refusal, Rejected | NotFound | Conflict):  # the client's registration or address is wrong
+                refusal = Unauthenticated(
+                    f"The token endpoint refused the client. {ASK_OPERATOR}", status=answer.status
+                )
+            raise refusal
+        self._take(answer)
+
+    async def _ask(self, http: httpx2.AsyncClient) -> Answer:
+        """Ask for a token, and show the proof."""
         form = {"grant_type": "client_credentials"} | ({"scope": " ".join(self.scopes)} if self.scopes else {})
         headers = dict[str, str]()
         if isinstance(self.proof, SigningKey):
@@ -91,14 +116,10 @@ class ClientCredentials:
             pair = f"{self.client_id}:{self.proof.get_secret_value()}"
             headers["authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
         async with http.stream("POST", self.token_url, data=form, headers=headers) as response:
-            answer = await read_answer(response)
-        if answer.status != 200:
-            refusal = failure(answer, arguments=frozenset(), is_write=False)
-            if isinstance(refusal, Rejected | NotFound | Conflict):  # the client's registration or address is wrong
-                refusal = Unauthenticated(
-                    f"The token endpoint refused the client. {ASK_OPERATOR}", status=answer.status
-                )
-            raise refusal
+            return await read_answer(response)
+
+    def _take(self, answer: Answer) -> None:
+        """Keep the token of an answer. Raises UnreadableAnswer when it holds none."""
         try:
             token = cast("dict[str, Any]", read_json(answer.body))
             value, lifetime = token["access_token"], float(token["expires_in"])
@@ -136,6 +157,15 @@ class Endpoint:
             check_base_url(self.base_url)
 
 
+def check_key(key: SecretStr) -> SecretStr:
+    """Refuse a key that no header can carry; return it otherwise."""
+    if not re.fullmatch(r"[\x21-\x7e]+", key.get_secret_value()):
+        raise SettingsError(
+            "The API key holds characters that no header can carry, such as a blank or a line's end. Set it again."
+        )
+    return key
+
+
 def check_base_url(url: str) -> None:
     """Refuse an address that would send credentials in the clear, or that is not one."""
     wrong = SettingsError("A base URL must be scheme, host and optional path, such as https://api.example.com")
@@ -154,4 +184,4 @@ def check_base_url(url: str) -> None:
 
 def is_loopback(url: str) -> bool:
     """Whether a base URL is on this machine."""
-    return urlsplit(url).hostname in {"127.0.0.1", "::1", "localhost"}
+    return urlsplit(url).hostname in LOOPBACK

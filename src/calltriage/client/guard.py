@@ -64,15 +64,15 @@ class Guarded(httpx2.AsyncBaseTransport):
     """HTTPS to public addresses only.
 
     Args:
-        inner: the network; None makes a plain one at the first request. Connections are not kept, since one that was
-            opened for a name must not serve another name at the same address.
+        inner: the network, which must not keep connections: one that was opened for a name must not serve another name at
+            the same address. A proxy on the way is asked for the address, so what was looked at here still holds there.
         resolve: looks a name up.
         allowed: says whether an address is a good one.
     """
 
     def __init__(
         self,
-        inner: httpx2.AsyncBaseTransport | None = None,
+        inner: httpx2.AsyncBaseTransport,
         resolve: Resolve = resolved,
         allowed: Callable[[str], bool] = is_public,
     ) -> None:
@@ -92,20 +92,13 @@ class Guarded(httpx2.AsyncBaseTransport):
         for address in addresses[:MOST_ADDRESSES]:
             request.url = url.copy_with(host=address)  # the Host header and the certificate's name stay the URL's
             try:
-                return await self._network().handle_async_request(request)
-            except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:  # nothing was sent yet
+                return await self._inner.handle_async_request(request)
+            except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:  # nothing was sent yet
                 failed = error
         raise failed or httpx2.ConnectError("no address answered", request=request)
 
-    def _network(self) -> httpx2.AsyncBaseTransport:
-        if self._inner is None:
-            once = httpx2.Limits(max_connections=8, max_keepalive_connections=0)
-            self._inner = httpx2.AsyncHTTPTransport(trust_env=False, limits=once)
-        return self._inner
-
     async def aclose(self) -> None:
-        if self._inner is not None:
-            await self._inner.aclose()
+        await self._inner.aclose()
 
 
 def target_of(url: str) -> dict[str, Any]:

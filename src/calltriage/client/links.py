@@ -16,6 +16,7 @@ from calltriage.client.answers import Answer, failure, read_answer
 from calltriage.client.dialects import Endpoint
 from calltriage.client.guard import Guarded, UnsafeTargetError, target_of
 from calltriage.client.limits import RetryBudget, deadline_in
+from calltriage.client.network import NOT_SENT, Network, not_connected
 from calltriage.errors import CallError, Forbidden, Rejected, Unreachable, UnreadableAnswer
 from calltriage.operations.base import Effect
 
@@ -23,8 +24,6 @@ TIMEOUT = httpx2.Timeout(connect=5, read=30, write=30, pool=10)
 """Seconds without a byte going either way, after which a transfer has stalled."""
 SLOWEST = 128 * 1024
 """Bytes a second that a transfer must make on the whole, past the time that any call may take."""
-
-NOT_SENT = "nothing was sent"
 
 
 @dataclass(frozen=True)
@@ -43,12 +42,20 @@ class Links:
     is one. All others are strangers': https, public, and used as they were returned.
     """
 
-    def __init__(self, endpoint: Endpoint, deadline_s: float, guarded: httpx2.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        deadline_s: float,
+        guarded: httpx2.AsyncBaseTransport | None = None,
+        network: Network | None = None,
+    ) -> None:
         self._endpoint = endpoint
         self.retry = endpoint.retry
         self._budget = RetryBudget()
         self._deadline_s = deadline_s
-        self._guarded = guarded or Guarded()
+        self._network = network or Network()
+        # Connections are not kept: one that was opened for a name must not serve another name at the same address.
+        self._guarded = guarded or Guarded(self._network.transport(at_once=8, kept=0))
         self._own: httpx2.AsyncBaseTransport | None = None
 
     async def aclose(self) -> None:
@@ -99,7 +106,9 @@ class Links:
         except (UnsafeTargetError, UnicodeError, ValueError, httpx2.InvalidURL) as error:
             why = str(error) if isinstance(error, UnsafeTargetError) else "is not a URL"
             outcome = "not_committed" if is_write else None
-            raise UnreadableAnswer(f"The API's link {why}; {NOT_SENT}.", outcome=outcome) from None
+            raise UnreadableAnswer(f"The API's link {why}; nothing was sent.", outcome=outcome) from None
+        except NOT_SENT as error:
+            raise not_connected(error, is_write=is_write, what="the store of the API's files") from error
         except httpx2.TransportError as error:
             raise _broke_off("The transfer broke off.", is_write=is_write) from error
         response.request = request
@@ -115,7 +124,7 @@ class Links:
         if _origin(url) != _origin(self._endpoint.base_url):
             return self._guarded
         if self._own is None:
-            self._own = self._endpoint.transport or httpx2.AsyncHTTPTransport(trust_env=False)
+            self._own = self._endpoint.transport or self._network.transport()
         return self._own
 
 
