@@ -248,12 +248,12 @@ class Settings(BaseSettings):
         return value.expanduser().absolute() if isinstance(value, Path) else value
 
     def kept_in(self, read_again: Callable[[], Settings]) -> Settings:
-        """These settings, which `read_again` reads from their file."""
+        """These settings, which `read_again` reads from their files."""
         self._read_again = read_again
         return self
 
     def read_again(self) -> Settings | None:
-        """What the settings file says now; None without one. Raises SettingsError, like `load_settings`."""
+        """What the settings file and the secrets' own files say now; None where none were read. Raises SettingsError."""
         return None if self._read_again is None else self._read_again()
 
     @property
@@ -301,7 +301,7 @@ def load_settings(env_file: Path | None = None, **given: Any) -> Settings:
         read_text(file, "The settings file")
     try:
         settings = Settings(_env_file=file, **given)  # pyright: ignore[reportCallIssue]
-        return settings if file is None else settings.kept_in(partial(load_settings, file.absolute(), **given))
+        return settings.kept_in(partial(load_settings, None if file is None else file.absolute(), **given))
     except ValidationError as error:
         found = [
             f"CALLTRIAGE_{str(item['loc'][0]).upper()}: {item['msg']}"

@@ -218,8 +218,8 @@ def _attachments(settings: Settings, desk: DeskInside, scopes: tuple[str, ...]) 
 
 
 def _newer(settings: Settings, take: Callable[[Settings], T | None]) -> Callable[[], T | None]:
-    """Reads a credential again from the settings file; None when nothing changed there. It is taken only while the file
-    sends it to the same place."""
+    """Reads a credential again from its file; None when nothing changed there. It is taken only while the settings
+    send it to the same place."""
     before = settings.model_dump()
 
     def read() -> T | None:
@@ -231,7 +231,7 @@ def _newer(settings: Settings, take: Callable[[Settings], T | None]) -> Callable
             taken, before = take(now), now.model_dump()
             return taken
         except SettingsError as error:
-            logging.getLogger(__name__).warning("the settings file could not be read again: %s", error)
+            logging.getLogger(__name__).warning("the settings could not be read again: %s", error)
         return None
 
     return read

@@ -196,3 +196,13 @@ async def test_a_secret_of_another_client_is_not_shown(tmp_path: Path) -> None:
         write(file, vendor, **talkdesk("other", talkdesk_client_secret=FIRST))
         assert isinstance(await asked(client, ATTACHMENT), Unauthenticated)
     assert len(vendor.came) == 1
+
+
+async def test_a_new_key_in_a_file_of_its_own_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vendor, own = Vendor(SECOND), tmp_path / "secret"
+    own.write_text(f"{FIRST}\n", encoding="utf-8")
+    monkeypatch.setenv("CALLTRIAGE_BLAND_API_KEY_FILE", str(own))
+    async with running(tmp_path, vendor, bland_base_url="@") as (client, _):
+        own.write_text(f"{SECOND}\n", encoding="utf-8")
+        assert await asked(client, FLAG_TYPES) is None
+    assert [line.split(" ")[1] for line in vendor.came] == [FIRST, SECOND]
