@@ -4,10 +4,13 @@ see the property."""
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import httpx2
 import pytest
@@ -22,8 +25,10 @@ from calltriage.client.retries import RetryPolicy
 from calltriage.desk.app import Desk
 from calltriage.desk.database import tables
 from calltriage.desk.http.access import CLIENT_ID, SCOPES
-from calltriage.desk.importing.lines import read_import
-from calltriage.desk.importing.loading import Imported, load_import
+from calltriage.desk.importing.checking import Checked, checked
+from calltriage.desk.importing.entries import Entry
+from calltriage.desk.importing.loading import load_import
+from calltriage.desk.importing.sources import Source
 from calltriage.operations.base import Api
 from calltriage.server.app import build_server
 from calltriage.server.files.local import FileRoots
@@ -77,10 +82,43 @@ CALLS = [
 ]
 
 
-async def load_lines(desk: Desk, *lines: bytes | str, skip_bad: bool = False, folder: Path | None = None) -> Imported:
+@dataclass(frozen=True)
+class Report:
+    """What became of the lines of an import file."""
+
+    added: int
+    changed: int
+    unchanged: int
+    skipped: tuple[str, ...] = ()
+
+
+def source_of(*lines: bytes | str, folder: Path | None = None) -> Source:
+    """An import file of these lines."""
+    data = b"\n".join(line.encode() if isinstance(line, str) else line for line in lines)
+    return Source("", lambda: cast("BinaryIO", BytesIO(data)), folder)
+
+
+@contextmanager
+def checked_lines(
+    lines: Iterable[bytes | str], *, skip_bad: bool = False, folder: Path | None = None, **how: Any
+) -> Generator[Checked]:
+    with checked([source_of(*lines, folder=folder)], **how) as found:
+        if not skip_bad:
+            found.refuse_bad()
+        yield found
+
+
+def read_lines(lines: Iterable[bytes | str], *, skip_bad: bool, **how: Any) -> tuple[list[Entry], tuple[str, ...]]:
+    """What the lines of an import file bring, and a sentence for each line skipped."""
+    with checked_lines(lines, skip_bad=skip_bad, **how) as found:
+        return list(found.entries), tuple(found.complaints)
+
+
+async def load_lines(desk: Desk, *lines: bytes | str, skip_bad: bool = False, folder: Path | None = None) -> Report:
     """Load the lines of an import file."""
-    entries, skipped = read_import(lines, skip_bad=skip_bad, folder=folder, limit=desk.limit)
-    return await load_import(desk, entries, skipped)
+    with checked_lines(lines, skip_bad=skip_bad, folder=folder, limit=desk.limit) as found:
+        done = await load_import(desk, found.entries)
+        return Report(done.added, done.changed, done.unchanged, tuple(found.complaints))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 import stat
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from calltriage.desk.app import Desk
     from calltriage.desk.bytes.blobs import Blobs
     from calltriage.desk.http.access import NewKey
-    from calltriage.desk.importing.loading import Imported
     from calltriage.journal.journal import Journal
     from calltriage.server.files.handover import Handover
     from calltriage.server.files.local import FileRoots
@@ -528,29 +527,6 @@ async def organisations(settings: Settings) -> list[tuple[str, str]]:
         return await desk.access.organisations()
 
 
-async def import_file(
-    settings: Settings, lines: Iterable[bytes | str], skip_bad: bool, folder: Path | None = None, org: str | None = None
-) -> Imported:
-    """Load the lines of an import file into the desk's folder, with a progress bar on a terminal.
-
-    Files that the lines name are looked for below `folder`. `org` is the id of an organisation other than the desk's own.
-    """
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import Progress  # noqa: PLC0415
-
-    from calltriage.desk.importing.lines import read_import  # noqa: PLC0415
-    from calltriage.desk.importing.loading import load_import  # noqa: PLC0415
-
-    entries, skipped = await anyio.to_thread.run_sync(
-        lambda: read_import(lines, skip_bad=skip_bad, folder=folder, limit=settings.max_file_mib * 2**20)
-    )
-    console = Console(stderr=True)
-    async with open_desk(settings) as desk:
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-            task = bar.add_task("Loading", total=len(entries))
-            return await load_import(desk, entries, skipped, lambda count: bar.update(task, completed=count), org)
-
-
 __all__ = [
     "add_client_key",
     "add_organisation",
@@ -558,7 +534,6 @@ __all__ = [
     "back_up",
     "build_desk",
     "desk_key",
-    "import_file",
     "installed_version",
     "offered_tools",
     "open_client",

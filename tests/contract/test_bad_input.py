@@ -11,12 +11,11 @@ from uuid import uuid4
 
 import httpx2
 import pytest
-from conftest import CALLS, DESK_URL, KEY
+from conftest import CALLS, DESK_URL, KEY, read_lines
 from pydantic import ValidationError
 
 from calltriage.desk.app import Desk
 from calltriage.desk.http.openapi import description, refusals
-from calltriage.desk.importing.lines import read_import
 from calltriage.desk.importing.loading import load_import
 from calltriage.operations import CATALOGUE
 from calltriage.operations.base import Api, Operation
@@ -136,7 +135,7 @@ async def callers(the_desk: Desk) -> AsyncIterator[tuple[Caller, Caller]]:
     transport = httpx2.ASGITransport(the_desk, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url=DESK_URL) as http:
         pair = (Caller(http, KEY), Caller(http, (await the_desk.access.add_organisation("B")).key))
-        entries, _ = read_import([*CALLS, json.dumps(CONVERSATION)], skip_bad=False)
+        entries, _ = read_lines([*CALLS, json.dumps(CONVERSATION)], skip_bad=False)
         for caller in pair:
             who = await the_desk.access.by_key(caller.key)
             assert who is not None

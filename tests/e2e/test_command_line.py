@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -195,9 +197,9 @@ async def shell(folder: Path, script: str, **settings: str) -> tuple[int, str]:
 WRONG: dict[str, tuple[str, int, str]] = {
     "a settings file that is no text": ("$C --settings-file binary doctor", 1, "not text in UTF-8"),
     "a settings file that is a folder": ("CALLTRIAGE_SETTINGS_FILE=folder $C doctor", 1, "is no file"),
-    "an import of a folder": ("$C desk import folder", 2, "Is a directory"),
-    "an import of nothing there": ("$C desk import absent", 2, "No such file"),
-    "an import of what is no text": ("$C desk import binary", 1, "line 1: is not UTF-8"),
+    "an import of a folder": ("$C desk import folder", 1, "There is no file to import"),
+    "an import of nothing there": ("$C desk import absent", 2, "does not exist"),
+    "an import of what is no text": ("$C desk import binary", 1, "is not text"),
     "an import from a closed input": ("$C desk import - <&-", 0, "0 added"),
     "a server whose input is closed": ("$C <&-", 0, ""),
     "a server whose streams are closed": ("$C <&- >&- 2>&-", 0, ""),
@@ -251,8 +253,70 @@ async def test_an_interrupt_ends_a_command_and_nothing_is_left_of_it(tmp_path: P
             process.send_signal(signal.SIGINT)
             said = b"".join([part async for part in process.stderr])
             status = await process.wait()
-    assert (status, said.decode().strip()) == (1, "Aborted!")
+    end = (1, "Aborted!") if command == ["demo"] else (130, "Interrupted: nothing was loaded.")
+    assert (status, said.decode().strip()) == end
     assert not list(tmp_path.glob("*/**")), "temporary folders are gone, and the desk has not begun"
+
+
+@pytest.mark.usefixtures("interruptible")
+async def test_an_interrupted_import_says_what_was_loaded_and_the_same_command_loads_the_rest(tmp_path: Path) -> None:
+    count = 5000
+    file, database = tmp_path / "calls.jsonl", tmp_path / "data" / "desk.sqlite3"
+    file.write_text("\n".join(call_line(f"own-{n}", "hello") for n in range(count)), encoding="utf-8")
+    given = environment(CALLTRIAGE_DATA_DIR=str(database.parent))
+    command = [sys.executable, "-m", "calltriage", "desk", "import", str(file)]
+    async with await anyio.open_process(command, env=given) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        with anyio.fail_after(PATIENCE):
+            while not loaded(database):  # noqa: ASYNC110  another process fills it
+                await anyio.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            said = b"".join([part async for part in process.stdout]).decode()
+            told = b"".join([part async for part in process.stderr]).decode()
+            status = await process.wait()
+    through = loaded(database)
+    assert (status, 0 < through < count) == (130, True)
+    assert said.startswith(f"{through} added, 0 changed, 0 there already")
+    assert told.startswith(f"Interrupted after {through} of {count}. Run the same command")
+    _, said, _ = await run(tmp_path, "desk", "import", str(file))
+    assert said.startswith(f"{count - through} added, 0 changed, {through} there already")
+
+
+def loaded(database: Path) -> int:
+    """Calls in a desk's database; 0 before there is one."""
+    if not database.is_file():
+        return 0
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        try:
+            return connection.execute("SELECT count(*) FROM calls").fetchone()[0]
+        except sqlite3.OperationalError:  # it is being made
+            return 0
+
+
+async def test_every_bad_line_is_named_in_one_run_and_a_check_loads_nothing(tmp_path: Path) -> None:
+    bad = ['{"call_id": "x"}'] * 60
+    (tmp_path / "calls.jsonl").write_text("\n".join([CALLS[0], *bad]), encoding="utf-8")
+    for options, word in (([], ""), (["--check"], "bad "), (["--skip-bad", "--check"], "bad ")):
+        status, said, told = await run(tmp_path, "desk", "import", "calls.jsonl", *options)
+        lines = told.splitlines()
+        assert status == 1
+        assert [f"{word}line {n}: " in line for n, line in enumerate(lines[:50], 2)] == [True] * 50
+        assert "10 more" in lines[50]
+        assert not (tmp_path / "data").exists(), said
+    assert said.startswith("1 calls, 0 conversations, 0 files can be loaded, 60 bad lines. Nothing was loaded.")
+    status, said, _ = await run(tmp_path, "desk", "import", "calls.jsonl", "--skip-bad")
+    assert (status, said) == (0, "1 added, 0 changed, 0 there already, 60 skipped.\n")
+
+
+async def test_the_demo_offers_what_its_complaints_name(tmp_path: Path) -> None:
+    (tmp_path / "own.jsonl").write_text("{\n" + call_line("own-1", "good morning", "my words"), encoding="utf-8")
+    status, _, complaint = await run(tmp_path, "demo", "--calls", "own.jsonl")
+    assert status == 1
+    assert "--skip-bad" in complaint
+    status, said, complaint = await run(tmp_path, "demo", "--calls", "own.jsonl", "--skip-bad")
+    assert status == 0, complaint
+    assert "my words" in said
 
 
 async def test_each_key_sees_its_own_organisation_alone(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import anyio
 from mcp.client import Client
@@ -18,11 +18,10 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.tree import Tree
 
-from calltriage.desk.importing.lines import bounded_lines, read_import
+from calltriage.cli.importing import Wishes, check_paths, load
 from calltriage.desk.importing.sample import sample_lines
 from calltriage.errors import CalltriageError, ImportFileError
 from calltriage.settings import load_settings
-from calltriage.wiring import import_file
 
 
 @dataclass(frozen=True)
@@ -145,33 +144,43 @@ def _tree(evidence: dict[str, Any]) -> Tree:
     return tree
 
 
-async def run_demo(file: BinaryIO | None, folder: Path | None = None) -> None:
-    """Run the demo on the calls of an import file whose files are below `folder`, or on the sample calls."""
-    console = Console()
-    lines: list[bytes | str] = [*sample_lines()] if file is None else [*bounded_lines(file)]
-    entries, _ = read_import(lines, skip_bad=False, folder=folder)
-    calls = [entry.values["record"] for entry in entries if entry.kind == "call"]
-    call = next((call for call in calls if any(turn["text"].strip() for turn in call["transcripts"])), None)
-    if call is None:
-        raise ImportFileError("The file holds no call with words in it.")
+def run_demo(calls: Path | None, wishes: Wishes) -> None:
+    """Run the demo on the calls of an import file, or on the sample calls."""
+    settings = load_settings()
+    story = SAMPLE_STORY if calls is None else OWN_STORY
     with TemporaryDirectory(prefix="calltriage-demo-") as temporary:
-        settings = load_settings(data_dir=Path(temporary) / "desk")
-        await import_file(settings, lines, False, folder)
-        console.print(
-            f"[bold]calltriage demo[/]: an agent, the server as a child process, an empty desk with {len(calls)} calls"
-        )
-        server = StdioServerParameters(
-            command=sys.executable,
-            args=["-m", "calltriage"],
-            env={"CALLTRIAGE_DATA_DIR": str(settings.data_dir)},
-            cwd=temporary,
-        )
-        async with Client(server) as client:
-            agent = Agent(client, console)
-            evidence = await _triage(agent, call, Path(temporary), SAMPLE_STORY if file is None else OWN_STORY)
-        console.print()
-        console.print(Panel(_tree(evidence), title="The evidence, as the resource gives it"))
-        console.print(f"[bold green]Done.[/] {agent.steps} steps. The desk was temporary and is gone.")
+        folder = Path(temporary)
+        if calls is None:
+            calls = folder / "sample.jsonl"
+            calls.write_text("\n".join(sample_lines()), encoding="utf-8")
+        with check_paths([calls], wishes, settings.max_file_mib * 2**20) as found:
+            records = (entry.values["record"] for entry in found.entries if entry.kind == "call")
+            call = next((one for one in records if any(turn["text"].strip() for turn in one["transcripts"])), None)
+            if call is None:
+                raise ImportFileError("The file holds no call with words in it.")
+            own = load_settings(data_dir=folder / "desk")
+            load(own, found)
+            count = found.entries.counts["call"]
+        anyio.run(_show, folder, own.data_dir, call, count, story)
+
+
+async def _show(folder: Path, data_dir: Path, call: dict[str, Any], count: int, story: Story) -> None:
+    console = Console()
+    console.print(
+        f"[bold]calltriage demo[/]: an agent, the server as a child process, an empty desk with {count} calls"
+    )
+    server = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "calltriage"],
+        env={"CALLTRIAGE_DATA_DIR": str(data_dir)},
+        cwd=folder,
+    )
+    async with Client(server) as client:
+        agent = Agent(client, console)
+        evidence = await _triage(agent, call, folder, story)
+    console.print()
+    console.print(Panel(_tree(evidence), title="The evidence, as the resource gives it"))
+    console.print(f"[bold green]Done.[/] {agent.steps} steps. The desk was temporary and is gone.")
 
 
 async def _triage(agent: Agent, call: dict[str, Any], folder: Path, story: Story) -> dict[str, Any]:

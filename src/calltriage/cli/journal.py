@@ -23,7 +23,7 @@ from calltriage.desk.app import Desk
 from calltriage.desk.bytes.blobs import BlobFolder
 from calltriage.desk.database.store import Store
 from calltriage.desk.database.tables import attachments, issues
-from calltriage.desk.importing.lines import read_import
+from calltriage.desk.importing.entries import Reading, entry_of
 from calltriage.desk.importing.loading import load_import
 from calltriage.errors import SettingsError, StoreError
 from calltriage.journal.journal import FILE, Journal, redacted
@@ -137,8 +137,7 @@ class _DeskTarget:
         line: dict[str, object] = {"call_id": call_id, "created_at": created_at or self.now.isoformat(), "turns": []}
         if title:
             line["summary"] = title
-        entries, skipped = read_import([json.dumps(line)], skip_bad=False)
-        await load_import(self.desk, entries, skipped)
+        await load_import(self.desk, [entry_of(line, f"call {call_id}", Reading())])
 
     async def content(self, attachment_id: str) -> Content | None:
         if self._source is None:

@@ -98,23 +98,6 @@ def serve(
 
 
 @cli.command()
-@click.option(
-    "--calls",
-    type=click.File("rb"),
-    help="Your own calls, one JSON object a line (see `calltriage desk import --help`).",
-)
-def demo(calls: BinaryIO | None) -> None:
-    """Watch an agent triage a call, start to end.
-
-    Starts the real server as a child process, connects a real MCP client to it over standard input and output, and works
-    on an empty desk in a temporary folder. Nothing is left behind and no vendor is called.
-    """
-    from calltriage.cli.demo import run_demo  # noqa: PLC0415
-
-    anyio.run(run_demo, calls, None if calls is None else _folder_of(calls))
-
-
-@cli.command()
 @click.pass_context
 def doctor(context: click.Context) -> None:
     """Check settings, credentials, reachability and the data folder, and say what to do.
@@ -277,17 +260,40 @@ def desk_organisations(context: click.Context) -> None:
         click.echo(f"{org_id}  {name}")
 
 
-@desk.command("import")
-@click.argument("file", type=click.File("rb"))
-@click.option(
+FILES = click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True, path_type=Path))
+
+
+def _time_zone(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    from zoneinfo import ZoneInfo  # noqa: PLC0415
+
+    try:
+        return value if value is None else ZoneInfo(value).key
+    except (KeyError, ValueError, OSError):
+        raise click.BadParameter("must be an IANA time zone, such as Europe/Berlin") from None
+
+
+TIME_ZONE = click.option(
+    "--time-zone", callback=_time_zone, metavar="ZONE", help="Zone of times that name none.  [default: UTC]"
+)
+SKIP_BAD = click.option(
     "--skip-bad", is_flag=True, help="Load the good lines and report the bad ones, instead of loading nothing."
 )
+
+
+@desk.command("import")
+@FILES
+@click.option("--check", is_flag=True, help="Check everything and load nothing; exit status 1 if something is bad.")
+@SKIP_BAD
+@TIME_ZONE
 @ORGANISATION
 @click.pass_context
-def desk_import(context: click.Context, file: BinaryIO, skip_bad: bool, organisation: str | None) -> None:
-    """Load calls, SMS conversations and files into the desk from FILE, or from standard input with -.
+def desk_import(
+    context: click.Context, files: tuple[Path, ...], check: bool, organisation: str | None, **wishes: Any
+) -> None:
+    """Load calls, SMS conversations and files into the desk from each FILE, or from standard input with -.
 
-    One JSON object a line, in UTF-8. `kind` says what it is; without one it is a call. `created_at` is ISO 8601.
+    One JSON object a line, in UTF-8. `kind` says what it is; without one it is a call. `created_at` is ISO 8601, or a number
+    of seconds or milliseconds since 1970.
 
     A call has `call_id`, `created_at` and `turns`, each with `speaker` (agent, caller, …) and `text`; `summary`, `ended_at`
     and anything else are optional and kept.
@@ -311,25 +317,37 @@ def desk_import(context: click.Context, file: BinaryIO, skip_bad: bool, organisa
 
     (The examples are broken in two to be read here; in FILE each is one line.)
 
-    Every line is checked first: a bad one is reported with its number and nothing of the file is loaded. Loading goes in
+    Every line is checked first: the bad ones are reported with their numbers, and then nothing is loaded. Loading goes in
     steps, so that others can use the desk meanwhile. Loading the same file again changes nothing; after a break it
     completes what is missing. A call or conversation that changed is replaced, a file never is.
     """
-    from calltriage import wiring  # noqa: PLC0415
-    from calltriage.desk.importing.lines import bounded_lines  # noqa: PLC0415
+    from calltriage.cli import importing  # noqa: PLC0415
 
-    lines, folder = bounded_lines(file), _folder_of(file)
-    done = anyio.run(wiring.import_file, _settings(context), lines, skip_bad, folder, organisation)
-    for complaint in done.skipped:
-        click.echo(f"skipped {complaint}", err=True)
-    click.echo(
-        f"{done.added} added, {done.changed} changed, {done.unchanged} there already, {len(done.skipped)} skipped."
-    )
+    settings = _settings(context)
+    if not check:
+        importing.import_paths(settings, files, importing.Wishes(**wishes), organisation)
+    elif not importing.check_only(settings, files, importing.Wishes(**wishes)):
+        sys.exit(1)
 
 
-def _folder_of(file: BinaryIO) -> Path | None:
-    """The folder of an opened file; None for standard input."""
-    return None if file.fileno() == 0 else Path(file.name).absolute().parent
+@cli.command()
+@click.option(
+    "--calls",
+    type=click.Path(exists=True, allow_dash=True, path_type=Path),
+    help="Your own calls (see `calltriage desk import --help`).",
+)
+@SKIP_BAD
+@TIME_ZONE
+def demo(calls: Path | None, **wishes: Any) -> None:
+    """Watch an agent triage a call, start to end.
+
+    Starts the real server as a child process, connects a real MCP client to it over standard input and output, and works
+    on an empty desk in a temporary folder. Nothing is left behind and no vendor is called.
+    """
+    from calltriage.cli.demo import run_demo  # noqa: PLC0415
+    from calltriage.cli.importing import Wishes  # noqa: PLC0415
+
+    run_demo(calls, Wishes(**wishes))
 
 
 @cli.group()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from calltriage.desk.bytes.blobs import CHUNK, Received, TooLargeError
 from calltriage.desk.database.tables import attachments, calls, conversations, written
 from calltriage.desk.handlers.attachments import insert_attachment
 from calltriage.desk.http.access import unknown_organisation
-from calltriage.desk.importing.lines import Entry
+from calltriage.desk.importing.entries import Entry
 from calltriage.errors import ImportFileError
 
 BATCH_ENTRIES = 500
@@ -31,43 +32,46 @@ TABLES = {"call": calls, "sms_conversation": conversations}
 
 @dataclass(frozen=True)
 class Imported:
-    """What became of the lines: entries added, changed, there already, and lines skipped as bad."""
+    """What became of entries: added, changed, and there already."""
 
-    added: int
-    changed: int
-    unchanged: int
-    skipped: tuple[str, ...]
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+
+    @property
+    def through(self) -> int:
+        return self.added + self.changed + self.unchanged
 
 
 async def load_import(
     desk: Desk,
-    entries: list[Entry],
-    skipped: tuple[str, ...] = (),
-    progress: Callable[[int], object] = lambda _: None,
+    entries: Iterable[Entry],
+    progress: Callable[[Imported], object] = lambda _: None,
     org_id: str | None = None,
 ) -> Imported:
-    """Load entries into an organisation, the desk's own unless another is named; `progress` hears how many are through.
+    """Load entries into an organisation, the desk's own unless another is named; `progress` hears after each step what
+    became of them so far.
 
     Each entry is written whole or not at all, and writing it again changes nothing: an import that was broken off is
     completed by another one of the same file. Raises ImportFileError before anything is written when a file's name is
-    taken by another one.
+    taken by another one. `entries` is gone through twice.
     """
     org = org_id or (await desk.access.facts())["org_id"]
     if org not in dict(await desk.access.organisations()):
         raise unknown_organisation()
-    files = [entry for entry in entries if entry.kind == "file"]
-    await desk.store.read(lambda connection: _known_files(connection, org, files))
-    tally, through = Counter[str](), 0
+    for files in _batches(entry for entry in entries if entry.kind == "file"):
+        await desk.store.read(partial(_known_files, org=org, files=files))
+    tally, done = Counter[str](), Imported()
     for batch in _batches(entries):
-        if through:
+        if done.through:
             await anyio.sleep(PAUSE)
         tally += await _load(desk, org, batch)
-        through += len(batch)
-        progress(through)
-    return Imported(tally["added"], tally["changed"], tally["unchanged"], skipped)
+        done = Imported(tally["added"], tally["changed"], tally["unchanged"])
+        progress(done)
+    return done
 
 
-def _batches(entries: list[Entry]) -> Iterator[list[Entry]]:
+def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
     batch, size = list[Entry](), 0
     for entry in entries:
         batch.append(entry)
@@ -115,7 +119,7 @@ def _known_files(connection: Connection, org: str, files: list[Entry]) -> set[st
         for row in connection.execute(query):
             if row.id != entry.id or any(getattr(row, name) != value for name, value in entry.values.items()):
                 raise ImportFileError(
-                    f"line {entry.line}: the desk has another file of this name or id, and files are not replaced. "
+                    f"{entry.place}: the desk has another file of this name or id, and files are not replaced. "
                     "Give it another name, or delete the attachment first."
                 )
             known.add(entry.id)
@@ -126,7 +130,7 @@ async def _keep(desk: Desk, org: str, entry: Entry) -> tuple[Received, str]:
     """Receive and publish a file's bytes."""
     content = entry.content
     pieces = _read(content) if isinstance(content, Path) else _given(content or b"")
-    changed = ImportFileError(f"line {entry.line}: the file changed while it was read. Import it again.")
+    changed = ImportFileError(f"{entry.place}: the file changed while it was read. Import it again.")
     try:
         received = await desk.files.blobs.receive(pieces, desk.limit)
     except TooLargeError:  # it was measured when its line was read

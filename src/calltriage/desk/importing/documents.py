@@ -1,0 +1,231 @@
+"""JSON values from a text: one a line, or documents over any number of lines, read piece by piece."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TextIO, cast
+
+from calltriage.desk.importing.sources import LONE, Text
+
+MAX_LINE = 32 * 2**20
+"""Characters of a line or of one value: room for the largest answer with every character escaped."""
+MAX_DOCUMENT = 256 * 2**20
+"""Characters of a broken document that are read to say where it breaks."""
+LISTS = ("calls",)
+"""Members of an object that list calls, where the object is none itself."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A value and its place; or, with `fault`, a place at which there is none."""
+
+    place: str
+    value: Any = None
+    fault: str | None = None
+
+
+def bounded_lines(text: TextIO) -> Iterator[str]:
+    """The lines of a text, each no longer than what shows that it is too long."""
+    while line := text.readline(MAX_LINE + 1):
+        yield line
+        while len(line) > MAX_LINE and not line.endswith("\n"):
+            line = text.readline(MAX_LINE + 1)
+
+
+def json_values(text: Text, is_turn: Callable[[Any], bool]) -> Iterator[Found]:
+    """The values of a text. A list, and an object with a list of `calls`, give their items; turns that follow one another
+    (`is_turn`) are one value, a list."""
+    with text.open() as file:
+        first, second = _first_lines(file)
+    whole_line = first[:1] not in ("{", "[") or _is_json(first)
+    by_line = whole_line or (first[:1] == "{" and second[:1] == "{" and _is_json(second))
+    return _joined(_of_lines(text) if by_line else _of_documents(text), is_turn)
+
+
+def _first_lines(text: TextIO) -> tuple[str, str]:
+    """The first two lines with something in them; a line too long is cut, and then no JSON."""
+    lines = list[str]()
+    while len(lines) < 2 and (line := text.readline(MAX_LINE + 1)):
+        if line.strip():
+            lines.append(line.strip())
+        if len(line) > MAX_LINE:
+            break
+    return (*lines, "", "")[0], (*lines, "", "")[1]
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _of_lines(text: Text) -> Iterator[Found]:
+    with text.open() as file:
+        for number, line in enumerate(bounded_lines(file), 1):
+            place = f"line {number}"
+            if len(line) > MAX_LINE:
+                yield Found(place, fault=f"is longer than {MAX_LINE // 2**20} MiB")
+            elif LONE.search(line):
+                yield Found(place, fault=f"is not {text.encoding.upper()}; save the file in that encoding")
+            elif line.strip():
+                yield from _of_line(line, place)
+
+
+def _of_line(line: str, place: str) -> Iterator[Found]:
+    try:
+        value: Any = json.loads(line)
+    except json.JSONDecodeError as error:
+        yield Found(place, fault=f"not valid JSON at character {error.colno}: {_expected(error)}")
+    except (ValueError, RecursionError):  # a number of thousands of digits, lists in lists in lists
+        yield Found(place, fault="not valid JSON")
+    else:
+        items = listed(value)
+        if items is None:
+            yield Found(place, value)
+        elif value == []:
+            yield Found(place, fault="is a list of nothing")
+        else:
+            yield from (Found(f"{place}, item {n}", item) for n, item in enumerate(items, 1))
+
+
+def _expected(error: json.JSONDecodeError) -> str:
+    """The parser's own words, which hold none of the text's."""
+    return error.msg[:1].lower() + error.msg[1:].removesuffix(" at")
+
+
+def listed(value: Any) -> list[Any] | None:
+    """The items of a list, or of an object that is a list of calls and no call; None for any other value."""
+    if isinstance(value, list):
+        return cast("list[Any]", value)
+    if not isinstance(value, dict):
+        return None
+    members = cast("dict[str, Any]", value)
+    held = next((members[name] for name in LISTS if isinstance(members.get(name), list)), None)
+    is_call = any(isinstance(one, list) for name, one in members.items() if name not in LISTS) or "call_id" in members
+    return None if is_call else held
+
+
+def _joined(found: Iterator[Found], is_turn: Callable[[Any], bool]) -> Iterator[Found]:
+    turns, place, size = list[Any](), "", 0
+    for one in found:
+        if one.fault is None and is_turn(one.value):
+            place = place or one.place
+            size += len(str(one.value))
+            if size <= MAX_LINE:
+                turns.append(one.value)
+                continue
+            yield Found(place, fault=f"is a call of more than {MAX_LINE // 2**20} MiB")
+        elif turns:
+            yield Found(place, turns)
+            yield one
+        else:
+            yield one
+        turns, place, size = [], "", 0
+    if turns:
+        yield Found(place, turns)
+
+
+Events = Iterator[tuple[str, Any]]
+SOMETHING = re.compile(r"\S")
+STARTS, ENDS = ("start_map", "start_array"), ("end_map", "end_array")
+
+
+def _of_documents(text: Text) -> Iterator[Found]:
+    import ijson  # noqa: PLC0415  only where a document is read
+
+    given = 0
+    try:
+        with text.open() as file:
+            events: Events = ijson.basic_parse(_Encoded(file), multiple_values=True, use_float=True)
+            for event, value in events:
+                for found in _of_document(event, value, events):
+                    given += 1
+                    yield Found(f"item {given}", found.value, found.fault)
+    except ijson.JSONError:
+        yield _fault(text, given + 1)
+
+
+def _of_document(event: str, value: Any, events: Events) -> Iterator[Found]:
+    """The value that begins with an event, or what it lists."""
+    if event == "start_array":
+        yield from _items(events)
+    elif event == "start_map":
+        yield from _object(events)
+    else:
+        yield Found("", value)
+
+
+def _items(events: Events) -> Iterator[Found]:
+    for event, value in events:
+        if event == "end_array":
+            return
+        yield _built(event, value, events)
+
+
+def _object(events: Events) -> Iterator[Found]:
+    members, fault, lists_calls = dict[str, Any](), None, False
+    for event, key in events:
+        if event == "end_map":
+            break
+        event, value = next(events)  # noqa: PLW2901  a member's key is followed by its value
+        if event == "start_array" and key in LISTS and _may_list_calls(members):
+            lists_calls = True
+            yield from _items(events)
+        else:
+            found = _built(event, value, events)
+            members[key], fault = found.value, fault or found.fault
+    if not lists_calls:
+        yield Found("", members, fault)
+
+
+def _may_list_calls(members: dict[str, Any]) -> bool:
+    return "call_id" not in members and not any(isinstance(value, list | dict) for value in members.values())
+
+
+def _built(event: str, value: Any, events: Events) -> Found:
+    """One value, put together from its events; one that is too large is gone through and dropped."""
+    from ijson.common import ObjectBuilder  # noqa: PLC0415
+
+    builder: Any = ObjectBuilder()
+    depth = size = 0
+    while True:
+        size += 16 + (len(value) if isinstance(value, str) else 0)
+        if size <= MAX_LINE:
+            builder.event(event, value)
+        depth += (event in STARTS) - (event in ENDS)
+        if depth == 0:
+            break
+        event, value = next(events)
+    if size > MAX_LINE:
+        return Found("", fault=f"is larger than {MAX_LINE // 2**20} MiB")
+    return Found("", builder.value)
+
+
+def _fault(text: Text, item: int) -> Found:
+    """Where a document stops being JSON. The parser that goes piece by piece does not say; one that reads all does."""
+    with text.open() as file:
+        whole = file.read(MAX_DOCUMENT)
+    try:
+        place = 0
+        while match := SOMETHING.search(whole, place):
+            _, place = json.JSONDecoder().raw_decode(whole, match.start())
+    except json.JSONDecodeError as error:
+        return Found(f"line {error.lineno}", fault=f"not valid JSON at character {error.colno}: {_expected(error)}")
+    except (ValueError, RecursionError):
+        pass
+    return Found(f"item {item}", fault="not valid JSON, or holds a number that is not finite or too large")
+
+
+class _Encoded:
+    """A text as the UTF-8 that a parser reads."""
+
+    def __init__(self, text: TextIO) -> None:
+        self._text = text
+
+    def read(self, size: int) -> bytes:
+        return self._text.read(size).encode("utf-8", "surrogateescape")

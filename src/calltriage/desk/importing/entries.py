@@ -1,0 +1,275 @@
+"""What one good line brings to the desk: checked whole, and in the shapes that the desk answers."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import mimetypes
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from calltriage.desk.database.tables import written
+from calltriage.desk.http.signed_urls import MAX_OBJECT
+from calltriage.desk.importing.lines import CallFacts, CallLine, ConversationLine, FileLine, call_facts
+from calltriage.operations.conversations import READ_ONLY
+from calltriage.operations.fields import MAX_BODY, AttachmentName, refuse_depth
+
+SPEAKERS = {"agent": "assistant", "assistant": "assistant", "caller": "user", "customer": "user", "user": "user"}
+"""Speakers of import files, in the words of the calls API; any other is kept as it is."""
+SENDERS = {"assistant": "AGENT", "user": "USER"}
+"""The same two in the words of the conversations API, which has no others."""
+MAX_MINUTES = 10**6
+"""Of a call: what a list can be narrowed by."""
+MAX_ROW = 64 * 1024
+"""Bytes that a list may have to show of one line, so that a page of 100 stays below MAX_BODY."""
+_names: TypeAdapter[str] = TypeAdapter(AttachmentName)
+
+Kind: TypeAlias = Literal["call", "sms_conversation", "file"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one good line brings. `values` are the columns of its table; `content` are a file's bytes or where they are.
+
+    `place` says where the line stands. `digest` tells whether the entry brings anything new.
+    """
+
+    kind: Kind
+    id: str
+    place: str
+    digest: str
+    values: dict[str, Any]
+    content: bytes | Path | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How lines are read: naive times are of `zone`, files lie below `folder` and have at most `limit` bytes."""
+
+    zone: tzinfo = UTC
+    folder: Path | None = None
+    limit: int = MAX_OBJECT
+
+
+def entry_of(raw: Any, place: str, how: Reading, assumed: frozenset[str] = frozenset()) -> Entry:
+    """The entry of a line. `assumed` names the fields that the source did not say: they do not make an entry a new one.
+
+    Raises ValueError or RecursionError for a line that cannot be loaded.
+    """
+    if not isinstance(raw, dict):
+        raise ValueError("must be a JSON object")
+    refuse_depth(raw)
+    members = cast("dict[str, Any]", _visible(raw))
+    match members.get("kind", "call"):
+        case "call":
+            return _call(members, place, how, assumed)
+        case "sms_conversation":
+            return _conversation(ConversationLine.model_validate(members, context=how.zone), place)
+        case "file":
+            return _file(FileLine.model_validate(members), place, how)
+        case _:
+            raise ValueError("kind: must be call, sms_conversation or file")
+
+
+def _call(members: dict[str, Any], place: str, how: Reading, assumed: frozenset[str]) -> Entry:
+    """In the shape that `get_call` and its neighbours answer (bland-triage, section 6)."""
+    line = CallLine.model_validate(members, context=how.zone)
+    rest = line.model_extra or {}
+    call_facts.validate_python({name: rest[name] for name in CallFacts.__annotations__ if name in rest}, strict=True)
+    turns: list[dict[str, Any]] = [
+        {**(turn.model_extra or {}), "id": n, "user": _speaker(turn.speaker), "text": turn.text}
+        for n, turn in enumerate(line.turns)
+    ]
+    record: dict[str, Any] = {
+        "call_id": line.call_id,
+        "created_at": _as_given(members["created_at"], line.created_at, how.zone),
+        "summary": line.summary,
+        "transcripts": turns,
+        "concatenated_transcript": "\n".join(
+            turn["text"] if turn["user"] is None else f"{turn['user']}: {turn['text']}" for turn in turns
+        ),
+        "metadata": rest,
+        **_length(line.created_at, rest, how.zone),
+    }
+    events = [{**event, "conversation_id": line.call_id} for event in line.pathway_events]
+    _refuse_size(MAX_BODY, record, events, {"corrected": line.corrected, "original": turns})
+    values = {
+        "summary": _title(line.summary) or f"Call of {record['created_at']}",
+        "created_at": written(line.created_at),
+        "record": record,
+        "events": events,
+        "corrected": line.corrected,
+    }
+    told = values
+    if "created_at" in assumed:
+        told = {**values, "created_at": None, "summary": line.summary, "record": {**record, "created_at": None}}
+    return Entry("call", line.call_id, place, _digest(told), values)
+
+
+def _speaker(named: str | int | None) -> str | None:
+    return None if named is None else SPEAKERS.get(str(named), str(named))
+
+
+def _as_given(said: Any, instant: datetime, zone: tzinfo) -> str:
+    """An instant as its source wrote it, unless that alone does not say which one it is."""
+    is_whole = isinstance(said, str) and (zone is UTC or datetime.fromisoformat(said).tzinfo is not None)
+    return said if is_whole else written(instant)
+
+
+def _length(began: datetime, rest: dict[str, Any], zone: tzinfo) -> dict[str, Any]:
+    """The end of a call and its length in minutes: from `ended_at` where that is an instant that makes sense, else from
+    `call_length`."""
+    said: Any = rest.get("call_length")
+    ended: Any = rest.get("ended_at")
+    is_length = isinstance(said, int | float) and not isinstance(said, bool) and 0 <= said <= MAX_MINUTES
+    given: dict[str, Any] = {"call_length": float(said)} if is_length else {}
+    try:
+        instant = datetime.fromisoformat(ended)
+        aware = instant if instant.tzinfo else instant.replace(tzinfo=zone)
+        minutes = (aware - began).total_seconds() / 60
+    except (ValueError, TypeError, OverflowError):
+        return given
+    return {"call_length": round(minutes, 3), "end_at": ended} if minutes >= 0 else given
+
+
+def _conversation(line: ConversationLine, place: str) -> Entry:
+    """In the shape that `get_sms_conversation` answers, with what lists say besides."""
+    facts = line.model_dump(exclude={"kind", "conversation_id", "messages"})
+    numbers = {"USER": line.user_number, "AGENT": line.agent_number}
+    messages: list[dict[str, Any]] = []
+    for n, message in enumerate(line.messages, 1):
+        more, sender = message.model_extra or {}, SENDERS[SPEAKERS[message.sender]]
+        own = {
+            "id": more["id"] if isinstance(more.get("id"), int | str) else n,
+            "created_at": message.created_at or line.created_at,
+            "message": message.text,
+            "from": numbers[sender],
+            "to": numbers["AGENT" if sender == "USER" else "USER"],
+            "sender": sender,
+        }
+        messages.append({"status": None, "error_code": None, **more, **own})
+    last = messages[-1] if messages else None
+    record: dict[str, Any] = {
+        **facts,
+        "id": line.conversation_id,
+        "updated_at": line.updated_at or (last or facts)["created_at"],
+        "message_count": len(messages),
+        "last_message": last and last["message"],
+        "last_message_at": last and last["created_at"],
+        "messages": messages,
+    }
+    _refuse_size(MAX_BODY, record)
+    _refuse_size(MAX_ROW, {name: value for name, value in record.items() if name not in READ_ONLY})
+    values = {
+        "summary": _title(line.summary) or f"Conversation of {line.created_at}",
+        "created_at": line.created_at,
+        "record": record,
+    }
+    return Entry("sms_conversation", line.conversation_id, place, _digest(values), values)
+
+
+def _file(line: FileLine, place: str, how: Reading) -> Entry:
+    if (line.path is None) == (line.base64 is None):
+        raise ValueError("give either path or base64")
+    name = line.name or (line.path and re.split(r"[/\\]", line.path)[-1])
+    if not name:
+        raise ValueError("name: is needed with base64")
+    try:
+        _names.validate_python(name)
+    except ValidationError:
+        raise ValueError("name: must be 1 to 64 characters, none of them a control character") from None
+    content = _decoded(line.base64) if line.base64 is not None else _below(how.folder, line.path or "")
+    size, sha256 = _measured(content, how.limit)
+    values = {
+        "name": name,
+        "type": line.type or mimetypes.guess_type(name)[0] or "application/octet-stream",
+        "metadata": line.metadata,
+        "size": size,
+        "sha256": sha256,
+    }
+    file_id = line.file_id or hashlib.sha256(f"file\n{name}".encode()).hexdigest()[:32]
+    return Entry("file", file_id, place, _digest({**values, "id": file_id}), values, content)
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("base64: is not base64") from None
+
+
+def _below(folder: Path | None, path: str) -> Path:
+    """A file that the line may name: below the folder of the import file, links followed to their end."""
+    if folder is None:
+        raise ValueError("path: is looked for beside the import file, and these lines come from none; give base64")
+    try:
+        root = folder.resolve(strict=True)
+        target = (root / path).resolve()
+        if not target.is_relative_to(root):
+            raise ValueError("path: must stay below the folder of the import file")
+        if not target.is_file():
+            raise ValueError("path: names no file below the folder of the import file")
+    except (OSError, RuntimeError):
+        raise ValueError("path: cannot be followed") from None
+    return target
+
+
+def _measured(content: bytes | Path, limit: int) -> tuple[int, str]:
+    """Size and SHA-256 of at most `limit` bytes."""
+    try:
+        size = len(content) if isinstance(content, bytes) else content.stat().st_size
+        if size > limit:
+            raise ValueError(f"is a file larger than {limit // 2**20} MiB, which CALLTRIAGE_MAX_FILE_MIB allows")
+        if isinstance(content, bytes):
+            return size, hashlib.sha256(content).hexdigest()
+        with content.open("rb") as file:
+            return size, hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        raise ValueError("path: the file cannot be read") from None
+
+
+def _title(summary: str | None) -> str:
+    """What a link to it is called: one line of 200 characters at most; the record keeps the whole summary."""
+    line = " ".join((summary or "").split())
+    return line if len(line) <= 200 else f"{line[:199]}…"
+
+
+def _digest(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _refuse_size(limit: int, *answers: Any) -> None:
+    """Refuse what could be stored but not be read back: its answer would be larger than a client takes."""
+    for answer in answers:
+        if len(json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()) > limit - 1024:
+            most = f"{limit // 2**20} MiB" if limit >= 2**20 else f"{limit // 1024} KiB"
+            raise ValueError(f"is too large to be read back: an answer of the desk holds at most {most}")
+
+
+def _visible(value: Any) -> Any:
+    """Lone surrogates and NUL as visible escapes: JSON can carry them, a database and a terminal cannot."""
+    try:
+        plain = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise ValueError("holds a number that is not finite") from None
+    text = re.sub("[\ud800-\udfff]", lambda found: f"\\\\u{ord(found[0]):04x}", plain)
+    return json.loads(re.sub(r"\\(\\|u0000)", lambda found: found[0] if found[1] == "\\" else r"\\u0000", text))
+
+
+def complaint(error: Exception) -> str:
+    """What is wrong with a line, without a word of it."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        message = first["msg"].removeprefix("Value error, ")
+        path = ".".join(str(part) for part in first["loc"] if isinstance(part, int) or str(part).isidentifier())
+        if first["type"] == "extra_forbidden":
+            return "holds a field that a line of this kind does not have"
+        return f"{path[:200]}: {message[:1].lower()}{message[1:]}"
+    return "not valid JSON" if isinstance(error, json.JSONDecodeError | RecursionError) else str(error)

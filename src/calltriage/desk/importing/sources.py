@@ -1,0 +1,203 @@
+"""Where an import comes from: files, folders, standard input, a request's body; packed or not, in whatever encoding."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import re
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, BinaryIO, Literal, TextIO, cast
+
+from calltriage.errors import ImportFileError
+from calltriage.leaves.gate import gate
+from calltriage.operations.fields import is_opaque_id
+
+GZIP = b"\x1f\x8b"
+SAMPLE = 64 * 1024
+"""Bytes that an encoding is told by, if the file is not UTF-8."""
+MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+"""Byte order marks, and the encodings that begin with them."""
+OTHERS = ("cp1252", "cp1250", "cp1251", "shift_jis", "gb18030", "euc_kr")
+"""Encodings that a file may be in besides UTF-8 and UTF-16. A longer list is told apart less well."""
+TOLERANCE = 0.1
+"""How much more disorder Windows-1252, the likeliest by far, may show than the Windows-1250 that is mistaken for it."""
+LONE = re.compile("[\udc80-\udcff]")
+"""What stands for a byte that is no text in the file's encoding."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file to import.
+
+    Attributes:
+        name: what it is called before a person; empty where it is the only one.
+        file: opens it from its start; packed if it is.
+        folder: where files that its lines name are looked for.
+        stem: the id of a call that has none of its own; None where the source has no name.
+        changed: when it was written: the time of a call that says none.
+    """
+
+    name: str
+    file: Callable[[], BinaryIO]
+    folder: Path | None = None
+    stem: str | None = None
+    changed: datetime | None = None
+
+    def at(self, place: str) -> str:
+        """A place in it, as complaints begin."""
+        return f"{self.name}, {place}" if self.name else place
+
+
+def find_sources(paths: Iterable[Path]) -> list[Source]:
+    """Every file that is named, and every file in a folder that is named, hidden ones left out, in the order of their
+    names. Raises ImportFileError where there is none."""
+    found: list[tuple[Path, Path]] = []
+    for path in paths:
+        if path.is_dir():
+            found += ((file, path) for file in sorted(path.rglob("*")) if _is_meant(file, path))
+        else:
+            found.append((path, path.parent))
+    if not found:
+        raise ImportFileError("There is no file to import: the folder holds none.")
+    return [_of_file(file, base, is_only=len(found) == 1) for file, base in found]
+
+
+def _is_meant(file: Path, base: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.relative_to(base).parts)
+    return not hidden and not file.is_symlink() and file.is_file()
+
+
+def _of_file(file: Path, base: Path, *, is_only: bool) -> Source:
+    name = gate(str(file.relative_to(base)))[0]
+    changed = datetime.fromtimestamp(os.stat(file).st_mtime, UTC)
+    return Source("" if is_only else name, lambda: file.open("rb"), file.absolute().parent, _stem(name), changed)
+
+
+def _stem(name: str) -> str | None:
+    """An id made of a file's name, without its endings."""
+    plain = re.sub(r"(\.gz)?$", "", name)
+    plain = re.sub(r"\.(jsonl?|ndjson|vtt|srt|csv|tsv|txt)$", "", plain, flags=re.IGNORECASE)
+    stem = re.sub(r"[^A-Za-z0-9_.@+-]+", "-", plain).strip("-.")[:96]
+    return stem if is_opaque_id(stem) else None
+
+
+@contextmanager
+def kept(stream: IO[bytes]) -> Generator[Source]:
+    """A source of what can be read only once, such as standard input: it is kept in a temporary file meanwhile."""
+    with tempfile.TemporaryFile() as copy:
+        shutil.copyfileobj(stream, copy)
+
+        def again() -> BinaryIO:
+            copy.seek(0)
+            return cast("BinaryIO", _Borrowed(copy))
+
+        yield Source("", again, changed=datetime.now(UTC))
+
+
+class _Borrowed(io.RawIOBase):
+    """A file that whoever reads it does not close."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def readable(self) -> Literal[True]:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        piece = self._file.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+class Text:
+    """The text of a source, which can be read as often as needed.
+
+    Making one raises ValueError for what is no text at all, or is packed and broken.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.encoding = source, "utf-8"
+        with self._whole(), _unpacked(source) as file:
+            encoding = _encoding(file)
+        self._codec = encoding
+        self.encoding = encoding.removesuffix("-sig")
+
+    @contextmanager
+    def open(self) -> Generator[TextIO]:
+        """The text from its start. A byte that is no text in its encoding comes as a lone surrogate."""
+        with (
+            self._whole(),
+            _unpacked(self.source) as file,
+            io.TextIOWrapper(cast("BinaryIO", file), self._codec, errors="surrogateescape", newline="\n") as text,
+        ):
+            yield text
+
+    @contextmanager
+    def _whole(self) -> Generator[None]:
+        try:
+            yield
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            raise ValueError("is packed with gzip, and broken") from None
+        except UnicodeDecodeError:  # half a character of two bytes
+            raise ValueError(f"is not text in {self.encoding.upper()}: expected JSON, WebVTT, SRT or CSV") from None
+
+
+@contextmanager
+def _unpacked(source: Source) -> Generator[IO[bytes]]:
+    with source.file() as raw, io.BufferedReader(cast("io.RawIOBase", raw)) as file:
+        if file.peek(2)[:2] != GZIP:
+            yield file
+            return
+        with gzip.GzipFile(fileobj=file) as unpacked:
+            yield cast("IO[bytes]", unpacked)
+
+
+def _encoding(file: IO[bytes]) -> str:
+    """UTF-8 wherever some of the text is UTF-8 beyond ASCII: then other bytes are faults, not another encoding."""
+    head = file.read(4)
+    for mark, encoding in MARKS.items():
+        if head.startswith(mark):
+            return encoding
+    sample, is_utf8 = bytearray(), False
+    for line in _pieces(head, file):
+        if line.isascii() and b"\0" not in line:
+            continue
+        try:
+            line.decode()
+            is_utf8 = is_utf8 or b"\0" not in line
+        except UnicodeDecodeError:
+            pass
+        if is_utf8:
+            return "utf-8"
+        sample += line
+        if len(sample) >= SAMPLE:
+            break
+    return _detected(bytes(sample)) if sample else "utf-8"
+
+
+def _pieces(head: bytes, file: IO[bytes]) -> Iterator[bytes]:
+    yield head + file.readline(SAMPLE)
+    while line := file.readline(SAMPLE):
+        yield line
+
+
+def _detected(sample: bytes) -> str:
+    from charset_normalizer import from_bytes  # noqa: PLC0415  rarely needed
+
+    if sample.count(0) > len(sample) // 4:  # every other byte, as in UTF-16 of a script that has an alphabet
+        return "utf-16-le" if sample[1::2].count(0) > sample[::2].count(0) else "utf-16-be"
+    matches = [] if b"\0" in sample else list(from_bytes(sample, cp_isolation=list(OTHERS)))
+    near = [one for one in matches if one.chaos <= matches[0].chaos + TOLERANCE]
+    if any("cp1252" in one.could_be_from_charset for one in near) and matches[0].encoding in ("cp1250", "cp1252"):
+        return "cp1252"
+    if not matches:
+        raise ValueError("is not text: expected JSON, WebVTT, SRT or CSV")
+    return matches[0].encoding.replace("_", "-")
