@@ -13,6 +13,7 @@ from conftest import add_conversation, call_line, endpoints_to, load_lines
 from mcp.client import Client
 from unit.server.call.test_table import UNKNOWN, call, filed, ok, refused, with_call
 from unit.server.test_faults import agent_of
+from virtual_time import VirtualLoop
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client
@@ -23,6 +24,8 @@ from calltriage.server.app import build_server
 from calltriage.server.toolsets import ALL, select
 
 CANARY = "canary7f3a"
+WITHOUT_WAITING = pytest.mark.parametrize("anyio_backend", [("asyncio", {"loop_factory": VirtualLoop})])
+"""For tests that call the tools which poll."""
 
 
 async def loaded(desk: Desk, *lines: str) -> None:
@@ -105,6 +108,7 @@ async def add_evidence(desk: Desk) -> None:
     await load_lines(desk, call_line("call-rich", "hello", pathway_events=[event], corrected=[line]))
 
 
+@WITHOUT_WAITING
 async def test_no_refused_value_comes_back_whatever_argument_holds_it(full_agent: Client, the_desk: Desk) -> None:
     agent = full_agent
     await add_evidence(the_desk)
@@ -249,6 +253,7 @@ VERBS = {
 """What a tool of an effect may send. The bytes of a file go by PUT."""
 
 
+@WITHOUT_WAITING
 async def test_hints_hold_for_the_requests_that_are_really_sent(the_desk: Desk) -> None:
     wire = Recording(httpx2.ASGITransport(the_desk, raise_app_exceptions=False))
     effects = {tool.tool_name(): tool.effect for tool in select([ALL])}
