@@ -41,6 +41,7 @@ from calltriage.settings import SHORTEST_KEY, TALKDESK_HOSTS, Settings, load_set
 if TYPE_CHECKING:
     from calltriage.desk.app import Desk
     from calltriage.desk.bytes.blobs import Blobs
+    from calltriage.desk.database.backup import Others
     from calltriage.desk.http.access import NewKey
     from calltriage.journal.journal import Journal
     from calltriage.server.files.handover import Handover
@@ -470,7 +471,8 @@ def back_up(settings: Settings, target: Path) -> int:
     that it speaks of."""
     from calltriage.desk.database import backup  # noqa: PLC0415
 
-    return backup.back_up(_own_folder(settings, "pg_dump"), target, with_bytes=settings.blobs_url is None)
+    folder, with_bytes = _own_folder(settings, "pg_dump"), settings.blobs_url is None
+    return backup.back_up(folder, target, _beside_the_desk(), with_bytes=with_bytes)
 
 
 def restore(settings: Settings, source: Path, *, overwrite: bool) -> int:
@@ -478,7 +480,17 @@ def restore(settings: Settings, source: Path, *, overwrite: bool) -> int:
     from calltriage.desk.database import backup  # noqa: PLC0415
 
     folder, with_bytes = _own_folder(settings, "pg_restore"), settings.blobs_url is None
-    return backup.restore(source, folder, overwrite=overwrite, with_bytes=with_bytes)
+    return backup.restore(source, folder, _beside_the_desk(), overwrite=overwrite, with_bytes=with_bytes)
+
+
+def _beside_the_desk() -> Others:
+    """The databases of a data folder that a backup holds besides the desk's."""
+    from calltriage.desk.database.backup import Other  # noqa: PLC0415
+    from calltriage.journal import heads  # noqa: PLC0415
+    from calltriage.journal.checking import refuse_unsound  # noqa: PLC0415
+    from calltriage.journal.rows import FILE  # noqa: PLC0415
+
+    return {FILE: Other(refuse_unsound, spoken_in=(heads.NOTE,))}
 
 
 def _own_folder(settings: Settings, tool: str) -> Path:

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 from pydantic import TypeAdapter
@@ -25,7 +25,9 @@ from calltriage.client.ledger import Entry
 from calltriage.client.limits import deadline_in
 from calltriage.client.outcomes import Receipt
 from calltriage.errors import CallError, Conflict, ServerFailure, StorageUnavailable, StoreBusyError, StoreError
-from calltriage.journal.rows import Check, Row, append, check, prepare, rows
+from calltriage.journal.checking import check_folder
+from calltriage.journal.heads import HeadNote
+from calltriage.journal.rows import FILE, Check, Row, append, head_of, holds, prepare, rows
 from calltriage.operations.base import Operation
 from calltriage.operations.flags import AddFlag
 from calltriage.operations.relations import LinkIssue
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FILE = "journal.sqlite3"
 NATURAL = (AddFlag, LinkIssue)
 """Operations whose content is a key: the same again within a while is taken for a repeat, not for a second one."""
 REPEATS = 20
@@ -45,17 +46,21 @@ NOT_IN_VAIN = (
     "NOT EXISTS (SELECT 1 FROM entries AS o WHERE o.write_id = entries.write_id AND o.outcome = 'not_committed')"
 )
 """Leaves out what came to nothing, such as a repeat that was told to wait: it says nothing of those before it."""
+NOTE_EVERY_S = 1.0
+"""Seconds between two notes of the head at least."""
 SECRET = frozenset({"url"})
 """Fields of answers that are bearer capabilities."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A tool call, as far as the writes in it are concerned. `key` is the digest of its idempotency key."""
+    """A tool call, as far as the writes in it are concerned. `key` is the digest of its idempotency key, `unrecorded` holds
+    its writes whose outcome could not be put on record."""
 
     caller: str = ""
     tool: str = ""
     key: str | None = None
+    unrecorded: list[str] = field(default_factory=list[str], compare=False)
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,7 @@ class Journal:
         keep_s: seconds for which an idempotency key is known.
         window_s: seconds for which the content of a flag or a relation is a key.
         clock: now, replaced in tests.
+        note: where the head is noted beside the file; None for a journal without.
     """
 
     folder: Path
@@ -91,14 +97,18 @@ class Journal:
     keep_s: float = 48 * 3600
     window_s: float = 600
     clock: Callable[[], datetime] = _utc_now
+    note: HeadNote | None = None
     database: Database = field(init=False)
     _salt: bytes | None = field(default=None, init=False, repr=False)
+    _unnoted: bool = field(default=False, init=False)
+    _note_after: float = field(default=-math.inf, init=False)
     _turns: dict[tuple[str, str, str], anyio.Lock] = field(default_factory=dict, init=False)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         self.database = Database(SqliteFile(self.folder, FILE), prepare)
 
     async def close(self) -> None:
+        await self._note_head()
         await self.database.close()
 
     # What the client asks
@@ -261,13 +271,9 @@ class Journal:
     # What the operator asks
 
     async def verify(self) -> Check:
-        """Follow the chain and compare its end with the head."""
-
-        def read(connection: Connection) -> Check:
-            seq, digest = connection.exec_driver_sql("SELECT seq, hash FROM head").one()
-            return check(rows(connection), (seq, digest))
-
-        return await self._read(read)
+        """Follow the chain, and compare it with its head and with the head noted beside it. Raises StoreError for a file
+        that cannot be read as a journal."""
+        return await anyio.to_thread.run_sync(check_folder, self.folder, self.note)
 
     async def every(self, limit: int | None = None) -> list[Row]:
         """All rows in order, or the newest few."""
@@ -311,9 +317,40 @@ class Journal:
             await self.database.write(change)
         except Exception:
             logger.exception("the journal could not record what became of a write by %s", tool)
+            call = _call.get()
+            if call.caller:
+                call.unrecorded.append(write_id)
+            return
+        await self._written()
 
     async def _write(self, change: Callable[[Connection], Any]) -> Any:
-        return await self._guarded(self.database.write(change, deadline=deadline_in(math.inf)))
+        done = await self._guarded(self.database.write(change, deadline=deadline_in(math.inf)))
+        await self._written()
+        return done
+
+    async def _written(self) -> None:
+        """After a write: note the head unless that was done within `NOTE_EVERY_S`."""
+        self._unnoted = True
+        if anyio.current_time() >= self._note_after:
+            await self._note_head()
+
+    async def _note_head(self) -> None:
+        """Note the head beside the file, if there is a new one. A failure is logged: the journal stands without its note."""
+        if self.note is None or not self._unnoted:
+            return
+        self._unnoted, self._note_after = False, anyio.current_time() + NOTE_EVERY_S
+        with anyio.CancelScope(shield=True):
+            try:
+                noted = await anyio.to_thread.run_sync(self.note.read)
+                head, is_held = await self.database.read(
+                    lambda connection: (head_of(connection), holds(connection, noted))
+                )
+                if not is_held:
+                    logger.error("the journal lacks a row that was noted beside it: run calltriage journal verify")
+                elif noted is None or noted[0] < head[0]:
+                    await anyio.to_thread.run_sync(self.note.write, *head)
+            except Exception as error:  # noqa: BLE001  the write that came before is done, whatever happens here
+                logger.warning("the journal's head could not be noted: %s", error)
 
     async def _read(self, query: Callable[[Connection], Any]) -> Any:
         return await self._guarded(self.database.read(query))
@@ -386,9 +423,18 @@ IDS = ("id", "issue_id", "related_issue_id", "call_id", "resource_id", "resource
 """What is shown of arguments and answers as it is; other values are shown as hashes."""
 
 
+def parsed(text: str | None) -> dict[str, Any]:
+    """The object that a cell holds as JSON; empty for a cell without one, as an altered journal may have."""
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
 def _brief(asked: Row, settled: Row | None) -> dict[str, Any]:
     """A write in ids and outcomes, without a word of anybody's text."""
-    arguments, result = json.loads(asked.arguments or "{}"), json.loads((settled and settled.result) or "{}")
+    arguments, result = parsed(asked.arguments), parsed(settled and settled.result)
     ids = {name: arguments[name] for name in IDS if isinstance(arguments.get(name), str | int)}
     made = {"made": result["id"]} if isinstance(result.get("id"), str) else {}
     ticket = {"triage_id": result["triage_id"]} if isinstance(result.get("triage_id"), str) else {}
@@ -414,6 +460,6 @@ def redacted(row: Row) -> dict[str, Any]:
     """A row as it is shown: names, ids and hashes."""
     shown: dict[str, Any] = asdict(row)
     for name in ("arguments", "result"):
-        values: dict[str, Any] = json.loads(shown[name] or "{}")
+        values = parsed(shown[name])
         shown[name] = {key: value if key in IDS else _hashed(value) for key, value in values.items()} or None
     return {name: value for name, value in shown.items() if value is not None}

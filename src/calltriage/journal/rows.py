@@ -2,15 +2,16 @@
 
 Each row's hash covers the row and the hash before it, and the head (number and hash of the last row) stands apart. So a
 row that was altered, dropped, moved or put in is found at the first row that does not fit, and rows cut off at the end are
-found by the head. Not found: a file put back whole as it was at an earlier time, or rewritten whole, head included, by
-somebody who may write to the folder; compare with a head that was noted elsewhere to find that.
+found by the head. A file that was emptied, or put back as it was earlier, is found by the head noted beside it
+(`heads.HeadNote`). Not found: a file and a note rewritten together by somebody who may read the folder's key; compare with
+a head that was noted elsewhere to find that.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from calltriage.errors import StoreError
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
+FILE = "journal.sqlite3"
 FIRST = "0" * 64
 """What stands for the hash before the first row."""
 
@@ -26,6 +28,9 @@ COLUMNS = (
     "seq", "at", "kind", "write_id", "process", "caller", "tool", "operation", "key", "fingerprint", "arguments",
     "outcome", "code", "result",
 )  # fmt: skip
+
+SELECTED = (*COLUMNS, "previous", "hash")
+OPTIONAL = frozenset({"process", "operation", "key", "arguments", "outcome", "code", "result"})
 
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS entries (
@@ -43,6 +48,11 @@ SCHEMA = (
     """CREATE TRIGGER IF NOT EXISTS entries_stay BEFORE DELETE ON entries
         BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END""",
     """CREATE TRIGGER IF NOT EXISTS entries_stand BEFORE UPDATE ON entries
+        BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END""",
+    # INSERT OR REPLACE deletes the row in its way without asking the trigger for deletions.
+    """CREATE TRIGGER IF NOT EXISTS entries_follow BEFORE INSERT ON entries
+        WHEN NEW.seq IS NOT 1 + (SELECT coalesce(max(seq), 0) FROM entries)
+            OR EXISTS (SELECT 1 FROM entries WHERE write_id = NEW.write_id AND kind = NEW.kind)
         BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END""",
 )
 
@@ -68,6 +78,13 @@ class Row:
     previous: str
     hash: str
 
+    def is_sound(self) -> bool:
+        """Whether each value is of the kind that a journal holds. SQLite lets any cell hold anything."""
+        texts = [
+            value for name, value in vars(self).items() if name != "seq" and not (name in OPTIONAL and value is None)
+        ]
+        return isinstance(self.seq, int) and all(isinstance(text, str) for text in texts)  # pyright: ignore[reportUnnecessaryIsInstance]
+
     def digest(self) -> str:
         """What `hash` must be."""
         values = [getattr(self, name) for name in COLUMNS]
@@ -86,40 +103,71 @@ def prepare(engine: Engine) -> None:
         raise StoreError(f"The journal has version {found}; this calltriage knows 1. Use the calltriage that wrote it.")
 
 
+def head_of(connection: Connection) -> tuple[int, str]:
+    """Number and hash of the last row."""
+    seq, digest = connection.exec_driver_sql("SELECT seq, hash FROM head").one()
+    return seq, digest
+
+
+def holds(connection: Connection, noted: tuple[int, str] | None) -> bool:
+    """Whether the row of a head that was noted, if one was, is in the journal."""
+    if noted is None or noted[0] == 0:
+        return True
+    found = connection.exec_driver_sql("SELECT hash FROM entries WHERE seq = ?", (noted[0],)).scalar_one_or_none()
+    return found == noted[1]
+
+
 def append(connection: Connection, **values: Any) -> None:
     """Add a row at the end of the chain. Within a write transaction: nobody else can add one meanwhile."""
-    seq, previous = connection.exec_driver_sql("SELECT seq, hash FROM head").one()
+    seq, previous = head_of(connection)
     draft = Row(**{**dict.fromkeys(COLUMNS), **values, "seq": seq + 1, "previous": previous, "hash": ""})  # type: ignore[arg-type]
     digest = draft.digest()
-    columns = (*COLUMNS, "previous", "hash")
-    row = tuple(digest if name == "hash" else getattr(draft, name) for name in columns)
-    places = ", ".join("?" * len(columns))
-    connection.exec_driver_sql(f"INSERT INTO entries ({', '.join(columns)}) VALUES ({places})", row)  # noqa: S608
+    row = tuple(digest if name == "hash" else getattr(draft, name) for name in SELECTED)
+    places = ", ".join("?" * len(SELECTED))
+    connection.exec_driver_sql(f"INSERT INTO entries ({', '.join(SELECTED)}) VALUES ({places})", row)  # noqa: S608
     connection.exec_driver_sql("UPDATE head SET seq = ?, hash = ?", (seq + 1, digest))
 
 
-def rows(connection: Connection, where: str = "1 = 1", values: tuple[Any, ...] = ()) -> Iterable[Row]:
-    """Rows in order; `where` is a condition of ours."""
-    columns = ", ".join((*COLUMNS, "previous", "hash"))
-    found = connection.exec_driver_sql(f"SELECT {columns} FROM entries WHERE {where} ORDER BY seq", values)  # noqa: S608
-    for row in found.mappings():
-        yield Row(**row)
+EVERY_ROW = f"SELECT {', '.join(SELECTED)} FROM entries ORDER BY seq"  # noqa: S608  names of ours
+
+
+def rows(connection: Connection, where: str = "1 = 1", values: tuple[Any, ...] = ()) -> Iterator[Row]:
+    """Rows in order; `where` is a condition of ours. Raises StoreError at a row that holds what no journal writes."""
+    query = f"SELECT {', '.join(SELECTED)} FROM entries WHERE {where} ORDER BY seq"  # noqa: S608
+    for row in rows_of(connection.exec_driver_sql(query, values)):
+        if not row.is_sound():
+            raise StoreError(
+                f"Row {row.seq} of the journal holds a value that no journal writes. Run: calltriage journal verify"
+            )
+        yield row
+
+
+def rows_of(found: Iterable[Any]) -> Iterator[Row]:
+    """The rows that `EVERY_ROW` found, sound or not."""
+    for values in found:
+        yield Row(**dict(zip(SELECTED, values, strict=True)))
 
 
 @dataclass(frozen=True)
 class Check:
-    """What a check of the chain found: rows read, head, and the number of the first row that does not fit."""
+    """What a check of the chain found: rows read, head, and the number of the first row that does not fit.
+
+    `noted` says whether a head was noted beside the journal and is on the chain.
+    """
 
     rows: int
     head: str
     broken_at: int | None = None
     why: str = ""
+    noted: bool = False
 
 
 def check(lines: Iterable[Row], head: tuple[int, str] | None) -> Check:
     """Follow the chain from its first row. `head` is what must stand at its end."""
     previous, count = FIRST, 0
     for row in lines:
+        if not row.is_sound():
+            return Check(count, previous, count + 1, "it holds a value that no journal writes")
         if row.seq != count + 1:
             return Check(count, previous, count + 1, "it is missing, or moved")
         if row.previous != previous:

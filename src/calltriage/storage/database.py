@@ -47,6 +47,10 @@ class Place(Protocol):
         """Wait until no other write transaction is in one of these lanes, and keep them until this one ends."""
         ...
 
+    def confirm(self, connection: Connection) -> None:
+        """Raise StoreError when others who come to this place would not find what the connection reads and writes."""
+        ...
+
     def is_busy(self, error: BaseException) -> bool:
         """Whether a change failed because others were writing for too long."""
         ...
@@ -134,6 +138,7 @@ class Database:
 
         def run() -> T:
             with engine.connect() as connection, connection.begin():
+                self.place.confirm(connection)
                 return query(connection)
 
         return await anyio.to_thread.run_sync(run)
@@ -185,6 +190,7 @@ def _commit(engine: Engine, place: Place, batch: list[_Write[Any]], patience_s: 
                 job.run(connection)
                 if job.error is not None and not _in_transaction(connection):
                     raise job.error  # a full disk rolls back everything, savepoints or not
+            place.confirm(connection)
     except BaseException as error:  # noqa: BLE001  the waiting callers get it
         for job in batch:
             job.error, job.result = error, None

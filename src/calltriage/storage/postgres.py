@@ -78,6 +78,9 @@ class PostgresDatabase:
         keys = sorted({_key(lane) for lane in lanes})
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS key", (keys,))
 
+    def confirm(self, connection: Connection) -> None:
+        """A server has its databases at one place."""
+
     def is_busy(self, error: BaseException) -> bool:
         from psycopg.errors import LockNotAvailable  # noqa: PLC0415
         from sqlalchemy.exc import DBAPIError  # noqa: PLC0415

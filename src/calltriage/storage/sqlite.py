@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
 
 from calltriage.errors import StoreError
 from calltriage.storage.postgres import PREPARING_S, compact
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 FIRST_SAFE_SQLITE = (3, 51, 3)
 """Older versions can corrupt a WAL file that two connections write and checkpoint at once (sqlite.org/wal.html)."""
+
+Identity = tuple[int, int]
+"""Device and number of a file."""
+HELD = "calltriage_held"
+"""Where a connection notes which files it has open."""
 
 
 def sqlite_driver() -> ModuleType:
@@ -33,10 +39,15 @@ def sqlite_driver() -> ModuleType:
 
 @dataclass
 class SqliteFile:
-    """The file `name` in `folder`, both made at the first use for their owner alone."""
+    """The file `name` in `folder`, both made at the first use for their owner alone.
+
+    Once opened it is this file for good. While its path leads to another one, or to none, nothing is read or written; a
+    folder that is put back is used again, one in its place is not: that takes a new process (or `release`, then `open`).
+    """
 
     folder: Path
     name: str
+    _identity: Identity | None = field(default=None, init=False)
     _process_lock: filelock.BaseFileLock | None = field(default=None, init=False)
 
     @property
@@ -50,15 +61,16 @@ class SqliteFile:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.path.touch(mode=0o600)
             self.path.chmod(0o600)  # SQLite gives its side files the same mode; the folder may be older and open
+            self._identity = _identity(self.path)
             driver = self._driver()
         engine = create_engine(
-            f"sqlite:///{self.path}",
+            "sqlite:///file",  # the creator knows which one; this says that connections are pooled
             module=driver,
-            connect_args={"timeout": 30},
+            creator=lambda: self._connected(driver),
             hide_parameters=True,
             json_serializer=compact,
         )
-        event.listen(engine, "connect", _on_connect)
+        event.listen(engine, "connect", self._on_connect)
         event.listen(engine, "begin", _on_begin)
         return engine
 
@@ -73,12 +85,46 @@ class SqliteFile:
     def enter(self, connection: Connection, lanes: Iterable[str]) -> None:
         """A file has one writer at a time: `BEGIN IMMEDIATE` waited for the others."""
 
+    def confirm(self, connection: Connection) -> None:
+        """Raise StoreError unless the open files are those at their paths."""
+        held: dict[Path, Identity | None] = connection.connection.info[HELD]
+        if any(_identity(path) != identity for path, identity in held.items()):
+            raise self._gone()
+
+    def _connected(self, driver: ModuleType) -> Any:
+        """A connection to the file that was opened first, which is never made anew."""
+        address = f"file:{quote(str(self.path.absolute()))}?mode=rw"
+        try:
+            connection = driver.connect(address, uri=True, timeout=30, check_same_thread=False)
+        except driver.OperationalError:
+            if _identity(self.path) != self._identity:
+                raise self._gone() from None
+            raise
+        if _identity(self.path) != self._identity:
+            connection.close()
+            raise self._gone()
+        return connection
+
+    def _on_connect(self, connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # transactions are begun by _on_begin, not by the driver
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "user_version"):  # the last one reads
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+        paths = (self.path, *(self.path.with_name(f"{self.name}-{side}") for side in ("wal", "shm")))
+        record.info[HELD] = {path: _identity(path) for path in paths}
+
+    def _gone(self) -> StoreError:
+        return StoreError(
+            f"The data folder {self.folder} was moved, replaced or deleted after calltriage opened it. Put it back, or "
+            "start calltriage again to use what is there now."
+        )
+
     def is_busy(self, error: BaseException) -> bool:
         from sqlalchemy.exc import OperationalError  # noqa: PLC0415
 
         return isinstance(error, OperationalError) and "is locked" in str(error.orig)
 
     def release(self) -> None:
+        self._identity = None
         if self._process_lock is not None:
             self._process_lock.release()
 
@@ -143,10 +189,13 @@ def settle(draft: Path, target: Path) -> None:
             os.close(folder)
 
 
-def _on_connect(dbapi_connection: Any, _: object) -> None:
-    dbapi_connection.isolation_level = None  # transactions are begun by _on_begin, not by the driver
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        dbapi_connection.execute(f"PRAGMA {pragma}")
+def _identity(path: Path) -> Identity | None:
+    """Which file is at a path, whatever it is called; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _on_begin(connection: Connection) -> None:

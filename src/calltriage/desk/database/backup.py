@@ -1,82 +1,119 @@
 """A desk in one file: its databases, its key and the bytes of its files, as of one moment; and back.
 
-Both directions leave nothing half done: a backup has its name once it is whole and on disk, and a restored desk is there
-with the one step that puts its database in place. A backup holds the desk's secrets and is made for its owner alone.
+Both directions leave nothing half done: a backup has its name once it is whole, on disk and read back by the rules of a
+restore, and a restored desk is there with the one step that puts its database in place. A backup holds the desk's secrets
+and is made for its owner alone.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
-import shutil
 import tarfile
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from calltriage.desk.database.store import DATABASE, SCHEMA_VERSION
+from calltriage.desk.bytes.blobs import is_name
+from calltriage.desk.database.archive import BLOBS, Kept, make_folders, pack, unpack
+from calltriage.desk.database.store import DATABASE, Store, own_statements
 from calltriage.errors import StoreError
+from calltriage.storage.schemas import opened_as_data
 from calltriage.storage.sqlite import SqliteFile, settle, sqlite_driver
 
-MEMBER = re.compile(r"desk\.key|[a-z]+\.sqlite3|blobs/[0-9a-z]+/[0-9a-z.]+")
-"""What a backup may hold."""
-FILES = "SELECT blob, sha256 FROM attachments UNION SELECT blob, sha256 FROM reservations WHERE blob IS NOT NULL"
+KEY = "desk.key"
+LONGEST_KEY = 4096
+"""Bytes of a key file."""
+FILES = (
+    "SELECT blob, sha256, size FROM attachments "
+    "UNION SELECT blob, sha256, size FROM reservations WHERE blob IS NOT NULL"
+)
 TRIES = 3
 """A file that is deleted while its backup runs makes the backup begin again."""
-REPLACED = "desk.before-restore.sqlite3"
 
 
-def back_up(folder: Path, target: Path, *, with_bytes: bool = True) -> int:
+@dataclass(frozen=True)
+class Other:
+    """A database of the folder besides the desk's.
+
+    Attributes:
+        check: raises StoreError for a file that is not sound.
+        spoken_in: files of the folder that tell something of it. They go when it is replaced.
+    """
+
+    check: Callable[[Path], None]
+    spoken_in: tuple[str, ...] = ()
+
+
+Others = Mapping[str, Other]
+"""Such databases by their names."""
+NONE: Others = MappingProxyType({})
+
+
+def kept_aside(name: str) -> str:
+    """The name under which a database stays beside the restored one."""
+    return f"{name.removesuffix('.sqlite3')}.before-restore.sqlite3"
+
+
+def back_up(folder: Path, target: Path, others: Others = NONE, *, with_bytes: bool = True) -> int:
     """Write the desk in `folder` to `target` while others may use it; the number of files that it speaks of. Raises
     StoreError.
 
-    Not `with_bytes`, the bytes are kept elsewhere and left out.
+    Without `with_bytes` the bytes are kept elsewhere and left out.
     """
     if not (folder / DATABASE).is_file():
         raise StoreError(f"There is no desk in {folder}. Set CALLTRIAGE_DATA_DIR to its folder.")
     if target.exists():
         raise StoreError(f"{target} exists and is left as it is. Name another file.")
+    if not target.parent.is_dir():
+        raise StoreError(f"There is no folder {target.parent}. Make it, or name a file in a folder that is there.")
     with _explained(f"{target} cannot be written"), tempfile.TemporaryDirectory(dir=target.parent) as work:
-        draft = Path(work) / "backup"
+        draft, copies, again = (Path(work) / name for name in ("backup", "copies", "again"))
+        for made in (copies, again):
+            made.mkdir(mode=0o700)
         os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        count = None
-        for _ in range(TRIES):
-            with suppress(FileNotFoundError):
-                count = _pack(folder, draft, Path(work), with_bytes=with_bytes)
-                break
-        if count is None:
-            raise StoreError(
-                "The bytes of an attachment are missing, or attachments were deleted all the while. Try again when "
-                "nobody deletes any."
-            )
+        _pack_whole(folder, draft, copies, others, with_bytes=with_bytes)
+        count = _check(again, _unpack(draft, again, others, keep_bytes=False), others, with_bytes=with_bytes)
         settle(draft, target)
     return count
 
 
-def _pack(folder: Path, draft: Path, work: Path, *, with_bytes: bool) -> int:
+def _pack_whole(folder: Path, draft: Path, copies: Path, others: Others, *, with_bytes: bool) -> None:
+    for _ in range(TRIES):
+        with suppress(FileNotFoundError):
+            _pack(folder, draft, copies, others, with_bytes=with_bytes)
+            return
+    raise StoreError(
+        "The bytes of an attachment are missing, or attachments were deleted all the while. Try again when nobody "
+        "deletes any."
+    )
+
+
+def _pack(folder: Path, draft: Path, copies: Path, others: Others, *, with_bytes: bool) -> None:
     """The databases first: they say which bytes belong to them."""
     with tarfile.open(draft, "w", format=tarfile.PAX_FORMAT) as archive:
-        for database in sorted(folder.glob("*.sqlite3")):
-            if MEMBER.fullmatch(database.name):
-                copy = work / database.name
-                SqliteFile(folder, database.name).copy_to(copy)
-                archive.add(copy, database.name)
+        for name in (DATABASE, *others):
+            if (folder / name).is_file():
+                SqliteFile(folder, name).copy_to(copies / name)
+                pack(archive, copies / name, name)
         with suppress(FileNotFoundError):
-            archive.add(folder / "desk.key", "desk.key")
-        files = _files(work / DATABASE)
-        for blob, _ in files if with_bytes else ():
-            archive.add(folder / "blobs" / blob, f"blobs/{blob}")
-    return len(files)
+            pack(archive, folder / KEY, KEY)
+        with closing(sqlite_driver().connect(copies / DATABASE)) as database:
+            files = _files(database)
+        for blob in dict.fromkeys(blob for blob, _ in files) if with_bytes else ():
+            pack(archive, folder / "blobs" / blob, f"{BLOBS}{blob}")
 
 
-def restore(source: Path, folder: Path, *, overwrite: bool = False, with_bytes: bool = True) -> int:
+def restore(
+    source: Path, folder: Path, others: Others = NONE, *, overwrite: bool = False, with_bytes: bool = True
+) -> int:
     """Make the desk in `source` the one in `folder`; the number of files that it speaks of. Raises StoreError.
 
-    A folder that holds anything is left alone unless `overwrite`; then its database is kept beside the restored one. The
-    backup must be one of a desk that keeps bytes where this one does.
+    A folder that holds anything is left alone unless `overwrite`; then its databases are kept beside the restored ones.
+    The backup must be one of a desk that keeps bytes where this one does.
     """
     with _explained(f"{folder} cannot be written"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -84,83 +121,54 @@ def restore(source: Path, folder: Path, *, overwrite: bool = False, with_bytes: 
             raise StoreError(f"{folder} is not empty and is left as it is. Name an empty folder, or say --overwrite.")
         with tempfile.TemporaryDirectory(dir=folder, prefix=".restoring-") as work:
             unpacked = Path(work)
-            _unpack(source, unpacked)
-            count = _check(unpacked, with_bytes=with_bytes)
-            _put_in_place(unpacked, folder)
+            members = _unpack(source, unpacked, others, keep_bytes=with_bytes)
+            count = _check(unpacked, members, others, with_bytes=with_bytes)
+            _put_in_place(unpacked, folder, members, others)
     return count
 
 
-def _unpack(source: Path, unpacked: Path) -> None:
-    try:
-        with tarfile.open(source, "r:") as archive:
-            for member in archive:
-                if not member.isreg() or not MEMBER.fullmatch(member.name):
-                    raise StoreError(f"{source} is not a backup of a desk.")
-                target = unpacked / member.name
-                _make_folders(unpacked, target)
-                content = archive.extractfile(member)
-                with content or open(os.devnull, "rb") as read, target.open("xb") as write:
-                    target.chmod(0o600)
-                    shutil.copyfileobj(read, write, 2**20)
-                    write.flush()
-                    os.fsync(write.fileno())
-    except FileNotFoundError as error:
-        raise StoreError(f"There is no file {source}.") from error
-    except (tarfile.TarError, EOFError) as error:
-        raise StoreError(f"{source} is damaged, or not a backup of a desk. Nothing was changed.") from error
+def _unpack(source: Path, folder: Path, others: Others, *, keep_bytes: bool) -> dict[str, Kept]:
+    return unpack(source, folder, {DATABASE, KEY, *others}, keep_bytes=keep_bytes)
 
 
-def _check(unpacked: Path, *, with_bytes: bool) -> int:
-    """Whether the backup is whole: a sound database of a known version, and the bytes of each file as they were."""
-    driver = sqlite_driver()
-    try:
-        with closing(driver.connect(unpacked / DATABASE)) as database:
-            sound = database.execute("PRAGMA quick_check").fetchall() == [("ok",)]
-            query = "SELECT value FROM settings WHERE name = 'schema_version'"
-            version = int(database.execute(query).fetchone()[0])
-        files = _files(unpacked / DATABASE)
-    except (driver.Error, TypeError, ValueError) as error:
-        raise StoreError("The backup's database cannot be read. Nothing was changed.") from error
-    if version > SCHEMA_VERSION:
-        raise StoreError(
-            f"The backup has schema version {version}; this calltriage knows {SCHEMA_VERSION}: use a newer one."
-        )
-    if not with_bytes and (unpacked / "blobs").exists():
+def _check(unpacked: Path, members: dict[str, Kept], others: Others, *, with_bytes: bool) -> int:
+    """Whether the backup is whole: sound databases of known versions, and the bytes of each file as they were."""
+    if DATABASE not in members or (KEY in members and members[KEY].size > LONGEST_KEY):
+        raise StoreError("This is not a backup of a desk. Nothing was changed.")
+    with opened_as_data(unpacked / DATABASE, own_statements(), "The backup's desk") as database:
+        files = _files(database)
+    Store(unpacked).try_out()
+    for name in members.keys() & others.keys():
+        others[name].check(unpacked / name)
+    if not with_bytes and any(name.startswith(BLOBS) for name in members):
         raise StoreError(
             "The backup holds the bytes of its files, and CALLTRIAGE_BLOBS_URL says that they are elsewhere. Restore it "
             "without that setting. Nothing was changed."
         )
-    for blob, sha256 in files if with_bytes else ():
-        path = unpacked / "blobs" / blob
-        if not path.is_file() or _hash(path) != sha256:
+    for blob, kept in files if with_bytes else ():
+        if members.get(f"{BLOBS}{blob}") != kept:
             raise StoreError(
                 "The backup lacks bytes of a file, or holds others. If an object store keeps them, set "
                 "CALLTRIAGE_BLOBS_URL. Nothing was changed."
             )
-    if not sound:
-        raise StoreError("The backup's database is damaged. Nothing was changed.")
     return len(files)
 
 
-def _put_in_place(unpacked: Path, folder: Path) -> None:
+def _put_in_place(unpacked: Path, folder: Path, members: dict[str, Kept], others: Others) -> None:
     """Bytes and key first; the desk is the restored one with the step that names its database."""
-    current = folder / DATABASE
-    if current.exists():
-        _let_go(current)
-        replaced = folder / REPLACED
-        replaced.unlink(missing_ok=True)
-        os.link(current, replaced)
-    for path in sorted(unpacked.rglob("*"), key=lambda path: path.name == DATABASE):
-        if path.is_file():
-            target = folder / path.relative_to(unpacked)
-            _make_folders(folder, target)
-            settle(path, target)
-
-
-def _make_folders(root: Path, target: Path) -> None:
-    """The folders between, each for its owner alone."""
-    for folder in reversed(target.relative_to(root).parents):
-        (root / folder).mkdir(exist_ok=True, mode=0o700)
+    replaced = [name for name in members if name.endswith(".sqlite3") and (folder / name).exists()]
+    for name in replaced:
+        _let_go(folder / name)
+    for name in replaced:
+        aside = folder / kept_aside(name)
+        aside.unlink(missing_ok=True)
+        os.link(folder / name, aside)
+    for other in (others[name] for name in members.keys() & others.keys()):
+        for name in other.spoken_in:
+            (folder / name).unlink(missing_ok=True)
+    for name in sorted(members, key=lambda name: name == DATABASE):
+        make_folders(folder, folder / name)
+        settle(unpacked / name, folder / name)
 
 
 def _let_go(database: Path) -> None:
@@ -171,16 +179,15 @@ def _let_go(database: Path) -> None:
         raise StoreError(f"A calltriage server uses {database.parent}. Stop it first.")
 
 
-def _files(database: Path) -> list[tuple[str, str]]:
-    """Name and SHA-256 of the bytes that a database speaks of."""
-    with closing(sqlite_driver().connect(database)) as connection:
-        rows: list[Any] = connection.execute(FILES).fetchall()
-    return [(str(blob), str(sha256)) for blob, sha256 in rows]
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _files(database: Any) -> list[tuple[str, Kept]]:
+    """The bytes that a desk speaks of: their names, and what they must be. Raises StoreError for a name that no bytes
+    have: it could lead to any file of this machine."""
+    rows: list[Any] = database.execute(FILES).fetchall()
+    if not all(isinstance(blob, str) and is_name(blob) for blob, _, _ in rows):
+        raise StoreError(
+            "The desk's database names bytes of a file in a way that no calltriage does. Nothing was done."
+        )
+    return [(blob, Kept(size, sha256)) for blob, sha256, size in rows]
 
 
 @contextmanager

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import importlib
 import secrets
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
-from sqlalchemy import Connection, Engine, insert, inspect, select, update
+from sqlalchemy import Connection, Engine, create_engine, insert, inspect, select, update
 
 from calltriage.desk.database.planning import give_statistics
 from calltriage.desk.database.search import make_index
 from calltriage.desk.database.tables import metadata, new_id, new_organisation, organisations, settings
 from calltriage.errors import StoreError
 from calltriage.storage import Database, PostgresDatabase, SqliteFile, writing
+from calltriage.storage.schemas import statements
+from calltriage.storage.sqlite import sqlite_driver
 
 SCHEMA_VERSION = 3
 DATABASE = "desk.sqlite3"
@@ -25,6 +29,17 @@ class Store(Database):
     def __init__(self, folder: Path, url: SecretStr | None = None) -> None:
         self._file = SqliteFile(folder, DATABASE) if url is None else None
         super().__init__(self._file or PostgresDatabase(url or SecretStr("")), self._prepare_schema)
+
+    def try_out(self) -> None:
+        """Open and close it, which migrates an older one. Blocks. Raises StoreError when it is not as a desk has to be."""
+        engine = self._open()
+        try:
+            with engine.connect() as connection:
+                if differences(connection):
+                    raise StoreError(f"The tables of {DATABASE} are not those of a desk. Nothing was changed.")
+        finally:
+            engine.dispose()
+            self.place.release()
 
     def _prepare_schema(self, engine: Engine) -> None:
         with engine.connect() as connection, connection.begin():
@@ -42,6 +57,31 @@ class Store(Database):
                 self._file.copy_to(self._file.path.with_name(f"desk.version-{version}.sqlite3"))
             with writing(engine) as connection:
                 _migrate(connection, int(version))
+
+
+@cache
+def own_statements() -> frozenset[str]:
+    """The text of each statement that stands in the schema of a new desk's file."""
+    engine = create_engine("sqlite://", module=sqlite_driver())
+    try:
+        with engine.begin() as connection:
+            _make(connection)
+            return frozenset(text for _, text in statements(connection.connection.dbapi_connection))
+    finally:
+        engine.dispose()
+
+
+def differences(connection: Connection) -> list[Any]:
+    """What sets the known tables apart from those of a new desk, but for the search index, which is made by hand."""
+    from alembic.autogenerate import compare_metadata  # noqa: PLC0415  see _migrate
+    from alembic.migration import MigrationContext  # noqa: PLC0415
+
+    def ours(_: object, name: str | None, kind: str, *__: object) -> bool:
+        if kind == "table":
+            return name in metadata.tables
+        return not (name or "").startswith("issues_by_words")
+
+    return compare_metadata(MigrationContext.configure(connection, opts={"include_object": ours}), metadata)
 
 
 def _version(connection: Connection) -> str | None:

@@ -25,6 +25,12 @@ SCHEMA: dict[str, Any] = {
     "description": "Makes a repeat safe.",
 }
 
+UNRECORDED = (
+    "The outcome is as said here, but its record is missing from the journal, so that a repeat may not be recognised. Ask "
+    "the operator to run: calltriage doctor"
+)
+"""Note on a write that was sent and whose outcome could not be recorded."""
+
 
 def takes_key(tool: type[Tool]) -> bool:
     """Whether a tool adds something, so that a repeat could add it twice."""
@@ -130,4 +136,9 @@ async def performed(
         if tool.effect is Effect.READ or work.journal is None:
             return await act()
         async with work.journal.calling(tool.tool_name(), caller.who, key) as call:
-            return await act() if key is None else await work.journal.once(call, arguments, act)
+            body = await act() if key is None else await work.journal.once(call, arguments, act)
+        return _noting(body, UNRECORDED) if call.unrecorded else body
+
+
+def _noting(body: dict[str, Any], note: str) -> dict[str, Any]:
+    return {**body, "note": f"{note} {body['note']}" if isinstance(body.get("note"), str) else note}

@@ -1,0 +1,148 @@
+"""The file that a backup is: a plain tar archive, written and read by one set of rules.
+
+An archive holds whole files under known names and nothing else. It is read as a stranger's file: nothing is written
+outside the target folder, no member unpacks to more than the archive's own size, and no header may ask for much memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import stat
+import tarfile
+from collections.abc import Collection
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from calltriage.desk.bytes.blobs import CHUNK, is_name
+from calltriage.errors import StoreError
+
+BLOBS = "blobs/"
+"""Prefix of the members that hold bytes of files."""
+BLOCK = tarfile.BLOCKSIZE
+NO_ARCHIVE = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
+"""What `tarfile` raises over an archive that is damaged or made to harm."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Size and SHA-256 of a member."""
+
+    size: int
+    sha256: str
+
+
+def pack(archive: tarfile.TarFile, path: Path, name: str) -> None:
+    """Write a file as a member of its own, whole, whatever other names the file has. Raises FileNotFoundError."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(handle, "rb") as file:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise StoreError(f"{path} is no regular file. Nothing was written.")
+        member = tarfile.TarInfo(name)
+        member.size, member.mtime, member.mode = found.st_size, int(found.st_mtime), 0o600
+        archive.addfile(member, file)
+
+
+def unpack(source: Path, folder: Path, names: Collection[str], *, keep_bytes: bool) -> dict[str, Kept]:
+    """Write the members of `source` to `folder`; what they are, by name. Raises StoreError.
+
+    `names` may stand in the archive besides the bytes of files. Without `keep_bytes` those are read and not written.
+    """
+    if not source.is_file():
+        raise StoreError(f"There is no file {source}.")
+    damaged = f"{source} is damaged, or not a backup of a desk. Nothing was changed."
+    found: dict[str, Kept] = {}
+    try:
+        with _SmallHeaders(source.open("rb", buffering=0)) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+            room = source.stat().st_size
+            for member in archive:
+                room -= member.size
+                if member.name in found or room < 0 or not _may_stand(member, names, found):
+                    raise StoreError(damaged)
+                if member.islnk():
+                    found[member.name] = found[member.linkname]
+                    if keep_bytes:
+                        _write_twin(folder / member.linkname, _place(folder, member.name))
+                    continue
+                content = archive.extractfile(member) or io.BytesIO()
+                written = keep_bytes or not member.name.startswith(BLOBS)
+                found[member.name] = _write(content, _place(folder, member.name) if written else None)
+            file.seek(archive.offset)
+            if file.read(2 * BLOCK) != bytes(2 * BLOCK):  # a cut archive does not have its end
+                raise StoreError(damaged)
+    except NO_ARCHIVE as error:
+        raise StoreError(damaged) from error
+    return found
+
+
+def _may_stand(member: tarfile.TarInfo, names: Collection[str], found: Collection[str]) -> bool:
+    """Whether a backup may hold the member. Older ones hold equal files as links to the first of them."""
+    if member.size < 0:
+        return False
+    if member.name in names:
+        return member.isreg()
+    is_link = member.islnk() and member.linkname in found and member.linkname.startswith(BLOBS)
+    return member.name.startswith(BLOBS) and is_name(member.name.removeprefix(BLOBS)) and (member.isreg() or is_link)
+
+
+def _place(folder: Path, name: str) -> Path:
+    """Where a member goes; the folders on the way are made for their owner alone."""
+    target = folder / name
+    make_folders(folder, target)
+    return target
+
+
+def make_folders(root: Path, target: Path) -> None:
+    """The folders between, each for its owner alone."""
+    for folder in reversed(target.relative_to(root).parents):
+        (root / folder).mkdir(exist_ok=True, mode=0o700)
+
+
+def _write(content: IO[bytes], target: Path | None) -> Kept:
+    """Read a member to its end, and write it to `target` for good if there is one."""
+    digest, size = hashlib.sha256(), 0
+    with nullcontext() if target is None else _made(target) as write:
+        while piece := content.read(CHUNK):
+            digest.update(piece)
+            size += len(piece)
+            if write is not None:
+                write.write(piece)
+        if write is not None:
+            write.flush()
+            os.fsync(write.fileno())
+    return Kept(size, digest.hexdigest())
+
+
+def _write_twin(first: Path, target: Path) -> None:
+    with suppress(OSError):  # not every file system has links
+        os.link(first, target)
+        return
+    with first.open("rb") as read, _made(target) as write:
+        shutil.copyfileobj(read, write, CHUNK)
+        write.flush()
+        os.fsync(write.fileno())
+
+
+def _made(target: Path) -> IO[bytes]:
+    """A new file, for its owner alone."""
+    return os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600), "wb")
+
+
+class _SmallHeaders(io.BufferedReader):
+    """A file of which nobody reads more than a chunk at once: `tarfile` reads extended headers whole, whatever size they
+    give themselves."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or not 0 <= size <= CHUNK:
+            raise tarfile.ReadError("a header is too large")
+        return super().read(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        if offset < 0:
+            raise tarfile.ReadError("a header points before the file")
+        return super().seek(offset, whence)

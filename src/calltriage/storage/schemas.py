@@ -1,0 +1,62 @@
+"""Database files that come from elsewhere: opened to be read, and refused when they would run something."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from calltriage.errors import StoreError
+from calltriage.storage.sqlite import sqlite_driver
+
+TABLE = re.compile(r"CREATE TABLE\s.*", re.IGNORECASE | re.DOTALL)
+INDEX = re.compile(r'CREATE (UNIQUE )?INDEX "?\w+"? ON "?\w+"? \("?\w+"?(, ?"?\w+"?)*\)', re.IGNORECASE)
+"""An index of plain columns: no expression, no condition."""
+COMPUTES = re.compile(r"--|/\*|\b(AS|CHECK|DEFAULT)\s*\(", re.IGNORECASE)
+"""What makes a table compute: generated columns, checks, defaults; and comments, which could hide one of them."""
+
+
+def statements(connection: Any) -> list[tuple[Any, Any]]:
+    """Name and text of each thing in a database's schema."""
+    return connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+
+
+@contextmanager
+def opened_as_data(path: Path, known: Collection[str], what: str) -> Generator[Any]:
+    """A driver's connection that only reads. Raises StoreError for a file that is not sound, or that would run something.
+
+    `known` are the statements that calltriage itself makes such a database with. Besides them there may be plain tables
+    and indexes; triggers, views, virtual tables and computed columns are refused. `what` names the database in messages.
+    """
+    driver = sqlite_driver()
+    try:
+        with closing(driver.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
+            connection.isolation_level = None
+            for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "busy_timeout=30000"):
+                connection.execute(f"PRAGMA {pragma}")
+            connection.execute("BEGIN")  # one state of it, whoever writes meanwhile
+            for name, text in statements(connection):
+                if text not in known and not _is_plain(text):
+                    raise StoreError(
+                        f"{what} has {_shown(name)} in its schema, which no calltriage makes and which could run when the "
+                        "database is used. Nothing was changed. Remove it from a desk of your own with: DROP TRIGGER, "
+                        "VIEW, INDEX or TABLE."
+                    )
+            if connection.execute("PRAGMA quick_check").fetchall() != [("ok",)]:
+                raise StoreError(f"{what} is damaged. Nothing was changed.")
+            yield connection
+    except (driver.Error, UnicodeDecodeError) as error:
+        raise StoreError(f"{what} cannot be read. Nothing was changed.") from error
+
+
+def _is_plain(text: Any) -> bool:
+    if not isinstance(text, str):
+        return False
+    return bool(INDEX.fullmatch(text) or (TABLE.fullmatch(text) and not COMPUTES.search(text)))
+
+
+def _shown(name: Any) -> str:
+    return name if isinstance(name, str) and re.fullmatch(r"\w{1,64}", name) else "something with an odd name"
