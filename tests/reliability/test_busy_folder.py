@@ -38,7 +38,7 @@ async def test_a_call_that_waits_for_another_process_hears_in_time_and_may_be_ma
         McpClient(build_server(client, version="0", journal=journal)) as agent,
     ):
         arguments = NEW | ({"idempotency_key": key} if key else {})
-        await journal.verify()
+        await journal.database.open()
         with closing(driver.connect(tmp_path / file, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with anyio.fail_after(20):  # of a wait that was once thirty seconds

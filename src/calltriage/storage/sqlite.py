@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from calltriage.errors import StoreError
+from calltriage.storage.folders import file_lock, make_folder, unusable
 from calltriage.storage.postgres import PREPARING_S, compact
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class SqliteFile:
         from sqlalchemy import create_engine, event  # noqa: PLC0415  half a second of import
 
         with self._explained():
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(self.folder)
             self.path.touch(mode=0o600)
             self.path.chmod(0o600)  # SQLite gives its side files the same mode; the folder may be older and open
             self._identity = _identity(self.path)
@@ -76,10 +77,8 @@ class SqliteFile:
 
     @contextmanager
     def preparing(self, engine: Engine) -> Generator[None]:  # noqa: ARG002  other places need it
-        import filelock  # noqa: PLC0415  not needed until a database is opened, like SQLAlchemy
-
         # Only one process at a time may turn a new file into a WAL database: nobody waits for that, they fail.
-        with self._explained(), filelock.FileLock(self.path.with_suffix(".opening"), timeout=PREPARING_S):
+        with self._explained(), file_lock(self.path.with_suffix(".opening"), PREPARING_S):
             yield
 
     def enter(self, connection: Connection, lanes: Iterable[str]) -> None:
@@ -149,10 +148,7 @@ class SqliteFile:
         try:
             yield
         except (OSError, DBAPIError, sqlite_driver().Error) as error:
-            raise StoreError(
-                f"The data folder {self.folder} cannot be used ({type(error).__name__}). Check that it belongs to this "
-                "user and has space, or point CALLTRIAGE_DATA_DIR elsewhere."
-            ) from error
+            raise unusable(self.folder, error) from error
 
     def _driver(self) -> ModuleType:
         """An SQLite that is safe with several processes; failing that, this process alone on the file."""
@@ -163,12 +159,10 @@ class SqliteFile:
             f"SQLite {bundled.sqlite_version} is older than 3.51.3: one calltriage process at a time per folder.",
             stacklevel=2,
         )
-        import filelock  # noqa: PLC0415
-
-        self._process_lock = filelock.FileLock(self.path.with_suffix(".lock"))
+        self._process_lock = file_lock(self.path.with_suffix(".lock"), 1)
         try:
-            self._process_lock.acquire(timeout=1)
-        except filelock.Timeout as error:
+            self._process_lock.acquire()
+        except TimeoutError as error:
             raise StoreError(
                 f"Another calltriage process uses {self.folder}, and SQLite {bundled.sqlite_version} is not safe "
                 "for two. Stop it, or point CALLTRIAGE_DATA_DIR elsewhere."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -105,6 +106,34 @@ async def test_a_write_is_not_sent_when_it_cannot_be_put_on_record(the_desk: Des
         error = (await called(agent, "create_issue", CALL))["error"]
         assert (error["code"], error["outcome"]) == ("storage_unavailable", "not_committed")
         assert len(await issues_of(client)) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="open files cannot be moved there")
+@pytest.mark.parametrize("key", [{}, {"idempotency_key": "k"}])
+async def test_a_write_that_is_done_says_when_its_record_is_missing(
+    the_desk: Desk, journal: Journal, key: dict[str, str]
+) -> None:
+    """The desk committed, and only then the journal's folder went away."""
+
+    async def then_moved(request: httpx2.Request, inner: Any) -> httpx2.Response:
+        answer = await passes(request, inner)
+        journal.folder.rename(journal.folder.with_name("moved"))
+        return answer
+
+    async with recorded(the_desk, journal, then_moved, when=post("issues")) as (client, agent):
+        before = await called(agent, "add_comment", {"issue_id": await an_issue_on(the_desk), "detail": "Seen."})
+        assert (before["outcome"], before.get("note")) == ("committed", None)
+        made = await called(agent, "create_issue", {**CALL, **key})
+        assert (made["outcome"], made["triage_id"]) == ("committed", "T-1002")
+        assert "record is missing" in made["note"]
+        refused = (await called(agent, "create_issue", CALL))["error"]
+        assert (refused["code"], refused["outcome"]) == ("storage_unavailable", "not_committed")
+        assert len(await issues_of(client)) == 2
+
+
+async def an_issue_on(desk: Desk) -> str:
+    async with open_client(endpoints_to(httpx2.ASGITransport(desk, raise_app_exceptions=False))) as client:
+        return (await client.send(CreateIssue.model_validate(NEW))).id
 
 
 async def test_a_write_that_is_cancelled_is_seen_through_and_recorded(the_desk: Desk, journal: Journal) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -177,3 +178,120 @@ async def test_a_store_that_could_not_open_opens_once_the_cause_is_gone(tmp_path
         await anyio.Path(in_the_way).unlink()
         await store.write(adds("a"))
         assert await store.read(names) == {"a"}
+
+
+# The folder under an open store
+
+
+def moved(folder: Path) -> None:
+    folder.rename(folder.with_name("moved"))
+
+
+def deleted(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+def replaced(folder: Path) -> None:
+    moved(folder)
+    shutil.copytree(folder.with_name("moved"), folder)
+
+
+def emptied(folder: Path) -> None:
+    moved(folder)
+    folder.mkdir()
+
+
+def database_replaced(folder: Path) -> None:
+    copy = folder / "copy"
+    shutil.copy(folder / "desk.sqlite3", copy)
+    copy.replace(folder / "desk.sqlite3")
+
+
+def log_deleted(folder: Path) -> None:
+    (folder / "desk.sqlite3-wal").unlink()
+
+
+def index_deleted(folder: Path) -> None:
+    (folder / "desk.sqlite3-shm").unlink()
+
+
+AWAY = [moved, deleted, replaced, emptied, database_replaced, log_deleted, index_deleted]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="open files cannot be moved there")
+@pytest.mark.parametrize("away", AWAY)
+async def test_nothing_is_acknowledged_that_another_process_would_not_find(
+    tmp_path: Path, away: Callable[[Path], None]
+) -> None:
+    folder = tmp_path / "desk"
+    async with opened(folder) as store:
+        await store.write(adds("before"))
+        away(folder)
+        before = sorted(tmp_path.rglob("*"))
+        for _ in range(3):
+            with pytest.raises(StoreError, match="moved, replaced or deleted"):
+                await store.write(adds("after"))
+            with pytest.raises(StoreError, match="moved, replaced or deleted"):
+                await store.read(names)
+        assert sorted(tmp_path.rglob("*")) == before, "nothing is made in its place"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="open files cannot be moved there")
+async def test_what_goes_away_during_a_write_takes_the_whole_batch_with_it(tmp_path: Path) -> None:
+    folder, held, told = tmp_path / "desk", Held("first"), list[str]()
+
+    async def write(store: Store, change: Callable[[Connection], Any]) -> None:
+        with pytest.raises(StoreError, match="moved, replaced or deleted"):
+            await store.write(change)
+        told.append("refused")
+
+    async with opened(folder) as store:
+        await store.write(adds("before"))
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(write, store, held)
+                await held.wait_inside()
+                tasks.start_soon(write, store, adds("second"))
+                await anyio.wait_all_tasks_blocked()
+                moved(folder)
+                held.go.set()
+        assert told == ["refused"] * 2
+        folder.with_name("moved").rename(folder)
+        assert await store.read(names) == {"before"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="open files cannot be moved there")
+async def test_a_folder_that_is_put_back_is_used_again(tmp_path: Path) -> None:
+    folder = tmp_path / "desk"
+    async with opened(folder) as store:
+        await store.write(adds("before"))
+        moved(folder)
+        with pytest.raises(StoreError):
+            await store.write(adds("lost"))
+        folder.with_name("moved").rename(folder)
+        await store.write(adds("after"))
+        assert await names_on_disk(folder) == {"before", "after"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="open files cannot be moved there")
+async def test_what_is_in_the_place_now_is_used_once_the_store_was_closed(tmp_path: Path) -> None:
+    folder = tmp_path / "desk"
+    async with opened(folder) as store, opened(tmp_path / "other") as other:
+        await store.write(adds("ours"))
+        await other.write(adds("theirs"))
+        await other.close()
+        moved(folder)
+        (tmp_path / "other").rename(folder)
+        with pytest.raises(StoreError):
+            await store.write(adds("lost"))
+        await store.close()
+        await store.write(adds("after"))
+        assert await names_on_disk(folder) == {"theirs", "after"}
+
+
+@pytest.mark.parametrize("name", ["a?b", "a#b", "a%20b", "a b", "a;b", "ä"])
+async def test_a_folder_may_be_called_anything(tmp_path: Path, name: str) -> None:
+    async with opened(tmp_path / name) as store:
+        await store.write(adds("a"))
+        assert await names_on_disk(tmp_path / name) == {"a"}
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -9,6 +9,7 @@ tell one organisation what another one stores. Names that older versions gave, m
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -254,18 +255,24 @@ class BlobFolder:
 
 
 def _created(path: Path) -> BinaryIO:
+    """A new file. The folder that all of them lie in is made where it is missing, the one around that is not: a data folder
+    that was moved away is not made again."""
     for folder in (path.parent.parent, path.parent):
         if not folder.is_dir():  # what lies in a new folder is there for good once the folder's own name is
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.mkdir(exist_ok=True, mode=0o700)
             _sync_folder(folder.parent)
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600), "wb")
 
 
 def _settle(part: BinaryIO, path: Path) -> None:
+    """Put a finished file on disk. Raises FileNotFoundError when its folder was moved or replaced meanwhile."""
     part.flush()
     os.fsync(part.fileno())
+    written = os.fstat(part.fileno())
     part.close()
     _sync_folder(path.parent)
+    if not os.path.samestat(written, path.stat()):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 def _abandon(part: BinaryIO, path: Path) -> None:

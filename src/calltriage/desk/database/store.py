@@ -16,6 +16,7 @@ from calltriage.desk.database.search import make_index
 from calltriage.desk.database.tables import metadata, new_id, new_organisation, organisations, settings
 from calltriage.errors import StoreError
 from calltriage.storage import Database, PostgresDatabase, SqliteFile, writing
+from calltriage.storage.folders import make_folder
 from calltriage.storage.schemas import statements
 from calltriage.storage.sqlite import sqlite_driver
 
@@ -27,6 +28,7 @@ class Store(Database):
     """SQLite in the data folder, or PostgreSQL where a URL is given. Several processes may use one store."""
 
     def __init__(self, folder: Path, url: SecretStr | None = None) -> None:
+        self._folder = folder
         self._file = SqliteFile(folder, DATABASE) if url is None else None
         super().__init__(self._file or PostgresDatabase(url or SecretStr("")), self._prepare_schema)
 
@@ -42,6 +44,7 @@ class Store(Database):
             self.place.release()
 
     def _prepare_schema(self, engine: Engine) -> None:
+        make_folder(self._folder)  # files lie there, wherever the tables do
         with engine.connect() as connection, connection.begin():
             version = _version(connection)
         if version is None:

@@ -336,3 +336,26 @@ def test_bytes_come_back_however_they_were_cut(chunks: list[bytes], tmp_path_fac
         return await content(blobs, await blobs.publish(received.name, received.sha256, "org"), 0, len(whole))
 
     assert anyio.run(there_and_back) == whole
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="open files cannot be moved there")
+@pytest.mark.parametrize("again", [False, True])
+async def test_bytes_that_went_into_a_folder_that_was_moved_are_not_received(tmp_path: Path, again: bool) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    blobs = BlobFolder(data / "blobs")
+    await published(blobs, b"before")
+
+    async def moving() -> AsyncIterator[bytes]:
+        yield b"hel"
+        data.rename(tmp_path / "moved")
+        if again:
+            (data / "blobs" / "incoming").mkdir(parents=True)
+        yield b"lo"
+
+    with pytest.raises(BlobStoreError):
+        await blobs.receive(moving(), 5)
+    assert not files(data)
+    with pytest.raises(BlobStoreError):  # nor is a folder made for them that would be in the way of the one put back
+        await BlobFolder(tmp_path / "gone" / "blobs").receive(pieces(b"x"), 1)
+    assert not (tmp_path / "gone").exists()
