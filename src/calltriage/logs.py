@@ -10,6 +10,7 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter
 
 from calltriage.errors import CalltriageError
+from calltriage.leaves.gate import one_line
 
 LONGEST_ARGUMENT = 200
 """Characters that are kept of each value in a message, and of each line of a traceback."""
@@ -28,7 +29,7 @@ class ShortFormatter(JsonFormatter):
         # A library may have put what it got into the message itself.
         is_built = not record.args and record.name.partition(".")[0] != "calltriage"
         record.msg, record.args = _cut(record.getMessage(), LONGEST_ARGUMENT if is_built else LONGEST_MESSAGE), None
-        return super().format(record)
+        return one_line(super().format(record))  # JSON leaves a DEL as it is
 
     def formatException(self, ei: Any) -> str:  # noqa: N802  logging's own name
         text = logging.Formatter.formatException(self, ei)

@@ -166,9 +166,11 @@ def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises SettingsError where there can be none."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        socket.getaddrinfo(host, port, family)  # a name that cannot be one is refused before there is a socket
         return socket.create_server((host, port), family=family, backlog=MAX_CONNECTIONS)
-    except OSError as error:
-        why = (error.strerror or type(error).__name__).partition(" (while")[0]
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no address and no host name"
+        why = why.partition(" (while")[0]
         raise SettingsError(f"Cannot listen on {host} port {port}: {why}. Choose another --host or --port.") from None
 
 

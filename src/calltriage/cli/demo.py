@@ -14,13 +14,14 @@ import anyio
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 from rich.console import Console
-from rich.markup import escape
 from rich.panel import Panel
 from rich.tree import Tree
 
 from calltriage.cli.importing import Wishes, check_paths, load
+from calltriage.cli.terminal import shown
 from calltriage.desk.importing.sample import sample_lines
 from calltriage.errors import CalltriageError, ImportFileError
+from calltriage.leaves.gate import one_line
 from calltriage.settings import load_settings
 
 
@@ -85,12 +86,12 @@ class Agent:
 
     def _step(self, why: str, request: str) -> None:
         self.steps += 1
-        self.console.print(f"\n[bold]{self.steps}. {escape(why)}[/]")
-        self.console.print(f"   [cyan]→[/] {escape(request)}", highlight=False, soft_wrap=True)
+        self.console.print(f"\n[bold]{self.steps}. {shown(why)}[/]")
+        self.console.print(f"   [cyan]→[/] {shown(request)}", highlight=False, soft_wrap=True)
 
     def _came_back(self, facts: str, started: float) -> None:
         took = (perf_counter() - started) * 1000
-        self.console.print(f"   [green]←[/] {escape(facts)} [dim]({took:.0f} ms)[/]", highlight=False, soft_wrap=True)
+        self.console.print(f"   [green]←[/] {shown(facts)} [dim]({took:.0f} ms)[/]", highlight=False, soft_wrap=True)
 
 
 def _short(value: Any) -> str:
@@ -126,21 +127,20 @@ def _moment(call: dict[str, Any]) -> tuple[int, str]:
 def _tree(evidence: dict[str, Any]) -> Tree:
     """The evidence bundle for a person's eyes; the agent gets the same as one JSON object."""
     issue = evidence["issue"]
-    tree = Tree(
-        f"[bold]{issue['triage_id']}[/] {escape(issue['title'])} [dim]({issue['severity']}, {issue['status']})[/]"
-    )
+    state = shown(f"({issue['severity']}, {issue['status']})")
+    tree = Tree(f"[bold]{shown(issue['triage_id'])}[/] {shown(issue['title'])} [dim]{state}[/]")
     for flag in evidence["flags"]["items"]:
-        branch = tree.add(f"[yellow]flag[/] {escape(flag['type'])} [dim]{escape(flag.get('note', ''))}[/]")
+        branch = tree.add(f"[yellow]flag[/] {shown(flag['type'])} [dim]{shown(flag.get('note', ''))}[/]")
         for turn in flag.get("turns", []):
             mark = "▌" if turn["message_index"] == flag["message_index"] else " "
-            branch.add(f"{mark} [dim]{turn['message_index']} {escape(turn['user'] or '')}:[/] {escape(turn['text'])}")
+            branch.add(f"{mark} [dim]{turn['message_index']} {shown(turn['user'] or '')}:[/] {shown(turn['text'])}")
     for link in evidence["resources"]["items"]:
-        tree.add(f"[cyan]{link['resource_type']}[/] {escape(link['title'])} [dim]{link['status']}[/]")
+        tree.add(f"[cyan]{shown(link['resource_type'])}[/] {shown(link['title'])} [dim]{shown(link['status'])}[/]")
     for relation in evidence["relations"]["items"]:
-        other = f"{relation['related_triage_id']} {escape(relation['related_title'])}"
-        tree.add(f"[magenta]{relation['relation_type']}[/] {other} [dim]{relation['direction']}[/]")
+        other = f"{shown(relation['related_triage_id'])} {shown(relation['related_title'])}"
+        tree.add(f"[magenta]{shown(relation['relation_type'])}[/] {other} [dim]{shown(relation['direction'])}[/]")
     for entry in evidence["activity"]["items"]:
-        tree.add(f"[dim]{entry['created_at']} {entry['type']}[/]")
+        tree.add(f"[dim]{shown(entry['created_at'])} {shown(entry['type'])}[/]")
     return tree
 
 
@@ -196,11 +196,12 @@ async def _triage(agent: Agent, call: dict[str, Any], folder: Path, story: Story
     transcript = await agent.call("Read around the moment", "get_transcript", call_id=call_id, around=place)
     for turn in transcript["transcript"]["turns"]:
         mark = "[yellow]▌[/]" if turn["message_index"] == place else " "
-        who = f"[dim]{turn['message_index']:>2} {escape(turn['user'])}:[/]"
-        agent.console.print(f"     {mark} {who} {escape(turn['text'])}", highlight=False)
+        who = f"[dim]{turn['message_index']:>2} {shown(turn['user'])}:[/]"
+        agent.console.print(f"     {mark} {who} {shown(turn['text'])}", highlight=False)
     quote = said[:200]
     is_unique = sum(_folded(quote) in _folded(turn["text"]) for turn in call["transcripts"]) == 1 and len(quote) >= 3
-    where = {"quote": quote} if is_unique else {"message_index": place}
+    is_quotable = is_unique and one_line(quote) == quote  # tools take no control characters
+    where = {"quote": quote} if is_quotable else {"message_index": place}
     flag = {"issue_id": ticket, "call_id": call_id, "type": story.flag_type, "note": story.note}
     await agent.call("Flag the moment", "add_flag", **flag, **where)
     second = {"title": story.second_title, "severity": "medium", "category": "Dialogue"}

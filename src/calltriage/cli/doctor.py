@@ -10,9 +10,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from calltriage.cli.terminal import shown
 from calltriage.client.client import Client
 from calltriage.errors import CallError, CalltriageError, NotFound, StorageUnavailable
 from calltriage.operations.attachments import GetAttachment
@@ -62,7 +62,7 @@ async def examine(settings: Settings) -> bool:
     console = Console()
     good, bad = ("✓", "✗") if console.encoding.startswith("utf") else ("ok", "NO")
     for finding in findings:
-        table.add_row(f"[green]{good}[/]" if finding.good else f"[red]{bad}[/]", finding.what, escape(finding.says))
+        table.add_row(f"[green]{good}[/]" if finding.good else f"[red]{bad}[/]", finding.what, shown(finding.says))
     console.print(table)
     return all(finding.good for finding in findings)
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import anyio
-import click
 from rich.console import Console
 from rich.progress import Progress
 
+from calltriage.cli.terminal import say
 from calltriage.desk.importing.checking import Checked, checked
 from calltriage.desk.importing.loading import Imported, load_import
 from calltriage.desk.importing.sources import Source, find_sources, kept
@@ -60,7 +60,7 @@ def check_paths(paths: Sequence[Path], wishes: Wishes, limit: int) -> Generator[
         found = checked(sources, format_name=wishes.format_name, zone=wishes.zone, limit=limit)
         one = stack.enter_context(found)
         for note in one.notes:
-            click.echo(note, err=True)
+            say(note, err=True)
         if not wishes.skip_bad:
             one.refuse_bad()
         yield one
@@ -71,7 +71,7 @@ def check_only(settings: Settings, paths: Sequence[Path], wishes: Wishes) -> boo
     with check_paths(paths, Wishes(wishes.format_name, wishes.time_zone, skip_bad=True), _limit(settings)) as found:
         _say_bad(found, "bad")
         good = ", ".join(f"{found.entries.counts[kind]} {words}" for kind, words in KINDS.items())
-        click.echo(f"{good} can be loaded, {found.bad} bad lines. Nothing was loaded.")
+        say(f"{good} can be loaded, {found.bad} bad lines. Nothing was loaded.")
         return not found.bad
 
 
@@ -81,12 +81,12 @@ def import_paths(settings: Settings, paths: Sequence[Path], wishes: Wishes, orga
         with check_paths(paths, wishes, _limit(settings)) as found:
             done = load(settings, found, organisation)
             _say_bad(found, "skipped")
-            click.echo(f"{_told(done)}, {found.bad} skipped.")
+            say(f"{_told(done)}, {found.bad} skipped.")
             if done.through < len(found.entries):
-                click.echo(f"Interrupted after {done.through} of {len(found.entries)}. {AGAIN}", err=True)
+                say(f"Interrupted after {done.through} of {len(found.entries)}. {AGAIN}", err=True)
                 raise SystemExit(INTERRUPTED)
     except KeyboardInterrupt:
-        click.echo("Interrupted: nothing was loaded.", err=True)
+        say("Interrupted: nothing was loaded.", err=True)
         raise SystemExit(INTERRUPTED) from None
 
 
@@ -142,6 +142,6 @@ def _told(done: Imported) -> str:
 
 def _say_bad(found: Checked, word: str) -> None:
     for complaint in found.complaints:
-        click.echo(f"{word} {complaint}", err=True)
+        say(f"{word} {complaint}", err=True)
     if found.bad > len(found.complaints):
-        click.echo(f"{word} {found.bad - len(found.complaints)} more", err=True)
+        say(f"{word} {found.bad - len(found.complaints)} more", err=True)

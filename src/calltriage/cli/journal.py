@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import click
 import httpx2
 from pydantic import SecretStr
 from sqlalchemy import select
 
+from calltriage.cli.terminal import say
 from calltriage.client.attachments import Content
 from calltriage.client.client import Client, open_client
 from calltriage.client.dialects import ApiKey, ClientCredentials, Endpoint
@@ -47,7 +47,7 @@ async def show(settings: Settings, count: int) -> None:
     journal = journal_in(settings.data_dir)
     try:
         for row in await journal.every(count):
-            click.echo(json.dumps(redacted(row), separators=(",", ":")))
+            say(json.dumps(redacted(row), separators=(",", ":")))
     finally:
         await journal.close()
 
@@ -72,7 +72,7 @@ async def export(settings: Settings, *, hide: bool) -> None:
     journal = journal_in(settings.data_dir)
     try:
         for row in await journal.every():
-            click.echo(json.dumps(redacted(row) if hide else asdict(row), separators=(",", ":")))
+            say(json.dumps(redacted(row) if hide else asdict(row), separators=(",", ":")))
     finally:
         await journal.close()
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
 
 import anyio
 import click
 
-from calltriage.errors import CalltriageError
+from calltriage.cli.terminal import Spoken, say, say_crash, say_usage_error
+from calltriage.errors import CalltriageError, ImportFileError
 from calltriage.settings import Settings, load_settings, public_url
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 def _announce(what: str) -> Callable[[str], None]:
     """Say on stderr where something is served; standard output is not for that."""
-    return lambda address: click.echo(f"{what} at {address}", err=True)
+    return lambda address: say(f"{what} at {address}", err=True)
 
 
 HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -93,7 +95,7 @@ def serve(
         anyio.run(wiring.serve_http, settings, host, port, _announce("MCP"))
     else:
         if sys.stdin.isatty():
-            click.echo("MCP on standard input and output: a host starts this for its agent. Ctrl-D ends it.", err=True)
+            say("MCP on standard input and output: a host starts this for its agent. Ctrl-D ends it.", err=True)
         anyio.run(wiring.serve_stdio, settings)
 
 
@@ -155,7 +157,7 @@ def desk_key(context: click.Context) -> None:
     """Print the API key that `desk serve` accepts."""
     from calltriage import wiring  # noqa: PLC0415
 
-    click.echo(wiring.desk_key(_settings(context)).get_secret_value())
+    say(wiring.desk_key(_settings(context)).get_secret_value())
 
 
 @desk.command("backup")
@@ -172,9 +174,9 @@ def desk_backup(context: click.Context, file: Path) -> None:
 
     settings = _settings(context)
     count = wiring.back_up(settings, file)
-    click.echo(f"Wrote {file}: the desk with {count} files.")
+    say(f"Wrote {file}: the desk with {count} files.")
     if settings.blobs_url is not None:
-        click.echo(
+        say(
             "The bytes of its files are not in it: they are in the object store of CALLTRIAGE_BLOBS_URL. Copy that bucket "
             "now, with the store's own tools; to restore, put the copy back and set CALLTRIAGE_BLOBS_URL to it.",
             err=True,
@@ -194,13 +196,13 @@ def desk_restore(context: click.Context, file: Path, overwrite: bool) -> None:
 
     settings = _settings(context)
     count = wiring.restore(settings, file, overwrite=overwrite)
-    click.echo(f"Restored the desk with {count} files to {settings.data_dir}.")
+    say(f"Restored the desk with {count} files to {settings.data_dir}.")
 
 
 def _show_key(made: NewKey) -> None:
     """The key alone on standard output, so that it can be piped to where it is kept."""
-    click.echo(f"Organisation {made.org_id}, user {made.user_id}. The key is shown this once:", err=True)
-    click.echo(made.key)
+    say(f"Organisation {made.org_id}, user {made.user_id}. The key is shown this once:", err=True)
+    say(made.key)
 
 
 @desk.command("add-organisation")
@@ -247,7 +249,7 @@ def desk_add_client_key(context: click.Context, file: BinaryIO) -> None:
     """
     from calltriage import wiring  # noqa: PLC0415
 
-    click.echo(anyio.run(wiring.add_client_key, _settings(context), file.read(64 * 1024)))
+    say(anyio.run(wiring.add_client_key, _settings(context), file.read(64 * 1024)))
 
 
 @desk.command("organisations")
@@ -257,7 +259,7 @@ def desk_organisations(context: click.Context) -> None:
     from calltriage import wiring  # noqa: PLC0415
 
     for org_id, name in anyio.run(wiring.organisations, _settings(context)):
-        click.echo(f"{org_id}  {name}")
+        say(f"{org_id}  {name}")
 
 
 FILES = click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True, path_type=Path))
@@ -393,9 +395,9 @@ def journal_verify(context: click.Context, head: tuple[int, str] | None) -> None
 
     found = anyio.run(history.verify, _settings(context), head)
     if found.broken_at is not None:
-        click.echo(f"broken at row {found.broken_at}: {found.why}")
+        say(f"broken at row {found.broken_at}: {found.why}")
         sys.exit(1)
-    click.echo(f"{found.rows} rows, whole; head {found.rows}:{found.head}")
+    say(f"{found.rows} rows, whole; head {found.rows}:{found.head}")
 
 
 @journal.command("export")
@@ -427,19 +429,19 @@ def journal_replay(context: click.Context, into: str, source: Path | None) -> No
 
     settings = _settings(context)
     done = anyio.run(history.replay_into_desk, settings, source or settings.data_dir)
-    click.echo(f"{done.done} writes carried out again.")
+    say(f"{done.done} writes carried out again.")
     for reason, count in sorted(done.left_out.items()):
-        click.echo(f"{count} left out: {reason}", err=True)
+        say(f"{count} left out: {reason}", err=True)
 
 
 def main() -> None:
     """Run the command line; what an operator can mend ends with its message and status 1, without a traceback."""
     _make_streams_usable()
+    logging.basicConfig(level=logging.WARNING, handlers=[Spoken()], force=True)
     try:
-        cli.main(standalone_mode=True)
-    except BaseException as error:
+        sys.exit(cli.main(standalone_mode=False))
+    except BaseException as error:  # noqa: BLE001  the process ends with it
         _leave(error)
-        raise
 
 
 def _make_streams_usable() -> None:
@@ -454,8 +456,8 @@ def _make_streams_usable() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _leave(error: BaseException) -> None:
-    """End the process for what is an operator's matter; returns for what is ours, which shows its traceback."""
+def _leave(error: BaseException) -> NoReturn:
+    """End the process: with a message for what is an operator's matter, with a traceback for what is ours."""
     first: BaseException = error
     while isinstance(first, BaseExceptionGroup):  # a task group on the way wraps what went wrong in it
         first = cast("BaseExceptionGroup[BaseException]", first).exceptions[0]
@@ -464,14 +466,24 @@ def _leave(error: BaseException) -> None:
             status = first.code
         case BrokenPipeError():
             status = 1
+        case click.ClickException():
+            say_usage_error(first)
+            status = first.exit_code
+        case click.Abort():
+            status = "Aborted!"
+        case ImportFileError():  # which has a line for each bad one, none of them with a line's end in it
+            for line in f"calltriage: {first}".split("\n"):
+                say(line, err=True)
+            status = 1
         case CalltriageError():
             status = f"calltriage: {first}"
         case OSError(strerror=str(what)):
             status = f"calltriage: {what}" + (f": {first.filename}" if first.filename else "")
         case _:
-            return
+            say_crash(error)
+            status = 1
     if isinstance(status, str):
-        click.echo(status, err=True)
+        say(status, err=True)
         status = 1
     try:
         sys.stdout.flush()

@@ -23,6 +23,8 @@ INVISIBLE = re.compile(
     "]"
 )
 
+ALL_BUT_PRINTED = re.compile(f"{INVISIBLE.pattern}|[\t\n\r]")
+
 
 def gate(value: Any) -> tuple[Any, int]:
     """The value with every invisible or direction-changing character shown as an escape, and how many there were.
@@ -48,6 +50,11 @@ def gate(value: Any) -> tuple[Any, int]:
                 return item
 
     return clean(value), count
+
+
+def one_line(text: str) -> str:
+    """A text as one line of a terminal or a log shows it: line ends and tabs are escapes, too."""
+    return ALL_BUT_PRINTED.sub(_escape, text)
 
 
 def bare(text: str) -> str:

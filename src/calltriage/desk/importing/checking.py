@@ -16,6 +16,7 @@ from calltriage.desk.importing.formats.format import Format, Line, TextFormat, i
 from calltriage.desk.importing.sources import Source, Text
 from calltriage.desk.importing.spool import Spool
 from calltriage.errors import ImportFileError
+from calltriage.leaves.gate import one_line
 
 NAMED = 50
 """Bad lines that are named; the others are counted."""
@@ -48,8 +49,8 @@ class Checked:
         advice = f"Nothing was loaded; mend {them}, or pass --skip-bad."
         rest = [f"and {self.bad - NAMED} more like these"] if self.bad > NAMED else []
         if self.bad == 1:
-            raise ImportFileError(f"{self.complaints[0]}. {advice}")
-        raise ImportFileError("\n".join([*self.complaints, *rest, advice]))
+            raise ImportFileError(f"{one_line(self.complaints[0])}. {advice}")
+        raise ImportFileError("\n".join(map(one_line, [*self.complaints, *rest, advice])))
 
 
 @contextmanager

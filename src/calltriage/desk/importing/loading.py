@@ -20,6 +20,7 @@ from calltriage.desk.handlers.attachments import insert_attachment
 from calltriage.desk.http.access import unknown_organisation
 from calltriage.desk.importing.entries import Entry
 from calltriage.errors import ImportFileError
+from calltriage.leaves.gate import one_line
 
 BATCH_ENTRIES = 500
 BATCH_BYTES = 4 * 2**20
@@ -119,7 +120,7 @@ def _known_files(connection: Connection, org: str, files: list[Entry]) -> set[st
         for row in connection.execute(query):
             if row.id != entry.id or any(getattr(row, name) != value for name, value in entry.values.items()):
                 raise ImportFileError(
-                    f"{entry.place}: the desk has another file of this name or id, and files are not replaced. "
+                    f"{one_line(entry.place)}: the desk has another file of this name or id, and files are not replaced. "
                     "Give it another name, or delete the attachment first."
                 )
             known.add(entry.id)
@@ -130,7 +131,7 @@ async def _keep(desk: Desk, org: str, entry: Entry) -> tuple[Received, str]:
     """Receive and publish a file's bytes."""
     content = entry.content
     pieces = _read(content) if isinstance(content, Path) else _given(content or b"")
-    changed = ImportFileError(f"{entry.place}: the file changed while it was read. Import it again.")
+    changed = ImportFileError(f"{one_line(entry.place)}: the file changed while it was read. Import it again.")
     try:
         received = await desk.files.blobs.receive(pieces, desk.limit)
     except TooLargeError:  # it was measured when its line was read
