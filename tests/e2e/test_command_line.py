@@ -105,7 +105,7 @@ async def test_doctor_says_what_to_do_about_a_vendor_that_cannot_be_reached(tmp_
     vendor = {"CALLTRIAGE_BLAND_API_KEY": secret, "CALLTRIAGE_BLAND_BASE_URL": "http://127.0.0.1:9"}
     status, said, complaints = await run(tmp_path, "doctor", COLUMNS="200", CALLTRIAGE_DEADLINE_S="2", **vendor)
     assert status == 1
-    assert "No connection" in said
+    assert "refused the connection" in said
     assert secret not in said + complaints
 
 
