@@ -274,6 +274,19 @@ def _time_zone(_: click.Context, __: click.Parameter, value: str | None) -> str 
         raise click.BadParameter("must be an IANA time zone, such as Europe/Berlin") from None
 
 
+def _format(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    from calltriage.desk.importing.formats import NAMES  # noqa: PLC0415
+
+    if value is not None and value not in NAMES:
+        raise click.BadParameter(f"must be one of {', '.join(NAMES)}")
+    return value
+
+
+FORMAT = click.option(
+    "--format", "format_name", callback=_format, metavar="NAME",
+    help="Insist on a format: calltriage, bland, chat, vapi, retell, elevenlabs, twilio, deepgram, assemblyai, whisper, "
+    "vtt, srt, csv.  [default: told by the content]",
+)  # fmt: skip
 TIME_ZONE = click.option(
     "--time-zone", callback=_time_zone, metavar="ZONE", help="Zone of times that name none.  [default: UTC]"
 )
@@ -286,16 +299,23 @@ SKIP_BAD = click.option(
 @FILES
 @click.option("--check", is_flag=True, help="Check everything and load nothing; exit status 1 if something is bad.")
 @SKIP_BAD
+@FORMAT
 @TIME_ZONE
 @ORGANISATION
 @click.pass_context
 def desk_import(
     context: click.Context, files: tuple[Path, ...], check: bool, organisation: str | None, **wishes: Any
 ) -> None:
-    """Load calls, SMS conversations and files into the desk from each FILE, or from standard input with -.
+    """Load calls, SMS conversations and files into the desk from each FILE, from the files in a folder, or from standard
+    input with -.
 
-    One JSON object a line, in UTF-8. `kind` says what it is; without one it is a call. `created_at` is ISO 8601, or a number
-    of seconds or milliseconds since 1970.
+    Calls are read as Bland, Vapi, Retell, ElevenLabs, Twilio Conversational Intelligence, Deepgram, AssemblyAI and Whisper
+    write them in JSON (one, a list, or one a line), as chat turns with `role` and `content`, as WebVTT or SRT, as CSV with a
+    header that names call, time, speaker and text, and as lines of our own; the content tells which. A file may be packed
+    with gzip. A call without an id is named by its file, one without a time dated by it.
+
+    A line of our own is a JSON object. `kind` says what it is; without one it is a call. `created_at` is ISO 8601, or a
+    number of seconds or milliseconds since 1970.
 
     A call has `call_id`, `created_at` and `turns`, each with `speaker` (agent, caller, …) and `text`; `summary`, `ended_at`
     and anything else are optional and kept.
@@ -339,6 +359,7 @@ def desk_import(
     help="Your own calls (see `calltriage desk import --help`).",
 )
 @SKIP_BAD
+@FORMAT
 @TIME_ZONE
 def demo(calls: Path | None, **wishes: Any) -> None:
     """Watch an agent triage a call, start to end.

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from typing import Any
 
+from calltriage.desk.database.tables import written
 from calltriage.desk.http.signed_urls import MAX_OBJECT
 from calltriage.desk.importing.documents import Found, json_values
-from calltriage.desk.importing.entries import Reading, complaint, entry_of
-from calltriage.desk.importing.formats import FORMATS, OURS, TEXT_FORMATS, is_turn
+from calltriage.desk.importing.entries import Entry, Reading, complaint, entry_of
+from calltriage.desk.importing.formats import FORMATS, NAMES, OURS, TEXT_FORMATS
+from calltriage.desk.importing.formats.chat import is_turn
 from calltriage.desk.importing.formats.format import Format, Line, TextFormat, is_object
 from calltriage.desk.importing.sources import Source, Text
 from calltriage.desk.importing.spool import Spool
@@ -70,41 +74,87 @@ def checked(
 
 def _check(source: Source, found: Checked, format_name: str | None, how: Reading) -> None:
     try:
-        text = Text(source)
+        text, assumptions = Text(source), Assumptions(source)
         if text.encoding != "utf-8":
             found.notes.append(source.at(f"read as {text.encoding.upper()}"))
-        for line in _lines(text, format_name):
-            _check_line(source, line, found, how)
+        for one in _translated(text, format_name, assumptions):
+            place = source.at(one.place) if one.place else source.name
+            try:
+                found.entries.add(_entry(one, place, how))
+            except (ValueError, RecursionError) as error:
+                found.complain(place, complaint(error))
+        found.notes += assumptions.notes()
     except OSError as error:
         found.complain(source.name, f"cannot be read: {error.strerror or type(error).__name__}")
     except ValueError as error:  # of the whole file, or of the rest of it
         found.complain(source.name, str(error))
 
 
-def _check_line(source: Source, line: Found, found: Checked, how: Reading) -> None:
-    place = source.at(line.place)
-    if line.fault is not None:
-        found.complain(place, line.fault)
-        return
-    try:
-        found.entries.add(entry_of(line.value, place, how))
-    except (ValueError, RecursionError) as error:
-        found.complain(place, complaint(error))
+def _entry(one: Translated, place: str, how: Reading) -> Entry:
+    if one.fault is not None:
+        raise ValueError(one.fault)
+    return entry_of(one.line, place, how, one.assumed)
 
 
-def _lines(text: Text, format_name: str | None) -> Iterator[Found]:
-    """Our lines of a text, from whatever format it is in."""
+@dataclass(frozen=True)
+class Translated:
+    """Our line at a place, or what is wrong there. `assumed` are the fields that the source did not say."""
+
+    place: str
+    line: Any = None
+    fault: str | None = None
+    assumed: frozenset[str] = frozenset()
+
+
+@dataclass
+class Assumptions:
+    """What a source says of calls that do not say it themselves: their ids by its name, their time by when it changed."""
+
+    source: Source
+    named: int = 0
+    dated: int = 0
+
+    def filled(self, place: str, line: Line) -> Translated:
+        given: Line = {}
+        if "call_id" not in line:
+            given["call_id"] = self._id(line)
+        if "created_at" not in line and self.source.changed is not None:
+            given["created_at"] = written(self.source.changed)
+            self.dated += 1
+        return Translated(place, {**line, **given}, assumed=frozenset(given))
+
+    def _id(self, line: Line) -> str:
+        """By the file's name, the further ones numbered; where there is no name, by what was said."""
+        self.named += 1
+        if self.source.stem is None:
+            return "import-" + hashlib.sha256(json.dumps(line["turns"]).encode()).hexdigest()[:24]
+        return self.source.stem if self.named == 1 else f"{self.source.stem}-{self.named}"
+
+    def notes(self) -> list[str]:
+        """What a person should know of it."""
+        found = list[str]()
+        if self.named:
+            by = "by what was said" if self.source.stem is None else "by the file's name"
+            found.append(self.source.at(f"calls without an id of their own: {self.named}, named {by}"))
+        if self.dated:
+            found.append(self.source.at(f"calls without a time of their own: {self.dated}, dated by the file's"))
+        return found
+
+
+def _translated(text: Text, format_name: str | None, assumptions: Assumptions) -> Iterator[Translated]:
+    """What a text holds as our lines, from whatever format it is in."""
     with text.open() as file:
         head = file.read(HEAD).lstrip()
     as_text = _text_format(head, format_name)
     if as_text is not None:
-        for place, line in as_text.lines(text):
-            yield Found(place, line)
+        for one in as_text.lines(text):
+            told = one.fault is None
+            yield assumptions.filled(one.place, one.value) if told else Translated(one.place, fault=one.fault)
         return
     if head and not _may_be_json(head):
         raise ValueError("is in no format that is known here: expected JSON, WebVTT, SRT, or CSV with a header")
     for one in json_values(text, is_turn):
-        yield one if one.fault is not None else _translated(one, format_name)
+        yield _of_value(one, format_name, assumptions)
 
 
 def _text_format(head: str, format_name: str | None) -> TextFormat | None:
@@ -122,27 +172,25 @@ def _may_be_json(head: str) -> bool:
     return head[0] in '{["-0123456789tfn' or any(line.lstrip()[:1] == "{" for line in head.splitlines())
 
 
-def _translated(one: Found, format_name: str | None) -> Found:
+def _of_value(one: Found, format_name: str | None, assumptions: Assumptions) -> Translated:
+    if one.fault is not None:
+        return Translated(one.place, fault=one.fault)
     try:
-        return Found(one.place, _line_of(one.value, format_name))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        known = isinstance(error, ValueError)
-        return Found(one.place, fault=str(error) if known else "does not have the form that its format documents")
+        chosen = _format_of(one.value, format_name)
+        line = chosen.line(one.value)
+        return Translated(one.place, line) if chosen.is_ours else assumptions.filled(one.place, line)
+    except ValueError as error:
+        return Translated(one.place, fault=str(error))
+    except (TypeError, KeyError, AttributeError):  # a member of another type than the format documents
+        return Translated(one.place, fault="does not have the form that its format documents")
 
 
-def _line_of(value: Any, format_name: str | None) -> Line:
-    if format_name is not None:
-        chosen = next(one for one in FORMATS if one.name == format_name)
-        if chosen is not OURS and not chosen.matches(value):
-            raise ValueError(f"is not in the format {chosen.name}: expected {chosen.expected}")
-        return chosen.line(value)
-    return _format_of(value).line(value)
-
-
-def _format_of(value: Any) -> Format:
+def _format_of(value: Any, format_name: str | None) -> Format:
     for one in FORMATS:
-        if one.matches(value):
-            return one
+        if one.name == format_name or (format_name is None and one.matches(value)):
+            if one.is_ours or one.matches(value):
+                return one
+            raise ValueError(f"is not in the format {one.name}: expected {one.expected}")
     if not is_object(value) or value.keys() & OUR_OWN:
         return OURS
-    raise ValueError(f"is a call in no format that is known here ({', '.join(one.name for one in FORMATS)})")
+    raise ValueError(f"is a call in no format that is known here ({', '.join(NAMES)})")

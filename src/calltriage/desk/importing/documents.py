@@ -42,7 +42,7 @@ def json_values(text: Text, is_turn: Callable[[Any], bool]) -> Iterator[Found]:
         first, second = _first_lines(file)
     whole_line = first[:1] not in ("{", "[") or _is_json(first)
     by_line = whole_line or (first[:1] == "{" and second[:1] == "{" and _is_json(second))
-    return _joined(_of_lines(text) if by_line else _of_documents(text), is_turn)
+    return _joined(_of_lines(text, is_turn) if by_line else _of_documents(text), is_turn)
 
 
 def _first_lines(text: TextIO) -> tuple[str, str]:
@@ -64,7 +64,7 @@ def _is_json(line: str) -> bool:
     return True
 
 
-def _of_lines(text: Text) -> Iterator[Found]:
+def _of_lines(text: Text, is_turn: Callable[[Any], bool]) -> Iterator[Found]:
     with text.open() as file:
         for number, line in enumerate(bounded_lines(file), 1):
             place = f"line {number}"
@@ -73,10 +73,10 @@ def _of_lines(text: Text) -> Iterator[Found]:
             elif LONE.search(line):
                 yield Found(place, fault=f"is not {text.encoding.upper()}; save the file in that encoding")
             elif line.strip():
-                yield from _of_line(line, place)
+                yield from _of_line(line, place, is_turn)
 
 
-def _of_line(line: str, place: str) -> Iterator[Found]:
+def _of_line(line: str, place: str, is_turn: Callable[[Any], bool]) -> Iterator[Found]:
     try:
         value: Any = json.loads(line)
     except json.JSONDecodeError as error:
@@ -85,7 +85,7 @@ def _of_line(line: str, place: str) -> Iterator[Found]:
         yield Found(place, fault="not valid JSON")
     else:
         items = listed(value)
-        if items is None:
+        if items is None or (items and all(is_turn(item) for item in items)):
             yield Found(place, value)
         elif value == []:
             yield Found(place, fault="is a list of nothing")

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias, TypeGuard, cast
+
+from calltriage.desk.database.tables import written
+from calltriage.desk.importing.documents import Found
+from calltriage.desk.importing.lines import instant_of_number
+from calltriage.desk.importing.sources import Text
 
 Line: TypeAlias = dict[str, Any]
 """A line in our own format (see `lines.py`). A call may lack `call_id` and `created_at`: its file then says them."""
@@ -25,17 +30,70 @@ class Format:
     expected: str
     matches: Callable[[Any], bool]
     line: Callable[[Any], Line]
+    is_ours: bool = False
+    """Our own lines say everything themselves: nothing is assumed for them."""
 
 
 @dataclass(frozen=True)
 class TextFormat:
-    """A format that is no JSON. `matches` sees the first part of a text; `lines` raises ValueError, too."""
+    """A format that is no JSON. `matches` sees the first part of a text; `lines` gives our lines, and raises ValueError for
+    a text that cannot be read."""
 
     name: str
     expected: str
     matches: Callable[[str], bool]
-    lines: Callable[[Any], Iterator[tuple[str, Line]]]
+    lines: Callable[[Text], Iterator[Found]]
 
 
 def is_object(value: Any) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict)
+
+
+def objects(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list; none of what is no list."""
+    return [item for item in cast("list[Any]", value) if is_object(item)] if isinstance(value, list) else []
+
+
+def part(value: Any, *names: str) -> Any:
+    """A member of a member; None where there is none."""
+    for name in names:
+        value = cast("dict[str, Any]", value).get(name) if isinstance(value, dict) else None
+    return value
+
+
+def number(value: Any) -> float | None:
+    """A number, or the number that a text is."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except ValueError:
+        return None
+    return found if abs(found) < 10**15 else None  # NaN is not
+
+
+def turn(speaker: Any, text: Any, start: Any = None, end: Any = None, **more: Any) -> dict[str, Any]:
+    """A turn of a line; start and end in seconds of the call, where they are known."""
+    began, ended = number(start), number(end)
+    times: dict[str, int] = {}
+    if began is not None and began >= 0:
+        times["start_ms"] = round(began * 1000)
+        if ended is not None and ended >= began:
+            times["duration_ms"] = round((ended - began) * 1000)
+    return {**more, "speaker": speaker, "text": text, **times}
+
+
+def instant(value: Any) -> Any:
+    """An instant as a line says it: what a number counts is settled here, text is left as it is."""
+    found = number(value) if not isinstance(value, str) else None
+    return value if found is None else written(instant_of_number(found))
+
+
+def minutes(seconds: Any) -> float | None:
+    found = number(seconds)
+    return None if found is None or found < 0 else round(found / 60, 4)
+
+
+def without_nothing(line: Line) -> Line:
+    """A line without the fields whose source said nothing."""
+    return {name: value for name, value in line.items() if value is not None}

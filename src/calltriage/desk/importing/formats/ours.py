@@ -10,11 +10,17 @@ KINDS = ("call", "sms_conversation", "file")
 
 
 def _matches(value: Any) -> bool:
-    return is_object(value) and (value.get("kind") in KINDS or ("turns" in value and "transcript" not in value))
+    return is_object(value) and (value.get("kind") in KINDS or "turns" in value)
 
 
 def _line(value: Any) -> Line:
     return value
 
 
-OURS = Format("calltriage", "an object with `call_id`, `created_at` and `turns`, or with a `kind`", _matches, _line)
+OURS = Format(
+    "calltriage",
+    "an object with `call_id`, `created_at` and `turns`, or with a `kind`",
+    _matches,
+    _line,
+    is_ours=True,
+)

@@ -1,0 +1,87 @@
+"""Captions: WebVTT and SRT. Who speaks is said by a voice tag (`<v Agent>`), or by a mark before the words."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from calltriage.desk.importing.documents import MAX_LINE, Found
+from calltriage.desk.importing.formats.format import TextFormat, turn
+from calltriage.desk.importing.formats.marks import by_marks
+from calltriage.desk.importing.sources import LONE, Text
+
+if TYPE_CHECKING:
+    from webvtt import Caption
+
+VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
+TAG = re.compile(r"</?[A-Za-z0-9:.][^<>]*>|\{\\[^{}]*\}")
+"""Tags of WebVTT and of SRT, whose players also know positions such as `{\\an8}`."""
+SRT_HEAD = re.compile(r"(?:\d+[ \t]*\r?\n)?\s*\d+:\d{1,2}:\d{1,2}[,.]\d{1,3}\s*-->\s*\d+:\d{1,2}:\d{1,2}[,.]\d{1,3}")
+TIMING = re.compile(r"\s*(?:\d+:)?\d{1,2}:\d{1,2}[.,]\d{1,3}\s*-->\s*(?:\d+:)?\d{1,2}:\d{1,2}[.,]\d{1,3}")
+
+
+def _is_vtt(head: str) -> bool:
+    return re.match(r"\ufeff?WEBVTT(?:\s|$)", head) is not None
+
+
+def _is_srt(head: str) -> bool:
+    return SRT_HEAD.match(head) is not None
+
+
+def _vtt_lines(text: Text) -> Iterator[Found]:
+    yield from _call(text, "vtt")
+
+
+def _srt_lines(text: Text) -> Iterator[Found]:
+    yield from _call(text, "srt")
+
+
+def _call(text: Text, form: str) -> Iterator[Found]:
+    from webvtt import WebVTT  # noqa: PLC0415  only where captions are read
+
+    with text.open() as file:
+        whole = file.read(MAX_LINE + 1)
+    if len(whole) > MAX_LINE:
+        raise ValueError(f"is larger than {MAX_LINE // 2**20} MiB")
+    _refuse_broken(whole, text.encoding)
+    read = WebVTT.from_buffer(io.StringIO(whole.strip() + "\n"), format=form)
+    spans = [span for caption in read.captions for span in _spans(caption)]
+    marked = by_marks([words for _, words, _, _ in spans])
+    turns = [
+        turn(voice, words, start, end) if voice else turn(name, said, start, end)
+        for (voice, words, start, end), (name, said) in zip(spans, marked, strict=True)
+    ]
+    if not turns:
+        raise ValueError("holds no words: expected cues, each with a line of times and text below it")
+    yield Found("", {"turns": turns})
+
+
+def _refuse_broken(whole: str, encoding: str) -> None:
+    """The library leaves out what it cannot read; here it is named."""
+    for n, line in enumerate(whole.splitlines(), 1):
+        if LONE.search(line):
+            raise ValueError(f"line {n} is not {encoding.upper()}")
+        if "-->" in line and not TIMING.match(line):
+            raise ValueError(f"line {n} is no line of times: expected 00:00:01.000 --> 00:00:02.000")
+
+
+def _spans(caption: Caption) -> Iterator[tuple[str | None, str, float, float]]:
+    """What each voice of a caption says, with the caption's times."""
+    times = caption.start_time.in_milliseconds() / 1000, caption.end_time.in_milliseconds() / 1000
+    before, *voices = VOICE.split(caption.raw_text)
+    parts: list[tuple[str | None, str]] = [(None, before), *zip(voices[::2], voices[1::2], strict=True)]
+    for voice, raw in parts:
+        words = _plain(raw)
+        if words:
+            yield (None if voice is None else _plain(voice)), words, *times
+
+
+def _plain(raw: Any) -> str:
+    return html.unescape(TAG.sub("", raw)).strip()
+
+
+VTT = TextFormat("vtt", "WebVTT, which begins with `WEBVTT`", _is_vtt, _vtt_lines)
+SRT = TextFormat("srt", "SRT: a number, 00:00:01,000 --> 00:00:02,000, and text", _is_srt, _srt_lines)

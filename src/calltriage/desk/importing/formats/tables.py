@@ -1,0 +1,176 @@
+"""Tables: CSV with a header that names call, time, speaker and text; a row is a turn."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any
+
+from calltriage.desk.importing.documents import Found
+from calltriage.desk.importing.formats.format import Line, TextFormat, instant, number, turn
+from calltriage.desk.importing.lines import EARLIEST_EPOCH, LEAST_MILLISECONDS
+from calltriage.desk.importing.sources import LONE, Text
+
+COLUMNS = {
+    "call": (
+        "call",
+        "call_id",
+        "callid",
+        "call_sid",
+        "conversation",
+        "conversation_id",
+        "session_id",
+        "interaction_id",
+    ),
+    "time": ("time", "timestamp", "created_at", "date", "datetime", "start", "start_time", "offset"),
+    "end": ("end", "end_time"),
+    "speaker": ("speaker", "role", "participant", "party", "user", "who", "sender"),
+    "text": ("text", "content", "message", "transcript", "utterance", "words"),
+}
+"""What a header may call each of them, in any case and with blanks for underscores."""
+TAKEN = {"speaker", "text", "start_ms", "duration_ms"}
+"""What a turn says by these names already."""
+TABLES = """
+PRAGMA journal_mode = OFF;
+CREATE TABLE calls (n INTEGER PRIMARY KEY, id TEXT UNIQUE, place TEXT);
+CREATE TABLE said (n INTEGER PRIMARY KEY, call INTEGER, row TEXT);
+BEGIN;
+"""
+DELIMITERS = ",;\t|"
+CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)")
+
+
+def _header(line: str) -> tuple[str, dict[str, int], list[str]] | None:
+    """Delimiter, the number of each column, and all names; None for what is no header of such a table."""
+    for delimiter in DELIMITERS:
+        try:
+            names = next(csv.reader([line], delimiter=delimiter), list[str]())
+        except csv.Error:
+            continue
+        plain = [re.sub(r"[\s-]+", "_", name.strip().strip("\ufeff").casefold()) for name in names]
+        found: dict[str, int] = {}
+        for column, words in COLUMNS.items():
+            place = next((plain.index(word) for word in words if word in plain), None)
+            if place is not None:
+                found[column] = place
+        if "text" in found and "speaker" in found:
+            return delimiter, found, names
+    return None
+
+
+def _matches(head: str) -> bool:
+    return _header(head.split("\n", 1)[0].rstrip("\r")) is not None
+
+
+def _lines(text: Text) -> Iterator[Found]:
+    """The calls in the order of their first rows. Rows wait in a database on disk: those of a call may lie far apart."""
+    with closing(sqlite3.connect("", isolation_level=None)) as database:
+        database.executescript(TABLES)
+        for found in _rows(text):
+            if found.fault is not None:
+                yield found
+                continue
+            call_id = found.value.get("call", "")
+            database.execute("INSERT OR IGNORE INTO calls VALUES (NULL, ?, ?)", (call_id, found.place))
+            keyed = "INSERT INTO said SELECT NULL, n, ? FROM calls WHERE id = ?"
+            database.execute(keyed, (json.dumps(found.value), call_id))
+        database.execute("CREATE INDEX said_of_call ON said (call, n)")
+        for call, call_id, place in database.execute("SELECT n, id, place FROM calls ORDER BY n"):
+            said = database.execute("SELECT row FROM said WHERE call = ? ORDER BY n", (call,))
+            yield Found(place, _call(call_id, [json.loads(row) for (row,) in said]))
+
+
+def _rows(text: Text) -> Iterator[Found]:
+    """The cells of each row, by what their columns say; or what is wrong with a row."""
+    with text.open() as file:
+        found = _header(file.readline().rstrip("\r\n"))
+        if found is None:
+            raise ValueError("line 1: expected a header that names call, time, speaker and text")
+        delimiter, columns, names = found
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        while True:
+            place = f"line {reader.line_num + 2}"
+            try:
+                cells = next(reader, None)
+                if cells is None:
+                    return
+                if any(cells):
+                    yield Found(place, _row(cells, columns, names, text.encoding))
+            except csv.Error:
+                yield Found(place, fault="expected cells, quoted where they hold a delimiter or a line's end")
+            except ValueError as error:
+                yield Found(place, fault=str(error))
+
+
+def _row(cells: list[str], columns: dict[str, int], names: list[str], encoding: str) -> dict[str, Any]:
+    if len(cells) != len(names):
+        raise ValueError(f"expected {len(names)} cells as in the header, found {len(cells)}")
+    if any(LONE.search(cell) for cell in cells):
+        raise ValueError(f"is not {encoding.upper()}")
+    row: dict[str, Any] = {column: cells[place].strip() for column, place in columns.items()}
+    for column in ("time", "end"):
+        _time(row.get(column, ""))
+    others = [
+        (name, cell) for n, (name, cell) in enumerate(zip(names, cells, strict=True)) if n not in columns.values()
+    ]
+    return {**row, "more": {name: cell for name, cell in others if cell and name not in TAKEN}}
+
+
+def _call(call_id: str, rows: list[dict[str, Any]]) -> Line:
+    times = [_time(row.get("time", "")) for row in rows]
+    first = next((time for time in times if _is_instant(time)), None)
+    base = None if first is None else _seconds(first)
+    turns = [
+        turn(
+            row["speaker"] or None,
+            row["text"],
+            _offset(time, base),
+            _offset(_time(row.get("end", "")), base),
+            **row["more"],
+        )
+        for row, time in zip(rows, times, strict=True)
+    ]
+    line: Line = {"turns": turns}
+    if first is not None:
+        line["created_at"] = first.isoformat() if isinstance(first, datetime) else instant(first)
+    return {**line, "call_id": call_id} if call_id else line
+
+
+def _time(cell: str) -> datetime | float | None:
+    """An instant; seconds or milliseconds since 1970; or seconds since the call began, which may be written as a clock."""
+    if not cell:
+        return None
+    count, clock = number(cell), CLOCK.fullmatch(cell)
+    if count is not None:
+        return count
+    if clock is not None:
+        return int(clock[1] or 0) * 3600 + int(clock[2]) * 60 + float(clock[3].replace(",", "."))
+    try:
+        return datetime.fromisoformat(cell)
+    except ValueError:
+        raise ValueError("time: expected ISO 8601, a number, or minutes and seconds such as 01:05") from None
+
+
+def _is_instant(time: float | datetime | None) -> bool:
+    return isinstance(time, datetime) or (time is not None and time >= EARLIEST_EPOCH)
+
+
+def _seconds(time: datetime | float) -> float:
+    if isinstance(time, datetime):
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    return time / 1000 if time >= LEAST_MILLISECONDS else time
+
+
+def _offset(time: datetime | float | None, base: float | None) -> float | None:
+    """Seconds since the call began, `base` seconds after 1970."""
+    if time is None or not _is_instant(time):
+        return time if isinstance(time, float) else None
+    return None if base is None else _seconds(time) - base
+
+
+CSV = TextFormat("csv", "CSV with a header that names call, time, speaker and text", _matches, _lines)

@@ -1,0 +1,419 @@
+"""Formats of import files. The samples are invented; their shapes are those that each vendor documents."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import pytest
+
+from calltriage.desk.importing.checking import checked
+from calltriage.desk.importing.entries import Entry
+from calltriage.desk.importing.formats import FORMATS, NAMES, TEXT_FORMATS
+from calltriage.desk.importing.sources import Source, find_sources
+from calltriage.errors import ImportFileError
+
+CHANGED = datetime(2026, 5, 2, 12, tzinfo=UTC)
+BEGAN_MS = 1777629600000  # 2026-05-01T10:00:00Z
+
+Spoken = tuple[str | None, str, int | None, int | None]
+"""Speaker, words, and the times of a turn: when it begins and how long it takes, in milliseconds."""
+
+TWO: list[Spoken] = [("assistant", "Good morning, how can I help?", 0, 2000), ("user", "My card is lost.", 2500, 1500)]
+
+
+def untimed(turns: list[Spoken]) -> list[Spoken]:
+    return [(speaker, words, None, None) for speaker, words, _, _ in turns]
+
+
+BLAND: dict[str, Any] = {
+    "call_id": "b-1", "created_at": "2026-05-01T10:00:00.025251+00:00", "call_length": 0.75, "to": "+15550001111",
+    "from": "+15552223333", "completed": True, "inbound": False, "queue_status": "completed", "answered_by": "human",
+    "summary": "Card lost.", "corrected_duration": "45", "variables": {"now": "today"}, "recording_url": None,
+    "transcripts": [
+        {"id": 7, "created_at": "2026-05-01T10:00:01.5+00:00", "text": TWO[0][1], "user": "assistant"},
+        {"id": 9, "created_at": "2026-05-01T10:00:04+00:00", "text": TWO[1][1], "user": "user"},
+    ],
+}  # fmt: skip
+BLAND_JOINED: dict[str, Any] = {
+    **{name: value for name, value in BLAND.items() if name != "transcripts"},
+    "concatenated_transcript": f"assistant: {TWO[0][1]} \n user: {TWO[1][1]} ",
+}
+CHAT = [
+    {"role": "system", "content": "You are an agent of a bank."},
+    {"role": "assistant", "content": TWO[0][1]},
+    {"role": "user", "content": [{"type": "text", "text": TWO[1][1]}]},
+    {"role": "assistant", "content": None, "tool_calls": []},
+]
+VAPI: dict[str, Any] = {
+    "id": "v-1", "orgId": "o-1", "assistantId": "a-1", "type": "inboundPhoneCall", "status": "ended",
+    "createdAt": "2026-05-01T09:59:58.000Z", "startedAt": "2026-05-01T10:00:00.000Z",
+    "endedAt": "2026-05-01T10:01:00.000Z", "endedReason": "customer-ended-call", "customer": {"number": "+15550001111"},
+    "analysis": {"summary": "Card lost."},
+    "artifact": {
+        "transcript": "AI: Good morning", "recordingUrl": None,
+        "messages": [
+            {"role": "system", "message": "You are an agent.", "time": BEGAN_MS, "secondsFromStart": 0},
+            {"role": "bot", "message": TWO[0][1], "time": BEGAN_MS, "endTime": BEGAN_MS + 2000, "secondsFromStart": 0,
+             "duration": 2000},
+            {"role": "tool_calls", "message": "", "time": BEGAN_MS, "secondsFromStart": 2.1, "toolCalls": []},
+            {"role": "user", "message": TWO[1][1], "time": BEGAN_MS + 2500, "endTime": BEGAN_MS + 4000,
+             "secondsFromStart": 2.5},
+        ],
+    },
+}  # fmt: skip
+BOT = [("bot", *TWO[0][1:]), TWO[1]]
+RETELL: dict[str, Any] = {
+    "call_id": "r-1", "call_type": "phone_call", "agent_id": "a-1", "call_status": "ended",
+    "start_timestamp": BEGAN_MS, "end_timestamp": BEGAN_MS + 60_000, "duration_ms": 60_000,
+    "from_number": "+15550001111", "to_number": "+15552223333", "direction": "inbound",
+    "transcript": f"Agent: {TWO[0][1]}\nUser: {TWO[1][1]}\n",
+    "transcript_object": [
+        {"role": "agent", "content": TWO[0][1], "words": [{"word": "Good", "start": 0.0, "end": 0.4},
+                                                          {"word": "help?", "start": 1.6, "end": 2.0}]},
+        {"role": "user", "content": TWO[1][1], "words": [{"word": "My", "start": 2.5, "end": 4.0}]},
+    ],
+    "call_analysis": {"call_summary": "Card lost.", "user_sentiment": "Neutral", "call_successful": True},
+}  # fmt: skip
+ELEVENLABS: dict[str, Any] = {
+    "agent_id": "a-1", "conversation_id": "conv_1", "status": "done",
+    "transcript": [
+        {"role": "agent", "message": TWO[0][1], "time_in_call_secs": 0, "tool_calls": [], "tool_results": []},
+        {"role": "agent", "message": None, "time_in_call_secs": 2, "tool_calls": [{"tool_name": "look_up"}]},
+        {"role": "user", "message": TWO[1][1], "time_in_call_secs": 3},
+    ],
+    "metadata": {"start_time_unix_secs": BEGAN_MS // 1000, "call_duration_secs": 60, "cost": 10},
+    "analysis": {"call_successful": "success", "transcript_summary": "Card lost."}, "has_audio": False,
+}  # fmt: skip
+TWILIO: dict[str, Any] = {
+    "sentences": [
+        {"media_channel": 2, "sentence_index": 1, "start_time": "2.5", "end_time": "4.0", "transcript": TWO[1][1],
+         "sid": "GX" + "b" * 32, "confidence": "0.9"},
+        {"media_channel": 1, "sentence_index": 0, "start_time": "0.0", "end_time": "2.0", "transcript": TWO[0][1],
+         "sid": "GX" + "a" * 32, "confidence": "0.9"},
+    ],
+    "meta": {
+        "key": "sentences", "page": 0, "page_size": 50, "next_page_url": None, "previous_page_url": None,
+        "url": f"https://intelligence.twilio.com/v2/Transcripts/GT{'c' * 32}/Sentences?PageSize=50&Page=0",
+    },
+}  # fmt: skip
+DEEPGRAM: dict[str, Any] = {
+    "metadata": {"request_id": "d-1", "created": "2026-05-01T10:00:00.000Z", "duration": 60.0, "channels": 1},
+    "results": {
+        "channels": [{"alternatives": [{"transcript": "good morning", "confidence": 0.9, "words": [
+            {"word": "good", "punctuated_word": "Good", "start": 0.0, "end": 1.0, "speaker": 0},
+            {"word": "morning", "punctuated_word": "morning.", "start": 1.0, "end": 2.0, "speaker": 0},
+            {"word": "hi", "punctuated_word": "Hi.", "start": 2.5, "end": 4.0, "speaker": 1},
+        ]}]}],
+        "utterances": [
+            {"start": 0.0, "end": 2.0, "confidence": 0.9, "channel": 0, "transcript": TWO[0][1], "speaker": 0, "id": "x"},
+            {"start": 2.5, "end": 4.0, "confidence": 0.9, "channel": 0, "transcript": TWO[1][1], "speaker": 1, "id": "y"},
+        ],
+    },
+}  # fmt: skip
+DEEPGRAM_WORDS = {**DEEPGRAM, "results": {"channels": DEEPGRAM["results"]["channels"]}}
+ASSEMBLYAI: dict[str, Any] = {
+    "id": "as-1", "status": "completed", "audio_url": "https://example.com/a.wav", "audio_duration": 60,
+    "text": f"{TWO[0][1]} {TWO[1][1]}", "words": [], "speech_model": "universal", "language_code": "en",
+    "utterances": [
+        {"speaker": "A", "text": TWO[0][1], "start": 0, "end": 2000, "confidence": 0.9, "words": []},
+        {"speaker": "B", "text": TWO[1][1], "start": 2500, "end": 4000, "confidence": 0.9, "words": []},
+    ],
+}  # fmt: skip
+WHISPER: dict[str, Any] = {
+    "text": " Good morning", "language": "en",
+    "segments": [
+        {"id": 0, "seek": 0, "start": 0.0, "end": 2.0, "text": f" {TWO[0][1]}", "tokens": [1], "no_speech_prob": 0.1},
+        {"id": 1, "seek": 0, "start": 2.5, "end": 4.0, "text": f" {TWO[1][1]}", "tokens": [2], "no_speech_prob": 0.1},
+    ],
+}  # fmt: skip
+WHISPER_CPP = {
+    "result": {"language": "en"}, "model": {"type": "base"},
+    "transcription": [
+        {"timestamps": {"from": "00:00:00,000", "to": "00:00:02,000"}, "offsets": {"from": 0, "to": 2000},
+         "text": TWO[0][1]},
+        {"timestamps": {"from": "00:00:02,500", "to": "00:00:04,000"}, "offsets": {"from": 2500, "to": 4000},
+         "text": TWO[1][1]},
+    ],
+}  # fmt: skip
+VTT = f"""\
+WEBVTT - a call
+
+NOTE
+Agent: this is a note, nobody said it --
+over two lines
+
+STYLE
+::cue(v[voice="Agent"]) {{ color: lime }}
+
+1
+00:00.000 --> 00:02.000 align:start
+<v.loud Agent>{TWO[0][1].replace("help", "<i>help</i>")}</v>
+
+00:00:02.500 --> 00:00:04.000
+<v Mary Ann>My card is lost.
+"""
+SRT = f"""\
+1
+00:00:00,000 --> 00:00:02,000
+Agent: {TWO[0][1]}
+
+2
+00:00:02,500 --> 00:00:04,000
+Caller: <b>{TWO[1][1]}</b>
+"""
+CSV = f"""\
+Call ID,Time,Speaker,Text,Mood
+c-1,2026-05-01T10:00:00Z,agent,"{TWO[0][1]}",calm
+c-2,2026-05-01T11:00:00Z,agent,Hello,
+c-1,2026-05-01T10:00:02.500Z,caller,{TWO[1][1]},cross
+"""
+
+
+def speakers(first: str | None, second: str | None) -> list[Spoken]:
+    return [(first, *TWO[0][1:]), (second, *TWO[1][1:])]
+
+
+JSON: dict[str, tuple[str, Any, str, list[Spoken]]] = {
+    "ours": ("calltriage", {"call_id": "o-1", "created_at": "2026-05-01T10:00:00Z", "turns": [
+        {"speaker": "agent", "text": TWO[0][1], "start_ms": 0, "duration_ms": 2000},
+        {"speaker": "caller", "text": TWO[1][1], "start_ms": 2500, "duration_ms": 1500}]}, "o-1", TWO),
+    "our conversation": ("calltriage", {"kind": "sms_conversation", "conversation_id": "s-1",
+        "created_at": "2026-05-01T10:00:00Z", "messages": [{"sender": "user", "text": "Hi"}]}, "s-1", []),
+    "bland": ("bland", BLAND, "b-1", untimed(TWO)),
+    "bland joined": ("bland", BLAND_JOINED, "b-1", untimed(TWO)),
+    "bland unanswered": ("bland", {**BLAND, "transcripts": [], "concatenated_transcript": ""}, "b-1", []),
+    "chat": ("chat", {"id": "ch-1", "created": BEGAN_MS // 1000, "messages": CHAT}, "ch-1", untimed(TWO)),
+    "vapi": ("vapi", VAPI, "v-1", cast("list[Spoken]", BOT)),
+    "vapi report": ("vapi", {"message": {"type": "end-of-call-report", "endedReason": "x", "artifact": VAPI["artifact"],
+        "call": {name: VAPI[name] for name in ("id", "orgId", "createdAt")}}}, "v-1", cast("list[Spoken]", BOT)),
+    "retell": ("retell", RETELL, "r-1", TWO),
+    "retell webhook": ("retell", {"event": "call_ended", "call": RETELL}, "r-1", TWO),
+    "retell text": ("retell", {name: RETELL[name] for name in RETELL if name != "transcript_object"}, "r-1",
+        [("Agent", TWO[0][1], None, None), ("User", TWO[1][1], None, None)]),
+    "elevenlabs": ("elevenlabs", ELEVENLABS, "conv_1",
+        [("assistant", TWO[0][1], 0, None), ("user", TWO[1][1], 3000, None)]),
+    "elevenlabs webhook": ("elevenlabs", {"type": "post_call_transcription", "event_timestamp": 1777629700,
+        "data": ELEVENLABS}, "conv_1", [("assistant", TWO[0][1], 0, None), ("user", TWO[1][1], 3000, None)]),
+    "twilio": ("twilio", TWILIO, "GT" + "c" * 32, speakers("1", "2")),
+    "twilio with its transcript": ("twilio", {**TWILIO, "sid": "GT" + "d" * 32, "date_created": "2026-05-01T10:00:00Z",
+        "channel": {"participants": [{"channel_participant": 1, "role": "Agent"},
+                                     {"channel_participant": 2, "role": "Customer"}]}},
+        "GT" + "d" * 32, speakers("Agent", "Customer")),
+    "deepgram": ("deepgram", DEEPGRAM, "d-1", speakers("0", "1")),
+    "deepgram words": ("deepgram", DEEPGRAM_WORDS, "d-1",
+        [("0", "Good morning.", 0, 2000), ("1", "Hi.", 2500, 1500)]),
+    "assemblyai": ("assemblyai", ASSEMBLYAI, "as-1", speakers("A", "B")),
+    "whisper": ("whisper", WHISPER, "named", speakers(None, None)),
+    "whisper diarized": ("whisper", {"text": "x", "duration": 4.0, "segments": [
+        {"type": "transcript.text.segment", "id": f"seg_{n}", "speaker": "AB"[n], "text": TWO[n][1], "start": start,
+         "end": end} for n, (start, end) in enumerate(((0.0, 2.0), (2.5, 4.0)))]}, "named", speakers("A", "B")),
+    "whisper.cpp": ("whisper", WHISPER_CPP, "named", speakers(None, None)),
+}  # fmt: skip
+TEXTS: dict[str, tuple[str, str, str, list[Spoken]]] = {
+    "vtt": ("vtt", VTT, "named", speakers("Agent", "Mary Ann")),
+    "srt": ("srt", SRT, "named", speakers("Agent", "Caller")),
+    "csv": ("csv", CSV, "c-1", [("assistant", TWO[0][1], 0, None), ("user", TWO[1][1], 2500, None)]),
+    "csv, semicolons": ("csv", CSV.replace("help, ", "help ").replace(",", ";").replace("morning;", "morning,"), "c-1",
+        [("assistant", TWO[0][1], 0, None), ("user", TWO[1][1], 2500, None)]),
+}  # fmt: skip
+SAMPLES = {name: (form, json.dumps(value), call, turns) for name, (form, value, call, turns) in JSON.items()} | TEXTS
+
+
+def read(data: str | bytes, **how: Any) -> tuple[list[Entry], list[str], list[str]]:
+    raw = data.encode() if isinstance(data, str) else data
+    source = Source("", lambda: cast("BinaryIO", BytesIO(raw)), stem="named", changed=CHANGED)
+    with checked([source], **how) as found:
+        return list(found.entries), found.complaints, found.notes
+
+
+def spoken(entry: Entry) -> list[Spoken]:
+    rows = entry.values["record"].get("transcripts", [])
+    return [(row["user"], row["text"], row.get("start_ms"), row.get("duration_ms")) for row in rows]
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_call_is_read_from_each_format_by_its_content(name: str) -> None:
+    _, text, call_id, turns = SAMPLES[name]
+    entries, complaints, _ = read(text)
+    assert complaints == []
+    assert (entries[0].id, spoken(entries[0])) == (call_id, turns)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_no_reader_takes_the_sample_of_another_for_its_own(name: str) -> None:
+    form, text, call_id, turns = SAMPLES[name]
+    assert [one.name for one in TEXT_FORMATS if one.matches(text)] == ([form] if name in TEXTS else [])
+    if name in JSON:
+        assert [one.name for one in FORMATS if one.matches(JSON[name][1])] == [form]
+    for other in NAMES:
+        entries, complaints, _ = read(text, format_name=other)
+        if other == form:
+            assert [(entries[0].id, spoken(entries[0]))] == [(call_id, turns)]
+        else:
+            assert entries == [], f"{other} read {name}"
+            assert complaints, f"{other} says nothing of {name}"
+
+
+@pytest.mark.parametrize("name", JSON)
+def test_json_is_read_alone_in_lists_and_a_line_each(name: str) -> None:
+    _, value, call_id, turns = JSON[name]
+    for text in (
+        json.dumps(value, indent=2),
+        json.dumps([value]),
+        json.dumps([value], indent=2),
+        json.dumps({"calls": [value]}),
+        json.dumps({"count": 1, "calls": [value]}, indent=2),
+        "\n" + json.dumps(value) + "\n\n",
+    ):
+        entries, complaints, _ = read(text)
+        assert (complaints, [(one.id, spoken(one)) for one in entries]) == ([], [(call_id, turns)])
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("form", ["list", "lines", "pretty lines"])
+def test_turns_of_a_chat_are_one_call_however_they_stand(form: str, indent: int | None) -> None:
+    parts = [json.dumps(one, indent=2 if form == "pretty lines" else None) for one in CHAT]
+    text = json.dumps(CHAT, indent=indent) if form == "list" else "\n".join(parts)
+    (entry,), complaints, notes = read(text)
+    assert (entry.id, spoken(entry), complaints) == ("named", untimed(TWO), [])
+    assert entry.values["record"]["metadata"]["instructions"] == "You are an agent of a bank."
+    assert len(notes) == 2
+
+
+def test_each_line_that_is_a_list_of_turns_is_a_call() -> None:
+    entries, _, _ = read("\n".join([json.dumps(CHAT), json.dumps(CHAT[1:2])]))
+    assert [(one.id, len(spoken(one))) for one in entries] == [("named", 2), ("named-2", 1)]
+
+
+FACTS: dict[str, dict[str, Any]] = {
+    "bland": {"created_at": BLAND["created_at"], "call_length": 0.75, "summary": "Card lost.", "answered_by": "human"},
+    "vapi": {"created_at": "2026-05-01T10:00:00.000Z", "call_length": 1.0, "summary": "Card lost.", "inbound": True},
+    "retell": {"created_at": "2026-05-01T10:00:00.000Z", "call_length": 1.0, "from": "+15550001111", "completed": True},
+    "elevenlabs": {"created_at": "2026-05-01T10:00:00.000Z", "call_length": 1.0, "summary": "Card lost."},
+    "deepgram": {"created_at": "2026-05-01T10:00:00.000Z", "call_length": 1.0},
+    "chat": {"created_at": "2026-05-01T10:00:00.000Z"},
+    "assemblyai": {"created_at": "2026-05-02T12:00:00.000Z", "call_length": 1.0},
+    "csv": {"created_at": "2026-05-01T10:00:00+00:00"},
+    "vtt": {"created_at": "2026-05-02T12:00:00.000Z"},
+}
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_what_a_format_says_of_a_call_is_kept(name: str) -> None:
+    (entry, *_), _, notes = read(SAMPLES[name][1])
+    record = entry.values["record"]
+    assert {key: record.get(key, record["metadata"].get(key)) for key in FACTS[name]} == FACTS[name]
+    assert any("dated by the file's" in note for note in notes) == (FACTS[name]["created_at"][:10] == "2026-05-02")
+
+
+def test_a_call_without_a_time_is_no_other_one_when_its_file_changes() -> None:
+    def entry(changed: datetime) -> Entry:
+        source = Source("", lambda: cast("BinaryIO", BytesIO(VTT.encode())), stem="named", changed=changed)
+        with checked([source]) as found:
+            return next(iter(found.entries))
+
+    assert entry(CHANGED).digest == entry(datetime(2026, 6, 1, tzinfo=UTC)).digest
+
+
+def test_a_joined_transcript_is_told_as_one() -> None:
+    (entry,), _, _ = read(json.dumps(BLAND_JOINED))
+    assert entry.values["record"]["metadata"]["transcript_source"] == "concatenated_transcript"
+    (unmarked,), _, _ = read(json.dumps({**BLAND_JOINED, "concatenated_transcript": "hello how are you"}))
+    assert spoken(unmarked) == [(None, "hello how are you", None, None)]
+
+
+def test_a_colon_in_what_is_said_makes_no_speaker() -> None:
+    said = ["Agent: Here you are.", "Agent: Two things: first the card.", "The truth is: I lost it.", "Agent: I see."]
+    cues = "\n\n".join(f"00:0{n}.000 --> 00:0{n}.900\n{text}" for n, text in enumerate(said))
+    (entry,), _, _ = read(f"WEBVTT\n\n{cues}\n")
+    assert [(speaker, text) for speaker, text, _, _ in spoken(entry)] == [
+        ("Agent", "Here you are."),
+        ("Agent", "Two things: first the card."),
+        (None, "The truth is: I lost it."),
+        ("Agent", "I see."),
+    ]
+
+
+def test_voices_of_one_caption_are_turns_of_their_own() -> None:
+    (entry,), _, _ = read("WEBVTT\n\n00:01.000 --> 00:02.000\n<v A>Hello</v> <v B>Hi &amp; bye</v>\n")
+    assert spoken(entry) == [("A", "Hello", 1000, 1000), ("B", "Hi & bye", 1000, 1000)]
+
+
+@pytest.mark.parametrize(
+    ("times", "offsets"),
+    [
+        (("1777629600", "1777629602.5"), [0, 2500]),
+        (("1777629600000", "1777629602500"), [0, 2500]),
+        (("0", "2.5"), [0, 2500]),
+        (("00:00", "00:02.5"), [0, 2500]),
+        (("0:00:00", "0:00:02,5"), [0, 2500]),
+        (("2026-05-01 10:00:00", "2026-05-01 10:00:02.500"), [0, 2500]),
+        (("", ""), [None, None]),
+    ],
+)
+def test_times_of_a_table_are_told_apart(times: tuple[str, str], offsets: list[int | None]) -> None:
+    rows = "\n".join(f'c-1\t"{time}"\tagent\thi' for time in times)
+    (entry,), complaints, _ = read(f"call\ttime\tspeaker\ttext\n{rows}\n")
+    assert complaints == []
+    assert [turn[2] for turn in spoken(entry)] == offsets
+    assert entry.values["created_at"][:10] == ("2026-05-01" if len(times[0]) > 7 else "2026-05-02")
+
+
+BROKEN: dict[str, tuple[str, str]] = {
+    "a row without its cells": (CSV + "c-3,x\n", "line 5: expected 5 cells as in the header, found 2"),
+    "a time that is none": (CSV + "c-3,noon,agent,hi,\n", "line 5: time: expected ISO 8601"),
+    "a quote without end": (CSV + 'c-3,,agent,"hi,\n', "line 5: expected cells, quoted"),
+    "a cue without its times": (VTT + "\n00:05 -> x\n\nx --> y\nhm\n", "line 19 is no line of times: expected 00:00:01"),
+    "captions without words": ("WEBVTT\n\nNOTE nothing\n", "holds no words: expected cues"),
+    "a transcript under way": (json.dumps({**ASSEMBLYAI, "status": "queued"}), "line 1: is a transcript that is not"),
+    "a page of several": (
+        json.dumps({**TWILIO, "meta": {**TWILIO["meta"], "next_page_url": "https://x"}}), "line 1: is the first page"),
+    "an object of no format": ('{"hello": "world"}', "line 1: is a call in no format that is known here (calltriage, bland"),
+    "a member of another type": (
+        json.dumps({**RETELL, "transcript_object": [{"role": "agent", "content": 5}]}), "line 1: turns.0.text: "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_cannot_be_read_is_named_with_its_place_and_what_was_expected(name: str) -> None:
+    text, complaint = BROKEN[name]
+    _, complaints, _ = read(text)
+    assert len(complaints) == 1
+    assert complaints[0].startswith(complaint)
+
+
+def test_a_file_is_not_in_the_format_that_is_insisted_on() -> None:
+    _, complaints, _ = read(json.dumps(RETELL), format_name="vapi")
+    assert complaints == [
+        "line 1: is not in the format vapi: expected an object with `id` and `messages` or `artifact.messages`"
+    ]
+
+
+def test_a_folder_gives_its_files_in_order_packed_or_not(tmp_path: Path) -> None:
+    (tmp_path / "may" / "deep").mkdir(parents=True)
+    (tmp_path / "may" / "1 first.vtt").write_text(VTT, encoding="utf-8")
+    (tmp_path / "may" / "2.json.gz").write_bytes(gzip.compress(json.dumps(RETELL).encode()))
+    (tmp_path / "may" / "deep" / "3.csv").write_text(CSV, encoding="cp1252")
+    (tmp_path / "may" / ".hidden").write_text("no import file", encoding="utf-8")
+    (tmp_path / "may" / "link.vtt").symlink_to(tmp_path / "may" / "1 first.vtt")
+    (tmp_path / "one.srt").write_text(SRT, encoding="utf-16")
+    with checked(find_sources([tmp_path / "may", tmp_path / "one.srt"])) as found:
+        assert found.complaints == []
+        assert [entry.id for entry in found.entries] == ["1-first", "r-1", "c-1", "c-2", "one"]
+        assert "one.srt, read as UTF-16" in found.notes
+    with pytest.raises(ImportFileError, match="no file to import"):
+        find_sources([(tmp_path / "empty").mkdir() or tmp_path / "empty"])
+
+
+def test_a_fault_in_one_of_several_files_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("{}\n", encoding="utf-8")
+    (tmp_path / "b.vtt").write_text(VTT, encoding="utf-8")
+    (tmp_path / "c.gz").write_bytes(gzip.compress(b"x" * 1000)[:-9])
+    with checked(find_sources([tmp_path])) as found:
+        assert [entry.id for entry in found.entries] == ["b"]
+        assert [text.split(": ")[0] for text in found.complaints] == ["a.jsonl, line 1", "c.gz"]
