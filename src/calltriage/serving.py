@@ -188,7 +188,7 @@ async def serve_app(
     config = uvicorn.Config(
         app, http=ImpatientProtocol, ws="none", log_config=None, access_log=False,
         limit_concurrency=MAX_CONNECTIONS + 1, timeout_keep_alive=int(HEADER_SECONDS), timeout_graceful_shutdown=10,
-        server_header=False, lifespan="on" if hasattr(app, "router") else "off",
+        server_header=False, proxy_headers=False, lifespan="on" if hasattr(app, "router") else "off",
     )  # fmt: skip
     address = address_of(listening)
     await Server(config, lambda: on_ready(address), on_stop).serve(sockets=[listening])

@@ -135,6 +135,10 @@ class Settings(BaseSettings):
     desk_public_url: Annotated[str, AfterValidator(public_url)] | None = Field(
         default=None, description="where clients reach `desk serve`, for the links it hands out"
     )
+    desk_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="names that `desk serve` is reached under besides its own address and its public URL, comma-separated",
+    )
 
     database_url: SecretStr | None = Field(
         default=None,
@@ -210,13 +214,15 @@ class Settings(BaseSettings):
         default=None, description="where clients reach `serve --http`, for the URLs of files; default: its own address"
     )
     http_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="Host headers accepted off loopback, comma-separated"
+        default=(), description="names that `serve --http` is reached under off loopback, comma-separated"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="WARNING", description="on stderr")
 
     _read_again: Callable[[], Settings] | None = PrivateAttr(default=None)
 
-    @field_validator("allowed_roots", "http_allowed_hosts", "toolsets", "exclude_tools", mode="before")
+    @field_validator(
+        "allowed_roots", "http_allowed_hosts", "desk_allowed_hosts", "toolsets", "exclude_tools", mode="before"
+    )
     @classmethod
     def _split(cls, value: Any, info: ValidationInfo) -> Any:
         """Folders are separated as in PATH, everything else by commas."""

@@ -32,6 +32,7 @@ from calltriage.client.network import Network
 from calltriage.client.retries import RetryPolicy
 from calltriage.desk import CLIENT_ID
 from calltriage.errors import SettingsError, StoreError
+from calltriage.leaves.hosts import THIS_MACHINE, Doorkeeper, in_brackets
 from calltriage.leaves.seals import Seals
 from calltriage.operations import SCOPES
 from calltriage.operations.attachments import DeleteAttachment
@@ -277,13 +278,16 @@ def _scopes(tools: Sequence[type[Tool]] | None) -> tuple[str, ...]:
 
 def build_journal(settings: Settings) -> Journal:
     """The journal in the data folder; its file is opened at the first write."""
-    from calltriage.journal.journal import Journal  # noqa: PLC0415
+    from calltriage.journal.journal import SHARED_TOKEN, Journal  # noqa: PLC0415
 
     secrets_used = (settings.bland_api_key, settings.talkdesk_client_secret)
     told = [settings.bland_base_url, settings.talkdesk_client_id or ""]
     told += ["" if secret is None else secret.get_secret_value() for secret in secrets_used]
     organisation = hashlib.sha256("\n".join(told).encode()).hexdigest()
-    return Journal(settings.data_dir, organisation, keep_s=settings.idempotency_hours * 3600)
+    token = settings.http_token
+    # Earlier versions took the header that brought the token for the caller.
+    former = {} if token is None else {SHARED_TOKEN: f"Bearer {token.get_secret_value()}"}
+    return Journal(settings.data_dir, organisation, keep_s=settings.idempotency_hours * 3600, former=former)
 
 
 @asynccontextmanager
@@ -432,8 +436,26 @@ async def serve_http(settings: Settings, host: str, port: int, on_ready: Callabl
     with listen(host, port) as listening:
         public = settings.http_public_url or (f"https://{hosts[0]}" if hosts else address_of(listening))
         async with open_server(settings, over_stdio=False, base_url=public.rstrip("/")) as (server, handover):
-            app = build_http_app(server, host=host, token=settings.http_token, allowed_hosts=hosts, handover=handover)
+            app = build_http_app(
+                server,
+                host=host,
+                token=settings.http_token,
+                allowed_hosts=hosts,
+                public_url=settings.http_public_url,
+                handover=handover,
+            )
             await serve_app(app, listening, lambda address: on_ready(f"{address}/mcp"), server.end_streams)
+
+
+def _door_of_desk(desk: Desk, settings: Settings, host: str, bound: tuple[Any, ...]) -> Doorkeeper:
+    """The desk behind the check of Host and Origin: this machine, the address it is bound to, and what the operator names."""
+    own = [f"http://{in_brackets(name.partition('%')[0])}:{bound[1]}" for name in (host, bound[0]) if name]
+    named = [*settings.desk_allowed_hosts, *([settings.desk_public_url] if settings.desk_public_url else [])]
+    try:
+        advice = "The operator can add it to CALLTRIAGE_DESK_ALLOWED_HOSTS."
+        return Doorkeeper(desk, [*THIS_MACHINE, *own, *named], advice)
+    except ValueError as error:
+        raise SettingsError(f"CALLTRIAGE_DESK_ALLOWED_HOSTS and CALLTRIAGE_DESK_PUBLIC_URL: each {error}.") from None
 
 
 async def serve_desk(settings: Settings, host: str, port: int, on_ready: Callable[[str], None]) -> None:
@@ -452,12 +474,13 @@ async def serve_desk(settings: Settings, host: str, port: int, on_ready: Callabl
             )
         address = address_of(listening)
         desk = build_desk(settings, known_as or address, desk_key(settings))
+        door = _door_of_desk(desk, settings, host, listening.getsockname())
         try:
             await desk.warm_up()
             async with background() as tasks:
                 tasks.start_soon(desk.files.keep_swept)
                 await serve_app(
-                    desk,
+                    door,
                     listening,
                     lambda address: on_ready(f"{address} (known as {known_as})" if known_as else address),
                 )

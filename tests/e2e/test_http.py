@@ -54,6 +54,29 @@ async def test_requests_from_elsewhere_are_refused(tmp_path: Path) -> None:
     assert (foreign_host.status_code, foreign_page.status_code) == (421, 403)
 
 
+async def test_the_desk_on_a_port_refuses_what_comes_from_elsewhere(tmp_path: Path) -> None:
+    _, key, _ = await run(tmp_path, "desk", "key")
+    names = {
+        "CALLTRIAGE_DESK_PUBLIC_URL": "https://desk.example.com/calltriage",
+        "CALLTRIAGE_DESK_ALLOWED_HOSTS": "desk.internal:8765",
+    }
+    tried: list[tuple[dict[str, str], int]] = [
+        ({"host": "attacker.example"}, 421),
+        ({"host": "127.0.0.1:1.attacker.example"}, 421),
+        ({"origin": "https://attacker.example"}, 403),
+        ({"origin": "http://127.0.0.1.attacker.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"host": "LOCALHOST"}, 200),
+        ({"host": "desk.example.com", "origin": "https://DESK.example.com:443"}, 200),
+        ({"host": "desk.internal:8765"}, 200),
+    ]
+    async with started(tmp_path, "desk", "serve", "--port", "0", **names) as desk, httpx2.AsyncClient() as http:
+        for headers, status in tried:
+            for path in ("/v1/triage/issues", "/openapi.json"):
+                known = {"authorization": f"bEARER {key.strip()}", **headers}
+                assert (await http.get(f"{desk}{path}", headers=known)).status_code == status, headers
+
+
 async def test_off_loopback_the_server_refuses_to_start_without_a_token(tmp_path: Path) -> None:
     status, _, complaint = await run(tmp_path, "serve", "--http", "--host", "0.0.0.0", "--port", "0")
     assert status == 1

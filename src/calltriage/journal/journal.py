@@ -10,7 +10,7 @@ import math
 import os
 import sys
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
@@ -48,6 +48,8 @@ NOT_IN_VAIN = (
 """Leaves out what came to nothing, such as a repeat that was told to wait: it says nothing of those before it."""
 NOTE_EVERY_S = 1.0
 """Seconds between two notes of the head at least."""
+SHARED_TOKEN = "the holders of the token"  # noqa: S105  a caller's name, no token
+"""The one caller that all holders of the shared HTTP token are, whatever its value."""
 SECRET = frozenset({"url"})
 """Fields of answers that are bearer capabilities."""
 
@@ -55,9 +57,10 @@ SECRET = frozenset({"url"})
 @dataclass(frozen=True)
 class Call:
     """A tool call, as far as the writes in it are concerned. `key` is the digest of its idempotency key, `unrecorded` holds
-    its writes whose outcome could not be put on record."""
+    its writes whose outcome could not be put on record. `former` is the caller as earlier versions noted it."""
 
     caller: str = ""
+    former: str = ""
     tool: str = ""
     key: str | None = None
     unrecorded: list[str] = field(default_factory=list[str], compare=False)
@@ -90,6 +93,7 @@ class Journal:
         window_s: seconds for which the content of a flag or a relation is a key.
         clock: now, replaced in tests.
         note: where the head is noted beside the file; None for a journal without.
+        former: names under which earlier versions noted callers, by their names now; by default they noted none.
     """
 
     folder: Path
@@ -98,6 +102,7 @@ class Journal:
     window_s: float = 600
     clock: Callable[[], datetime] = _utc_now
     note: HeadNote | None = None
+    former: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     database: Database = field(init=False)
     _salt: bytes | None = field(default=None, init=False, repr=False)
     _unnoted: bool = field(default=False, init=False)
@@ -119,7 +124,8 @@ class Journal:
         name, is_patch = operation.tool_name(), operation.method == "PATCH"  # there null says something
         arguments = operation.model_dump(mode="json", exclude_unset=is_patch, exclude_none=not is_patch)
         if not call.caller:
-            call = Call(self._caller(salt, ""), call.tool or name, call.key)
+            caller = self._caller(salt, "")
+            call = Call(caller, caller, call.tool or name, call.key)
         asked = Asked(call, _digest(salt, name, json.dumps(arguments, sort_keys=True)), uuid.uuid4().hex)
 
         def change(connection: Connection) -> Entry:
@@ -148,8 +154,8 @@ class Journal:
         key, name, fresh = asked.call.key, operation.tool_name(), Entry(asked.write_id)
         found = self._asked_before(
             connection,
-            f"caller = ? AND fingerprint = ? AND operation = ? AND key IS ? AND {NOT_IN_VAIN}",
-            (asked.call.caller, asked.fingerprint, name, key),
+            f"caller IN (?, ?) AND fingerprint = ? AND operation = ? AND key IS ? AND {NOT_IN_VAIN}",
+            (asked.call.caller, asked.call.former, asked.fingerprint, name, key),
             self.keep_s if key else self.window_s,
         )
         if key is not None:  # what was done under it stands, whatever was asked since
@@ -195,7 +201,8 @@ class Journal:
         """Around a tool call: the writes in it are its own. Calls with one key go one after the other."""
         salt = await self._digest_key()
         caller = self._caller(salt, who)
-        call = Call(caller, tool, None if key is None else _digest(salt, "key", tool, key))
+        former = self._caller(salt, self.former.get(who, ""))
+        call = Call(caller, former, tool, None if key is None else _digest(salt, "key", tool, key))
         with _within(call):
             if call.key is None:
                 yield call
@@ -222,8 +229,8 @@ class Journal:
         def change(connection: Connection) -> dict[str, Any] | None:
             found = self._asked_before(
                 connection,
-                "caller = ? AND tool = ? AND key = ? AND operation IS NULL",
-                (call.caller, call.tool, call.key),
+                "caller IN (?, ?) AND tool = ? AND key = ? AND operation IS NULL",
+                (call.caller, call.former, call.tool, call.key),
                 self.keep_s,
             )
             if any(row.fingerprint != asked.fingerprint for row, _ in found):
@@ -260,9 +267,9 @@ class Journal:
         def read(connection: Connection) -> list[dict[str, Any]]:
             asked = rows(
                 connection,
-                "seq IN (SELECT seq FROM entries WHERE kind = 'asked' AND operation IS NOT NULL AND caller = ? "
+                "seq IN (SELECT seq FROM entries WHERE kind = 'asked' AND operation IS NOT NULL AND caller IN (?, ?) "
                 "ORDER BY seq DESC LIMIT ?)",
-                (call.caller, limit),
+                (call.caller, call.former, limit),
             )
             return [_brief(row, self._outcome(connection, row)) for row in asked][::-1]
 

@@ -16,18 +16,21 @@ import pytest
 from conftest import Clock, endpoints_to
 from faults import Gate, Scripted, Step, answers, fails, loses_the_answer, passes, then
 from mcp.client import Client as McpClient
+from pydantic import SecretStr
 
 from calltriage.client.client import Client, open_client
 from calltriage.client.outcomes import Receipt
 from calltriage.desk.app import Desk
 from calltriage.errors import CallError, Conflict
-from calltriage.journal.journal import FILE, Journal
+from calltriage.journal.journal import FILE, SHARED_TOKEN, Journal
 from calltriage.operations.activity import AddComment, TimelineEntry
 from calltriage.operations.flags import AddFlag, ListFlags, RemoveFlag
 from calltriage.operations.issues import CreateIssue, Issue, ListIssues
 from calltriage.operations.resources import AttachResource
 from calltriage.server.app import build_server
 from calltriage.server.toolsets import select
+from calltriage.settings import Settings
+from calltriage.wiring import build_journal
 
 NEW = {"title": "Card line is silent", "severity": "high", "category": "Speech"}
 CALL = {**NEW, "on_duplicate": "create"}
@@ -501,3 +504,28 @@ async def test_a_failed_write_can_be_told_from_one_that_was_done(the_desk: Desk,
         await called(agent, "create_issue", CALL)
         body = await called(agent, "list_recent_writes", {})
     assert [item["outcome"] for item in body["items"]] == ["committed", "not_committed"]
+
+
+async def test_what_earlier_versions_noted_of_a_caller_is_still_its_own(tmp_path: Path, clock: Clock) -> None:
+    """They took the raw header that brought the token for the caller, and without one nothing."""
+
+    async def made(journal: Journal, who: str, title: str) -> str:
+        async def act() -> dict[str, Any]:
+            return {"outcome": "committed", "id": title}
+
+        async with journal.calling("create_issue", who, "k") as call:
+            return (await journal.once(call, {"a": 1}, act))["id"]
+
+    folder = tmp_path / "journal"
+    before, now = Journal(folder, clock=clock), Journal(folder, clock=clock, former={SHARED_TOKEN: "Bearer a"})
+    await made(before, "Bearer a", "with the token")
+    await made(before, "", "without a token")
+    assert await made(now, SHARED_TOKEN, "again") == "with the token"
+    assert await made(now, "127.0.0.1", "again") == "without a token"
+    for journal in (before, now):
+        await journal.close()
+
+
+def test_the_former_name_of_the_token_s_holders_is_known(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, http_token=SecretStr("t" * 32))
+    assert build_journal(settings).former == {SHARED_TOKEN: "Bearer " + "t" * 32}

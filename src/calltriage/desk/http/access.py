@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 import uuid
 from dataclasses import dataclass, field
@@ -79,7 +80,7 @@ class Access:
 
     async def by_api_header(self, header: str | None) -> Principal | None:
         """The bare key, or `Bearer <key>` (both are accepted: bland-triage, section 2)."""
-        return await self.by_key(header.removeprefix("Bearer ").strip()) if header else None
+        return await self.by_key(re.sub("(?i)^bearer ", "", header).strip()) if header else None
 
     async def by_basic(self, header: str | None) -> Principal | None:
         """The principal of a client that sends its id and secret; the secret is an API key."""

@@ -14,7 +14,7 @@ from calltriage.operations.base import Effect, Tool
 READS = 10
 """Calls of a tool that reads, for one of a tool that writes."""
 KNOWN = 10_000
-"""Callers and tools that are remembered before those at rest are forgotten."""
+"""Pairs of caller and tool that are remembered; then the ones nearest to rest are forgotten."""
 
 
 @dataclass
@@ -47,6 +47,7 @@ class Quota:
                 retry_after_s=float(math.ceil(wait)),
                 outcome=None if reads else "not_committed",
             )
-        if len(self._used_until) >= KNOWN:
-            self._used_until = {pair: until for pair, until in self._used_until.items() if until > now}
+        if len(self._used_until) >= KNOWN and pair not in self._used_until:
+            latest = sorted(self._used_until.items(), key=lambda item: item[1])[KNOWN // 2 :]
+            self._used_until = {pair: until for pair, until in latest if until > now}
         self._used_until[pair] = used_until + each

@@ -19,6 +19,8 @@ from calltriage.server.context import Work, Workflow
 ARGUMENT = "idempotency_key"
 META = "calltriage/"
 """Prefix of request metadata: `calltriage/idempotency_key` and `calltriage/deadline_s`, for programs that call tools."""
+CALLER = "calltriage.caller"
+"""Where the HTTP side notes in a request's scope who calls."""
 SCHEMA: dict[str, Any] = {
     "type": "string",
     "maxLength": 128,
@@ -71,8 +73,8 @@ class Caller:
 
 
 def who(request: Any) -> str:
-    """What an HTTP request says of its sender; over stdio there is one caller."""
-    return "" if request is None else str(request.headers.get("authorization", ""))
+    """Who sent an HTTP request, as its transport authenticated it; over stdio there is one caller."""
+    return "" if request is None else request.scope[CALLER]
 
 
 def _key(value: Any) -> str:

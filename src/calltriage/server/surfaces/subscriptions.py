@@ -27,13 +27,16 @@ from calltriage.operations.base import Operation
 from calltriage.operations.fields import named_kind
 from calltriage.operations.issues import UpdateIssue
 from calltriage.operations.relations import ListRelations
+from calltriage.server.call.record import who
 from calltriage.server.context import LOOK_UP_SECONDS, Work
 from calltriage.server.surfaces import resources
 
 MOST_URIS = 100
 """Resources that one stream, or one connection of the handshake generations, may watch (our choice)."""
 MOST_STREAMS = 64
-"""Streams that may be open at once (our choice)."""
+"""Streams that one caller may have open at once (our choice)."""
+MOST_IN_ALL = 256
+"""Streams of all callers that may be open at once (our choice)."""
 
 
 @dataclass
@@ -72,7 +75,8 @@ class Subscriptions:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._bus = InMemorySubscriptionBus()
-        self._streams = ListenHandler(self._bus, max_subscriptions=MOST_STREAMS)
+        self._streams = ListenHandler(self._bus, max_subscriptions=MOST_IN_ALL)
+        self._open = Counter[str]()
         self._subjects: dict[str, resources.Subject] = {}
         self._watchers = Counter[str]()
         work.client.watch(self._written)
@@ -96,6 +100,12 @@ class Subscriptions:
         self, ctx: Context, params: mcp_types.SubscriptionsListenRequestParams
     ) -> mcp_types.SubscriptionsListenResult:
         """Serve one stream. A URI that cannot be refuses it whole."""
+        with self._place(who(ctx.request)):
+            return await self._listened(ctx, params)
+
+    async def _listened(
+        self, ctx: Context, params: mcp_types.SubscriptionsListenRequestParams
+    ) -> mcp_types.SubscriptionsListenResult:
         uris = frozenset(params.notifications.resource_subscriptions or ())
         _refuse_too_many(uris)
         subjects = dict[str, resources.Subject]()
@@ -131,6 +141,17 @@ class Subscriptions:
     def watched(self) -> int:
         """How many resources somebody watches."""
         return len(self._subjects)
+
+    @contextmanager
+    def _place(self, caller: str) -> Generator[None]:
+        """One of a caller's places, and of all. Raises MCPError when they are taken."""
+        if self._open[caller] >= MOST_STREAMS or self._open.total() >= MOST_IN_ALL:
+            raise MCPError(mcp_types.INTERNAL_ERROR, "Too many streams are open. Close one, or try again later.")
+        self._open[caller] += 1
+        try:
+            yield
+        finally:
+            self._open -= Counter({caller: 1})  # forgets a caller without streams
 
     @contextmanager
     def _watching(self, subjects: dict[str, resources.Subject]) -> Generator[None]:

@@ -1,4 +1,4 @@
-"""The HTTP side of the server: Streamable HTTP behind one gate for hosts, origins and the bearer token."""
+"""The HTTP side of the server: Streamable HTTP behind the check of hosts and origins, and the gate for the bearer token."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from calltriage.errors import SettingsError
+from calltriage.journal.journal import SHARED_TOKEN
+from calltriage.leaves.hosts import LOOPBACK, THIS_MACHINE, Doorkeeper, place_of
+from calltriage.server.call.record import CALLER
 from calltriage.server.files.handover import DOWNLOADS, UPLOADS, Handover
 
 MAX_BODY = 4 * 2**20
 """Bytes of a request."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def build_http_app(
@@ -26,6 +28,7 @@ def build_http_app(
     host: str,
     token: SecretStr | None = None,
     allowed_hosts: tuple[str, ...] = (),
+    public_url: str | None = None,
     handover: Handover | None = None,
 ) -> Starlette:
     """An ASGI app that serves MCP at `/mcp`, stateless, on the 2025-11-25 and the 2026-07-28 wire.
@@ -35,6 +38,7 @@ def build_http_app(
         host: address that it will be bound to. Off loopback it needs a token and allowed_hosts, or it is refused.
         token: bearer token that every request must carry.
         allowed_hosts: Host headers accepted besides loopback; their https origins are accepted too.
+        public_url: accepted like these.
         handover: its URLs are served, too, on the strength of their own seal.
     """
     if host not in LOOPBACK and (token is None or not allowed_hosts):
@@ -42,37 +46,44 @@ def build_http_app(
             "Off loopback, serve --http needs CALLTRIAGE_HTTP_TOKEN (clients send it as a bearer token) and "
             "CALLTRIAGE_HTTP_ALLOWED_HOSTS (the names it is reached under)."
         )
-    local = [f"[{name}]:*" if ":" in name else f"{name}:*" for name in LOOPBACK]
-    security = TransportSecuritySettings(
-        enable_dns_rebinding_protection=True,
-        allowed_hosts=[*local, *allowed_hosts],
-        allowed_origins=[*(f"http://{name}" for name in local), *(f"https://{name}" for name in allowed_hosts)],
-    )
-    app = server.streamable_http_app(stateless_http=True, transport_security=security, host=host)
+    places = [*THIS_MACHINE, *allowed_hosts, *([public_url] if public_url else [])]
+    try:
+        for one in places:
+            place_of(one)
+    except ValueError as error:
+        raise SettingsError(f"CALLTRIAGE_HTTP_ALLOWED_HOSTS and CALLTRIAGE_HTTP_PUBLIC_URL: each {error}.") from None
+    # The SDK's own check compares beginnings, and knows no default port.
+    unchecked = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    app = server.streamable_http_app(stateless_http=True, transport_security=unchecked, host=host)
     if handover is not None:
         app.router.routes.extend(handover.routes())
-    app.user_middleware.insert(0, Middleware(Gate, token=token))
+    advice = "The operator can add it to CALLTRIAGE_HTTP_ALLOWED_HOSTS."
+    app.user_middleware[:0] = [Middleware(Doorkeeper, places=places, advice=advice), Middleware(Gate, token=token)]
     return app
 
 
 class Gate:
     """Stands before every route: refuses requests without the token, and hands on only bodies that have come whole.
 
+    It notes who calls, by what was authenticated: the holders of the token are one caller, whatever its value; without a
+    token each address is one.
+
     A handover's URL is its own proof, which a client may pass on to a program that has no token; and its body is a file.
     """
 
     def __init__(self, app: ASGIApp, token: SecretStr | None) -> None:
         self._app = app
-        self._wanted = None if token is None else f"Bearer {token.get_secret_value()}".encode()
+        self._token = None if token is None else token.get_secret_value().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].startswith((UPLOADS, DOWNLOADS)):
             await self._app(scope, receive, send)
             return
-        given = dict(scope["headers"]).get(b"authorization", b"")
-        if self._wanted is not None and not hmac.compare_digest(given, self._wanted):
+        caller = self._caller(scope)
+        if caller is None:
             await _refuse(send, 401, (b"www-authenticate", b"Bearer"))
             return
+        scope = {**scope, CALLER: caller}
         body = bytearray()
         more = True
         while more:
@@ -90,6 +101,15 @@ class Gate:
             return whole.pop() if whole else await receive()
 
         await self._app(scope, receive_whole, send)
+
+    def _caller(self, scope: Scope) -> str | None:
+        """Who calls; None for a request without the token."""
+        if self._token is None:
+            return scope["client"][0] if scope["client"] else ""
+        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        scheme, _, token = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
+        is_right = scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(b" "), self._token)
+        return SHARED_TOKEN if is_right else None
 
 
 async def _refuse(send: Send, status: int, *headers: tuple[bytes, bytes]) -> None:

@@ -78,6 +78,16 @@ def test_callers_at_rest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     assert passed(quota, "caller 999") == 29, "who was just here is remembered"
 
 
+def test_what_is_kept_of_callers_is_bounded_though_none_is_at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quota_module, "KNOWN", 100)
+    quota = Quota(60, Watch())
+    assert passed(quota, "busy") == 30
+    for number in range(1000):
+        quota.take(f"caller {number}", LinkIssue)
+    assert len(quota._used_until) <= 100  # pyright: ignore[reportPrivateUsage]
+    assert passed(quota, "busy") == 0, "the busiest is remembered"
+
+
 async def test_an_agent_that_goes_in_circles_is_told_to_stop_and_nothing_is_written(client: Client) -> None:
     async with McpClient(build_server(client, version="0", writes_per_minute=4)) as agent:
         new = {"title": "T", "severity": "low", "category": "Bug", "on_duplicate": "create"}

@@ -87,6 +87,17 @@ async def test_discover_and_a_call_are_answered_on_the_newest_wire_without_a_ses
         ({"origin": "https://attacker.example"}, 403),
         ({"origin": "http://localhost.attacker.example"}, 403),
         ({"origin": "null"}, 403),
+        ({"host": "127.0.0.1:8000.attacker.example"}, 421),
+        ({"host": "127.0.0.1:8000@attacker.example"}, 421),
+        ({"host": "attacker@127.0.0.1"}, 421),
+        ({"host": "127.0.0.1:*"}, 421),
+        ({"host": ""}, 421),
+        ({"origin": "http://localhost:8000.attacker.example"}, 403),
+        ({"origin": "http://localhost:8000@attacker.example"}, 403),
+        ({"origin": "https://localhost"}, 403),
+        ({"origin": "file://localhost"}, 403),
+        ({"origin": "http://localhost/"}, 403),
+        ({"origin": ""}, 403),
     ],
 )
 async def test_requests_for_other_hosts_and_from_other_pages_are_refused(
@@ -97,7 +108,9 @@ async def test_requests_for_other_hosts_and_from_other_pages_are_refused(
     assert answer.status_code == status
 
 
-@pytest.mark.parametrize("host", ["localhost:1", "127.0.0.1:65535", "[::1]:8000"])
+@pytest.mark.parametrize(
+    "host", ["localhost:1", "127.0.0.1:65535", "[::1]:8000", "127.0.0.1", "[::1]", "LocalHost", "localhost:80"]
+)
 async def test_this_machine_is_served_under_each_of_its_names(client: Client, host: str) -> None:
     async with served(client) as http:
         listed = await ask(
@@ -106,7 +119,7 @@ async def test_this_machine_is_served_under_each_of_its_names(client: Client, ho
     assert listed["tools"]
 
 
-@pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer wrong", f"bearer {TOKEN}", f"Basic {TOKEN}", TOKEN])
+@pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer wrong", f"Bearer{TOKEN}", f"Basic {TOKEN}", TOKEN])
 @pytest.mark.parametrize("path", ["/mcp", "/elsewhere"])
 async def test_without_the_token_every_route_says_401_and_nothing_else(
     client: Client, given: str | None, path: str
@@ -116,9 +129,10 @@ async def test_without_the_token_every_route_says_401_and_nothing_else(
     assert (answer.status_code, answer.text, answer.headers["www-authenticate"]) == (401, "", "Bearer")
 
 
-async def test_with_the_token_the_server_answers(client: Client) -> None:
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "Bearer "])
+async def test_with_the_token_the_server_answers(client: Client, scheme: str) -> None:
     async with served(client, token=SecretStr(TOKEN)) as http:
-        headers = {"authorization": f"Bearer {TOKEN}", "mcp_protocol_version": "2025-11-25"}
+        headers = {"authorization": f"{scheme} {TOKEN}", "mcp_protocol_version": "2025-11-25"}
         assert (await ask(http, "tools/list", {}, **headers))["tools"]
 
 
@@ -141,6 +155,41 @@ async def test_off_loopback_only_the_named_hosts_are_served(client: Client) -> N
         other = await http.post("/mcp", headers={**ACCEPT, **headers, "host": "other.example"}, json={})
         page = await http.post("/mcp", headers={**ACCEPT, **headers, "origin": "http://triage.example"}, json={})
     assert (other.status_code, page.status_code) == (421, 403)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "host", "origin", "good"),
+    [
+        ("triage.example", "Triage.Example", "HTTPS://TRIAGE.example:443", True),
+        ("triage.example", "triage.example:443", "https://triage.example", True),
+        ("triage.example", "triage.example:80", "https://triage.example", True),
+        ("triage.example", "triage.example:8443", None, False),
+        ("triage.example", "triage.example", "https://triage.example:8443", False),
+        ("triage.example", "sub.triage.example", None, False),
+        ("triage.example:443", "triage.example", "https://triage.example", True),
+        ("Triage.Example:8443", "triage.example:8443", "https://triage.example:8443", True),
+        ("triage.example:8443", "triage.example", None, False),
+        ("triage.example:8443", "triage.example:84430", None, False),
+        ("triage.example:*", "triage.example:7", "https://triage.example:9", True),
+        ("2001:db8::1", "[2001:DB8::1]", "https://[2001:db8::1]", True),
+    ],
+)
+async def test_a_name_is_compared_whole_in_any_case_with_or_without_the_default_port(
+    client: Client, allowed: str, host: str, origin: str | None, good: bool
+) -> None:
+    gate: dict[str, Any] = {"host": "0.0.0.0", "token": SecretStr(TOKEN), "allowed_hosts": (allowed,)}
+    headers = {**ACCEPT, "authorization": f"Bearer {TOKEN}", "mcp-protocol-version": "2025-11-25", "host": host}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    async with served(client, **gate) as http:
+        answer = await http.post("/mcp", headers=headers | ({"origin": origin} if origin else {}), json=body)
+    assert (answer.status_code == 200) is good, answer.text
+
+
+@pytest.mark.parametrize("name", ["", "*", "a b", "ftp://triage.example", "triage.example:0", "a,b"])
+async def test_a_name_that_is_none_stops_the_start(client: Client, name: str) -> None:
+    gate: dict[str, Any] = {"host": "0.0.0.0", "token": SecretStr(TOKEN), "allowed_hosts": (name,)}
+    with pytest.raises(SettingsError, match="CALLTRIAGE_HTTP_ALLOWED_HOSTS"):
+        build_http_app(build_server(client, version="0"), **gate)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"jsonrpc":"2.0"}', b"\xff\xfe"])
