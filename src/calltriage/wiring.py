@@ -448,7 +448,7 @@ async def serve_http(settings: Settings, host: str, port: int, on_ready: Callabl
 
 
 def _door_of_desk(desk: Desk, settings: Settings, host: str, bound: tuple[Any, ...]) -> Doorkeeper:
-    """The desk behind the check of Host and Origin: this machine, the address it is bound to, and what the operator names."""
+    """The desk behind the check of Host and Origin: this machine, the address it is bound to, and the names that are set."""
     own = [f"http://{in_brackets(name.partition('%')[0])}:{bound[1]}" for name in (host, bound[0]) if name]
     named = [*settings.desk_allowed_hosts, *([settings.desk_public_url] if settings.desk_public_url else [])]
     try:
