@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import bisect
 import difflib
 import re
-import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Protocol
 
-from calltriage.leaves.gate import INVISIBLE, gate
+from calltriage.matching.contraries import contrary
+from calltriage.matching.folding import UNSPACED, exact_line, folded, joined_line, loose_line, unaccented
+from calltriage.matching.numbers import in_digits, is_cut, language_of
 
-SIGNS = str.maketrans(
-    {**dict.fromkeys("‘’‚‛′ʼ`´", "'"), **dict.fromkeys("“”„‟″«»", '"'), **dict.fromkeys("‐‑‒–—―−", "-")}
-)
-"""Signs that transcripts have and keyboards have not."""
-UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af"
-UNIT = re.compile(rf"[{UNSPACED}]|(?:(?![{UNSPACED}])\w)+")
-"""A word, or a character of a script that writes no blanks between words; no punctuation."""
+CHUNK = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
+"""What stands between blanks, or a character of a script without them: the parts of a text that words are found in."""
+FORMS: tuple[Callable[[str], str], ...] = (exact_line, loose_line, joined_line)
+"""The forms in which words are looked for, one after the other."""
 COMPARED = 200
 """Characters of a quote, and of what may be it, that are compared."""
 LIKELY = 20
 """Turns that are compared: those that share most words."""
 SHOWN, BEFORE = 300, 100
 """Characters of a turn that are shown of it, and how many of them stand before the words."""
+LEFT, RIGHT = 2, 1
+"""Pieces around words in which a negation still belongs to them."""
+TOGETHER = 4
+"""Turns over which words may run."""
+SENTENCE_END = re.compile(
+    r"(?<!\bmr)(?<!\bms)(?<!\bmrs)(?<!\bdr)(?<!\bst)[.!?…؟।]+[\"'”’»)]*(?=\s)|[。！？]+[」』”]*|\n",
+    re.IGNORECASE,
+)
 
 
 class Spoken(Protocol):
@@ -31,52 +39,134 @@ class Spoken(Protocol):
 
     @property
     def text(self) -> str: ...
+    @property
+    def user(self) -> str | None: ...
 
 
-def folded(text: str) -> str:
-    """A text as quotes are compared: Unicode-normalised; case, white space and kinds of quotes and dashes folded."""
-    return " ".join(unicodedata.normalize("NFKC", text.translate(SIGNS)).casefold().split())
+def quoted(turns: Sequence[Spoken], quote: str) -> list[int]:
+    """The turns that hold a quote: word for word if there is one, else without its signs and accents, else with numbers
+    spoken or written otherwise."""
+    return _found(turns, quote, FORMS)
 
 
-def holds(turn: Spoken, words: str) -> bool:
-    """Whether words were said in a turn. They count as said, too, when they are the turn's as tools show it."""
-    wanted, text = folded(words), turn.text
-    if wanted == "":
-        return False
-    return wanted in folded(text) or (INVISIBLE.search(text) is not None and wanted in folded(gate(text)[0]))
+def mentions(turns: Sequence[Spoken], query: str) -> list[int]:
+    """The turns that hold a query. Its signs and accents count if it has any and they are found somewhere."""
+    return _found(turns, query, FORMS[exact_line(query) == loose_line(query) :])
+
+
+def _found(turns: Sequence[Spoken], words: str, forms: Iterable[Callable[[str], str]]) -> list[int]:
+    texts = [folded(turn.text) for turn in turns]
+    plain = [unaccented(text).replace("'", "") for text in texts]
+    for form in forms:
+        wanted = form(words)
+        if wanted == " ":
+            continue
+        pieces = sorted({unaccented(piece).replace("'", "") for piece in wanted.split()} - {'"'}, key=len, reverse=True)
+        maybe = (n for n, text in enumerate(plain) if all(piece in text for piece in pieces))
+        if hits := [n for n in maybe if wanted in form(texts[n])]:
+            return _at_number_edges(hits, texts, words)
+    return _with_numbers(texts, plain, words)
+
+
+def _at_number_edges(hits: list[int], texts: list[str], words: str) -> list[int]:
+    """Those of the hits in which the words do not begin or end inside a spoken number."""
+    wanted, language = exact_line(words), language_of(texts)
+    return [n for n in hits if not is_cut(exact_line(texts[n]), wanted, language)]
+
+
+def _with_numbers(texts: list[str], plain: list[str], words: str) -> list[int]:
+    language = language_of(texts)
+    wanted = in_digits(exact_line(words), language)
+    if not any(piece[:1].isdigit() for piece in wanted.split()):
+        return []
+    rest = {piece for piece in wanted.split() if not piece[:1].isdigit()} - {"dollars", "euros", "pounds", "percent"}
+    maybe = (n for n, text in enumerate(plain) if all(piece in text for piece in rest))
+    return [n for n in maybe if wanted in in_digits(exact_line(texts[n]), language)]
+
+
+def place(turns: Sequence[Spoken], index: int, words: str) -> tuple[int, int] | None:
+    """From which to which character of a turn's text words stand that it holds, rounded to blanks."""
+    text = turns[index].text
+    ends = [chunk.end() for chunk in CHUNK.finditer(text)]
+    language = language_of(folded(turn.text) for turn in turns)
+    spoken: Callable[[str], str] = lambda part: in_digits(exact_line(part), language)  # noqa: E731
+    for form in (*FORMS, spoken):
+        wanted = form(words)
+        if wanted == " " or wanted not in form(text):
+            continue
+        last = min(bisect.bisect_left(ends, True, key=partial(_holds_to, form, wanted, text)), len(ends) - 1)
+        starts = [chunk.start() for chunk in CHUNK.finditer(text, 0, ends[last])]
+        first = bisect.bisect_left(starts, True, key=lambda start: wanted not in form(text[start : ends[last]]))
+        return starts[max(0, first - 1)], ends[last]
+    return None
+
+
+def _holds_to(form: Callable[[str], str], wanted: str, text: str, end: int) -> bool:
+    return wanted in form(text[:end])
+
+
+def across(turns: Sequence[Spoken], quote: str) -> list[int]:
+    """The turns over which a quote's words run: those that follow each other, or each other's of one speaker."""
+    everyone = list(range(len(turns)))
+    speakers = dict.fromkeys(turn.user for turn in turns)
+    for form in (loose_line, joined_line):
+        wanted = form(quote)
+        lines = [form(turn.text) for turn in turns]
+        for group in (everyone, *([n for n in everyone if turns[n].user == speaker] for speaker in speakers)):
+            if wanted != " " and (run := _running(wanted, [lines[n] for n in group])):
+                return group[run[0] : run[1] + 1]
+    return []
+
+
+def _running(wanted: str, lines: list[str]) -> tuple[int, int] | None:
+    """The first and the last of the lines over which a line runs."""
+    begins, length = list[int](), 0
+    for line in lines:
+        begins.append(length)
+        length += len(line) - 1
+    whole = "".join(line[:-1] for line in lines) + " "
+    at = whole.find(wanted)
+    if at < 0:
+        return None
+    first, last = (bisect.bisect_right(begins, point) - 1 for point in (at, at + len(wanted) - 2))
+    return (first, last) if 0 < last - first < TOGETHER else None
 
 
 @dataclass(frozen=True)
 class Near:
-    """A turn in which nearly these words were said: from 0 to 1 how nearly, and at which character they begin."""
+    """A turn in which nearly these words were said.
+
+    Attributes:
+        index: of the turn.
+        likeness: how nearly, from 0 to 1.
+        start, end: the characters of its text between which they stand.
+        contrary: it says the opposite, or other numbers.
+    """
 
     index: int
     likeness: float
     start: int
+    end: int
+    contrary: bool
 
 
 def nearest(turns: Sequence[Spoken], quote: str) -> list[Near]:
     """The turns that hold nearly a quote's words, the nearest first, of those that share most words."""
-    wanted = UNIT.findall(folded(quote))
-    if not wanted:
+    if not (words := set(loose_line(quote).split())):
         return []
-    words = set(wanted)
-    shares = [len(words & set(UNIT.findall(folded(turn.text)))) for turn in turns]
+    texts = [unaccented(folded(turn.text)).replace("'", "") for turn in turns]
+    shares = [sum(word in text for word in words) for text in texts]
     sharing = sorted(range(len(turns)), key=lambda n: shares[n], reverse=True)[:LIKELY]
-    near = [Near(n, *_nearest_part(turns[n].text, wanted)) for n in sharing]
+    language = language_of(texts)
+    near = [_nearest_part(n, turns[n].text, quote, language) for n in sharing]
     return sorted(near, key=lambda one: (-one.likeness, one.index))
 
 
-def start_of(text: str, quote: str) -> int:
-    """The character of a text at which a quote's words begin, as nearly as they are there."""
-    return _nearest_part(text, UNIT.findall(folded(quote)))[1]
-
-
-def _nearest_part(text: str, wanted: list[str]) -> tuple[float, int]:
-    """Of the parts of a text that have as many words as are wanted, the one that shares most: how like them it is, and where
-    it begins."""
-    units = list(UNIT.finditer(text))
-    said = [folded(unit[0]) for unit in units]
+def _nearest_part(index: int, text: str, quote: str, language: str) -> Near:
+    """Of the parts of a text that have as many words as a quote, the one that shares most."""
+    wanted = loose_line(quote).split()
+    units = list(_units(text))
+    said = [piece for piece, _, _ in units]
     words, size = set(wanted), len(wanted)
     shared = [word in words for word in said]
     count = most = sum(shared[:size])
@@ -85,15 +175,50 @@ def _nearest_part(text: str, wanted: list[str]) -> tuple[float, int]:
         count += shared[start + size - 1] - shared[start - 1]
         if count > most:
             best, most = start, count
-    part = " ".join(said[best : best + size])
+    last = min(best + size, len(said))
+    part = " ".join(said[best:last])
     likeness = difflib.SequenceMatcher(None, " ".join(wanted)[:COMPARED], part[:COMPARED], autojunk=False).ratio()
-    return likeness, units[best].start() if units else 0
+    if not units:
+        return Near(index, 0.0, 0, 0, contrary=True)
+    start, end = units[best][1], units[last - 1][2]
+    near_by = text[units[max(0, best - LEFT)][1] : units[min(last + RIGHT, len(units)) - 1][2]]
+    return Near(index, likeness, start, end, contrary(quote, text[start:end], near_by, language))
 
 
-def around(text: str, start: int) -> dict[str, object]:
+def _units(text: str) -> Iterator[tuple[str, int, int]]:
+    """The pieces of a text, each with the characters between which it stands."""
+    for chunk in CHUNK.finditer(text):
+        for piece in _pieces(chunk[0]):
+            yield piece, chunk.start(), chunk.end()
+
+
+@lru_cache(maxsize=20_000)
+def _pieces(chunk: str) -> tuple[str, ...]:
+    return tuple(loose_line(chunk).split())
+
+
+def around(text: str, start: int, most: int = SHOWN) -> dict[str, object]:
     """The part of a turn's text around a character, and how much of the text is left out."""
-    first = max(0, min(start - BEFORE, len(text) - SHOWN))
-    shown = text[first : first + SHOWN]
+    first = max(0, min(start - BEFORE, len(text) - most))
+    shown = text[first : first + most]
     offset = {"offset": first} if first else {}
     cut = {"characters_left_out": {"text": len(text) - len(shown)}} if len(shown) < len(text) else {}
     return {**offset, "text": shown, **cut}
+
+
+def part(text: str, start: int, end: int) -> str:
+    """The sentences of a text that words stand in; of long ones BEFORE characters before the words and SHOWN behind them."""
+    ends = [found.end() for found in SENTENCE_END.finditer(text)]
+    first = max((edge for edge in ends if edge <= start), default=0)
+    last = min((edge for edge in ends if edge >= end), default=len(text))
+    if start - first > BEFORE:
+        first = _blank(text, start - BEFORE, start)
+    if last - max(end, first) > SHOWN:
+        last = _blank(text, end + SHOWN, end)
+    return text[first:last].strip()
+
+
+def _blank(text: str, edge: int, inner: int) -> int:
+    """The blank nearest to an edge, between it and the words; the edge where there is none."""
+    step = 1 if inner > edge else -1
+    return next((at for at in range(edge, inner, step) if text[at].isspace()), edge)

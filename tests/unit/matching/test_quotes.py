@@ -1,33 +1,168 @@
-"""Words that are nearly those of a turn, whatever their punctuation and script."""
+"""Where in a call words were said: the same, nearly, over several turns, or nowhere."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from calltriage.matching.quotes import around, nearest, start_of
+from calltriage.matching.quotes import across, around, mentions, nearest, part, place, quoted
 from calltriage.operations.calls import Turn
+
+PAD = "The hold music went on and on. "
+
+
+def turns(*texts: str) -> list[Turn]:
+    return [Turn(user=("assistant", "user")[n % 2], text=text) for n, text in enumerate(texts)]
+
+
+HELD = [
+    ("No, I never signed, that contract.", "No I never signed that contract"),
+    ("That's what they're for", "thats what theyre for"),
+    ("Pedí la cancelación en Málaga.", "cancelacion en malaga"),
+    ("it's five five five zero one four two", "it's 555 0142"),
+    ("my number is 555-0142", "five five five oh one four two"),
+    ("double five one two three four", "55 1234"),
+    ("that is one thousand five hundred and six", "that is 1,506"),
+    ("the setup fee is fifty dollars", "the setup fee is $50"),
+    ("it was nineteen ninety nine", "it was 1999"),
+    ("at twelve thirty", "at 12:30"),
+    ("one point five percent", "1.5%"),
+    ("take 50mg daily", "take 50 mg daily"),
+    ("ich habe fünfhundertzwanzig Euro und es ist nicht viel", "520 Euro"),
+    ("je vous ai dit quatre-vingt-dix-neuf euros et c'est tout", "99 euros"),
+    ("l'appel est fini", "appel"),
+    ("the customer's card", "customer"),
+]  # fmt: skip
+NOT_HELD = [
+    ("The setup fee is $50 with the router.", "The setup fee is $5"), ("No, I can't waive it.", "I can"),
+    ("Take 150 mg twice a day.", "50 mg twice a day"), ("The slot is unconfirmed, sorry.", "confirmed, sorry"),
+    ("The fee is five hundred dollars", "the fee is five"), ("The fee is 5 thousand", "the fee is 5"),
+    ("3 20 dollar bills", "320 dollar bills"), ("five five five zero", "555"), ("Hello", "?!"), ("It is 12:30", "is 12"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "quote"), HELD)
+def test_words_that_were_said_are_found(said: str, quote: str) -> None:
+    call = turns("Hello there.", said, "Bye")
+    assert (quoted(call, quote), mentions(call, quote)) == ([1], [1])
+    where = place(call, 1, quote)
+    assert where is not None
+    assert said[slice(*where)] == said or quoted([*turns(said), *turns(said[slice(*where)])], quote) == [0, 1]
+
+
+@pytest.mark.parametrize(("said", "quote"), NOT_HELD)
+def test_what_was_not_said_is_not_found(said: str, quote: str) -> None:
+    assert (quoted(turns(said), quote), mentions(turns(said), quote)) == ([], [])
+
+
+def test_the_strictest_form_that_is_found_decides_for_a_quote() -> None:
+    call = turns("your resume", "we resume", "the résumé", "fee is $5", "the 5 of us")
+    assert quoted(call, "résumé") == [2]
+    assert mentions(call, "resume") == [0, 1, 2]
+    assert mentions(call, "$5") == [3]
+
+
+TEXTS = st.lists(
+    st.text(max_size=40)
+    | st.lists(
+        st.sampled_from(["I", "can't", "$50", "no,", "退款", "ไม่ได้", "five", "hundred", "12:30", "«oui»", "né", "—", "५५"]),
+        min_size=1, max_size=9,
+    ).map(" ".join),
+    min_size=1, max_size=6,
+)  # fmt: skip
+
+
+@given(TEXTS)
+@settings(derandomize=True, deadline=None, max_examples=300)
+def test_a_turn_quoted_word_for_word_is_always_found(texts: list[str]) -> None:
+    call = turns(*texts)
+    for n, turn in enumerate(call):
+        hits = quoted(call, turn.text)
+        assert n in hits or (hits == [] and not any(not one.isspace() for one in turn.text if one.isprintable()))
+        assert (place(call, n, turn.text) is not None) == (n in hits)
+
+
+def test_words_over_two_turns_are_found_in_both() -> None:
+    call = [
+        Turn(user="assistant", text="How can I help?"),
+        Turn(user="user", text="I would like to speak to"),
+        Turn(user="assistant", text="mhm"),
+        Turn(user="user", text="somebody who is in charge"),
+    ]
+    assert across(call, "speak to somebody who is in charge") == [1, 3]
+    assert across(call[:2] + call[3:], "speak to, somebody") == [1, 2]
+    assert across(call, "How can I help") == []
+    assert across(call, "in charge of the moon") == []
 
 
 @pytest.mark.parametrize(
     ("said", "quote"),
     [
-        ("Cancel, order.", "cancel order"), ("Refund!", "refnd"), ("Goodbye!", "goodby."), ("OK.", "ok!"),
-        ("My number is 555-0199", "number is 555 0199"),
+        ("Cancel, order.", "cancel the order"), ("Refund!", "refnd"), ("Goodbye!", "goodby."), ("OK.", "okk!"),
         ("ขอยกเลิกคำสั่งซื้อของฉันวันนี้", "ขอยกเลิกคำสั่งซื้อของฉันวันนั้"),
     ],
 )  # fmt: skip
 def test_a_turn_that_is_nearly_the_quote_is_the_nearest(said: str, quote: str) -> None:
-    turns = [Turn(text="Hello."), Turn(text=said), Turn(text="Bye")]
-    near = nearest(turns, quote)
-    assert (near[0].index, near[0].likeness > 0.5) == (1, True)
+    near = nearest(turns("Hello.", said, "Bye"), quote)
+    assert (near[0].index, near[0].likeness > 0.5, near[0].contrary) == (1, True, False)
+
+
+@pytest.mark.parametrize(
+    ("said", "quote"),
+    [
+        ("I will refund you tomorrow", "I will not refund you tomorrow"),
+        ("I won't refund you", "I will refund you"),
+        ("we never agreed to that price", "we agreed to that price"),
+        ("take 150 mg twice a day", "take 50 mg twice a day"),
+        ("that is fifty dollars a month", "that is fifteen dollars a month"),
+        ("it comes on Tuesday", "it comes on Thursday"),
+        ("your claim is approved", "your claim is disapproved"),
+        ("das erstatten wir nicht", "das erstatten wir heute"),
+        ("no lo vamos a pagar", "si lo vamos a pagar"),
+        ("我不会给您退款的", "我会给您退款的"),
+        ("Je ne suis pas d'accord", "Je suis d'accord"),
+        ("we accept your claim now", "we reject your claim now"),
+        ("me lo pagan sin recargo", "me lo pagan con recargo"),
+    ],
+)
+def test_the_opposite_and_other_numbers_are_told_from_what_is_meant(said: str, quote: str) -> None:
+    assert quoted(turns(said), quote) == []
+    assert nearest(turns("Hello.", said), quote)[0].contrary
 
 
 def test_a_quote_without_words_is_near_to_nothing() -> None:
-    assert nearest([Turn(text="Hello"), Turn(text="")], "?!") == []
+    assert nearest(turns("Hello", ""), "?!") == []
     assert nearest([], "hello") == []
 
 
 def test_what_is_shown_of_a_long_turn_holds_the_words() -> None:
     text = "and so on " * 100 + "please refund me" + " and so on" * 100
-    shown = around(text, start_of(text, "refund"))
-    assert "refund" in str(shown["text"])
+    where = place(turns(text), 0, "refund")
+    assert where is not None
+    assert "refund" in str(around(text, where[0])["text"])
+
+
+SENTENCES = [
+    ("Then your colleague swore at me.", "colleague SWORE"),
+    ("Who was it, Mr. Okafor?", "Mr Okafor"),
+    ("请给我退款。", "退款"),
+]
+
+
+@pytest.mark.parametrize(("sentence", "words"), SENTENCES)
+def test_the_part_around_words_is_their_sentence(sentence: str, words: str) -> None:
+    text = PAD * 400 + sentence + " " + PAD * 400
+    where = place(turns(text), 0, words)
+    assert where is not None
+    assert part(text, *where) == sentence
+
+
+@pytest.mark.parametrize("unit", [" and so on ", "等等"])
+def test_of_a_text_without_sentences_the_part_is_bounded(unit: str) -> None:
+    text = unit * 2000 + "swore at me" + unit * 2000
+    where = place(turns(text), 0, "swore at me")
+    assert where is not None
+    found = part(text, *where)
+    assert "swore at me" in found
+    assert len(found) < 500

@@ -8,6 +8,7 @@ import hashlib
 import json
 import mimetypes
 import re
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -22,7 +23,8 @@ from calltriage.operations.conversations import READ_ONLY
 from calltriage.operations.fields import MAX_BODY, AttachmentName, refuse_depth
 
 SPEAKERS = {"agent": "assistant", "assistant": "assistant", "caller": "user", "customer": "user", "user": "user"}
-"""Speakers of import files, in the words of the calls API; any other is kept as it is."""
+"""Speakers of import files, in the words of the calls API. Any other is kept as it is, and so are two of one call that would
+get the same name."""
 SENDERS = {"assistant": "AGENT", "user": "USER"}
 """The same two in the words of the conversations API, which has no others."""
 MAX_MINUTES = 10**6
@@ -83,8 +85,9 @@ def _call(members: dict[str, Any], place: str, how: Reading, assumed: frozenset[
     line = CallLine.model_validate(members, context=how.zone)
     rest = line.model_extra or {}
     call_facts.validate_python({name: rest[name] for name in CallFacts.__annotations__ if name in rest}, strict=True)
+    names = _speakers({turn.speaker for turn in line.turns})
     turns: list[dict[str, Any]] = [
-        {**(turn.model_extra or {}), "id": n, "user": _speaker(turn.speaker), "text": turn.text}
+        {**(turn.model_extra or {}), "id": n, "user": names[turn.speaker], "text": turn.text}
         for n, turn in enumerate(line.turns)
     ]
     record: dict[str, Any] = {
@@ -113,8 +116,17 @@ def _call(members: dict[str, Any], place: str, how: Reading, assumed: frozenset[
     return Entry("call", line.call_id, place, _digest(told), values)
 
 
-def _speaker(named: str | int | None) -> str | None:
-    return None if named is None else SPEAKERS.get(str(named), str(named))
+def _speakers(speakers: set[str | int | float | None]) -> dict[str | int | float | None, str | None]:
+    """What the speakers of a call are called: as the calls API calls them, but no two alike. Numbers become text."""
+    plain = {
+        one: str(int(one) if isinstance(one, float) and one.is_integer() else one)
+        for one in speakers
+        if one is not None
+    }
+    words = {one: name.strip().casefold() for one, name in plain.items()}
+    shared = Counter(SPEAKERS[word] for word in set(words.values()) if word in SPEAKERS)
+    known = {one: SPEAKERS[word] for one, word in words.items() if shared.get(SPEAKERS.get(word, ""), 0) == 1}
+    return {None: None, **plain, **known}
 
 
 def _as_given(said: Any, instant: datetime, zone: tzinfo) -> str:

@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictFloat,
     StrictInt,
     TypeAdapter,
     ValidationInfo,
@@ -24,11 +25,6 @@ from calltriage.operations.fields import TEXT, AttachmentId, AttachmentName, Med
 EARLIEST_EPOCH = 10**8
 """The least number that is taken for an instant: seconds of 1973. A smaller one counts something else."""
 LEAST_MILLISECONDS = 10**11
-
-SPEAKERS = {"agent": "assistant", "assistant": "assistant", "caller": "user", "customer": "user", "user": "user"}
-"""Speakers of import files, in the words of the calls API; any other is kept as it is."""
-SENDERS = {"assistant": "AGENT", "user": "USER"}
-"""The same two in the words of the conversations API, which has no others."""
 
 
 def _named_instant(value: Any) -> Any:
@@ -83,7 +79,7 @@ class TurnLine(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    speaker: Annotated[str, Field(min_length=1, max_length=64)] | StrictInt | None
+    speaker: Annotated[str, Field(min_length=1, max_length=64)] | StrictInt | StrictFloat | None
     """As the source names it: a role, a name, a channel's number, or null where it does not say."""
     text: str = Field(max_length=100_000)
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from calltriage.client.client import Client
 from calltriage.errors import CallError, NotFound, TryNext
+from calltriage.matching.quotes import around
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.attachments import GetAttachment
 from calltriage.operations.base import Operation, Result
@@ -28,6 +29,8 @@ R = TypeVar("R")
 
 LONGEST_TURN = 1_000
 """Characters of a turn that evidence shows before everything else has had its room."""
+MOMENT = 200
+"""Characters of a flagged moment that each part of a long flag shows."""
 NEIGHBOURS = 1
 """Turns shown before and after a flagged one."""
 
@@ -42,6 +45,8 @@ class Readings:
         """Codes of the errors, by what could not be read."""
         self._turns: dict[tuple[str, int | None], list[dict[str, Any]]] = {}
         """Turns at a flag, whole, by the call and the turn that it points at."""
+        self._moments: dict[str, str] = {}
+        """The words that were flagged, by the flag."""
 
     def sections(self, place: Place) -> tuple[Section, ...]:
         """Every section of an issue's evidence, in order, each to be read from this place on."""
@@ -55,6 +60,7 @@ class Readings:
                 "flag_count",
                 gaps=_cut_turns,
                 elsewhere=_around_flag,
+                moment=self._moment,
             ),
             Section(
                 "resources",
@@ -88,19 +94,30 @@ class Readings:
     def _flag(self, flag: Flag) -> dict[str, Any]:
         """A flag with the turn it points at and its neighbours."""
         body = {key: value for key, value in row(flag).items() if key not in {"issue_id", "author_id", "message_text"}}
-        if turns := self._turns.get(_key(flag)):
-            body["turns"] = [beginning(turn, "text", LONGEST_TURN) for turn in turns]
-        elif flag.message_text:
-            body["message_text"] = flag.message_text
+        moment = self._moments[flag.id] = flag.message_text or ""
+        turns = self._turns.get(_key(flag), [])
+        at = next((turn["text"].find(moment) for turn in turns if turn["message_index"] == flag.message_index), -1)
+        if turns:
+            body["turns"] = [
+                _cut(turn, at if turn["message_index"] == flag.message_index else 0, len(moment)) for turn in turns
+            ]
+        if moment and at < 0:  # the call is not to be had, or has other words by now
+            body["message_text"] = moment
         return body
+
+    def _moment(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """The beginning of the words that were flagged, for where the turns around them do not fit."""
+        words = self._moments.get(entry["id"], "")[:MOMENT]
+        return {"moment": {"text": words}} if words and "turns" in entry else {}
 
     def show_whole_turns(self, entries: list[dict[str, Any]], bundle: Bundle) -> None:
         """Show whole the turns that were cut in these entries, as far as there is still room."""
         for flag in (entry for entry in entries if "turns" in entry):
             for turn, whole in zip(flag["turns"], self._turns[flag["call_id"], flag["message_index"]], strict=True):
-                if "characters_left_out" in turn and bundle.affords(whole["text"][LONGEST_TURN:]):
+                if "characters_left_out" in turn and bundle.affords(whole["text"][len(turn["text"]) :]):
                     turn["text"] = whole["text"]
                     del turn["characters_left_out"]
+                    turn.pop("offset", None)
 
     async def _files(self, links: list[Any], _page: list[Any]) -> list[dict[str, Any] | None]:
         found = await at_once(
@@ -152,13 +169,25 @@ def _around(index: int, call: Call) -> list[dict[str, Any]]:
     return [numbered(n, turns[n]) for n in range(max(0, index - NEIGHBOURS), min(index + NEIGHBOURS + 1, len(turns)))]
 
 
+def _cut(turn: dict[str, Any], at: int, length: int) -> dict[str, Any]:
+    """A turn with no more than LONGEST_TURN characters of its text: its beginning, or those around a moment behind that."""
+    if at + length <= LONGEST_TURN:
+        return beginning(turn, "text", LONGEST_TURN)
+    return {**turn, **around(turn["text"], at, LONGEST_TURN)}
+
+
+def _behind(turn: dict[str, Any]) -> dict[str, int]:
+    """Where the text of a cut turn is read on: behind its beginning, or from it where its middle is shown."""
+    return {} if "offset" in turn else {"offset": len(turn["text"])}
+
+
 def _cut_turns(flag: dict[str, Any]) -> list[dict[str, Any]]:
     """What a flag's turns lack, each with the call that reads it on."""
     return [
         {
             "section": f"text of turn {turn['message_index']}",
             "left_out": turn["characters_left_out"]["text"],
-            "try_next": _turns(flag, turn["message_index"], turn["message_index"], offset=LONGEST_TURN),
+            "try_next": _turns(flag, turn["message_index"], turn["message_index"], **_behind(turn)),
         }
         for turn in flag.get("turns", ())
         if "characters_left_out" in turn

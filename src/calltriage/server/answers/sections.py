@@ -117,6 +117,7 @@ class Section:
         belongs: whether an item of the list is an entry of this section.
         gaps: what `omitted` will have to say of an entry that is shown.
         elsewhere: the call that shows what is nested in an entry, if one does.
+        moment: what every part of an entry shows instead of what is nested in it.
     """
 
     name: str
@@ -128,6 +129,7 @@ class Section:
     belongs: Callable[[Any], bool] = lambda _: True
     gaps: Callable[[dict[str, Any]], list[dict[str, Any]]] = _no_gaps
     elsewhere: Callable[[dict[str, Any]], TryNext | None] = lambda _: None
+    moment: Callable[[dict[str, Any]], dict[str, Any]] = lambda _: {}
     shown: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     ended: bool = False
     _items: list[Any] = field(default_factory=list[Any])
@@ -191,9 +193,14 @@ class Section:
         has to be shown in one piece: it waits until its texts are through."""
         plain = _without_nested(entry)
         first, end = self.place.inside, _length(plain)
-        count = bundle.most(end - first, lambda n: portion(plain, first, first + n))
+
+        def most(besides: dict[str, Any]) -> int:
+            return bundle.most(end - first, lambda n: portion(plain, first, first + n) | besides)
+
+        moment = self.moment(entry)
+        count = most(moment) or most(moment := {})
         if count:
-            part = portion(plain, first, first + count)
+            part = portion(plain, first, first + count) | moment
             bundle.affords(part)
             self.shown.append(part)
             self.place.inside += count

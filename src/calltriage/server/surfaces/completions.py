@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from calltriage.errors import CallError
 from calltriage.leaves.gate import gate
+from calltriage.matching.folding import folded, unaccented
 from calltriage.operations.attachments import ListAttachments
 from calltriage.operations.calls import ListCalls
 from calltriage.operations.categories import ListCategories
@@ -41,13 +42,15 @@ Found = tuple[list[str], bool]
 
 
 async def _issues(work: Work, typed: str) -> tuple[list[Issue], bool]:
-    """Issues whose ticket number begins so or whose words match, newest activity first, and whether there may be others."""
+    """Issues whose ticket number begins so or whose words match, newest activity first, and whether there may be others.
+    Search knows whole words; titles with a word that is still being typed are found among the newest issues."""
     ticket = re.fullmatch(r"(?i)t(-[0-9]{0,12})?", typed)
-    asked = [ListIssues(limit=MOST)] if ticket or not typed else []
+    asked = [ListIssues(limit=MOST)]
     if typed and typed.lower() not in {"t", "t-"}:
         asked.append(ListIssues(search=typed[:200], limit=MOST))
     pages = await at_once(*(work.client.send(one) for one in asked))
-    found = {issue.id: issue for page in pages for issue in page.items}
+    newest = [one for one in pages[0].items if not typed or ticket or _begins(typed, one.title)]
+    found = {issue.id: issue for items in (newest, *(page.items for page in pages[1:])) for issue in items}
     fitting = [one for one in found.values() if not ticket or one.triage_id.lower().startswith(typed.lower())]
     return fitting, any(page.next_cursor is not None for page in pages)
 
@@ -68,13 +71,14 @@ async def _calls(work: Work, typed: str) -> Found:
     return found, page.total_count is None or page.total_count > len(page.calls)
 
 
+def _begins(typed: str, name: str) -> bool:
+    """Whether a name may be what is being typed: words are not at their end yet."""
+    return unaccented(folded(typed)) in unaccented(folded(name))
+
+
 async def _attachments(work: Work, typed: str) -> Found:
     page = await work.client.send(ListAttachments(per_page=MOST))
-    found = [
-        one.id
-        for one in page.items
-        if one.id.lower().startswith(typed.lower()) or typed.casefold() in one.name.casefold()
-    ]
+    found = [one.id for one in page.items if one.id.lower().startswith(typed.lower()) or _begins(typed, one.name)]
     return found, page.total is None or page.total > len(page.items)
 
 
@@ -86,7 +90,7 @@ async def _flag_types(work: Work, typed: str) -> Found:
 
 async def _categories(work: Work, typed: str) -> Found:
     page = await work.client.send(ListCategories(limit=MOST))
-    found = [one.name for one in page.items if typed.casefold() in one.name.casefold()]
+    found = [one.name for one in page.items if _begins(typed, one.name)]
     return found, page.next_cursor is not None
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from calltriage.errors import CallError, Conflict, Rejected, TryNext
 from calltriage.leaves.gate import gate
-from calltriage.matching.quotes import around, holds, nearest, start_of
+from calltriage.matching.quotes import Near, across, around, nearest, part, place, quoted
 from calltriage.operations import flags
 from calltriage.operations.base import Effect
 from calltriage.operations.calls import GetCall, Turn
@@ -40,9 +40,9 @@ MOST_TURNS = 5
 class AddFlag(Workflow, effect=Effect.ADD):
     """Mark the moment of an attached call where something went wrong.
 
-    Say where with quote (words of one turn; the server finds it and stores the turn's own text) or message_index. If the
-    quote matches no turn or several, nothing is written and the nearest turns come back. The call must be attached
-    first (attach_resource), or pass attach_if_missing. The same flag again within minutes is a replay.
+    Say where with quote (words of one turn; the server finds it and stores the turn's own sentence) or message_index, or
+    both. If the quote matches no turn or several, nothing is written and the nearest turns come back. The call must be
+    attached first (attach_resource), or pass attach_if_missing. The same flag again within minutes is a replay.
     """
 
     result: ClassVar[Any] = flags.Flag
@@ -58,8 +58,6 @@ class AddFlag(Workflow, effect=Effect.ADD):
     attach_if_missing: bool = Field(default=False, description="Attach the call first if it is not.")
 
     async def run(self, work: Work) -> dict[str, Any]:
-        if self.quote is not None and self.message_index is not None:
-            raise Rejected("Pass quote or message_index, not both.", field="quote", outcome="not_committed")
         if self.attach_if_missing:
             work.allow(AttachResource, "attach_if_missing")
         issue_id = await work.issue_id(self.issue_id)
@@ -99,52 +97,76 @@ class AddFlag(Workflow, effect=Effect.ADD):
         return {**shown(receipt.result), "attached": attached, "outcome": receipt.outcome}
 
     async def _moment(self, work: Work) -> tuple[int | None, str | None]:
-        """Index and verbatim text of the turn meant, or two Nones when the flag is for the whole call."""
+        """Index and verbatim text of the moment meant, or two Nones when the flag is for the whole call."""
         if self.quote is None and self.message_index is None:
             return None, None
         turns = (await work.client.send(GetCall(call_id=self.call_id))).transcripts or []
-        if self.message_index is not None:
-            if self.message_index >= len(turns):
-                raise Rejected(
-                    f"The transcript has {len(turns)} turns, counted from 0.",
-                    field="message_index",
-                    outcome="not_committed",
-                    try_next=TryNext(tool=GetTranscript.tool_name(), arguments={"call_id": self.call_id}),
-                )
-            return self.message_index, _verbatim(turns[self.message_index])
+        if self.message_index is not None and self.message_index >= len(turns):
+            raise Rejected(
+                f"The transcript has {len(turns)} turns, counted from 0.",
+                field="message_index",
+                outcome="not_committed",
+                try_next=TryNext(tool=GetTranscript.tool_name(), arguments={"call_id": self.call_id}),
+            )
+        if self.message_index is not None and self.quote is None:
+            return self.message_index, _storable(turns[self.message_index].text)
         # A search through a long call takes a while; other calls must not wait for it.
-        hits = await to_thread.run_sync(lambda: [n for n, turn in enumerate(turns) if holds(turn, self.quote or "")])
-        if len(hits) == 1:
-            return hits[0], _verbatim(turns[hits[0]])
-        error, sure = await to_thread.run_sync(_no_single_turn, turns, hits, self.quote or "")
-        if sure is not None:
+        return await to_thread.run_sync(self._quoted, turns, self.quote or "")
+
+    def _quoted(self, turns: list[Turn], quote: str) -> tuple[int, str | None]:
+        """Index of the turn that holds the quote, and the part of it that the quote stands in; of the turn that is named
+        besides, the part that is nearly the quote. Raises Rejected where that is not one turn."""
+        at = self.message_index
+        hits = [n for n in quoted(turns, quote) if at is None or n == at]
+        if at is not None and not hits and (sure := _sure(nearest(turns[at : at + 1], quote))) is not None:
+            return at, _storable(part(turns[at].text, sure.start, sure.end))
+        if len(hits) != 1:
+            raise self._no_single_turn(turns, hits, quote)
+        text, where = turns[hits[0]].text, place(turns, hits[0], quote)
+        return hits[0], _storable(text if where is None else part(text, *where))
+
+    def _no_single_turn(self, turns: list[Turn], hits: list[int], quote: str) -> Rejected:
+        """The error for a quote that is not one turn's. Where one turn is nearly the quote, and says neither the opposite
+        nor other numbers, it holds the call that flags that one."""
+        run = [] if hits else across(turns, quote)
+        near = [] if hits or run else nearest(turns, quote)
+        parts = [(n, (place(turns, n, quote) or (0, 0))[0]) for n in hits[:MOST_TURNS]]
+        parts += [(n, 0) for n in run]
+        parts += [(one.index, one.start) for one in near[:MOST_TURNS]]
+        found = [{**numbered(n, turns[n]), **around(turns[n].text, start)} for n, start in parts]
+        counted = {"returned": len(found), "total": len(hits)} if hits else {}
+        error = Rejected(
+            _refusal(len(hits), run, self.message_index),
+            code="quote_ambiguous" if hits else "quote_not_found",
+            field="quote",
+            outcome="not_committed",
+            details={"candidates": untrusted("call parties", **counted, turns=found)},
+        )
+        if (sure := _sure(near)) is not None:
             given = self.model_dump(mode="json", exclude={"quote"}, exclude_unset=True)
-            error.try_next = same_call(AddFlag, {**given, "message_index": sure})
-        raise error
+            error.try_next = same_call(AddFlag, {**given, "message_index": sure.index})
+        return error
 
 
-def _verbatim(turn: Turn) -> str | None:
-    """A turn's words as a flag can store them: as they are, up to the contract's limit; what no API takes as escapes."""
-    return UNSTORABLE.sub(lambda found: gate(found[0])[0], turn.text)[:10_000] or None
+def _refusal(hits: int, run: list[int], named: int | None) -> str:
+    """What is wrong with a quote that matches so many turns, or runs over some."""
+    if hits:
+        return f"The quote matches {hits} turns. Pass the message_index of the one you mean besides."
+    if run:
+        turns = ", ".join(map(str, run))
+        return f"The quote runs over turns {turns}, and a flag marks one. Quote the words of one, or pass its message_index."
+    if named is not None:
+        return f"The quote does not stand in turn {named}. Leave message_index out, or pass words that were said there."
+    return "The quote matches no turn. Pass the message_index of the turn you mean, or words that were said."
 
 
-def _no_single_turn(turns: list[Turn], hits: list[int], quote: str) -> tuple[Rejected, int | None]:
-    """The error for a quote that is not one turn's, and the turn that is surely meant, where one is nearly the quote."""
-    near = [] if hits else nearest(turns, quote)
-    sure = near[0].index if near and near[0].likeness >= SURE else None
-    if any(one.likeness >= near[0].likeness - APART for one in near[1:]):
-        sure = None
-    parts = [(n, start_of(turns[n].text, quote)) for n in hits[:MOST_TURNS]]
-    parts += [(one.index, one.start) for one in near[:MOST_TURNS]]  # of which there are some where there are no hits
-    found = [{**numbered(n, turns[n]), **around(turns[n].text, start)} for n, start in parts]
-    counted = {"returned": len(found), "total": len(hits)} if hits else {}
-    error = Rejected(
-        f"The quote matches {len(hits)} turns. Pass the message_index of the one you mean."
-        if hits
-        else "The quote matches no turn. Pass the message_index of the turn you mean, or words that were said.",
-        code="quote_ambiguous" if hits else "quote_not_found",
-        field="quote",
-        outcome="not_committed",
-        details={"candidates": untrusted("call parties", **counted, turns=found)},
-    )
-    return error, sure
+def _sure(near: list[Near]) -> Near | None:
+    """The turn that is surely meant, if one is nearly the quote and no other one comes near."""
+    if not near or near[0].likeness < SURE or near[0].contrary:
+        return None
+    return None if any(one.likeness >= near[0].likeness - APART for one in near[1:]) else near[0]
+
+
+def _storable(text: str) -> str | None:
+    """Words as a flag can store them: as they are, up to the contract's limit; what no API takes as escapes."""
+    return UNSTORABLE.sub(lambda found: gate(found[0])[0], text)[:10_000] or None

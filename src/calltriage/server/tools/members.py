@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from calltriage.errors import NotFound
-from calltriage.matching.quotes import folded
+from calltriage.matching.folding import folded, unaccented
 from calltriage.operations import members
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import Word
@@ -33,7 +33,8 @@ class ListOrgMembers(Workflow, effect=Effect.READ):
             raise NotFound("The API tells the organisation by its issues, and it has none yet. File one first.")
         found = await work.client.send(members.ListOrgMembers(org_id=org_id))
         named = [(one, _name(one)) for one in found]
-        wanted = [(one, name) for one, name in named if folded(self.name or "") in folded(name)]
+        typed = unaccented(folded(self.name or ""))  # a part of a word, too: names are typed as they are remembered
+        wanted = [(one, name) for one, name in named if typed in unaccented(folded(name))]
         first = int(self.cursor or 0)
         rows = [brief_row({**one.model_dump(), "name": name or None}, self.columns) for one, name in wanted[first:]]
         return page_of(rows, first, len(wanted), OrgMember.origin or "")

@@ -1,0 +1,134 @@
+"""Flags point at the words that were quoted, say no more than was said, and are shown with their moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from conftest import call_line, load_lines
+from mcp.client import Client
+from unit.server.call.test_table import filed, ok, refused, with_call
+from unit.server.tools.test_evidence import read_on
+
+from calltriage.client.client import Client as ApiClient
+from calltriage.desk.app import Desk
+from calltriage.operations.flags import AddFlag, ListFlags
+
+PAD = "The hold music went on and on. "
+DEEP = PAD * 400 + "Then your colleague swore at me. " + PAD * 400
+
+
+async def test_of_a_long_turn_the_sentence_with_the_words_is_stored_and_shown(agent: Client, the_desk: Desk) -> None:
+    await load_lines(the_desk, call_line("long", "Hello.", DEEP, "Bye."))
+    ticket = await with_call(agent, "long")
+    flag = await ok(agent, "add_flag", issue_id=ticket, call_id="long", type="x", quote="colleague swore at me")
+    assert (flag["message_index"], flag["message_text"]) == (1, "Then your colleague swore at me.")
+    for budget in (2000, 6000):
+        bundle = await ok(agent, "get_evidence", issue_id=ticket, max_tokens=budget)
+        (shown,) = bundle["flags"]["items"]
+        turn = next(turn for turn in shown["turns"] if turn["message_index"] == 1)
+        assert "colleague swore at me" in turn["text"]
+        assert DEEP[turn["offset"] :].startswith(turn["text"])
+    bodies = await read_on(agent, issue_id=ticket)
+    said = "".join(turn["text"] for body in bodies[1:] for turn in body.get("transcript", {}).get("turns", ()))
+    assert said == DEEP, "what stands before the moment is read, too"
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [PAD * 20 + "First you lost my parcel. " + PAD * 20 + "Then you charged me twice.",
+     "First you lost my parcel. Then you charged me twice."],
+)  # fmt: skip
+async def test_two_parts_of_a_turn_are_two_flags_and_the_same_part_is_one(
+    agent: Client, client: ApiClient, the_desk: Desk, turn: str
+) -> None:
+    await load_lines(the_desk, call_line("two", "Hello.", turn))
+    issue = await filed(agent, resource_links=[{"resource_type": "call", "resource_id": "two"}])
+    quotes = ["First you lost my parcel", "you charged me twice", "you lost my parcel", "charged me twice"]
+    flags = [
+        await ok(agent, "add_flag", issue_id=issue["id"], call_id="two", type="x", quote=quote) for quote in quotes
+    ]
+    parts = ["First you lost my parcel.", "Then you charged me twice."]
+    assert [flag["message_text"] for flag in flags] == parts * 2, "what is asked for twice is equal, what is not is not"
+    stored = await client.send(ListFlags(issue_id=issue["id"]))
+    assert {flag.message_text for flag in stored.items} == set(parts)
+
+
+@pytest.mark.parametrize("text", [DEEP[:10_000], "words that the call does not have any more", None])
+async def test_flags_that_were_made_otherwise_are_shown_as_before(
+    agent: Client, client: ApiClient, the_desk: Desk, text: str | None
+) -> None:
+    await load_lines(the_desk, call_line("long", "Hello.", DEEP))
+    issue = await filed(agent, resource_links=[{"resource_type": "call", "resource_id": "long"}])
+    await client.send(AddFlag(issue_id=issue["id"], call_id="long", type="x", message_index=1, message_text=text))
+    (shown,) = (await ok(agent, "get_evidence", issue_id=issue["id"]))["flags"]["items"]
+    assert shown["turns"][1]["text"] == DEEP[: len(shown["turns"][1]["text"])]
+    assert shown.get("message_text") == (text if text and text not in DEEP else None)
+
+
+async def test_every_part_of_a_long_flag_shows_its_moment(agent: Client, the_desk: Desk) -> None:
+    await load_lines(the_desk, call_line("long", PAD * 60, DEEP, PAD * 60))
+    issue = await filed(agent, resource_links=[{"resource_type": "call", "resource_id": "long"}])
+    note = "because it was rude " * 199
+    await ok(agent, "add_flag", issue_id=issue["id"], call_id="long", type="x", quote="swore at me", note=note.strip())
+    bodies = await read_on(agent, issue_id=issue["id"], section="flags", max_tokens=1000)
+    entries: list[dict[str, Any]] = [entry for body in bodies for entry in body.get("flags", {}).get("items", ())]
+    assert len(entries) > 1
+    assert all("swore at me" in str(entry) for entry in entries)
+
+
+async def test_a_quote_of_many_turns_is_flagged_where_message_index_says(agent: Client, the_desk: Desk) -> None:
+    await load_lines(the_desk, call_line("often", "I lost my card.", "No. I lost my card!", "I lost my cart. Bye."))
+    ticket = await with_call(agent, "often")
+    flag: dict[str, Any] = {"issue_id": ticket, "call_id": "often", "type": "x"}
+    error = await refused(agent, "add_flag", **flag, quote="i lost my card")
+    assert "message_index" in error["message"]
+    made = await ok(agent, "add_flag", **flag, quote="i lost my card", message_index=1)
+    assert (made["message_index"], made["message_text"]) == (1, "I lost my card!")
+    near = await ok(agent, "add_flag", **flag, quote="i lost my card", message_index=2)
+    assert (near["message_index"], near["message_text"]) == (2, "I lost my cart.")
+    assert "turn 0" in (await refused(agent, "add_flag", **flag, quote="refund me", message_index=0))["message"]
+
+
+async def test_words_over_two_turns_name_both(agent: Client, the_desk: Desk) -> None:
+    await load_lines(the_desk, call_line("split", "I want to speak to", "somebody in charge", "Sure."))
+    ticket = await with_call(agent, "split")
+    quote = "speak to somebody in charge"
+    error = await refused(agent, "add_flag", issue_id=ticket, call_id="split", type="x", quote=quote)
+    assert [turn["message_index"] for turn in error["candidates"]["turns"]] == [0, 1]
+    assert "try_next" not in error
+    found = await ok(agent, "get_transcript", call_id="split", query=quote)
+    assert (found["matches"], found["found"]) == (0, "across_turns")
+    assert [turn["message_index"] for turn in found["transcript"]["turns"]] == [0, 1]
+
+
+async def test_a_query_that_no_turn_holds_shows_the_nearest(agent: Client, the_desk: Desk) -> None:
+    await load_lines(the_desk, call_line("near", "Hello.", "We will cancel your plan today.", "Bye."))
+    found = await ok(agent, "get_transcript", call_id="near", query="cancelled your plan")
+    assert (found["matches"], found["found"], found["complete"]) == (0, "nearest", False)
+    assert [turn["message_index"] for turn in found["transcript"]["turns"]] == [1]
+    assert found["omitted"][0]["try_next"] == {"tool": "get_transcript", "arguments": {"call_id": "near"}}
+    nothing = await ok(agent, "get_transcript", call_id="near", query="zebra")
+    assert (nothing["matches"], nothing["returned"], nothing["complete"]) == (0, 0, False)
+
+
+@pytest.mark.parametrize(
+    ("said", "quote"),
+    [
+        ("I will refund you tomorrow morning without any further question.",
+         "I will not refund you tomorrow morning without any further question."),
+        ("We cannot waive the late fee on your account.", "We can waive the late fee on your account."),
+        ("Your new price is fifty dollars a month from May.", "Your new price is fifteen dollars a month from May."),
+        ("Take 150 mg of it twice a day after a meal.", "Take 50 mg of it twice a day after a meal."),
+    ],
+)  # fmt: skip
+async def test_an_opposite_or_another_number_is_no_ready_write(
+    agent: Client, the_desk: Desk, said: str, quote: str
+) -> None:
+    await load_lines(the_desk, call_line("opposite", said, "Good."))
+    ticket = await with_call(agent, "opposite")
+    error = await refused(agent, "add_flag", issue_id=ticket, call_id="opposite", type="x", quote=quote)
+    assert error["candidates"]["turns"][0]["message_index"] == 0
+    assert "try_next" not in error
+    flag = {"issue_id": ticket, "call_id": "opposite", "type": "x", "quote": quote, "message_index": 0}
+    assert (await refused(agent, "add_flag", **flag))["code"] == "quote_not_found"
