@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import SecretStr, ValidationError
 from sqlalchemy import Connection
@@ -42,6 +42,9 @@ from calltriage.operations import CATALOGUE
 from calltriage.operations.attachments import CreateAttachment
 from calltriage.operations.base import Api, Effect, Operation
 from calltriage.operations.fields import FORM
+
+if TYPE_CHECKING:
+    from calltriage.desk.importing.arriving import Arriving
 
 MAX_JSON = {Api.TRIAGE: 256 * 1024, Api.ATTACHMENTS: 64 * 1024}
 """Bytes of a JSON body; the attachments limit is the contract's, the other ours."""
@@ -84,6 +87,7 @@ class Desk:
     access: Access = field(init=False)
     files: Files = field(init=False)
     app: Starlette = field(init=False)
+    _arriving: Arriving | None = None
 
     def __post_init__(self) -> None:
         self.store = Store(self.folder, self.database_url)
@@ -95,6 +99,7 @@ class Desk:
             by_path.setdefault(operation.path, {})[operation.method] = operation
         self.app = Starlette(
             routes=[
+                Route("/v1/calls/import", self._import, methods=["POST"]),
                 *(Route(path, self._endpoint(found), methods=list(found)) for path, found in by_path.items()),
                 Route("/openapi.json", self._describe, methods=["GET"]),
                 Route("/oauth/token", self._token, methods=["POST"]),
@@ -196,6 +201,16 @@ class Desk:
         if effect is Effect.READ:
             return await self.store.read(inside)
         return await self.store.write(inside, lane=who.org_id)
+
+    async def _import(self, request: Request) -> Response:
+        who = await self.access.by_api_header(request.headers.get("authorization"))
+        if who is None:
+            raise ContractError(401, "AUTH_FAILURE", "Unauthorized")
+        if self._arriving is None:
+            from calltriage.desk.importing.arriving import Arriving  # noqa: PLC0415  the formats, which few requests need
+
+            self._arriving = Arriving(self)
+        return await self._arriving.take_import(request, who.org_id)
 
     async def _token(self, request: Request) -> Response:
         return await issue_token(request, self.access, f"{self.public_url}/oauth/token", self.clock())

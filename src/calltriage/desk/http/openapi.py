@@ -80,7 +80,7 @@ def description() -> dict[str, Any]:
             "description": "Bland AI's triage contract and Talkdesk's attachments contract, embedded.",
         },
         "servers": [{"url": "/"}],
-        "paths": paths | _byte_plane(),
+        "paths": paths | _byte_plane() | _arriving(),
         "components": {
             "schemas": shared | {f"{api.value}_error": schema for api, schema in ERRORS.items()},
             "securitySchemes": {
@@ -192,6 +192,43 @@ def refusals(operation: type[Operation[Any]]) -> tuple[int, ...]:
     if operation.method != "GET":
         found |= {400, 413}  # a body that is no JSON object, or too large, also where none is needed
     return tuple(sorted(found))
+
+
+def _arriving() -> dict[str, Any]:
+    """The route by which calls come in."""
+    data = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+    texts = {"type": "array", "items": {"type": "string"}}
+    counts = {name: {"type": "integer", "minimum": 0} for name in ("added", "changed", "unchanged", "skipped")}
+    loaded = {
+        "type": "object",
+        "required": [*counts, "complaints", "notes"],
+        "properties": {**counts, "complaints": texts, "notes": texts},
+    }
+    envelope = {
+        "type": "object",
+        "required": ["data", "errors"],
+        "properties": {"data": loaded, "errors": {"type": "null"}},
+    }
+    given = {"format": {"type": "string"}, "time_zone": {"type": "string"}, "skip_bad": {"type": "boolean"}}
+    refused = {"application/json": {"schema": {"$ref": f"#/components/schemas/{Api.TRIAGE.value}_error"}}}
+    answers = {
+        str(status): {"description": REFUSALS[status], "content": refused} for status in (400, 401, 413, 500, 503)
+    }
+    return {
+        "/v1/calls/import": {
+            "post": {
+                "operationId": "import_calls",
+                "summary": "Load calls, conversations and files in any format of `calltriage desk import`",
+                "security": [{"key": []}, {"bearer_key": []}],
+                "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in given.items()],
+                "requestBody": {"required": True, "content": data},
+                "responses": {
+                    "200": {"description": "Loaded.", "content": {"application/json": {"schema": envelope}}},
+                    **answers,
+                },
+            }
+        }
+    }
 
 
 def _byte_plane() -> dict[str, Any]:

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from sqlalchemy import Connection, Table, insert, select, update
 
-from calltriage.desk.app import Desk
 from calltriage.desk.bytes.blobs import CHUNK, Received, TooLargeError
 from calltriage.desk.database.tables import attachments, calls, conversations, written
 from calltriage.desk.handlers.attachments import insert_attachment
@@ -21,6 +20,9 @@ from calltriage.desk.http.access import unknown_organisation
 from calltriage.desk.importing.entries import Entry
 from calltriage.errors import ImportFileError
 from calltriage.leaves.gate import one_line
+
+if TYPE_CHECKING:
+    from calltriage.desk.app import Desk
 
 BATCH_ENTRIES = 500
 BATCH_BYTES = 4 * 2**20

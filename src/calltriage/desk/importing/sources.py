@@ -97,12 +97,12 @@ def kept(stream: IO[bytes]) -> Generator[Source]:
 
         def again() -> BinaryIO:
             copy.seek(0)
-            return cast("BinaryIO", _Borrowed(copy))
+            return cast("BinaryIO", Borrowed(copy))
 
         yield Source("", again, changed=datetime.now(UTC))
 
 
-class _Borrowed(io.RawIOBase):
+class Borrowed(io.RawIOBase):
     """A file that whoever reads it does not close."""
 
     def __init__(self, file: IO[bytes]) -> None:
