@@ -13,8 +13,8 @@ import anyio
 import click
 
 from calltriage.cli.terminal import Spoken, say, say_crash, say_usage_error
-from calltriage.errors import CalltriageError, ImportFileError
-from calltriage.settings import Settings, load_settings, public_url
+from calltriage.errors import CalltriageError, ImportFileError, SettingsError
+from calltriage.settings import Settings, load_settings, misnamed, public_url, settings_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,10 +36,21 @@ def _port(default: int) -> Callable[[Any], Any]:
     )
 
 
+def _file(context: click.Context) -> Path | None:
+    return settings_file(context.find_root().params.get("settings_file"))
+
+
 def _settings(context: click.Context, **given: Any) -> Settings:
     """The settings, and over them what the command line gives."""
     over = {name: value for name, value in given.items() if value is not None}
-    return load_settings(context.find_root().params.get("settings_file"), **over)
+    return load_settings(_file(context), **over)
+
+
+def _server_settings(context: click.Context, **given: Any) -> Settings:
+    """Like `_settings`, and says on standard error which names of settings have no effect."""
+    for sentence in misnamed(_file(context)):
+        say(f"calltriage: warning: {sentence}", err=True)
+    return _settings(context, **given)
 
 
 @click.group(
@@ -89,7 +100,7 @@ def serve(
     from calltriage import wiring  # noqa: PLC0415
     from calltriage.logs import configure_logging  # noqa: PLC0415
 
-    settings = _settings(context, **selection)
+    settings = _server_settings(context, **selection)
     configure_logging(settings.log_level)
     if http:
         anyio.run(wiring.serve_http, settings, host, port, _announce("MCP"))
@@ -102,13 +113,18 @@ def serve(
 @cli.command()
 @click.pass_context
 def doctor(context: click.Context) -> None:
-    """Check settings, credentials, reachability and the data folder, and say what to do.
+    """Try settings, credentials, network, storage and folders, and say what to do about what is wrong.
 
-    Prints no secret. Exit status 0 when everything works, 1 when something does not.
+    Reads from each API, and writes nothing to a vendor. Prints no secret. Exit status 0 when everything works, 1 when
+    something does not.
     """
     from calltriage.cli.doctor import examine  # noqa: PLC0415
 
-    if not anyio.run(examine, _settings(context)):
+    try:
+        settings: Settings | SettingsError = _settings(context)
+    except SettingsError as error:
+        settings = error
+    if not anyio.run(examine, settings, misnamed(_file(context))):
         sys.exit(1)
 
 
@@ -144,7 +160,7 @@ def desk_serve(context: click.Context, host: str, port: int, known_as: str | Non
     from calltriage import wiring  # noqa: PLC0415
     from calltriage.logs import configure_logging  # noqa: PLC0415
 
-    settings = _settings(context)
+    settings = _server_settings(context)
     configure_logging(settings.log_level)
     if known_as is not None:
         settings = settings.model_copy(update={"desk_public_url": known_as})
