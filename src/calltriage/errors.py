@@ -72,12 +72,10 @@ class CallError(CalltriageError):
         try_next: tool call that mends the situation.
         outcome: what became of the write, None for a read.
         details: further trusted facts, shown as they are.
-        for_operator: what happened and what to do, as an operator reads it; None where the kind of error says it.
     """
 
     default_code = "failed"
     retryable = False
-    for_operator: str | None = None
 
     def __init__(
         self,

@@ -1,27 +1,36 @@
 """An ASGI app on a port, safe from clients that are slow on purpose.
 
-uvicorn bounds neither how long a request may take to arrive nor what idle connections cost. Here each connection has a
-time for every stage, and when all places are taken the connection that has waited longest without a request makes room.
+uvicorn bounds neither how long a request may take to arrive, nor what idle connections cost, nor what an unread answer
+holds. Here each connection has a time for every stage, an address or a caller has a share of the places, and where places
+are short the slowest connection makes room. An answer is given to the transport in pieces.
+
+This stands on uvicorn's inside: H11Protocol with its `app`, `connections`, `cycle`, `flow`, `scope` and `handle_events`,
+Server with `startup`, `shutdown`, `capture_signals` and `handle_exit`. pyproject.toml allows no uvicorn that was not tried.
 """
 
 from __future__ import annotations
 
-import math
+import ipaddress
 import signal
 import socket
 import threading
-from collections.abc import Callable, Generator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
+import anyio
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from calltriage.errors import SettingsError
+from calltriage.leaves.callers import CALLER
 
 if TYPE_CHECKING:
     import asyncio
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER_SECONDS = 5.0
 """From a connection's first moment, or the end of its last answer, to the end of the next request's header."""
@@ -34,6 +43,21 @@ ANSWER_SECONDS = 30.0
 """How long a client may take no byte of an answer."""
 MAX_CONNECTIONS = 512
 """Connections at once; half of the files that a process may open by default."""
+MAX_SHARE = 256
+"""Connections of one address, or of one caller that was authenticated."""
+BACKLOG = 256
+"""Connections that wait to be accepted. They are accepted in one go, before any other makes room."""
+HEAD_START = 16 * 1024
+"""Bytes that a connection counts as having moved when a stage begins, so that a new one is not the slowest."""
+PIECE = 32 * 1024
+"""Bytes of an answer given to the transport at once. It may hold as much before it takes more, so that 64 KiB of an unread
+answer are in memory beyond the socket."""
+MAX_UNSENT = 32 * 2**20
+"""Bytes of all answers that wait for their clients. Past it the slowest of these connections is cut."""
+READY_SECONDS = 1.0
+"""How long an answer of /readyz is good for the next who ask."""
+READY_PATIENCE = 10.0
+"""Seconds after which a server that cannot tell whether it is ready is not."""
 
 
 class ImpatientProtocol(H11Protocol):
@@ -43,12 +67,29 @@ class ImpatientProtocol(H11Protocol):
     _stage_ends: asyncio.TimerHandle | None = None
     _answer_ends: asyncio.TimerHandle | None = None
     _came: int = 0
+    _since: float = 0.0
+    _moved: int = 0
+    _unsent: int = 0
+    _address: str = ""
+    owner: str = ""
+    """Whose share of the places this one takes: of the caller that the request was authenticated as, else of the address."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._inner = cast("ASGIApp", self.app)
+        self.app = cast("Any", self._answer)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        if len(self.connections) >= MAX_CONNECTIONS:
-            self._make_room()
+        transport.set_write_buffer_limits(high=PIECE)
         super().connection_made(transport)
+        self._address = self.owner = _network_of(transport.get_extra_info("peername"))
         self._keep_time()
+        others = self._others()
+        of_mine = [one for one in others if one.owner == self.owner]
+        if len(of_mine) >= MAX_SHARE:
+            _cut_slowest(of_mine, self)
+        elif len(others) >= MAX_CONNECTIONS:
+            _cut_slowest(_of_the_largest_owner(others), self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -58,8 +99,15 @@ class ImpatientProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._came += len(data)
+        self._moved += len(data)
         super().data_received(data)
         self._keep_time()
+
+    def handle_events(self) -> None:
+        before = self.cycle
+        super().handle_events()
+        if self.cycle is not before:
+            self.owner = self._address  # until this request, too, is known to be a caller's
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -68,11 +116,73 @@ class ImpatientProtocol(H11Protocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._answer_ends = self.loop.call_later(ANSWER_SECONDS, self.transport.abort)
+        unread = [one for one in (*self._others(), self) if one.flow.write_paused]
+        over = sum(one.unsent for one in unread) - MAX_UNSENT
+        while over > 0 and unread:
+            slowest = min(unread, key=lambda one: one.pace)
+            over -= slowest.unsent
+            unread.remove(slowest)
+            slowest.cut()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if self._answer_ends is not None:
             self._answer_ends.cancel()
+        self._keep_time()
+
+    def cut(self) -> None:
+        self.connections.discard(self)
+        self.transport.abort()
+
+    @property
+    def pace(self) -> float:
+        """Bytes a second that moved either way in the present stage."""
+        return (self._moved + HEAD_START) / max(self.loop.time() - self._since, 1e-3)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of the present answer that are in memory."""
+        return self._unsent + self.transport.get_write_buffer_size()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether no request is being answered here."""
+        return not self.cycle or self.cycle.response_complete
+
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether this one waits for its client, not its client for an answer that has not begun."""
+        return self.is_waiting or self.cycle.more_body or self.cycle.response_started
+
+    def belongs_to(self, caller: str) -> None:
+        """Count this connection as the caller's for the present request."""
+        self.owner = f"caller {caller}"
+        of_mine = [one for one in self._others() if one.owner == self.owner]
+        if len(of_mine) >= MAX_SHARE:
+            _cut_slowest(of_mine, self)
+
+    def _others(self) -> list[ImpatientProtocol]:
+        return [one for one in cast("set[ImpatientProtocol]", self.connections) if one is not self]
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The app, which can say whose request this is, and whose answers are given on in pieces."""
+        scope["extensions"] = {CALLER: self.belongs_to}
+
+        async def send_in_pieces(message: Message) -> None:
+            body = memoryview(message.get("body", b""))
+            try:
+                while len(body) > PIECE:
+                    self._unsent = len(body)
+                    await send({**message, "body": bytes(body[:PIECE]), "more_body": True})
+                    self._moved += PIECE
+                    body = body[PIECE:]
+                self._unsent = len(body)
+                await send({**message, "body": bytes(body)} if body else message)
+                self._moved += len(body)
+            finally:
+                self._unsent = 0
+
+        await self._inner(scope, receive, send_in_pieces)
 
     def _keep_time(self) -> None:
         """Start the clock of the stage that has begun; bytes that come within a stage do not set it back."""
@@ -80,18 +190,21 @@ class ImpatientProtocol(H11Protocol):
         if stage is self._stage:
             return
         self._stage = stage
+        self._since, self._moved = self.loop.time(), 0
         if self._stage_ends is not None:
             self._stage_ends.cancel()
             self._stage_ends = None
+        if stage is None:
+            return
         if self.is_waiting:
             self._stage_ends = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
-        elif stage is not None:
+        else:
             self._give_body_time()
 
     def _present_stage(self) -> object:
-        """What the client is busy with: a header, a body, or None for nothing; another object at each request."""
+        """What the client is busy with: a header, a body, or None for taking an answer; another object at each request."""
         if self.is_waiting:
-            return self.cycle or self
+            return None if self.flow.write_paused else self.cycle or self
         return self.scope if self.cycle.more_body else None
 
     def _give_body_time(self) -> None:
@@ -105,23 +218,65 @@ class ImpatientProtocol(H11Protocol):
         else:
             self.transport.abort()
 
-    @property
-    def time_ends(self) -> float:
-        """When the present stage has to be over, on the loop's clock."""
-        return math.inf if self._stage_ends is None else self._stage_ends.when()
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether no request is being answered here."""
-        return not self.cycle or self.cycle.response_complete
+def _network_of(peer: Any) -> str:
+    """The address that a peer's connections count for; of IPv6 the network, as one host has all addresses of it."""
+    try:
+        address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
+    except (TypeError, IndexError, ValueError):
+        return "unknown"
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None and not address.is_loopback:
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
-    def _make_room(self) -> None:
-        """Cut the connection that has been without a request for longest: the one whose time ends first."""
-        waiting = [one for one in cast("set[ImpatientProtocol]", self.connections) if one.is_waiting]
-        if waiting:
-            longest = min(waiting, key=lambda one: one.time_ends)
-            self.connections.discard(longest)
-            longest.transport.abort()
+
+def _cut_slowest(connections: Iterable[ImpatientProtocol], newest: ImpatientProtocol) -> None:
+    """Cut the slowest connection that can be cut; the newest where there is none."""
+    min((one for one in connections if one.can_be_cut), key=lambda one: one.pace, default=newest).cut()
+
+
+def _of_the_largest_owner(connections: list[ImpatientProtocol]) -> list[ImpatientProtocol]:
+    """The connections, of those that can be cut, of the owner that has most of them."""
+    found = [one for one in connections if one.can_be_cut]
+    largest = Counter(one.owner for one in found).most_common(1)
+    return [one for one in found if one.owner == largest[0][0]] if largest else []
+
+
+class Probes:
+    """/healthz and /readyz before an app, for whoever asks. They tell one word and do no work that others could make costly.
+
+    /healthz answers as long as the process does. /readyz asks `ready`, at most once every READY_SECONDS.
+    """
+
+    def __init__(self, app: ASGIApp, ready: Callable[[], Awaitable[bool]]) -> None:
+        self._app, self._ready = app, ready
+        self._asking = anyio.Lock()
+        self._is_ready, self._good_until = False, float("-inf")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] not in {"/healthz", "/readyz"}:
+            await self._app(scope, receive, send)
+        elif scope["method"] not in {"GET", "HEAD"}:
+            await _say(send, 405, b"", (b"allow", b"GET, HEAD"), (b"connection", b"close"))
+        elif scope["path"] == "/healthz" or await self._asked():
+            await _say(send, 200, b"ok\n")
+        else:
+            await _say(send, 503, b"not ready\n")
+
+    async def _asked(self) -> bool:
+        async with self._asking:
+            if anyio.current_time() >= self._good_until:
+                self._is_ready = False
+                with anyio.move_on_after(READY_PATIENCE):
+                    self._is_ready = await self._ready()
+                self._good_until = anyio.current_time() + READY_SECONDS
+            return self._is_ready
+
+
+async def _say(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    told = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body)), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": status, "headers": [*told, *headers]})
+    await send({"type": "http.response.body", "body": body})
 
 
 class Server(uvicorn.Server):
@@ -166,12 +321,14 @@ def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises SettingsError where there can be none."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        socket.getaddrinfo(host, port, family)  # a name that cannot be one is refused before there is a socket
-        return socket.create_server((host, port), family=family, backlog=MAX_CONNECTIONS)
+        socket.getaddrinfo(host or None, port, family)  # a name that cannot be one is refused before there is a socket
+        made = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or "it is no address and no host name"
         why = why.partition(" (while")[0]
         raise SettingsError(f"Cannot listen on {host} port {port}: {why}. Choose another --host or --port.") from None
+    # The event loop sets TCP_NODELAY on what it accepts only where the listening socket says by number that it is TCP's.
+    return socket.socket(made.family, made.type, socket.IPPROTO_TCP, fileno=made.detach())
 
 
 def address_of(listening: socket.socket) -> str:
@@ -180,14 +337,22 @@ def address_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+async def _always() -> bool:
+    return True
+
+
 async def serve_app(
-    app: Any, listening: socket.socket, on_ready: Callable[[str], None], on_stop: Callable[[], None] = lambda: None
+    app: Any,
+    listening: socket.socket,
+    on_ready: Callable[[str], None],
+    on_stop: Callable[[], None] = lambda: None,
+    ready: Callable[[], Awaitable[bool]] = _always,
 ) -> None:
     """Serve until a signal ends it; `on_ready` hears the address. Then `on_stop` ends what has no end of its own, and
-    requests in flight have 10 seconds."""
+    requests in flight have 10 seconds. `ready` is what /readyz answers."""
     config = uvicorn.Config(
-        app, http=ImpatientProtocol, ws="none", log_config=None, access_log=False,
-        limit_concurrency=MAX_CONNECTIONS + 1, timeout_keep_alive=int(HEADER_SECONDS), timeout_graceful_shutdown=10,
+        Probes(app, ready), http=ImpatientProtocol, ws="none", log_config=None, access_log=False, backlog=BACKLOG,
+        timeout_keep_alive=int(HEADER_SECONDS), timeout_graceful_shutdown=10,
         server_header=False, proxy_headers=False, lifespan="on" if hasattr(app, "router") else "off",
     )  # fmt: skip
     address = address_of(listening)

@@ -166,12 +166,21 @@ class DeskInside(httpx2.AsyncBaseTransport):
                 logging.getLogger(__name__).warning("the desk could not be opened: %s", type(error).__name__)
             self.tasks.start_soon(self._desk.files.keep_swept)
 
-    async def opened(self) -> Desk:
-        """The desk itself, for its operator. Raises SettingsError where it cannot be built."""
+    async def is_ready(self) -> bool:
+        """Whether the desk's store can be used at this moment; its first look opens it."""
         await self._opened()
-        if self._desk is None:
-            raise SettingsError("The desk in this process is closed.")
-        return self._desk
+        return self._desk is not None and await self._desk.is_ready()
+
+    async def complaint(self) -> str | None:
+        """Why the desk's storage cannot be used and what to do, for its operator; None when it can."""
+        await self._opened()
+        try:
+            if self._desk is not None:
+                await self._desk.warm_up()
+                await self._desk.files.look_for_bytes()
+        except StoreError as error:
+            return str(error)
+        return None
 
     async def aclose(self) -> None:
         """Called by each HTTP client on this transport when it closes; the first call closes the desk."""
@@ -357,7 +366,8 @@ def _nothing_collected() -> Generator[None]:
 
 @asynccontextmanager
 async def open_server(settings: Settings, *, over_stdio: bool, base_url: str = "") -> AsyncGenerator[Any]:
-    """The MCP server, wired, and its handover where it has an HTTP side, at `base_url`. The desk is warmed up once a client
+    """The MCP server, wired; its handover where it has an HTTP side, at `base_url`; whether its stores can be used and the
+    APIs answered last. The desk is warmed up once a client
     has listed the tools."""
     with _nothing_collected():
         from calltriage.server.app import build_server  # noqa: PLC0415
@@ -390,7 +400,12 @@ async def open_server(settings: Settings, *, over_stdio: bool, base_url: str = "
             duplex=over_stdio,
             on_listed=listed.set,
         )
-        yield server, handover
+
+        async def is_ready() -> bool:
+            stores = (not needs_desk or await desk.is_ready()) and await journal.database.is_usable()
+            return stores and client.last_answers.are_good
+
+        yield server, handover, is_ready
 
 
 async def _warm_up(desk: DeskInside | None, journal: Journal, listed: anyio.Event) -> None:
@@ -413,7 +428,7 @@ async def serve_stdio(settings: Settings) -> None:
     serving = anyio.CancelScope()
     async with background() as watching:
         await watching.start(stdio.end_on_signal, serving)
-        async with open_server(settings, over_stdio=True) as (server, _):
+        async with open_server(settings, over_stdio=True) as (server, *_):
             with serving:
                 await stdio.run_over_stdio(server)
         if (
@@ -431,7 +446,7 @@ async def serve_http(settings: Settings, host: str, port: int, on_ready: Callabl
     hosts = tuple(settings.http_allowed_hosts)
     with listen(host, port) as listening:
         public = settings.http_public_url or (f"https://{hosts[0]}" if hosts else address_of(listening))
-        async with open_server(settings, over_stdio=False, base_url=public.rstrip("/")) as (server, handover):
+        async with open_server(settings, over_stdio=False, base_url=public.rstrip("/")) as (server, handover, is_ready):
             app = build_http_app(
                 server,
                 host=host,
@@ -440,7 +455,7 @@ async def serve_http(settings: Settings, host: str, port: int, on_ready: Callabl
                 public_url=settings.http_public_url,
                 handover=handover,
             )
-            await serve_app(app, listening, lambda address: on_ready(f"{address}/mcp"), server.end_streams)
+            await serve_app(app, listening, lambda address: on_ready(f"{address}/mcp"), server.end_streams, is_ready)
 
 
 def _door_of_desk(desk: Desk, settings: Settings, host: str, bound: tuple[Any, ...]) -> Doorkeeper:
@@ -479,6 +494,7 @@ async def serve_desk(settings: Settings, host: str, port: int, on_ready: Callabl
                     door,
                     listening,
                     lambda address: on_ready(f"{address} (known as {known_as})" if known_as else address),
+                    ready=desk.is_ready,
                 )
         finally:
             with anyio.CancelScope(shield=True):

@@ -18,6 +18,7 @@ _NO_BODY = "a body is not needed here, but where one is sent it has to be a JSON
 _SCOPE = "in a withdrawn edition or an unmerged draft of the documentation only; not published"
 DIFFERENCES: dict[str, str] = {
     "*: contract has 429": "the desk sets no rate; the client is ready for one",
+    "issue_access_token: desk has 408": "a form with credentials in it has a time, and a place that it may have to leave",
     "*: desk has 413": "bodies are bounded (talkdesk-attachments, section 10, and the same on the triage side)",
     "*: desk has 503": "said when its storage cannot be used, so that nobody retries in vain",
     "delete_*: desk has 400": _NO_BODY,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from anyio.abc import SocketStream
 
 from calltriage import serving
 from calltriage.errors import SettingsError
+from calltriage.leaves.callers import tell_caller
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
@@ -44,8 +46,8 @@ async def served(monkeypatch: pytest.MonkeyPatch, app: Any = echo, **limits: flo
 serving_server = serving.Server
 
 
-async def opened(port: int, said: bytes = b"") -> SocketStream:
-    stream = await anyio.connect_tcp("127.0.0.1", port)
+async def opened(port: int, said: bytes = b"", source: str = "127.0.0.1") -> SocketStream:
+    stream = await anyio.connect_tcp("127.0.0.1", port, local_host=source)
     if said:
         await stream.send(said)
     return stream
@@ -153,3 +155,178 @@ async def test_a_port_in_use_is_an_error_that_says_so() -> None:
         pytest.raises(SettingsError, match=r"Choose another --host or --port\.$"),
     ):
         serving.listen("127.0.0.1", taken.getsockname()[1])
+
+
+async def test_an_address_that_has_its_share_makes_room_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with served(monkeypatch, HEADER_SECONDS=60, MAX_CONNECTIONS=9, MAX_SHARE=3) as port:
+        other = await opened(port, source="127.0.0.2")
+        mine = [await opened(port) for _ in range(3)]
+        answer = await opened(port, GET)
+        assert (await answer.receive()).startswith(b"HTTP/1.1 200")
+        assert await heard(mine[0]) == b""
+        for stream in (other, *mine[1:]):
+            await stream.send(GET)
+            assert (await stream.receive()).startswith(b"HTTP/1.1 200")
+            await stream.aclose()
+        await answer.aclose()
+
+
+async def test_a_caller_has_a_share_of_its_own_wherever_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three streams of one caller from three addresses; a fourth makes the oldest give way, and no other caller's."""
+
+    async def stream(scope: Any, receive: Any, send: Any) -> None:
+        tell_caller(scope, scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def begun(name: bytes, source: str) -> SocketStream:
+        one = await opened(port, b"GET /" + name + b" HTTP/1.1\r\nHost: x\r\n\r\n", source=source)
+        seen = b""
+        while b"begun" not in seen:
+            seen += await one.receive()
+        return one
+
+    async with served(monkeypatch, stream, MAX_CONNECTIONS=9, MAX_SHARE=3) as port:
+        other = await begun(b"other", "127.0.0.5")
+        mine = [await begun(b"mine", f"127.0.0.{number}") for number in (2, 3, 4)]
+        fourth = await begun(b"mine", "127.0.0.5")
+        assert await heard(mine[0]) == b""
+        for one in (other, *mine[1:], fourth):
+            assert not await is_cut(one)
+            await one.aclose()
+
+
+async def test_who_works_on_a_request_makes_no_room_and_the_newcomer_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = anyio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await go_on.wait()
+        await echo(scope, receive, send)
+
+    async with served(monkeypatch, slow, MAX_CONNECTIONS=2) as port:
+        working = [await opened(port, GET) for _ in range(2)]
+        await anyio.wait_all_tasks_blocked()
+        assert await heard(await opened(port, GET)) == b""
+        go_on.set()
+        for one in working:
+            assert (await one.receive()).startswith(b"HTTP/1.1 200")
+            await one.aclose()
+
+
+async def test_an_unread_answer_holds_little_and_all_of_them_together_are_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A large body in one piece counts whole, as long as it waits; past the bound the slowest one is cut."""
+    made: list[serving.ImpatientProtocol] = []
+    connection_made = serving.ImpatientProtocol.connection_made
+
+    def noted(self: serving.ImpatientProtocol, transport: Any) -> None:
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+        connection_made(self, transport)
+        made.append(self)
+
+    async def large(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 2**22})
+
+    monkeypatch.setattr(serving.ImpatientProtocol, "connection_made", noted)
+    async with served(monkeypatch, large, MAX_UNSENT=10 * 2**20) as port:
+        streams = [await opened(port, GET)]
+        while not (made and made[0].flow.write_paused):
+            await anyio.lowlevel.checkpoint()
+        assert made[0].transport.get_write_buffer_size() <= 2 * serving.PIECE
+        streams += [await opened(port, GET) for _ in range(3)]
+        while sum(one.transport.is_closing() for one in made) < 2 or len(made) < 4:
+            await anyio.lowlevel.checkpoint()
+        assert sum(one.transport.is_closing() for one in made) == 2
+        for stream in streams:
+            await stream.aclose()
+
+
+async def test_an_answer_in_pieces_is_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = bytes(range(256)) * 1000
+
+    async def large(scope: Any, receive: Any, send: Any) -> None:
+        length = [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": 200, "headers": length})
+        await send({"type": "http.response.body", "body": body[:100_000], "more_body": True})
+        await send({"type": "http.response.body", "body": body[100_000:]})
+
+    async with served(monkeypatch, large) as port:
+        assert (await heard(await opened(port, GET))).endswith(b"\r\n\r\n" + body)
+
+
+async def test_accepted_connections_send_small_pieces_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TCP_NODELAY: without it a kept connection waits 40 ms for the client's acknowledgement."""
+    options: list[int] = []
+    connection_made = serving.ImpatientProtocol.connection_made
+
+    def noted(self: serving.ImpatientProtocol, transport: Any) -> None:
+        options.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        connection_made(self, transport)
+
+    monkeypatch.setattr(serving.ImpatientProtocol, "connection_made", noted)
+    async with served(monkeypatch) as port, await opened(port, GET) as stream:
+        await stream.receive()
+    assert options
+    assert all(options)
+
+
+@pytest.mark.parametrize(
+    ("peer", "network"),
+    [
+        (("192.0.2.7", 1), "192.0.2.7"),
+        (("::ffff:192.0.2.7", 1, 0, 0), "192.0.2.7"),
+        (("2001:db8:1:2:3::4", 1, 0, 0), "2001:db8:1:2::/64"),
+        (("fe80::1%eth0", 1, 0, 2), "fe80::/64"),
+        (("::1", 1, 0, 0), "::1"),
+        (None, "unknown"),
+    ],
+)
+def test_an_address_of_ipv6_counts_as_its_network(peer: Any, network: str) -> None:
+    assert serving._network_of(peer) == network
+
+
+async def asked(app: Any, path: str, method: str = "GET") -> tuple[int, bytes]:
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app({"type": "http", "path": path, "method": method, "headers": []}, None, send)
+    return sent[0]["status"], sent[1]["body"]
+
+
+async def test_probes_say_one_word_and_ask_at_most_once_a_second() -> None:
+    is_good, count = True, 0
+
+    async def ready() -> bool:
+        nonlocal count
+        count += 1
+        return is_good
+
+    probes = serving.Probes(echo, ready)
+    assert await asked(probes, "/healthz") == (200, b"ok\n")
+    assert count == 0
+    async with anyio.create_task_group() as group:
+        for _ in range(20):
+            group.start_soon(asked, probes, "/readyz")
+    assert await asked(probes, "/readyz") == (200, b"ok\n")
+    assert count == 1
+    is_good = False
+    probes = serving.Probes(echo, ready)
+    assert await asked(probes, "/readyz") == (503, b"not ready\n")
+    assert await asked(probes, "/healthz") == (200, b"ok\n")
+    assert await asked(probes, "/readyz", "POST") == (405, b"")
+
+
+async def test_a_server_that_cannot_tell_whether_it_is_ready_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "READY_PATIENCE", 0.01)
+
+    async def never() -> bool:
+        await anyio.sleep_forever()
+        return True
+
+    assert await asked(serving.Probes(echo, never), "/readyz") == (503, b"not ready\n")

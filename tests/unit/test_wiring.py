@@ -99,7 +99,7 @@ async def test_the_settings_choose_the_tools_and_a_wrong_name_stops_the_start(
     monkeypatch.setenv("CALLTRIAGE_TOOLSETS", "core, evidence")
     monkeypatch.setenv("CALLTRIAGE_EXCLUDE_TOOLS", "get_issue")
     monkeypatch.setenv("CALLTRIAGE_READ_ONLY", "true")
-    async with open_server(load_settings(), over_stdio=True) as (server, _), Client(server) as agent:
+    async with open_server(load_settings(), over_stdio=True) as (server, *_), Client(server) as agent:
         names = {tool.name for tool in (await agent.list_tools()).tools}
     assert {"list_issues", "list_flags"} <= names
     assert not {"get_issue", "create_issue", "mark_issue_viewed"} & names

@@ -13,8 +13,8 @@ import anyio
 import click
 
 from calltriage.cli.terminal import Spoken, say, say_crash, say_usage_error
-from calltriage.errors import CalltriageError, ImportFileError, SettingsError
-from calltriage.settings import Settings, load_settings, misnamed, public_url, settings_file
+from calltriage.errors import CalltriageError, ImportFileError
+from calltriage.settings import Settings, load_settings, public_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,21 +36,10 @@ def _port(default: int) -> Callable[[Any], Any]:
     )
 
 
-def _file(context: click.Context) -> Path | None:
-    return settings_file(context.find_root().params.get("settings_file"))
-
-
 def _settings(context: click.Context, **given: Any) -> Settings:
     """The settings, and over them what the command line gives."""
     over = {name: value for name, value in given.items() if value is not None}
-    return load_settings(_file(context), **over)
-
-
-def _server_settings(context: click.Context, **given: Any) -> Settings:
-    """Like `_settings`, and says on standard error which names of settings have no effect."""
-    for sentence in misnamed(_file(context)):
-        say(f"calltriage: warning: {sentence}", err=True)
-    return _settings(context, **given)
+    return load_settings(context.find_root().params.get("settings_file"), **over)
 
 
 @click.group(
@@ -100,7 +89,7 @@ def serve(
     from calltriage import wiring  # noqa: PLC0415
     from calltriage.logs import configure_logging  # noqa: PLC0415
 
-    settings = _server_settings(context, **selection)
+    settings = _settings(context, **selection)
     configure_logging(settings.log_level)
     if http:
         anyio.run(wiring.serve_http, settings, host, port, _announce("MCP"))
@@ -113,18 +102,13 @@ def serve(
 @cli.command()
 @click.pass_context
 def doctor(context: click.Context) -> None:
-    """Try settings, credentials, network, storage and folders, and say what to do about what is wrong.
+    """Check settings, credentials, reachability and the data folder, and say what to do.
 
-    Reads from each API, and writes nothing to a vendor. Prints no secret. Exit status 0 when everything works, 1 when
-    something does not.
+    Prints no secret. Exit status 0 when everything works, 1 when something does not.
     """
     from calltriage.cli.doctor import examine  # noqa: PLC0415
 
-    try:
-        settings: Settings | SettingsError = _settings(context)
-    except SettingsError as error:
-        settings = error
-    if not anyio.run(examine, settings, misnamed(_file(context))):
+    if not anyio.run(examine, _settings(context)):
         sys.exit(1)
 
 
@@ -160,7 +144,7 @@ def desk_serve(context: click.Context, host: str, port: int, known_as: str | Non
     from calltriage import wiring  # noqa: PLC0415
     from calltriage.logs import configure_logging  # noqa: PLC0415
 
-    settings = _server_settings(context)
+    settings = _settings(context)
     configure_logging(settings.log_level)
     if known_as is not None:
         settings = settings.model_copy(update={"desk_public_url": known_as})

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from calltriage.client.answers import Answer, failure, read_answer, read_json
 from calltriage.client.dialects import Endpoint
 from calltriage.client.ledger import Entry, Ledger
-from calltriage.client.limits import RetryBudget, deadline_in
+from calltriage.client.limits import LastAnswers, RetryBudget, deadline_in
 from calltriage.client.links import Links
 from calltriage.client.network import NOT_SENT, Network, not_connected
 from calltriage.client.outcomes import LOOK_UPS, Found, Listed, Receipt, Seen, Sight, Verdict
@@ -90,6 +90,7 @@ class Client:
         self._turns: dict[str, anyio.Lock] = {}
         self._seen = Seen()
         self._watchers: list[Watcher] = []
+        self.last_answers = LastAnswers()
 
     def watch(self, watcher: Watcher) -> None:
         """Have `watcher` told of each write that was carried out now, or may have been."""
@@ -303,6 +304,11 @@ class Client:
             breaker.leave(failed)
 
     async def _attempt(self, operation: Operation[Any], deadline: float) -> Answer:
+        """One exchange, whose answer is remembered."""
+        with self.last_answers.noted(operation.api.value):
+            return await self._exchange_once(operation, deadline)
+
+    async def _exchange_once(self, operation: Operation[Any], deadline: float) -> Answer:
         """One exchange, renewed credentials included. A write that began is seen through, cancelled or not."""
         is_write = operation.effect is not Effect.READ
         sent, seen = False, list[Answer]()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from calltriage.errors import CallError, RateLimited, ServerFailure, Unreachable
+from calltriage.errors import CallError, RateLimited, ServerFailure, Unauthenticated, Unreachable
 
 if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
@@ -135,6 +135,34 @@ class Breaker:
             self._open_until = anyio.current_time() + self.rest_s
             self._recent.clear()
             self._silent = 0
+
+
+@dataclass
+class LastAnswers:
+    """How each API answered last. A failure counts for `counts_s`: whoever sends no calls here because of it would never
+    learn that the API is back."""
+
+    counts_s: float = 60.0
+    _failed_at: dict[str, float] = field(default_factory=dict[str, float], init=False)
+
+    @contextmanager
+    def noted(self, api: str) -> Generator[None]:
+        """Around one exchange. It fails without an answer, with a 5xx, or with a refusal of the credentials."""
+        try:
+            yield
+        except (Unreachable, ServerFailure, Unauthenticated):
+            self._failed_at[api] = anyio.current_time()
+            raise
+        except CallError:
+            self._failed_at.pop(api, None)
+            raise
+        self._failed_at.pop(api, None)
+
+    @property
+    def are_good(self) -> bool:
+        """Whether no API failed at its last exchange. Nothing is sent to know that."""
+        since = anyio.current_time() - self.counts_s
+        return all(at < since for at in self._failed_at.values())
 
 
 def is_failure(error: BaseException) -> bool:

@@ -36,8 +36,9 @@ from calltriage.desk.handlers import (
 )
 from calltriage.desk.http.access import Access
 from calltriage.desk.http.signed_urls import MAX_OBJECT, Files
-from calltriage.desk.http.tokens import issue_token
+from calltriage.desk.http.tokens import FormReader, issue_token
 from calltriage.desk.http.wire import ERROR_HANDLERS, json_reply, read_body
+from calltriage.leaves.callers import tell_caller
 from calltriage.operations import CATALOGUE
 from calltriage.operations.attachments import CreateAttachment
 from calltriage.operations.base import Api, Effect, Operation
@@ -86,6 +87,7 @@ class Desk:
     store: Store = field(init=False)
     access: Access = field(init=False)
     files: Files = field(init=False)
+    forms: FormReader = field(default_factory=FormReader, init=False)
     app: Starlette = field(init=False)
     _arriving: Arriving | None = None
 
@@ -130,6 +132,7 @@ class Desk:
         async def endpoint(request: Request) -> Response:
             operation = operations[request.method if request.method != "HEAD" else "GET"]
             who = await self._principal(request, operation)
+            tell_caller(request.scope, f"{who.org_id} {who.user_id}")
             call = await self._read(request, operation, who)
             reply = await self._reply(operation, who, call)
             if reply.status == 204:
@@ -213,7 +216,11 @@ class Desk:
         return await self._arriving.take_import(request, who.org_id)
 
     async def _token(self, request: Request) -> Response:
-        return await issue_token(request, self.access, f"{self.public_url}/oauth/token", self.clock())
+        return await issue_token(request, self.forms, self.access, f"{self.public_url}/oauth/token", self.clock())
+
+    async def is_ready(self) -> bool:
+        """Whether the store can be used at this moment."""
+        return await self.store.is_usable()
 
     async def warm_up(self) -> None:
         """Open the store ahead of the first request."""

@@ -173,6 +173,15 @@ class Database:
             raise job.error
         return cast("T", job.result)
 
+    async def is_usable(self) -> bool:
+        """Whether it can be opened and read at this moment."""
+        from sqlalchemy import text  # noqa: PLC0415
+
+        try:
+            return await self.read(lambda connection: connection.execute(text("SELECT 1")).scalar_one() == 1)
+        except Exception:  # noqa: BLE001  whatever it is, the answer is no
+            return False
+
     async def close(self) -> None:
         """Let go of the files; a later use opens them again."""
         if self._engine is not None:

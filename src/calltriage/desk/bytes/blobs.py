@@ -28,6 +28,8 @@ from typing import Any, BinaryIO, Protocol, Self
 import anyio
 import anyio.to_thread
 
+PIECE = 2**16
+"""Bytes that are read at once to be given out: as many are in memory while nobody takes them, at each station of the way."""
 CHUNK = 2**20
 """Bytes that are read, written or hashed at once: large enough that changing threads costs nothing against it."""
 RECEIVED = "incoming"
@@ -216,7 +218,7 @@ class BlobFolder:
         with file:
             while length:
                 with _told():
-                    piece = await anyio.to_thread.run_sync(file.read, min(CHUNK, length))
+                    piece = await anyio.to_thread.run_sync(file.read, min(PIECE, length))
                 if not piece:
                     raise BlobStoreError("a file is shorter than it was")
                 length -= len(piece)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from calltriage.desk.bytes.blobs import (
-    CHUNK,
+    PIECE,
     BlobStoreError,
     Intake,
     Received,
@@ -104,7 +104,7 @@ class ObjectBlobs:
             return
         with _told():
             answer = await obstore.get_async(self.store, name, options={"range": (start, start + length)})
-            pieces = aiter(answer.stream(min_chunk_size=CHUNK))
+            pieces = aiter(answer.stream(min_chunk_size=PIECE))
         while True:
             with _told():
                 piece = await anext(pieces, None)

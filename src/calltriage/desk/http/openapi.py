@@ -284,6 +284,8 @@ def _byte_plane() -> dict[str, Any]:
             "200": as_json("The token.", token),
             "400": as_json(REFUSALS[400], refused),
             "401": as_json(REFUSALS[401], refused),
+            "408": {"description": "The form came too slowly."},
+            "413": {"description": REFUSALS[413]},
         },
     }
     put: dict[str, Any] = {

@@ -155,7 +155,7 @@ class Files:
         headers["content-length"] = str(stop - start)
         pieces = self.blobs.read(row.blob, start, stop - start)
         if stop - start == row.size:
-            pieces = _verified(pieces, row.sha256)
+            pieces = _verified(pieces, row.size, row.sha256)
         first = await anext(pieces, b"")  # what cannot be read is found out while the status can still say so
         return _Streamed(_begun(first, pieces), status, headers)
 
@@ -214,27 +214,16 @@ class Files:
             known = await self.store.read(spoken_of)
             await self._drop(*(name for name in names if name not in known))
 
-    async def try_bytes(self) -> None:
-        """Write a few bytes where files are kept, read them back and remove them. Raises StoreError that tells the operator
-        what to look at."""
-        probe = b"calltriage"
-
-        async def content() -> AsyncIterator[bytes]:
-            yield probe
-
+    async def look_for_bytes(self) -> None:
+        """See whether the place of the bytes answers. Raises StoreError that tells the operator what to look at."""
         try:
             with anyio.fail_after(PATIENCE):
-                received = await self.blobs.receive(content(), len(probe))
-                try:
-                    found = b"".join([piece async for piece in self.blobs.read(received.name, 0, received.size)])
-                finally:
-                    await self.blobs.drop(received.name)
-                if found != probe:
-                    raise BlobStoreError("what is read is not what was written")
+                async with aclosing(self.blobs.unchanged_for(0)) as names:
+                    await anext(names, None)
         except (BlobStoreError, TimeoutError) as error:
             why = "it does not answer" if isinstance(error, TimeoutError) else str(error)
             raise StoreError(
-                f"The bytes of files cannot be kept: {why}. With CALLTRIAGE_BLOBS_URL, check it and the store's own "
+                f"The bytes of files cannot be reached: {why}. With CALLTRIAGE_BLOBS_URL, check it and the store's own "
                 "variables for its credentials; without, the folder blobs of the data folder."
             ) from error
 
@@ -267,18 +256,16 @@ async def _begun(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[by
             yield piece
 
 
-async def _verified(pieces: AsyncGenerator[bytes], sha256: str) -> AsyncGenerator[bytes]:
+async def _verified(pieces: AsyncGenerator[bytes], size: int, sha256: str) -> AsyncGenerator[bytes]:
     """The whole of a file; its end is given out only when all of it has the hash that it was stored under."""
-    digest, held = hashlib.sha256(), b""
+    digest = hashlib.sha256()
     async with aclosing(pieces):
         async for piece in pieces:
-            if held:
-                yield held
-            held = piece
-            await anyio.to_thread.run_sync(digest.update, piece)
-    if digest.hexdigest() != sha256:
-        raise BlobStoreError("a file does not have the bytes that were stored")
-    yield held
+            digest.update(piece)  # one piece is too short for a thread
+            size -= len(piece)
+            if size <= 0 and digest.hexdigest() != sha256:
+                raise BlobStoreError("a file does not have the bytes that were stored")
+            yield piece
 
 
 class _Streamed(StreamingResponse):
@@ -291,6 +278,8 @@ class _Streamed(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
+        except ClientDisconnect:  # in the middle of the bytes: no fault to log
+            return
         finally:
             with anyio.CancelScope(shield=True):
                 await self._pieces.aclose()

@@ -44,16 +44,23 @@ def json_reply(status: int, body: Any, media_type: str = "application/json") -> 
     return Response(content, status, media_type=media_type)
 
 
+def check_length(request: Request, cap: int) -> None:
+    """Refuse a body that announces more than the cap, before any of it is read."""
+    length = request.headers.get("content-length", "0")
+    if not length.isdigit() or int(length[:20]) > cap:
+        raise ContractError(413, "payload_too_large", "The request body is too large")
+
+
 async def read_body(request: Request, cap: int) -> bytes:
-    """The body within the cap; it is kept on the request, so that a form can be parsed from it afterwards."""
+    """The body within the cap."""
+    check_length(request, cap)
     chunks, size = list[bytes](), 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > cap:
             raise ContractError(413, "payload_too_large", "The request body is too large")
         chunks.append(chunk)
-    request._body = b"".join(chunks)  # pyright: ignore[reportPrivateUsage]  what request.body() itself does
-    return request._body  # pyright: ignore[reportPrivateUsage]
+    return b"".join(chunks)
 
 
 async def _render_byte_error(_: Request, error: Exception) -> Response:
@@ -79,6 +86,8 @@ async def _render_error(request: Request, error: Exception) -> Response:
     if refused.fields:
         body["fields"] = [{"name": name, "description": rule} for name, rule in refused.fields.items()]
     response = json_reply(refused.status, body)
+    if refused.status in {408, 413}:  # what else there is of the body is not waited for
+        response.headers["connection"] = "close"
     if refused.status == 401:
         response.headers["www-authenticate"] = "Bearer"
     return response

@@ -14,10 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from calltriage.errors import SettingsError
 from calltriage.journal.journal import SHARED_TOKEN
+from calltriage.leaves.callers import tell_caller
 from calltriage.leaves.hosts import LOOPBACK, THIS_MACHINE, Doorkeeper, place_of
 from calltriage.server.call.record import CALLER
 from calltriage.server.files.handover import DOWNLOADS, UPLOADS, Handover
 
+PATH = "/mcp"
 MAX_BODY = 4 * 2**20
 """Bytes of a request."""
 
@@ -54,7 +56,9 @@ def build_http_app(
         raise SettingsError(f"CALLTRIAGE_HTTP_ALLOWED_HOSTS and CALLTRIAGE_HTTP_PUBLIC_URL: each {error}.") from None
     # The SDK's own check compares beginnings, and knows no default port.
     unchecked = TransportSecuritySettings(enable_dns_rebinding_protection=False)
-    app = server.streamable_http_app(stateless_http=True, transport_security=unchecked, host=host)
+    app = server.streamable_http_app(
+        streamable_http_path=PATH, stateless_http=True, transport_security=unchecked, host=host
+    )
     if handover is not None:
         app.router.routes.extend(handover.routes())
     advice = "The operator can add it to CALLTRIAGE_HTTP_ALLOWED_HOSTS."
@@ -63,7 +67,8 @@ def build_http_app(
 
 
 class Gate:
-    """Stands before every route: refuses requests without the token, and hands on only bodies that have come whole.
+    """Stands before every route: refuses requests without the token, and hands on only bodies that have come whole. It reads
+    none before path, method and size allow it.
 
     It notes who calls, by what was authenticated: the holders of the token are one caller, whatever its value; without a
     token each address is one.
@@ -84,6 +89,11 @@ class Gate:
             await _refuse(send, 401, (b"www-authenticate", b"Bearer"))
             return
         scope = {**scope, CALLER: caller}
+        if self._token is not None:
+            tell_caller(scope, caller)
+        if refused := _not_taken(scope):
+            await _refuse(send, *refused, (b"connection", b"close"))
+            return
         body = bytearray()
         more = True
         while more:
@@ -110,6 +120,16 @@ class Gate:
         scheme, _, token = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
         is_right = scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(b" "), self._token)
         return SHARED_TOKEN if is_right else None
+
+
+def _not_taken(scope: Scope) -> tuple[Any, ...]:
+    """Status and headers for a request of which no body is read; empty for one of which it is."""
+    if scope["path"] != PATH:
+        return (404,)
+    if scope["method"] != "POST":  # stateless: there is no stream to open with GET, no session to end with DELETE
+        return 405, (b"allow", b"POST")
+    length = dict(scope["headers"]).get(b"content-length", b"0")
+    return (413,) if not length.isdigit() or int(length[:20]) > MAX_BODY else ()
 
 
 async def _refuse(send: Send, status: int, *headers: tuple[bytes, bytes]) -> None:

@@ -201,3 +201,37 @@ async def test_a_body_that_is_no_message_is_a_client_error_and_the_next_is_answe
         assert 400 <= answer.status_code < 500
         assert "Traceback" not in answer.text
         assert (await ask(http, "tools/list", {}, mcp_protocol_version="2025-11-25"))["tools"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "length", "status"),
+    [
+        ("GET", "/mcp", "0", 405),
+        ("DELETE", "/mcp", "0", 405),
+        ("PUT", "/mcp", "9", 405),
+        ("POST", "/nothing", "9", 404),
+        ("GET", "/nothing", "0", 404),
+        ("POST", "/mcp", str(4 * 2**20 + 1), 413),
+        ("POST", "/mcp", "x", 413),
+    ],
+)
+async def test_no_body_is_read_before_path_method_and_size_allow_it(
+    client: Client, method: str, path: str, length: str, status: int
+) -> None:
+    app = build_http_app(build_server(client, version="1", duplex=False), host="127.0.0.1", token=SecretStr(TOKEN))
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        raise AssertionError("the body was read")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"127.0.0.1:8000"), (b"content-length", length.encode())]
+    scope = {"type": "http", "method": method, "path": path, "headers": headers, "client": ("127.0.0.1", 1)}
+    await app({**scope, "query_string": b""}, receive, send)
+    assert sent.pop(0)["status"] == 401
+    sent.clear()
+    headers.append((b"authorization", f"Bearer {TOKEN}".encode()))
+    await app({**scope, "query_string": b""}, receive, send)
+    assert sent[0]["status"] == status
