@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from calltriage.desk.bytes.blobs import Blobs
     from calltriage.desk.database.backup import Others
     from calltriage.desk.http.access import NewKey
+    from calltriage.journal.heads import HeadNote
     from calltriage.journal.journal import Journal
     from calltriage.server.files.handover import Handover
     from calltriage.server.files.local import FileRoots
@@ -292,7 +293,17 @@ def build_journal(settings: Settings) -> Journal:
     token = settings.http_token
     # Earlier versions took the header that brought the token for the caller.
     former = {} if token is None else {SHARED_TOKEN: f"Bearer {token.get_secret_value()}"}
-    return Journal(settings.data_dir, organisation, keep_s=settings.idempotency_hours * 3600, former=former)
+    keep_s, note = settings.idempotency_hours * 3600, head_note(settings.data_dir)
+    return Journal(settings.data_dir, organisation, keep_s=keep_s, former=former, note=note)
+
+
+def head_note(folder: Path) -> HeadNote:
+    """Where the head of a folder's journal is noted, sealed with a secret of the folder that is made at the first note."""
+    from calltriage.journal import heads  # noqa: PLC0415
+
+    advice = "check that the folder belongs to this user"
+    key = cache(lambda: _kept_secret(folder, heads.KEY, advice).get_secret_value().encode())
+    return heads.HeadNote(folder, key)
 
 
 @asynccontextmanager

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import anyio
+import anyio.to_thread
 import httpx2
 from pydantic import SecretStr
 from sqlalchemy import select
@@ -26,67 +30,89 @@ from calltriage.desk.database.tables import attachments, issues
 from calltriage.desk.importing.entries import Reading, entry_of
 from calltriage.desk.importing.loading import load_import
 from calltriage.errors import SettingsError, StoreError
-from calltriage.journal.journal import FILE, Journal, redacted
+from calltriage.journal.checking import check_file, check_folder
+from calltriage.journal.journal import Journal
 from calltriage.journal.replay import Replayed, replay
-from calltriage.journal.rows import Check
+from calltriage.journal.rows import FILE, Check
+from calltriage.journal.showing import Wanted, redacted
+from calltriage.leaves.gate import one_line
 from calltriage.operations import SCOPES
 from calltriage.operations.base import Api
 from calltriage.settings import Settings
-from calltriage.wiring import DESK_IN_PROCESS
+from calltriage.wiring import DESK_IN_PROCESS, head_note
 
 
-def journal_in(folder: Path) -> Journal:
+@asynccontextmanager
+async def journal_in(folder: Path) -> AsyncGenerator[Journal]:
     """The journal of a data folder. Raises StoreError when there is none: asking about it must not make one."""
     if not (folder / FILE).is_file():
         raise StoreError(f"There is no journal in {folder}: nothing was written through calltriage yet.")
-    return Journal(folder)
-
-
-async def show(settings: Settings, count: int) -> None:
-    """Print the newest rows, their free text as hashes."""
-    journal = journal_in(settings.data_dir)
+    journal = Journal(folder)
     try:
-        for row in await journal.every(count):
-            say(json.dumps(redacted(row), separators=(",", ":")))
+        yield journal
     finally:
         await journal.close()
+
+
+def since(text: str, now: datetime) -> datetime:
+    """An instant: `90m`, `24h` or `7d` ago, or a date or time in ISO 8601, in UTC unless it says otherwise. Raises
+    ValueError."""
+    if ago := re.fullmatch(r"(\d{1,5})([mhd])", text):
+        return now - timedelta(**{{"m": "minutes", "h": "hours", "d": "days"}[ago[2]]: int(ago[1])})
+    at = datetime.fromisoformat(text)
+    return at.replace(tzinfo=at.tzinfo or UTC)
+
+
+async def show(settings: Settings, wanted: Wanted, *, as_json: bool) -> None:
+    """Print the newest writes, newest last: as a table, or as lines of JSON."""
+    async with journal_in(settings.data_dir) as journal:
+        found = await journal.writes(wanted)
+    if as_json:
+        for write in found:
+            say(json.dumps(write, separators=(",", ":")))
+        return
+    lines = [_cells(write) for write in found]
+    if not lines:
+        say("No write in the journal is like that.", err=True)
+        return
+    titles = ("WHEN (UTC)", "TICKET", "TOOL", "OUTCOME")
+    widths = [max(len(line[column]) for line in (titles, *lines)) for column in range(len(titles))]
+    for line in (titles, *lines):
+        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cells(write: dict[str, Any]) -> tuple[str, str, str, str]:
+    """A write as a line of the table. An issue whose ticket no answer said is named by its id."""
+    when = write["at"].partition(".")[0].replace("T", " ")
+    ticket = write.get("triage_id") or write.get("issue_id") or "-"
+    tool = write["tool"] if write["tool"] == write["operation"] else f"{write['tool']} ({write['operation']})"
+    outcome = f"{write['outcome']} ({write['code']})" if "code" in write else write["outcome"]
+    return one_line(when), one_line(ticket), one_line(tool), one_line(outcome)
 
 
 async def verify(settings: Settings, noted: tuple[int, str] | None) -> Check:
-    """Follow the chain; `noted` is a head (number, hash) that was noted before and must be on it."""
-    journal = journal_in(settings.data_dir)
-    try:
-        found = await journal.verify()
-        if noted is None or found.broken_at is not None:
-            return found
-        held = {row.seq: row.hash for row in await journal.every()}
-        if held.get(noted[0]) != noted[1]:
-            return Check(found.rows, found.head, noted[0], "it is not the row that was noted")
+    """Follow the chain, which must hold the head noted beside the journal; `noted` is one that was noted elsewhere."""
+    folder = settings.data_dir
+    found = await anyio.to_thread.run_sync(check_folder, folder, head_note(folder))
+    if noted is None or found.broken_at is not None:
         return found
-    finally:
-        await journal.close()
+    return await anyio.to_thread.run_sync(check_file, folder / FILE, noted)
 
 
 async def export(settings: Settings, *, hide: bool) -> None:
     """Print every row as a line of JSON: whole, or with free text as hashes."""
-    journal = journal_in(settings.data_dir)
-    try:
+    async with journal_in(settings.data_dir) as journal:
         for row in await journal.every():
             say(json.dumps(redacted(row) if hide else asdict(row), separators=(",", ":")))
-    finally:
-        await journal.close()
 
 
 async def replay_into_desk(settings: Settings, source: Path) -> Replayed:
     """Write the journal of `source` again on the desk of the data folder, which must have no issue yet."""
-    journal = journal_in(source)
-    try:
-        found = await journal.verify()
-        if found.broken_at is not None:
-            raise StoreError(f"The journal is broken at row {found.broken_at}: {found.why}. It is not replayed.")
+    found = await anyio.to_thread.run_sync(check_folder, source, head_note(source))
+    if found.broken_at is not None:
+        raise StoreError(f"The journal is broken at row {found.broken_at}: {found.why}. It is not replayed.")
+    async with journal_in(source) as journal:
         rows = await journal.every()
-    finally:
-        await journal.close()
     target = _DeskTarget(settings.data_dir, source)
     try:
         store = target.desk.store

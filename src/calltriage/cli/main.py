@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
 
@@ -382,14 +383,37 @@ def journal() -> None:
     """
 
 
-@journal.command("show")
-@click.option("--last", default=50, show_default=True, type=click.IntRange(1), help="How many rows.")
-@click.pass_context
-def journal_show(context: click.Context, last: int) -> None:
-    """Print the newest rows as JSON lines: ids and outcomes, with free text as hashes."""
-    from calltriage.cli import journal as history  # noqa: PLC0415
+def _since(_c: click.Context, _p: click.Parameter, value: str | None) -> datetime | None:
+    from calltriage.cli.journal import since  # noqa: PLC0415
 
-    anyio.run(history.show, _settings(context), last)
+    try:
+        return None if value is None else since(value, datetime.now(UTC))
+    except (ValueError, OverflowError):
+        raise click.BadParameter("must be a time such as 2026-05-01, 2026-05-01T10:00 (UTC), 90m, 24h or 7d") from None
+
+
+@journal.command("show")
+@click.option("--last", default=50, show_default=True, type=click.IntRange(1), help="How many writes, newest last.")
+@click.option("--issue", metavar="ISSUE", help="Only writes on this issue: its id or its ticket (T-1042).")
+@click.option("--since", callback=_since, metavar="TIME", help="Only writes since then: 2026-05-01, 24h, 7d.")
+@click.option(
+    "--outcome", type=click.Choice(["committed", "replayed", "not_committed", "unknown"]), help="Only such writes."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+@click.pass_context
+def journal_show(context: click.Context, issue: str | None, as_json: bool, **filters: Any) -> None:
+    """Show the newest writes: when, on which ticket, by which tool, and what became of it.
+
+    In ids and outcomes, never in anybody's words. `journal export` prints every row.
+    """
+    from functools import partial  # noqa: PLC0415
+
+    from calltriage.cli import journal as history  # noqa: PLC0415
+    from calltriage.journal.showing import Wanted  # noqa: PLC0415
+
+    named = None if issue is None else issue.upper() if issue[:1] in "tT" else issue.lower()
+    wanted = Wanted(issue=named, **filters)
+    anyio.run(partial(history.show, _settings(context), wanted, as_json=as_json))
 
 
 def _head(_c: click.Context, _p: click.Parameter, value: str | None) -> tuple[int, str] | None:
@@ -409,8 +433,9 @@ def _head(_c: click.Context, _p: click.Parameter, value: str | None) -> tuple[in
 def journal_verify(context: click.Context, head: tuple[int, str] | None) -> None:
     """Follow the chain of hashes and name the first row that does not fit (exit status 1).
 
-    Found are rows that were altered, dropped, moved or added, and rows cut off at the end. Not found is a file that was put
-    back or rewritten whole: note the printed head somewhere else, and pass it as --head later, to find that too.
+    Found are rows that were altered, dropped, moved or added, and a journal that was emptied, cut or put back as it was
+    earlier: servers note its head beside it, sealed with a key of the folder. Not found is a journal rewritten together with
+    that note by somebody who may read the key: note the printed head somewhere else, and pass it as --head later.
     """
     from calltriage.cli import journal as history  # noqa: PLC0415
 
@@ -419,6 +444,11 @@ def journal_verify(context: click.Context, head: tuple[int, str] | None) -> None
         say(f"broken at row {found.broken_at}: {found.why}")
         sys.exit(1)
     say(f"{found.rows} rows, whole; head {found.rows}:{found.head}")
+    if not found.noted:
+        say(
+            "No head was noted beside it (a server of this version does that), so rows cut off at the end are not found.",
+            err=True,
+        )
 
 
 @journal.command("export")

@@ -13,10 +13,10 @@ import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from pydantic import TypeAdapter
@@ -27,7 +27,8 @@ from calltriage.client.outcomes import Receipt
 from calltriage.errors import CallError, Conflict, ServerFailure, StorageUnavailable, StoreBusyError, StoreError
 from calltriage.journal.checking import check_folder
 from calltriage.journal.heads import HeadNote
-from calltriage.journal.rows import FILE, Check, Row, append, head_of, holds, prepare, rows
+from calltriage.journal.rows import FILE, Check, Row, append, head_of, holds, outcome_of, prepare, rows
+from calltriage.journal.showing import Wanted, brief, writes
 from calltriage.operations.base import Operation
 from calltriage.operations.flags import AddFlag
 from calltriage.operations.relations import LinkIssue
@@ -271,7 +272,7 @@ class Journal:
                 "ORDER BY seq DESC LIMIT ?)",
                 (call.caller, call.former, limit),
             )
-            return [_brief(row, self._outcome(connection, row)) for row in asked][::-1]
+            return [brief(row, self._outcome(connection, row)) for row in asked][::-1]
 
         return await self._read(read)
 
@@ -282,6 +283,10 @@ class Journal:
         that cannot be read as a journal."""
         return await anyio.to_thread.run_sync(check_folder, self.folder, self.note)
 
+    async def writes(self, wanted: Wanted) -> list[dict[str, Any]]:
+        """The newest writes of anybody that are wanted, newest last, in ids and outcomes."""
+        return await self._read(lambda connection: writes(connection, wanted))
+
     async def every(self, limit: int | None = None) -> list[Row]:
         """All rows in order, or the newest few."""
         condition = "1 = 1" if limit is None else "seq > (SELECT seq FROM head) - ?"
@@ -290,7 +295,7 @@ class Journal:
     # The file
 
     def _outcome(self, connection: Connection, asked: Row) -> Row | None:
-        return next(iter(rows(connection, "write_id = ? AND kind = 'outcome'", (asked.write_id,))), None)
+        return outcome_of(connection, asked)
 
     def _append(self, connection: Connection, asked: Asked, **more: str) -> None:
         append(
@@ -423,50 +428,3 @@ def _kept(result: Any) -> str | None:
     if result is None:
         return None
     return _compact({name: value for name, value in result.model_dump(mode="json").items() if name not in SECRET})
-
-
-IDS = ("id", "issue_id", "related_issue_id", "call_id", "resource_id", "resource_link_id", "flag_id", "relation_id",
-       "session_id", "attachment_id", "resource_type", "relation_type", "status", "severity", "message_index")  # fmt: skip
-"""What is shown of arguments and answers as it is; other values are shown as hashes."""
-
-
-def parsed(text: str | None) -> dict[str, Any]:
-    """The object that a cell holds as JSON; empty for a cell without one, as an altered journal may have."""
-    try:
-        found = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        return {}
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
-
-
-def _brief(asked: Row, settled: Row | None) -> dict[str, Any]:
-    """A write in ids and outcomes, without a word of anybody's text."""
-    arguments, result = parsed(asked.arguments), parsed(settled and settled.result)
-    ids = {name: arguments[name] for name in IDS if isinstance(arguments.get(name), str | int)}
-    made = {"made": result["id"]} if isinstance(result.get("id"), str) else {}
-    ticket = {"triage_id": result["triage_id"]} if isinstance(result.get("triage_id"), str) else {}
-    outcome = settled.outcome if settled else "unknown"
-    return {
-        "at": asked.at,
-        "tool": asked.tool,
-        "operation": asked.operation,
-        **ids,
-        **made,
-        **ticket,
-        "outcome": outcome,
-    }
-
-
-def _hashed(value: Any) -> Any:
-    if not isinstance(value, str | list | dict):
-        return value
-    return "sha256:" + hashlib.sha256(_compact(value).encode()).hexdigest()[:16]
-
-
-def redacted(row: Row) -> dict[str, Any]:
-    """A row as it is shown: names, ids and hashes."""
-    shown: dict[str, Any] = asdict(row)
-    for name in ("arguments", "result"):
-        values = parsed(shown[name])
-        shown[name] = {key: value if key in IDS else _hashed(value) for key, value in values.items()} or None
-    return {name: value for name, value in shown.items() if value is not None}

@@ -142,6 +142,11 @@ def rows(connection: Connection, where: str = "1 = 1", values: tuple[Any, ...] =
         yield row
 
 
+def outcome_of(connection: Connection, asked: Row) -> Row | None:
+    """What became of a write, where that is on record."""
+    return next(rows(connection, "write_id = ? AND kind = 'outcome'", (asked.write_id,)), None)
+
+
 def rows_of(found: Iterable[Any]) -> Iterator[Row]:
     """The rows that `EVERY_ROW` found, sound or not."""
     for values in found:

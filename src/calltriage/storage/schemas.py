@@ -33,9 +33,9 @@ def opened_as_data(path: Path, known: Collection[str], what: str) -> Generator[A
     """
     driver = sqlite_driver()
     try:
-        with closing(driver.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
-            connection.isolation_level = None
-            for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "busy_timeout=30000"):
+        with closing(driver.connect(f"file:{quote(str(path))}?mode=rw", uri=True)) as connection:
+            connection.isolation_level = None  # "ro" in the address would leave the log's files behind
+            for pragma in ("query_only=ON", "trusted_schema=OFF", "cell_size_check=ON", "busy_timeout=30000"):
                 connection.execute(f"PRAGMA {pragma}")
             connection.execute("BEGIN")  # one state of it, whoever writes meanwhile
             for name, text in statements(connection):

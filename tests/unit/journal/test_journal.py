@@ -17,11 +17,13 @@ from conftest import Clock, endpoints_to
 from faults import Gate, Scripted, Step, answers, fails, loses_the_answer, passes, then
 from mcp.client import Client as McpClient
 from pydantic import SecretStr
+from virtual_time import VirtualLoop
 
 from calltriage.client.client import Client, open_client
 from calltriage.client.outcomes import Receipt
 from calltriage.desk.app import Desk
 from calltriage.errors import CallError, Conflict
+from calltriage.journal.heads import KEY, NOTE, HeadNote
 from calltriage.journal.journal import FILE, SHARED_TOKEN, Journal
 from calltriage.operations.activity import AddComment, TimelineEntry
 from calltriage.operations.flags import AddFlag, ListFlags, RemoveFlag
@@ -455,11 +457,80 @@ async def test_the_first_row_that_does_not_fit_is_named(
     assert (await journal.verify()).broken_at == broken_at
 
 
+OTHER = "process, caller, tool, operation, key, 'x', arguments, outcome, code, result, previous, hash"
+WITH_SEQ = f"SELECT {{}}, at, kind, {{}}, {OTHER}"
+CHANGES = (
+    "DELETE FROM entries",
+    "UPDATE entries SET outcome = 'x'",
+    "UPDATE OR REPLACE entries SET seq = 2 WHERE seq = 1",
+    f"INSERT OR REPLACE INTO entries {WITH_SEQ.format('seq', 'write_id')} FROM entries WHERE seq = 1",
+    f"REPLACE INTO entries {WITH_SEQ.format('seq', repr('other'))} FROM entries WHERE seq = 2",
+    f"REPLACE INTO entries {WITH_SEQ.format('3', 'write_id')} FROM entries WHERE seq = 1",
+    f"INSERT INTO entries {WITH_SEQ.format('0', repr('other'))} FROM entries WHERE seq = 1",
+    f"INSERT INTO entries {WITH_SEQ.format('99', repr('other'))} FROM entries WHERE seq = 1",
+    f"INSERT INTO entries {WITH_SEQ.format('NULL', repr('other'))} FROM entries WHERE seq = 1",
+    f"INSERT INTO entries {WITH_SEQ.format('1', repr('other'))} FROM entries WHERE seq = 1 "
+    "ON CONFLICT (seq) DO UPDATE SET outcome = 'x'",
+)
+"""What would alter, erase or put in a row, each in another way."""
+
+
+async def test_a_journal_of_an_older_version_is_guarded_from_its_first_use_on(the_desk: Desk, journal: Journal) -> None:
+    async with recorded(the_desk, journal) as (client, _):
+        await client.send(CreateIssue.model_validate(NEW))
+    await journal.close()
+    with sqlite3.connect(journal.folder / FILE) as raw:
+        raw.execute("DROP TRIGGER entries_follow")
+    async with recorded(the_desk, journal) as (client, _):
+        await client.send(CreateIssue.model_validate(NEW))
+    with sqlite3.connect(journal.folder / FILE) as raw, pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        raw.execute(CHANGES[3])
+    found = await journal.verify()
+    assert (found.rows, found.broken_at) == (4, None)
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"loop_factory": VirtualLoop})])
+async def test_the_head_is_noted_at_most_once_a_second_and_at_the_end(the_desk: Desk, journal: Journal) -> None:
+    noted = list[int]()
+
+    class Counting(HeadNote):
+        def write(self, seq: int, digest: str) -> None:
+            noted.append(seq)
+            super().write(seq, digest)
+
+    (journal.folder / KEY).parent.mkdir()
+    (journal.folder / KEY).touch()
+    journal.note = Counting(journal.folder, lambda: b"k" * 32)
+    async with recorded(the_desk, journal) as (client, _):
+        for _ in range(3):
+            await client.send(CreateIssue.model_validate(NEW))
+        assert noted == [1]
+        await anyio.sleep(1)
+        await client.send(CreateIssue.model_validate(NEW))
+        assert noted == [1, 7]
+    await journal.close()
+    assert noted == [1, 7, 8]
+    await journal.close()
+    assert noted == [1, 7, 8]
+    assert (await journal.verify()).noted
+
+
+async def test_a_folder_that_takes_no_note_stops_no_write(the_desk: Desk, journal: Journal) -> None:
+    def no_key() -> bytes:
+        raise OSError
+
+    journal.note = HeadNote(journal.folder, no_key)
+    async with recorded(the_desk, journal) as (client, _):
+        assert (await client.send(CreateIssue.model_validate(NEW))).triage_id == "T-1001"
+    await journal.close()
+    assert not (journal.folder / NOTE).exists()
+
+
 async def test_nothing_can_be_changed_or_erased_through_the_file_as_it_is(the_desk: Desk, journal: Journal) -> None:
     async with recorded(the_desk, journal) as (client, _):
         await client.send(CreateIssue.model_validate(NEW))
     with sqlite3.connect(journal.folder / FILE) as raw:
-        for change in ("DELETE FROM entries", "UPDATE entries SET outcome = 'x'"):
+        for change in CHANGES:
             with pytest.raises(sqlite3.IntegrityError, match="append-only"):
                 raw.execute(change)
     assert (await journal.verify()).rows == 2
