@@ -37,6 +37,7 @@ ASKED: dict[str, tuple[str, str]] = {
     "toolsets": ("string", "Toolsets"),
     "read_only": ("boolean", "Read only"),
     "data_dir": ("directory", "Folder of the embedded desk"),
+    "sample": ("boolean", "Sample calls"),
 }
 """Settings that a host asks its user for: type and title."""
 

@@ -30,6 +30,7 @@ from pydantic_settings import (
 )
 
 from calltriage.errors import SettingsError
+from calltriage.leaves.installed import how_to_add
 from calltriage.leaves.urls import ENVIRONMENT, check_proxy
 
 SHORTEST_KEY = 16
@@ -140,6 +141,9 @@ class Settings(BaseSettings):
         description="names that `desk serve` is reached under besides its own address and its public URL, comma-separated",
     )
 
+    sample: bool = Field(
+        default=False, description="load three invented calls into the embedded desk, to try things on"
+    )
     database_url: SecretStr | None = Field(
         default=None,
         description="PostgreSQL database of the desk, `postgresql://user:password@host/database`; without it a file in the "
@@ -291,7 +295,7 @@ class Settings(BaseSettings):
         if missing and len(missing) < len(parts):
             raise SettingsError(f"Talkdesk needs all of its credentials; missing: {', '.join(missing)}.")
         if self.database_url is not None and find_spec("psycopg") is None:
-            raise SettingsError("CALLTRIAGE_DATABASE_URL needs the PostgreSQL driver: install `calltriage[postgres]`.")
+            raise SettingsError(f"CALLTRIAGE_DATABASE_URL needs the PostgreSQL driver: {how_to_add('postgres')}.")
 
 
 def settings_file(given: Path | None = None) -> Path | None:

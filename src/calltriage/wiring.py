@@ -130,6 +130,19 @@ def _make_key(file: Path) -> None:
             draft.unlink(missing_ok=True)
 
 
+async def _give_sample(desk: Desk, settings: Settings) -> None:
+    """Load the sample calls where the settings ask for them and the desk has no call. A desk that cannot be used says so at
+    the request that needs it."""
+    if not (settings.sample and settings.triage_on_desk):
+        return
+    from calltriage.desk.importing.sample import load_sample_if_empty  # noqa: PLC0415
+
+    try:
+        await load_sample_if_empty(desk)
+    except StoreError as error:
+        logging.getLogger(__name__).warning("the sample calls could not be loaded: %s", error)
+
+
 @dataclass
 class DeskInside(httpx2.AsyncBaseTransport):
     """A transport to a desk in this process, which is built at the first request."""
@@ -148,6 +161,7 @@ class DeskInside(httpx2.AsyncBaseTransport):
                 raise httpx2.ConnectError("the desk in this process is closed")
             if self._inner is None:
                 self._desk = await anyio.to_thread.run_sync(build_desk, self.settings, DESK_IN_PROCESS, self.key)
+                await _give_sample(self._desk, self.settings)
                 self._inner = InProcess(self._desk, self.tasks)
         return self._inner
 
@@ -499,6 +513,7 @@ async def serve_desk(settings: Settings, host: str, port: int, on_ready: Callabl
         door = _door_of_desk(desk, settings, host, listening.getsockname())
         try:
             await desk.warm_up()
+            await _give_sample(desk, settings)
             async with background() as tasks:
                 tasks.start_soon(desk.files.keep_swept)
                 await serve_app(

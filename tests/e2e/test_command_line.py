@@ -16,7 +16,8 @@ import anyio
 import httpx2
 import pytest
 from conftest import CALLS, call_line
-from e2e.processes import PATIENCE, environment, run, started
+from e2e.processes import PATIENCE, environment, over_stdio, run, started
+from mcp.client import Client
 
 
 async def test_the_demo_runs_the_main_job_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -317,6 +318,21 @@ async def test_the_demo_offers_what_its_complaints_name(tmp_path: Path) -> None:
     status, said, complaint = await run(tmp_path, "demo", "--calls", "own.jsonl", "--skip-bad")
     assert status == 0, complaint
     assert "my words" in said
+
+
+async def test_a_newcomer_gets_sample_calls_once(tmp_path: Path) -> None:
+    assert (await run(tmp_path, "desk", "sample"))[:2] == (0, "3 added, 0 changed, 0 there already.\n")
+    assert (await run(tmp_path, "desk", "sample"))[:2] == (0, "0 added, 0 changed, 3 there already.\n")
+
+
+@pytest.mark.parametrize("sample", ["1", ""])
+async def test_a_setting_gives_a_server_without_calls_the_sample(tmp_path: Path, sample: str) -> None:
+    for _ in range(2):
+        given = {"CALLTRIAGE_SAMPLE": sample} if sample else {}
+        async with Client(over_stdio(tmp_path, CALLTRIAGE_TOOLSETS="all", **given)) as agent:
+            found = (await agent.call_tool("list_calls", {})).structured_content or {}
+            assert len(found["items"]) == (3 if sample else 0)
+            assert ("calltriage desk import" in found.get("note", "")) == (not sample)
 
 
 async def test_each_key_sees_its_own_organisation_alone(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from rich.table import Table
 from calltriage.cli.terminal import shown
 from calltriage.client.client import Client
 from calltriage.errors import CallError, CalltriageError, NotFound, StorageUnavailable
+from calltriage.leaves.installed import how_to_add
 from calltriage.operations.attachments import GetAttachment
 from calltriage.operations.flags import ListFlagTypes
 from calltriage.settings import Settings
@@ -110,7 +111,7 @@ def _folder(settings: Settings) -> Finding:
 def _postgres() -> Finding:
     """Whether the server can be used is what the desk's own answer says."""
     has_driver = find_spec("psycopg") is not None
-    says = "the desk's database (CALLTRIAGE_DATABASE_URL)" if has_driver else "install `calltriage[postgres]`"
+    says = "the desk's database (CALLTRIAGE_DATABASE_URL)" if has_driver else how_to_add("postgres")
     return Finding("PostgreSQL", good=has_driver, says=says)
 
 

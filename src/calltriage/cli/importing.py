@@ -21,6 +21,7 @@ from rich.progress import Progress
 from calltriage.cli.terminal import say
 from calltriage.desk.importing.checking import Checked, checked
 from calltriage.desk.importing.loading import Imported, load_import
+from calltriage.desk.importing.sample import load_sample
 from calltriage.desk.importing.sources import Source, find_sources, kept
 from calltriage.wiring import open_desk
 
@@ -88,6 +89,16 @@ def import_paths(settings: Settings, paths: Sequence[Path], wishes: Wishes, orga
     except KeyboardInterrupt:
         say("Interrupted: nothing was loaded.", err=True)
         raise SystemExit(INTERRUPTED) from None
+
+
+def load_sample_calls(settings: Settings, organisation: str | None) -> None:
+    """Load the sample calls, and say what became of them."""
+
+    async def run() -> Imported:
+        async with open_desk(settings) as desk:
+            return await load_sample(desk, organisation)
+
+    say(f"{_told(anyio.run(run))}.")
 
 
 def load(settings: Settings, found: Checked, organisation: str | None = None) -> Imported:

@@ -296,6 +296,19 @@ SKIP_BAD = click.option(
 )
 
 
+@desk.command("sample")
+@ORGANISATION
+@click.pass_context
+def desk_sample(context: click.Context, organisation: str | None) -> None:
+    """Load three invented calls into the desk, to try things on. Loading them again changes nothing.
+
+    CALLTRIAGE_SAMPLE=1 loads them when a server starts on a desk without calls.
+    """
+    from calltriage.cli import importing  # noqa: PLC0415
+
+    importing.load_sample_calls(_settings(context), organisation)
+
+
 @desk.command("import")
 @FILES
 @click.option("--check", is_flag=True, help="Check everything and load nothing; exit status 1 if something is bad.")

@@ -51,7 +51,7 @@ def test_a_missing_driver_is_said_at_the_start(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert "install `calltriage[postgres]`" in done.stderr
+    assert "uv sync --extra postgres" in done.stderr
     assert PASSWORD not in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
 

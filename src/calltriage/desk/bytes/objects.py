@@ -27,6 +27,7 @@ from calltriage.desk.bytes.blobs import (
     received_name,
 )
 from calltriage.errors import SettingsError
+from calltriage.leaves.installed import how_to_add
 
 PROVIDERS = {"s3": "s3", "gs": "gcs", "az": "azure"}
 """What attachments say of where their bytes are, by the URL's scheme."""
@@ -168,7 +169,7 @@ def open_objects(url: str) -> ObjectBlobs:
         from obstore.exceptions import BaseError  # noqa: PLC0415
         from obstore.store import from_url  # noqa: PLC0415
     except ImportError:
-        raise SettingsError("CALLTRIAGE_BLOBS_URL needs the extra: install calltriage[objects].") from None
+        raise SettingsError(f"CALLTRIAGE_BLOBS_URL needs an extra: {how_to_add('objects')}.") from None
     try:
         # Options given here hide the environment's: whether plain HTTP is allowed has to be passed on.
         plain = any(

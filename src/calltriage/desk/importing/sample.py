@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from calltriage.desk.database.tables import calls
+from calltriage.desk.importing.entries import Reading, entry_of
+from calltriage.desk.importing.loading import Imported, load_import
+
+if TYPE_CHECKING:
+    from calltriage.desk.app import Desk
 
 _CALLS: tuple[tuple[str, str, str, str], ...] = (
     (
@@ -43,6 +52,20 @@ agent: Thank you, Jordan. Your payment date is now the fifteenth of each month.
 caller: Perfect, thanks.""",
     ),
 )
+
+
+async def load_sample(desk: Desk, org_id: str | None = None) -> Imported:
+    """Load the calls into an organisation, the desk's own unless another is named; again they change nothing."""
+    entries = [entry_of(json.loads(line), "the sample", Reading()) for line in sample_lines()]
+    return await load_import(desk, entries, org_id=org_id)
+
+
+async def load_sample_if_empty(desk: Desk) -> None:
+    """Load them into the desk's own organisation unless it has calls: what a person took away does not come back."""
+    org_id = (await desk.access.facts())["org_id"]
+    query = select(calls.c.id).where(calls.c.org_id == org_id).limit(1)
+    if await desk.store.read(lambda connection: connection.execute(query).first()) is None:
+        await load_sample(desk, org_id)
 
 
 def sample_lines() -> list[str]:

@@ -21,8 +21,10 @@ from calltriage.operations.activity import ListActivity
 from calltriage.operations.base import Effect, Operation, Page, Tool
 from calltriage.operations.fields import AN_ISSUE, FORM, UUID_PATTERN, is_opaque_id
 from calltriage.operations.flags import ListFlags
+from calltriage.operations.issues import ListIssues
 from calltriage.operations.relations import ListRelations
 from calltriage.operations.resources import ListResources
+from calltriage.server.answers.empty import NO_ISSUES, said_of_nothing
 from calltriage.server.answers.results import BUDGET, MOST, WALL, advising, passes, shortened, shown, shown_page
 from calltriage.server.answers.sections import Place
 from calltriage.server.call import record as once
@@ -32,6 +34,7 @@ from calltriage.server.call.host import Host, opened_for
 from calltriage.server.call.record import with_key
 from calltriage.server.call.schemas import arguments_model, input_schema, names_issue, output_schema, trimmed_arguments
 from calltriage.server.context import Work, Workflow
+from calltriage.server.tools.calls import ListCalls
 from calltriage.server.tools.evidence import GetEvidence, whole_description
 from calltriage.server.tools.transcripts import GetTranscript
 
@@ -264,6 +267,8 @@ async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> dict[str
     while isinstance(receipt.result, Page):
         body = shown_page(cast("Page[Any]", receipt.result))
         # Each page has to be shorter than the one before it: not every API heeds its limit.
+        if isinstance(operation, ListIssues) and not body["returned"] and operation.cursor is None:
+            return body | _without_issues(operation)
         if body["returned"] < 2 or body["returned"] >= most or passes(body, BUDGET):
             return shortened(body, BUDGET, _row_in_evidence(operation))
         most = body["returned"]
@@ -271,6 +276,11 @@ async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> dict[str
         receipt = await work.client.deliver(operation)
     body = {} if receipt.result is None else shown(receipt.result)
     return body if receipt.outcome is None else {**body, "outcome": receipt.outcome}
+
+
+def _without_issues(operation: ListIssues) -> dict[str, Any]:
+    filters = operation.model_dump(exclude={"limit", "order", "sort", "cursor"}, exclude_none=True)
+    return said_of_nothing(ListIssues.tool_name(), filters, NO_ISSUES, ListCalls.tool_name())
 
 
 SECTIONS: dict[type[Tool], str] = {

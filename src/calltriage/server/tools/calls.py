@@ -11,6 +11,7 @@ from calltriage.operations import calls, conversations
 from calltriage.operations.base import Effect, Result
 from calltriage.operations.calls import Day
 from calltriage.operations.fields import A_CURSOR, CallId, Limit, OpaqueId, Word
+from calltriage.server.answers.empty import NO_CALLS, said_of_nothing
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, untrusted
 from calltriage.server.answers.rows import CURSOR, ROWS, RowCursor, Rows, brief_row, page_of
 from calltriage.server.context import Work, Workflow
@@ -54,7 +55,9 @@ class ListCalls(Workflow, effect=Effect.READ):
         listed = await work.client.send(calls.ListCalls.model_validate({"from": first, "limit": self.limit, **filters}))
         rows = [brief_row(call.model_dump(mode="json"), self.columns) for call in listed.calls[: self.limit]]
         is_last = listed.total_count is None and len(rows) < self.limit
-        return page_of(rows, first, first + len(rows) if is_last else listed.total_count, "call parties")
+        page = page_of(rows, first, first + len(rows) if is_last else listed.total_count, "call parties")
+        nothing = {} if rows or first else said_of_nothing(self.tool_name(), filters, NO_CALLS)
+        return page | nothing
 
 
 class ListSmsConversations(Workflow, effect=Effect.READ):

@@ -1,0 +1,57 @@
+"""How this package was installed, so that advice on what to install is true for it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+Way = Literal["clone", "bundle", "uv tool", "pip"]
+
+
+@dataclass(frozen=True)
+class Installation:
+    """The way, and where the package came from: a folder, an address, or nothing where it is a package index."""
+
+    way: Way
+    source: str
+
+    def how_to_add(self, extra: str) -> str:
+        """What the operator does to add an extra, as the end of a sentence."""
+        named = f'"calltriage[{extra}]{f" @ {self.source}" if self.source else ""}"'
+        match self.way:
+            case "clone":
+                return f"run `uv sync --extra {extra}` in {self.source}"
+            case "bundle":
+                return (
+                    f"the desktop bundle does not carry the extra `{extra}` and cannot add it: leave this setting empty, "
+                    f"or run calltriage from its source, where `uv sync --extra {extra}` adds it"
+                )
+            case "uv tool":
+                return f"run `uv tool install --force {named}`"
+            case "pip":
+                return f"run `pip install {named}`"
+
+
+def installation_of(about: dict[str, Any], prefix: Path) -> Installation:
+    """From what the installer wrote down (PEP 610), and the folder of the environment. A clone has the tests, which the
+    desktop bundle leaves out."""
+    source = str(about.get("url", ""))
+    if about.get("dir_info", {}).get("editable"):
+        folder = Path(url2pathname(urlsplit(source).path))
+        return Installation("clone" if (folder / "tests").is_dir() else "bundle", str(folder))
+    return Installation("uv tool" if (prefix / "uv-receipt.toml").is_file() else "pip", source)
+
+
+def how_to_add(extra: str) -> str:
+    """What the operator of this installation does to add an extra, as the end of a sentence."""
+    try:
+        text = distribution("calltriage").read_text("direct_url.json")
+    except PackageNotFoundError:
+        text = None
+    return installation_of(json.loads(text) if text else {}, Path(sys.prefix)).how_to_add(extra)
