@@ -46,14 +46,16 @@ def in_digits(line: str, language: str) -> str:
     return f" {' '.join(pieces)} " if pieces else " "
 
 
+def ends_in_numbers(line: str, language: str) -> bool:
+    """Whether a line begins or ends with a number."""
+    pieces = _each(line, language)
+    return any(piece[:1].isdigit() for piece in (*pieces[:1], *pieces[-1:]))
+
+
 def is_cut(said: str, wanted: str, language: str) -> bool:
     """Whether a line that stands in another one begins or ends there inside a number: "five" in "five hundred"."""
-    pieces = _each(wanted, language)
-    if not pieces or not (pieces[0][:1].isdigit() or pieces[-1][:1].isdigit()):
-        return False
-    return (
-        re.search(f" {re.escape(' '.join(pieces))} (?!(?:{SCALES})s? )", f" {' '.join(_each(said, language))} ") is None
-    )
+    pieces = " ".join(_each(wanted, language))
+    return re.search(f" {re.escape(pieces)} (?!(?:{SCALES})s? )", f" {' '.join(_each(said, language))} ") is None
 
 
 def _each(line: str, language: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from calltriage.matching.contraries import contrary
 from calltriage.matching.folding import UNSPACED, exact_line, folded, joined_line, loose_line, unaccented
-from calltriage.matching.numbers import in_digits, is_cut, language_of
+from calltriage.matching.numbers import ends_in_numbers, in_digits, is_cut, language_of
 
 CHUNK = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 """What stands between blanks, or a character of a script without them: the parts of a text that words are found in."""
@@ -71,6 +71,8 @@ def _found(turns: Sequence[Spoken], words: str, forms: Iterable[Callable[[str], 
 def _at_number_edges(hits: list[int], texts: list[str], words: str) -> list[int]:
     """Those of the hits in which the words do not begin or end inside a spoken number."""
     wanted, language = exact_line(words), language_of(texts)
+    if not ends_in_numbers(wanted, language):
+        return hits
     return [n for n in hits if not is_cut(exact_line(texts[n]), wanted, language)]
 
 
@@ -109,8 +111,11 @@ def across(turns: Sequence[Spoken], quote: str) -> list[int]:
     """The turns over which a quote's words run: those that follow each other, or each other's of one speaker."""
     everyone = list(range(len(turns)))
     speakers = dict.fromkeys(turn.user for turn in turns)
+    whole = unaccented(folded("\n".join(turn.text for turn in turns))).replace("'", "")
     for form in (loose_line, joined_line):
         wanted = form(quote)
+        if not all(piece in whole for piece in wanted.split()):
+            continue
         lines = [form(turn.text) for turn in turns]
         for group in (everyone, *([n for n in everyone if turns[n].user == speaker] for speaker in speakers)):
             if wanted != " " and (run := _running(wanted, [lines[n] for n in group])):

@@ -118,7 +118,7 @@ class ListIssues(Operation[Page[Issue]], http="GET /v1/triage/issues", effect=Ef
     """
 
     search: Annotated[str, StringConstraints(min_length=1, max_length=200), TEXT] | None = Field(
-        default=None, description="Words in title or description, or a ticket number."
+        default=None, description="All of these words, in any order, in title or description; or a ticket number."
     )
     status: Annotated[list[Status], Field(max_length=20)] | None = None
     severity: Annotated[list[Severity], Field(max_length=20)] | None = None

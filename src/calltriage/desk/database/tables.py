@@ -107,7 +107,7 @@ issues = _owned(
     Index("issues_of_owner", "org_id", "owner_id", "last_activity_at", "id"),
     Index("issues_of_assignee", "org_id", "assignee_id", "last_activity_at", "id"),
 )
-"""`words` is title and description, case folded, for search."""
+"""`words` is title and description as search compares them."""
 
 views = Table(
     "views",

@@ -11,6 +11,7 @@ import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +20,7 @@ import anyio.to_thread
 
 from calltriage.errors import Rejected
 from calltriage.leaves.gate import INVISIBLE
+from calltriage.matching.folding import folded
 
 CHUNK = 2**20
 """Bytes that are read or written at once."""
@@ -30,6 +32,8 @@ MOST_OF_A_NAME = 99
 """Files of one name, numbered, in one folder."""
 MOST_BYTES = 200
 """Bytes of a file's name, which leave room for a number."""
+MOST_ENTRIES = 20_000
+"""Entries of a folder among which a name is looked for."""
 STEPS_DOWN = os.open in os.supports_dir_fd
 """Whether a folder can be opened from its parent's handle; Windows cannot."""
 
@@ -156,10 +160,18 @@ class FileRoots:
             real = Path(os.path.realpath(given))  # a loop of links stays in it and is refused when it is opened
         except (OSError, RuntimeError, ValueError):
             raise _outside(self.roots, field) from None
+        self._check(real, field)
+        if os.path.lexists(real):
+            return real
+        real = Path(os.path.realpath(_as_named(real, [folder.resolve() for folder in self.roots])))
+        self._check(real, field)
+        return real
+
+    def _check(self, real: Path, field: str) -> None:
+        """Raise Rejected for a path without links that is not below a root, or is in a private folder."""
         inside = any(real.is_relative_to(folder.resolve()) for folder in self.roots)
         if not inside or _lies_in(real, self.private):
             raise _outside(self.roots, field)
-        return real
 
     def _open(self, path: str) -> OpenFile:
         real = self._below_root(path)
@@ -277,6 +289,25 @@ def file_name(name: str) -> str:
     if re.fullmatch(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", last):
         last = f"_{last}"
     return last or "attachment"
+
+
+def _as_named(real: Path, roots: list[Path]) -> Path:
+    """A path whose last parts are named on disk in other forms of their characters (composed or not, other blanks, another
+    case); the path itself where none or several are. Nothing above the roots is looked at."""
+    found = Path(real.anchor)
+    for part in real.parts[1:]:
+        here, found = found, found / part
+        if os.path.lexists(found) or not any(here.is_relative_to(root) for root in roots):
+            continue
+        try:
+            with os.scandir(here) as entries:
+                named = [one.name for one in islice(entries, MOST_ENTRIES) if folded(one.name) == folded(part)]
+        except OSError:
+            return real
+        if len(named) != 1:
+            return real
+        found = here / named[0]
+    return found
 
 
 def _lies_in(real: Path, folders: Iterable[Path]) -> bool:

@@ -17,6 +17,7 @@ from calltriage.client.attachments import Uploaded
 from calltriage.client.limits import within
 from calltriage.errors import CallError, Conflict, Rejected, TryNext, UnreadableAnswer
 from calltriage.leaves.gate import compact, fits, gate
+from calltriage.matching.folding import folded
 from calltriage.operations import attachments as api
 from calltriage.operations.attachments import Attachment, AttachmentPage, ListFollowingAttachments
 from calltriage.operations.base import Effect, Operation, Result
@@ -265,6 +266,10 @@ class AttachmentRows(Result, origin="the uploader"):
     complete: bool
 
 
+PAGES_OF_NAMES = 8
+"""Pages of 250 files that are looked through for a name written otherwise."""
+
+
 class ListAttachments(Workflow, effect=Effect.READ):
     """List attachments, the files that were uploaded and stored, newest first. Find an attachment by name, type or labels;
     filters are exact and combine with AND."""
@@ -290,6 +295,8 @@ class ListAttachments(Workflow, effect=Effect.READ):
         if self.cursor is not None:
             operation = ListFollowingAttachments(query=_query_of(self.cursor))
         page = await work.client.send(operation)
+        if self.name is not None and self.cursor is None and not page.items:
+            return await self._named_otherwise(work)
         # An API may take a filter for less than exact, and pages may overlap while files come and go.
         items = {item.id: row(item) for item in page.items if self._wants(item)}
         body = untrusted(
@@ -308,9 +315,24 @@ class ListAttachments(Workflow, effect=Effect.READ):
             ]
         return body
 
+    async def _named_otherwise(self, work: Work) -> dict[str, Any]:
+        """The files of the name as it may be written, too, in other forms of its characters: read from the list itself."""
+        operation: Operation[AttachmentPage] = api.ListAttachments(types=self.types, metadata=self.labels, per_page=250)
+        items, ended = dict[str, dict[str, Any]](), False
+        for _ in range(PAGES_OF_NAMES):
+            page = await work.client.send(operation)
+            items |= {item.id: row(item) for item in page.items if self._wants(item)}
+            if ended := page.following is None:
+                break
+            operation = ListFollowingAttachments(query=page.following)
+        shown = list(items.values())[: self.limit or 25]
+        complete = ended and len(shown) == len(items)
+        return untrusted("the uploader", items=shown, returned=len(shown), complete=complete)
+
     def _wants(self, item: Attachment) -> bool:
         types = {media_type.lower() for media_type in self.types or ()}
-        return (self.name in {None, item.name}) and (not types or (item.type or "").lower() in types)
+        is_named = self.name is None or folded(self.name) == folded(item.name)
+        return is_named and (not types or (item.type or "").lower() in types)
 
 
 def _query_of(cursor: str) -> str:

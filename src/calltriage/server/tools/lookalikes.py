@@ -7,13 +7,13 @@ issues and the same draft give the same answer.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any, cast, get_args
 
 from calltriage.errors import CallError
+from calltriage.matching.folding import folded, loose_line, unaccented
 from calltriage.operations.base import Page
 from calltriage.operations.fields import Status
 from calltriage.operations.issues import Issue, ListIssues
@@ -182,7 +182,7 @@ def _likeness(draft: Draft, issue: Issue, held: set[tuple[str, str]]) -> Likenes
     in_titles = 2 * _weight(title & theirs) / (_weight(title) + _weight(theirs) or 1)
     in_text = max(_weight(title & text) / (_weight(title) or 1), _weight(theirs & own) / (_weight(theirs) or 1))
     equal = _plain(draft.title) == _plain(issue.title)
-    same_category = draft.category.casefold() == issue.category.casefold()
+    same_category = folded(draft.category) == folded(issue.category)
     shared = sorted(f"{kind} {name}" for kind, name in draft.evidence & held)
     words = 1.0 if equal else 2 / 3 * in_titles + 1 / 3 * in_text
     by_words = 0.9 * words + 0.1 * same_category * bool(words)
@@ -205,25 +205,24 @@ def _differences(draft: Draft, issue: Issue, own: set[str], text: set[str]) -> l
 
 
 def _stances(title: str) -> set[str]:
-    words = re.findall(r"[\w'’]+", title.casefold())
+    words = re.findall(r"[\w']+", folded(title))
     return {name for name, pattern in STANCES if any(re.fullmatch(pattern, word) for word in words)}
 
 
 def telling(draft: Draft) -> list[str]:
-    """The words of a draft that tell most about it, in a form that a plain search finds their inflections by."""
+    """The words of a draft that tell most about it, each as it is written there: a search may know whole words alone."""
     best: dict[str, tuple[float, int, str]] = {}
     for place, text in enumerate((draft.title, draft.description)):
         for word in _words(text):
             stem = _stem(word)
-            form = stem if len(stem) >= 4 and word.startswith(stem) else word
-            best.setdefault(form, (-_weight({_meaning(stem)}), place, form))
+            best.setdefault(stem, (-_weight({_meaning(stem)}), place, word))
     order = sorted(best.values(), key=lambda one: (one[0], one[1], -len(one[2]), one[2]))
-    return [form for _, _, form in order[:SEARCHES]]
+    return [word for _, _, word in order[:SEARCHES]]
 
 
 def _plain(text: str) -> str:
     """A title as it is compared whole: its words, or itself when it has none."""
-    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold())) or text.strip()
+    return loose_line(text).strip() or text.strip()
 
 
 @cache
@@ -255,7 +254,7 @@ def _meaning(stem: str) -> str:
 
 def _words(text: str) -> list[str]:
     """The words of a text that say something, in order. Scripts without spaces give pairs of their characters."""
-    joined = re.sub(r"(?<=[a-z])-(?=[a-z])|['’]", "", unicodedata.normalize("NFKC", text[:10_000]).casefold())
+    joined = re.sub(r"(?<=[a-z])-(?=[a-z])|'", "", folded(text[:10_000]))
     joined = re.sub(r"\bhang(s|ing)? up\b|\bhung up\b", "hangup", joined)
     joined = re.sub(r"\bhand(s|ed|ing)? (off|over)\b", "handoff", joined)
     found = list[str]()
@@ -268,7 +267,7 @@ def _words(text: str) -> list[str]:
 
 
 def _stems(text: str) -> set[str]:
-    return {_meaning(_stem(word)) for word in _words(text)}
+    return {_meaning(_stem(unaccented(word))) for word in _words(text)}
 
 
 def _weight(stems: set[str]) -> float:

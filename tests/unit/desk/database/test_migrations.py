@@ -96,6 +96,8 @@ async def test_what_an_older_version_wrote_is_there_and_can_be_searched(old: Pat
         assert await titles(search="DEBIT card") == ["Debit card lost"]
         assert await titles(search="strasse") == ["Straße gesperrt"]
         assert await titles(search="退") == ["退款 refund"]
+        assert await titles(search="card “debit”") == ["Debit card lost"]
+        assert await titles(search="car") == []
         assert await titles(search="100%") == ["Debit card lost"]
         assert await titles(category="hold time") == ["Straße gesperrt", "Long hold"]
         found = await http.get(

@@ -1,4 +1,4 @@
-"""Search is a case-insensitive look for a piece of text, whatever index there is and however many issues hold it."""
+"""Search looks for words at their edges, whatever index there is and however many issues hold them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from calltriage.desk.database.store import Store
 from calltriage.desk.database.tables import new_id, new_organisation, organisations, settings
 from calltriage.desk.database.transaction import Principal, Transaction
 from calltriage.desk.handlers.issues import create_issue, delete_issue, list_issues, update_issue
+from calltriage.matching.folding import exact_line, folded, unaccented
 from calltriage.operations.issues import CreateIssue, DeleteIssue, ListIssues, UpdateIssue
 
 START = datetime(2026, 5, 6, tzinfo=UTC)
 PIECES = [
-    "a", "b", "ab", "A", "%", "_", "\\", '"', "'", " ", "\n", "ß", "ss", "SS", "İ", "i", "退", "款", "退款", "😀", "é",
+    "a", "b", "ab", "A", "%", "_", "\\", '"', "'", " ", "\n", "ß", "ss", "SS", "İ", "i", "退", "款", "退款", "😀",
+    "’", "—", "don't", "’", "—", "don't", "é",
     "e\u0301", "t-", "T", "1", "0", "1001", "card", "CARD", "ς", "Σ", "*", "AND", "NEAR", "(", ":", "-", "^",
 ]  # fmt: skip
 TEXTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=7).map("".join)
@@ -45,15 +47,24 @@ def found(connection: Connection, org: str, text: str, **more: Any) -> list[int]
             return numbers
 
 
+def holds(text: str, wanted: str) -> bool:
+    """Whether a text holds what is wanted: every word of letters and digits; anything else as it is written."""
+    said, asked = (f" {' '.join(unaccented(exact_line(one)).split())} " for one in (text, wanted))
+    pieces = asked.split()
+    if not pieces:
+        return False
+    if all(piece.isalnum() for piece in pieces):
+        words = folded(wanted).split()
+        return all(f" {' '.join(unaccented(exact_line(word)).split())} " in said for word in words)
+    return (asked[:-1] if pieces[-1].isalpha() else asked) in said
+
+
 def expected(texts: list[tuple[str, str]], wanted: str) -> list[int]:
     """What the contract says, newest first."""
-    folded = wanted.casefold()
-    digits = folded.removeprefix("t").removeprefix("-")
+    digits = folded(wanted).removeprefix("t").removeprefix("-")
     number = int(digits) if digits.isascii() and digits.isdigit() else None
-    numbered = [
-        (1001 + place, f"{title}\n{description}".casefold()) for place, (title, description) in enumerate(texts)
-    ]
-    return [its for its, words in reversed(numbered) if folded in words or its == number]
+    found = [(1001 + place, f"{title}\n{description}") for place, (title, description) in enumerate(texts)]
+    return [its for its, text in reversed(found) if holds(text, wanted) or its == number]
 
 
 def new_org(connection: Connection) -> str:
@@ -118,7 +129,10 @@ async def test_search_follows_what_happens_to_an_issue(tmp_path: Path, database_
         assert found(connection, org, "stolen") == [1001]
         assert found(connection, org, "stolen", status=["done"]) == []
         update_issue(at(connection, org, 60), UpdateIssue(issue_id=ids[2], status="done"))
-        assert found(connection, org, "d") == [1003, 1001, 1002]
+        assert found(connection, org, "d") == []
+        assert found(connection, org, "card stolen") == [1001], "in any order"
+        assert found(connection, org, '"card stolen"') == [], "as it is written"
+        assert found(connection, org, "“stolen card”") == [1001]
         delete_issue(at(connection, org, 70), DeleteIssue(issue_id=ids[1]))
         assert found(connection, org, "lost") == []
         assert found(connection, org, "t-1003") == [1003]
@@ -127,4 +141,32 @@ async def test_search_follows_what_happens_to_an_issue(tmp_path: Path, database_
     await store.write(check)
     kept = select(settings.c.value).where(settings.c.name == "search_index")
     assert await store.read(lambda connection: connection.execute(kept).scalar_one()) == "trigrams"
+    await store.close()
+
+
+FINDS = [
+    ("Customer’s card was refused", "customer's card"), ("Customer’s card was refused", "customer"),
+    ("Customer’s card was refused", "REFUSED card"), ("Cancelación en Málaga", "cancelacion malaga"),
+    ("İADE İSTİYORUM", "iade istiyorum"), ("請求 が 二 回", "請求が二回"),
+    ("reim\u00adbursement lost", "reimbursement"),
+    ("The fee is $5.", "$5"), ("Hold on — that was never agreed", "hold on—that"), ("100% done", "100% d"),
+    ("ยกเลิก คำสั่ง", "คำสั่ง"),
+    ("מִסְפָּר ההזמנה", "מספר"), ("Order ٤٤١٧", "4417"),
+]  # fmt: skip
+FINDS_NOT = [
+    ("The fee is $50.", "$5"), ("The slot is unconfirmed, sorry", "confirmed, sorry"), ("No, I can't", "can"),
+    ("concatenated", "cat"), ("Take 150 mg", "50 mg"), ("at 12:30", "12"), ("version 11.5", "1.5"),
+]  # fmt: skip
+
+
+async def test_words_of_issues_are_compared_as_all_words_are(tmp_path: Path, database_url: SecretStr | None) -> None:
+    def check(connection: Connection) -> None:
+        for titles, expected_ones in ((FINDS, [1001]), (FINDS_NOT, [])):
+            for title, wanted in titles:
+                org = new_org(connection)
+                filed(connection, org, [(title, ""), ("other", "words")])
+                assert found(connection, org, wanted) == expected_ones, (title, wanted)
+
+    store = Store(tmp_path / "desk", database_url)
+    await store.write(check)
     await store.close()

@@ -478,3 +478,11 @@ def test_a_saved_name_is_one_that_a_file_can_have(name: str, cleaned: str) -> No
 def test_a_long_name_keeps_its_ending() -> None:
     assert file_name("é" * 300 + ".wav").endswith(".wav")
     assert len(file_name("é" * 300 + ".wav").encode()) <= 200
+
+
+async def test_a_file_is_listed_by_its_name_in_another_form(full_agent: McpClient) -> None:
+    made = await ok(full_agent, "create_attachment", name="A\u0308rger.txt", text="1")
+    await ok(full_agent, "create_attachment", name="other.txt", text="2")
+    listed = await ok(full_agent, "list_attachments", name="Ärger.txt")
+    assert ([item["id"] for item in listed["items"]], listed["complete"]) == ([made["id"]], True)
+    assert (await ok(full_agent, "list_attachments", name="Arger.txt"))["returned"] == 0
