@@ -71,6 +71,7 @@ class CallError(CalltriageError):
         retry_after_s: seconds to wait first, if known.
         try_next: tool call that mends the situation.
         outcome: what became of the write, None for a read.
+        request_id: names the request in a log; the vendor's own where an API answered, and marked so.
         details: further trusted facts, shown as they are.
     """
 
@@ -112,6 +113,7 @@ class CallError(CalltriageError):
             "try_next": self.try_next,
             "outcome": self.outcome,
             "request_id": self.request_id,
+            "request_id_of": "vendor" if self.request_id is not None and self.status is not None else None,
         }
         return {
             "code": self.code,

@@ -70,6 +70,7 @@ def test_a_body_holds_everything_that_was_given() -> None:
         "try_next": {"tool": "get_issue", "arguments": {"issue_id": "x"}},
         "outcome": "not_committed",
         "request_id": "r-1",
+        "request_id_of": "vendor",
         "missing": 3,
     }
 

@@ -259,4 +259,4 @@ def _retry_after_field(answer: Answer) -> float | None:
 
 def _request_id(answer: Answer) -> str | None:
     value = answer.headers.get("x-request-id", "")
-    return value if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value) else None
+    return value if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value) else None

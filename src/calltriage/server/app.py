@@ -9,8 +9,10 @@ from typing import TypeAlias
 import anyio
 import mcp_types
 from mcp.server.caching import CacheHint
+from mcp.server.context import CallNext, HandlerResult
 from mcp.server.lowlevel import Server
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
+from mcp.shared.exceptions import MCPError
 
 from calltriage.client.client import Client
 from calltriage.journal.journal import Journal
@@ -32,6 +34,16 @@ from calltriage.server.toolsets import select
 HOUR_MS = 3_600_000
 
 Paging: TypeAlias = mcp_types.PaginatedRequestParams | None
+
+
+async def _without_echo(ctx: Context, call_next: CallNext) -> HandlerResult:
+    """Answer an unknown method without its name, which the SDK repeats."""
+    try:
+        return await call_next(ctx)
+    except MCPError as error:
+        if error.error.code != mcp_types.METHOD_NOT_FOUND:
+            raise
+        raise MCPError(mcp_types.METHOD_NOT_FOUND, "There is no such method on this server.") from None
 
 
 class TriageServer(Server[Connection]):
@@ -150,5 +162,6 @@ def build_server(
             codec=SealedState(seals), ttl=PATIENCE_S, bind_principal=lambda ctx: who(ctx.request)
         )
         server.middleware.append(RequestStateBoundary(security, default_audience="calltriage"))
+    server.middleware.append(_without_echo)
     server.end_streams = watched.close
     return server

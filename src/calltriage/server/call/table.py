@@ -136,6 +136,8 @@ class ToolTable:
                 request_id=crash,
                 outcome=None if tool.effect is Effect.READ else "unknown",
             )
+        if failure.field not in self._schemas[name]["properties"]:  # a word of the vendor's, or of another tool
+            failure.field = None
         advise(failure, tool, own, lambda meant: checked(tool, self._schemas[name], meant))
         return _failed(failure, work.offered)
 
@@ -163,7 +165,7 @@ def checked(tool: type[Tool], schema: dict[str, Any], arguments: dict[str, Any])
             hint = f" Did you mean {near}?" if near else ""
             raise Rejected(
                 f"Unknown argument.{hint} Nothing was done.", code="unknown_argument", allowed=list(names),
-                field=name if name.isidentifier() and len(name) <= 64 and name.isascii() else None,
+                field=near,
             )  # fmt: skip
     # Null means not given, as some hosts send it, but to a tool that clears fields with it.
     keeps_null = bool(tool.clearable_fields())

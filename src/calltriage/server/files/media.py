@@ -48,6 +48,11 @@ def named(name: str) -> str | None:
     return mimetypes.guess_type(name, strict=False)[0]
 
 
+def known_type(media_type: str | None) -> str | None:
+    """A media type that this machine knows; None for any other, which may be an uploader's own words."""
+    return media_type if media_type and mimetypes.guess_extension(media_type, strict=False) else None
+
+
 def seen(head: bytes) -> list[Seen]:
     """Formats that the bytes may be of, the likeliest first."""
     import puremagic  # noqa: PLC0415  reads its table of formats

@@ -15,10 +15,10 @@ from calltriage.errors import Rejected, TryNext
 from calltriage.leaves.gate import compact, estimate_tokens, fitting, gate
 from calltriage.operations.attachments import Attachment, GetAttachment
 from calltriage.operations.base import Effect, Result
-from calltriage.operations.fields import TEXT, AttachmentId
+from calltriage.operations.fields import TEXT, AttachmentId, is_opaque_id
 from calltriage.server.answers.results import untrusted
 from calltriage.server.context import Work, Workflow
-from calltriage.server.files.media import HEAD, is_text, seen, shown_image
+from calltriage.server.files.media import HEAD, is_text, known_type, seen, shown_image
 
 IMAGE_BYTES = 2**20
 """Bytes of the largest picture that is put into an answer."""
@@ -138,8 +138,9 @@ class DownloadAttachment(Workflow, effect=Effect.READ, saves=True):
             mcp_types.ResourceLink(
                 type="resource_link",
                 uri=link["url"],
-                name=gate(found.name)[0],
-                mime_type=found.type,
+                # Its own name is the uploader's words.
+                name=f"attachment {found.id}" if is_opaque_id(found.id) else "attachment",
+                mime_type=known_type(found.type),
                 size=found.size,
             )
         )

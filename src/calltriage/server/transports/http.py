@@ -7,6 +7,7 @@ from typing import Any
 
 from mcp.server.lowlevel import Server
 from mcp.server.transport_security import TransportSecuritySettings
+from mcp_types import INVALID_REQUEST, ErrorData, JSONRPCError
 from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -18,6 +19,7 @@ from calltriage.leaves.callers import tell_caller
 from calltriage.leaves.hosts import LOOPBACK, THIS_MACHINE, Doorkeeper, place_of
 from calltriage.server.call.record import CALLER
 from calltriage.server.files.handover import DOWNLOADS, UPLOADS, Handover
+from calltriage.server.transports.frames import VERSION, read_frame
 
 PATH = "/mcp"
 MAX_BODY = 4 * 2**20
@@ -105,7 +107,14 @@ class Gate:
                 await _refuse(send, 413, (b"connection", b"close"))
                 return
             more = message.get("more_body", False)
-        whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+        frame = read_frame(bytes(body)) if _is_version(scope) else NO_VERSION
+        if isinstance(frame, JSONRPCError):
+            answer = frame.model_dump_json(by_alias=True).encode()
+            await _refuse(send, 400, (b"content-type", b"application/json"), body=answer)
+            return
+        sent = frame.encode()
+        scope["headers"] = _with_length(scope["headers"], len(sent))
+        whole: list[Message] = [{"type": "http.request", "body": sent, "more_body": False}]
 
         async def receive_whole() -> Message:
             return whole.pop() if whole else await receive()
@@ -132,6 +141,25 @@ def _not_taken(scope: Scope) -> tuple[Any, ...]:
     return (413,) if not length.isdigit() or int(length[:20]) > MAX_BODY else ()
 
 
-async def _refuse(send: Send, status: int, *headers: tuple[bytes, bytes]) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"content-length", b"0")]})
-    await send({"type": "http.response.body"})
+NO_VERSION = JSONRPCError(
+    jsonrpc="2.0",
+    id=None,
+    error=ErrorData(code=INVALID_REQUEST, message="MCP-Protocol-Version must be like 2026-07-28."),
+)
+
+
+def _is_version(scope: Scope) -> bool:
+    """Whether the version header, if one, can be a version: the SDK's answer to another one repeats it."""
+    given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"mcp-protocol-version"]
+    return all(VERSION.fullmatch(version) for version in given)
+
+
+def _with_length(headers: list[tuple[bytes, bytes]], length: int) -> list[tuple[bytes, bytes]]:
+    others = [(name, value) for name, value in headers if name != b"content-length"]
+    return [*others, (b"content-length", str(length).encode())]
+
+
+async def _refuse(send: Send, status: int, *headers: tuple[bytes, bytes], body: bytes = b"") -> None:
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": body})

@@ -101,7 +101,7 @@ async def test_an_unknown_tool_is_a_protocol_error(agent: Client) -> None:
     ("tool", "arguments", "code", "field"),
     [
         ("get_issue", {}, "invalid_arguments", "issue_id"),
-        ("get_issue", {"isue_id": UNKNOWN}, "unknown_argument", "isue_id"),
+        ("get_issue", {"isue_id": UNKNOWN}, "unknown_argument", "issue_id"),
         ("get_issue", {"issue_id": "../../etc"}, "invalid_arguments", "issue_id"),
         ("get_issue", {"issue_id": "%2e%2e%2f"}, "invalid_arguments", "issue_id"),
         ("get_issue", {"issue_id": 7}, "invalid_arguments", "issue_id"),

@@ -1,0 +1,78 @@
+"""One message of a client's as it arrives: made readable, or answered in words of our own.
+
+The SDK quotes rejected values in its answers over HTTP, and over stdio answers nothing. It also refuses what hosts in
+JavaScript write: an id of 1.0, and half of a surrogate pair (`"\\ud800"`). The half becomes an escaped NUL, which every
+argument refuses with a clear error.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, cast
+
+import mcp_types
+import pydantic_core
+from mcp_types import JSONRPCError
+from mcp_types.jsonrpc import jsonrpc_message_adapter
+from pydantic import ValidationError
+
+ESCAPES = re.compile(
+    r"\\\\"  # an escaped backslash, whatever follows it
+    r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a whole pair
+    r"|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+"""A protocol version, as the specification writes it."""
+
+
+def repaired(text: str) -> str:
+    """JSON whose halves of surrogate pairs are escaped NULs; nothing else changes."""
+    return ESCAPES.sub(lambda found: "\\u0000" if found["half"] else found[0], text) if "\\u" in text else text
+
+
+def read_frame(data: str | bytes) -> str | JSONRPCError:
+    """The text of one JSON-RPC message, or the answer to what is none."""
+    try:
+        text = repaired(data if isinstance(data, str) else data.decode())
+        frame: Any = pydantic_core.from_json(text, allow_inf_nan=False)
+    except ValueError:  # of JSON, or of UTF-8
+        return _error(None, mcp_types.PARSE_ERROR, "The message is not JSON in UTF-8.")
+    if not isinstance(frame, dict):
+        return _error(None, mcp_types.INVALID_REQUEST, "The message must be one JSON-RPC 2.0 object. Send no batches.")
+    return _of_object(text, cast("dict[str, Any]", frame))
+
+
+def _of_object(text: str, frame: dict[str, Any]) -> str | JSONRPCError:
+    given: Any = frame.get("id")
+    if isinstance(given, float) and given.is_integer():
+        frame["id"] = given = int(given)
+        text = json.dumps(frame, separators=(",", ":"))
+    known = given if isinstance(given, int | str) and not isinstance(given, bool) else None
+    if "method" not in frame:  # an answer: its id is one of the server's requests
+        known = None
+    elif "id" in frame and known is None:
+        return _error(None, mcp_types.INVALID_REQUEST, "The request's id must be a text or a whole number.")
+    try:
+        jsonrpc_message_adapter.validate_python(frame, by_name=False)
+    except ValidationError:
+        return _error(
+            known,
+            mcp_types.INVALID_REQUEST,
+            "The message is no JSON-RPC 2.0 message: jsonrpc must be 2.0, method a text, params or result an object.",
+        )
+    if not _has_sound_version(frame):
+        return _error(known, mcp_types.INVALID_PARAMS, "The protocol version must be a date such as 2026-07-28.")
+    return text
+
+
+def _has_sound_version(frame: dict[str, Any]) -> bool:
+    """Whether the version that a request carries in its metadata, if one, can be one: the SDK's answer repeats it."""
+    found: Any = frame
+    for name in ("params", "_meta", "io.modelcontextprotocol/protocolVersion"):
+        found = cast("dict[str, Any]", found).get(name) if isinstance(found, dict) else None
+    return not isinstance(found, str) or VERSION.fullmatch(found) is not None
+
+
+def _error(known: int | str | None, code: int, message: str) -> JSONRPCError:
+    return JSONRPCError(jsonrpc="2.0", id=known, error=mcp_types.ErrorData(code=code, message=message))

@@ -1,0 +1,81 @@
+"""What a client sends that is no message: answered in words of our own, whatever it holds."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from mcp_types import JSONRPCError
+from unit.server.transports.test_http import ACCEPT, newest, served
+
+from calltriage.client.client import Client
+from calltriage.server.transports.frames import read_frame
+
+CANARY = "canary-4711"
+PING = {"jsonrpc": "2.0", "id": 4, "method": "ping"}
+
+UNREADABLE: dict[str, tuple[str | bytes, int, Any]] = {
+    "cut": ('{"jsonrpc":"2.0","id":4,"method":"ping"', -32700, None),
+    "words": (CANARY, -32700, None),
+    "no UTF-8": (b'{"jsonrpc":"2.0","id":4,"method":"\xff\xfe"}', -32700, None),
+    "NaN": ('{"jsonrpc":"2.0","id":NaN,"method":"ping"}', -32700, None),
+    "deep": ("[" * 100_000, -32700, None),
+    "a batch": (json.dumps([PING]), -32600, None),
+    "a number": ("5", -32600, None),
+    "null": ("null", -32600, None),
+    "another version": (json.dumps({**PING, "jsonrpc": CANARY}), -32600, 4),
+    "no method": (json.dumps({"jsonrpc": "2.0", "id": 4, "canary": CANARY}), -32600, None),
+    "a method that is none": (json.dumps({**PING, "method": {CANARY: 1}}), -32600, 4),
+    "params that are none": (json.dumps({**PING, "params": CANARY}), -32600, 4),
+    "a list of params": (json.dumps({**PING, "params": [CANARY]}), -32600, 4),
+    "an id that is an object": (json.dumps({**PING, "id": {CANARY: 1}}), -32600, None),
+    "an id that is a fraction": (json.dumps({**PING, "id": 1.5}), -32600, None),
+    "an id that is true": (json.dumps({**PING, "id": True}), -32600, None),
+    "an id that is null": (json.dumps({**PING, "id": None}), -32600, None),
+    "a result that is none": (json.dumps({"jsonrpc": "2.0", "id": 4, "result": CANARY}), -32600, None),
+    "an envelope of no version": (
+        json.dumps({**PING, "params": {"_meta": {"io.modelcontextprotocol/protocolVersion": CANARY}}}), -32602, 4,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "code", "known"), UNREADABLE.values(), ids=UNREADABLE)
+def test_what_is_no_message_is_answered_with_its_id_where_it_has_one(data: str | bytes, code: int, known: Any) -> None:
+    answer = read_frame(data)
+    assert isinstance(answer, JSONRPCError)
+    assert (answer.error.code, answer.id) == (code, known)
+    assert CANARY not in answer.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(1, 1), (1.0, 1), (-7.0, -7), ("a", "a"), (0, 0), ("", "")],
+)
+def test_a_whole_number_is_an_id_however_it_is_written(given: Any, expected: Any) -> None:
+    text = read_frame(json.dumps({**PING, "id": given}))
+    assert isinstance(text, str)
+    read = json.loads(text)
+    assert (read["id"], type(read["id"])) == (expected, type(expected))
+
+
+@pytest.mark.parametrize("era", ["2025-11-25", "2026-07-28"])
+async def test_over_http_nothing_of_a_malformed_request_is_repeated(client: Client, era: str) -> None:
+    about = newest() if era == "2026-07-28" else {}
+    bodies: list[tuple[Any, dict[str, str]]] = [(data, {}) for data, _, _ in UNREADABLE.values()]
+    for method, params in (
+        (CANARY, {}),
+        ("tools/call", {"name": {CANARY: 1}}),
+        ("tools/call", {"name": CANARY}),
+        ("prompts/get", {"name": CANARY}),
+        ("resources/read", {"uri": {CANARY: 1}}),
+    ):
+        bodies.append((json.dumps({**PING, "method": method, "params": {**about, **params}}), {"mcp-method": method}))
+    for header in ("mcp-method", "mcp-name", "mcp-protocol-version", "accept", "content-type"):
+        bodies.append((json.dumps({**PING, "params": about}), {header: CANARY}))
+    async with served(client) as http:
+        for body, more in bodies:
+            headers = {**ACCEPT, "content-type": "application/json", "mcp-protocol-version": era, **more}
+            answer = await http.post("/mcp", content=body, headers=headers)
+            assert CANARY not in answer.text, (body, answer.text)
+            assert "pydantic" not in answer.text
