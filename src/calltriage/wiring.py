@@ -113,9 +113,9 @@ def _kept_secret(folder: Path, name: str, advice: str) -> SecretStr:
 
 def _make_key(file: Path) -> None:
     """Write a new key unless another process is first. Nobody ever reads half of one: it is renamed into its place."""
-    import filelock  # noqa: PLC0415  hard links would do as well, but not every file system has them
+    from calltriage.storage.folders import file_lock  # noqa: PLC0415
 
-    with filelock.FileLock(file.with_name(f"{file.name}.lock"), timeout=30, mode=0o600):
+    with file_lock(file.with_name(f"{file.name}.lock"), 30):  # not every file system has links, which would do as well
         if file.exists():
             return
         draft = file.with_name(f"{file.name}.{secrets.token_hex(4)}")

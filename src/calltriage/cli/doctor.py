@@ -19,6 +19,7 @@ from calltriage.leaves.installed import how_to_add
 from calltriage.operations.attachments import GetAttachment
 from calltriage.operations.flags import ListFlagTypes
 from calltriage.settings import Settings
+from calltriage.storage.folders import complaint
 from calltriage.storage.sqlite import FIRST_SAFE_SQLITE, sqlite_driver
 from calltriage.wiring import DeskInside, installed_version, offered_tools, open_wired_client
 
@@ -49,6 +50,7 @@ async def examine(settings: Settings) -> bool:
             findings.append(await _object_store(desk))
     if settings.triage_on_desk or settings.attachments_on_desk:
         findings += [_folder(settings), _sqlite() if settings.database_url is None else _postgres()]
+    findings.append(_rights(settings))
     findings.append(
         Finding(
             "Local files",
@@ -106,6 +108,11 @@ def _folder(settings: Settings) -> Finding:
     free = shutil.disk_usage(folder).free
     says = f"{folder}, {free // 2**20} MiB free"
     return Finding("Data folder", good=free > LOW_SPACE, says=says if free > LOW_SPACE else f"{says}: make room")
+
+
+def _rights(settings: Settings) -> Finding:
+    said = complaint(settings.data_dir)
+    return Finding("Rights", good=said is None, says=said or "the data folder is its owner's alone")
 
 
 def _postgres() -> Finding:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +15,20 @@ if TYPE_CHECKING:
     import filelock
 
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
+NAMED = 5
+"""Open files that a complaint names."""
 
 
 def make_folder(folder: Path) -> None:
-    """Make a data folder that is not there, for its owner alone. Raises StoreError with what to do."""
+    """Make a data folder that is not there, for its owner alone. Raises StoreError with what to do.
+
+    In a folder that is there, the lock files that older versions left open to others are closed to them.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for lock in (*folder.glob("*.lock"), *folder.glob("*.opening")):
+            if lock.lstat().st_mode & OTHERS and not lock.is_symlink():
+                lock.chmod(0o600)
     except OSError as error:
         raise unusable(folder, error) from error
 
@@ -33,21 +41,38 @@ def unusable(folder: Path, error: Exception) -> StoreError:
 
 
 def file_lock(path: Path, timeout_s: float) -> filelock.BaseFileLock:
-    """A lock file for its owner alone, whatever the umask; one that an older version left open to others is closed to
-    them."""
+    """A lock file for its owner alone, whatever the umask."""
     import filelock  # noqa: PLC0415  not needed until a database is opened, like SQLAlchemy
 
-    with suppress(OSError):
-        path.chmod(0o600)
     return filelock.FileLock(path, timeout=timeout_s, mode=0o600)
 
 
-def open_to_others(folder: Path) -> Iterator[Path]:
-    """The folder itself and what lies in it, as far as others than the owner may read, change or enter it."""
-    if os.name == "nt":  # rights there are no mode bits; a folder of the user's profile is the user's own
-        return
+def open_to_others(folder: Path) -> list[str]:
+    """What of a data folder others than its owner may read, change or enter: `.` for the folder, names for what is in it.
+
+    Windows has no such bits; there the list is empty.
+    """
+    if os.name == "nt":
+        return []
+    found = list[str]()
     for path in (folder, *sorted(folder.rglob("*"))):
         with suppress(OSError):  # gone since it was listed
             mode = path.lstat().st_mode
             if mode & OTHERS and not stat.S_ISLNK(mode):
-                yield path
+                found.append(path.relative_to(folder).as_posix())
+    return found
+
+
+def complaint(folder: Path) -> str | None:
+    """What an operator is told of a folder that is open to others; None where it is its owner's alone."""
+    found = open_to_others(folder)
+    if not found:
+        return None
+    named = ", ".join("the folder itself" if name == "." else name for name in found[:NAMED])
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    keys = (
+        " A key that others could read is no secret any more: make another one."
+        if any(name.endswith(".key") for name in found)
+        else ""
+    )
+    return f"others than the owner may get at {named}{more}. Run: chmod -R go= {shlex.quote(str(folder))}{keys}"

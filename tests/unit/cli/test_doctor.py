@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,36 @@ async def test_an_object_store_that_cannot_be_reached_is_said_with_what_to_look_
     assert "CALLTRIAGE_BLOBS_URL" in line
     assert line.split()[0] in {"✗", "NO"}
     assert "canary" not in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights there are no mode bits")
+@pytest.mark.parametrize(
+    ("name", "mode", "said"),
+    [
+        ("desk.key", 0o666, "desk.key"),
+        ("desk.key", 0o640, "desk.key"),
+        (".", 0o777, "the folder itself"),
+        (".", 0o711, "the folder itself"),
+        ("blobs/aa/bb", 0o604, "blobs/aa/bb"),
+        ("blobs/aa", 0o701, "blobs/aa"),
+        ("desk.sqlite3-old", 0o602, "desk.sqlite3-old"),
+    ],
+)
+async def test_what_others_may_get_at_is_said_with_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str, mode: int, said: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
+    folder = tmp_path / "my desk"
+    (folder / "blobs" / "aa").mkdir(parents=True, mode=0o700)
+    for path in (folder, folder / "blobs", folder / "blobs" / "aa"):
+        path.chmod(0o700)
+    for file in ("desk.key", "blobs/aa/bb", "desk.sqlite3-old"):
+        (folder / file).write_text("k" * 43)
+        (folder / file).chmod(0o600)
+    assert await examine(Settings(data_dir=folder)), capsys.readouterr().out
+    (folder / name).chmod(mode)
+    assert not await examine(Settings(data_dir=folder))
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "others than the owner" in line]
+    assert line.split()[0] in {"✗", "NO"}
+    assert f" {said}. Run: chmod -R go= '{folder}'" in line
+    assert ("make another one" in line) == (name == "desk.key")
