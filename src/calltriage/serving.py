@@ -15,7 +15,7 @@ import signal
 import socket
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
@@ -70,7 +70,7 @@ class ImpatientProtocol(H11Protocol):
     _since: float = 0.0
     _moved: int = 0
     _unsent: int = 0
-    _address: str = ""
+    address: str = ""
     owner: str = ""
     """Whose share of the places this one takes: of the caller that the request was authenticated as, else of the address."""
 
@@ -82,14 +82,14 @@ class ImpatientProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         transport.set_write_buffer_limits(high=PIECE)
         super().connection_made(transport)
-        self._address = self.owner = _network_of(transport.get_extra_info("peername"))
+        self.address = self.owner = _network_of(transport.get_extra_info("peername"))
         self._keep_time()
         others = self._others()
         of_mine = [one for one in others if one.owner == self.owner]
         if len(of_mine) >= MAX_SHARE:
-            _cut_slowest(of_mine, self)
+            self._make_room(of_mine)
         elif len(others) >= MAX_CONNECTIONS:
-            _cut_slowest(_of_the_largest_owner(others), self)
+            self._make_room(others)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -107,7 +107,7 @@ class ImpatientProtocol(H11Protocol):
         before = self.cycle
         super().handle_events()
         if self.cycle is not before:
-            self.owner = self._address  # until this request, too, is known to be a caller's
+            self.owner = self.address  # until this request, too, is known to be a caller's
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -159,7 +159,16 @@ class ImpatientProtocol(H11Protocol):
         self.owner = f"caller {caller}"
         of_mine = [one for one in self._others() if one.owner == self.owner]
         if len(of_mine) >= MAX_SHARE:
-            _cut_slowest(of_mine, self)
+            self._make_room(of_mine)
+
+    def _make_room(self, connections: list[ImpatientProtocol]) -> None:
+        """Cut the slowest connection of whoever has most of those that can be cut; where none can, one of others whose
+        request is nobody's that is known, and failing that this one."""
+        found = [one for one in connections if one.can_be_cut]
+        found = found or [one for one in connections if one.owner == one.address != self.owner]
+        largest = Counter(one.owner for one in found).most_common(1)
+        of_largest = [one for one in found if one.owner == largest[0][0]]
+        min(of_largest, key=lambda one: one.pace, default=self).cut()
 
     def _others(self) -> list[ImpatientProtocol]:
         return [one for one in cast("set[ImpatientProtocol]", self.connections) if one is not self]
@@ -228,18 +237,6 @@ def _network_of(peer: Any) -> str:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None and not address.is_loopback:
         return str(ipaddress.ip_network((address, 64), strict=False))
     return str(getattr(address, "ipv4_mapped", None) or address)
-
-
-def _cut_slowest(connections: Iterable[ImpatientProtocol], newest: ImpatientProtocol) -> None:
-    """Cut the slowest connection that can be cut; the newest where there is none."""
-    min((one for one in connections if one.can_be_cut), key=lambda one: one.pace, default=newest).cut()
-
-
-def _of_the_largest_owner(connections: list[ImpatientProtocol]) -> list[ImpatientProtocol]:
-    """The connections, of those that can be cut, of the owner that has most of them."""
-    found = [one for one in connections if one.can_be_cut]
-    largest = Counter(one.owner for one in found).most_common(1)
-    return [one for one in found if one.owner == largest[0][0]] if largest else []
 
 
 class Probes:

@@ -121,7 +121,7 @@ def of_the_desk(folder: Path, asked: argparse.Namespace) -> None:
         listed = kept_against_new(f"{desk.url}/v1/triage/issues", "GET", None, {"authorization": key}, asked.requests)
         print(f"desk serve, list of issues: {listed}")
         page = answer(f"{desk.url}/attachments/2023-03", desk.headers)
-        one = page["_embedded"]["attachments"][0]["id"]
+        one = page["_embedded"]["list"][0]["id"]
 
         def link() -> str:
             return answer(f"{desk.url}/attachments/2023-03/{one}/download-link", desk.headers)["url"]

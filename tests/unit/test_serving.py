@@ -215,6 +215,27 @@ async def test_who_works_on_a_request_makes_no_room_and_the_newcomer_is_cut(monk
             await one.aclose()
 
 
+async def test_a_newcomer_from_elsewhere_is_not_cut_for_requests_of_nobody_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go_on = anyio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/slow":
+            await go_on.wait()
+        await echo(scope, receive, send)
+
+    async with served(monkeypatch, slow, MAX_CONNECTIONS=2) as port:
+        working = [await opened(port, b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n") for _ in range(2)]
+        await anyio.wait_all_tasks_blocked()
+        newcomer = await opened(port, GET, source="127.0.0.2")
+        assert (await newcomer.receive()).startswith(b"HTTP/1.1 200")
+        assert await heard(working[0]) == b""
+        go_on.set()
+        for one in (newcomer, working[1]):
+            await one.aclose()
+
+
 async def test_an_unread_answer_holds_little_and_all_of_them_together_are_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
