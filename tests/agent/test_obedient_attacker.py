@@ -31,8 +31,9 @@ from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
 from calltriage.leaves.gate import INVISIBLE
 from calltriage.operations import CATALOGUE
-from calltriage.operations.base import Operation, Page
+from calltriage.operations.base import Operation
 from calltriage.operations.issues import ListIssues
+from calltriage.operations.results import Page
 from calltriage.server.app import build_server
 from calltriage.server.surfaces.resources import KINDS
 from calltriage.server.toolsets import ALL, select

@@ -11,7 +11,6 @@ from typing import Any, TypeVar, cast
 
 import anyio
 import httpx2
-from pydantic import TypeAdapter, ValidationError
 
 from calltriage.client.answers import Answer, failure, read_answer, read_json
 from calltriage.client.dialects import Endpoint
@@ -31,6 +30,7 @@ from calltriage.errors import (
     UnreadableAnswer,
 )
 from calltriage.operations.base import Api, Effect, Operation
+from calltriage.operations.results import read_result
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -399,8 +399,8 @@ def _receipt(operation: Operation[R], answer: Answer) -> Receipt[R]:
         body = read_json(answer.body)
         if operation.envelope:
             body = body["data"]
-        return Receipt(_result_adapter(result_type).validate_python(body), outcome, answer.api_time)
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        return Receipt(read_result(result_type, body), outcome, answer.api_time)
+    except (ValueError, KeyError, TypeError) as error:  # pydantic's ValidationError is a ValueError
         logger.warning("unreadable answer to %s: status %d", operation.tool_name(), answer.status)
         raise UnreadableAnswer(
             "The API said it succeeded, but its answer cannot be read."
@@ -409,15 +409,6 @@ def _receipt(operation: Operation[R], answer: Answer) -> Receipt[R]:
             status=answer.status,
             outcome=outcome,
         ) from error
-
-
-_adapters: dict[Any, TypeAdapter[Any]] = {}
-
-
-def _result_adapter(result_type: Any) -> TypeAdapter[Any]:
-    if result_type not in _adapters:
-        _adapters[result_type] = TypeAdapter(result_type)
-    return _adapters[result_type]
 
 
 def _may_still_run(error: CallError | None) -> bool | None:

@@ -11,10 +11,11 @@ import re
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Generic, Literal, Protocol, TypeVar, cast
 
 from calltriage.errors import NotFound, Outcome, UnreadableAnswer
+from calltriage.leaves.instants import instant
 from calltriage.operations.activity import AddComment, ListActivity, TimelineEntry
 from calltriage.operations.attachments import (
     AttachmentPage,
@@ -24,7 +25,7 @@ from calltriage.operations.attachments import (
     ListAttachments,
     ListFollowingAttachments,
 )
-from calltriage.operations.base import Operation, Page
+from calltriage.operations.base import Operation
 from calltriage.operations.categories import Category, CreateCategory, ListCategories
 from calltriage.operations.flags import AddFlag, Flag, ListFlags, RemoveFlag
 from calltriage.operations.issues import CreateIssue, DeleteIssue, GetIssue, Issue, ListIssues, UpdateIssue
@@ -38,6 +39,7 @@ from calltriage.operations.resources import (
     RemoveResource,
     ResourceLink,
 )
+from calltriage.operations.results import Page
 
 PAGES = 50
 """Pages of 100 that a look-up reads before it gives up."""
@@ -195,15 +197,6 @@ def _not_before(item: Any, begun: datetime | None) -> bool:
     """Whether an item may have been made since; what carries no readable date may."""
     made = instant(getattr(item, "created_at", None))
     return begun is None or made is None or made >= begun
-
-
-def instant(text: str | None) -> datetime | None:
-    """An ISO 8601 instant of an API; without an offset it is UTC."""
-    try:
-        found = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return found.replace(tzinfo=found.tzinfo or UTC)
 
 
 def _said(text: str | None) -> str:

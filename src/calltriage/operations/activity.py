@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from calltriage.operations.base import Effect, Operation, Page, Result
+from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import Comment, Cursor, IssueId, Limit, Uuid
+from calltriage.operations.results import Page, Result
 
 
 class TimelineEntry(Result, origin="issue authors and agents"):
@@ -15,8 +16,8 @@ class TimelineEntry(Result, origin="issue authors and agents"):
 
     entry_kind: str = "issue"
     id: str
-    issue_id: str
-    type: str
+    issue_id: str = ""
+    type: str = ""
     actor: dict[str, Any] | None = None
     detail: str | None = None
     from_status: str | None = None
@@ -24,7 +25,7 @@ class TimelineEntry(Result, origin="issue authors and agents"):
     metadata: dict[str, Any] | None = None
     resources: list[dict[str, Any]] | None = None
     referenced_issues: list[dict[str, Any]] | None = None
-    created_at: str
+    created_at: str = ""
 
 
 class ListActivity(

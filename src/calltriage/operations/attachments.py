@@ -8,8 +8,9 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import Field, StringConstraints
 
 from calltriage.errors import UnreadableAnswer
-from calltriage.operations.base import Api, Effect, Operation, Result
+from calltriage.operations.base import Api, Effect, Operation
 from calltriage.operations.fields import TEXT, AttachmentId, AttachmentName, MediaType, Metadata
+from calltriage.operations.results import Result
 
 
 class UploadLink(Result):
@@ -41,8 +42,8 @@ class Attachment(Result, origin="the uploader"):
     """A stored file's record."""
 
     id: str
-    name: str
-    state: str
+    name: str = ""
+    state: str = ""
     """Open set; only `published` was ever shown."""
     size: int | None = None
     """Bytes."""

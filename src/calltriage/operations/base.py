@@ -53,34 +53,6 @@ Unnamed = Literal["issue", "flag_types"]
 """Things that a write changes though no field of it names them."""
 
 
-class Result(BaseModel):
-    """Base of everything an API answers with. Unknown fields are ignored: vendors add some (contract, section 10).
-
-    A subclass declared with `origin=` holds words that people outside this program chose; whatever shows it to a model
-    marks it as untrusted and names that origin.
-    """
-
-    # Validators are built at first use: a server that starts does not wait for those it may never need.
-    model_config = ConfigDict(extra="ignore", defer_build=True, allow_inf_nan=False)
-    origin: ClassVar[str | None] = None
-
-    def __init_subclass__(cls, *, origin: str | None = None, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if origin is not None:
-            cls.origin = origin
-
-
-T = TypeVar("T")
-
-
-class Page(Result, Generic[T]):
-    """One page of a triage list."""
-
-    items: list[T]
-    next_cursor: str | None = None
-    """Pass back as `cursor`; null on the last page."""
-
-
 class Tool(BaseModel):
     """Base of what an agent can call: its fields are the arguments, its docstring is what the model reads.
 

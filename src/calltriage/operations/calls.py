@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
-from calltriage.operations.base import Effect, Operation, Result
+from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import TEXT, CallId, Form, WireOnly
+from calltriage.operations.results import Result
 
 
 class Turn(Result, origin="call parties"):
@@ -48,7 +49,7 @@ class CallList(Result, origin="call parties"):
 
     total_count: int | None = None
     """Matches overall; may be missing."""
-    count: int
+    count: int | None = None
     calls: list[Call]
 
 
@@ -143,14 +144,14 @@ class GetCorrectedTranscript(
 class PathwayEvent(Result, origin="call parties"):
     """One event of a pathway call; order by `sequence`, gaps are normal."""
 
-    conversation_id: str
-    sequence: int
-    event_type: str
+    conversation_id: str = ""
+    sequence: int | None = None
+    event_type: str = ""
     node_id: str | None = None
     """Node active then: what a flag takes as node_id."""
     operation_id: int | None = None
     payload: dict[str, Any] | None = None
-    created_at: str
+    created_at: str = ""
 
 
 class GetPathwayCallEvents(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from calltriage.operations.base import Effect, Operation, Page, Result
+from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import Category as CategoryName
 from calltriage.operations.fields import Cursor, Limit
+from calltriage.operations.results import Page, Result
 
 BUILT_IN = ("Transcription", "Speech", "Dialogue", "Routing", "Tools", "Latency", "Telephony", "Bug")
 """Names that every organisation has; the id of each is `built-in:` and the name in lower case."""
@@ -15,7 +16,7 @@ BUILT_IN = ("Transcription", "Speech", "Dialogue", "Routing", "Tools", "Latency"
 class Category(Result, origin="issue authors"):
     """A label."""
 
-    id: str
+    id: str = ""
     org_id: str | None = None
     name: str
     created_at: str | None = None

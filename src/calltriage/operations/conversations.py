@@ -18,8 +18,9 @@ from pydantic import (
     model_validator,
 )
 
-from calltriage.operations.base import Effect, Operation, Result
+from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import TEXT, OpaqueId
+from calltriage.operations.results import Result
 
 
 class SmsMessage(Result, origin="conversation parties"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from calltriage.operations.base import Effect, Operation, Page, Result
+from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import (
     CallId,
     Cursor,
@@ -17,6 +17,7 @@ from calltriage.operations.fields import (
     TurnIndex,
     Uuid,
 )
+from calltriage.operations.results import Page, Result
 
 
 class Flag(Result, origin="flag authors and call parties"):
@@ -24,9 +25,9 @@ class Flag(Result, origin="flag authors and call parties"):
 
     id: str
     org_id: str | None = None
-    issue_id: str
-    call_id: str
-    type: str
+    issue_id: str = ""
+    call_id: str = ""
+    type: str = ""
     """Stored form, lower_snake_case."""
     note: str = ""
     node_id: str | None = None
@@ -34,7 +35,7 @@ class Flag(Result, origin="flag authors and call parties"):
     message_index: int | None = None
     message_text: str | None = None
     author_id: str | None = None
-    created_at: str
+    created_at: str = ""
 
 
 class AddFlag(

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from calltriage.operations.base import Effect, Operation, Page, Result, Tool
+from calltriage.operations.base import Effect, Operation, Tool
 from calltriage.operations.fields import (
     TEXT,
     Category,
@@ -24,6 +24,7 @@ from calltriage.operations.fields import (
     UserId,
     WireOnly,
 )
+from calltriage.operations.results import Page, Result
 
 
 class Issue(Result, origin="issue authors"):
@@ -45,22 +46,22 @@ class Issue(Result, origin="issue authors"):
     """What a row of a list shows; `get_issue` has the rest."""
 
     id: str
-    triage_id: str
+    triage_id: str = ""
     org_id: str | None = None
     number: int | None = None
-    title: str
+    title: str = ""
     description: str = ""
-    status: str
-    severity: str
+    status: str = ""
+    severity: str = ""
     source: str | None = None
-    category: str
+    category: str = ""
     owner_id: str | None = None
     assignee_id: str | None = None
     author_id: str | None = None
     external_link: dict[str, Any] | None = None
-    created_at: str
-    updated_at: str
-    last_activity_at: str
+    created_at: str = ""
+    updated_at: str = ""
+    last_activity_at: str = ""
     resource_count: int = 0
     flag_count: int = 0
     relation_count: int = 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from calltriage.operations.base import Effect, Operation, Result
+from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import OpaqueId
+from calltriage.operations.results import Result
 
 
 class OrgMember(Result, origin="the organisation's members"):

@@ -7,8 +7,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from calltriage.operations.base import Effect, Operation, Page, Result
+from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import Comment, Cursor, IssueId, Limit, Uuid
+from calltriage.operations.results import Page, Result
 
 Intent = Literal["fix", "verify", "status"]
 """What a run may do: `fix` can write pathway drafts, tools and tests; the others only read."""
@@ -19,7 +20,7 @@ class AgentProfile(Result, origin="agent authors"):
 
     id: str
     provider_type: str | None = None
-    display_name: str
+    display_name: str = ""
     description: str | None = None
     is_active: bool | None = None
 
@@ -37,7 +38,7 @@ class AgentSession(Result, origin="agent authors"):
     id: str
     agent_profile_id: str | None = None
     agent_name: str | None = None
-    status: str
+    status: str = ""
 
 
 class CreateAgentSession(
@@ -54,9 +55,9 @@ class CreateAgentSession(
 class Run(Result):
     """A queued run; its answer arrives in the activity feed."""
 
-    session_id: str
+    session_id: str = ""
     run_id: str
-    intent: str
+    intent: str = ""
 
 
 class PromptNorm(

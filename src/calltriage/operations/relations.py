@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from calltriage.operations.base import Effect, Operation, Page, Result
+from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import Cursor, IssueId, Limit, RelationType, Uuid
+from calltriage.operations.results import Page, Result
 
 
 class Relation(Result, origin="issue authors"):
@@ -13,16 +14,16 @@ class Relation(Result, origin="issue authors"):
 
     id: str
     org_id: str | None = None
-    issue_id: str
-    related_issue_id: str
+    issue_id: str = ""
+    related_issue_id: str = ""
     related_triage_id: str | None = None
     """Of the end that is not the one listed."""
     related_title: str | None = None
-    relation_type: str
+    relation_type: str = ""
     direction: str | None = None
     """`outgoing` seen from the source, `incoming` from the target."""
     created_by_id: str | None = None
-    created_at: str
+    created_at: str = ""
 
 
 class LinkIssue(

@@ -6,9 +6,10 @@ from typing import Any
 
 from pydantic import Field
 
-from calltriage.operations.base import Effect, Operation, Page, Result
+from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import CallId, Cursor, IssueId, Limit, OpaqueId, ResourceType, Uuid
 from calltriage.operations.issues import Issue
+from calltriage.operations.results import Page, Result
 
 
 class ResourceLink(Result, origin="the evidence itself"):
@@ -16,17 +17,17 @@ class ResourceLink(Result, origin="the evidence itself"):
 
     id: str
     """Link id: what removing it and citing it take."""
-    issue_id: str
+    issue_id: str = ""
     org_id: str | None = None
-    resource_type: str
-    resource_id: str
+    resource_type: str = ""
+    resource_id: str = ""
     title: str = ""
     status: str | None = None
     """`unavailable` once the resource cannot be read any more."""
     metadata: dict[str, Any] | None = None
     """Copied when attached."""
     attached_by_id: str | None = None
-    created_at: str
+    created_at: str = ""
 
 
 class AttachResource(
@@ -97,10 +98,10 @@ class DetachCall(
 class AffectedContext(Result, origin="pathway and persona authors"):
     """Attached calls, and the pathways and personas that they ran on. The rows' fields may be null."""
 
-    issue_id: str
-    calls: list[dict[str, Any]]
-    pathways: list[dict[str, Any]]
-    personas: list[dict[str, Any]]
+    issue_id: str = ""
+    calls: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+    pathways: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+    personas: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
 
 
 class GetAffectedContext(

@@ -14,9 +14,10 @@ from calltriage.client.client import Client
 from calltriage.errors import CallError, NotFound, Rejected
 from calltriage.journal.journal import Journal
 from calltriage.leaves.seals import Seals
-from calltriage.operations.base import Page, Tool
+from calltriage.operations.base import Tool
 from calltriage.operations.calls import Turn
 from calltriage.operations.issues import Issue, ListIssues
+from calltriage.operations.results import Page
 from calltriage.server.call.quota import Quota
 from calltriage.server.files.local import CHUNK, FileRoots
 

@@ -26,9 +26,10 @@ from calltriage.client.network import Network, trusted
 from calltriage.client.retries import RetryPolicy
 from calltriage.errors import Blocked, CallError, SettingsError, Unreachable
 from calltriage.operations.attachments import GetAttachment
-from calltriage.operations.base import Api, Operation, Page
+from calltriage.operations.base import Api, Operation
 from calltriage.operations.flags import FlagTypeUse, ListFlagTypes
 from calltriage.operations.issues import CreateIssue
+from calltriage.operations.results import Page
 
 PAGE = http_answer("200 OK", b'{"data": {"items": [], "next_cursor": null}, "errors": null}')
 READ = ListFlagTypes()

@@ -13,10 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from calltriage.operations import CATALOGUE
 from calltriage.operations.attachments import CreateAttachment, GetAttachment
-from calltriage.operations.base import Api, Effect, Operation, Page
+from calltriage.operations.base import Api, Effect, Operation
 from calltriage.operations.calls import GetCall
 from calltriage.operations.flags import AddFlag, Flag, ListFlags
 from calltriage.operations.issues import CreateIssue, DeleteIssue, GetIssue, ListIssues, UpdateIssue
+from calltriage.operations.results import Page
 
 UUID = "0b7f6a54-6f0e-4a57-9d2f-3f2f1c8c9a10"
 

@@ -22,7 +22,8 @@ from calltriage.client.client import open_client
 from calltriage.leaves.seals import Seals
 from calltriage.operations import CATALOGUE
 from calltriage.operations.attachments import Attachment
-from calltriage.operations.base import Operation, Result
+from calltriage.operations.base import Operation
+from calltriage.operations.results import Result
 from calltriage.server.app import build_server
 from calltriage.server.files.handover import Handover
 from calltriage.server.toolsets import ALL, select

@@ -13,12 +13,13 @@ from calltriage.errors import CallError, NotFound, TryNext
 from calltriage.matching.quotes import around
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.attachments import GetAttachment
-from calltriage.operations.base import Operation, Result
+from calltriage.operations.base import Operation
 from calltriage.operations.calls import Call, GetCall
 from calltriage.operations.fields import is_opaque_id
 from calltriage.operations.flags import Flag, ListFlags
 from calltriage.operations.relations import ListRelations
 from calltriage.operations.resources import ListResources, ResourceLink
+from calltriage.operations.results import Result
 from calltriage.server.answers.results import Bundle, beginning, row
 from calltriage.server.answers.sections import Place, Section
 from calltriage.server.context import at_once, numbered

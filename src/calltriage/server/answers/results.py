@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from calltriage.errors import CallError, TryNext
 from calltriage.leaves.gate import CHARACTERS, compact, estimate_tokens, fits, gate, greatest
-from calltriage.operations.base import Page, Result
+from calltriage.operations.results import Page, Result
 
 BUDGET = 6_000
 """Tokens of a result unless the caller asks for another number; see text.estimate_tokens for how they are counted."""
@@ -25,8 +25,8 @@ def untrusted(origin: str, **members: Any) -> dict[str, Any]:
 
 
 def shown(result: Result) -> dict[str, Any]:
-    """One object of an API: its fields that have a value, marked when it holds strangers' words."""
-    fields = result.model_dump(mode="json", exclude_none=True)
+    """One object of an API: the fields that it answered with a value, marked when it holds strangers' words."""
+    fields = result.model_dump(mode="json", exclude_none=True, exclude_unset=True)
     return untrusted(result.origin, **fields) if result.origin else fields
 
 
@@ -42,7 +42,13 @@ def beginning(body: dict[str, Any], name: str, most: int) -> dict[str, Any]:
 def row(result: Result) -> dict[str, Any]:
     """One object as a list shows it: the fields its class calls brief, or all; the holder of the list is marked."""
     brief = cast("set[str] | None", getattr(type(result), "brief", None))
-    return result.model_dump(mode="json", exclude_none=True, include=brief, exclude={"org_id"})
+    include = None if brief is None else brief | {"unreadable_fields"}
+    return result.model_dump(mode="json", exclude_none=True, exclude_unset=True, include=include, exclude={"org_id"})
+
+
+def unread(rows: list[int]) -> dict[str, Any]:
+    """What is said of rows that cannot be read: their places on the page."""
+    return {"unreadable_rows": rows} if rows else {}
 
 
 def shown_page(page: Page[Any]) -> dict[str, Any]:
@@ -52,7 +58,8 @@ def shown_page(page: Page[Any]) -> dict[str, Any]:
     body: dict[str, Any] = {
         "items": [row(item) for item in items],
         "returned": len(items),
-        "complete": page.next_cursor is None,
+        "complete": page.is_last,
+        **unread(page.unreadable_rows("items")),
     }
     if page.next_cursor is not None:
         body["next_cursor"] = page.next_cursor

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 from pydantic import StringConstraints
 
 from calltriage.errors import Rejected
-from calltriage.operations.base import Result
 from calltriage.operations.fields import A_CURSOR, Form
-from calltriage.server.answers.results import BUDGET, Bundle, beginning, untrusted
+from calltriage.operations.results import Result
+from calltriage.server.answers.results import BUDGET, Bundle, beginning, unread, untrusted
 
 ROWS = 20
 """Rows of a list unless the caller asks for another number."""
@@ -36,14 +36,22 @@ def brief_row(fields: dict[str, Any], columns: Iterable[str], longest: int = LON
     for name in columns:
         if isinstance(value := fields.get(name), str | int | float):
             kept = beginning({**kept, name: value}, name, longest)
+    if unreadable := fields.get("unreadable_fields"):
+        kept["unreadable_fields"] = unreadable
     return kept
 
 
 def page_of(
-    rows: list[dict[str, Any]], first: int, total: int | None, origin: str, budget: int = BUDGET
+    rows: list[dict[str, Any]],
+    first: int,
+    total: int | None,
+    origin: str,
+    budget: int = BUDGET,
+    *,
+    lost: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Rows from place `first` on, as many as fit; the cursor is the place after the last one shown. Raises Rejected when the
-    list has ended before `first`."""
+    """Rows from place `first` on, as many as fit; the cursor is the place after the last one shown. `lost` are the places of
+    rows that cannot be read, counted from `first`. Raises Rejected when the list has ended before `first`."""
     if total is not None and first > total:
         raise Rejected(f"The list has {total} rows, and the cursor lies behind them. Begin without it.", field="cursor")
     bundle = Bundle(budget, gaps=1)
@@ -56,7 +64,9 @@ def page_of(
             shown = {"too_long": True}  # whoever reads on gets past it
             bundle.affords(shown)
         kept.append(shown)
-    after = first + len(kept)
-    complete = not rows or (total is not None and after >= total)
-    known = {"returned": len(kept), "complete": complete} | ({} if total is None else {"total": total})
-    return untrusted(origin, items=kept, **known) | ({} if complete else {"next_cursor": str(after)})
+    places = [place for place in range(len(rows) + len(lost)) if place not in lost]
+    after = first + (places[len(kept)] if len(kept) < len(rows) else len(rows) + len(lost))
+    ends = not (rows or lost) or (total is not None and after >= total)
+    known = {"returned": len(kept), "complete": ends and not lost} | ({} if total is None else {"total": total})
+    body = untrusted(origin, items=kept, **known) | unread([first + place for place in lost])
+    return body | ({} if ends else {"next_cursor": str(after)})

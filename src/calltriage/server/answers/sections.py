@@ -118,6 +118,8 @@ class Section:
         gaps: what `omitted` will have to say of an entry that is shown.
         elsewhere: the call that shows what is nested in an entry, if one does.
         moment: what every part of an entry shows instead of what is nested in it.
+        unreadable: places of rows, on their pages, that cannot be read.
+        lost_cursor: whether it cannot be told what comes after the page.
     """
 
     name: str
@@ -131,6 +133,8 @@ class Section:
     elsewhere: Callable[[dict[str, Any]], TryNext | None] = lambda _: None
     moment: Callable[[dict[str, Any]], dict[str, Any]] = lambda _: {}
     shown: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    unreadable: list[int] = field(default_factory=list[int])
+    lost_cursor: bool = False
     ended: bool = False
     _items: list[Any] = field(default_factory=list[Any])
     _next: str | None = None
@@ -142,6 +146,8 @@ class Section:
         list has ended before `place`."""
         self._total = total or self._total
         self._items, self._next = [item for item in page.items if self.belongs(item)], page.next_cursor
+        self.unreadable += page.unreadable_rows("items")
+        self.lost_cursor = page.lost_cursor
         if self.place.skip > len(self._items):
             raise Rejected("The list has ended before this cursor. Begin without it.", field="cursor")
 
@@ -277,6 +283,8 @@ class Asked:
             more = self._show_part(bundle, wanted[0])
         for one in wanted:
             bundle.body[one.name] = one.body()
+            bundle.lacks(f"rows of {one.name} that cannot be read", len(one.unreadable))
+            bundle.lacks(f"{one.name} behind a cursor that cannot be read", int(one.lost_cursor))
             if not one.ended:
                 left = one.left_out()
                 bundle.omitted.append({"section": one.name} | ({} if left is None else {"left_out": left})

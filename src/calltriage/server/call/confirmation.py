@@ -21,11 +21,12 @@ from calltriage.errors import Forbidden, NotFound, Rejected
 from calltriage.leaves.gate import gate
 from calltriage.leaves.seals import Seals
 from calltriage.operations.attachments import DeleteAttachment, GetAttachment
-from calltriage.operations.base import Operation, Page, Tool
+from calltriage.operations.base import Operation, Tool
 from calltriage.operations.flags import ListFlags, RemoveFlag
 from calltriage.operations.issues import DeleteIssue, GetIssue
 from calltriage.operations.relations import ListRelations, RemoveRelation
 from calltriage.operations.resources import ListResources, RemoveResource
+from calltriage.operations.results import Page
 from calltriage.server.call.host import Host
 from calltriage.server.context import Work, preparing
 

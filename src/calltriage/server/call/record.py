@@ -12,8 +12,9 @@ from pydantic import Field
 
 from calltriage.client.limits import within
 from calltriage.errors import Rejected, TryNext
-from calltriage.operations.base import Effect, Result, Tool
+from calltriage.operations.base import Effect, Tool
 from calltriage.operations.fields import Limit
+from calltriage.operations.results import Result
 from calltriage.server.context import Work, Workflow
 
 ARGUMENT = "idempotency_key"

@@ -18,12 +18,13 @@ from pydantic import ValidationError
 from calltriage.errors import CallError, Rejected, TryNext, UnreadableAnswer
 from calltriage.leaves.gate import compact, fits, gate
 from calltriage.operations.activity import ListActivity
-from calltriage.operations.base import Effect, Operation, Page, Tool
+from calltriage.operations.base import Effect, Operation, Tool
 from calltriage.operations.fields import AN_ISSUE, FORM, UUID_PATTERN, is_opaque_id
 from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import ListIssues
 from calltriage.operations.relations import ListRelations
 from calltriage.operations.resources import ListResources
+from calltriage.operations.results import Page
 from calltriage.server.answers.empty import NO_ISSUES, said_of_nothing
 from calltriage.server.answers.results import BUDGET, MOST, WALL, advising, passes, shortened, shown, shown_page
 from calltriage.server.answers.sections import Place

@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from calltriage.operations import resources
-from calltriage.operations.base import Effect, Page, Result
+from calltriage.operations.base import Effect
 from calltriage.operations.fields import IssueRef
+from calltriage.operations.results import Page, Result
 from calltriage.server.answers.results import BUDGET, MOST, Bundle
 from calltriage.server.answers.sections import EACH, Asked, Section, Where, no_place, place_of
 from calltriage.server.context import ISSUE, Work, Workflow

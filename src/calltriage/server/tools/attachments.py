@@ -20,10 +20,11 @@ from calltriage.leaves.gate import compact, fits, gate
 from calltriage.matching.folding import folded
 from calltriage.operations import attachments as api
 from calltriage.operations.attachments import Attachment, AttachmentPage, ListFollowingAttachments
-from calltriage.operations.base import Effect, Operation, Result
+from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import A_CURSOR, TEXT, AttachmentName, Form, IssueRef
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.resources import AttachResource
+from calltriage.operations.results import Result
 from calltriage.server.answers.results import BUDGET, row, shown, untrusted
 from calltriage.server.call.hints import same_call
 from calltriage.server.context import ISSUE, Work, Workflow, preparing

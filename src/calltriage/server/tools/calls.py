@@ -8,9 +8,10 @@ from pydantic import Field, StringConstraints
 
 from calltriage.errors import Rejected, TryNext
 from calltriage.operations import calls, conversations
-from calltriage.operations.base import Effect, Result
+from calltriage.operations.base import Effect
 from calltriage.operations.calls import Day
 from calltriage.operations.fields import A_CURSOR, CallId, Limit, OpaqueId, Word
+from calltriage.operations.results import Result
 from calltriage.server.answers.empty import NO_CALLS, said_of_nothing
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, untrusted
 from calltriage.server.answers.rows import CURSOR, ROWS, RowCursor, Rows, brief_row, page_of
@@ -54,9 +55,11 @@ class ListCalls(Workflow, effect=Effect.READ):
         filters = self.model_dump(exclude={"limit", "cursor"}, exclude_none=True)
         listed = await work.client.send(calls.ListCalls.model_validate({"from": first, "limit": self.limit, **filters}))
         rows = [brief_row(call.model_dump(mode="json"), self.columns) for call in listed.calls[: self.limit]]
-        is_last = listed.total_count is None and len(rows) < self.limit
-        page = page_of(rows, first, first + len(rows) if is_last else listed.total_count, "call parties")
-        nothing = {} if rows or first else said_of_nothing(self.tool_name(), filters, NO_CALLS)
+        lost = listed.unreadable_rows("calls")
+        seen = len(rows) + len(lost)
+        total = first + seen if listed.total_count is None and seen < self.limit else listed.total_count
+        page = page_of(rows, first, total, "call parties", lost=lost)
+        nothing = {} if seen or first else said_of_nothing(self.tool_name(), filters, NO_CALLS)
         return page | nothing
 
 

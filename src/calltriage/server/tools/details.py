@@ -11,7 +11,8 @@ from calltriage.leaves.gate import compact, estimate_tokens, fitting, gate
 from calltriage.operations import calls
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import A_CURSOR, CallId, Form
-from calltriage.server.answers.results import BUDGET, passes, untrusted
+from calltriage.operations.results import lost_rows
+from calltriage.server.answers.results import BUDGET, passes, unread, untrusted
 from calltriage.server.answers.rows import CURSOR, RowCursor, Rows, brief_row, page_of
 from calltriage.server.context import Work, Workflow
 from calltriage.server.tools.transcripts import MaxTokens
@@ -47,7 +48,8 @@ class GetCorrectedTranscript(Workflow, effect=Effect.READ):
         first = int(self.cursor or 0)
         lines = found.corrected[first : first + self.max_tokens // LEAST]
         rows = [brief_row(line.model_dump(mode="json"), self.columns, self.max_tokens // PART) for line in lines]
-        return page_of(rows, first, len(found.corrected), "call parties", self.max_tokens)
+        page = page_of(rows, first, len(found.corrected), "call parties", self.max_tokens)
+        return page | unread(found.unreadable_rows("corrected"))
 
 
 class GetPathwayCallEvents(Workflow, effect=Effect.READ):
@@ -65,14 +67,16 @@ class GetPathwayCallEvents(Workflow, effect=Effect.READ):
 
     async def run(self, work: Work) -> dict[str, Any]:
         events = await work.client.send(calls.GetPathwayCallEvents(call_id=self.call_id))
-        events.sort(key=lambda event: event.sequence)
+        lost = lost_rows(events)
+        if all(event.sequence is not None for event in events):
+            events.sort(key=lambda event: event.sequence or 0)
         place, inside, offset = (self.cursor or "0").partition(".")
         first = int(place)
         if inside and first < len(events):
             return self._part(events, first, int(offset))
         rows = [self._row(event) for event in events[first : first + self.max_tokens // LEAST]]
         going_on = GOING_ON + estimate_tokens(self.call_id)
-        page = page_of(rows, first, len(events), ORIGIN, self.max_tokens - going_on)
+        page = page_of(rows, first, len(events), ORIGIN, self.max_tokens - going_on) | unread(lost)
         cut = [n for n, row in enumerate(page["items"]) if "payload_text" in row]
         if cut:
             how = {"call_id": self.call_id, "cursor": f"{first + cut[0]}.0"}

@@ -14,8 +14,9 @@ from calltriage.client.attachments import download
 from calltriage.errors import Rejected, TryNext
 from calltriage.leaves.gate import compact, estimate_tokens, fitting, gate
 from calltriage.operations.attachments import Attachment, GetAttachment
-from calltriage.operations.base import Effect, Result
+from calltriage.operations.base import Effect
 from calltriage.operations.fields import TEXT, AttachmentId, is_opaque_id
+from calltriage.operations.results import Result
 from calltriage.server.answers.results import untrusted
 from calltriage.server.context import Work, Workflow
 from calltriage.server.files.media import HEAD, is_text, known_type, seen, shown_image

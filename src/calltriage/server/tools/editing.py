@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, StringConstraints
 
 from calltriage.errors import Conflict, Rejected
 from calltriage.leaves.gate import bare
+from calltriage.leaves.instants import instant
 from calltriage.operations import activity, issues
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import (
@@ -79,7 +80,16 @@ class UpdateIssue(Workflow, effect=Effect.CHANGE):
     async def _refuse_if_changed(self, work: Work, issue_id: str, expected: str) -> None:
         with preparing("issue_id"):
             current = await work.client.send(issues.GetIssue(issue_id=issue_id))
-        if not _same_instant(current.updated_at, expected):
+        now, then = instant(current.updated_at), instant(expected)
+        if now is None:
+            raise Conflict(
+                "The issue's updated_at cannot be read, so nobody can tell whether it was changed. Nothing was written. "
+                "Look at its present state in current. Without expect_updated_at the change is written in any case.",
+                code="cannot_compare",
+                field="expect_updated_at",
+                details={"current": shown(current)},
+            )
+        if now != then:
             # No call is advised: the next one is a decision, and to repeat this one would undo the other change.
             raise Conflict(
                 "The issue was changed after you read it. Nothing was written. Look at its present state in current, then "
@@ -103,14 +113,6 @@ class UpdateIssue(Workflow, effect=Effect.CHANGE):
         kept = sorted(nulls & self.clearable_fields())
         note = f"null was taken as not given, so {' and '.join(kept)} stayed; to clear, pass null for nothing else."
         return changes, {"note": note} if kept else {}
-
-
-def _same_instant(one: str, other: str) -> bool:
-    try:
-        first, second = (datetime.fromisoformat(text) for text in (one, other))
-    except ValueError:  # what the API wrote
-        return one == other
-    return first.replace(tzinfo=first.tzinfo or UTC) == second.replace(tzinfo=second.tzinfo or UTC)
 
 
 class AddComment(Workflow, effect=Effect.ADD):

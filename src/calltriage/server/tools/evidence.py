@@ -8,9 +8,10 @@ from pydantic import Field
 
 from calltriage.errors import TryNext
 from calltriage.leaves.gate import estimate_tokens
-from calltriage.operations.base import Effect, Page, Result
+from calltriage.operations.base import Effect
 from calltriage.operations.fields import IssueRef
 from calltriage.operations.issues import GetIssue, Issue
+from calltriage.operations.results import Page, Result
 from calltriage.server.answers.readings import Readings
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, shown, untrusted
 from calltriage.server.answers.sections import EACH, PAGE, Asked, Place, Section, Where, place_of

@@ -14,10 +14,10 @@ from typing import Any, cast, get_args
 
 from calltriage.errors import CallError
 from calltriage.matching.folding import folded, loose_line, unaccented
-from calltriage.operations.base import Page
 from calltriage.operations.fields import Status
 from calltriage.operations.issues import Issue, ListIssues
 from calltriage.operations.resources import ListResources
+from calltriage.operations.results import Page
 from calltriage.server.answers.results import untrusted
 from calltriage.server.context import Work, at_once
 

@@ -13,6 +13,8 @@ from calltriage.operations.base import Effect
 from calltriage.operations.fields import Word
 from calltriage.operations.issues import ListIssues
 from calltriage.operations.members import OrgMember
+from calltriage.operations.results import lost_rows
+from calltriage.server.answers.results import unread
 from calltriage.server.answers.rows import CURSOR, RowCursor, Rows, brief_row, page_of
 from calltriage.server.context import Work, Workflow
 
@@ -37,7 +39,7 @@ class ListOrgMembers(Workflow, effect=Effect.READ):
         wanted = [(one, name) for one, name in named if typed in unaccented(folded(name))]
         first = int(self.cursor or 0)
         rows = [brief_row({**one.model_dump(), "name": name or None}, self.columns) for one, name in wanted[first:]]
-        return page_of(rows, first, len(wanted), OrgMember.origin or "")
+        return page_of(rows, first, len(wanted), OrgMember.origin or "") | unread(lost_rows(found))
 
 
 def _name(member: OrgMember) -> str:

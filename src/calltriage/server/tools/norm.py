@@ -13,9 +13,10 @@ from calltriage.errors import Conflict, NotFound, Rejected, TryNext, UnreadableA
 from calltriage.leaves.gate import bare
 from calltriage.operations import norm
 from calltriage.operations.activity import ListActivity, TimelineEntry
-from calltriage.operations.base import Effect, Result
+from calltriage.operations.base import Effect
 from calltriage.operations.fields import TEXT, UUID_PATTERN, IssueRef, OpaqueId, Trimmed, Uuid, is_opaque_id
 from calltriage.operations.issues import GetIssue
+from calltriage.operations.results import Result
 from calltriage.server.answers.results import BUDGET, Bundle, untrusted
 from calltriage.server.context import ISSUE, Work, Workflow, last_part, preparing
 

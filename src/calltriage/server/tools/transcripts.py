@@ -11,9 +11,10 @@ from calltriage.errors import Rejected, TryNext
 from calltriage.matching.folding import exact_line
 from calltriage.matching.quotes import across, mentions, nearest
 from calltriage.operations import conversations
-from calltriage.operations.base import Effect, Result
+from calltriage.operations.base import Effect
 from calltriage.operations.calls import GetCall, Turn
 from calltriage.operations.fields import TEXT, CallId, OpaqueId, TurnIndex
+from calltriage.operations.results import Result
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, untrusted
 from calltriage.server.context import Work, Workflow, numbered
 

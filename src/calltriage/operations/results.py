@@ -1,0 +1,175 @@
+"""What an API answers with: read tolerantly, since vendors' documents are examples and their services change.
+
+A result needs its identity, which is its fields without a default. Every other field may be missing, null or of another
+type. What can be read without guessing is read; what cannot is left out and named in `unreadable_fields`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from functools import cache
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, field_validator, model_validator
+
+TRIES = 8
+"""How often an answer is read again after a part of it was left out."""
+MOST_NAMED = 20
+"""Unreadable fields that a result names."""
+
+PLAIN = re.compile("[A-Za-z0-9_-]{1,64}")
+
+Members = dict[str, Any]
+
+logger = logging.getLogger(__name__)
+
+
+class Result(BaseModel):
+    """Base of everything an API answers with. Unknown fields are ignored: vendors add some (contract, section 10).
+
+    A subclass declared with `origin=` holds words that people outside this program chose; whatever shows it to a model
+    marks it as untrusted and names that origin.
+    """
+
+    # Validators are built at first use: a server that starts does not wait for those it may never need.
+    model_config = ConfigDict(extra="ignore", defer_build=True, allow_inf_nan=False, coerce_numbers_to_str=True)
+    origin: ClassVar[str | None] = None
+
+    unreadable_fields: list[str] | None = None
+    """Fields of the answer that cannot be read, as `name` or, inside a list or an object, `name.place`."""
+
+    def __init_subclass__(cls, *, origin: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if origin is not None:
+            cls.origin = origin
+
+    def unreadable_rows(self, name: str) -> list[int]:
+        """Places of the list `name` whose rows cannot be read."""
+        found = (field.partition(".") for field in self.unreadable_fields or [])
+        return [int(place) for field, _, place in found if field == name and place.isdigit()]
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _read(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """The result of an answer. Raises ValidationError if its identity cannot be read."""
+        if isinstance(value, cls):
+            return handler(value)
+        if not isinstance(value, dict):
+            return cls._of_no_object(value, handler)
+        members = {name: member for name, member in cast("Members", value).items() if member is not None}
+        members.pop("unreadable_fields", None)
+        unreadable = list[str]()
+        for _ in range(TRIES):
+            try:
+                return handler(members)._naming(unreadable)
+            except ValidationError as error:
+                unreadable += cls._without_broken(members, error)
+        return handler(members)._naming(unreadable)
+
+    @classmethod
+    def _of_no_object(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """A result without an identity keeps its place even where the answer has something else in it."""
+        if any(info.is_required() for info in cls.model_fields.values()):
+            return handler(value)
+        names = (info.alias or name for name, info in cls.model_fields.items() if name != "unreadable_fields")
+        return handler({})._naming(list(names) if value is not None else [])
+
+    @classmethod
+    def _without_broken(cls, members: Members, error: ValidationError) -> list[str]:
+        """Read each broken member in another way, or leave out what of it is broken. Returns the names of what is left out.
+        Raises the error where an identity is missing."""
+        broken = dict[str, list[Any]]()
+        for item in error.errors(include_url=False, include_input=False):
+            broken.setdefault(str(item["loc"][0]), []).append(item)
+        if not broken.keys() <= members.keys():
+            raise error
+        left_out = [name for field, items in broken.items() for name in _mended(members, field, items)]
+        for name in left_out:
+            logger.warning("%s of %s cannot be read: %s", name, cls.__name__, broken[name.partition(".")[0]][0]["type"])
+        return left_out
+
+    def _naming(self, unreadable: list[str]) -> Self:
+        if unreadable:
+            self.unreadable_fields = list(dict.fromkeys(unreadable))[:MOST_NAMED]
+        return self
+
+
+T = TypeVar("T")
+
+
+class Page(Result, Generic[T]):
+    """One page of a triage list."""
+
+    items: list[T]
+    next_cursor: str | None = None
+    """Pass back as `cursor`; null or empty on the last page."""
+
+    @field_validator("next_cursor")
+    @classmethod
+    def _no_empty_cursor(cls, cursor: str | None) -> str | None:
+        return cursor or None
+
+    @property
+    def lost_cursor(self) -> bool:
+        """Whether it cannot be told what comes after this page."""
+        return "next_cursor" in (self.unreadable_fields or [])
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it is the last page, with every row of it read."""
+        return self.next_cursor is None and not self.lost_cursor and not self.unreadable_rows("items")
+
+
+class Listed(list[T]):
+    """The rows of a list that an API answers without an object around it."""
+
+    def __init__(self, page: Page[T]) -> None:
+        super().__init__(page.items)
+        self.unreadable_rows = page.unreadable_rows("items")
+
+
+def lost_rows(rows: list[Any]) -> list[int]:
+    """Places of the rows of an answered list that cannot be read."""
+    return rows.unreadable_rows if isinstance(rows, Listed) else []
+
+
+@cache
+def _page_of(result_type: Any) -> type[Page[Any]] | None:
+    """The page to read a bare list as; None for a result that is an object."""
+    return Page[get_args(result_type)[0]] if get_origin(result_type) is list else None
+
+
+def read_result(result_type: Any, body: Any) -> Any:
+    """The result that an answer's JSON stands for. Raises ValidationError if its identity cannot be read."""
+    page = _page_of(result_type)
+    return result_type.model_validate(body) if page is None else Listed(page.model_validate({"items": body}))
+
+
+def _mended(members: Members, name: str, errors: list[Any]) -> list[str]:
+    """Mend one broken member in place. Returns the names of what had to be left out."""
+    value, kinds = members[name], {item["type"] for item in errors}
+    inside = {item["loc"][1] for item in errors if len(item["loc"]) > 1}
+    readable = _readable(value, kinds)
+    if readable is not None:
+        members[name] = readable
+        return []
+    if isinstance(value, list) and inside:
+        members[name] = [row for place, row in enumerate(cast("list[Any]", value)) if place not in inside]
+        return [f"{name}.{place}" for place in sorted(inside, key=str)]
+    if isinstance(value, dict) and inside & cast("Members", value).keys():
+        members[name] = {key: member for key, member in cast("Members", value).items() if key not in inside}
+        return sorted({f"{name}.{key}" if PLAIN.fullmatch(str(key)) else name for key in inside})
+    del members[name]
+    return [name]
+
+
+def _readable(value: Any, kinds: set[str]) -> Any:
+    """The value in the form that is wanted, where that is no guess; None where it would be."""
+    if "list_type" in kinds and isinstance(value, dict):  # a lone object where a list is said
+        return [value]
+    if "dict_type" in kinds and value == []:  # an empty object, as PHP writes it
+        return {}
+    if "string_type" in kinds and isinstance(value, bool):
+        return "true" if value else "false"
+    return None
