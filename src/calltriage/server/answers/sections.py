@@ -13,8 +13,9 @@ from pydantic import StringConstraints
 from calltriage.client.client import Client
 from calltriage.errors import Rejected, TryNext
 from calltriage.leaves.gate import estimate_tokens
-from calltriage.operations.base import Operation, Page
+from calltriage.operations.base import Operation
 from calltriage.operations.fields import TEXT
+from calltriage.operations.results import Page
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, untrusted
 from calltriage.server.context import AT_ONCE
 
