@@ -121,6 +121,12 @@ async def load_lines(desk: Desk, *lines: bytes | str, skip_bad: bool = False, fo
         return Report(done.added, done.changed, done.unchanged, tuple(found.complaints))
 
 
+async def enrol(desk: Desk, *user_ids: str) -> None:
+    """Make members of the desk's own organisation, with ids that the test chooses."""
+    for user_id in user_ids:
+        await desk.tenants.admit(user_id)
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from sqlalchemy import Table
 
 from calltriage.desk.database.store import Store
-from calltriage.desk.database.tables import metadata, organisations, settings
+from calltriage.desk.database.tables import metadata, organisations, settings, users
 
 
 async def _make_desk(url: str) -> None:
@@ -77,7 +77,7 @@ class PostgresServer:
             anyio.run(_make_desk, url)
             connection = self._stack.enter_context(psycopg.connect(url, autocommit=True))
             kept = {table: connection.execute(SQL("SELECT * FROM {}").format(Identifier(table.name))).fetchall()
-                    for table in (settings, organisations)}  # fmt: skip
+                    for table in (settings, organisations, users)}  # fmt: skip
             self._desk = url, connection, kept
         url, connection, kept = self._desk
         try:

@@ -40,10 +40,12 @@ from calltriage.operations.base import Api, Tool
 from calltriage.settings import SHORTEST_KEY, TALKDESK_HOSTS, Settings, load_settings
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from calltriage.desk.app import Desk
     from calltriage.desk.bytes.blobs import Blobs
     from calltriage.desk.database.backup import Others
-    from calltriage.desk.http.access import NewKey
+    from calltriage.desk.operating.tenants import End, NewKey, Tenants
     from calltriage.journal.heads import HeadNote
     from calltriage.journal.journal import Journal
     from calltriage.server.files.handover import Handover
@@ -53,6 +55,8 @@ T = TypeVar("T")
 
 DESK_IN_PROCESS = "http://desk.calltriage.invalid"
 """Where the embedded desk is when it is reached inside the process; no name server knows the name."""
+
+OWN_KEY_FILE = "desk.key"
 
 EVERY_ADDRESS = ("0.0.0.0", "::", "::ffff:0.0.0.0")  # noqa: S104  named to be refused
 
@@ -82,7 +86,7 @@ def _object_store(settings: Settings) -> Blobs | None:
 def desk_key(settings: Settings) -> SecretStr:
     """The key that `desk serve` accepts: the configured one, or one made at the first start and kept for its owner."""
     return settings.desk_api_key or _kept_secret(
-        settings.data_dir, "desk.key", "check that the folder belongs to this user, or set CALLTRIAGE_DESK_API_KEY"
+        settings.data_dir, OWN_KEY_FILE, "check that the folder belongs to this user, or set CALLTRIAGE_DESK_API_KEY"
     )
 
 
@@ -112,22 +116,26 @@ def _kept_secret(folder: Path, name: str, advice: str) -> SecretStr:
 
 
 def _make_key(file: Path) -> None:
-    """Write a new key unless another process is first. Nobody ever reads half of one: it is renamed into its place."""
+    """Write a new key unless another process is first."""
     from calltriage.storage.folders import file_lock  # noqa: PLC0415
 
     with file_lock(file.with_name(f"{file.name}.lock"), 30):  # not every file system has links, which would do as well
-        if file.exists():
-            return
-        draft = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
-        try:
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR)
-            with os.fdopen(handle, "w") as out:
-                out.write(secrets.token_urlsafe(32))
-                out.flush()
-                os.fsync(out.fileno())
-            draft.replace(file)
-        finally:
-            draft.unlink(missing_ok=True)
+        if not file.exists():
+            _write_key(file, secrets.token_urlsafe(32))
+
+
+def _write_key(file: Path, key: str) -> None:
+    """Put a key into a file, for its owner alone. Nobody ever reads half of one: it is renamed into its place."""
+    draft = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
+    try:
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR)
+        with os.fdopen(handle, "w") as out:
+            out.write(key)
+            out.flush()
+            os.fsync(out.fileno())
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 async def _give_sample(desk: Desk, settings: Settings) -> None:
@@ -509,10 +517,15 @@ async def serve_desk(settings: Settings, host: str, port: int, on_ready: Callabl
                 "the desk with --public-url or CALLTRIAGE_DESK_PUBLIC_URL, or choose one address with --host."
             )
         address = address_of(listening)
-        desk = build_desk(settings, known_as or address, desk_key(settings))
+        desk = build_desk(settings, known_as or address, SecretStr(secrets.token_urlsafe(32)))
         door = _door_of_desk(desk, settings, host, listening.getsockname())
         try:
             await desk.warm_up()
+            if not await desk.tenants.keep_own_key(desk_key(settings).get_secret_value()):
+                raise StoreError(
+                    "The desk's own key was revoked or has expired. Set another CALLTRIAGE_DESK_API_KEY or, if unset, "
+                    f"remove {settings.data_dir / OWN_KEY_FILE}: the next start makes another."
+                )
             await _give_sample(desk, settings)
             async with background() as tasks:
                 tasks.start_soon(desk.files.keep_swept)
@@ -576,34 +589,42 @@ async def open_desk(settings: Settings) -> AsyncGenerator[Desk]:
             await desk.close()
 
 
-async def add_organisation(settings: Settings, name: str) -> NewKey:
-    """Make another organisation of the desk, with one user."""
+@asynccontextmanager
+async def open_tenants(settings: Settings) -> AsyncGenerator[Tenants]:
+    """Organisations, users and keys of the desk on the data folder, the desk's own key among them."""
     async with open_desk(settings) as desk:
-        return await desk.access.add_organisation(name)
+        await desk.tenants.keep_own_key(desk_key(settings).get_secret_value())
+        yield desk.tenants
 
 
-async def add_user(settings: Settings, org: str | None, name: str | None) -> NewKey:
-    """Make another user, of the desk's own organisation unless one is named."""
-    async with open_desk(settings) as desk:
-        return await desk.access.add_user(org, name)
+async def rotate_key(settings: Settings, key_id: str, overlap: timedelta, expires: End = None) -> NewKey:
+    """Make a key in the place of another one. The desk's own is replaced in its file, too."""
+    from calltriage.desk.operating.tenants import OWN_KEY  # noqa: PLC0415
+
+    if key_id == OWN_KEY and settings.desk_api_key is not None:
+        raise SettingsError(
+            "The desk's own key is set by CALLTRIAGE_DESK_API_KEY. Make another key with `calltriage desk keys add`, give "
+            "it to the clients, then change the variable."
+        )
+    async with open_tenants(settings) as tenants:
+        made = await tenants.rotate(key_id, overlap, expires)
+    if key_id == OWN_KEY:
+        _write_key(settings.data_dir / OWN_KEY_FILE, made.key)
+    return made
 
 
-async def add_client_key(settings: Settings, public_key: bytes) -> str:
-    """Let a client of the desk's own organisation sign with the private half of a key; the id of the key."""
-    async with open_desk(settings) as desk:
-        return await desk.access.add_client_key(public_key)
+async def revoke_key(settings: Settings, key_id: str) -> bool:
+    """End a key for good; False when that was done before. The file of the desk's own goes, so that another one is made."""
+    from calltriage.desk.operating.tenants import OWN_KEY  # noqa: PLC0415
 
-
-async def organisations(settings: Settings) -> list[tuple[str, str]]:
-    """Ids and names of the desk's organisations."""
-    async with open_desk(settings) as desk:
-        return await desk.access.organisations()
+    async with open_tenants(settings) as tenants:
+        is_new = await tenants.revoke("keys", key_id)
+    if key_id == OWN_KEY and settings.desk_api_key is None:
+        (settings.data_dir / OWN_KEY_FILE).unlink(missing_ok=True)
+    return is_new
 
 
 __all__ = [
-    "add_client_key",
-    "add_organisation",
-    "add_user",
     "back_up",
     "build_desk",
     "desk_key",
@@ -612,9 +633,11 @@ __all__ = [
     "open_client",
     "open_desk",
     "open_server",
+    "open_tenants",
     "open_wired_client",
-    "organisations",
     "restore",
+    "revoke_key",
+    "rotate_key",
     "sealing_key",
     "serve_desk",
     "serve_http",

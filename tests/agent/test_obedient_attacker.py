@@ -20,7 +20,7 @@ from typing import Any, cast
 import httpx2
 import mcp_types
 import pytest
-from conftest import DESK_URL, endpoints_to, load_lines, no_sleep
+from conftest import DESK_URL, endpoints_to, enrol, load_lines, no_sleep
 from faults import Scripted
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
@@ -320,6 +320,7 @@ async def test_orders_that_strangers_left_on_the_desk_have_no_effect(
         "turns": [{"speaker": words[:64], "text": words}, {"speaker": "caller", "text": words}],
     }  # fmt: skip
     await load_lines(the_desk, json.dumps(line))
+    await enrol(the_desk, words[:100])
     issue = await seeded(full_agent, words)
     attacker = Attacker(full_agent)
 

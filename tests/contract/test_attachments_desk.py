@@ -70,7 +70,7 @@ async def account(the_desk: Desk) -> AsyncGenerator[httpx2.AsyncClient]:
 @pytest.fixture
 async def stranger(the_desk: Desk) -> AsyncGenerator[httpx2.AsyncClient]:
     """Another organisation's account."""
-    async with account_with(the_desk, (await the_desk.access.add_organisation("B")).key) as http:
+    async with account_with(the_desk, (await the_desk.tenants.add_organisation("B")).key) as http:
         yield http
 
 

@@ -10,10 +10,12 @@ import os
 import re
 import time
 import uuid
+import warnings
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import anyio
 import httpx2
 import jwt
 import pytest
@@ -37,9 +39,12 @@ from contract.test_attachments_desk import (
     uploaded,
 )
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from pydantic import SecretStr
+from sqlalchemy import insert, select
 
 from calltriage.desk.app import Desk
+from calltriage.desk.database.tables import SIGNING_KEY, keys, used_assertions
 
 __all__ = ["account", "bare", "stranger"]  # fixtures
 
@@ -437,14 +442,18 @@ async def with_assertion(bare: httpx2.AsyncClient, assertion: str, **more: str) 
     return await bare.post("/oauth/token", data={**form, **more})
 
 
-KEYS = {"ES256": ec.generate_private_key(ec.SECP256R1()), "RS256": rsa.generate_private_key(65537, 2048)}
+KEYS = {
+    "ES256": ec.generate_private_key(ec.SECP256R1()), "RS256": rsa.generate_private_key(65537, 2048),
+    "ES384": ec.generate_private_key(ec.SECP384R1()), "ES512": ec.generate_private_key(ec.SECP521R1()),
+    "EdDSA": ed25519.Ed25519PrivateKey.generate(),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("algorithm", list(KEYS))
 async def test_a_signed_assertion_buys_a_token(
     bare: httpx2.AsyncClient, the_desk: Desk, clock: Clock, algorithm: str
 ) -> None:
-    key_id = await the_desk.access.add_client_key(pem(KEYS[algorithm]))
+    key_id = await the_desk.tenants.add_client_key(pem(KEYS[algorithm]))
     assertion = jwt.encode(claims(clock), KEYS[algorithm], algorithm, {"kid": key_id})
     answer = await with_assertion(bare, assertion, scope="attachments:read")
     assert (answer.status_code, answer.json()["scope"]) == (200, "attachments:read")
@@ -463,7 +472,7 @@ async def test_a_signed_assertion_buys_a_token(
 async def test_an_assertion_with_a_wrong_claim_buys_nothing(
     bare: httpx2.AsyncClient, the_desk: Desk, clock: Clock, wrong: dict[str, Any]
 ) -> None:
-    key_id = await the_desk.access.add_client_key(pem(KEYS["ES256"]))
+    key_id = await the_desk.tenants.add_client_key(pem(KEYS["ES256"]))
     assertion = jwt.encode(claims(clock, **wrong), KEYS["ES256"], "ES256", {"kid": key_id})
     answer = await with_assertion(bare, assertion)
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
@@ -472,7 +481,7 @@ async def test_an_assertion_with_a_wrong_claim_buys_nothing(
 async def test_an_assertion_of_another_key_or_without_signature_buys_nothing(
     bare: httpx2.AsyncClient, the_desk: Desk, clock: Clock
 ) -> None:
-    key_id = await the_desk.access.add_client_key(pem(KEYS["ES256"]))
+    key_id = await the_desk.tenants.add_client_key(pem(KEYS["ES256"]))
     other = ec.generate_private_key(ec.SECP256R1())
     by_hmac = ".".join(
         base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
@@ -483,7 +492,7 @@ async def test_an_assertion_of_another_key_or_without_signature_buys_nothing(
         jwt.encode(claims(clock), other, "ES256", {"kid": key_id}),
         jwt.encode(claims(clock), KEYS["ES256"], "ES256", {"kid": "unknown"}),
         jwt.encode(claims(clock), KEYS["ES256"], "ES256"),
-        jwt.encode(claims(clock), KEYS["RS256"], "RS256", {"kid": key_id}),
+        *(jwt.encode(claims(clock), KEYS[name], name, {"kid": key_id}) for name in ("RS256", "ES384", "EdDSA")),
         jwt.encode(claims(clock), "", "none", {"kid": key_id}),
         f"{by_hmac}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}",
         "header.payload.signature",
@@ -494,7 +503,7 @@ async def test_an_assertion_of_another_key_or_without_signature_buys_nothing(
 
 
 async def test_an_assertion_buys_one_token(bare: httpx2.AsyncClient, the_desk: Desk, clock: Clock) -> None:
-    key_ids = {name: await the_desk.access.add_client_key(pem(key)) for name, key in KEYS.items()}
+    key_ids = {name: await the_desk.tenants.add_client_key(pem(key)) for name, key in KEYS.items()}
 
     async def status_of(algorithm: str, of: dict[str, Any], key: Any = None) -> int:
         signed = jwt.encode(of, key or KEYS[algorithm], algorithm, {"kid": key_ids[algorithm]})
@@ -510,6 +519,64 @@ async def test_an_assertion_buys_one_token(bare: httpx2.AsyncClient, the_desk: D
     clock.advance(seconds=200)
     assert await status_of("ES256", claims(clock)) == 200
     assert await status_of("ES256", first) == 401, "as long as it would be good"
+
+
+async def test_an_assertion_buys_one_token_of_all_servers_and_after_a_restart(the_desk: Desk, clock: Clock) -> None:
+    """Two desks on one store are two processes, or one before and after a restart."""
+    key_id = await the_desk.tenants.add_client_key(pem(KEYS["ES256"]))
+    url = the_desk.database_url
+    desks = [the_desk, *(Desk(the_desk.folder, SecretStr(KEY), DESK_URL, clock, database_url=url) for _ in range(2))]
+    statuses = list[int]()
+
+    async def present(desk: Desk, assertion: str) -> None:
+        transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url=DESK_URL) as http:
+            statuses.append((await with_assertion(http, assertion)).status_code)
+
+    first, second = (jwt.encode(claims(clock), KEYS["ES256"], "ES256", {"kid": key_id}) for _ in range(2))
+    for desk in desks:
+        await present(desk, first)
+    assert statuses == [200, 401, 401]
+    statuses.clear()
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            for desk in desks * 4:
+                tasks.start_soon(present, desk, second)
+    assert sorted(statuses) == [200, *[401] * 11], "at once, too"
+    for desk in desks[1:]:
+        await desk.close()
+
+
+async def test_used_assertions_are_forgotten_once_they_have_ended(
+    bare: httpx2.AsyncClient, the_desk: Desk, clock: Clock
+) -> None:
+    key_id = await the_desk.tenants.add_client_key(pem(KEYS["ES256"]))
+
+    async def kept() -> int:
+        assertion = jwt.encode(claims(clock), KEYS["ES256"], "ES256", {"kid": key_id})
+        assert (await with_assertion(bare, assertion)).status_code == 200
+        return len(await the_desk.store.read(lambda connection: connection.execute(select(used_assertions)).all()))
+
+    assert [await kept() for _ in range(5)] == [1, 2, 3, 4, 5]
+    clock.advance(seconds=301)
+    assert await kept() == 6, "for a while longer, because clocks differ"
+    clock.advance(seconds=62)
+    assert await kept() == 2
+
+
+@pytest.mark.parametrize("bits", [1024, 2047])
+async def test_a_weak_key_of_an_older_desk_opens_nothing(
+    bare: httpx2.AsyncClient, the_desk: Desk, clock: Clock, bits: int
+) -> None:
+    weak, facts = rsa.generate_private_key(65537, bits), await the_desk.access.facts()
+    row = {"id": "old", "org_id": facts["org_id"], "user_id": facts["user_id"], "kind": SIGNING_KEY}
+    row["material"] = pem(weak).decode()
+    await the_desk.store.write(lambda connection: connection.execute(insert(keys).values(**row)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the signing side says itself that the key is weak
+        assertion = jwt.encode(claims(clock), weak, "RS256", {"kid": "old"})
+    assert (await with_assertion(bare, assertion)).status_code == 401
+    assert [row["state"] for row in await the_desk.tenants.keys()] == ["too weak"]
 
 
 @pytest.mark.parametrize("missing", ["client_assertion", "client_assertion_type"])

@@ -134,10 +134,10 @@ async def callers(the_desk: Desk) -> AsyncIterator[tuple[Caller, Caller]]:
     """Two organisations, each with one thing of every kind; their calls and conversations have the same ids."""
     transport = httpx2.ASGITransport(the_desk, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url=DESK_URL) as http:
-        pair = (Caller(http, KEY), Caller(http, (await the_desk.access.add_organisation("B")).key))
+        pair = (Caller(http, KEY), Caller(http, (await the_desk.tenants.add_organisation("B")).key))
         entries, _ = read_lines([*CALLS, json.dumps(CONVERSATION)], skip_bad=False)
         for caller in pair:
-            who = await the_desk.access.by_key(caller.key)
+            who = await the_desk.access.by_key(caller.key, the_desk.clock())
             assert who is not None
             await load_import(the_desk, entries, org_id=who.org_id)
             await caller.prepare()

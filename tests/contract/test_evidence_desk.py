@@ -296,8 +296,8 @@ async def test_members_of_the_own_organisation_are_listed_and_of_no_other(
 ) -> None:
     issue = {"title": "t", "severity": "low", "category": "Bug"}
     made = (await desk.post("/v1/triage/issues", json=issue)).json()["data"]
-    colleague = await the_desk.access.add_user(name="Ada King Lovelace")
-    stranger = await the_desk.access.add_organisation("B")
+    colleague = await the_desk.tenants.add_user(name="Ada King Lovelace")
+    stranger = await the_desk.tenants.add_organisation("B")
     answer = await desk.get(f"/v1/orgs/{made['org_id']}/members")
     assert answer.json()["errors"] is None
     assert {row["user_id"] for row in answer.json()["data"]} == {made["author_id"], colleague.user_id}

@@ -12,12 +12,11 @@ from uuid import uuid4
 import anyio
 import httpx2
 import pytest
-from conftest import DESK_URL, KEY, Clock
-from sqlalchemy import delete, insert
+from conftest import DESK_URL, KEY, Clock, enrol
+from sqlalchemy import delete
 
 from calltriage.desk.app import Desk
-from calltriage.desk.database.tables import api_keys, calls, new_id
-from calltriage.desk.http.access import digest
+from calltriage.desk.database.tables import calls
 
 ISSUES = "/v1/triage/issues"
 NOWHERE = "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34"
@@ -79,16 +78,14 @@ async def speaking(the_desk: Desk, authorization: str | None) -> AsyncGenerator[
 @pytest.fixture
 async def stranger(the_desk: Desk) -> AsyncGenerator[httpx2.AsyncClient]:
     """Raw HTTP with the key of another organisation."""
-    async with speaking(the_desk, (await the_desk.access.add_organisation("B")).key) as http:
+    async with speaking(the_desk, (await the_desk.tenants.add_organisation("B")).key) as http:
         yield http
 
 
 @pytest.fixture
 async def colleague(the_desk: Desk) -> AsyncGenerator[httpx2.AsyncClient]:
     """Raw HTTP with the key of another user of the same organisation."""
-    row = {"digest": digest("colleague"), "org_id": (await the_desk.access.facts())["org_id"], "user_id": new_id()}
-    await the_desk.store.write(lambda connection: connection.execute(insert(api_keys).values(row)))
-    async with speaking(the_desk, "colleague") as http:
+    async with speaking(the_desk, (await the_desk.tenants.add_user()).key) as http:
         yield http
 
 
@@ -246,13 +243,44 @@ async def test_a_filed_issue_has_the_documented_shape_and_defaults(desk: httpx2.
     assert await listed(desk, ISSUES) == [issue]
 
 
-async def test_every_field_of_a_filed_issue_is_kept_as_sent(desk: httpx2.AsyncClient) -> None:
+async def test_every_field_of_a_filed_issue_is_kept_as_sent(desk: httpx2.AsyncClient, the_desk: Desk) -> None:
+    await enrol(the_desk, "o" * 128, "beed099d-e493-4142-a68b-af13bd72c035")
     fields = {
         "title": "t" * 200, "description": "d" * 10_000, "category": "c" * 64, "severity": "critical",
         "source": "client", "owner_id": "o" * 128, "assignee_id": "beed099d-e493-4142-a68b-af13bd72c035",
     }  # fmt: skip
     assert (await filed(desk, **fields)).items() >= fields.items()
     assert (await filed(desk, category="Nobody used this before"))["category"] == "Nobody used this before"
+
+
+@pytest.mark.parametrize("name", ["owner_id", "assignee_id"])
+async def test_owner_and_assignee_are_members_of_the_organisation(
+    desk: httpx2.AsyncClient, stranger: httpx2.AsyncClient, the_desk: Desk, name: str
+) -> None:
+    ada, gone = await the_desk.tenants.add_user(name="Ada"), await the_desk.tenants.add_user(name="Gone")
+    await the_desk.tenants.revoke("users", gone.user_id)
+    foreign = (await filed(stranger))["author_id"]
+    issue = await filed(desk, **{name: ada.user_id})
+    other = "assignee_id" if name == "owner_id" else "owner_id"
+    for nobody in ("nobody", gone.user_id, foreign, ada.user_id.upper(), ada.user_id + " ", issue["id"]):
+        for answer in (
+            await desk.post(ISSUES, json={**MINIMAL, name: nobody, "resource_links": [CARD]}),
+            await desk.patch(f"{ISSUES}/{issue['id']}", json={name: nobody, "status": "done"}),
+        ):
+            message = refused(
+                answer, 400, "bad_request", f"{name}: must be the user_id of a member of the organisation"
+            )
+            assert nobody not in message
+    refused(await desk.patch(f"{ISSUES}/{NOWHERE}", json={name: "nobody"}), 404, "not_found")
+    both = await desk.post(ISSUES, json={**MINIMAL, "owner_id": "nobody", "assignee_id": "nobody"})
+    assert {"owner_id", "assignee_id"} <= set(re.findall(r"[a-z_]+(?=:)", refused(both, 400, "bad_request")))
+    assert await listed(desk, ISSUES) == [issue], "nothing was filed and nothing changed"
+    await the_desk.tenants.revoke("users", ada.user_id)
+    changed = (await desk.patch(f"{ISSUES}/{issue['id']}", json={name: ada.user_id, "status": "done"})).json()["data"]
+    assert (changed[name], changed["status"]) == (ada.user_id, "done"), "the present value may stay"
+    refused(await desk.patch(f"{ISSUES}/{issue['id']}", json={other: ada.user_id}), 400, "bad_request")
+    cleared = (await desk.patch(f"{ISSUES}/{issue['id']}", json={name: None})).json()["data"]
+    assert cleared[name] is None
 
 
 async def test_outer_blanks_of_a_category_are_kept_and_ignored_where_names_are_compared(
@@ -397,7 +425,7 @@ async def test_own_filing_counts_as_viewed_and_own_later_actions_do_not(
 # --- listing ---
 
 
-async def board(desk: httpx2.AsyncClient, clock: Clock) -> dict[str, str]:
+async def board(desk: httpx2.AsyncClient, the_desk: Desk, clock: Clock) -> dict[str, str]:
     """Five issues, their ids by title; a: 100 days old, b: 20, c: 3, d: 5 hours, e: new; a was touched just now."""
     rows: list[tuple[str, dict[str, Any], float]] = [
         ("a", {"severity": "low", "status": "closed", "category": "Bug", "description": "Straße 100% done"}, 80),
@@ -406,6 +434,7 @@ async def board(desk: httpx2.AsyncClient, clock: Clock) -> dict[str, str]:
         ("d", {"severity": "medium", "status": "todo", "category": "Bug, Routing"}, 0.2),
         ("e", {"severity": "high", "status": "in_progress", "category": "Speech", "resource_links": [CARD]}, 0),
     ]
+    await enrol(the_desk, "u1")
     ids: dict[str, str] = {}
     for title, fields, days in rows:
         ids[title] = (await filed(desk, title=f"{title} Caller", **fields))["id"]
@@ -454,17 +483,17 @@ BOARD_QUERIES: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("query", "expected"), BOARD_QUERIES)
 async def test_issues_are_filtered_searched_and_sorted(
-    desk: httpx2.AsyncClient, clock: Clock, query: dict[str, Any], expected: str
+    desk: httpx2.AsyncClient, the_desk: Desk, clock: Clock, query: dict[str, Any], expected: str
 ) -> None:
-    await board(desk, clock)
+    await board(desk, the_desk, clock)
     assert "".join(issue["title"][0] for issue in await listed(desk, ISSUES, **query)) == expected
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
 async def test_equal_sort_values_are_ordered_by_id_in_the_same_direction(
-    desk: httpx2.AsyncClient, clock: Clock, order: str
+    desk: httpx2.AsyncClient, the_desk: Desk, clock: Clock, order: str
 ) -> None:
-    ids = await board(desk, clock)
+    ids = await board(desk, the_desk, clock)
     found = [issue["id"] for issue in await listed(desk, ISSUES, sort="severity", order=order)]
     highs = sorted([ids["c"], ids["e"]])
     ascending = [ids["a"], ids["d"], *highs, ids["b"]]
@@ -513,9 +542,9 @@ async def test_pages_of_a_list_add_up_to_the_list(desk: httpx2.AsyncClient, name
 @pytest.mark.parametrize("sort", ["last_activity_at", "created_at", "severity", "status"])
 @pytest.mark.parametrize("order", ["asc", "desc"])
 async def test_pages_of_issues_add_up_in_every_sort(
-    desk: httpx2.AsyncClient, clock: Clock, sort: str, order: str
+    desk: httpx2.AsyncClient, the_desk: Desk, clock: Clock, sort: str, order: str
 ) -> None:
-    await board(desk, clock)
+    await board(desk, the_desk, clock)
     first = await shown(desk, ISSUES, sort=sort, order=order, limit=3)
     rest = await listed(desk, ISSUES, sort=sort, order=order, limit=3, cursor=first["next_cursor"])
     assert first["items"] + rest == await listed(desk, ISSUES, sort=sort, order=order)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx2
@@ -69,18 +70,18 @@ async def test_a_bad_line_loads_nothing_unless_it_is_skipped_and_loading_again_c
 
 
 async def test_the_desks_key_is_made_once_and_kept_for_its_owner_alone(tmp_path: Path) -> None:
-    first, second = await run(tmp_path, "desk", "key"), await run(tmp_path, "desk", "key")
+    first, second = await run(tmp_path, "desk", "keys", "show"), await run(tmp_path, "desk", "keys", "show")
     assert first == second
     assert len(first[1].strip()) >= 32
     assert stat.S_IMODE((tmp_path / "data" / "desk.key").stat().st_mode) == 0o600
-    assert (await run(tmp_path, "desk", "key", CALLTRIAGE_DESK_API_KEY="chosen-by-operator"))[
+    assert (await run(tmp_path, "desk", "keys", "show", CALLTRIAGE_DESK_API_KEY="chosen-by-operator"))[
         1
     ] == "chosen-by-operator\n"
 
 
 async def test_a_backup_names_what_it_does_not_hold(tmp_path: Path) -> None:
     elsewhere = {"CALLTRIAGE_BLOBS_URL": "s3://bucket/prefix", "AWS_REGION": "us-east-1"}
-    assert (await run(tmp_path, "desk", "organisations"))[0] == 0
+    assert (await run(tmp_path, "desk", "organisations", "list"))[0] == 0
     status, _, said = await run(tmp_path, "desk", "backup", "whole", **elsewhere)
     assert status == 0
     assert "CALLTRIAGE_BLOBS_URL" in said
@@ -132,13 +133,15 @@ async def test_wrong_settings_are_named_and_nothing_starts(
 async def test_settings_may_stand_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "calltriage.env"
     file.write_text("CALLTRIAGE_DESK_API_KEY=kept-in-a-settings-file\n", encoding="utf-8")
-    assert (await run(tmp_path, "--settings-file", str(file), "desk", "key"))[1] == "kept-in-a-settings-file\n"
-    assert (await run(tmp_path, "desk", "key", CALLTRIAGE_SETTINGS_FILE=str(file)))[1] == "kept-in-a-settings-file\n"
+    assert (await run(tmp_path, "--settings-file", str(file), "desk", "keys", "show"))[1] == "kept-in-a-settings-file\n"
+    assert (await run(tmp_path, "desk", "keys", "show", CALLTRIAGE_SETTINGS_FILE=str(file)))[
+        1
+    ] == "kept-in-a-settings-file\n"
 
 
 async def test_a_data_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file in the way", encoding="utf-8")
-    for command in (["doctor"], ["desk", "key"], ["desk", "import", "-"]):
+    for command in (["doctor"], ["desk", "keys", "show"], ["desk", "import", "-"]):
         status, said, complaint = await run(tmp_path, *command, stdin=CALLS[0], COLUMNS="300")
         assert status == 1, command
         assert "CALLTRIAGE_DATA_DIR" in said + complaint or "CALLTRIAGE_DESK_API_KEY" in said + complaint
@@ -205,7 +208,7 @@ WRONG: dict[str, tuple[str, int, str]] = {
     "a server whose input is closed": ("$C <&-", 0, ""),
     "a server whose streams are closed": ("$C <&- >&- 2>&-", 0, ""),
     "a reader that has gone": ("$C demo | head -1", 1, "calltriage demo"),
-    "a disk that is full": ("$C desk key > /dev/full", 1, "No space left"),
+    "a disk that is full": ("$C desk keys show > /dev/full", 1, "No space left"),
     "an output that is closed": ("$C doctor >&-", 0, ""),
     "a port that does not exist": ("$C serve --http --port 99999", 2, "--port"),
     "a host that is not here": ("$C desk serve --host 203.0.113.5", 1, "Choose another --host or --port"),
@@ -337,16 +340,16 @@ async def test_a_setting_gives_a_server_without_calls_the_sample(tmp_path: Path,
 
 async def test_each_key_sees_its_own_organisation_alone(tmp_path: Path) -> None:
     """Two organisations and a second user of one of them, each made at the command line."""
-    _, first, _ = await run(tmp_path, "desk", "key")
-    status, other, said = await run(tmp_path, "desk", "add-organisation", "Second")
+    _, first, _ = await run(tmp_path, "desk", "keys", "show")
+    status, other, said = await run(tmp_path, "desk", "organisations", "add", "Second")
     assert (status, len(other.strip()) >= 32) == (0, True)
-    _, listed, _ = await run(tmp_path, "desk", "organisations")
-    rows = dict(line.split("  ", 1) for line in listed.splitlines())
+    _, listed, _ = await run(tmp_path, "desk", "organisations", "list", "--json")
+    rows = {row["id"]: row["name"] for row in map(json.loads, listed.splitlines())}
     assert list(rows.values()) == ["Embedded desk", "Second"]
     own, second = rows
     assert second in said
     assert other.strip() not in said
-    _, colleague, _ = await run(tmp_path, "desk", "add-user", "--organisation", second)
+    _, colleague, _ = await run(tmp_path, "desk", "users", "add", "--organisation", second)
     for org, text in ((own, "one"), (second, "two")):
         file = call_line("same-id", text)
         assert (await run(tmp_path, "desk", "import", "--organisation", org, "-", stdin=file))[1].startswith("1 added")
@@ -365,9 +368,92 @@ async def test_each_key_sees_its_own_organisation_alone(tmp_path: Path) -> None:
     assert (len(seen["first"][1]), len(seen["other"][1])) == (1, 2)
 
 
-@pytest.mark.parametrize("command", [["add-user"], ["import", "-"]])
+@pytest.mark.parametrize("command", [["users", "add"], ["import", "-"]])
 async def test_an_organisation_that_is_not_there_is_said_so(tmp_path: Path, command: list[str]) -> None:
     status, _, said = await run(tmp_path, "desk", *command, "--organisation", "absent", stdin=CALLS[0])
     assert status == 1
-    assert "desk organisations" in said
+    assert "desk organisations list" in said
     assert "Traceback" not in said
+
+
+async def test_keys_are_made_listed_rotated_and_revoked_while_the_desk_serves(tmp_path: Path) -> None:
+    async with (
+        started(tmp_path, "desk", "serve", "--port", "0") as address,
+        httpx2.AsyncClient(base_url=address) as http,
+    ):
+
+        async def works(key: str) -> bool:
+            answer = await http.get("/v1/triage/issues", headers={"authorization": key.strip()})
+            assert answer.status_code in {200, 401}
+            return answer.status_code == 200
+
+        async def keys() -> dict[str, dict[str, Any]]:
+            _, listed, _ = await run(tmp_path, "desk", "keys", "list", "--json")
+            return {row["id"]: row for row in map(json.loads, listed.splitlines())}
+
+        _, own, _ = await run(tmp_path, "desk", "keys", "show")
+        assert await works(own)
+        status, laptop, said = await run(tmp_path, "desk", "keys", "add", "laptop \x1b[31m", "--expires", "30d")
+        assert (status, await works(laptop)) == (0, True)
+        [key_id] = set(await keys()) - {"desk"}
+        assert key_id in said
+        _, table, _ = await run(tmp_path, "desk", "keys", "list", COLUMNS="20")
+        assert all(text not in table for text in (laptop.strip(), own.strip(), "\x1b"))
+        assert f"{key_id}  laptop \\u001b[31m" in table
+        status, _, said = await run(tmp_path, "desk", "keys", "rotate", key_id)
+        assert (status, "--expires" in said) == (1, True)
+        status, newer, _ = await run(
+            tmp_path, "desk", "keys", "rotate", key_id, "--expires", "never", "--overlap", "1h"
+        )
+        assert (status, await works(laptop), await works(newer)) == (0, True, True)
+        assert (await run(tmp_path, "desk", "keys", "revoke", key_id))[0] == 0
+        assert (await works(laptop), await works(newer)) == (False, True)
+        assert (await keys())[key_id]["state"] == "revoked"
+        _, next_own, _ = await run(tmp_path, "desk", "keys", "rotate", "desk", "--overlap", "1h")
+        assert (await run(tmp_path, "desk", "keys", "show"))[1] == next_own
+        assert (await works(own), await works(next_own)) == (True, True)
+        assert stat.S_IMODE((tmp_path / "data" / "desk.key").stat().st_mode) == 0o600
+        assert (await run(tmp_path, "desk", "keys", "revoke", "desk"))[0] == 0
+        assert not await works(next_own)
+        status, _, said = await run(tmp_path, "desk", "keys", "rotate", "desk", CALLTRIAGE_DESK_API_KEY="o" * 32)
+        assert (status, "CALLTRIAGE_DESK_API_KEY" in said) == (1, True)
+    async with (
+        started(tmp_path, "desk", "serve", "--port", "0") as address,
+        httpx2.AsyncClient(base_url=address) as http,
+    ):
+        assert await works((await run(tmp_path, "desk", "keys", "show"))[1])
+        assert not await works(next_own)
+        assert await works(newer)
+
+
+@pytest.mark.parametrize(
+    ("command", "new"),
+    [
+        (["key"], "desk keys show"),
+        (["key", "--help"], "desk keys show"),
+        (["add-user", "Ada", "--organisation", "x"], "desk users add NAME"),
+        (["add-client-key", "key.pem"], "desk keys add --public-key FILE"),
+        (["add-organisation", "Second"], "desk organisations add NAME"),
+        (["organisations"], "desk organisations list"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+async def test_a_command_of_an_earlier_version_names_the_new_one(tmp_path: Path, command: list[str], new: str) -> None:
+    status, out, said = await run(tmp_path, "desk", *command)
+    assert (status, out) == (2, "")
+    assert f"is now `calltriage {new}`." in said
+    assert not (tmp_path / "data").exists(), "and does nothing"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["add", "--expires", "yesterday"], ["add", "--expires", "2020-01-01"], ["add", "--expires", "0m"],
+        ["rotate", "desk", "--overlap", "soon"], ["change", "desk"], ["add", "--public-key", "absent.pem"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+async def test_an_end_or_a_change_that_makes_no_sense_is_a_usage_error(tmp_path: Path, arguments: list[str]) -> None:
+    status, out, said = await run(tmp_path, "desk", "keys", *arguments)
+    assert (status, out) == (2, "")
+    assert "Error: " in said

@@ -71,7 +71,7 @@ async def line() -> AsyncGenerator[Line]:
 
 
 async def test_an_upload_that_is_cut_in_half_is_sent_again_or_said_with_what_to_do(tmp_path: Path) -> None:
-    _, key, _ = await run(tmp_path, "desk", "key")
+    _, key, _ = await run(tmp_path, "desk", "keys", "show")
     data, elsewhere = os.urandom(8 * 2**20), tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "a.bin").write_bytes(data)

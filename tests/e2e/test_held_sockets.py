@@ -104,7 +104,7 @@ def to_the_desk(key: str, download: str) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("sources", [ONE, MANY], ids=["one address", "ten addresses"])
 async def test_the_desk_answers_beside_600_held_sockets(tmp_path: Path, sources: list[str]) -> None:
-    key = (await run(tmp_path, "desk", "key"))[1].strip()
+    key = (await run(tmp_path, "desk", "keys", "show"))[1].strip()
     async with (
         started(tmp_path, "desk", "serve", "--port", "0") as address,
         httpx2.AsyncClient(base_url=address, timeout=PATIENCE, trust_env=False) as client,

@@ -55,7 +55,7 @@ async def test_requests_from_elsewhere_are_refused(tmp_path: Path) -> None:
 
 
 async def test_the_desk_on_a_port_refuses_what_comes_from_elsewhere(tmp_path: Path) -> None:
-    _, key, _ = await run(tmp_path, "desk", "key")
+    _, key, _ = await run(tmp_path, "desk", "keys", "show")
     names = {
         "CALLTRIAGE_DESK_PUBLIC_URL": "https://desk.example.com/calltriage",
         "CALLTRIAGE_DESK_ALLOWED_HOSTS": "desk.internal:8765",
@@ -99,7 +99,7 @@ async def test_a_bearer_token_is_asked_for_where_one_is_set(tmp_path: Path) -> N
 
 async def test_the_server_works_against_a_desk_on_a_port_as_against_the_vendors(tmp_path: Path) -> None:
     await load(tmp_path, *CALLS)
-    _, key, _ = await run(tmp_path, "desk", "key")
+    _, key, _ = await run(tmp_path, "desk", "keys", "show")
     async with started(tmp_path, "desk", "serve", "--port", "0") as desk:
         vendors = {
             "CALLTRIAGE_BLAND_API_KEY": key.strip(),
@@ -134,10 +134,10 @@ async def test_a_client_signs_in_to_the_desk_with_a_key_that_was_added_to_it(tmp
     (tmp_path / "key.pem").write_bytes(
         key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
-    status, key_id, complaint = await run(tmp_path, "desk", "add-client-key", "key.pem")
+    status, key_id, complaint = await run(tmp_path, "desk", "keys", "add", "--public-key", "key.pem")
     assert (status, complaint) == (0, "")
     (tmp_path / "none.pem").write_text("canary")
-    status, said, complaint = await run(tmp_path, "desk", "add-client-key", "none.pem")
+    status, said, complaint = await run(tmp_path, "desk", "keys", "add", "--public-key", "none.pem")
     assert (status, said) == (1, "")
     assert "PEM" in complaint
     assert "canary" not in complaint
@@ -174,7 +174,7 @@ async def test_many_clients_at_once_each_get_their_own_answers(tmp_path: Path) -
 
 
 async def test_a_desk_behind_a_public_url_hands_out_links_that_begin_with_it(tmp_path: Path) -> None:
-    _, key, _ = await run(tmp_path, "desk", "key")
+    _, key, _ = await run(tmp_path, "desk", "keys", "show")
     known_as = "https://desk.example.com/below"
     serve = ("desk", "serve", "--host", "0.0.0.0", "--port", "0", "--public-url", known_as)
     async with started(tmp_path, *serve) as address:

@@ -45,7 +45,7 @@ async def all_are_cut(sockets: list[SocketStream]) -> None:
 
 
 async def test_slow_clients_are_cut_and_a_normal_one_is_answered_meanwhile(tmp_path: Path) -> None:
-    _, key, _ = await run(tmp_path, "desk", "key")
+    _, key, _ = await run(tmp_path, "desk", "keys", "show")
 
     async def of_the_server() -> None:
         async with (

@@ -85,7 +85,7 @@ class Triage(RuleBasedStateMachine):
         url = self.stack.enter_context(self.place[0]())
         self.desk = Desk(folder, SecretStr(KEY), DESK_URL, database_url=SecretStr(url) if url else None)
         self.portal.call(load_lines, self.desk, *CALLS)  # calls of the first organisation
-        keys = [KEY, self.portal.call(self.desk.access.add_organisation, "Other").key]
+        keys = [KEY, self.portal.call(self.desk.tenants.add_organisation, "Other").key]
         self.http: list[httpx2.AsyncClient] = []
         self.agents: list[McpClient] = []
         self.tokens: list[str] = []

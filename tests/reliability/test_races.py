@@ -49,7 +49,9 @@ async def desk(folder: Path) -> AsyncGenerator[tuple[str, str]]:
     """A desk on a port; its URL and key."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CALLTRIAGE_")}
     settings = kept | {"CALLTRIAGE_DATA_DIR": str(folder)}
-    key = (await anyio.run_process([sys.executable, "-m", "calltriage", "desk", "key"], env=settings)).stdout.decode()
+    key = (
+        await anyio.run_process([sys.executable, "-m", "calltriage", "desk", "keys", "show"], env=settings)
+    ).stdout.decode()
     command = [sys.executable, "-m", "calltriage", "desk", "serve", "--port", "0"]
     async with await anyio.open_process(command, env=settings) as process:
         assert process.stderr is not None

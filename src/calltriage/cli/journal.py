@@ -165,6 +165,9 @@ class _DeskTarget:
             line["summary"] = title
         await load_import(self.desk, [entry_of(line, f"call {call_id}", Reading())])
 
+    async def admit(self, user_id: str) -> None:
+        await self.desk.tenants.admit(user_id)
+
     async def content(self, attachment_id: str) -> Content | None:
         if self._source is None:
             return None

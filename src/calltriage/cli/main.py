@@ -8,19 +8,19 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import anyio
 import click
 
+from calltriage.cli import tenants
+from calltriage.cli.options import ORGANISATION, settings_of
 from calltriage.cli.terminal import Spoken, say, say_crash, say_usage_error
 from calltriage.errors import CalltriageError, ImportFileError
-from calltriage.settings import Settings, load_settings, public_url
+from calltriage.settings import public_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from calltriage.desk.http.access import NewKey
 
 
 def _announce(what: str) -> Callable[[str], None]:
@@ -37,12 +37,6 @@ def _port(default: int) -> Callable[[Any], Any]:
     )
 
 
-def _settings(context: click.Context, **given: Any) -> Settings:
-    """The settings, and over them what the command line gives."""
-    over = {name: value for name, value in given.items() if value is not None}
-    return load_settings(context.find_root().params.get("settings_file"), **over)
-
-
 @click.group(
     invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
@@ -53,7 +47,7 @@ def _settings(context: click.Context, **given: Any) -> Settings:
     help="File of CALLTRIAGE_… lines; the environment wins over it.",
 )
 @click.pass_context
-def cli(context: click.Context, settings_file: Path | None) -> None:  # noqa: ARG001  read by _settings
+def cli(context: click.Context, settings_file: Path | None) -> None:  # noqa: ARG001  read by settings_of
     """Triage of phone calls that went wrong, as an MCP server.
 
     Without a command: serve MCP over standard input and output, for a host such as Claude Desktop. Without credentials
@@ -90,7 +84,7 @@ def serve(
     from calltriage import wiring  # noqa: PLC0415
     from calltriage.logs import configure_logging  # noqa: PLC0415
 
-    settings = _settings(context, **selection)
+    settings = settings_of(context, **selection)
     configure_logging(settings.log_level)
     if http:
         anyio.run(wiring.serve_http, settings, host, port, _announce("MCP"))
@@ -109,13 +103,17 @@ def doctor(context: click.Context) -> None:
     """
     from calltriage.cli.doctor import examine  # noqa: PLC0415
 
-    if not anyio.run(examine, _settings(context)):
+    if not anyio.run(examine, settings_of(context)):
         sys.exit(1)
 
 
 @cli.group()
 def desk() -> None:
-    """The embedded desk: serve its HTTP contracts, bring in calls, keep its organisations and keys."""
+    """The embedded desk: serve its HTTP contracts, bring in calls, keep its organisations, users and keys."""
+
+
+for _command in tenants.GROUPS:
+    desk.add_command(_command)
 
 
 def _public_url(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
@@ -139,26 +137,17 @@ def _public_url(_: click.Context, __: click.Parameter, value: str | None) -> str
 def desk_serve(context: click.Context, host: str, port: int, known_as: str | None) -> None:
     """Serve the desk's HTTP contracts.
 
-    Triage is at /v1/… with the key of `calltriage desk key` in the Authorization header. Attachments are at /attachments/…
-    with a token from /oauth/token, where the client id is `desk` and the secret is the same key.
+    Triage is at /v1/… with the key of `calltriage desk keys show` in the Authorization header. Attachments are at
+    /attachments/… with a token from /oauth/token, where the client id is `desk` and the secret is the same key.
     """
     from calltriage import wiring  # noqa: PLC0415
     from calltriage.logs import configure_logging  # noqa: PLC0415
 
-    settings = _settings(context)
+    settings = settings_of(context)
     configure_logging(settings.log_level)
     if known_as is not None:
         settings = settings.model_copy(update={"desk_public_url": known_as})
     anyio.run(wiring.serve_desk, settings, host, port, _announce("Desk"))
-
-
-@desk.command("key")
-@click.pass_context
-def desk_key(context: click.Context) -> None:
-    """Print the API key that `desk serve` accepts."""
-    from calltriage import wiring  # noqa: PLC0415
-
-    say(wiring.desk_key(_settings(context)).get_secret_value())
 
 
 @desk.command("backup")
@@ -173,7 +162,7 @@ def desk_backup(context: click.Context, file: Path) -> None:
     """
     from calltriage import wiring  # noqa: PLC0415
 
-    settings = _settings(context)
+    settings = settings_of(context)
     count = wiring.back_up(settings, file)
     say(f"Wrote {file}: the desk with {count} files.")
     if settings.blobs_url is not None:
@@ -195,72 +184,9 @@ def desk_restore(context: click.Context, file: Path, overwrite: bool) -> None:
     """
     from calltriage import wiring  # noqa: PLC0415
 
-    settings = _settings(context)
+    settings = settings_of(context)
     count = wiring.restore(settings, file, overwrite=overwrite)
     say(f"Restored the desk with {count} files to {settings.data_dir}.")
-
-
-def _show_key(made: NewKey) -> None:
-    """The key alone on standard output, so that it can be piped to where it is kept."""
-    say(f"Organisation {made.org_id}, user {made.user_id}. The key is shown this once:", err=True)
-    say(made.key)
-
-
-@desk.command("add-organisation")
-@click.argument("name")
-@click.pass_context
-def desk_add_organisation(context: click.Context, name: str) -> None:
-    """Make another organisation called NAME on this desk, with one user, and print its API key.
-
-    Each key sees its own organisation alone. The key is shown this once; the desk keeps its digest.
-    """
-    from calltriage import wiring  # noqa: PLC0415
-
-    _show_key(anyio.run(wiring.add_organisation, _settings(context), name))
-
-
-ORGANISATION = click.option(
-    "--organisation", metavar="ID", help="Id of an organisation of this desk.  [default: the desk's own]"
-)
-
-
-@desk.command("add-user")
-@click.argument("name", required=False)
-@ORGANISATION
-@click.pass_context
-def desk_add_user(context: click.Context, name: str | None, organisation: str | None) -> None:
-    """Make another user of an organisation, called NAME among its members, and print the user's own API key.
-
-    What the key writes is written in this user's name, and what it has read counts as read by this user alone. The key is
-    shown this once; the desk keeps its digest.
-    """
-    from calltriage import wiring  # noqa: PLC0415
-
-    _show_key(anyio.run(wiring.add_user, _settings(context), organisation, name))
-
-
-@desk.command("add-client-key")
-@click.argument("file", type=click.File("rb"))
-@click.pass_context
-def desk_add_client_key(context: click.Context, file: BinaryIO) -> None:
-    """Let a client sign in to the attachments API with a key instead of a secret, and print the key's id.
-
-    FILE holds the public half in PEM: an RSA key, or one on the curve P-256, P-384 or P-521. The client is `desk`, with
-    CALLTRIAGE_TALKDESK_PRIVATE_KEY and CALLTRIAGE_TALKDESK_KEY_ID; what it may is what the desk's own key may.
-    """
-    from calltriage import wiring  # noqa: PLC0415
-
-    say(anyio.run(wiring.add_client_key, _settings(context), file.read(64 * 1024)))
-
-
-@desk.command("organisations")
-@click.pass_context
-def desk_organisations(context: click.Context) -> None:
-    """List the organisations of this desk: id and name."""
-    from calltriage import wiring  # noqa: PLC0415
-
-    for org_id, name in anyio.run(wiring.organisations, _settings(context)):
-        say(f"{org_id}  {name}")
 
 
 FILES = click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True, path_type=Path))
@@ -306,7 +232,7 @@ def desk_sample(context: click.Context, organisation: str | None) -> None:
     """
     from calltriage.cli import importing  # noqa: PLC0415
 
-    importing.load_sample_calls(_settings(context), organisation)
+    importing.load_sample_calls(settings_of(context), organisation)
 
 
 @desk.command("import")
@@ -359,7 +285,7 @@ def desk_import(
     """
     from calltriage.cli import importing  # noqa: PLC0415
 
-    settings = _settings(context)
+    settings = settings_of(context)
     if not check:
         importing.import_paths(settings, files, importing.Wishes(**wishes), organisation)
     elif not importing.check_only(settings, files, importing.Wishes(**wishes)):
@@ -426,7 +352,7 @@ def journal_show(context: click.Context, issue: str | None, as_json: bool, **fil
 
     named = None if issue is None else issue.upper() if issue[:1] in "tT" else issue.lower()
     wanted = Wanted(issue=named, **filters)
-    anyio.run(partial(history.show, _settings(context), wanted, as_json=as_json))
+    anyio.run(partial(history.show, settings_of(context), wanted, as_json=as_json))
 
 
 def _head(_c: click.Context, _p: click.Parameter, value: str | None) -> tuple[int, str] | None:
@@ -452,7 +378,7 @@ def journal_verify(context: click.Context, head: tuple[int, str] | None) -> None
     """
     from calltriage.cli import journal as history  # noqa: PLC0415
 
-    found = anyio.run(history.verify, _settings(context), head)
+    found = anyio.run(history.verify, settings_of(context), head)
     if found.broken_at is not None:
         say(f"broken at row {found.broken_at}: {found.why}")
         sys.exit(1)
@@ -473,7 +399,7 @@ def journal_export(context: click.Context, redacted: bool) -> None:
 
     from calltriage.cli import journal as history  # noqa: PLC0415
 
-    anyio.run(partial(history.export, _settings(context), hide=redacted))
+    anyio.run(partial(history.export, settings_of(context), hide=redacted))
 
 
 @journal.command("replay")
@@ -491,7 +417,7 @@ def journal_replay(context: click.Context, into: str, source: Path | None) -> No
     """
     from calltriage.cli import journal as history  # noqa: PLC0415
 
-    settings = _settings(context)
+    settings = settings_of(context)
     done = anyio.run(history.replay_into_desk, settings, source or settings.data_dir)
     say(f"{done.done} writes carried out again.")
     for reason, count in sorted(done.left_out.items()):

@@ -13,6 +13,8 @@ from calltriage.errors import SettingsError
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_SECONDS = 300
+RSA_BITS = 2048
+"""The shortest RSA key that is taken (RFC 7518, section 3.3)."""
 CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 """Algorithm by curve (RFC 7518, section 3.4)."""
 
@@ -43,6 +45,7 @@ def read_signing_key(key_id: str, text: str) -> SigningKey:
     Raises SettingsError, which holds nothing of the key.
     """
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey  # noqa: PLC0415
     from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key  # noqa: PLC0415
 
@@ -55,9 +58,18 @@ def read_signing_key(key_id: str, text: str) -> SigningKey:
         raise SettingsError(
             "The private key is not one. Give it unencrypted, in PEM or as Base64 of PKCS#8, the way the vendor showed it."
         ) from None
-    algorithm = "RS256" if isinstance(key, RSAPrivateKey) else None
-    if isinstance(key, EllipticCurvePrivateKey):
-        algorithm = CURVES.get(key.curve.name)
+    match key:
+        case RSAPrivateKey():
+            algorithm = "RS256" if key.key_size >= RSA_BITS else None
+        case EllipticCurvePrivateKey():
+            algorithm = CURVES.get(key.curve.name)
+        case Ed25519PrivateKey():
+            algorithm = "EdDSA"
+        case _:
+            algorithm = None
     if algorithm is None:
-        raise SettingsError("The private key is neither RSA nor on one of the curves P-256, P-384 and P-521.")
+        raise SettingsError(
+            f"The private key is too short or of a kind that is not supported. Use an RSA key of at least {RSA_BITS} bits, "
+            "an Ed25519 key, or a key on one of the curves P-256, P-384 and P-521."
+        )
     return SigningKey(key_id, algorithm, key)

@@ -38,6 +38,7 @@ from calltriage.desk.http.access import Access
 from calltriage.desk.http.signed_urls import MAX_OBJECT, Files
 from calltriage.desk.http.tokens import FormReader, issue_token
 from calltriage.desk.http.wire import ERROR_HANDLERS, json_reply, read_body
+from calltriage.desk.operating.tenants import Tenants
 from calltriage.leaves.callers import tell_caller
 from calltriage.operations import CATALOGUE
 from calltriage.operations.attachments import CreateAttachment
@@ -69,7 +70,7 @@ class Desk:
 
     Attributes:
         folder: database and file bytes; made at the first request, for its owner alone.
-        key: API key of the first organisation.
+        key: API key of the desk's own user, besides those of `tenants`.
         public_url: where clients reach the desk; its links begin with it.
         clock: now, replaced in tests.
         blobs: where file bytes are kept; None for a folder below `folder`.
@@ -86,6 +87,7 @@ class Desk:
     database_url: SecretStr | None = None
     store: Store = field(init=False)
     access: Access = field(init=False)
+    tenants: Tenants = field(init=False)
     files: Files = field(init=False)
     forms: FormReader = field(default_factory=FormReader, init=False)
     app: Starlette = field(init=False)
@@ -94,6 +96,7 @@ class Desk:
     def __post_init__(self) -> None:
         self.store = Store(self.folder, self.database_url)
         self.access = Access(self.store, self.key)
+        self.tenants = Tenants(self.store, self.clock)
         blobs = self.blobs or BlobFolder(self.folder / "blobs")
         self.files = Files(self.store, self.access, blobs, self.clock, self.limit)
         by_path: dict[str, dict[str, type[Operation[Any]]]] = {}
@@ -146,7 +149,7 @@ class Desk:
     async def _principal(self, request: Request, operation: type[Operation[Any]]) -> Principal:
         header = request.headers.get("authorization")
         if operation.api is Api.TRIAGE:
-            who = await self.access.by_api_header(header)
+            who = await self.access.by_api_header(header, self.clock())
             if who is None:
                 raise ContractError(401, "AUTH_FAILURE", "Unauthorized")
             return who
@@ -206,7 +209,7 @@ class Desk:
         return await self.store.write(inside, lane=who.org_id)
 
     async def _import(self, request: Request) -> Response:
-        who = await self.access.by_api_header(request.headers.get("authorization"))
+        who = await self.access.by_api_header(request.headers.get("authorization"), self.clock())
         if who is None:
             raise ContractError(401, "AUTH_FAILURE", "Unauthorized")
         if self._arriving is None:

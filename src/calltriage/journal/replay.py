@@ -38,6 +38,10 @@ class Target(Protocol):
         """Bring in a call without its words, for it is not there and evidence is to point at it."""
         ...
 
+    async def admit(self, user_id: str) -> None:
+        """Have a member with this id, who is named as an owner or assignee."""
+        ...
+
     async def content(self, attachment_id: str) -> Content | None:
         """The bytes of an attachment of the source; None when they are not to be had."""
         ...
@@ -75,6 +79,8 @@ async def _again(asked: Row, settled: Row, target: Target, ids: dict[str, str], 
     target.set_clock(_made(old, settled, kind))
     operation = kind.model_validate(_mapped(json.loads(asked.arguments or "{}"), ids))
     try:
+        for user_id in filter(None, (getattr(operation, name, None) for name in ("owner_id", "assignee_id"))):
+            await target.admit(user_id)
         if isinstance(operation, CreateAttachment):
             result = await _store(operation, old, target)
         else:

@@ -15,7 +15,7 @@ import anyio
 import httpx2
 import pytest
 from click.testing import CliRunner
-from conftest import CALLS, DESK_URL, KEY, Clock, endpoints_to, load_lines
+from conftest import CALLS, DESK_URL, KEY, Clock, endpoints_to, enrol, load_lines
 from mcp.client import Client as McpClient
 from pydantic import SecretStr
 
@@ -49,6 +49,7 @@ async def work_on(folder: Path, clock: Clock) -> None:
     """An investigation with everything in it, on the desk of a folder and in its journal."""
     desk, journal = Desk(folder, SecretStr(KEY), DESK_URL, clock=clock), Journal(folder, clock=clock)
     await load_lines(desk, *CALLS)
+    await enrol(desk, "me")
     endpoints = endpoints_to(httpx2.ASGITransport(desk, raise_app_exceptions=False))
     async with open_client_on(endpoints, ledger=journal) as client:
         server = build_server(client, version="0", tools=select(("all",)), journal=journal, confirm="allow")

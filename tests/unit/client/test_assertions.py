@@ -10,7 +10,7 @@ import jwt
 import pytest
 from conftest import DESK_URL, endpoints_to
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from faults import Scripted
 
 from calltriage.client.assertions import read_signing_key
@@ -23,6 +23,7 @@ from calltriage.operations.base import Api
 
 P256, P384, P521 = (ec.generate_private_key(curve) for curve in (ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()))
 RSA = rsa.generate_private_key(65537, 2048)
+ED = ed25519.Ed25519PrivateKey.generate()
 PKCS8, NONE = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
 TOKEN_URL = "https://account.talkdeskid.eu/oauth/token"
 
@@ -40,7 +41,9 @@ def wrapped(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("key", "algorithm"), [(P256, "ES256"), (P384, "ES384"), (P521, "ES512"), (RSA, "RS256")], ids=lambda v: str(v)[:5]
+    ("key", "algorithm"),
+    [(P256, "ES256"), (P384, "ES384"), (P521, "ES512"), (RSA, "RS256"), (ED, "EdDSA")],
+    ids=lambda v: str(v)[:5],
 )
 def test_a_key_is_read_in_every_form_and_signs_with_its_algorithm(key: Any, algorithm: str) -> None:
     texts = (in_pem(key), in_pem(key).replace("\n", "\\n"), in_base64(key), wrapped(in_base64(key)))
@@ -66,7 +69,8 @@ def test_each_assertion_has_an_id_of_its_own() -> None:
     "text",
     [
         "", "canary", "Y2FuYXJ5", "-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----", "canary\x00é",
-        in_pem(P256, serialization.BestAvailableEncryption(b"canary")), in_base64(ed25519.Ed25519PrivateKey.generate()),
+        in_pem(P256, serialization.BestAvailableEncryption(b"canary")), in_base64(ed448.Ed448PrivateKey.generate()),
+        in_base64(rsa.generate_private_key(65537, 1024)), in_pem(rsa.generate_private_key(65537, 2047)),
         in_base64(ec.generate_private_key(ec.SECP256K1())),
     ],
     ids=lambda text: ascii(text)[:20],
@@ -78,10 +82,10 @@ def test_what_is_no_usable_key_is_the_operator_s_and_not_shown(text: str) -> Non
     assert text == "" or text not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", [P256, RSA], ids=["ES256", "RS256"])
+@pytest.mark.parametrize("key", [P256, RSA, ED], ids=["ES256", "RS256", "EdDSA"])
 async def test_a_signing_client_works_on_the_desk(the_desk: Desk, key: Any) -> None:
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    key_id = await the_desk.access.add_client_key(public)
+    key_id = await the_desk.tenants.add_client_key(public)
     the_desk.clock = the_desk.files.clock = _wall_clock
     network = Scripted(inner=httpx2.ASGITransport(the_desk), only=lambda request: request.url.path == "/oauth/token")
 

@@ -87,7 +87,7 @@ def feed(case: Case) -> Operation[Any]:
 WRITES: dict[str, tuple[Make, Count, int]] = {
     "create_issue": (lambda _: CreateIssue(title="New  one", severity="low", category="Bug", description="x"),
                      listed(lambda _: ListIssues(), lambda issue: issue.title.startswith("New")), 1),
-    "update_issue": (lambda case: UpdateIssue(issue_id=case.issue.id, status="done", owner_id="me"),
+    "update_issue": (lambda case: UpdateIssue(issue_id=case.issue.id, status="done", severity="high"),
                      listed(feed, lambda entry: entry.type == "status_changed"), 1),
     "delete_issue": (lambda case: DeleteIssue(issue_id=case.issue.id), listed(lambda _: ListIssues()), 1),
     "attach_resource": (

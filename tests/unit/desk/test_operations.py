@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 import httpx2
 import pytest
-from conftest import DESK_URL, KEY, Clock, call_line, endpoints_to, load_lines
+from conftest import DESK_URL, KEY, Clock, call_line, endpoints_to, enrol, load_lines
 from pydantic import SecretStr
 
 from calltriage.client.answers import Answer, failure
@@ -44,7 +44,10 @@ async def with_evidence(desk: httpx2.AsyncClient) -> tuple[str, dict[str, Any], 
     return path, link.json()["data"], flag.json()["data"]
 
 
-async def test_only_what_is_sent_changes_and_each_change_has_its_entry(desk: httpx2.AsyncClient) -> None:
+async def test_only_what_is_sent_changes_and_each_change_has_its_entry(
+    desk: httpx2.AsyncClient, the_desk: Desk
+) -> None:
+    await enrol(the_desk, "ann")
     issue = await made(desk, owner_id="ann")
     path = f"/v1/triage/issues/{issue['id']}"
     changed = await desk.patch(path, json={"status": "done", "severity": "low", "owner_id": None, "title": "New"})

@@ -13,14 +13,14 @@ from sqlalchemy import Connection, Engine, create_engine, insert, inspect, selec
 
 from calltriage.desk.database.planning import give_statistics
 from calltriage.desk.database.search import make_index
-from calltriage.desk.database.tables import metadata, new_id, new_organisation, organisations, settings
+from calltriage.desk.database.tables import metadata, new_id, new_organisation, organisations, settings, users
 from calltriage.errors import StoreError
 from calltriage.storage import Database, PostgresDatabase, SqliteFile, writing
 from calltriage.storage.folders import make_folder
 from calltriage.storage.schemas import statements
 from calltriage.storage.sqlite import sqlite_driver
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 DATABASE = "desk.sqlite3"
 
 
@@ -98,7 +98,9 @@ def _version(connection: Connection) -> str | None:
 def _make(connection: Connection) -> None:
     metadata.create_all(connection)
     org, user = new_id(), new_id()
-    connection.execute(insert(organisations).values(**new_organisation(org, "Embedded desk")))
+    made = new_organisation(org, "Embedded desk")
+    connection.execute(insert(organisations).values(**made))
+    connection.execute(insert(users).values(org_id=org, id=user, created_at=made["created_at"]))
     facts = {
         "schema_version": str(SCHEMA_VERSION),
         "secret": secrets.token_hex(32),

@@ -11,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Double,
     ForeignKeyConstraint,
     Index,
@@ -56,6 +57,15 @@ def _of_issue() -> ForeignKeyConstraint:
 settings = Table("settings", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
 """Facts of the desk itself: schema version, signing secret, the organisation and user of its own key."""
 
+API_KEY, SIGNING_KEY = "api", "signing"
+"""Kinds of keys: a secret that a client shows, and a public key that a client's signatures are checked with."""
+
+
+def _ending() -> tuple[Column[Any], Column[Any]]:
+    """When something ends by itself, and when the operator ended it; NULL: never."""
+    return Column("expires_at", Text), Column("revoked_at", Text)
+
+
 organisations = Table(
     "organisations",
     metadata,
@@ -63,17 +73,48 @@ organisations = Table(
     Column("name", Text, nullable=False),
     Column("last_number", Whole, nullable=False),
     Column("created_at", Text, nullable=False),
+    *_ending(),
 )
 
-api_keys = Table(
-    "api_keys",
+users = Table(
+    "users",
     metadata,
-    Column("digest", Text, primary_key=True),
+    Column("org_id", Text),
+    Column("id", Text),
+    Column("name", Text),
+    Column("created_at", Text),
+    *_ending(),
+    PrimaryKeyConstraint("org_id", "id"),
+)
+"""The members of organisations. When those of before version 5 were made is not known."""
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Text, primary_key=True),
     Column("org_id", Text, nullable=False),
     Column("user_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("material", Text, nullable=False),
     Column("name", Text),
+    Column("created_at", Text),
+    *_ending(),
+    UniqueConstraint("kind", "material"),
+    Index("keys_of_user", "org_id", "user_id"),
 )
-"""Keys by their SHA-256, and what their users are called; the keys themselves are not kept."""
+"""Keys that stand for a user. `material` is what the kind needs to know: the SHA-256 of an API key, which itself is not
+kept, or a public key in PEM. A signing key's `id` is what the header of an assertion calls `kid`."""
+
+used_assertions = Table(
+    "used_assertions",
+    metadata,
+    Column("key_id", Text),
+    Column("digest", Text),
+    Column("expires_at", Whole, nullable=False),
+    PrimaryKeyConstraint("key_id", "digest"),
+    Index("used_assertions_by_end", "expires_at"),
+)
+"""Assertions that bought a token: the SHA-256 of the `jti`, for each key, until the assertion ends (Unix seconds)."""
 
 issues = _owned(
     "issues",
@@ -294,16 +335,6 @@ attachment_labels = Table(
 )
 """The metadata again, one row a key with the JSON text of its value: what a list is narrowed by."""
 
-client_keys = Table(
-    "client_keys",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("org_id", Text, nullable=False),
-    Column("user_id", Text, nullable=False),
-    Column("public_key", Text, nullable=False),
-)
-"""Public keys, in PEM, of clients that authenticate with a signed assertion; `id` is what its header calls `kid`."""
-
 
 class by_code_point(FunctionElement[str]):  # noqa: N801  used as SQL's own functions are
     """A computed text in the order of its code points, as the columns are."""
@@ -327,6 +358,11 @@ compiles(by_code_point, "postgresql")(_collated)
 def new_organisation(org_id: str, name: str) -> dict[str, Any]:
     """The row of an organisation without issues: its first ticket will be T-1001."""
     return {"id": org_id, "name": name, "last_number": 1000, "created_at": written(datetime.now(UTC))}
+
+
+def stands(table: Table, now: str) -> ColumnElement[bool]:
+    """Whether an organisation, user or key has neither ended by itself nor been ended."""
+    return table.c.revoked_at.is_(None) & (table.c.expires_at.is_(None) | (table.c.expires_at > now))
 
 
 def written(instant: datetime) -> str:

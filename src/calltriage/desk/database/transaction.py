@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias, cast
 
@@ -26,10 +26,11 @@ Keys: TypeAlias = tuple[ColumnElement[Any], ...]
 
 @dataclass(frozen=True)
 class Principal:
-    """Whom a key or token stands for."""
+    """Whom a key or token stands for. `key_id` is the key's, empty for the one that this process made for itself."""
 
     org_id: str
     user_id: str
+    key_id: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from calltriage.desk.database.transaction import DEFAULT_LIMIT, Reply, Transacti
 from calltriage.desk.handlers import resources
 from calltriage.desk.handlers.categories import ensure_category, folded_name
 from calltriage.desk.handlers.feed import forward, record
+from calltriage.desk.handlers.members import check_members
 from calltriage.desk.handlers.relations import remove_relation_row, touching
 from calltriage.desk.handlers.shapes import ISSUE_QUERY, read_issue, shown_issues
 from calltriage.operations.issues import (
@@ -41,7 +42,12 @@ WINDOWS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta
 SORT_COLUMNS = {"severity": issues.c.severity_rank, "status": issues.c.status_rank}
 
 
+PEOPLE = ("owner_id", "assignee_id")
+"""Fields that name a member."""
+
+
 def create_issue(tx: Transaction, call: CreateIssue) -> Reply:
+    check_members(tx, {name: getattr(call, name) for name in PEOPLE})
     number = tx.connection.execute(
         update(organisations)
         .where(organisations.c.id == tx.who.org_id)
@@ -139,6 +145,7 @@ def update_issue(tx: Transaction, call: UpdateIssue) -> Reply:
     changed = {name: value for name, value in sent.items() if value != getattr(before, name)}
     if not changed:
         return Reply(200, read_issue(tx, call.issue_id))
+    check_members(tx, {name: changed[name] for name in PEOPLE if name in changed})
     clocks = {name: forward(name, tx.instant) for name in ("updated_at", "last_activity_at")}
     values: dict[str, Any] = {**changed, **clocks}
     values |= {f"{name}_rank": RANKS[name][changed[name]] for name in RANKS if name in changed}

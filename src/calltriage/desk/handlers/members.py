@@ -1,11 +1,13 @@
-"""Members of the caller's organisation on the desk: the people behind its keys."""
+"""Members of the caller's organisation on the desk: its users who have neither expired nor been revoked."""
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from typing import Any
 
-from calltriage.desk.database.tables import api_keys, settings
-from calltriage.desk.database.transaction import ContractError, Reply, Transaction
+from sqlalchemy import ColumnElement, select
+
+from calltriage.desk.database.tables import stands, users
+from calltriage.desk.database.transaction import ContractError, Reply, Transaction, bad_request
 from calltriage.operations.members import ListOrgMembers
 
 
@@ -17,12 +19,26 @@ def list_org_members(tx: Transaction, call: ListOrgMembers) -> Reply:
     """Another organisation is as unknown as one that does not exist."""
     if call.org_id.lower() != tx.who.org_id:
         raise no_organisation()
-    own = {row.name: row.value for row in tx.connection.execute(select(settings))}
-    query = select(api_keys.c.user_id, api_keys.c.name).where(api_keys.c.org_id == tx.who.org_id)
-    names = {row.user_id: row.name for row in tx.connection.execute(query)}
-    if own["org_id"] == tx.who.org_id:
-        names.setdefault(own["user_id"], None)
-    return Reply(200, [{"org_id": tx.who.org_id, "user_id": user, **_named(names[user])} for user in sorted(names)])
+    query = select(users.c.id, users.c.name).where(_members(tx)).order_by(users.c.id)
+    rows = tx.connection.execute(query).all()
+    return Reply(200, [{"org_id": tx.who.org_id, "user_id": row.id, **_named(row.name)} for row in rows])
+
+
+def check_members(tx: Transaction, named: dict[str, Any]) -> None:
+    """400 for each of these fields, such as an issue's owner, that names nobody of the organisation (bland-triage,
+    section 3). None names nobody on purpose."""
+    wanted = {name: user for name, user in named.items() if user is not None}
+    if not wanted:
+        return
+    query = select(users.c.id).where(_members(tx), users.c.id.in_(set(wanted.values())))
+    known = set(tx.connection.execute(query).scalars())
+    strangers = [name for name, user in wanted.items() if user not in known]
+    if strangers:
+        raise bad_request(**dict.fromkeys(strangers, "must be the user_id of a member of the organisation"))
+
+
+def _members(tx: Transaction) -> ColumnElement[bool]:
+    return tx.mine(users, stands(users, tx.instant))
 
 
 def _named(name: str | None) -> dict[str, str]:

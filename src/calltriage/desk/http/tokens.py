@@ -79,7 +79,7 @@ async def issue_token(request: Request, forms: FormReader, access: Access, token
         return _refused(400, "invalid_request", "The form must be application/x-www-form-urlencoded")
     known: Principal | None = None
     if basic := request.headers.get("authorization"):
-        known = await access.by_basic(basic)
+        known = await access.by_basic(basic, now)
         if known is None:
             return _refused(401, "invalid_client", "Client authentication failed")
         tell_caller(request.scope, f"{known.org_id} {known.user_id}")

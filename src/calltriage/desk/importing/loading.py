@@ -16,7 +16,6 @@ from sqlalchemy import Connection, Table, insert, select, update
 from calltriage.desk.bytes.blobs import CHUNK, Received, TooLargeError
 from calltriage.desk.database.tables import attachments, calls, conversations, written
 from calltriage.desk.handlers.attachments import insert_attachment
-from calltriage.desk.http.access import unknown_organisation
 from calltriage.desk.importing.entries import Entry
 from calltriage.errors import ImportFileError
 from calltriage.leaves.gate import one_line
@@ -59,9 +58,7 @@ async def load_import(
     completed by another one of the same file. Raises ImportFileError before anything is written when a file's name is
     taken by another one. `entries` is gone through twice.
     """
-    org = org_id or (await desk.access.facts())["org_id"]
-    if org not in dict(await desk.access.organisations()):
-        raise unknown_organisation()
+    org = await desk.tenants.organisation(org_id)
     for files in _batches(entry for entry in entries if entry.kind == "file"):
         await desk.store.read(partial(_known_files, org=org, files=files))
     tally, done = Counter[str](), Imported()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from contextlib import closing
@@ -24,6 +25,7 @@ from sqlalchemy import JSON, Boolean, Connection, MetaData, Table, create_engine
 from calltriage.desk.app import Desk
 from calltriage.desk.database.store import SCHEMA_VERSION, Store
 from calltriage.desk.database.tables import metadata
+from calltriage.desk.http.access import digest
 from calltriage.errors import StoreError
 from calltriage.storage.sqlite import sqlite_driver
 
@@ -40,6 +42,9 @@ def as_version_1(old: Path, url: str) -> None:
         version_1 = MetaData()
         for table in metadata.sorted_tables:
             known = {row[1] for row in source.execute(f"PRAGMA table_info({table.name})")}
+            if not known:
+                table.drop(connection)
+                continue
             for index in table.indexes:
                 if not source.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (index.name,)).fetchone():
                     index.drop(connection)
@@ -62,7 +67,18 @@ def as_version_1(old: Path, url: str) -> None:
                 connection.exec_driver_sql(
                     f"SELECT setval(pg_get_serial_sequence('{table.name}', 'seq'), ({last})) WHERE ({last}) IS NOT NULL"
                 )
+        for name in GONE:
+            columns = [row[1] for row in source.execute(f"PRAGMA table_info({name})")]
+            first, *rest = (f'{column} TEXT COLLATE "C" NOT NULL' for column in columns)
+            connection.exec_driver_sql(f"CREATE TABLE {name} ({', '.join([f'{first} PRIMARY KEY', *rest])})")
+            there = Table(name, version_1, autoload_with=connection)
+            for row in source.execute(f"SELECT * FROM {name}").fetchall():
+                connection.execute(there.insert().values(**dict(zip(columns, row, strict=True))))
     engine.dispose()
+
+
+GONE = ("api_keys", "client_keys")
+"""Tables of version 1 that no desk has any more."""
 
 
 @pytest.fixture
@@ -157,6 +173,61 @@ async def test_a_database_of_an_older_version_becomes_one_of_todays_too(old: Pat
             made = await http.post("/v1/triage/issues", json={"title": "New", "severity": "low", "category": "Bug"})
             assert made.json()["data"]["triage_id"] == "T-1005"
         await desk.close()
+
+
+SECRET = "a-key-that-version-1-gave-out"
+
+
+@pytest.fixture
+def old_with_keys(old: Path) -> Path:
+    """The folder with two more keys in it: one that is known here, and a client's that signs."""
+    with closing(DRIVER.connect(old / "desk.sqlite3")) as database, database:
+        own = dict(database.execute("SELECT name, value FROM settings").fetchall())
+        [org] = database.execute("SELECT org_id FROM api_keys").fetchone()
+        assert org != own["org_id"]
+        database.execute("INSERT INTO api_keys VALUES (?, ?, ?)", (digest(SECRET), org, "second-user"))
+        row = ("kid-1", own["org_id"], own["user_id"], "PEM")
+        database.execute("INSERT INTO client_keys VALUES (?, ?, ?, ?)", row)
+    return old
+
+
+@pytest.mark.parametrize("on", ["sqlite", "postgres"])
+async def test_keys_of_an_older_version_stay_good_and_their_users_become_members(
+    old_with_keys: Path, request: pytest.FixtureRequest, on: str
+) -> None:
+    with contextlib.ExitStack() as stack:
+        url = None
+        if on == "postgres":
+            url = stack.enter_context(request.getfixturevalue("postgres").database())
+            as_version_1(old_with_keys, url)
+        desk = Desk(old_with_keys, SecretStr(KEY), DESK_URL, database_url=None if url is None else SecretStr(url))
+        try:
+            await check_keys(desk)
+        finally:
+            await desk.close()
+
+
+async def check_keys(desk: Desk) -> None:
+    facts, now = await desk.access.facts(), desk.clock()
+    who = await desk.access.by_key(SECRET, now)
+    assert who is not None
+    assert who.user_id == "second-user"
+    assert await desk.access.by_key(KEY, now) is not None
+    keys = await desk.tenants.keys()
+    assert sorted((row["kind"], row["user"], row["state"]) for row in keys if row["user"] != facts["user_id"]) == [
+        ("api", row["user"], "valid") for row in keys if row["organisation"] == who.org_id
+    ]
+    [signing] = [row for row in keys if row["kind"] == "signing"]
+    assert (signing["id"], signing["user"]) == ("kid-1", facts["user_id"])
+    transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url=DESK_URL, headers={"authorization": SECRET}) as http:
+        members = (await http.get(f"/v1/orgs/{who.org_id}/members")).json()["data"]
+        assert "second-user" in {member["user_id"] for member in members}
+        assert len(members) == 2
+        new = {"title": "New", "severity": "low", "category": "Bug", "owner_id": "second-user"}
+        assert (await http.post("/v1/triage/issues", json=new)).status_code == 201
+    assert await desk.tenants.revoke("keys", who.key_id)
+    assert await desk.access.by_key(SECRET, now) is None
 
 
 OPENER = """

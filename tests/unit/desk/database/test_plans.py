@@ -84,7 +84,7 @@ async def test_the_lists_of_an_issue_read_that_issue_alone(tmp_path: Path) -> No
 
     def file(connection: Connection) -> None:
         tx = Transaction(connection, Principal("b1f2", "u"), datetime(2026, 5, 6, tzinfo=UTC), b"s" * 32, "", "")
-        organisation = "INSERT INTO organisations VALUES ('b1f2', 'x', 1000, '2026')"
+        organisation = "INSERT INTO organisations VALUES ('b1f2', 'x', 1000, '2026', NULL, NULL)"
         connection.exec_driver_sql(organisation)
         made.append(create_issue(tx, CreateIssue(title="t", severity="low", category="Bug")).body["id"])
 

@@ -9,15 +9,15 @@ from typing import Any
 import jwt
 import pytest
 from conftest import KEY, Clock
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from pydantic import SecretStr
 
 from calltriage.desk.app import Desk
 from calltriage.desk.database.store import Store
 from calltriage.desk.http.access import CLIENT_ID, TOKEN_SECONDS, Access, digest
-from calltriage.errors import SettingsError
+from calltriage.desk.operating.tenants import Tenants
 from calltriage.operations import SCOPES
+
+NOW = Clock().now
 
 
 def basic(client_id: str, key: str) -> str:
@@ -29,9 +29,14 @@ def access(the_desk: Desk) -> Access:
     return the_desk.access
 
 
+@pytest.fixture
+def tenants(the_desk: Desk) -> Tenants:
+    return the_desk.tenants
+
+
 async def issued_to(access: Access, header: str | None, scope: str | None, now: datetime) -> dict[str, Any] | None:
     """What the token endpoint makes of a Basic header."""
-    who = await access.by_basic(header)
+    who = await access.by_basic(header, now)
     return None if who is None else await access.issue_token(who, scope, now)
 
 
@@ -53,7 +58,7 @@ async def forged(
 
 @pytest.mark.parametrize("header", [KEY, f"Bearer {KEY}", f"  {KEY} "])
 async def test_the_key_is_good_bare_and_as_a_bearer(access: Access, header: str) -> None:
-    who = await access.by_api_header(header)
+    who = await access.by_api_header(header, NOW)
     facts = await access.facts()
     assert who is not None
     assert (who.org_id, who.user_id) == (facts["org_id"], facts["user_id"])
@@ -66,12 +71,12 @@ async def test_the_key_is_good_bare_and_as_a_bearer(access: Access, header: str)
     ids=repr,
 )  # fmt: skip
 async def test_no_other_key_is_good(access: Access, header: str | None) -> None:
-    assert await access.by_api_header(header) is None
+    assert await access.by_api_header(header, NOW) is None
 
 
-async def test_keys_of_two_organisations_stand_for_two_principals(access: Access) -> None:
-    other = (await access.add_organisation("Other")).key
-    one, two = await access.by_key(KEY), await access.by_key(other)
+async def test_keys_of_two_organisations_stand_for_two_principals(access: Access, tenants: Tenants) -> None:
+    other = (await tenants.add_organisation("Other")).key
+    one, two = await access.by_key(KEY, NOW), await access.by_key(other, NOW)
     assert one is not None
     assert two is not None
     assert one.org_id != two.org_id
@@ -88,7 +93,7 @@ async def test_a_token_has_the_life_and_the_scopes_that_were_asked_for(access: A
     }
     found = await access.by_token("Bearer " + issued["access_token"], clock.now)
     assert found is not None
-    assert (found[0], found[1]) == (await access.by_key(KEY), {"attachments:read"})
+    assert (found[0], found[1]) == (await access.by_key(KEY, NOW), {"attachments:read"})
 
 
 @pytest.mark.parametrize("scope", [None, ""])
@@ -102,13 +107,13 @@ async def test_two_tokens_are_never_the_same(access: Access, clock: Clock) -> No
     assert await token_of(access, clock) != await token_of(access, clock)
 
 
-async def test_a_token_of_one_organisation_is_not_the_other_s(access: Access, clock: Clock) -> None:
-    key = (await access.add_organisation("Other")).key
+async def test_a_token_of_one_organisation_is_not_the_other_s(access: Access, tenants: Tenants, clock: Clock) -> None:
+    key = (await tenants.add_organisation("Other")).key
     issued = await issued_to(access, basic(CLIENT_ID, key), None, clock.now)
     assert issued is not None
     found = await access.by_token("Bearer " + issued["access_token"], clock.now)
     assert found is not None
-    assert found[0] == await access.by_key(key)
+    assert found[0] == await access.by_key(key, NOW)
 
 
 @pytest.mark.parametrize(
@@ -199,34 +204,3 @@ async def test_tokens_of_two_desks_are_not_each_other_s(
     other = Access(store, SecretStr(KEY))
     assert await other.by_token("Bearer " + await token_of(access, clock), clock.now) is None
     await store.close()
-
-
-def public(key: Any) -> bytes:
-    return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-
-
-def private(key: Any) -> bytes:
-    no_encryption = serialization.NoEncryption()
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, no_encryption)
-
-
-@pytest.mark.parametrize(
-    "key",
-    [
-        b"", b"canary", b"-----BEGIN PUBLIC KEY-----\ncanary\n-----END PUBLIC KEY-----\n",
-        private(ec.generate_private_key(ec.SECP256R1())), public(ec.generate_private_key(ec.SECP256K1())),
-        public(ed25519.Ed25519PrivateKey.generate()),
-    ],
-    ids=["empty", "none", "broken", "private", "another curve", "another kind"],
-)  # fmt: skip
-async def test_a_key_that_no_client_can_sign_with_is_not_taken(access: Access, key: bytes) -> None:
-    with pytest.raises(SettingsError, match=r"public half.*PEM") as caught:
-        await access.add_client_key(key)
-    assert "canary" not in str(caught.value)
-
-
-async def test_a_key_has_one_id_however_often_it_is_added(access: Access) -> None:
-    keys = [public(ec.generate_private_key(curve)) for curve in (ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1())]
-    ids = [await access.add_client_key(key) for key in keys]
-    assert len(set(ids)) == 3
-    assert [await access.add_client_key(key) for key in keys] == ids

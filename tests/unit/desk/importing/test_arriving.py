@@ -58,7 +58,7 @@ async def test_bad_lines_are_all_named_and_nothing_is_loaded_unless_they_are_ski
 
 
 async def test_an_import_is_of_the_organisation_whose_key_is_shown(the_desk: Desk, desk: httpx2.AsyncClient) -> None:
-    other = await the_desk.access.add_organisation("B")
+    other = await the_desk.tenants.add_organisation("B")
     answer = await desk.post("/v1/calls/import", content=call_line("own-1", "hi"), headers={"authorization": other.key})
     assert answer.status_code == 200
     assert (await desk.get("/v1/calls/own-1")).status_code == 404

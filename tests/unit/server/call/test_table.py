@@ -13,7 +13,7 @@ import anyio
 import jsonschema
 import mcp_types
 import pytest
-from conftest import call_line, load_lines
+from conftest import call_line, enrol, load_lines
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
 from unit.leaves.test_gate import real_tokens
@@ -353,7 +353,10 @@ async def test_words_of_others_stand_only_in_objects_marked_untrusted(agent: Cli
         assert not any("IGNORE" in text for text in outside_untrusted(result)), result
 
 
-async def test_evidence_of_an_issue_whose_own_fields_exceed_the_budget_still_comes(agent: Client) -> None:
+async def test_evidence_of_an_issue_whose_own_fields_exceed_the_budget_still_comes(
+    agent: Client, the_desk: Desk
+) -> None:
+    await enrol(the_desk, "漢" * 128, "字" * 128)
     wide = {"category": "漢" * 64, "owner_id": "漢" * 128, "assignee_id": "字" * 128, "description": "d"}
     issue = await filed(agent, title="漢" * 200, **wide)
     with anyio.fail_after(20):

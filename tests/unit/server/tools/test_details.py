@@ -106,9 +106,9 @@ async def test_a_payload_of_many_members_is_read_to_its_end(full_agent: Client, 
 
 async def test_a_colleague_is_found_by_name_and_can_be_given_an_issue(full_agent: Client, the_desk: Desk) -> None:
     issue = await filed(full_agent)
-    ada = await the_desk.access.add_user(name="Ada Lovelace")
-    await the_desk.access.add_user(name="Grace Hopper")
-    await the_desk.access.add_organisation("Other")
+    ada = await the_desk.tenants.add_user(name="Ada Lovelace")
+    await the_desk.tenants.add_user(name="Grace Hopper")
+    await the_desk.tenants.add_organisation("Other")
     found = await ok(full_agent, "list_org_members", name="LOVE")
     assert found["items"] == [{"user_id": ada.user_id, "name": "Ada Lovelace"}]
     assert found["trust"] == "untrusted"

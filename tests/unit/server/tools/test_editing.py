@@ -6,12 +6,13 @@ from typing import Any
 
 import anyio
 import pytest
-from conftest import Clock
+from conftest import Clock, enrol
 from mcp.client import Client
 from unit.leaves.test_gate import real_tokens
 from unit.server.call.test_table import filed, ok, refused
 
 from calltriage.client.client import Client as ApiClient
+from calltriage.desk.app import Desk
 from calltriage.leaves.gate import compact
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.issues import GetIssue, Issue
@@ -21,7 +22,8 @@ async def stored(client: ApiClient, issue: dict[str, Any]) -> Issue:
     return await client.send(GetIssue(issue_id=issue["id"]))
 
 
-async def test_only_what_is_passed_changes(agent: Client, client: ApiClient) -> None:
+async def test_only_what_is_passed_changes(agent: Client, client: ApiClient, the_desk: Desk) -> None:
+    await enrol(the_desk, "u-1", "u-2")
     issue = await filed(agent, description="As it was.", owner_id="u-1")
     changed = await ok(agent, "update_issue", issue_id=issue["triage_id"], status="in_review", severity="low")
     assert (changed["outcome"], changed["status"], changed["severity"]) == ("committed", "in_review", "low")
@@ -29,7 +31,10 @@ async def test_only_what_is_passed_changes(agent: Client, client: ApiClient) -> 
     assert (after.title, after.description, after.owner_id) == ("T", "As it was.", "u-1")
 
 
-async def test_null_clears_owner_and_assignee_and_nothing_else(agent: Client, client: ApiClient) -> None:
+async def test_null_clears_owner_and_assignee_and_nothing_else(
+    agent: Client, client: ApiClient, the_desk: Desk
+) -> None:
+    await enrol(the_desk, "u-1", "u-2")
     issue = await filed(agent, owner_id="u-1", assignee_id="u-2")
     await ok(agent, "update_issue", issue_id=issue["id"], owner_id=None)
     after = await stored(client, issue)
@@ -38,7 +43,10 @@ async def test_null_clears_owner_and_assignee_and_nothing_else(agent: Client, cl
     assert (await stored(client, issue)).assignee_id is None
 
 
-async def test_a_host_that_sends_null_for_everything_left_out_clears_nothing(agent: Client, client: ApiClient) -> None:
+async def test_a_host_that_sends_null_for_everything_left_out_clears_nothing(
+    agent: Client, client: ApiClient, the_desk: Desk
+) -> None:
+    await enrol(the_desk, "u-1", "u-2")
     issue = await filed(agent, owner_id="u-1", assignee_id="u-2")
     names = ("title", "description", "severity", "category", "owner_id", "assignee_id", "expect_updated_at")
     told = await ok(agent, "update_issue", issue_id=issue["id"], status="done", **dict.fromkeys(names))

@@ -1,0 +1,60 @@
+"""What several commands of the command line share: their settings, and options that mean the same everywhere."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from calltriage.settings import Settings, load_settings
+
+NEVER = "never"
+UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+ORGANISATION = click.option(
+    "--organisation", metavar="ID", help="Id of an organisation of this desk.  [default: the desk's own]"
+)
+
+
+def settings_of(context: click.Context, **given: Any) -> Settings:
+    """The settings, and over them what the command line gives."""
+    over = {name: value for name, value in given.items() if value is not None}
+    return load_settings(context.find_root().params.get("settings_file"), **over)
+
+
+def span(_: click.Context, __: click.Parameter, value: str) -> timedelta:
+    """The callback of an option that takes a length of time."""
+    found = re.fullmatch(r"([0-9]{1,5})([mhd])", value)
+    if found is None:
+        raise click.BadParameter("must be a number of minutes, hours or days, such as 90m, 24h or 30d")
+    return timedelta(**{UNITS[found[2]]: int(found[1])})
+
+
+def _end(context: click.Context, option: click.Parameter, value: str | None) -> datetime | str | None:
+    if value is None or value == NEVER:
+        return value
+    now = datetime.now(UTC)
+    try:
+        end = now + span(context, option, value) if value[-1:] in UNITS else _instant(value)
+    except (ValueError, OverflowError):
+        raise click.BadParameter("must be a span (30d), a day (2027-01-31), an instant (ISO 8601) or never") from None
+    if end <= now:
+        raise click.BadParameter("does not lie in the future")
+    return end
+
+
+def _instant(text: str) -> datetime:
+    """An instant, or the end of a day, in UTC unless it says otherwise."""
+    end = datetime.fromisoformat(text)
+    if len(text) == len("2027-01-31"):
+        end += timedelta(days=1)
+    return end if end.tzinfo else end.replace(tzinfo=UTC)
+
+
+EXPIRES = click.option(
+    "--expires",
+    metavar="WHEN",
+    callback=_end,
+    help="When it ends by itself: after a span (30d, 12h), with a day (2027-01-31, UTC), at an instant, or never.",
+)

@@ -1,0 +1,348 @@
+"""What a desk's operator does about who may come in: organisations, their users, and the keys that stand for a user.
+
+Each of the three can be named, can expire and can be revoked. A key is good while it, its user and its organisation are.
+Nothing is ever deleted here: what a revoked user wrote keeps the user's id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeAlias
+
+from sqlalchemy import Connection, Select, Table, insert, select, update
+
+from calltriage.desk.database.store import Store
+from calltriage.desk.database.tables import (
+    API_KEY,
+    SIGNING_KEY,
+    keys,
+    new_id,
+    new_organisation,
+    organisations,
+    settings,
+    users,
+    written,
+)
+from calltriage.desk.database.transaction import AnyRow
+from calltriage.desk.http.access import digest
+from calltriage.desk.http.assertions import UNUSABLE, public_key_of
+from calltriage.errors import SettingsError, StoreError
+
+OWN_KEY = "desk"
+"""Id of the desk's own key: the one in `desk.key` or CALLTRIAGE_DESK_API_KEY."""
+
+What: TypeAlias = Literal["organisations", "users", "keys"]
+TABLES: dict[What, Table] = {"organisations": organisations, "users": users, "keys": keys}
+End: TypeAlias = datetime | Literal["never"] | None
+"""When something ends by itself. None says nothing about it: what is new has no end, what is there keeps its own."""
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key just made, and whom it stands for. The key is nowhere else: only its digest is kept."""
+
+    id: str
+    org_id: str
+    user_id: str
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Tenants:
+    """Organisations, users and keys of one desk. `clock` is the desk's time.
+
+    Every method raises StoreError for an id that the desk does not know.
+    """
+
+    store: Store
+    clock: Callable[[], datetime]
+
+    @property
+    def _now(self) -> str:
+        return written(self.clock())
+
+    async def organisations(self) -> list[dict[str, Any]]:
+        """Oldest first."""
+        query = select(organisations).order_by(organisations.c.created_at, organisations.c.id)
+        return [_listed(row, self._now) for row in await self._rows(query)]
+
+    async def organisation(self, org_id: str | None) -> str:
+        """The id given, when the desk has such an organisation, or else that of its own."""
+        return await self.store.read(
+            lambda connection: str(_found(connection, "organisations", org_id or _own(connection)["org_id"]).id)
+        )
+
+    async def users(self) -> list[dict[str, Any]]:
+        """By organisation, oldest first."""
+        query = select(users).order_by(users.c.org_id, users.c.created_at.nulls_first(), users.c.id)
+        return [{**_listed(row, self._now), "organisation": row.org_id} for row in await self._rows(query)]
+
+    async def keys(self) -> list[dict[str, Any]]:
+        """By organisation and user, oldest first. What a key itself is appears nowhere."""
+        order = (keys.c.org_id, keys.c.user_id, keys.c.created_at.nulls_first(), keys.c.id)
+        rows, now = await self._rows(select(keys).order_by(*order)), self._now
+        ended = {
+            row["id"]: f"{what} {row['state']}"
+            for what, found in (("user", await self.users()), ("organisation", await self.organisations()))
+            for row in found
+            if row["state"] != "valid"
+        }
+        listed = list[dict[str, Any]]()
+        for row in rows:
+            whose = {"kind": row.kind, "organisation": row.org_id, "user": row.user_id}
+            shown = {**_listed(row, now), **whose}
+            if shown["state"] == "valid" and row.kind == SIGNING_KEY and public_key_of(row.material.encode()) is None:
+                shown["state"] = "too weak"
+            if shown["state"] == "valid":
+                shown["state"] = ended.get(row.org_id) or ended.get(row.user_id) or "valid"
+            listed.append(shown)
+        return listed
+
+    async def _rows(self, query: Select[*tuple[Any, ...]]) -> list[AnyRow]:
+        return list(await self.store.read(lambda connection: connection.execute(query).all()))
+
+    async def add_organisation(self, name: str, expires: End = None) -> NewKey:
+        """Make an organisation with one user, who has a key."""
+        org_id, now = new_id(), self._now
+
+        def add(connection: Connection) -> NewKey:
+            row = {**new_organisation(org_id, _name(name)), "created_at": now, "expires_at": _end(expires)}
+            connection.execute(insert(organisations).values(**row))
+            return _add_user(connection, org_id, now=now)
+
+        return await self.store.write(add)
+
+    async def add_user(self, org_id: str | None = None, name: str | None = None, expires: End = None) -> NewKey:
+        """Make a user with a key, in the desk's own organisation unless one is named."""
+        now = self._now
+
+        def add(connection: Connection) -> NewKey:
+            org = _found(connection, "organisations", org_id or _own(connection)["org_id"])
+            return _add_user(connection, org.id, now=now, name=_any_name(name), expires=expires)
+
+        return await self.store.write(add)
+
+    async def admit(self, user_id: str) -> None:
+        """Have a member of the desk's own organisation with this id, who needs no key."""
+        now = self._now
+
+        def add(connection: Connection) -> None:
+            row = {"org_id": _own(connection)["org_id"], "id": user_id}
+            if connection.execute(select(users.c.id).filter_by(**row)).first() is None:
+                connection.execute(insert(users).values(**row, created_at=now))
+
+        await self.store.write(add)
+
+    async def add_key(self, user_id: str | None = None, name: str | None = None, expires: End = None) -> NewKey:
+        """Make another API key of a user, the desk's own unless one is named."""
+        now = self._now
+
+        def add(connection: Connection) -> NewKey:
+            user = _found(connection, "users", user_id or _own(connection)["user_id"])
+            return _add_api_key(connection, user.org_id, user.id, now=now, name=_any_name(name), expires=expires)
+
+        return await self.store.write(add)
+
+    async def add_client_key(
+        self,
+        public_key: bytes,
+        *,
+        user_id: str | None = None,
+        name: str | None = None,
+        expires: End = None,
+    ) -> str:
+        """Let a client sign with the private half of this key, given in PEM, in the name of a user, the desk's own unless
+        one is named. Returns the id that its assertions name. A key that is there already is left as it is.
+
+        Raises SettingsError for what clients may not sign with, or what is another user's key.
+        """
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415
+
+        usable, now = public_key_of(public_key), self._now
+        if usable is None:
+            raise SettingsError(UNUSABLE)
+        form = PublicFormat.SubjectPublicKeyInfo
+        key_id = hashlib.sha256(usable.key.public_bytes(Encoding.DER, form)).hexdigest()[:32]
+        material = usable.key.public_bytes(Encoding.PEM, form).decode()
+
+        def add(connection: Connection) -> str:
+            user = _found(connection, "users", user_id or _own(connection)["user_id"])
+            there = connection.execute(select(keys).where(keys.c.id == key_id)).one_or_none()
+            if there is None:
+                row = {"id": key_id, "kind": SIGNING_KEY, "material": material, "org_id": user.org_id}
+                row |= {"user_id": user.id, "name": _any_name(name), "created_at": now, "expires_at": _end(expires)}
+                connection.execute(insert(keys).values(**row))
+            elif there.user_id != user.id or _state(there, now) != "valid":
+                raise SettingsError("This key is another user's, or was revoked, or has expired. Make another key.")
+            return key_id
+
+        return await self.store.write(add)
+
+    async def keep_own_key(self, key: str) -> bool:
+        """Accept the desk's own key, and no longer the one that was its own before. False when it was revoked or has
+        expired."""
+        material, now = digest(key), self._now
+        query = select(keys).where(keys.c.kind == API_KEY, keys.c.material == material)
+
+        def keep(connection: Connection) -> AnyRow:
+            there = connection.execute(query).one_or_none()
+            if there is not None:
+                return there
+            own = _own(connection)
+            row = {"org_id": own["org_id"], "user_id": own["user_id"], "kind": API_KEY, "name": "the desk's own key"}
+            row |= {"material": material, "created_at": now, "expires_at": None, "revoked_at": None}
+            if connection.execute(update(keys).where(keys.c.id == OWN_KEY).values(**row)).rowcount == 0:
+                connection.execute(insert(keys).values(id=OWN_KEY, **row))
+            return connection.execute(query).one()
+
+        there = await self.store.read(lambda connection: connection.execute(query).one_or_none())
+        return _state(there or await self.store.write(keep), now) == "valid"
+
+    async def rotate(self, key_id: str, overlap: timedelta, expires: End = None) -> NewKey:
+        """Make a key in the place of an API key, which stays good for the overlap. The desk's own key keeps its id.
+
+        Raises SettingsError for a key that is no longer good, for one of another kind, and for one that expires when the
+        new one's end is not given.
+        """
+        made, now = secrets.token_urlsafe(32), self._now
+        until = written(self.clock() + overlap)
+
+        def turn(connection: Connection) -> NewKey:
+            old = _found(connection, "keys", key_id)
+            _check_rotates(old, now, expires)
+            ends = {"expires_at": min(until, old.expires_at or until)}
+            row = {"kind": API_KEY, "org_id": old.org_id, "user_id": old.user_id, "name": old.name}
+            fresh = {
+                "material": digest(made),
+                "created_at": now,
+                "expires_at": _end(expires),
+            }
+            if key_id == OWN_KEY:
+                connection.execute(update(keys).where(keys.c.id == OWN_KEY).values(**fresh))
+                before = {"id": _short_id(), "material": old.material, "created_at": old.created_at, **ends}
+                connection.execute(insert(keys).values(**row | {"name": "the desk's own key before"}, **before))
+                return NewKey(OWN_KEY, old.org_id, old.user_id, made)
+            new_key_id = _short_id()
+            connection.execute(insert(keys).values(id=new_key_id, **row, **fresh))
+            connection.execute(update(keys).where(keys.c.id == key_id).values(**ends))
+            return NewKey(new_key_id, old.org_id, old.user_id, made)
+
+        return await self.store.write(turn)
+
+    async def change(self, what: What, row_id: str, *, name: str | None = None, expires: End = None) -> None:
+        """Give something another name or another end."""
+        values: dict[str, Any] = {} if name is None else {"name": _name(name)}
+        if expires is not None:
+            values["expires_at"] = _end(expires)
+
+        def set_values(connection: Connection) -> None:
+            _found(connection, what, row_id)
+            if values.get("expires_at") is not None:
+                _check_can_end(connection, what, row_id)
+            if values:
+                table = TABLES[what]
+                connection.execute(update(table).where(table.c.id == row_id).values(**values))
+
+        await self.store.write(set_values)
+
+    async def revoke(self, what: What, row_id: str) -> bool:
+        """End something for good, at once; False when that was done before."""
+        table, now = TABLES[what], self._now
+
+        def end(connection: Connection) -> bool:
+            row = _found(connection, what, row_id)
+            _check_can_end(connection, what, row_id)
+            if row.revoked_at is not None:
+                return False
+            connection.execute(update(table).where(table.c.id == row_id).values(revoked_at=now))
+            return True
+
+        return await self.store.write(end)
+
+
+def _add_user(connection: Connection, org_id: str, *, now: str, name: str | None = None, expires: End = None) -> NewKey:
+    user_id = new_id()
+    row = {"org_id": org_id, "id": user_id, "name": name, "created_at": now, "expires_at": _end(expires)}
+    connection.execute(insert(users).values(**row))
+    return _add_api_key(connection, org_id, user_id, now=now)
+
+
+def _add_api_key(
+    connection: Connection,
+    org_id: str,
+    user_id: str,
+    *,
+    now: str,
+    name: str | None = None,
+    expires: End = None,
+) -> NewKey:
+    made = NewKey(_short_id(), org_id, user_id, secrets.token_urlsafe(32))
+    row = {"id": made.id, "org_id": org_id, "user_id": user_id, "kind": API_KEY, "material": digest(made.key)}
+    connection.execute(insert(keys).values(**row, name=name, created_at=now, expires_at=_end(expires)))
+    return made
+
+
+def _short_id() -> str:
+    return secrets.token_hex(4)
+
+
+def _own(connection: Connection) -> dict[str, str]:
+    return {row.name: row.value for row in connection.execute(select(settings))}
+
+
+def _found(connection: Connection, what: What, row_id: str) -> AnyRow:
+    table = TABLES[what]
+    row = connection.execute(select(table).where(table.c.id == row_id)).one_or_none()
+    if row is None:
+        raise StoreError(
+            f"The desk has no such {what.removesuffix('s')}. `calltriage desk {what} list` lists them with their ids."
+        )
+    return row
+
+
+def _check_can_end(connection: Connection, what: What, row_id: str) -> None:
+    if what != "keys" and row_id in _own(connection).values():
+        raise SettingsError(
+            f"This {what.removesuffix('s')} is the desk's own and stays. Its keys can be revoked, and others made."
+        )
+
+
+def _check_rotates(key: AnyRow, now: str, expires: End) -> None:
+    if key.kind != API_KEY:
+        raise SettingsError(
+            "Only an API key is made by the desk. Add the client's new public key beside this one, and revoke this one when "
+            "the client signs with the new one."
+        )
+    if _state(key, now) != "valid":
+        raise SettingsError("This key was revoked or has expired. Add another key.")
+    if key.expires_at is not None and expires is None:
+        raise SettingsError(f"This key expires at {key.expires_at}. Say --expires for the new one, or --expires never.")
+
+
+def _end(expires: End) -> str | None:
+    return written(expires) if isinstance(expires, datetime) else None
+
+
+def _name(name: str) -> str:
+    if not 1 <= len(name.strip()) <= 128:
+        raise SettingsError("A name has 1 to 128 characters.")
+    return name.strip()
+
+
+def _any_name(name: str | None) -> str | None:
+    return None if name is None else _name(name)
+
+
+def _state(row: AnyRow, now: str) -> str:
+    if row.revoked_at is not None:
+        return "revoked"
+    return "valid" if row.expires_at is None or row.expires_at > now else "expired"
+
+
+def _listed(row: AnyRow, now: str) -> dict[str, Any]:
+    shown = {name: getattr(row, name) for name in ("id", "name", "created_at", "expires_at")}
+    return {**shown, "state": _state(row, now)}
