@@ -457,3 +457,31 @@ async def test_an_end_or_a_change_that_makes_no_sense_is_a_usage_error(tmp_path:
     status, out, said = await run(tmp_path, "desk", "keys", *arguments)
     assert (status, out) == (2, "")
     assert "Error: " in said
+
+
+async def test_a_call_is_deleted_only_when_that_is_meant_and_agents_see_what_became_of_it(tmp_path: Path) -> None:
+    await run(tmp_path, "desk", "import", "-", stdin=call_line("doomed", "pumpernickel", summary="A pumpernickel."))
+    async with Client(over_stdio(tmp_path, CALLTRIAGE_TOOLSETS="all")) as agent:
+
+        async def ask(name: str, **arguments: Any) -> dict[str, Any]:
+            with anyio.fail_after(PATIENCE):
+                result = await agent.call_tool(name, arguments)
+            return result.structured_content or {}
+
+        link = {"resource_type": "call", "resource_id": "doomed"}
+        issue = await ask("create_issue", title="T", severity="low", category="Bug", resource_links=[link])
+        await ask("add_flag", issue_id=issue["id"], call_id="doomed", type="x", quote="pumpernickel")
+        status, table, said = await run(tmp_path, "desk", "delete", "call", "doomed")
+        assert (status, table.split()) == (1, ["issue", "links", "flags", "T-1001", "1", "1"])
+        assert "Nothing was deleted: repeat the command with --yes" in said
+        assert (await ask("get_call", call_id="doomed"))["call_id"] == "doomed"
+        status, _, said = await run(tmp_path, "desk", "delete", "call", "doomed", "--yes")
+        assert (status, "Deleted the call." in said, "backups" in said) == (0, True, True)
+        assert (await ask("get_call", call_id="doomed"))["error"]["code"] == "not_found"
+        evidence = await ask("get_evidence", issue_id=issue["id"])
+        assert "error" not in evidence
+        assert '"unavailable"' in json.dumps(evidence)
+        activity = await ask("list_activity", issue_id=issue["id"])
+        assert "The desk's operator deleted the call doomed" in json.dumps(activity)
+    status, _, said = await run(tmp_path, "desk", "delete", "conversation", "doomed", "--yes")
+    assert (status, "no conversation with this id" in said) == (1, True)

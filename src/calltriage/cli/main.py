@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import anyio
 import click
 
-from calltriage.cli import tenants
+from calltriage.cli import deletion, tenants
 from calltriage.cli.options import ORGANISATION, settings_of
 from calltriage.cli.terminal import Spoken, say, say_crash, say_usage_error
 from calltriage.errors import CalltriageError, ImportFileError
@@ -112,7 +112,7 @@ def desk() -> None:
     """The embedded desk: serve its HTTP contracts, bring in calls, keep its organisations, users and keys."""
 
 
-for _command in tenants.GROUPS:
+for _command in (*tenants.GROUPS, deletion.delete):
     desk.add_command(_command)
 
 

@@ -73,7 +73,7 @@ def test_each_assertion_has_an_id_of_its_own() -> None:
         in_base64(rsa.generate_private_key(65537, 1024)), in_pem(rsa.generate_private_key(65537, 2047)),
         in_base64(ec.generate_private_key(ec.SECP256K1())),
     ],
-    ids=lambda text: ascii(text)[:20],
+    ids=["empty", "none", "base64 of none", "PEM of none", "binary", "encrypted", "Ed448", "1024", "2047", "secp256k1"],
 )  # fmt: skip
 def test_what_is_no_usable_key_is_the_operator_s_and_not_shown(text: str) -> None:
     with pytest.raises(SettingsError) as caught:

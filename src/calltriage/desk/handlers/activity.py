@@ -63,6 +63,6 @@ def _shown_entry(row: AnyRow, session: dict[str, Any] | None) -> dict[str, Any]:
     if session is not None:
         agent = {"kind": "agent", "id": None, "label": norm.NAME, "avatar_url": None}
         return {"entry_kind": "agent", **entry, "actor": agent, "agent_session": session, "artifact": None}
-    user = {"kind": "user", "id": row.actor_id, "label": None, "avatar_url": None}
+    actor = {"kind": "user" if row.actor_id else "system", "id": row.actor_id, "label": None, "avatar_url": None}
     rest = plain_row(row, "from_status", "to_status", "resources", "referenced_issues")
-    return {"entry_kind": "issue", **entry, **rest, "actor": user}
+    return {"entry_kind": "issue", **entry, **rest, "actor": actor}

@@ -27,8 +27,8 @@ def record(
 ) -> str:
     """Add an entry to an issue's feed and move its clocks: both for a change, the second alone for talk.
 
-    `session_id` makes it the agent's, `at` dates it later: the issue's clocks then stand ahead, and readers see no more
-    of them than the present. Returns its id.
+    `session_id` makes it the agent's, a caller without a user id the system's. `at` dates it later: the issue's clocks
+    then stand ahead, and readers see no more of them than the present. Returns its id.
     """
     entry_id = new_id()
     tx.connection.execute(
@@ -37,7 +37,7 @@ def record(
             id=entry_id,
             issue_id=issue_id,
             type=entry_type,
-            actor_id=None if session_id else tx.who.user_id,
+            actor_id=None if session_id else tx.who.user_id or None,
             detail=detail,
             metadata=metadata,
             resources=resources or [],
