@@ -67,13 +67,13 @@ def test_no_command_repeats_an_argument_as_it_was_typed(run: Run, path: tuple[st
             run(*path, *over_http, *([f"{one.opts[0]}={HOSTILE}"] if flag else [one.opts[0], HOSTILE]), *needed)
     status, said = run(*path, f"--{HOSTILE}", *needed)
     assert status == 2
-    assert r"evil" in said
+    assert "evil" in said or COMMANDS[path].hidden, "a command of an earlier version only says what it is called now"
     status, said = run(*path, *needed, HOSTILE, HOSTILE, HOSTILE)
     assert status == 2
 
 
 def test_no_group_repeats_an_argument_as_it_was_typed(run: Run) -> None:
-    for group in ((), ("desk",), ("journal",)):
+    for group in ((), ("desk",), ("desk", "keys"), ("desk", "users"), ("desk", "delete"), ("journal",)):
         assert "evil" in run(*group, HOSTILE, status=2)[1]
     run("--settings-file", HOSTILE, "doctor", status=2)
 

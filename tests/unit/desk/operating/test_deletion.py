@@ -9,13 +9,12 @@ from typing import Any
 
 import httpx2
 import pytest
-from conftest import CALLS, DESK_URL, KEY, call_line, load_lines
+from conftest import CALLS, DESK_URL, KEY, call_line, load_lines, read_lines
 from pydantic import SecretStr
 from sqlalchemy import text
 
 from calltriage.desk.app import Desk
 from calltriage.desk.database.tables import metadata
-from calltriage.desk.importing.lines import read_import
 from calltriage.desk.importing.loading import load_import
 from calltriage.desk.operating.deletion import Kind, Pointing, delete_record, pointing_at
 from calltriage.errors import StoreError
@@ -107,7 +106,7 @@ async def test_flags_and_comments_stay_and_are_counted(desk: httpx2.AsyncClient,
 async def test_a_record_is_deleted_in_one_organisation_alone(desk: httpx2.AsyncClient, the_desk: Desk) -> None:
     other = await the_desk.tenants.add_organisation("B")
     await load_lines(the_desk, LINES[0])
-    entries, _ = read_import([LINES[0]], skip_bad=False)
+    entries, _ = read_lines([LINES[0]], skip_bad=False)
     await load_import(the_desk, entries, org_id=other.org_id)
     await filed(desk, ("call", "doomed"))
     assert await delete_record(the_desk, "call", "doomed", other.org_id) == []
