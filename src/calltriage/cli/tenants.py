@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import anyio
 import click
@@ -97,17 +97,42 @@ def keys_list(context: click.Context, as_json: bool) -> None:
     metavar="FILE",
     help="Add a signing key instead: the public half of a client's key, in PEM.",
 )
+@click.option(
+    "--webhook", is_flag=True, help="Add a webhook key instead: the secret that Bland signs its webhooks with."
+)
+@click.option(
+    "--secret",
+    type=click.File("r"),
+    metavar="FILE",
+    help="With --webhook: where the secret is that Bland shows, - for standard input.  [default: one is made]",
+)
 @click.pass_context
 def keys_add(
-    context: click.Context, name: str | None, user: str | None, expires: End, public_key: BinaryIO | None
+    context: click.Context,
+    public_key: BinaryIO | None,
+    secret: TextIO | None,
+    *,
+    webhook: bool,
+    **given: Any,
 ) -> None:
     """Make another API key, called NAME, and print it.
 
     With --public-key, let a client sign in to the attachments API with a key instead of a secret, and print the key's id. It
     is an RSA key of at least 2048 bits, an Ed25519 key, or one on the curve P-256, P-384 or P-521. The client is `desk`,
     with CALLTRIAGE_TALKDESK_PRIVATE_KEY and CALLTRIAGE_TALKDESK_KEY_ID.
+
+    With --webhook, the desk takes Bland's post-call webhooks at /webhooks/bland/ORGANISATION, where they must be signed with
+    the secret.
     """
-    given: dict[str, Any] = {"user_id": user, "name": name, "expires": expires}
+    given["user_id"] = given.pop("user")
+    if sum((webhook, public_key is not None)) > 1 or (secret is not None and not webhook):
+        raise click.UsageError("Give --public-key, or --webhook with or without --secret.")
+    if webhook:
+        text = None if secret is None else secret.read(4096).strip()
+        made = _with_tenants(context, lambda tenants: tenants.add_webhook_key(text, **given))
+        say(f"Bland's webhooks come to /webhooks/bland/{made.org_id} of the desk.", err=True)
+        _show_new_key(made)
+        return
     if public_key is None:
         _show_new_key(_with_tenants(context, lambda tenants: tenants.add_key(**given)))
         return

@@ -105,6 +105,7 @@ class Desk:
         self.app = Starlette(
             routes=[
                 Route("/v1/calls/import", self._import, methods=["POST"]),
+                Route("/webhooks/bland/{organisation}", self._webhook, methods=["POST"]),
                 *(Route(path, self._endpoint(found), methods=list(found)) for path, found in by_path.items()),
                 Route("/openapi.json", self._describe, methods=["GET"]),
                 Route("/oauth/token", self._token, methods=["POST"]),
@@ -212,11 +213,17 @@ class Desk:
         who = await self.access.by_api_header(request.headers.get("authorization"), self.clock())
         if who is None:
             raise ContractError(401, "AUTH_FAILURE", "Unauthorized")
+        return await self._arrivals().take_import(request, who.org_id)
+
+    async def _webhook(self, request: Request) -> Response:
+        return await self._arrivals().take_webhook(request)
+
+    def _arrivals(self) -> Arriving:
         if self._arriving is None:
             from calltriage.desk.importing.arriving import Arriving  # noqa: PLC0415  the formats, which few requests need
 
             self._arriving = Arriving(self)
-        return await self._arriving.take_import(request, who.org_id)
+        return self._arriving
 
     async def _token(self, request: Request) -> Response:
         return await issue_token(request, self.forms, self.access, f"{self.public_url}/oauth/token", self.clock())

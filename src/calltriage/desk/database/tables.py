@@ -57,8 +57,9 @@ def _of_issue() -> ForeignKeyConstraint:
 settings = Table("settings", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
 """Facts of the desk itself: schema version, signing secret, the organisation and user of its own key."""
 
-API_KEY, SIGNING_KEY = "api", "signing"
-"""Kinds of keys: a secret that a client shows, and a public key that a client's signatures are checked with."""
+API_KEY, SIGNING_KEY, WEBHOOK_KEY = "api", "signing", "webhook"
+"""Kinds of keys: a secret that a client shows, a public key that a client's signatures are checked with, and the secret that
+the triage vendor signs its webhooks with, which has to be kept as it is."""
 
 
 def _ending() -> tuple[Column[Any], Column[Any]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import jwt
 from pydantic import SecretStr
-from sqlalchemy import ColumnElement, Connection, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from calltriage.desk import CLIENT_ID
@@ -21,6 +21,7 @@ from calltriage.desk.database.store import Store
 from calltriage.desk.database.tables import (
     API_KEY,
     SIGNING_KEY,
+    WEBHOOK_KEY,
     keys,
     organisations,
     settings,
@@ -68,12 +69,15 @@ class Access:
 
     async def _holder(self, wanted: ColumnElement[bool], now: datetime) -> Principal | None:
         """The principal of the wanted key, while the key, its user and its organisation stand."""
-        found = keys.join(users, (users.c.org_id == keys.c.org_id) & (users.c.id == keys.c.user_id))
-        found = found.join(organisations, organisations.c.id == keys.c.org_id)
-        good = (stands(table, written(now)) for table in (keys, users, organisations))
-        query = select(keys.c.org_id, keys.c.user_id, keys.c.id).select_from(found).where(wanted, *good)
+        query = _standing(now, wanted)
         row = await self._store.read(lambda connection: connection.execute(query).one_or_none())
         return None if row is None else Principal(row.org_id, row.user_id, row.id)
+
+    async def webhook_secrets(self, org_id: str, now: datetime) -> list[str]:
+        """What webhooks of an organisation may be signed with."""
+        query = _standing(now, (keys.c.kind == WEBHOOK_KEY) & (keys.c.org_id == org_id))
+        rows = await self._store.read(lambda connection: connection.execute(query).all())
+        return [row.material for row in rows]
 
     async def by_api_header(self, header: str | None, now: datetime) -> Principal | None:
         """The bare key, or `Bearer <key>` (both are accepted: bland-triage, section 2)."""
@@ -154,3 +158,12 @@ class Access:
         if key_id:
             who = await self._holder(keys.c.id == key_id, now)
         return None if who is None else (who, set(claims["scope"].split()))
+
+
+def _standing(now: datetime, wanted: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+    """The wanted keys, while they, their users and their organisations stand."""
+    found = keys.join(users, (users.c.org_id == keys.c.org_id) & (users.c.id == keys.c.user_id))
+    found = found.join(organisations, organisations.c.id == keys.c.org_id)
+    good = (stands(table, written(now)) for table in (keys, users, organisations))
+    columns = (keys.c.org_id, keys.c.user_id, keys.c.id, keys.c.material)
+    return select(*columns).select_from(found).where(wanted, *good)

@@ -20,6 +20,8 @@ from calltriage.operations.base import STORAGE_BUSY, STORAGE_FAILED
 
 logger = logging.getLogger(__name__)
 
+OF_TRIAGE = ("/v1/", "/webhooks/")
+"""Beginnings of the paths that answer in the triage contract's envelope."""
 TALKDESK_CODES = {400: "2320000", 401: "2320001", 403: "2320002", 404: "2320009", 409: "2320004"}
 TALKDESK_MESSAGES = {400: "Bad request error"}
 
@@ -75,7 +77,7 @@ async def _render_byte_error(_: Request, error: Exception) -> Response:
 
 async def _render_error(request: Request, error: Exception) -> Response:
     refused = cast("ContractError", error)
-    if request.url.path.startswith("/v1/"):
+    if request.url.path.startswith(OF_TRIAGE):
         return json_reply(
             refused.status, {"data": None, "errors": [{"error": refused.code, "message": refused.message}]}
         )
@@ -99,7 +101,7 @@ async def _render_http_error(request: Request, error: Exception) -> Response:
     code, message = {404: ("not_found", "Not found"), 405: ("method_not_allowed", "Method not allowed")}.get(
         status, ("bad_request", "Bad request")
     )
-    if request.url.path.startswith("/v1/"):
+    if request.url.path.startswith(OF_TRIAGE):
         response = await _render_error(request, ContractError(status, code, message))
     else:  # not one of the service's own errors, so not one of its codes (talkdesk-attachments, section 9)
         response = json_reply(status, {"code": f"9232{status}", "message": message})

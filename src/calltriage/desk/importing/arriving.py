@@ -1,7 +1,9 @@
-"""Calls that arrive over HTTP."""
+"""Calls that arrive over HTTP: an import by a key's holder, and the triage vendor's post-call webhook."""
 
 from __future__ import annotations
 
+import hmac
+import re
 import tempfile
 import zlib
 from collections.abc import AsyncGenerator
@@ -29,8 +31,12 @@ if TYPE_CHECKING:
 
 MAX_IMPORT = 64 * 2**20
 """Bytes of an import's body, unpacked."""
+MAX_WEBHOOK = 8 * 2**20
+"""Bytes of a webhook's body: a call of the largest size that can be read back."""
 AT_ONCE = 4
 """Bodies that are read and loaded at once; further ones wait for their turn."""
+
+SIGNATURE = re.compile("[0-9a-f]{64}")
 
 
 @dataclass
@@ -53,6 +59,19 @@ class Arriving:
         async with self._turns, _body(request, MAX_IMPORT) as file:
             return await self._load(file, org_id, skip_bad=query.get("skip_bad") == "true", **how)
 
+    async def take_webhook(self, request: Request) -> Response:
+        """`POST /webhooks/bland/{organisation}`: a call as the vendor sends it after its end, signed with HMAC-SHA256 of the
+        body in hexadecimal digits (docs.bland.ai, "Webhook Signing")."""
+        org_id, signature = request.path_params["organisation"], request.headers.get("x-webhook-signature", "")
+        secrets = await self.desk.access.webhook_secrets(org_id, self.desk.clock())
+        if not secrets or not SIGNATURE.fullmatch(signature):
+            raise _unsigned()
+        async with self._turns, _body(request, MAX_WEBHOOK) as file:
+            body = file.read()
+            if not any(hmac.compare_digest(_signature(secret, body), signature) for secret in secrets):
+                raise _unsigned()
+            return await self._load(file, org_id, format_name="bland")
+
     async def _load(self, file: IO[bytes], org_id: str, *, skip_bad: bool = False, **how: Any) -> Response:
         def again() -> BinaryIO:
             file.seek(0)
@@ -71,6 +90,17 @@ class Arriving:
         counts = {"added": done.added, "changed": done.changed, "unchanged": done.unchanged, "skipped": found.bad}
         data = {**counts, "complaints": found.complaints, "notes": found.notes}
         return json_reply(200, {"data": data, "errors": None})
+
+
+def _signature(secret: str, body: bytes) -> str:
+    return hmac.digest(secret.encode(), body, "sha256").hex()
+
+
+def _unsigned() -> ContractError:
+    """The same for an unknown organisation, one without a secret and a wrong signature."""
+    return ContractError(
+        401, "AUTH_FAILURE", "Unauthorized: the signature is not one of this organisation's webhook key"
+    )
 
 
 def _zone(name: str | None) -> Any:

@@ -19,6 +19,7 @@ from calltriage.desk.database.store import Store
 from calltriage.desk.database.tables import (
     API_KEY,
     SIGNING_KEY,
+    WEBHOOK_KEY,
     keys,
     new_id,
     new_organisation,
@@ -32,6 +33,8 @@ from calltriage.desk.http.access import digest
 from calltriage.desk.http.assertions import UNUSABLE, public_key_of
 from calltriage.errors import SettingsError, StoreError
 
+SHORTEST_SECRET = 16
+"""Characters of a secret that webhooks are signed with (our choice)."""
 OWN_KEY = "desk"
 """Id of the desk's own key: the one in `desk.key` or CALLTRIAGE_DESK_API_KEY."""
 
@@ -144,6 +147,29 @@ class Tenants:
         def add(connection: Connection) -> NewKey:
             user = _found(connection, "users", user_id or _own(connection)["user_id"])
             return _add_api_key(connection, user.org_id, user.id, now=now, name=_any_name(name), expires=expires)
+
+        return await self.store.write(add)
+
+    async def add_webhook_key(
+        self, secret: str | None = None, user_id: str | None = None, name: str | None = None, expires: End = None
+    ) -> NewKey:
+        """Take webhooks of the triage vendor for a user's organisation, the desk's own unless one is named. Without the
+        secret that the vendor signs them with, one is made. Raises SettingsError for a secret that is too short."""
+        made, now = secret or secrets.token_urlsafe(32), self._now
+        if not SHORTEST_SECRET <= len(made) <= 512:
+            raise SettingsError(f"A webhook's secret has {SHORTEST_SECRET} to 512 characters.")
+
+        def add(connection: Connection) -> NewKey:
+            user = _found(connection, "users", user_id or _own(connection)["user_id"])
+            there = connection.execute(
+                select(keys.c.id).where(keys.c.kind == WEBHOOK_KEY, keys.c.material == made)
+            ).first()
+            if there is not None:
+                raise SettingsError(f"This secret is there already: it is the key {there.id}.")
+            row = {"id": _short_id(), "kind": WEBHOOK_KEY, "material": made, "org_id": user.org_id, "user_id": user.id}
+            row |= {"name": _any_name(name), "created_at": now, "expires_at": _end(expires)}
+            connection.execute(insert(keys).values(**row))
+            return NewKey(row["id"], user.org_id, user.id, made)
 
         return await self.store.write(add)
 
@@ -314,8 +340,8 @@ def _check_can_end(connection: Connection, what: What, row_id: str) -> None:
 def _check_rotates(key: AnyRow, now: str, expires: End) -> None:
     if key.kind != API_KEY:
         raise SettingsError(
-            "Only an API key is made by the desk. Add the client's new public key beside this one, and revoke this one when "
-            "the client signs with the new one."
+            "Only an API key is rotated by the desk. Add the new key beside this one, and revoke this one when the other "
+            "side signs with the new one."
         )
     if _state(key, now) != "valid":
         raise SettingsError("This key was revoked or has expired. Add another key.")

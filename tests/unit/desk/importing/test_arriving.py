@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hmac
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,6 +14,7 @@ from conftest import DESK_URL, call_line
 
 from calltriage.desk.app import Desk
 from calltriage.desk.importing import arriving
+from calltriage.errors import SettingsError
 
 VTT = "WEBVTT\n\n00:01.000 --> 00:02.000\n<v Agent>Hello\n"
 BLAND: dict[str, Any] = {
@@ -96,3 +98,77 @@ async def test_files_of_the_desks_machine_cannot_be_named(desk: httpx2.AsyncClie
     status, refused = await post(desk, json.dumps({"kind": "file", "path": "/etc/passwd"}))
     assert status == 400
     assert "give base64" in refused["errors"][0]["message"]
+
+
+async def deliver(
+    desk: httpx2.AsyncClient, secret: str, body: bytes, org_id: str, signature: str | None = None
+) -> httpx2.Response:
+    """A webhook as the vendor sends it: no key, and the body's HMAC-SHA256 in hexadecimal digits."""
+    signed = hmac.digest(secret.encode(), body, "sha256").hex() if signature is None else signature
+    request = desk.build_request("POST", f"/webhooks/bland/{org_id}", content=body)
+    request.headers["x-webhook-signature"] = signed
+    del request.headers["authorization"]
+    return await desk.send(request)
+
+
+async def test_a_signed_webhook_is_a_call_of_its_organisation_and_again_the_same(
+    the_desk: Desk, desk: httpx2.AsyncClient
+) -> None:
+    key = await the_desk.tenants.add_webhook_key()
+    body = json.dumps(BLAND).encode()
+    assert (await deliver(desk, key.key, body, key.org_id)).json()["data"]["added"] == 1
+    assert (await deliver(desk, key.key, body, key.org_id)).json()["data"]["unchanged"] == 1
+    call = (await desk.get("/v1/calls/b-1")).json()
+    assert (call["call_id"], call["transcripts"][0]["text"]) == ("b-1", "Hello?")
+    corrected = json.dumps({**BLAND, "summary": "Corrected."}).encode()
+    assert (await deliver(desk, key.key, corrected, key.org_id)).json()["data"]["changed"] == 1
+
+
+async def test_a_webhook_that_is_not_signed_as_it_must_be_is_refused(the_desk: Desk, desk: httpx2.AsyncClient) -> None:
+    key = await the_desk.tenants.add_webhook_key()
+    other = await the_desk.tenants.add_organisation("B")
+    body = json.dumps(BLAND).encode()
+    good = hmac.digest(key.key.encode(), body, "sha256").hex()
+    answers = [
+        await deliver(desk, key.key, body, other.org_id),
+        await deliver(desk, key.key, body, "nobody"),
+        await deliver(desk, key.key + "x", body, key.org_id),
+        await deliver(desk, key.key, body, key.org_id, ""),
+        await deliver(desk, key.key, body, key.org_id, good.upper()),
+        await deliver(desk, key.key, body + b" ", key.org_id, good),
+    ]
+    assert [answer.status_code for answer in answers] == [401] * 6
+    assert len({answer.text for answer in answers}) == 1
+    assert (await desk.get("/v1/calls/b-1")).status_code == 404
+
+
+async def test_two_secrets_are_good_at_once_until_one_is_revoked(the_desk: Desk, desk: httpx2.AsyncClient) -> None:
+    body = json.dumps(BLAND).encode()
+    old = await the_desk.tenants.add_webhook_key("a secret that the vendor showed")
+    new = await the_desk.tenants.add_webhook_key()
+    for key in (old, new):
+        assert (await deliver(desk, key.key, body, key.org_id)).status_code == 200
+    await the_desk.tenants.revoke("keys", old.id)
+    assert (await deliver(desk, old.key, body, old.org_id)).status_code == 401
+    assert (await deliver(desk, new.key, body, new.org_id)).status_code == 200
+
+
+async def test_a_signed_body_that_is_no_call_of_the_vendor_is_refused(the_desk: Desk, desk: httpx2.AsyncClient) -> None:
+    key = await the_desk.tenants.add_webhook_key()
+    for body in (b"{}", b"no json", call_line("own-1", "hi").encode()):
+        answer = await deliver(desk, key.key, body, key.org_id)
+        assert (answer.status_code, answer.json()["errors"][0]["error"]) == (400, "bad_request")
+
+
+async def test_a_webhook_key_is_no_key_to_the_desk_and_is_listed_without_its_secret(
+    the_desk: Desk, desk: httpx2.AsyncClient
+) -> None:
+    key = await the_desk.tenants.add_webhook_key("a secret that the vendor showed")
+    assert (await desk.get("/v1/calls", headers={"authorization": key.key})).status_code == 401
+    [listed] = [row for row in await the_desk.tenants.keys() if row["id"] == key.id]
+    assert listed["kind"] == "webhook"
+    assert key.key not in str(listed)
+    with pytest.raises(SettingsError, match="already"):
+        await the_desk.tenants.add_webhook_key(key.key)
+    with pytest.raises(SettingsError, match="characters"):
+        await the_desk.tenants.add_webhook_key("short")
