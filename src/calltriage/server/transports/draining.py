@@ -41,7 +41,8 @@ async def draining(
     to_server, read = anyio.create_memory_object_stream[Frame](0)
     write, from_server = anyio.create_memory_object_stream[SessionMessage](0)
     relay = _Relay(to_server, end_streams)
-    async with anyio.create_task_group() as tasks:
+    # All ends are closed here, too: a task that was cancelled before its first step closes none of its own.
+    async with incoming, read, write, to_server, from_server, anyio.create_task_group() as tasks:
         tasks.start_soon(relay.carry_in, incoming)
         tasks.start_soon(relay.carry_out, from_server, outgoing)
         yield read, write
