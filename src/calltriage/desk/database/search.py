@@ -112,7 +112,7 @@ def _wanted(search: str) -> list[str]:
         pieces = line.split()
         if quoted or not pieces:
             found += [line] if pieces else []
-        elif all(re.match(r"\w", piece) and "'" not in piece for piece in pieces):
+        elif all(re.match(r"[^\W_]", piece) and "'" not in piece for piece in pieces):
             found += map(_line, text.split())
         else:
             found.append(line[:-1] if pieces[-1].isalpha() else line)

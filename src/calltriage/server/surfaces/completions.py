@@ -52,7 +52,7 @@ async def _issues(work: Work, typed: str) -> tuple[list[Issue], bool]:
     newest = [one for one in pages[0].items if not typed or ticket or _begins(typed, one.title)]
     found = {issue.id: issue for items in (newest, *(page.items for page in pages[1:])) for issue in items}
     fitting = [one for one in found.values() if not ticket or one.triage_id.lower().startswith(typed.lower())]
-    return fitting, any(page.next_cursor is not None for page in pages)
+    return fitting, any(page.next_cursor is not None for page in pages[len(pages) > 1 :])
 
 
 async def _tickets(work: Work, typed: str) -> Found:
@@ -73,7 +73,8 @@ async def _calls(work: Work, typed: str) -> Found:
 
 def _begins(typed: str, name: str) -> bool:
     """Whether a name may be what is being typed: words are not at their end yet."""
-    return unaccented(folded(typed)) in unaccented(folded(name))
+    wanted = unaccented(folded(typed))
+    return not typed or (wanted != "" and wanted in unaccented(folded(name)))
 
 
 async def _attachments(work: Work, typed: str) -> Found:
