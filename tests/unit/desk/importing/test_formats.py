@@ -194,7 +194,7 @@ JSON: dict[str, tuple[str, Any, str, list[Spoken]]] = {
     "retell": ("retell", RETELL, "r-1", TWO),
     "retell webhook": ("retell", {"event": "call_ended", "call": RETELL}, "r-1", TWO),
     "retell text": ("retell", {name: RETELL[name] for name in RETELL if name != "transcript_object"}, "r-1",
-        [("Agent", TWO[0][1], None, None), ("User", TWO[1][1], None, None)]),
+        untimed(TWO)),
     "elevenlabs": ("elevenlabs", ELEVENLABS, "conv_1",
         [("assistant", TWO[0][1], 0, None), ("user", TWO[1][1], 3000, None)]),
     "elevenlabs webhook": ("elevenlabs", {"type": "post_call_transcription", "event_timestamp": 1777629700,
@@ -203,7 +203,7 @@ JSON: dict[str, tuple[str, Any, str, list[Spoken]]] = {
     "twilio with its transcript": ("twilio", {**TWILIO, "sid": "GT" + "d" * 32, "date_created": "2026-05-01T10:00:00Z",
         "channel": {"participants": [{"channel_participant": 1, "role": "Agent"},
                                      {"channel_participant": 2, "role": "Customer"}]}},
-        "GT" + "d" * 32, speakers("Agent", "Customer")),
+        "GT" + "d" * 32, TWO),
     "deepgram": ("deepgram", DEEPGRAM, "d-1", speakers("0", "1")),
     "deepgram words": ("deepgram", DEEPGRAM_WORDS, "d-1",
         [("0", "Good morning.", 0, 2000), ("1", "Hi.", 2500, 1500)]),
@@ -215,8 +215,8 @@ JSON: dict[str, tuple[str, Any, str, list[Spoken]]] = {
     "whisper.cpp": ("whisper", WHISPER_CPP, "named", speakers(None, None)),
 }  # fmt: skip
 TEXTS: dict[str, tuple[str, str, str, list[Spoken]]] = {
-    "vtt": ("vtt", VTT, "named", speakers("Agent", "Mary Ann")),
-    "srt": ("srt", SRT, "named", speakers("Agent", "Caller")),
+    "vtt": ("vtt", VTT, "named", speakers("assistant", "Mary Ann")),
+    "srt": ("srt", SRT, "named", TWO),
     "csv": ("csv", CSV, "c-1", [("assistant", TWO[0][1], 0, None), ("user", TWO[1][1], 2500, None)]),
     "csv, semicolons": ("csv", CSV.replace("help, ", "help ").replace(",", ";").replace("morning;", "morning,"), "c-1",
         [("assistant", TWO[0][1], 0, None), ("user", TWO[1][1], 2500, None)]),
@@ -332,10 +332,10 @@ def test_a_colon_in_what_is_said_makes_no_speaker() -> None:
     cues = "\n\n".join(f"00:0{n}.000 --> 00:0{n}.900\n{text}" for n, text in enumerate(said))
     (entry,), _, _ = read(f"WEBVTT\n\n{cues}\n")
     assert [(speaker, text) for speaker, text, _, _ in spoken(entry)] == [
-        ("Agent", "Here you are."),
-        ("Agent", "Two things: first the card."),
+        ("assistant", "Here you are."),
+        ("assistant", "Two things: first the card."),
         (None, "The truth is: I lost it."),
-        ("Agent", "I see."),
+        ("assistant", "I see."),
     ]
 
 
