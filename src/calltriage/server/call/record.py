@@ -140,8 +140,9 @@ async def performed(
             return await act()
         async with work.journal.calling(tool.tool_name(), caller.who, key) as call:
             body = await act() if key is None else await work.journal.once(call, arguments, act)
-        return _noting(body, UNRECORDED) if call.unrecorded else body
+        return noting(body, UNRECORDED) if call.unrecorded else body
 
 
-def _noting(body: dict[str, Any], note: str) -> dict[str, Any]:
+def noting(body: dict[str, Any], note: str) -> dict[str, Any]:
+    """The body with a note, before the one that it has."""
     return {**body, "note": f"{note} {body['note']}" if isinstance(body.get("note"), str) else note}

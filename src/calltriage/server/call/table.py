@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import re
@@ -15,11 +14,11 @@ import mcp_types
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
-from calltriage.errors import CallError, Rejected, TryNext, UnreadableAnswer
+from calltriage.errors import CallError, TryNext, UnreadableAnswer
 from calltriage.leaves.gate import compact, fits, gate
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.base import Effect, Operation, Tool
-from calltriage.operations.fields import AN_ISSUE, FORM, UUID_PATTERN, is_opaque_id
+from calltriage.operations.fields import UUID_PATTERN, is_opaque_id
 from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import ListIssues
 from calltriage.operations.relations import ListRelations
@@ -29,11 +28,12 @@ from calltriage.server.answers.empty import NO_ISSUES, said_of_nothing
 from calltriage.server.answers.results import BUDGET, MOST, WALL, advising, passes, shortened, shown, shown_page
 from calltriage.server.answers.sections import Place
 from calltriage.server.call import record as once
+from calltriage.server.call.arguments import checked, rejected, understood
 from calltriage.server.call.confirmation import Policy, confirmed
-from calltriage.server.call.hints import advise, is_issue, nearest
+from calltriage.server.call.hints import advise
 from calltriage.server.call.host import Host, opened_for
 from calltriage.server.call.record import with_key
-from calltriage.server.call.schemas import arguments_model, input_schema, names_issue, output_schema, trimmed_arguments
+from calltriage.server.call.schemas import arguments_model, input_schema, names_issue, output_schema
 from calltriage.server.context import Work, Workflow
 from calltriage.server.tools.calls import ListCalls
 from calltriage.server.tools.evidence import GetEvidence, whole_description
@@ -106,12 +106,13 @@ class ToolTable:
         tool = self._tools.get(name)
         if tool is None:
             raise MCPError(mcp_types.INVALID_PARAMS, "Unknown tool. tools/list has the names.")
-        work, own = replace(self._work, progress=report, contents=[]), arguments
+        work = replace(self._work, progress=report, contents=[])
+        own, note = understood(tool, self._schemas[name], arguments)
         try:
             caller = once.Caller.of(request, meta)
             work.who = caller.who
             work.quota.take(caller.who, tool)
-            own, key = once.split(tool, arguments, caller)
+            own, key = once.split(tool, own, caller)
             given = checked(tool, self._schemas[name], own)
             question = await self._question(tool, given, work, host)
             if question is not None:
@@ -119,7 +120,7 @@ class ToolTable:
             body = await once.performed(
                 tool, work, lambda: perform(tool, given, work), arguments=own, key=key, caller=caller
             )
-            body = advising(body, work.offered)
+            body = advising(once.noting(body, note) if note else body, work.offered)
             try:
                 return _result(body, work)
             except CallError as error:
@@ -157,91 +158,6 @@ class ToolTable:
         return None
 
 
-def checked(tool: type[Tool], schema: dict[str, Any], arguments: dict[str, Any]) -> Tool:
-    """The arguments as the tool's model. Raises Rejected naming field and rule; rejected values are never echoed."""
-    names = cast("dict[str, Any]", schema["properties"])
-    for name in arguments:
-        if name not in names:
-            near = nearest(name, names)
-            hint = f" Did you mean {near}?" if near else ""
-            raise Rejected(
-                f"Unknown argument.{hint} Nothing was done.", code="unknown_argument", allowed=list(names),
-                field=near,
-            )  # fmt: skip
-    # Null means not given, as some hosts send it, but to a tool that clears fields with it.
-    keeps_null = bool(tool.clearable_fields())
-    values = {
-        name: _unquoted(value, names[name]) for name, value in arguments.items() if value is not None or keeps_null
-    }
-    values |= {name: _trimmed(values[name]) for name in trimmed_arguments(tool) & values.keys()}
-    try:
-        return arguments_model(tool).model_validate(values, strict=True)
-    except ValidationError as error:
-        raise _rejected(error, tool, names) from None
-
-
-def _unquoted(value: Any, schema: dict[str, Any]) -> Any:
-    """The value that a host or a model meant: a list or object that arrived as a JSON string, one member without the list
-    around it, an integer written 5.0 or "5"."""
-    kind, items = schema.get("type"), cast("dict[str, Any]", schema.get("items", {}))
-    if kind == "integer":
-        if isinstance(value, float) and value.is_integer():
-            return int(value)
-        return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value) else value
-    if kind in ("array", "object") and isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    elif kind == "array" and isinstance(value, str) and items.get("type") == "string":
-        # A row of words and a null are not one member: as such they would match nothing, and look true.
-        return value if "," in value or value.strip() in ("", "null") else [value]
-    if kind == "array" and isinstance(value, dict) and items.get("type") == "object":
-        value = [value]
-    if isinstance(value, list) and items.get("type") == "object":
-        return [_unquoted(item, items) for item in cast("list[Any]", value)]
-    return cast("Any", value)
-
-
-def _trimmed(value: Any) -> Any:
-    """A text, or each text of a list, without outer blanks."""
-    if isinstance(value, list):
-        return [_trimmed(item) for item in cast("list[Any]", value)]
-    return value.strip() if isinstance(value, str) else value
-
-
-def _rejected(error: ValidationError, tool: type[Tool], names: dict[str, Any]) -> Rejected:
-    complaints: list[str] = []
-    first: str | None = None
-    for item in error.errors(include_url=False, include_input=False, include_context=False)[:5]:
-        top = str(item["loc"][0]) if item["loc"] else ""
-        # Deeper parts of a path may be keys that the caller made up: only places in a list are shown.
-        places = (str(part) for part in item["loc"][1:4] if isinstance(part, int))
-        path = ".".join([top, *places]) if top in names else "arguments"
-        first = first or (top if top in names else None)
-        if item["type"] == "missing":
-            rule = "required"
-        elif is_issue(tool, top) and item["type"] not in {"value_error", FORM}:
-            rule = AN_ISSUE
-        elif item["type"] == "extra_forbidden":
-            members = cast("dict[str, Any]", names.get(top, {}).get("items", {})).get("properties", {})
-            rule = f"holds an unknown member; there are: {', '.join(members)}"
-        elif item["type"] == "string_too_short" and top in trimmed_arguments(tool):
-            rule = "must not be blank"
-        elif item["type"] in {"model_type", "dict_type"}:
-            rule = "must be an object"
-        else:
-            rule = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-            rule = rule.replace("String should", "must").replace("List should", "must")
-        complaints.append(f"{path}: {rule[:300]}")
-    allowed = names.get(first or "", {})
-    return Rejected(
-        "; ".join(complaints) + ". Nothing was done.",
-        field=first,
-        allowed=allowed.get("enum") or cast("dict[str, Any]", allowed.get("items", {})).get("enum"),
-    )
-
-
 async def perform(tool: type[Tool], given: Tool, work: Work) -> dict[str, Any]:
     """The body of a tool's answer, before the gate. Raises the CallError that it ended in."""
     try:
@@ -264,7 +180,7 @@ async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> dict[str
     try:
         operation = tool.model_validate(values)
     except ValidationError as error:  # a rule between arguments that only holds for what they stand for
-        raise _rejected(error, tool, input_schema(arguments_model(tool))["properties"]) from None
+        raise rejected(error, tool, input_schema(arguments_model(tool))["properties"]) from None
     receipt = await work.client.deliver(operation)
     most = math.inf
     while isinstance(receipt.result, Page):

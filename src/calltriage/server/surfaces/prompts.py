@@ -29,8 +29,8 @@ from calltriage.operations.fields import (
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.resources import ListResources
 from calltriage.server.answers.results import advising, untrusted
+from calltriage.server.call.arguments import checked, understood
 from calltriage.server.call.schemas import input_schema
-from calltriage.server.call.table import checked
 from calltriage.server.context import Work, last_part
 from calltriage.server.surfaces import resources
 from calltriage.server.tools.evidence import GetEvidence
@@ -237,7 +237,8 @@ async def get(name: str, arguments: dict[str, str], work: Work) -> mcp_types.Get
     if prompt is None:
         raise MCPError(mcp_types.INVALID_PARAMS, f"Unknown prompt. There are: {', '.join(offered(work))}.")
     try:
-        given = cast("Prompt", checked(prompt, input_schema(prompt), dict(arguments)))
+        schema = input_schema(prompt)
+        given = cast("Prompt", checked(prompt, schema, understood(prompt, schema, dict(arguments))[0]))
         _, resource = await resources.contents(given.reads(), work)
         holder = await given.besides(work)
     except (Rejected, NotFound) as error:

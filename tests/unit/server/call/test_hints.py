@@ -13,8 +13,9 @@ from unit.server.call.test_table import UNKNOWN, filed, ok, refused, with_call
 from calltriage.desk.app import Desk
 from calltriage.errors import Rejected
 from calltriage.operations.base import Tool
+from calltriage.server.call.arguments import checked
 from calltriage.server.call.schemas import arguments_model
-from calltriage.server.call.table import checked, describe
+from calltriage.server.call.table import describe
 from calltriage.server.toolsets import ALL, select
 
 SECTIONS = {"get_evidence": {"section": "flags"}, "get_affected_context": {"section": "calls"}}
@@ -152,7 +153,7 @@ async def test_one_member_stands_for_a_list_of_it_and_digits_for_a_number(full_a
         "items"
     ] == []
     assert (await ok(agent, "list_issues", status="todo", limit="1"))["returned"] == 1
-    for no_member in ("Billing,Refund", "null", " "):
+    for no_member in ("Billing,Refund", " ", " ,"):
         assert (await refused(agent, "list_issues", category=no_member))["field"] == "category", (
             "it would match nothing"
         )

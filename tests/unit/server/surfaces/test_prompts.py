@@ -165,7 +165,7 @@ async def test_a_prompt_stays_within_what_its_parts_may_cost(agent: Client) -> N
         ("investigate_issue", {"issue_id": "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34"}, "issue"),
         ("triage_call", {"call_id": "../x"}, "call_id"),
         ("triage_call", {"call_id": "absent"}, "call"),
-        ("triage_call", {"call_id": "call-card", "category": ""}, "category"),
+        ("triage_call", {"call_id": "call-card", "category": "x" * 65}, "category"),
         ("handoff_report", {"issue_id": "T-1001", "resource_type": "letter"}, "sms_conversation"),
         ("nothing", {}, "investigate_issue"),
     ],

@@ -1,0 +1,211 @@
+"""A call's arguments: what hosts and models write is read as what they mean, then checked against the tool's model."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from functools import cache
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from calltriage.errors import Rejected
+from calltriage.operations.base import Effect, Tool
+from calltriage.operations.fields import AN_ISSUE, FORM
+from calltriage.server.call.hints import is_issue, nearest
+from calltriage.server.call.schemas import arguments_model, trimmed_arguments
+
+ALIASES: dict[str, tuple[str, ...]] = {
+    "attachment": ("attachment_id",),
+    "body": ("detail", "description"),
+    "call": ("call_id",),
+    "comment": ("detail", "note"),
+    "content": ("detail", "text"),
+    "flag_type": ("type",),
+    "issue": ("issue_id",),
+    "message": ("detail",),
+    "query": ("search",),
+    "search": ("query",),
+    "text": ("detail",),
+    "ticket": ("issue_id",),
+    "triage_id": ("issue_id",),
+}
+"""Names that models write for an argument. One counts where a tool has exactly one of the arguments that it may mean."""
+ID = "id"
+"""The name that models write for the only id that a tool requires."""
+HOST_FIELDS = frozenset({"action", "chatInput", "sessionId", "tool", "toolCallId"})
+"""Fields that the automation host n8n adds to the arguments of its agents' calls (n8n issues 21500 and 21716): its own ids,
+the tool's name, and what started the run."""
+NOTHING = frozenset({"null", "None", "undefined"})
+"""Texts that a program writes for a value that it does not have."""
+SOUGHT = frozenset({"search", "query", "quote"})
+"""Arguments that hold words to look for, which may be any: callers hear an agent say "undefined"."""
+BOOLEANS = {"true": True, "false": False}
+WHOLE = re.compile(r"(-?[0-9]{1,15})(?:\.0{1,15})?")
+DECIMAL = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
+
+
+def understood(tool: type[Tool], schema: dict[str, Any], arguments: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The arguments under the tool's own names, without what the host added and what was not given; and a note that says
+    what of it an agent should know. Names that mean nothing here stay, to be refused."""
+    meant = _aliases(schema, arguments)
+    hosts = sorted((arguments.keys() & HOST_FIELDS) - schema["properties"].keys() - meant.keys())
+    named = {meant.get(name, name): value for name, value in arguments.items() if name not in hosts}
+    given, empty = _without_nothing(named, schema)
+    notes = [f"{alias} was taken for {name}." for alias, name in meant.items()]
+    if hosts:
+        notes.append(f"Left out, since the host adds it to every call: {', '.join(hosts)}.")
+    if empty and tool.effect is Effect.CHANGE:
+        notes.append(f"Empty text was taken as not given, so this stayed: {', '.join(empty)}.")
+    return given, " ".join(notes)
+
+
+def _aliases(schema: dict[str, Any], arguments: dict[str, Any]) -> dict[str, str]:
+    """The tool's own names for those of the arguments that have another; none where the own name is given as well, or two
+    arguments mean the same."""
+    names = cast("dict[str, Any]", schema["properties"])
+    spellings = {spelling: name for name in names for spelling in _spellings(name)}
+    found = dict[str, str]()
+    for alias in arguments.keys() - names.keys():
+        options = {spellings[alias]} if alias in spellings else names.keys() & ALIASES.get(alias, ())
+        if alias == ID:
+            options = {name for name in schema.get("required", ()) if name.endswith("_id")}
+        if len(options) == 1:
+            found[alias] = next(iter(options))
+    times = Counter(found.values())
+    return {alias: name for alias, name in sorted(found.items()) if times[name] == 1 and name not in arguments}
+
+
+@cache
+def _spellings(name: str) -> frozenset[str]:
+    """An argument's name as other languages write it: issueId, issueID, IssueId, issue-id."""
+    first, *others = name.split("_")
+    camel = first + "".join(map(str.capitalize, others))
+    return frozenset(
+        {camel, camel[0].upper() + camel[1:], re.sub("Id(s?)$", r"ID\1", camel), "-".join([first, *others])}
+    )
+
+
+def _without_nothing(values: dict[str, Any], schema: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The values, where a text for "no value" is null, without optional ones that are empty text; and the names of those."""
+    optional = schema["properties"].keys() - set(schema.get("required", ()))
+    empty = sorted(name for name in optional & values.keys() if values[name] == "")
+    given = {
+        name: None if name in optional - SOUGHT and isinstance(value, str) and value.strip() in NOTHING else value
+        for name, value in values.items()
+        if name not in empty
+    }
+    return given, empty
+
+
+def checked(tool: type[Tool], schema: dict[str, Any], arguments: dict[str, Any]) -> Tool:
+    """The arguments as the tool's model. Raises Rejected naming field and rule; rejected values are never echoed."""
+    names = cast("dict[str, Any]", schema["properties"])
+    for name in arguments:
+        if name not in names:
+            near = nearest(name, names)
+            hint = f" Did you mean {near}?" if near else ""
+            raise Rejected(
+                f"Unknown argument.{hint} Nothing was done.", code="unknown_argument", allowed=list(names),
+                field=near,
+            )  # fmt: skip
+    # Null means not given, as some hosts send it, but to a tool that clears fields with it.
+    keeps_null = bool(tool.clearable_fields())
+    values = {name: _meant(value, names[name]) for name, value in arguments.items() if value is not None or keeps_null}
+    values |= {name: _trimmed(values[name]) for name in trimmed_arguments(tool) & values.keys()}
+    try:
+        return arguments_model(tool).model_validate(values, strict=True)
+    except ValidationError as error:
+        raise rejected(error, tool, names) from None
+
+
+def _meant(value: Any, schema: dict[str, Any]) -> Any:
+    """The value of the schema's type that a host or a model meant; any other is left to be refused."""
+    match schema.get("type"), value:
+        case "boolean", str():
+            return BOOLEANS.get(value.strip().lower(), value)
+        case "integer", float() if value.is_integer():
+            return int(value)
+        case "integer", str() if whole := WHOLE.fullmatch(value.strip()):
+            return int(whole[1])
+        case "number", str() if DECIMAL.fullmatch(value.strip()):
+            return float(value)
+        case "array", _:
+            return _listed(value, schema.get("items", {}))
+        case "object", _:
+            return _object(value, schema)
+        case _:
+            return value
+
+
+def _listed(value: Any, items: dict[str, Any]) -> Any:
+    """A list that arrived as JSON text, or as its only member."""
+    if isinstance(value, str) and value.lstrip()[:1] in {"[", "{"}:
+        value = _parsed(value)
+    elif isinstance(value, str) and items.get("type") == "string":
+        # A row of words and a blank are not one member: as such they would match nothing, and look true.
+        value = value if "," in value or not value.strip() or value.strip() in NOTHING else [value]
+    if isinstance(value, dict) and items.get("type") == "object":
+        value = [value]
+    if isinstance(value, list):
+        return [_meant(item, items) for item in cast("list[Any]", value)]
+    return cast("Any", value)
+
+
+def _object(value: Any, schema: dict[str, Any]) -> Any:
+    """An object that arrived as JSON text, its members read like arguments."""
+    if isinstance(value, str) and value.lstrip()[:1] == "{":
+        value = _parsed(value)
+    if not isinstance(value, dict) or "properties" not in schema:
+        return cast("Any", value)
+    given, _ = _without_nothing(cast("dict[str, Any]", value), schema)
+    members = cast("dict[str, Any]", schema["properties"])
+    return {name: _meant(one, members.get(name, {})) for name, one in given.items() if one is not None}
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _trimmed(value: Any) -> Any:
+    """A text, or each text of a list, without outer blanks."""
+    if isinstance(value, list):
+        return [_trimmed(item) for item in cast("list[Any]", value)]
+    return value.strip() if isinstance(value, str) else value
+
+
+def rejected(error: ValidationError, tool: type[Tool], names: dict[str, Any]) -> Rejected:
+    """What a model says of arguments that it does not take, in words for an agent."""
+    complaints: list[str] = []
+    first: str | None = None
+    for item in error.errors(include_url=False, include_input=False, include_context=False)[:5]:
+        top = str(item["loc"][0]) if item["loc"] else ""
+        # Deeper parts of a path may be keys that the caller made up: only places in a list are shown.
+        places = (str(part) for part in item["loc"][1:4] if isinstance(part, int))
+        path = ".".join([top, *places]) if top in names else "arguments"
+        first = first or (top if top in names else None)
+        if item["type"] == "missing":
+            rule = "required"
+        elif is_issue(tool, top) and item["type"] not in {"value_error", FORM}:
+            rule = AN_ISSUE
+        elif item["type"] == "extra_forbidden":
+            members = cast("dict[str, Any]", names.get(top, {}).get("items", {})).get("properties", {})
+            rule = f"holds an unknown member; there are: {', '.join(members)}"
+        elif item["type"] == "string_too_short" and top in trimmed_arguments(tool):
+            rule = "must not be blank"
+        elif item["type"] in {"model_type", "dict_type"}:
+            rule = "must be an object"
+        else:
+            rule = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+            rule = rule.replace("String should", "must").replace("List should", "must")
+        complaints.append(f"{path}: {rule[:300]}")
+    allowed = names.get(first or "", {})
+    return Rejected(
+        "; ".join(complaints) + ". Nothing was done.",
+        field=first,
+        allowed=allowed.get("enum") or cast("dict[str, Any]", allowed.get("items", {})).get("enum"),
+    )
