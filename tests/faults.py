@@ -18,6 +18,14 @@ import anyio
 import httpx2
 from anyio.abc import SocketAttribute, SocketStream
 
+from calltriage.client.ledger import Entry
+from calltriage.client.receipts import Receipt
+from calltriage.client.traces import Before
+from calltriage.errors import CallError
+from calltriage.journal.journal import Journal
+from calltriage.journal.standings import UNDER_WAY
+from calltriage.operations.base import Operation
+
 Inner = httpx2.AsyncBaseTransport | None
 Step = Callable[[httpx2.Request, Inner], Awaitable[httpx2.Response]]
 """What becomes of one request."""
@@ -36,6 +44,11 @@ class Scripted(httpx2.AsyncBaseTransport):
         self._inner = inner
         self._only = only or (lambda _: True)
         self.requests: list[httpx2.Request] = []
+
+    @property
+    def writes(self) -> list[httpx2.Request]:
+        """Those picked that are no reads; a write that adds reads the list of such rows first."""
+        return [request for request in self.requests if request.method != "GET"]
 
     def script(self, *steps: Step) -> None:
         """What becomes of the next requests, whatever was planned."""
@@ -85,6 +98,40 @@ def loses_the_answer(error: type[httpx2.TransportError] = httpx2.ReadError) -> S
         raise error("as scripted", request=request)
 
     return step
+
+
+class Killed(BaseException):
+    """The process is gone at this moment."""
+
+
+def killed(*, after: bool) -> Step:
+    """The process is killed while it waits: before the inner app saw the request, or after it has answered."""
+
+    async def step(request: httpx2.Request, inner: Inner) -> httpx2.Response:
+        if after:
+            await (await passes(request, inner)).aclose()
+        raise Killed
+
+    return step
+
+
+@dataclass(frozen=True)
+class Mortal:
+    """The journal of a process that is killed: what was begun stays on record, nothing more comes."""
+
+    journal: Journal
+
+    async def begin(self, operation: Operation[Any], before: Before | None = None) -> Entry:
+        entry = await self.journal.begin(operation, before)
+        UNDER_WAY.discard(entry.id)
+        return entry
+
+    async def again(self, entry: Entry, operation: Operation[Any]) -> Entry:
+        return await self.journal.again(entry, operation)
+
+    async def end(self, entry: Entry, operation: Operation[Any], came: Receipt[Any] | BaseException) -> None:
+        if not isinstance(came, CallError) or came.code != "cancelled":
+            await self.journal.end(entry, operation, came)
 
 
 def then(first: Step, second: Step) -> Step:

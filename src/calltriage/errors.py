@@ -17,6 +17,7 @@
         ├── Unreachable         the network; `maybe_applied` says whether a write may have arrived
         ├── Blocked             the operator: a certificate or a proxy stands in the way
         └── UnreadableAnswer    log it: the answer broke the contract
+            └── EmptyAnswer     it says success and nothing else, where the contract has something to say
 
 A `CallError` carries everything a tool error shows (see `CallError.body`). Its text is ours from the first word to the
 last: no value that a caller sent and no text that a vendor answered is ever put into it, because both end up before a
@@ -195,3 +196,7 @@ class UnreadableAnswer(CallError):
     """The API answered with something that is not its contract: HTML, cut JSON, a missing field."""
 
     default_code = "unreadable_answer"
+
+
+class EmptyAnswer(UnreadableAnswer):
+    """The API answered success and nothing else where its contract has a body: no proof that a write was carried out."""

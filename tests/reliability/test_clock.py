@@ -1,8 +1,9 @@
-"""A wall clock that is set by a day in the middle of the work: no crash, no negative wait, nothing twice."""
+"""A wall clock that is set in the middle of the work: no crash, no negative wait, nothing twice."""
 
 from __future__ import annotations
 
 import random
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 from conftest import DESK_URL, KEY, Clock, endpoints_to
+from e2e.processes import over_stdio
 from faults import Scripted, Waits, answers
 from mcp.client import Client as McpClient
 from pydantic import SecretStr
@@ -87,3 +89,29 @@ async def test_a_date_to_wait_for_is_never_a_negative_wait(monkeypatch: pytest.M
             await client.send(ListFlagTypes())
     assert (caught.value.retry_after_s or 0) >= 0
     assert all(0 <= wait <= 30 for wait in waits.seconds)
+
+
+FAKETIME = [*Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")]
+
+
+@pytest.mark.skipif(not FAKETIME, reason="wants Debian's libfaketime, which .ci/run installs")
+@pytest.mark.parametrize("after", ["in one process", "after a restart"])
+async def test_a_key_is_known_to_a_real_process_whose_clock_is_set_back_by_two_days(tmp_path: Path, after: str) -> None:
+    told = tmp_path / "clock"
+    told.write_text("+0\n")
+    faked = {"LD_PRELOAD": str(FAKETIME[0]), "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    moving = {**faked, "FAKETIME_TIMESTAMP_FILE": str(told), "FAKETIME_NO_CACHE": "1"}
+    new = {"title": "Keyed", "severity": "low", "category": "Bug", "on_duplicate": "create", "idempotency_key": "k"}
+    async with AsyncExitStack() as stack:
+        first_settings = moving if after == "in one process" else {}
+        agent = await stack.enter_async_context(McpClient(over_stdio(tmp_path, **first_settings)))
+        first = (await agent.call_tool("create_issue", new)).structured_content or {}
+        told.write_text("-49h\n")
+        if after == "after a restart":
+            await stack.aclose()
+            agent = await stack.enter_async_context(McpClient(over_stdio(tmp_path, **faked, FAKETIME="-49h")))
+        again = (await agent.call_tool("create_issue", new)).structured_content or {}
+        other = (await agent.call_tool("create_issue", new | {"idempotency_key": "l"})).structured_content or {}
+    assert again == {**first, "outcome": "replayed"}
+    made = [datetime.fromisoformat(body["created_at"]) for body in (first, other)]
+    assert made[0] - made[1] > timedelta(hours=48)  # the clock was set back indeed

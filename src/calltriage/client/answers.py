@@ -168,7 +168,7 @@ def failure(answer: Answer, *, arguments: frozenset[str], is_write: bool) -> Cal
 
     Only the status, a listed code and the names of arguments are taken from it; its texts are not shown.
     """
-    code, said, fields = _error_facts(answer)
+    code, said, fields = error_facts(answer)
     if answer.status == 503 and STORAGE_FAILED.items() <= dict(answer.headers).items():
         return StorageUnavailable(
             "The desk's storage cannot be used. Ask the operator to run: calltriage doctor",
@@ -222,7 +222,7 @@ def failure(answer: Answer, *, arguments: frozenset[str], is_write: bool) -> Cal
     )
 
 
-def _error_facts(answer: Answer) -> tuple[str | None, str, list[str]]:
+def error_facts(answer: Answer) -> tuple[str | None, str, list[str]]:
     """Code, message and argument names of an error body in any shape seen (bland-triage section 2, talkdesk section 9)."""
     try:
         body = read_json(answer.body)

@@ -12,25 +12,25 @@ from typing import Any, TypeVar, cast
 import anyio
 import httpx2
 
-from calltriage.client.answers import Answer, failure, read_answer, read_json
+from calltriage.client.answers import Answer, failure, read_answer
 from calltriage.client.dialects import Endpoint
+from calltriage.client.doubts import in_doubt, may_still_run, not_there, unreachable
 from calltriage.client.ledger import Entry, Ledger
 from calltriage.client.limits import LastAnswers, RetryBudget, deadline_in
 from calltriage.client.links import Links
 from calltriage.client.network import NOT_SENT, Network, not_connected
-from calltriage.client.outcomes import LOOK_UPS, Found, Listed, Receipt, Seen, Sight, Verdict
+from calltriage.client.outcomes import LOOK_UPS
+from calltriage.client.receipts import Receipt, receipt_of
+from calltriage.client.traces import Before, Found, Listed, Seen, Sight, Verdict
 from calltriage.errors import (
     CallError,
     Conflict,
     NotFound,
     Outcome,
-    ServerFailure,
     SettingsError,
     Unreachable,
-    UnreadableAnswer,
 )
 from calltriage.operations.base import Api, Effect, Operation
-from calltriage.operations.results import read_result
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -42,6 +42,12 @@ LOOK_UP_S = 10.0
 """Time kept back at the end of a write's deadline, at most, for looking whether it was carried out."""
 SETTLE_S = 2.0
 """How long a request whose connection broke may still be on its way inside the API (our choice)."""
+BEFORE_S = 5.0
+"""Time that reading a list before a write may take, at most; and no more than a fifth of the write's deadline."""
+PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, *[1.6] * 7)
+"""Seconds between looks at an equal write that another process has under way, before the caller is told to wait."""
+SUCCESS = frozenset({200, 201, 202, 204})
+"""Statuses of success, whichever of them an operation is documented with."""
 
 
 @dataclass
@@ -136,9 +142,10 @@ class Client:
         if operation.effect is Effect.READ:
             return await self._carry_out(operation, course)
         async with self._turn(operation, course.deadline):
+            course.sight.before = await self._before(operation, course)
             if self._ledger is None:
                 return await self._carry_out(operation, course)
-            entry = await _seen_through(self._ledger.begin(operation))
+            entry = await _seen_through(self._ledger.begin(operation, course.sight.before))
             came: Receipt[R] | BaseException | None = None
             try:
                 came = await self._once(operation, course, entry)
@@ -159,40 +166,71 @@ class Client:
         with anyio.CancelScope(deadline=deadline) as waiting:
             await lock.acquire()
         if waiting.cancelled_caught:
-            raise _unreachable("An equal call is still under way.", is_write=True, maybe_applied=False)
+            raise unreachable("An equal call is still under way.", is_write=True, maybe_applied=False)
         try:
             yield
         finally:
             lock.release()
-            if not lock.statistics().tasks_waiting:
+            if not lock.locked():  # else who waited has it now
                 self._turns.pop(name, None)
+
+    async def _before(self, operation: Operation[Any], course: _Course) -> Before | None:
+        """What the list of such rows shows before a write is sent of which a repeat would be a second one.
+
+        None where that cannot be read: the write is sent all the same, and an equal row then decides nothing.
+        """
+        look, now = LOOK_UPS.get(type(operation)), anyio.current_time()
+        if operation.effect is not Effect.ADD or not isinstance(look, Listed):
+            return None
+        ends = now + min(BEFORE_S, (course.deadline - now) / 5)
+
+        async def ask(read: Operation[R], /) -> Receipt[R]:
+            return receipt_of(read, await self._exchanged(read, ends, guarded=True))
+
+        try:
+            return await look.before(ask, operation)
+        except CallError:
+            return None
 
     async def _once(self, operation: Operation[R], course: _Course, entry: Entry) -> Receipt[R]:
         """Carry a write out unless an equal one that the ledger knows of did it."""
+        look = LOOK_UPS.get(type(operation))
+        entry = await self._waited(operation, course, entry)
         if entry.standing == "done":
             return Receipt(cast("R", entry.result), "replayed")
-        look = LOOK_UPS.get(type(operation))
         if entry.standing == "new" or look is None or operation.effect not in {Effect.ADD, Effect.CHANGE}:
             return await self._carry_out(operation, course)
         if entry.standing == "standing":
             if isinstance(look, Listed) and await look.still_there(course.sight, operation, entry.result.id):
                 return Receipt(cast("R", entry.result), "replayed")
             return await self._carry_out(operation, course)
-        if not entry.under_way and entry.age_s < SETTLE_S:  # its process is gone, but its request may be on its way
+        if (
+            not entry.under_way and entry.last_age_s < SETTLE_S
+        ):  # its process is gone, but its request may be on its way
             await self._endpoints[operation.api].retry.sleep(SETTLE_S)
-        verdict = await _seen_through(self._verdict(operation, self._course(operation, age_s=entry.age_s)))
+        verdict = await _seen_through(self._verdict(operation, self._course(operation, first=entry)))
         if isinstance(verdict, Found):
             return Receipt(verdict.result, "replayed")
         if verdict == "undecided" and operation.effect is Effect.ADD:  # a change asked for anew is made anew
-            raise _in_doubt(_unreachable("An equal call was cut off.", is_write=True, maybe_applied=True))
-        if entry.under_way and entry.age_s < self._deadline_s:
+            raise in_doubt(unreachable("An equal call was cut off.", is_write=True, maybe_applied=True))
+        if entry.under_way and entry.last_age_s < self._deadline_s:
             raise Conflict(
                 "An equal call is under way. Nothing was sent; wait, then call again.",
                 code="in_flight",
-                retry_after_s=math.ceil(self._deadline_s - entry.age_s),
+                retry_after_s=math.ceil(self._deadline_s - entry.last_age_s),
                 outcome="not_committed",
             )
+        course.sight.before = entry.before or course.sight.before
         return await self._carry_out(operation, course)
+
+    async def _waited(self, operation: Operation[Any], course: _Course, entry: Entry) -> Entry:
+        """How a write stands once an equal one that another process has under way has ended, or is waited for too long."""
+        for pause in PAUSES if self._ledger is not None and operation.effect is Effect.ADD else ():
+            if entry.standing != "open" or not entry.under_way or anyio.current_time() + pause >= course.last_send:
+                break
+            await self._endpoints[operation.api].retry.sleep(pause)
+            entry = await cast("Ledger", self._ledger).again(entry, operation)
+        return entry
 
     async def _carry_out(self, operation: Operation[R], course: _Course) -> Receipt[R]:
         """Send an operation, again where that is safe, and settle what a lost answer leaves open."""
@@ -207,30 +245,35 @@ class Client:
         budget.succeeded(retried=course.retried)
         return receipt
 
-    def _course(self, operation: Operation[Any], *, age_s: float | None = None) -> _Course:
-        """A call that begins now; `age_s` is how long ago it was first sent, when that was not in this course."""
+    def _course(self, operation: Operation[Any], *, first: Entry | None = None) -> _Course:
+        """A call that begins now; `first` says of its first attempt, when that was not in this course."""
         began, deadline, mark = anyio.current_time(), deadline_in(self._deadline_s), self._seen.mark()
 
         async def ask(read: Operation[R], /) -> Receipt[R]:
             attempts = self._endpoints[read.api].retry.attempts(read.effect, deadline, self._budgets[read.api])
-            answer = cast("Answer", await attempts(self._exchanged, read, deadline, False))
-            return _receipt(read, answer)
+            answer = cast("Answer", await attempts(self._exchanged, read, deadline, guarded=False))
+            return receipt_of(read, answer)
 
         sight = Sight(
             ask=ask,
-            known=(lambda found: self._seen.before(found, mark)) if age_s is None else (lambda _: False),
-            age=lambda: anyio.current_time() - began + (age_s or 0.0),
+            known=(lambda found: self._seen.before(found, mark)) if first is None else (lambda _: False),
+            age=lambda: anyio.current_time() - began + (0.0 if first is None else first.age_s),
+            before=None if first is None else first.before,
         )
         reserve = min(LOOK_UP_S, (deadline - began) * 0.3) if type(operation) in LOOK_UPS else 0.0
         return _Course(deadline, deadline - reserve, sight)
 
     async def _try(self, operation: Operation[R], course: _Course) -> Receipt[R]:
         """One request and what it answers. A write of which a repeat would be a second one is looked for when in doubt."""
+        if operation.effect is Effect.ENSURE and course.in_doubt is not None:
+            found = await self._there(operation, course)
+            if found is not None:
+                return found
         ends = course.last_send
         if operation.effect in {Effect.ENSURE, Effect.REMOVE}:  # may be sent again in doubt, so time is left for that
             ends -= max(0.0, ends - anyio.current_time()) / 2
         try:
-            answer = await self._exchanged(operation, ends, True)
+            receipt = receipt_of(operation, await self._exchanged(operation, ends, guarded=True))
         except NotFound:
             # Gone already when asked again after a lost answer: the first request did it (bland-triage, section 2).
             if operation.effect is Effect.REMOVE and course.in_doubt is not None:
@@ -238,17 +281,36 @@ class Client:
             raise
         except CallError as error:
             course.retried = True
+            if isinstance(error, Conflict) and error.code == Conflict.default_code:
+                found = await self._there(operation, course)
+                if found is not None:
+                    return found
             if error.outcome != "unknown":
                 raise
             course.in_doubt = error
             if operation.effect not in {Effect.ADD, Effect.CHANGE}:
                 raise
             return await _seen_through(self._settled(operation, course, error))
-        receipt = _receipt(operation, answer)
         if receipt.outcome == "replayed" and course.in_doubt is not None and course.sight.may_have_made(receipt):
             receipt = replace(receipt, outcome="committed")  # by the request whose answer was lost
         self._seen.note(receipt.result)
         return receipt
+
+    async def _there(self, operation: Operation[R], course: _Course) -> Receipt[R] | None:
+        """What the operation asks for, where the API keeps one of it and has it; None where it is not found."""
+        look = LOOK_UPS.get(type(operation))
+        if not isinstance(look, Listed) or not look.unique:
+            return None
+        try:
+            verdict = await look(course.sight, operation)
+        except CallError:
+            return None
+        if not isinstance(verdict, Found):
+            return None
+        was_lost = course.in_doubt is not None
+        course.in_doubt = None
+        self._seen.note(verdict.result)
+        return Receipt(verdict.result, verdict.outcome if was_lost else "replayed")
 
     async def _settled(self, operation: Operation[R], course: _Course, error: CallError) -> Receipt[R]:
         """Look whether a write in doubt was carried out. Raises `error` again, with what is known of the outcome now."""
@@ -258,16 +320,16 @@ class Client:
             self._seen.note(verdict.result)
             return Receipt(verdict.result, verdict.outcome)
         if verdict == "undecided":
-            course.told = _in_doubt(error)
+            course.told = in_doubt(error)
             raise course.told from error
         course.in_doubt = None
-        raise _not_there(error) from error
+        raise not_there(error) from error
 
     async def _verdict(self, operation: Operation[Any], course: _Course) -> Verdict:
         """What looking says. A request that broke off may still be on its way inside the API: absence is believed only
         after a pause, and not at all while the API may be working on it because we stopped waiting."""
         look, endpoint = LOOK_UPS.get(type(operation)), self._endpoints[operation.api]
-        late = _may_still_run(course.in_doubt)
+        late = may_still_run(course.in_doubt)
         pauses = () if late is False else (SETTLE_S,) if late is None else (1.0, 2.0, 4.0)
         if look is None:
             return "undecided"
@@ -288,7 +350,7 @@ class Client:
             await endpoint.retry.sleep(pause)
         return "undecided" if verdict == "absent" and late else verdict
 
-    async def _exchanged(self, operation: Operation[Any], deadline: float, guarded: bool) -> Answer:
+    async def _exchanged(self, operation: Operation[Any], deadline: float, *, guarded: bool) -> Answer:
         """One exchange if the API is not left alone at the moment; look-ups, not guarded, are always sent."""
         breaker = self._endpoints[operation.api].breaker
         if breaker is None or not guarded:
@@ -319,7 +381,9 @@ class Client:
                     await rate.acquire()
                 await self._slots[operation.api].acquire()
             if waiting.cancelled_caught:
-                raise _unreachable("Too many calls were waiting.", is_write, maybe_applied=False, code="overloaded")
+                raise unreachable(
+                    "Too many calls were waiting.", is_write=is_write, maybe_applied=False, code="overloaded"
+                )
             try:
                 with anyio.CancelScope(shield=is_write, deadline=deadline):
                     headers = {"authorization": await self._authorization(operation)}
@@ -340,11 +404,11 @@ class Client:
         except httpx2.TransportError as error:
             timed_out = isinstance(error, httpx2.TimeoutException)
             what = "The answer timed out." if timed_out else "The connection broke before the answer came."
-            raise _unreachable(what, is_write, maybe_applied=sent) from error
+            raise unreachable(what, is_write=is_write, maybe_applied=sent) from error
         # Whatever else leaves the scope returns or raises: this is its deadline.
         if is_write and seen and 200 <= seen[-1].status < 300:
             return seen[-1]  # the body still drips, but the API has said that it is done
-        raise _unreachable("No answer within the deadline.", is_write, maybe_applied=sent) from TimeoutError()
+        raise unreachable("No answer within the deadline.", is_write=is_write, maybe_applied=sent) from TimeoutError()
 
     async def _authorization(self, operation: Operation[Any], *, refused: str | None = None) -> str:
         """The header. What goes wrong here happened before the call was sent, so the call was not carried out."""
@@ -372,11 +436,11 @@ class Client:
             return await read_answer(response)
 
     def _checked(self, operation: Operation[Any], answer: Answer) -> Answer:
-        if answer.broke_off and operation.effect is Effect.READ and answer.status in operation.success:
-            raise _unreachable("The answer broke off.", is_write=False, maybe_applied=False)
-        if answer.status in operation.success or (operation.effect is not Effect.READ and 200 <= answer.status < 300):
-            return answer
         is_write = operation.effect is not Effect.READ
+        if answer.status in {*SUCCESS, *operation.success} or (is_write and 200 <= answer.status < 300):
+            if answer.broke_off and not is_write:
+                raise unreachable("The answer broke off.", is_write=False, maybe_applied=False)
+            return answer
         raise failure(answer, arguments=frozenset(type(operation).model_fields), is_write=is_write)
 
 
@@ -385,76 +449,6 @@ async def _seen_through(work: Awaitable[T]) -> T:
     with anyio.CancelScope(shield=True):
         return await work
     raise AssertionError("a shield without a deadline swallows nothing")
-
-
-def _receipt(operation: Operation[R], answer: Answer) -> Receipt[R]:
-    """Validate a success. A write that the API says it did is never turned into a failure by an unreadable body."""
-    outcome: Outcome | None = None
-    if operation.effect is not Effect.READ:
-        outcome = "replayed" if answer.status in operation.success[1:] else "committed"
-    result_type = operation.result_type()
-    if result_type is None:
-        return Receipt(cast("R", None), outcome, answer.api_time)
-    try:
-        body = read_json(answer.body)
-        if operation.envelope:
-            body = body["data"]
-        return Receipt(read_result(result_type, body), outcome, answer.api_time)
-    except (ValueError, KeyError, TypeError) as error:  # pydantic's ValidationError is a ValueError
-        logger.warning("unreadable answer to %s: status %d", operation.tool_name(), answer.status)
-        raise UnreadableAnswer(
-            "The API said it succeeded, but its answer cannot be read."
-            if outcome
-            else "The API's answer breaks its contract. Try once more, then ask the operator to run: calltriage doctor",
-            status=answer.status,
-            outcome=outcome,
-        ) from error
-
-
-def _may_still_run(error: CallError | None) -> bool | None:
-    """Whether the API may still be at work on a request that failed so; None: only for a moment."""
-    if error is None or (isinstance(error, ServerFailure) and error.status not in {502, 504}):
-        return False
-    gave_up = isinstance(error.__cause__, TimeoutError | httpx2.TimeoutException)
-    return True if gave_up or error.status == 504 else None
-
-
-def _in_doubt(error: CallError) -> CallError:
-    """The failure of a write of which looking could not say whether it was carried out."""
-    return type(error)(
-        "No answer came that says whether it was carried out, and looking for it did not settle that. Read the present "
-        "state; call again only if it is not there.",
-        code="outcome_unknown" if isinstance(error, Unreachable) else error.code,
-        status=error.status,
-        outcome="unknown",
-        request_id=error.request_id,
-    )
-
-
-def _not_there(error: CallError) -> CallError:
-    """The failure of a write that was looked for and is not there."""
-    in_doubt = error.outcome == "unknown"
-    return type(error)(
-        "The call failed. It was looked for and was not carried out; call again." if in_doubt else str(error),
-        code=None if in_doubt and isinstance(error, Unreachable) else error.code,
-        status=error.status,
-        field=error.field,
-        retry_after_s=error.retry_after_s,
-        outcome="not_committed",
-        request_id=error.request_id,
-    )
-
-
-def _unreachable(message: str, is_write: bool, *, maybe_applied: bool, code: str | None = None) -> Unreachable:
-    if not is_write:
-        return Unreachable(f"{message} Wait, then call again.", code=code)
-    if maybe_applied:
-        return Unreachable(
-            f"{message} It may or may not have been carried out: read the present state before calling again.",
-            code="outcome_unknown",
-            outcome="unknown",
-        )
-    return Unreachable(f"{message} Nothing was carried out; call again.", code=code, outcome="not_committed")
 
 
 @asynccontextmanager

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from calltriage.client.outcomes import Receipt
+from calltriage.client.receipts import Receipt
+from calltriage.client.traces import Before
 from calltriage.operations.base import Operation
 
 Standing = Literal["new", "done", "standing", "open"]
-"""How a write stands before it is sent: never asked for; done, and its result is kept for this key; done lately by one of
-equal content, if that is still there; asked for, and nobody knows what became of it."""
+"""How a write stands before it is sent: never asked for; done for this key, or by an equal call that overlaps with this one,
+and its result is kept; done lately by one of equal content, if that is still there; asked for, and nobody knows what became
+of it."""
 
 
 @dataclass(frozen=True)
@@ -19,22 +21,33 @@ class Entry:
 
     Attributes:
         id: the record's.
-        standing: what is known of an equal one asked for before.
+        standing: what is known of equal ones asked for before.
         result: what that one was answered, when it is done.
-        age_s: seconds since it was asked for, when that is open.
-        under_way: whether whoever asked for it may still be at it.
+        age_s: seconds since the first of those was asked for that are open.
+        last_age_s: seconds since the last of those was.
+        before: what the list of such rows showed before that one was sent; None when that is not on record.
+        under_way: whether whoever asked for one of those may still be at it.
     """
 
     id: str
     standing: Standing = "new"
     result: Any = None
     age_s: float = 0.0
+    last_age_s: float = 0.0
+    before: Before | None = None
     under_way: bool = True
 
 
 class Ledger(Protocol):
-    async def begin(self, operation: Operation[Any]) -> Entry:
-        """Put a write on record, durably, before anything of it is sent. Raises a CallError when that cannot be done."""
+    async def begin(self, operation: Operation[Any], before: Before | None = None) -> Entry:
+        """Put a write on record, durably, before anything of it is sent, with what was listed `before`.
+
+        Raises a CallError when that cannot be done.
+        """
+        ...
+
+    async def again(self, entry: Entry, operation: Operation[Any]) -> Entry:
+        """How a write that was put on record stands now. Raises a CallError when that cannot be read."""
         ...
 
     async def end(self, entry: Entry, operation: Operation[Any], came: Receipt[Any] | BaseException) -> None:

@@ -1,20 +1,18 @@
-"""Finding out whether a write was carried out when its answer was lost: one table, one entry per operation.
+"""How each write whose answer was lost is looked for: one table, one entry per operation.
 
-An operation leaves a trace that can be read: a flag in the list of flags, a comment in the feed. What was added by the
-lost request is of the same content, was not known before it was sent, and was made since then by the API's own clock.
-One such trace is the request's; none means that it was not carried out; several cannot be told apart.
+An operation leaves a trace that can be read: a flag in the list of flags, a comment in the feed (`Listed`).
 """
 
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Generic, Literal, Protocol, TypeVar, cast
+import unicodedata
+from collections.abc import Callable
+from typing import Any
 
-from calltriage.errors import NotFound, Outcome, UnreadableAnswer
+from calltriage.client.receipts import Receipt
+from calltriage.client.traces import PAGES, Found, Likeness, Listed, LookUp, Sight, Verdict
+from calltriage.errors import NotFound, UnreadableAnswer
 from calltriage.leaves.instants import instant
 from calltriage.operations.activity import AddComment, ListActivity, TimelineEntry
 from calltriage.operations.attachments import (
@@ -39,169 +37,16 @@ from calltriage.operations.resources import (
     RemoveResource,
     ResourceLink,
 )
-from calltriage.operations.results import Page
-
-PAGES = 50
-"""Pages of 100 that a look-up reads before it gives up."""
-SLACK = timedelta(seconds=5)
-"""How far the clocks of an API's machines may lie apart; the `Date` header besides counts whole seconds only."""
-
-R = TypeVar("R")
+from calltriage.operations.results import Result
 
 
-@dataclass(frozen=True)
-class Receipt(Generic[R]):
-    """A result and, for a write, whether it was done now or found done (`committed`, `replayed`).
-
-    `api_time` is when the API says that it answered.
-    """
-
-    result: R
-    outcome: Outcome | None
-    api_time: datetime | None = None
+def _said(value: Any) -> Any:
+    """A value as it is compared: an API may trim or fold white space, and store a character in another form of Unicode."""
+    return " ".join(unicodedata.normalize("NFC", value).split()) if isinstance(value, str) else value
 
 
-class Seen:
-    """Ids that the API has shown, in the order in which they came; the oldest are forgotten."""
-
-    def __init__(self, capacity: int = 20_000) -> None:
-        self._capacity = capacity
-        self._order = OrderedDict[str, int]()
-        self._count = 0
-
-    def mark(self) -> int:
-        """The present place, to ask `before` with."""
-        return self._count
-
-    def before(self, found: str, mark: int) -> bool:
-        """Whether an id had been shown before the mark was taken."""
-        return self._order.get(found, self._count) < mark
-
-    def note(self, result: Any) -> None:
-        """Remember the ids of a result, or of a page's items."""
-        for item in cast("Page[Any]", result).items if isinstance(result, Page) else [result]:
-            found = getattr(item, "id", None)
-            if isinstance(found, str) and found not in self._order:
-                self._order[found] = self._count
-                self._count += 1
-        while len(self._order) > self._capacity:
-            self._order.popitem(last=False)
-
-
-class Ask(Protocol):
-    """Sends a read."""
-
-    async def __call__(self, operation: Operation[R], /) -> Receipt[R]: ...
-
-
-@dataclass
-class Sight:
-    """What a look-up sees with.
-
-    Attributes:
-        ask: sends reads, until the call's deadline.
-        known: whether an id had been seen before the write was sent.
-        age: seconds since the write was first sent; None when nobody remembers.
-    """
-
-    ask: Ask
-    known: Callable[[str], bool]
-    age: Callable[[], float | None]
-
-    def begun(self, answer: Receipt[Any]) -> datetime | None:
-        """The earliest instant, by the API's clock, at which the write can have been carried out; None: not known."""
-        age = self.age()
-        if answer.api_time is None or age is None:
-            return None
-        return answer.api_time - timedelta(seconds=age) - SLACK
-
-    def may_have_made(self, answer: Receipt[Any]) -> bool:
-        """Whether what an answer shows was made by the write: it is new, as far as that can be told."""
-        begun, made = self.begun(answer), instant(getattr(answer.result, "created_at", None))
-        new = begun is not None and made is not None and made >= begun
-        return new and not self.known(getattr(answer.result, "id", ""))
-
-
-@dataclass(frozen=True)
-class Found(Generic[R]):
-    """The write was carried out, or what it asks for was there before (`replayed`)."""
-
-    result: R
-    outcome: Outcome = "committed"
-
-
-Verdict = Found[Any] | Literal["absent", "undecided"]
-LookUp = Callable[[Sight, Any], Awaitable[Verdict]]
-
-
-@dataclass(frozen=True)
-class Listed(Generic[R]):
-    """A look-up in a paged list whose items are what the operation answers.
-
-    Attributes:
-        pages: the list to read.
-        same: whether an item is what the operation asked for.
-        newest_first: the list is in that order, so that reading may stop at what is too old.
-        unique: the API keeps one item of such content, so that its age does not matter.
-        result: the operation's answer, made from the item.
-    """
-
-    pages: Callable[[Any], Operation[Any]]
-    same: Callable[[Any, Any], bool]
-    newest_first: bool = False
-    unique: bool = False
-    result: Callable[[Sight, Any, Any], Awaitable[Any]] | None = None
-
-    async def __call__(self, sight: Sight, operation: Any) -> Verdict:
-        candidates, dated = list[Any](), True
-        async for page, begun in self._read(sight, operation):
-            items: list[Any] = [item for item in page.items if self.same(operation, item)]
-            if self.unique and items:
-                new = not sight.known(items[0].id) and _not_before(items[0], begun)
-                return Found(await self._answer(sight, operation, items[0]), "committed" if new else "replayed")
-            dated = begun is not None
-            candidates += [item for item in items if not sight.known(item.id) and _not_before(item, begun)]
-            if page.next_cursor is None or (
-                self.newest_first and page.items and not _not_before(page.items[-1], begun)
-            ):
-                break
-        else:
-            return "undecided"
-        if not candidates:
-            return "absent"
-        if len(candidates) > 1 or not dated:
-            return "undecided"
-        return Found(await self._answer(sight, operation, candidates[0]))
-
-    async def still_there(self, sight: Sight, operation: Any, item_id: str) -> bool:
-        """Whether an item that the operation once made has not been taken away since."""
-        async for page, _ in self._read(sight, operation):
-            if any(item.id == item_id for item in page.items):
-                return True
-        return False
-
-    async def _answer(self, sight: Sight, operation: Any, item: Any) -> Any:
-        return item if self.result is None else await self.result(sight, operation, item)
-
-    async def _read(self, sight: Sight, operation: Any) -> AsyncGenerator[tuple[Page[Any], datetime | None]]:
-        asked = self.pages(operation).model_copy(update={"limit": 100})
-        for _ in range(PAGES):
-            answer: Receipt[Page[Any]] = await sight.ask(asked)
-            yield answer.result, sight.begun(answer)
-            if answer.result.next_cursor is None:
-                return
-            asked = asked.model_copy(update={"cursor": answer.result.next_cursor})
-
-
-def _not_before(item: Any, begun: datetime | None) -> bool:
-    """Whether an item may have been made since; what carries no readable date may."""
-    made = instant(getattr(item, "created_at", None))
-    return begun is None or made is None or made >= begun
-
-
-def _said(text: str | None) -> str:
-    """A text as it is compared: an API may trim or fold white space."""
-    return " ".join((text or "").split())
+def _caseless(value: str) -> str:
+    return _said(value).casefold()
 
 
 def _word(flag_type: str) -> str:
@@ -209,46 +54,69 @@ def _word(flag_type: str) -> str:
     return re.sub(r"[\W_]+", "", flag_type.casefold())
 
 
-def _same_flag(asked: AddFlag, flag: Flag) -> bool:
-    return (
-        (flag.call_id, flag.message_index) == (asked.call_id, asked.message_index)
-        and _word(flag.type) == _word(asked.type)
-        and all(
-            _said(getattr(flag, name)) == _said(getattr(asked, name))
-            for name in ("note", "node_id", "node_name", "message_text")
-        )
-    )
+def _agree(asked: Operation[Any], row: Result, *names: str, form: Callable[[Any], Any] = _said) -> Likeness:
+    """Whether fields of a row are what was asked for; an empty text and null are as if nothing was said."""
+
+    def agrees(name: str) -> Likeness:
+        wanted, found = getattr(asked, name), getattr(row, name)
+        if any(field.partition(".")[0] == name for field in row.unreadable_fields or ()):
+            return None
+        if wanted in (None, ""):
+            return found in (None, "")
+        if name not in row.model_fields_set:
+            return None
+        return bool(form(wanted) == form(found))
+
+    return _all(*map(agrees, names))
 
 
-def _same_relation(asked: LinkIssue, relation: Relation) -> bool:
-    wanted = (asked.issue_id, asked.related_issue_id, asked.relation_type)
-    return (relation.issue_id, relation.related_issue_id, relation.relation_type) == wanted
+def _all(*found: Likeness) -> Likeness:
+    return False if False in found else None if None in found else True
 
 
-def _same_link(asked: AttachResource, link: ResourceLink) -> bool:
-    return (link.resource_type, link.resource_id) == (asked.resource_type, asked.resource_id)
+def _same_flag(asked: AddFlag, flag: Flag) -> Likeness:
+    texts = ("call_id", "message_index", "note", "node_id", "node_name", "message_text")
+    return _all(_agree(asked, flag, *texts), _agree(asked, flag, "type", form=_word))
 
 
-def _same_comment(asked: AddComment, entry: TimelineEntry) -> bool:
-    return entry.type == "comment" and _said(entry.detail) == _said(asked.detail)
+def _same_relation(asked: LinkIssue, relation: Relation) -> Likeness:
+    return _agree(asked, relation, "issue_id", "related_issue_id", "relation_type")
 
 
-def _same_prompt(asked: PromptNorm, entry: TimelineEntry) -> bool:
+def _same_link(asked: AttachResource, link: ResourceLink) -> Likeness:
+    return _agree(asked, link, "resource_type", "resource_id")
+
+
+def _is_link_of(asked: AttachCall | DetachCall, link: ResourceLink) -> Likeness:
+    return _same_link(AttachResource(issue_id=asked.issue_id, resource_type="call", resource_id=asked.call_id), link)
+
+
+def _is(kind: str, entry: TimelineEntry) -> Likeness:
+    return entry.type == kind if "type" in entry.model_fields_set else None
+
+
+def _same_comment(asked: AddComment, entry: TimelineEntry) -> Likeness:
+    return _all(_is("comment", entry), _agree(asked, entry, "detail"))
+
+
+def _same_prompt(asked: PromptNorm, entry: TimelineEntry) -> Likeness:
     """The word that says the intent is stripped before a prompt is stored (bland-triage, section 9)."""
-    return entry.type == "prompt" and _said(entry.detail) in {_said(asked.detail), _said(intent_of(asked.detail)[1])}
+    bare = asked.model_copy(update={"detail": intent_of(asked.detail)[1]})
+    return _all(_is("prompt", entry), _agree(asked, entry, "detail") or _agree(bare, entry, "detail"))
 
 
-def _same_issue(asked: CreateIssue, issue: Issue) -> bool:
-    plain = asked.model_dump(exclude_none=True, include={"severity", "category", "status", "owner_id", "assignee_id"})
-    return (
-        all(getattr(issue, name) == value for name, value in plain.items())
-        and _said(issue.title) == _said(asked.title)
-        and _said(issue.description) == _said(asked.description)
-    )
+def _same_issue(asked: CreateIssue, issue: Issue) -> Likeness:
+    """An issue that was changed since it was made is told by its texts alone, and not for sure."""
+    texts = _agree(asked, issue, "title", "description")
+    may_be_given = ("severity", "category", "status", "source", "owner_id", "assignee_id")
+    given = [name for name in may_be_given if getattr(asked, name) is not None]  # the API fills in the others
+    rest = _agree(asked, issue, *given, form=_caseless)
+    is_changed = not issue.updated_at or issue.updated_at != issue.created_at
+    return _all(texts, None if rest is False and is_changed else rest)
 
 
-def _same_category(asked: CreateCategory, category: Category) -> bool:
-    return category.name.casefold() == asked.name.casefold()
+def _same_category(asked: CreateCategory, category: Category) -> Likeness:
+    return _agree(asked, category, "name", form=_caseless)
 
 
 async def _the_run(_: Sight, asked: PromptNorm, entry: TimelineEntry) -> Run:
@@ -278,7 +146,7 @@ async def _the_issue(sight: Sight, asked: AttachCall, _: ResourceLink) -> Issue:
 
 async def _updated(sight: Sight, asked: UpdateIssue) -> Verdict:
     """The fields stand as asked, or the issue has not moved since; when it moved to something else nobody can tell."""
-    answer = await sight.ask(GetIssue(issue_id=asked.issue_id))
+    answer: Receipt[Issue] = await sight.ask(GetIssue(issue_id=asked.issue_id))
     issue, begun = answer.result, sight.begun(answer)
     wanted = asked.model_dump(exclude={"issue_id"}, exclude_unset=True)
     if all(_said(getattr(issue, name)) == _said(value) for name, value in wanted.items()):
@@ -304,12 +172,14 @@ async def _named(sight: Sight, asked: CreateAttachment) -> Verdict:
     """Names are unique in an account: where there is no file of the name, it was not made. Whose a file of the name is,
     client/attachments.py tells."""
     operation: Operation[AttachmentPage] = ListAttachments(name=asked.name, per_page=250)
+    is_doubtful = False
     for _ in range(PAGES):
         page = (await sight.ask(operation)).result
-        if any(item.name == asked.name for item in page.items):
+        is_doubtful = is_doubtful or bool(page.unreadable_fields or page.embedded.unreadable_fields)
+        if any(item.name == asked.name or "name" not in item.model_fields_set for item in page.items):
             break
         if page.following is None:
-            return "absent"
+            return "undecided" if is_doubtful else "absent"
         operation = ListFollowingAttachments(query=page.following)
     return "undecided"
 
@@ -319,14 +189,10 @@ def _gone(listed: Listed[Any]) -> LookUp:
 
     async def look(sight: Sight, operation: Any) -> Verdict:
         try:
-            async for page, _ in listed._read(sight, operation):  # pyright: ignore[reportPrivateUsage]
-                if any(listed.same(operation, item) for item in page.items):
-                    return "absent"
-                if page.next_cursor is None:
-                    return Found(None)
+            held = await listed.holds(sight.ask, operation)
         except NotFound:  # its issue is gone, and it with it
             return Found(None)
-        return "undecided"
+        return Found(None) if held == "no" else "absent" if held == "yes" else "undecided"
 
     return look
 
@@ -352,14 +218,9 @@ LOOK_UPS: dict[type[Operation[Any]], LookUp] = {
     UpdateIssue: _updated,
     DeleteIssue: _deleted(lambda asked: GetIssue(issue_id=asked.issue_id)),
     AttachResource: Listed(_links, _same_link, unique=True),
-    AttachCall: Listed(
-        _links, lambda asked, link: (link.resource_type, link.resource_id) == ("call", asked.call_id),
-        unique=True, result=_the_issue,
-    ),
+    AttachCall: Listed(_links, _is_link_of, unique=True, result=_the_issue),
     RemoveResource: _gone(Listed(_links, lambda asked, link: link.id == asked.resource_link_id)),
-    DetachCall: _gone(
-        Listed(_links, lambda asked, link: (link.resource_type, link.resource_id) == ("call", asked.call_id))
-    ),
+    DetachCall: _gone(Listed(_links, _is_link_of)),
     AddFlag: Listed(_flags, _same_flag),
     RemoveFlag: _gone(Listed(_flags, lambda asked, flag: flag.id == asked.flag_id)),
     LinkIssue: Listed(_relations, _same_relation, unique=True),
@@ -367,7 +228,7 @@ LOOK_UPS: dict[type[Operation[Any]], LookUp] = {
     AddComment: Listed(_feed, _same_comment, newest_first=True),
     CreateCategory: Listed(lambda _: ListCategories(), _same_category, unique=True),
     CreateAgentSession: Listed(
-        _feed, lambda _, entry: entry.type == "session_started", newest_first=True, result=_the_session
+        _feed, lambda _, entry: _is("session_started", entry), newest_first=True, result=_the_session
     ),
     PromptNorm: Listed(_feed, _same_prompt, newest_first=True, result=_the_run),
     CreateAttachment: _named,

@@ -8,30 +8,28 @@ import json
 import logging
 import math
 import os
-import sys
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from pydantic import TypeAdapter
 
 from calltriage.client.ledger import Entry
 from calltriage.client.limits import deadline_in
-from calltriage.client.outcomes import Receipt
+from calltriage.client.receipts import Receipt
+from calltriage.client.traces import Before
 from calltriage.errors import CallError, Conflict, ServerFailure, StorageUnavailable, StoreBusyError, StoreError
 from calltriage.journal.checking import check_folder
 from calltriage.journal.heads import HeadNote
 from calltriage.journal.rows import FILE, Check, Row, append, head_of, holds, outcome_of, prepare, rows
 from calltriage.journal.showing import Wanted, brief, writes
+from calltriage.journal.standings import UNDER_WAY, Asked, Call, Standings
 from calltriage.operations.base import Operation
-from calltriage.operations.flags import AddFlag
-from calltriage.operations.relations import LinkIssue
 from calltriage.storage import Database, SqliteFile
 
 if TYPE_CHECKING:
@@ -39,41 +37,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-NATURAL = (AddFlag, LinkIssue)
-"""Operations whose content is a key: the same again within a while is taken for a repeat, not for a second one."""
 REPEATS = 20
-"""Equal writes that are looked at, newest first, to tell how one of them stands."""
-NOT_IN_VAIN = (
-    "NOT EXISTS (SELECT 1 FROM entries AS o WHERE o.write_id = entries.write_id AND o.outcome = 'not_committed')"
-)
-"""Leaves out what came to nothing, such as a repeat that was told to wait: it says nothing of those before it."""
+"""Calls with one key that are looked at, newest first."""
 NOTE_EVERY_S = 1.0
 """Seconds between two notes of the head at least."""
 SHARED_TOKEN = "the holders of the token"  # noqa: S105  a caller's name, no token
 """The one caller that all holders of the shared HTTP token are, whatever its value."""
 SECRET = frozenset({"url"})
 """Fields of answers that are bearer capabilities."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """A tool call, as far as the writes in it are concerned. `key` is the digest of its idempotency key, `unrecorded` holds
-    its writes whose outcome could not be put on record. `former` is the caller as earlier versions noted it."""
-
-    caller: str = ""
-    former: str = ""
-    tool: str = ""
-    key: str | None = None
-    unrecorded: list[str] = field(default_factory=list[str], compare=False)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One line to write: by which call, a digest of the content, the id that its outcome will have too."""
-
-    call: Call
-    fingerprint: str
-    write_id: str
 
 
 _call: ContextVar[Call] = ContextVar("calltriage_call", default=Call())  # noqa: B039  frozen
@@ -105,12 +76,15 @@ class Journal:
     note: HeadNote | None = None
     former: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     database: Database = field(init=False)
+    _standings: Standings = field(init=False, repr=False)
     _salt: bytes | None = field(default=None, init=False, repr=False)
     _unnoted: bool = field(default=False, init=False)
     _note_after: float = field(default=-math.inf, init=False)
+    _inside: list[set[str]] = field(default_factory=list[set[str]], init=False, repr=False)
     _turns: dict[tuple[str, str, str], anyio.Lock] = field(default_factory=dict, init=False)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        self._standings = Standings(self.keep_s, self.window_s, self.clock)
         self.database = Database(SqliteFile(self.folder, FILE), prepare)
 
     async def close(self) -> None:
@@ -119,24 +93,40 @@ class Journal:
 
     # What the client asks
 
-    async def begin(self, operation: Operation[Any]) -> Entry:
+    async def begin(self, operation: Operation[Any], before: Before | None = None) -> Entry:
         """Put a write on record before it is sent. Raises StorageUnavailable when that fails: then nothing is sent."""
+        asked, arguments = await self._asked(operation)
+        listed = None if before is None else _compact(asdict(before))
+
+        def change(connection: Connection) -> Entry:
+            entry = self._standings.of(connection, operation, asked)
+            self._append(
+                connection, asked, operation=operation.tool_name(), arguments=_compact(arguments), result=listed
+            )
+            return entry
+
+        asked.call.writes.add(asked.write_id)
+        UNDER_WAY.add(asked.write_id)  # before anybody can read the line
+        try:
+            return await self._write(change)
+        except BaseException:
+            UNDER_WAY.discard(asked.write_id)
+            raise
+
+    async def again(self, entry: Entry, operation: Operation[Any]) -> Entry:
+        """How a write stands by now. Raises StorageUnavailable when that cannot be read."""
+        asked = replace((await self._asked(operation))[0], write_id=entry.id)
+        return await self._read(lambda connection: self._standings.of(connection, operation, asked))
+
+    async def _asked(self, operation: Operation[Any]) -> tuple[Asked, dict[str, Any]]:
+        """The line for a write of the present tool call, and its arguments."""
         call, salt = _call.get(), await self._digest_key()
         name, is_patch = operation.tool_name(), operation.method == "PATCH"  # there null says something
         arguments = operation.model_dump(mode="json", exclude_unset=is_patch, exclude_none=not is_patch)
         if not call.caller:
             caller = self._caller(salt, "")
             call = Call(caller, caller, call.tool or name, call.key)
-        asked = Asked(call, _digest(salt, name, json.dumps(arguments, sort_keys=True)), uuid.uuid4().hex)
-
-        def change(connection: Connection) -> Entry:
-            entry = self._standing(connection, operation, asked)
-            self._append(connection, asked, operation=name, arguments=_compact(arguments))
-            return entry
-
-        entry: Entry = await self._write(change)
-        _UNDER_WAY.add(entry.id)
-        return entry
+        return Asked(call, _digest(salt, name, json.dumps(arguments, sort_keys=True)), uuid.uuid4().hex), arguments
 
     async def end(self, entry: Entry, operation: Operation[Any], came: Receipt[Any] | BaseException) -> None:
         """Record what became of a write. A failure to do so is logged: the write is what it is."""
@@ -148,49 +138,7 @@ class Journal:
         else:
             code = "internal_error"
         await self._settle(entry.id, outcome, code, result, operation.tool_name())
-        _UNDER_WAY.discard(entry.id)
-
-    def _standing(self, connection: Connection, operation: Operation[Any], asked: Asked) -> Entry:
-        """What is known of an equal write that was asked for before: under the same key, or without one like this."""
-        key, name, fresh = asked.call.key, operation.tool_name(), Entry(asked.write_id)
-        found = self._asked_before(
-            connection,
-            f"caller IN (?, ?) AND fingerprint = ? AND operation = ? AND key IS ? AND {NOT_IN_VAIN}",
-            (asked.call.caller, asked.call.former, asked.fingerprint, name, key),
-            self.keep_s if key else self.window_s,
-        )
-        if key is not None:  # what was done under it stands, whatever was asked since
-            found.sort(key=lambda pair: pair[1] is None or pair[1].outcome == "unknown")
-        if not found:
-            return fresh
-        before, settled = found[0]
-        is_key = key is not None or isinstance(operation, NATURAL)
-        still_open = replace(fresh, standing="open", age_s=self._age(before), under_way=_under_way(before))
-        if settled is None and not is_key and still_open.under_way:
-            return fresh  # another's of equal content, at this very moment
-        if settled is None or settled.outcome == "unknown":
-            return still_open
-        if not is_key:
-            return fresh
-        result_type = operation.result_type()
-        try:
-            answer = json.loads(settled.result or "null")
-            result = None if result_type is None else TypeAdapter[Any](result_type).validate_python(answer)
-        except ValueError:  # it was done, but its answer could not be read, or is not kept
-            return still_open
-        return replace(fresh, standing="done" if key else "standing", result=result)
-
-    def _asked_before(
-        self, connection: Connection, where: str, values: tuple[Any, ...], within_s: float
-    ) -> list[tuple[Row, Row | None]]:
-        """The writes of a kind that were asked for within a while, newest first, and their outcomes."""
-        newest = f"SELECT seq FROM entries WHERE kind = 'asked' AND {where} ORDER BY seq DESC LIMIT {REPEATS}"  # noqa: S608  ours
-        asked = [row for row in rows(connection, f"seq IN ({newest})", values) if self._age(row) <= within_s]
-        return [(row, self._outcome(connection, row)) for row in reversed(asked)]
-
-    def _age(self, row: Row) -> float:
-        """Seconds between a row and now; a clock that was set back makes them no fewer than it was set by."""
-        return abs((self.clock() - datetime.fromisoformat(row.at)).total_seconds())
+        UNDER_WAY.discard(entry.id)
 
     # What the server asks
 
@@ -200,21 +148,39 @@ class Journal:
     @asynccontextmanager
     async def calling(self, tool: str, who: str, key: str | None) -> AsyncGenerator[Call]:
         """Around a tool call: the writes in it are its own. Calls with one key go one after the other."""
-        salt = await self._digest_key()
-        caller = self._caller(salt, who)
-        former = self._caller(salt, self.former.get(who, ""))
-        call = Call(caller, former, tool, None if key is None else _digest(salt, "key", tool, key))
+        with self._beside_others() as (writes, beside):
+            salt = await self._digest_key()
+            caller, former = self._caller(salt, who), self._caller(salt, self.former.get(who, ""))
+            arrived, _ = await self._read(head_of)
+            digest = None if key is None else _digest(salt, "key", tool, key)
+            call = Call(caller, former, tool, digest, writes, beside, arrived)
+            async with self._in_turn(call):
+                yield call
+
+    @contextmanager
+    def _beside_others(self) -> Generator[tuple[set[str], tuple[set[str], ...]]]:
+        """Around a tool call: where the ids of its writes go, and those of the calls that are under way when it comes."""
+        writes, beside = set[str](), tuple(self._inside)
+        self._inside.append(writes)
+        try:
+            yield writes, beside
+        finally:
+            self._inside = [other for other in self._inside if other is not writes]
+
+    @asynccontextmanager
+    async def _in_turn(self, call: Call) -> AsyncGenerator[None]:
         with _within(call):
             if call.key is None:
-                yield call
+                yield
                 return
-            lock = self._turns.setdefault((caller, tool, call.key), anyio.Lock())
+            name = (call.caller, call.tool, call.key)
+            lock = self._turns.setdefault(name, anyio.Lock())
             try:
                 async with lock:
-                    yield call
+                    yield
             finally:
-                if not lock.statistics().tasks_waiting:
-                    self._turns.pop((caller, tool, call.key), None)
+                if not lock.locked():  # else who waited has it now
+                    self._turns.pop(name, None)
 
     async def once(
         self, call: Call, arguments: dict[str, Any], act: Callable[[], Awaitable[dict[str, Any]]]
@@ -228,20 +194,18 @@ class Journal:
         asked = Asked(call, content, uuid.uuid4().hex)
 
         def change(connection: Connection) -> dict[str, Any] | None:
-            found = self._asked_before(
-                connection,
-                "caller IN (?, ?) AND tool = ? AND key = ? AND operation IS NULL",
-                (call.caller, call.former, call.tool, call.key),
-                self.keep_s,
-            )
-            if any(row.fingerprint != asked.fingerprint for row, _ in found):
+            same_key = "kind = 'asked' AND caller IN (?, ?) AND tool = ? AND key = ? AND operation IS NULL"
+            newest = f"seq IN (SELECT seq FROM entries WHERE {same_key} ORDER BY seq DESC LIMIT {REPEATS})"  # noqa: S608  ours
+            found = rows(connection, newest, (call.caller, call.former, call.tool, call.key))
+            before = [row for row in found if self._standings.is_kept(row, call.key)]
+            if any(row.fingerprint != asked.fingerprint for row in before):
                 raise Conflict(
                     "This idempotency key came with other arguments before. Nothing was done; use a new key for a new call.",
                     code="idempotency_conflict",
                     field="idempotency_key",
                     outcome="not_committed",
                 )
-            for _, outcome in found:
+            for outcome in [outcome_of(connection, row) for row in reversed(before)]:
                 if outcome is not None and outcome.outcome in {"committed", "replayed"}:
                     return json.loads(outcome.result or "{}")
             self._append(connection, asked)
@@ -272,7 +236,7 @@ class Journal:
                 "ORDER BY seq DESC LIMIT ?)",
                 (call.caller, call.former, limit),
             )
-            return [brief(row, self._outcome(connection, row)) for row in asked][::-1]
+            return [brief(row, outcome_of(connection, row)) for row in asked][::-1]
 
         return await self._read(read)
 
@@ -294,10 +258,7 @@ class Journal:
 
     # The file
 
-    def _outcome(self, connection: Connection, asked: Row) -> Row | None:
-        return outcome_of(connection, asked)
-
-    def _append(self, connection: Connection, asked: Asked, **more: str) -> None:
+    def _append(self, connection: Connection, asked: Asked, **more: str | None) -> None:
         append(
             connection, at=self._now(), kind="asked", write_id=asked.write_id, process=str(os.getpid()),
             caller=asked.call.caller, tool=asked.call.tool, key=asked.call.key, fingerprint=asked.fingerprint, **more,
@@ -384,26 +345,6 @@ class Journal:
                 "The journal cannot be used, so nothing was sent. Ask the operator to run: calltriage doctor",
                 outcome="not_committed",
             ) from error
-
-
-_UNDER_WAY: set[str] = set()
-"""Writes that this process is carrying out."""
-
-
-def _under_way(asked: Row) -> bool:
-    """Whether a write without an outcome is still being carried out, as far as can be told; else it was cut off."""
-    process = int(asked.process or 0)
-    if process == os.getpid():
-        return asked.write_id in _UNDER_WAY
-    if sys.platform == "win32":  # where there is no harmless way to ask
-        return True
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 @contextmanager

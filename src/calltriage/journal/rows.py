@@ -59,7 +59,8 @@ SCHEMA = (
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A line of the journal. `asked`: who, what. `outcome`: what became of it; the same `write_id`."""
+    """A line of the journal. `asked`: who, what, and as `result` what the list of such rows showed before. `outcome`: what
+    became of it; the same `write_id`."""
 
     seq: int
     at: str

@@ -103,7 +103,7 @@ async def test_a_body_that_drips_ends_at_the_deadline() -> None:
             await anyio.lowlevel.checkpoint()
             await anyio.sleep(0.01)
 
-    error, heads = await answered(READ, drips, deadline_s=0.3)
+    error, heads = await answered(READ, drips, deadline_s=2)
     assert type(error) is Unreachable
     assert len(heads) == 1
 
@@ -115,7 +115,7 @@ async def test_headers_that_drip_end_at_the_deadline() -> None:
             await stream.send(b"x: y\r\n")
             await anyio.sleep(0.01)
 
-    error, _ = await answered(READ, drips, deadline_s=0.3)
+    error, _ = await answered(READ, drips, deadline_s=2)
     assert type(error) is Unreachable
 
 
@@ -279,10 +279,10 @@ async def test_a_flag_on_a_call_that_is_not_attached_is_a_verdict(the_desk: Desk
     network = Scripted(inner=in_process(the_desk))
     async with open_client(endpoints_to(network)) as client:
         issue = await client.send(WRITE)
-        before = len(network.requests)
+        before = len(network.writes)
         error = await failure_of(client, AddFlag(issue_id=issue.id, call_id="call-card", type="x"))
     assert (type(error), error.code, error.outcome) == (Conflict, "call_not_attached", "not_committed")
-    assert len(network.requests) == before + 1
+    assert len(network.writes) == before + 1
 
 
 # Cancellation
@@ -297,7 +297,7 @@ async def test_a_write_that_is_cancelled_inside_is_seen_through_to_its_answer(th
         answers_seen.append(response.status_code)
         return response
 
-    network = Scripted(watched, inner=in_process(the_desk))
+    network = Scripted(watched, inner=in_process(the_desk), only=lambda request: request.method == "POST")
     async with open_client(endpoints_to(network)) as client:
         with anyio.fail_after(10):
             async with anyio.create_task_group() as tasks:
@@ -353,7 +353,8 @@ async def test_a_write_cancelled_while_it_waits_for_a_slot_leaves_nothing_and_fr
 
 async def test_a_cancelled_write_is_not_repeated(the_desk: Desk) -> None:
     gate = Gate()
-    network = Scripted(passes, gate.holds(loses_the_answer()), inner=in_process(the_desk))
+    network = Scripted(passes, gate.holds(loses_the_answer()), inner=in_process(the_desk),
+                       only=lambda request: request.method == "POST")  # fmt: skip
     endpoint = Endpoint(DESK_URL, ApiKey(SecretStr(KEY)), network, retry=RetryPolicy(first_s=5, cap_s=5))
     async with open_client({Api.TRIAGE: endpoint}) as client:
         issue = await client.send(WRITE)
@@ -440,8 +441,11 @@ async def test_an_unreadable_success_of_a_write_is_committed_all_the_same(name: 
     vendor = Scripted(answers(status, UNREADABLE[name]))
     async with open_client(endpoints_to(vendor)) as client:
         error = await failure_of(client, WRITE)
-    assert (type(error), error.status, error.outcome) == (UnreadableAnswer, status, "committed")
-    assert len(vendor.requests) == 1
+    # A body that holds nothing proves nothing: the contract has one there, and looking does not settle it here.
+    outcome = "unknown" if name in {"nothing", "null data", "a list"} else "committed"
+    assert isinstance(error, UnreadableAnswer)
+    assert (error.code, error.status, error.outcome) == ("unreadable_answer", status, outcome)
+    assert len(vendor.writes) == 1
 
 
 async def test_a_success_without_content_is_no_result() -> None:
@@ -462,13 +466,13 @@ async def test_a_write_whose_success_breaks_off_is_committed() -> None:
     async with open_client(endpoints_to(vendor)) as client:
         error = await failure_of(client, WRITE)
     assert (type(error), error.outcome) == (UnreadableAnswer, "committed")
-    assert len(vendor.requests) == 1
+    assert len(vendor.writes) == 1
 
 
 async def test_a_write_whose_success_is_cut_short_on_the_wire_is_committed() -> None:
     error, heads = await answered(WRITE, says(http_answer("201 Created", b'{"data": {', length=5000)))
     assert (type(error), error.outcome) == (UnreadableAnswer, "committed")
-    assert len(heads) == 1
+    assert sum(head.startswith(b"POST") for head in heads) == 1
 
 
 async def test_a_read_that_is_cut_short_on_the_wire_is_asked_again() -> None:
@@ -491,9 +495,9 @@ async def test_a_write_whose_success_drips_past_the_deadline_is_committed() -> N
             await stream.send(b" ")
             await anyio.sleep(0.01)
 
-    error, heads = await answered(WRITE, drips, deadline_s=0.3)
+    error, heads = await answered(WRITE, drips, deadline_s=2)
     assert (type(error), error.outcome) == (UnreadableAnswer, "committed")
-    assert len(heads) == 1
+    assert sum(head.startswith(b"POST") for head in heads) == 1
 
 
 @pytest.mark.parametrize(

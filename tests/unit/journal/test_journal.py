@@ -14,7 +14,7 @@ import anyio
 import httpx2
 import pytest
 from conftest import Clock, endpoints_to
-from faults import Gate, Scripted, Step, answers, fails, loses_the_answer, passes, then
+from faults import Gate, Killed, Mortal, Scripted, Step, answers, fails, killed, loses_the_answer, passes, then
 from mcp.client import Client as McpClient
 from pydantic import SecretStr
 from virtual_time import VirtualLoop
@@ -302,11 +302,11 @@ async def test_whatever_befalls_a_write_it_happens_once_and_its_key_is_answered_
 
 async def cut_off(desk: Desk, journal: Journal, operation: Any, *, carried_out: bool) -> None:
     """What a killed process leaves: a line that a write was asked for, and perhaps its effect."""
-    await journal.begin(operation)
-    if carried_out:
-        transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
-        async with open_client(endpoints_to(transport)) as other:
-            await other.send(operation)
+    network = Scripted(killed(after=carried_out), inner=httpx2.ASGITransport(desk, raise_app_exceptions=False),
+                       only=lambda request: request.method == "POST")  # fmt: skip
+    async with open_client(endpoints_to(network), ledger=Mortal(journal)) as client:
+        with pytest.raises(Killed):
+            await client.send(operation)
 
 
 @pytest.mark.parametrize("carried_out", [True, False])
@@ -318,22 +318,30 @@ async def test_a_write_that_was_cut_off_is_looked_for_and_never_sent_blind(
         clock.advance(minutes=1)
         flag = AddFlag(issue_id=issue_id, call_id="call-card", type="silence", note="n")
         await cut_off(the_desk, journal, flag, carried_out=carried_out)
-        asked = flag.model_dump(exclude_unset=True)
-        if not carried_out:  # it may still be on its way
-            error = (await called(agent, "add_flag", asked))["error"]
-            assert (error["code"], error["outcome"]) == ("in_flight", "not_committed")
-            assert 0 < error["retry_after_s"] <= 30
-            clock.advance(seconds=31)
-        outcome = (await called(agent, "add_flag", asked))["outcome"]
+        outcome = (await called(agent, "add_flag", flag.model_dump(exclude_unset=True)))["outcome"]
         flags = (await client.send(ListFlags(issue_id=issue_id))).items
     assert (outcome, len(flags)) == ("replayed" if carried_out else "committed", 1)
+
+
+async def test_a_write_that_another_process_has_under_way_is_waited_for(
+    the_desk: Desk, journal: Journal, clock: Clock
+) -> None:
+    async with recorded(the_desk, journal) as (client, agent):
+        flag = AddFlag(issue_id=await an_issue(client), call_id="call-card", type="silence", note="n")
+        await journal.begin(flag)
+        asked = flag.model_dump(exclude_unset=True)
+        error = (await called(agent, "add_flag", asked))["error"]
+        assert (error["code"], error["outcome"]) == ("in_flight", "not_committed")
+        assert 0 < error["retry_after_s"] <= 30
+        clock.advance(seconds=31)
+        assert (await called(agent, "add_flag", asked))["outcome"] == "committed"
 
 
 async def test_a_keyed_call_that_was_cut_off_between_its_steps_goes_on_where_it_was(
     the_desk: Desk, journal: Journal
 ) -> None:
     """The call was attached, then the flag's answer was lost and so was the look for it."""
-    async with recorded(the_desk, journal, loses_the_answer(), answers(500), answers(500), answers(500),
+    async with recorded(the_desk, journal, passes, loses_the_answer(), answers(500), answers(500), answers(500),
                         when=lambda request: request.url.path.endswith("flags")) as (client, agent):  # fmt: skip
         issue = await client.send(CreateIssue.model_validate(NEW))
         await client.send(AttachResource(issue_id=issue.id, resource_type="call", resource_id="call-card"))
@@ -399,6 +407,17 @@ async def test_comments_and_issues_of_equal_content_are_two(the_desk: Desk, jour
 
 
 # The clock
+
+
+@pytest.mark.parametrize("back", [25, 47, 49, 24 * 365])
+async def test_a_key_survives_a_clock_that_is_set_back(
+    the_desk: Desk, journal: Journal, clock: Clock, back: int
+) -> None:
+    async with recorded(the_desk, journal) as (client, agent):
+        first = await called(agent, "create_issue", {**CALL, "idempotency_key": "k"})
+        clock.advance(hours=-back)
+        assert await called(agent, "create_issue", {**CALL, "idempotency_key": "k"}) == {**first, "outcome": "replayed"}
+        assert len(await issues_of(client)) == 1
 
 
 @pytest.mark.parametrize("days", [-1, 1])

@@ -134,15 +134,21 @@ async def test_a_write_that_failed_says_what_became_of_it(answer: Answer, code: 
             assert error["try_next"] == {"tool": "get_evidence", "arguments": ISSUE}
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"<html>canary</html>", b'{"data": {"id": "x"}, "errors": null}', b'{"data": nu']
-)
+@pytest.mark.parametrize("body", [b"<html>canary</html>", b'{"data": {"id": "x"}, "errors": null}', b'{"data": nu'])
 async def test_a_write_that_was_done_is_not_an_error_because_its_answer_is_strange(body: bytes) -> None:
     async with agent_of(says(201, body)) as agent:
         result = await agent.call_tool("attach_resource", LINK)
         assert not result.is_error
         assert (result.structured_content or {})["outcome"] == "committed"
         assert "canary" not in str(result.content)
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b'{"data": null, "errors": null}', b'{"data": null, "errors": [{}]}'])
+async def test_a_success_that_says_nothing_or_a_failure_is_not_a_write_that_was_done(body: bytes) -> None:
+    async with agent_of(says(200, body)) as agent:
+        error = ((await agent.call_tool("attach_resource", LINK)).structured_content or {})["error"]
+        assert (error["code"], error["outcome"]) == ("unreadable_answer", "unknown")
+        assert "try_next" in error
 
 
 async def test_a_success_with_errors_null_is_a_success() -> None:

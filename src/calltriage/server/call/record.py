@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from calltriage.client.limits import within
+from calltriage.client.traces import one_call
 from calltriage.errors import Rejected, TryNext
 from calltriage.operations.base import Effect, Tool
 from calltriage.operations.fields import Limit
@@ -133,7 +134,7 @@ async def performed(
     """Do what a tool does, within its deadline and, when it writes, on record; with a key, once."""
     bounded = not issubclass(tool, Workflow) or tool.bounded
     seconds = min(caller.deadline_s, work.client.deadline_s if bounded else math.inf)
-    with within(seconds) if seconds < math.inf else nullcontext():
+    with within(seconds) if seconds < math.inf else nullcontext(), one_call():
         if key is not None and work.journal is None:
             raise Rejected("No journal is kept here, so no key is known.", field=ARGUMENT, outcome="not_committed")
         if tool.effect is Effect.READ or work.journal is None:

@@ -1,0 +1,280 @@
+"""The trace that a write leaves in a list: read before the write is sent, and again when its answer is lost.
+
+A row of equal content that was not there before is the write's if there is one such row. The dates of rows decide nothing
+here: an API's machines may date them behind or ahead of its `Date` header, in whole minutes, or in local time.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Generic, Literal, Protocol, TypeVar, cast
+
+from calltriage.client.receipts import Receipt
+from calltriage.errors import Outcome
+from calltriage.leaves.instants import instant
+from calltriage.operations.base import Operation
+from calltriage.operations.results import Page
+
+PAGES = 50
+"""Pages of 100 that a look-up reads before it gives up."""
+PAGES_BEFORE = 5
+"""Pages of a list without a documented order that are read before a write. One page of a list that is newest first."""
+SLACK = timedelta(seconds=5)
+"""How far the clocks of an API's machines may lie apart; the `Date` header besides counts whole seconds only."""
+
+R = TypeVar("R")
+
+Likeness = bool | None
+"""Whether a row is what an operation asked for. None: a field of it could not be read, and the others agree."""
+
+
+class Seen:
+    """Ids that the API has shown, in the order in which they came; the oldest are forgotten."""
+
+    def __init__(self, capacity: int = 20_000) -> None:
+        self._capacity = capacity
+        self._order = OrderedDict[str, int]()
+        self._count = 0
+
+    def mark(self) -> int:
+        """The present place, to ask `before` with."""
+        return self._count
+
+    def before(self, found: str, mark: int) -> bool:
+        """Whether an id had been shown before the mark was taken."""
+        return self._order.get(found, self._count) < mark
+
+    def note(self, result: Any) -> None:
+        """Remember the ids of a result, or of a page's items."""
+        for item in cast("Page[Any]", result).items if isinstance(result, Page) else [result]:
+            found = getattr(item, "id", None)
+            if isinstance(found, str) and found not in self._order:
+                self._order[found] = self._count
+                self._count += 1
+        while len(self._order) > self._capacity:
+            self._order.popitem(last=False)
+
+
+class Ask(Protocol):
+    """Sends a read."""
+
+    async def __call__(self, operation: Operation[R], /) -> Receipt[R]: ...
+
+
+@dataclass(frozen=True)
+class Before:
+    """What a list showed before a write was sent.
+
+    Attributes:
+        equal: ids of the rows that are, or may be, of equal content.
+        last: id of the last row that was read; None when the list was read to its end.
+    """
+
+    equal: tuple[str, ...]
+    last: str | None
+
+
+@dataclass
+class Sight:
+    """What a look-up sees with.
+
+    Attributes:
+        ask: sends reads, until the call's deadline.
+        known: whether an id had been seen before the write was sent.
+        age: seconds since the write was first sent; None when nobody remembers.
+        before: what the list showed before the write was first sent; None when nobody looked.
+    """
+
+    ask: Ask
+    known: Callable[[str], bool]
+    age: Callable[[], float | None]
+    before: Before | None = None
+
+    def begun(self, answer: Receipt[Any]) -> datetime | None:
+        """The earliest instant, by the API's clock, at which the write can have been carried out; None: not known."""
+        age = self.age()
+        if answer.api_time is None or age is None:
+            return None
+        return answer.api_time - timedelta(seconds=age) - SLACK
+
+    def may_have_made(self, answer: Receipt[Any]) -> bool:
+        """Whether what an answer shows was made by the write: it is new, as far as that can be told."""
+        begun, made = self.begun(answer), instant(getattr(answer.result, "created_at", None))
+        new = begun is not None and made is not None and made >= begun
+        return new and not self.was_there(getattr(answer.result, "id", ""))
+
+    def was_there(self, row_id: str) -> bool:
+        """Whether a row is known to be older than the write."""
+        return self.known(row_id) or (self.before is not None and row_id in {*self.before.equal, self.before.last})
+
+
+@dataclass(frozen=True)
+class Found(Generic[R]):
+    """The write was carried out, or what it asks for was there before (`replayed`)."""
+
+    result: R
+    outcome: Outcome = "committed"
+
+
+Verdict = Found[Any] | Literal["absent", "undecided"]
+LookUp = Callable[[Sight, Any], Awaitable[Verdict]]
+
+
+@dataclass
+class _Rows:
+    """The first rows of a list, and whether they are all."""
+
+    items: list[Any] = field(default_factory=list[Any])
+    is_whole: bool = False
+
+
+_read_before: ContextVar[dict[str, _Rows] | None] = ContextVar("calltriage_read_before", default=None)
+
+
+@contextmanager
+def one_call() -> Generator[None]:
+    """Around everything that is sent for one tool call: what it reads before one write counts for its later writes."""
+    token = _read_before.set({})
+    try:
+        yield
+    finally:
+        _read_before.reset(token)
+
+
+@dataclass(frozen=True)
+class Listed(Generic[R]):
+    """A look-up in a paged list whose items are what the operation answers.
+
+    Attributes:
+        pages: the list to read.
+        same: whether an item is what the operation asked for.
+        newest_first: the list is in that order, by its documentation.
+        unique: the API keeps one item of such content, so that any such item is what the operation asked for.
+        result: the operation's answer, made from the item.
+    """
+
+    pages: Callable[[Any], Operation[Any]]
+    same: Callable[[Any, Any], Likeness]
+    newest_first: bool = False
+    unique: bool = False
+    result: Callable[[Sight, Any, Any], Awaitable[Any]] | None = None
+
+    async def before(self, ask: Ask, operation: Any) -> Before | None:
+        """What the list shows now. None when too little of it could be read to tell later what is new."""
+        rows = await self._first_rows(ask, operation)
+        if not rows.is_whole and not (self.newest_first and rows.items):
+            return None
+        equal = tuple(dict.fromkeys(item.id for item in rows.items if self.same(operation, item) is not False))
+        return Before(equal, None if rows.is_whole else rows.items[-1].id)
+
+    async def _first_rows(self, ask: Ask, operation: Any) -> _Rows:
+        known, asked = _read_before.get(), self.pages(operation)
+        name = f"{asked.tool_name()} {asked.model_dump_json()}"
+        if known is not None and name in known:
+            return known[name]
+        rows, lost, most = _Rows(), False, 1 if self.newest_first else PAGES_BEFORE
+        async for answer in self._read(ask, operation, most):
+            rows.items += answer.result.items
+            lost = lost or bool(answer.result.unreadable_rows("items"))
+            rows.is_whole = _is_end(answer.result) and not lost
+        if known is not None and self.result is None:  # else the write's answer does not name the row that it makes
+            known[name] = rows
+        return rows
+
+    async def __call__(self, sight: Sight, operation: Any) -> Verdict:
+        return await (self._any(sight, operation) if self.unique else self._new(sight, operation))
+
+    async def _new(self, sight: Sight, operation: Any) -> Verdict:
+        """Look for the one new row. A row below the last one that was read before may be old: it decides nothing."""
+        new, doubtful = dict[str, Any](), False
+        last = None if sight.before is None else sight.before.last
+        is_covered = sight.before is not None
+        async for answer in self._read(sight.ask, operation):
+            doubtful = doubtful or bool(answer.result.unreadable_rows("items"))
+            for item in answer.result.items:
+                if item.id == last:
+                    is_covered, last = False, None
+                    if new:
+                        break
+                likeness = self.same(operation, item)
+                if likeness is False or sight.was_there(item.id):
+                    continue
+                if likeness and is_covered:
+                    new[item.id] = item
+                else:
+                    doubtful = True
+            if _is_end(answer.result) or (new and not is_covered):
+                break
+        else:
+            return "undecided"
+        if not new and not doubtful:
+            return "absent"
+        if len(new) != 1 or last is not None:  # the last row is gone, so nobody can say how far was read before
+            return "undecided"
+        return Found(await self._answer(sight, operation, *new.values()))
+
+    async def _any(self, sight: Sight, operation: Any) -> Verdict:
+        """Look for a row of equal content, new or not."""
+        found = await self._held(sight.ask, operation)
+        if isinstance(found, str):
+            return "absent" if found == "no" else "undecided"
+        item, answer = found
+        is_new = not sight.was_there(item.id) and self._is_new(sight, item, answer)
+        return Found(await self._answer(sight, operation, item), "committed" if is_new else "replayed")
+
+    def _is_new(self, sight: Sight, item: Any, answer: Receipt[Any]) -> bool:
+        """Whether the row was made now. Its date says so only where nobody looked before."""
+        if sight.before is not None and sight.before.last is None:
+            return True
+        begun, made = sight.begun(answer), instant(getattr(item, "created_at", None))
+        return begun is None or made is None or made >= begun
+
+    async def holds(self, ask: Ask, operation: Any) -> Literal["yes", "no", "undecided"]:
+        """Whether the list has an item of the operation's."""
+        found = await self._held(ask, operation)
+        return found if isinstance(found, str) else "yes"
+
+    async def _held(self, ask: Ask, operation: Any) -> tuple[Any, Receipt[Page[Any]]] | Literal["no", "undecided"]:
+        """The first item of the operation's, and the answer that it stands in."""
+        is_doubtful = False
+        async for answer in self._read(ask, operation):
+            is_doubtful = is_doubtful or bool(answer.result.unreadable_rows("items"))
+            for item in answer.result.items:
+                likeness = self.same(operation, item)
+                if likeness:
+                    return item, answer
+                is_doubtful = is_doubtful or likeness is None
+            if _is_end(answer.result):
+                return "undecided" if is_doubtful else "no"
+        return "undecided"
+
+    async def still_there(self, sight: Sight, operation: Any, item_id: str) -> bool:
+        """Whether an item that the operation once made has not been taken away since."""
+        async for answer in self._read(sight.ask, operation):
+            if any(item.id == item_id for item in answer.result.items):
+                return True
+        return False
+
+    async def _answer(self, sight: Sight, operation: Any, item: Any) -> Any:
+        return item if self.result is None else await self.result(sight, operation, item)
+
+    async def _read(self, ask: Ask, operation: Any, most: int = PAGES) -> AsyncGenerator[Receipt[Page[Any]]]:
+        """The pages of the list. A cursor that comes again leads nowhere."""
+        asked, cursors = self.pages(operation).model_copy(update={"limit": 100}), set[str]()
+        for _ in range(most):
+            answer: Receipt[Page[Any]] = await ask(asked)
+            cursor = answer.result.next_cursor
+            yield answer
+            if cursor is None or cursor in cursors:
+                return
+            cursors.add(cursor)
+            asked = asked.model_copy(update={"cursor": cursor})
+
+
+def _is_end(page: Page[Any]) -> bool:
+    return page.next_cursor is None and not page.lost_cursor

@@ -1,0 +1,182 @@
+"""How a write stands before it is sent: what the journal knows of equal ones that were asked for before."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+
+from calltriage.client.ledger import Entry, Standing
+from calltriage.client.traces import Before
+from calltriage.journal.rows import Row, outcome_of, rows
+from calltriage.operations.base import Effect, Operation
+from calltriage.operations.flags import AddFlag
+from calltriage.operations.relations import LinkIssue
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+NATURAL = (AddFlag, LinkIssue)
+"""Operations whose content is a key: an equal one within `window_s` is a repeat, not a second one."""
+EQUAL = """kind = 'asked' AND caller IN (?, ?) AND fingerprint = ? AND operation = ? AND key IS ?
+    AND seq < COALESCE((SELECT seq FROM entries AS own WHERE own.write_id = ? AND own.kind = 'asked'), seq + 1)"""
+"""Equal writes that were asked for before one of this id, or before now when there is none."""
+SETTLED = """EXISTS (SELECT 1 FROM entries AS o WHERE o.write_id = entries.write_id AND o.kind = 'outcome'
+    AND o.outcome IN ('committed', 'replayed'))"""
+OPEN = """NOT EXISTS (SELECT 1 FROM entries AS o WHERE o.write_id = entries.write_id AND o.kind = 'outcome'
+    AND o.outcome IN ('committed', 'replayed', 'not_committed'))"""
+"""Leaves out what came to nothing, such as a repeat that was told to wait: it says nothing of those before it."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A tool call, as far as the writes in it are concerned.
+
+    Attributes:
+        caller: digest of who calls.
+        tool: its name.
+        key: digest of its idempotency key.
+        former: the caller as earlier versions noted it.
+        writes: ids of its writes.
+        beside: those of the calls of this process that were under way when it came.
+        arrived: number of the journal's last row when it came; None for writes without a tool call.
+        unrecorded: its writes whose outcome could not be put on record.
+    """
+
+    caller: str = ""
+    former: str = ""
+    tool: str = ""
+    key: str | None = None
+    writes: set[str] = field(default_factory=set[str], compare=False)
+    beside: tuple[set[str], ...] = ()
+    arrived: int | None = None
+    unrecorded: list[str] = field(default_factory=list[str], compare=False)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One line to write: by which call, a digest of the content, the id that its outcome will have too."""
+
+    call: Call
+    fingerprint: str
+    write_id: str
+
+
+@dataclass(frozen=True)
+class Standings:
+    """Tells how writes stand.
+
+    Attributes:
+        keep_s: seconds for which an idempotency key is known.
+        window_s: seconds for which the content of a flag or a relation is a key.
+        clock: now.
+    """
+
+    keep_s: float
+    window_s: float
+    clock: Callable[[], datetime]
+
+    def of(self, connection: Connection, operation: Operation[Any], asked: Asked) -> Entry:
+        """What is known of equal writes that were asked for before: under the same key, or without one like this."""
+        key, fresh = asked.call.key, Entry(asked.write_id)
+        is_key, is_add = key is not None or isinstance(operation, NATURAL), operation.effect is Effect.ADD
+        equal = (asked.call.caller, asked.call.former, asked.fingerprint, operation.tool_name(), key, asked.write_id)
+        newest = f"seq = (SELECT seq FROM entries WHERE {EQUAL} AND {SETTLED} ORDER BY seq DESC LIMIT 1)"  # noqa: S608  ours
+        settled = next(iter(rows(connection, newest, equal)), None)
+        if key is not None and settled is not None and self.is_kept(settled, key):  # whatever was asked since
+            return self._done(connection, operation, settled, fresh, "done")
+        later = rows(connection, f"{EQUAL} AND {OPEN} AND seq > ?", (*equal, 0 if settled is None else settled.seq))
+        attempts = self._unbroken(list(later), key)
+        if attempts:
+            still_open = self._open(connection, fresh, attempts)
+            # Another's change of equal content, at this very moment, does not stand in for this one.
+            return still_open if is_key or is_add or not still_open.under_way else fresh
+        if settled is None:
+            return fresh
+        if is_add and _overlaps(asked.call, settled, outcome_of(connection, settled)):
+            return self._done(connection, operation, settled, fresh, "done")
+        if is_key and self.is_kept(settled, key):
+            return self._done(connection, operation, settled, fresh, "standing")
+        return fresh
+
+    def _done(
+        self, connection: Connection, operation: Operation[Any], settled: Row, fresh: Entry, standing: Standing
+    ) -> Entry:
+        """How a write stands of which an equal one was carried out. One whose answer is not kept has to be looked for."""
+        outcome, result_type = outcome_of(connection, settled), operation.result_type()
+        try:
+            answer = json.loads((outcome and outcome.result) or "null")
+            result = None if result_type is None else TypeAdapter[Any](result_type).validate_python(answer)
+        except ValueError:
+            return self._open(connection, fresh, [settled])
+        return replace(fresh, standing=standing, result=result)
+
+    def _open(self, connection: Connection, fresh: Entry, attempts: list[Row]) -> Entry:
+        """How a write stands of which nobody knows what became of the attempts before, oldest first."""
+        return replace(
+            fresh,
+            standing="open",
+            age_s=self._age(attempts[0]),
+            last_age_s=self._age(attempts[-1]),
+            before=_before(attempts[0]),
+            under_way=any(_under_way(row) and outcome_of(connection, row) is None for row in attempts),
+        )
+
+    def _unbroken(self, attempts: list[Row], key: str | None) -> list[Row]:
+        """The last of the attempts, back to the first gap of more than the time for which a repeat is known."""
+        kept, after = list[Row](), self.clock()
+        for row in reversed(attempts):
+            if (after - datetime.fromisoformat(row.at)).total_seconds() > (self.keep_s if key else self.window_s):
+                break
+            kept.append(row)
+            after = datetime.fromisoformat(row.at)
+        return kept[::-1]
+
+    def is_kept(self, row: Row, key: str | None) -> bool:
+        """Whether a row is young enough to count. A row that is dated ahead is: the clock was set back since."""
+        elapsed = (self.clock() - datetime.fromisoformat(row.at)).total_seconds()
+        return elapsed <= (self.keep_s if key else self.window_s)
+
+    def _age(self, row: Row) -> float:
+        """Seconds between a row and now; a clock that was set back makes them no fewer than it was set by."""
+        return abs((self.clock() - datetime.fromisoformat(row.at)).total_seconds())
+
+
+UNDER_WAY: set[str] = set()
+"""Writes that this process is carrying out."""
+
+
+def _under_way(asked: Row) -> bool:
+    """Whether a write without an outcome is still being carried out, as far as can be told; else it was cut off."""
+    process = int(asked.process or 0)
+    if process == os.getpid():
+        return asked.write_id in UNDER_WAY
+    if sys.platform == "win32":  # where there is no harmless way to ask
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _overlaps(call: Call, settled: Row, outcome: Row | None) -> bool:
+    """Whether a write was not settled yet when a call came; one of this process, whether its call was not answered yet."""
+    if any(settled.write_id in writes for writes in call.beside):
+        return True
+    is_own = settled.write_id in call.writes
+    return not is_own and call.arrived is not None and outcome is not None and outcome.seq > call.arrived
+
+
+def _before(asked: Row) -> Before | None:
+    """What a write's line says of the list before it was sent; None where it says nothing."""
+    listed: dict[str, Any] | None = json.loads(asked.result or "null")
+    return None if listed is None else Before(tuple(listed["equal"]), listed["last"])

@@ -1,0 +1,177 @@
+"""A host that sends each call twice: equal calls that overlap are one write, over each transport and between processes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from conftest import CALLS, Clock, endpoints_to
+from e2e.processes import PATIENCE, over_stdio, run, started
+from faults import Gate, Scripted
+from mcp.client import Client as McpClient
+
+from calltriage.client.client import open_client
+from calltriage.desk.app import Desk
+from calltriage.journal.journal import Journal
+from calltriage.server.app import build_server
+from calltriage.server.toolsets import ALL, select
+
+NEW = {"title": "Ground", "severity": "low", "category": "Bug", "on_duplicate": "create"}
+
+
+def calls_on(issue_id: str, other_id: str) -> dict[str, dict[str, Any]]:
+    """Each tool that adds, with arguments."""
+    return {
+        "create_issue": NEW | {"title": "Filed twice"},
+        "attach_resource": {"issue_id": issue_id, "resource_type": "call", "resource_id": "call-hours"},
+        "add_flag": {"issue_id": issue_id, "call_id": "call-card", "type": "silence", "message_index": 1},
+        "link_issue": {"issue_id": issue_id, "related_issue_id": other_id, "relation_type": "blocks"},
+        "add_comment": {"issue_id": issue_id, "detail": "Carrier was told."},
+        "create_agent_session": {"issue_id": issue_id},
+        "create_category": {"name": "Hold music"},
+        "prompt_norm": {"issue_id": other_id, "detail": "what is it"},
+    }
+
+
+async def called(agent: McpClient, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    return (await agent.call_tool(tool, arguments)).structured_content or {}
+
+
+async def ground(agent: McpClient) -> dict[str, dict[str, Any]]:
+    one, two = [(await called(agent, "create_issue", NEW | {"title": title}))["id"] for title in ("One", "Two")]
+    call = {"issue_id": one, "resource_type": "call", "resource_id": "call-card"}
+    assert (await called(agent, "attach_resource", call))["outcome"] == "committed"
+    return calls_on(one, two)
+
+
+async def at_once(tool: str, arguments: dict[str, Any], *agents: McpClient) -> list[dict[str, Any]]:
+    bodies: list[dict[str, Any]] = []
+
+    async def call(agent: McpClient) -> None:
+        bodies.append(await called(agent, tool, arguments))
+
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as tasks:
+            for agent in agents:
+                tasks.start_soon(call, agent)
+    return bodies
+
+
+def are_one(bodies: list[dict[str, Any]]) -> None:
+    outcomes = Counter(body.get("outcome", str(body)) for body in bodies)
+    assert outcomes == {"committed": 1, "replayed": len(bodies) - 1}
+    assert len({body.get("id", body.get("run_id")) for body in bodies}) == 1
+
+
+@asynccontextmanager
+async def agent_of(desk: Desk, journal: Journal, network: Scripted | None = None) -> AsyncGenerator[McpClient]:
+    transport = network or httpx2.ASGITransport(desk, raise_app_exceptions=False)
+    async with open_client(endpoints_to(transport), ledger=journal) as client:
+        server = build_server(client, version="0", tools=select([ALL]), journal=journal, confirm="allow")
+        async with McpClient(server) as agent:
+            yield agent
+
+
+@pytest.mark.parametrize("tool", calls_on("", ""))
+async def test_equal_calls_that_overlap_are_one_write(the_desk: Desk, clock: Clock, tmp_path: Path, tool: str) -> None:
+    journal = Journal(tmp_path / "journal", clock=clock)
+    async with agent_of(the_desk, journal) as agent:
+        arguments = (await ground(agent))[tool]
+        are_one(await at_once(tool, arguments, agent, agent, agent, agent))
+    assert (await journal.verify()).broken_at is None
+    await journal.close()
+
+
+@pytest.mark.parametrize("tool", ["add_comment", "create_agent_session"])
+async def test_equal_calls_one_after_the_other_are_two_writes(
+    the_desk: Desk, clock: Clock, tmp_path: Path, tool: str
+) -> None:
+    journal = Journal(tmp_path / "journal", clock=clock)
+    async with agent_of(the_desk, journal) as agent:
+        arguments = (await ground(agent))[tool]
+        bodies = [await called(agent, tool, arguments) for _ in range(2)]
+    assert [body["outcome"] for body in bodies] == ["committed"] * 2
+    assert len({body["id"] for body in bodies}) == 2
+    await journal.close()
+
+
+async def test_calls_of_unequal_content_or_with_other_keys_stay_apart(
+    the_desk: Desk, clock: Clock, tmp_path: Path
+) -> None:
+    journal = Journal(tmp_path / "journal", clock=clock)
+    bodies: list[dict[str, Any]] = []
+    async with agent_of(the_desk, journal) as agent:
+        comment = (await ground(agent))["add_comment"]
+        each = [comment, comment | {"detail": "Another."}, *(comment | {"idempotency_key": key} for key in "ab")]
+
+        async def call(arguments: dict[str, Any]) -> None:
+            bodies.append(await called(agent, "add_comment", arguments))
+
+        async with anyio.create_task_group() as tasks:
+            for arguments in each:
+                tasks.start_soon(call, arguments)
+    assert [body["outcome"] for body in bodies] == ["committed"] * 4
+    assert len({body["id"] for body in bodies}) == 4
+    await journal.close()
+
+
+async def test_the_second_of_two_is_sent_where_the_first_came_to_nothing(
+    the_desk: Desk, clock: Clock, tmp_path: Path
+) -> None:
+    gate, journal = Gate(), Journal(tmp_path / "journal", clock=clock)
+
+    async def refused(request: httpx2.Request, _: Any) -> httpx2.Response:
+        return httpx2.Response(422, json={}, request=request)
+
+    network = Scripted(gate.holds(refused), inner=httpx2.ASGITransport(the_desk, raise_app_exceptions=False),
+                       only=lambda request: request.url.path.endswith("comments"))  # fmt: skip
+    async with agent_of(the_desk, journal, network) as agent:
+        comment = (await ground(agent))["add_comment"]
+        bodies: list[dict[str, Any]] = []
+
+        async def call() -> None:
+            bodies.append(await called(agent, "add_comment", comment))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call)
+            await gate.entered.wait()
+            tasks.start_soon(call)
+            await anyio.wait_all_tasks_blocked()
+            gate.opened.set()
+    assert [body.get("error", body)["outcome"] for body in bodies] == ["not_committed", "committed"]
+    await journal.close()
+
+
+ON_THE_WIRE = ["add_comment", "create_agent_session", "add_flag", "create_issue"]
+
+
+@asynccontextmanager
+async def agents_over(folder: Path, how: str) -> AsyncGenerator[list[McpClient]]:
+    """Two seats: at one server over stdio or HTTP, or each at its own server on the one folder."""
+    settings = {"CALLTRIAGE_WRITES_PER_MINUTE": "0", "CALLTRIAGE_TOOLSETS": "all"}
+    lines = folder / "calls.jsonl"
+    lines.write_text("\n".join(CALLS))
+    assert (await run(folder, "desk", "import", str(lines)))[0] == 0
+    async with AsyncExitStack() as stack:
+        if how == "HTTP":
+            address = await stack.enter_async_context(started(folder, "serve", "--http", "--port", "0", **settings))
+            yield [await stack.enter_async_context(McpClient(address)) for _ in range(2)]
+            return
+        servers = 2 if how == "two processes" else 1
+        seats = [await stack.enter_async_context(McpClient(over_stdio(folder, **settings))) for _ in range(servers)]
+        yield (seats * 2)[:2]
+
+
+@pytest.mark.parametrize("how", ["stdio", "HTTP", "two processes"])
+async def test_equal_calls_that_overlap_are_one_write_on_real_processes(tmp_path: Path, how: str) -> None:
+    async with agents_over(tmp_path, how) as (one, two):
+        arguments = await ground(one)
+        await called(two, "list_issues", {})  # both are awake
+        for tool in ON_THE_WIRE:
+            are_one(await at_once(tool, arguments[tool], one, two))
