@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
+from unicodedata import category
 
 import anyio
 import anyio.to_thread
@@ -32,6 +33,8 @@ MOST_OF_A_NAME = 99
 """Files of one name, numbered, in one folder."""
 MOST_BYTES = 200
 """Bytes of a file's name, which leave room for a number."""
+DEVICE = re.compile(r"(?i)(con|prn|aux|nul|(com|lpt)[0-9¹²³]|con(in|out)\$)\s*([.].*)?")
+"""Names that mean a device to Windows, whatever ending they have."""
 MOST_ENTRIES = 20_000
 """Entries of a folder among which a name is looked for."""
 STEPS_DOWN = os.open in os.supports_dir_fd
@@ -276,8 +279,16 @@ def without_homes(folders: Iterable[Path]) -> tuple[Path, ...]:
 
 def attachment_name(name: str) -> str:
     """A name as an attachment's: no path in front, nothing invisible. Empty when nothing is left."""
-    last = re.sub(r"[\t\n\r]", "_", INVISIBLE.sub("_", re.split(r"[/\\]", name)[-1])).strip()
+    last = re.sub(r"[\t\n\r]", "_", INVISIBLE.sub(_joining, re.split(r"[/\\]", name)[-1])).strip()
     return "" if last in {".", ".."} else last
+
+
+def _joining(found: re.Match[str]) -> str:
+    """What stands for an invisible character of a name: itself where it is part of a word, as in Persian and in pictures
+    that are made of several."""
+    before, after = found.string[: found.start()][-1:], found.string[found.end() :][:1]
+    within = (before > "\x7f" and category(before)[0] in "LMS") and (after and category(after)[0] in "LMNS")
+    return found[0] if found[0] in "\u200c\u200d" and within else "_"
 
 
 def file_name(name: str) -> str:
@@ -286,7 +297,7 @@ def file_name(name: str) -> str:
     while len(last.encode("utf-8", "replace")) > MOST_BYTES:
         stem, dot, ending = last.rpartition(".")
         last = f"{stem[:-1]}{dot}{ending}" if stem and len(ending) <= 16 else last[:-1]
-    if re.fullmatch(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", last):
+    if DEVICE.fullmatch(last):
         last = f"_{last}"
     return last or "attachment"
 

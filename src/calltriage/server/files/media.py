@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import mimetypes
+import re
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,11 +13,16 @@ from calltriage.errors import Rejected
 HEAD = 8192
 """Bytes from the start of a file that are looked at."""
 UNKNOWN = "application/octet-stream"
-SHOWN_IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
-"""Pictures that models look at."""
 SURE = 0.4
 """Confidence from which on the library's finding counts; a single two-byte match stays below it."""
 TEXTUAL = ("json", "xml", "javascript", "yaml", "toml", "csv", "x-ndjson", "x-sh", "mpegurl", "x-subrip", "sql")
+RECORDINGS: dict[str, str] = dict.fromkeys((".ogg", ".oga", ".opus", ".spx"), "audio/ogg")
+"""Endings of recordings that not every machine knows, or each by another name."""
+CODINGS = ("cp1252", "latin-1", "cp1250", "cp1251", "cp932", "euc-jp", "euc-kr", "big5")
+"""What text is written in besides Unicode."""
+A_PDF = re.compile(rb"%PDF-[0-9]\.[0-9]")
+PDF_BEGINS = 1024
+"""Bytes within which a PDF's mark stands; readers take any before it."""
 PLAYED = frozenset({"audio", "video"})
 """Containers such as MP4 and Ogg hold either."""
 
@@ -45,7 +52,8 @@ def family(media_type: str) -> str:
 
 def named(name: str) -> str | None:
     """The media type that a file's name declares."""
-    return mimetypes.guess_type(name, strict=False)[0]
+    ending = "." + name.lower().rpartition(".")[2]
+    return RECORDINGS.get(ending) or mimetypes.guess_type(name, strict=False)[0]
 
 
 def known_type(media_type: str | None) -> str | None:
@@ -60,6 +68,8 @@ def seen(head: bytes) -> list[Seen]:
     library = cast("Any", puremagic)  # half of it is typed
     if head[:4] == b"\x7fELF":  # which the table has without a media type
         return [Seen("", "application/x-executable", 1.0)]
+    if head[:4] == b"OggS":  # which it takes for many things
+        return [Seen("", "video/ogg" if b"\x80theora" in head else "audio/ogg", 1.0)]
     try:
         found = cast("list[Any]", library.magic_string(head[:HEAD])) if head else list[Any]()
     except (library.PureError, ValueError):
@@ -78,6 +88,19 @@ def is_text(head: bytes, *, whole: bool = False) -> bool:
     return b"\x00" not in head
 
 
+def _is_coded_text(head: bytes) -> bool:
+    """Whether bytes read as text in a coding that is not Unicode's; the last character may be cut."""
+
+    def reads(coding: str) -> bool:
+        try:
+            text = codecs.getincrementaldecoder(coding)().decode(head)
+        except UnicodeDecodeError:
+            return False
+        return all(one.isprintable() or one.isspace() for one in text)
+
+    return any(map(reads, CODINGS))
+
+
 def checked_type(name: str, head: bytes) -> str:
     """The media type to store a file under: the one that its name declares, or the one that is seen.
 
@@ -94,12 +117,14 @@ def checked_type(name: str, head: bytes) -> str:
     fits = (
         kind in kinds
         or bool(kind in PLAYED and kinds & PLAYED)
+        or (kind == "pdf" and not kinds and A_PDF.search(head, 0, PDF_BEGINS) is not None)
         or any(name.lower().endswith(one.extension) for one in formats if one.extension and one.family in kinds)
     )
     if fits or kind in {"other", "program"}:
         lies = not fits and "program" in kinds and declared != UNKNOWN and kind != "program"
     elif kind == "text":
-        lies = bool(kinds - {"text", "other"}) or not (is_text(head) or head[:2] in {b"\xff\xfe", b"\xfe\xff"})
+        reads = is_text(head) or head[:2] in {b"\xff\xfe", b"\xfe\xff"} or _is_coded_text(head)
+        lies = bool(kinds - {"text", "other"}) or not reads
     else:
         lies = bool(kinds) or is_text(head)
     if lies:
@@ -117,8 +142,3 @@ def _told(formats: list[Seen], head: bytes) -> str:
         return "text/plain"
     kinds = {one.family for one in formats}
     return formats[0].media_type if len(kinds) == 1 else UNKNOWN
-
-
-def shown_image(head: bytes) -> str | None:
-    """The media type of a picture that a model can look at; None for anything else, whatever it is called."""
-    return next((one.media_type for one in seen(head) if one.media_type in SHOWN_IMAGES), None)

@@ -19,7 +19,8 @@ from calltriage.operations.fields import TEXT, AttachmentId, is_opaque_id
 from calltriage.operations.results import Result
 from calltriage.server.answers.results import untrusted
 from calltriage.server.context import Work, Workflow
-from calltriage.server.files.media import HEAD, is_text, known_type, seen, shown_image
+from calltriage.server.files.media import HEAD, is_text, known_type, seen
+from calltriage.server.files.pictures import shown_image
 
 IMAGE_BYTES = 2**20
 """Bytes of the largest picture that is put into an answer."""
@@ -69,7 +70,7 @@ class DownloadAttachment(Workflow, effect=Effect.READ, saves=True):
         data = await self._small(work, found)
         if data is None:
             return self._elsewhere(work, found, facts)
-        if (media_type := shown_image(data[:HEAD])) is not None and len(data) <= IMAGE_BYTES:
+        if (media_type := shown_image(data, whole=True)) is not None and len(data) <= IMAGE_BYTES:
             return self._image(work, facts, media_type, data)
         if is_text(data, whole=True):
             return self._text(facts, data.decode("utf-8-sig"))

@@ -8,7 +8,8 @@ import zlib
 import pytest
 
 from calltriage.errors import Rejected
-from calltriage.server.files.media import checked_type, is_text, shown_image
+from calltriage.server.files.media import checked_type, is_text
+from calltriage.server.files.pictures import shown_image
 
 PNG = (
     b"\x89PNG\r\n\x1a\n"
@@ -20,7 +21,13 @@ PNG = (
 WAV = b"RIFF\x24\0\0\0WAVEfmt " + b"\0" * 40
 PDF, HTML, ZIP = b"%PDF-1.7\n%\xe2\xe3\n1 0 obj", b"<html><script>x</script></html>", b"PK\x03\x04" + b"\0" * 60
 EXE, ELF = b"MZ\x90\0" + b"\0" * 200, b"\x7fELF\x02\x01\x01" + b"\0" * 100
-JPEG, GIF, MP3 = b"\xff\xd8\xff\xe0\0\x10JFIF\0" + b"\0" * 50, b"GIF89a" + b"\0" * 50, b"ID3\x03" + b"\0" * 100
+FRAME = b"\xff\xc0\0\x0b\x08\0\x01\0\x01\x01\x01\x11\0"
+JFIF = b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
+JPEG, MP3 = JFIF + FRAME + b"\xff\xda\0\x08" + b"\0" * 50, b"ID3\x03" + b"\0" * 100
+GIF = b"GIF89a\x01\0\x01\0\x80\0\0" + b"\0" * 6 + b"\x2c" + b"\0" * 20
+OPUS, SPEEX = (
+    b"OggS\0\2" + b"\0" * 20 + kind + b"\0" * 200 for kind in (b"\x01\x13OpusHead\x01", b"\x01\x50Speex   1.2")
+)
 MP4, OGG = b"\0\0\0\x18ftypmp42" + b"\0" * 50, b"OggS\0\x02" + b"\0" * 60
 TEXT, NOISE = b"caller: where is my card?\n", bytes(range(128, 256)) * 4
 
@@ -39,6 +46,14 @@ TEXT, NOISE = b"caller: where is my card?\n", bytes(range(128, 256)) * 4
         ("a.bin", NOISE, "application/octet-stream"),
         ("notes", TEXT, "text/plain"), ("picture", PNG, "image/png"), ("unknown", NOISE, "application/octet-stream"),
         ("a.exe", EXE, None),
+        ("a.opus", OPUS, "audio/ogg"), ("a.oga", OPUS, "audio/ogg"), ("a.OGG", OPUS, "audio/ogg"),
+        ("voice", OPUS, "audio/ogg"),
+        ("a.spx", SPEEX, "audio/ogg"), ("a.csv", "1;Grüße – „ja“\r\n".encode("cp1252"), "text/csv"),
+        ("a.txt", "Größe".encode("latin-1"), "text/plain"),
+        ("a.csv", "番号,内容\r\n1,こんにちは".encode("shift_jis"), "text/csv"),
+        ("a.txt", "番号,内容".encode("shift_jis") * 1000, "text/plain"), ("a.txt", "Ответ".encode("cp1251"), "text/plain"),
+        ("a.html", "<html><p>Größe".encode("cp1252"), "text/html"), ("a.pdf", b"\xef\xbb\xbf\r\n" + PDF, "application/pdf"),
+        ("a.pdf", b"HTTP/1.1 200 OK\r\n\r\n" + PDF, "application/pdf"), ("a.pdf", b"\0" * 900 + PDF, "application/pdf"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_what_its_name_says_has_its_type(name: str, head: bytes, media_type: str | None) -> None:
@@ -56,6 +71,8 @@ def test_a_file_that_is_what_its_name_says_has_its_type(name: str, head: bytes, 
         ("a.png", HTML), ("a.png", EXE), ("a.png", PDF), ("a.png", WAV), ("a.jpg", TEXT), ("a.wav", HTML), ("a.wav", PNG),
         ("a.wav", EXE), ("a.pdf", HTML), ("a.pdf", PNG), ("a.pdf", EXE), ("a.txt", EXE), ("a.txt", ELF), ("a.txt", PNG),
         ("a.csv", NOISE + b"\0"), ("a.json", PDF), ("a.html", EXE), ("a.zip", EXE), ("a.docx", ELF), ("a.mp3", TEXT),
+        ("a.opus", TEXT), ("a.spx", PNG), ("a.png", OPUS), ("a.txt", OPUS), ("a.txt", NOISE), ("a.csv", b"\x01\x02\xff" * 9),
+        ("a.pdf", EXE + PDF), ("a.pdf", HTML + PDF), ("a.pdf", b"see %PDF- there"),
         ("a.gif", PDF), ("a.mp4", HTML), ("a.webp", TEXT), ("report.pdf", ELF),
     ],
 )  # fmt: skip
@@ -65,12 +82,38 @@ def test_a_file_that_lies_about_itself_is_refused(name: str, head: bytes) -> Non
     assert (caught.value.code, caught.value.field) == ("media_type_mismatch", "name")
 
 
+def webp(chunk: bytes, data: bytes) -> bytes:
+    rest = b"WEBP" + chunk + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", len(rest)) + rest
+
+
+LOSSY = webp(b"VP8 ", b"\x30\x01\0\x9d\x01\x2a\x01\0\x01\0" + b"\0" * 20)
+LOSSLESS, EXTENDED = webp(b"VP8L", b"\x2f\0\0\0\0" + b"\0" * 15), webp(b"VP8X", b"\0" * 10)
+EXIF = b"\xff\xe1\xff\xfe" + b"\0" * 0xFFFC
+
+
 @pytest.mark.parametrize(
-    ("head", "shown"),
-    [(PNG, "image/png"), (JPEG, "image/jpeg"), (GIF, "image/gif"), (PDF, None), (TEXT, None), (b"", None)],
-)
-def test_pictures_that_can_be_shown(head: bytes, shown: str | None) -> None:
-    assert shown_image(head) == shown
+    ("data", "shown"),
+    [
+        (PNG, "image/png"), (JPEG, "image/jpeg"), (GIF, "image/gif"), (LOSSY, "image/webp"), (LOSSLESS, "image/webp"),
+        (EXTENDED, "image/webp"), (JFIF + EXIF + FRAME + b"\xff\xda\0\x08", "image/jpeg"),
+        (PDF, None), (TEXT, None), (b"", None), (WAV, None), (OPUS, None), (MP4, None), (HTML, None),
+        (webp(b"XXXX", b"\0" * 20), None), (webp(b"VP8 ", b"\0" * 20), None), (webp(b"VP8L", b"\0" * 20), None),
+        (webp(b"VP8X", b"\0" * 9 + b"\0" * 11), None), (LOSSY[:40], None), (b"XXXX" + LOSSY[4:], None),
+        (b"RIFF\x24\0\0\0AVI LIST" + b"\0" * 40, None), (PNG[:20], None), (PNG[:16] + b"\0" * 13, None),
+        (PNG[:12] + b"IDAT" + PNG[16:], None), (PNG[:24] + b"\x07" + PNG[25:], None),
+        (b"\xff\xd8\xff", None), (JFIF, None), (JFIF + b"\xff\xda\0\x08" + b"\0" * 50, None), (JFIF + TEXT, None),
+        (b"\xff\xd8\xff\xe0\0\0" + FRAME, None), (JFIF + FRAME[:5] + b"\0" * 20, None),
+        (b"GIF89a" + b"\0" * 50, None), (b"GIF89a\x01\0\x01\0\0\0\0" + TEXT, None), (b"GIF89a is a format", None),
+    ],
+)  # fmt: skip
+def test_only_what_surely_is_a_picture_is_shown(data: bytes, shown: str | None) -> None:
+    assert shown_image(data, whole=True) == shown
+
+
+@pytest.mark.parametrize("data", [PNG, JPEG, GIF, LOSSY + b"\0" * 9000, JFIF + EXIF + FRAME])
+def test_a_picture_s_start_may_be_a_picture(data: bytes) -> None:
+    assert shown_image(data[:8192]) is not None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from calltriage.errors import Rejected
-from calltriage.server.files.local import FileRoots
+from calltriage.server.files.local import FileRoots, attachment_name, file_name
 
 NAMES = [
     (unicodedata.normalize("NFD", "Gespräch.txt"), "Gespräch.txt"),
@@ -50,3 +50,28 @@ async def test_another_form_of_a_name_leads_out_of_no_root_and_into_no_private_f
             async with FileRoots((root,), private=(private,)).open(str(root / path)):
                 pass
         assert error.value.code == "path_not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("COM¹.txt", "_COM¹.txt"), ("lpt².log", "_lpt².log"), ("com³", "_com³"), ("NUL .txt", "_NUL .txt"), ("nul", "_nul"),
+        ("con\u00a0.a.b", "_con\u00a0.a.b"), ("CONIN$", "_CONIN$"), ("CON.txt.", "_CON.txt"), ("com⁴.txt", "com⁴.txt"),
+        ("console.txt", "console.txt"), ("nul l.txt", "nul l.txt"), ("com10.txt", "com10.txt"),
+    ],
+)  # fmt: skip
+def test_a_device_s_name_is_no_file_s(name: str, kept: str) -> None:
+    assert file_name(name) == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("می\u200cخواهم.txt", "می\u200cخواهم.txt"), ("क्\u200dष.txt", "क्\u200dष.txt"), ("نامه\u200c2.txt", "نامه\u200c2.txt"),
+        ("👨\u200d👩\u200d👧.png", "👨\u200d👩\u200d👧.png"), ("in\u200cvoice.txt", "in_voice.txt"),
+        ("a\u200d\u200d.txt", "a__.txt"),
+        ("\u200cمی.txt", "_می.txt"), ("می\u200c.txt", "می_.txt"), ("می\u200c\u200c\u200cخ", "می___خ"), ("می\u202eخ", "می_خ"),
+    ],
+)  # fmt: skip
+def test_joiners_within_words_are_part_of_a_name(name: str, kept: str) -> None:
+    assert (attachment_name(name), file_name(name)) == (kept, kept)
