@@ -146,14 +146,14 @@ async def test_a_name_that_only_a_file_could_not_have_is_kept(the_desk: Desk, ro
 
 async def test_a_fifo_a_device_and_a_link_out_are_not_read(the_desk: Desk, root: Path, tmp_path: Path) -> None:
     os.mkfifo(root / "fifo")
-    (root / "null").symlink_to("/dev/null")
+    (root / "device").symlink_to("/dev/null")
     (tmp_path / "secret").write_text("secret")
     (root / "out").symlink_to(tmp_path / "secret")
     async with agent_on(the_desk, root) as (agent, _):
         with anyio.fail_after(20):
             codes = [
                 (await refused(agent, "create_attachment", path=name, name="x"))["code"]
-                for name in ("fifo", "null", "out", "/dev/zero")
+                for name in ("fifo", "device", "out", "/dev/zero")
             ]
     assert codes == ["not_a_file", "path_not_allowed", "path_not_allowed", "path_not_allowed"]
 
