@@ -253,8 +253,8 @@ def _retry_after_field(answer: Answer) -> float | None:
     """Talkdesk's other way to say it: an entry of `fields` named retry-after that holds digits (section 10)."""
     if answer.status != 429:
         return None
-    found = re.search(rb'"retry-after"[^}]{0,40}?"(\d{1,6})"', answer.body or b"")
-    return float(found[1]) if found else None
+    found = re.search(rb'"retry-after"[^}]{0,40}?"(\d{1,12})"', answer.body or b"")
+    return retry_after_seconds(found[1].decode()) if found else None
 
 
 def _request_id(answer: Answer) -> str | None:

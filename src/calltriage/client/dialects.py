@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,11 +16,14 @@ from pydantic import SecretStr
 from calltriage.client.answers import Answer, failure, read_answer, read_json
 from calltriage.client.assertions import ASSERTION_TYPE, SigningKey
 from calltriage.client.limits import Breaker, Rate
-from calltriage.client.retries import RetryPolicy
+from calltriage.client.retries import LONGEST_WAIT, RetryPolicy
 from calltriage.errors import Conflict, NotFound, Rejected, SettingsError, Unauthenticated, UnreadableAnswer
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 """Hosts that are this machine."""
+
+TOKEN_SECONDS = 300.0
+"""Seconds that a token is taken to be good for where its answer does not say: half of what the vendor's are."""
 
 ASK_OPERATOR = "Ask the operator to run: calltriage doctor"
 
@@ -122,12 +124,22 @@ class ClientCredentials:
         """Keep the token of an answer. Raises UnreadableAnswer when it holds none."""
         try:
             token = cast("dict[str, Any]", read_json(answer.body))
-            value, lifetime = token["access_token"], float(token["expires_in"])
-            if not re.fullmatch(r"[\x21-\x7e]+", value) or not math.isfinite(lifetime):
+            value, lifetime = token["access_token"], _lifetime(token.get("expires_in"))
+            if not re.fullmatch(r"[\x21-\x7e]+", value):
                 raise ValueError("not a token")
         except (ValueError, KeyError, TypeError) as error:
             raise UnreadableAnswer("The token endpoint's answer holds no token.", status=200) from error
         self._token, self._good_until = value, self.clock() + lifetime - 60
+
+
+def _lifetime(expires_in: Any) -> float:
+    """Seconds that a token is good for: what its answer says, or TOKEN_SECONDS where that says nothing that can be read
+    (RFC 6749, section 5.1, only recommends it). A token that ends sooner is renewed at the 401 that tells it."""
+    try:
+        seconds = float(expires_in)
+    except (TypeError, ValueError, OverflowError):
+        return TOKEN_SECONDS
+    return min(seconds, LONGEST_WAIT) if seconds >= 0 else TOKEN_SECONDS
 
 
 @dataclass(frozen=True)

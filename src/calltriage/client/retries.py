@@ -68,6 +68,10 @@ class RetryPolicy:
         return jitter + ((error.retry_after_s or 0) if isinstance(error, RateLimited | ServerFailure) else 0)
 
 
+LONGEST_WAIT = 86_400.0
+"""Seconds of a day. No API is believed that something lasts longer: such a number is a mistake, often a Unix time."""
+
+
 def may_repeat(effect: Effect, error: BaseException) -> bool:
     """Whether the request that failed so may be sent again as it was.
 
@@ -82,13 +86,15 @@ def may_repeat(effect: Effect, error: BaseException) -> bool:
 
 
 def retry_after_seconds(value: str | None) -> float | None:
-    """Seconds of a `Retry-After` header (RFC 9110: seconds or a date); None when absent or unreadable."""
+    """Seconds of a `Retry-After` header (RFC 9110: seconds or a date); None when absent or unreadable.
+    Never more than LONGEST_WAIT."""
     if value is None:
         return None
     if value.strip().isascii() and value.strip().isdigit():
-        return float(value.strip()[:9])
+        return min(float(value.strip()[:9]), LONGEST_WAIT)
     try:
         moment = parsedate_to_datetime(value)
-        return max(0.0, moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - time())
+        seconds = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - time()
     except (ValueError, OverflowError):
         return None
+    return min(max(0.0, seconds), LONGEST_WAIT)

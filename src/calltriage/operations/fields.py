@@ -213,7 +213,9 @@ def _one_line(value: str) -> str:
 Limit = Annotated[int, Field(ge=1, le=100)]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]
 A_CURSOR = "must be next_cursor of the page before, with the same filters; leave it out to begin"
-Cursor = Annotated[str, StringConstraints(min_length=1, max_length=512), TEXT]
+LONGEST_CURSOR = 8192
+"""Characters of a cursor. A longer one fits into no request line that servers commonly take."""
+Cursor = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_CURSOR), TEXT]
 
 AttachmentId = Annotated[str, StringConstraints(min_length=1, max_length=64), AN_ID, Names("attachment")]
 AttachmentName = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_one_line)]

@@ -11,7 +11,17 @@ import re
 from functools import cache
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from calltriage.operations.fields import Cursor
 
 TRIES = 8
 """How often an answer is read again after a part of it was left out."""
@@ -96,6 +106,7 @@ class Result(BaseModel):
 
 
 T = TypeVar("T")
+_cursor = TypeAdapter[str](Cursor)
 
 
 class Page(Result, Generic[T]):
@@ -107,8 +118,11 @@ class Page(Result, Generic[T]):
 
     @field_validator("next_cursor")
     @classmethod
-    def _no_empty_cursor(cls, cursor: str | None) -> str | None:
-        return cursor or None
+    def _usable_cursor(cls, cursor: str | None) -> str | None:
+        """The cursor, None for a blank one. One that could not be passed back counts as one that cannot be read."""
+        if not (cursor or "").strip():
+            return None
+        return _cursor.validate_python(cursor)
 
     @property
     def lost_cursor(self) -> bool:

@@ -210,19 +210,39 @@ TOKEN_FAILURES: dict[str, tuple[Step, type[CallError]]] = {
     "nothing": (answers(200), UnreadableAnswer),
     "a list": (answers(200, []), UnreadableAnswer),
     "no token": (answers(200, {"expires_in": 599}), UnreadableAnswer),
-    "no lifetime": (answers(200, {"access_token": "t"}), UnreadableAnswer),
     "null token": (answers(200, {"access_token": None, "expires_in": 599}), UnreadableAnswer),
     "empty token": (answers(200, {"access_token": "", "expires_in": 599}), UnreadableAnswer),
     "token with a line feed": (answers(200, {"access_token": "t\r\nx: y", "expires_in": 599}), UnreadableAnswer),
     "token with a NUL": (answers(200, {"access_token": "t\x00", "expires_in": 599}), UnreadableAnswer),
     "token with an accent": (answers(200, {"access_token": "té", "expires_in": 599}), UnreadableAnswer),
-    "lifetime in words": (answers(200, {"access_token": "t", "expires_in": "soon"}), UnreadableAnswer),
-    "lifetime null": (answers(200, {"access_token": "t", "expires_in": None}), UnreadableAnswer),
-    "lifetime nan": (answers(200, {"access_token": "t", "expires_in": "nan"}), UnreadableAnswer),
-    "lifetime without end": (answers(200, {"access_token": "t", "expires_in": "inf"}), UnreadableAnswer),
     "unreachable": (fails(httpx2.ConnectError), Unreachable),
     "reset": (fails(httpx2.ReadError), Unreachable),
 }
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ({}, 300),
+        ({"expires_in": None}, 300),
+        ({"expires_in": ""}, 300),
+        ({"expires_in": "soon"}, 300),
+        ({"expires_in": "nan"}, 300),
+        ({"expires_in": [599]}, 300),
+        ({"expires_in": -1}, 300),
+        ({"expires_in": "599"}, 599),
+        ({"expires_in": "inf"}, 86_400),
+        ({"expires_in": 1_777_629_600}, 86_400),
+    ],
+)
+async def test_a_token_whose_lifetime_is_not_said_is_renewed_in_time(said: dict[str, Any], seconds: float) -> None:
+    clock = [0.0]
+    vendor = Vendor(token=answers(200, {"access_token": "t", **said}))
+    async with open_client(endpoints(vendor, lambda: clock[0])) as client:
+        for now in (0, seconds - 61, seconds - 59):
+            clock[0] = now
+            await client.send(READ)
+    assert len(vendor.token_requests) == 2
 
 
 @pytest.mark.parametrize("name", TOKEN_FAILURES)

@@ -15,6 +15,8 @@ WALL = 20_000
 """Tokens that no result exceeds."""
 MOST = WALL - 1000
 """Tokens that a caller may ask for."""
+LEAST = 1000
+"""Tokens that a result has beside a cursor, however long that is."""
 SHORT = 200
 """Characters of a text that are never cut."""
 
@@ -51,8 +53,12 @@ def unread(rows: list[int]) -> dict[str, Any]:
     return {"unreadable_rows": rows} if rows else {}
 
 
-def shown_page(page: Page[Any]) -> dict[str, Any]:
-    """A page, and how complete it is."""
+STANDING = "The API's next cursor is the one that was passed: the list cannot be read further, and may have more."
+LOST = "The API's next cursor cannot be read: the list cannot be read further, and may have more."
+
+
+def shown_page(page: Page[Any], cursor: str | None = None) -> dict[str, Any]:
+    """A page that was asked for by a cursor, and how complete it is. A cursor that leads nowhere is told and not shown."""
     items = cast("list[Result]", page.items)
     origin = items[0].origin if items else None
     body: dict[str, Any] = {
@@ -61,7 +67,10 @@ def shown_page(page: Page[Any]) -> dict[str, Any]:
         "complete": page.is_last,
         **unread(page.unreadable_rows("items")),
     }
-    if page.next_cursor is not None:
+    stands = page.next_cursor is not None and page.next_cursor == cursor
+    if stands or page.lost_cursor:
+        body["note"] = STANDING if stands else LOST
+    elif page.next_cursor is not None:
         body["next_cursor"] = page.next_cursor
     return untrusted(origin, **body) if origin else body
 
@@ -77,6 +86,9 @@ def shortened(body: dict[str, Any], budget: int, more: dict[str, Any] | None = N
     """
     cut: dict[str, int] = {}
     kept = 20 + (estimate_tokens(compact(more)) if more else 0)
+    whole = {"next_cursor": body["next_cursor"]} if "next_cursor" in body else {}  # a part of it leads nowhere
+    body = {name: value for name, value in body.items() if name not in whole}
+    budget = max(LEAST, budget - estimate_tokens(compact(whole))) if whole else budget
     while not passes(body, budget - 40 * len(cut) - (kept if cut else 0)):
         longest = _longest_text(body)
         if longest <= SHORT:
@@ -86,7 +98,7 @@ def shortened(body: dict[str, Any], budget: int, more: dict[str, Any] | None = N
     if cut:
         body["omitted"] = [{"field": field, "characters": count} for field, count in cut.items()]
         body["omitted"][0] |= more or {}
-    return body
+    return body | whole
 
 
 def passes(body: Any, budget: int) -> bool:

@@ -14,7 +14,7 @@ from calltriage.client.client import Client
 from calltriage.errors import Rejected, TryNext
 from calltriage.leaves.gate import estimate_tokens
 from calltriage.operations.base import Operation
-from calltriage.operations.fields import TEXT
+from calltriage.operations.fields import LONGEST_CURSOR, TEXT
 from calltriage.operations.results import Page
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, untrusted
 from calltriage.server.context import AT_ONCE
@@ -27,9 +27,9 @@ EACH = 60
 """Tokens kept back for what is left out of a section, and for the call that fetches it."""
 NAME = 64
 """Characters that a text of an entry has at most where it is not read in parts."""
-PLACE = re.compile(r"([0-9]{1,7})\.([0-9]{1,7})(?:\+([0-9]{1,9}))?\.(.{0,512})")
+PLACE = re.compile(r"([0-9]{1,7})\.([0-9]{1,7})(?:\+([0-9]{1,9}))?\.(.*)")
 
-Where = Annotated[str, StringConstraints(min_length=1, max_length=540), TEXT]
+Where = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_CURSOR + 28), TEXT]
 """A place in a section: see Place."""
 
 

@@ -184,9 +184,9 @@ async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> dict[str
     receipt = await work.client.deliver(operation)
     most = math.inf
     while isinstance(receipt.result, Page):
-        body = shown_page(cast("Page[Any]", receipt.result))
+        body = shown_page(cast("Page[Any]", receipt.result), getattr(operation, "cursor", None))
         # Each page has to be shorter than the one before it: not every API heeds its limit.
-        if isinstance(operation, ListIssues) and not body["returned"] and operation.cursor is None:
+        if isinstance(operation, ListIssues) and body["complete"] and not body["returned"] and operation.cursor is None:
             return body | _without_issues(operation)
         if body["returned"] < 2 or body["returned"] >= most or passes(body, BUDGET):
             return shortened(body, BUDGET, _row_in_evidence(operation))

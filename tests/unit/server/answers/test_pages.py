@@ -1,0 +1,92 @@
+"""Pages are trusted as far as they prove themselves: which cursors lead on, and what is said of those that lead nowhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import pytest
+from conftest import endpoints_to
+from mcp.client import Client
+
+from calltriage.client.client import open_client
+from calltriage.server.answers.results import LOST, STANDING
+from calltriage.server.app import build_server
+
+ISSUES = [{"id": f"9bbe5547-d5b1-4b83-9f80-87c4af7c6b3{n}", "triage_id": f"T-{n}", "title": "t"} for n in range(3)]
+
+
+@asynccontextmanager
+async def agent_of(page: Callable[[str | None], Any]) -> AsyncGenerator[Client]:
+    """An agent whose vendor answers each list with the page of a cursor."""
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        body = {"data": page(request.url.params.get("cursor")), "errors": None}
+        return httpx2.Response(200, content=json.dumps(body).encode())
+
+    endpoints = endpoints_to(httpx2.MockTransport(answer))
+    async with open_client(endpoints, deadline_s=5) as client, Client(build_server(client, version="0")) as agent:
+        yield agent
+
+
+async def listed(agent: Client, **arguments: Any) -> dict[str, Any]:
+    result = await agent.call_tool("list_issues", arguments)
+    assert not result.is_error, result.structured_content
+    return result.structured_content or {}
+
+
+@pytest.mark.parametrize("length", [1, 512, 513, 600, 2000, 8192])
+async def test_a_cursor_that_was_handed_out_is_taken_back(length: int) -> None:
+    cursor = "c" * length
+    pages = {None: {"items": ISSUES[:1], "next_cursor": cursor}, cursor: {"items": ISSUES[1:], "next_cursor": None}}
+    async with agent_of(pages.__getitem__) as agent:
+        first = await listed(agent)
+        assert (first["complete"], first["next_cursor"]) == (False, cursor)
+        second = await listed(agent, cursor=first["next_cursor"])
+    assert (second["complete"], second["returned"]) == (True, 2)
+
+
+async def test_a_cursor_is_whole_where_texts_beside_it_are_cut() -> None:
+    long = {**ISSUES[0], "title": "word " * 20_000}
+    async with agent_of(lambda _: {"items": [long], "next_cursor": "c" * 6000}) as agent:
+        assert (await listed(agent))["next_cursor"] == "c" * 6000
+
+
+@pytest.mark.parametrize("cursor", ["", " ", None])
+async def test_a_blank_cursor_ends_a_list(cursor: str | None) -> None:
+    async with agent_of(lambda _: {"items": ISSUES, "next_cursor": cursor}) as agent:
+        page = await listed(agent)
+    assert page["complete"] is True
+    assert "next_cursor" not in page
+
+
+async def test_a_list_may_leave_its_cursor_out() -> None:
+    async with agent_of(lambda _: {"items": ISSUES}) as agent:
+        assert (await listed(agent))["complete"] is True
+
+
+@pytest.mark.parametrize("items", [ISSUES, []])
+async def test_a_cursor_that_stands_still_ends_a_list_and_is_told(items: list[Any]) -> None:
+    async with agent_of(lambda _: {"items": items, "next_cursor": "same"}) as agent:
+        page = await listed(agent, cursor="same")
+    assert (page["complete"], page["note"]) == (False, STANDING)
+    assert "next_cursor" not in page
+
+
+@pytest.mark.parametrize("cursor", [["a"], {"after": 1}, "c" * 8193, "a\x00b"])
+@pytest.mark.parametrize("items", [ISSUES, []])
+async def test_a_cursor_that_cannot_be_passed_back_never_means_that_the_list_is_complete(
+    cursor: Any, items: list[Any]
+) -> None:
+    async with agent_of(lambda _: {"items": items, "next_cursor": cursor}) as agent:
+        page = await listed(agent)
+    assert (page["complete"], page["note"]) == (False, LOST)
+    assert "next_cursor" not in page
+
+
+async def test_a_cursor_that_is_a_number_is_taken_back_as_text() -> None:
+    async with agent_of(lambda _: {"items": ISSUES, "next_cursor": 17}) as agent:
+        assert (await listed(agent))["next_cursor"] == "17"
