@@ -4,6 +4,7 @@ see the property."""
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -147,6 +148,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     where = metafunc.definition.path.relative_to(Path(__file__).parent).as_posix()
     if "database_url" in metafunc.fixturenames and where.startswith(ON_BOTH_STORES):
         metafunc.parametrize("database_url", ["sqlite", "postgres"], indirect=True)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """CI installs what the tests need: there a test that was skipped is a failure."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if skipped and os.environ.get("CI"):
+        terminalreporter.write_line(f"{len(skipped)} tests were skipped, which CI does not allow.", red=True)
+        terminalreporter._session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")

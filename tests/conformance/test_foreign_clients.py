@@ -17,6 +17,8 @@ from npm import BIN, NODE, install
 
 from calltriage.server.toolsets import ALL, select
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 CONFORMANCE = "@modelcontextprotocol/conformance@0.2.0-alpha.12"
 TYPESCRIPT = "@modelcontextprotocol/sdk@1.32.2"

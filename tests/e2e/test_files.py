@@ -20,6 +20,8 @@ from e2e.test_stdio import ask
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
+pytestmark = pytest.mark.slow
+
 
 async def complaint(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     with anyio.fail_after(PATIENCE):

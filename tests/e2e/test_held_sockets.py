@@ -16,6 +16,8 @@ import pytest
 from e2e.processes import PATIENCE, run, started
 from mcp.client import Client
 
+pytestmark = pytest.mark.slow
+
 HELD = 600
 TOKEN = "t" * 40
 ONE, MANY = ["127.0.0.2"], [f"127.0.0.{number}" for number in range(2, 12)]

@@ -34,6 +34,8 @@ from calltriage.desk.bytes.objects import ObjectBlobs, open_objects
 from calltriage.errors import NotFound, SettingsError
 from calltriage.operations.attachments import DeleteAttachment
 
+pytestmark = pytest.mark.slow
+
 AZURITE = "azurite@3.35.0"
 PORTS = ("master.port", "volume.port", "filer.port", "s3.port", "admin.port")
 

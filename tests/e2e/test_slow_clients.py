@@ -9,9 +9,12 @@ from urllib.parse import urlsplit
 
 import anyio
 import httpx2
+import pytest
 from anyio.abc import SocketStream
 from e2e.processes import PATIENCE, run, started
 from mcp.client import Client
+
+pytestmark = pytest.mark.slow
 
 HEADER = (
     "POST {path} HTTP/1.1\r\nHost: localhost:80\r\nAuthorization: {key}\r\nContent-Type: application/json\r\n"

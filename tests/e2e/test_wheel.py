@@ -13,6 +13,8 @@ from e2e.processes import environment
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -34,6 +34,8 @@ from calltriage.journal.journal import Journal
 from calltriage.operations.issues import ListIssues
 from calltriage.server.app import build_server
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("calls", [pytest.param(40, id="few"), pytest.param(500, id="many", marks=pytest.mark.long)])
 async def test_a_client_that_goes_away_leaves_a_write_done_and_recorded_or_undone(tmp_path: Path, calls: int) -> None:

@@ -28,6 +28,8 @@ from calltriage.desk.database.tables import issues
 from calltriage.journal.journal import FILE, Journal
 from calltriage.storage.sqlite import sqlite_driver
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 60
 HELLO = {
     "jsonrpc": "2.0", "id": 0, "method": "initialize",

@@ -22,6 +22,8 @@ from calltriage.desk.database.tables import attachments, reservations
 from calltriage.desk.http.signed_urls import LOOSE_AFTER
 from calltriage.operations.attachments import ListAttachments
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 60
 
 STORING = """

@@ -36,6 +36,8 @@ from calltriage.operations.base import Api
 from calltriage.server.app import build_server
 from calltriage.server.toolsets import select
 
+pytestmark = pytest.mark.slow
+
 STEPS = Counter[str]()
 FILES = "/attachments/2023-03"
 UNKNOWN = "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34"

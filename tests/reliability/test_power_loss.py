@@ -25,6 +25,8 @@ from unit.storage.changes import adds, names, opened
 from calltriage.desk.database.store import DATABASE
 from calltriage.storage.sqlite import sqlite_driver
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 300
 SECTOR = 512
 

@@ -20,6 +20,8 @@ import pytest
 from e2e.processes import over_stdio
 from mcp.client import Client as McpClient
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 600
 
 ATTACHER = """

@@ -22,6 +22,8 @@ from calltriage.desk.app import Desk
 from calltriage.desk.database.tables import issues
 from calltriage.journal.journal import Journal
 
+pytestmark = pytest.mark.slow
+
 HELLO = {
     "jsonrpc": "2.0", "id": 0, "method": "initialize",
     "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}},
