@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Any, Literal
 
@@ -108,7 +109,7 @@ async def test_hostile_characters_in_a_vendors_error_do_not_stop_the_server(tmp_
 
 
 async def test_only_frames_in_utf8_are_written_to_standard_output(tmp_path: Path) -> None:
-    """Spoken to in raw bytes: garbage and broken UTF-8 in, and every line out is one JSON-RPC message."""
+    """Spoken to in raw bytes: a byte order mark, garbage and broken UTF-8 in; every line out is one JSON-RPC message."""
     settings = environment(CALLTRIAGE_DATA_DIR=str(tmp_path), CALLTRIAGE_LOG_LEVEL="DEBUG", PYTHONIOENCODING="latin-1")
     hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw", "version": "0"}}
     title = "Größe 通話 😀"
@@ -124,7 +125,7 @@ async def test_only_frames_in_utf8_are_written_to_standard_output(tmp_path: Path
         lines = BufferedByteReceiveStream(process.stdout)
         answers: dict[int, Any] = {}
         with anyio.fail_after(PATIENCE):
-            await process.stdin.send(json.dumps(sent[0]).encode() + b"\n")
+            await process.stdin.send(BOM_UTF8 + json.dumps(sent[0]).encode() + b"\n")
             answers[1] = json.loads((await lines.receive_until(b"\n", 2**20)).decode("utf-8"))
             await process.stdin.send(b"this is no frame\n\xff\xfe\n")
             for message in sent[1:]:

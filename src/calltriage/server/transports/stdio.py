@@ -35,7 +35,7 @@ class FrameInput:
     """Where answers go; set before the first line is read."""
 
     async def __aiter__(self) -> AsyncGenerator[str]:
-        text = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace")
+        text = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="replace")
         try:
             # Waiting for a line may be given up, so that a signal can end the server while its host says nothing.
             while line := await anyio.to_thread.run_sync(text.readline, abandon_on_cancel=True):
