@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -194,4 +194,8 @@ async def at_once(*work: Awaitable[Any]) -> list[Any]:
                 group.start_soon(keep, place, one)
     except* CallError as failures:
         raise failures.exceptions[0] from None
+    finally:
+        for one in work:
+            if isinstance(one, Coroutine):  # one that was cancelled before it began is never awaited
+                one.close()
     return results
