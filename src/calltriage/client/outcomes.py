@@ -214,7 +214,8 @@ def _relations(asked: Any) -> ListRelations:
 
 
 LOOK_UPS: dict[type[Operation[Any]], LookUp] = {
-    CreateIssue: Listed(lambda _: ListIssues(sort="created_at", order="desc"), _same_issue, newest_first=True),
+    CreateIssue: Listed(lambda _: ListIssues(sort="created_at", order="desc"), _same_issue, newest_first=True,
+                        rows_before=25),  # issues are long
     UpdateIssue: _updated,
     DeleteIssue: _deleted(lambda asked: GetIssue(issue_id=asked.issue_id)),
     AttachResource: Listed(_links, _same_link, unique=True),

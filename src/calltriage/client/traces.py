@@ -156,6 +156,7 @@ class Listed(Generic[R]):
         newest_first: the list is in that order, by its documentation.
         unique: the API keeps one item of such content, so that any such item is what the operation asked for.
         result: the operation's answer, made from the item.
+        rows_before: rows a page that are read before the write.
     """
 
     pages: Callable[[Any], Operation[Any]]
@@ -163,6 +164,7 @@ class Listed(Generic[R]):
     newest_first: bool = False
     unique: bool = False
     result: Callable[[Sight, Any, Any], Awaitable[Any]] | None = None
+    rows_before: int = 100
 
     async def before(self, ask: Ask, operation: Any) -> Before | None:
         """What the list shows now. None when too little of it could be read to tell later what is new."""
@@ -178,7 +180,7 @@ class Listed(Generic[R]):
         if known is not None and name in known:
             return known[name]
         rows, lost, most = _Rows(), False, 1 if self.newest_first else PAGES_BEFORE
-        async for answer in self._read(ask, operation, most):
+        async for answer in self._read(ask, operation, most, self.rows_before):
             rows.items += answer.result.items
             lost = lost or bool(answer.result.unreadable_rows("items"))
             rows.is_whole = _is_end(answer.result) and not lost
@@ -263,9 +265,11 @@ class Listed(Generic[R]):
     async def _answer(self, sight: Sight, operation: Any, item: Any) -> Any:
         return item if self.result is None else await self.result(sight, operation, item)
 
-    async def _read(self, ask: Ask, operation: Any, most: int = PAGES) -> AsyncGenerator[Receipt[Page[Any]]]:
+    async def _read(
+        self, ask: Ask, operation: Any, most: int = PAGES, limit: int = 100
+    ) -> AsyncGenerator[Receipt[Page[Any]]]:
         """The pages of the list. A cursor that comes again leads nowhere."""
-        asked, cursors = self.pages(operation).model_copy(update={"limit": 100}), set[str]()
+        asked, cursors = self.pages(operation).model_copy(update={"limit": limit}), set[str]()
         for _ in range(most):
             answer: Receipt[Page[Any]] = await ask(asked)
             cursor = answer.result.next_cursor
