@@ -433,5 +433,11 @@ REQUIREMENTS = [
         ("test_a_file_line_becomes_an_attachment_with_its_bytes",
          "test_a_file_line_stays_below_its_folder_and_says_what_is_wrong", "test_lines_without_a_folder_name_no_paths",
          "test_a_file_is_never_replaced_and_nothing_is_loaded_then")),
+    Requirement("answers-read-tolerantly", "bland-triage 10, talkdesk-attachments 6",
+        "An answer is read without the fields and rows that cannot be read, names them, and fails with its identity alone.",
+        ("test_one_part_that_cannot_be_read_never_costs_the_answer",
+         "test_a_write_whose_answer_cannot_be_read_in_part_is_done_all_the_same",
+         "test_two_parts_that_cannot_be_read_never_cost_the_answer", "test_a_page_loses_its_broken_row_alone",
+         "test_each_part_that_cannot_be_read_is_named")),
 ]
 # fmt: on

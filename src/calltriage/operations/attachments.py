@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self, cast
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from calltriage.errors import UnreadableAnswer
 from calltriage.operations.base import Api, Effect, Operation
@@ -84,13 +84,25 @@ class GetAttachment(
 class HalLink(Result):
     """A link as the service writes it; data, never an address to call."""
 
-    href: str = ""
+    href: str
 
 
 class AttachmentList(Result):
     """What `_embedded` holds."""
 
     items: list[Attachment] = Field(default_factory=list[Attachment], alias="list")
+
+
+def _next_alone(links: Any) -> Any:
+    """The links of a page without those that nobody follows, which HAL allows in several forms (`curies`, lists, nulls)."""
+    if not isinstance(links, dict):
+        return links
+    following: Any = cast("dict[str, Any]", links).get("next")
+    if isinstance(following, list) and following:
+        following = cast("Any", following)[0]
+    if isinstance(following, str):
+        following = {"href": following}
+    return {} if following is None else {"next": cast("Any", following)}
 
 
 class AttachmentPage(Result):
@@ -100,21 +112,46 @@ class AttachmentPage(Result):
     page: int | None = None
     per_page: int | None = None
     embedded: AttachmentList = Field(default_factory=AttachmentList, alias="_embedded")
-    links: dict[str, HalLink] = Field(default_factory=dict[str, HalLink], alias="_links")
+    links: Annotated[dict[str, HalLink], BeforeValidator(_next_alone)] = Field(
+        default_factory=dict[str, HalLink], alias="_links"
+    )
+
+    @model_validator(mode="after")
+    def _has_a_list(self) -> Self:
+        """Only a page of nothing may leave its list out."""
+        if "items" not in self.embedded.model_fields_set and self.total != 0:
+            raise ValueError("a page needs its list")
+        return self
 
     @property
     def items(self) -> list[Attachment]:
         return self.embedded.items
 
     @property
+    def lost_rows(self) -> list[int]:
+        """Places of the rows that cannot be read."""
+        return self.embedded.unreadable_rows("list")
+
+    @property
+    def lost_next(self) -> bool:
+        """Whether it cannot be told what comes after this page."""
+        named = any(name.partition(".")[0] == "_links" for name in self.unreadable_fields or ())
+        return named or ("next" in self.links and bool(self.items) and self.following is None)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it is the last page, with every row of it read."""
+        return self.following is None and not self.lost_next and not self.lost_rows
+
+    @property
     def following(self) -> str | None:
-        """Query string of the next page, None on the last one.
+        """Query string of the next page, None on the last one and where the link cannot be read.
 
         Only the query of the link is taken: its host and path are not this API's (talkdesk-attachments, section 6).
         Raises UnreadableAnswer for one that is too long to be passed back: without it the list would end too early.
         """
         link = self.links.get("next")
-        if link is None or not self.items:
+        if link is None or not (self.items or self.lost_rows):
             return None
         try:
             query = urlsplit(link.href).query

@@ -91,6 +91,8 @@ class Result(BaseModel):
         Raises the error where an identity is missing."""
         broken = dict[str, list[Any]]()
         for item in error.errors(include_url=False, include_input=False):
+            if not item["loc"]:  # a rule between its fields: there is none to leave out
+                raise error
             broken.setdefault(str(item["loc"][0]), []).append(item)
         if not broken.keys() <= members.keys():
             raise error

@@ -175,7 +175,8 @@ class Workflow(Tool):
 
 def numbered(index: int, turn: Turn) -> dict[str, Any]:
     """A turn as tools show it, under the index that flags take."""
-    return {"message_index": index, "user": turn.user and turn.user[:64], "text": turn.text}
+    told = {"message_index": index, "user": turn.user and turn.user[:64], "text": turn.text}
+    return told | ({"unreadable_fields": turn.unreadable_fields} if turn.unreadable_fields else {})
 
 
 async def at_once(*work: Awaitable[Any]) -> list[Any]:

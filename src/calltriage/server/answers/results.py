@@ -48,6 +48,11 @@ def row(result: Result) -> dict[str, Any]:
     return result.model_dump(mode="json", exclude_none=True, exclude_unset=True, include=include, exclude={"org_id"})
 
 
+def unreadable(result: Result) -> dict[str, list[str]]:
+    """What is said of an answer's fields that cannot be read, for a body that shows only some of them."""
+    return {"unreadable_fields": result.unreadable_fields} if result.unreadable_fields else {}
+
+
 def unread(rows: list[int]) -> dict[str, Any]:
     """What is said of rows that cannot be read: their places on the page."""
     return {"unreadable_rows": rows} if rows else {}

@@ -121,6 +121,7 @@ class Section:
         moment: what every part of an entry shows instead of what is nested in it.
         unreadable: places of rows, on their pages, that cannot be read.
         lost_cursor: whether it cannot be told what comes after the page.
+        failed: code of the error for which nothing of it can be shown.
     """
 
     name: str
@@ -136,6 +137,7 @@ class Section:
     shown: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     unreadable: list[int] = field(default_factory=list[int])
     lost_cursor: bool = False
+    failed: str | None = None
     ended: bool = False
     _items: list[Any] = field(default_factory=list[Any])
     _next: str | None = None
@@ -286,6 +288,8 @@ class Asked:
             bundle.body[one.name] = one.body()
             bundle.lacks(f"rows of {one.name} that cannot be read", len(one.unreadable))
             bundle.lacks(f"{one.name} behind a cursor that cannot be read", int(one.lost_cursor))
+            if one.failed is not None:
+                bundle.omitted.append({"section": one.name, "code": one.failed})
             if not one.ended:
                 left = one.left_out()
                 bundle.omitted.append({"section": one.name} | ({} if left is None else {"left_out": left})

@@ -11,7 +11,7 @@ from calltriage.operations import resources
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import IssueRef
 from calltriage.operations.results import Page, Result
-from calltriage.server.answers.results import BUDGET, MOST, Bundle
+from calltriage.server.answers.results import BUDGET, MOST, Bundle, unreadable
 from calltriage.server.answers.sections import EACH, Asked, Section, Where, no_place, place_of
 from calltriage.server.context import ISSUE, Work, Workflow
 
@@ -52,7 +52,7 @@ class GetAffectedContext(Workflow, effect=Effect.READ):
             if self.section in (None, name):
                 wanted.append(one := Section(name, "pathway and persona authors", replace(place), operation))
                 one.open(Page(items=[_brief(row) for row in rows]))
-        bundle = Bundle(self.max_tokens, gaps=1, issue_id=asked.issue_id)
+        bundle = Bundle(self.max_tokens, gaps=1, issue_id=asked.issue_id, **unreadable(found))
         bundle.keeps(EACH * len(wanted))
         await asked.fill(bundle, wanted, lambda one: one.fill(bundle))
         return bundle.done()

@@ -25,7 +25,7 @@ from calltriage.operations.fields import A_CURSOR, TEXT, AttachmentName, Form, I
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.resources import AttachResource
 from calltriage.operations.results import Result
-from calltriage.server.answers.results import BUDGET, row, shown, untrusted
+from calltriage.server.answers.results import BUDGET, LOST, row, shown, unread, unreadable, untrusted
 from calltriage.server.call.hints import same_call
 from calltriage.server.context import ISSUE, Work, Workflow, preparing
 from calltriage.server.files.local import attachment_name
@@ -296,13 +296,20 @@ class ListAttachments(Workflow, effect=Effect.READ):
         if self.cursor is not None:
             operation = ListFollowingAttachments(query=_query_of(self.cursor))
         page = await work.client.send(operation)
-        if self.name is not None and self.cursor is None and not page.items:
+        if self.name is not None and self.cursor is None and not page.items and not page.lost_rows:
             return await self._named_otherwise(work)
         # An API may take a filter for less than exact, and pages may overlap while files come and go.
         items = {item.id: row(item) for item in page.items if self._wants(item)}
         body = untrusted(
-            "the uploader", items=list(items.values()), returned=len(items), complete=page.following is None
+            "the uploader",
+            items=list(items.values()),
+            returned=len(items),
+            complete=page.is_last,
+            **unread(page.lost_rows),
+            **unreadable(page),
         )
+        if page.lost_next:
+            body["note"] = LOST
         if page.total is not None:
             body["total"] = page.total
         if page.following is not None:
@@ -323,7 +330,8 @@ class ListAttachments(Workflow, effect=Effect.READ):
         for _ in range(PAGES_OF_NAMES):
             page = await work.client.send(operation)
             items |= {item.id: row(item) for item in page.items if self._wants(item)}
-            if ended := page.following is None:
+            ended = page.is_last
+            if page.following is None:
                 break
             operation = ListFollowingAttachments(query=page.following)
         shown = list(items.values())[: self.limit or 25]

@@ -90,13 +90,15 @@ class ListSmsConversations(Workflow, effect=Effect.READ):
                 page=first // self.limit + 1, pageSize=self.limit, sortBy=self.sort, sortDir=self.order
             )
         )
-        found = listed.data[first % self.limit : self.limit]
+        skipped, broken = first % self.limit, listed.unreadable_rows("data")
+        lost = [place - skipped for place in broken if place >= skipped]
+        found = listed.data[skipped - (len(broken) - len(lost)) : self.limit]
         rows = [brief_row(one.model_dump(mode="json"), self.columns) for one in found]
         pagination = (listed.extra or {}).get("pagination")
         total = cast("dict[str, Any]", pagination).get("totalItems") if isinstance(pagination, dict) else None
         if not isinstance(total, int):
-            total = first + len(rows) if len(listed.data) < self.limit else None
-        return page_of(rows, first, total, "conversation parties")
+            total = first + len(rows) + len(lost) if len(listed.data) + len(broken) < self.limit else None
+        return page_of(rows, first, total, "conversation parties", lost=lost)
 
 
 class CallFacts(Result):

@@ -12,7 +12,7 @@ from calltriage.operations import calls
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import A_CURSOR, CallId, Form
 from calltriage.operations.results import lost_rows
-from calltriage.server.answers.results import BUDGET, passes, unread, untrusted
+from calltriage.server.answers.results import BUDGET, passes, unread, unreadable, untrusted
 from calltriage.server.answers.rows import CURSOR, RowCursor, Rows, brief_row, page_of
 from calltriage.server.context import Work, Workflow
 from calltriage.server.tools.transcripts import MaxTokens
@@ -49,7 +49,7 @@ class GetCorrectedTranscript(Workflow, effect=Effect.READ):
         lines = found.corrected[first : first + self.max_tokens // LEAST]
         rows = [brief_row(line.model_dump(mode="json"), self.columns, self.max_tokens // PART) for line in lines]
         page = page_of(rows, first, len(found.corrected), "call parties", self.max_tokens)
-        return page | unread(found.unreadable_rows("corrected"))
+        return page | unread(found.unreadable_rows("corrected")) | unreadable(found)
 
 
 class GetPathwayCallEvents(Workflow, effect=Effect.READ):

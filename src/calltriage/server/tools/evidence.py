@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Literal, cast
 
 from pydantic import Field
 
-from calltriage.errors import TryNext
+from calltriage.errors import TryNext, UnreadableAnswer
 from calltriage.leaves.gate import estimate_tokens
-from calltriage.operations.base import Effect
+from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import IssueRef
 from calltriage.operations.issues import GetIssue, Issue
 from calltriage.operations.results import Page, Result
@@ -59,14 +59,18 @@ class GetEvidence(Workflow, effect=Effect.READ):
         wanted = [one for one in readings.sections(place) if self.section in (None, one.name)]
         lists = list(dict.fromkeys(one.operation for one in wanted))
         issue, *pages = cast(
-            "tuple[Issue, *tuple[Page[Any], ...]]",
+            "tuple[Issue, *tuple[Page[Any] | UnreadableAnswer, ...]]",
             await at_once(
                 work.client.send(GetIssue(issue_id=asked.issue_id)),
-                *(work.client.send(one(**listed, cursor=place.cursor)) for one in lists),
+                *(self._page(work, one(**listed, cursor=place.cursor)) for one in lists),
             ),
         )
         for one in wanted:
-            one.open(pages[lists.index(one.operation)], getattr(issue, one.count) if one.count else 0)
+            page = pages[lists.index(one.operation)]
+            if isinstance(page, UnreadableAnswer):
+                one.failed = page.code
+            else:
+                one.open(page, getattr(issue, one.count) if one.count else 0)
         if self.section == DESCRIPTION:
             wanted = [Section(DESCRIPTION, Issue.origin or "", place, GetIssue)]
             wanted[0].open(Page(items=[{DESCRIPTION: issue.description}]))
@@ -79,6 +83,15 @@ class GetEvidence(Workflow, effect=Effect.READ):
             bundle.omitted += one.all_gaps()
         bundle.lacks("sources", len(readings.failed), codes=sorted(set(readings.failed.values())))
         return bundle.done()
+
+    async def _page(self, work: Work, asked: Operation[Page[Any]]) -> Page[Any] | UnreadableAnswer:
+        """A page of a list. One that cannot be read costs its sections alone, unless one of them is what was asked for."""
+        try:
+            return await work.client.send(asked)
+        except UnreadableAnswer as error:
+            if self.section is not None:
+                raise
+            return error
 
 
 def whole_description(issue_id: str) -> TryNext:

@@ -15,7 +15,7 @@ from calltriage.operations.base import Effect
 from calltriage.operations.calls import GetCall, Turn
 from calltriage.operations.fields import TEXT, CallId, OpaqueId, TurnIndex
 from calltriage.operations.results import Result
-from calltriage.server.answers.results import BUDGET, MOST, Bundle, untrusted
+from calltriage.server.answers.results import BUDGET, MOST, Bundle, unreadable, untrusted
 from calltriage.server.context import Work, Workflow, numbered
 
 AROUND = 5
@@ -88,7 +88,9 @@ class GetTranscript(Workflow, effect=Effect.READ):
         # The id that was asked for, not the one answered: what stands outside the holder is ours.
         found: dict[str, Any] = {} if self.query is None else {"matches": 0 if instead else len(wanted)}
         found |= {"found": instead} if instead else {}
-        bundle = Bundle(self.max_tokens, gaps=3, call_id=self.call_id, turns_in_call=len(turns), **found)
+        bundle = Bundle(
+            self.max_tokens, gaps=3, call_id=self.call_id, turns_in_call=len(turns), **found, **unreadable(call)
+        )
         kept = bundle.window(
             wanted,
             lambda n: self._from_offset(numbered(n, turns[n]), first=n == wanted[0]),
@@ -165,7 +167,7 @@ class GetSmsConversation(Workflow, effect=Effect.READ):
         def message(n: int) -> dict[str, Any]:
             one = messages[n]
             about = {"message_index": n, "sender": one.sender and one.sender[:64], "created_at": one.created_at}
-            return {**about, "text": one.message}
+            return {**about, "text": one.message, **unreadable(one)}
 
         def fetch(first: int, last: int) -> TryNext:
             arguments = {"conversation_id": self.conversation_id, "from": first, "to": last}
@@ -174,7 +176,9 @@ class GetSmsConversation(Workflow, effect=Effect.READ):
         def wider(first: int, last: int | None = None) -> TryNext | None:
             return _whole(self.tool_name(), "conversation_id", self.conversation_id, first, self.max_tokens, last=last)
 
-        bundle = Bundle(self.max_tokens, gaps=5, conversation_id=self.conversation_id, total=len(messages))
+        bundle = Bundle(
+            self.max_tokens, gaps=5, conversation_id=self.conversation_id, total=len(messages), **unreadable(found)
+        )
         first, last = self.from_ or 0, len(messages) - 1 if self.to is None else min(self.to, len(messages) - 1)
         about = self._about(bundle, found, wider(first, last))
         kept = bundle.window(list(range(first, last + 1)), message, fetch, lambda n, _: wider(n))
