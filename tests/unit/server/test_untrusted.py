@@ -35,7 +35,7 @@ NAMED = re.compile(r"(^|_)(id|ids|at|url)$")
 """Fields that name a thing or a time."""
 FIXED = {
     "status", "severity", "source", "resource_type", "relation_type", "direction", "entry_kind", "state", "intent",
-    "provider_type", "next_cursor", "sender",
+    "provider_type", "next_cursor", "sender", "unreadable_fields",
 }  # fmt: skip
 """Fields whose values are the API's own words."""
 NOT_SHOWN = {"UploadLink", "DownloadLink", "AttachmentPage"}
