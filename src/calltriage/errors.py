@@ -74,10 +74,12 @@ class CallError(CalltriageError):
         outcome: what became of the write, None for a read.
         request_id: names the request in a log; the vendor's own where an API answered, and marked so.
         details: further trusted facts, shown as they are.
+        for_operator: what happened and what to do, as an operator reads it; None where the kind of error says it.
     """
 
     default_code = "failed"
     retryable = False
+    for_operator: str | None = None
 
     def __init__(
         self,

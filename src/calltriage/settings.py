@@ -81,6 +81,11 @@ def public_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def is_secret(field: FieldInfo) -> bool:
+    """Whether a setting is a secret, which may be in a file of its own."""
+    return SecretStr in {field.annotation, *get_args(field.annotation)}
+
+
 class SecretFiles(PydanticBaseSettingsSource):
     """Secrets in files of their own: `CALLTRIAGE_…_FILE` names the file, as container platforms mount it.
 
@@ -95,7 +100,7 @@ class SecretFiles(PydanticBaseSettingsSource):
         """The secret that a file holds. Raises SettingsError where the file cannot be read, or the variable is set, too."""
         name = f"{self.settings_cls.model_config.get('env_prefix', '')}{field_name}".lower()
         file = self._variables.get(f"{name}_file")
-        if not file or SecretStr not in {field.annotation, *get_args(field.annotation)}:
+        if not file or not is_secret(field):
             return None, field_name, False
         if self._variables.get(name):
             raise SettingsError(f"Set {name.upper()} or {name.upper()}_FILE: not both.")
@@ -318,3 +323,45 @@ def load_settings(env_file: Path | None = None, **given: Any) -> Settings:
             for item in error.errors(include_url=False, include_input=False, include_context=False)
         ]
         raise SettingsError("Settings are wrong. " + "; ".join(found)) from None
+
+
+PREFIX = "CALLTRIAGE_"
+FROM_ENVIRONMENT = ("CALLTRIAGE_SETTINGS_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+"""What the environment alone can say."""
+OF_KUBERNETES = re.compile(r"CALLTRIAGE_(SERVICE_(HOST|PORT\w*)|PORT(_\d+_\w+)?)")
+"""What Kubernetes sets in every container beside a service of this name; a port of its own is an address."""
+
+
+def misnamed(file: Path | None) -> list[str]:
+    """A sentence for each variable of the environment, and each name in a settings file, that is no setting."""
+    fields = Settings.model_fields.items()
+    known = {f"{PREFIX}{name.upper()}" for name, _ in fields}
+    known |= {f"{PREFIX}{name.upper()}_FILE" for name, field in fields if is_secret(field)}
+    found = list[str]()
+    for name, value in os.environ.items():
+        is_kubernetes = OF_KUBERNETES.fullmatch(name) and (name != "CALLTRIAGE_PORT" or "://" in value)
+        if name.upper().startswith(PREFIX) and not is_kubernetes and name.upper() not in {*known, *FROM_ENVIRONMENT}:
+            found.append(f"{name} is no setting and has no effect. {_nearest(name, known)}")
+    for name in [] if file is None or not file.is_file() else _names_in(file):
+        if name.upper() in FROM_ENVIRONMENT:
+            found.append(f"{name} has no effect in the settings file {file}. Set it in the environment.")
+        elif name.upper() not in known:
+            found.append(f"{name} in the settings file {file} is no setting and has no effect. {_nearest(name, known)}")
+    return found
+
+
+def _names_in(file: Path) -> list[str]:
+    from dotenv import dotenv_values  # noqa: PLC0415  what pydantic-settings reads files with
+
+    try:
+        return list(dotenv_values(file, interpolate=False))
+    except (OSError, UnicodeDecodeError):  # told when the settings are loaded
+        return []
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415  for a name that is wrong
+
+    bare = {one.removeprefix(PREFIX): one for one in known}
+    close = get_close_matches(name.upper().removeprefix(PREFIX), bare, 1, 0.5)
+    return f"Did you mean {bare[close[0]]}?" if close else "Remove it; the README lists the settings."

@@ -194,16 +194,12 @@ class DeskInside(httpx2.AsyncBaseTransport):
         await self._opened()
         return self._desk is not None and await self._desk.is_ready()
 
-    async def complaint(self) -> str | None:
-        """Why the desk's storage cannot be used and what to do, for its operator; None when it can."""
+    async def opened(self) -> Desk:
+        """The desk itself, for its operator. Raises SettingsError where it cannot be built."""
         await self._opened()
-        try:
-            if self._desk is not None:
-                await self._desk.warm_up()
-                await self._desk.files.look_for_bytes()
-        except StoreError as error:
-            return str(error)
-        return None
+        if self._desk is None:
+            raise SettingsError("The desk in this process is closed.")
+        return self._desk
 
     async def aclose(self) -> None:
         """Called by each HTTP client on this transport when it closes; the first call closes the desk."""

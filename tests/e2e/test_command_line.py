@@ -124,10 +124,27 @@ async def test_doctor_says_what_to_do_about_a_vendor_that_cannot_be_reached(tmp_
 async def test_wrong_settings_are_named_and_nothing_starts(
     tmp_path: Path, settings: dict[str, str], named: str
 ) -> None:
-    status, said, complaint = await run(tmp_path, "doctor", **settings)
+    status, said, complaint = await run(tmp_path, "doctor", COLUMNS="500", **settings)
+    assert status == 1
+    assert complaint == ""
+    [wrong] = [line for line in said.splitlines() if "✗" in line]
+    assert named in wrong
+    status, _, complaint = await run(tmp_path, "serve", **settings)
     assert status == 1
     assert named in complaint
     assert "Traceback" not in said + complaint
+
+
+async def test_a_server_says_at_its_start_which_names_have_no_effect(tmp_path: Path) -> None:
+    (tmp_path / "own.env").write_text("CALLTRIAGE_TOOLSET=all\n", encoding="utf-8")
+    wrong = {"CALLTRIAGE_READONLY": "1", "CALLTRIAGE_SETTINGS_FILE": "own.env", "CALLTRIAGE_LOG_LEVEL": "ERROR"}
+    status, said, warned = await run(tmp_path, "serve", **wrong)
+    assert (status, said) == (0, "")
+    assert "CALLTRIAGE_READONLY is no setting and has no effect. Did you mean CALLTRIAGE_READ_ONLY?" in warned
+    assert "CALLTRIAGE_TOOLSET in the settings file own.env" in warned
+    status, said, _ = await run(tmp_path, "doctor", COLUMNS="500", **wrong)
+    assert status == 1
+    assert "Did you mean CALLTRIAGE_READ_ONLY?" in said
 
 
 async def test_settings_may_stand_in_a_file(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Chance that can be had again: CALLTRIAGE_TEST_SEED repeats what a run printed."""
+"""Chance that can be had again: TRIAGE_TEST_SEED repeats what a run printed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import random
 
 def seeded() -> random.Random:
     """A source of chance of the run's own; the module's, which jitter is drawn from, is set with it."""
-    seed = int(os.environ.get("CALLTRIAGE_TEST_SEED") or random.randrange(2**32))
+    seed = int(os.environ.get("TRIAGE_TEST_SEED") or random.randrange(2**32))
     print("seed", seed)
     random.seed(seed)
     return random.Random(seed)

@@ -1,6 +1,6 @@
 """Arguments made up at random, of every tool: each is answered, by a result or by an error that says what to do.
 
-uv run pytest tests/reliability/test_arguments.py -m long -s      20,000 of them; CALLTRIAGE_TEST_SEED repeats a run
+uv run pytest tests/reliability/test_arguments.py -m long -s      20,000 of them; TRIAGE_TEST_SEED repeats a run
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A writing server that is killed again and again: what it acknowledged stands, nothing stands twice, all is on record.
 
 uv run pytest tests/reliability -m long -s      200 rounds; prints figures and the seed
-CALLTRIAGE_TEST_SEED=… uv run pytest …          the same again
+TRIAGE_TEST_SEED=… uv run pytest …          the same again
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     uv run pytest tests/reliability/test_faults.py -m long -s      every fault on every tool in every way, with figures
 
-In process on a clock that does not wait; a selection over sockets on a real one. CALLTRIAGE_TEST_SEED repeats a run.
+In process on a clock that does not wait; a selection over sockets on a real one. TRIAGE_TEST_SEED repeats a run.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 uv run pytest tests/reliability/test_model.py -m long -s      5,000 steps on each store
 
-CALLTRIAGE_TEST_SEED repeats a run; hypothesis besides prints the steps that failed.
+TRIAGE_TEST_SEED repeats a run; hypothesis besides prints the steps that failed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Power that fails at any moment, and a disk that refuses to write or to sync: nothing that was acknowledged is missing.
 
-    uv run pytest tests/reliability/test_power_loss.py -m long -s      600 images of the disk; CALLTRIAGE_TEST_SEED repeats
+    uv run pytest tests/reliability/test_power_loss.py -m long -s      600 images of the disk; TRIAGE_TEST_SEED repeats
 
 strace records what a process writes and syncs; from that the disk is built again as it may look after the power failed: of
 what was not yet synced anything may be lost or torn. It also makes calls of the system fail.

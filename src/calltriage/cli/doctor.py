@@ -1,30 +1,53 @@
-"""`calltriage doctor`: what works, what does not, and what to do about it. Prints no secret."""
+"""`calltriage doctor`: tries what reads and writes need, and says what to do about each thing that is wrong."""
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
 
 from calltriage.cli.terminal import shown
 from calltriage.client.client import Client
-from calltriage.errors import CallError, CalltriageError, NotFound, StorageUnavailable
+from calltriage.client.network import trusted
+from calltriage.errors import (
+    CallError,
+    CalltriageError,
+    Forbidden,
+    RateLimited,
+    ServerFailure,
+    SettingsError,
+    StorageUnavailable,
+    StoreBusyError,
+    StoreError,
+    Unauthenticated,
+    Unreachable,
+)
+from calltriage.journal.journal import Journal
 from calltriage.leaves.installed import how_to_add
-from calltriage.operations.attachments import GetAttachment
+from calltriage.leaves.urls import ENVIRONMENT
+from calltriage.operations.attachments import ListAttachments
 from calltriage.operations.flags import ListFlagTypes
 from calltriage.settings import Settings
-from calltriage.storage.folders import complaint
+from calltriage.storage import Database
+from calltriage.storage.folders import complaint, make_folder
 from calltriage.storage.sqlite import FIRST_SAFE_SQLITE, sqlite_driver
 from calltriage.wiring import DeskInside, installed_version, offered_tools, open_wired_client
 
 LOW_SPACE = 200 * 2**20
 """Bytes left on the data folder's disk below which doctor warns."""
+NAMED = 3
+"""Files with wrong rights that are named; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -32,100 +55,233 @@ class Finding:
     """One line of the examination."""
 
     what: str
-    good: bool
     says: str
+    good: bool = True
 
 
-async def examine(settings: Settings) -> bool:
-    """Check everything and print it; whether all is well."""
-    findings = [Finding("calltriage", good=True, says=f"{installed_version()} on Python {platform.python_version()}")]
-    async with open_wired_client(settings, offered_tools(settings)) as (client, desk, _):
-        triage = "the embedded desk" if settings.triage_on_desk else f"Bland AI at {settings.bland_base_url}"
-        findings.append(await _reached("Triage", triage, lambda: client.send(ListFlagTypes(limit=1)), desk))
-        attachments = (
-            "the embedded desk" if settings.attachments_on_desk else f"Talkdesk, region {settings.talkdesk_region}"
-        )
-        findings.append(await _reached("Attachments", attachments, lambda: _look_for_nothing(client), desk))
-        if settings.attachments_on_desk and settings.blobs_url is not None:
-            findings.append(await _object_store(desk))
-    if settings.triage_on_desk or settings.attachments_on_desk:
-        findings += [_folder(settings), _sqlite() if settings.database_url is None else _postgres()]
-    findings.append(_rights(settings))
-    findings.append(
-        Finding(
-            "Local files",
-            good=True,
-            says=", ".join(map(str, settings.allowed_roots)) or "none"
-            if settings.allowed_roots is not None
-            else "over stdio the working folder and those that the host declares, over HTTP none "
-            "(CALLTRIAGE_ALLOWED_ROOTS)",
-        )
+@dataclass(frozen=True)
+class Api:
+    """An API as doctor speaks of it: where it is, and the settings that its refusals have to do with."""
+
+    what: str
+    where: str
+    credentials: str
+    address: str
+
+    def mend(self, error: CallError) -> str:
+        """What an operator does about an error."""
+        if error.for_operator is not None:
+            return error.for_operator
+        match error:
+            case Unauthenticated():
+                return f"does not accept the credentials. Set {self.credentials} anew."
+            case Forbidden():
+                return "accepts the credentials, but not for this. Give them the right to read and write there."
+            case RateLimited():
+                return "asks to slow down. Wait, or lower CALLTRIAGE_VENDOR_RATE."
+            case ServerFailure():
+                return f"failed with status {error.status}. Wait; if it stays so, ask whoever runs it."
+            case Unreachable():
+                return "did not answer in time. Check the network, or raise CALLTRIAGE_DEADLINE_S."
+            case _:
+                status = "" if error.status is None else f" (status {error.status})"
+                return f"does not answer as its contract says{status}. Check {self.address}."
+
+
+def bland(settings: Settings) -> Api:
+    where = "the embedded desk" if settings.triage_on_desk else f"Bland AI at {settings.bland_base_url}"
+    return Api(
+        "Triage", where, "CALLTRIAGE_BLAND_API_KEY (and CALLTRIAGE_BLAND_AUTH_SCHEME)", "CALLTRIAGE_BLAND_BASE_URL"
     )
+
+
+def talkdesk(settings: Settings) -> Api:
+    where = "the embedded desk" if settings.attachments_on_desk else f"Talkdesk, region {settings.talkdesk_region}"
+    return Api(
+        "Attachments",
+        where,
+        "CALLTRIAGE_TALKDESK_ACCOUNT, _CLIENT_ID and _CLIENT_SECRET (or _KEY_ID and _PRIVATE_KEY)",
+        "CALLTRIAGE_TALKDESK_REGION, CALLTRIAGE_TALKDESK_BASE_URL and CALLTRIAGE_TALKDESK_TOKEN_URL",
+    )
+
+
+async def examine(settings: Settings | SettingsError, misnamed: Sequence[str] = ()) -> bool:
+    """Try everything and print what came of it; whether all is well. `misnamed`: sentences about names without effect."""
+    findings = [Finding("calltriage", f"{installed_version()} on Python {platform.python_version()}")]
+    findings += [Finding("Settings", sentence, good=False) for sentence in misnamed]
+    if isinstance(settings, SettingsError):
+        findings.append(Finding("Settings", str(settings), good=False))
+    else:
+        findings += _network(settings)
+        try:
+            async with open_wired_client(settings, offered_tools(settings)) as (client, desk, journal):
+                findings += await _services(settings, client, desk, journal)
+        except SettingsError as error:
+            findings.append(Finding("Settings", str(error), good=False))
+        findings += [*_folder(settings), *_extras(settings), *_roots(settings)]
+    _show(findings)
+    return all(finding.good for finding in findings)
+
+
+def _show(findings: Iterable[Finding]) -> None:
     table = Table(show_header=False, box=None, padding=(0, 1))
     console = Console()
     good, bad = ("✓", "✗") if console.encoding.startswith("utf") else ("ok", "NO")
     for finding in findings:
         table.add_row(f"[green]{good}[/]" if finding.good else f"[red]{bad}[/]", finding.what, shown(finding.says))
     console.print(table)
-    return all(finding.good for finding in findings)
 
 
-async def _look_for_nothing(client: Client) -> Any:
-    """Ask for an attachment that cannot exist: 404 shows that address, credentials and scope are right."""
-    try:
-        return await client.send(GetAttachment(attachment_id="calltriage-doctor"))
-    except NotFound:
-        return None
+async def _services(settings: Settings, client: Client, desk: DeskInside, journal: Journal) -> list[Finding]:
+    """Both APIs, the journal, and what of the desk's storage is used."""
+    found = [
+        await _reached(bland(settings), lambda: client.send(ListFlagTypes(limit=1)), desk),
+        await _reached(talkdesk(settings), lambda: client.send(ListAttachments(per_page=1)), desk),
+        await _tried("Journal", lambda: _write_to(journal.database), "opened, and its lock for writing taken"),
+    ]
+    if settings.triage_on_desk or settings.attachments_on_desk:
+
+        async def store() -> None:
+            await _write_to((await desk.opened()).store)
+
+        found.append(await _tried("Store", store, "the desk's tables: opened, and the lock for writing taken"))
+    if settings.attachments_on_desk:
+        is_bucket = settings.blobs_url is not None
+        where = "in the object store (CALLTRIAGE_BLOBS_URL)" if is_bucket else "in the data folder"
+
+        async def files() -> None:
+            await (await desk.opened()).files.try_bytes()
+
+        found.append(
+            await _tried(
+                "Object store" if is_bucket else "File bytes", files, f"{where}: written, read back and removed"
+            )
+        )
+    return found
 
 
-async def _reached(what: str, where: str, ask: Callable[[], Awaitable[Any]], desk: DeskInside) -> Finding:
+async def _reached(api: Api, ask: Callable[[], Awaitable[Any]], desk: DeskInside) -> Finding:
+    is_desk = api.where == "the embedded desk"
     try:
         await ask()
     except StorageUnavailable as error:
-        return Finding(what, good=False, says=await desk.complaint() or str(error))
+        return Finding(api.what, await _why(desk) or f"{api.where}: {api.mend(error)}", good=False)
     except CallError as error:
-        return Finding(what, good=False, says=f"{where}: {error}")
+        return Finding(api.what, f"{api.where}: {api.mend(error)}", good=False)
     except CalltriageError as error:
-        return Finding(what, good=False, says=str(error))
-    return Finding(what, good=True, says=f"{where}, answers")
+        return Finding(api.what, str(error), good=False)
+    return Finding(api.what, f"{api.where}, answers" if is_desk else f"{api.where}, answers a read; no write was tried")
 
 
-async def _object_store(desk: DeskInside) -> Finding:
+async def _why(desk: DeskInside) -> str | None:
+    """Why the desk's storage cannot be opened."""
     try:
-        complaint = await desk.complaint()
+        await (await desk.opened()).warm_up()
     except CalltriageError as error:
-        complaint = str(error)
-    says = complaint or "keeps the bytes of files (CALLTRIAGE_BLOBS_URL)"
-    return Finding("Object store", good=complaint is None, says=says)
+        return str(error)
+    return None
 
 
-def _folder(settings: Settings) -> Finding:
+async def _write_to(database: Database) -> None:
+    """Go through a write that changes nothing."""
+    await database.write(lambda _: None)
+
+
+async def _tried(what: str, work: Callable[[], Awaitable[None]], says: str) -> Finding:
+    try:
+        await work()
+    except StoreBusyError:
+        return Finding(what, "Other processes were writing for too long. Look which ones use the folder.", good=False)
+    except CalltriageError as error:
+        return Finding(what, str(error), good=False)
+    except (SQLAlchemyError, OSError) as error:
+        why = f"cannot be written ({type(error).__name__}). Check its rights and the space left on its disk."
+        return Finding(what, why, good=False)
+    return Finding(what, says)
+
+
+def _network(settings: Settings) -> list[Finding]:
+    """What of the network is set: a proxy, and the authorities that vendors' certificates may be signed by."""
+    found = list[Finding]()
+    if settings.proxy is not None:
+        proxy = settings.proxy.get_secret_value()
+        says = "what HTTPS_PROXY, ALL_PROXY and NO_PROXY say" if proxy == ENVIRONMENT else _without_user(proxy)
+        found.append(Finding("Proxy", f"{says} (CALLTRIAGE_PROXY)"))
+    named = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
+    if named and not (settings.triage_on_desk and settings.attachments_on_desk):
+        try:
+            trusted()
+        except SettingsError as error:
+            found.append(Finding("Certificates", str(error), good=False))
+        else:
+            found.append(Finding("Certificates", f"of the authorities in {' and '.join(named)}"))
+    return found
+
+
+def _without_user(proxy: str) -> str:
+    parts = urlsplit(proxy)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _folder(settings: Settings) -> list[Finding]:
+    """The data folder, which has the journal in any case: its space and its rights."""
     folder = settings.data_dir
-    if not folder.is_dir():
-        return Finding(
-            "Data folder", good=False, says=f"{folder} could not be made; set CALLTRIAGE_DATA_DIR to one that can"
-        )
-    free = shutil.disk_usage(folder).free
+    try:
+        make_folder(folder)
+        free = shutil.disk_usage(folder).free
+    except (StoreError, OSError) as error:
+        return [Finding("Data folder", str(error), good=False)]
     says = f"{folder}, {free // 2**20} MiB free"
-    return Finding("Data folder", good=free > LOW_SPACE, says=says if free > LOW_SPACE else f"{says}: make room")
+    found = [Finding("Data folder", says if free > LOW_SPACE else f"{says}: make room", good=free > LOW_SPACE)]
+    said = complaint(folder)
+    return [*found, Finding("Rights", said or "the data folder is its owner's alone", good=said is None)]
 
 
-def _rights(settings: Settings) -> Finding:
-    said = complaint(settings.data_dir)
-    return Finding("Rights", good=said is None, says=said or "the data folder is its owner's alone")
-
-
-def _postgres() -> Finding:
-    """Whether the server can be used is what the desk's own answer says."""
-    has_driver = find_spec("psycopg") is not None
-    says = "the desk's database (CALLTRIAGE_DATABASE_URL)" if has_driver else how_to_add("postgres")
-    return Finding("PostgreSQL", good=has_driver, says=says)
+def _extras(settings: Settings) -> list[Finding]:
+    """The libraries that settings need."""
+    found = [_sqlite()]
+    for name, library, is_set in (
+        ("postgres", "psycopg", settings.database_url is not None),
+        ("objects", "obstore", settings.blobs_url is not None),
+    ):
+        if is_set:
+            has = find_spec(library) is not None
+            says = f"calltriage[{name}] is installed" if has else how_to_add(name)
+            found.append(Finding("Extra", says, good=has))
+    return found
 
 
 def _sqlite() -> Finding:
     driver = sqlite_driver()
-    good = driver.sqlite_version_info >= FIRST_SAFE_SQLITE
-    says = f"{driver.sqlite_version}, several processes may share the folder"
-    if not good:
-        says = f"{driver.sqlite_version}: one process at a time per folder; a Python with 3.51.3 or newer lifts that"
-    return Finding("SQLite", good=True, says=says)
+    if driver.sqlite_version_info >= FIRST_SAFE_SQLITE:
+        return Finding("SQLite", f"{driver.sqlite_version}, several processes may share the folder")
+    alone = "one process at a time per folder; a Python with 3.51.3 or newer lifts that"
+    return Finding("SQLite", f"{driver.sqlite_version}: {alone}")
+
+
+def _roots(settings: Settings) -> list[Finding]:
+    """The folders whose files tools may read and make."""
+    if settings.allowed_roots is None:
+        says = (
+            "over stdio the working folder and those that the host declares, over HTTP none (CALLTRIAGE_ALLOWED_ROOTS)"
+        )
+        return [Finding("Local files", says)]
+    return [_root(folder, settings) for folder in settings.allowed_roots] or [Finding("Local files", "none")]
+
+
+def _root(folder: Path, settings: Settings) -> Finding:
+    try:
+        with os.scandir(folder) as entries:
+            next(entries, None)
+    except OSError as error:
+        why = (
+            f"{folder} cannot be read ({error.strerror}): make it readable, or take it out of CALLTRIAGE_ALLOWED_ROOTS"
+        )
+        return Finding("Local files", why, good=False)
+    if settings.read_only:
+        return Finding("Local files", str(folder))
+    try:
+        TemporaryFile(dir=folder).close()
+    except OSError:
+        return Finding("Local files", f"{folder}, for reading alone: downloads cannot be saved there")
+    return Finding("Local files", f"{folder}, read and written to")

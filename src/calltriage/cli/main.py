@@ -14,10 +14,10 @@ import anyio
 import click
 
 from calltriage.cli import deletion, tenants
-from calltriage.cli.options import ORGANISATION, settings_of
+from calltriage.cli.options import ORGANISATION, file_of, settings_of
 from calltriage.cli.terminal import Spoken, say, say_crash, say_usage_error
-from calltriage.errors import CalltriageError, ImportFileError
-from calltriage.settings import public_url
+from calltriage.errors import CalltriageError, ImportFileError, SettingsError
+from calltriage.settings import Settings, misnamed, public_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +35,13 @@ def _port(default: int) -> Callable[[Any], Any]:
     return click.option(
         "--port", default=default, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
     )
+
+
+def _server_settings(context: click.Context, **given: Any) -> Settings:
+    """The settings of a server. Says on standard error which names of settings have no effect."""
+    for sentence in misnamed(file_of(context)):
+        say(f"calltriage: warning: {sentence}", err=True)
+    return settings_of(context, **given)
 
 
 @click.group(
@@ -84,7 +91,7 @@ def serve(
     from calltriage import wiring  # noqa: PLC0415
     from calltriage.logs import configure_logging  # noqa: PLC0415
 
-    settings = settings_of(context, **selection)
+    settings = _server_settings(context, **selection)
     configure_logging(settings.log_level)
     if http:
         anyio.run(wiring.serve_http, settings, host, port, _announce("MCP"))
@@ -97,13 +104,18 @@ def serve(
 @cli.command()
 @click.pass_context
 def doctor(context: click.Context) -> None:
-    """Check settings, credentials, reachability and the data folder, and say what to do.
+    """Try settings, credentials, network, storage and folders, and say what to do about what is wrong.
 
-    Prints no secret. Exit status 0 when everything works, 1 when something does not.
+    Reads from each API, and writes nothing to a vendor. Prints no secret. Exit status 0 when everything works, 1 when
+    something does not.
     """
     from calltriage.cli.doctor import examine  # noqa: PLC0415
 
-    if not anyio.run(examine, settings_of(context)):
+    try:
+        settings: Settings | SettingsError = settings_of(context)
+    except SettingsError as error:
+        settings = error
+    if not anyio.run(examine, settings, misnamed(file_of(context))):
         sys.exit(1)
 
 
@@ -143,7 +155,7 @@ def desk_serve(context: click.Context, host: str, port: int, known_as: str | Non
     from calltriage import wiring  # noqa: PLC0415
     from calltriage.logs import configure_logging  # noqa: PLC0415
 
-    settings = settings_of(context)
+    settings = _server_settings(context)
     configure_logging(settings.log_level)
     if known_as is not None:
         settings = settings.model_copy(update={"desk_public_url": known_as})

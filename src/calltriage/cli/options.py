@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import click
 
-from calltriage.settings import Settings, load_settings
+from calltriage.settings import Settings, load_settings, settings_file
 
 NEVER = "never"
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -20,7 +21,12 @@ ORGANISATION = click.option(
 def settings_of(context: click.Context, **given: Any) -> Settings:
     """The settings, and over them what the command line gives."""
     over = {name: value for name, value in given.items() if value is not None}
-    return load_settings(context.find_root().params.get("settings_file"), **over)
+    return load_settings(file_of(context), **over)
+
+
+def file_of(context: click.Context) -> Path | None:
+    """The file of settings, if one was named."""
+    return settings_file(context.find_root().params.get("settings_file"))
 
 
 def span(_: click.Context, __: click.Parameter, value: str) -> timedelta:

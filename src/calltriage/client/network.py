@@ -243,11 +243,16 @@ def not_connected(error: BaseException, *, is_write: bool, what: str = "the API"
     """The error of a call that never left, because there is no connection to `what`."""
     found = trouble(error, what)
     outcome: Outcome | None = "not_committed" if is_write else None
+    mend = found.mend.rstrip(".")
+    made: CallError
     if found.code is not None:
-        advice = f"Nothing was sent, and waiting does not help. Ask the operator: {found.mend.rstrip('.')}."
-        return Blocked(f"{found.says} {advice}", code=found.code, outcome=outcome)
-    advice = "Nothing was carried out; call again." if is_write else "Wait, then call again."
-    return Unreachable(f"{found.says} {advice} If it stays so, ask the operator: {found.mend}.", outcome=outcome)
+        advice = f"Nothing was sent, and waiting does not help. Ask the operator: {mend}."
+        made = Blocked(f"{found.says} {advice}", code=found.code, outcome=outcome)
+    else:
+        advice = "Nothing was carried out; call again." if is_write else "Wait, then call again."
+        made = Unreachable(f"{found.says} {advice} If it stays so, ask the operator: {mend}.", outcome=outcome)
+    made.for_operator = f"{found.says} {mend[0].upper()}{mend[1:]}."
+    return made
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
+from anyio.abc import SocketStream
 from faults import http_answer, says, tcp_server
+from networks import nobody
 
 from calltriage.cli.doctor import examine
+from calltriage.journal.journal import FILE
 from calltriage.settings import Settings, load_settings
 
 
@@ -19,19 +23,29 @@ async def test_a_folder_that_cannot_be_used_is_said_with_what_to_do(
     (tmp_path / "file").touch()
     assert not await examine(Settings(data_dir=tmp_path / "file"))
     lines = [line for line in capsys.readouterr().out.splitlines() if "cannot be used" in line]
-    assert [line.split()[1] for line in lines] == ["Triage", "Attachments"]
+    assert [line.split()[1] for line in lines] == ["Triage", "Attachments", "Journal", "Store", "Data"]
     assert all("point CALLTRIAGE_DATA_DIR elsewhere" in line for line in lines)
 
 
-@pytest.mark.parametrize(("roots", "said"), [("none", "none"), ("/tmp/[dev]/x[/]", "/tmp/[dev]/x[/]")])
-async def test_the_open_folders_are_said_as_they_are(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, roots: str, said: str
+async def test_the_open_folders_are_tried_and_said_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "500")
-    monkeypatch.setenv("CALLTRIAGE_ALLOWED_ROOTS", roots)
-    await examine(load_settings(data_dir=tmp_path / "desk"))
-    [line] = [line for line in capsys.readouterr().out.splitlines() if "Local files" in line]
-    assert line.split("Local files")[1].strip() == said
+    there = tmp_path / "[dev]" / "x[]"
+    there.mkdir(parents=True)
+    (tmp_path / "file").touch()
+    roots = [there, tmp_path / "absent", tmp_path / "file"]
+    for named, good in (("none", True), (":".join(map(str, roots)), False)):
+        monkeypatch.setenv("CALLTRIAGE_ALLOWED_ROOTS", named)
+        assert await examine(load_settings(data_dir=tmp_path / "desk")) is good
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if "Local files" in line]
+    assert [line[0] for line in lines] == ["✓", "✓", "✗", "✗"]
+    assert [line[1].removeprefix("Local files").strip() for line in lines[:2]] == [
+        "none",
+        f"{there}, read and written to",
+    ]
+    assert all("CALLTRIAGE_ALLOWED_ROOTS" in line[1] for line in lines[2:])
+    assert list(there.iterdir()) == []
 
 
 async def test_an_object_store_that_cannot_be_reached_is_said_with_what_to_look_at(
@@ -86,3 +100,105 @@ async def test_what_others_may_get_at_is_said_with_what_to_do(
     assert line.split()[0] in {"✗", "NO"}
     assert f" {said}. Run: chmod -R go= '{folder}'" in line
     assert ("make another one" in line) == (name == "desk.key")
+
+
+VENDORS = {
+    "bland_api_key": "canary-secret-key", "talkdesk_client_id": "id", "talkdesk_client_secret": "canary-secret",
+}  # fmt: skip
+TOKEN = b'{"access_token": "t", "expires_in": 600}'
+PAGE = b'{"data": {"items": [], "next_cursor": null}, "errors": null}'
+
+
+async def examined(tmp_path: Path, capsys: pytest.CaptureFixture[str], status: str, body: bytes) -> tuple[bool, str]:
+    """What doctor says when both vendors answer so."""
+
+    async def talk(stream: SocketStream, head: bytes) -> None:
+        good = b"/oauth/token" in head
+        await stream.send(http_answer("200 OK" if good else status, TOKEN if good else body, ["connection: close"]))
+
+    async with tcp_server(talk) as (url, _):
+        places = {"bland_base_url": url, "talkdesk_base_url": url, "talkdesk_token_url": f"{url}/oauth/token"}
+        settings = load_settings(None, data_dir=tmp_path / "data", deadline_s=1, **VENDORS, **places)
+        return await examine(settings), capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("401 Unauthorized", "CALLTRIAGE_BLAND_API_KEY"),
+        ("403 Forbidden", "right to read and write"),
+        ("404 Not Found", "CALLTRIAGE_BLAND_BASE_URL"),
+        ("302 Found", "CALLTRIAGE_BLAND_BASE_URL"),
+        ("200 OK", "CALLTRIAGE_BLAND_BASE_URL"),
+        ("429 Too Many Requests", "CALLTRIAGE_VENDOR_RATE"),
+        ("500 Internal Server Error", "status 500"),
+        ("503 Service Unavailable", "status 503"),
+    ],
+)
+async def test_each_vendor_s_refusal_is_said_with_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, status: str, said: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
+    good, out = await examined(tmp_path, capsys, status, b"<html>canary</html>")
+    assert not good
+    wrong = [line for line in out.splitlines() if "✗" in line]
+    assert [line.split()[1] for line in wrong] == ["Triage", "Attachments"]
+    assert said in wrong[0]
+    assert "calltriage doctor" not in out, "it is the doctor who speaks"
+    assert "Ask the operator" not in out, "it is the operator who reads"
+    assert "canary" not in out
+
+
+async def test_what_was_not_tried_is_not_called_tried(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
+    _, out = await examined(tmp_path, capsys, "200 OK", PAGE)
+    [line] = [line for line in out.splitlines() if "Triage" in line]
+    assert "answers a read; no write was tried" in line
+    assert not any(word in out for word in ("Store", "File bytes")), "the desk is not used"
+
+
+def test_wrong_rights_and_a_journal_that_is_no_database_are_wrong_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
+    data = tmp_path / "data"
+    assert anyio.run(examine, load_settings(data_dir=data))
+    data.chmod(0o777)
+    assert not anyio.run(examine, load_settings(data_dir=data))
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "✗" in line]
+    assert "Rights" in line
+    assert f"chmod -R go= {data}" in line
+    data.chmod(0o700)
+    (data / FILE).write_bytes(b"no database" * 999)
+    assert not anyio.run(examine, load_settings(data_dir=data))
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "✗" in line]
+    assert "Journal" in line
+    (data / FILE).unlink()
+    (data / "blobs").rename(data / "gone")
+    (data / "blobs").touch(mode=0o600)
+    assert not anyio.run(examine, load_settings(data_dir=data))
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "✗" in line]
+    assert "File bytes" in line
+    assert "folder blobs" in line
+
+
+async def test_a_wrong_network_is_said_without_the_password(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "absent"))
+    proxy = f"http://user:canary-word@127.0.0.1:{nobody()}"
+    settings = load_settings(data_dir=tmp_path / "data", bland_api_key="k" * 20, proxy=proxy, deadline_s=2)
+    assert not await examine(settings)
+    out = capsys.readouterr().out
+    assert "canary" not in out
+    [triage, certificates] = [
+        next(line for line in out.splitlines() if what in line) for what in ("Triage", "Certificates")
+    ]
+    assert "SSL_CERT_FILE" in triage
+    assert "SSL_CERT_FILE" in certificates
+    monkeypatch.delenv("SSL_CERT_FILE")
+    assert not await examine(settings)
+    assert "the proxy refused the connection" in capsys.readouterr().out

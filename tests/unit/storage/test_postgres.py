@@ -44,14 +44,18 @@ def test_a_missing_driver_is_said_at_the_start(tmp_path: Path) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
-        env={"PATH": os.environ["PATH"], "CALLTRIAGE_DATABASE_URL": f"postgresql://u:{PASSWORD}@h/d"},
+        env={
+            "PATH": os.environ["PATH"],
+            "COLUMNS": "500",
+            "CALLTRIAGE_DATABASE_URL": f"postgresql://u:{PASSWORD}@h/d",
+        },
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
     assert done.returncode == 1
-    assert "uv sync --extra postgres" in done.stderr
+    assert "uv sync --extra postgres" in done.stdout
     assert PASSWORD not in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
 

@@ -214,16 +214,27 @@ class Files:
             known = await self.store.read(spoken_of)
             await self._drop(*(name for name in names if name not in known))
 
-    async def look_for_bytes(self) -> None:
-        """See whether the place of the bytes answers. Raises StoreError that tells the operator what to look at."""
+    async def try_bytes(self) -> None:
+        """Write a few bytes where files are kept, read them back and remove them. Raises StoreError that tells the operator
+        what to look at."""
+        probe = b"calltriage"
+
+        async def content() -> AsyncIterator[bytes]:
+            yield probe
+
         try:
             with anyio.fail_after(PATIENCE):
-                async with aclosing(self.blobs.unchanged_for(0)) as names:
-                    await anext(names, None)
+                received = await self.blobs.receive(content(), len(probe))
+                try:
+                    found = b"".join([piece async for piece in self.blobs.read(received.name, 0, received.size)])
+                finally:
+                    await self.blobs.drop(received.name)
+                if found != probe:
+                    raise BlobStoreError("what is read is not what was written")
         except (BlobStoreError, TimeoutError) as error:
             why = "it does not answer" if isinstance(error, TimeoutError) else str(error)
             raise StoreError(
-                f"The bytes of files cannot be reached: {why}. With CALLTRIAGE_BLOBS_URL, check it and the store's own "
+                f"The bytes of files cannot be kept: {why}. With CALLTRIAGE_BLOBS_URL, check it and the store's own "
                 "variables for its credentials; without, the folder blobs of the data folder."
             ) from error
 
