@@ -46,12 +46,14 @@ def json_values(text: Text, is_turn: Callable[[Any], bool]) -> Iterator[Found]:
 
 
 def _first_lines(text: TextIO) -> tuple[str, str]:
-    """The first two lines with something in them; a line too long is cut, and then no JSON."""
+    """The first two lines with something in them. Of a line too long there is the first character, so that nobody tries
+    to read what is no JSON: the values of 32 MiB take a gigabyte before the cut is noticed."""
     lines = list[str]()
     while len(lines) < 2 and (line := text.readline(MAX_LINE + 1)):
-        if line.strip():
-            lines.append(line.strip())
-        if len(line) > MAX_LINE:
+        is_cut = len(line) > MAX_LINE
+        if line := line.strip():
+            lines.append(line[:1] if is_cut else line)
+        if is_cut:
             break
     return (*lines, "", "")[0], (*lines, "", "")[1]
 

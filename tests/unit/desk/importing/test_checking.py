@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import tracemalloc
+from io import BytesIO
+from typing import Any, BinaryIO, cast
 from zoneinfo import ZoneInfo
 
 import pytest
 from conftest import call_line, read_lines
 
 from calltriage.desk.importing import documents
+from calltriage.desk.importing.sources import Borrowed, Source, Text
 from calltriage.errors import ImportFileError
 
 CALL: dict[str, Any] = json.loads(call_line("c-1", "hello"))
@@ -71,6 +74,18 @@ def test_one_value_of_a_document_that_is_too_large_is_named_and_the_others_are_r
     entries, (complaint,) = read_lines([json.dumps([large, CALL], indent=1)], skip_bad=True)
     assert [entry.id for entry in entries] == ["c-1"]
     assert complaint.startswith("item 1: is larger than")
+
+
+def test_a_list_in_a_line_that_is_too_long_is_read_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "MAX_LINE", 2**20)
+    text = b"[" + b'{"a":1},' * 2**18 + b'{"a":1}]'
+    source = Source("", lambda: cast("BinaryIO", Borrowed(BytesIO(text))))
+    tracemalloc.start()
+    found = next(documents.json_values(Text(source), lambda _: False))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == documents.Found("item 1", {"a": 1})
+    assert peak < 8 * 2**20
 
 
 @pytest.mark.parametrize(
