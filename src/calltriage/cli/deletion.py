@@ -9,7 +9,7 @@ import anyio
 import click
 
 from calltriage.cli.listing import show_rows
-from calltriage.cli.options import ORGANISATION, settings_of
+from calltriage.cli.options import ORGANISATION, TEXT, settings_of
 from calltriage.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def delete() -> None:
 
 
 @delete.command("call")
-@click.argument("id")
+@click.argument("id", type=TEXT)
 @ORGANISATION
 @YES
 @click.pass_context
@@ -47,7 +47,7 @@ def delete_call(context: click.Context, id: str, organisation: str | None, yes: 
 
 
 @delete.command("conversation")
-@click.argument("id")
+@click.argument("id", type=TEXT)
 @ORGANISATION
 @YES
 @click.pass_context

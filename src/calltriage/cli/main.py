@@ -14,7 +14,7 @@ import anyio
 import click
 
 from calltriage.cli import deletion, tenants
-from calltriage.cli.options import ORGANISATION, file_of, settings_of
+from calltriage.cli.options import ORGANISATION, TEXT, file_of, settings_of
 from calltriage.cli.terminal import Spoken, say, say_crash, say_usage_error
 from calltriage.errors import CalltriageError, ImportFileError, SettingsError
 from calltriage.settings import Settings, misnamed, public_url
@@ -345,7 +345,7 @@ def _since(_c: click.Context, _p: click.Parameter, value: str | None) -> datetim
 
 @journal.command("show")
 @click.option("--last", default=50, show_default=True, type=click.IntRange(1), help="How many writes, newest last.")
-@click.option("--issue", metavar="ISSUE", help="Only writes on this issue: its id or its ticket (T-1042).")
+@click.option("--issue", type=TEXT, metavar="ISSUE", help="Only writes on this issue: its id or its ticket (T-1042).")
 @click.option("--since", callback=_since, metavar="TIME", help="Only writes since then: 2026-05-01, 24h, 7d.")
 @click.option(
     "--outcome", type=click.Choice(["committed", "replayed", "not_committed", "unknown"]), help="Only such writes."

@@ -13,8 +13,24 @@ from calltriage.settings import Settings, load_settings, settings_file
 
 NEVER = "never"
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+class Text(click.ParamType[str]):
+    """A name or an id. Bytes that are no UTF-8, which Python hands over as lone surrogates, can be no part of one."""
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            self.fail("must be text in UTF-8", param, ctx)
+        return value
+
+
+TEXT = Text()
 ORGANISATION = click.option(
-    "--organisation", metavar="ID", help="Id of an organisation of this desk.  [default: the desk's own]"
+    "--organisation", type=TEXT, metavar="ID", help="Id of an organisation of this desk.  [default: the desk's own]"
 )
 
 
@@ -42,7 +58,7 @@ def _end(context: click.Context, option: click.Parameter, value: str | None) -> 
         return value
     now = datetime.now(UTC)
     try:
-        end = now + span(context, option, value) if value[-1:] in UNITS else _instant(value)
+        end = now + span(context, option, value) if value[-1:] in UNITS else _instant(value).astimezone(UTC)
     except (ValueError, OverflowError):
         raise click.BadParameter("must be a span (30d), a day (2027-01-31), an instant (ISO 8601) or never") from None
     if end <= now:

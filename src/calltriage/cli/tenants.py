@@ -9,7 +9,7 @@ import anyio
 import click
 
 from calltriage.cli.listing import JSON, show_rows
-from calltriage.cli.options import EXPIRES, ORGANISATION, settings_of, span
+from calltriage.cli.options import EXPIRES, ORGANISATION, TEXT, settings_of, span
 from calltriage.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from calltriage.desk.operating.tenants import End, NewKey, Tenants, What
 
-NAME = click.option("--name", help="What it is called.")
+NAME = click.option("--name", type=TEXT, help="What it is called.")
 
 
 def _with_tenants(context: click.Context, work: Callable[[Tenants], Awaitable[Any]]) -> Any:
@@ -88,8 +88,8 @@ def keys_list(context: click.Context, as_json: bool) -> None:
 
 
 @keys.command("add")
-@click.argument("name", required=False)
-@click.option("--user", metavar="ID", help="Id of the user that it stands for.  [default: the desk's own]")
+@click.argument("name", type=TEXT, required=False)
+@click.option("--user", type=TEXT, metavar="ID", help="Id of the user that it stands for.  [default: the desk's own]")
 @EXPIRES
 @click.option(
     "--public-key",
@@ -141,7 +141,7 @@ def keys_add(
 
 
 @keys.command("rotate")
-@click.argument("id")
+@click.argument("id", type=TEXT)
 @click.option(
     "--overlap",
     default="24h",
@@ -164,7 +164,7 @@ def keys_rotate(context: click.Context, id: str, overlap: timedelta, expires: En
 
 
 @keys.command("change")
-@click.argument("id")
+@click.argument("id", type=TEXT)
 @NAME
 @EXPIRES
 @click.pass_context
@@ -174,7 +174,7 @@ def keys_change(context: click.Context, id: str, name: str | None, expires: End)
 
 
 @keys.command("revoke")
-@click.argument("id")
+@click.argument("id", type=TEXT)
 @click.pass_context
 def keys_revoke(context: click.Context, id: str) -> None:
     """End the key ID for good, at once; tokens that it bought end with it.
@@ -204,7 +204,7 @@ def users_list(context: click.Context, as_json: bool) -> None:
 
 
 @users.command("add")
-@click.argument("name", required=False)
+@click.argument("name", type=TEXT, required=False)
 @ORGANISATION
 @EXPIRES
 @click.pass_context
@@ -218,7 +218,7 @@ def users_add(context: click.Context, name: str | None, organisation: str | None
 
 
 @users.command("change")
-@click.argument("id")
+@click.argument("id", type=TEXT)
 @NAME
 @EXPIRES
 @click.pass_context
@@ -228,7 +228,7 @@ def users_change(context: click.Context, id: str, name: str | None, expires: End
 
 
 @users.command("revoke")
-@click.argument("id")
+@click.argument("id", type=TEXT)
 @click.pass_context
 def users_revoke(context: click.Context, id: str) -> None:
     """End the user ID for good: no key of the user is good, and the user is no member, from now on."""
@@ -253,7 +253,7 @@ def organisations_list(context: click.Context, as_json: bool) -> None:
 
 
 @organisations.command("add")
-@click.argument("name")
+@click.argument("name", type=TEXT)
 @EXPIRES
 @click.pass_context
 def organisations_add(context: click.Context, name: str, expires: End) -> None:
@@ -265,7 +265,7 @@ def organisations_add(context: click.Context, name: str, expires: End) -> None:
 
 
 @organisations.command("change")
-@click.argument("id")
+@click.argument("id", type=TEXT)
 @NAME
 @EXPIRES
 @click.pass_context
@@ -275,7 +275,7 @@ def organisations_change(context: click.Context, id: str, name: str | None, expi
 
 
 @organisations.command("revoke")
-@click.argument("id")
+@click.argument("id", type=TEXT)
 @click.pass_context
 def organisations_revoke(context: click.Context, id: str) -> None:
     """End the organisation ID for good: none of its keys is good from now on. What it has stays on the desk."""

@@ -13,6 +13,7 @@ import click
 import pytest
 
 from calltriage.cli.main import cli, main
+from calltriage.cli.options import TEXT
 from calltriage.leaves.gate import INVISIBLE, one_line
 
 HOSTILE = "evil\x1b[2J\x1b]0;x\x07\r\u202e\u2066\x9b31m\x7f\u200b\ndone\t\x1b[31m[red]"
@@ -70,6 +71,29 @@ def test_no_command_repeats_an_argument_as_it_was_typed(run: Run, path: tuple[st
     assert "evil" in said or COMMANDS[path].hidden, "a command of an earlier version only says what it is called now"
     status, said = run(*path, *needed, HOSTILE, HOSTILE, HOSTILE)
     assert status == 2
+
+
+def takes_a_name(path: tuple[str, ...]) -> bool:
+    return any(one.type in {click.STRING, TEXT} for one in COMMANDS[path].params if one.name != "help")
+
+
+@pytest.mark.parametrize("path", [path for path in COMMANDS if takes_a_name(path)], ids=" ".join)
+def test_bytes_that_are_no_text_are_no_name_and_no_id(run: Run, path: tuple[str, ...]) -> None:
+    parameters = COMMANDS[path].params
+    needed = ["x" for one in parameters if isinstance(one, click.Argument) and one.required]
+    over_http = ["--http"] if path == ("serve",) else []
+    tried = [[*path, *over_http, one.opts[0], "\udcff", *needed] for one in parameters if one.type in {click.STRING, TEXT}
+             and isinstance(one, click.Option)]  # fmt: skip
+    tried += [[*path, "\udcff"] for one in parameters if one.type is TEXT and isinstance(one, click.Argument)]
+    for arguments in tried:
+        status, said = run(*arguments)
+        assert status in {1, 2}
+        assert "Traceback" not in said, arguments
+
+
+def test_an_end_that_is_no_instant_in_utc_is_refused(run: Run) -> None:
+    said = run("desk", "keys", "add", "--expires", "9999-12-31T23:59:59-14:00", status=2)[1]
+    assert "must be a span" in said
 
 
 def test_no_group_repeats_an_argument_as_it_was_typed(run: Run) -> None:
