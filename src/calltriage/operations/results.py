@@ -156,10 +156,19 @@ def _page_of(result_type: Any) -> type[Page[Any]] | None:
     return Page[get_args(result_type)[0]] if get_origin(result_type) is list else None
 
 
+@cache
+def _adapter(result_type: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(result_type)
+
+
 def read_result(result_type: Any, body: Any) -> Any:
-    """The result that an answer's JSON stands for. Raises ValidationError if its identity cannot be read."""
+    """The result that an answer's JSON stands for. Raises ValueError if its identity cannot be read."""
     page = _page_of(result_type)
-    return result_type.model_validate(body) if page is None else Listed(page.model_validate({"items": body}))
+    if page is not None:
+        return Listed(page.model_validate({"items": body}))
+    if not isinstance(body, dict):
+        raise ValueError("no JSON object")
+    return _adapter(result_type).validate_python(body)
 
 
 def _mended(members: Members, name: str, errors: list[Any]) -> list[str]:

@@ -61,7 +61,7 @@ FAULTS: dict[str, tuple[Answer, str, bool]] = {
     "cut short": (says(200, b'{"data": {"id": "canary'), "unreadable_answer", False),
     "nothing": (says(200, b""), "unreadable_answer", False),
     "a list": (says(200, [CANARY]), "unreadable_answer", False),
-    "fields missing": (says(200, {"data": {"id": CANARY}, "errors": None}), "unreadable_answer", False),
+    "no identity": (says(200, {"data": {"title": CANARY}, "errors": None}), "unreadable_answer", False),
     "400": (says(400, ENVELOPE), "invalid_arguments", False),
     "401": (says(401, ENVELOPE), "unauthenticated", False),
     "403": (says(403, ENVELOPE), "forbidden", False),
@@ -90,7 +90,7 @@ ROW = {"id": ISSUE["issue_id"], "triage_id": "T-1", "title": "canary", "status":
        "category": "Bug", "created_at": "x", "updated_at": "x", "last_activity_at": "x"}  # fmt: skip
 STRANGE = [
     {}, None, [], "canary", 5, *({"data": data} for data in (
-        None, {}, [], "canary", [None], [ROW, {**ROW, "title": 3}], {"items": None}, {"id": 5}, {"transcripts": {}},
+        None, {}, [], "canary", [None], [ROW, {**ROW, "title": 3}], {"items": None}, {"id": {}}, {"transcripts": {}},
     )),
 ]  # fmt: skip
 

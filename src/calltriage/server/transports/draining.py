@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mcp.shared._stream_protocols import ReadStream, WriteStream
 
 PATIENCE = 630.0
-"""Seconds without an answer after which the rest is given up. The longest call, wait_for_norm, may take 600."""
+"""Seconds without an answer after which the rest is given up. The longest call may take 600."""
 
 Frame: TypeAlias = SessionMessage | Exception
 

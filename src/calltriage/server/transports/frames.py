@@ -22,8 +22,9 @@ ESCAPES = re.compile(
     r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a whole pair
     r"|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
-VERSION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-"""A protocol version, as the specification writes it."""
+VERSION = re.compile(r"[A-Za-z0-9._-]{1,32}")
+"""What may be meant for a protocol version. The specification wants the answer to an unknown one to repeat it, so that it
+must hold no words."""
 
 
 def repaired(text: str) -> str:
@@ -62,7 +63,7 @@ def _of_object(text: str, frame: dict[str, Any]) -> str | JSONRPCError:
             "The message is no JSON-RPC 2.0 message: jsonrpc must be 2.0, method a text, params or result an object.",
         )
     if not _has_sound_version(frame):
-        return _error(known, mcp_types.INVALID_PARAMS, "The protocol version must be a date such as 2026-07-28.")
+        return _error(known, mcp_types.INVALID_PARAMS, "The protocol version must be like 2026-07-28.")
     return text
 
 

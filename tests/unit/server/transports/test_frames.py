@@ -35,7 +35,7 @@ UNREADABLE: dict[str, tuple[str | bytes, int, Any]] = {
     "an id that is null": (json.dumps({**PING, "id": None}), -32600, None),
     "a result that is none": (json.dumps({"jsonrpc": "2.0", "id": 4, "result": CANARY}), -32600, None),
     "an envelope of no version": (
-        json.dumps({**PING, "params": {"_meta": {"io.modelcontextprotocol/protocolVersion": CANARY}}}), -32602, 4,
+        json.dumps({**PING, "params": {"_meta": {"io.modelcontextprotocol/protocolVersion": f"of {CANARY}"}}}), -32602, 4,
     ),
 }  # fmt: skip
 

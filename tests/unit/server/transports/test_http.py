@@ -76,7 +76,7 @@ async def test_discover_and_a_call_are_answered_on_the_newest_wire_without_a_ses
         assert found["instructions"] == instructions(select())
         headers = {"mcp_protocol_version": NEWEST, "mcp_method": "tools/call", "mcp_name": "list_issues"}
         called = await ask(http, "tools/call", newest(name="list_issues", arguments={}), **headers)
-        assert called["structuredContent"] == {"items": [], "returned": 0, "complete": True}
+        assert called["structuredContent"].items() >= {"items": [], "returned": 0, "complete": True}.items()
 
 
 @pytest.mark.parametrize(
