@@ -589,7 +589,9 @@ async def open_desk(settings: Settings) -> AsyncGenerator[Desk]:
 async def open_tenants(settings: Settings) -> AsyncGenerator[Tenants]:
     """Organisations, users and keys of the desk on the data folder, the desk's own key among them."""
     async with open_desk(settings) as desk:
-        await desk.tenants.keep_own_key(desk_key(settings).get_secret_value())
+        # A server may have been given another key than this command: only its start replaces the desk's own.
+        if not await desk.tenants.has_own_key():
+            await desk.tenants.keep_own_key(desk_key(settings).get_secret_value())
         yield desk.tenants
 
 

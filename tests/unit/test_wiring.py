@@ -25,6 +25,7 @@ from calltriage.wiring import (
     offered_tools,
     open_client,
     open_server,
+    open_tenants,
     open_wired_client,
     sealing_key,
     serve_desk,
@@ -222,3 +223,13 @@ async def test_a_desk_that_cannot_be_warmed_up_does_not_end_the_server(
         await desk.warm_up()
     assert "OSError" in caplog.text
     assert "canary" not in caplog.text
+
+
+async def test_looking_at_the_keys_without_the_server_s_own_leaves_it_good(home: Path) -> None:
+    served = "the-key-that-a-server-was-given"
+    async with open_tenants(Settings(desk_api_key=SecretStr(served))) as tenants:
+        before = await tenants.keys()
+    async with open_tenants(Settings()) as tenants:
+        assert await tenants.keys() == before
+        assert await tenants.keep_own_key(served)
+        assert await tenants.keys() == before

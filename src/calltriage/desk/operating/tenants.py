@@ -208,6 +208,10 @@ class Tenants:
 
         return await self.store.write(add)
 
+    async def has_own_key(self) -> bool:
+        """Whether the desk has had a key of its own, good or not."""
+        return bool(await self._rows(select(keys.c.id).where(keys.c.id == OWN_KEY)))
+
     async def keep_own_key(self, key: str) -> bool:
         """Accept the desk's own key, and no longer the one that was its own before. False when it was revoked or has
         expired."""
@@ -219,6 +223,7 @@ class Tenants:
             if there is not None:
                 return there
             own = _own(connection)
+            _keep_ended(connection, now)
             row = {"org_id": own["org_id"], "user_id": own["user_id"], "kind": API_KEY, "name": "the desk's own key"}
             row |= {"material": material, "created_at": now, "expires_at": None, "revoked_at": None}
             if connection.execute(update(keys).where(keys.c.id == OWN_KEY).values(**row)).rowcount == 0:
@@ -310,6 +315,13 @@ def _add_api_key(
     row = {"id": made.id, "org_id": org_id, "user_id": user_id, "kind": API_KEY, "material": digest(made.key)}
     connection.execute(insert(keys).values(**row, name=name, created_at=now, expires_at=_end(expires)))
     return made
+
+
+def _keep_ended(connection: Connection, now: str) -> None:
+    """Give the desk's own key another id if it was revoked or has expired, so that it stays so when another one follows."""
+    own = connection.execute(select(keys).where(keys.c.id == OWN_KEY)).one_or_none()
+    if own is not None and _state(own, now) != "valid":
+        connection.execute(update(keys).where(keys.c.id == OWN_KEY).values(id=_short_id()))
 
 
 def _short_id() -> str:

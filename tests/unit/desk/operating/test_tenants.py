@@ -161,6 +161,9 @@ async def test_the_desks_own_key_is_kept_rotated_and_revoked_like_another(
     await tenants.revoke("keys", OWN_KEY)
     assert await status_of(the_desk, "another-key-of-the-operator") == 401
     assert not await tenants.keep_own_key("another-key-of-the-operator")
+    assert await tenants.keep_own_key("the-key-after-that-one")
+    assert not await tenants.keep_own_key("another-key-of-the-operator"), "revoked for good, whatever came between"
+    assert await status_of(the_desk, "the-key-after-that-one") == 200
     assert await status_of(the_desk, KEY) == 200, "the key of the process itself is not a row"
 
 
