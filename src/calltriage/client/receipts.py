@@ -74,6 +74,8 @@ def receipt_of(operation: Operation[R], answer: Answer) -> Receipt[R]:
     if is_json and outcome is not None and _is_empty(body, envelope=operation.envelope):
         raise EmptyAnswer("The API answered without a word.", status=answer.status, outcome="unknown")
     try:
+        if body is None:  # a page of HTML is no empty list
+            raise ValueError("no JSON")
         if operation.envelope:
             body = body["data"]
         return Receipt(read_result(result_type, body), outcome, answer.api_time)

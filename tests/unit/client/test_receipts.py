@@ -9,12 +9,15 @@ import pytest
 from conftest import endpoints_to
 from faults import Scripted, Step, answers, passes, then
 
+from calltriage.client.answers import Answer
 from calltriage.client.client import Client, open_client
+from calltriage.client.receipts import receipt_of
 from calltriage.desk.app import Desk
 from calltriage.errors import CallError, Conflict, NotFound, Rejected, Unauthenticated, UnreadableAnswer
+from calltriage.operations import CATALOGUE
 from calltriage.operations.activity import AddComment, ListActivity
 from calltriage.operations.attachments import DeleteAttachment, GetAttachment, ListAttachments
-from calltriage.operations.base import Operation
+from calltriage.operations.base import Effect, Operation
 from calltriage.operations.calls import GetCall
 from calltriage.operations.categories import CreateCategory
 from calltriage.operations.issues import CreateIssue, DeleteIssue, GetIssue, Issue, ListIssues, UpdateIssue
@@ -112,3 +115,14 @@ async def test_a_conflict_with_what_is_there_already_is_a_replay(the_desk: Desk,
         assert await outcome_over(the_desk, operation, taken) == ("not_committed", 1)
         await client.deliver(operation)
         assert await outcome_over(the_desk, operation, taken) == ("replayed", 1)
+
+
+@pytest.mark.parametrize("body", [b"<html>a proxy's page</html>", b"", b"null", b'{"half": ', None])
+@pytest.mark.parametrize(
+    "operation", [one for one in CATALOGUE if one.effect is Effect.READ], ids=lambda one: one.tool_name()
+)
+def test_a_success_without_json_is_no_answer_and_no_empty_list(
+    operation: type[Operation[Any]], body: bytes | None
+) -> None:
+    with pytest.raises(UnreadableAnswer):
+        receipt_of(operation.model_construct(), Answer(200, httpx2.Headers(), body))
