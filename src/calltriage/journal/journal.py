@@ -7,7 +7,6 @@ import hmac
 import json
 import logging
 import math
-import os
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -28,7 +27,7 @@ from calltriage.journal.checking import check_folder
 from calltriage.journal.heads import HeadNote
 from calltriage.journal.rows import FILE, Check, Row, append, head_of, holds, outcome_of, prepare, rows
 from calltriage.journal.showing import Wanted, brief, writes
-from calltriage.journal.standings import UNDER_WAY, Asked, Call, Standings
+from calltriage.journal.standings import UNDER_WAY, Asked, Call, Standings, this_process
 from calltriage.operations.base import Operation
 from calltriage.storage import Database, SqliteFile
 
@@ -260,7 +259,7 @@ class Journal:
 
     def _append(self, connection: Connection, asked: Asked, **more: str | None) -> None:
         append(
-            connection, at=self._now(), kind="asked", write_id=asked.write_id, process=str(os.getpid()),
+            connection, at=self._now(), kind="asked", write_id=asked.write_id, process=this_process(),
             caller=asked.call.caller, tool=asked.call.tool, key=asked.call.key, fingerprint=asked.fingerprint, **more,
         )  # fmt: skip
 

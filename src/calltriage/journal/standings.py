@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -152,11 +155,22 @@ UNDER_WAY: set[str] = set()
 """Writes that this process is carrying out."""
 
 
-def _under_way(asked: Row) -> bool:
-    """Whether a write without an outcome is still being carried out, as far as can be told; else it was cut off."""
-    process = int(asked.process or 0)
-    if process == os.getpid():
-        return asked.write_id in UNDER_WAY
+@cache
+def _realm() -> str:
+    """Where a process id of this process means anything: this boot of this machine, or this container."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}.{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:  # no Linux
+        return platform.node()
+
+
+def this_process() -> str:
+    """What the journal calls this process."""
+    return f"{os.getpid()}@{_realm()}"
+
+
+def _is_alive(process: int) -> bool:
     if sys.platform == "win32":  # where there is no harmless way to ask
         return True
     try:
@@ -166,6 +180,17 @@ def _under_way(asked: Row) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def _under_way(asked: Row) -> bool:
+    """Whether a write without an outcome is still being carried out, as far as can be told; else it was cut off.
+
+    Nobody here knows whether a process on another machine or in another container lives: its write may be under way.
+    """
+    process, _, realm = (asked.process or "0").partition("@")  # earlier versions noted the number alone
+    if realm not in ("", _realm()):
+        return True
+    return asked.write_id in UNDER_WAY if int(process) == os.getpid() else _is_alive(int(process))
 
 
 def _overlaps(call: Call, settled: Row, outcome: Row | None) -> bool:

