@@ -11,9 +11,9 @@ from typing import Any
 import anyio
 import httpx2
 import pytest
-from conftest import CALLS, Clock, endpoints_to
-from e2e.processes import PATIENCE, over_stdio, run, started
-from faults import Gate, Scripted
+from conftest import KEY, Clock, endpoints_to
+from e2e.processes import PATIENCE, over_stdio, started
+from faults import Gate, Inner, Scripted, over_sockets, passes
 from mcp.client import Client as McpClient
 
 from calltriage.client.client import open_client
@@ -148,16 +148,34 @@ async def test_the_second_of_two_is_sent_where_the_first_came_to_nothing(
     await journal.close()
 
 
-ON_THE_WIRE = ["add_comment", "create_agent_session", "add_flag", "create_issue"]
+ON_THE_WIRE = ["add_comment", "create_agent_session", "add_flag"]
+
+
+class Slow:
+    """A vendor that answers the first write of a pair once the second call has looked at the list, too."""
+
+    def __init__(self, looks: int) -> None:
+        self._looks, self._seen, self._enough = looks, 0, anyio.Event()
+
+    def again(self) -> None:
+        self._seen, self._enough = 0, anyio.Event()
+
+    async def step(self, request: httpx2.Request, inner: Inner) -> httpx2.Response:
+        if request.method == "GET" and request.url.path.endswith(("/activity", "/flags")):
+            self._seen += 1
+            if self._seen >= self._looks:
+                self._enough.set()
+        if request.method == "POST" and request.url.path.endswith(("/comments", "/agent-sessions", "/flags")):
+            with anyio.fail_after(PATIENCE):
+                await self._enough.wait()
+        return await passes(request, inner)
 
 
 @asynccontextmanager
-async def agents_over(folder: Path, how: str) -> AsyncGenerator[list[McpClient]]:
+async def agents_over(folder: Path, how: str, vendor: str) -> AsyncGenerator[list[McpClient]]:
     """Two seats: at one server over stdio or HTTP, or each at its own server on the one folder."""
-    settings = {"CALLTRIAGE_WRITES_PER_MINUTE": "0", "CALLTRIAGE_TOOLSETS": "all"}
-    lines = folder / "calls.jsonl"
-    lines.write_text("\n".join(CALLS))
-    assert (await run(folder, "desk", "import", str(lines)))[0] == 0
+    settings = {"CALLTRIAGE_WRITES_PER_MINUTE": "0", "CALLTRIAGE_TOOLSETS": "all",
+                "CALLTRIAGE_BLAND_BASE_URL": vendor, "CALLTRIAGE_BLAND_API_KEY": KEY}  # fmt: skip
     async with AsyncExitStack() as stack:
         if how == "HTTP":
             address = await stack.enter_async_context(started(folder, "serve", "--http", "--port", "0", **settings))
@@ -169,9 +187,17 @@ async def agents_over(folder: Path, how: str) -> AsyncGenerator[list[McpClient]]
 
 
 @pytest.mark.parametrize("how", ["stdio", "HTTP", "two processes"])
-async def test_equal_calls_that_overlap_are_one_write_on_real_processes(tmp_path: Path, how: str) -> None:
-    async with agents_over(tmp_path, how) as (one, two):
+async def test_equal_calls_that_overlap_are_one_write_on_real_processes(
+    the_desk: Desk, tmp_path: Path, how: str
+) -> None:
+    """In one process the second call looks only when the first has ended; it was read before the vendor answered that."""
+    slow = Slow(looks=2 if how == "two processes" else 1)
+    async with (
+        over_sockets(slow.step, httpx2.ASGITransport(the_desk, raise_app_exceptions=False)) as vendor,
+        agents_over(tmp_path, how, vendor) as (one, two),
+    ):
         arguments = await ground(one)
         await called(two, "list_issues", {})  # both are awake
         for tool in ON_THE_WIRE:
+            slow.again()
             are_one(await at_once(tool, arguments[tool], one, two))
