@@ -28,7 +28,6 @@ NEW = {"title": "Ground", "severity": "low", "category": "Bug", "on_duplicate": 
 def calls_on(issue_id: str, other_id: str) -> dict[str, dict[str, Any]]:
     """Each tool that adds, with arguments."""
     return {
-        "create_issue": NEW | {"title": "Filed twice"},
         "attach_resource": {"issue_id": issue_id, "resource_type": "call", "resource_id": "call-hours"},
         "add_flag": {"issue_id": issue_id, "call_id": "call-card", "type": "silence", "message_index": 1},
         "link_issue": {"issue_id": issue_id, "related_issue_id": other_id, "relation_type": "blocks"},
@@ -98,6 +97,18 @@ async def test_equal_calls_one_after_the_other_are_two_writes(
         bodies = [await called(agent, tool, arguments) for _ in range(2)]
     assert [body["outcome"] for body in bodies] == ["committed"] * 2
     assert len({body["id"] for body in bodies}) == 2
+    await journal.close()
+
+
+async def test_an_issue_is_filed_twice_at_once_only_where_that_is_asked_for(
+    the_desk: Desk, clock: Clock, tmp_path: Path
+) -> None:
+    journal = Journal(tmp_path / "journal", clock=clock)
+    async with agent_of(the_desk, journal) as agent:
+        anyway = await at_once("create_issue", NEW, agent, agent)
+        unless_open = await at_once("create_issue", NEW | {"title": "Bill", "on_duplicate": "report"}, agent, agent)
+    assert [body["outcome"] for body in anyway] == ["committed"] * 2
+    assert sorted(body["outcome"] for body in unless_open) == ["committed", "not_committed"]
     await journal.close()
 
 

@@ -20,6 +20,7 @@ from calltriage.client.traces import Before
 from calltriage.journal.rows import Row, outcome_of, rows
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.flags import AddFlag
+from calltriage.operations.issues import CreateIssue
 from calltriage.operations.relations import LinkIssue
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ class Standings:
     def of(self, connection: Connection, operation: Operation[Any], asked: Asked) -> Entry:
         """What is known of equal writes that were asked for before: under the same key, or without one like this."""
         key, fresh = asked.call.key, Entry(asked.write_id)
-        is_key, is_add = key is not None or isinstance(operation, NATURAL), operation.effect is Effect.ADD
+        is_key = key is not None or isinstance(operation, NATURAL)
+        # create_issue compares with the open issues itself, and files an equal one only where it is told to.
+        is_add = operation.effect is Effect.ADD and not isinstance(operation, CreateIssue)
         equal = (asked.call.caller, asked.call.former, asked.fingerprint, operation.tool_name(), key, asked.write_id)
         newest = f"seq = (SELECT seq FROM entries WHERE {EQUAL} AND {SETTLED} ORDER BY seq DESC LIMIT 1)"  # noqa: S608  ours
         settled = next(iter(rows(connection, newest, equal)), None)
@@ -98,7 +101,7 @@ class Standings:
         attempts = self._unbroken(list(later), key)
         if attempts:
             still_open = self._open(connection, fresh, attempts)
-            # Another's change of equal content, at this very moment, does not stand in for this one.
+            # Another's of equal content, at this very moment, does not stand in for a change or for an issue.
             return still_open if is_key or is_add or not still_open.under_way else fresh
         if settled is None:
             return fresh
