@@ -339,7 +339,9 @@ async def test_a_write_that_another_process_has_under_way_is_waited_for(
         assert (await called(agent, "add_flag", asked))["outcome"] == "committed"
 
 
-@pytest.mark.parametrize("process", [f"{os.getpid()}@another-container", "1@another-machine"])
+@pytest.mark.parametrize(
+    "process", [f"{os.getpid()}@another-container", "1@another-machine"], ids=["our number", "another number"]
+)
 async def test_a_write_of_another_container_is_waited_for_whatever_its_process_is_called_there(
     the_desk: Desk, journal: Journal, monkeypatch: pytest.MonkeyPatch, process: str
 ) -> None:
