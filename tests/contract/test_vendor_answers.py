@@ -662,7 +662,6 @@ async def test_a_token_is_renewed_sixty_seconds_before_it_ends() -> None:
         ((401, {"error": "unauthorized", "error_description": SAID}), Unauthenticated),
         ((200, f"<html>{SAID}".encode()), UnreadableAnswer),
         ((200, {"access_token": "a b", "expires_in": 599}), UnreadableAnswer),
-        ((200, {"access_token": TOKEN}), UnreadableAnswer),
         ((200, [TOKEN]), UnreadableAnswer),
     ],
     ids=str,

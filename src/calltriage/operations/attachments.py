@@ -118,8 +118,9 @@ class AttachmentPage(Result):
 
     @model_validator(mode="after")
     def _has_a_list(self) -> Self:
-        """Only a page of nothing may leave its list out."""
-        if "items" not in self.embedded.model_fields_set and self.total != 0:
+        """Only a page of nothing may leave its list out: one of no files, or a later one that nothing follows."""
+        is_past_the_end = (self.page or 1) > 1 and "next" not in self.links
+        if "items" not in self.embedded.model_fields_set and self.total != 0 and not is_past_the_end:
             raise ValueError("a page needs its list")
         return self
 
