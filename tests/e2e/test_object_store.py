@@ -64,6 +64,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         [
             program, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false",
             "-admin.ui=false", "-webdav=false", "-bucket=calltriage", *(f"-{name}={port}" for name, port in ports.items()),
+            "-s3.port.iceberg=0", "-s3.port.lance=0",  # their ports are fixed by default, so that a second server fails
         ],
         env={"PATH": os.environ["PATH"], "HOME": str(folder), **variables}, cwd=folder,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -72,14 +73,14 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         for name, value in variables.items():
             patch.setenv(name, value)
         try:
-            anyio.run(until_it_answers, variables["AWS_ENDPOINT_URL"])
+            anyio.run(until_it_answers, server)
             yield {**variables, "FILER_URL": f"http://127.0.0.1:{ports['filer.port']}"}
         finally:
             server.terminate()
             server.wait(60)
 
 
-async def until_it_answers(url: str) -> None:
+async def until_it_answers(server: subprocess.Popen[bytes]) -> None:
     """Wait until the bucket takes an object."""
     with anyio.fail_after(60):
         store = open_objects("s3://calltriage").store
@@ -87,6 +88,7 @@ async def until_it_answers(url: str) -> None:
             try:
                 await obstore.put_async(store, "ready", b"")
             except Exception:  # noqa: BLE001  not up yet, whatever it says
+                assert server.poll() is None, "the S3 server has ended"
                 await anyio.sleep(0.2)  # nothing tells when another program is ready
             else:
                 return
