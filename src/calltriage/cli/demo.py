@@ -22,6 +22,7 @@ from calltriage.cli.terminal import shown
 from calltriage.desk.importing.sample import sample_lines
 from calltriage.errors import CalltriageError, ImportFileError
 from calltriage.leaves.gate import one_line
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.settings import load_settings
 
 
@@ -57,19 +58,19 @@ class Agent:
     console: Console
     steps: int = field(default=0)
 
-    async def call(self, why: str, tool: str, **arguments: Any) -> dict[str, Any]:
+    async def call(self, why: str, tool: str, **arguments: Any) -> JsonObject:
         """Call a tool; a tool error ends the demo with its text."""
         shown = ", ".join(f"{name}={_short(value)}" for name, value in arguments.items())
         self._step(why, f"{tool}({shown})")
         started = perf_counter()
         result = await self.client.call_tool(tool, arguments)
-        body = cast("dict[str, Any]", result.structured_content or {})
+        body = cast("JsonObject", result.structured_content or {})
         if result.is_error:
             raise CalltriageError(f"{tool} answered: {body.get('error', {}).get('message', 'an error')}")
         self._came_back(_facts(body), started)
         return body
 
-    async def read(self, why: str, uri: str) -> dict[str, Any]:
+    async def read(self, why: str, uri: str) -> JsonObject:
         """Read a resource."""
         self._step(why, f"read {uri}")
         started = perf_counter()
@@ -99,7 +100,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 76 else f"{text[:75]}…"
 
 
-def _facts(body: dict[str, Any]) -> str:
+def _facts(body: JsonObject) -> str:
     names = (
         "outcome",
         "triage_id",
@@ -116,15 +117,15 @@ def _facts(body: dict[str, Any]) -> str:
     return "  ".join(found) or f"{body.get('returned', len(body))} found"
 
 
-def _moment(call: dict[str, Any]) -> tuple[int, str]:
+def _moment(call: JsonObject) -> tuple[int, str]:
     """The turn to flag: the caller's longest, which is where people explain what is wrong."""
-    turns: list[dict[str, Any]] = call["transcripts"]
+    turns: list[JsonObject] = call["transcripts"]
     by_caller = [n for n, turn in enumerate(turns) if turn["user"] == "user"] or list(range(len(turns)))
     place = max(by_caller, key=lambda n: len(turns[n]["text"]))
     return place, turns[place]["text"]
 
 
-def _tree(evidence: dict[str, Any]) -> Tree:
+def _tree(evidence: JsonObject) -> Tree:
     """The evidence bundle for a person's eyes; the agent gets the same as one JSON object."""
     issue = evidence["issue"]
     state = shown(f"({issue['severity']}, {issue['status']})")
@@ -164,7 +165,7 @@ def run_demo(calls: Path | None, wishes: Wishes) -> None:
         anyio.run(_show, folder, own.data_dir, call, count, story)
 
 
-async def _show(folder: Path, data_dir: Path, call: dict[str, Any], count: int, story: Story) -> None:
+async def _show(folder: Path, data_dir: Path, call: JsonObject, count: int, story: Story) -> None:
     console = Console()
     console.print(
         f"[bold]calltriage demo[/]: an agent, the server as a child process, an empty desk with {count} calls"
@@ -183,7 +184,7 @@ async def _show(folder: Path, data_dir: Path, call: dict[str, Any], count: int, 
     console.print(f"[bold green]Done.[/] {agent.steps} steps. The desk was temporary and is gone.")
 
 
-async def _triage(agent: Agent, call: dict[str, Any], folder: Path, story: Story) -> dict[str, Any]:
+async def _triage(agent: Agent, call: JsonObject, folder: Path, story: Story) -> JsonObject:
     """One investigation, the way an agent would go about it."""
     place, said = _moment(call)
     call_id: str = call["call_id"]

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -36,6 +35,7 @@ from calltriage.journal.replay import Replayed, replay
 from calltriage.journal.rows import FILE, Check
 from calltriage.journal.showing import Wanted, redacted
 from calltriage.leaves.gate import one_line
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import SCOPES
 from calltriage.operations.base import Api
 from calltriage.settings import Settings
@@ -81,7 +81,7 @@ async def show(settings: Settings, wanted: Wanted, *, as_json: bool) -> None:
         say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _cells(write: dict[str, Any]) -> tuple[str, str, str, str]:
+def _cells(write: JsonObject) -> tuple[str, str, str, str]:
     """A write as a line of the table. An issue whose ticket no answer said is named by its id."""
     when = write["at"].partition(".")[0].replace("T", " ")
     ticket = write.get("triage_id") or write.get("issue_id") or "-"

@@ -27,6 +27,7 @@ from calltriage.errors import (
     Unauthenticated,
     UnreadableAnswer,
 )
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import STORAGE_BUSY, STORAGE_FAILED
 from calltriage.operations.fields import A_CURSOR, MAX_BODY, MAX_DEPTH, refuse_depth
 
@@ -100,7 +101,7 @@ def _without_surrogates(value: Any) -> Any:
         case list():
             return [_without_surrogates(item) for item in cast("list[Any]", value)]
         case dict():
-            members = cast("dict[str, Any]", value)
+            members = cast("JsonObject", value)
             return {_without_surrogates(key): _without_surrogates(item) for key, item in members.items()}
         case _:
             return value
@@ -230,16 +231,16 @@ def error_facts(answer: Answer) -> tuple[str | None, str, list[str]]:
         return None, "", []
     if not isinstance(body, dict):
         return None, "", []
-    members = cast("dict[str, Any]", body)
+    members = cast("JsonObject", body)
     entries = members.get("errors")
     first: Any = cast("list[Any]", entries)[0] if isinstance(entries, list) and entries else members
     if not isinstance(first, dict):
         return None, "", []
-    error = cast("dict[str, Any]", first)
+    error = cast("JsonObject", first)
     code = error.get("error", error.get("code"))
     listed = error.get("fields")
     names = [
-        str(cast("dict[str, Any]", item).get("name", "")).split(".")[0]
+        str(cast("JsonObject", item).get("name", "")).split(".")[0]
         for item in (cast("list[Any]", listed) if isinstance(listed, list) else [])
         if isinstance(item, dict)
     ]

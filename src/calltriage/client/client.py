@@ -30,6 +30,7 @@ from calltriage.errors import (
     SettingsError,
     Unreachable,
 )
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Api, Effect, Operation
 
 R = TypeVar("R")
@@ -427,7 +428,7 @@ class Client:
     ) -> Answer:
         """One request and its answer; `on_head` hears of the answer before its body is there."""
         payload = operation.payload()
-        content: dict[str, Any] = {"params": payload} if operation.method == "GET" else {"json": payload}
+        content: JsonObject = {"params": payload} if operation.method == "GET" else {"json": payload}
         if operation.method in {"DELETE", "PUT"} and not payload:  # they have no body in either contract
             content = {}
         http = self._http[operation.api]
@@ -468,7 +469,7 @@ async def open_client(
         network: reaches the endpoints that bring no transport, and signed links; direct connections unless given.
     """
     network = network or Network()
-    shared: dict[str, Any] = {
+    shared: JsonObject = {
         "trust_env": False,
         "follow_redirects": False,
         "timeout": TIMEOUT,

@@ -9,11 +9,12 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
 import httpx2
+
+from calltriage.leaves.strict_json import JsonObject
 
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
@@ -101,7 +102,7 @@ class Guarded(httpx2.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-def target_of(url: str) -> dict[str, Any]:
+def target_of(url: str) -> JsonObject:
     """The request extension that sends path and query as they stand in the URL, byte for byte: what was signed is the
     text, not what a library makes of it."""
     rest = url.partition("://")[2]

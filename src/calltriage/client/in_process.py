@@ -15,6 +15,8 @@ import anyio
 import httpx2
 from anyio.abc import TaskGroup
 
+from calltriage.leaves.strict_json import JsonObject
+
 logger = logging.getLogger(__name__)
 
 App = Callable[..., Any]
@@ -106,7 +108,7 @@ class _Exchange(httpx2.AsyncByteStream):
             self.failure = error
             self.begun.set()
 
-    async def _receive(self) -> dict[str, Any]:
+    async def _receive(self) -> JsonObject:
         async for piece in self._incoming:
             return {"type": "http.request", "body": piece, "more_body": True}
         if self.failure is not None:
@@ -117,7 +119,7 @@ class _Exchange(httpx2.AsyncByteStream):
         await self._left.wait()
         return {"type": "http.disconnect"}
 
-    async def _send(self, message: dict[str, Any]) -> None:
+    async def _send(self, message: JsonObject) -> None:
         if message["type"] == "http.response.start":
             self.status, self.headers = message["status"], message.get("headers", [])
             self._scope.deadline = math.inf

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from calltriage.client.answers import Answer, error_facts, failure, read_json
 from calltriage.errors import CallError, EmptyAnswer, Outcome, UnreadableAnswer
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.results import read_result
 
@@ -104,7 +105,7 @@ def _says_failure(body: Any) -> bool:
     """Whether a body holds an error in a shape seen, or in one of its kind."""
     if not isinstance(body, dict):
         return False
-    members = cast("dict[str, Any]", body)
+    members = cast("JsonObject", body)
     status = members.get("status")
     return bool(
         members.get("errors")
@@ -119,7 +120,7 @@ def _says_failure(body: Any) -> bool:
     )
 
 
-def _says_result(body: dict[str, Any], result_type: Any, *, envelope: bool) -> bool:
+def _says_result(body: JsonObject, result_type: Any, *, envelope: bool) -> bool:
     """Whether a body that holds an error has anything of the result too; a call's record has a status and an error."""
     return bool(body.get("data") if envelope else body.keys() & (_names(result_type) - FAILURE_WORDS))
 
@@ -132,7 +133,7 @@ def _names(result_type: Any) -> set[str]:
 
 
 def _is_empty(body: Any, *, envelope: bool) -> bool:
-    return not body or (envelope and isinstance(body, dict) and cast("dict[str, Any]", body).get("data", body) is None)
+    return not body or (envelope and isinstance(body, dict) and cast("JsonObject", body).get("data", body) is None)
 
 
 def _failure(operation: Operation[Any], answer: Answer) -> CallError:

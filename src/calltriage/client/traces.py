@@ -17,6 +17,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar, cast
 from calltriage.client.receipts import Receipt
 from calltriage.errors import Outcome
 from calltriage.leaves.instants import instant
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Operation
 from calltriage.operations.results import Page
 
@@ -193,7 +194,7 @@ class Listed(Generic[R]):
 
     async def _new(self, sight: Sight, operation: Any) -> Verdict:
         """Look for the one new row. A row below the last one that was read before may be old: it decides nothing."""
-        new, doubtful = dict[str, Any](), False
+        new, doubtful = JsonObject(), False
         last = None if sight.before is None else sight.before.last
         is_covered = sight.before is not None
         async for answer in self._read(sight.ask, operation):

@@ -40,6 +40,7 @@ from calltriage.desk.http.tokens import FormReader, issue_token
 from calltriage.desk.http.wire import ERROR_HANDLERS, json_reply, read_body
 from calltriage.desk.operating.tenants import Tenants
 from calltriage.leaves.callers import tell_caller
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import CATALOGUE
 from calltriage.operations.attachments import CreateAttachment
 from calltriage.operations.base import Api, Effect, Operation
@@ -170,7 +171,7 @@ class Desk:
                 await self._run(operation.effect, who, lambda tx: tx.issue(request.path_params["issue_id"]))
             raise
 
-    async def _values(self, request: Request, operation: type[Operation[Any]]) -> dict[str, Any]:
+    async def _values(self, request: Request, operation: type[Operation[Any]]) -> JsonObject:
         if operation.method == "GET":
             query = request.query_params
             names = {
@@ -184,7 +185,7 @@ class Desk:
             raise bad_request(body="must be JSON") from None
         if not isinstance(values, dict):
             raise bad_request(body="must be a JSON object")
-        given = cast("dict[str, Any]", values)
+        given = cast("JsonObject", values)
         if operation.api is Api.ATTACHMENTS:  # unknown members are ignored there, refused by triage
             return {name: value for name, value in given.items() if name in operation.model_fields}
         return given
@@ -241,7 +242,7 @@ def _refuse_constant(_: str) -> Any:
     raise ValueError("not a JSON number")
 
 
-def _validated(operation: type[Operation[Any]], values: dict[str, Any], path: dict[str, Any]) -> Any:
+def _validated(operation: type[Operation[Any]], values: JsonObject, path: JsonObject) -> Any:
     """The operation that a request asks for. Raises ContractError: 404 for an id in the path that no id looks like, or 400
     that names everything refused."""
     in_body = operation.method != "GET"

@@ -28,6 +28,7 @@ from calltriage.journal.heads import HeadNote
 from calltriage.journal.rows import FILE, Check, Row, append, head_of, holds, outcome_of, prepare, rows
 from calltriage.journal.showing import Wanted, brief, writes
 from calltriage.journal.standings import UNDER_WAY, Asked, Call, Standings, this_process
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Operation
 from calltriage.storage import Database, SqliteFile
 
@@ -117,7 +118,7 @@ class Journal:
         asked = replace((await self._asked(operation))[0], write_id=entry.id)
         return await self._read(lambda connection: self._standings.of(connection, operation, asked))
 
-    async def _asked(self, operation: Operation[Any]) -> tuple[Asked, dict[str, Any]]:
+    async def _asked(self, operation: Operation[Any]) -> tuple[Asked, JsonObject]:
         """The line for a write of the present tool call, and its arguments."""
         call, salt = _call.get(), await self._digest_key()
         name, is_patch = operation.tool_name(), operation.method == "PATCH"  # there null says something
@@ -181,9 +182,7 @@ class Journal:
                 if not lock.locked():  # else who waited has it now
                     self._turns.pop(name, None)
 
-    async def once(
-        self, call: Call, arguments: dict[str, Any], act: Callable[[], Awaitable[dict[str, Any]]]
-    ) -> dict[str, Any]:
+    async def once(self, call: Call, arguments: JsonObject, act: Callable[[], Awaitable[JsonObject]]) -> JsonObject:
         """Do what a key stands for unless it was done; then answer as before, outcome replayed.
 
         Raises Conflict when the key came with other arguments before. A call that was cut off is gone through again: each of
@@ -192,7 +191,7 @@ class Journal:
         content = _digest(await self._digest_key(), call.tool, json.dumps(arguments, sort_keys=True))
         asked = Asked(call, content, uuid.uuid4().hex)
 
-        def change(connection: Connection) -> dict[str, Any] | None:
+        def change(connection: Connection) -> JsonObject | None:
             same_key = "kind = 'asked' AND caller IN (?, ?) AND tool = ? AND key = ? AND operation IS NULL"
             newest = f"seq IN (SELECT seq FROM entries WHERE {same_key} ORDER BY seq DESC LIMIT {REPEATS})"  # noqa: S608  ours
             found = rows(connection, newest, (call.caller, call.former, call.tool, call.key))
@@ -225,10 +224,10 @@ class Journal:
             with anyio.CancelScope(shield=True):
                 await self._settle(asked.write_id, outcome, code, None if body is None else _compact(body), call.tool)
 
-    async def recent(self, call: Call, limit: int = 50) -> list[dict[str, Any]]:
+    async def recent(self, call: Call, limit: int = 50) -> list[JsonObject]:
         """A caller's newest writes, newest first, in ids and outcomes."""
 
-        def read(connection: Connection) -> list[dict[str, Any]]:
+        def read(connection: Connection) -> list[JsonObject]:
             asked = rows(
                 connection,
                 "seq IN (SELECT seq FROM entries WHERE kind = 'asked' AND operation IS NOT NULL AND caller IN (?, ?) "
@@ -246,7 +245,7 @@ class Journal:
         that cannot be read as a journal."""
         return await anyio.to_thread.run_sync(check_folder, self.folder, self.note)
 
-    async def writes(self, wanted: Wanted) -> list[dict[str, Any]]:
+    async def writes(self, wanted: Wanted) -> list[JsonObject]:
         """The newest writes of anybody that are wanted, newest last, in ids and outcomes."""
         return await self._read(lambda connection: writes(connection, wanted))
 

@@ -18,6 +18,7 @@ from calltriage.client.attachments import Content, upload
 from calltriage.client.client import Client
 from calltriage.errors import CallError, NotFound
 from calltriage.journal.rows import Row
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import CATALOGUE
 from calltriage.operations.attachments import CreateAttachment, RequestUploadLink
 from calltriage.operations.base import Operation
@@ -75,7 +76,7 @@ async def _again(asked: Row, settled: Row, target: Target, ids: dict[str, str], 
     kind = OPERATIONS.get(asked.operation or "")
     if kind is None or kind is RequestUploadLink:  # a reservation belongs to the file that follows
         return
-    old: dict[str, Any] = json.loads(settled.result or "{}")
+    old: JsonObject = json.loads(settled.result or "{}")
     target.set_clock(_made(old, settled, kind))
     operation = kind.model_validate(_mapped(json.loads(asked.arguments or "{}"), ids))
     try:
@@ -99,22 +100,22 @@ async def _again(asked: Row, settled: Row, target: Target, ids: dict[str, str], 
 _NO_BYTES = object()
 
 
-async def _send(operation: Operation[Any], old: dict[str, Any], target: Target) -> Any:
+async def _send(operation: Operation[Any], old: JsonObject, target: Target) -> Any:
     try:
         return await target.client.send(operation)
     except NotFound:
-        wanted: dict[str, Any] = operation.model_dump()
-        named: list[dict[str, Any]] = wanted.get("resource_links") or [wanted]
+        wanted: JsonObject = operation.model_dump()
+        named: list[JsonObject] = wanted.get("resource_links") or [wanted]
         missing = [
             one.get("call_id") or one.get("resource_id") for one in named if one.get("resource_type", "call") == "call"
         ]
         for call_id in filter(None, missing):
-            details = cast("dict[str, Any]", old.get("metadata") or {})
+            details = cast("JsonObject", old.get("metadata") or {})
             await target.supply(call_id, str(old.get("title", "")), str(details.get("created_at", "")))
         return await target.client.send(operation)
 
 
-async def _store(operation: CreateAttachment, old: dict[str, Any], target: Target) -> Any:
+async def _store(operation: CreateAttachment, old: JsonObject, target: Target) -> Any:
     content = await target.content(str(old.get("id", "")))
     if content is None:
         return _NO_BYTES
@@ -122,7 +123,7 @@ async def _store(operation: CreateAttachment, old: dict[str, Any], target: Targe
     return await target.client.send(operation.model_copy(update={"request_id": uploaded.request_id}))
 
 
-def _made(old: dict[str, Any], settled: Row, kind: type[Operation[Any]]) -> datetime:
+def _made(old: JsonObject, settled: Row, kind: type[Operation[Any]]) -> datetime:
     """When the write was carried out: as its answer says, else when it was recorded."""
     said = old.get("updated_at" if kind.method == "PATCH" else "created_at")
     try:
@@ -140,6 +141,6 @@ def _mapped(value: Any, ids: dict[str, str]) -> Any:
         case list():
             return [_mapped(item, ids) for item in cast("list[Any]", value)]
         case dict():
-            return {name: _mapped(item, ids) for name, item in cast("dict[str, Any]", value).items()}
+            return {name: _mapped(item, ids) for name, item in cast("JsonObject", value).items()}
         case _:
             return value

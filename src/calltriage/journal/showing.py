@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from calltriage.journal.rows import Row, outcome_of, rows
+from calltriage.leaves.strict_json import JsonObject
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -26,16 +27,16 @@ IDS = ("id", "issue_id", "related_issue_id", "call_id", "resource_id", "resource
 """What is shown of arguments and answers as it is; other values are shown as hashes."""
 
 
-def parsed(text: str | None) -> dict[str, Any]:
+def parsed(text: str | None) -> JsonObject:
     """The object that a cell holds as JSON; empty for a cell without one, as an altered journal may have."""
     try:
         found = json.loads(text or "{}")
     except (ValueError, RecursionError):
         return {}
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+    return cast("JsonObject", found) if isinstance(found, dict) else {}
 
 
-def brief(asked: Row, settled: Row | None) -> dict[str, Any]:
+def brief(asked: Row, settled: Row | None) -> JsonObject:
     """A write in ids and outcomes, without a word of anybody's text."""
     arguments, result = parsed(asked.arguments), parsed(settled and settled.result)
     ids = {name: arguments[name] for name in IDS if isinstance(arguments.get(name), str | int)}
@@ -64,10 +65,10 @@ class Wanted:
     outcome: str | None = None
 
 
-def writes(connection: Connection, wanted: Wanted) -> list[dict[str, Any]]:
+def writes(connection: Connection, wanted: Wanted) -> list[JsonObject]:
     """The writes that are wanted, newest last. Each has its row's number, and its issue's ticket where an answer says it."""
     tickets: dict[Any, Any] = dict(connection.exec_driver_sql(TICKETS).all())  # pyright: ignore[reportArgumentType]
-    found = list[dict[str, Any]]()
+    found = list[JsonObject]()
     for asked in _newest(connection, wanted.since):
         settled = outcome_of(connection, asked)
         shown = {"row": asked.seq, **brief(asked, settled)}
@@ -106,9 +107,9 @@ def _hashed(value: Any) -> Any:
     return "sha256:" + hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
-def redacted(row: Row) -> dict[str, Any]:
+def redacted(row: Row) -> JsonObject:
     """A row as it is shown: names, ids and hashes."""
-    shown: dict[str, Any] = asdict(row)
+    shown: JsonObject = asdict(row)
     for name in ("arguments", "result"):
         values = parsed(shown[name])
         shown[name] = {key: value if key in IDS else _hashed(value) for key, value in values.items()} or None

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from calltriage.client.ledger import Entry, Standing
 from calltriage.client.traces import Before
 from calltriage.journal.rows import Row, outcome_of, rows
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.flags import AddFlag
 from calltriage.operations.issues import CreateIssue
@@ -206,5 +207,5 @@ def _overlaps(call: Call, settled: Row, outcome: Row | None) -> bool:
 
 def _before(asked: Row) -> Before | None:
     """What a write's line says of the list before it was sent; None where it says nothing."""
-    listed: dict[str, Any] | None = json.loads(asked.result or "null")
+    listed: JsonObject | None = json.loads(asked.result or "null")
     return None if listed is None else Before(tuple(listed["equal"]), listed["last"])

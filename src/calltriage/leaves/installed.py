@@ -7,9 +7,11 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
+
+from calltriage.leaves.strict_json import JsonObject
 
 Way = Literal["clone", "bundle", "uv tool", "pip"]
 
@@ -38,7 +40,7 @@ class Installation:
                 return f"run `pip install {named}`"
 
 
-def installation_of(about: dict[str, Any], prefix: Path) -> Installation:
+def installation_of(about: JsonObject, prefix: Path) -> Installation:
     """From what the installer wrote down (PEP 610), and the folder of the environment. A clone has the tests, which the
     desktop bundle leaves out."""
     source = str(about.get("url", ""))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import Comment, Cursor, IssueId, Limit, Uuid
 from calltriage.operations.results import Page, Result
@@ -18,13 +19,13 @@ class TimelineEntry(Result, origin="issue authors and agents"):
     id: str
     issue_id: str = ""
     type: str = ""
-    actor: dict[str, Any] | None = None
+    actor: JsonObject | None = None
     detail: str | None = None
     from_status: str | None = None
     to_status: str | None = None
-    metadata: dict[str, Any] | None = None
-    resources: list[dict[str, Any]] | None = None
-    referenced_issues: list[dict[str, Any]] | None = None
+    metadata: JsonObject | None = None
+    resources: list[JsonObject] | None = None
+    referenced_issues: list[JsonObject] | None = None
     created_at: str = ""
 
 

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from calltriage.errors import UnreadableAnswer
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Api, Effect, Operation
 from calltriage.operations.fields import TEXT, AttachmentId, AttachmentName, MediaType, Metadata
 from calltriage.operations.results import Result
@@ -49,7 +50,7 @@ class Attachment(Result, origin="the uploader"):
     """Bytes."""
     type: str | None = None
     """Media type of the stored object."""
-    metadata: dict[str, Any] | None = None
+    metadata: JsonObject | None = None
 
 
 class CreateAttachment(
@@ -97,7 +98,7 @@ def _next_alone(links: Any) -> Any:
     """The links of a page without those that nobody follows, which HAL allows in several forms (`curies`, lists, nulls)."""
     if not isinstance(links, dict):
         return links
-    following: Any = cast("dict[str, Any]", links).get("next")
+    following: Any = cast("JsonObject", links).get("next")
     if isinstance(following, list) and following:
         following = cast("Any", following)[0]
     if isinstance(following, str):
@@ -201,7 +202,7 @@ class ListFollowingAttachments(
 
     query: Annotated[str, StringConstraints(min_length=1, max_length=MAX_QUERY)]
 
-    def payload(self) -> dict[str, Any]:
+    def payload(self) -> JsonObject:
         return dict(parse_qs(self.query, keep_blank_values=True))
 
 

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict
 
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import Clearable
 
 R = TypeVar("R")
@@ -131,7 +132,7 @@ class Operation(Tool, Generic[R]):
     def result_type(cls) -> Any:
         """The `Flag` of `Operation[Flag]`."""
         for base in cls.__mro__:
-            arguments = cast("dict[str, Any]", base.__dict__.get("__pydantic_generic_metadata__", {})).get("args")
+            arguments = cast("JsonObject", base.__dict__.get("__pydantic_generic_metadata__", {})).get("args")
             if arguments and base.__mro__[1] is Operation:
                 return None if arguments[0] is type(None) else arguments[0]
         raise TypeError(f"{cls.__name__} does not name its result: Operation[…]")
@@ -145,7 +146,7 @@ class Operation(Tool, Generic[R]):
         """The path with its fields, each quoted whole: a `/` in an id stays inside its segment."""
         return self.path.format(**{name: quote(str(getattr(self, name)), safe="") for name in self.path_fields()})
 
-    def payload(self) -> dict[str, Any]:
+    def payload(self) -> JsonObject:
         """Everything that is not in the path, as JSON values: the query of a GET, the body of anything else.
 
         A PATCH says what was set, an explicit null included, for that clears a field; anything else leaves nulls out.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import TEXT, CallId, Form, WireOnly
 from calltriage.operations.results import Result
@@ -35,7 +36,7 @@ class Call(Result, origin="call parties"):
     summary: str | None = None
     transcripts: list[Turn] | None = None
     """A flag's `message_index` counts in this list, from 0."""
-    metadata: dict[str, Any] | None = None
+    metadata: JsonObject | None = None
 
 
 class GetCall(Operation[Call], http="GET /v1/calls/{call_id}", effect=Effect.READ, envelope=False):
@@ -150,7 +151,7 @@ class PathwayEvent(Result, origin="call parties"):
     node_id: str | None = None
     """Node active then: what a flag takes as node_id."""
     operation_id: int | None = None
-    payload: dict[str, Any] | None = None
+    payload: JsonObject | None = None
     created_at: str = ""
 
 

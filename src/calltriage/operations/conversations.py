@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import TEXT, OpaqueId
 from calltriage.operations.results import Result
@@ -52,7 +53,7 @@ class SmsConversationList(Result, origin="conversation parties"):
     """One page, with the vendor's own pagination beside the rows."""
 
     data: list[SmsConversation]
-    extra: dict[str, Any] | None = None
+    extra: JsonObject | None = None
 
 
 LIST_ONLY = ("message_count", "last_message", "last_message_at")

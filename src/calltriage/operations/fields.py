@@ -25,6 +25,8 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from calltriage.leaves.strict_json import JsonObject
+
 UUID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z"
 
 
@@ -238,7 +240,7 @@ def _is_finite(number: float) -> bool:
         return False
 
 
-def _flat_labels(value: dict[str, JsonValue]) -> dict[str, Any]:
+def _flat_labels(value: dict[str, JsonValue]) -> JsonObject:
     for key, item in value.items():
         if not 1 <= len(_no_control_characters(key)) <= 127:
             raise ValueError("keys must be 1 to 127 characters")
@@ -269,7 +271,7 @@ def refuse_depth(value: Any) -> None:
             member
             for item in level
             if isinstance(item, dict | list)
-            for member in (cast("dict[str, Any]", item).values() if isinstance(item, dict) else cast("list[Any]", item))
+            for member in (cast("JsonObject", item).values() if isinstance(item, dict) else cast("list[Any]", item))
         ]
     if level:
         raise ValueError("is nested too deeply")

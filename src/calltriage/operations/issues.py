@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation, Tool
 from calltriage.operations.fields import (
     TEXT,
@@ -58,14 +59,14 @@ class Issue(Result, origin="issue authors"):
     owner_id: str | None = None
     assignee_id: str | None = None
     author_id: str | None = None
-    external_link: dict[str, Any] | None = None
+    external_link: JsonObject | None = None
     created_at: str = ""
     updated_at: str = ""
     last_activity_at: str = ""
     resource_count: int = 0
     flag_count: int = 0
     relation_count: int = 0
-    latest_agent_session: dict[str, Any] | None = None
+    latest_agent_session: JsonObject | None = None
     is_processing: bool = False
     has_unread_activity: bool = False
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import CallId, Cursor, IssueId, Limit, OpaqueId, ResourceType, Uuid
 from calltriage.operations.issues import Issue
@@ -24,7 +23,7 @@ class ResourceLink(Result, origin="the evidence itself"):
     title: str = ""
     status: str | None = None
     """`unavailable` once the resource cannot be read any more."""
-    metadata: dict[str, Any] | None = None
+    metadata: JsonObject | None = None
     """Copied when attached."""
     attached_by_id: str | None = None
     created_at: str = ""
@@ -99,9 +98,9 @@ class AffectedContext(Result, origin="pathway and persona authors"):
     """Attached calls, and the pathways and personas that they ran on. The rows' fields may be null."""
 
     issue_id: str = ""
-    calls: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
-    pathways: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
-    personas: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+    calls: list[JsonObject] = Field(default_factory=list[JsonObject])
+    pathways: list[JsonObject] = Field(default_factory=list[JsonObject])
+    personas: list[JsonObject] = Field(default_factory=list[JsonObject])
 
 
 class GetAffectedContext(

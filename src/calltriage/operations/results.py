@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import Cursor
 
 TRIES = 8
@@ -30,7 +31,7 @@ MOST_NAMED = 20
 
 PLAIN = re.compile("[A-Za-z0-9_-]{1,64}")
 
-Members = dict[str, Any]
+Members = JsonObject
 
 logger = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from calltriage.client.client import Client
 from calltriage.errors import CallError, NotFound, Rejected
 from calltriage.journal.journal import Journal
 from calltriage.leaves.seals import Seals
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Tool
 from calltriage.operations.calls import Turn
 from calltriage.operations.issues import Issue, ListIssues
@@ -170,10 +171,10 @@ class Workflow(Tool):
     """Whether all its calls together have the deadline of one; otherwise each has its own."""
 
     @abstractmethod
-    async def run(self, work: Work) -> dict[str, Any]: ...
+    async def run(self, work: Work) -> JsonObject: ...
 
 
-def numbered(index: int, turn: Turn) -> dict[str, Any]:
+def numbered(index: int, turn: Turn) -> JsonObject:
     """A turn as tools show it, under the index that flags take."""
     told = {"message_index": index, "user": turn.user and turn.user[:64], "text": turn.text}
     return told | ({"unreadable_fields": turn.unreadable_fields} if turn.unreadable_fields else {})

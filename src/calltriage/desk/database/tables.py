@@ -28,6 +28,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import JSON
 
+from calltriage.leaves.strict_json import JsonObject
+
 metadata = MetaData()
 Text = AnyText().with_variant(AnyText(collation="C"), "postgresql")
 """Text in the order of its code points on both stores."""
@@ -356,7 +358,7 @@ compiles(by_code_point)(_as_it_is)
 compiles(by_code_point, "postgresql")(_collated)
 
 
-def new_organisation(org_id: str, name: str) -> dict[str, Any]:
+def new_organisation(org_id: str, name: str) -> JsonObject:
     """The row of an organisation without issues: its first ticket will be T-1001."""
     return {"id": org_id, "name": name, "last_number": 1000, "created_at": written(datetime.now(UTC))}
 

@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, lite
 
 from calltriage.desk.database import tables
 from calltriage.desk.database.tables import written
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import UUID_PATTERN
 
 DEFAULT_LIMIT = 50
@@ -159,6 +160,6 @@ class Transaction:
         return self.connection.execute(query).scalar_one()
 
 
-def plain_row(row: AnyRow, *names: str) -> dict[str, Any]:
+def plain_row(row: AnyRow, *names: str) -> JsonObject:
     """The named columns of a row."""
     return {name: getattr(row, name) for name in names}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from sqlalchemy import select
 
@@ -12,6 +11,7 @@ from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, not
 from calltriage.desk.handlers import norm
 from calltriage.desk.handlers.feed import record
 from calltriage.desk.handlers.resources import shown_links
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.activity import AddComment, ListActivity
 
 
@@ -52,13 +52,13 @@ def add_comment(tx: Transaction, call: AddComment) -> Reply:
     return Reply(201, shown_entries(tx, [row])[0])
 
 
-def shown_entries(tx: Transaction, rows: list[AnyRow]) -> list[dict[str, Any]]:
+def shown_entries(tx: Transaction, rows: list[AnyRow]) -> list[JsonObject]:
     """Entries in the shape of their kind: the issue's own, or the agent's."""
     sessions = norm.session_summaries(tx, list({row.session_id for row in rows if row.session_id is not None}))
     return [_shown_entry(row, sessions.get(row.session_id)) for row in rows]
 
 
-def _shown_entry(row: AnyRow, session: dict[str, Any] | None) -> dict[str, Any]:
+def _shown_entry(row: AnyRow, session: JsonObject | None) -> JsonObject:
     entry = plain_row(row, "id", "issue_id", "type", "detail", "metadata", "created_at")
     if session is not None:
         agent = {"kind": "agent", "id": None, "label": norm.NAME, "avatar_url": None}

@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, delete, exists, false, func, i
 from calltriage.desk.bytes.blobs import is_name_of
 from calltriage.desk.database.tables import attachment_labels, attachments, reservations
 from calltriage.desk.database.transaction import AnyRow, ContractError, Reply, Transaction, bad_request, plain_row
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.attachments import (
     CreateAttachment,
     DeleteAttachment,
@@ -85,14 +86,14 @@ def create_attachment(tx: Transaction, call: CreateAttachment, blob: str) -> Rep
 
 
 def insert_attachment(
-    connection: Connection, org_id: str, attachment_id: str, facts: dict[str, Any], created_at: str
+    connection: Connection, org_id: str, attachment_id: str, facts: JsonObject, created_at: str
 ) -> AnyRow:
     """The row of a published file and those of its labels."""
     query = insert(attachments).values(
         org_id=org_id, id=attachment_id, object_key=secrets.token_hex(16), created_at=created_at, **facts
     )
     row = connection.execute(query.returning(attachments)).one()
-    given: dict[str, Any] = facts["metadata"] or {}
+    given: JsonObject = facts["metadata"] or {}
     labels = [
         {"org_id": org_id, "attachment_id": attachment_id, "name": name, "value": _json_text(value)}
         for name, value in given.items()
@@ -164,7 +165,7 @@ def _filters(tx: Transaction, call: ListAttachments) -> list[ColumnElement[bool]
     return wanted
 
 
-def _labels(text: str | None) -> dict[str, Any]:
+def _labels(text: str | None) -> JsonObject:
     """The `metadata` filter: a flat JSON object."""
     try:
         return TypeAdapter(Metadata).validate_json(text or "{}")
@@ -180,7 +181,7 @@ def no_attachment() -> ContractError:
     return ContractError(404, "not_found", "Attachment do not exist")
 
 
-def _shown(tx: Transaction, row: AnyRow) -> dict[str, Any]:
+def _shown(tx: Transaction, row: AnyRow) -> JsonObject:
     here = f"{tx.public_url}/attachments/2023-03/{row.id}"
     return {
         **plain_row(row, "id", "name", "size", "type"),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import insert, select
 
 from calltriage.desk.database.tables import categories, new_id, organisations
 from calltriage.desk.database.transaction import DEFAULT_LIMIT, Reply, Transaction, plain_row
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.categories import BUILT_IN, CreateCategory, ListCategories
 
 
@@ -19,7 +18,7 @@ def folded_name(name: str) -> str:
 BUILT_IN_FOLDED = {name.casefold(): name for name in BUILT_IN}
 
 
-def ensure_category(tx: Transaction, name: str) -> tuple[dict[str, Any], bool]:
+def ensure_category(tx: Transaction, name: str) -> tuple[JsonObject, bool]:
     """The category of this name, case and outer blanks ignored, and whether it is new. The first spelling stays."""
     folded = folded_name(name)
     if folded in BUILT_IN_FOLDED:
@@ -61,7 +60,7 @@ def list_categories(tx: Transaction, call: ListCategories) -> Reply:
     )
 
 
-def _built_in(tx: Transaction, name: str) -> dict[str, Any]:
+def _built_in(tx: Transaction, name: str) -> JsonObject:
     made = select(organisations.c.created_at).where(organisations.c.id == tx.who.org_id)
     return {
         "id": f"built-in:{name.lower()}",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import ColumnElement, case, insert, update
 
 from calltriage.desk.database.tables import activity, issues, new_id
 from calltriage.desk.database.transaction import Transaction
+from calltriage.leaves.strict_json import JsonObject
 
 
 def record(
@@ -16,9 +15,9 @@ def record(
     entry_type: str,
     *,
     detail: str,
-    metadata: dict[str, Any] | None = None,
-    resources: list[dict[str, Any]] | None = None,
-    referenced_issues: list[dict[str, Any]] | None = None,
+    metadata: JsonObject | None = None,
+    resources: list[JsonObject] | None = None,
+    referenced_issues: list[JsonObject] | None = None,
     session_id: str | None = None,
     at: str | None = None,
     from_status: str | None = None,

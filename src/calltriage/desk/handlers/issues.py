@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, insert, select, update
 
@@ -16,6 +15,7 @@ from calltriage.desk.handlers.feed import forward, record
 from calltriage.desk.handlers.members import check_members
 from calltriage.desk.handlers.relations import remove_relation_row, touching
 from calltriage.desk.handlers.shapes import ISSUE_QUERY, read_issue, shown_issues
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.issues import (
     CreateIssue,
     DeleteIssue,
@@ -147,7 +147,7 @@ def update_issue(tx: Transaction, call: UpdateIssue) -> Reply:
         return Reply(200, read_issue(tx, call.issue_id))
     check_members(tx, {name: changed[name] for name in PEOPLE if name in changed})
     clocks = {name: forward(name, tx.instant) for name in ("updated_at", "last_activity_at")}
-    values: dict[str, Any] = {**changed, **clocks}
+    values: JsonObject = {**changed, **clocks}
     values |= {f"{name}_rank": RANKS[name][changed[name]] for name in RANKS if name in changed}
     if "category" in changed:
         values["category_folded"] = folded_name(changed["category"])

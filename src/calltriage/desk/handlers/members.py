@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import ColumnElement, select
 
 from calltriage.desk.database.tables import stands, users
 from calltriage.desk.database.transaction import ContractError, Reply, Transaction, bad_request
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.members import ListOrgMembers
 
 
@@ -24,7 +23,7 @@ def list_org_members(tx: Transaction, call: ListOrgMembers) -> Reply:
     return Reply(200, [{"org_id": tx.who.org_id, "user_id": row.id, **_named(row.name)} for row in rows])
 
 
-def check_members(tx: Transaction, named: dict[str, Any]) -> None:
+def check_members(tx: Transaction, named: JsonObject) -> None:
     """400 for each of these fields, such as an issue's owner, that names nobody of the organisation (bland-triage,
     section 3). None names nobody on purpose."""
     wanted = {name: user for name, user in named.items() if user is not None}

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import uuid
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy import func, insert, select
 
 from calltriage.desk.database.tables import links, new_id, runs, sessions, written
 from calltriage.desk.database.transaction import AnyRow, ContractError, Reply, Transaction, not_found
 from calltriage.desk.handlers.feed import record
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.norm import CreateAgentSession, ListTriageAgents, PromptNorm, intent_of
 
 NAME = "Norm"
@@ -77,7 +77,7 @@ def dispatch(tx: Transaction, issue_id: str, detail: str) -> None:
         start_run(tx, issue_id, session_id, detail)
 
 
-def start_run(tx: Transaction, issue_id: str, session_id: str, detail: str) -> dict[str, Any]:
+def start_run(tx: Transaction, issue_id: str, session_id: str, detail: str) -> JsonObject:
     """Write a run down whole, and answer what the prompt route does."""
     intent, text = intent_of(detail)
     run_id = new_id()
@@ -129,17 +129,17 @@ def runs_in_flight(tx: Transaction, issue_ids: list[str]) -> set[str]:
     return set(tx.connection.execute(query).scalars()) if issue_ids else set()
 
 
-def session_summary(tx: Transaction, session_id: str) -> dict[str, Any]:
+def session_summary(tx: Transaction, session_id: str) -> JsonObject:
     """A session as feed entries and the create route show it: active, or awaiting input once a run has ended."""
     return session_summaries(tx, [session_id])[session_id]
 
 
-def session_summaries(tx: Transaction, session_ids: list[str]) -> dict[str, dict[str, Any]]:
+def session_summaries(tx: Transaction, session_ids: list[str]) -> dict[str, JsonObject]:
     newest = _newest_runs(tx, session_ids)
     return {session_id: _summary(tx, session_id, newest.get(session_id)) for session_id in session_ids}
 
 
-def _summary(tx: Transaction, session_id: str, run: AnyRow | None) -> dict[str, Any]:
+def _summary(tx: Transaction, session_id: str, run: AnyRow | None) -> JsonObject:
     is_waiting = run is not None and run.finished_at <= tx.instant
     return {
         "id": session_id,
@@ -158,7 +158,7 @@ def _newest_runs(tx: Transaction, session_ids: list[str]) -> dict[str, AnyRow]:
     return {row.session_id: row for row in rows}
 
 
-def latest_agent_sessions(tx: Transaction, issue_ids: list[str]) -> dict[str, dict[str, Any]]:
+def latest_agent_sessions(tx: Transaction, issue_ids: list[str]) -> dict[str, JsonObject]:
     """The newest session of each issue that has one, with its newest run, as an issue shows it."""
     if not issue_ids:
         return {}
@@ -176,7 +176,7 @@ def latest_agent_sessions(tx: Transaction, issue_ids: list[str]) -> dict[str, di
     }
 
 
-def _shown_run(tx: Transaction, run: AnyRow) -> dict[str, Any]:
+def _shown_run(tx: Transaction, run: AnyRow) -> JsonObject:
     done = run.finished_at <= tx.instant
     return {
         "run_id": run.id,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import ColumnElement, delete, insert, select, union_all
 
 from calltriage.desk.database.tables import issues, new_id, relations
 from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, not_found, plain_row
 from calltriage.desk.handlers.feed import record
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.relations import LinkIssue, ListRelations, RemoveRelation
 
 
@@ -76,7 +75,7 @@ def touching(tx: Transaction, issue_id: str) -> ColumnElement[bool]:
     )
 
 
-def _shown(row: AnyRow, other: AnyRow, direction: str) -> dict[str, Any]:
+def _shown(row: AnyRow, other: AnyRow, direction: str) -> JsonObject:
     """`other` is the end that is not the one asked; its title is live."""
     return {
         **plain_row(

@@ -10,6 +10,7 @@ from calltriage.desk.database.tables import attachments, calls, conversations, f
 from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, not_found, plain_row
 from calltriage.desk.handlers.feed import record
 from calltriage.desk.handlers.shapes import read_issue
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.resources import (
     AttachCall,
     AttachResource,
@@ -30,7 +31,7 @@ def attach_resource(tx: Transaction, call: AttachResource) -> Reply:
     return Reply(201 if is_new else 200, link)
 
 
-def attach(tx: Transaction, issue_id: str, resource_type: str, resource_id: str) -> tuple[dict[str, Any], bool]:
+def attach(tx: Transaction, issue_id: str, resource_type: str, resource_id: str) -> tuple[JsonObject, bool]:
     """The link of this resource on this issue, and whether it is new. The first attacher's link stands."""
     existing = _link_row(tx, issue_id, resource_type, resource_id)
     if existing is not None:
@@ -56,7 +57,7 @@ def attach(tx: Transaction, issue_id: str, resource_type: str, resource_id: str)
     return link, True
 
 
-def link_of_call(tx: Transaction, issue_id: str, call_id: str) -> dict[str, Any] | None:
+def link_of_call(tx: Transaction, issue_id: str, call_id: str) -> JsonObject | None:
     """The link through which a call hangs on an issue."""
     row = _link_row(tx, issue_id, "call", call_id)
     return None if row is None else shown_link(tx, row)
@@ -69,7 +70,7 @@ def _link_row(tx: Transaction, issue_id: str, resource_type: str, resource_id: s
     return tx.connection.execute(select(links).where(same)).one_or_none()
 
 
-def _described(tx: Transaction, resource_type: str, resource_id: str) -> tuple[str, dict[str, Any]]:
+def _described(tx: Transaction, resource_type: str, resource_id: str) -> tuple[str, JsonObject]:
     """Title and metadata to freeze into a link; 404 when there is no such resource. No phone numbers."""
     if resource_type == "call" and (row := tx.find(calls, resource_id)) is not None:
         return row.summary, {"created_at": row.created_at}
@@ -80,11 +81,11 @@ def _described(tx: Transaction, resource_type: str, resource_id: str) -> tuple[s
     raise not_found("Resource")
 
 
-def shown_link(tx: Transaction, row: AnyRow) -> dict[str, Any]:
+def shown_link(tx: Transaction, row: AnyRow) -> JsonObject:
     return shown_links(tx, [row])[0]
 
 
-def shown_links(tx: Transaction, rows: list[AnyRow]) -> list[dict[str, Any]]:
+def shown_links(tx: Transaction, rows: list[AnyRow]) -> list[JsonObject]:
     """Links as the API answers them: one look-up for each type tells which of their resources can still be read."""
     there: set[tuple[str, str]] = set()
     for resource_type, table in (("call", calls), ("file", attachments), ("sms_conversation", conversations)):
@@ -167,9 +168,9 @@ def get_affected_context(tx: Transaction, call: GetAffectedContext) -> Reply:
     rows = tx.connection.execute(
         select(calls.c.id, calls.c.record).join(links, joined).where(here).order_by(links.c.seq)
     )
-    shown: list[dict[str, Any]] = []
-    pathways: dict[Any, dict[str, Any]] = {}
-    personas: dict[Any, dict[str, Any]] = {}
+    shown: list[JsonObject] = []
+    pathways: dict[Any, JsonObject] = {}
+    personas: dict[Any, JsonObject] = {}
     for row in rows:
         about = {name: row.record["metadata"].get(name) for name in (*PATHWAY, *PERSONA)}
         title = about["pathway_name"] or about["persona_name"] or row.id[:8]

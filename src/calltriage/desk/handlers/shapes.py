@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import Table, bindparam, func, select
 from sqlalchemy.sql.selectable import ScalarSelect
 
 from calltriage.desk.database.tables import flags, issues, links, relations, sessions, views
 from calltriage.desk.database.transaction import AnyRow, Transaction, not_found, plain_row
 from calltriage.desk.handlers import norm
+from calltriage.leaves.strict_json import JsonObject
 
 
 def _of_issue(table: Table, end: str) -> ScalarSelect[int]:
@@ -36,7 +35,7 @@ running it."""
 ONE_ISSUE = ISSUE_QUERY.where(issues.c.org_id == bindparam("org"), issues.c.id == bindparam("issue"))
 
 
-def read_issue(tx: Transaction, issue_id: str) -> dict[str, Any]:
+def read_issue(tx: Transaction, issue_id: str) -> JsonObject:
     """The issue as the API answers it. Raises 404."""
     one = {"caller": tx.who.user_id, "org": tx.who.org_id, "issue": issue_id}
     row = tx.connection.execute(ONE_ISSUE, one).one_or_none()
@@ -45,15 +44,13 @@ def read_issue(tx: Transaction, issue_id: str) -> dict[str, Any]:
     return shown_issues(tx, [row])[0]
 
 
-def shown_issues(tx: Transaction, rows: list[AnyRow]) -> list[dict[str, Any]]:
+def shown_issues(tx: Transaction, rows: list[AnyRow]) -> list[JsonObject]:
     sessions = norm.latest_agent_sessions(tx, [row.id for row in rows if row.has_session])
     in_flight = norm.runs_in_flight(tx, [row.id for row in rows if row.has_session])
     return [_shown_issue(tx, row, sessions.get(row.id), is_processing=row.id in in_flight) for row in rows]
 
 
-def _shown_issue(
-    tx: Transaction, row: AnyRow, session: dict[str, Any] | None, *, is_processing: bool
-) -> dict[str, Any]:
+def _shown_issue(tx: Transaction, row: AnyRow, session: JsonObject | None, *, is_processing: bool) -> JsonObject:
     active = min(row.last_activity_at, tx.instant)  # what a run in flight will do is written down already
     return {
         **plain_row(

@@ -32,6 +32,7 @@ from calltriage.desk.database.tables import (
 )
 from calltriage.desk.database.transaction import Principal
 from calltriage.desk.http.assertions import CLOCK_SKEW, Claims, key_id_of, read_assertion
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import SCOPES
 
 TOKEN_SECONDS = 599
@@ -121,7 +122,7 @@ class Access:
             return False
         return True
 
-    async def issue_token(self, who: Principal, scope: str | None, now: datetime) -> dict[str, Any] | None:
+    async def issue_token(self, who: Principal, scope: str | None, now: datetime) -> JsonObject | None:
         """An access token with the scopes asked for, or all; None when one of them is not to be had."""
         wanted = scope.split() if scope else list(SCOPES)
         if not set(wanted) <= set(SCOPES):

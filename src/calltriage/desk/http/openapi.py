@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from calltriage.desk.http.tokens import ASSERTION_TYPE
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import CATALOGUE, SCOPES
 from calltriage.operations.base import Api, Operation
 
@@ -66,10 +67,10 @@ SECURITY: dict[Api, list[dict[str, list[str]]]] = {
 
 
 @cache
-def description() -> dict[str, Any]:
+def description() -> JsonObject:
     """The whole document. It is the same for every caller and names no address: the desk is wherever it was read."""
     schemas, shared = _schemas()
-    paths: dict[str, dict[str, Any]] = {}
+    paths: dict[str, JsonObject] = {}
     for operation in CATALOGUE:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, schemas)
     return {
@@ -96,7 +97,7 @@ def description() -> dict[str, Any]:
     }
 
 
-def _schemas() -> tuple[dict[tuple[str, str], dict[str, Any]], dict[str, Any]]:
+def _schemas() -> tuple[dict[tuple[str, str], JsonObject], JsonObject]:
     """Inputs and results of all operations by (tool name, what), and the definitions that they share."""
     wanted: list[tuple[tuple[str, str], Any, TypeAdapter[Any]]] = []
     for operation in CATALOGUE:
@@ -105,7 +106,7 @@ def _schemas() -> tuple[dict[tuple[str, str], dict[str, Any]], dict[str, Any]]:
         if operation.result_type() is not None:
             wanted.append(((name, "result"), "validation", TypeAdapter(operation.result_type())))
     found, rest = TypeAdapter.json_schemas(cast("Any", wanted), ref_template=REFS, schema_generator=GenerateJsonSchema)
-    shared: dict[str, Any] = rest.get("$defs", {})
+    shared: JsonObject = rest.get("$defs", {})
     schemas = {cast("tuple[str, str]", key): value for (key, _), value in found.items()}
     for key in [key for key in schemas if key[1] == "input"]:  # an input is spread over path, query and body
         reference = schemas[key].get("$ref")
@@ -114,14 +115,14 @@ def _schemas() -> tuple[dict[tuple[str, str], dict[str, Any]], dict[str, Any]]:
     return schemas, shared
 
 
-def _operation(operation: type[Operation[Any]], schemas: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:
+def _operation(operation: type[Operation[Any]], schemas: dict[tuple[str, str], JsonObject]) -> JsonObject:
     name = operation.tool_name()
     taken = schemas[name, "input"]
     properties, required = taken.get("properties", {}), set(taken.get("required", ()))
     path = operation.path_fields()
     rest = {field: schema for field, schema in properties.items() if field not in path}
     parameters = [{"name": field, "in": "path", "required": True, "schema": properties[field]} for field in path]
-    described: dict[str, Any] = {
+    described: JsonObject = {
         "operationId": name,
         "summary": (operation.__doc__ or "").partition("\n")[0],
         "security": SECURITY[operation.api],
@@ -133,7 +134,7 @@ def _operation(operation: type[Operation[Any]], schemas: dict[tuple[str, str], d
         ]
     elif rest:
         clearable = operation.clearable_fields()
-        body: dict[str, Any] = {
+        body: JsonObject = {
             "type": "object",
             "properties": {
                 field: schema if field in clearable else _without_null(schema) for field, schema in rest.items()
@@ -147,7 +148,7 @@ def _operation(operation: type[Operation[Any]], schemas: dict[tuple[str, str], d
     return described | {"parameters": parameters, "responses": _responses(operation, schemas.get((name, "result")))}
 
 
-def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+def _without_null(schema: JsonObject) -> JsonObject:
     """A field that may be left out is optional; null is a value of its own, and only some fields take it."""
     options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
     rest = {key: value for key, value in schema.items() if key not in {"anyOf", "default", "title"}}
@@ -156,10 +157,10 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     return {**rest, "anyOf": options} if options else rest
 
 
-def _responses(operation: type[Operation[Any]], result: dict[str, Any] | None) -> dict[str, Any]:
-    responses: dict[str, Any] = {}
+def _responses(operation: type[Operation[Any]], result: JsonObject | None) -> JsonObject:
+    responses: JsonObject = {}
     for status in operation.success:
-        answer: dict[str, Any] = {"description": "Done." if status == operation.success[0] else "Was there already."}
+        answer: JsonObject = {"description": "Done." if status == operation.success[0] else "Was there already."}
         if result is not None:
             schema = result
             if operation.envelope:
@@ -194,7 +195,7 @@ def refusals(operation: type[Operation[Any]]) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def _arriving() -> dict[str, Any]:
+def _arriving() -> JsonObject:
     """The route by which calls come in."""
     data = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
     texts = {"type": "array", "items": {"type": "string"}}
@@ -231,9 +232,9 @@ def _arriving() -> dict[str, Any]:
     }
 
 
-def _byte_plane() -> dict[str, Any]:
+def _byte_plane() -> JsonObject:
     """The two routes that are no operations: tokens, and the bytes behind signed URLs."""
-    signed: list[dict[str, Any]] = [
+    signed: list[JsonObject] = [
         {"name": "object_key", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}},
         {"name": "expires", "in": "query", "required": True, "schema": {"type": "integer", "minimum": 0}},
         {"name": "signature", "in": "query", "required": True,
@@ -242,7 +243,7 @@ def _byte_plane() -> dict[str, Any]:
     xml = {"application/xml": {"schema": {"type": "string"}}}
     data = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 
-    def answers(content: dict[str, Any] | None, good: tuple[int, ...], *bad: int) -> dict[str, Any]:
+    def answers(content: JsonObject | None, good: tuple[int, ...], *bad: int) -> JsonObject:
         done = {str(status): {"description": "Done."} | ({"content": content} if content else {}) for status in good}
         return done | {str(status): {"description": "Refused.", "content": xml} for status in bad}
 
@@ -272,10 +273,10 @@ def _byte_plane() -> dict[str, Any]:
         "properties": {"error": {"type": "string"}, "error_description": {"type": "string"}},
     }
 
-    def as_json(text: str, schema: dict[str, Any]) -> dict[str, Any]:
+    def as_json(text: str, schema: JsonObject) -> JsonObject:
         return {"description": text, "content": {"application/json": {"schema": schema}}}
 
-    issue: dict[str, Any] = {
+    issue: JsonObject = {
         "operationId": "issue_access_token",
         "summary": "Trade client credentials for a token.",
         "security": [{"client": []}, {}],
@@ -288,14 +289,14 @@ def _byte_plane() -> dict[str, Any]:
             "413": {"description": REFUSALS[413]},
         },
     }
-    put: dict[str, Any] = {
+    put: JsonObject = {
         "operationId": "put_upload_bytes",
         "summary": "Store the bytes of an upload link.",
         "security": [],
         "requestBody": {"required": True, "content": data},
         "responses": answers(None, (200,), 400, 403, 411, 503),
     }
-    get: dict[str, Any] = {
+    get: JsonObject = {
         "operationId": "get_download_bytes",
         "summary": "Read the bytes behind a download link.",
         "security": [],

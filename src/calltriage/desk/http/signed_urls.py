@@ -30,6 +30,7 @@ from calltriage.desk.handlers import attachments
 from calltriage.desk.http.access import Access
 from calltriage.desk.http.wire import ByteError
 from calltriage.errors import StoreError
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.attachments import CreateAttachment
 
 logger = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ class Files:
             raise ByteError(400, "InvalidArgument", "The Content-Type cannot be kept")
         return int(length), media_type
 
-    async def _record(self, org_id: str, key: str, facts: dict[str, Any]) -> list[str]:
+    async def _record(self, org_id: str, key: str, facts: JsonObject) -> list[str]:
         """Write down what was received, unless the reservation was claimed or ended meanwhile; names of what it replaces."""
         now = self.clock().timestamp()
 

@@ -16,6 +16,7 @@ from starlette.types import ExceptionHandler
 from calltriage.desk.bytes.blobs import BlobStoreError
 from calltriage.desk.database.transaction import ContractError
 from calltriage.errors import StoreBusyError, StoreError
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import STORAGE_BUSY, STORAGE_FAILED
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ async def _render_error(request: Request, error: Exception) -> Response:
         return json_reply(
             refused.status, {"data": None, "errors": [{"error": refused.code, "message": refused.message}]}
         )
-    body: dict[str, Any] = {
+    body: JsonObject = {
         "code": TALKDESK_CODES.get(refused.status, f"9232{refused.status}"),
         "message": TALKDESK_MESSAGES.get(refused.status, refused.message),
     }

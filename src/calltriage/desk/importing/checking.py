@@ -16,11 +16,12 @@ from calltriage.desk.importing.documents import Found, json_values
 from calltriage.desk.importing.entries import Entry, Reading, complaint, entry_of
 from calltriage.desk.importing.formats import FORMATS, NAMES, OURS, TEXT_FORMATS
 from calltriage.desk.importing.formats.chat import is_turn
-from calltriage.desk.importing.formats.format import Format, Line, TextFormat, is_object
+from calltriage.desk.importing.formats.format import Format, Line, TextFormat
 from calltriage.desk.importing.sources import Source, Text
 from calltriage.desk.importing.spool import Spool
 from calltriage.errors import ImportFileError
 from calltriage.leaves.gate import one_line
+from calltriage.leaves.strict_json import is_object
 
 NAMED = 50
 """Bad lines that are named; the others are counted."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO, cast
 
 from calltriage.desk.importing.sources import LONE, Text
+from calltriage.leaves.strict_json import JsonObject
 
 MAX_LINE = 32 * 2**20
 """Characters of a line or of one value: room for the largest answer with every character escaped."""
@@ -106,7 +107,7 @@ def listed(value: Any) -> list[Any] | None:
         return cast("list[Any]", value)
     if not isinstance(value, dict):
         return None
-    members = cast("dict[str, Any]", value)
+    members = cast("JsonObject", value)
     held = next((members[name] for name in LISTS if isinstance(members.get(name), list)), None)
     is_call = any(isinstance(one, list) for name, one in members.items() if name not in LISTS) or "call_id" in members
     return None if is_call else held
@@ -170,7 +171,7 @@ def _items(events: Events) -> Iterator[Found]:
 
 
 def _object(events: Events) -> Iterator[Found]:
-    members, fault, lists_calls = dict[str, Any](), None, False
+    members, fault, lists_calls = JsonObject(), None, False
     for event, key in events:
         if event == "end_map":
             break
@@ -185,7 +186,7 @@ def _object(events: Events) -> Iterator[Found]:
         yield Found("", members, fault)
 
 
-def _may_list_calls(members: dict[str, Any]) -> bool:
+def _may_list_calls(members: JsonObject) -> bool:
     return "call_id" not in members and not any(isinstance(value, list | dict) for value in members.values())
 
 

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from calltriage.desk.database.tables import written
 from calltriage.desk.http.signed_urls import MAX_OBJECT
 from calltriage.desk.importing.lines import CallFacts, CallLine, ConversationLine, FileLine, call_facts
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.conversations import READ_ONLY
 from calltriage.operations.fields import MAX_BODY, AttachmentName, refuse_depth
 
@@ -47,7 +48,7 @@ class Entry:
     id: str
     place: str
     digest: str
-    values: dict[str, Any]
+    values: JsonObject
     content: bytes | Path | None = None
 
 
@@ -68,7 +69,7 @@ def entry_of(raw: Any, place: str, how: Reading, assumed: frozenset[str] = froze
     if not isinstance(raw, dict):
         raise ValueError("must be a JSON object")
     refuse_depth(raw)
-    members = cast("dict[str, Any]", _visible(raw))
+    members = cast("JsonObject", _visible(raw))
     match members.get("kind", "call"):
         case "call":
             return _call(members, place, how, assumed)
@@ -80,17 +81,17 @@ def entry_of(raw: Any, place: str, how: Reading, assumed: frozenset[str] = froze
             raise ValueError("kind: must be call, sms_conversation or file")
 
 
-def _call(members: dict[str, Any], place: str, how: Reading, assumed: frozenset[str]) -> Entry:
+def _call(members: JsonObject, place: str, how: Reading, assumed: frozenset[str]) -> Entry:
     """In the shape that `get_call` and its neighbours answer (bland-triage, section 6)."""
     line = CallLine.model_validate(members, context=how.zone)
     rest = line.model_extra or {}
     call_facts.validate_python({name: rest[name] for name in CallFacts.__annotations__ if name in rest}, strict=True)
     names = _speakers({turn.speaker for turn in line.turns})
-    turns: list[dict[str, Any]] = [
+    turns: list[JsonObject] = [
         {**(turn.model_extra or {}), "id": n, "user": names[turn.speaker], "text": turn.text}
         for n, turn in enumerate(line.turns)
     ]
-    record: dict[str, Any] = {
+    record: JsonObject = {
         "call_id": line.call_id,
         "created_at": _as_given(members["created_at"], line.created_at, how.zone),
         "summary": line.summary,
@@ -135,13 +136,13 @@ def _as_given(said: Any, instant: datetime, zone: tzinfo) -> str:
     return said if is_whole else written(instant)
 
 
-def _length(began: datetime, rest: dict[str, Any], zone: tzinfo) -> dict[str, Any]:
+def _length(began: datetime, rest: JsonObject, zone: tzinfo) -> JsonObject:
     """The end of a call and its length in minutes: from `ended_at` where that is an instant that makes sense, else from
     `call_length`."""
     said: Any = rest.get("call_length")
     ended: Any = rest.get("ended_at")
     is_length = isinstance(said, int | float) and not isinstance(said, bool) and 0 <= said <= MAX_MINUTES
-    given: dict[str, Any] = {"call_length": float(said)} if is_length else {}
+    given: JsonObject = {"call_length": float(said)} if is_length else {}
     try:
         instant = datetime.fromisoformat(ended)
         aware = instant if instant.tzinfo else instant.replace(tzinfo=zone)
@@ -155,7 +156,7 @@ def _conversation(line: ConversationLine, place: str) -> Entry:
     """In the shape that `get_sms_conversation` answers, with what lists say besides."""
     facts = line.model_dump(exclude={"kind", "conversation_id", "messages"})
     numbers = {"USER": line.user_number, "AGENT": line.agent_number}
-    messages: list[dict[str, Any]] = []
+    messages: list[JsonObject] = []
     for n, message in enumerate(line.messages, 1):
         more, sender = message.model_extra or {}, SENDERS[SPEAKERS[message.sender]]
         own = {
@@ -168,7 +169,7 @@ def _conversation(line: ConversationLine, place: str) -> Entry:
         }
         messages.append({"status": None, "error_code": None, **more, **own})
     last = messages[-1] if messages else None
-    record: dict[str, Any] = {
+    record: JsonObject = {
         **facts,
         "id": line.conversation_id,
         "updated_at": line.updated_at or (last or facts)["created_at"],
@@ -253,7 +254,7 @@ def _title(summary: str | None) -> str:
     return line if len(line) <= 200 else f"{line[:199]}…"
 
 
-def _digest(values: dict[str, Any]) -> str:
+def _digest(values: JsonObject) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

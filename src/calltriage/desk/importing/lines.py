@@ -20,6 +20,7 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from calltriage.desk.database.tables import written
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import TEXT, AttachmentId, AttachmentName, MediaType, Metadata, OpaqueId
 
 EARLIEST_EPOCH = 10**8
@@ -91,7 +92,7 @@ class EventLine(TypedDict):
     event_type: str
     node_id: str | None
     operation_id: int | None
-    payload: dict[str, Any] | None
+    payload: JsonObject | None
     created_at: InstantText
 
 
@@ -157,15 +158,15 @@ class ConversationLine(BaseModel):
     agent_number: Short = ""
     is_active: Annotated[bool, Field(strict=True)] = False
     summary: str | None = None
-    variables: dict[str, Any] | None = None
+    variables: JsonObject | None = None
     current_node_id: Short | None = None
     curr_pathway_id: Short | None = None
     curr_pathway_version: Short | None = None
     timed_out_at: InstantText | None = None
     effective_channel: Short | None = "sms"
     disposition_tag: Short | None = None
-    disposition_logs: list[dict[str, Any]] = Field(default=[], max_length=10_000)
-    pathway_tags: list[dict[str, Any]] | None = None
+    disposition_logs: list[JsonObject] = Field(default=[], max_length=10_000)
+    pathway_tags: list[JsonObject] | None = None
 
 
 class FileLine(BaseModel):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 from sqlalchemy import Connection, Table, insert, select, update
@@ -19,6 +19,7 @@ from calltriage.desk.handlers.attachments import insert_attachment
 from calltriage.desk.importing.entries import Entry
 from calltriage.errors import ImportFileError
 from calltriage.leaves.gate import one_line
+from calltriage.leaves.strict_json import JsonObject
 
 if TYPE_CHECKING:
     from calltriage.desk.app import Desk
@@ -168,17 +169,17 @@ def _load_rows(connection: Connection, org: str, table: Table, entries: list[Ent
     return Counter(added=len(new), changed=len(changed), unchanged=len(entries) - len(new) - len(changed))
 
 
-def _columns(table: Table, entry: Entry) -> dict[str, Any]:
+def _columns(table: Table, entry: Entry) -> JsonObject:
     now = {"updated_at": written(datetime.now(UTC))} if "updated_at" in table.c else {}
     narrowing = filterable(entry.values["record"]) if table is calls else {}
     return {**entry.values, **now, **narrowing, "digest": entry.digest}
 
 
-def filterable(record: dict[str, Any]) -> dict[str, Any]:
+def filterable(record: JsonObject) -> JsonObject:
     """The columns that a list of calls is narrowed by; what is of another type than they are matches nothing."""
     about = record["metadata"]
     texts = {"from_number": "from", "to_number": "to", "answered_by": "answered_by", "batch_id": "batch_id"}
-    found: dict[str, Any] = {
+    found: JsonObject = {
         column: about[name] if isinstance(about.get(name), str) else None for column, name in texts.items()
     }
     found |= {name: about[name] if isinstance(about.get(name), bool) else None for name in ("completed", "inbound")}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
 from calltriage.desk.database.tables import calls
 from calltriage.desk.importing.entries import Reading, entry_of
 from calltriage.desk.importing.loading import Imported, load_import
+from calltriage.leaves.strict_json import JsonObject
 
 if TYPE_CHECKING:
     from calltriage.desk.app import Desk
@@ -72,7 +73,7 @@ def sample_lines() -> list[str]:
     """The calls as lines of an import file."""
     lines: list[str] = []
     for call_id, created_at, summary, script in _CALLS:
-        turns: list[dict[str, Any]] = []
+        turns: list[JsonObject] = []
         for number, said in enumerate(script.splitlines()):
             speaker, _, text = said.partition(": ")
             turns.append({"speaker": speaker, "text": text, "start_ms": number * 6000})

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from sqlalchemy import Connection, String, Table, cast, delete, func, select, update
 
@@ -19,6 +19,7 @@ from calltriage.desk.database.tables import activity, calls, conversations, flag
 from calltriage.desk.database.transaction import Principal, Transaction
 from calltriage.desk.handlers.feed import record
 from calltriage.errors import StoreError
+from calltriage.leaves.strict_json import JsonObject
 
 Kind: TypeAlias = Literal["call", "conversation"]
 RESOURCES: dict[Kind, tuple[Table, str]] = {
@@ -96,11 +97,11 @@ def _retitle_in_feed(tx: Transaction, resource_type: str, row_id: str, title: st
     mentions = cast(activity.c.resources, String).contains(json.dumps(row_id), autoescape=True)
     rows = tx.connection.execute(select(activity.c.seq, activity.c.resources).where(tx.mine(activity, mentions))).all()
     for row in rows:
-        shown: list[dict[str, Any]] = [
+        shown: list[JsonObject] = [
             {**link, "title": title} if _is_of(link, resource_type, row_id) else link for link in row.resources
         ]
         tx.connection.execute(update(activity).where(activity.c.seq == row.seq).values(resources=shown))
 
 
-def _is_of(link: dict[str, Any], resource_type: str, row_id: str) -> bool:
+def _is_of(link: JsonObject, resource_type: str, row_id: str) -> bool:
     return link.get("resource_type") == resource_type and link.get("resource_id") == row_id

@@ -32,6 +32,7 @@ from calltriage.desk.database.transaction import AnyRow
 from calltriage.desk.http.access import digest
 from calltriage.desk.http.assertions import UNUSABLE, public_key_of
 from calltriage.errors import SettingsError, StoreError
+from calltriage.leaves.strict_json import JsonObject
 
 SHORTEST_SECRET = 16
 """Characters of a secret that webhooks are signed with (our choice)."""
@@ -68,7 +69,7 @@ class Tenants:
     def _now(self) -> str:
         return written(self.clock())
 
-    async def organisations(self) -> list[dict[str, Any]]:
+    async def organisations(self) -> list[JsonObject]:
         """Oldest first."""
         query = select(organisations).order_by(organisations.c.created_at, organisations.c.id)
         return [_listed(row, self._now) for row in await self._rows(query)]
@@ -79,12 +80,12 @@ class Tenants:
             lambda connection: str(_found(connection, "organisations", org_id or _own(connection)["org_id"]).id)
         )
 
-    async def users(self) -> list[dict[str, Any]]:
+    async def users(self) -> list[JsonObject]:
         """By organisation, oldest first."""
         query = select(users).order_by(users.c.org_id, users.c.created_at.nulls_first(), users.c.id)
         return [{**_listed(row, self._now), "organisation": row.org_id} for row in await self._rows(query)]
 
-    async def keys(self) -> list[dict[str, Any]]:
+    async def keys(self) -> list[JsonObject]:
         """By organisation and user, oldest first. What a key itself is appears nowhere."""
         order = (keys.c.org_id, keys.c.user_id, keys.c.created_at.nulls_first(), keys.c.id)
         rows, now = await self._rows(select(keys).order_by(*order)), self._now
@@ -94,7 +95,7 @@ class Tenants:
             for row in found
             if row["state"] != "valid"
         }
-        listed = list[dict[str, Any]]()
+        listed = list[JsonObject]()
         for row in rows:
             whose = {"kind": row.kind, "organisation": row.org_id, "user": row.user_id}
             shown = {**_listed(row, now), **whose}
@@ -266,7 +267,7 @@ class Tenants:
 
     async def change(self, what: What, row_id: str, *, name: str | None = None, expires: End = None) -> None:
         """Give something another name or another end."""
-        values: dict[str, Any] = {} if name is None else {"name": _name(name)}
+        values: JsonObject = {} if name is None else {"name": _name(name)}
         if expires is not None:
             values["expires_at"] = _end(expires)
 
@@ -381,6 +382,6 @@ def _state(row: AnyRow, now: str) -> str:
     return "valid" if row.expires_at is None or row.expires_at > now else "expired"
 
 
-def _listed(row: AnyRow, now: str) -> dict[str, Any]:
+def _listed(row: AnyRow, now: str) -> JsonObject:
     shown = {name: getattr(row, name) for name in ("id", "name", "created_at", "expires_at")}
     return {**shown, "state": _state(row, now)}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from calltriage.errors import TryNext
+from calltriage.leaves.strict_json import JsonObject
 
 WAY_IN = (
     "No tool brings calls in; tell the person: those of a vendor's account appear by themselves; on the embedded desk "
@@ -16,7 +15,7 @@ NO_ISSUES = f"No issue has been filed yet. If there are no calls either: {WAY_IN
 NOTHING_FITS = "Nothing fits these filters. The list without them shows whether there is anything at all."
 
 
-def said_of_nothing(tool: str, filters: dict[str, Any], words: str, instead: str | None = None) -> dict[str, Any]:
+def said_of_nothing(tool: str, filters: JsonObject, words: str, instead: str | None = None) -> JsonObject:
     """What stands beside an empty page of `tool`: without filters the words, and the tool that helps where there is one."""
     if filters:
         return {"note": NOTHING_FITS, "try_next": TryNext(tool=tool, arguments={})}

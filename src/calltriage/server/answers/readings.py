@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from calltriage.client.client import Client
 from calltriage.errors import CallError, NotFound, TryNext
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.quotes import around
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.attachments import GetAttachment
@@ -44,7 +45,7 @@ class Readings:
         self.client = client
         self.failed: dict[str, str] = {}
         """Codes of the errors, by what could not be read."""
-        self._turns: dict[tuple[str, int | None], list[dict[str, Any]]] = {}
+        self._turns: dict[tuple[str, int | None], list[JsonObject]] = {}
         """Turns at a flag, whole, by the call and the turn that it points at."""
         self._moments: dict[str, str] = {}
         """The words that were flagged, by the flag."""
@@ -77,7 +78,7 @@ class Readings:
             Section("activity", "issue authors and agents", replace(place), ListActivity, _entries),
         )
 
-    async def _flags(self, flags: list[Flag], page: list[Flag]) -> list[dict[str, Any] | None]:
+    async def _flags(self, flags: list[Flag], page: list[Flag]) -> list[JsonObject | None]:
         at_turns = [flag for flag in flags if flag.message_index is not None and _key(flag) not in self._turns]
         unread = [call_id for call_id in dict.fromkeys(flag.call_id for flag in at_turns) if call_id not in self.failed]
 
@@ -92,7 +93,7 @@ class Readings:
         await at_once(*(look(call_id) for call_id in unread))
         return [self._flag(flag) for flag in flags]
 
-    def _flag(self, flag: Flag) -> dict[str, Any]:
+    def _flag(self, flag: Flag) -> JsonObject:
         """A flag with the turn it points at and its neighbours."""
         body = {key: value for key, value in row(flag).items() if key not in {"issue_id", "author_id", "message_text"}}
         moment = self._moments[flag.id] = flag.message_text or ""
@@ -106,12 +107,12 @@ class Readings:
             body["message_text"] = moment
         return body
 
-    def _moment(self, entry: dict[str, Any]) -> dict[str, Any]:
+    def _moment(self, entry: JsonObject) -> JsonObject:
         """The beginning of the words that were flagged, for where the turns around them do not fit."""
         words = self._moments.get(entry["id"], "")[:MOMENT]
         return {"moment": {"text": words}} if words and "turns" in entry else {}
 
-    def show_whole_turns(self, entries: list[dict[str, Any]], bundle: Bundle) -> None:
+    def show_whole_turns(self, entries: list[JsonObject], bundle: Bundle) -> None:
         """Show whole the turns that were cut in these entries, as far as there is still room."""
         for flag in (entry for entry in entries if "turns" in entry):
             for turn, whole in zip(flag["turns"], self._turns[flag["call_id"], flag["message_index"]], strict=True):
@@ -120,7 +121,7 @@ class Readings:
                     del turn["characters_left_out"]
                     turn.pop("offset", None)
 
-    async def _files(self, links: list[Any], _page: list[Any]) -> list[dict[str, Any] | None]:
+    async def _files(self, links: list[Any], _page: list[Any]) -> list[JsonObject | None]:
         found = await at_once(
             *(
                 self._if_there(link.resource_id, lambda link=link: GetAttachment(attachment_id=link.resource_id))
@@ -145,7 +146,7 @@ def _is_file(link: ResourceLink) -> bool:
     return link.resource_type == "file"
 
 
-async def _briefly(items: list[Result], _page: list[Result]) -> list[dict[str, Any] | None]:
+async def _briefly(items: list[Result], _page: list[Result]) -> list[JsonObject | None]:
     """Rows, without what the issue says already."""
     dropped = {"attached_by_id", "created_by_id"}
     if items and "resource_id" in type(items[0]).model_fields:
@@ -153,7 +154,7 @@ async def _briefly(items: list[Result], _page: list[Result]) -> list[dict[str, A
     return [{key: value for key, value in row(item).items() if key not in dropped} for item in items]
 
 
-async def _entries(items: list[Result], _page: list[Result]) -> list[dict[str, Any] | None]:
+async def _entries(items: list[Result], _page: list[Result]) -> list[JsonObject | None]:
     told = ("type", "detail", "from_status", "to_status", "created_at")
     return [{key: value for key, value in row(item).items() if key in told} for item in items]
 
@@ -162,7 +163,7 @@ def _key(flag: Flag) -> tuple[str, int | None]:
     return flag.call_id, flag.message_index
 
 
-def _around(index: int, call: Call) -> list[dict[str, Any]]:
+def _around(index: int, call: Call) -> list[JsonObject]:
     """The turn at an index and its neighbours; none where the call has no such turn."""
     turns = call.transcripts or []
     if not 0 <= index < len(turns):
@@ -170,19 +171,19 @@ def _around(index: int, call: Call) -> list[dict[str, Any]]:
     return [numbered(n, turns[n]) for n in range(max(0, index - NEIGHBOURS), min(index + NEIGHBOURS + 1, len(turns)))]
 
 
-def _cut(turn: dict[str, Any], at: int, length: int) -> dict[str, Any]:
+def _cut(turn: JsonObject, at: int, length: int) -> JsonObject:
     """A turn with no more than LONGEST_TURN characters of its text: its beginning, or those around a moment behind that."""
     if at + length <= LONGEST_TURN:
         return beginning(turn, "text", LONGEST_TURN)
     return {**turn, **around(turn["text"], at, LONGEST_TURN)}
 
 
-def _behind(turn: dict[str, Any]) -> dict[str, int]:
+def _behind(turn: JsonObject) -> dict[str, int]:
     """Where the text of a cut turn is read on: behind its beginning, or from it where its middle is shown."""
     return {} if "offset" in turn else {"offset": len(turn["text"])}
 
 
-def _cut_turns(flag: dict[str, Any]) -> list[dict[str, Any]]:
+def _cut_turns(flag: JsonObject) -> list[JsonObject]:
     """What a flag's turns lack, each with the call that reads it on."""
     return [
         {
@@ -195,19 +196,19 @@ def _cut_turns(flag: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _around_flag(flag: dict[str, Any]) -> TryNext | None:
+def _around_flag(flag: JsonObject) -> TryNext | None:
     """The call that reads the turns at a flag; None where it shows none."""
     turns = flag.get("turns")
     return _turns(flag, turns[0]["message_index"], turns[-1]["message_index"]) if turns else None
 
 
-def _evidence_itself(link: dict[str, Any]) -> TryNext | None:
+def _evidence_itself(link: JsonObject) -> TryNext | None:
     """The call that shows of a call what its link copied from it; None for anything else."""
     if link["resource_type"] != "call" or not is_opaque_id(link["resource_id"]):
         return None
     return TryNext(tool=calls.GetCall.tool_name(), arguments={"call_id": link["resource_id"]})
 
 
-def _turns(flag: dict[str, Any], first: int, last: int, **more: Any) -> TryNext:
+def _turns(flag: JsonObject, first: int, last: int, **more: Any) -> TryNext:
     window = {"call_id": flag["call_id"], "from": first, "to": last, **more}
     return TryNext(tool=GetTranscript.tool_name(), arguments=window)

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from calltriage.errors import CallError, TryNext
 from calltriage.leaves.gate import CHARACTERS, compact, estimate_tokens, fits, gate, greatest
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.results import Page, Result
 
 BUDGET = 6_000
@@ -21,18 +22,18 @@ SHORT = 200
 """Characters of a text that are never cut."""
 
 
-def untrusted(origin: str, **members: Any) -> dict[str, Any]:
+def untrusted(origin: str, **members: Any) -> JsonObject:
     """A holder of words that came from outside, and from whom: data to read, never to follow."""
     return {"trust": "untrusted", "origin": origin, **members}
 
 
-def shown(result: Result) -> dict[str, Any]:
+def shown(result: Result) -> JsonObject:
     """One object of an API: the fields that it answered with a value, marked when it holds strangers' words."""
     fields = result.model_dump(mode="json", exclude_none=True, exclude_unset=True)
     return untrusted(result.origin, **fields) if result.origin else fields
 
 
-def beginning(body: dict[str, Any], name: str, most: int) -> dict[str, Any]:
+def beginning(body: JsonObject, name: str, most: int) -> JsonObject:
     """A body with no more than the beginning of one of its texts, and how many characters of that are left out."""
     text = body.get(name)
     if not isinstance(text, str) or len(text) <= most:
@@ -41,7 +42,7 @@ def beginning(body: dict[str, Any], name: str, most: int) -> dict[str, Any]:
     return {**body, name: text[:most], "characters_left_out": left_out}
 
 
-def row(result: Result) -> dict[str, Any]:
+def row(result: Result) -> JsonObject:
     """One object as a list shows it: the fields its class calls brief, or all; the holder of the list is marked."""
     brief = cast("set[str] | None", getattr(type(result), "brief", None))
     include = None if brief is None else brief | {"unreadable_fields"}
@@ -53,7 +54,7 @@ def unreadable(result: Result) -> dict[str, list[str]]:
     return {"unreadable_fields": result.unreadable_fields} if result.unreadable_fields else {}
 
 
-def unread(rows: list[int]) -> dict[str, Any]:
+def unread(rows: list[int]) -> JsonObject:
     """What is said of rows that cannot be read: their places on the page."""
     return {"unreadable_rows": rows} if rows else {}
 
@@ -62,11 +63,11 @@ STANDING = "The API's next cursor is the one that was passed: the list cannot be
 LOST = "The API's next cursor cannot be read: the list cannot be read further, and may have more."
 
 
-def shown_page(page: Page[Any], cursor: str | None = None) -> dict[str, Any]:
+def shown_page(page: Page[Any], cursor: str | None = None) -> JsonObject:
     """A page that was asked for by a cursor, and how complete it is. A cursor that leads nowhere is told and not shown."""
     items = cast("list[Result]", page.items)
     origin = items[0].origin if items else None
-    body: dict[str, Any] = {
+    body: JsonObject = {
         "items": [row(item) for item in items],
         "returned": len(items),
         "complete": page.is_last,
@@ -80,7 +81,7 @@ def shown_page(page: Page[Any], cursor: str | None = None) -> dict[str, Any]:
     return untrusted(origin, **body) if origin else body
 
 
-def shortened(body: dict[str, Any], budget: int, more: dict[str, Any] | None = None) -> dict[str, Any]:
+def shortened(body: JsonObject, budget: int, more: JsonObject | None = None) -> JsonObject:
     """The body, which will fit the budget once it has passed the gate: its longest texts cut, and `omitted` saying which,
     by how many characters, and where more of them stands.
 
@@ -117,7 +118,7 @@ def _longest_text(node: Any) -> int:
         return len(node)
     members: Any = ()
     if isinstance(node, dict):
-        members = cast("dict[str, Any]", node).values()
+        members = cast("JsonObject", node).values()
     elif isinstance(node, list):
         members = cast("list[Any]", node)
     return max(map(_longest_text, members), default=0)
@@ -132,7 +133,7 @@ def _cut(node: Any, most: int, cut: dict[str, int], path: tuple[str, ...] = ()) 
         cut[name] = cut.get(name, 0) + len(node) - most
         return node[:most]
     if isinstance(node, dict):
-        members = cast("dict[str, Any]", node)
+        members = cast("JsonObject", node)
         return {key: _cut(member, most, cut, (*path, str(key))) for key, member in members.items()}
     if isinstance(node, list):
         return [_cut(member, most, cut, (*path, str(place))) for place, member in enumerate(cast("list[Any]", node))]
@@ -164,8 +165,8 @@ class Bundle:
 
     def __init__(self, budget: int, *, gaps: int, **head: Any) -> None:
         """`gaps` is how many entries `omitted` may get; 60 tokens are kept back for each."""
-        self.body: dict[str, Any] = head
-        self.omitted: list[dict[str, Any]] = []
+        self.body: JsonObject = head
+        self.omitted: list[JsonObject] = []
         self.left = budget - estimate_tokens(compact(head)) - 60 * gaps
 
     def keeps(self, tokens: int) -> bool:
@@ -196,10 +197,10 @@ class Bundle:
     def window(
         self,
         places: list[int],
-        member: Callable[[int], dict[str, Any]],
+        member: Callable[[int], JsonObject],
         fetch: Callable[[int, int], TryNext],
         wider: Callable[[int, int], TryNext | None],
-    ) -> list[dict[str, Any]]:
+    ) -> list[JsonObject]:
         """The members at these places, in order, as far as they fit. At least the first is there, in part if need be.
 
         Args:
@@ -208,7 +209,7 @@ class Bundle:
             fetch: the call that reads from one place to another, for what is left out at the end.
             wider: the call that shows more of one place, of which so many characters are shown.
         """
-        kept = list[dict[str, Any]]()
+        kept = list[JsonObject]()
         for number, place in enumerate(places):
             one = member(place)
             if self.affords(one):
@@ -228,7 +229,7 @@ class Bundle:
             break
         return kept
 
-    def _part(self, place: int, one: dict[str, Any]) -> dict[str, Any]:
+    def _part(self, place: int, one: JsonObject) -> JsonObject:
         """A member with as much of its text as fits, or, where even what else it says is too long, with its place alone."""
         text = one["text"]
         part = {**one, "text": text[: self.most(len(text), lambda n: {**one, "text": text[:n]})]}
@@ -242,5 +243,5 @@ class Bundle:
         if left_out:
             self.omitted.append({"section": section, "left_out": left_out, **how})
 
-    def done(self) -> dict[str, Any]:
+    def done(self) -> JsonObject:
         return {**self.body, "complete": not self.omitted, **({"omitted": self.omitted} if self.omitted else {})}

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import StringConstraints
 
 from calltriage.errors import Rejected
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import A_CURSOR, Form
 from calltriage.operations.results import Result
 from calltriage.server.answers.results import BUDGET, Bundle, beginning, unread, untrusted
@@ -30,9 +31,9 @@ class Rows(Result):
     complete: bool
 
 
-def brief_row(fields: dict[str, Any], columns: Iterable[str], longest: int = LONGEST_TEXT) -> dict[str, Any]:
+def brief_row(fields: JsonObject, columns: Iterable[str], longest: int = LONGEST_TEXT) -> JsonObject:
     """The columns of a row that have a value, texts of more than `longest` characters cut to their beginning."""
-    kept: dict[str, Any] = {}
+    kept: JsonObject = {}
     for name in columns:
         if isinstance(value := fields.get(name), str | int | float):
             kept = beginning({**kept, name: value}, name, longest)
@@ -42,20 +43,20 @@ def brief_row(fields: dict[str, Any], columns: Iterable[str], longest: int = LON
 
 
 def page_of(
-    rows: list[dict[str, Any]],
+    rows: list[JsonObject],
     first: int,
     total: int | None,
     origin: str,
     budget: int = BUDGET,
     *,
     lost: Sequence[int] = (),
-) -> dict[str, Any]:
+) -> JsonObject:
     """Rows from place `first` on, as many as fit; the cursor is the place after the last one shown. `lost` are the places of
     rows that cannot be read, counted from `first`. Raises Rejected when the list has ended before `first`."""
     if total is not None and first > total:
         raise Rejected(f"The list has {total} rows, and the cursor lies behind them. Begin without it.", field="cursor")
     bundle = Bundle(budget, gaps=1)
-    kept = list[dict[str, Any]]()
+    kept = list[JsonObject]()
     for row in rows:
         shown = row
         if not bundle.affords(row):

@@ -13,6 +13,7 @@ from pydantic import StringConstraints
 from calltriage.client.client import Client
 from calltriage.errors import Rejected, TryNext
 from calltriage.leaves.gate import estimate_tokens
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Operation
 from calltriage.operations.fields import LONGEST_CURSOR, TEXT
 from calltriage.operations.results import Page
@@ -64,12 +65,12 @@ class Place:
         return cls(int(found[1]), int(found[2]), found[4] or None, int(found[3] or 0))
 
 
-def portion(entry: dict[str, Any], first: int, last: int) -> dict[str, Any]:
+def portion(entry: JsonObject, first: int, last: int) -> JsonObject:
     """An entry with its long texts from one character to another, counted through all of them in order.
 
     What names it stays; `characters_before` and `characters_left_out` say by the text's name what is not there.
     """
-    shown, before, after, start = dict[str, Any](), dict[str, int](), dict[str, int](), 0
+    shown, before, after, start = JsonObject(), dict[str, int](), dict[str, int](), 0
     for name, value in entry.items():
         if not _is_long(name, value):
             shown[name] = value
@@ -89,17 +90,17 @@ def _is_long(name: str, value: Any) -> bool:
     return isinstance(value, str) and len(value) > NAME and name != "id" and not name.endswith("_id")
 
 
-def _length(entry: dict[str, Any]) -> int:
+def _length(entry: JsonObject) -> int:
     """Characters of an entry's long texts."""
     return sum(len(value) for name, value in entry.items() if _is_long(name, value))
 
 
-async def as_they_are(items: list[Any], _page: list[Any]) -> list[dict[str, Any] | None]:
+async def as_they_are(items: list[Any], _page: list[Any]) -> list[JsonObject | None]:
     """Rows, shown as they are."""
     return items
 
 
-def _no_gaps(_entry: dict[str, Any]) -> list[dict[str, Any]]:
+def _no_gaps(_entry: JsonObject) -> list[JsonObject]:
     return []
 
 
@@ -128,13 +129,13 @@ class Section:
     origin: str
     place: Place
     operation: Callable[..., Operation[Any]]
-    present: Callable[[list[Any], list[Any]], Awaitable[list[dict[str, Any] | None]]] = as_they_are
+    present: Callable[[list[Any], list[Any]], Awaitable[list[JsonObject | None]]] = as_they_are
     count: str | None = None
     belongs: Callable[[Any], bool] = lambda _: True
-    gaps: Callable[[dict[str, Any]], list[dict[str, Any]]] = _no_gaps
-    elsewhere: Callable[[dict[str, Any]], TryNext | None] = lambda _: None
-    moment: Callable[[dict[str, Any]], dict[str, Any]] = lambda _: {}
-    shown: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    gaps: Callable[[JsonObject], list[JsonObject]] = _no_gaps
+    elsewhere: Callable[[JsonObject], TryNext | None] = lambda _: None
+    moment: Callable[[JsonObject], JsonObject] = lambda _: {}
+    shown: list[JsonObject] = field(default_factory=list[JsonObject])
     unreadable: list[int] = field(default_factory=list[int])
     lost_cursor: bool = False
     failed: str | None = None
@@ -142,7 +143,7 @@ class Section:
     _items: list[Any] = field(default_factory=list[Any])
     _next: str | None = None
     _total: int = 0
-    _ready: list[dict[str, Any] | None] = field(default_factory=list["dict[str, Any] | None"])
+    _ready: list[JsonObject | None] = field(default_factory=list["JsonObject | None"])
 
     def open(self, page: Page[Any], total: int = 0) -> None:
         """Take the page on which `place` is, and how many entries there are, if anybody said so. Raises Rejected when the
@@ -172,7 +173,7 @@ class Section:
                 return
             self._ready = await self.present(batch, self._items)
 
-    async def fill_on(self, bundle: Bundle, client: Client, listed: dict[str, Any]) -> None:
+    async def fill_on(self, bundle: Bundle, client: Client, listed: JsonObject) -> None:
         """Show entries over as many pages as fit."""
         for _ in range(PAGES):
             await self.fill(bundle)
@@ -189,21 +190,21 @@ class Section:
             page: Page[Any] = await client.send(self.operation(**listed, cursor=after))
             self.open(page)
 
-    def waiting(self) -> dict[str, Any] | None:
+    def waiting(self) -> JsonObject | None:
         """The entry that did not fit."""
         return self._ready[0] if self._ready else None
 
-    def _from_inside(self, entry: dict[str, Any]) -> dict[str, Any]:
+    def _from_inside(self, entry: JsonObject) -> JsonObject:
         """The next entry without what was shown of it."""
         return portion(entry, self.place.inside, _length(entry)) if self.place.inside else entry
 
-    def show_part(self, bundle: Bundle, entry: dict[str, Any]) -> bool:
+    def show_part(self, bundle: Bundle, entry: JsonObject) -> bool:
         """Show as much of the waiting entry's texts as fits, and say whether there is more of them. What is nested in it
         has to be shown in one piece: it waits until its texts are through."""
         plain = _without_nested(entry)
         first, end = self.place.inside, _length(plain)
 
-        def most(besides: dict[str, Any]) -> int:
+        def most(besides: JsonObject) -> int:
             return bundle.most(end - first, lambda n: portion(plain, first, first + n) | besides)
 
         moment = self.moment(entry)
@@ -215,7 +216,7 @@ class Section:
             self.place.inside += count
         return 0 < count < end - first
 
-    def pass_by(self, bundle: Bundle, entry: dict[str, Any]) -> None:
+    def pass_by(self, bundle: Bundle, entry: JsonObject) -> None:
         """Go past the waiting entry, whose names stand for what no answer has room for."""
         if not self.shown:
             names = portion(_without_nested(entry), self.place.inside, self.place.inside)
@@ -231,7 +232,7 @@ class Section:
         self.place.seen += 1
         self.place.inside = 0
 
-    def all_gaps(self) -> list[dict[str, Any]]:
+    def all_gaps(self) -> list[JsonObject]:
         """The gaps of every entry shown, each once."""
         return list({str(gap): gap for entry in self.shown for gap in self.gaps(entry)}.values())
 
@@ -241,11 +242,11 @@ class Section:
             return len(self._items) - self.place.skip
         return self._total - self.place.seen if self._total > self.place.seen else None
 
-    def body(self) -> dict[str, Any]:
+    def body(self) -> JsonObject:
         return untrusted(self.origin, items=self.shown)
 
 
-def _without_nested(entry: dict[str, Any]) -> dict[str, Any]:
+def _without_nested(entry: JsonObject) -> JsonObject:
     return {name: value for name, value in entry.items() if not isinstance(value, dict | list)}
 
 
@@ -276,7 +277,7 @@ class Asked:
     async def fill(self, bundle: Bundle, wanted: list[Section], alone: Callable[[Section], Awaitable[None]]) -> None:
         """Put the wanted sections, opened, into a bundle that kept EACH for each of them; `alone` fills one that was asked
         for alone. What is longer than the whole budget is shown in part, so that whoever reads on gets further."""
-        more = dict[str, Any]()
+        more = JsonObject()
         if self.section is None:
             for share in (2, 1):  # none takes more than half of what is left while others wait
                 for one in wanted:
@@ -295,7 +296,7 @@ class Asked:
                 bundle.omitted.append({"section": one.name} | ({} if left is None else {"left_out": left})
                                       | {"try_next": self.on(one.name, one.place, **more)})  # fmt: skip
 
-    def _show_part(self, bundle: Bundle, section: Section) -> dict[str, Any]:
+    def _show_part(self, bundle: Bundle, section: Section) -> JsonObject:
         """Show in part an entry that did not fit though it is the first. Returns what the call that reads on has to ask
         for besides: more room, for names or a nested value that fit no smaller answer."""
         entry = section.waiting()

@@ -11,6 +11,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from calltriage.errors import Rejected
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Tool
 from calltriage.operations.fields import AN_ISSUE, FORM
 from calltriage.server.call.hints import is_issue, nearest
@@ -46,7 +47,7 @@ WHOLE = re.compile(r"(-?[0-9]{1,15})(?:\.0{1,15})?")
 DECIMAL = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 
 
-def understood(tool: type[Tool], schema: dict[str, Any], arguments: dict[str, Any]) -> tuple[dict[str, Any], str]:
+def understood(tool: type[Tool], schema: JsonObject, arguments: JsonObject) -> tuple[JsonObject, str]:
     """The arguments under the tool's own names, without what the host added and what was not given; and a note that says
     what of it an agent should know. Names that mean nothing here stay, to be refused."""
     meant = _aliases(schema, arguments)
@@ -61,10 +62,10 @@ def understood(tool: type[Tool], schema: dict[str, Any], arguments: dict[str, An
     return given, " ".join(notes)
 
 
-def _aliases(schema: dict[str, Any], arguments: dict[str, Any]) -> dict[str, str]:
+def _aliases(schema: JsonObject, arguments: JsonObject) -> dict[str, str]:
     """The tool's own names for those of the arguments that have another; none where the own name is given as well, or two
     arguments mean the same."""
-    names = cast("dict[str, Any]", schema["properties"])
+    names = cast("JsonObject", schema["properties"])
     spellings = {spelling: name for name in names for spelling in _spellings(name)}
     found = dict[str, str]()
     for alias in arguments.keys() - names.keys():
@@ -87,7 +88,7 @@ def _spellings(name: str) -> frozenset[str]:
     )
 
 
-def _without_nothing(values: dict[str, Any], schema: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def _without_nothing(values: JsonObject, schema: JsonObject) -> tuple[JsonObject, list[str]]:
     """The values, where a text for "no value" is null, without optional ones that are empty text; and the names of those."""
     optional = schema["properties"].keys() - set(schema.get("required", ()))
     empty = sorted(name for name in optional & values.keys() if values[name] == "")
@@ -99,9 +100,9 @@ def _without_nothing(values: dict[str, Any], schema: dict[str, Any]) -> tuple[di
     return given, empty
 
 
-def checked(tool: type[Tool], schema: dict[str, Any], arguments: dict[str, Any]) -> Tool:
+def checked(tool: type[Tool], schema: JsonObject, arguments: JsonObject) -> Tool:
     """The arguments as the tool's model. Raises Rejected naming field and rule; rejected values are never echoed."""
-    names = cast("dict[str, Any]", schema["properties"])
+    names = cast("JsonObject", schema["properties"])
     for name in arguments:
         if name not in names:
             near = nearest(name, names)
@@ -120,7 +121,7 @@ def checked(tool: type[Tool], schema: dict[str, Any], arguments: dict[str, Any])
         raise rejected(error, tool, names) from None
 
 
-def _meant(value: Any, schema: dict[str, Any]) -> Any:
+def _meant(value: Any, schema: JsonObject) -> Any:
     """The value of the schema's type that a host or a model meant; any other is left to be refused."""
     match schema.get("type"), value:
         case "boolean", str():
@@ -139,7 +140,7 @@ def _meant(value: Any, schema: dict[str, Any]) -> Any:
             return value
 
 
-def _listed(value: Any, items: dict[str, Any]) -> Any:
+def _listed(value: Any, items: JsonObject) -> Any:
     """A list that arrived as JSON text, or as its only member."""
     if isinstance(value, str) and value.lstrip()[:1] in {"[", "{"}:
         value = _parsed(value)
@@ -153,14 +154,14 @@ def _listed(value: Any, items: dict[str, Any]) -> Any:
     return cast("Any", value)
 
 
-def _object(value: Any, schema: dict[str, Any]) -> Any:
+def _object(value: Any, schema: JsonObject) -> Any:
     """An object that arrived as JSON text, its members read like arguments."""
     if isinstance(value, str) and value.lstrip()[:1] == "{":
         value = _parsed(value)
     if not isinstance(value, dict) or "properties" not in schema:
         return cast("Any", value)
-    given, _ = _without_nothing(cast("dict[str, Any]", value), schema)
-    members = cast("dict[str, Any]", schema["properties"])
+    given, _ = _without_nothing(cast("JsonObject", value), schema)
+    members = cast("JsonObject", schema["properties"])
     return {name: _meant(one, members.get(name, {})) for name, one in given.items() if one is not None}
 
 
@@ -178,7 +179,7 @@ def _trimmed(value: Any) -> Any:
     return value.strip() if isinstance(value, str) else value
 
 
-def rejected(error: ValidationError, tool: type[Tool], names: dict[str, Any]) -> Rejected:
+def rejected(error: ValidationError, tool: type[Tool], names: JsonObject) -> Rejected:
     """What a model says of arguments that it does not take, in words for an agent."""
     complaints: list[str] = []
     first: str | None = None
@@ -193,7 +194,7 @@ def rejected(error: ValidationError, tool: type[Tool], names: dict[str, Any]) ->
         elif is_issue(tool, top) and item["type"] not in {"value_error", FORM}:
             rule = AN_ISSUE
         elif item["type"] == "extra_forbidden":
-            members = cast("dict[str, Any]", names.get(top, {}).get("items", {})).get("properties", {})
+            members = cast("JsonObject", names.get(top, {}).get("items", {})).get("properties", {})
             rule = f"holds an unknown member; there are: {', '.join(members)}"
         elif item["type"] == "string_too_short" and top in trimmed_arguments(tool):
             rule = "must not be blank"
@@ -207,5 +208,5 @@ def rejected(error: ValidationError, tool: type[Tool], names: dict[str, Any]) ->
     return Rejected(
         "; ".join(complaints) + ". Nothing was done.",
         field=first,
-        allowed=allowed.get("enum") or cast("dict[str, Any]", allowed.get("items", {})).get("enum"),
+        allowed=allowed.get("enum") or cast("JsonObject", allowed.get("items", {})).get("enum"),
     )

@@ -20,6 +20,7 @@ from mcp.shared.exceptions import MCPError
 from calltriage.errors import Forbidden, NotFound, Rejected
 from calltriage.leaves.gate import gate
 from calltriage.leaves.seals import Seals
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.attachments import DeleteAttachment, GetAttachment
 from calltriage.operations.base import Operation, Tool
 from calltriage.operations.flags import ListFlags, RemoveFlag
@@ -43,7 +44,7 @@ PATIENCE_S = 600.0
 PAGES = 5
 """Pages of a hundred that are looked through for the thing that is to be removed, and for what hangs on it."""
 KEY = "confirm"
-FORM: dict[str, Any] = {
+FORM: JsonObject = {
     "type": "object",
     "properties": {KEY: {"type": "boolean", "title": "Remove it for good"}},
     "required": [KEY],

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from calltriage.errors import CallError, NotFound, Rejected, TryNext
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Tool
 from calltriage.operations.issues import ListIssues
 from calltriage.server.call.schemas import arguments_model, names_issue
@@ -27,9 +28,7 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name[:64], names, n=1, cutoff=0.6)), None)
 
 
-def advise(
-    error: CallError, tool: type[Tool], arguments: dict[str, Any], check: Callable[[dict[str, Any]], Any]
-) -> None:
+def advise(error: CallError, tool: type[Tool], arguments: JsonObject, check: Callable[[JsonObject], Any]) -> None:
     """Add to an error what only the call knows: what became of a write that was refused here, and what to call next.
 
     Args:
@@ -67,7 +66,7 @@ SETTLED_BY: dict[str, tuple[str, ...]] = {
 that names an issue shows in the issue's evidence."""
 
 
-def _settling(tool: type[Tool], arguments: dict[str, Any]) -> TryNext | None:
+def _settling(tool: type[Tool], arguments: JsonObject) -> TryNext | None:
     """The read that shows whether a write was done, if there is one."""
     reading, *taken = SETTLED_BY.get(tool.tool_name(), (GetEvidence.tool_name(), "issue_id"))
     given = {name: arguments.get(name) for name in taken}
@@ -85,7 +84,7 @@ SECTION_OF = {
 """The section of an issue's evidence that shows the ids which an argument takes."""
 
 
-def _section(section: str, arguments: dict[str, Any]) -> TryNext | None:
+def _section(section: str, arguments: JsonObject) -> TryNext | None:
     """The read that shows the ids of an issue's evidence."""
     issue = arguments.get("issue_id")
     if not isinstance(issue, str) or not PLAIN.fullmatch(issue):
@@ -93,18 +92,18 @@ def _section(section: str, arguments: dict[str, Any]) -> TryNext | None:
     return TryNext(tool=GetEvidence.tool_name(), arguments={"issue_id": issue, "section": section})
 
 
-def same_call(tool: type[Tool], arguments: dict[str, Any]) -> TryNext | None:
+def same_call(tool: type[Tool], arguments: JsonObject) -> TryNext | None:
     """The advice to call a tool so, unless that would repeat free text."""
     return TryNext(tool=tool.tool_name(), arguments=arguments) if all(map(_is_plain, arguments.values())) else None
 
 
 def _mended(
-    error: Rejected, tool: type[Tool], arguments: dict[str, Any], check: Callable[[dict[str, Any]], Any]
+    error: Rejected, tool: type[Tool], arguments: JsonObject, check: Callable[[JsonObject], Any]
 ) -> TryNext | None:
     """The same call with misspelt names and issues put right, or without a refused cursor, if that makes it one that would
     be taken."""
     names = [info.alias or name for name, info in arguments_model(tool).model_fields.items()]
-    meant = dict[str, Any]()
+    meant = JsonObject()
     for name, value in arguments.items():
         if name == error.field == "cursor":
             continue

@@ -13,6 +13,7 @@ from pydantic import Field
 from calltriage.client.limits import within
 from calltriage.client.traces import one_call
 from calltriage.errors import Rejected, TryNext
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Tool
 from calltriage.operations.fields import Limit
 from calltriage.operations.results import Result
@@ -23,7 +24,7 @@ META = "calltriage/"
 """Prefix of request metadata: `calltriage/idempotency_key` and `calltriage/deadline_s`, for programs that call tools."""
 CALLER = "calltriage.caller"
 """Where the HTTP side notes in a request's scope who calls."""
-SCHEMA: dict[str, Any] = {
+SCHEMA: JsonObject = {
     "type": "string",
     "maxLength": 128,
     "description": "Makes a repeat safe.",
@@ -41,7 +42,7 @@ def takes_key(tool: type[Tool]) -> bool:
     return tool.effect in {Effect.ADD, Effect.ENSURE}
 
 
-def with_key(tool: type[Tool], schema: dict[str, Any]) -> dict[str, Any]:
+def with_key(tool: type[Tool], schema: JsonObject) -> JsonObject:
     """A tool's input schema with the key among its arguments, where it takes one."""
     if not takes_key(tool):
         return schema
@@ -51,7 +52,7 @@ def with_key(tool: type[Tool], schema: dict[str, Any]) -> dict[str, Any]:
 class RecentWrites(Result):
     """Writes, newest first."""
 
-    items: list[dict[str, Any]]
+    items: list[JsonObject]
     returned: int
     complete: bool
 
@@ -89,7 +90,7 @@ def _key(value: Any) -> str:
     return value
 
 
-def split(tool: type[Tool], arguments: dict[str, Any], caller: Caller) -> tuple[dict[str, Any], str | None]:
+def split(tool: type[Tool], arguments: JsonObject, caller: Caller) -> tuple[JsonObject, str | None]:
     """A call's own arguments, and its key; one among the arguments goes before one beside them."""
     if not takes_key(tool):
         return arguments, None
@@ -109,7 +110,7 @@ class ListRecentWrites(Workflow, effect=Effect.READ):
 
     limit: Limit | None = Field(default=None, description="How many, default 50.")
 
-    async def run(self, work: Work) -> dict[str, Any]:
+    async def run(self, work: Work) -> JsonObject:
         if work.journal is None:  # then nothing is on record
             return {"items": [], "returned": 0, "complete": True}
         most = self.limit or 50
@@ -125,12 +126,12 @@ class ListRecentWrites(Workflow, effect=Effect.READ):
 async def performed(
     tool: type[Tool],
     work: Work,
-    act: Callable[[], Awaitable[dict[str, Any]]],
+    act: Callable[[], Awaitable[JsonObject]],
     *,
-    arguments: dict[str, Any],
+    arguments: JsonObject,
     key: str | None,
     caller: Caller,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Do what a tool does, within its deadline and, when it writes, on record; with a key, once."""
     bounded = not issubclass(tool, Workflow) or tool.bounded
     seconds = min(caller.deadline_s, work.client.deadline_s if bounded else math.inf)
@@ -144,6 +145,6 @@ async def performed(
         return noting(body, UNRECORDED) if call.unrecorded else body
 
 
-def noting(body: dict[str, Any], note: str) -> dict[str, Any]:
+def noting(body: JsonObject, note: str) -> JsonObject:
     """The body with a note, before the one that it has."""
     return {**body, "note": f"{note} {body['note']}" if isinstance(body.get("note"), str) else note}

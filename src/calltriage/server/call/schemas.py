@@ -7,6 +7,7 @@ from typing import Any, cast, get_origin
 
 from pydantic import Field, create_model
 
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation, Tool
 from calltriage.operations.fields import IssueRef, Names, Trimmed, WireOnly, marks
 
@@ -20,7 +21,7 @@ def arguments_model(tool: type[Tool]) -> type[Tool]:
     and fields that only the wire knows are left out. Any other tool is its own argument model."""
     if not issubclass(tool, Operation):
         return tool
-    fields: dict[str, Any] = {}
+    fields: JsonObject = {}
     for name, field in tool.model_fields.items():
         if any(isinstance(mark, WireOnly) for mark in field.metadata):
             continue
@@ -42,23 +43,23 @@ def names_issue(metadata: list[Any]) -> bool:
     return any(isinstance(mark, Names) and mark.kind == "issue" for mark in metadata)
 
 
-def input_schema(model: type[Tool]) -> dict[str, Any]:
+def input_schema(model: type[Tool]) -> JsonObject:
     """The model's JSON Schema without `$ref`, without unions with null, without titles."""
     schema = model.model_json_schema()
-    definitions = cast("dict[str, Any]", schema.pop("$defs", {}))
-    flat = cast("dict[str, Any]", _flatten(schema, definitions))
+    definitions = cast("JsonObject", schema.pop("$defs", {}))
+    flat = cast("JsonObject", _flatten(schema, definitions))
     flat.pop("description", None)  # it is the tool's
     for name in model.clearable_fields():
         flat["properties"][name]["type"] = [flat["properties"][name]["type"], "null"]
     return flat
 
 
-def _flatten(node: Any, definitions: dict[str, Any]) -> Any:
+def _flatten(node: Any, definitions: JsonObject) -> Any:
     if isinstance(node, list):
         return [_flatten(item, definitions) for item in cast("list[Any]", node)]
     if not isinstance(node, dict):
         return node
-    members = dict(cast("dict[str, Any]", node))
+    members = dict(cast("JsonObject", node))
     if "$ref" in members:
         target = dict(definitions[members.pop("$ref").rpartition("/")[2]])
         target.pop("description", None)
@@ -79,10 +80,10 @@ def _flatten(node: Any, definitions: dict[str, Any]) -> Any:
 
 JSON_TYPES: dict[Any, str] = {str: "string", int: "integer", bool: "boolean", list: "array", dict: "object"}
 
-ERROR_SCHEMA: dict[str, Any] = {"required": ["error"], "properties": {"error": {"type": "object"}}}
+ERROR_SCHEMA: JsonObject = {"required": ["error"], "properties": {"error": {"type": "object"}}}
 
 
-def output_schema(result_type: Any, effect: Effect) -> dict[str, Any]:
+def output_schema(result_type: Any, effect: Effect) -> JsonObject:
     """An object root with `anyOf` of result and error, so that no client throws an error away for breaking it.
 
     The result's part names what is always there. A write always says its `outcome`; the rest is missing when the API
@@ -90,7 +91,7 @@ def output_schema(result_type: Any, effect: Effect) -> dict[str, Any]:
     """
     if effect is not Effect.READ:
         outcome = {"enum": ["committed", "replayed", "not_committed", "unknown"]}
-        found: dict[str, Any] = {"required": ["outcome"], "properties": {"outcome": outcome}}
+        found: JsonObject = {"required": ["outcome"], "properties": {"outcome": outcome}}
     else:
         always = {name: info for name, info in result_type.model_fields.items() if info.is_required()}
         types = {

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from calltriage.errors import CallError, TryNext, UnreadableAnswer
 from calltriage.leaves.gate import compact, fits, gate
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.base import Effect, Operation, Tool
 from calltriage.operations.fields import UUID_PATTERN, is_opaque_id
@@ -85,14 +86,14 @@ class ToolTable:
         self.listed = [describe(tool) for tool in self._tools.values()]
         self._schemas = {tool.name: tool.input_schema for tool in self.listed}
 
-    def input_schema(self, name: str) -> dict[str, Any] | None:
+    def input_schema(self, name: str) -> JsonObject | None:
         """Schema of a tool's arguments; None for an unknown name."""
         return self._schemas.get(name)
 
     async def call(
         self,
         name: str,
-        arguments: dict[str, Any],
+        arguments: JsonObject,
         report: Report,
         host: Host,
         *,
@@ -158,7 +159,7 @@ class ToolTable:
         return None
 
 
-async def perform(tool: type[Tool], given: Tool, work: Work) -> dict[str, Any]:
+async def perform(tool: type[Tool], given: Tool, work: Work) -> JsonObject:
     """The body of a tool's answer, before the gate. Raises the CallError that it ended in."""
     try:
         if isinstance(given, Workflow):
@@ -171,7 +172,7 @@ async def perform(tool: type[Tool], given: Tool, work: Work) -> dict[str, Any]:
         return {"outcome": error.outcome, "note": f"{error} Read it back before writing again."}
 
 
-async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> dict[str, Any]:
+async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> JsonObject:
     """Send an operation as it is, its issues resolved; a page that would be too long is asked for again, shorter."""
     values = given.model_dump(exclude_unset=True)
     for name, info in tool.model_fields.items():
@@ -197,7 +198,7 @@ async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> dict[str
     return body if receipt.outcome is None else {**body, "outcome": receipt.outcome}
 
 
-def _without_issues(operation: ListIssues) -> dict[str, Any]:
+def _without_issues(operation: ListIssues) -> JsonObject:
     filters = operation.model_dump(exclude={"limit", "order", "sort", "cursor"}, exclude_none=True)
     return said_of_nothing(ListIssues.tool_name(), filters, NO_ISSUES, ListCalls.tool_name())
 
@@ -208,7 +209,7 @@ SECTIONS: dict[type[Tool], str] = {
 """The section of the evidence that shows the rows of a list, longer."""
 
 
-def _row_in_evidence(operation: Operation[Any]) -> dict[str, Any] | None:
+def _row_in_evidence(operation: Operation[Any]) -> JsonObject | None:
     """Where the first row of a page stands whole."""
     section = SECTIONS.get(type(operation))
     if section is None:
@@ -219,7 +220,7 @@ def _row_in_evidence(operation: Operation[Any]) -> dict[str, Any] | None:
     return {"try_next": TryNext(tool=GetEvidence.tool_name(), arguments=where)}
 
 
-def _result(body: dict[str, Any], work: Work) -> mcp_types.CallToolResult:
+def _result(body: JsonObject, work: Work) -> mcp_types.CallToolResult:
     """A result in both forms, through the gate and within the budget that its tool did not keep by itself; what stands
     beside its JSON comes after it."""
     if "complete" not in body:
@@ -234,7 +235,7 @@ def _result(body: dict[str, Any], work: Work) -> mcp_types.CallToolResult:
     )
 
 
-def whole_of(body: dict[str, Any]) -> dict[str, Any]:
+def whole_of(body: JsonObject) -> JsonObject:
     """Where what a body shows stands whole: an issue, or the turn that a flag points at."""
     issue_id, call_id, place = body.get("id"), body.get("call_id"), body.get("message_index")
     if "triage_id" in body and isinstance(issue_id, str) and re.match(UUID_PATTERN, issue_id):
@@ -245,7 +246,7 @@ def whole_of(body: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _told(body: dict[str, Any], error: CallError) -> dict[str, Any]:
+def _told(body: JsonObject, error: CallError) -> JsonObject:
     """A write's outcome and id without the rest, which would be too long."""
     kept = {"outcome": body.get("outcome", "unknown"), "note": str(error)}
     return kept | ({"id": body["id"]} if is_opaque_id(body.get("id")) else {})

@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 from urllib.parse import quote
 
 import anyio
@@ -31,6 +31,7 @@ from calltriage.client.client import Client
 from calltriage.errors import CallError, NotFound, Rejected
 from calltriage.leaves.folders import Folder, lock
 from calltriage.leaves.seals import Seals
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.attachments import Attachment
 from calltriage.operations.fields import is_opaque_id
 from calltriage.server.files.local import CHUNK, OpenFile
@@ -81,7 +82,7 @@ class Handover:
     limit: int
     client: Client
 
-    def offer(self, who: str) -> dict[str, Any]:
+    def offer(self, who: str) -> JsonObject:
         """A URL that takes one file of a caller's by PUT, and its handle, which stays good for as long again."""
         owner = hashlib.sha256(who.encode()).hexdigest()[:OWNER]
         handle = self.seals.sealed("upload", 2 * LIFE, owner + secrets.token_hex(12))
@@ -93,7 +94,7 @@ class Handover:
             "good_for_s": LIFE,
         }
 
-    def link(self, attachment: Attachment) -> dict[str, Any]:
+    def link(self, attachment: Attachment) -> JsonObject:
         """A URL that gives an attachment's bytes."""
         facts = (attachment.id, attachment.name[:200], attachment.type, attachment.size)
         handle = self.seals.sealed("download", LIFE, *facts)

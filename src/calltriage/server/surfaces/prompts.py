@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, ClassVar, cast
 
 import mcp_types
 from mcp.shared.exceptions import MCPError
@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field
 
 from calltriage.errors import CallError, NotFound, Rejected
 from calltriage.leaves.gate import compact, gate
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Tool
 from calltriage.operations.fields import (
     CallId,
@@ -68,7 +69,7 @@ class Prompt(Tool, effect=Effect.READ):
     def reads(self) -> str:
         """URI of the resource that it puts before the agent."""
 
-    async def besides(self, work: Work) -> dict[str, Any] | None:  # noqa: ARG002  most need nothing more
+    async def besides(self, work: Work) -> JsonObject | None:  # noqa: ARG002  most need nothing more
         """What else there is to read, in a holder of strangers' words."""
         return None
 
@@ -90,7 +91,7 @@ class InvestigateIssue(Prompt):
     def reads(self) -> str:
         return f"triage://issues/{last_part(self.issue_id)}/evidence"
 
-    async def besides(self, work: Work) -> dict[str, Any] | None:  # noqa: ARG002  the evidence says the rest
+    async def besides(self, work: Work) -> JsonObject | None:  # noqa: ARG002  the evidence says the rest
         typed = self.flag_type
         return None if typed is None else untrusted("flag authors", flag_type=stored_flag_type(typed))
 
@@ -123,7 +124,7 @@ class TriageCall(Prompt):
     def reads(self) -> str:
         return f"triage://calls/{self.call_id}/transcript"
 
-    async def besides(self, work: Work) -> dict[str, Any] | None:  # noqa: ARG002  the call says it all
+    async def besides(self, work: Work) -> JsonObject | None:  # noqa: ARG002  the call says it all
         return None if self.category is None else untrusted("issue authors", category=self.category)
 
     def steps(self) -> tuple[Step, ...]:
@@ -154,7 +155,7 @@ class FindDuplicates(Prompt):
     def reads(self) -> str:
         return f"triage://issues/{last_part(self.issue_id)}/evidence"
 
-    async def besides(self, work: Work) -> dict[str, Any] | None:
+    async def besides(self, work: Work) -> JsonObject | None:
         issue = await work.client.send(GetIssue(issue_id=await work.issue_id(self.issue_id)))
         links = (await work.client.send(ListResources(issue_id=issue.id, limit=100))).items
         evidence = frozenset((link.resource_type, link.resource_id) for link in links)

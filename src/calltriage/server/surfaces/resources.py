@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import mcp_types
 from mcp.shared.exceptions import MCPError
@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from calltriage.errors import CallError, NotFound, Rejected
 from calltriage.leaves.gate import compact, gate
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.attachments import GetAttachment
 from calltriage.operations.base import Tool
 from calltriage.operations.fields import named_kind
@@ -111,7 +112,7 @@ def _annotations(kind: Kind) -> mcp_types.Annotations:
 
 
 @cache
-def _schema(tool: type[Tool]) -> dict[str, Any]:
+def _schema(tool: type[Tool]) -> JsonObject:
     return input_schema(arguments_model(tool))
 
 

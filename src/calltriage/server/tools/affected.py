@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import resources
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import IssueRef
@@ -20,9 +21,9 @@ class AffectedContext(Result):
     """Pathways, personas and calls that an issue touches: all three, or the one asked for."""
 
     issue_id: str
-    pathways: dict[str, Any] | None = None
-    personas: dict[str, Any] | None = None
-    calls: dict[str, Any] | None = None
+    pathways: JsonObject | None = None
+    personas: JsonObject | None = None
+    calls: JsonObject | None = None
     complete: bool
 
 
@@ -39,7 +40,7 @@ class GetAffectedContext(Workflow, effect=Effect.READ):
     cursor: Where | None = Field(default=None, description="As omitted says.")
     max_tokens: int = Field(default=BUDGET, ge=1000, le=MOST, description=f"Default {BUDGET}.")
 
-    async def run(self, work: Work) -> dict[str, Any]:
+    async def run(self, work: Work) -> JsonObject:
         place = place_of(self.section, self.cursor)
         if place.cursor is not None:  # the API has no pages of these
             raise no_place()
@@ -58,7 +59,7 @@ class GetAffectedContext(Workflow, effect=Effect.READ):
         return bundle.done()
 
 
-def _brief(row: dict[str, Any]) -> dict[str, Any]:
+def _brief(row: JsonObject) -> JsonObject:
     """A row without what is not known, and without its calls' ids, of which there may be thousands: a call's own row names
     the pathway and the persona that it ran on."""
     return {name: value for name, value in row.items() if value is not None and name != "call_ids"}

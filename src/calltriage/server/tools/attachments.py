@@ -17,6 +17,7 @@ from calltriage.client.attachments import Uploaded
 from calltriage.client.limits import within
 from calltriage.errors import CallError, Conflict, Rejected, TryNext, UnreadableAnswer
 from calltriage.leaves.gate import compact, fits, gate
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.folding import folded
 from calltriage.operations import attachments as api
 from calltriage.operations.attachments import Attachment, AttachmentPage, ListFollowingAttachments
@@ -63,7 +64,7 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
     ) = Field(default=None, description="'new' answers a URL to PUT a file to over HTTP; then pass its handle.")
     attach_to: IssueRef | None = Field(default=None, description=f"Issue: {ISSUE}")
 
-    async def run(self, work: Work) -> dict[str, Any]:
+    async def run(self, work: Work) -> JsonObject:
         given = [name for name in ("path", "text", "base64", "upload") if getattr(self, name) is not None]
         if len(given) != 1:
             raise _refused("Pass exactly one of path, text, base64 and upload.", "path")
@@ -73,7 +74,7 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
         with within(work.client.deadline_s) if came_along else nullcontext():
             return await self._stored_and_attached(work)
 
-    async def _stored_and_attached(self, work: Work) -> dict[str, Any]:
+    async def _stored_and_attached(self, work: Work) -> JsonObject:
         if self.attach_to is not None:
             work.allow(AttachResource, "attach_to")
         issue_id = None if self.attach_to is None else await work.issue_id(self.attach_to, "attach_to")
@@ -91,7 +92,7 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
             body["evidence"] = await self._attach(work, issue_id, body)
         return body
 
-    def _offer(self, work: Work) -> dict[str, Any]:
+    def _offer(self, work: Work) -> JsonObject:
         if work.handover is None:
             raise _refused(
                 "Uploads go over a server's HTTP side, and this one has none. Pass path, text or base64.", "upload"
@@ -101,7 +102,7 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
         again = TryNext(tool=self.tool_name(), arguments={**kept, "upload": offer["handle"]})
         return {"outcome": "not_committed", "upload": offer, "try_next": again}
 
-    async def _stored(self, work: Work) -> dict[str, Any]:
+    async def _stored(self, work: Work) -> JsonObject:
         """The file, once it is stored; its bytes are sent unless they wait at the API already."""
         kept = None if self.upload is None else _of_kept(work.seals.opened(KEPT, self.upload))
         async with AsyncExitStack() as stack:
@@ -126,7 +127,7 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
                     outcome=refused.outcome,
                     request_id=refused.request_id,
                 ) from refused
-            facts: dict[str, Any] = {"size": uploaded.size, "sha256": uploaded.sha256, "outcome": receipt.outcome}
+            facts: JsonObject = {"size": uploaded.size, "sha256": uploaded.sha256, "outcome": receipt.outcome}
             if receipt.result.size not in {None, uploaded.size}:  # a figure, no advice: it stands among the API's words
                 facts["size_by_api"] = receipt.result.size
             if content is not None and content.grew():
@@ -183,7 +184,7 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
             taken.try_next["arguments"]["upload"] = handle
         return taken
 
-    async def _attach(self, work: Work, issue_id: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def _attach(self, work: Work, issue_id: str, body: JsonObject) -> JsonObject:
         """Hang the file on the issue. The file is stored whatever comes of this, so a failure is told, not raised."""
         try:
             operation = AttachResource(issue_id=issue_id, resource_type="file", resource_id=body["id"])
@@ -289,7 +290,7 @@ class ListAttachments(Workflow, effect=Effect.READ):
         default=None, description="next_cursor of the page before."
     )
 
-    async def run(self, work: Work) -> dict[str, Any]:
+    async def run(self, work: Work) -> JsonObject:
         operation: Operation[AttachmentPage] = api.ListAttachments(
             name=self.name, types=self.types, metadata=self.labels, per_page=self.limit or 25
         )
@@ -323,10 +324,10 @@ class ListAttachments(Workflow, effect=Effect.READ):
             ]
         return body
 
-    async def _named_otherwise(self, work: Work) -> dict[str, Any]:
+    async def _named_otherwise(self, work: Work) -> JsonObject:
         """The files of the name as it may be written, too, in other forms of its characters: read from the list itself."""
         operation: Operation[AttachmentPage] = api.ListAttachments(types=self.types, metadata=self.labels, per_page=250)
-        items, ended = dict[str, dict[str, Any]](), False
+        items, ended = dict[str, JsonObject](), False
         for _ in range(PAGES_OF_NAMES):
             page = await work.client.send(operation)
             items |= {item.id: row(item) for item in page.items if self._wants(item)}

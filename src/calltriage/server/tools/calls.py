@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 from pydantic import Field, StringConstraints
 
 from calltriage.errors import Rejected, TryNext
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import calls, conversations
 from calltriage.operations.base import Effect
 from calltriage.operations.calls import Day
@@ -50,7 +51,7 @@ class ListCalls(Workflow, effect=Effect.READ):
     limit: Limit = Field(default=ROWS, description=f"Rows, default {ROWS}.")
     cursor: RowCursor | None = Field(default=None, description=CURSOR)
 
-    async def run(self, work: Work) -> dict[str, Any]:
+    async def run(self, work: Work) -> JsonObject:
         first = int(self.cursor or 0)
         filters = self.model_dump(exclude={"limit", "cursor"}, exclude_none=True)
         listed = await work.client.send(calls.ListCalls.model_validate({"from": first, "limit": self.limit, **filters}))
@@ -80,7 +81,7 @@ class ListSmsConversations(Workflow, effect=Effect.READ):
     limit: Limit = Field(default=ROWS, description=f"Rows, default {ROWS}.")
     cursor: RowCursor | None = Field(default=None, description=CURSOR)
 
-    async def run(self, work: Work) -> dict[str, Any]:
+    async def run(self, work: Work) -> JsonObject:
         """The vendor counts pages; a page of ours may have ended within one of its."""
         first = int(self.cursor or 0)
         if first // self.limit >= 10**6:
@@ -95,7 +96,7 @@ class ListSmsConversations(Workflow, effect=Effect.READ):
         found = listed.data[skipped - (len(broken) - len(lost)) : self.limit]
         rows = [brief_row(one.model_dump(mode="json"), self.columns) for one in found]
         pagination = (listed.extra or {}).get("pagination")
-        total = cast("dict[str, Any]", pagination).get("totalItems") if isinstance(pagination, dict) else None
+        total = cast("JsonObject", pagination).get("totalItems") if isinstance(pagination, dict) else None
         if not isinstance(total, int):
             total = first + len(rows) + len(lost) if len(listed.data) + len(broken) < self.limit else None
         return page_of(rows, first, total, "conversation parties", lost=lost)
@@ -106,7 +107,7 @@ class CallFacts(Result):
 
     call_id: str
     turns: int
-    call: dict[str, Any]
+    call: JsonObject
     complete: bool
 
 
@@ -121,7 +122,7 @@ class GetCall(Workflow, effect=Effect.READ):
     call_id: CallId
     max_tokens: MaxTokens = BUDGET
 
-    async def run(self, work: Work) -> dict[str, Any]:
+    async def run(self, work: Work) -> JsonObject:
         call = await work.client.send(calls.GetCall(call_id=self.call_id))
         turns = len(call.transcripts or [])
         bundle = Bundle(self.max_tokens, gaps=2, call_id=self.call_id, turns=turns)
@@ -129,7 +130,7 @@ class GetCall(Workflow, effect=Effect.READ):
             mode="json", exclude_none=True, exclude={"call_id", "transcripts", "concatenated_transcript"}
         )
         # Short fields first: a long one must not crowd out the facts.
-        facts, unshown = dict[str, Any](), list[str]()
+        facts, unshown = JsonObject(), list[str]()
         for name, value in sorted(fields.items(), key=lambda field: len(str(field[1]))):
             if bundle.affords({name[:64]: value}, spare=NAMES):
                 facts[name[:64]] = value

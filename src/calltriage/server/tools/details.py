@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 
 from calltriage.errors import Rejected, TryNext
 from calltriage.leaves.gate import compact, estimate_tokens, fitting, gate
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import calls
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import A_CURSOR, CallId, Form
@@ -43,7 +44,7 @@ class GetCorrectedTranscript(Workflow, effect=Effect.READ):
     cursor: RowCursor | None = Field(default=None, description=CURSOR)
     max_tokens: MaxTokens = BUDGET
 
-    async def run(self, work: Work) -> dict[str, Any]:
+    async def run(self, work: Work) -> JsonObject:
         found = await work.client.send(calls.GetCorrectedTranscript(call_id=self.call_id))
         first = int(self.cursor or 0)
         lines = found.corrected[first : first + self.max_tokens // LEAST]
@@ -65,7 +66,7 @@ class GetPathwayCallEvents(Workflow, effect=Effect.READ):
     cursor: EventCursor | None = Field(default=None, description=CURSOR)
     max_tokens: MaxTokens = BUDGET
 
-    async def run(self, work: Work) -> dict[str, Any]:
+    async def run(self, work: Work) -> JsonObject:
         events = await work.client.send(calls.GetPathwayCallEvents(call_id=self.call_id))
         lost = lost_rows(events)
         if all(event.sequence is not None for event in events):
@@ -84,7 +85,7 @@ class GetPathwayCallEvents(Workflow, effect=Effect.READ):
             page |= {"complete": False, "omitted": [{"section": "payloads", "left_out": len(cut), "try_next": more}]}
         return page
 
-    def _row(self, event: calls.PathwayEvent) -> dict[str, Any]:
+    def _row(self, event: calls.PathwayEvent) -> JsonObject:
         """An event with its payload, or the beginning of the payload's JSON where it is longer than its share."""
         row, share = brief_row(event.model_dump(mode="json"), self.columns), self.max_tokens // PART
         if event.payload and passes(event.payload, share):
@@ -96,7 +97,7 @@ class GetPathwayCallEvents(Workflow, effect=Effect.READ):
             left_out["payload"] = len(text) - len(row["payload_text"])
         return row
 
-    def _part(self, events: list[calls.PathwayEvent], place: int, offset: int) -> dict[str, Any]:
+    def _part(self, events: list[calls.PathwayEvent], place: int, offset: int) -> JsonObject:
         """One event, with its payload's JSON from a character on; the cursor goes on in it, or after it."""
         text = compact(events[place].payload or {})
         if offset >= len(text):

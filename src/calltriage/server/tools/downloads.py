@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints
 from calltriage.client.attachments import download
 from calltriage.errors import Rejected, TryNext
 from calltriage.leaves.gate import compact, estimate_tokens, fitting, gate
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.attachments import Attachment, GetAttachment
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import TEXT, AttachmentId, is_opaque_id
@@ -58,7 +59,7 @@ class DownloadAttachment(Workflow, effect=Effect.READ, saves=True):
     offset: Annotated[int, Field(ge=0, le=2**31)] = Field(default=0, description="Characters of the text to skip.")
     max_tokens: Annotated[int, Field(ge=200, le=15_000)] = 4000
 
-    async def run(self, work: Work) -> dict[str, Any]:
+    async def run(self, work: Work) -> JsonObject:
         found = await work.client.send(GetAttachment(attachment_id=self.attachment_id))
         facts = found.model_dump(mode="json", include={"id", "name", "size", "type"}, exclude_none=True)
         if self.save_to is not None:
@@ -97,19 +98,19 @@ class DownloadAttachment(Workflow, effect=Effect.READ, saves=True):
             return None
         return b"".join(pieces)
 
-    def _image(self, work: Work, facts: dict[str, Any], media_type: str, data: bytes) -> dict[str, Any]:
+    def _image(self, work: Work, facts: JsonObject, media_type: str, data: bytes) -> JsonObject:
         image = mcp_types.ImageContent(type="image", data=base64.b64encode(data).decode(), mime_type=media_type)
         work.contents.append(image)
         return untrusted("the uploader", **facts, shown="as an image beside this")
 
-    def _text(self, facts: dict[str, Any], text: str) -> dict[str, Any]:
+    def _text(self, facts: JsonObject, text: str) -> JsonObject:
         """As much of the text from `offset` on as the budget takes, and how to go on."""
         if self.offset and self.offset >= len(text):
             raise Rejected(f"The text has {len(text)} characters. Begin before its end.", field="offset")
         rest = text[self.offset :]
         facts["characters"] = len(text)
 
-        def body(length: int) -> dict[str, Any]:
+        def body(length: int) -> JsonObject:
             found = untrusted("the uploader", **facts, text=rest[:length], complete=length == len(rest))
             if length < len(rest):
                 going_on = {"attachment_id": self.attachment_id, "offset": self.offset + length}
@@ -120,9 +121,7 @@ class DownloadAttachment(Workflow, effect=Effect.READ, saves=True):
         room = self.max_tokens - ESCAPED - estimate_tokens(compact(gate(body(0))[0]))
         return body(fitting(rest, max(room, LEAST)))
 
-    def _elsewhere(
-        self, work: Work, found: Attachment, facts: dict[str, Any], head: bytes | None = None
-    ) -> dict[str, Any]:
+    def _elsewhere(self, work: Work, found: Attachment, facts: JsonObject, head: bytes | None = None) -> JsonObject:
         """What is neither text nor a picture: a link on this server's HTTP side, or the way to save it."""
         likely = {one.media_type for one in seen(head or b"")[:1]} - {found.type}
         if likely:

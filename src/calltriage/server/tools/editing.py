@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from calltriage.errors import Conflict, Rejected
 from calltriage.leaves.gate import bare
 from calltriage.leaves.instants import instant
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import activity, issues
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import (
@@ -65,7 +66,7 @@ class UpdateIssue(Workflow, effect=Effect.CHANGE):
     assignee_id: Annotated[UserId | None, Clearable()] = Field(default=None, description="Null clears.")
     expect_updated_at: Instant | None = Field(default=None, description="Write only if updated_at is still this.")
 
-    async def run(self, work: Work) -> dict[str, Any]:
+    async def run(self, work: Work) -> JsonObject:
         changes, untold = self._changes()
         if not changes:
             raise Rejected("Nothing to change. Pass the fields that should change.", code="empty_update")
@@ -99,7 +100,7 @@ class UpdateIssue(Workflow, effect=Effect.CHANGE):
                 details={"current": shown(current)},
             )
 
-    def _changes(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _changes(self) -> tuple[JsonObject, JsonObject]:
         """What is to be written, and what is to be said of the nulls that were not.
 
         Some hosts send null for every argument that the agent left out. So null clears only where it was passed for no
@@ -131,7 +132,7 @@ class AddComment(Workflow, effect=Effect.ADD):
     )
     allow_agent_run: bool = Field(default=False, description="Let @norm in detail start a run.")
 
-    async def run(self, work: Work) -> dict[str, Any]:
+    async def run(self, work: Work) -> JsonObject:
         if "@norm" in bare(self.detail):
             if not self.allow_agent_run:
                 raise Rejected(

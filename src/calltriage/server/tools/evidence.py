@@ -8,6 +8,7 @@ from pydantic import Field
 
 from calltriage.errors import TryNext, UnreadableAnswer
 from calltriage.leaves.gate import estimate_tokens
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import IssueRef
 from calltriage.operations.issues import GetIssue, Issue
@@ -26,14 +27,14 @@ TITLE = 200
 class Evidence(Result):
     """What an issue rests on: every section, or the one asked for."""
 
-    issue: dict[str, Any]
-    description: dict[str, Any] | None = None
+    issue: JsonObject
+    description: JsonObject | None = None
     """Only where it was asked for: otherwise it stands in the issue."""
-    flags: dict[str, Any] | None = None
-    resources: dict[str, Any] | None = None
-    relations: dict[str, Any] | None = None
-    attachments: dict[str, Any] | None = None
-    activity: dict[str, Any] | None = None
+    flags: JsonObject | None = None
+    resources: JsonObject | None = None
+    relations: JsonObject | None = None
+    attachments: JsonObject | None = None
+    activity: JsonObject | None = None
     complete: bool
 
 
@@ -51,7 +52,7 @@ class GetEvidence(Workflow, effect=Effect.READ):
     cursor: Where | None = Field(default=None, description="As omitted says.")
     max_tokens: int = Field(default=BUDGET, ge=1000, le=MOST, description=f"Default {BUDGET}.")
 
-    async def run(self, work: Work) -> dict[str, Any]:
+    async def run(self, work: Work) -> JsonObject:
         place = place_of(self.section, self.cursor)
         asked = Asked(self.tool_name(), await work.issue_id(self.issue_id), self.section, self.max_tokens)
         listed = {"issue_id": asked.issue_id, "limit": PAGE}
@@ -99,7 +100,7 @@ def whole_description(issue_id: str) -> TryNext:
     return Asked(GetEvidence.tool_name(), issue_id, DESCRIPTION, MOST).on(DESCRIPTION)
 
 
-def _issue(bundle: Bundle, issue: Issue, asked: Asked) -> dict[str, Any]:
+def _issue(bundle: Bundle, issue: Issue, asked: Asked) -> JsonObject:
     """The issue itself is always there; a long description is cut, to leave a quarter of the budget for what follows."""
     body, spare = shown(issue), bundle.left // 4
     if bundle.affords(body, spare):
@@ -115,10 +116,10 @@ def _issue(bundle: Bundle, issue: Issue, asked: Asked) -> dict[str, Any]:
     return cut
 
 
-def _named(bundle: Bundle, issue: Issue) -> dict[str, Any]:
+def _named(bundle: Bundle, issue: Issue) -> JsonObject:
     """What names an issue, its title as far as half of what is left has room for it."""
 
-    def names(most: int) -> dict[str, Any]:
+    def names(most: int) -> JsonObject:
         known = {"id": issue.id[:64], "triage_id": issue.triage_id[:64], "title": issue.title[:most]}
         return untrusted(Issue.origin or "", **known, status=issue.status[:32], severity=issue.severity[:32])
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from calltriage.errors import CallError, TryNext
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import issues
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import Category, Description, Severity, Source, Status, Title, UserId
@@ -48,7 +49,7 @@ class CreateIssue(Workflow, effect=Effect.ADD):
         description="A very close one is open: report (default), create anyway, or create and link as duplicate_of.",
     )
 
-    async def run(self, work: Work) -> dict[str, Any]:
+    async def run(self, work: Work) -> JsonObject:
         if self.resource_links:
             work.allow(AttachResource, "resource_links")
         if self.on_duplicate == "create":
@@ -58,7 +59,7 @@ class CreateIssue(Workflow, effect=Effect.ADD):
         async with work.turn:  # two equal drafts at once: the second one finds the first
             return await self._file_unless_open(work)
 
-    async def _file_anyway(self, work: Work) -> dict[str, Any]:
+    async def _file_anyway(self, work: Work) -> JsonObject:
         """File it whatever is open, even where that cannot be found out."""
         try:
             similar = (await self._similar(work)).body()
@@ -66,7 +67,7 @@ class CreateIssue(Workflow, effect=Effect.ADD):
             similar = {"unread": error.code}
         return {**await self._file(work), "similar": similar}
 
-    async def _file_unless_open(self, work: Work) -> dict[str, Any]:
+    async def _file_unless_open(self, work: Work) -> JsonObject:
         similar = await self._similar(work)
         closest = similar.closest
         if closest is not None and self.on_duplicate == "report":
@@ -77,12 +78,12 @@ class CreateIssue(Workflow, effect=Effect.ADD):
                 "similar": similar.body(),
                 "try_next": TryNext(tool=GetEvidence.tool_name(), arguments={"issue_id": closest.id}),
             }
-        body: dict[str, Any] = {**await self._file(work), "similar": similar.body()}
+        body: JsonObject = {**await self._file(work), "similar": similar.body()}
         if closest is not None and self.on_duplicate == "link":
             body["link"] = await _linked(work, body["id"], closest.id)
         return body
 
-    async def _file(self, work: Work) -> dict[str, Any]:
+    async def _file(self, work: Work) -> JsonObject:
         fields = self.model_dump(exclude={"on_duplicate"}, exclude_unset=True)
         receipt = await work.client.deliver(issues.CreateIssue.model_validate(fields))
         return {**beginning(shown(receipt.result), "description", SHORT), "outcome": receipt.outcome}
@@ -94,7 +95,7 @@ class CreateIssue(Workflow, effect=Effect.ADD):
             return await similar_to(draft, work)
 
 
-async def _linked(work: Work, issue_id: str, duplicate_of: str) -> dict[str, Any]:
+async def _linked(work: Work, issue_id: str, duplicate_of: str) -> JsonObject:
     """Link the new issue. It is filed whatever comes of this, so a failure is told, not raised."""
     link = {"issue_id": issue_id, "related_issue_id": duplicate_of, "relation_type": "duplicate_of"}
     try:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from calltriage.errors import CallError, Conflict, Rejected, TryNext
 from calltriage.leaves.gate import gate
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.quotes import Near, across, around, nearest, part, place, quoted
 from calltriage.operations import flags
 from calltriage.operations.base import Effect
@@ -57,7 +58,7 @@ class AddFlag(Workflow, effect=Effect.ADD):
     node_name: NodeName | None = None
     attach_if_missing: bool = Field(default=False, description="Attach the call first if it is not.")
 
-    async def run(self, work: Work) -> dict[str, Any]:
+    async def run(self, work: Work) -> JsonObject:
         if self.attach_if_missing:
             work.allow(AttachResource, "attach_if_missing")
         issue_id = await work.issue_id(self.issue_id)
@@ -84,7 +85,7 @@ class AddFlag(Workflow, effect=Effect.ADD):
             return await self._flag_once_attached(work, attach, operation)
         return {**shown(receipt.result), "outcome": receipt.outcome}
 
-    async def _flag_once_attached(self, work: Work, attach: AttachResource, operation: flags.AddFlag) -> dict[str, Any]:
+    async def _flag_once_attached(self, work: Work, attach: AttachResource, operation: flags.AddFlag) -> JsonObject:
         """Attach the call, then flag it. What became of the first is told whatever becomes of the second."""
         with preparing("call_id"):
             link = await work.client.deliver(attach)

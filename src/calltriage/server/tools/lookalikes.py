@@ -13,6 +13,7 @@ from functools import cache, lru_cache
 from typing import Any, cast, get_args
 
 from calltriage.errors import CallError
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.folding import folded, loose_line, unaccented
 from calltriage.operations.fields import Status
 from calltriage.operations.issues import Issue, ListIssues
@@ -105,9 +106,9 @@ class Likeness:
         """Whether it should be used instead. One call may show two faults, so that shared evidence does not count here."""
         return self.by_words >= CLOSE and not self.differs
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> JsonObject:
         issue = self.issue
-        why: dict[str, Any] = {**self.words, "same_category": self.same_category}
+        why: JsonObject = {**self.words, "same_category": self.same_category}
         if self.shared_evidence:
             why["shared_evidence"] = self.shared_evidence
         if self.differs:
@@ -129,7 +130,7 @@ class Similar:
         """The issue that is so close that it should be used instead."""
         return next((likeness.issue for likeness in self.likenesses if likeness.is_close), None)
 
-    def body(self) -> dict[str, Any]:
+    def body(self) -> JsonObject:
         """The best of them, the one that is close among them."""
         best = sorted(self.likenesses, key=lambda one: not one.is_close)[:SHOWN]
         found = {"items": [likeness.row() for likeness in best], "returned": len(best), "total": len(self.likenesses)}

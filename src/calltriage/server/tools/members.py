@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from calltriage.errors import NotFound
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.folding import folded, unaccented
 from calltriage.operations import members
 from calltriage.operations.base import Effect
@@ -28,7 +29,7 @@ class ListOrgMembers(Workflow, effect=Effect.READ):
     name: Word | None = Field(default=None, description="Part of a name, case ignored.")
     cursor: RowCursor | None = Field(default=None, description=CURSOR)
 
-    async def run(self, work: Work) -> dict[str, Any]:
+    async def run(self, work: Work) -> JsonObject:
         newest = await work.client.send(ListIssues(limit=1))
         org_id = newest.items[0].org_id if newest.items else None
         if not org_id:

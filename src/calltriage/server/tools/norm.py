@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints
 
 from calltriage.errors import Conflict, NotFound, Rejected, TryNext, UnreadableAnswer
 from calltriage.leaves.gate import bare
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import norm
 from calltriage.operations.activity import ListActivity, TimelineEntry
 from calltriage.operations.base import Effect
@@ -44,7 +45,7 @@ class PromptNorm(Workflow, effect=Effect.ADD):
     session_id: Uuid | None = Field(default=None, description="Default: the issue's open session, or a new one.")
     allow_agent_run: bool = Field(default=False, description="Let the run write (intent fix).")
 
-    async def run(self, work: Work) -> dict[str, Any]:
+    async def run(self, work: Work) -> JsonObject:
         intent, detail = self._meant()
         issue_id = await work.issue_id(self.issue_id)
         session_id, is_new = self.session_id, False
@@ -161,7 +162,7 @@ class WaitForNorm(Workflow, effect=Effect.READ):
     run_id: OpaqueId | None = Field(default=None, description="From prompt_norm.")
     timeout_s: int = Field(default=45, ge=1, le=600, description="Seconds; default 45.")
 
-    async def run(self, work: Work) -> dict[str, Any]:
+    async def run(self, work: Work) -> JsonObject:
         issue_id = await work.issue_id(self.issue_id)
         started, slept, pause, looks, idle, was_busy = current_time(), 0.0, FIRST_WAIT, 0, 0, False
         while True:
@@ -213,7 +214,7 @@ class WaitForNorm(Workflow, effect=Effect.READ):
                 break
         return found[::-1]
 
-    def _told(self, look: _Look, issue_id: str, waited: float) -> dict[str, Any]:
+    def _told(self, look: _Look, issue_id: str, waited: float) -> JsonObject:
         bundle = Bundle(BUDGET, gaps=1, state=look.state, issue_id=issue_id, waited_s=round(waited, 1))
         # The end of a run matters most, so it is given its room first.
         said = [_said(entry) for entry in look.entries]
@@ -240,6 +241,6 @@ def _run_of(entry: TimelineEntry) -> str | None:
     return run_id if isinstance(run_id, str) else None
 
 
-def _said(entry: TimelineEntry) -> dict[str, Any]:
+def _said(entry: TimelineEntry) -> JsonObject:
     body = {"type": entry.type, "detail": entry.detail, "created_at": entry.created_at}
     return {name: value for name, value in body.items() if value is not None}

@@ -8,6 +8,7 @@ from anyio import to_thread
 from pydantic import Field, StringConstraints
 
 from calltriage.errors import Rejected, TryNext
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.folding import exact_line
 from calltriage.matching.quotes import across, mentions, nearest
 from calltriage.operations import conversations
@@ -44,7 +45,7 @@ class Transcript(Result):
     """What is shown for a query that no turn holds: turns over which its words run, or those that come nearest."""
     returned: int
     complete: bool
-    transcript: dict[str, Any]
+    transcript: JsonObject
 
 
 class GetTranscript(Workflow, effect=Effect.READ):
@@ -64,7 +65,7 @@ class GetTranscript(Workflow, effect=Effect.READ):
     offset: TurnIndex | None = Field(default=None, description="Characters of the first turn to skip, as omitted says.")
     max_tokens: MaxTokens = BUDGET
 
-    async def run(self, work: Work) -> dict[str, Any]:
+    async def run(self, work: Work) -> JsonObject:
         if self.around is not None and (self.query, self.from_, self.to) != (None, None, None):
             raise Rejected("Pass around alone, or from, to and query.", field="around")
         if self.query is not None and exact_line(self.query) == " ":
@@ -86,7 +87,7 @@ class GetTranscript(Workflow, effect=Effect.READ):
             )
 
         # The id that was asked for, not the one answered: what stands outside the holder is ours.
-        found: dict[str, Any] = {} if self.query is None else {"matches": 0 if instead else len(wanted)}
+        found: JsonObject = {} if self.query is None else {"matches": 0 if instead else len(wanted)}
         found |= {"found": instead} if instead else {}
         bundle = Bundle(
             self.max_tokens, gaps=3, call_id=self.call_id, turns_in_call=len(turns), **found, **unreadable(call)
@@ -103,7 +104,7 @@ class GetTranscript(Workflow, effect=Effect.READ):
         bundle.body |= {"returned": len(kept), "transcript": untrusted("call parties", turns=kept)}
         return bundle.done()
 
-    def _from_offset(self, turn: dict[str, Any], *, first: bool) -> dict[str, Any]:
+    def _from_offset(self, turn: JsonObject, *, first: bool) -> JsonObject:
         return {**turn, "offset": self.offset, "text": turn["text"][self.offset :]} if first and self.offset else turn
 
     def _on(self, n: int, shown: int) -> TryNext | None:
@@ -113,7 +114,7 @@ class GetTranscript(Workflow, effect=Effect.READ):
         where = {"call_id": self.call_id, "from": n, "to": n, "offset": (self.offset or 0) + shown}
         return TryNext(tool=self.tool_name(), arguments={**where, "max_tokens": self.max_tokens})
 
-    def _given(self) -> dict[str, Any]:
+    def _given(self) -> JsonObject:
         """The window as it was asked for."""
         return {name: place for name, place in (("from", self.from_), ("to", self.to)) if place is not None}
 
@@ -143,7 +144,7 @@ class Conversation(Result):
     total: int
     returned: int
     complete: bool
-    conversation: dict[str, Any]
+    conversation: JsonObject
 
 
 class GetSmsConversation(Workflow, effect=Effect.READ):
@@ -159,12 +160,12 @@ class GetSmsConversation(Workflow, effect=Effect.READ):
     to: TurnIndex | None = Field(default=None, description="Last message.")
     max_tokens: MaxTokens = BUDGET
 
-    async def run(self, work: Work) -> dict[str, Any]:
+    async def run(self, work: Work) -> JsonObject:
         found = await work.client.send(conversations.GetSmsConversation(conversation_id=self.conversation_id))
         messages = found.messages or []
         _check_window(len(messages), self.from_, self.to, "messages", "from")
 
-        def message(n: int) -> dict[str, Any]:
+        def message(n: int) -> JsonObject:
             one = messages[n]
             about = {"message_index": n, "sender": one.sender and one.sender[:64], "created_at": one.created_at}
             return {**about, "text": one.message, **unreadable(one)}
@@ -188,9 +189,9 @@ class GetSmsConversation(Workflow, effect=Effect.READ):
         }
         return bundle.done()
 
-    def _about(self, bundle: Bundle, found: conversations.SmsConversation, larger: TryNext | None) -> dict[str, Any]:
+    def _about(self, bundle: Bundle, found: conversations.SmsConversation, larger: TryNext | None) -> JsonObject:
         """What is known about the conversation besides its messages: at most a part of the budget, the dates first."""
-        about = dict[str, Any]()
+        about = JsonObject()
         how = {"try_next": larger} if larger else {}
         for name in ("is_active", "created_at", "updated_at", "summary"):
             value = getattr(found, name)

@@ -17,6 +17,8 @@ from mcp_types import JSONRPCError
 from mcp_types.jsonrpc import jsonrpc_message_adapter
 from pydantic import ValidationError
 
+from calltriage.leaves.strict_json import JsonObject
+
 ESCAPES = re.compile(
     r"\\\\"  # an escaped backslash, whatever follows it
     r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a whole pair
@@ -41,10 +43,10 @@ def read_frame(data: str | bytes) -> str | JSONRPCError:
         return _error(None, mcp_types.PARSE_ERROR, "The message is not JSON in UTF-8.")
     if not isinstance(frame, dict):
         return _error(None, mcp_types.INVALID_REQUEST, "The message must be one JSON-RPC 2.0 object. Send no batches.")
-    return _of_object(text, cast("dict[str, Any]", frame))
+    return _of_object(text, cast("JsonObject", frame))
 
 
-def _of_object(text: str, frame: dict[str, Any]) -> str | JSONRPCError:
+def _of_object(text: str, frame: JsonObject) -> str | JSONRPCError:
     given: Any = frame.get("id")
     if isinstance(given, float) and given.is_integer():
         frame["id"] = given = int(given)
@@ -67,11 +69,11 @@ def _of_object(text: str, frame: dict[str, Any]) -> str | JSONRPCError:
     return text
 
 
-def _has_sound_version(frame: dict[str, Any]) -> bool:
+def _has_sound_version(frame: JsonObject) -> bool:
     """Whether the version that a request carries in its metadata, if one, can be one: the SDK's answer repeats it."""
     found: Any = frame
     for name in ("params", "_meta", "io.modelcontextprotocol/protocolVersion"):
-        found = cast("dict[str, Any]", found).get(name) if isinstance(found, dict) else None
+        found = cast("JsonObject", found).get(name) if isinstance(found, dict) else None
     return not isinstance(found, str) or VERSION.fullmatch(found) is not None
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 from alembic.operations import Operations
 
 from calltriage.desk.database.planning import give_statistics
 from calltriage.desk.database.search import make_index
+from calltriage.leaves.strict_json import JsonObject
 
 TEXTS = {"from_number": "from", "to_number": "to", "answered_by": "answered_by", "batch_id": "batch_id"}
 FLAGS = ("completed", "inbound")
@@ -57,8 +56,8 @@ def _fill_calls(connection: sa.Connection) -> None:
         last = rows[-1].seq
 
 
-def _of(record: dict[str, Any]) -> dict[str, Any]:
-    about: dict[str, Any] = record.get("metadata") or {}
+def _of(record: JsonObject) -> JsonObject:
+    about: JsonObject = record.get("metadata") or {}
     texts = {name: about.get(key) if isinstance(about.get(key), str) else None for name, key in TEXTS.items()}
     flags = {name: about.get(name) if isinstance(about.get(name), bool) else None for name in FLAGS}
     return {**texts, **flags, "call_length": record.get("call_length")}

@@ -11,13 +11,13 @@ from calltriage.desk.importing.formats.format import (
     Format,
     Line,
     instant,
-    is_object,
     minutes,
     number,
     objects,
     turn,
     without_nothing,
 )
+from calltriage.leaves.strict_json import JsonObject, is_object
 
 TAKEN = {"id", "text", "words", "utterances", "summary"}
 
@@ -31,7 +31,7 @@ def _matches(value: Any) -> bool:
     )
 
 
-def _line(value: dict[str, Any]) -> Line:
+def _line(value: JsonObject) -> Line:
     if value["status"] != "completed":
         raise ValueError("is a transcript that is not completed: expected `status` completed")
     said = objects(value.get("utterances"))
@@ -50,7 +50,7 @@ def _line(value: dict[str, Any]) -> Line:
     return without_nothing(line)
 
 
-def _turn(said: dict[str, Any]) -> dict[str, Any]:
+def _turn(said: JsonObject) -> JsonObject:
     start, end = (number(said.get(name)) for name in ("start", "end"))
     speaker = said.get("speaker")
     if speaker is None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from calltriage.desk.importing.formats.format import Format, Line, is_object, objects, without_nothing
+from calltriage.desk.importing.formats.format import Format, Line, objects, without_nothing
 from calltriage.desk.importing.formats.marks import by_lines
+from calltriage.leaves.strict_json import JsonObject, is_object
 
 TAKEN = {"call_id", "c_id", "created_at", "summary", "transcripts", "concatenated_transcript"}
 
@@ -20,7 +21,7 @@ def _matches(value: Any) -> bool:
     )
 
 
-def _line(value: dict[str, Any]) -> Line:
+def _line(value: JsonObject) -> Line:
     rows, joined = value.get("transcripts"), value.get("concatenated_transcript")
     if rows or not joined:
         turns = [_turn(row) for row in objects(rows)]
@@ -37,7 +38,7 @@ def _line(value: dict[str, Any]) -> Line:
     return {**rest, **without_nothing(line)}
 
 
-def _turn(row: dict[str, Any]) -> dict[str, Any]:
+def _turn(row: JsonObject) -> JsonObject:
     rest = {name: told for name, told in row.items() if name not in ("id", "user", "text")}
     return {**rest, "speaker": row.get("user"), "text": row.get("text") or ""}
 

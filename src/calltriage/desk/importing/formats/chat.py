@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from calltriage.desk.importing.formats.format import Format, Line, instant, is_object, objects, without_nothing
+from calltriage.desk.importing.formats.format import Format, Line, instant, objects, without_nothing
+from calltriage.leaves.strict_json import JsonObject, is_object
 
 PROMPTS = ("system", "developer")
 """Roles whose words are instructions; nobody said them."""
@@ -25,7 +26,7 @@ def _matches(value: Any) -> bool:
 
 
 def _line(value: Any) -> Line:
-    about: dict[str, Any] = value if is_object(value) else {}
+    about: JsonObject = value if is_object(value) else {}
     messages = objects(about.get("messages", value))
     prompts = [_text(one) for one in messages if one["role"] in PROMPTS]
     line = {
@@ -39,12 +40,12 @@ def _line(value: Any) -> Line:
     return {**rest, **without_nothing(line)}
 
 
-def _turn(message: dict[str, Any]) -> dict[str, Any]:
+def _turn(message: JsonObject) -> JsonObject:
     rest = {name: told for name, told in message.items() if name not in ("role", "content", "text", "speaker")}
     return {**rest, "speaker": message["role"], "text": _text(message)}
 
 
-def _text(message: dict[str, Any]) -> str:
+def _text(message: JsonObject) -> str:
     """The words of a turn, whose content may be in parts."""
     content = message["content"]
     if isinstance(content, str):

@@ -12,7 +12,6 @@ from calltriage.desk.importing.formats.format import (
     Format,
     Line,
     instant,
-    is_object,
     minutes,
     number,
     objects,
@@ -20,13 +19,14 @@ from calltriage.desk.importing.formats.format import (
     turn,
     without_nothing,
 )
+from calltriage.leaves.strict_json import JsonObject, is_object
 
 
 def _matches(value: Any) -> bool:
     return is_object(value) and isinstance(part(value, "results", "channels"), list)
 
 
-def _line(value: dict[str, Any]) -> Line:
+def _line(value: JsonObject) -> Line:
     channels = objects(part(value, "results", "channels"))
     said = objects(part(value, "results", "utterances"))
     turns = [_utterance(one, len(channels)) for one in said]
@@ -44,7 +44,7 @@ def _line(value: dict[str, Any]) -> Line:
     return without_nothing(line)
 
 
-def _utterance(said: dict[str, Any], channels: int) -> dict[str, Any]:
+def _utterance(said: JsonObject, channels: int) -> JsonObject:
     speaker = _speaker(said.get("speaker"), said.get("channel"), channels)
     return turn(speaker, said.get("transcript") or "", said.get("start"), said.get("end"))
 
@@ -54,8 +54,8 @@ def _speaker(diarized: Any, channel: Any, channels: int) -> Any:
     return channel if channels > 1 else diarized
 
 
-def _of_channel(channel: dict[str, Any], n: int, channels: int) -> list[dict[str, Any]]:
-    best = [*objects(channel.get("alternatives")), dict[str, Any]()][0]
+def _of_channel(channel: JsonObject, n: int, channels: int) -> list[JsonObject]:
+    best = [*objects(channel.get("alternatives")), JsonObject()][0]
     paragraphs = objects(part(best, "paragraphs", "paragraphs"))
     if paragraphs:
         return [
@@ -73,7 +73,7 @@ def _of_channel(channel: dict[str, Any], n: int, channels: int) -> list[dict[str
     return [turn(_speaker(None, n, channels), best["transcript"])] if best.get("transcript") else []
 
 
-def _run(words: list[dict[str, Any]], n: int, channels: int) -> dict[str, Any]:
+def _run(words: list[JsonObject], n: int, channels: int) -> JsonObject:
     text = " ".join(str(word.get("punctuated_word") or word.get("word") or "") for word in words)
     return turn(_speaker(words[0].get("speaker"), n, channels), text, words[0].get("start"), words[-1].get("end"))
 

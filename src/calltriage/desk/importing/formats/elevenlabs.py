@@ -11,18 +11,18 @@ from calltriage.desk.importing.formats.format import (
     Format,
     Line,
     instant,
-    is_object,
     minutes,
     objects,
     part,
     turn,
     without_nothing,
 )
+from calltriage.leaves.strict_json import JsonObject, is_object
 
 TAKEN = {"conversation_id", "transcript"}
 
 
-def _conversation(value: Any) -> dict[str, Any]:
+def _conversation(value: Any) -> JsonObject:
     data = part(value, "data")
     if is_object(data) and value.get("type") == "post_call_transcription":
         return data

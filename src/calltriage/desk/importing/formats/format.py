@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeGuard, cast
+from typing import Any, TypeAlias
 
 from calltriage.desk.database.tables import written
 from calltriage.desk.importing.documents import Found
 from calltriage.desk.importing.lines import instant_of_number
 from calltriage.desk.importing.sources import Text
+from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 
-Line: TypeAlias = dict[str, Any]
+Line: TypeAlias = JsonObject
 """A line in our own format (see `lines.py`). A call may lack `call_id` and `created_at`: its file then says them."""
 
 
@@ -45,19 +46,15 @@ class TextFormat:
     lines: Callable[[Text], Iterator[Found]]
 
 
-def is_object(value: Any) -> TypeGuard[dict[str, Any]]:
-    return isinstance(value, dict)
-
-
-def objects(value: Any) -> list[dict[str, Any]]:
+def objects(value: Any) -> list[JsonObject]:
     """The objects of a list; none of what is no list."""
-    return [item for item in cast("list[Any]", value) if is_object(item)] if isinstance(value, list) else []
+    return [item for item in value if is_object(item)] if is_array(value) else []
 
 
 def part(value: Any, *names: str) -> Any:
     """A member of a member; None where there is none."""
     for name in names:
-        value = cast("dict[str, Any]", value).get(name) if isinstance(value, dict) else None
+        value = value.get(name) if is_object(value) else None
     return value
 
 
@@ -72,7 +69,7 @@ def number(value: Any) -> float | None:
     return found if abs(found) < 10**15 else None  # NaN is not
 
 
-def turn(speaker: Any, text: Any, start: Any = None, end: Any = None, **more: Any) -> dict[str, Any]:
+def turn(speaker: Any, text: Any, start: Any = None, end: Any = None, **more: Any) -> JsonObject:
     """A turn of a line; start and end in seconds of the call, where they are known."""
     began, ended = number(start), number(end)
     times: dict[str, int] = {}

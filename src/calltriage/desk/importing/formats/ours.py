@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from calltriage.desk.importing.formats.format import Format, Line, is_object
+from calltriage.desk.importing.formats.format import Format, Line
+from calltriage.leaves.strict_json import is_object
 
 KINDS = ("call", "sms_conversation", "file")
 

@@ -11,13 +11,13 @@ from calltriage.desk.importing.formats.format import (
     Format,
     Line,
     instant,
-    is_object,
     objects,
     part,
     turn,
     without_nothing,
 )
 from calltriage.desk.importing.formats.marks import by_lines
+from calltriage.leaves.strict_json import JsonObject, is_object
 
 TAKEN = {
     "call_id", "start_timestamp", "end_timestamp", "transcript", "transcript_object", "transcript_with_tool_calls",
@@ -25,7 +25,7 @@ TAKEN = {
 }  # fmt: skip
 
 
-def _call(value: Any) -> dict[str, Any]:
+def _call(value: Any) -> JsonObject:
     inner = part(value, "call")
     if is_object(inner) and "event" in value:
         return inner
@@ -59,7 +59,7 @@ def _line(value: Any) -> Line:
     return without_nothing(line)
 
 
-def _turn(row: dict[str, Any]) -> dict[str, Any]:
+def _turn(row: JsonObject) -> JsonObject:
     words = objects(row.get("words"))
     start, end = (words[0].get("start"), words[-1].get("end")) if words else (None, None)
     return turn(row.get("role"), row["content"], start, end)

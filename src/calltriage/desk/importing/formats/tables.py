@@ -9,12 +9,12 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import Any
 
 from calltriage.desk.importing.documents import Found
 from calltriage.desk.importing.formats.format import Line, TextFormat, instant, number, turn
 from calltriage.desk.importing.lines import EARLIEST_EPOCH, LEAST_MILLISECONDS
 from calltriage.desk.importing.sources import LONE, Text
+from calltriage.leaves.strict_json import JsonObject
 
 COLUMNS = {
     "call": (
@@ -107,12 +107,12 @@ def _rows(text: Text) -> Iterator[Found]:
                 yield Found(place, fault=str(error))
 
 
-def _row(cells: list[str], columns: dict[str, int], names: list[str], encoding: str) -> dict[str, Any]:
+def _row(cells: list[str], columns: dict[str, int], names: list[str], encoding: str) -> JsonObject:
     if len(cells) != len(names):
         raise ValueError(f"expected {len(names)} cells as in the header, found {len(cells)}")
     if any(LONE.search(cell) for cell in cells):
         raise ValueError(f"is not {encoding.upper()}")
-    row: dict[str, Any] = {column: cells[place].strip() for column, place in columns.items()}
+    row: JsonObject = {column: cells[place].strip() for column, place in columns.items()}
     for column in ("time", "end"):
         _time(row.get(column, ""))
     others = [
@@ -121,7 +121,7 @@ def _row(cells: list[str], columns: dict[str, int], names: list[str], encoding: 
     return {**row, "more": {name: cell for name, cell in others if cell and name not in TAKEN}}
 
 
-def _call(call_id: str, rows: list[dict[str, Any]]) -> Line:
+def _call(call_id: str, rows: list[JsonObject]) -> Line:
     times = [_time(row.get("time", "")) for row in rows]
     first = next((time for time in times if _is_instant(time)), None)
     base = None if first is None else _seconds(first)

@@ -12,13 +12,13 @@ from calltriage.desk.importing.formats.format import (
     Format,
     Line,
     instant,
-    is_object,
     minutes,
     objects,
     part,
     turn,
     without_nothing,
 )
+from calltriage.leaves.strict_json import JsonObject, is_object
 
 TRANSCRIPT = re.compile(r"/Transcripts/(GT[0-9a-fA-F]{32})(?:/|$)")
 
@@ -27,12 +27,12 @@ def _matches(value: Any) -> bool:
     return is_object(value) and isinstance(value.get("sentences"), list) and _is_twilios(value)
 
 
-def _is_twilios(value: dict[str, Any]) -> bool:
+def _is_twilios(value: JsonObject) -> bool:
     rows = objects(value["sentences"])
     return all("media_channel" in row and "transcript" in row for row in rows) and ("meta" in value or bool(rows))
 
 
-def _line(value: dict[str, Any]) -> Line:
+def _line(value: JsonObject) -> Line:
     rows = sorted(objects(value["sentences"]), key=lambda row: row.get("sentence_index") or 0)
     if part(value, "meta", "next_page_url"):
         raise ValueError("is the first page of several: expected all sentences of a transcript (PageSize up to 5000)")
@@ -50,13 +50,13 @@ def _line(value: dict[str, Any]) -> Line:
     return without_nothing(line)
 
 
-def _transcript(value: dict[str, Any]) -> str | None:
+def _transcript(value: JsonObject) -> str | None:
     """The transcript that a page of sentences belongs to, by the page's address."""
     found = TRANSCRIPT.search(str(part(value, "meta", "url") or part(value, "meta", "first_page_url") or ""))
     return found[1] if found else None
 
 
-def _turn(row: dict[str, Any], names: dict[Any, Any]) -> dict[str, Any]:
+def _turn(row: JsonObject, names: dict[Any, Any]) -> JsonObject:
     channel = row["media_channel"]
     more = {"confidence": row["confidence"]} if row.get("confidence") is not None else {}
     return turn(

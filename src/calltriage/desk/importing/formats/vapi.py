@@ -11,7 +11,6 @@ from calltriage.desk.importing.formats.format import (
     Format,
     Line,
     instant,
-    is_object,
     number,
     objects,
     part,
@@ -19,6 +18,7 @@ from calltriage.desk.importing.formats.format import (
     without_nothing,
 )
 from calltriage.desk.importing.formats.marks import by_lines
+from calltriage.leaves.strict_json import JsonObject, is_object
 
 TAKEN = {"id", "createdAt", "startedAt", "endedAt", "messages", "transcript", "summary", "artifact"}
 
@@ -26,7 +26,7 @@ AGENTS = {"assistant", "assistantId", "squad", "squadId", "workflow", "workflowI
 """One of these says who took a call, also one in which nothing was said."""
 
 
-def _call(value: Any) -> dict[str, Any]:
+def _call(value: Any) -> JsonObject:
     """The call itself, with what a report says beside it."""
     message = part(value, "message")
     if not is_object(message) or message.get("type") != "end-of-call-report":
@@ -35,7 +35,7 @@ def _call(value: Any) -> dict[str, Any]:
     return {**beside, **(message["call"] if is_object(message.get("call")) else {})}
 
 
-def _messages(call: dict[str, Any]) -> list[dict[str, Any]]:
+def _messages(call: JsonObject) -> list[JsonObject]:
     return objects(part(call, "artifact", "messages") or call.get("messages"))
 
 
@@ -67,7 +67,7 @@ def _line(value: Any) -> Line:
     return without_nothing(line)
 
 
-def _turn(message: dict[str, Any]) -> dict[str, Any]:
+def _turn(message: JsonObject) -> JsonObject:
     start, began, ended = (number(message.get(name)) for name in ("secondsFromStart", "time", "endTime"))
     length = None if began is None or ended is None else (ended - began) / 1000
     end = None if start is None or length is None else start + length

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from calltriage.desk.importing.formats.format import Format, Line, is_object, minutes, number, objects, turn
+from calltriage.desk.importing.formats.format import Format, Line, minutes, number, objects, turn
+from calltriage.leaves.strict_json import JsonObject, is_object
 
 TAKEN = {"text", "segments", "words", "word_segments", "transcription", "duration"}
 
@@ -21,7 +22,7 @@ def _matches(value: Any) -> bool:
     return spoken or (bool(pieces) and all({"offsets", "text"} <= one.keys() for one in pieces))
 
 
-def _line(value: dict[str, Any]) -> Line:
+def _line(value: JsonObject) -> Line:
     turns = [
         turn(one.get("speaker"), str(one["text"]).strip(), one["start"], one["end"])
         for one in objects(value.get("segments"))
@@ -31,7 +32,7 @@ def _line(value: dict[str, Any]) -> Line:
     return line if length is None else {**line, "call_length": length}
 
 
-def _piece(one: dict[str, Any]) -> dict[str, Any]:
+def _piece(one: JsonObject) -> JsonObject:
     start, end = (number(one["offsets"].get(name)) for name in ("from", "to"))
     seconds = (None if at is None else at / 1000 for at in (start, end))
     return turn(one.get("speaker"), str(one["text"]).strip(), *seconds)
