@@ -71,8 +71,8 @@ class Tool(BaseModel):
     @classmethod
     @cache
     def tool_name(cls) -> str:
-        """`AddFlag` → `add_flag`."""
-        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
+        """`LinkIssue` and `AddFlagTool` → `link_issue` and `add_flag`."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__.removesuffix("Tool")).lower()
 
     @classmethod
     @cache

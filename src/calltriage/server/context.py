@@ -156,7 +156,7 @@ def preparing(argument: str | None = None) -> Generator[None]:
 class Workflow(Tool):
     """A tool that is not one operation. Like one it is a class whose fields are the arguments and whose docstring is what
     the model reads; `run` does the work, and `result` is the shape of what it returns. One that `saves` may make local
-    files, whatever its effect on the APIs."""
+    files, whatever its effect on the APIs. Its name ends in `Tool`: `AddFlag` is the request, `AddFlagTool` the tool."""
 
     result: ClassVar[Any]
     saves: ClassVar[bool] = False

@@ -15,33 +15,33 @@ from calltriage.operations.issues import DeleteIssue, GetIssue, ListIssues, Mark
 from calltriage.operations.norm import CreateAgentSession, ListTriageAgents
 from calltriage.operations.relations import LinkIssue, ListRelations, RemoveRelation
 from calltriage.operations.resources import AttachResource, ListResources, RemoveResource
-from calltriage.server.call.record import ListRecentWrites
-from calltriage.server.tools.affected import GetAffectedContext
-from calltriage.server.tools.attachments import CreateAttachment, ListAttachments
-from calltriage.server.tools.calls import GetCall, ListCalls, ListSmsConversations
-from calltriage.server.tools.details import GetCorrectedTranscript, GetPathwayCallEvents
-from calltriage.server.tools.downloads import DownloadAttachment
-from calltriage.server.tools.editing import AddComment, UpdateIssue
-from calltriage.server.tools.evidence import GetEvidence
-from calltriage.server.tools.filing import CreateIssue
-from calltriage.server.tools.flagging import AddFlag
-from calltriage.server.tools.members import ListOrgMembers
-from calltriage.server.tools.norm import PromptNorm, WaitForNorm
-from calltriage.server.tools.transcripts import GetSmsConversation, GetTranscript
+from calltriage.server.call.record import ListRecentWritesTool
+from calltriage.server.tools.affected import GetAffectedContextTool
+from calltriage.server.tools.attachments import CreateAttachmentTool, ListAttachmentsTool
+from calltriage.server.tools.calls import GetCallTool, ListCallsTool, ListSmsConversationsTool
+from calltriage.server.tools.details import GetCorrectedTranscriptTool, GetPathwayCallEventsTool
+from calltriage.server.tools.downloads import DownloadAttachmentTool
+from calltriage.server.tools.editing import AddCommentTool, UpdateIssueTool
+from calltriage.server.tools.evidence import GetEvidenceTool
+from calltriage.server.tools.filing import CreateIssueTool
+from calltriage.server.tools.flagging import AddFlagTool
+from calltriage.server.tools.members import ListOrgMembersTool
+from calltriage.server.tools.norm import PromptNormTool, WaitForNormTool
+from calltriage.server.tools.transcripts import GetSmsConversationTool, GetTranscriptTool
 
 TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
     "core": (
         ListIssues,
         GetIssue,
-        GetEvidence,
-        GetTranscript,
-        CreateIssue,
-        UpdateIssue,
+        GetEvidenceTool,
+        GetTranscriptTool,
+        CreateIssueTool,
+        UpdateIssueTool,
         AttachResource,
-        AddFlag,
+        AddFlagTool,
         LinkIssue,
-        CreateAttachment,
-        AddComment,
+        CreateAttachmentTool,
+        AddCommentTool,
         ListFlagTypes,
     ),
     "evidence": (
@@ -49,20 +49,20 @@ TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
         ListFlags,
         ListRelations,
         ListActivity,
-        GetAffectedContext,
-        ListCalls,
-        GetCall,
-        GetCorrectedTranscript,
-        GetPathwayCallEvents,
-        ListSmsConversations,
-        GetSmsConversation,
-        ListOrgMembers,
+        GetAffectedContextTool,
+        ListCallsTool,
+        GetCallTool,
+        GetCorrectedTranscriptTool,
+        GetPathwayCallEventsTool,
+        ListSmsConversationsTool,
+        GetSmsConversationTool,
+        ListOrgMembersTool,
         MarkIssueViewed,
-        ListRecentWrites,
+        ListRecentWritesTool,
     ),
-    "attachments": (ListAttachments, GetAttachment, DownloadAttachment),
+    "attachments": (ListAttachmentsTool, GetAttachment, DownloadAttachmentTool),
     "catalogue": (ListCategories, CreateCategory),
-    "norm": (ListTriageAgents, CreateAgentSession, PromptNorm, WaitForNorm),
+    "norm": (ListTriageAgents, CreateAgentSession, PromptNormTool, WaitForNormTool),
     "cleanup": (RemoveResource, RemoveFlag, RemoveRelation, DeleteIssue, DeleteAttachment),
 }
 """Tools by toolset, in the order in which they are listed; each stands in exactly one."""

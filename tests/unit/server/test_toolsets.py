@@ -19,6 +19,7 @@ from mcp.shared.exceptions import MCPError
 import calltriage
 from calltriage.client.client import Client as ApiClient
 from calltriage.errors import SettingsError
+from calltriage.operations import CATALOGUE
 from calltriage.operations.base import Effect, Tool
 from calltriage.operations.issues import CreateIssue, GetIssue, ListIssues
 from calltriage.server.app import build_server
@@ -48,6 +49,13 @@ async def protocol_error(agent: Client, tool: str, **arguments: Any) -> tuple[in
 
 def test_each_tool_stands_in_exactly_one_toolset() -> None:
     assert sorted(EVERY) == sorted(set(EVERY))
+
+
+def test_a_tool_and_the_operation_that_it_wraps_have_different_names() -> None:
+    """`AddFlag` is the request, `AddFlagTool` the tool `add_flag`."""
+    tools = set(chain.from_iterable(TOOLSETS.values())) - set(CATALOGUE)
+    assert not {tool.__name__ for tool in tools} & {operation.__name__ for operation in CATALOGUE}
+    assert {tool.__name__ for tool in tools if not tool.__name__.endswith("Tool")} == set()
 
 
 TOOLSET_OF = {tool.tool_name(): toolset for toolset, tools in TOOLSETS.items() for tool in tools}

@@ -25,7 +25,7 @@ from calltriage.server.answers.results import Bundle, beginning, row
 from calltriage.server.answers.sections import Place, Section
 from calltriage.server.context import at_once, numbered
 from calltriage.server.tools import calls
-from calltriage.server.tools.transcripts import GetTranscript
+from calltriage.server.tools.transcripts import GetTranscriptTool
 
 R = TypeVar("R")
 
@@ -206,9 +206,9 @@ def _evidence_itself(link: JsonObject) -> TryNext | None:
     """The call that shows of a call what its link copied from it; None for anything else."""
     if link["resource_type"] != "call" or not is_opaque_id(link["resource_id"]):
         return None
-    return TryNext(tool=calls.GetCall.tool_name(), arguments={"call_id": link["resource_id"]})
+    return TryNext(tool=calls.GetCallTool.tool_name(), arguments={"call_id": link["resource_id"]})
 
 
 def _turns(flag: JsonObject, first: int, last: int, **more: Any) -> TryNext:
     window = {"call_id": flag["call_id"], "from": first, "to": last, **more}
-    return TryNext(tool=GetTranscript.tool_name(), arguments=window)
+    return TryNext(tool=GetTranscriptTool.tool_name(), arguments=window)

@@ -16,7 +16,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Tool
 from calltriage.operations.issues import ListIssues
 from calltriage.server.call.schemas import arguments_model, names_issue
-from calltriage.server.tools.evidence import GetEvidence
+from calltriage.server.tools.evidence import GetEvidenceTool
 
 PLAIN = re.compile(r"[A-Za-z0-9_.:@/+-]{1,128}")
 TICKET = re.compile(r"(?i)(?:issue|ticket|t)?[\s#_:-]{0,3}([0-9]{1,12})")
@@ -68,7 +68,7 @@ that names an issue shows in the issue's evidence."""
 
 def _settling(tool: type[Tool], arguments: JsonObject) -> TryNext | None:
     """The read that shows whether a write was done, if there is one."""
-    reading, *taken = SETTLED_BY.get(tool.tool_name(), (GetEvidence.tool_name(), "issue_id"))
+    reading, *taken = SETTLED_BY.get(tool.tool_name(), (GetEvidenceTool.tool_name(), "issue_id"))
     given = {name: arguments.get(name) for name in taken}
     if not all(isinstance(value, str) and PLAIN.fullmatch(value) for value in given.values()):
         return None
@@ -89,7 +89,7 @@ def _section(section: str, arguments: JsonObject) -> TryNext | None:
     issue = arguments.get("issue_id")
     if not isinstance(issue, str) or not PLAIN.fullmatch(issue):
         return None
-    return TryNext(tool=GetEvidence.tool_name(), arguments={"issue_id": issue, "section": section})
+    return TryNext(tool=GetEvidenceTool.tool_name(), arguments={"issue_id": issue, "section": section})
 
 
 def same_call(tool: type[Tool], arguments: JsonObject) -> TryNext | None:

@@ -99,7 +99,7 @@ def split(tool: type[Tool], arguments: JsonObject, caller: Caller) -> tuple[Json
     return rest, caller.key if given is None else _key(given)
 
 
-class ListRecentWrites(Workflow, effect=Effect.READ):
+class ListRecentWritesTool(Workflow, effect=Effect.READ):
     """List what you have written: your own latest writes with their outcomes, newest first, and so what is done already
     after a loss of context.
 

@@ -36,9 +36,9 @@ from calltriage.server.call.host import Host, opened_for
 from calltriage.server.call.record import with_key
 from calltriage.server.call.schemas import arguments_model, input_schema, names_issue, output_schema
 from calltriage.server.context import Work, Workflow
-from calltriage.server.tools.calls import ListCalls
-from calltriage.server.tools.evidence import GetEvidence, whole_description
-from calltriage.server.tools.transcripts import GetTranscript
+from calltriage.server.tools.calls import ListCallsTool
+from calltriage.server.tools.evidence import GetEvidenceTool, whole_description
+from calltriage.server.tools.transcripts import GetTranscriptTool
 
 logger = logging.getLogger(__name__)
 
@@ -200,7 +200,7 @@ async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> JsonObje
 
 def _without_issues(operation: ListIssues) -> JsonObject:
     filters = operation.model_dump(exclude={"limit", "order", "sort", "cursor"}, exclude_none=True)
-    return said_of_nothing(ListIssues.tool_name(), filters, NO_ISSUES, ListCalls.tool_name())
+    return said_of_nothing(ListIssues.tool_name(), filters, NO_ISSUES, ListCallsTool.tool_name())
 
 
 SECTIONS: dict[type[Tool], str] = {
@@ -217,7 +217,7 @@ def _row_in_evidence(operation: Operation[Any]) -> JsonObject | None:
     given = operation.model_dump()
     place = str(Place(cursor=given["cursor"]))
     where = {"issue_id": given["issue_id"], "section": section, "cursor": place, "max_tokens": MOST}
-    return {"try_next": TryNext(tool=GetEvidence.tool_name(), arguments=where)}
+    return {"try_next": TryNext(tool=GetEvidenceTool.tool_name(), arguments=where)}
 
 
 def _result(body: JsonObject, work: Work) -> mcp_types.CallToolResult:
@@ -242,7 +242,7 @@ def whole_of(body: JsonObject) -> JsonObject:
         return {"resource": f"triage://issues/{issue_id}", "try_next": whole_description(issue_id)}
     if isinstance(place, int) and is_opaque_id(call_id):
         turn = {"call_id": call_id, "from": place, "to": place, "max_tokens": MOST}
-        return {"try_next": TryNext(tool=GetTranscript.tool_name(), arguments=turn)}
+        return {"try_next": TryNext(tool=GetTranscriptTool.tool_name(), arguments=turn)}
     return {}
 
 

@@ -34,9 +34,9 @@ from calltriage.server.call.arguments import checked, understood
 from calltriage.server.call.schemas import input_schema
 from calltriage.server.context import Work, last_part
 from calltriage.server.surfaces import resources
-from calltriage.server.tools.evidence import GetEvidence
+from calltriage.server.tools.evidence import GetEvidenceTool
 from calltriage.server.tools.lookalikes import Draft, similar_to
-from calltriage.server.tools.transcripts import GetTranscript
+from calltriage.server.tools.transcripts import GetTranscriptTool
 
 IssueChoice = Annotated[IssueRef, BeforeValidator(lambda text: str(text).split()[0] if str(text).split() else text)]
 """An issue as a person picks it: any of the forms that tools take, and whatever follows it, such as the title that a
@@ -62,7 +62,7 @@ class Prompt(Tool, effect=Effect.READ):
     """A way through a case."""
 
     purpose: ClassVar[str]
-    rests_on: ClassVar[type[Tool]] = GetEvidence
+    rests_on: ClassVar[type[Tool]] = GetEvidenceTool
     """The tool whose answer it puts before the agent."""
 
     @abstractmethod
@@ -115,7 +115,7 @@ class InvestigateIssue(Prompt):
 class TriageCall(Prompt):
     """Triage one call: read it, decide whether something went wrong, file or find the issue, and flag the moments."""
 
-    rests_on: ClassVar[type[Tool]] = GetTranscript
+    rests_on: ClassVar[type[Tool]] = GetTranscriptTool
     purpose: ClassVar[str] = "Triage this call: decide whether something went wrong in it, and record it once."
 
     call_id: CallId = Field(title="Call", description="The call's id.")

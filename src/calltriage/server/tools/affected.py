@@ -27,7 +27,7 @@ class AffectedContext(Result):
     complete: bool
 
 
-class GetAffectedContext(Workflow, effect=Effect.READ):
+class GetAffectedContextTool(Workflow, effect=Effect.READ):
     """See which pathways and personas an issue's attached calls ran on, and how many calls each: where to mend the fault.
 
     For the calls themselves use list_resources.

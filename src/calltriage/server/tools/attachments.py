@@ -42,7 +42,7 @@ WORD = r"^[A-Za-z0-9_-]+$"
 """What handles and cursors of ours look like."""
 
 
-class CreateAttachment(Workflow, effect=Effect.ADD):
+class CreateAttachmentTool(Workflow, effect=Effect.ADD):
     """Store a report, a recording or another file as an attachment, and hang it on an issue as evidence with attach_to.
 
     Pass exactly one of path (a local file below an allowed folder; its bytes never pass through you), text, base64, or
@@ -179,7 +179,7 @@ class CreateAttachment(Workflow, effect=Effect.ADD):
         taken.details |= {"upload": {"handle": handle, "good_for_s": work.seals.good_for(KEPT, handle)}}
         given = self.model_dump(mode="json", include={"attach_to"}, exclude_unset=True)
         another = name if taken.retryable else _another_name(name)  # it could not be seen whether the files are equal
-        taken.try_next = same_call(CreateAttachment, {**given, "name": another})
+        taken.try_next = same_call(CreateAttachmentTool, {**given, "name": another})
         if taken.try_next is not None:
             taken.try_next["arguments"]["upload"] = handle
         return taken
@@ -272,7 +272,7 @@ PAGES_OF_NAMES = 8
 """Pages of 250 files that are looked through for a name written otherwise."""
 
 
-class ListAttachments(Workflow, effect=Effect.READ):
+class ListAttachmentsTool(Workflow, effect=Effect.READ):
     """List attachments, the files that were uploaded and stored, newest first. Find an attachment by name, type or labels;
     filters are exact and combine with AND."""
 

@@ -17,13 +17,13 @@ from calltriage.server.answers.empty import NO_CALLS, said_of_nothing
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, untrusted
 from calltriage.server.answers.rows import CURSOR, ROWS, RowCursor, Rows, brief_row, page_of
 from calltriage.server.context import Work, Workflow
-from calltriage.server.tools.transcripts import GetTranscript, MaxTokens
+from calltriage.server.tools.transcripts import GetTranscriptTool, MaxTokens
 
 NAMES = 60
 """Tokens kept back for the names of fields that are too long to show."""
 
 
-class ListCalls(Workflow, effect=Effect.READ):
+class ListCallsTool(Workflow, effect=Effect.READ):
     """Find calls by day, number, minutes, inbound or not, or batch, newest first, without their words.
 
     To read one use get_transcript; get_call has the rest of what is known about it. For SMS use list_sms_conversations.
@@ -64,7 +64,7 @@ class ListCalls(Workflow, effect=Effect.READ):
         return page | nothing
 
 
-class ListSmsConversations(Workflow, effect=Effect.READ):
+class ListSmsConversationsTool(Workflow, effect=Effect.READ):
     """Find SMS conversations, newest first, without their messages.
 
     To read one use get_sms_conversation. For phone calls use list_calls.
@@ -111,7 +111,7 @@ class CallFacts(Result):
     complete: bool
 
 
-class GetCall(Workflow, effect=Effect.READ):
+class GetCallTool(Workflow, effect=Effect.READ):
     """Read what is known about a call besides its words: when, how long, who, status, summary, variables, analysis.
 
     For what was said use get_transcript.
@@ -144,5 +144,5 @@ class GetCall(Workflow, effect=Effect.READ):
         bundle.body["call"] = untrusted("call parties", facts=facts, **({"left_out": names} if names else {}))
         body = bundle.done()
         if turns:
-            body["try_next"] = TryNext(tool=GetTranscript.tool_name(), arguments={"call_id": self.call_id})
+            body["try_next"] = TryNext(tool=GetTranscriptTool.tool_name(), arguments={"call_id": self.call_id})
         return body

@@ -30,7 +30,7 @@ EventCursor = Annotated[str, StringConstraints(max_length=512), Form(r"^[0-9]{1,
 """Place of the first event of a page; after a point, the character of its payload's JSON to begin at."""
 
 
-class GetCorrectedTranscript(Workflow, effect=Effect.READ):
+class GetCorrectedTranscriptTool(Workflow, effect=Effect.READ):
     """Read a call's lines as redone from its recording, with seconds and confidence, for when recognition misheard. Needs a
     recording.
 
@@ -53,7 +53,7 @@ class GetCorrectedTranscript(Workflow, effect=Effect.READ):
         return page | unread(found.unreadable_rows("corrected")) | unreadable(found)
 
 
-class GetPathwayCallEvents(Workflow, effect=Effect.READ):
+class GetPathwayCallEventsTool(Workflow, effect=Effect.READ):
     """Trace a call's way on its pathway, node by node: transitions, webhooks, tools and their errors, in order.
 
     An event's node_id is what add_flag takes.

@@ -41,7 +41,7 @@ class Downloaded(Result, origin="the uploader"):
     name: str
 
 
-class DownloadAttachment(Workflow, effect=Effect.READ, saves=True):
+class DownloadAttachmentTool(Workflow, effect=Effect.READ, saves=True):
     """Read what is in an attachment's file: get its text inline, a picture as an image; save its bytes into a folder with
     save_to, or take a link to them.
 

@@ -47,7 +47,7 @@ Instant = Annotated[
 """An instant as the API writes it, in ISO 8601; UTC where it does not say."""
 
 
-class UpdateIssue(Workflow, effect=Effect.CHANGE):
+class UpdateIssueTool(Workflow, effect=Effect.CHANGE):
     """Change fields of an issue: status, severity, title, to whom it is assigned and so on. Only what is passed changes.
 
     With expect_updated_at (the updated_at you read) nothing is written if the issue was changed since, and its present
@@ -116,7 +116,7 @@ class UpdateIssue(Workflow, effect=Effect.CHANGE):
         return changes, {"note": note} if kept else {}
 
 
-class AddComment(Workflow, effect=Effect.ADD):
+class AddCommentTool(Workflow, effect=Effect.ADD):
     """Write a comment or note on an issue, for the people and agents who read its activity; every call adds another.
 
     A comment with @norm in it would start a run of Bland's agent, which may write drafts; it is refused unless

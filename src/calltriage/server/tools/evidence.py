@@ -38,7 +38,7 @@ class Evidence(Result):
     complete: bool
 
 
-class GetEvidence(Workflow, effect=Effect.READ):
+class GetEvidenceTool(Workflow, effect=Effect.READ):
     """Read the whole case, everything that an issue rests on, in one call: the issue, each flagged moment with the turns
     around it, attached evidence, links to other issues, files, recent activity.
 
@@ -97,7 +97,7 @@ class GetEvidence(Workflow, effect=Effect.READ):
 
 def whole_description(issue_id: str) -> TryNext:
     """The call that reads an issue's description from its beginning, as much in one answer as there may be."""
-    return Asked(GetEvidence.tool_name(), issue_id, DESCRIPTION, MOST).on(DESCRIPTION)
+    return Asked(GetEvidenceTool.tool_name(), issue_id, DESCRIPTION, MOST).on(DESCRIPTION)
 
 
 def _issue(bundle: Bundle, issue: Issue, asked: Asked) -> JsonObject:

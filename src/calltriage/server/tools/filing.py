@@ -15,11 +15,11 @@ from calltriage.operations.relations import LinkIssue
 from calltriage.operations.resources import AttachResource
 from calltriage.server.answers.results import SHORT, beginning, shown
 from calltriage.server.context import Work, Workflow, preparing
-from calltriage.server.tools.evidence import GetEvidence
+from calltriage.server.tools.evidence import GetEvidenceTool
 from calltriage.server.tools.lookalikes import Draft, Similar, similar_to
 
 
-class CreateIssue(Workflow, effect=Effect.ADD):
+class CreateIssueTool(Workflow, effect=Effect.ADD):
     """File a new triage issue about calls that went wrong, unless one like it is open already.
 
     Open issues are searched first; those like it come back in similar, scored and with reasons. If one is very close,
@@ -76,7 +76,7 @@ class CreateIssue(Workflow, effect=Effect.ADD):
                 "note": "Nothing was filed: a very close issue is open (similar). If it is the same fault, add your "
                 "evidence to that one. If not, call again with on_duplicate create, or link to file it as a duplicate.",
                 "similar": similar.body(),
-                "try_next": TryNext(tool=GetEvidence.tool_name(), arguments={"issue_id": closest.id}),
+                "try_next": TryNext(tool=GetEvidenceTool.tool_name(), arguments={"issue_id": closest.id}),
             }
         body: JsonObject = {**await self._file(work), "similar": similar.body()}
         if closest is not None and self.on_duplicate == "link":

@@ -28,7 +28,7 @@ from calltriage.operations.resources import AttachResource
 from calltriage.server.answers.results import shown, untrusted
 from calltriage.server.call.hints import same_call
 from calltriage.server.context import ISSUE, Work, Workflow, numbered, preparing
-from calltriage.server.tools.transcripts import GetTranscript
+from calltriage.server.tools.transcripts import GetTranscriptTool
 
 UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 """Characters that the contract's texts may not have, and lone surrogates, which cannot be sent."""
@@ -38,7 +38,7 @@ MOST_TURNS = 5
 """Turns that an error shows."""
 
 
-class AddFlag(Workflow, effect=Effect.ADD):
+class AddFlagTool(Workflow, effect=Effect.ADD):
     """Mark the moment of an attached call where something went wrong.
 
     Say where with quote (words of one turn; the server finds it and stores the turn's own sentence) or message_index, or
@@ -107,7 +107,7 @@ class AddFlag(Workflow, effect=Effect.ADD):
                 f"The transcript has {len(turns)} turns, counted from 0.",
                 field="message_index",
                 outcome="not_committed",
-                try_next=TryNext(tool=GetTranscript.tool_name(), arguments={"call_id": self.call_id}),
+                try_next=TryNext(tool=GetTranscriptTool.tool_name(), arguments={"call_id": self.call_id}),
             )
         if self.message_index is not None and self.quote is None:
             return self.message_index, _storable(turns[self.message_index].text)
@@ -145,7 +145,7 @@ class AddFlag(Workflow, effect=Effect.ADD):
         )
         if (sure := _sure(near)) is not None:
             given = self.model_dump(mode="json", exclude={"quote"}, exclude_unset=True)
-            error.try_next = same_call(AddFlag, {**given, "message_index": sure.index})
+            error.try_next = same_call(AddFlagTool, {**given, "message_index": sure.index})
         return error
 
 

@@ -20,7 +20,7 @@ from calltriage.server.answers.rows import CURSOR, RowCursor, Rows, brief_row, p
 from calltriage.server.context import Work, Workflow
 
 
-class ListOrgMembers(Workflow, effect=Effect.READ):
+class ListOrgMembersTool(Workflow, effect=Effect.READ):
     """Find members of the organisation, colleagues by name: the user ids that owner_id and assignee_id take."""
 
     result: ClassVar[Any] = Rows

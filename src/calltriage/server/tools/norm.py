@@ -28,7 +28,7 @@ READ_ONLY = "Report what the evidence shows and what you would do. Change nothin
 AGENT_WORDS = "Norm, Bland's agent"
 
 
-class PromptNorm(Workflow, effect=Effect.ADD):
+class PromptNormTool(Workflow, effect=Effect.ADD):
     """Ask Norm, Bland's triage agent, to look at an issue, in its open session or a new one. Every call starts a run.
 
     intent status (default) and verify only read. fix may write pathway drafts, tools and tests, and is refused unless
@@ -68,11 +68,11 @@ class PromptNorm(Workflow, effect=Effect.ADD):
                 receipt = await work.client.deliver(asked(session_id))
         except Conflict as error:
             if error.code == "session_busy":
-                error.try_next = TryNext(tool=WaitForNorm.tool_name(), arguments={"issue_id": issue_id})
+                error.try_next = TryNext(tool=WaitForNormTool.tool_name(), arguments={"issue_id": issue_id})
             raise
         run = receipt.result
         named = {"run_id": run.run_id} if is_opaque_id(run.run_id) else {}
-        next_ = TryNext(tool=WaitForNorm.tool_name(), arguments={"issue_id": issue_id, **named})
+        next_ = TryNext(tool=WaitForNormTool.tool_name(), arguments={"issue_id": issue_id, **named})
         return {**run.model_dump(mode="json"), "outcome": receipt.outcome, "try_next": next_}
 
     def _meant(self) -> tuple[norm.Intent, str]:
@@ -148,7 +148,7 @@ class _Look:
     is_busy: bool
 
 
-class WaitForNorm(Workflow, effect=Effect.READ):
+class WaitForNormTool(Workflow, effect=Effect.READ):
     """Wait until Norm has answered on an issue, and read what it said; use it after prompt_norm.
 
     Without run_id it waits for the newest run. When time is up the state is running: call again. Norm's words are

@@ -31,7 +31,7 @@ from calltriage.leaves.seals import Seals
 from calltriage.server.app import build_server
 from calltriage.server.files.handover import Handover
 from calltriage.server.files.local import FileRoots, file_name
-from calltriage.server.tools.downloads import DownloadAttachment
+from calltriage.server.tools.downloads import DownloadAttachmentTool
 from calltriage.server.toolsets import select
 from calltriage.server.transports.http import build_http_app
 
@@ -377,7 +377,7 @@ def test_the_least_budget_holds_whatever_an_id_costs(text: str) -> None:
     """One in which letters and digits take turns costs half as much again as another, and it stands in a result twice."""
     source = random.Random(7)
     for attachment_id in (f"{source.getrandbits(128):032x}" for _ in range(300)):
-        reading = DownloadAttachment(attachment_id=attachment_id, max_tokens=200)
+        reading = DownloadAttachmentTool(attachment_id=attachment_id, max_tokens=200)
         part, escaped = gate(reading._text({"id": attachment_id, "name": "a.txt", "size": 1200}, text))
         assert estimate_tokens(compact({**part, "escaped_characters": escaped})) <= 200
         assert part["text"] != ""
