@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any, cast
+from typing import Any
 
 import anyio
 from mcp.client import Client
@@ -64,7 +64,7 @@ class Agent:
         self._step(why, f"{tool}({shown})")
         started = perf_counter()
         result = await self.client.call_tool(tool, arguments)
-        body = cast("JsonObject", result.structured_content or {})
+        body: JsonObject = result.structured_content or {}
         if result.is_error:
             raise CalltriageError(f"{tool} answered: {body.get('error', {}).get('message', 'an error')}")
         self._came_back(_facts(body), started)

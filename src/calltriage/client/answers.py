@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import httpx2
 
@@ -27,7 +27,7 @@ from calltriage.errors import (
     Unauthenticated,
     UnreadableAnswer,
 )
-from calltriage.leaves.strict_json import JsonObject
+from calltriage.leaves.strict_json import is_array, is_object
 from calltriage.operations.base import STORAGE_BUSY, STORAGE_FAILED
 from calltriage.operations.fields import A_CURSOR, MAX_BODY, MAX_DEPTH, refuse_depth
 
@@ -98,11 +98,10 @@ def _without_surrogates(value: Any) -> Any:
     match value:
         case str():
             return LONE_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
-        case list():
-            return [_without_surrogates(item) for item in cast("list[Any]", value)]
-        case dict():
-            members = cast("JsonObject", value)
-            return {_without_surrogates(key): _without_surrogates(item) for key, item in members.items()}
+        case _ if is_array(value):
+            return [_without_surrogates(item) for item in value]
+        case _ if is_object(value):
+            return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
         case _:
             return value
 
@@ -229,23 +228,19 @@ def error_facts(answer: Answer) -> tuple[str | None, str, list[str]]:
         body = read_json(answer.body)
     except ValueError:
         return None, "", []
-    if not isinstance(body, dict):
+    if not is_object(body):
         return None, "", []
-    members = cast("JsonObject", body)
-    entries = members.get("errors")
-    first: Any = cast("list[Any]", entries)[0] if isinstance(entries, list) and entries else members
-    if not isinstance(first, dict):
+    entries = body.get("errors")
+    first: Any = entries[0] if is_array(entries) and entries else body
+    if not is_object(first):
         return None, "", []
-    error = cast("JsonObject", first)
-    code = error.get("error", error.get("code"))
-    listed = error.get("fields")
+    code = first.get("error", first.get("code"))
+    listed = first.get("fields")
     names = [
-        str(cast("JsonObject", item).get("name", "")).split(".")[0]
-        for item in (cast("list[Any]", listed) if isinstance(listed, list) else [])
-        if isinstance(item, dict)
+        str(item.get("name", "")).split(".")[0] for item in (listed if is_array(listed) else []) if is_object(item)
     ]
     # Bland names the refused paths at the start of each part of the message: "severity: must be one of …".
-    message = str(error.get("message", ""))[:2000]
+    message = str(first.get("message", ""))[:2000]
     names += re.findall(r"(?:^|; )([a-z_]{1,64})(?=[:.])", message)
     return (code if isinstance(code, str) else None), message, names
 

@@ -6,7 +6,7 @@ import base64
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import anyio
@@ -18,7 +18,6 @@ from calltriage.client.assertions import ASSERTION_TYPE, SigningKey
 from calltriage.client.limits import Breaker, Rate
 from calltriage.client.retries import LONGEST_WAIT, RetryPolicy
 from calltriage.errors import Conflict, NotFound, Rejected, SettingsError, Unauthenticated, UnreadableAnswer
-from calltriage.leaves.strict_json import JsonObject
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 """Hosts that are this machine."""
@@ -124,7 +123,7 @@ class ClientCredentials:
     def _take(self, answer: Answer) -> None:
         """Keep the token of an answer. Raises UnreadableAnswer when it holds none."""
         try:
-            token = cast("JsonObject", read_json(answer.body))
+            token = read_json(answer.body)
             value, lifetime = token["access_token"], _lifetime(token.get("expires_in"))
             if not re.fullmatch(r"[\x21-\x7e]+", value):
                 raise ValueError("not a token")

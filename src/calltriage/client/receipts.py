@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from calltriage.client.answers import Answer, error_facts, failure, read_json
 from calltriage.errors import CallError, EmptyAnswer, Outcome, UnreadableAnswer
-from calltriage.leaves.strict_json import JsonObject
+from calltriage.leaves.strict_json import JsonObject, is_object
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.results import read_result
 
@@ -103,15 +103,14 @@ def _parsed(answer: Answer) -> tuple[Any, bool]:
 
 def _says_failure(body: Any) -> bool:
     """Whether a body holds an error in a shape seen, or in one of its kind."""
-    if not isinstance(body, dict):
+    if not is_object(body):
         return False
-    members = cast("JsonObject", body)
-    status = members.get("status")
+    status = body.get("status")
     return bool(
-        members.get("errors")
-        or members.get("error")
-        or {"code", "message"} <= members.keys()
-        or False in (members.get("success"), members.get("ok"))
+        body.get("errors")
+        or body.get("error")
+        or {"code", "message"} <= body.keys()
+        or False in (body.get("success"), body.get("ok"))
         or (
             status in ("error", "failure", "failed")
             if isinstance(status, str)
@@ -133,7 +132,7 @@ def _names(result_type: Any) -> set[str]:
 
 
 def _is_empty(body: Any, *, envelope: bool) -> bool:
-    return not body or (envelope and isinstance(body, dict) and cast("JsonObject", body).get("data", body) is None)
+    return not body or (envelope and is_object(body) and body.get("data", body) is None)
 
 
 def _failure(operation: Operation[Any], answer: Answer) -> CallError:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr, ValidationError
 from sqlalchemy import Connection
@@ -40,7 +40,7 @@ from calltriage.desk.http.tokens import FormReader, issue_token
 from calltriage.desk.http.wire import ERROR_HANDLERS, json_reply, read_body
 from calltriage.desk.operating.tenants import Tenants
 from calltriage.leaves.callers import tell_caller
-from calltriage.leaves.strict_json import JsonObject
+from calltriage.leaves.strict_json import JsonObject, is_object
 from calltriage.operations import CATALOGUE
 from calltriage.operations.attachments import CreateAttachment
 from calltriage.operations.base import Api, Effect, Operation
@@ -183,12 +183,11 @@ class Desk:
             values: Any = json.loads(raw, parse_constant=_refuse_constant) if raw else {}
         except (ValueError, RecursionError):
             raise bad_request(body="must be JSON") from None
-        if not isinstance(values, dict):
+        if not is_object(values):
             raise bad_request(body="must be a JSON object")
-        given = cast("JsonObject", values)
         if operation.api is Api.ATTACHMENTS:  # unknown members are ignored there, refused by triage
-            return {name: value for name, value in given.items() if name in operation.model_fields}
-        return given
+            return {name: value for name, value in values.items() if name in operation.model_fields}
+        return values
 
     async def _reply(self, operation: type[Operation[Any]], who: Principal, call: Any) -> Reply:
         if isinstance(call, CreateAttachment):

@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from calltriage.client.attachments import Content, upload
 from calltriage.client.client import Client
 from calltriage.errors import CallError, NotFound
 from calltriage.journal.rows import Row
-from calltriage.leaves.strict_json import JsonObject
+from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 from calltriage.operations import CATALOGUE
 from calltriage.operations.attachments import CreateAttachment, RequestUploadLink
 from calltriage.operations.base import Operation
@@ -110,7 +110,7 @@ async def _send(operation: Operation[Any], old: JsonObject, target: Target) -> A
             one.get("call_id") or one.get("resource_id") for one in named if one.get("resource_type", "call") == "call"
         ]
         for call_id in filter(None, missing):
-            details = cast("JsonObject", old.get("metadata") or {})
+            details: JsonObject = old.get("metadata") or {}
             await target.supply(call_id, str(old.get("title", "")), str(details.get("created_at", "")))
         return await target.client.send(operation)
 
@@ -138,9 +138,9 @@ def _mapped(value: Any, ids: dict[str, str]) -> Any:
     match value:
         case str():
             return ids.get(value, value)
-        case list():
-            return [_mapped(item, ids) for item in cast("list[Any]", value)]
-        case dict():
-            return {name: _mapped(item, ids) for name, item in cast("JsonObject", value).items()}
+        case _ if is_array(value):
+            return [_mapped(item, ids) for item in value]
+        case _ if is_object(value):
+            return {name: _mapped(item, ids) for name, item in value.items()}
         case _:
             return value

@@ -7,10 +7,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from calltriage.journal.rows import Row, outcome_of, rows
-from calltriage.leaves.strict_json import JsonObject
+from calltriage.leaves.strict_json import JsonObject, is_object
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -33,7 +33,7 @@ def parsed(text: str | None) -> JsonObject:
         found = json.loads(text or "{}")
     except (ValueError, RecursionError):
         return {}
-    return cast("JsonObject", found) if isinstance(found, dict) else {}
+    return found if is_object(found) else {}
 
 
 def brief(asked: Row, settled: Row | None) -> JsonObject:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, cast
 
+from calltriage.leaves.strict_json import is_array, is_object
+
 INVISIBLE = re.compile(
     "["
     "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # control characters but tab, line feed, carriage return
@@ -40,10 +42,10 @@ def gate(value: Any) -> tuple[Any, int]:
                 shown, found = INVISIBLE.subn(_escape, item)
                 count += found
                 return shown
-            case dict():
-                return {clean(key): clean(member) for key, member in cast("dict[Any, Any]", item).items()}
-            case list():
-                return [clean(member) for member in cast("list[Any]", item)]
+            case _ if is_object(item):
+                return {clean(key): clean(member) for key, member in item.items()}
+            case _ if is_array(item):
+                return [clean(member) for member in item]
             case float() if not math.isfinite(item):
                 return None
             case _:

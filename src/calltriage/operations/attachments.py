@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from calltriage.errors import UnreadableAnswer
-from calltriage.leaves.strict_json import JsonObject
+from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 from calltriage.operations.base import Api, Effect, Operation
 from calltriage.operations.fields import TEXT, AttachmentId, AttachmentName, MediaType, Metadata
 from calltriage.operations.results import Result
@@ -96,14 +96,14 @@ class AttachmentList(Result):
 
 def _next_alone(links: Any) -> Any:
     """The links of a page without those that nobody follows, which HAL allows in several forms (`curies`, lists, nulls)."""
-    if not isinstance(links, dict):
+    if not is_object(links):
         return links
-    following: Any = cast("JsonObject", links).get("next")
-    if isinstance(following, list) and following:
-        following = cast("Any", following)[0]
+    following: Any = links.get("next")
+    if is_array(following) and following:
+        following = following[0]
     if isinstance(following, str):
         following = {"href": following}
-    return {} if following is None else {"next": cast("Any", following)}
+    return {} if following is None else {"next": following}
 
 
 class AttachmentPage(Result):

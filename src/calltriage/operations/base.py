@@ -132,7 +132,7 @@ class Operation(Tool, Generic[R]):
     def result_type(cls) -> Any:
         """The `Flag` of `Operation[Flag]`."""
         for base in cls.__mro__:
-            arguments = cast("JsonObject", base.__dict__.get("__pydantic_generic_metadata__", {})).get("args")
+            arguments = base.__dict__.get("__pydantic_generic_metadata__", {}).get("args")
             if arguments and base.__mro__[1] is Operation:
                 return None if arguments[0] is type(None) else arguments[0]
         raise TypeError(f"{cls.__name__} does not name its result: Operation[…]")

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -25,7 +25,7 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from calltriage.leaves.strict_json import JsonObject
+from calltriage.leaves.strict_json import JsonObject, is_object
 
 UUID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z"
 
@@ -271,7 +271,7 @@ def refuse_depth(value: Any) -> None:
             member
             for item in level
             if isinstance(item, dict | list)
-            for member in (cast("JsonObject", item).values() if isinstance(item, dict) else cast("list[Any]", item))
+            for member in (item.values() if is_object(item) else item)
         ]
     if level:
         raise ValueError("is nested too deeply")

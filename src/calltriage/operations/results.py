@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from functools import cache
-from typing import Any, ClassVar, Generic, Self, TypeVar, cast, get_args, get_origin
+from typing import Any, ClassVar, Generic, Self, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from calltriage.leaves.strict_json import JsonObject
+from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 from calltriage.operations.fields import Cursor
 
 TRIES = 8
@@ -31,7 +31,6 @@ MOST_NAMED = 20
 
 PLAIN = re.compile("[A-Za-z0-9_-]{1,64}")
 
-Members = JsonObject
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +65,9 @@ class Result(BaseModel):
         """The result of an answer. Raises ValidationError if its identity cannot be read."""
         if isinstance(value, cls):
             return handler(value)
-        if not isinstance(value, dict):
+        if not is_object(value):
             return cls._of_no_object(value, handler)
-        members = {name: member for name, member in cast("Members", value).items() if member is not None}
+        members = {name: member for name, member in value.items() if member is not None}
         members.pop("unreadable_fields", None)
         unreadable = list[str]()
         for _ in range(TRIES):
@@ -87,7 +86,7 @@ class Result(BaseModel):
         return handler({})._naming(list(names) if value is not None else [])
 
     @classmethod
-    def _without_broken(cls, members: Members, error: ValidationError) -> list[str]:
+    def _without_broken(cls, members: JsonObject, error: ValidationError) -> list[str]:
         """Read each broken member in another way, or leave out what of it is broken. Returns the names of what is left out.
         Raises the error where an identity is missing."""
         broken = dict[str, list[Any]]()
@@ -172,7 +171,7 @@ def read_result(result_type: Any, body: Any) -> Any:
     return _adapter(result_type).validate_python(body)
 
 
-def _mended(members: Members, name: str, errors: list[Any]) -> list[str]:
+def _mended(members: JsonObject, name: str, errors: list[Any]) -> list[str]:
     """Mend one broken member in place. Returns the names of what had to be left out."""
     value, kinds = members[name], {item["type"] for item in errors}
     inside = {item["loc"][1] for item in errors if len(item["loc"]) > 1}
@@ -180,11 +179,11 @@ def _mended(members: Members, name: str, errors: list[Any]) -> list[str]:
     if readable is not None:
         members[name] = readable
         return []
-    if isinstance(value, list) and inside:
-        members[name] = [row for place, row in enumerate(cast("list[Any]", value)) if place not in inside]
+    if is_array(value) and inside:
+        members[name] = [row for place, row in enumerate(value) if place not in inside]
         return [f"{name}.{place}" for place in sorted(inside, key=str)]
-    if isinstance(value, dict) and inside & cast("Members", value).keys():
-        members[name] = {key: member for key, member in cast("Members", value).items() if key not in inside}
+    if is_object(value) and inside & value.keys():
+        members[name] = {key: member for key, member in value.items() if key not in inside}
         return sorted({f"{name}.{key}" if PLAIN.fullmatch(str(key)) else name for key in inside})
     del members[name]
     return [name]
@@ -192,7 +191,7 @@ def _mended(members: Members, name: str, errors: list[Any]) -> list[str]:
 
 def _readable(value: Any, kinds: set[str]) -> Any:
     """The value in the form that is wanted, where that is no guess; None where it would be."""
-    if "list_type" in kinds and isinstance(value, dict):  # a lone object where a list is said
+    if "list_type" in kinds and is_object(value):  # a lone object where a list is said
         return [value]
     if "dict_type" in kinds and value == []:  # an empty object, as PHP writes it
         return {}

@@ -9,7 +9,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, literal, select, tuple_
 
@@ -147,7 +147,7 @@ class Transaction:
             raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
             if not hmac.compare_digest(raw[:16], self._seal(raw[16:], name)):
                 raise ValueError("sealed for another list")
-            return cast("list[Any]", json.loads(raw[16:]))
+            return json.loads(raw[16:])
         except ValueError as error:
             raise bad_request(cursor="is not a cursor of this list") from error
 

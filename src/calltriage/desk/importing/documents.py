@@ -6,10 +6,10 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
 from calltriage.desk.importing.sources import LONE, Text
-from calltriage.leaves.strict_json import JsonObject
+from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 
 MAX_LINE = 32 * 2**20
 """Characters of a line or of one value: room for the largest answer with every character escaped."""
@@ -103,13 +103,12 @@ def _expected(error: json.JSONDecodeError) -> str:
 
 def listed(value: Any) -> list[Any] | None:
     """The items of a list, or of an object that is a list of calls and no call; None for any other value."""
-    if isinstance(value, list):
-        return cast("list[Any]", value)
-    if not isinstance(value, dict):
+    if is_array(value):
+        return value
+    if not is_object(value):
         return None
-    members = cast("JsonObject", value)
-    held = next((members[name] for name in LISTS if isinstance(members.get(name), list)), None)
-    is_call = any(isinstance(one, list) for name, one in members.items() if name not in LISTS) or "call_id" in members
+    held = next((value[name] for name in LISTS if isinstance(value.get(name), list)), None)
+    is_call = any(isinstance(one, list) for name, one in value.items() if name not in LISTS) or "call_id" in value
     return None if is_call else held
 
 

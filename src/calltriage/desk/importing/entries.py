@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -69,7 +69,7 @@ def entry_of(raw: Any, place: str, how: Reading, assumed: frozenset[str] = froze
     if not isinstance(raw, dict):
         raise ValueError("must be a JSON object")
     refuse_depth(raw)
-    members = cast("JsonObject", _visible(raw))
+    members: JsonObject = _visible(raw)
     match members.get("kind", "call"):
         case "call":
             return _call(members, place, how, assumed)

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from calltriage.errors import CallError, TryNext
 from calltriage.leaves.gate import CHARACTERS, compact, estimate_tokens, fits, gate, greatest
-from calltriage.leaves.strict_json import JsonObject
+from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 from calltriage.operations.results import Page, Result
 
 BUDGET = 6_000
@@ -116,11 +116,7 @@ def _longest_text(node: Any) -> int:
     """Characters of the longest text in a body."""
     if isinstance(node, str):
         return len(node)
-    members: Any = ()
-    if isinstance(node, dict):
-        members = cast("JsonObject", node).values()
-    elif isinstance(node, list):
-        members = cast("list[Any]", node)
+    members = node.values() if is_object(node) else node if is_array(node) else ()
     return max(map(_longest_text, members), default=0)
 
 
@@ -132,27 +128,25 @@ def _cut(node: Any, most: int, cut: dict[str, int], path: tuple[str, ...] = ()) 
         name = ".".join(path)
         cut[name] = cut.get(name, 0) + len(node) - most
         return node[:most]
-    if isinstance(node, dict):
-        members = cast("JsonObject", node)
-        return {key: _cut(member, most, cut, (*path, str(key))) for key, member in members.items()}
-    if isinstance(node, list):
-        return [_cut(member, most, cut, (*path, str(place))) for place, member in enumerate(cast("list[Any]", node))]
+    if is_object(node):
+        return {key: _cut(member, most, cut, (*path, str(key))) for key, member in node.items()}
+    if is_array(node):
+        return [_cut(member, most, cut, (*path, str(place))) for place, member in enumerate(node)]
     return node
 
 
 def advising(node: Any, offered: frozenset[str]) -> Any:
     """A body without advice to call tools that are not offered. Only our own advice is touched, never strangers' JSON."""
-    if isinstance(node, dict):
-        members = cast("dict[Any, Any]", node)
+    if is_object(node):
         if isinstance(node, TryNext):
             return node
         return {
             key: advising(member, offered)
-            for key, member in members.items()
+            for key, member in node.items()
             if not isinstance(member, TryNext) or member["tool"] in offered
         }
-    if isinstance(node, list):
-        return [advising(member, offered) for member in cast("list[Any]", node)]
+    if is_array(node):
+        return [advising(member, offered) for member in node]
     return node
 
 

@@ -6,12 +6,12 @@ import json
 import re
 from collections import Counter
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 from pydantic import ValidationError
 
 from calltriage.errors import Rejected
-from calltriage.leaves.strict_json import JsonObject
+from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 from calltriage.operations.base import Effect, Tool
 from calltriage.operations.fields import AN_ISSUE, FORM
 from calltriage.server.call.hints import is_issue, nearest
@@ -65,7 +65,7 @@ def understood(tool: type[Tool], schema: JsonObject, arguments: JsonObject) -> t
 def _aliases(schema: JsonObject, arguments: JsonObject) -> dict[str, str]:
     """The tool's own names for those of the arguments that have another; none where the own name is given as well, or two
     arguments mean the same."""
-    names = cast("JsonObject", schema["properties"])
+    names: JsonObject = schema["properties"]
     spellings = {spelling: name for name in names for spelling in _spellings(name)}
     found = dict[str, str]()
     for alias in arguments.keys() - names.keys():
@@ -102,7 +102,7 @@ def _without_nothing(values: JsonObject, schema: JsonObject) -> tuple[JsonObject
 
 def checked(tool: type[Tool], schema: JsonObject, arguments: JsonObject) -> Tool:
     """The arguments as the tool's model. Raises Rejected naming field and rule; rejected values are never echoed."""
-    names = cast("JsonObject", schema["properties"])
+    names: JsonObject = schema["properties"]
     for name in arguments:
         if name not in names:
             near = nearest(name, names)
@@ -147,21 +147,21 @@ def _listed(value: Any, items: JsonObject) -> Any:
     elif isinstance(value, str) and items.get("type") == "string":
         # A row of words and a blank are not one member: as such they would match nothing, and look true.
         value = value if "," in value or not value.strip() or value.strip() in NOTHING else [value]
-    if isinstance(value, dict) and items.get("type") == "object":
+    if is_object(value) and items.get("type") == "object":
         value = [value]
-    if isinstance(value, list):
-        return [_meant(item, items) for item in cast("list[Any]", value)]
-    return cast("Any", value)
+    if is_array(value):
+        return [_meant(item, items) for item in value]
+    return value
 
 
 def _object(value: Any, schema: JsonObject) -> Any:
     """An object that arrived as JSON text, its members read like arguments."""
     if isinstance(value, str) and value.lstrip()[:1] == "{":
         value = _parsed(value)
-    if not isinstance(value, dict) or "properties" not in schema:
-        return cast("Any", value)
-    given, _ = _without_nothing(cast("JsonObject", value), schema)
-    members = cast("JsonObject", schema["properties"])
+    if not is_object(value) or "properties" not in schema:
+        return value
+    given, _ = _without_nothing(value, schema)
+    members: JsonObject = schema["properties"]
     return {name: _meant(one, members.get(name, {})) for name, one in given.items() if one is not None}
 
 
@@ -174,8 +174,8 @@ def _parsed(text: str) -> Any:
 
 def _trimmed(value: Any) -> Any:
     """A text, or each text of a list, without outer blanks."""
-    if isinstance(value, list):
-        return [_trimmed(item) for item in cast("list[Any]", value)]
+    if is_array(value):
+        return [_trimmed(item) for item in value]
     return value.strip() if isinstance(value, str) else value
 
 
@@ -194,7 +194,7 @@ def rejected(error: ValidationError, tool: type[Tool], names: JsonObject) -> Rej
         elif is_issue(tool, top) and item["type"] not in {"value_error", FORM}:
             rule = AN_ISSUE
         elif item["type"] == "extra_forbidden":
-            members = cast("JsonObject", names.get(top, {}).get("items", {})).get("properties", {})
+            members = names.get(top, {}).get("items", {}).get("properties", {})
             rule = f"holds an unknown member; there are: {', '.join(members)}"
         elif item["type"] == "string_too_short" and top in trimmed_arguments(tool):
             rule = "must not be blank"
@@ -208,5 +208,5 @@ def rejected(error: ValidationError, tool: type[Tool], names: JsonObject) -> Rej
     return Rejected(
         "; ".join(complaints) + ". Nothing was done.",
         field=first,
-        allowed=allowed.get("enum") or cast("JsonObject", allowed.get("items", {})).get("enum"),
+        allowed=allowed.get("enum") or allowed.get("items", {}).get("enum"),
     )

@@ -9,10 +9,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any
 
 from calltriage.errors import CallError, NotFound, Rejected, TryNext
-from calltriage.leaves.strict_json import JsonObject
+from calltriage.leaves.strict_json import JsonObject, is_array
 from calltriage.operations.base import Effect, Tool
 from calltriage.operations.issues import ListIssues
 from calltriage.server.call.schemas import arguments_model, names_issue
@@ -122,8 +122,8 @@ def _mended(
 
 
 def _is_plain(value: Any) -> bool:
-    if isinstance(value, list):
-        return all(map(_is_plain, cast("list[Any]", value)))
+    if is_array(value):
+        return all(map(_is_plain, value))
     return PLAIN.fullmatch(value) is not None if isinstance(value, str) else isinstance(value, int | float | None)
 
 

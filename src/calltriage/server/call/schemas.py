@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, cast, get_origin
+from typing import Any, get_origin
 
 from pydantic import Field, create_model
 
-from calltriage.leaves.strict_json import JsonObject
+from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 from calltriage.operations.base import Effect, Operation, Tool
 from calltriage.operations.fields import IssueRef, Names, Trimmed, WireOnly, marks
 
@@ -46,8 +46,8 @@ def names_issue(metadata: list[Any]) -> bool:
 def input_schema(model: type[Tool]) -> JsonObject:
     """The model's JSON Schema without `$ref`, without unions with null, without titles."""
     schema = model.model_json_schema()
-    definitions = cast("JsonObject", schema.pop("$defs", {}))
-    flat = cast("JsonObject", _flatten(schema, definitions))
+    definitions: JsonObject = schema.pop("$defs", {})
+    flat: JsonObject = _flatten(schema, definitions)
     flat.pop("description", None)  # it is the tool's
     for name in model.clearable_fields():
         flat["properties"][name]["type"] = [flat["properties"][name]["type"], "null"]
@@ -55,11 +55,11 @@ def input_schema(model: type[Tool]) -> JsonObject:
 
 
 def _flatten(node: Any, definitions: JsonObject) -> Any:
-    if isinstance(node, list):
-        return [_flatten(item, definitions) for item in cast("list[Any]", node)]
-    if not isinstance(node, dict):
+    if is_array(node):
+        return [_flatten(item, definitions) for item in node]
+    if not is_object(node):
         return node
-    members = dict(cast("JsonObject", node))
+    members = dict(node)
     if "$ref" in members:
         target = dict(definitions[members.pop("$ref").rpartition("/")[2]])
         target.pop("description", None)

@@ -71,7 +71,7 @@ def seen(head: bytes) -> list[Seen]:
     if head[:4] == b"OggS":  # which it takes for many things
         return [Seen("", "video/ogg" if b"\x80theora" in head else "audio/ogg", 1.0)]
     try:
-        found = cast("list[Any]", library.magic_string(head[:HEAD])) if head else list[Any]()
+        found: list[Any] = library.magic_string(head[:HEAD]) if head else []
     except (library.PureError, ValueError):
         return []
     formats = [Seen(one.extension.lower(), one.mime_type.lower(), float(one.confidence)) for one in found]

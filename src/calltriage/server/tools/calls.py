@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
 from calltriage.errors import Rejected, TryNext
-from calltriage.leaves.strict_json import JsonObject
+from calltriage.leaves.strict_json import JsonObject, is_object
 from calltriage.operations import calls, conversations
 from calltriage.operations.base import Effect
 from calltriage.operations.calls import Day
@@ -96,7 +96,7 @@ class ListSmsConversationsTool(Workflow, effect=Effect.READ):
         found = listed.data[skipped - (len(broken) - len(lost)) : self.limit]
         rows = [brief_row(one.model_dump(mode="json"), self.columns) for one in found]
         pagination = (listed.extra or {}).get("pagination")
-        total = cast("JsonObject", pagination).get("totalItems") if isinstance(pagination, dict) else None
+        total = pagination.get("totalItems") if is_object(pagination) else None
         if not isinstance(total, int):
             total = first + len(rows) + len(lost) if len(listed.data) + len(broken) < self.limit else None
         return page_of(rows, first, total, "conversation parties", lost=lost)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, cast
+from typing import Any
 
 import mcp_types
 import pydantic_core
@@ -17,7 +17,7 @@ from mcp_types import JSONRPCError
 from mcp_types.jsonrpc import jsonrpc_message_adapter
 from pydantic import ValidationError
 
-from calltriage.leaves.strict_json import JsonObject
+from calltriage.leaves.strict_json import JsonObject, is_object
 
 ESCAPES = re.compile(
     r"\\\\"  # an escaped backslash, whatever follows it
@@ -41,9 +41,9 @@ def read_frame(data: str | bytes) -> str | JSONRPCError:
         frame: Any = pydantic_core.from_json(text, allow_inf_nan=False)
     except ValueError:  # of JSON, or of UTF-8
         return _error(None, mcp_types.PARSE_ERROR, "The message is not JSON in UTF-8.")
-    if not isinstance(frame, dict):
+    if not is_object(frame):
         return _error(None, mcp_types.INVALID_REQUEST, "The message must be one JSON-RPC 2.0 object. Send no batches.")
-    return _of_object(text, cast("JsonObject", frame))
+    return _of_object(text, frame)
 
 
 def _of_object(text: str, frame: JsonObject) -> str | JSONRPCError:
@@ -73,7 +73,7 @@ def _has_sound_version(frame: JsonObject) -> bool:
     """Whether the version that a request carries in its metadata, if one, can be one: the SDK's answer repeats it."""
     found: Any = frame
     for name in ("params", "_meta", "io.modelcontextprotocol/protocolVersion"):
-        found = cast("JsonObject", found).get(name) if isinstance(found, dict) else None
+        found = found.get(name) if is_object(found) else None
     return not isinstance(found, str) or VERSION.fullmatch(found) is not None
 
 

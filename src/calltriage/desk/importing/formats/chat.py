@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from calltriage.desk.importing.formats.format import Format, Line, instant, objects, without_nothing
-from calltriage.leaves.strict_json import JsonObject, is_object
+from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 
 PROMPTS = ("system", "developer")
 """Roles whose words are instructions; nobody said them."""
@@ -18,8 +18,8 @@ def is_turn(value: Any) -> bool:
 
 
 def _matches(value: Any) -> bool:
-    if isinstance(value, list):
-        turns = objects(cast("list[Any]", value))
+    if is_array(value):
+        turns = objects(value)
         return bool(turns) and all(is_turn(one) for one in turns)
     messages = objects(value.get("messages")) if is_object(value) else []
     return bool(messages) and all(is_turn(one) for one in messages)
