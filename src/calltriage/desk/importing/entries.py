@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from calltriage.desk.database.tables import written
 from calltriage.desk.http.signed_urls import MAX_OBJECT
-from calltriage.desk.importing.lines import CallFacts, CallLine, ConversationLine, FileLine, call_facts
+from calltriage.desk.importing.lines import CallFacts, CallLine, ConversationLine, FileLine, call_facts, instants
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.conversations import READ_ONLY
 from calltriage.operations.fields import MAX_BODY, AttachmentName, refuse_depth
@@ -74,7 +74,8 @@ def entry_of(raw: Any, place: str, how: Reading, assumed: frozenset[str] = froze
         case "call":
             return _call(members, place, how, assumed)
         case "sms_conversation":
-            return _conversation(ConversationLine.model_validate(members, context=how.zone), place)
+            zone = _zone_said(members.get("created_at")) or how.zone
+            return _conversation(ConversationLine.model_validate(members, context=zone), place)
         case "file":
             return _file(FileLine.model_validate(members), place, how)
         case _:
@@ -83,7 +84,8 @@ def entry_of(raw: Any, place: str, how: Reading, assumed: frozenset[str] = froze
 
 def _call(members: JsonObject, place: str, how: Reading, assumed: frozenset[str]) -> Entry:
     """In the shape that `get_call` and its neighbours answer (bland-triage, section 6)."""
-    line = CallLine.model_validate(members, context=how.zone)
+    zone = _zone_said(members.get("created_at")) or how.zone
+    line = CallLine.model_validate(members, context=zone)
     rest = line.model_extra or {}
     call_facts.validate_python({name: rest[name] for name in CallFacts.__annotations__ if name in rest}, strict=True)
     names = _speakers({turn.speaker for turn in line.turns})
@@ -93,14 +95,14 @@ def _call(members: JsonObject, place: str, how: Reading, assumed: frozenset[str]
     ]
     record: JsonObject = {
         "call_id": line.call_id,
-        "created_at": _as_given(members["created_at"], line.created_at, how.zone),
+        "created_at": _as_given(members["created_at"], line.created_at),
         "summary": line.summary,
         "transcripts": turns,
         "concatenated_transcript": "\n".join(
             turn["text"] if turn["user"] is None else f"{turn['user']}: {turn['text']}" for turn in turns
         ),
         "metadata": rest,
-        **_length(line.created_at, rest, how.zone),
+        **_length(line.created_at, rest, zone),
     }
     events = [{**event, "conversation_id": line.call_id} for event in line.pathway_events]
     _refuse_size(MAX_BODY, record, events, {"corrected": line.corrected, "original": turns})
@@ -130,26 +132,32 @@ def _speakers(speakers: set[str | int | float | None]) -> dict[str | int | float
     return {None: None, **plain, **known}
 
 
-def _as_given(said: Any, instant: datetime, zone: tzinfo) -> str:
+def _zone_said(said: Any) -> tzinfo | None:
+    """The zone that a time in text names. Naive times of the same line are of that zone."""
+    try:
+        return datetime.fromisoformat(said).tzinfo
+    except (ValueError, TypeError):
+        return None
+
+
+def _as_given(said: Any, instant: datetime) -> str:
     """An instant as its source wrote it, unless that alone does not say which one it is."""
-    is_whole = isinstance(said, str) and (zone is UTC or datetime.fromisoformat(said).tzinfo is not None)
-    return said if is_whole else written(instant)
+    return said if _zone_said(said) else written(instant)
 
 
 def _length(began: datetime, rest: JsonObject, zone: tzinfo) -> JsonObject:
     """The end of a call and its length in minutes: from `ended_at` where that is an instant that makes sense, else from
-    `call_length`."""
+    `call_length`. A naive end is of `zone`."""
     said: Any = rest.get("call_length")
     ended: Any = rest.get("ended_at")
     is_length = isinstance(said, int | float) and not isinstance(said, bool) and 0 <= said <= MAX_MINUTES
     given: JsonObject = {"call_length": float(said)} if is_length else {}
     try:
-        instant = datetime.fromisoformat(ended)
-        aware = instant if instant.tzinfo else instant.replace(tzinfo=zone)
-        minutes = (aware - began).total_seconds() / 60
-    except (ValueError, TypeError, OverflowError):
+        end = instants.validate_python(ended, context=zone)
+    except ValidationError:
         return given
-    return {"call_length": round(minutes, 3), "end_at": ended} if minutes >= 0 else given
+    minutes = (end - began).total_seconds() / 60
+    return {"call_length": round(minutes, 3), "end_at": _as_given(ended, end)} if minutes >= 0 else given
 
 
 def _conversation(line: ConversationLine, place: str) -> Entry:

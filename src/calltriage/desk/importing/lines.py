@@ -63,11 +63,11 @@ def zone_of(info: ValidationInfo) -> tzinfo:
 Instant = Annotated[datetime, BeforeValidator(_named_instant), AfterValidator(_within_reach)]
 
 
-_instants: TypeAdapter[datetime] = TypeAdapter(Instant)
+instants: TypeAdapter[datetime] = TypeAdapter(Instant)
 
 
 def _shown_instant(value: Any, info: ValidationInfo) -> str:
-    return written(_instants.validate_python(value, context=zone_of(info)))
+    return written(instants.validate_python(value, context=zone_of(info)))
 
 
 InstantText = Annotated[str, BeforeValidator(_shown_instant)]

@@ -6,9 +6,11 @@ import base64
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import anyio
 import anyio.lowlevel
@@ -280,9 +282,33 @@ async def test_an_end_that_makes_no_sense_gives_no_length(the_desk: Desk, client
 
 
 @pytest.mark.parametrize(
+    ("began", "zone", "shown", "length"),
+    [
+        ("2026-05-01T10:00:00", "UTC", "2026-05-01T10:00:00.000Z", 6.0),
+        ("2026-05-01 10:00:00", "Asia/Kolkata", "2026-05-01T04:30:00.000Z", 6.0),
+        ("2026-05-01T10:00:00+05:30", "UTC", "2026-05-01T10:00:00+05:30", 6.0),
+        ("2026-05-01T10:00:00+05:30", "Europe/Oslo", "2026-05-01T10:00:00+05:30", 6.0),
+        ("2026-05-01T09:00:00Z", "Europe/Oslo", "2026-05-01T09:00:00Z", 66.0),
+    ],
+)
+def test_naive_times_are_of_the_zone_that_the_call_names_or_else_of_the_import(
+    began: str, zone: str, shown: str, length: float
+) -> None:
+    end = "2026-05-01T10:06:00"
+    text = line(created_at=began, ended_at=end, pathway_events=[{**EVENT, "created_at": end}])
+    (entry,), _ = read_lines([text], skip_bad=False, zone=ZoneInfo(zone))
+    record = entry.values["record"]
+    assert (record["created_at"], record["call_length"]) == (shown, length)
+    ended = datetime.fromisoformat(record["end_at"])
+    assert ended == datetime.fromisoformat(entry.values["events"][0]["created_at"])
+    assert ended - datetime.fromisoformat(shown) == timedelta(minutes=length)
+
+
+@pytest.mark.parametrize(
     ("more", "length"),
     [
         ({"ended_at": "2026-05-01T10:01:30"}, 1.5),
+        ({"ended_at": 1777629690}, 1.5),
         ({"call_length": 3}, 3.0),
         ({"call_length": 3, "ended_at": "2026-05-01T10:01:30Z"}, 1.5),
         ({"call_length": True}, None),
