@@ -34,10 +34,12 @@ Outcome = Literal["committed", "replayed", "not_committed", "unknown"]
 
 class TryNext(dict[str, Any]):
     """The tool call that mends the situation: `{"tool", "arguments"}`. A type of its own, so that our advice is told from
-    whatever else has these keys."""
+    whatever else has these keys. `origin` says whose words an argument holds, and marks them as untrusted."""
 
-    def __init__(self, tool: str, arguments: dict[str, Any]) -> None:
+    def __init__(self, tool: str, arguments: dict[str, Any], *, origin: str | None = None) -> None:
         super().__init__(tool=tool, arguments=arguments)
+        if origin is not None:
+            self.update(trust="untrusted", origin=origin)
 
 
 class CalltriageError(Exception):

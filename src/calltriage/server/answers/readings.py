@@ -103,9 +103,18 @@ class Readings:
             body["turns"] = [
                 _cut(turn, at if turn["message_index"] == flag.message_index else 0, len(moment)) for turn in turns
             ]
-        if moment and at < 0:  # the call is not to be had, or has other words by now
+        if moment and at < 0:  # the call is not to be had, or has other words
             body["message_text"] = moment
+        if unverified := self._unverified(flag, turns, at):
+            body["unverified"] = unverified
         return body
+
+    def _unverified(self, flag: Flag, turns: list[JsonObject], at: int) -> list[str]:
+        """Fields of a flag that the transcript, as it was read, does not bear out."""
+        if flag.call_id in self.failed:
+            return []
+        beyond = ["message_index"] if flag.message_index is not None and not turns else []
+        return beyond + (["message_text"] if flag.message_text and at < 0 else [])
 
     def _moment(self, entry: JsonObject) -> JsonObject:
         """The beginning of the words that were flagged, for where the turns around them do not fit."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from anyio import to_thread
 from pydantic import Field
 
-from calltriage.errors import CallError, Conflict, Rejected, TryNext
+from calltriage.errors import CallError, Conflict, NotFound, Rejected, TryNext, UnreadableAnswer
 from calltriage.leaves.gate import gate
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.quotes import Near, across, around, nearest, part, place, quoted
@@ -38,6 +39,21 @@ MOST_TURNS = 5
 """Turns that an error shows."""
 
 
+@dataclass(frozen=True)
+class _Moment:
+    """What a flag points at.
+
+    Attributes:
+        index: of the turn; None for the whole call, and for words whose turn is not known.
+        text: what was said there.
+        unverified: fields of the flag that the transcript does not bear out.
+    """
+
+    index: int | None = None
+    text: str | None = None
+    unverified: tuple[str, ...] = ()
+
+
 class AddFlagTool(Workflow, effect=Effect.ADD):
     """Mark the moment of an attached call where something went wrong.
 
@@ -54,6 +70,9 @@ class AddFlagTool(Workflow, effect=Effect.ADD):
     note: Note | None = Field(default=None, description="Why it matters.")
     quote: MessageText | None = Field(default=None, min_length=1, description="Words said in the flagged turn.")
     message_index: TurnIndex | None = Field(default=None, description="Turn in the transcript, from 0.")
+    message_text: MessageText | None = Field(
+        default=None, min_length=1, description="Instead of quote, for a moment that no turn has; marked unverified."
+    )
     node_id: NodeName | None = Field(default=None, description="Pathway node.")
     node_name: NodeName | None = None
     attach_if_missing: bool = Field(default=False, description="Attach the call first if it is not.")
@@ -62,7 +81,7 @@ class AddFlagTool(Workflow, effect=Effect.ADD):
         if self.attach_if_missing:
             work.allow(AttachResource, "attach_if_missing")
         issue_id = await work.issue_id(self.issue_id)
-        index, text = await self._moment(work)
+        moment = await self._moment(work)
         operation = flags.AddFlag(
             issue_id=issue_id,
             call_id=self.call_id,
@@ -70,10 +89,14 @@ class AddFlagTool(Workflow, effect=Effect.ADD):
             note=self.note,
             node_id=self.node_id,
             node_name=self.node_name,
-            message_index=index,
-            message_text=text,
+            message_index=moment.index,
+            message_text=moment.text,
         )
-        attach = AttachResource(issue_id=issue_id, resource_type="call", resource_id=self.call_id)
+        unverified = {"unverified": list(moment.unverified)} if moment.unverified else {}
+        return {**await self._flagged(work, operation), **unverified}
+
+    async def _flagged(self, work: Work, operation: flags.AddFlag) -> JsonObject:
+        attach = AttachResource(issue_id=operation.issue_id, resource_type="call", resource_id=self.call_id)
         try:
             receipt = await work.client.deliver(operation)
         except Conflict as error:
@@ -97,34 +120,56 @@ class AddFlagTool(Workflow, effect=Effect.ADD):
             raise
         return {**shown(receipt.result), "attached": attached, "outcome": receipt.outcome}
 
-    async def _moment(self, work: Work) -> tuple[int | None, str | None]:
-        """Index and verbatim text of the moment meant, or two Nones when the flag is for the whole call."""
-        if self.quote is None and self.message_index is None:
-            return None, None
-        turns = (await work.client.send(GetCall(call_id=self.call_id))).transcripts or []
-        if self.message_index is not None and self.message_index >= len(turns):
+    async def _moment(self, work: Work) -> _Moment:
+        """The moment meant. Raises Rejected where the call has none such, or several."""
+        words = self.quote or self.message_text
+        if words is None and self.message_index is None:
+            return _Moment()
+        if self.quote is not None and self.message_text is not None:
             raise Rejected(
-                f"The transcript has {len(turns)} turns, counted from 0.",
+                "Pass quote for words that a turn has, or message_text for a moment that none has, not both.",
+                field="message_text",
+                outcome="not_committed",
+            )
+        turns = await self._turns(work)
+        is_within = self.message_index is None or self.message_index < len(turns)
+        if not is_within and self.message_text is None:
+            raise Rejected(
+                f"The transcript has {len(turns)} turns, counted from 0. If it is not the whole call, pass message_text "
+                "besides.",
                 field="message_index",
                 outcome="not_committed",
                 try_next=TryNext(tool=GetTranscriptTool.tool_name(), arguments={"call_id": self.call_id}),
             )
-        if self.message_index is not None and self.quote is None:
-            return self.message_index, _storable(turns[self.message_index].text)
+        if self.message_index is not None and words is None:
+            return _Moment(self.message_index, _storable(turns[self.message_index].text))
+        if not is_within:
+            return _Moment(self.message_index, self.message_text, ("message_index", "message_text"))
         # A search through a long call takes a while; other calls must not wait for it.
-        return await to_thread.run_sync(self._quoted, turns, self.quote or "")
+        return await to_thread.run_sync(self._quoted, turns, words or "")
 
-    def _quoted(self, turns: list[Turn], quote: str) -> tuple[int, str | None]:
-        """Index of the turn that holds the quote, and the part of it that the quote stands in; of the turn that is named
-        besides, the part that is nearly the quote. Raises Rejected where that is not one turn."""
+    async def _turns(self, work: Work) -> list[Turn]:
+        """The turns of the call. A flag that brings its own words needs none that can be read."""
+        try:
+            return (await work.client.send(GetCall(call_id=self.call_id))).transcripts or []
+        except (NotFound, UnreadableAnswer):
+            if self.message_text is None:
+                raise
+            return []
+
+    def _quoted(self, turns: list[Turn], quote: str) -> _Moment:
+        """The turn that holds the words, and the part of it that they stand in; of the turn that is named besides, the part
+        that is nearly the words. Raises Rejected where that is not one turn, unless the words may be of none."""
         at = self.message_index
         hits = [n for n in quoted(turns, quote) if at is None or n == at]
         if at is not None and not hits and (sure := _sure(nearest(turns[at : at + 1], quote))) is not None:
-            return at, _storable(part(turns[at].text, sure.start, sure.end))
+            return _Moment(at, _storable(part(turns[at].text, sure.start, sure.end)))
+        if not hits and self.message_text is not None:
+            return _Moment(at, self.message_text, ("message_text",))
         if len(hits) != 1:
             raise self._no_single_turn(turns, hits, quote)
         text, where = turns[hits[0]].text, place(turns, hits[0], quote)
-        return hits[0], _storable(text if where is None else part(text, *where))
+        return _Moment(hits[0], _storable(text if where is None else part(text, *where)))
 
     def _no_single_turn(self, turns: list[Turn], hits: list[int], quote: str) -> Rejected:
         """The error for a quote that is not one turn's. Where one turn is nearly the quote, and says neither the opposite
@@ -139,14 +184,22 @@ class AddFlagTool(Workflow, effect=Effect.ADD):
         error = Rejected(
             _refusal(len(hits), run, self.message_index),
             code="quote_ambiguous" if hits else "quote_not_found",
-            field="quote",
+            field="quote" if self.message_text is None else "message_text",
             outcome="not_committed",
             details={"candidates": untrusted("call parties", **counted, turns=found)},
         )
         if (sure := _sure(near)) is not None:
-            given = self.model_dump(mode="json", exclude={"quote"}, exclude_unset=True)
-            error.try_next = same_call(AddFlagTool, {**given, "message_index": sure.index})
+            error.try_next = self._flagging(sure, turns[sure.index].text)
         return error
+
+    def _flagging(self, near: Near, text: str) -> TryNext | None:
+        """The call that flags the part of a turn which is nearly the quote. A turn that is its own part needs no words."""
+        given = self.model_dump(mode="json", exclude={"quote"}, exclude_unset=True)
+        advice = same_call(AddFlagTool, {**given, "message_index": near.index})
+        if advice is None or part(text, near.start, near.end) == text.strip():
+            return advice
+        arguments = {**advice["arguments"], "quote": _storable(text[near.start : near.end])}
+        return TryNext(advice["tool"], arguments, origin="call parties")
 
 
 def _refusal(hits: int, run: list[int], named: int | None) -> str:

@@ -132,3 +132,65 @@ async def test_an_opposite_or_another_number_is_no_ready_write(
     assert "try_next" not in error
     flag = {"issue_id": ticket, "call_id": "opposite", "type": "x", "quote": quote, "message_index": 0}
     assert (await refused(agent, "add_flag", **flag))["code"] == "quote_not_found"
+
+
+async def test_a_near_quote_of_a_long_turn_is_flagged_in_its_part_by_following_the_hint(
+    agent: Client, the_desk: Desk
+) -> None:
+    await load_lines(the_desk, call_line("long", "Hello.", DEEP, "Bye."))
+    ticket = await with_call(agent, "long")
+    error = await refused(
+        agent, "add_flag", issue_id=ticket, call_id="long", type="x", quote="then your colleagues swore at me"
+    )
+    hint = error["try_next"]
+    assert hint["arguments"]["message_index"] == 1
+    assert hint["arguments"]["quote"] == "Then your colleague swore at me."
+    assert (hint["trust"], hint["origin"]) == ("untrusted", "call parties"), "the words were said by strangers"
+    flag = await ok(agent, hint["tool"], **hint["arguments"])
+    assert (flag["message_index"], flag["message_text"]) == (1, "Then your colleague swore at me.")
+    assert "unverified" not in flag
+
+
+async def test_words_of_no_turn_are_stored_as_they_are_and_marked(agent: Client, the_desk: Desk) -> None:
+    ticket = await with_call(agent, "call-card")
+    given = {"issue_id": ticket, "call_id": "call-card", "type": "silence"}
+    flag = await ok(agent, "add_flag", **given, message_text="[eleven seconds of silence]")
+    assert (flag.get("message_index"), flag["message_text"]) == (None, "[eleven seconds of silence]")
+    assert flag["unverified"] == ["message_text"]
+    beyond = await ok(agent, "add_flag", **given, message_index=12, message_text="OK, transferring you now.")
+    assert (beyond["message_index"], beyond["message_text"]) == (12, "OK, transferring you now.")
+    assert beyond["unverified"] == ["message_index", "message_text"]
+    within = await ok(agent, "add_flag", **given, message_index=2, message_text="[a dog barks]")
+    assert (within["message_index"], within["unverified"]) == (2, ["message_text"])
+    bundle = await ok(agent, "get_evidence", issue_id=ticket)
+    shown = {one["message_text"]: one for one in bundle["flags"]["items"]}
+    assert [shown[one["message_text"]]["unverified"] for one in (flag, beyond, within)] == [
+        one["unverified"] for one in (flag, beyond, within)
+    ]
+    assert "turns" not in shown["OK, transferring you now."]
+
+
+async def test_words_that_a_turn_has_after_all_are_stored_as_the_turn_has_them(agent: Client) -> None:
+    ticket = await with_call(agent, "call-card")
+    given = {"issue_id": ticket, "call_id": "call-card", "type": "x"}
+    flag = await ok(agent, "add_flag", **given, message_text="Which card would you like to REPLACE?")
+    assert (flag["message_index"], flag["message_text"]) == (4, "which card would you like to replace")
+    assert "unverified" not in flag
+    (shown,) = (await ok(agent, "get_evidence", issue_id=ticket))["flags"]["items"]
+    assert "unverified" not in shown
+    many = await refused(agent, "add_flag", **given, message_text="card")
+    assert (many["code"], many["field"]) == ("quote_ambiguous", "message_text")
+    both = await refused(agent, "add_flag", **given, message_text="[noise]", quote="my debit card")
+    assert (both["code"], both["field"]) == ("invalid_arguments", "message_text")
+    alone = await refused(agent, "add_flag", **given, message_index=12)
+    assert alone["field"] == "message_index"
+    assert "message_text" in alone["message"]
+
+
+async def test_a_call_without_a_transcript_is_flagged_by_words_that_are_marked(agent: Client, the_desk: Desk) -> None:
+    await load_lines(the_desk, call_line("mute"))
+    ticket = await with_call(agent, "mute")
+    flag = await ok(
+        agent, "add_flag", issue_id=ticket, call_id="mute", type="x", message_index=0, message_text="Heard on the tape."
+    )
+    assert flag["unverified"] == ["message_index", "message_text"]
