@@ -1,5 +1,15 @@
 """`python -m calltriage` is `calltriage`."""
 
-from calltriage.cli import main
+from calltriage.leaves.ending import KEPT
 
-main()
+
+def main() -> None:
+    """The program. It hears signals before it imports the command line, which takes a while."""
+    KEPT.keep()
+    from calltriage.cli.main import main as run  # noqa: PLC0415
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

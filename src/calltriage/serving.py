@@ -5,19 +5,16 @@ holds. Here each connection has a time for every stage, an address or a caller h
 are short the slowest connection makes room. An answer is given to the transport in pieces.
 
 This stands on uvicorn's inside: H11Protocol with its `app`, `connections`, `cycle`, `flow`, `scope` and `handle_events`,
-Server with `startup`, `shutdown`, `capture_signals` and `handle_exit`. pyproject.toml allows no uvicorn that was not tried.
+Server with `startup`, `shutdown`, `should_exit` and `capture_signals`. pyproject.toml allows no uvicorn that was not tried.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import signal
 import socket
-import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -26,6 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from calltriage.errors import SettingsError
 from calltriage.leaves.callers import CALLER
+from calltriage.leaves.ending import Ending
 
 if TYPE_CHECKING:
     import asyncio
@@ -54,6 +52,8 @@ PIECE = 32 * 1024
 answer are in memory beyond the socket."""
 MAX_UNSENT = 32 * 2**20
 """Bytes of all answers that wait for their clients. Past it the slowest of these connections is cut."""
+GRACE_SECONDS = 10
+"""Time for the requests that are in flight when a server ends. Closing what it stands on may take as long again."""
 READY_SECONDS = 1.0
 """How long an answer of /readyz is good for the next who ask."""
 READY_PATIENCE = 10.0
@@ -277,41 +277,32 @@ async def _say(send: Send, status: int, body: bytes, *headers: tuple[bytes, byte
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, but a signal that ended it is done with then: the caller cleans up and the process leaves with 0.
+    """uvicorn's, but signals are heard by an `Ending`, from before it starts until all is closed.
 
-    `on_ready` is called once requests are answered and a signal would be heard; `on_stop` once no new connection is taken,
-    to end what would otherwise go on until it is cut.
+    `on_ready` is called once requests are answered; `on_stop` once no new connection is taken, to end what would otherwise
+    go on until it is cut.
     """
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], on_stop: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready, self._on_stop = on_ready, on_stop
-        self._signalled = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._on_ready()
+        if not self.should_exit:
+            self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._on_stop()
         await super().shutdown(sockets)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  uvicorn's names
-        """End gracefully, and at a second signal no faster: a write under way is seen through."""
-        self.should_exit = self._signalled = True
+    def end(self) -> None:
+        """End gracefully: what is being answered is answered to its end."""
+        self.should_exit = True
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            # After a signal the process cleans up and leaves: until then others still change nothing.
-            for number, handler in () if self._signalled else before.items():
-                signal.signal(number, handler)
+        yield
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -342,15 +333,22 @@ async def serve_app(
     app: Any,
     listening: socket.socket,
     on_ready: Callable[[str], None],
+    *,
     on_stop: Callable[[], None] = lambda: None,
     ready: Callable[[], Awaitable[bool]] = _always,
+    ending: Ending | None = None,
 ) -> None:
-    """Serve until a signal ends it; `on_ready` hears the address. Then `on_stop` ends what has no end of its own, and
-    requests in flight have 10 seconds. `ready` is what /readyz answers."""
+    """Serve until `ending` is asked; `on_ready` hears the address. Then `on_stop` ends what has no end of its own, and
+    requests in flight have GRACE_SECONDS. `ready` is what /readyz answers."""
+    ending = ending or Ending()
+    if ending.asked:
+        return
     config = uvicorn.Config(
         Probes(app, ready), http=ImpatientProtocol, ws="none", log_config=None, access_log=False, backlog=BACKLOG,
-        timeout_keep_alive=int(HEADER_SECONDS), timeout_graceful_shutdown=10,
+        timeout_keep_alive=int(HEADER_SECONDS), timeout_graceful_shutdown=GRACE_SECONDS,
         server_header=False, proxy_headers=False, lifespan="on" if hasattr(app, "router") else "off",
     )  # fmt: skip
     address = address_of(listening)
-    await Server(config, lambda: on_ready(address), on_stop).serve(sockets=[listening])
+    server = Server(config, lambda: on_ready(address), on_stop)
+    ending.then(server.end, 2 * GRACE_SECONDS)
+    await server.serve(sockets=[listening])

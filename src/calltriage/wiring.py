@@ -32,6 +32,7 @@ from calltriage.client.network import Network
 from calltriage.client.retries import RetryPolicy
 from calltriage.desk import CLIENT_ID
 from calltriage.errors import SettingsError, StoreError
+from calltriage.leaves.ending import Ending
 from calltriage.leaves.hosts import THIS_MACHINE, Doorkeeper, in_brackets
 from calltriage.leaves.seals import Seals
 from calltriage.operations import SCOPES
@@ -450,21 +451,31 @@ async def _warm_up(desk: DeskInside | None, journal: Journal, listed: anyio.Even
         logging.getLogger(__name__).warning("%s", error)
 
 
+@asynccontextmanager
+async def _ended_by_signals() -> AsyncGenerator[Ending]:
+    """Around a server, from where it begins to make things until all of it is closed. After a signal the process ends here
+    with status 0, so that no further signal meets a process that is half gone."""
+    ending = Ending()
+    async with background() as listening:
+        await listening.start(ending.listen)
+        yield ending
+        if ending.asked:
+            logging.shutdown()
+            os._exit(0)  # a thread may still wait for a line of input that nobody will send
+
+
 async def serve_stdio(settings: Settings) -> None:
-    """MCP over standard input and output, UTF-8 both ways, until the input ends or a signal comes (SIGINT, SIGTERM)."""
+    """MCP over standard input and output, UTF-8 both ways, until the input ends or a signal comes (SIGINT, SIGTERM).
+
+    A signal cuts reads; a write that was begun is seen through and recorded, if that takes no longer than DRAIN_SECONDS.
+    """
     with _nothing_collected():
         from calltriage.server.transports import stdio  # noqa: PLC0415  brings the MCP SDK: most of the start
-    serving = anyio.CancelScope()
-    async with background() as watching:
-        await watching.start(stdio.end_on_signal, serving)
-        async with open_server(settings, over_stdio=True) as (server, *_):
-            with serving:
+    async with _ended_by_signals() as ending, open_server(settings, over_stdio=True) as (server, *_):
+        with anyio.CancelScope() as serving:
+            ending.then(serving.cancel, stdio.DRAIN_SECONDS)
+            if not ending.asked:
                 await stdio.run_over_stdio(server)
-        if (
-            serving.cancelled_caught
-        ):  # a thread still waits for a line that nobody will send, and would keep the process
-            logging.shutdown()
-            os._exit(0)
 
 
 async def serve_http(settings: Settings, host: str, port: int, on_ready: Callable[[str], None]) -> None:
@@ -475,7 +486,10 @@ async def serve_http(settings: Settings, host: str, port: int, on_ready: Callabl
     hosts = tuple(settings.http_allowed_hosts)
     with listen(host, port) as listening:
         public = settings.http_public_url or (f"https://{hosts[0]}" if hosts else address_of(listening))
-        async with open_server(settings, over_stdio=False, base_url=public.rstrip("/")) as (server, handover, is_ready):
+        async with (
+            _ended_by_signals() as ending,
+            open_server(settings, over_stdio=False, base_url=public.rstrip("/")) as (server, handover, is_ready),
+        ):
             app = build_http_app(
                 server,
                 host=host,
@@ -484,7 +498,14 @@ async def serve_http(settings: Settings, host: str, port: int, on_ready: Callabl
                 public_url=settings.http_public_url,
                 handover=handover,
             )
-            await serve_app(app, listening, lambda address: on_ready(f"{address}/mcp"), server.end_streams, is_ready)
+            await serve_app(
+                app,
+                listening,
+                lambda address: on_ready(f"{address}/mcp"),
+                on_stop=server.end_streams,
+                ready=is_ready,
+                ending=ending,
+            )
 
 
 def _door_of_desk(desk: Desk, settings: Settings, host: str, bound: tuple[Any, ...]) -> Doorkeeper:
@@ -515,25 +536,32 @@ async def serve_desk(settings: Settings, host: str, port: int, on_ready: Callabl
         address = address_of(listening)
         desk = build_desk(settings, known_as or address, SecretStr(secrets.token_urlsafe(32)))
         door = _door_of_desk(desk, settings, host, listening.getsockname())
-        try:
-            await desk.warm_up()
-            if not await desk.tenants.keep_own_key(desk_key(settings).get_secret_value()):
-                raise StoreError(
-                    "The desk's own key was revoked or has expired. Set another CALLTRIAGE_DESK_API_KEY or, if unset, "
-                    f"remove {settings.data_dir / OWN_KEY_FILE}: the next start makes another."
-                )
-            await _give_sample(desk, settings)
-            async with background() as tasks:
-                tasks.start_soon(desk.files.keep_swept)
-                await serve_app(
-                    door,
-                    listening,
-                    lambda address: on_ready(f"{address} (known as {known_as})" if known_as else address),
-                    ready=desk.is_ready,
-                )
-        finally:
-            with anyio.CancelScope(shield=True):
-                await desk.close()
+        async with _ended_by_signals() as ending:
+            try:
+                await _start_desk(desk, settings)
+                async with background() as tasks:
+                    tasks.start_soon(desk.files.keep_swept)
+                    await serve_app(
+                        door,
+                        listening,
+                        lambda address: on_ready(f"{address} (known as {known_as})" if known_as else address),
+                        ready=desk.is_ready,
+                        ending=ending,
+                    )
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await desk.close()
+
+
+async def _start_desk(desk: Desk, settings: Settings) -> None:
+    """Open the desk, let it know its own key, and load the sample calls where they are asked for."""
+    await desk.warm_up()
+    if not await desk.tenants.keep_own_key(desk_key(settings).get_secret_value()):
+        raise StoreError(
+            "The desk's own key was revoked or has expired. Set another CALLTRIAGE_DESK_API_KEY or, if unset, "
+            f"remove {settings.data_dir / OWN_KEY_FILE}: the next start makes another."
+        )
+    await _give_sample(desk, settings)
 
 
 def back_up(settings: Settings, target: Path) -> int:

@@ -1,4 +1,4 @@
-"""How real servers end: their input closes while calls are under way, or a person presses Ctrl-C."""
+"""How real servers end: their input closes while calls are under way, or a person presses Ctrl-C, at any moment."""
 
 from __future__ import annotations
 
@@ -195,3 +195,66 @@ async def test_ctrl_c_ends_the_servers_on_a_port_cleanly(
 ) -> None:
     async with ended_by([signal.SIGINT] * times, tmp_path, *arguments, "--port", "0"):
         pass
+
+
+SERVERS = {"stdio": ("serve",), "http": ("serve", "--http", "--port", "0"), "desk": ("desk", "serve", "--port", "0")}
+STAGES = [
+    ("stdio", "_pydantic_core", signal.SIGINT),
+    ("stdio", "_ssl", signal.SIGTERM),
+    ("stdio", "_queue", signal.SIGINT),
+    ("http", "_pydantic_core", signal.SIGTERM),
+    ("http", "_ssl", signal.SIGINT),
+    ("http", "_queue", signal.SIGINT),
+    ("http", "sealing.key", signal.SIGINT),
+    ("http", "sealing.key", signal.SIGTERM),
+    ("desk", "_pydantic_core", signal.SIGINT),
+    ("desk", "_queue", signal.SIGTERM),
+    ("desk", "desk.opening", signal.SIGINT),
+    ("desk", "desk.sqlite3", signal.SIGTERM),
+    ("desk", "desk.key", signal.SIGINT),
+]
+"""A server; the library that it has just loaded, or the file that it has just made; the signal that comes then."""
+
+
+async def reached(process: Process, stage: str, data: Path) -> None:
+    """Wait until a process has loaded a library, or made a file in its data folder."""
+    libraries = Path(f"/proc/{process.pid}/maps")
+    while not (data / stage).exists() and f"/{stage}." not in libraries.read_text():  # noqa: ASYNC110  another process
+        await anyio.sleep(0.001)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux tells what a process has loaded")
+@pytest.mark.parametrize(("server", "stage", "number"), STAGES)
+async def test_a_signal_ends_a_server_that_is_still_starting_without_a_word(
+    tmp_path: Path, server: str, stage: str, number: signal.Signals
+) -> None:
+    data = tmp_path / "data"
+    command, settings = [*SERVER, *SERVERS[server]], environment(CALLTRIAGE_DATA_DIR=str(data))
+    async with await anyio.open_process(command, env=settings, cwd=tmp_path) as process:
+        with anyio.fail_after(PATIENCE):
+            await reached(process, stage, data)
+            process.send_signal(number)
+            assert process.stderr is not None
+            said = b"".join([piece async for piece in process.stderr]).decode()
+            assert await process.wait() == 0, said
+    assert [line for line in said.splitlines() if " at http://" not in line] == [], (
+        "up by then, it had told its address"
+    )
+    assert [
+        file.name for file in data.glob("*.*") if file.suffix not in {".key", ".lock", ".opening", ".sqlite3"}
+    ] == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux tells what a process has loaded")
+@pytest.mark.parametrize(("number", "end"), [(signal.SIGINT, (1, "Aborted!")), (signal.SIGTERM, (-15, ""))])
+async def test_a_signal_ends_a_command_that_is_still_starting_as_it_ends_other_programs(
+    tmp_path: Path, number: signal.Signals, end: tuple[int, str]
+) -> None:
+    settings = environment(CALLTRIAGE_DATA_DIR=str(tmp_path / "data"))
+    async with await anyio.open_process([*SERVER, "doctor"], env=settings, cwd=tmp_path) as process:
+        with anyio.fail_after(PATIENCE):
+            await reached(process, "_pydantic_core", tmp_path)
+            process.send_signal(number)
+            assert process.stderr is not None
+            said = b"".join([piece async for piece in process.stderr]).decode()
+            assert (await process.wait(), said.strip()) == end

@@ -17,6 +17,7 @@ from calltriage.cli import deletion, tenants
 from calltriage.cli.options import ORGANISATION, TEXT, file_of, settings_of
 from calltriage.cli.terminal import Spoken, say, say_crash, say_usage_error
 from calltriage.errors import CalltriageError, ImportFileError, SettingsError
+from calltriage.leaves.ending import KEPT
 from calltriage.settings import Settings, misnamed, public_url
 
 if TYPE_CHECKING:
@@ -38,10 +39,17 @@ def _port(default: int) -> Callable[[Any], Any]:
 
 
 def _server_settings(context: click.Context, **given: Any) -> Settings:
-    """The settings of a server. Says on standard error which names of settings have no effect."""
+    """The settings of a server, whose start a signal ends. Says on standard error which names of settings have no effect."""
+    KEPT.end_at_once()
     for sentence in misnamed(file_of(context)):
         say(f"calltriage: warning: {sentence}", err=True)
     return settings_of(context, **given)
+
+
+def _begin(context: click.Context, *servers: str | None) -> None:
+    """Let signals do what they do to any program, unless the command is one of these servers."""
+    if context.invoked_subcommand not in servers:
+        KEPT.let_go()
 
 
 @click.group(
@@ -60,6 +68,7 @@ def cli(context: click.Context, settings_file: Path | None) -> None:  # noqa: AR
     Without a command: serve MCP over standard input and output, for a host such as Claude Desktop. Without credentials
     everything runs on the embedded desk; set CALLTRIAGE_BLAND_API_KEY and CALLTRIAGE_TALKDESK_… to work on the vendors.
     """
+    _begin(context, None, "serve", "desk")
     if context.invoked_subcommand is None:
         context.invoke(serve)
 
@@ -120,8 +129,10 @@ def doctor(context: click.Context) -> None:
 
 
 @cli.group()
-def desk() -> None:
+@click.pass_context
+def desk(context: click.Context) -> None:
     """The embedded desk: serve its HTTP contracts, bring in calls, keep its organisations, users and keys."""
+    _begin(context, "serve")
 
 
 for _command in (*tenants.GROUPS, deletion.delete):

@@ -40,7 +40,8 @@ def test_settings_do_not_show_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_missing_driver_is_said_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "psycopg.py").touch()
     program = (
-        "import sys; sys.modules['psycopg'] = None; from calltriage.cli import main; sys.argv[1:] = ['doctor']; main()"
+        "import sys; sys.modules['psycopg'] = None; sys.argv[1:] = ['doctor']; "
+        "from calltriage.cli.main import main; main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
-import signal
 import sys
-import threading
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, cast
 
 import anyio
 import anyio.to_thread
-from anyio.abc import TaskStatus
 from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCError
@@ -55,22 +51,3 @@ async def run_over_stdio(server: TriageServer) -> None:
         lines.outgoing = outgoing
         async with draining(incoming, outgoing, server.end_streams) as (read, write):
             await server.run(read, write, server.create_initialization_options())
-
-
-async def end_on_signal(serving: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
-    """Cancel `serving` at SIGINT or SIGTERM, and end the process DRAIN_SECONDS later if it is still there.
-
-    Further signals change nothing. Reads are cut; a write that was begun is seen through and recorded.
-    """
-    if sys.platform == "win32":  # the event loop there hears no signals
-        task_status.started()
-        return
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
-        async for _ in signals:
-            if not serving.cancel_called:
-                # What is not through by then is in the journal as asked, and looked for when it is asked again.
-                last = threading.Timer(DRAIN_SECONDS, os._exit, (0,))
-                last.daemon = True
-                last.start()
-                serving.cancel()
