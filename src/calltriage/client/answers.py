@@ -28,7 +28,7 @@ from calltriage.errors import (
     UnreadableAnswer,
 )
 from calltriage.leaves.strict_json import is_array, is_object
-from calltriage.operations.base import STORAGE_BUSY, STORAGE_FAILED
+from calltriage.operations.base import STORAGE_BUSY, STORAGE_FAILED, Effect, Operation
 from calltriage.operations.fields import A_CURSOR, MAX_BODY, MAX_DEPTH, refuse_depth
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -122,29 +122,7 @@ MESSAGES: dict[str, str] = {
     "name_conflict": "An attachment of this name exists already. Choose another name.",
 }
 
-MISSING: dict[str, dict[str, str]] = {
-    "Issue not found": {"issue_id": "No such issue in this organisation. Find it with list_issues."},
-    "Resource not found": {
-        "resource_id": "No such call, conversation or file in this organisation.",
-        "resource_links": "One of resource_links names no call, conversation or file of this organisation.",
-        "resource_link_ids": "One of resource_link_ids is no link of this issue. A link's id is its own, not that of the "
-        "call, conversation or file; the resources of the issue's evidence show both.",
-        "resource_link_id": "No such link on this issue. A link's id is its own, not that of the call, conversation or "
-        "file; the resources of the issue's evidence show both.",
-        "call_id": "No such call among this issue's evidence, or in this organisation.",
-    },
-    "Flag not found": {"flag_id": "No such flag on this issue. The flags of its evidence show their ids."},
-    "Relation not found": {"relation_id": "No such link of this issue. The relations of its evidence show their ids."},
-    "Agent session not found": {"session_id": "No such session of this issue. The issue names its latest one."},
-    "Call not found": {"call_id": "No such call in this organisation."},
-    "Call recording not found": {
-        "call_id": "The call has no recording, or there is no such call in this organisation."
-    },
-    "Conversation not found": {"conversation_id": "No such conversation in this organisation."},
-    "Attachment do not exist": {"attachment_id": "No such attachment in this account."},
-}
-"""The contracts' own words for what a 404 did not find (bland-triage section 2): the argument meant, whichever of these the
-operation has, and our words for it."""
+COMPARE = "Compare it with the tool's schema"
 
 BY_STATUS: dict[int, tuple[type[CallError], str]] = {
     400: (Rejected, "The API refused the input. Compare each argument with the tool's schema."),
@@ -163,63 +141,87 @@ BY_STATUS: dict[int, tuple[type[CallError], str]] = {
 }
 
 
-def failure(answer: Answer, *, arguments: frozenset[str], is_write: bool) -> CallError:
-    """The error that an answer outside the operation's success codes stands for.
+def failure(answer: Answer, operation: type[Operation[Any]] | None = None) -> CallError:
+    """The error that an answer outside the operation's success codes stands for. `operation` is None where something else
+    was asked for, such as a token.
 
-    Only the status, a listed code and the names of arguments are taken from it; its texts are not shown.
+    Only the status, a listed code and the names of arguments are taken from the answer; its texts are not shown.
     """
-    code, said, fields = error_facts(answer)
-    if answer.status == 503 and STORAGE_FAILED.items() <= dict(answer.headers).items():
-        return StorageUnavailable(
-            "The desk's storage cannot be used. Ask the operator to run: calltriage doctor",
-            status=503,
-            outcome="not_committed" if is_write else None,
-        )
-    if answer.status == 503 and STORAGE_BUSY.items() <= dict(answer.headers).items():
-        return ServerFailure(
-            "Another process keeps the desk's database busy. Nothing was carried out; wait, then call again.",
-            code="storage_busy",
-            status=503,
-            retry_after_s=1.0,
-            outcome="not_committed" if is_write else None,
-        )
+    is_write = operation is not None and operation.effect is not Effect.READ
+    stored = _storage_failure(answer, is_write=is_write) if answer.status == 503 else None
+    if stored is not None:
+        return stored
+    code, said, names = error_facts(answer)
     known = VENDOR_CODES.get(code or "") if answer.status == 409 else None
-    missing = next((one for one in MISSING.get(said, {}).items() if one[0] in arguments and answer.status == 404), None)
-    status = answer.status
-    kind, message = BY_STATUS.get(status) or (
-        (ServerFailure, "The API failed. Wait, then call again.")
-        if status >= 500
-        else (Rejected, "The API refused the request.")
-        if status >= 400
-        else (UnreadableAnswer, "The API answered in a way its contract does not know (a redirect is never followed).")
-    )
+    kind, message = _of_status(answer.status)
     outcome: Outcome | None = None
     if is_write:
-        outcome = "not_committed" if 400 <= status < 500 else "unknown"
-        if outcome == "unknown":
-            message = (
-                "The API failed. It may or may not have been carried out: read the present state before calling again."
-            )
-    if missing is not None:
-        fields, message = [missing[0]], missing[1]
-        if {"issue_id", "related_issue_id"} <= arguments:  # the API does not say which of the two it means
-            message, fields = "One of issue_id and related_issue_id names no issue of this organisation.", []
-    if known == "name_conflict":
-        fields = ["name"]
-    field = next((name for name in fields if name in arguments), None)
+        outcome = "not_committed" if 400 <= answer.status < 500 else "unknown"
+    if outcome == "unknown":
+        message = (
+            "The API failed. It may or may not have been carried out: read the present state before calling again."
+        )
+    field, advice = None, None
+    if operation is not None and answer.status == 404:
+        field, advice = _missing(operation, said)
+    if operation is not None and advice is None:
+        at_fault = ["name"] if known == "name_conflict" else names
+        field = next((name for name in at_fault if name in operation.model_fields), None)
     if field is not None and kind is Rejected:
-        message = f"The API refused {field}. Compare it with the tool's schema."
-        if field == "cursor":
-            message = f"The API refused cursor. It {A_CURSOR}."
+        advice = f"The API refused {field}. {'It ' + A_CURSOR if field == 'cursor' else COMPARE}."
     return kind(
-        MESSAGES.get(known or "", message),
+        MESSAGES.get(known or "", advice or message),
         code=known,
-        status=status,
+        status=answer.status,
         field=field,
         retry_after_s=retry_after_seconds(answer.headers.get("retry-after")) or _retry_after_field(answer),
         outcome=outcome,
         request_id=_request_id(answer),
     )
+
+
+def _storage_failure(answer: Answer, *, is_write: bool) -> CallError | None:
+    """The error for the headers by which the desk says that its storage did nothing."""
+    outcome: Outcome | None = "not_committed" if is_write else None
+    headers = dict(answer.headers).items()
+    if STORAGE_FAILED.items() <= headers:
+        return StorageUnavailable(
+            "The desk's storage cannot be used. Ask the operator to run: calltriage doctor", status=503, outcome=outcome
+        )
+    if STORAGE_BUSY.items() <= headers:
+        return ServerFailure(
+            "Another process keeps the desk's database busy. Nothing was carried out; wait, then call again.",
+            code="storage_busy",
+            status=503,
+            retry_after_s=1.0,
+            outcome=outcome,
+        )
+    return None
+
+
+def _of_status(status: int) -> tuple[type[CallError], str]:
+    """Kind of error of a status, and what to do about it."""
+    if status in BY_STATUS:
+        return BY_STATUS[status]
+    if status >= 500:
+        return ServerFailure, "The API failed. Wait, then call again."
+    if status >= 400:
+        return Rejected, "The API refused the request."
+    return (
+        UnreadableAnswer, "The API answered in a way its contract does not know (a redirect is never followed)."
+    )  # fmt: skip
+
+
+def _missing(operation: type[Operation[Any]], said: str) -> tuple[str | None, str | None]:
+    """The argument that names nothing by the contract's own words, and what to do about it. The argument is None where
+    several may be meant, both are where none is."""
+    meant = operation.missing_fields(said)
+    if not meant:
+        return None, None
+    name, advice = next(iter(meant.items()))
+    if len(meant) > 1 or name in operation.list_fields():
+        advice = f"One of {' and '.join(meant)} names nothing. {advice}"
+    return name if len(meant) == 1 else None, advice
 
 
 def error_facts(answer: Answer) -> tuple[str | None, str, list[str]]:

@@ -442,7 +442,7 @@ class Client:
             if answer.broke_off and not is_write:
                 raise unreachable("The answer broke off.", is_write=False, maybe_applied=False)
             return answer
-        raise failure(answer, arguments=frozenset(type(operation).model_fields), is_write=is_write)
+        raise failure(answer, type(operation))
 
 
 async def _seen_through(work: Awaitable[T]) -> T:

@@ -99,7 +99,7 @@ class ClientCredentials:
                 self.proof = newer
                 answer = await self._ask(http)
         if answer.status != 200:
-            refusal = failure(answer, arguments=frozenset(), is_write=False)
+            refusal = failure(answer)
             if isinstance(refusal, Rejected | NotFound | Conflict):  # the client's registration or address is wrong
                 refusal = Unauthenticated(
                     f"The token endpoint refused the client. {ASK_OPERATOR}", status=answer.status

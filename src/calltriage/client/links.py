@@ -167,6 +167,6 @@ def _refused(answer: Answer, *, is_write: bool) -> CallError:
                 outcome=outcome,
             )  # fmt: skip
         return Rejected("The API's store refused the bytes.", status=answer.status, outcome=outcome)
-    error = failure(answer, arguments=frozenset(), is_write=False)
+    error = failure(answer)
     error.outcome = outcome
     return error

@@ -138,5 +138,4 @@ def _is_empty(body: Any, *, envelope: bool) -> bool:
 def _failure(operation: Operation[Any], answer: Answer) -> CallError:
     """The error for a failure's body, by the status that its code comes with where that is documented."""
     status = STATUS_OF.get((error_facts(answer)[0] or "").lower(), answer.status)
-    is_write = operation.effect is not Effect.READ
-    return failure(replace(answer, status=status), arguments=frozenset(type(operation).model_fields), is_write=is_write)
+    return failure(replace(answer, status=status), type(operation))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,15 @@ from starlette.routing import Route
 
 from calltriage.desk.bytes.blobs import BlobFolder, Blobs
 from calltriage.desk.database.store import Store
-from calltriage.desk.database.transaction import ContractError, Principal, Reply, Transaction, bad_request, not_found
+from calltriage.desk.database.transaction import (
+    ContractError,
+    Handler,
+    Principal,
+    Reply,
+    Transaction,
+    bad_request,
+    not_found,
+)
 from calltriage.desk.handlers import (
     activity,
     attachments,
@@ -44,7 +53,7 @@ from calltriage.leaves.strict_json import JsonObject, is_object
 from calltriage.operations import CATALOGUE
 from calltriage.operations.attachments import CreateAttachment
 from calltriage.operations.base import Api, Effect, Operation
-from calltriage.operations.fields import FORM
+from calltriage.operations.fields import FORM, missing
 
 if TYPE_CHECKING:
     from calltriage.desk.importing.arriving import Arriving
@@ -53,12 +62,18 @@ MAX_JSON = {Api.TRIAGE: 256 * 1024, Api.ATTACHMENTS: 64 * 1024}
 """Bytes of a JSON body; the attachments limit is the contract's, the other ours."""
 
 PARTS = (issues, resources, flags, relations, activity, categories, norm, evidence, members, attachments)
-HANDLERS: dict[type[Operation[Any]], Callable[[Transaction, Any], Reply]] = {
-    operation: next(getattr(part, name) for part in PARTS if hasattr(part, name := operation.tool_name()))
-    for operation in CATALOGUE
-    if operation is not CreateAttachment  # its bytes are published first, see Files.create
-}
-"""One handler per operation, found under the operation's own name."""
+
+
+def handlers_of(operations: Iterable[type[Operation[Any]]]) -> dict[type[Operation[Any]], Handler]:
+    """The handler of each operation, as the modules of `handlers` list them. Raises TypeError for one that none lists."""
+    listed = dict(chain.from_iterable(part.HANDLERS for part in PARTS))
+    lacking = [operation.__name__ for operation in operations if operation not in listed]
+    if lacking:
+        raise TypeError(f"No module of calltriage.desk.handlers lists a handler of: {', '.join(lacking)}.")
+    return listed
+
+
+HANDLERS = handlers_of(set(CATALOGUE) - {CreateAttachment})  # the bytes of that are published first: Files.create
 
 
 def _utc_now() -> datetime:
@@ -259,20 +274,6 @@ def _validated(operation: type[Operation[Any]], values: JsonObject, path: JsonOb
     return call
 
 
-NOTHING_THERE: dict[str, Callable[[], ContractError]] = {
-    "issue_id": lambda: not_found("Issue"),
-    "resource_link_id": lambda: not_found("Resource"),
-    "flag_id": lambda: not_found("Flag"),
-    "relation_id": lambda: not_found("Relation"),
-    "session_id": lambda: not_found("Agent session"),
-    "call_id": evidence.no_call,
-    "conversation_id": evidence.no_conversation,
-    "attachment_id": attachments.no_attachment,
-    "org_id": members.no_organisation,
-}
-"""What is said of an id in a path that names nothing."""
-
-
 def _malformed_id(error: ValidationError, operation: type[Operation[Any]]) -> ContractError | None:
     """A path id of a form that no id has names nothing: 404, like an unknown one (bland-triage, section 2). An attachment's
     that is too long is refused with 400 (talkdesk-attachments, section 9)."""
@@ -281,8 +282,7 @@ def _malformed_id(error: ValidationError, operation: type[Operation[Any]]) -> Co
     name = next((name for name in path if name in wrong), None)
     if name is None:
         return None
-    # A call on an issue is looked for among the issue's evidence (bland-triage, section 2).
-    return NOTHING_THERE["resource_link_id" if path[0] == "issue_id" and name == "call_id" else name]()
+    return not_found(missing(operation.model_fields[name])[0])
 
 
 NAMED = 20

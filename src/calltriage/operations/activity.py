@@ -8,7 +8,7 @@ from pydantic import Field
 
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation
-from calltriage.operations.fields import Comment, Cursor, IssueId, Limit, Uuid
+from calltriage.operations.fields import Comment, Cursor, IssueId, Limit, LinkId
 from calltriage.operations.results import Page, Result
 
 
@@ -49,6 +49,6 @@ class AddComment(
 
     issue_id: IssueId = Field(description="The issue.")
     detail: Comment = Field(description="The comment.")
-    resource_link_ids: Annotated[list[Uuid], Field(max_length=50)] | None = Field(
+    resource_link_ids: Annotated[list[LinkId], Field(max_length=50)] | None = Field(
         default=None, description="Link ids of this issue's evidence to cite."
     )

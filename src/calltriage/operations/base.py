@@ -16,7 +16,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict
 
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.operations.fields import Clearable
+from calltriage.operations.fields import Clearable, missing
 
 R = TypeVar("R")
 
@@ -126,6 +126,21 @@ class Operation(Tool, Generic[R]):
         cls.method = cast("Any", method)
         cls.api, cls.success, cls.scope, cls.envelope, cls.refuses = api, success, scope, envelope, refuses
         cls.also_changes = frozenset(also_changes)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse an operation whose path has an id of which nobody knows what to say when it names nothing."""
+        super().__pydantic_init_subclass__(**kwargs)
+        for name in cls.path_fields() if hasattr(cls, "path") else ():
+            if name not in cls.model_fields or not missing(cls.model_fields[name]):
+                raise TypeError(f"{cls.__name__}.{name} stands in the path, so its type needs a Missing mark.")
+
+    @classmethod
+    def missing_fields(cls, says: str) -> dict[str, str]:
+        """Fields that may be meant where an API says so of something that it does not have, and the advice for each."""
+        return {
+            name: mark.advice for name, info in cls.model_fields.items() for mark in missing(info) if mark.says == says
+        }
 
     @classmethod
     @cache

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation
-from calltriage.operations.fields import TEXT, CallId, Form, WireOnly
+from calltriage.operations.fields import TEXT, CallId, Form, RecordedCallId, WireOnly
 from calltriage.operations.results import Result
 
 
@@ -139,7 +139,7 @@ class GetCorrectedTranscript(
 ):
     """Read the transcript redone from the recording; it needs one."""
 
-    call_id: CallId = Field(description="The call.")
+    call_id: RecordedCallId = Field(description="The call.")
 
 
 class PathwayEvent(Result, origin="call parties"):

@@ -20,7 +20,7 @@ from pydantic import (
 
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation
-from calltriage.operations.fields import TEXT, OpaqueId
+from calltriage.operations.fields import TEXT, ConversationId
 from calltriage.operations.results import Result
 
 
@@ -164,4 +164,4 @@ class GetSmsConversation(
 ):
     """Read one SMS conversation with its messages."""
 
-    conversation_id: OpaqueId = Field(description="The conversation.")
+    conversation_id: ConversationId = Field(description="The conversation.")

@@ -38,6 +38,23 @@ class Names:
 
 
 @dataclass(frozen=True)
+class Missing:
+    """Marks a field that names a thing which may not be there. The desk answers 404 so, and the client knows it by that.
+
+    Of several marks the first is for an id that names nothing at all.
+
+    Attributes:
+        says: the contract's own words (bland-triage, section 2).
+        advice: what an agent is told instead.
+        code: the contract's code.
+    """
+
+    says: str
+    advice: str
+    code: str = "not_found"
+
+
+@dataclass(frozen=True)
 class Trimmed:
     """Marks text whose outer blanks mean nothing: a front end drops them, and with them what is blank altogether. The
     contract keeps them (it does not say), so that the desk does."""
@@ -53,6 +70,11 @@ def marks(info: FieldInfo) -> Iterator[Any]:
 
     yield from info.metadata
     yield from within(info.annotation)
+
+
+def missing(info: FieldInfo) -> tuple[Missing, ...]:
+    """What is said when a field names nothing."""
+    return tuple(mark for mark in marks(info) if isinstance(mark, Missing))
 
 
 def named_kind(info: FieldInfo) -> str | None:
@@ -137,8 +159,9 @@ Uuid = Annotated[
     Form(r"^[0-9a-fA-F-]{36}$", A_UUID),
     AfterValidator(_uuid),
 ]
-"""Id of a link, flag, relation or session."""
-IssueId = Annotated[Uuid, Names("issue")]
+"""An id that the triage API gave."""
+NO_ISSUE = Missing("Issue not found", "No such issue in this organisation. Find it with list_issues.")
+IssueId = Annotated[Uuid, Names("issue"), NO_ISSUE]
 """Internal UUID of an issue, the only form that vendor paths take (bland-triage, section 3)."""
 
 IssueRef = Annotated[
@@ -163,7 +186,51 @@ def is_opaque_id(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= 128 and re.fullmatch(OPAQUE_ID_PATTERN, value) is not None
 
 
-CallId = Annotated[OpaqueId, Names("call")]
+NO_FLAG = Missing("Flag not found", "No such flag on this issue. The flags of its evidence show their ids.")
+FlagId = Annotated[Uuid, NO_FLAG]
+
+NO_RELATION = Missing("Relation not found", "No such link of this issue. The relations of its evidence show their ids.")
+RelationId = Annotated[Uuid, NO_RELATION]
+
+NO_SESSION = Missing("Agent session not found", "No such session of this issue. The issue names its latest one.")
+SessionId = Annotated[Uuid, NO_SESSION]
+
+NO_LINK = Missing(
+    "Resource not found",
+    "No such link on this issue. A link's id is its own, not that of the call, conversation or file; the resources of the "
+    "issue's evidence show both.",
+)
+LinkId = Annotated[Uuid, NO_LINK]
+"""Id of a piece of evidence on an issue: of the link, not of what it points at."""
+
+NO_RESOURCE = Missing("Resource not found", "No such call, conversation or file in this organisation.")
+ResourceId = Annotated[OpaqueId, NO_RESOURCE]
+"""Id of a call, a conversation or a file, whichever `resource_type` says."""
+
+NO_CALL = Missing("Call not found", "No such call in this organisation.", code="CALL_NOT_FOUND")
+CallId = Annotated[OpaqueId, Names("call"), NO_CALL]
+
+NO_ATTACHED_CALL = Missing("Resource not found", "No such call among this issue's evidence, or in this organisation.")
+AttachedCallId = Annotated[OpaqueId, Names("call"), NO_ATTACHED_CALL, NO_CALL]
+"""A call that is looked for among an issue's evidence (bland-triage, section 2)."""
+
+NO_RECORDING = Missing(
+    "Call recording not found",
+    "The call has no recording, or there is no such call in this organisation.",
+    code="CALL_RECORDING_NOT_FOUND",
+)
+RecordedCallId = Annotated[CallId, NO_RECORDING]
+
+NO_CONVERSATION = Missing(
+    "Conversation not found", "No such conversation in this organisation.", code="CONVERSATION_NOT_FOUND"
+)
+ConversationId = Annotated[OpaqueId, NO_CONVERSATION]
+
+NO_ORGANISATION = Missing(
+    "Organization not found", "These credentials belong to no organisation of this id.", code="ORG_NOT_FOUND"
+)
+OrgId = Annotated[OpaqueId, NO_ORGANISATION]
+
 UserId = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]
 
 Title = Annotated[str, StringConstraints(min_length=1, max_length=200), TEXT, Trimmed()]
@@ -219,7 +286,8 @@ LONGEST_CURSOR = 8192
 """Characters of a cursor. A longer one fits into no request line that servers commonly take."""
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_CURSOR), TEXT]
 
-AttachmentId = Annotated[str, StringConstraints(min_length=1, max_length=64), AN_ID, Names("attachment")]
+NO_ATTACHMENT = Missing("Attachment do not exist", "No such attachment in this account.")
+AttachmentId = Annotated[str, StringConstraints(min_length=1, max_length=64), AN_ID, Names("attachment"), NO_ATTACHMENT]
 AttachmentName = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_one_line)]
 """1–64 code points, no control characters; unique in the account (talkdesk-attachments, section 5)."""
 MediaType = Annotated[

@@ -8,6 +8,7 @@ from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import (
     CallId,
     Cursor,
+    FlagId,
     FlagType,
     IssueId,
     Limit,
@@ -15,7 +16,6 @@ from calltriage.operations.fields import (
     NodeName,
     Note,
     TurnIndex,
-    Uuid,
 )
 from calltriage.operations.results import Page, Result
 
@@ -100,4 +100,4 @@ class RemoveFlag(
     """Remove a flag from an issue; its type leaves the catalogue with its last flag."""
 
     issue_id: IssueId = Field(description="The issue.")
-    flag_id: Uuid = Field(description="The flag.")
+    flag_id: FlagId = Field(description="The flag.")

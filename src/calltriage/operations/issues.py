@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation, Tool
 from calltriage.operations.fields import (
+    NO_RESOURCE,
     TEXT,
     Category,
     Clearable,
@@ -16,7 +17,7 @@ from calltriage.operations.fields import (
     Description,
     IssueId,
     Limit,
-    OpaqueId,
+    ResourceId,
     ResourceType,
     Severity,
     Source,
@@ -75,7 +76,7 @@ class ResourceRef(Tool):
     """A piece of evidence by its own id."""
 
     resource_type: ResourceType
-    resource_id: OpaqueId
+    resource_id: ResourceId
 
 
 class CreateIssue(Operation[Issue], http="POST /v1/triage/issues", effect=Effect.ADD, success=(201,), refuses=(404,)):
@@ -97,7 +98,7 @@ class CreateIssue(Operation[Issue], http="POST /v1/triage/issues", effect=Effect
     source: Source | None = Field(default=None, description="Default manual.")
     owner_id: UserId | None = Field(default=None, description="User accountable for the outcome.")
     assignee_id: UserId | None = Field(default=None, description="User working on it.")
-    resource_links: Annotated[list[ResourceRef], Field(max_length=100)] | None = Field(
+    resource_links: Annotated[list[ResourceRef], Field(max_length=100), NO_RESOURCE] | None = Field(
         default=None, description="Evidence to attach, at most 100."
     )
     agent_id: Annotated[UserId | None, WireOnly()] = None

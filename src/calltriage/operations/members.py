@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from calltriage.operations.base import Effect, Operation
-from calltriage.operations.fields import OpaqueId
+from calltriage.operations.fields import OrgId
 from calltriage.operations.results import Result
 
 
@@ -28,4 +28,4 @@ class ListOrgMembers(Operation[list[OrgMember]], http="GET /v1/orgs/{org_id}/mem
     Issues carry the organisation's id as org_id.
     """
 
-    org_id: OpaqueId = Field(description="The organisation, as in an issue's org_id.")
+    org_id: OrgId = Field(description="The organisation, as in an issue's org_id.")

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from calltriage.operations.base import Effect, Operation
-from calltriage.operations.fields import Comment, Cursor, IssueId, Limit, Uuid
+from calltriage.operations.fields import Comment, Cursor, IssueId, Limit, SessionId
 from calltriage.operations.results import Page, Result
 
 Intent = Literal["fix", "verify", "status"]
@@ -70,7 +70,7 @@ class PromptNorm(
     """Send Norm a prompt; its first word picks what the run may do."""
 
     issue_id: IssueId = Field(description="The issue.")
-    session_id: Uuid = Field(description="Session from create_agent_session.")
+    session_id: SessionId = Field(description="Session from create_agent_session.")
     detail: Comment = Field(description="The prompt.")
 
 

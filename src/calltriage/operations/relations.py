@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, ValidationInfo, field_validator
 
 from calltriage.operations.base import Effect, Operation
-from calltriage.operations.fields import Cursor, IssueId, Limit, RelationType, Uuid
+from calltriage.operations.fields import Cursor, IssueId, Limit, RelationId, RelationType
 from calltriage.operations.results import Page, Result
 
 
@@ -67,4 +67,4 @@ class RemoveRelation(
     """Remove a link between two issues; works from either end."""
 
     issue_id: IssueId = Field(description="Either issue.")
-    relation_id: Uuid = Field(description="The link.")
+    relation_id: RelationId = Field(description="The link.")

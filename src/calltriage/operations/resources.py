@@ -6,7 +6,7 @@ from pydantic import Field
 
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation
-from calltriage.operations.fields import CallId, Cursor, IssueId, Limit, OpaqueId, ResourceType, Uuid
+from calltriage.operations.fields import AttachedCallId, Cursor, IssueId, Limit, LinkId, ResourceId, ResourceType
 from calltriage.operations.issues import Issue
 from calltriage.operations.results import Page, Result
 
@@ -43,7 +43,7 @@ class AttachResource(
 
     issue_id: IssueId = Field(description="The issue.")
     resource_type: ResourceType
-    resource_id: OpaqueId = Field(
+    resource_id: ResourceId = Field(
         description="A call's call_id, a conversation's id, or the id that create_attachment returned."
     )
 
@@ -71,14 +71,14 @@ class RemoveResource(
     """
 
     issue_id: IssueId = Field(description="The issue.")
-    resource_link_id: Uuid = Field(description="Id of the link, not of the resource.")
+    resource_link_id: LinkId = Field(description="Id of the link, not of the resource.")
 
 
 class AttachCall(Operation[Issue], http="PUT /v1/triage/issues/{issue_id}/calls/{call_id}", effect=Effect.ENSURE):
     """Attach a call by its id; answers the issue with its counts."""
 
     issue_id: IssueId = Field(description="The issue.")
-    call_id: CallId = Field(description="The call.")
+    call_id: AttachedCallId = Field(description="The call.")
 
 
 class DetachCall(
@@ -91,7 +91,7 @@ class DetachCall(
     """Detach a call by its id."""
 
     issue_id: IssueId = Field(description="The issue.")
-    call_id: CallId = Field(description="The call.")
+    call_id: AttachedCallId = Field(description="The call.")
 
 
 class AffectedContext(Result, origin="pathway and persona authors"):

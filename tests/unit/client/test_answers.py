@@ -25,7 +25,10 @@ from calltriage.errors import (
     Unauthenticated,
     UnreadableAnswer,
 )
-from calltriage.operations.fields import MAX_DEPTH
+from calltriage.operations import CATALOGUE
+from calltriage.operations.base import Operation
+from calltriage.operations.fields import MAX_DEPTH, missing
+from calltriage.operations.issues import CreateIssue, ListIssues
 
 
 def answer(status: int, body: Any = b"", **headers: str) -> Answer:
@@ -34,7 +37,7 @@ def answer(status: int, body: Any = b"", **headers: str) -> Answer:
 
 
 def failed(status: int, body: Any = b"", *, write: bool = False, **headers: str) -> CallError:
-    return failure(answer(status, body, **headers), arguments=frozenset({"severity", "name"}), is_write=write)
+    return failure(answer(status, body, **headers), CreateIssue if write else ListIssues)
 
 
 def is_refused(body: bytes | None) -> bool:
@@ -162,6 +165,19 @@ def test_the_argument_at_fault_is_named(body: Any) -> None:
     assert failed(400, body).field == "severity"
 
 
+NAMED = [(operation, name) for operation in CATALOGUE for name, info in operation.model_fields.items() if missing(info)]
+
+
+@pytest.mark.parametrize(("operation", "name"), NAMED, ids=lambda one: one if isinstance(one, str) else one.__name__)
+def test_a_404_in_the_contract_s_words_says_which_argument_is_meant(operation: type[Operation[Any]], name: str) -> None:
+    for mark in missing(operation.model_fields[name]):
+        error = failure(answer(404, {"errors": [{"error": mark.code, "message": mark.says}]}), operation)
+        meant = [other for other, info in operation.model_fields.items() if mark in missing(info)]
+        assert error.field == (name if meant == [name] else None)
+        assert str(error).endswith(mark.advice)
+        assert all(other in str(error) for other in meant if len(meant) > 1)
+
+
 def test_a_field_that_is_no_argument_is_not_named() -> None:
     assert failed(400, {"code": "2320000", "fields": [{"name": "canary", "description": "x"}]}).field is None
 
@@ -191,7 +207,7 @@ def test_an_error_that_cannot_be_read_is_still_that_status(body: bytes) -> None:
 
 
 def test_an_error_cut_short_is_still_that_status() -> None:
-    error = failure(Answer(409, httpx2.Headers(), None), arguments=frozenset(), is_write=True)
+    error = failure(Answer(409, httpx2.Headers(), None), CreateIssue)
     assert (type(error), error.outcome) == (Conflict, "not_committed")
 
 

@@ -16,11 +16,13 @@ from pydantic import SecretStr
 
 from calltriage.client.answers import Answer, failure
 from calltriage.client.client import open_client
-from calltriage.desk.app import HANDLERS, Desk
+from calltriage.desk.app import HANDLERS, Desk, handlers_of
 from calltriage.desk.database.tables import written
 from calltriage.errors import StorageUnavailable
+from calltriage.operations import CATALOGUE
 from calltriage.operations.attachments import GetAttachment, RequestUploadLink
-from calltriage.operations.base import Operation
+from calltriage.operations.base import Api, Operation
+from calltriage.operations.fields import missing
 from calltriage.operations.flags import ListFlagTypes
 from calltriage.operations.issues import GetIssue, MarkIssueViewed
 
@@ -269,6 +271,22 @@ async def test_a_malformed_id_of_what_is_read_names_nothing(desk: httpx2.AsyncCl
     assert said == [(404, "Agent session not found"), *calls, (404, "Conversation not found")]
 
 
+PATHS = [
+    (operation, name) for operation in CATALOGUE if operation.api is Api.TRIAGE for name in operation.path_fields()
+]
+
+
+@pytest.mark.parametrize(("operation", "name"), PATHS, ids=lambda one: one if isinstance(one, str) else one.__name__)
+async def test_an_id_in_a_path_of_a_form_that_no_id_has_names_nothing(
+    desk: httpx2.AsyncClient, operation: type[Operation[Any]], name: str
+) -> None:
+    ids = {**dict.fromkeys(operation.path_fields(), UNKNOWN), "issue_id": (await made(desk))["id"], name: ".x"}
+    answer = await desk.request(operation.method, operation.path.format(**ids))
+    mark = missing(operation.model_fields[name])[0]
+    assert answer.status_code == 404, answer.text
+    assert answer.json()["errors"] == [{"error": mark.code, "message": mark.says}]
+
+
 async def test_a_page_of_long_names_in_any_script_can_be_gone_on_from(desk: httpx2.AsyncClient) -> None:
     for name in (chr(0x4E00) * 64, chr(0x4E01) * 64, "\u0390" * 64):
         assert (await desk.post("/v1/triage/categories", json={"name": name})).status_code == 201
@@ -370,7 +388,7 @@ async def test_storage_that_cannot_be_used_is_503_on_every_plane_and_nothing_is_
     assert [answer.status_code for answer in (triage, token, put)] == [503, 503, 503]
     assert triage.json()["errors"][0]["error"] == "storage_unavailable"
     for answer in (triage, token, put):
-        known = failure(Answer(503, answer.headers, answer.content), arguments=frozenset(), is_write=False)
+        known = failure(Answer(503, answer.headers, answer.content))
         assert isinstance(known, StorageUnavailable), "a client has to know that asking again is in vain"
     assert str(tmp_path) not in triage.text + token.text + put.text
     assert str(tmp_path) in caplog.text
@@ -399,6 +417,11 @@ async def test_storage_that_cannot_be_used_is_asked_once(tmp_path: Path, operati
         with pytest.raises(StorageUnavailable):
             await client.send(operation)
     assert len(asked) == 1
+
+
+def test_an_operation_without_a_handler_is_named_at_the_start() -> None:
+    with pytest.raises(TypeError, match="CreateAttachment"):
+        handlers_of(CATALOGUE)
 
 
 async def test_a_crash_of_a_handler_is_500_and_in_the_log(

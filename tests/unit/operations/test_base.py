@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import string
+import types
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from calltriage.operations import CATALOGUE
 from calltriage.operations.attachments import CreateAttachment, GetAttachment
 from calltriage.operations.base import Api, Effect, Operation
 from calltriage.operations.calls import GetCall
+from calltriage.operations.fields import Uuid
 from calltriage.operations.flags import AddFlag, Flag, ListFlags
 from calltriage.operations.issues import CreateIssue, DeleteIssue, GetIssue, ListIssues, UpdateIssue
 from calltriage.operations.results import Page
@@ -38,6 +40,18 @@ def test_path_fields_are_declared_required_and_cannot_hold_a_slash(operation: ty
         for value in ("a/b", "..", "%2F", "a%2Fb", "a b", ""):
             with pytest.raises(ValidationError, match=name):
                 operation.model_validate({name: value})
+
+
+@pytest.mark.parametrize("annotation", [str, Uuid])
+def test_an_id_in_a_path_says_what_it_is_called_when_it_names_nothing(annotation: Any) -> None:
+    declared = {"__module__": __name__, "__annotations__": {"widget_id": annotation}}
+    with pytest.raises(TypeError, match=r"GetWidget\.widget_id"):
+        types.new_class(
+            "GetWidget",
+            (Operation[Flag],),
+            {"http": "GET /v1/widgets/{widget_id}", "effect": Effect.READ},
+            lambda body: body.update(declared),
+        )
 
 
 @every_operation

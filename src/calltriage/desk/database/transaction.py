@@ -7,16 +7,18 @@ import hashlib
 import hmac
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, literal, select, tuple_
 
 from calltriage.desk.database import tables
 from calltriage.desk.database.tables import written
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.operations.fields import UUID_PATTERN
+from calltriage.operations.base import Operation
+from calltriage.operations.fields import NO_ISSUE, UUID_PATTERN, Missing
 
 DEFAULT_LIMIT = 50
 
@@ -43,6 +45,15 @@ class Reply:
     loose: tuple[str, ...] = ()
 
 
+A = TypeVar("A", bound=Operation[Any])
+Handler: TypeAlias = Callable[["Transaction", Any], Reply]
+
+
+def handled(operation: type[A], *, by: Callable[[Transaction, A], Reply]) -> tuple[type[Operation[Any]], Handler]:
+    """An operation and its handler, as a module of handlers lists them."""
+    return operation, by
+
+
 class ContractError(Exception):
     """An answer that the contract knows as an error.
 
@@ -54,8 +65,8 @@ class ContractError(Exception):
         self.status, self.code, self.message, self.fields = status, code, message, fields or {}
 
 
-def not_found(what: str) -> ContractError:
-    return ContractError(404, "not_found", f"{what} not found")
+def not_found(missing: Missing) -> ContractError:
+    return ContractError(404, missing.code, missing.says)
 
 
 def bad_request(**fields: str) -> ContractError:
@@ -102,7 +113,7 @@ class Transaction:
         """The issue, or 404: a malformed id, an unknown one and another organisation's all look the same."""
         row = self.find(tables.issues, issue_id.lower()) if re.match(UUID_PATTERN, issue_id) else None
         if row is None:
-            raise not_found("Issue")
+            raise not_found(NO_ISSUE)
         return row
 
     def page(

@@ -7,12 +7,13 @@ import re
 from sqlalchemy import select
 
 from calltriage.desk.database.tables import activity, links
-from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, not_found, plain_row
+from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, handled, not_found, plain_row
 from calltriage.desk.handlers import norm
 from calltriage.desk.handlers.feed import record
 from calltriage.desk.handlers.resources import shown_links
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.activity import AddComment, ListActivity
+from calltriage.operations.fields import NO_LINK
 
 
 def list_activity(tx: Transaction, call: ListActivity) -> Reply:
@@ -41,7 +42,7 @@ def add_comment(tx: Transaction, call: AddComment) -> Reply:
         )
     }
     if len(cited) < len(set(wanted)):
-        raise not_found("Resource")
+        raise not_found(NO_LINK)
     resources = shown_links(tx, [cited[link_id] for link_id in dict.fromkeys(wanted)])
     entry_id = record(
         tx, call.issue_id, "comment", detail=call.detail, resources=resources, moves=("last_activity_at",)
@@ -66,3 +67,9 @@ def _shown_entry(row: AnyRow, session: JsonObject | None) -> JsonObject:
     actor = {"kind": "user" if row.actor_id else "system", "id": row.actor_id, "label": None, "avatar_url": None}
     rest = plain_row(row, "from_status", "to_status", "resources", "referenced_issues")
     return {"entry_kind": "issue", **entry, **rest, "actor": actor}
+
+
+HANDLERS = (
+    handled(ListActivity, by=list_activity),
+    handled(AddComment, by=add_comment),
+)

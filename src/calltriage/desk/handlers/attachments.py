@@ -14,7 +14,16 @@ from sqlalchemy import ColumnElement, Connection, delete, exists, false, func, i
 
 from calltriage.desk.bytes.blobs import is_name_of
 from calltriage.desk.database.tables import attachment_labels, attachments, reservations
-from calltriage.desk.database.transaction import AnyRow, ContractError, Reply, Transaction, bad_request, plain_row
+from calltriage.desk.database.transaction import (
+    AnyRow,
+    ContractError,
+    Reply,
+    Transaction,
+    bad_request,
+    handled,
+    not_found,
+    plain_row,
+)
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.attachments import (
     CreateAttachment,
@@ -24,7 +33,7 @@ from calltriage.operations.attachments import (
     ListAttachments,
     RequestUploadLink,
 )
-from calltriage.operations.fields import Metadata
+from calltriage.operations.fields import NO_ATTACHMENT, Metadata
 
 LINK_SECONDS = 3600
 """Life of an upload link."""
@@ -146,7 +155,7 @@ def delete_attachment(tx: Transaction, call: DeleteAttachment) -> Reply:
 def _found(tx: Transaction, attachment_id: str) -> AnyRow:
     row = tx.find(attachments, attachment_id)
     if row is None:
-        raise no_attachment()
+        raise not_found(NO_ATTACHMENT)
     return row
 
 
@@ -177,10 +186,6 @@ def _json_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def no_attachment() -> ContractError:
-    return ContractError(404, "not_found", "Attachment do not exist")
-
-
 def _shown(tx: Transaction, row: AnyRow) -> JsonObject:
     here = f"{tx.public_url}/attachments/2023-03/{row.id}"
     return {
@@ -206,3 +211,12 @@ def _signed_url(tx: Transaction, method: str, key: str, seconds: int) -> str:
 def sign(secret: bytes, method: str, key: str, expires: int) -> str:
     """HMAC-SHA256 over method, key and expiry, in hex."""
     return hmac.new(secret, f"{method}\n{key}\n{expires}".encode(), hashlib.sha256).hexdigest()
+
+
+HANDLERS = (
+    handled(RequestUploadLink, by=request_upload_link),
+    handled(ListAttachments, by=list_attachments),
+    handled(GetAttachment, by=get_attachment),
+    handled(GetAttachmentDownloadLink, by=get_attachment_download_link),
+    handled(DeleteAttachment, by=delete_attachment),
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import insert, select
 
 from calltriage.desk.database.tables import categories, new_id, organisations
-from calltriage.desk.database.transaction import DEFAULT_LIMIT, Reply, Transaction, plain_row
+from calltriage.desk.database.transaction import DEFAULT_LIMIT, Reply, Transaction, handled, plain_row
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.categories import BUILT_IN, CreateCategory, ListCategories
 
@@ -68,3 +68,9 @@ def _built_in(tx: Transaction, name: str) -> JsonObject:
         "name": name,
         "created_at": tx.connection.execute(made).scalar_one(),
     }
+
+
+HANDLERS = (
+    handled(ListCategories, by=list_categories),
+    handled(CreateCategory, by=create_category),
+)

@@ -12,7 +12,7 @@ from sqlalchemy import JSON, ColumnElement, Float, String, Text, cast, func, sel
 from sqlalchemy.dialects.postgresql import JSONB
 
 from calltriage.desk.database.tables import by_code_point, calls, conversations, written
-from calltriage.desk.database.transaction import ContractError, Reply, Transaction, bad_request
+from calltriage.desk.database.transaction import Reply, Transaction, bad_request, handled, not_found
 from calltriage.operations.calls import GetCall, GetCorrectedTranscript, GetPathwayCallEvents, ListCalls
 from calltriage.operations.conversations import (
     LIST_ONLY,
@@ -21,6 +21,7 @@ from calltriage.operations.conversations import (
     ListSmsConversations,
     SmsFilter,
 )
+from calltriage.operations.fields import NO_CALL, NO_CONVERSATION, NO_RECORDING
 
 _about = calls.c.record["metadata"]
 CALL_FIELDS: dict[str, ColumnElement[Any]] = {
@@ -37,14 +38,6 @@ COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 }  # fmt: skip
 
 
-def no_call() -> ContractError:
-    return ContractError(404, "CALL_NOT_FOUND", "Call not found")
-
-
-def no_conversation() -> ContractError:
-    return ContractError(404, "CONVERSATION_NOT_FOUND", "Conversation not found")
-
-
 def get_call(tx: Transaction, call: GetCall) -> Reply:
     return Reply(200, _call(tx, call.call_id).record)
 
@@ -52,7 +45,7 @@ def get_call(tx: Transaction, call: GetCall) -> Reply:
 def get_corrected_transcript(tx: Transaction, call: GetCorrectedTranscript) -> Reply:
     found = _call(tx, call.call_id)
     if found.corrected is None:
-        raise ContractError(404, "CALL_RECORDING_NOT_FOUND", "Call recording not found")
+        raise not_found(NO_RECORDING)
     body = {"status": "success", "message": None, "corrected": found.corrected}
     return Reply(200, {**body, "original": found.record["transcripts"]})
 
@@ -64,7 +57,7 @@ def get_pathway_call_events(tx: Transaction, call: GetPathwayCallEvents) -> Repl
 def _call(tx: Transaction, call_id: str) -> Any:
     row = tx.find(calls, call_id)
     if row is None:
-        raise no_call()
+        raise not_found(NO_CALL)
     return row
 
 
@@ -135,7 +128,7 @@ def _edge(text: str, name: str, of_day: time, zone: ZoneInfo) -> str:
 def get_sms_conversation(tx: Transaction, call: GetSmsConversation) -> Reply:
     row = tx.find(conversations, call.conversation_id)
     if row is None:
-        raise no_conversation()
+        raise not_found(NO_CONVERSATION)
     return Reply(200, {name: value for name, value in row.record.items() if name not in LIST_ONLY})
 
 
@@ -196,3 +189,13 @@ def _sms_condition(condition: SmsFilter) -> ColumnElement[bool]:
             return func.substr(column, func.length(column) - len(value) + 1) == value
         case compare:
             return COMPARE[compare](column, value)
+
+
+HANDLERS = (
+    handled(GetCall, by=get_call),
+    handled(ListCalls, by=list_calls),
+    handled(GetCorrectedTranscript, by=get_corrected_transcript),
+    handled(GetPathwayCallEvents, by=get_pathway_call_events),
+    handled(ListSmsConversations, by=list_sms_conversations),
+    handled(GetSmsConversation, by=get_sms_conversation),
+)

@@ -11,12 +11,13 @@ from calltriage.desk.database.transaction import (
     ContractError,
     Reply,
     Transaction,
+    handled,
     not_found,
     plain_row,
 )
 from calltriage.desk.handlers.feed import record
 from calltriage.desk.handlers.resources import link_of_call, remove_flag_row
-from calltriage.operations.fields import stored_flag_type
+from calltriage.operations.fields import NO_FLAG, stored_flag_type
 from calltriage.operations.flags import AddFlag, ListFlags, ListFlagTypes, RemoveFlag
 
 FLAG_COLUMNS = (
@@ -102,6 +103,14 @@ def remove_flag(tx: Transaction, call: RemoveFlag) -> Reply:
     tx.issue(call.issue_id)
     row = tx.find(flags, call.flag_id)
     if row is None or row.issue_id != call.issue_id:
-        raise not_found("Flag")
+        raise not_found(NO_FLAG)
     remove_flag_row(tx, row)
     return Reply(204, None)
+
+
+HANDLERS = (
+    handled(AddFlag, by=add_flag),
+    handled(ListFlags, by=list_flags),
+    handled(RemoveFlag, by=remove_flag),
+    handled(ListFlagTypes, by=list_flag_types),
+)

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, delete, func, insert, select, update
 
 from calltriage.desk.database.search import FEW, holding, searched
 from calltriage.desk.database.tables import issues, links, new_id, organisations, relations, views, written
-from calltriage.desk.database.transaction import DEFAULT_LIMIT, Reply, Transaction
+from calltriage.desk.database.transaction import DEFAULT_LIMIT, Reply, Transaction, handled
 from calltriage.desk.handlers import resources
 from calltriage.desk.handlers.categories import ensure_category, folded_name
 from calltriage.desk.handlers.feed import forward, record
@@ -181,3 +181,13 @@ def mark_issue_viewed(tx: Transaction, call: MarkIssueViewed) -> Reply:
     if tx.connection.execute(update(views).where(seen).values(viewed_at=tx.instant)).rowcount == 0:
         tx.connection.execute(insert(views).values(**mine, viewed_at=tx.instant))
     return Reply(200, {"issue_id": call.issue_id, "last_viewed_at": tx.instant})
+
+
+HANDLERS = (
+    handled(CreateIssue, by=create_issue),
+    handled(ListIssues, by=list_issues),
+    handled(GetIssue, by=get_issue),
+    handled(UpdateIssue, by=update_issue),
+    handled(DeleteIssue, by=delete_issue),
+    handled(MarkIssueViewed, by=mark_issue_viewed),
+)

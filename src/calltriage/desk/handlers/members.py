@@ -5,19 +5,16 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, select
 
 from calltriage.desk.database.tables import stands, users
-from calltriage.desk.database.transaction import ContractError, Reply, Transaction, bad_request
+from calltriage.desk.database.transaction import Reply, Transaction, bad_request, handled, not_found
 from calltriage.leaves.strict_json import JsonObject
+from calltriage.operations.fields import NO_ORGANISATION
 from calltriage.operations.members import ListOrgMembers
-
-
-def no_organisation() -> ContractError:
-    return ContractError(404, "ORG_NOT_FOUND", "Organization not found")
 
 
 def list_org_members(tx: Transaction, call: ListOrgMembers) -> Reply:
     """Another organisation is as unknown as one that does not exist."""
     if call.org_id.lower() != tx.who.org_id:
-        raise no_organisation()
+        raise not_found(NO_ORGANISATION)
     query = select(users.c.id, users.c.name).where(_members(tx)).order_by(users.c.id)
     rows = tx.connection.execute(query).all()
     return Reply(200, [{"org_id": tx.who.org_id, "user_id": row.id, **_named(row.name)} for row in rows])
@@ -44,3 +41,6 @@ def _named(name: str | None) -> dict[str, str]:
     """A name in the two parts that the API has."""
     first, _, last = (name or "").partition(" ")
     return {part: text for part, text in (("first_name", first), ("last_name", last)) if text}
+
+
+HANDLERS = (handled(ListOrgMembers, by=list_org_members),)

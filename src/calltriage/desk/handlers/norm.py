@@ -12,9 +12,10 @@ from datetime import timedelta
 from sqlalchemy import func, insert, select
 
 from calltriage.desk.database.tables import links, new_id, runs, sessions, written
-from calltriage.desk.database.transaction import AnyRow, ContractError, Reply, Transaction, not_found
+from calltriage.desk.database.transaction import AnyRow, ContractError, Reply, Transaction, handled, not_found
 from calltriage.desk.handlers.feed import record
 from calltriage.leaves.strict_json import JsonObject
+from calltriage.operations.fields import NO_SESSION
 from calltriage.operations.norm import CreateAgentSession, ListTriageAgents, PromptNorm, intent_of
 
 NAME = "Norm"
@@ -63,7 +64,7 @@ def prompt_norm(tx: Transaction, call: PromptNorm) -> Reply:
     tx.issue(call.issue_id)
     session = tx.find(sessions, call.session_id)
     if session is None or session.issue_id != call.issue_id:
-        raise not_found("Agent session")
+        raise not_found(NO_SESSION)
     if run_in_flight(tx, call.issue_id) is not None:
         raise ContractError(409, "session_busy", "A run is already in progress")
     return Reply(202, start_run(tx, call.issue_id, call.session_id, call.detail))
@@ -185,3 +186,10 @@ def _shown_run(tx: Transaction, run: AnyRow) -> JsonObject:
         "started_at": run.started_at,
         "finished_at": run.finished_at if done else None,
     }
+
+
+HANDLERS = (
+    handled(ListTriageAgents, by=list_triage_agents),
+    handled(CreateAgentSession, by=create_agent_session),
+    handled(PromptNorm, by=prompt_norm),
+)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, delete, insert, select, union_all
 
 from calltriage.desk.database.tables import issues, new_id, relations
-from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, not_found, plain_row
+from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, handled, not_found, plain_row
 from calltriage.desk.handlers.feed import record
 from calltriage.leaves.strict_json import JsonObject
+from calltriage.operations.fields import NO_RELATION
 from calltriage.operations.relations import LinkIssue, ListRelations, RemoveRelation
 
 
@@ -91,7 +92,7 @@ def remove_relation(tx: Transaction, call: RemoveRelation) -> Reply:
     tx.issue(call.issue_id)
     row = tx.find(relations, call.relation_id)
     if row is None or call.issue_id not in {row.issue_id, row.related_issue_id}:
-        raise not_found("Relation")
+        raise not_found(NO_RELATION)
     remove_relation_row(tx, row)
     return Reply(204, None)
 
@@ -114,3 +115,10 @@ def _record_both(tx: Transaction, entry: str, detail: str, row: AnyRow, ends: tu
             metadata={"relation_id": row.id, "relation_type": row.relation_type, "direction": direction},
             referenced_issues=[{**plain_row(other, "id", "title", "status"), "triage_id": f"T-{other.number}"}],
         )
+
+
+HANDLERS = (
+    handled(LinkIssue, by=link_issue),
+    handled(ListRelations, by=list_relations),
+    handled(RemoveRelation, by=remove_relation),
+)

@@ -7,10 +7,11 @@ from typing import Any
 from sqlalchemy import delete, insert, select
 
 from calltriage.desk.database.tables import attachments, calls, conversations, flags, links, new_id
-from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, not_found, plain_row
+from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, handled, not_found, plain_row
 from calltriage.desk.handlers.feed import record
 from calltriage.desk.handlers.shapes import read_issue
 from calltriage.leaves.strict_json import JsonObject
+from calltriage.operations.fields import NO_ATTACHED_CALL, NO_LINK, NO_RESOURCE
 from calltriage.operations.resources import (
     AttachCall,
     AttachResource,
@@ -78,7 +79,7 @@ def _described(tx: Transaction, resource_type: str, resource_id: str) -> tuple[s
         return row.summary, {"created_at": row.created_at, "message_count": len(row.record["messages"])}
     if resource_type == "file" and (row := tx.find(attachments, resource_id)) is not None:
         return row.name, plain_row(row, "created_at", "name", "size", "type")
-    raise not_found("Resource")
+    raise not_found(NO_RESOURCE)
 
 
 def shown_link(tx: Transaction, row: AnyRow) -> JsonObject:
@@ -118,7 +119,7 @@ def remove_resource(tx: Transaction, call: RemoveResource) -> Reply:
     tx.issue(call.issue_id)
     row = tx.find(links, call.resource_link_id)
     if row is None or row.issue_id != call.issue_id:
-        raise not_found("Resource")
+        raise not_found(NO_LINK)
     return _detach(tx, row)
 
 
@@ -132,7 +133,7 @@ def detach_call(tx: Transaction, call: DetachCall) -> Reply:
     tx.issue(call.issue_id)
     row = _link_row(tx, call.issue_id, "call", call.call_id)
     if row is None:
-        raise not_found("Resource")
+        raise not_found(NO_ATTACHED_CALL)
     return _detach(tx, row)
 
 
@@ -187,3 +188,13 @@ def get_affected_context(tx: Transaction, call: GetAffectedContext) -> Reply:
                 group["call_ids"].append(row.id)
     lists = {"calls": shown, "pathways": list(pathways.values()), "personas": list(personas.values())}
     return Reply(200, {"issue_id": call.issue_id, **lists})
+
+
+HANDLERS = (
+    handled(AttachResource, by=attach_resource),
+    handled(ListResources, by=list_resources),
+    handled(RemoveResource, by=remove_resource),
+    handled(AttachCall, by=attach_call),
+    handled(DetachCall, by=detach_call),
+    handled(GetAffectedContext, by=get_affected_context),
+)

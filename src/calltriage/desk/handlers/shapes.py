@@ -9,6 +9,7 @@ from calltriage.desk.database.tables import flags, issues, links, relations, ses
 from calltriage.desk.database.transaction import AnyRow, Transaction, not_found, plain_row
 from calltriage.desk.handlers import norm
 from calltriage.leaves.strict_json import JsonObject
+from calltriage.operations.fields import NO_ISSUE
 
 
 def _of_issue(table: Table, end: str) -> ScalarSelect[int]:
@@ -40,7 +41,7 @@ def read_issue(tx: Transaction, issue_id: str) -> JsonObject:
     one = {"caller": tx.who.user_id, "org": tx.who.org_id, "issue": issue_id}
     row = tx.connection.execute(ONE_ISSUE, one).one_or_none()
     if row is None:
-        raise not_found("Issue")
+        raise not_found(NO_ISSUE)
     return shown_issues(tx, [row])[0]
 
 
