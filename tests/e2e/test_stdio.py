@@ -179,6 +179,8 @@ async def test_two_servers_share_one_data_folder(tmp_path: Path) -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(file, one, 20)
             group.start_soon(file, two, 20)
-        found = await ask(one, "list_issues", search="filed at once", limit=100)
-        tickets = [issue["triage_id"] for issue in found["items"]]
+        pages = [await ask(one, "list_issues", search="filed at once")]
+        while "next_cursor" in pages[-1]:
+            pages.append(await ask(one, "list_issues", search="filed at once", cursor=pages[-1]["next_cursor"]))
+        tickets = [issue["triage_id"] for page in pages for issue in page["items"]]
         assert sorted(tickets) == [f"T-{number}" for number in range(1001, 1041)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -32,7 +32,7 @@ from calltriage.operations.results import Page, Result
 class Issue(Result, origin="issue authors"):
     """A triage issue as the API answers it; readers tolerate further fields."""
 
-    brief: ClassVar[set[str]] = {
+    brief = {
         "id",
         "triage_id",
         "title",
@@ -40,12 +40,14 @@ class Issue(Result, origin="issue authors"):
         "severity",
         "category",
         "assignee_id",
+        "created_at",
+        "updated_at",
         "last_activity_at",
         "resource_count",
         "flag_count",
         "relation_count",
     }
-    """What a row of a list shows; `get_issue` has the rest."""
+    begins = "description"
 
     id: str
     triage_id: str = ""
@@ -117,7 +119,8 @@ class GetIssue(Operation[Issue], http="GET /v1/triage/issues/{issue_id}", effect
 class ListIssues(Operation[Page[Issue]], http="GET /v1/triage/issues", effect=Effect.READ):
     """Find issues, open or closed: search them, filter by status, severity, time and more, sort; newest activity first.
 
-    Different filters all apply; several values of one filter are alternatives. Rows are short: get_issue has the rest.
+    Different filters all apply; several values of one filter are alternatives.
+    Rows show how descriptions begin: get_issue has the rest.
     """
 
     search: Annotated[str, StringConstraints(min_length=1, max_length=200), TEXT] | None = Field(

@@ -45,6 +45,10 @@ class Result(BaseModel):
     # Validators are built at first use: a server that starts does not wait for those it may never need.
     model_config = ConfigDict(extra="ignore", defer_build=True, allow_inf_nan=False, coerce_numbers_to_str=True)
     origin: ClassVar[str | None] = None
+    brief: ClassVar[set[str] | None] = None
+    """The fields that a row of a list shows; None for all."""
+    begins: ClassVar[str | None] = None
+    """The text of which a row shows the beginning, as far as there is room."""
 
     unreadable_fields: list[str] | None = None
     """Fields of the answer that cannot be read, as `name` or, inside a list or an object, `name.place`."""

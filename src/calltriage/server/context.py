@@ -161,9 +161,12 @@ class Workflow(Tool):
     result: ClassVar[Any]
     saves: ClassVar[bool] = False
 
-    def __init_subclass__(cls, *, saves: bool = False, **kwargs: Any) -> None:
+    answers_repeats: ClassVar[bool] = False
+    """Whether a repeat of what adds has an answer of its own, "was there already"."""
+
+    def __init_subclass__(cls, *, saves: bool = False, answers_repeats: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.saves = saves
+        cls.saves, cls.answers_repeats = saves, answers_repeats
 
     local: ClassVar[str | None] = None
     """Argument that names a local file or folder."""

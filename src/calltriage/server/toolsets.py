@@ -13,7 +13,7 @@ from calltriage.operations.categories import CreateCategory, ListCategories
 from calltriage.operations.flags import ListFlags, ListFlagTypes, RemoveFlag
 from calltriage.operations.issues import DeleteIssue, GetIssue, ListIssues, MarkIssueViewed
 from calltriage.operations.norm import CreateAgentSession, ListTriageAgents
-from calltriage.operations.relations import LinkIssue, ListRelations, RemoveRelation
+from calltriage.operations.relations import ListRelations, RemoveRelation
 from calltriage.operations.resources import AttachResource, ListResources, RemoveResource
 from calltriage.server.call.record import ListRecentWritesTool
 from calltriage.server.tools.affected import GetAffectedContextTool
@@ -25,6 +25,7 @@ from calltriage.server.tools.editing import AddCommentTool, UpdateIssueTool
 from calltriage.server.tools.evidence import GetEvidenceTool
 from calltriage.server.tools.filing import CreateIssueTool
 from calltriage.server.tools.flagging import AddFlagTool
+from calltriage.server.tools.linking import LinkIssueTool
 from calltriage.server.tools.members import ListOrgMembersTool
 from calltriage.server.tools.norm import PromptNormTool, WaitForNormTool
 from calltriage.server.tools.transcripts import GetSmsConversationTool, GetTranscriptTool
@@ -39,7 +40,7 @@ TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
         UpdateIssueTool,
         AttachResource,
         AddFlagTool,
-        LinkIssue,
+        LinkIssueTool,
         CreateAttachmentTool,
         AddCommentTool,
         ListFlagTypes,

@@ -134,7 +134,6 @@ def fits(operation: type[Operation[Any]], path: str) -> bool:
 ARGUMENTS: dict[str, Any] = {
     **dict.fromkeys(("issue_id", "call_id", "resource_id", "conversation_id", "resource_link_id", "flag_id"), UNKNOWN),
     **dict.fromkeys(("relation_id", "attachment_id", "session_id"), UNKNOWN),
-    "related_issue_id": UNKNOWN.replace("9", "8"),
     "relation_type": "blocks",
     "resource_type": "call",
     "title": "Mine",
@@ -148,6 +147,7 @@ ARGUMENTS: dict[str, Any] = {
 MORE: dict[str, dict[str, Any]] = {
     "update_issue": {"status": "done"},
     "add_flag": {"message_index": 0},
+    "link_issue": {"related_issue_ids": [UNKNOWN.replace("9", "8"), UNKNOWN.replace("9", "7")]},
     "create_attachment": {"text": "x", "name": "report.txt", "attach_to": UNKNOWN},
     "wait_for_norm": {"timeout_s": 1},
 }

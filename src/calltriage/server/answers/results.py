@@ -20,6 +20,8 @@ LEAST = 1000
 """Tokens that a result has beside a cursor, however long that is."""
 SHORT = 200
 """Characters of a text that are never cut."""
+BEGINNINGS = (300, 200, 120, 60)
+"""Characters of a text that each row of a page shows; the first number that fits."""
 
 
 def untrusted(origin: str, **members: Any) -> JsonObject:
@@ -44,9 +46,29 @@ def beginning(body: JsonObject, name: str, most: int) -> JsonObject:
 
 def row(result: Result) -> JsonObject:
     """One object as a list shows it: the fields its class calls brief, or all; the holder of the list is marked."""
-    brief = cast("set[str] | None", getattr(type(result), "brief", None))
-    include = None if brief is None else brief | {"unreadable_fields"}
+    include = None if result.brief is None else result.brief | {"unreadable_fields"}
     return result.model_dump(mode="json", exclude_none=True, exclude_unset=True, include=include, exclude={"org_id"})
+
+
+def with_beginnings(body: JsonObject, page: Page[Any], budget: int) -> JsonObject:
+    """A page whose rows show how a long text of theirs begins, all as much of it, as far as the budget has room."""
+    items = cast("list[Result]", page.items)
+    name = items[0].begins if items else None
+    if name is None:
+        return body
+    texts: list[str] = [getattr(item, name) for item in items]
+    for most in BEGINNINGS:
+        rows = [one | _begun(name, text, most) for one, text in zip(body["items"], texts, strict=True)]
+        if passes(fuller := {**body, "items": rows}, budget):
+            return fuller
+    return body
+
+
+def _begun(name: str, text: str, most: int) -> JsonObject:
+    """A text under its name, or no more than its beginning under a name that says so."""
+    if not text:
+        return {}
+    return {name: text} if len(text) <= most else {f"{name}_begins": text[:most]}
 
 
 def unreadable(result: Result) -> dict[str, list[str]]:

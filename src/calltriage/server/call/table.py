@@ -15,7 +15,7 @@ from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
 from calltriage.errors import CallError, TryNext, UnreadableAnswer
-from calltriage.leaves.gate import compact, fits, gate
+from calltriage.leaves.gate import compact, estimate_tokens, fits, gate
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.base import Effect, Operation, Tool
@@ -26,7 +26,17 @@ from calltriage.operations.relations import ListRelations
 from calltriage.operations.resources import ListResources
 from calltriage.operations.results import Page
 from calltriage.server.answers.empty import NO_ISSUES, said_of_nothing
-from calltriage.server.answers.results import BUDGET, MOST, WALL, advising, passes, shortened, shown, shown_page
+from calltriage.server.answers.results import (
+    BUDGET,
+    MOST,
+    WALL,
+    advising,
+    passes,
+    shortened,
+    shown,
+    shown_page,
+    with_beginnings,
+)
 from calltriage.server.answers.sections import Place
 from calltriage.server.call import record as once
 from calltriage.server.call.arguments import checked, rejected, understood
@@ -70,6 +80,8 @@ def _answers_repeats(tool: type[Tool]) -> bool:
     Where only we chose that (bland-triage, section 8) the effect stays ADD: the hint says what the contract as we read it
     promises, while a retry that nobody decided on must not rest on a promise that the vendor never made.
     """
+    if issubclass(tool, Workflow):
+        return tool.answers_repeats
     return issubclass(tool, Operation) and len(cast("type[Operation[Any]]", tool).success) > 1
 
 
@@ -185,17 +197,24 @@ async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> JsonObje
     receipt = await work.client.deliver(operation)
     most = math.inf
     while isinstance(receipt.result, Page):
-        body = shown_page(cast("Page[Any]", receipt.result), getattr(operation, "cursor", None))
+        page = cast("Page[Any]", receipt.result)
+        body = shown_page(page, getattr(operation, "cursor", None))
         # Each page has to be shorter than the one before it: not every API heeds its limit.
         if isinstance(operation, ListIssues) and body["complete"] and not body["returned"] and operation.cursor is None:
             return body | _without_issues(operation)
         if body["returned"] < 2 or body["returned"] >= most or passes(body, BUDGET):
-            return shortened(body, BUDGET, _row_in_evidence(operation))
+            return shortened(with_beginnings(body, page, BUDGET), BUDGET, _row_in_evidence(operation))
         most = body["returned"]
-        operation = operation.model_copy(update={"limit": most // 2})
+        operation = operation.model_copy(update={"limit": _fitting(body)})
         receipt = await work.client.deliver(operation)
     body = {} if receipt.result is None else shown(receipt.result)
     return body if receipt.outcome is None else {**body, "outcome": receipt.outcome}
+
+
+def _fitting(body: JsonObject) -> int:
+    """Rows of a page that will probably fit the budget, where these were too many."""
+    rows: int = body["returned"]
+    return max(1, min(rows - 1, rows * BUDGET // max(1, estimate_tokens(compact(body)))))
 
 
 def _without_issues(operation: ListIssues) -> JsonObject:

@@ -16,6 +16,7 @@ from calltriage.operations.resources import AttachResource
 from calltriage.server.answers.results import SHORT, beginning, shown
 from calltriage.server.context import Work, Workflow, preparing
 from calltriage.server.tools.evidence import GetEvidenceTool
+from calltriage.server.tools.linking import LinkIssueTool
 from calltriage.server.tools.lookalikes import Draft, Similar, similar_to
 
 
@@ -55,7 +56,7 @@ class CreateIssueTool(Workflow, effect=Effect.ADD):
         if self.on_duplicate == "create":
             return await self._file_anyway(work)
         if self.on_duplicate == "link":
-            work.allow(LinkIssue, "on_duplicate")
+            work.allow(LinkIssueTool, "on_duplicate")
         async with work.turn:  # two equal drafts at once: the second one finds the first
             return await self._file_unless_open(work)
 
@@ -101,6 +102,6 @@ async def _linked(work: Work, issue_id: str, duplicate_of: str) -> JsonObject:
     try:
         receipt = await work.client.deliver(LinkIssue.model_validate(link))
     except CallError as error:
-        error.try_next = TryNext(tool=LinkIssue.tool_name(), arguments=link)
+        error.try_next = TryNext(tool=LinkIssueTool.tool_name(), arguments=link)
         return {"outcome": error.outcome or "not_committed", "error": error.body()}
     return {"outcome": receipt.outcome, "relation_id": receipt.result.id, "related_issue_id": duplicate_of}

@@ -90,3 +90,45 @@ async def test_a_cursor_that_cannot_be_passed_back_never_means_that_the_list_is_
 async def test_a_cursor_that_is_a_number_is_taken_back_as_text() -> None:
     async with agent_of(lambda _: {"items": ISSUES, "next_cursor": 17}) as agent:
         assert (await listed(agent))["next_cursor"] == "17"
+
+
+@pytest.mark.parametrize(("length", "rows"), [(400, 10), (2_000, 10), (2_000, 30)])
+async def test_rows_show_how_descriptions_begin_as_far_as_there_is_room(length: int, rows: int) -> None:
+    when = "2026-05-06T21:09:57.087Z"
+    whole = {**ISSUES[0], "created_at": when, "updated_at": when, "last_activity_at": when, "severity": "high",
+             "status": "todo", "category": "Routing", "title": "The agent hangs up before the handoff",
+             "description": "The caller asks for a person. " * (length // 30 + 1)}  # fmt: skip
+    async with agent_of(lambda _: {"items": [whole] * rows, "next_cursor": None}) as agent:
+        page = await listed(agent)
+    assert page["returned"] == rows, "rows go before their texts"
+    for row in page["items"]:
+        assert (row["created_at"], row["updated_at"]) == (when, when)
+        assert "description" not in row, "what is not whole is not called the description"
+        assert row["description_begins"].startswith("The caller asks")
+    assert {len(row["description_begins"]) for row in page["items"]} <= {300, 200, 120, 60}
+
+
+async def test_a_short_description_stands_in_its_row_whole() -> None:
+    async with agent_of(lambda _: {"items": [{**ISSUES[0], "description": "Short."}, ISSUES[1]]}) as agent:
+        page = await listed(agent)
+    assert page["items"][0]["description"] == "Short."
+    assert not any(name.startswith("description") for name in page["items"][1])
+
+
+async def test_a_page_that_is_too_long_is_asked_for_again_as_long_as_fits() -> None:
+    asked = list[int]()
+    rows = [{**ISSUES[0], "title": "A title of some length, as people write them " * 3}] * 100
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(int(request.url.params.get("limit", "50")))
+        body = {"data": {"items": rows[: asked[-1]], "next_cursor": "more"}, "errors": None}
+        return httpx2.Response(200, content=json.dumps(body).encode())
+
+    async with (
+        open_client(endpoints_to(httpx2.MockTransport(answer)), deadline_s=5) as client,
+        Client(build_server(client, version="0")) as agent,
+    ):
+        page = await listed(agent, limit=100)
+    assert asked[0] == 100
+    assert page["returned"] == asked[-1]
+    assert 50 < asked[-1] < 100, "more than half of them fit"

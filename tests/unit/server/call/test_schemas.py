@@ -20,7 +20,7 @@ TOOLS = select([ALL])
 LISTED = [describe(tool).model_dump(mode="json", by_alias=True, exclude_none=True) for tool in TOOLS]
 
 
-CORE, EVERYTHING = 3_300, 7_600
+CORE, EVERYTHING = 4_200, 10_000
 """Tokens that the surface costs; what grows it by more than a twentieth raises them here."""
 
 
@@ -92,8 +92,8 @@ def test_the_surface_stays_within_its_budget() -> None:
     costs = {tool["name"]: real_tokens(visible(tool)) for tool in LISTED}
     assert max(costs.values()) <= 450, costs
     core = sum(costs[tool.tool_name()] for tool in TOOLSETS["core"])
-    assert core <= 3_500
-    assert sum(costs.values()) <= 9_000
+    assert core <= 4_500
+    assert sum(costs.values()) <= 11_000
     assert core <= CORE * 1.05, "core grew: raise the number on purpose"
     assert sum(costs.values()) <= EVERYTHING * 1.05, "the surface grew: raise the number on purpose"
     assert len(TOOLSETS["core"]) <= 12
