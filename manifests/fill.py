@@ -1,6 +1,6 @@
-"""Fill every manifest from one source: pyproject, the tool table, the settings.
+"""Fill every manifest and README's table of tools from one source: pyproject, the tools, the settings.
 
-uv run --group dev python manifests/fill.py                 write them
+uv run --group dev python manifests/fill.py                 write them; tests/golden/update.py does that, too
 uv run --group dev python manifests/fill.py --check         exit 1 and name the files that differ
 uv run --group dev python manifests/fill.py --bundle DIR    lay out the Claude Desktop bundle in DIR, for `mcpb pack DIR`
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import sys
 import tomllib
@@ -18,7 +19,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from calltriage.server.call.table import describe
-from calltriage.server.toolsets import select
+from calltriage.server.toolsets import TOOLSETS, select
 from calltriage.settings import Settings
 
 HERE = Path(__file__).parent
@@ -136,18 +137,41 @@ def registry_entry(project: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def with_tools(readme: str) -> str:
+    """README with the tools of each toolset in its table. What a row says after its tools stays."""
+    head, title, rest = readme.partition("| toolset | tools |\n|---|---|\n")
+    table, blank, tail = rest.partition("\n\n")
+    if not title or not blank:
+        raise SystemExit("README.md has no table of toolsets")
+    said = {row[1]: row[2] for row in re.findall(r"(\| `(\w+)` \|(?: `\w+`)*)(.*)", table)}
+    rows = [
+        f"| `{toolset}` | {' '.join(f'`{tool.tool_name()}`' for tool in tools)}{said.get(toolset, ' |')}"
+        for toolset, tools in TOOLSETS.items()
+    ]
+    return head + title + "\n".join(rows) + blank + tail
+
+
 def filled() -> dict[Path, str]:
-    """Text of each manifest by its path."""
+    """Text of each manifest, and of README, by its path."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     manifests = {
         HERE / "mcpb" / "manifest.json": bundle_manifest(project),
         HERE / "registry" / "server.json": registry_entry(project),
     }
-    return {path: json.dumps(body, indent=2, ensure_ascii=False) + "\n" for path, body in manifests.items()}
+    readme = ROOT / "README.md"
+    texts = {path: json.dumps(body, indent=2, ensure_ascii=False) + "\n" for path, body in manifests.items()}
+    return {**texts, readme: with_tools(readme.read_text(encoding="utf-8"))}
+
+
+def fill() -> None:
+    """Write them."""
+    for path, text in filled().items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 def stale() -> list[Path]:
-    """Manifests that are not what `filled` says."""
+    """Files that are not what `filled` says."""
     return [path for path, text in filled().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
 
 
@@ -175,9 +199,7 @@ def main() -> None:
         sys.exit(1 if differing else 0)
     if given.bundle is not None and given.bundle.exists():
         parser.error(f"{given.bundle} exists; a bundle is laid out in a new folder")
-    for path, text in filled().items():
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    fill()
     if given.bundle is not None:
         lay_out(given.bundle)
 

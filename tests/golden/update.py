@@ -1,4 +1,6 @@
-"""Write one JSON file per tool as `tools/list` shows it. Run it when a change to the surface is meant:
+"""Write what follows from the tools: one JSON file for each as `tools/list` shows it, README's table, the manifests.
+
+Run it when a change to the surface is meant:
 
 uv run --group dev python tests/golden/update.py
 """
@@ -6,6 +8,7 @@ uv run --group dev python tests/golden/update.py
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 
 from calltriage.server.call.table import describe
@@ -28,3 +31,4 @@ if __name__ == "__main__":
         old.unlink()
     for name, text in surface().items():
         (HERE / name).write_text(text, encoding="utf-8")
+    runpy.run_path(str(HERE.parents[1] / "manifests" / "fill.py"))["fill"]()

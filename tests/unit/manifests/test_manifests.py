@@ -80,15 +80,19 @@ def test_the_manifests_are_what_their_source_says() -> None:
 def test_the_check_names_the_file_that_differs_and_filling_mends_it(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "README.md").write_text(readme.replace("| `list_attachments` ", "| "), encoding="utf-8")
     script = tmp_path / "manifests" / "fill.py"
     entry = tmp_path / "manifests" / "registry" / "server.json"
     entry.write_text(entry.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     checked = run(sys.executable, script, "--check")
     assert checked.returncode == 1
     assert "server.json" in checked.stdout
+    assert "README.md is stale" in checked.stdout
     assert "manifest.json" not in checked.stdout
     assert run(sys.executable, script).returncode == 0
     assert run(sys.executable, script, "--check").returncode == 0
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == readme
 
 
 def test_name_version_and_licence_are_those_of_the_package() -> None:

@@ -53,7 +53,7 @@ async def test_an_unknown_link_to_cite_leads_to_the_links_of_the_issue(agent: Cl
     comment = {"issue_id": ticket, "detail": "As heard.", "resource_link_ids": [UNKNOWN]}
     error = await refused(agent, "add_comment", **comment)
     assert (error["code"], error["field"], error["outcome"]) == ("not_found", "resource_link_ids", "not_committed")
-    assert "no link of this issue" in error["message"]
+    assert "One of resource_link_ids names nothing" in error["message"]
     advice = error["try_next"]
     assert advice == {"tool": "get_evidence", "arguments": {"issue_id": ticket, "section": "resources"}}
     link = (await ok(agent, advice["tool"], **advice["arguments"]))["resources"]["items"][0]
