@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import anyio
 import httpx2
 import mcp_types
 import pytest
@@ -20,7 +19,7 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from calltriage.server.files.handover import MOST_WAITING
-from calltriage.server.surfaces.subscriptions import MOST_STREAMS
+from calltriage.server.surfaces.subscriptions import MOST_IN_ALL, MOST_STREAMS
 
 SERVE = ("serve", "--http", "--port", "0", "--toolsets", "all")
 
@@ -110,28 +109,49 @@ async def test_one_caller_s_uploads_leave_room_for_another_s(tmp_path: Path) -> 
         )
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a second loopback address")
-async def test_one_caller_s_streams_leave_room_for_another_s(tmp_path: Path) -> None:
-    elsewhere = httpx2.AsyncHTTPTransport(local_address="127.0.0.2")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has more loopback addresses")
+async def test_streams_make_room_for_others_of_their_caller_and_of_whoever_has_fewer(tmp_path: Path) -> None:
+    """A caller's first stream ends when it opens one too many; where all places are taken, the first of those with most."""
+    most = MOST_IN_ALL // MOST_STREAMS
     async with started(tmp_path, *SERVE) as address, AsyncExitStack() as held:
-        http = await held.enter_async_context(
-            httpx2.AsyncClient(timeout=PATIENCE, limits=httpx2.Limits(max_connections=None))
-        )
-        other = await held.enter_async_context(httpx2.AsyncClient(timeout=PATIENCE, transport=elsewhere))
-        for _ in range(MOST_STREAMS):
-            assert "acknowledged" in await held.enter_async_context(listening(http, address))
-        async with listening(http, address) as refused:
-            assert "Too many streams" in refused
-        async with listening(other, address) as opened:
-            assert "acknowledged" in opened
+        clients = [
+            await held.enter_async_context(
+                httpx2.AsyncClient(timeout=PATIENCE, transport=httpx2.AsyncHTTPTransport(
+                    local_address=f"127.0.0.{number + 1}", limits=httpx2.Limits(max_connections=None)
+                ))
+            )
+            for number in range(most + 2)
+        ]  # fmt: skip
+
+        async def open_some(http: httpx2.AsyncClient, count: int) -> list[AsyncIterator[str]]:
+            return [await held.enter_async_context(listening(http, address)) for _ in range(count)]
+
+        poor = await open_some(clients[0], 1)
+        of_all = [await open_some(http, MOST_STREAMS) for http in clients[1 : most + 1]]
+        assert await left_of(of_all[0][0]) == "ended"  # all places were taken when the last one came
+        of_all[0] += await open_some(clients[1], 1)
+        assert await left_of(of_all[1][0]) == "ended"
+        of_all[2] += await open_some(clients[3], 1)
+        assert await left_of(of_all[2][0]) == "ended"
+        newcomer = await open_some(clients[most + 1], 1)
+        assert await left_of(of_all[0][1]) == "ended"
+        async with caller(address) as agent:
+            await ask(agent, "create_issue", title="T", severity="low", category="Bug")
+        for lines in (poor[0], newcomer[0], *of_all[0][2:], *of_all[1][1:], *of_all[2][1:], *of_all[3]):
+            assert await left_of(lines) == "told"
+
+
+async def left_of(lines: AsyncIterator[str]) -> str:
+    """What becomes of a stream: it has ended on purpose, or it is told of a change."""
+    return "ended" if "resultType" in await anext(lines) else "told"
 
 
 @asynccontextmanager
-async def listening(http: httpx2.AsyncClient, address: str) -> AsyncGenerator[str]:
-    """A stream of changes held open; its first line with data, or its answer."""
+async def listening(http: httpx2.AsyncClient, address: str) -> AsyncGenerator[AsyncIterator[str]]:
+    """A stream of changes held open, which was acknowledged; the lines with data that follow."""
     about = {"protocolVersion": "2026-07-28", "clientInfo": {"name": "t", "version": "1"}, "clientCapabilities": {}}
     meta = {f"io.modelcontextprotocol/{name}": value for name, value in about.items()}
-    notifications = {"resourceSubscriptions": ["triage://flag-types"]}
+    notifications = {"resourceSubscriptions": ["triage://journal/recent"]}
     body = {"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen"}
     headers = {
         "accept": "application/json, text/event-stream",
@@ -140,9 +160,7 @@ async def listening(http: httpx2.AsyncClient, address: str) -> AsyncGenerator[st
         "mcp-method": "subscriptions/listen",
     }
     content = json.dumps({**body, "params": {"_meta": meta, "notifications": notifications}})
-    with anyio.fail_after(PATIENCE):
-        async with http.stream("POST", address, content=content, headers=headers) as answer:
-            async for line in answer.aiter_lines():
-                if line.startswith(("data:", "{")):
-                    yield line
-                    break
+    async with http.stream("POST", address, content=content, headers=headers) as answer:
+        lines = (line async for line in answer.aiter_lines() if line.startswith(("data:", "{")))
+        assert "acknowledged" in await anext(lines)
+        yield lines

@@ -8,7 +8,7 @@ again, so that a resource changed twice is told once.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -34,9 +34,9 @@ from calltriage.server.surfaces import resources
 MOST_URIS = 100
 """Resources that one stream, or one connection of the handshake generations, may watch (our choice)."""
 MOST_STREAMS = 64
-"""Streams that one caller may have open at once (our choice)."""
+"""Streams that one caller may have open at once (our choice). One more ends the caller's most idle one."""
 MOST_IN_ALL = 256
-"""Streams of all callers that may be open at once (our choice)."""
+"""Streams of all callers that may be open at once (our choice). One more ends the most idle one of whoever has most."""
 
 
 @dataclass
@@ -65,6 +65,16 @@ class Connection:
                     await self.session.send_resource_updated(uri)
 
 
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """One `subscriptions/listen` stream that is open."""
+
+    caller: str
+    watched: frozenset[str]
+    handler: ListenHandler
+    """Serves this stream alone, so that it can be ended alone."""
+
+
 Context: TypeAlias = ServerRequestContext[Connection]
 """What a handler is given: its connection is the lifespan's context."""
 
@@ -75,8 +85,8 @@ class Subscriptions:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._bus = InMemorySubscriptionBus()
-        self._streams = ListenHandler(self._bus, max_subscriptions=MOST_IN_ALL)
-        self._open = Counter[str]()
+        self._streams = OrderedDict[Stream, None]()
+        """Those that are open, the most idle one first: the one that was opened, or told of a change, longest ago."""
         self._subjects: dict[str, resources.Subject] = {}
         self._watchers = Counter[str]()
         work.client.watch(self._written)
@@ -100,12 +110,6 @@ class Subscriptions:
         self, ctx: Context, params: mcp_types.SubscriptionsListenRequestParams
     ) -> mcp_types.SubscriptionsListenResult:
         """Serve one stream. A URI that cannot be refuses it whole."""
-        with self._place(who(ctx.request)):
-            return await self._listened(ctx, params)
-
-    async def _listened(
-        self, ctx: Context, params: mcp_types.SubscriptionsListenRequestParams
-    ) -> mcp_types.SubscriptionsListenResult:
         uris = frozenset(params.notifications.resource_subscriptions or ())
         _refuse_too_many(uris)
         subjects = dict[str, resources.Subject]()
@@ -114,8 +118,8 @@ class Subscriptions:
                 subjects[uri] = await resources.subject(uri, self._work)
         if len(subjects) < len(uris):
             raise MCPError(mcp_types.INTERNAL_ERROR, "Looking the issues up took too long. Watch fewer at once.")
-        with self._watching(subjects):
-            return await self._streams(ctx, params)
+        with self._watching(subjects), self._place(who(ctx.request), uris) as stream:
+            return await stream.handler(ctx, params)
 
     async def subscribe(self, ctx: Context, params: mcp_types.SubscribeRequestParams) -> mcp_types.EmptyResult:
         connection, uri = ctx.lifespan_context, str(params.uri)
@@ -136,22 +140,39 @@ class Subscriptions:
 
     def close(self) -> None:
         """End every stream as the protocol has it: its clients are told that it ended on purpose."""
-        self._streams.close()
+        for stream in self._streams:
+            stream.handler.close()
 
     def watched(self) -> int:
         """How many resources somebody watches."""
         return len(self._subjects)
 
     @contextmanager
-    def _place(self, caller: str) -> Generator[None]:
-        """One of a caller's places, and of all. Raises MCPError when they are taken."""
-        if self._open[caller] >= MOST_STREAMS or self._open.total() >= MOST_IN_ALL:
-            raise MCPError(mcp_types.INTERNAL_ERROR, "Too many streams are open. Close one, or try again later.")
-        self._open[caller] += 1
+    def _place(self, caller: str, uris: frozenset[str]) -> Generator[Stream]:
+        """One of a caller's places, and of all. Where they are taken, another stream makes room."""
+        self._make_room(caller)
+        stream = Stream(caller, uris, ListenHandler(self._bus))
+        self._streams[stream] = None
         try:
-            yield
+            yield stream
         finally:
-            self._open -= Counter({caller: 1})  # forgets a caller without streams
+            self._streams.pop(stream, None)
+
+    def _make_room(self, caller: str) -> None:
+        """End the most idle stream of a caller that has all its places; where all are taken, of whoever has most.
+
+        The stream's place is free at once: its client may read nothing, so that it never hears of the end.
+        """
+        count = Counter(stream.caller for stream in self._streams)
+        if count[caller] >= MOST_STREAMS:
+            losers = {caller}
+        elif count.total() >= MOST_IN_ALL:
+            losers = {name for name, number in count.items() if number == max(count.values())}
+        else:
+            return
+        idle = next(stream for stream in self._streams if stream.caller in losers)
+        del self._streams[idle]
+        idle.handler.close()
 
     @contextmanager
     def _watching(self, subjects: dict[str, resources.Subject]) -> Generator[None]:
@@ -178,7 +199,12 @@ class Subscriptions:
             named |= await self._linked(operation.issue_id)
         for uri, found in list(self._subjects.items()):
             if found in named or found[0] in {"writes", *operation.also_changes}:
-                await self._bus.publish(ResourceUpdated(uri))
+                await self._tell(uri)
+
+    async def _tell(self, uri: str) -> None:
+        for stream in [one for one in self._streams if uri in one.watched]:
+            self._streams.move_to_end(stream)
+        await self._bus.publish(ResourceUpdated(uri))
 
     async def _linked(self, issue_id: str) -> set[resources.Subject]:
         """The watched issues that are linked to this one; where one look does not tell, every watched issue."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Literal
 
 import anyio
@@ -26,7 +26,7 @@ from calltriage.operations.base import Effect
 from calltriage.operations.fields import named_kind
 from calltriage.server.app import build_server
 from calltriage.server.surfaces import subscriptions as subscriptions_module
-from calltriage.server.surfaces.subscriptions import MOST_STREAMS, MOST_URIS, Subscriptions
+from calltriage.server.surfaces.subscriptions import MOST_URIS, Subscriptions
 from calltriage.server.toolsets import ALL, select
 
 PATIENCE = 10
@@ -312,33 +312,26 @@ async def test_what_one_connection_watches_is_bounded(either: Client, era: str) 
     assert str(MOST_URIS) in caught.value.message
 
 
-async def test_the_number_of_streams_is_bounded_and_a_closed_one_makes_room(server: Server[Any]) -> None:
-    async with Client(server) as agent:
-        issue = await filed(agent)
-        watched = f"triage://issues/{issue['id']}"
-        async with anyio.create_task_group() as group:
-            opened = 0
-            everyone = anyio.Event()
-
-            async def hold() -> None:
-                nonlocal opened
-                async with agent.listen(resource_subscriptions=[watched]):
-                    opened += 1
-                    if opened == MOST_STREAMS:
-                        everyone.set()
-                    await anyio.sleep_forever()
-
-            for _ in range(MOST_STREAMS):
-                group.start_soon(hold)
-            with anyio.fail_after(PATIENCE):
-                await everyone.wait()
-            with pytest.raises(MCPError):
-                async with agent.listen(resource_subscriptions=[watched]):
-                    pass
-            group.cancel_scope.cancel()
-        async with watching(agent, "auto", [], watched) as told:
-            await ask(agent, "mark_issue_viewed", issue_id=issue["id"])
-            assert await told(1) == [watched]
+async def test_one_stream_more_than_a_caller_may_have_ends_its_most_idle_one(
+    server: Server[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that was opened, or told of a change, longest ago. Its client hears that it ended on purpose."""
+    monkeypatch.setattr(subscriptions_module, "MOST_STREAMS", 3)
+    async with Client(server) as agent, AsyncExitStack() as held:
+        first, second = [(await filed(agent))["id"] for _ in range(2)]
+        about = [f"triage://issues/{first}", f"triage://issues/{second}", "triage://flag-types"]
+        streams = [await held.enter_async_context(agent.listen(resource_subscriptions=[uri])) for uri in about]
+        await ask(agent, "mark_issue_viewed", issue_id=first)
+        with anyio.fail_after(PATIENCE):
+            assert await anext(streams[0]) == ResourceUpdated(about[0])
+            streams.append(await held.enter_async_context(agent.listen(resource_subscriptions=about)))
+            assert [event async for event in streams[1]] == []
+            await ask(agent, "mark_issue_viewed", issue_id=second)
+            await ask(agent, "mark_issue_viewed", issue_id=first)
+            assert await anext(streams[0]) == ResourceUpdated(about[0])
+            assert [await anext(streams[3]) for _ in range(2)] == [ResourceUpdated(uri) for uri in about[1::-1]]
+            streams.append(await held.enter_async_context(agent.listen(resource_subscriptions=about)))
+            assert [event async for event in streams[2]] == []
 
 
 async def test_a_connection_that_is_gone_leaves_nothing_behind(client: ApiClient) -> None:
