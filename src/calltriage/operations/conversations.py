@@ -25,35 +25,73 @@ from calltriage.operations.results import Result
 
 
 class SmsMessage(Result, origin="conversation parties"):
-    """One message; `sender` is USER or AGENT."""
+    """One message; `sender` is USER or AGENT. Vendors add fields, which are kept."""
 
     model_config = ConfigDict(extra="allow")
 
+    id: str | None = None
     sender: str | None = None
     message: str = ""
     created_at: str | None = None
+    from_: str | None = Field(default=None, alias="from")
+    to: str | None = None
+    status: str | None = None
+    """pending, queued, sent, delivered, read, failed, undelivered; others may come."""
+    error_code: str | None = None
+    """The carrier's."""
+    attachments: list[Any] | None = None
 
 
 class SmsConversation(Result, origin="conversation parties"):
-    """A conversation; messages come only when it is read by id, oldest first."""
+    """A conversation; messages come only when it is read by id, oldest first. Vendors add fields, which are kept."""
 
     model_config = ConfigDict(extra="allow")
 
     id: str
     created_at: str | None = None
     updated_at: str | None = None
+    user_number: str | None = None
+    agent_number: str | None = None
     is_active: bool | None = None
+    timed_out_at: str | None = None
+    effective_channel: str | None = None
     message_count: int | None = None
     last_message: str | None = None
+    last_message_at: str | None = None
+    current_node_id: str | None = None
+    curr_pathway_id: str | None = None
+    curr_pathway_version: str | None = None
+    pathway_tags: list[Any] | None = None
     summary: str | None = None
+    disposition_tag: str | None = None
+    variables: JsonObject | None = None
+    citation_variables: JsonObject | None = None
+    disposition_logs: list[Any] | None = None
     messages: list[SmsMessage] | None = None
+
+
+class Pagination(Result):
+    """How the vendor counts a list."""
+
+    totalItems: int | None = None  # noqa: N815
+
+
+class Extra(Result):
+    """What stands beside the rows of a page."""
+
+    pagination: Pagination | None = None
 
 
 class SmsConversationList(Result, origin="conversation parties"):
     """One page, with the vendor's own pagination beside the rows."""
 
     data: list[SmsConversation]
-    extra: JsonObject | None = None
+    extra: Extra | None = None
+
+    @property
+    def total(self) -> int | None:
+        """Conversations of the whole list, where the vendor counts them."""
+        return self.extra.pagination.totalItems if self.extra and self.extra.pagination else None
 
 
 LIST_ONLY = ("message_count", "last_message", "last_message_at")
@@ -61,6 +99,10 @@ LIST_ONLY = ("message_count", "last_message", "last_message_at")
 READ_ONLY = ("messages", "disposition_logs")
 """What a conversation says only when it is read by its id."""
 
+SmsSort = Literal[
+    "created_at", "updated_at", "user_number", "agent_number", "is_active", "message_count",
+    "curr_pathway_id", "curr_pathway_version", "timed_out_at",
+]  # fmt: skip
 SmsField = Literal[
     "created_at", "updated_at", "user_number", "agent_number", "is_active", "message_count", "variables",
     "current_node_id", "curr_pathway_id", "curr_pathway_version", "timed_out_at",
@@ -136,13 +178,7 @@ class ListSmsConversations(
 
     page: Annotated[int, Field(ge=1, le=10**6)] | None = Field(default=None, description="From 1.")
     pageSize: Annotated[int, Field(ge=1, le=100)] | None = Field(default=None, description="Rows, default 25.")  # noqa: N815  the vendor's word
-    sortBy: (  # noqa: N815
-        Literal[
-            "created_at", "updated_at", "user_number", "agent_number", "is_active", "message_count",
-            "curr_pathway_id", "curr_pathway_version", "timed_out_at",
-        ]
-        | None
-    ) = None  # fmt: skip
+    sortBy: SmsSort | None = None  # noqa: N815
     sortDir: Literal["asc", "desc"] | None = None  # noqa: N815
     filters: (
         Annotated[

@@ -18,7 +18,8 @@ from calltriage.operations.resources import AttachResource, ListResources, Remov
 from calltriage.server.call.record import ListRecentWritesTool
 from calltriage.server.tools.affected import GetAffectedContextTool
 from calltriage.server.tools.attachments import CreateAttachmentTool, ListAttachmentsTool
-from calltriage.server.tools.calls import GetCallTool, ListCallsTool, ListSmsConversationsTool
+from calltriage.server.tools.calls import GetCallTool, ListCallsTool
+from calltriage.server.tools.conversations import GetSmsConversationTool, ListSmsConversationsTool
 from calltriage.server.tools.details import GetCorrectedTranscriptTool, GetPathwayCallEventsTool
 from calltriage.server.tools.downloads import DownloadAttachmentTool
 from calltriage.server.tools.editing import AddCommentTool, UpdateIssueTool
@@ -28,7 +29,7 @@ from calltriage.server.tools.flagging import AddFlagTool
 from calltriage.server.tools.linking import LinkIssueTool
 from calltriage.server.tools.members import ListOrgMembersTool
 from calltriage.server.tools.norm import PromptNormTool, WaitForNormTool
-from calltriage.server.tools.transcripts import GetSmsConversationTool, GetTranscriptTool
+from calltriage.server.tools.transcripts import GetTranscriptTool
 
 TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
     "core": (

@@ -22,6 +22,8 @@ SHORT = 200
 """Characters of a text that are never cut."""
 BEGINNINGS = (300, 200, 120, 60)
 """Characters of a text that each row of a page shows; the first number that fits."""
+LONGEST_NAME = 64
+"""Characters of a field's name that are shown."""
 
 
 def untrusted(origin: str, **members: Any) -> JsonObject:
@@ -204,6 +206,16 @@ class Bundle:
             return None
         cost = estimate_tokens(compact(gate(item)[0]), left)
         return None if cost > left else cost + 1
+
+    def facts(self, fields: JsonObject, spare: int = 0) -> tuple[JsonObject, list[str]]:
+        """Fields as they are, as many as fit, and the names of the others, their beginning at least. Short ones are
+        tried first: a long one must not crowd out the facts."""
+        fits = set[str]()
+        for name, value in sorted(fields.items(), key=lambda field: len(str(field[1]))):
+            if self.affords({name[:LONGEST_NAME]: value}, spare):
+                fits.add(name)
+        shown = {name[:LONGEST_NAME]: value for name, value in fields.items() if name in fits}
+        return shown, [name[:LONGEST_NAME] for name in fields if name not in fits]
 
     def most(self, length: int, item: Callable[[int], Any], spare: int = 0) -> int:
         """How many characters of a text, of so many, an item can hold and still be afforded, to a sixteenth."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import StringConstraints
 
 from calltriage.errors import Rejected
+from calltriage.leaves.gate import compact
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import A_CURSOR, Form
 from calltriage.operations.results import Result
@@ -32,11 +33,18 @@ class Rows(Result):
 
 
 def brief_row(fields: JsonObject, columns: Iterable[str], longest: int = LONGEST_TEXT) -> JsonObject:
-    """The columns of a row that have a value, texts of more than `longest` characters cut to their beginning."""
+    """The columns of a row that have a value. Texts of more than `longest` characters are cut to their beginning, lists
+    and objects of more are left out; `characters_left_out` says of how many."""
     kept: JsonObject = {}
     for name in columns:
-        if isinstance(value := fields.get(name), str | int | float):
+        value = fields.get(name)
+        if isinstance(value, str | int | float):
             kept = beginning({**kept, name: value}, name, longest)
+        elif value:
+            if (length := len(compact(value))) <= longest:
+                kept[name] = value
+            else:
+                kept.setdefault("characters_left_out", {})[name] = length
     if unreadable := fields.get("unreadable_fields"):
         kept["unreadable_fields"] = unreadable
     return kept

@@ -1,17 +1,17 @@
-"""Finding calls and SMS conversations, and reading what is known about a call besides its words."""
+"""Finding calls, and reading what is known about a call besides its words."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from calltriage.errors import Rejected, TryNext
-from calltriage.leaves.strict_json import JsonObject, is_object
-from calltriage.operations import calls, conversations
+from calltriage.errors import TryNext
+from calltriage.leaves.strict_json import JsonObject
+from calltriage.operations import calls
 from calltriage.operations.base import Effect
 from calltriage.operations.calls import Day
-from calltriage.operations.fields import A_CURSOR, CallId, Limit, OpaqueId, Word
+from calltriage.operations.fields import CallId, Limit, OpaqueId, Word
 from calltriage.operations.results import Result
 from calltriage.server.answers.empty import NO_CALLS, said_of_nothing
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, untrusted
@@ -64,44 +64,6 @@ class ListCallsTool(Workflow, effect=Effect.READ):
         return page | nothing
 
 
-class ListSmsConversationsTool(Workflow, effect=Effect.READ):
-    """Find SMS conversations, newest first, without their messages.
-
-    To read one use get_sms_conversation. For phone calls use list_calls.
-    """
-
-    result: ClassVar[Any] = Rows
-    columns: ClassVar[tuple[str, ...]] = (
-        "id", "created_at", "updated_at", "user_number", "agent_number", "is_active", "message_count", "summary",
-        "last_message",
-    )  # fmt: skip
-
-    sort: Literal["created_at", "updated_at", "message_count"] | None = None
-    order: Literal["asc", "desc"] | None = None
-    limit: Limit = Field(default=ROWS, description=f"Rows, default {ROWS}.")
-    cursor: RowCursor | None = Field(default=None, description=CURSOR)
-
-    async def run(self, work: Work) -> JsonObject:
-        """The vendor counts pages; a page of ours may have ended within one of its."""
-        first = int(self.cursor or 0)
-        if first // self.limit >= 10**6:
-            raise Rejected(f"cursor: {A_CURSOR}. Nothing was done.", field="cursor")
-        listed = await work.client.send(
-            conversations.ListSmsConversations(
-                page=first // self.limit + 1, pageSize=self.limit, sortBy=self.sort, sortDir=self.order
-            )
-        )
-        skipped, broken = first % self.limit, listed.unreadable_rows("data")
-        lost = [place - skipped for place in broken if place >= skipped]
-        found = listed.data[skipped - (len(broken) - len(lost)) : self.limit]
-        rows = [brief_row(one.model_dump(mode="json"), self.columns) for one in found]
-        pagination = (listed.extra or {}).get("pagination")
-        total = pagination.get("totalItems") if is_object(pagination) else None
-        if not isinstance(total, int):
-            total = first + len(rows) + len(lost) if len(listed.data) + len(broken) < self.limit else None
-        return page_of(rows, first, total, "conversation parties", lost=lost)
-
-
 class CallFacts(Result):
     """What is known about a call."""
 
@@ -129,13 +91,7 @@ class GetCallTool(Workflow, effect=Effect.READ):
         fields = call.model_dump(
             mode="json", exclude_none=True, exclude={"call_id", "transcripts", "concatenated_transcript"}
         )
-        # Short fields first: a long one must not crowd out the facts.
-        facts, unshown = JsonObject(), list[str]()
-        for name, value in sorted(fields.items(), key=lambda field: len(str(field[1]))):
-            if bundle.affords({name[:64]: value}, spare=NAMES):
-                facts[name[:64]] = value
-            else:
-                unshown.append(name[:64])
+        facts, unshown = bundle.facts(fields, spare=NAMES)
         # Names are the vendor's words too: they stand in the holder.
         names = [name for name in unshown if bundle.affords(name)]
         larger = {"call_id": self.call_id, "max_tokens": MOST}
