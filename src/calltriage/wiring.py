@@ -302,18 +302,42 @@ def _scopes(tools: Sequence[type[Tool]] | None) -> tuple[str, ...]:
 
 
 def build_journal(settings: Settings) -> Journal:
-    """The journal in the data folder; its file is opened at the first write."""
+    """The journal in the data folder; its file is opened at the first write.
+
+    Its records belong to a place and an account, never to a secret, so that they stand when a credential is changed. A
+    Bland account is known by nothing but its keys: there the data folder and the base URL say whose records they are.
+    """
     from calltriage.journal.journal import SHARED_TOKEN, Journal  # noqa: PLC0415
 
+    token = settings.http_token
+    return Journal(
+        settings.data_dir,
+        _organisation(settings),
+        keep_s=settings.idempotency_hours * 3600,
+        note=head_note(settings.data_dir),
+        # Earlier versions took the header that brought the token for the caller, and credentials for the organisation.
+        former={} if token is None else {SHARED_TOKEN: f"Bearer {token.get_secret_value()}"},
+        former_organisation=_former_organisation(settings),
+        former_others=(_former_organisation(Settings.model_construct(bland_base_url=settings.bland_base_url)),),
+    )
+
+
+def _organisation(settings: Settings) -> str:
+    """Where writes go, and for which account."""
+    triage = "the desk" if settings.triage_on_desk else settings.bland_base_url
+    attachments = [
+        settings.talkdesk_base_url or TALKDESK_HOSTS[settings.talkdesk_region][0],
+        settings.talkdesk_token_url or settings.talkdesk_account or "",
+        settings.talkdesk_client_id or "",
+    ]
+    return "\n".join([triage, *(["the desk"] if settings.attachments_on_desk else attachments)])
+
+
+def _former_organisation(settings: Settings) -> str:
     secrets_used = (settings.bland_api_key, settings.talkdesk_client_secret)
     told = [settings.bland_base_url, settings.talkdesk_client_id or ""]
     told += ["" if secret is None else secret.get_secret_value() for secret in secrets_used]
-    organisation = hashlib.sha256("\n".join(told).encode()).hexdigest()
-    token = settings.http_token
-    # Earlier versions took the header that brought the token for the caller.
-    former = {} if token is None else {SHARED_TOKEN: f"Bearer {token.get_secret_value()}"}
-    keep_s, note = settings.idempotency_hours * 3600, head_note(settings.data_dir)
-    return Journal(settings.data_dir, organisation, keep_s=keep_s, former=former, note=note)
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
 
 def head_note(folder: Path) -> HeadNote:

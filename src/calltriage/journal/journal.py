@@ -25,9 +25,9 @@ from calltriage.client.traces import Before
 from calltriage.errors import CallError, Conflict, ServerFailure, StorageUnavailable, StoreBusyError, StoreError
 from calltriage.journal.checking import check_folder
 from calltriage.journal.heads import HeadNote
-from calltriage.journal.rows import FILE, Check, Row, append, head_of, holds, outcome_of, prepare, rows
+from calltriage.journal.rows import FILE, Check, Row, append, facts, head_of, holds, outcome_of, prepare, rows
 from calltriage.journal.showing import Wanted, brief, writes
-from calltriage.journal.standings import UNDER_WAY, Asked, Call, Standings, this_process
+from calltriage.journal.standings import NAMED, UNDER_WAY, Asked, Call, Standings, this_process
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Operation
 from calltriage.storage import Database, SqliteFile
@@ -60,12 +60,14 @@ class Journal:
 
     Attributes:
         folder: where its file is, made at the first write.
-        organisation: says whose credentials the writes go out with; keys of one are not another's.
+        organisation: says where the writes go, and for which account; keys of one are not another's.
         keep_s: seconds for which an idempotency key is known.
         window_s: seconds for which the content of a flag or a relation is a key.
         clock: now, replaced in tests.
         note: where the head is noted beside the file; None for a journal without.
         former: names under which earlier versions noted callers, by their names now; by default they noted none.
+        former_organisation: what they would call the organisation with the present credentials; by default the same.
+        former_others: what they called others, whose keys are not this one's.
     """
 
     folder: Path
@@ -75,9 +77,12 @@ class Journal:
     clock: Callable[[], datetime] = _utc_now
     note: HeadNote | None = None
     former: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    former_organisation: str | None = field(default=None, repr=False)
+    former_others: tuple[str, ...] = ()
     database: Database = field(init=False)
     _standings: Standings = field(init=False, repr=False)
     _salt: bytes | None = field(default=None, init=False, repr=False)
+    _earlier: frozenset[str] = field(default=frozenset(), init=False)
     _unnoted: bool = field(default=False, init=False)
     _note_after: float = field(default=-math.inf, init=False)
     _inside: list[set[str]] = field(default_factory=list[set[str]], init=False, repr=False)
@@ -124,8 +129,7 @@ class Journal:
         name, is_patch = operation.tool_name(), operation.method == "PATCH"  # there null says something
         arguments = operation.model_dump(mode="json", exclude_unset=is_patch, exclude_none=not is_patch)
         if not call.caller:
-            caller = self._caller(salt, "")
-            call = Call(caller, caller, call.tool or name, call.key)
+            call = replace(self._named(salt, ""), tool=call.tool or name, key=call.key)
         return Asked(call, _digest(salt, name, json.dumps(arguments, sort_keys=True)), uuid.uuid4().hex), arguments
 
     async def end(self, entry: Entry, operation: Operation[Any], came: Receipt[Any] | BaseException) -> None:
@@ -142,18 +146,28 @@ class Journal:
 
     # What the server asks
 
-    def _caller(self, salt: bytes, who: str) -> str:
-        return _digest(salt, "caller", self.organisation, who)[:16]
+    def _named(self, salt: bytes, who: str) -> Call:
+        """A call of this caller, under each name that its writes may stand under."""
+
+        def name(organisation: str, who: str) -> str:
+            return _digest(salt, "caller", organisation, who)[:16]
+
+        before = self.organisation if self.former_organisation is None else self.former_organisation
+        former = {name(before, one) for one in (who, self.former.get(who, ""))}
+        whoever = ("", SHARED_TOKEN, *self.former.values())
+        known = {name(one, who) for one in (before, *self.former_others) for who in whoever}
+        strangers = self._earlier - known - former
+        return Call(name(self.organisation, who), tuple(sorted(former)), tuple(sorted(strangers)))
 
     @asynccontextmanager
     async def calling(self, tool: str, who: str, key: str | None) -> AsyncGenerator[Call]:
         """Around a tool call: the writes in it are its own. Calls with one key go one after the other."""
         with self._beside_others() as (writes, beside):
             salt = await self._digest_key()
-            caller, former = self._caller(salt, who), self._caller(salt, self.former.get(who, ""))
             arrived, _ = await self._read(head_of)
             digest = None if key is None else _digest(salt, "key", tool, key)
-            call = Call(caller, former, tool, digest, writes, beside, arrived)
+            named = self._named(salt, who)
+            call = replace(named, tool=tool, key=digest, writes=writes, beside=beside, arrived=arrived)
             async with self._in_turn(call):
                 yield call
 
@@ -192,11 +206,13 @@ class Journal:
         asked = Asked(call, content, uuid.uuid4().hex)
 
         def change(connection: Connection) -> JsonObject | None:
-            same_key = "kind = 'asked' AND caller IN (?, ?) AND tool = ? AND key = ? AND operation IS NULL"
+            same_key = f"kind = 'asked' AND {NAMED} AND tool = ? AND key = ? AND operation IS NULL"
             newest = f"seq IN (SELECT seq FROM entries WHERE {same_key} ORDER BY seq DESC LIMIT {REPEATS})"  # noqa: S608  ours
-            found = rows(connection, newest, (call.caller, call.former, call.tool, call.key))
+            found = rows(connection, newest, (call.names, call.tool, call.key))
             before = [row for row in found if self._standings.is_kept(row, call.key)]
-            if any(row.fingerprint != asked.fingerprint for row in before):
+            others = [row for row in before if row.fingerprint != asked.fingerprint]
+            before = [row for row in before if row not in others]
+            if any(row.caller not in call.strangers for row in others):
                 raise Conflict(
                     "This idempotency key came with other arguments before. Nothing was done; use a new key for a new call.",
                     code="idempotency_conflict",
@@ -230,9 +246,9 @@ class Journal:
         def read(connection: Connection) -> list[JsonObject]:
             asked = rows(
                 connection,
-                "seq IN (SELECT seq FROM entries WHERE kind = 'asked' AND operation IS NOT NULL AND caller IN (?, ?) "
+                f"seq IN (SELECT seq FROM entries WHERE kind = 'asked' AND operation IS NOT NULL AND {NAMED} "  # noqa: S608
                 "ORDER BY seq DESC LIMIT ?)",
-                (call.caller, call.former, limit),
+                (replace(call, key=None).names, limit),
             )
             return [brief(row, outcome_of(connection, row)) for row in asked][::-1]
 
@@ -266,14 +282,12 @@ class Journal:
         return self.clock().astimezone(UTC).isoformat(timespec="milliseconds")
 
     async def _digest_key(self) -> bytes:
-        """A secret of this journal, so that what it digests cannot be guessed from outside."""
+        """A secret of this journal, so that what it digests cannot be guessed from outside. The first call reads the names
+        of earlier versions' callers, too."""
         if self._salt is None:
-            found = await self._read(
-                lambda connection: connection.exec_driver_sql(
-                    "SELECT value FROM facts WHERE name = 'salt'"
-                ).scalar_one()
-            )
-            self._salt = bytes.fromhex(found)
+            found = await self._read(facts)
+            self._earlier = frozenset(filter(None, found["earlier callers"].split(",")))
+            self._salt = bytes.fromhex(found["salt"])
         return self._salt
 
     async def _settle(self, write_id: str, outcome: str, code: str | None, result: str | None, tool: str) -> None:

@@ -45,6 +45,9 @@ SCHEMA = (
     "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     "INSERT OR IGNORE INTO facts VALUES ('version', '1')",
     "INSERT OR IGNORE INTO facts VALUES ('salt', lower(hex(randomblob(32))))",
+    # Versions before this fact named callers by their credentials, which change: these names are kept as they stood then.
+    """INSERT INTO facts SELECT 'earlier callers', (SELECT coalesce(group_concat(DISTINCT caller), '') FROM entries)
+        WHERE NOT EXISTS (SELECT 1 FROM facts WHERE name = 'earlier callers')""",
     """CREATE TRIGGER IF NOT EXISTS entries_stay BEFORE DELETE ON entries
         BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END""",
     """CREATE TRIGGER IF NOT EXISTS entries_stand BEFORE UPDATE ON entries
@@ -102,6 +105,11 @@ def prepare(engine: Engine) -> None:
         found = connection.exec_driver_sql("SELECT value FROM facts WHERE name = 'version'").scalar_one()
     if found != "1":
         raise StoreError(f"The journal has version {found}; this calltriage knows 1. Use the calltriage that wrote it.")
+
+
+def facts(connection: Connection) -> dict[str, str]:
+    """What the journal says of itself."""
+    return {row.name: row.value for row in connection.exec_driver_sql("SELECT name, value FROM facts")}
 
 
 def head_of(connection: Connection) -> tuple[int, str]:

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
 NATURAL = (AddFlag, LinkIssue)
 """Operations whose content is a key: an equal one within `window_s` is a repeat, not a second one."""
-EQUAL = """kind = 'asked' AND caller IN (?, ?) AND fingerprint = ? AND operation = ? AND key IS ?
-    AND seq < COALESCE((SELECT seq FROM entries AS own WHERE own.write_id = ? AND own.kind = 'asked'), seq + 1)"""
+NAMED = "caller IN (SELECT value FROM json_each(?))"
+"""The caller's rows, given `Call.names`."""
+EQUAL = f"""kind = 'asked' AND {NAMED} AND fingerprint = ? AND operation = ? AND key IS ?
+    AND seq < COALESCE((SELECT seq FROM entries AS own WHERE own.write_id = ? AND own.kind = 'asked'), seq + 1)"""  # noqa: S608
 """Equal writes that were asked for before one of this id, or before now when there is none."""
 SETTLED = """EXISTS (SELECT 1 FROM entries AS o WHERE o.write_id = entries.write_id AND o.kind = 'outcome'
     AND o.outcome IN ('committed', 'replayed'))"""
@@ -47,7 +49,8 @@ class Call:
         caller: digest of who calls.
         tool: its name.
         key: digest of its idempotency key.
-        former: the caller as earlier versions noted it.
+        former: names under which earlier versions noted the caller.
+        strangers: names in their rows that may be the caller's, since they held credentials that may have changed.
         writes: ids of its writes.
         beside: those of the calls of this process that were under way when it came.
         arrived: number of the journal's last row when it came; None for writes without a tool call.
@@ -55,13 +58,19 @@ class Call:
     """
 
     caller: str = ""
-    former: str = ""
+    former: tuple[str, ...] = ()
+    strangers: tuple[str, ...] = ()
     tool: str = ""
     key: str | None = None
     writes: set[str] = field(default_factory=set[str], compare=False)
     beside: tuple[set[str], ...] = ()
     arrived: int | None = None
     unrecorded: list[str] = field(default_factory=list[str], compare=False)
+
+    @property
+    def names(self) -> str:
+        """Names, as a JSON list, under which its writes stand. A key tells a caller apart where the name does not."""
+        return json.dumps([self.caller, *self.former, *(self.strangers if self.key is not None else ())])
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,7 @@ class Standings:
         is_key = key is not None or isinstance(operation, NATURAL)
         # create_issue compares with the open issues itself, and files an equal one only where it is told to.
         is_add = operation.effect is Effect.ADD and not isinstance(operation, CreateIssue)
-        equal = (asked.call.caller, asked.call.former, asked.fingerprint, operation.tool_name(), key, asked.write_id)
+        equal = (asked.call.names, asked.fingerprint, operation.tool_name(), key, asked.write_id)
         newest = f"seq = (SELECT seq FROM entries WHERE {EQUAL} AND {SETTLED} ORDER BY seq DESC LIMIT 1)"  # noqa: S608  ours
         settled = next(iter(rows(connection, newest, equal)), None)
         if key is not None and settled is not None and self.is_kept(settled, key):  # whatever was asked since

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sqlite3
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -613,16 +614,18 @@ async def test_a_failed_write_can_be_told_from_one_that_was_done(the_desk: Desk,
     assert [item["outcome"] for item in body["items"]] == ["committed", "not_committed"]
 
 
+async def made(journal: Journal, who: str, title: str, **arguments: Any) -> str:
+    """What a call of `who` under one key answers: its title, or that of the call that it repeats."""
+
+    async def act() -> dict[str, Any]:
+        return {"outcome": "committed", "id": title}
+
+    async with journal.calling("create_issue", who, "k") as call:
+        return (await journal.once(call, {"a": 1, **arguments}, act))["id"]
+
+
 async def test_what_earlier_versions_noted_of_a_caller_is_still_its_own(tmp_path: Path, clock: Clock) -> None:
     """They took the raw header that brought the token for the caller, and without one nothing."""
-
-    async def made(journal: Journal, who: str, title: str) -> str:
-        async def act() -> dict[str, Any]:
-            return {"outcome": "committed", "id": title}
-
-        async with journal.calling("create_issue", who, "k") as call:
-            return (await journal.once(call, {"a": 1}, act))["id"]
-
     folder = tmp_path / "journal"
     before, now = Journal(folder, clock=clock), Journal(folder, clock=clock, former={SHARED_TOKEN: "Bearer a"})
     await made(before, "Bearer a", "with the token")
@@ -636,3 +639,99 @@ async def test_what_earlier_versions_noted_of_a_caller_is_still_its_own(tmp_path
 def test_the_former_name_of_the_token_s_holders_is_known(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, http_token=SecretStr("t" * 32))
     assert build_journal(settings).former == {SHARED_TOKEN: "Bearer " + "t" * 32}
+
+
+VENDORS = {
+    "bland_api_key": "key-of-bland-1", "talkdesk_account": "acme", "talkdesk_client_id": "id-1",
+    "talkdesk_client_secret": "secret-1", "http_token": "a" * 32,
+}  # fmt: skip
+SIGNED = {"talkdesk_client_secret": None, "talkdesk_key_id": "kid"}
+
+
+def settings_in(folder: Path, **given: Any) -> Settings:
+    return Settings.model_validate({"data_dir": folder / "data", **VENDORS, **given})
+
+
+async def said_by(folder: Path, who: str, title: str, **given: Any) -> str:
+    """What a server with these settings answers to a call under the one key."""
+    journal = build_journal(settings_in(folder, **given))
+    try:
+        return await made(journal, who, title)
+    finally:
+        await journal.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"bland_api_key": "key-of-bland-2"},
+        {"talkdesk_client_secret": "secret-2"},
+        SIGNED | {"talkdesk_private_key": "-----BEGIN PRIVATE KEY-----"},
+        {"http_token": "b" * 32},
+        {"http_token": "b" * 32, "bland_api_key": "key-of-bland-2"},
+        {"bland_auth_scheme": "bearer"},
+    ],
+)
+@pytest.mark.parametrize("who", ["", SHARED_TOKEN])
+async def test_a_key_stands_when_a_credential_is_changed(tmp_path: Path, who: str, change: dict[str, Any]) -> None:
+    assert await said_by(tmp_path, who, "first") == "first"
+    assert await said_by(tmp_path, who, "again", **change) == "first"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"bland_base_url": "https://staging.bland.ai"},
+        {"bland_api_key": None},
+        {"talkdesk_account": "other"},
+        {"talkdesk_client_id": "id-2"},
+        {"talkdesk_region": "eu"},
+        {"talkdesk_base_url": "https://api.example.com"},
+        {"talkdesk_account": None, "talkdesk_client_id": None, "talkdesk_client_secret": None},
+    ],
+)
+async def test_a_key_belongs_to_a_place_and_an_account(tmp_path: Path, change: dict[str, Any]) -> None:
+    assert await said_by(tmp_path, "", "first") == "first"
+    assert await said_by(tmp_path, "", "elsewhere", **change) == "elsewhere"
+
+
+async def written_by_an_earlier_version(folder: Path, who: str, title: str, **given: Any) -> None:
+    """A record as it was made when callers were named by their credentials."""
+    told = {"bland_base_url": "https://api.bland.ai", "bland_api_key": "", **VENDORS, **given}
+    fields = ("bland_base_url", "talkdesk_client_id", "bland_api_key", "talkdesk_client_secret")
+    organisation = hashlib.sha256("\n".join(told[name] or "" for name in fields).encode()).hexdigest()
+    journal = Journal(folder / "data", organisation)
+    await made(journal, who, title)
+    await journal.close()
+    with closing(sqlite3.connect(folder / "data" / FILE)) as connection, connection:
+        connection.execute("DELETE FROM facts WHERE name = 'earlier callers'")
+
+
+@pytest.mark.parametrize("change", [{}, {"bland_api_key": "key-of-bland-2"}, {"http_token": "b" * 32}])
+@pytest.mark.parametrize(
+    ("before", "now"), [("", ""), (f"Bearer {'a' * 32}", SHARED_TOKEN), (SHARED_TOKEN, SHARED_TOKEN)]
+)
+async def test_a_key_of_an_earlier_version_stands_although_a_credential_changes(
+    tmp_path: Path, before: str, now: str, change: dict[str, Any]
+) -> None:
+    await written_by_an_earlier_version(tmp_path, before, "first")
+    assert await said_by(tmp_path, now, "again", **change) == "first"
+    assert await said_by(tmp_path, now, "once more", bland_api_key="key-of-bland-3", http_token="c" * 32) == "first"
+
+
+async def test_a_key_that_may_be_another_s_is_no_conflict_with_other_arguments(tmp_path: Path) -> None:
+    await written_by_an_earlier_version(tmp_path, f"Bearer {'a' * 32}", "first")
+    journal = build_journal(settings_in(tmp_path, http_token="b" * 32))
+    assert await made(journal, SHARED_TOKEN, "mine", a=2) == "mine"
+    async with journal.calling("create_issue", SHARED_TOKEN, None) as call:
+        assert await journal.recent(call) == []
+    await journal.close()
+
+
+NONE = {name: None for name in VENDORS if name.startswith(("bland", "talkdesk"))}
+
+
+async def test_what_an_earlier_version_wrote_on_the_desk_is_not_taken_for_the_vendor_s(tmp_path: Path) -> None:
+    await written_by_an_earlier_version(tmp_path, "", "on the desk", **NONE)
+    assert await said_by(tmp_path, "", "on the vendor") == "on the vendor"
+    assert await said_by(tmp_path, "", "again", **NONE) == "on the desk"
