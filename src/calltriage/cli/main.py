@@ -8,48 +8,28 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import anyio
 import click
 
-from calltriage.cli import deletion, tenants
-from calltriage.cli.options import ORGANISATION, TEXT, file_of, settings_of
+from calltriage.cli.desk import desk
+from calltriage.cli.options import (
+    FORMAT,
+    HOST,
+    SKIP_BAD,
+    TEXT,
+    TIME_ZONE,
+    announce,
+    begin,
+    file_of,
+    port_option,
+    server_settings,
+    settings_of,
+)
 from calltriage.cli.terminal import Spoken, say, say_crash, say_usage_error
 from calltriage.errors import CalltriageError, ImportFileError, SettingsError
-from calltriage.leaves.ending import KEPT
-from calltriage.settings import Settings, misnamed, public_url
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-def _announce(what: str) -> Callable[[str], None]:
-    """Say on stderr where something is served; standard output is not for that."""
-    return lambda address: say(f"{what} at {address}", err=True)
-
-
-HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-
-
-def _port(default: int) -> Callable[[Any], Any]:
-    return click.option(
-        "--port", default=default, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
-    )
-
-
-def _server_settings(context: click.Context, **given: Any) -> Settings:
-    """The settings of a server, whose start a signal ends. Says on standard error which names of settings have no effect."""
-    KEPT.end_at_once()
-    for sentence in misnamed(file_of(context)):
-        say(f"calltriage: warning: {sentence}", err=True)
-    return settings_of(context, **given)
-
-
-def _begin(context: click.Context, *servers: str | None) -> None:
-    """Let signals do what they do to any program, unless the command is one of these servers."""
-    if context.invoked_subcommand not in servers:
-        KEPT.let_go()
+from calltriage.settings import Settings, misnamed
 
 
 @click.group(
@@ -68,15 +48,18 @@ def cli(context: click.Context, settings_file: Path | None) -> None:  # noqa: AR
     Without a command: serve MCP over standard input and output, for a host such as Claude Desktop. Without credentials
     everything runs on the embedded desk; set CALLTRIAGE_BLAND_API_KEY and CALLTRIAGE_TALKDESK_… to work on the vendors.
     """
-    _begin(context, None, "serve", "desk")
+    begin(context, None, "serve", "desk")
     if context.invoked_subcommand is None:
         context.invoke(serve)
+
+
+cli.add_command(desk)
 
 
 @cli.command()
 @click.option("--http", is_flag=True, help="Streamable HTTP at /mcp instead of standard input and output.")
 @HOST
-@_port(8000)
+@port_option(8000)
 @click.option(
     "--toolsets",
     help="Comma list of core (default), evidence, attachments, catalogue, norm, cleanup; or all.",
@@ -100,10 +83,10 @@ def serve(
     from calltriage import wiring  # noqa: PLC0415
     from calltriage.logs import configure_logging  # noqa: PLC0415
 
-    settings = _server_settings(context, **selection)
+    settings = server_settings(context, **selection)
     configure_logging(settings.log_level)
     if http:
-        anyio.run(wiring.serve_http, settings, host, port, _announce("MCP"))
+        anyio.run(wiring.serve_http, settings, host, port, announce("MCP"))
     else:
         if sys.stdin.isatty():
             say("MCP on standard input and output: a host starts this for its agent. Ctrl-D ends it.", err=True)
@@ -125,193 +108,6 @@ def doctor(context: click.Context) -> None:
     except SettingsError as error:
         settings = error
     if not anyio.run(examine, settings, misnamed(file_of(context))):
-        sys.exit(1)
-
-
-@cli.group()
-@click.pass_context
-def desk(context: click.Context) -> None:
-    """The embedded desk: serve its HTTP contracts, bring in calls, keep its organisations, users and keys."""
-    _begin(context, "serve")
-
-
-for _command in (*tenants.GROUPS, deletion.delete):
-    desk.add_command(_command)
-
-
-def _public_url(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    try:
-        return None if value is None else public_url(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
-@desk.command("serve")
-@HOST
-@_port(8765)
-@click.option(
-    "--public-url",
-    "known_as",
-    callback=_public_url,
-    help="Where clients reach the desk, for the links it hands out; needed with --host 0.0.0.0.  "
-    "[default: CALLTRIAGE_DESK_PUBLIC_URL, else the address it listens on]",
-)
-@click.pass_context
-def desk_serve(context: click.Context, host: str, port: int, known_as: str | None) -> None:
-    """Serve the desk's HTTP contracts.
-
-    Triage is at /v1/… with the key of `calltriage desk keys show` in the Authorization header. Attachments are at
-    /attachments/… with a token from /oauth/token, where the client id is `desk` and the secret is the same key.
-    """
-    from calltriage import wiring  # noqa: PLC0415
-    from calltriage.logs import configure_logging  # noqa: PLC0415
-
-    settings = _server_settings(context)
-    configure_logging(settings.log_level)
-    if known_as is not None:
-        settings = settings.model_copy(update={"desk_public_url": known_as})
-    anyio.run(wiring.serve_desk, settings, host, port, _announce("Desk"))
-
-
-@desk.command("backup")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.pass_context
-def desk_backup(context: click.Context, file: Path) -> None:
-    """Write the whole desk to FILE: issues, calls, the bytes of files, its key.
-
-    Others may go on working; the backup shows one moment. It holds the desk's secrets, and only you can read it. A desk on
-    PostgreSQL is backed up with pg_dump. Bytes that an object store keeps (CALLTRIAGE_BLOBS_URL) stay there: copy its bucket
-    afterwards.
-    """
-    from calltriage import wiring  # noqa: PLC0415
-
-    settings = settings_of(context)
-    count = wiring.back_up(settings, file)
-    say(f"Wrote {file}: the desk with {count} files.")
-    if settings.blobs_url is not None:
-        say(
-            "The bytes of its files are not in it: they are in the object store of CALLTRIAGE_BLOBS_URL. Copy that bucket "
-            "now, with the store's own tools; to restore, put the copy back and set CALLTRIAGE_BLOBS_URL to it.",
-            err=True,
-        )
-
-
-@desk.command("restore")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--overwrite", is_flag=True, help="Replace the desk that is there; its database is kept beside it.")
-@click.pass_context
-def desk_restore(context: click.Context, file: Path, overwrite: bool) -> None:
-    """Make the desk in FILE, written by `desk backup`, the one in the data folder.
-
-    Everything is checked before anything changes. Stop the servers that use the folder first.
-    """
-    from calltriage import wiring  # noqa: PLC0415
-
-    settings = settings_of(context)
-    count = wiring.restore(settings, file, overwrite=overwrite)
-    say(f"Restored the desk with {count} files to {settings.data_dir}.")
-
-
-FILES = click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True, path_type=Path))
-
-
-def _time_zone(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    from zoneinfo import ZoneInfo  # noqa: PLC0415
-
-    try:
-        return value if value is None else ZoneInfo(value).key
-    except (KeyError, ValueError, OSError):
-        raise click.BadParameter("must be an IANA time zone, such as Europe/Berlin") from None
-
-
-def _format(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    from calltriage.desk.importing.formats import NAMES  # noqa: PLC0415
-
-    if value is not None and value not in NAMES:
-        raise click.BadParameter(f"must be one of {', '.join(NAMES)}")
-    return value
-
-
-FORMAT = click.option(
-    "--format", "format_name", callback=_format, metavar="NAME",
-    help="Insist on a format: calltriage, bland, chat, vapi, retell, elevenlabs, twilio, deepgram, assemblyai, whisper, "
-    "vtt, srt, csv.  [default: told by the content]",
-)  # fmt: skip
-TIME_ZONE = click.option(
-    "--time-zone", callback=_time_zone, metavar="ZONE", help="Zone of times that name none.  [default: UTC]"
-)
-SKIP_BAD = click.option(
-    "--skip-bad", is_flag=True, help="Load the good lines and report the bad ones, instead of loading nothing."
-)
-
-
-@desk.command("sample")
-@ORGANISATION
-@click.pass_context
-def desk_sample(context: click.Context, organisation: str | None) -> None:
-    """Load three invented calls into the desk, to try things on. Loading them again changes nothing.
-
-    CALLTRIAGE_SAMPLE=1 loads them when a server starts on a desk without calls.
-    """
-    from calltriage.cli import importing  # noqa: PLC0415
-
-    importing.load_sample_calls(settings_of(context), organisation)
-
-
-@desk.command("import")
-@FILES
-@click.option("--check", is_flag=True, help="Check everything and load nothing; exit status 1 if something is bad.")
-@SKIP_BAD
-@FORMAT
-@TIME_ZONE
-@ORGANISATION
-@click.pass_context
-def desk_import(
-    context: click.Context, files: tuple[Path, ...], check: bool, organisation: str | None, **wishes: Any
-) -> None:
-    """Load calls, SMS conversations and files into the desk from each FILE, from the files in a folder, or from standard
-    input with -.
-
-    Calls are read as Bland, Vapi, Retell, ElevenLabs, Twilio Conversational Intelligence, Deepgram, AssemblyAI and Whisper
-    write them in JSON (one, a list, or one a line), as chat turns with `role` and `content`, as WebVTT or SRT, as CSV with a
-    header that names call, time, speaker and text, and as lines of our own; the content tells which. A file may be packed
-    with gzip. A call without an id is named by its file, one without a time dated by it.
-
-    A line of our own is a JSON object. `kind` says what it is; without one it is a call. `created_at` is ISO 8601, or a
-    number of seconds or milliseconds since 1970.
-
-    A call has `call_id`, `created_at` and `turns`, each with `speaker` (agent, caller, …) and `text`; `summary`, `ended_at`
-    and anything else are optional and kept.
-
-    \b
-      {"call_id": "c-1", "created_at": "2026-05-01T10:00:00Z",
-       "turns": [{"speaker": "agent", "text": "Hello"}, {"speaker": "caller", "text": "Hi"}]}
-
-    An SMS conversation has `conversation_id`, `created_at` and `messages`, each with `sender` (agent or user) and `text`;
-    `user_number`, `agent_number`, `is_active`, `summary` and anything else are optional and kept.
-
-    \b
-      {"kind": "sms_conversation", "conversation_id": "s-1", "created_at": "2026-05-01T10:00:00Z",
-       "messages": [{"sender": "user", "text": "Is it open?"}]}
-
-    A file has `path`, below the folder of FILE, or `base64` and a `name`; `name`, `type`, `metadata` (flat) and `file_id`
-    are optional.
-
-    \b
-      {"kind": "file", "path": "reports/may.pdf", "type": "application/pdf"}
-
-    (The examples are broken in two to be read here; in FILE each is one line.)
-
-    Every line is checked first: the bad ones are reported with their numbers, and then nothing is loaded. Loading goes in
-    steps, so that others can use the desk meanwhile. Loading the same file again changes nothing; after a break it
-    completes what is missing. A call or conversation that changed is replaced, a file never is.
-    """
-    from calltriage.cli import importing  # noqa: PLC0415
-
-    settings = settings_of(context)
-    if not check:
-        importing.import_paths(settings, files, importing.Wishes(**wishes), organisation)
-    elif not importing.check_only(settings, files, importing.Wishes(**wishes)):
         sys.exit(1)
 
 
@@ -474,33 +270,44 @@ def _leave(error: BaseException) -> NoReturn:
     first: BaseException = error
     while isinstance(first, BaseExceptionGroup):  # a task group on the way wraps what went wrong in it
         first = cast("BaseExceptionGroup[BaseException]", first).exceptions[0]
-    match first:
-        case SystemExit():
-            status = first.code
-        case BrokenPipeError():
-            status = 1
-        case click.ClickException():
-            say_usage_error(first)
-            status = first.exit_code
-        case click.Abort():
-            status = "Aborted!"
-        case ImportFileError():  # which has a line for each bad one, none of them with a line's end in it
-            for line in f"calltriage: {first}".split("\n"):
-                say(line, err=True)
-            status = 1
-        case CalltriageError():
-            status = f"calltriage: {first}"
-        case OSError(strerror=str(what)):
-            status = f"calltriage: {what}" + (f": {first.filename}" if first.filename else "")
-        case _:
-            say_crash(error)
-            status = 1
-    if isinstance(status, str):
-        say(status, err=True)
-        status = 1
+    status = _tell(first, whole=error)
     try:
         sys.stdout.flush()
     except OSError:  # nobody reads any more, or there is no room: let nothing be said about that at the very end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = status or 1
     raise SystemExit(status) from None
+
+
+def _tell(error: BaseException, whole: BaseException) -> int:
+    """Print what ended the process, and return its exit status. `whole` is the error with the groups around it."""
+    if isinstance(error, SystemExit):
+        if error.code is None or isinstance(error.code, int):
+            return error.code or 0
+        say(error.code, err=True)
+    elif isinstance(error, click.ClickException):
+        say_usage_error(error)
+        return error.exit_code
+    elif (lines := _lines_of(error)) is None:
+        say_crash(whole)
+    else:
+        for line in lines:
+            say(line, err=True)
+    return 1
+
+
+def _lines_of(error: BaseException) -> list[str] | None:
+    """What a person is told of an error, line by line; None for a fault of the program's own."""
+    match error:
+        case BrokenPipeError():
+            return []
+        case click.Abort():
+            return ["Aborted!"]
+        case ImportFileError():  # which has a line for each bad one, none of them with a line's end in it
+            return f"calltriage: {error}".split("\n")
+        case CalltriageError():
+            return [f"calltriage: {error}"]
+        case OSError(strerror=str(what)):
+            return [f"calltriage: {what}" + (f": {error.filename}" if error.filename else "")]
+        case _:
+            return None

@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from calltriage.settings import Settings, load_settings, settings_file
+from calltriage.cli.terminal import say
+from calltriage.leaves.ending import KEPT
+from calltriage.settings import Settings, load_settings, misnamed, settings_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NEVER = "never"
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -79,4 +84,62 @@ EXPIRES = click.option(
     metavar="WHEN",
     callback=_end,
     help="When it ends by itself: after a span (30d, 12h), with a day (2027-01-31, UTC), at an instant, or never.",
+)
+
+
+def announce(what: str) -> Callable[[str], None]:
+    """Say on stderr where something is served; standard output is not for that."""
+    return lambda address: say(f"{what} at {address}", err=True)
+
+
+HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+
+
+def port_option(default: int) -> Callable[[Any], Any]:
+    return click.option(
+        "--port", default=default, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes a free one."
+    )
+
+
+def server_settings(context: click.Context, **given: Any) -> Settings:
+    """The settings of a server, whose start a signal ends. Says on standard error which names of settings have no effect."""
+    KEPT.end_at_once()
+    for sentence in misnamed(file_of(context)):
+        say(f"calltriage: warning: {sentence}", err=True)
+    return settings_of(context, **given)
+
+
+def begin(context: click.Context, *servers: str | None) -> None:
+    """Let signals do what they do to any program, unless the command is one of these servers."""
+    if context.invoked_subcommand not in servers:
+        KEPT.let_go()
+
+
+def _time_zone(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    from zoneinfo import ZoneInfo  # noqa: PLC0415
+
+    try:
+        return value if value is None else ZoneInfo(value).key
+    except (KeyError, ValueError, OSError):
+        raise click.BadParameter("must be an IANA time zone, such as Europe/Berlin") from None
+
+
+def _format(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    from calltriage.desk.importing.formats import NAMES  # noqa: PLC0415
+
+    if value is not None and value not in NAMES:
+        raise click.BadParameter(f"must be one of {', '.join(NAMES)}")
+    return value
+
+
+FORMAT = click.option(
+    "--format", "format_name", callback=_format, metavar="NAME",
+    help="Insist on a format: calltriage, bland, chat, vapi, retell, elevenlabs, twilio, deepgram, assemblyai, whisper, "
+    "vtt, srt, csv.  [default: told by the content]",
+)  # fmt: skip
+TIME_ZONE = click.option(
+    "--time-zone", callback=_time_zone, metavar="ZONE", help="Zone of times that name none.  [default: UTC]"
+)
+SKIP_BAD = click.option(
+    "--skip-bad", is_flag=True, help="Load the good lines and report the bad ones, instead of loading nothing."
 )
