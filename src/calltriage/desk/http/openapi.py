@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from importlib.metadata import version
+from importlib.resources import files
 from typing import Any, cast
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from calltriage.desk.http.tokens import ASSERTION_TYPE
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import CATALOGUE, SCOPES
 from calltriage.operations.base import Api, Operation
@@ -26,40 +27,6 @@ REFUSALS = {
     500: "The desk failed; its log says why.",
     503: "The desk's storage cannot be used.",
 }
-ERRORS = {
-    Api.TRIAGE: {
-        "type": "object",
-        "required": ["data", "errors"],
-        "properties": {
-            "data": {"type": "null"},
-            "errors": {
-                "type": "array",
-                "minItems": 1,
-                "items": {
-                    "type": "object",
-                    "required": ["error", "message"],
-                    "properties": {"error": {"type": "string"}, "message": {"type": "string"}},
-                },
-            },
-        },
-    },
-    Api.ATTACHMENTS: {
-        "type": "object",
-        "required": ["code", "message"],
-        "properties": {
-            "code": {"type": "string"},
-            "message": {"type": "string"},
-            "fields": {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "required": ["name", "description"],
-                    "properties": {"name": {"type": "string"}, "description": {"type": "string"}},
-                },
-            },
-        },
-    },
-}
 SECURITY: dict[Api, list[dict[str, list[str]]]] = {
     Api.TRIAGE: [{"key": []}, {"bearer_key": []}],
     Api.ATTACHMENTS: [{"token": []}],
@@ -69,32 +36,21 @@ SECURITY: dict[Api, list[dict[str, list[str]]]] = {
 @cache
 def description() -> JsonObject:
     """The whole document. It is the same for every caller and names no address: the desk is wherever it was read."""
+    fixed = _fixed()
     schemas, shared = _schemas()
     paths: dict[str, JsonObject] = {}
     for operation in CATALOGUE:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, schemas)
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "calltriage desk",
-            "version": version("calltriage"),
-            "description": "Bland AI's triage contract and Talkdesk's attachments contract, embedded.",
-        },
-        "servers": [{"url": "/"}],
-        "paths": paths | _byte_plane() | _arriving(),
-        "components": {
-            "schemas": shared | {f"{api.value}_error": schema for api, schema in ERRORS.items()},
-            "securitySchemes": {
-                "key": {"type": "apiKey", "in": "header", "name": "authorization"},
-                "bearer_key": {"type": "http", "scheme": "bearer"},
-                "token": {
-                    "type": "oauth2",
-                    "flows": {"clientCredentials": {"tokenUrl": "/oauth/token", "scopes": dict.fromkeys(SCOPES, "")}},
-                },
-                "client": {"type": "http", "scheme": "basic"},
-            },
-        },
-    }
+    fixed["info"]["version"] = version("calltriage")
+    fixed["paths"] = paths | fixed["paths"]
+    fixed["components"]["schemas"] = shared | fixed["components"]["schemas"]
+    fixed["components"]["securitySchemes"]["token"]["flows"]["clientCredentials"]["scopes"] = dict.fromkeys(SCOPES, "")
+    return fixed
+
+
+def _fixed() -> JsonObject:
+    """What no operation declares: the routes of tokens, bytes and imports, the error bodies and the ways to authenticate."""
+    return json.loads(files("calltriage.desk.http").joinpath("openapi.json").read_bytes())
 
 
 def _schemas() -> tuple[dict[tuple[str, str], JsonObject], JsonObject]:
@@ -193,117 +149,3 @@ def refusals(operation: type[Operation[Any]]) -> tuple[int, ...]:
     if operation.method != "GET":
         found |= {400, 413}  # a body that is no JSON object, or too large, also where none is needed
     return tuple(sorted(found))
-
-
-def _arriving() -> JsonObject:
-    """The route by which calls come in."""
-    data = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
-    texts = {"type": "array", "items": {"type": "string"}}
-    counts = {name: {"type": "integer", "minimum": 0} for name in ("added", "changed", "unchanged", "skipped")}
-    loaded = {
-        "type": "object",
-        "required": [*counts, "complaints", "notes"],
-        "properties": {**counts, "complaints": texts, "notes": texts},
-    }
-    envelope = {
-        "type": "object",
-        "required": ["data", "errors"],
-        "properties": {"data": loaded, "errors": {"type": "null"}},
-    }
-    given = {"format": {"type": "string"}, "time_zone": {"type": "string"}, "skip_bad": {"type": "boolean"}}
-    refused = {"application/json": {"schema": {"$ref": f"#/components/schemas/{Api.TRIAGE.value}_error"}}}
-    answers = {
-        str(status): {"description": REFUSALS[status], "content": refused} for status in (400, 401, 413, 500, 503)
-    }
-    return {
-        "/v1/calls/import": {
-            "post": {
-                "operationId": "import_calls",
-                "summary": "Load calls, conversations and files in any format of `calltriage desk import`",
-                "security": [{"key": []}, {"bearer_key": []}],
-                "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in given.items()],
-                "requestBody": {"required": True, "content": data},
-                "responses": {
-                    "200": {"description": "Loaded.", "content": {"application/json": {"schema": envelope}}},
-                    **answers,
-                },
-            }
-        }
-    }
-
-
-def _byte_plane() -> JsonObject:
-    """The two routes that are no operations: tokens, and the bytes behind signed URLs."""
-    signed: list[JsonObject] = [
-        {"name": "object_key", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}},
-        {"name": "expires", "in": "query", "required": True, "schema": {"type": "integer", "minimum": 0}},
-        {"name": "signature", "in": "query", "required": True,
-         "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"}},
-    ]  # fmt: skip
-    xml = {"application/xml": {"schema": {"type": "string"}}}
-    data = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
-
-    def answers(content: JsonObject | None, good: tuple[int, ...], *bad: int) -> JsonObject:
-        done = {str(status): {"description": "Done."} | ({"content": content} if content else {}) for status in good}
-        return done | {str(status): {"description": "Refused.", "content": xml} for status in bad}
-
-    form = {
-        "type": "object",
-        "required": ["grant_type"],
-        "properties": {
-            "grant_type": {"type": "string", "enum": ["client_credentials"]},
-            "scope": {"type": "string"},
-            "client_assertion_type": {"type": "string", "enum": [ASSERTION_TYPE]},
-            "client_assertion": {"type": "string"},
-        },
-    }
-    token = {
-        "type": "object",
-        "required": ["access_token", "token_type", "expires_in", "scope"],
-        "properties": {
-            "access_token": {"type": "string"},
-            "token_type": {"type": "string"},
-            "expires_in": {"type": "integer"},
-            "scope": {"type": "string"},
-        },
-    }
-    refused = {
-        "type": "object",
-        "required": ["error"],
-        "properties": {"error": {"type": "string"}, "error_description": {"type": "string"}},
-    }
-
-    def as_json(text: str, schema: JsonObject) -> JsonObject:
-        return {"description": text, "content": {"application/json": {"schema": schema}}}
-
-    issue: JsonObject = {
-        "operationId": "issue_access_token",
-        "summary": "Trade client credentials for a token.",
-        "security": [{"client": []}, {}],
-        "requestBody": {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": form}}},
-        "responses": {
-            "200": as_json("The token.", token),
-            "400": as_json(REFUSALS[400], refused),
-            "401": as_json(REFUSALS[401], refused),
-            "408": {"description": "The form came too slowly."},
-            "413": {"description": REFUSALS[413]},
-        },
-    }
-    put: JsonObject = {
-        "operationId": "put_upload_bytes",
-        "summary": "Store the bytes of an upload link.",
-        "security": [],
-        "requestBody": {"required": True, "content": data},
-        "responses": answers(None, (200,), 400, 403, 411, 503),
-    }
-    get: JsonObject = {
-        "operationId": "get_download_bytes",
-        "summary": "Read the bytes behind a download link.",
-        "security": [],
-        "parameters": [{"name": "Range", "in": "header", "required": False, "schema": {"type": "string"}}],
-        "responses": answers(data, (200, 206), 400, 403, 404, 416, 503),
-    }
-    return {
-        "/oauth/token": {"post": issue},
-        "/blobs/{object_key}": {"parameters": signed, "put": put, "get": get},
-    }
