@@ -250,30 +250,35 @@ async def download(client: Client, attachment_id: str, *, limit: int, size: int 
     while not state.whole:
         link = link or await client.send(minting)
         try:
-            async with AsyncExitStack() as stack:
-                opening = client.links.get(link.url, start=state.got, etag=state.etag)
-                fetch = await state.waiting(stack.enter_async_context(opening))
-                state.continues(fetch.status, fetch.headers)
-                while (piece := await state.waiting(anext(fetch.pieces, None))) is not None:
-                    state.got += len(piece)
-                    if state.got > limit:
-                        raise _too_large(limit)
+            async with aclosing(_fetched(client, link, state)) as pieces:
+                async for piece in pieces:
                     yield piece
-                state.ended()
         except Forbidden as error:
             if renewed or error.code != "link_refused":
                 raise
             link, renewed = None, True
         except (Unreachable, ServerFailure, RateLimited) as error:
-            if state.got == (state.record if state.total is None else state.total):  # it broke after the last byte
+            if state.is_complete():  # it broke after the last byte
                 state.ended()
                 continue
             resumes += 1
-            too_long = (error.retry_after_s or 0) > client.deadline_s
-            over = too_long or state.time_left() <= 0
-            if resumes > RESUMES or over or (state.got and state.etag is None):
+            if resumes > RESUMES or not state.may_go_on(error):
                 raise
             await state.waiting(client.links.retry.pause(resumes, error))
+
+
+async def _fetched(client: Client, link: DownloadLink, state: _Progress) -> AsyncGenerator[bytes]:
+    """The bytes of one answer, from where the file goes on."""
+    async with AsyncExitStack() as stack:
+        opening = client.links.get(link.url, start=state.got, etag=state.etag)
+        fetch = await state.waiting(stack.enter_async_context(opening))
+        state.continues(fetch.status, fetch.headers)
+        while (piece := await state.waiting(anext(fetch.pieces, None))) is not None:
+            state.got += len(piece)
+            if state.got > state.limit:
+                raise _too_large(state.limit)
+            yield piece
+        state.ended()
 
 
 @dataclass
@@ -317,7 +322,17 @@ class _Progress:
         if self.total is not None and self.total > self.limit:
             raise _too_large(self.limit)
 
+    def is_complete(self) -> bool:
+        """Whether there are as many bytes as there are to be, as far as that is known."""
+        return self.got == (self.record if self.total is None else self.total)
+
+    def may_go_on(self, error: CallError) -> bool:
+        """Whether there is time for another try after a failure. A part that came needs an ETag to be gone on from."""
+        too_long = (error.retry_after_s or 0) > self.deadline_s or self.time_left() <= 0
+        return not too_long and (not self.got or self.etag is not None)
+
     def ended(self) -> None:
+        """Take in the end of an answer. Raises when it is not that of the file."""
         if self.total is not None and self.got != self.total:
             raise Unreachable("The download broke off. Call again.")
         if self.record not in {None, self.got}:

@@ -17,7 +17,6 @@ from typing import Any, Generic, Literal, Protocol, TypeVar, cast
 from calltriage.client.receipts import Receipt
 from calltriage.errors import Outcome
 from calltriage.leaves.instants import instant
-from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Operation
 from calltriage.operations.results import Page
 
@@ -147,6 +146,41 @@ def one_call() -> Generator[None]:
         _read_before.reset(token)
 
 
+class _NewRows:
+    """The rows of a list that a write may have made.
+
+    Attributes:
+        rows: rows of equal content that were not there before the write, by id.
+        is_doubtful: a row could not be read, or one of equal content may be older than the write.
+        last: id of the last row that was read before the write, until it comes. While it does not come, nobody can say
+            how far was read before.
+    """
+
+    def __init__(self, sight: Sight) -> None:
+        self._sight = sight
+        self._is_covered = sight.before is not None
+        self.rows = dict[str, Any]()
+        self.is_doubtful = False
+        self.last = None if sight.before is None else sight.before.last
+
+    def add(self, item: Any, likeness: Likeness) -> None:
+        """Take in the next row of the list. One below the last row that was read before the write may be old."""
+        if self.is_settled():
+            return
+        if item.id == self.last:
+            self._is_covered, self.last = False, None
+        if self.is_settled() or likeness is False or self._sight.was_there(item.id):
+            return
+        if likeness and self._is_covered:
+            self.rows[item.id] = item
+        else:
+            self.is_doubtful = True
+
+    def is_settled(self) -> bool:
+        """Whether a new row was found and the rest of the list was read before the write."""
+        return bool(self.rows) and not self._is_covered
+
+
 @dataclass(frozen=True)
 class Listed(Generic[R]):
     """A look-up in a paged list whose items are what the operation answers.
@@ -193,33 +227,21 @@ class Listed(Generic[R]):
         return await (self._any(sight, operation) if self.unique else self._new(sight, operation))
 
     async def _new(self, sight: Sight, operation: Any) -> Verdict:
-        """Look for the one new row. A row below the last one that was read before may be old: it decides nothing."""
-        new, doubtful = JsonObject(), False
-        last = None if sight.before is None else sight.before.last
-        is_covered = sight.before is not None
+        """Look for the one new row."""
+        found = _NewRows(sight)
         async for answer in self._read(sight.ask, operation):
-            doubtful = doubtful or bool(answer.result.unreadable_rows("items"))
+            found.is_doubtful = found.is_doubtful or bool(answer.result.unreadable_rows("items"))
             for item in answer.result.items:
-                if item.id == last:
-                    is_covered, last = False, None
-                    if new:
-                        break
-                likeness = self.same(operation, item)
-                if likeness is False or sight.was_there(item.id):
-                    continue
-                if likeness and is_covered:
-                    new[item.id] = item
-                else:
-                    doubtful = True
-            if _is_end(answer.result) or (new and not is_covered):
+                found.add(item, self.same(operation, item))
+            if _is_end(answer.result) or found.is_settled():
                 break
         else:
             return "undecided"
-        if not new and not doubtful:
+        if not found.rows and not found.is_doubtful:
             return "absent"
-        if len(new) != 1 or last is not None:  # the last row is gone, so nobody can say how far was read before
+        if len(found.rows) != 1 or found.last is not None:
             return "undecided"
-        return Found(await self._answer(sight, operation, *new.values()))
+        return Found(await self._answer(sight, operation, *found.rows.values()))
 
     async def _any(self, sight: Sight, operation: Any) -> Verdict:
         """Look for a row of equal content, new or not."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import anyio
 import mcp_types
-from mcp.server.caching import CacheHint
+from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.context import CallNext, HandlerResult
 from mcp.server.lowlevel import Server
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
@@ -32,6 +32,14 @@ from calltriage.server.surfaces.subscriptions import Connection, Context, Subscr
 from calltriage.server.toolsets import select
 
 HOUR_MS = 3_600_000
+SAME_FOR_ALL: tuple[CacheableMethod, ...] = (
+    "server/discover",
+    "tools/list",
+    "prompts/list",
+    "resources/list",
+    "resources/templates/list",
+)
+"""Requests whose answer is the same for each caller as long as the server runs."""
 
 Paging: TypeAlias = mcp_types.PaginatedRequestParams | None
 
@@ -50,6 +58,52 @@ class TriageServer(Server[Connection]):
     """The MCP server, and how to end the streams that it has open."""
 
     end_streams: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class _Requests:
+    """Answers the requests of MCP, each method one of them.
+
+    Attributes:
+        work: what tools have at hand.
+        table: the tools.
+        on_listed: called after each tools/list.
+    """
+
+    work: Work
+    table: ToolTable
+    on_listed: Callable[[], None]
+
+    async def list_tools(self, _c: Context, _p: Paging) -> mcp_types.ListToolsResult:
+        self.on_listed()
+        return mcp_types.ListToolsResult(tools=self.table.listed)
+
+    async def call_tool(
+        self, ctx: Context, params: mcp_types.CallToolRequestParams
+    ) -> mcp_types.CallToolResult | mcp_types.InputRequiredResult:
+        host = Host.of(ctx.session, params)
+        arguments, report = params.arguments or {}, ctx.session.report_progress
+        return await self.table.call(params.name, arguments, report, host, request=ctx.request, meta=ctx.meta)
+
+    async def list_resources(self, _c: Context, _p: Paging) -> mcp_types.ListResourcesResult:
+        return mcp_types.ListResourcesResult(resources=resources.listed(self.work))
+
+    async def list_templates(self, _c: Context, _p: Paging) -> mcp_types.ListResourceTemplatesResult:
+        return mcp_types.ListResourceTemplatesResult(resource_templates=resources.templates(self.work))
+
+    async def read_resource(
+        self, ctx: Context, params: mcp_types.ReadResourceRequestParams
+    ) -> mcp_types.ReadResourceResult:
+        return await resources.read(str(params.uri), replace(self.work, who=who(ctx.request)))
+
+    async def list_prompts(self, _c: Context, _p: Paging) -> mcp_types.ListPromptsResult:
+        return mcp_types.ListPromptsResult(prompts=prompts.listed(self.work))
+
+    async def get_prompt(self, _c: Context, params: mcp_types.GetPromptRequestParams) -> mcp_types.GetPromptResult:
+        return await prompts.get(params.name, params.arguments or {}, self.work)
+
+    async def complete(self, _c: Context, params: mcp_types.CompleteRequestParams) -> mcp_types.CompleteResult:
+        return await completions.complete(params, self.work)
 
 
 def build_server(
@@ -99,63 +153,7 @@ def build_server(
         sleep=sleep,
     )
     table, watched = ToolTable(tools, work, confirm), Subscriptions(work)
-
-    async def list_tools(_c: Context, _p: Paging) -> mcp_types.ListToolsResult:
-        on_listed()
-        return mcp_types.ListToolsResult(tools=table.listed)
-
-    async def call_tool(
-        ctx: Context, params: mcp_types.CallToolRequestParams
-    ) -> mcp_types.CallToolResult | mcp_types.InputRequiredResult:
-        host = Host.of(ctx.session, params)
-        arguments, report = params.arguments or {}, ctx.session.report_progress
-        return await table.call(params.name, arguments, report, host, request=ctx.request, meta=ctx.meta)
-
-    async def list_resources(_c: Context, _p: Paging) -> mcp_types.ListResourcesResult:
-        return mcp_types.ListResourcesResult(resources=resources.listed(work))
-
-    async def list_templates(_c: Context, _p: Paging) -> mcp_types.ListResourceTemplatesResult:
-        return mcp_types.ListResourceTemplatesResult(resource_templates=resources.templates(work))
-
-    async def read_resource(ctx: Context, params: mcp_types.ReadResourceRequestParams) -> mcp_types.ReadResourceResult:
-        return await resources.read(str(params.uri), replace(work, who=who(ctx.request)))
-
-    async def list_prompts(_c: Context, _p: Paging) -> mcp_types.ListPromptsResult:
-        return mcp_types.ListPromptsResult(prompts=prompts.listed(work))
-
-    async def get_prompt(_c: Context, params: mcp_types.GetPromptRequestParams) -> mcp_types.GetPromptResult:
-        return await prompts.get(params.name, params.arguments or {}, work)
-
-    async def complete(_c: Context, params: mcp_types.CompleteRequestParams) -> mcp_types.CompleteResult:
-        return await completions.complete(params, work)
-
-    fixed = CacheHint(HOUR_MS, "public")
-    server = TriageServer(
-        "calltriage",
-        version=version,
-        title="calltriage",
-        instructions=instructions(tools),
-        lifespan=watched.connection,
-        get_tool_input_schema=table.input_schema,
-        on_list_tools=list_tools,
-        on_call_tool=call_tool,
-        on_list_resources=list_resources,
-        on_list_resource_templates=list_templates,
-        on_read_resource=read_resource,
-        on_list_prompts=list_prompts,
-        on_get_prompt=get_prompt,
-        on_completion=complete,
-        on_subscriptions_listen=watched.listen,
-        on_subscribe_resource=watched.subscribe if duplex else None,
-        on_unsubscribe_resource=watched.unsubscribe if duplex else None,
-        cache_hints={
-            "server/discover": fixed,
-            "tools/list": fixed,
-            "prompts/list": fixed,
-            "resources/list": fixed,
-            "resources/templates/list": fixed,
-        },
-    )
+    server = _server_of(_Requests(work, table, on_listed), watched, version, instructions(tools), duplex=duplex)
     if any(tool.effect is Effect.REMOVE for tool in tools):
         # A client echoes which question its reply is to: sealed, and bound to the call and the caller.
         security = RequestStateSecurity(
@@ -163,5 +161,32 @@ def build_server(
         )
         server.middleware.append(RequestStateBoundary(security, default_audience="calltriage"))
     server.middleware.append(_without_echo)
+    return server
+
+
+def _server_of(
+    requests: _Requests, watched: Subscriptions, version: str, instructions: str, *, duplex: bool
+) -> TriageServer:
+    """The SDK's server, with each request given to the method that answers it."""
+    server = TriageServer(
+        "calltriage",
+        version=version,
+        title="calltriage",
+        instructions=instructions,
+        lifespan=watched.connection,
+        get_tool_input_schema=requests.table.input_schema,
+        on_list_tools=requests.list_tools,
+        on_call_tool=requests.call_tool,
+        on_list_resources=requests.list_resources,
+        on_list_resource_templates=requests.list_templates,
+        on_read_resource=requests.read_resource,
+        on_list_prompts=requests.list_prompts,
+        on_get_prompt=requests.get_prompt,
+        on_completion=requests.complete,
+        on_subscriptions_listen=watched.listen,
+        on_subscribe_resource=watched.subscribe if duplex else None,
+        on_unsubscribe_resource=watched.unsubscribe if duplex else None,
+        cache_hints=dict.fromkeys(SAME_FOR_ALL, CacheHint(HOUR_MS, "public")),
+    )
     server.end_streams = watched.close
     return server

@@ -11,6 +11,7 @@ from mcp_types import INVALID_REQUEST, ErrorData, JSONRPCError
 from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from calltriage.errors import SettingsError
@@ -22,6 +23,7 @@ from calltriage.server.files.handover import DOWNLOADS, UPLOADS, Handover
 from calltriage.server.transports.frames import VERSION, read_frame
 
 PATH = "/mcp"
+CLOSE = (b"connection", b"close")
 MAX_BODY = 4 * 2**20
 """Bytes of a request."""
 
@@ -86,40 +88,38 @@ class Gate:
         if scope["type"] != "http" or scope["path"].startswith((UPLOADS, DOWNLOADS)):
             await self._app(scope, receive, send)
             return
-        caller = self._caller(scope)
-        if caller is None:
-            await _refuse(send, 401, (b"www-authenticate", b"Bearer"))
+        try:
+            noted, sent = await self._taken(scope, receive)
+        except _RefusedError as refusal:
+            await refusal.answer(send)
             return
-        scope = {**scope, CALLER: caller}
-        if self._token is not None:
-            tell_caller(scope, caller)
-        if refused := _not_taken(scope):
-            await _refuse(send, *refused, (b"connection", b"close"))
+        except ClientDisconnect:  # nobody is left to answer, and that is no error of ours
             return
-        body = bytearray()
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":  # nobody is left to answer, and that is no error of ours
-                return
-            body += message.get("body", b"")
-            if len(body) > MAX_BODY:
-                await _refuse(send, 413, (b"connection", b"close"))
-                return
-            more = message.get("more_body", False)
-        frame = read_frame(bytes(body)) if _is_version(scope) else NO_VERSION
-        if isinstance(frame, JSONRPCError):
-            answer = frame.model_dump_json(by_alias=True).encode()
-            await _refuse(send, 400, (b"content-type", b"application/json"), body=answer)
-            return
-        sent = frame.encode()
-        scope["headers"] = _with_length(scope["headers"], len(sent))
         whole: list[Message] = [{"type": "http.request", "body": sent, "more_body": False}]
 
         async def receive_whole() -> Message:
             return whole.pop() if whole else await receive()
 
-        await self._app(scope, receive_whole, send)
+        await self._app(noted, receive_whole, send)
+
+    async def _taken(self, scope: Scope, receive: Receive) -> tuple[Scope, bytes]:
+        """The scope with its caller noted, and the body as the SDK is to read it.
+
+        Raises _RefusedError, and ClientDisconnect where the client went before its body was here.
+        """
+        caller = self._caller(scope)
+        if caller is None:
+            raise _RefusedError(401, (b"www-authenticate", b"Bearer"))
+        if self._token is not None:
+            tell_caller(scope, caller)
+        _refuse_head(scope)
+        body = await _read_body(receive)
+        frame = read_frame(body) if _is_version(scope) else NO_VERSION
+        if isinstance(frame, JSONRPCError):
+            answer = frame.model_dump_json(by_alias=True).encode()
+            raise _RefusedError(400, (b"content-type", b"application/json"), body=answer)
+        sent = frame.encode()
+        return {**scope, CALLER: caller, "headers": _with_length(scope["headers"], len(sent))}, sent
 
     def _caller(self, scope: Scope) -> str | None:
         """Who calls; None for a request without the token."""
@@ -131,14 +131,42 @@ class Gate:
         return SHARED_TOKEN if is_right else None
 
 
-def _not_taken(scope: Scope) -> tuple[Any, ...]:
-    """Status and headers for a request of which no body is read; empty for one of which it is."""
+class _RefusedError(Exception):
+    """A request that goes no further, and what it is answered."""
+
+    def __init__(self, status: int, *headers: tuple[bytes, bytes], body: bytes = b"") -> None:
+        self._status = status
+        self._headers = [*headers, (b"content-length", str(len(body)).encode())]
+        self._body = body
+
+    async def answer(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self._status, "headers": self._headers})
+        await send({"type": "http.response.body", "body": self._body})
+
+
+def _refuse_head(scope: Scope) -> None:
+    """Raise _RefusedError for a request whose body is not read."""
     if scope["path"] != PATH:
-        return (404,)
+        raise _RefusedError(404, CLOSE)
     if scope["method"] != "POST":  # stateless: there is no stream to open with GET, no session to end with DELETE
-        return 405, (b"allow", b"POST")
+        raise _RefusedError(405, (b"allow", b"POST"), CLOSE)
     length = dict(scope["headers"]).get(b"content-length", b"0")
-    return (413,) if not length.isdigit() or int(length[:20]) > MAX_BODY else ()
+    if not length.isdigit() or int(length[:20]) > MAX_BODY:
+        raise _RefusedError(413, CLOSE)
+
+
+async def _read_body(receive: Receive) -> bytes:
+    """A whole body. Raises _RefusedError for one that is too large, ClientDisconnect for one that breaks off."""
+    body, more = bytearray(), True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY:
+            raise _RefusedError(413, CLOSE)
+        more = message.get("more_body", False)
+    return bytes(body)
 
 
 NO_VERSION = JSONRPCError(
@@ -157,9 +185,3 @@ def _is_version(scope: Scope) -> bool:
 def _with_length(headers: list[tuple[bytes, bytes]], length: int) -> list[tuple[bytes, bytes]]:
     others = [(name, value) for name, value in headers if name != b"content-length"]
     return [*others, (b"content-length", str(length).encode())]
-
-
-async def _refuse(send: Send, status: int, *headers: tuple[bytes, bytes], body: bytes = b"") -> None:
-    length = (b"content-length", str(len(body)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
-    await send({"type": "http.response.body", "body": body})
