@@ -63,23 +63,15 @@ def receipt_of(operation: Operation[R], answer: Answer) -> Receipt[R]:
     outcome: Outcome | None = None
     if operation.effect is not Effect.READ:
         outcome = "replayed" if answer.status in operation.success[1:] else "committed"
-    result_type = operation.result_type()
     body, is_json = _parsed(answer)
-    if is_json and _says_failure(body):
-        if not _says_result(body, result_type, envelope=operation.envelope):
-            raise _failure(operation, answer)
-        if outcome is not None:
-            raise UnreadableAnswer("The API says success and failure at once.", status=answer.status, outcome="unknown")
-    if result_type is None:
+    if is_json:
+        _refuse_failure(operation, answer, body)
+    if operation.result_type() is None:
         return Receipt(cast("R", None), outcome, answer.api_time)
     if is_json and outcome is not None and _is_empty(body, envelope=operation.envelope):
         raise EmptyAnswer("The API answered without a word.", status=answer.status, outcome="unknown")
     try:
-        if body is None:  # a page of HTML is no empty list
-            raise ValueError("no JSON")
-        if operation.envelope:
-            body = body["data"]
-        return Receipt(read_result(result_type, body), outcome, answer.api_time)
+        return Receipt(_result(operation, body), outcome, answer.api_time)
     except (ValueError, KeyError, TypeError) as error:  # pydantic's ValidationError is a ValueError
         logger.warning("unreadable answer to %s: status %d", operation.tool_name(), answer.status)
         raise UnreadableAnswer(
@@ -89,6 +81,23 @@ def receipt_of(operation: Operation[R], answer: Answer) -> Receipt[R]:
             status=answer.status,
             outcome=outcome,
         ) from error
+
+
+def _refuse_failure(operation: Operation[Any], answer: Answer, body: object) -> None:
+    """Raise the error that a body tells of although its status is one of success."""
+    if not is_object(body) or not _says_failure(body):
+        return
+    if not _says_result(body, operation.result_type(), envelope=operation.envelope):
+        raise _failure(operation, answer)
+    if operation.effect is not Effect.READ:
+        raise UnreadableAnswer("The API says success and failure at once.", status=answer.status, outcome="unknown")
+
+
+def _result(operation: Operation[R], body: Any) -> R:
+    """The result in a body. Raises ValueError, KeyError or TypeError for a body that has none."""
+    if body is None:  # a page of HTML is no empty list
+        raise ValueError("no JSON")
+    return read_result(operation.result_type(), body["data"] if operation.envelope else body)
 
 
 def _parsed(answer: Answer) -> tuple[Any, bool]:
@@ -101,10 +110,8 @@ def _parsed(answer: Answer) -> tuple[Any, bool]:
         return None, False
 
 
-def _says_failure(body: Any) -> bool:
+def _says_failure(body: JsonObject) -> bool:
     """Whether a body holds an error in a shape seen, or in one of its kind."""
-    if not is_object(body):
-        return False
     status = body.get("status")
     return bool(
         body.get("errors")
