@@ -4,12 +4,36 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, JsonValue, field_serializer
 
+from calltriage.leaves.gate import compact
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import Comment, Cursor, IssueId, Limit, LinkId
+from calltriage.operations.norm import AgentSession
 from calltriage.operations.results import Page, Result
+
+LONGEST_JSON = 2_000
+"""Characters of JSON inside an artifact that are shown as JSON. Longer JSON is shown as text, which can be cut."""
+
+
+class Artifact(Result, origin="agent authors"):
+    """What the vendor's agent made: a draft of a pathway, a snippet, a report. Types and renderers are open sets."""
+
+    id: str | None = None
+    type: str | None = None
+    title: str | None = None
+    renderer: str | None = None
+    status: str | None = None
+    """pending, ready or error."""
+    payload: JsonValue = None
+    external_urls: JsonValue = None
+    """Links; their form is not documented."""
+
+    @field_serializer("payload", "external_urls")
+    def _shown(self, value: JsonValue) -> JsonValue:
+        text = compact(value) if isinstance(value, dict | list) else ""
+        return text if len(text) > LONGEST_JSON else value
 
 
 class TimelineEntry(Result, origin="issue authors and agents"):
@@ -26,6 +50,9 @@ class TimelineEntry(Result, origin="issue authors and agents"):
     metadata: JsonObject | None = None
     resources: list[JsonObject] | None = None
     referenced_issues: list[JsonObject] | None = None
+    agent_session: AgentSession | None = None
+    """The session that an entry of the vendor's agent belongs to."""
+    artifact: Artifact | None = None
     created_at: str = ""
 
 

@@ -200,8 +200,10 @@ async def test_a_run_reads_the_evidence_says_so_and_ends(desk: httpx2.AsyncClien
     assert (issue["is_processing"], issue["latest_agent_session"]["status"]) == (False, "awaiting_input")
     assert issue["latest_agent_session"]["run"]["run_id"] == run["run_id"]
     agent = [entry for entry in await feed(desk, issue_id) if entry["entry_kind"] == "agent"]
-    assert [entry["type"] for entry in agent] == ["response", "action", "prompt", "session_started"]
-    assert agent[2]["detail"] == "does it ask?"
+    assert [entry["type"] for entry in agent] == ["response", "artifact", "action", "prompt", "session_started"]
+    assert agent[3]["detail"] == "does it ask?"
+    assert {entry["type"] for entry in agent if entry["artifact"] is not None} == {"artifact"}
+    assert (agent[1]["artifact"]["type"], agent[1]["artifact"]["status"]) == ("verification_report", "ready")
     assert (await desk.post(f"{path}/agent-sessions/{UNKNOWN}/prompts", json={"detail": "x"})).status_code == 404
 
 

@@ -20,7 +20,7 @@ from calltriage.storage.folders import make_folder
 from calltriage.storage.schemas import statements
 from calltriage.storage.sqlite import sqlite_driver
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 DATABASE = "desk.sqlite3"
 
 

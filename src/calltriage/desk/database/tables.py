@@ -243,6 +243,7 @@ activity = _owned(
     Column("metadata", Json),
     Column("resources", Json, nullable=False),
     Column("referenced_issues", Json, nullable=False),
+    Column("artifact", Json),
     Column("created_at", Text, nullable=False),
     Index("activity_of_issue", "org_id", "issue_id", "created_at", "seq"),
     _of_issue(),

@@ -63,7 +63,7 @@ def _shown_entry(row: AnyRow, session: JsonObject | None) -> JsonObject:
     entry = plain_row(row, "id", "issue_id", "type", "detail", "metadata", "created_at")
     if session is not None:
         agent = {"kind": "agent", "id": None, "label": norm.NAME, "avatar_url": None}
-        return {"entry_kind": "agent", **entry, "actor": agent, "agent_session": session, "artifact": None}
+        return {"entry_kind": "agent", **entry, "actor": agent, "agent_session": session, "artifact": row.artifact}
     actor = {"kind": "user" if row.actor_id else "system", "id": row.actor_id, "label": None, "avatar_url": None}
     rest = plain_row(row, "from_status", "to_status", "resources", "referenced_issues")
     return {"entry_kind": "issue", **entry, **rest, "actor": actor}

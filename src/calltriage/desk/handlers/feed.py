@@ -19,6 +19,7 @@ def record(
     resources: list[JsonObject] | None = None,
     referenced_issues: list[JsonObject] | None = None,
     session_id: str | None = None,
+    artifact: JsonObject | None = None,
     at: str | None = None,
     from_status: str | None = None,
     to_status: str | None = None,
@@ -44,6 +45,7 @@ def record(
             from_status=from_status,
             to_status=to_status,
             session_id=session_id,
+            artifact=artifact,
             created_at=at or tx.instant,
         )
     )

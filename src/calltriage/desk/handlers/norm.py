@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from datetime import timedelta
 
+from pydantic import JsonValue
 from sqlalchemy import func, insert, select
 
 from calltriage.desk.database.tables import links, new_id, runs, sessions, written
@@ -16,7 +17,7 @@ from calltriage.desk.database.transaction import AnyRow, ContractError, Reply, T
 from calltriage.desk.handlers.feed import record
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import NO_SESSION
-from calltriage.operations.norm import CreateAgentSession, ListTriageAgents, PromptNorm, intent_of
+from calltriage.operations.norm import CreateAgentSession, Intent, ListTriageAgents, PromptNorm, intent_of
 
 NAME = "Norm"
 PROFILE_NAMESPACE = uuid.UUID("9c2f5ef2-3f0a-5a52-9b8e-0d6f2f2f7b11")
@@ -24,6 +25,13 @@ STEP = timedelta(milliseconds=200)
 """Time that one step of a run takes."""
 MAX_ACTIONS = 20
 """Pieces of evidence that one run names."""
+MADE = {
+    "status": ("snippet", "What the evidence is", "markdown", "ready"),
+    "verify": ("verification_report", "What was read", "json", "ready"),
+    "fix": ("draft_pathway_version", "No draft", "json", "error"),
+}
+"""Type, title, renderer and status of the artifact that a run of each intent makes. The contract names the three kinds of
+artifacts, not their types."""
 
 
 def _profile_id(tx: Transaction) -> str:
@@ -88,13 +96,16 @@ def start_run(tx: Transaction, issue_id: str, session_id: str, detail: str) -> J
         .order_by(links.c.seq)
         .limit(MAX_ACTIONS)
     ).all()
+    artifact = _artifact(intent, [f"{link.resource_type} {link.resource_id}" for link in evidence])
     steps = [("prompt", text)]
     steps += [("action", f"Read {link.resource_type} {link.resource_id}.") for link in evidence]
+    steps.append(("artifact", f"{artifact['title']}."))
     steps.append(("response", f"Read {len(evidence)} pieces of evidence. No change was made and none is proposed."))
     for number, (kind, said) in enumerate(steps):
         record(
             tx, issue_id, kind, detail=said, session_id=session_id, metadata={"run_id": run_id, "intent": intent},
-            at=written(tx.now + STEP * number), moves=("last_activity_at",),
+            artifact=artifact if kind == "artifact" else None, at=written(tx.now + STEP * number),
+            moves=("last_activity_at",),
         )  # fmt: skip
     tx.connection.execute(
         insert(runs).values(
@@ -108,6 +119,20 @@ def start_run(tx: Transaction, issue_id: str, session_id: str, detail: str) -> J
         )
     )
     return {"session_id": session_id, "run_id": run_id, "intent": intent}
+
+
+def _artifact(intent: Intent, read: list[str]) -> JsonObject:
+    """What a run makes of the evidence that it read. It drafts nothing: a desk has no pathways."""
+    kind, title, renderer, status = MADE[intent]
+    payloads: dict[str, JsonValue] = {
+        "snippet": "\n".join(f"- {name}" for name in read) or "There is no evidence.",
+        "verification_report": {"read": [*read], "changed": []},
+        "draft_pathway_version": {"read": [*read], "error": "There is no pathway to draft a version of."},
+    }
+    return {
+        "id": new_id(), "type": kind, "title": title, "renderer": renderer, "status": status,
+        "payload": payloads[kind], "external_urls": None,
+    }  # fmt: skip
 
 
 def latest_session(tx: Transaction, issue_id: str) -> str | None:

@@ -12,7 +12,7 @@ from calltriage.client.client import Client
 from calltriage.errors import CallError, NotFound, TryNext
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.quotes import around
-from calltriage.operations.activity import ListActivity
+from calltriage.operations.activity import ListActivity, TimelineEntry
 from calltriage.operations.attachments import GetAttachment
 from calltriage.operations.base import Operation
 from calltriage.operations.calls import Call, GetCall
@@ -21,6 +21,7 @@ from calltriage.operations.flags import Flag, ListFlags
 from calltriage.operations.relations import ListRelations
 from calltriage.operations.resources import ListResources, ResourceLink
 from calltriage.operations.results import Result
+from calltriage.server.answers.feed import entry_row, in_texts
 from calltriage.server.answers.results import Bundle, beginning, row
 from calltriage.server.answers.sections import Place, Section
 from calltriage.server.context import at_once, numbered
@@ -75,7 +76,7 @@ class Readings:
             ),
             Section("relations", "issue authors", replace(place), ListRelations, _briefly, "relation_count"),
             Section("attachments", "the uploader", replace(place), ListResources, self._files, belongs=_is_file),
-            Section("activity", "issue authors and agents", replace(place), ListActivity, _entries),
+            Section("activity", "issue authors and agents", replace(place), ListActivity, _entries, in_texts=in_texts),
         )
 
     async def _flags(self, flags: list[Flag], page: list[Flag]) -> list[JsonObject | None]:
@@ -163,9 +164,8 @@ async def _briefly(items: list[Result], _page: list[Result]) -> list[JsonObject 
     return [{key: value for key, value in row(item).items() if key not in dropped} for item in items]
 
 
-async def _entries(items: list[Result], _page: list[Result]) -> list[JsonObject | None]:
-    told = ("type", "detail", "from_status", "to_status", "created_at")
-    return [{key: value for key, value in row(item).items() if key in told} for item in items]
+async def _entries(items: list[TimelineEntry], _page: list[TimelineEntry]) -> list[JsonObject | None]:
+    return [entry_row(item) for item in items]
 
 
 def _key(flag: Flag) -> tuple[str, int | None]:

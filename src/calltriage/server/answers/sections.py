@@ -90,7 +90,7 @@ def _is_long(name: str, value: Any) -> bool:
     return isinstance(value, str) and len(value) > NAME and name != "id" and not name.endswith("_id")
 
 
-def _length(entry: JsonObject) -> int:
+def length(entry: JsonObject) -> int:
     """Characters of an entry's long texts."""
     return sum(len(value) for name, value in entry.items() if _is_long(name, value))
 
@@ -120,6 +120,7 @@ class Section:
         gaps: what `omitted` will have to say of an entry that is shown.
         elsewhere: the call that shows what is nested in an entry, if one does.
         moment: what every part of an entry shows instead of what is nested in it.
+        in_texts: an entry as it is shown in parts.
         unreadable: places of rows, on their pages, that cannot be read.
         lost_cursor: whether it cannot be told what comes after the page.
         failed: code of the error for which nothing of it can be shown.
@@ -135,6 +136,7 @@ class Section:
     gaps: Callable[[JsonObject], list[JsonObject]] = _no_gaps
     elsewhere: Callable[[JsonObject], TryNext | None] = lambda _: None
     moment: Callable[[JsonObject], JsonObject] = lambda _: {}
+    in_texts: Callable[[JsonObject], JsonObject] = lambda entry: entry
     shown: list[JsonObject] = field(default_factory=list[JsonObject])
     unreadable: list[int] = field(default_factory=list[int])
     lost_cursor: bool = False
@@ -196,13 +198,16 @@ class Section:
 
     def _from_inside(self, entry: JsonObject) -> JsonObject:
         """The next entry without what was shown of it."""
-        return portion(entry, self.place.inside, _length(entry)) if self.place.inside else entry
+        if not self.place.inside:
+            return entry
+        entry = self.in_texts(entry)
+        return portion(entry, self.place.inside, length(entry))
 
     def show_part(self, bundle: Bundle, entry: JsonObject) -> bool:
         """Show as much of the waiting entry's texts as fits, and say whether there is more of them. What is nested in it
         has to be shown in one piece: it waits until its texts are through."""
-        plain = _without_nested(entry)
-        first, end = self.place.inside, _length(plain)
+        plain = _without_nested(self.in_texts(entry))
+        first, end = self.place.inside, length(plain)
 
         def most(besides: JsonObject) -> int:
             return bundle.most(end - first, lambda n: portion(plain, first, first + n) | besides)
@@ -219,7 +224,7 @@ class Section:
     def pass_by(self, bundle: Bundle, entry: JsonObject) -> None:
         """Go past the waiting entry, whose names stand for what no answer has room for."""
         if not self.shown:
-            names = portion(_without_nested(entry), self.place.inside, self.place.inside)
+            names = portion(_without_nested(self.in_texts(entry)), self.place.inside, self.place.inside)
             if not bundle.affords(names):
                 names = {name: str(entry[name])[:NAME] for name in ("id", "type", "resource_type") if name in entry}
             self.shown.append(names)

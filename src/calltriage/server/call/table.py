@@ -15,7 +15,7 @@ from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
 from calltriage.errors import CallError, TryNext, UnreadableAnswer
-from calltriage.leaves.gate import compact, estimate_tokens, fits, gate
+from calltriage.leaves.gate import compact, estimate_tokens, fits, gate, greatest
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.base import Effect, Operation, Tool
@@ -28,6 +28,7 @@ from calltriage.operations.results import Page
 from calltriage.server.answers.empty import NO_ISSUES, said_of_nothing
 from calltriage.server.answers.results import (
     BUDGET,
+    LEAST,
     MOST,
     WALL,
     advising,
@@ -203,7 +204,8 @@ async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> JsonObje
         if isinstance(operation, ListIssues) and body["complete"] and not body["returned"] and operation.cursor is None:
             return body | _without_issues(operation)
         if body["returned"] < 2 or body["returned"] >= most or passes(body, BUDGET):
-            return shortened(with_beginnings(body, page, BUDGET), BUDGET, _row_in_evidence(operation))
+            body = with_beginnings(_rows_that_fit(body, operation), page, BUDGET)
+            return shortened(body, BUDGET, _in_evidence(operation))
         most = body["returned"]
         operation = operation.model_copy(update={"limit": _fitting(body)})
         receipt = await work.client.deliver(operation)
@@ -228,15 +230,25 @@ SECTIONS: dict[type[Tool], str] = {
 """The section of the evidence that shows the rows of a list, longer."""
 
 
-def _row_in_evidence(operation: Operation[Any]) -> JsonObject | None:
-    """Where the first row of a page stands whole."""
+def _in_evidence(operation: Operation[Any], skip: int = 0) -> JsonObject | None:
+    """Where the rows of a page stand whole, from one of them on."""
     section = SECTIONS.get(type(operation))
     if section is None:
         return None
     given = operation.model_dump()
-    place = str(Place(cursor=given["cursor"]))
+    place = str(Place(seen=skip, skip=skip, cursor=given["cursor"]))
     where = {"issue_id": given["issue_id"], "section": section, "cursor": place, "max_tokens": MOST}
     return {"try_next": TryNext(tool=GetEvidenceTool.tool_name(), arguments=where)}
+
+
+def _rows_that_fit(body: JsonObject, operation: Operation[Any]) -> JsonObject:
+    """A page of an API that does not heed the limit, with those of its rows that fit, and where the others are read."""
+    rows = body["items"]
+    if type(operation) not in SECTIONS or len(rows) < 2 or passes(body, BUDGET):
+        return body
+    count = max(1, greatest(len(rows), lambda n: passes({**body, "items": rows[:n]}, BUDGET - LEAST), len(rows)))
+    gap = {"section": "items", "left_out": len(rows) - count, **(_in_evidence(operation, count) or {})}
+    return {**body, "items": rows[:count], "returned": count, "complete": False, "omitted": [gap]}
 
 
 def _result(body: JsonObject, work: Work) -> mcp_types.CallToolResult:

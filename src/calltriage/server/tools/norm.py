@@ -18,8 +18,11 @@ from calltriage.operations.base import Effect
 from calltriage.operations.fields import TEXT, UUID_PATTERN, IssueRef, OpaqueId, Trimmed, Uuid, is_opaque_id
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.results import Result
-from calltriage.server.answers.results import BUDGET, Bundle, untrusted
+from calltriage.server.answers.feed import entry_row, in_texts
+from calltriage.server.answers.results import BUDGET, MOST, Bundle, untrusted
+from calltriage.server.answers.sections import length, portion
 from calltriage.server.context import ISSUE, Work, Workflow, last_part, preparing
+from calltriage.server.tools.evidence import GetEvidenceTool
 
 OPEN_SESSIONS = frozenset({"pending", "active", "awaiting_input"})
 """States in which a session takes another prompt; the others are its end."""
@@ -216,13 +219,7 @@ class WaitForNormTool(Workflow, effect=Effect.READ):
 
     def _told(self, look: _Look, issue_id: str, waited: float) -> JsonObject:
         bundle = Bundle(BUDGET, gaps=1, state=look.state, issue_id=issue_id, waited_s=round(waited, 1))
-        # The end of a run matters most, so it is given its room first.
-        said = [_said(entry) for entry in look.entries]
-        order = sorted(range(len(said)), key=lambda n: said[n]["type"] not in ENDS)
-        kept = sorted(n for n in order if bundle.affords(said[n]))
-        bundle.body["entries"] = untrusted(AGENT_WORDS, items=[said[n] for n in kept])
-        feed = TryNext(tool=ListActivity.tool_name(), arguments={"issue_id": issue_id})
-        bundle.lacks("entries", len(said) - len(kept), try_next=feed)
+        bundle.body["entries"] = untrusted(AGENT_WORDS, items=_shown(look.entries, bundle, issue_id))
         body = bundle.done()
         if look.state == "running":
             body["complete"] = False  # more will be said
@@ -241,6 +238,24 @@ def _run_of(entry: TimelineEntry) -> str | None:
     return run_id if isinstance(run_id, str) else None
 
 
-def _said(entry: TimelineEntry) -> JsonObject:
-    body = {"type": entry.type, "detail": entry.detail, "created_at": entry.created_at}
-    return {name: value for name, value in body.items() if value is not None}
+def _shown(entries: list[TimelineEntry], bundle: Bundle, issue_id: str) -> list[JsonObject]:
+    """The entries that fit, in their order. The end of the run and what it made get their room first, in part if need be."""
+    rows = [entry_row(entry) for entry in entries]
+    matters = [row["type"] in ENDS or "artifact" in row for row in rows]
+    kept = dict[int, JsonObject]()
+    for n in sorted(range(len(rows)), key=lambda n: (rows[n]["type"] not in ENDS, not matters[n])):
+        part = rows[n] if bundle.affords(rows[n]) else _part(rows[n], bundle) if matters[n] else None
+        if part is not None:
+            kept[n] = part
+    whole = {"issue_id": issue_id, "section": "activity", "max_tokens": MOST}
+    left_out = sum(kept.get(n) is not row for n, row in enumerate(rows))
+    bundle.lacks("entries", left_out, try_next=TryNext(tool=GetEvidenceTool.tool_name(), arguments=whole))
+    return [kept[n] for n in sorted(kept)]
+
+
+def _part(row: JsonObject, bundle: Bundle) -> JsonObject | None:
+    """The beginning of an entry's texts, as far as half of what is left has room for it."""
+    texts = in_texts(row)
+    count = bundle.most(length(texts), lambda n: portion(texts, 0, n), bundle.left // 2)
+    part = portion(texts, 0, count)
+    return part if bundle.affords(part) else None

@@ -13,11 +13,14 @@ import pytest
 from conftest import Clock, endpoints_to, no_sleep
 from faults import Scripted
 from mcp.client import Client
+from unit.leaves.test_gate import real_tokens
 from unit.server.call.test_table import UNKNOWN, filed, ok, refused
+from unit.server.tools.test_evidence import read_on
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
+from calltriage.leaves.gate import compact
 from calltriage.operations.activity import ListActivity
 from calltriage.server.app import build_server
 from calltriage.server.tools import norm as norm_module
@@ -179,7 +182,7 @@ async def test_waiting_ends_with_the_answer_marked_as_anothers_words(client: Api
     body = result.structured_content or {}
     assert (body["state"], body["complete"]) == ("answered", True)
     assert body["entries"]["trust"] == "untrusted"
-    assert [entry["type"] for entry in body["entries"]["items"]] == ["prompt", "action", "response"]
+    assert [entry["type"] for entry in body["entries"]["items"]] == ["prompt", "action", "artifact", "response"]
     assert slept[:2] == [2, 4]
     assert [progress for progress, _ in heard] == sorted({progress for progress, _ in heard})
     assert heard[0][1] == "Norm: running, 1 entries"
@@ -335,5 +338,94 @@ async def test_a_long_answer_keeps_its_budget_and_its_end(client: ApiClient) -> 
     async with open_client(endpoints_to(httpx2.MockTransport(answer))) as vendor, waiting(vendor, anyio.sleep) as agent:
         body = await ok(agent, "wait_for_norm", issue_id=UNKNOWN, run_id="run-1")
     assert body["entries"]["items"][-1]["detail"] == "the end"
-    assert body["omitted"][0]["try_next"]["tool"] == "list_activity"
+    assert body["omitted"][0]["try_next"]["tool"] == "get_evidence"
     assert len(json.dumps(body)) < 40_000
+
+
+@pytest.mark.parametrize("intent", ["status", "verify", "fix"])
+async def test_what_a_run_made_reaches_the_agent_in_each_tool_that_shows_it(
+    client: ApiClient, clock: Clock, intent: str
+) -> None:
+    kinds = {"status": "snippet", "verify": "verification_report", "fix": "draft_pathway_version"}
+
+    async def sleep(_: float) -> None:
+        clock.advance(seconds=1)
+
+    async with waiting(client, sleep) as agent:
+        links = [{"resource_type": "call", "resource_id": "call-card"}]
+        issue = {"issue_id": (await filed(agent, resource_links=links))["id"]}
+        run = await ok(agent, "prompt_norm", **issue, detail="Look.", intent=intent, allow_agent_run=True)
+        bodies = [
+            (await ok(agent, "wait_for_norm", **run["try_next"]["arguments"]))["entries"],
+            await ok(agent, "list_activity", **issue),
+            (await ok(agent, "get_evidence", **issue))["activity"],
+        ]
+    for body in bodies:
+        assert body["trust"] == "untrusted"
+        (made,) = [entry for entry in body["items"] if "artifact" in entry]
+        artifact = made["artifact"]
+        assert (made["type"], artifact["type"]) == ("artifact", kinds[intent])
+        assert artifact["status"] == ("error" if intent == "fix" else "ready")
+        assert "call call-card" in json.dumps(artifact["payload"])
+        session = made["agent_session"]
+        assert (session["id"], session["agent_name"]) == (run["session_id"], "Norm")
+
+
+PAYLOADS: dict[str, Any] = {
+    "text": "and so on " * 9_000,
+    "object": {"text": "and so on " * 9_000},
+    "many": {"rows": [{"call": f"c-{n}", "why": "no answer"} for n in range(4_000)]},
+    "deep": {"a": {"b": [{"c": "and so on " * 9_000}]}},
+}
+
+
+@pytest.mark.parametrize("name", PAYLOADS)
+async def test_a_long_artifact_is_within_every_budget_and_read_on_to_its_end(name: str) -> None:
+    payload, links = PAYLOADS[name], [{"label": "Draft", "url": f"https://x.example/{n}"} for n in range(900)]
+    made = {
+        "id": "a-1",
+        "type": "snippet",
+        "title": "Long",
+        "status": "ready",
+        "payload": payload,
+        "external_urls": links,
+    }
+    entries = [entry("response", "run-1", "the end") | {"artifact": made}, entry("prompt", "run-1")]
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        kind = request.url.path.rpartition("/")[2]
+        rows = entries if kind == "activity" else []
+        body = {"items": rows, "next_cursor": None} if kind != UNKNOWN else ISSUE
+        return httpx2.Response(200, content=json.dumps({"data": body, "errors": None}).encode())
+
+    async with open_client(endpoints_to(httpx2.MockTransport(answer))) as vendor, waiting(vendor, anyio.sleep) as agent:
+        waited = await ok(agent, "wait_for_norm", issue_id=UNKNOWN, run_id="run-1")
+        listed = await ok(agent, "list_activity", issue_id=UNKNOWN)
+        assert (waited["state"], waited["complete"]) == ("answered", False)
+        assert any(one.get("artifact.title") == "Long" for one in waited["entries"]["items"])
+        for body in (waited, listed):
+            assert real_tokens(compact(body)) <= 6_000
+            hint = body["omitted"][0]["try_next"]
+            assert (hint["tool"], hint["arguments"]["section"]) == ("get_evidence", "activity")
+            bodies = await read_on(agent, **hint["arguments"])
+            parts = [one for page in bodies for one in page["activity"]["items"] if one["type"] == "response"]
+            for field, whole in (("payload", payload), ("external_urls", links)):
+                told = "".join(one.get(f"artifact.{field}", "") for one in parts)
+                assert told == (whole if isinstance(whole, str) else compact(whole))
+
+
+async def test_a_page_of_artifacts_that_is_longer_than_asked_for_shows_the_rows_that_fit() -> None:
+    made = {"type": "snippet", "title": "Made", "status": "ready", "payload": {f"k{n}": n for n in range(80)}}
+    entries = [entry("artifact", "run-1", f"made {n}") | {"artifact": made} for n in range(60)]
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        body = {"items": entries, "next_cursor": None} if request.url.path.endswith("/activity") else ISSUE
+        return httpx2.Response(200, content=json.dumps({"data": body, "errors": None}).encode())
+
+    async with open_client(endpoints_to(httpx2.MockTransport(answer))) as vendor, waiting(vendor, anyio.sleep) as agent:
+        listed = await ok(agent, "list_activity", issue_id=UNKNOWN)
+        (gap,) = listed["omitted"]
+        bodies = await read_on(agent, **gap["try_next"]["arguments"])
+    rest = [one["detail"] for body in bodies for one in body["activity"]["items"]]
+    assert [one["detail"] for one in listed["items"]] + rest == [f"made {n}" for n in range(60)]
+    assert (listed["returned"], gap["left_out"], listed["complete"]) == (60 - len(rest), len(rest), False)

@@ -1,0 +1,29 @@
+"""Entries of an issue's feed as answers show them: what happened, and what the vendor's agent made."""
+
+from __future__ import annotations
+
+from calltriage.leaves.gate import compact
+from calltriage.leaves.strict_json import JsonObject, is_array, is_object
+from calltriage.operations.activity import TimelineEntry
+from calltriage.server.answers.results import row
+
+TOLD = frozenset({
+    "type", "detail", "from_status", "to_status", "agent_session", "artifact", "created_at", "unreadable_fields",
+})  # fmt: skip
+"""Members of an entry that are shown."""
+
+
+def entry_row(entry: TimelineEntry) -> JsonObject:
+    """An entry without what the issue says already."""
+    shown = {name: value for name, value in row(entry).items() if name in TOLD}
+    shown.get("agent_session", {}).pop("agent_profile_id", None)
+    return shown
+
+
+def in_texts(entry: JsonObject) -> JsonObject:
+    """An entry whose nested members are texts of their own (`artifact.payload`), so that each can be shown in part. What is
+    no text in them is written as JSON."""
+    flat = JsonObject()
+    for name, value in entry.items():
+        flat |= {f"{name}.{key}": one for key, one in value.items()} if is_object(value) else {name: value}
+    return {name: compact(one) if is_object(one) or is_array(one) else one for name, one in flat.items()}
