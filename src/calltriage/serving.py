@@ -2,7 +2,7 @@
 
 uvicorn bounds neither how long a request may take to arrive, nor what idle connections cost, nor what an unread answer
 holds. Here each connection has a time for every stage, an address or a caller has a share of the places, and where places
-are short the slowest connection makes room. An answer is given to the transport in pieces.
+are short the slowest connection makes room. An answer that its client does not take waits on disk.
 
 This stands on uvicorn's inside: H11Protocol with its `app`, `connections`, `cycle`, `flow`, `scope` and `handle_events`,
 Server with `startup`, `shutdown`, `should_exit` and `capture_signals`. pyproject.toml allows no uvicorn that was not tried.
@@ -24,11 +24,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from calltriage.errors import SettingsError
 from calltriage.leaves.callers import CALLER
 from calltriage.leaves.ending import Ending
+from calltriage.leaves.outflow import PIECE, Outflow
 
 if TYPE_CHECKING:
     import asyncio
 
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 HEADER_SECONDS = 5.0
 """From a connection's first moment, or the end of its last answer, to the end of the next request's header."""
@@ -47,11 +48,9 @@ BACKLOG = 256
 """Connections that wait to be accepted. They are accepted in one go, before any other makes room."""
 HEAD_START = 16 * 1024
 """Bytes that a connection counts as having moved when a stage begins, so that a new one is not the slowest."""
-PIECE = 32 * 1024
-"""Bytes of an answer given to the transport at once. It may hold as much before it takes more, so that 64 KiB of an unread
-answer are in memory beyond the socket."""
 MAX_UNSENT = 32 * 2**20
-"""Bytes of all answers that wait for their clients. Past it the slowest of these connections is cut."""
+"""Bytes of all answers that wait for their clients, nearly all of them on disk: of one answer at most 64 KiB are in memory
+beyond the socket, one half in the transport's buffer. Past it the slowest of these connections is cut."""
 GRACE_SECONDS = 10
 """Time for the requests that are in flight when a server ends. Closing what it stands on may take as long again."""
 READY_SECONDS = 1.0
@@ -69,7 +68,7 @@ class ImpatientProtocol(H11Protocol):
     _came: int = 0
     _since: float = 0.0
     _moved: int = 0
-    _unsent: int = 0
+    _outflow: Outflow | None = None
     address: str = ""
     owner: str = ""
     """Whose share of the places this one takes: of the caller that the request was authenticated as, else of the address."""
@@ -116,6 +115,10 @@ class ImpatientProtocol(H11Protocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._answer_ends = self.loop.call_later(ANSWER_SECONDS, self.transport.abort)
+        self._bound_unsent()
+
+    def _bound_unsent(self) -> None:
+        """Cut the slowest of those that take nothing until the others hold no more than MAX_UNSENT."""
         unread = [one for one in (*self._others(), self) if one.flow.write_paused]
         over = sum(one.unsent for one in unread) - MAX_UNSENT
         while over > 0 and unread:
@@ -141,8 +144,8 @@ class ImpatientProtocol(H11Protocol):
 
     @property
     def unsent(self) -> int:
-        """Bytes of the present answer that are in memory."""
-        return self._unsent + self.transport.get_write_buffer_size()
+        """Bytes of the present answer that wait for the client."""
+        return (self._outflow.waiting if self._outflow else 0) + self.transport.get_write_buffer_size()
 
     @property
     def is_waiting(self) -> bool:
@@ -174,24 +177,16 @@ class ImpatientProtocol(H11Protocol):
         return [one for one in cast("set[ImpatientProtocol]", self.connections) if one is not self]
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The app, which can say whose request this is, and whose answers are given on in pieces."""
+        """The app, which can say whose request this is, and whose answers wait on disk for slow clients."""
         scope["extensions"] = {CALLER: self.belongs_to}
+        async with anyio.create_task_group() as tasks:
+            self._outflow = Outflow(
+                send, is_full=lambda: self.flow.write_paused, left=self._has_left, grown=self._bound_unsent, tasks=tasks
+            )
+            await self._inner(scope, receive, self._outflow.send)
 
-        async def send_in_pieces(message: Message) -> None:
-            body = memoryview(message.get("body", b""))
-            try:
-                while len(body) > PIECE:
-                    self._unsent = len(body)
-                    await send({**message, "body": bytes(body[:PIECE]), "more_body": True})
-                    self._moved += PIECE
-                    body = body[PIECE:]
-                self._unsent = len(body)
-                await send({**message, "body": bytes(body)} if body else message)
-                self._moved += len(body)
-            finally:
-                self._unsent = 0
-
-        await self._inner(scope, receive, send_in_pieces)
+    def _has_left(self, size: int) -> None:
+        self._moved += size
 
     def _keep_time(self) -> None:
         """Start the clock of the stage that has begun; bytes that come within a stage do not set it back."""

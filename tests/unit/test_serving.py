@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import tracemalloc
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from anyio.abc import SocketStream
 from calltriage import serving
 from calltriage.errors import SettingsError
 from calltriage.leaves.callers import tell_caller
+from calltriage.leaves.outflow import PIECE
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
@@ -257,11 +259,44 @@ async def test_an_unread_answer_holds_little_and_all_of_them_together_are_bounde
         streams = [await opened(port, GET)]
         while not (made and made[0].flow.write_paused):
             await anyio.lowlevel.checkpoint()
-        assert made[0].transport.get_write_buffer_size() <= 2 * serving.PIECE
+        assert made[0].transport.get_write_buffer_size() <= 2 * PIECE
         streams += [await opened(port, GET) for _ in range(3)]
         while sum(one.transport.is_closing() for one in made) < 2 or len(made) < 4:
             await anyio.lowlevel.checkpoint()
         assert sum(one.transport.is_closing() for one in made) == 2
+        for stream in streams:
+            await stream.aclose()
+
+
+@pytest.mark.parametrize("more_body", [False, True], ids=["whole", "streamed"])
+async def test_an_answer_that_nobody_reads_does_not_stay_in_memory(
+    monkeypatch: pytest.MonkeyPatch, *, more_body: bool
+) -> None:
+    size, count, given, connection_made = 2**20, 16, 0, serving.ImpatientProtocol.connection_made
+
+    def with_small_buffer(self: serving.ImpatientProtocol, transport: Any) -> None:
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+        connection_made(self, transport)
+
+    async def large(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal given
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(size), "more_body": more_body})
+        given += 1
+        if more_body:
+            await send({"type": "http.response.body", "body": b""})
+
+    monkeypatch.setattr(serving.ImpatientProtocol, "connection_made", with_small_buffer)
+    async with served(monkeypatch, large) as port:
+        tracemalloc.start()
+        try:
+            streams = [await opened(port, GET) for _ in range(count)]
+            while given < count:
+                await anyio.lowlevel.checkpoint()
+            await anyio.wait_all_tasks_blocked()
+            assert tracemalloc.get_traced_memory()[0] < count * 64 * 2**10 + 2**20
+        finally:
+            tracemalloc.stop()
         for stream in streams:
             await stream.aclose()
 

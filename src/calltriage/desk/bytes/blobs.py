@@ -28,7 +28,7 @@ from typing import Any, BinaryIO, Protocol, Self
 import anyio
 import anyio.to_thread
 
-PIECE = 2**16
+PIECE = 2**15
 """Bytes that are read at once to be given out: as many are in memory while nobody takes them, at each station of the way."""
 CHUNK = 2**20
 """Bytes that are read, written or hashed at once: large enough that changing threads costs nothing against it."""

@@ -21,7 +21,7 @@ from virtual_time import VirtualLoop
 
 from calltriage.desk.app import Desk
 from calltriage.leaves.seals import Seals
-from calltriage.server.files.handover import MOST_WAITING, Handover
+from calltriage.server.files.handover import MOST_IN_ALL, MOST_WAITING, Handover
 
 
 async def test_a_remote_client_puts_a_file_and_names_its_handle(the_desk: Desk) -> None:
@@ -260,6 +260,25 @@ async def test_only_so_many_uploads_wait(the_desk: Desk) -> None:
         for path in (the_desk.folder / "uploads").iterdir():
             os.utime(path, (0, 0))
         assert (await http.put(offer["url"], content=b"x")).status_code == 200, "what nobody came for goes"
+
+
+async def test_only_so_many_uploads_of_all_callers_wait(the_desk: Desk) -> None:
+    """Below their own bound each; one that is used, or that nobody came for, makes room."""
+    async with agent_on(the_desk) as (agent, http):
+        seals = Seals(lambda: b"k" * 32, Time())
+        names = [f"{number % 16:08x}{number:024x}" for number in range(MOST_IN_ALL)]
+        for name in names:
+            url = f"/uploads/{seals.sealed('upload', 1800, name)}"
+            assert (await http.put(url, content=b"x")).status_code == 200
+        offer = (await ok(agent, "create_attachment", upload="new"))["upload"]
+        full = await http.put(offer["url"], content=b"x")
+        assert (full.status_code, full.json()["error"]["code"]) == (503, "too_many_uploads")
+        await ok(agent, "create_attachment", upload=seals.sealed("upload", 1800, names[0]), name="used.txt")
+        assert (await http.put(offer["url"], content=b"x")).status_code == 200
+        other = (await ok(agent, "create_attachment", upload="new"))["upload"]
+        assert (await http.put(other["url"], content=b"x")).status_code == 503
+        os.utime(the_desk.folder / "uploads" / names[1], (0, 0))
+        assert (await http.put(other["url"], content=b"x")).status_code == 200
 
 
 async def test_without_an_http_side_there_is_no_upload(agent: McpClient) -> None:
