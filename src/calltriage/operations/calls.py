@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Literal
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, StringConstraints, model_validator
 
 from calltriage.leaves.strict_json import JsonObject
+from calltriage.matching.marks import by_lines
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import TEXT, CallId, Form, RecordedCallId, WireOnly
 from calltriage.operations.results import Result
@@ -21,6 +22,42 @@ class Turn(Result, origin="call parties"):
     user: str | None = None
     """Speaker: user, assistant, robot, agent-action; others may come."""
     text: str = ""
+    created_at: str | None = None
+    start_ms: float | None = None
+    """Milliseconds from the call's start."""
+    end_ms: float | None = None
+    duration_ms: float | None = None
+
+    def at_s(self, began: datetime | None) -> float | None:
+        """Seconds from the call's start to the turn's: as the turn says, or from its instant where that of the call's start
+        is known."""
+        if self.start_ms is not None:
+            return _seconds(self.start_ms)
+        spoken = _instant(self.created_at, None if began is None else began.tzinfo)
+        return None if spoken is None or began is None else _seconds((spoken - began) / timedelta(milliseconds=1))
+
+    def for_s(self) -> float | None:
+        """Seconds that the turn lasted."""
+        if self.duration_ms is not None:
+            return _seconds(self.duration_ms)
+        return None if self.start_ms is None or self.end_ms is None else _seconds(self.end_ms - self.start_ms)
+
+
+LONGEST_CALL_S = 10**7
+"""Seconds past which a time is not one of a call."""
+
+
+def _seconds(milliseconds: float) -> float | None:
+    return round(milliseconds / 1000, 2) if 0 <= milliseconds < LONGEST_CALL_S * 1000 else None
+
+
+def _instant(text: str | None, zone: tzinfo | None = None) -> datetime | None:
+    """The instant that a text names, a naive one in `zone` or UTC; None for text that names none."""
+    try:
+        found = datetime.fromisoformat(text or "")
+        return found if found.tzinfo else found.replace(tzinfo=zone or UTC)
+    except ValueError:
+        return None
 
 
 class Call(Result, origin="call parties"):
@@ -28,15 +65,42 @@ class Call(Result, origin="call parties"):
 
     model_config = ConfigDict(extra="allow")
 
-    call_id: str
+    call_id: str = Field(validation_alias=AliasChoices("call_id", "c_id"))
+    """Older answers have it under `c_id` alone."""
     created_at: str | None = None
+    started_at: str | None = None
     call_length: float | None = None
     """Minutes."""
     status: str | None = None
     summary: str | None = None
     transcripts: list[Turn] | None = None
-    """A flag's `message_index` counts in this list, from 0."""
+    """A flag's `message_index` counts in this list, from 0. Where the API has none, the turns that the speaker marks of
+    `concatenated_transcript` show; see `transcript_source`."""
+    concatenated_transcript: str | None = None
+    transcript_source: str | None = None
+    """CONCATENATED where the turns are not the API's own."""
     metadata: JsonObject | None = None
+
+    @model_validator(mode="after")
+    def _split(self) -> Self:
+        if not self.transcripts and self.concatenated_transcript:
+            turns = by_lines(self.concatenated_transcript)
+            self.transcripts = [Turn(user=speaker, text=text) for speaker, text in turns]
+            self.transcript_source = CONCATENATED
+        return self
+
+    @property
+    def began(self) -> datetime | None:
+        """When it started, or, where nobody said that, when it was made."""
+        return _instant(self.started_at) or _instant(self.created_at)
+
+    @property
+    def is_split(self) -> bool:
+        """Whether its turns were split out of one text, here or when it was imported."""
+        return CONCATENATED in (self.transcript_source, (self.metadata or {}).get("transcript_source"))
+
+
+CONCATENATED = "concatenated_transcript"
 
 
 class GetCall(Operation[Call], http="GET /v1/calls/{call_id}", effect=Effect.READ, envelope=False):

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio
@@ -177,9 +178,12 @@ class Workflow(Tool):
     async def run(self, work: Work) -> JsonObject: ...
 
 
-def numbered(index: int, turn: Turn) -> JsonObject:
-    """A turn as tools show it, under the index that flags take."""
-    told = {"message_index": index, "user": turn.user and turn.user[:64], "text": turn.text}
+def numbered(index: int, turn: Turn, began: datetime | None = None) -> JsonObject:
+    """A turn as tools show it, under the index that flags take, with its time in a call that `began` then."""
+    told = {"message_index": index, "user": turn.user and turn.user[:64]}
+    times = {"at_s": turn.at_s(began), "for_s": turn.for_s()}
+    told |= {name: seconds for name, seconds in times.items() if seconds is not None}
+    told |= {"text": turn.text}
     return told | ({"unreadable_fields": turn.unreadable_fields} if turn.unreadable_fields else {})
 
 

@@ -75,6 +75,14 @@ InstantText = Annotated[str, BeforeValidator(_shown_instant)]
 Short = Annotated[str, Field(max_length=256)]
 
 
+def _id_as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+NamedId = Annotated[OpaqueId, BeforeValidator(_id_as_text)]
+"""An id of the source's. A whole number becomes its text."""
+
+
 class TurnLine(BaseModel):
     """One turn of a call: who said what, and anything else, which is kept."""
 
@@ -126,7 +134,7 @@ class CallLine(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     kind: Literal["call"] = "call"
-    call_id: OpaqueId
+    call_id: NamedId
     created_at: Instant
     turns: list[TurnLine] = Field(max_length=100_000)
     summary: str | None = None
@@ -150,7 +158,7 @@ class ConversationLine(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     kind: Literal["sms_conversation"]
-    conversation_id: OpaqueId
+    conversation_id: NamedId
     created_at: InstantText
     messages: list[MessageLine] = Field(max_length=100_000)
     updated_at: InstantText | None = None

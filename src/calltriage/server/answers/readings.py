@@ -177,7 +177,8 @@ def _around(index: int, call: Call) -> list[JsonObject]:
     turns = call.transcripts or []
     if not 0 <= index < len(turns):
         return []
-    return [numbered(n, turns[n]) for n in range(max(0, index - NEIGHBOURS), min(index + NEIGHBOURS + 1, len(turns)))]
+    near = range(max(0, index - NEIGHBOURS), min(index + NEIGHBOURS + 1, len(turns)))
+    return [numbered(n, turns[n], call.began) for n in near]
 
 
 def _cut(turn: JsonObject, at: int, length: int) -> JsonObject:

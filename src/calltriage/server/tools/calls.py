@@ -17,7 +17,7 @@ from calltriage.server.answers.empty import NO_CALLS, said_of_nothing
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, untrusted
 from calltriage.server.answers.rows import CURSOR, ROWS, RowCursor, Rows, brief_row, page_of
 from calltriage.server.context import Work, Workflow
-from calltriage.server.tools.transcripts import GetTranscriptTool, MaxTokens
+from calltriage.server.tools.transcripts import GetTranscriptTool, MaxTokens, said_of_source
 
 NAMES = 60
 """Tokens kept back for the names of fields that are too long to show."""
@@ -87,10 +87,9 @@ class GetCallTool(Workflow, effect=Effect.READ):
     async def run(self, work: Work) -> JsonObject:
         call = await work.client.send(calls.GetCall(call_id=self.call_id))
         turns = len(call.transcripts or [])
-        bundle = Bundle(self.max_tokens, gaps=2, call_id=self.call_id, turns=turns)
-        fields = call.model_dump(
-            mode="json", exclude_none=True, exclude={"call_id", "transcripts", "concatenated_transcript"}
-        )
+        bundle = Bundle(self.max_tokens, gaps=2, call_id=self.call_id, turns=turns, **said_of_source(call))
+        words = {"transcripts", "concatenated_transcript", "transcript_source"}
+        fields = call.model_dump(mode="json", exclude_none=True, exclude={"call_id", *words})
         facts, unshown = bundle.facts(fields, spare=NAMES)
         # Names are the vendor's words too: they stand in the holder.
         names = [name for name in unshown if bundle.affords(name)]

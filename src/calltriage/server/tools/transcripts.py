@@ -12,7 +12,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.folding import exact_line
 from calltriage.matching.quotes import across, mentions, nearest
 from calltriage.operations.base import Effect
-from calltriage.operations.calls import GetCall, Turn
+from calltriage.operations.calls import CONCATENATED, Call, GetCall, Turn
 from calltriage.operations.fields import TEXT, CallId, TurnIndex
 from calltriage.operations.results import Result
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, unreadable, untrusted
@@ -37,6 +37,8 @@ class Transcript(Result):
     """However many of them were asked for."""
     matches: int | None = None
     """Turns of the window that hold the query, if there was one."""
+    transcript_source: str | None = None
+    """What the turns were read from, where the API has none of its own."""
     found: Literal["across_turns", "nearest"] | None = None
     """What is shown for a query that no turn holds: turns over which its words run, or those that come nearest."""
     returned: int
@@ -67,7 +69,7 @@ class GetTranscriptTool(Workflow, effect=Effect.READ):
         if self.query is not None and exact_line(self.query) == " ":
             raise Rejected("Pass words to find.", field="query")
         call = await work.client.send(GetCall(call_id=self.call_id))
-        turns = call.transcripts or []
+        turns, began = call.transcripts or [], call.began
         first = self.around if self.around is not None else self.from_
         check_window(len(turns), first, self.to, "turns", "from" if self.around is None else "around")
         # A search through a long call takes a while; other calls must not wait for it.
@@ -85,18 +87,19 @@ class GetTranscriptTool(Workflow, effect=Effect.READ):
         # The id that was asked for, not the one answered: what stands outside the holder is ours.
         found: JsonObject = {} if self.query is None else {"matches": 0 if instead else len(wanted)}
         found |= {"found": instead} if instead else {}
+        found |= said_of_source(call)
         bundle = Bundle(
             self.max_tokens, gaps=3, call_id=self.call_id, turns_in_call=len(turns), **found, **unreadable(call)
         )
         kept = bundle.window(
             wanted,
-            lambda n: self._from_offset(numbered(n, turns[n]), first=n == wanted[0]),
+            lambda n: self._from_offset(numbered(n, turns[n], began), first=n == wanted[0]),
             fetch,
             self._on,
         )
         if self.query is not None and (instead or not wanted):
-            whole = TryNext(tool=self.tool_name(), arguments={"call_id": self.call_id, **self._given()})
-            bundle.lacks("turns without the query", len(window) - len(wanted), try_next=whole)
+            unfiltered = TryNext(tool=self.tool_name(), arguments={"call_id": self.call_id, **self._given()})
+            bundle.lacks("turns without the query", len(window) - len(wanted), try_next=unfiltered)
         bundle.body |= {"returned": len(kept), "transcript": untrusted("call parties", turns=kept)}
         return bundle.done()
 
@@ -131,6 +134,11 @@ class GetTranscriptTool(Workflow, effect=Effect.READ):
             return [window[n] for n in run], "across_turns"
         near = sorted(one.index for one in nearest(within, self.query)[:NEAREST] if one.likeness >= LIKE)
         return [window[n] for n in near], "nearest" if near else None
+
+
+def said_of_source(call: Call) -> JsonObject:
+    """What is said of turns that are not the API's own: they were split out of one text."""
+    return {"transcript_source": f"{CONCATENATED}, split at its speaker marks"} if call.is_split else {}
 
 
 def check_window(length: int, first: int | None, last: int | None, what: str, field: str) -> None:

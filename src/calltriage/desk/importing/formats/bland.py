@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from calltriage.desk.importing.formats.format import Format, Line, objects, without_nothing
-from calltriage.desk.importing.formats.marks import by_lines
 from calltriage.leaves.strict_json import JsonObject, is_object
+from calltriage.matching.marks import by_lines
 
 TAKEN = {"call_id", "c_id", "created_at", "summary", "transcripts", "concatenated_transcript"}
 

@@ -16,8 +16,8 @@ from calltriage.desk.importing.formats.format import (
     turn,
     without_nothing,
 )
-from calltriage.desk.importing.formats.marks import by_lines
 from calltriage.leaves.strict_json import JsonObject, is_object
+from calltriage.matching.marks import by_lines
 
 TAKEN = {
     "call_id", "start_timestamp", "end_timestamp", "transcript", "transcript_object", "transcript_with_tool_calls",

@@ -17,8 +17,8 @@ from calltriage.desk.importing.formats.format import (
     turn,
     without_nothing,
 )
-from calltriage.desk.importing.formats.marks import by_lines
 from calltriage.leaves.strict_json import JsonObject, is_object
+from calltriage.matching.marks import by_lines
 
 TAKEN = {"id", "createdAt", "startedAt", "endedAt", "messages", "transcript", "summary", "artifact"}
 

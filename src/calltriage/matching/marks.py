@@ -13,6 +13,8 @@ MARK = re.compile(
 )
 ROLES = {"agent", "ai", "assistant", "bot", "caller", "customer", "robot", "user", "agent-action"}
 """Names that are speakers even if they stand once."""
+INLINE = re.compile(rf"(?<!\S)(?=(?:{'|'.join(sorted(ROLES))})\s?:\s+\S)", re.IGNORECASE)
+"""The place before the mark of a role."""
 
 
 def by_marks(texts: list[str]) -> list[tuple[str | None, str]]:
@@ -36,9 +38,13 @@ def by_marks(texts: list[str]) -> list[tuple[str | None, str]]:
 
 
 def by_lines(text: str) -> list[tuple[str | None, str]]:
-    """The turns of a whole transcript, a line each; a line without a mark goes on with the turn before it."""
+    """The turns of a whole transcript, a line each; a line without a mark goes on with the turn before it. A transcript
+    that is one line and begins with a role is split before each role."""
     turns = list[tuple[str | None, str]]()
-    for name, words in by_marks([line for line in text.splitlines() if line.strip()]):
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) == 1 and INLINE.match(lines[0].strip()):
+        lines = [part for part in INLINE.split(lines[0].strip()) if part.strip()]
+    for name, words in by_marks(lines):
         if name is None and turns:
             turns[-1] = (turns[-1][0], f"{turns[-1][1]}\n{words}")
         else:
