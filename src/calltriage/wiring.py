@@ -43,6 +43,8 @@ from calltriage.settings import SHORTEST_KEY, TALKDESK_HOSTS, Settings, load_set
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from filelock import BaseFileLock
+
     from calltriage.desk.app import Desk
     from calltriage.desk.bytes.blobs import Blobs
     from calltriage.desk.database.backup import Others
@@ -58,6 +60,8 @@ DESK_IN_PROCESS = "http://desk.calltriage.invalid"
 """Where the embedded desk is when it is reached inside the process; no name server knows the name."""
 
 OWN_KEY_FILE = "desk.key"
+NEXT_KEY_FILE = "desk.key.next"
+"""Holds the key that a rotation is about to make the desk's own."""
 
 EVERY_ADDRESS = ("0.0.0.0", "::", "::ffff:0.0.0.0")  # noqa: S104  named to be refused
 
@@ -87,23 +91,39 @@ def _object_store(settings: Settings) -> Blobs | None:
 def desk_key(settings: Settings) -> SecretStr:
     """The key that `desk serve` accepts: the configured one, or one made at the first start and kept for its owner."""
     return settings.desk_api_key or _kept_secret(
-        settings.data_dir, OWN_KEY_FILE, "check that the folder belongs to this user, or set CALLTRIAGE_DESK_API_KEY"
+        _made_folder(settings),
+        OWN_KEY_FILE,
+        "check that the folder belongs to this user, or set CALLTRIAGE_DESK_API_KEY",
     )
 
 
 def sealing_key(settings: Settings) -> SecretStr:
     """The secret that seals handles and the state of questions: the configured one, or one made in the data folder, so that
     all servers on the folder share it. Nobody else ever has it; least of all a holder of the HTTP token."""
+    _made_folder(settings)
+    return _sealing_key(settings)
+
+
+def _sealing_key(settings: Settings) -> SecretStr:
     return settings.sealing_key or _kept_secret(
         settings.data_dir, "sealing.key", "check that the folder belongs to this user, or set CALLTRIAGE_SEALING_KEY"
     )
 
 
+def _made_folder(settings: Settings) -> Path:
+    """The data folder, made if it is not there. For a start, never for a server that is up: a folder that was moved away
+    under it could not be put back into the place of a new one."""
+    from calltriage.storage.folders import make_folder  # noqa: PLC0415
+
+    make_folder(settings.data_dir)
+    return settings.data_dir
+
+
 def _kept_secret(folder: Path, name: str, advice: str) -> SecretStr:
-    """A secret in a file of the data folder, made when it is first asked for. Raises StoreError with the advice."""
+    """A secret in a file of the data folder, made when it is first asked for. Raises StoreError with the advice; for a
+    missing folder, too."""
     file = folder / name
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not file.exists():
             _make_key(file)
         key = file.read_text(encoding="ascii", errors="replace").strip()
@@ -118,11 +138,16 @@ def _kept_secret(folder: Path, name: str, advice: str) -> SecretStr:
 
 def _make_key(file: Path) -> None:
     """Write a new key unless another process is first."""
-    from calltriage.storage.folders import file_lock  # noqa: PLC0415
-
-    with file_lock(file.with_name(f"{file.name}.lock"), 30):  # not every file system has links, which would do as well
+    with _key_lock(file):
         if not file.exists():
             _write_key(file, secrets.token_urlsafe(32))
+
+
+def _key_lock(file: Path) -> BaseFileLock:
+    """Held while a key's file is made or replaced. Not every file system has links, which would do as well."""
+    from calltriage.storage.folders import file_lock  # noqa: PLC0415
+
+    return file_lock(file.with_name(f"{file.name}.lock"), 30)
 
 
 def _write_key(file: Path, key: str) -> None:
@@ -402,6 +427,7 @@ def _handover(settings: Settings, client: Client, seals: Seals, base_url: str) -
     """Files to and from remote clients."""
     from calltriage.server.files.handover import Handover  # noqa: PLC0415
 
+    _made_folder(settings)
     seals.secret()  # a folder without room for one ends the start, not the first call
     return Handover(base_url, settings.data_dir / "uploads", seals, settings.max_file_mib * 2**20, client)
 
@@ -436,7 +462,7 @@ async def open_server(settings: Settings, *, over_stdio: bool, base_url: str = "
         stack.callback(group.cancel_scope.cancel)
         listed = anyio.Event()
         group.start_soon(_warm_up, desk if needs_desk else None, journal, listed)
-        seals = Seals(cache(lambda: sealing_key(settings).get_secret_value().encode()))
+        seals = Seals(cache(lambda: _sealing_key(settings).get_secret_value().encode()))
         handover = None if over_stdio else _handover(settings, client, seals, base_url)
         if handover is not None:
             group.start_soon(handover.keep_swept)
@@ -580,6 +606,7 @@ async def serve_desk(settings: Settings, host: str, port: int, on_ready: Callabl
 async def _start_desk(desk: Desk, settings: Settings) -> None:
     """Open the desk, let it know its own key, and load the sample calls where they are asked for."""
     await desk.warm_up()
+    await _settle_own_key(settings, desk.tenants)
     if not await desk.tenants.keep_own_key(desk_key(settings).get_secret_value()):
         raise StoreError(
             "The desk's own key was revoked or has expired. Set another CALLTRIAGE_DESK_API_KEY or, if unset, "
@@ -641,10 +668,19 @@ async def open_desk(settings: Settings) -> AsyncGenerator[Desk]:
 async def open_tenants(settings: Settings) -> AsyncGenerator[Tenants]:
     """Organisations, users and keys of the desk on the data folder, the desk's own key among them."""
     async with open_desk(settings) as desk:
+        await _settle_own_key(settings, desk.tenants)
         # A server may have been given another key than this command: only its start replaces the desk's own.
         if not await desk.tenants.has_own_key():
             await desk.tenants.keep_own_key(desk_key(settings).get_secret_value())
         yield desk.tenants
+
+
+async def own_key(settings: Settings) -> SecretStr:
+    """The desk's own key, for its operator to read."""
+    if settings.desk_api_key is None and (settings.data_dir / NEXT_KEY_FILE).exists():
+        async with open_tenants(settings):  # settles which key it is
+            pass
+    return desk_key(settings)
 
 
 async def rotate_key(settings: Settings, key_id: str, overlap: timedelta, expires: End = None) -> NewKey:
@@ -657,10 +693,33 @@ async def rotate_key(settings: Settings, key_id: str, overlap: timedelta, expire
             "it to the clients, then change the variable."
         )
     async with open_tenants(settings) as tenants:
-        made = await tenants.rotate(key_id, overlap, expires)
-    if key_id == OWN_KEY:
-        _write_key(settings.data_dir / OWN_KEY_FILE, made.key)
-    return made
+        if key_id != OWN_KEY:
+            return await tenants.rotate(key_id, overlap, expires)
+        made = secrets.token_urlsafe(32)
+        with _key_lock(settings.data_dir / OWN_KEY_FILE):
+            _write_key(settings.data_dir / NEXT_KEY_FILE, made)
+            try:
+                return await tenants.rotate(key_id, overlap, expires, made)
+            finally:
+                await _take_next_key(settings.data_dir, tenants)
+
+
+async def _settle_own_key(settings: Settings, tenants: Tenants) -> None:
+    """Complete or undo a rotation of the desk's own key that was cut off between the database and the file."""
+    if (settings.data_dir / NEXT_KEY_FILE).exists():
+        with _key_lock(settings.data_dir / OWN_KEY_FILE):
+            await _take_next_key(settings.data_dir, tenants)
+
+
+async def _take_next_key(folder: Path, tenants: Tenants) -> None:
+    """Let the key of a rotation be the one in the file if the database has taken it, else forget it."""
+    draft = folder / NEXT_KEY_FILE
+    if not draft.exists():
+        return
+    if await tenants.is_own_key(draft.read_text(encoding="ascii", errors="replace").strip()):
+        draft.replace(folder / OWN_KEY_FILE)
+    else:
+        draft.unlink()
 
 
 async def revoke_key(settings: Settings, key_id: str) -> bool:
@@ -685,6 +744,7 @@ __all__ = [
     "open_server",
     "open_tenants",
     "open_wired_client",
+    "own_key",
     "restore",
     "revoke_key",
     "rotate_key",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from faults import Killed
 from mcp.client import Client
 from pydantic import SecretStr
 
@@ -22,11 +24,14 @@ from calltriage.wiring import (
     _attachments,
     _file_roots,
     desk_key,
+    head_note,
     offered_tools,
     open_client,
     open_server,
     open_tenants,
     open_wired_client,
+    own_key,
+    rotate_key,
     sealing_key,
     serve_desk,
 )
@@ -188,6 +193,47 @@ def test_a_key_is_made_once_by_many_at_once_and_without_hard_links(
     assert len(keys) == 1
     assert list((tmp_path / "data").glob(f"{name}.????????")) == []
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "data").iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize("name", ["desk.key.next", "desk.key"])
+@pytest.mark.parametrize("overlap", [timedelta(0), timedelta(hours=1)], ids=["at-once", "overlap"])
+async def test_a_rotation_that_is_cut_off_leaves_the_desk_a_key_of_its_own(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overlap: timedelta, name: str
+) -> None:
+    settings, renamed = Settings(), Path.replace
+    old = (await own_key(settings)).get_secret_value()
+    async with open_tenants(settings) as tenants:
+        assert await tenants.keep_own_key(old)
+
+    def killed(draft: Path, target: Path) -> Path:
+        if target.name == name:
+            raise Killed
+        return renamed(draft, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(Killed):
+            await rotate_key(settings, "desk", overlap)
+    now = (await own_key(settings)).get_secret_value()
+    async with open_tenants(settings) as tenants:
+        assert await tenants.keep_own_key(now)
+        assert [key["id"] for key in await tenants.keys() if key["state"] == "valid" and key["expires_at"] is None] == [
+            "desk"
+        ]
+        assert await tenants.is_own_key(now)
+    assert (now == old) == (name == "desk.key.next")
+    assert {file.name for file in (tmp_path / "data").glob("desk.key*")} == {"desk.key.lock", "desk.key"}
+    made = await rotate_key(settings, "desk", overlap)
+    assert (await own_key(settings)).get_secret_value() == made.key
+
+
+def test_a_secret_that_is_asked_for_late_does_not_make_a_folder_that_was_moved_away(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    note = head_note(tmp_path / "data")
+    (tmp_path / "data").rename(tmp_path / "moved")
+    with pytest.raises(StoreError, match="belongs to this user"):
+        note.key()
+    assert not (tmp_path / "data").exists()
 
 
 async def test_a_desk_on_every_address_asks_where_it_is_reached(home: Path) -> None:

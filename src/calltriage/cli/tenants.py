@@ -74,7 +74,7 @@ def keys_show(context: click.Context) -> None:
     """
     from calltriage import wiring  # noqa: PLC0415
 
-    say(wiring.desk_key(settings_of(context)).get_secret_value())
+    say(anyio.run(wiring.own_key, settings_of(context)).get_secret_value())
 
 
 @keys.command("list")

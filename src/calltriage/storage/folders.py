@@ -41,9 +41,10 @@ def unusable(folder: Path, error: Exception) -> StoreError:
 
 
 def file_lock(path: Path, timeout_s: float) -> filelock.BaseFileLock:
-    """A lock file for its owner alone, whatever the umask."""
+    """A lock file for its owner alone, whatever the umask. Raises OSError for a folder that is not there."""
     import filelock  # noqa: PLC0415  not needed until a database is opened, like SQLAlchemy
 
+    path.parent.stat()  # or the library makes the folder
     return filelock.FileLock(path, timeout=timeout_s, mode=0o600)
 
 

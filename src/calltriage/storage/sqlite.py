@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 FIRST_SAFE_SQLITE = (3, 51, 3)
 """Older versions can corrupt a WAL file that two connections write and checkpoint at once (sqlite.org/wal.html)."""
 
+LOG_PATIENCE_MS = 5000
+"""Milliseconds for which emptying the log waits for others' transactions to end."""
+
 Identity = tuple[int, int]
 """Device and number of a file."""
 HELD = "calltriage_held"
@@ -126,6 +129,14 @@ class SqliteFile:
         self._identity = None
         if self._process_lock is not None:
             self._process_lock.release()
+
+    def empty_log(self, engine: Engine) -> bool:
+        """Carry the write-ahead log over into the file and cut it to nothing, so that what was deleted stands in neither.
+        False where others have been reading older rows for longer than LOG_PATIENCE_MS: then it stands in the log."""
+        with closing(engine.raw_connection()) as pooled:
+            connection: Any = pooled.driver_connection
+            connection.execute(f"PRAGMA busy_timeout = {LOG_PATIENCE_MS}")
+            return connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
 
     def copy_to(self, target: Path) -> None:
         """A whole copy of the file as it is now, while others may write to it; `target` is whole or not there."""

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 from pydantic import SecretStr
 from sqlalchemy import Connection, Engine, create_engine, insert, inspect, select, update
 
@@ -42,6 +43,13 @@ class Store(Database):
         finally:
             engine.dispose()
             self.place.release()
+
+    async def empty_log(self) -> bool:
+        """Let nothing that was deleted stand in the database's log. False where others' reading keeps it there for now.
+        PostgreSQL's server keeps its log itself."""
+        if self._file is None:
+            return True
+        return await anyio.to_thread.run_sync(self._file.empty_log, await self.open())
 
     def _prepare_schema(self, engine: Engine) -> None:
         make_folder(self._folder)  # files lie there, wherever the tables do

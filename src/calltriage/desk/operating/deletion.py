@@ -7,6 +7,7 @@ resource is unavailable, and each issue hears of it in its feed. Flags and comme
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,11 +16,14 @@ from typing import Literal, TypeAlias
 from sqlalchemy import Connection, String, Table, cast, delete, func, select, update
 
 from calltriage.desk.app import Desk
+from calltriage.desk.database.store import DATABASE
 from calltriage.desk.database.tables import activity, calls, conversations, flags, issues, links
 from calltriage.desk.database.transaction import Principal, Transaction
 from calltriage.desk.handlers.feed import record
 from calltriage.errors import StoreError
 from calltriage.leaves.strict_json import JsonObject
+
+logger = logging.getLogger(__name__)
 
 Kind: TypeAlias = Literal["call", "conversation"]
 RESOURCES: dict[Kind, tuple[Table, str]] = {
@@ -46,8 +50,18 @@ async def pointing_at(desk: Desk, kind: Kind, row_id: str, org_id: str | None = 
 
 
 async def delete_record(desk: Desk, kind: Kind, row_id: str, org_id: str | None = None) -> list[Pointing]:
-    """Delete a record; what pointed at it. Raises StoreError when there is no such record."""
-    return await _run(desk, org_id, partial(_delete, kind=kind, row_id=row_id), writes=True)
+    """Delete a record; what pointed at it. Raises StoreError when there is no such record.
+
+    Its words leave the database's files at once. Where others keep them from it, that is logged.
+    """
+    found = await _run(desk, org_id, partial(_delete, kind=kind, row_id=row_id), writes=True)
+    if not await desk.store.empty_log():
+        logger.warning(
+            "Others were reading the desk all the time, so the words of the %s are still in its file %s-wal. They leave it "
+            "when all calltriage processes on this data folder have ended: stop them once.",
+            kind, DATABASE,
+        )  # fmt: skip
+    return found
 
 
 async def _run(

@@ -234,13 +234,18 @@ class Tenants:
         there = await self.store.read(lambda connection: connection.execute(query).one_or_none())
         return _state(there or await self.store.write(keep), now) == "valid"
 
-    async def rotate(self, key_id: str, overlap: timedelta, expires: End = None) -> NewKey:
-        """Make a key in the place of an API key, which stays good for the overlap. The desk's own key keeps its id.
+    async def is_own_key(self, key: str) -> bool:
+        """Whether this is the desk's own key at present, good or not."""
+        return bool(await self._rows(select(keys.c.id).where(keys.c.id == OWN_KEY, keys.c.material == digest(key))))
+
+    async def rotate(self, key_id: str, overlap: timedelta, expires: End = None, key: str | None = None) -> NewKey:
+        """Make a key, or take the one given, in the place of an API key, which stays good for the overlap. The desk's own
+        key keeps its id.
 
         Raises SettingsError for a key that is no longer good, for one of another kind, and for one that expires when the
         new one's end is not given.
         """
-        made, now = secrets.token_urlsafe(32), self._now
+        made, now = key or secrets.token_urlsafe(32), self._now
         until = written(self.clock() + overlap)
 
         def turn(connection: Connection) -> NewKey:

@@ -18,6 +18,7 @@ from calltriage.desk.database.tables import metadata
 from calltriage.desk.importing.loading import load_import
 from calltriage.desk.operating.deletion import Kind, Pointing, delete_record, pointing_at
 from calltriage.errors import StoreError
+from calltriage.storage import sqlite
 from calltriage.storage.sqlite import sqlite_driver
 
 ISSUES = "/v1/triage/issues"
@@ -134,3 +135,21 @@ async def test_the_words_are_not_left_over_in_the_database_s_file(tmp_path: Path
     with closing(sqlite_driver().connect(tmp_path / "desk.sqlite3")) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert b"pumpernickel" not in b"".join(path.read_bytes() for path in tmp_path.glob("desk.sqlite3*"))
+
+
+@pytest.mark.parametrize("is_read", [False, True], ids=["idle", "read"])
+async def test_the_words_leave_the_database_s_log_too_or_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, is_read: bool
+) -> None:
+    """Others have the desk open, so that its log stays when this one closes."""
+    monkeypatch.setattr(sqlite, "LOG_PATIENCE_MS", 1)
+    desk = Desk(tmp_path, SecretStr(KEY), DESK_URL)
+    await load_lines(desk, call_line("doomed", *["pumpernickel " * 500] * 20))
+    with closing(sqlite_driver().connect(tmp_path / "desk.sqlite3", isolation_level=None)) as other:
+        other.execute("BEGIN" if is_read else "PRAGMA user_version")
+        other.execute("SELECT count(*) FROM calls").fetchall()
+        await delete_record(desk, "call", "doomed")
+        await desk.close()
+        found = b"".join(path.read_bytes() for path in tmp_path.glob("desk.sqlite3*"))
+    told = [record.getMessage() for record in caplog.records if "desk.sqlite3-wal" in record.getMessage()]
+    assert (b"pumpernickel" in found, len(told)) == (is_read, int(is_read))
