@@ -64,7 +64,9 @@ async def test_a_prompt_always_says_its_intent(
     run = await ok(full_agent, "prompt_norm", issue_id=issue["triage_id"], **arguments)
     assert (run["intent"], run["outcome"]) == (intent, "committed")
     assert await prompts(client, issue["id"]) == [(text, intent)]
-    assert run["try_next"] == {"tool": "wait_for_norm", "arguments": {"issue_id": issue["id"], "run_id": run["run_id"]}}
+    assert run["try_next"]["tool"] == "wait_for_norm"
+    given = run["try_next"]["arguments"]
+    assert given == {"issue_id": issue["id"], "run_id": run["run_id"], "after": given["after"]}
 
 
 FIXES = [
@@ -245,8 +247,9 @@ async def test_waiting_that_is_cancelled_leaves_nothing_behind(client: ApiClient
 
 def entry(kind: str, run_id: str | None, detail: str = "said") -> dict[str, Any]:
     return {
-        "entry_kind": "agent", "id": f"{kind}-{run_id}", "issue_id": UNKNOWN, "type": kind, "detail": detail,
-        "metadata": {"run_id": run_id} if run_id else None, "created_at": "2026-05-01T10:00:00.000Z",
+        "entry_kind": "agent", "id": f"{kind}-{run_id}-{detail.replace(' ', '-')[:40]}", "issue_id": UNKNOWN,
+        "type": kind, "detail": detail, "metadata": {"run_id": run_id} if run_id else None,
+        "created_at": "2026-05-01T10:00:00.000Z",
     }  # fmt: skip
 
 
@@ -259,8 +262,10 @@ ISSUE = {
 @pytest.mark.parametrize(
     ("busy", "entries", "state", "kinds"),
     [
-        (False, [entry("response", None), entry("prompt", None), entry("error", None)], "answered", ["prompt", "response"]),
-        (False, [entry("error", None), entry("prompt", None)], "failed", ["prompt", "error"]),
+        (False, [entry("response", None), entry("prompt", None), entry("error", None)], "unproven", ["prompt", "response"]),
+        (False, [entry("error", None), entry("prompt", None)], "unproven", ["prompt", "error"]),
+        (False, [entry("response", None), entry("prompt", "run-1")], "answered", ["prompt", "response"]),
+        (False, [entry("error", None), entry("prompt", "run-1")], "failed", ["prompt", "error"]),
         (True, [entry("response", None), entry("prompt", None)], "running", ["prompt", "response"]),
         (True, [entry("response", "run-1"), entry("prompt", "run-1")], "answered", ["prompt", "response"]),
         (True, [entry("prompt", "run-2"), entry("response", "run-1"), entry("prompt", "run-1")], "answered",
@@ -303,8 +308,79 @@ async def test_an_older_runs_answer_is_not_taken_for_this_ones_where_the_feed_na
 
     async with open_client(endpoints_to(httpx2.MockTransport(answer))) as vendor, waiting(vendor, no_sleep) as agent:
         body = await ok(agent, "wait_for_norm", issue_id=UNKNOWN, run_id="run-1")
-    assert body["state"] == "answered"
-    assert [one["detail"] for one in body["entries"]["items"]] == ["new question", "new answer"]
+        assert body["state"] == "answered"
+        assert [one["detail"] for one in body["entries"]["items"]] == ["new question", "new answer"]
+
+
+class Queue:
+    """A vendor whose feed names no runs. It takes a prompt, and begins with it after so many looks at the issue."""
+
+    def __init__(self, looks: int, *, intent: str = "status", feed_is_broken: bool = False) -> None:
+        self.looks, self.intent, self.feed_is_broken = looks, intent, feed_is_broken
+        self.feed = [entry("response", None, "old answer"), entry("prompt", None, "old question")]
+        self.prompted, self.seen = 0, 0
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        kind, data = request.url.path.rpartition("/")[2], ISSUE | {"is_processing": False}
+        if kind == "activity":
+            new = [entry("response", None, "new answer"), entry("prompt", None, "new question")]
+            rows: Any = (new if self.prompted and self.seen > self.looks else []) + self.feed
+            data = {"items": "odd" if self.feed_is_broken else rows, "next_cursor": None}
+        elif kind == "prompts":
+            self.prompted += 1
+            data = {"session_id": UNKNOWN, "run_id": "run-9", "intent": self.intent}
+        elif self.prompted:
+            self.seen += 1
+        return httpx2.Response(202 if kind == "prompts" else 200, json={"data": data, "errors": None})
+
+
+@asynccontextmanager
+async def queueing(vendor: Queue) -> AsyncGenerator[Client]:
+    async with open_client(endpoints_to(httpx2.MockTransport(vendor))) as client, waiting(client, no_sleep) as agent:
+        yield agent
+
+
+ASKED = {"issue_id": UNKNOWN, "session_id": UNKNOWN, "detail": "Look."}
+
+
+async def test_what_was_there_when_the_prompt_was_sent_is_no_answer_to_it() -> None:
+    async with queueing(Queue(looks=6)) as agent:
+        run = await ok(agent, "prompt_norm", **ASKED)
+        given = run["try_next"]["arguments"]
+        assert given == {"issue_id": UNKNOWN, "run_id": "run-9", "after": "response-None-old-answer"}
+        early = await ok(agent, "wait_for_norm", **given, timeout_s=2)
+        assert (early["state"], early["complete"], early["entries"]["items"]) == ("queued", False, [])
+        assert early["try_next"] == {"tool": "wait_for_norm", "arguments": given}
+        body = await ok(agent, "wait_for_norm", **given, timeout_s=600)
+        assert (body["state"], body["complete"]) == ("answered", True)
+        assert [one["detail"] for one in body["entries"]["items"]] == ["new question", "new answer"]
+
+
+async def test_without_the_mark_an_older_answer_is_called_what_it_is() -> None:
+    async with queueing(Queue(looks=100)) as agent:
+        await ok(agent, "prompt_norm", **ASKED)
+        body = await ok(agent, "wait_for_norm", issue_id=UNKNOWN, run_id="run-9")
+    assert (body["state"], body["complete"]) == ("unproven", False)
+    assert "after" in body["note"]
+
+
+async def test_a_feed_that_cannot_be_read_keeps_nobody_from_asking() -> None:
+    async with queueing(Queue(looks=0, feed_is_broken=True)) as agent:
+        run = await ok(agent, "prompt_norm", **ASKED)
+    assert run["try_next"]["arguments"] == {"issue_id": UNKNOWN, "run_id": "run-9"}
+
+
+@pytest.mark.parametrize("intent", ["fix", "Debug"])
+async def test_a_prompt_that_the_vendor_takes_as_a_fix_says_so_first_and_is_not_waited_for(intent: str) -> None:
+    async with queueing(Queue(looks=0, intent=intent)) as agent:
+        result = await agent.call_tool("prompt_norm", {**ASKED, "intent": "verify"})
+        body = json.loads(getattr(result.content[0], "text", ""))
+        assert next(iter(body)) == "warning"
+        assert "may write" in body["warning"]
+        assert (body["outcome"], body["intent"]) == ("committed", intent)
+        assert body["try_next"]["tool"] == "get_evidence"
+        wanted = await ok(agent, "prompt_norm", **ASKED, intent="fix", allow_agent_run=True)
+        assert "warning" not in wanted
 
 
 async def test_the_time_that_looking_takes_counts_as_waited(monkeypatch: pytest.MonkeyPatch) -> None:
