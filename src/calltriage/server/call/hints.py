@@ -14,6 +14,7 @@ from typing import Any
 from calltriage.errors import CallError, NotFound, Rejected, TryNext
 from calltriage.leaves.strict_json import JsonObject, is_array
 from calltriage.operations.base import Effect, Tool
+from calltriage.operations.fields import marks
 from calltriage.operations.issues import ListIssues
 from calltriage.server.call.schemas import arguments_model, names_issue
 from calltriage.server.tools.evidence import GetEvidenceTool
@@ -130,7 +131,7 @@ def _is_plain(value: Any) -> bool:
 def is_issue(tool: type[Tool], argument: str | None) -> bool:
     """Whether an argument of the tool names an issue."""
     info = arguments_model(tool).model_fields.get(argument or "")
-    return info is not None and names_issue(info.metadata)
+    return info is not None and names_issue(marks(info))
 
 
 def _may_be_issue(tool: type[Tool], argument: str | None) -> bool:

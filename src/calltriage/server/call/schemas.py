@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, get_origin
 
@@ -39,7 +40,7 @@ def trimmed_arguments(tool: type[Tool]) -> frozenset[str]:
     return frozenset(info.alias or name for name, info in fields if any(isinstance(m, Trimmed) for m in marks(info)))
 
 
-def names_issue(metadata: list[Any]) -> bool:
+def names_issue(metadata: Iterable[Any]) -> bool:
     return any(isinstance(mark, Names) and mark.kind == "issue" for mark in metadata)
 
 

@@ -46,6 +46,7 @@ from calltriage.server.call.hints import advise
 from calltriage.server.call.host import Host, opened_for
 from calltriage.server.call.record import with_key
 from calltriage.server.call.schemas import arguments_model, input_schema, names_issue, output_schema
+from calltriage.server.call.touched import touched
 from calltriage.server.context import Work, Workflow
 from calltriage.server.tools.calls import ListCallsTool
 from calltriage.server.tools.evidence import GetEvidenceTool, whole_description
@@ -176,13 +177,15 @@ async def perform(tool: type[Tool], given: Tool, work: Work) -> JsonObject:
     """The body of a tool's answer, before the gate. Raises the CallError that it ended in."""
     try:
         if isinstance(given, Workflow):
-            return await given.run(work)
-        return await _send(cast("type[Operation[Any]]", tool), given, work)
+            body = await given.run(work)
+        else:
+            body = await _send(cast("type[Operation[Any]]", tool), given, work)
     except UnreadableAnswer as error:
         if error.outcome not in {"committed", "replayed"}:
             raise
         # The write is done. An answer that cannot be read must not make it look undone.
         return {"outcome": error.outcome, "note": f"{error} Read it back before writing again."}
+    return body | await touched(tool, given, body, work)
 
 
 async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> JsonObject:

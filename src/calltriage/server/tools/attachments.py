@@ -196,7 +196,8 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
         except CallError as error:
             error.try_next = TryNext(tool=AttachResource.tool_name(), arguments=operation.model_dump(mode="json"))
             return {"outcome": error.outcome or "not_committed", "error": error.body()}
-        return {"issue_id": issue_id, "resource_link_id": receipt.result.id, "outcome": receipt.outcome}
+        made = {"resource_link_id": receipt.result.id, "created_at": receipt.result.created_at}
+        return {"issue_id": issue_id, **made, "outcome": receipt.outcome}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,71 @@
+"""The issues that a write touched, as they are after it: their tickets, and what `expect_updated_at` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from datetime import datetime
+
+import anyio
+
+from calltriage.errors import CallError
+from calltriage.leaves.instants import instant
+from calltriage.leaves.strict_json import JsonObject, is_array, is_object
+from calltriage.operations.base import Effect, Tool
+from calltriage.operations.fields import marks
+from calltriage.operations.issues import GetIssue
+from calltriage.server.call.schemas import arguments_model, names_issue
+from calltriage.server.context import Work, at_once
+
+READ_BACK_S = 5.0
+"""Seconds that reading them back may take; the write stands whatever comes of it."""
+MOVED_ON = "The issue was changed after this write, or it cannot be told. Read it before you pass expect_updated_at."
+UNREAD = "The issue could not be read back. Read it before you pass expect_updated_at."
+
+
+async def touched(tool: type[Tool], given: Tool, body: JsonObject, work: Work) -> JsonObject:
+    """What a committed write says of each issue that its arguments name; nothing where its answer is the issue itself.
+
+    `updated_at` is given only if the issue's last activity is the write's own: another person's change must not hide behind
+    it.
+    """
+    if tool.effect not in {Effect.ADD, Effect.ENSURE} or body.get("outcome") != "committed" or "triage_id" in body:
+        return {}
+    made = {instant(text) for text in _times(body)} - {None}
+    references = dict.fromkeys(_references(tool, given))
+    if not made or not references:
+        return {}
+    return {"issues": await at_once(*(_read_back(reference, made, work) for reference in references))}
+
+
+async def _read_back(reference: str, made: Container[datetime | None], work: Work) -> JsonObject:
+    issue_id = await work.issue_id(reference)
+    try:
+        with anyio.fail_after(READ_BACK_S):
+            issue = await work.client.send(GetIssue(issue_id=issue_id))
+    except (CallError, TimeoutError):
+        return {"id": issue_id, "note": UNREAD}
+    names = {"id": issue_id} | ({"triage_id": issue.triage_id} if issue.triage_id else {})
+    is_own = bool(issue.updated_at) and instant(issue.last_activity_at) in made
+    return names | ({"updated_at": issue.updated_at} if is_own else {"note": MOVED_ON})
+
+
+def _references(tool: type[Tool], given: Tool) -> Iterator[str]:
+    """The issues that a call's arguments name."""
+    for name, info in arguments_model(tool).model_fields.items():
+        value: object = getattr(given, name)
+        if is_array(value) and name.endswith("issue_ids"):
+            yield from value
+        elif isinstance(value, str) and names_issue(marks(info)):
+            yield value
+
+
+def _times(body: object) -> Iterator[str]:
+    """When what a write answered with was made: the thing itself, and what stands inside the answer."""
+    if is_object(body):
+        if isinstance(when := body.get("created_at"), str):
+            yield when
+        for member in body.values():
+            yield from _times(member)
+    elif is_array(body):
+        for member in body:
+            yield from _times(member)
