@@ -19,8 +19,8 @@ import httpx2
 from anyio.abc import SocketAttribute, SocketStream
 
 from calltriage.client.ledger import Entry
+from calltriage.client.look_ups import Before
 from calltriage.client.receipts import Receipt
-from calltriage.client.traces import Before
 from calltriage.errors import CallError
 from calltriage.journal.journal import Journal
 from calltriage.journal.standings import UNDER_WAY

@@ -18,10 +18,9 @@ from calltriage.client.doubts import in_doubt, may_still_run, not_there, unreach
 from calltriage.client.ledger import Entry, Ledger
 from calltriage.client.limits import LastAnswers, RetryBudget, deadline_in
 from calltriage.client.links import Links
+from calltriage.client.look_ups import Before, Found, ListLook, Seen, Sight, Verdict, look
 from calltriage.client.network import NOT_SENT, Network, not_connected
-from calltriage.client.outcomes import LOOK_UPS
 from calltriage.client.receipts import Receipt, receipt_of
-from calltriage.client.traces import Before, Found, Listed, Seen, Sight, Verdict
 from calltriage.errors import (
     CallError,
     Conflict,
@@ -32,6 +31,7 @@ from calltriage.errors import (
 )
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Api, Effect, Operation
+from calltriage.operations.traces import LeftRow
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -180,8 +180,8 @@ class Client:
 
         None where that cannot be read: the write is sent all the same, and an equal row then decides nothing.
         """
-        look, now = LOOK_UPS.get(type(operation)), anyio.current_time()
-        if operation.effect is not Effect.ADD or not isinstance(look, Listed):
+        trace, now = operation.trace(), anyio.current_time()
+        if operation.effect is not Effect.ADD or not isinstance(trace, LeftRow):
             return None
         ends = now + min(BEFORE_S, (course.deadline - now) / 5)
 
@@ -189,20 +189,20 @@ class Client:
             return receipt_of(read, await self._exchanged(read, ends, guarded=True))
 
         try:
-            return await look.before(ask, operation)
+            return await ListLook(trace).before(ask)
         except CallError:
             return None
 
     async def _once(self, operation: Operation[R], course: _Course, entry: Entry) -> Receipt[R]:
         """Carry a write out unless an equal one that the ledger knows of did it."""
-        look = LOOK_UPS.get(type(operation))
+        trace = operation.trace()
         entry = await self._waited(operation, course, entry)
         if entry.standing == "done":
             return Receipt(cast("R", entry.result), "replayed")
-        if entry.standing == "new" or look is None or operation.effect not in {Effect.ADD, Effect.CHANGE}:
+        if entry.standing == "new" or trace is None or operation.effect not in {Effect.ADD, Effect.CHANGE}:
             return await self._carry_out(operation, course)
         if entry.standing == "standing":
-            if isinstance(look, Listed) and await look.still_there(course.sight, operation, entry.result.id):
+            if isinstance(trace, LeftRow) and await ListLook(trace).still_has(course.sight, entry.result.id):
                 return Receipt(cast("R", entry.result), "replayed")
             return await self._carry_out(operation, course)
         if (
@@ -261,7 +261,7 @@ class Client:
             age=lambda: anyio.current_time() - began + (0.0 if first is None else first.age_s),
             before=None if first is None else first.before,
         )
-        reserve = min(LOOK_UP_S, (deadline - began) * 0.3) if type(operation) in LOOK_UPS else 0.0
+        reserve = min(LOOK_UP_S, (deadline - began) * 0.3) if operation.trace() is not None else 0.0
         return _Course(deadline, deadline - reserve, sight)
 
     async def _try(self, operation: Operation[R], course: _Course) -> Receipt[R]:
@@ -299,11 +299,11 @@ class Client:
 
     async def _there(self, operation: Operation[R], course: _Course) -> Receipt[R] | None:
         """What the operation asks for, where the API keeps one of it and has it; None where it is not found."""
-        look = LOOK_UPS.get(type(operation))
-        if not isinstance(look, Listed) or not look.unique:
+        trace = operation.trace()
+        if not isinstance(trace, LeftRow) or not trace.rows.unique:
             return None
         try:
-            verdict = await look(course.sight, operation)
+            verdict = await look(trace, course.sight)
         except CallError:
             return None
         if not isinstance(verdict, Found):
@@ -326,20 +326,20 @@ class Client:
         course.in_doubt = None
         raise not_there(error) from error
 
-    async def _verdict(self, operation: Operation[Any], course: _Course) -> Verdict:
+    async def _verdict(self, operation: Operation[R], course: _Course) -> Verdict[R]:
         """What looking says. A request that broke off may still be on its way inside the API: absence is believed only
         after a pause, and not at all while the API may be working on it because we stopped waiting."""
-        look, endpoint = LOOK_UPS.get(type(operation)), self._endpoints[operation.api]
+        trace, endpoint = operation.trace(), self._endpoints[operation.api]
         late = may_still_run(course.in_doubt)
         pauses = () if late is False else (SETTLE_S,) if late is None else (1.0, 2.0, 4.0)
-        if look is None:
+        if trace is None:
             return "undecided"
-        verdict: Verdict = "undecided"
+        verdict: Verdict[R] = "undecided"
         for pause in (*pauses, None):
             verdict = "undecided"
             try:
                 with anyio.CancelScope(deadline=course.deadline):
-                    verdict = await look(course.sight, operation)
+                    verdict = await look(trace, course.sight)
             except CallError as error:
                 if error.outcome == "committed":  # done, but what it answered cannot be read back
                     raise

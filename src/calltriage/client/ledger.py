@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from calltriage.client.look_ups import Before
 from calltriage.client.receipts import Receipt
-from calltriage.client.traces import Before
 from calltriage.operations.base import Operation
 
 Standing = Literal["new", "done", "standing", "open"]

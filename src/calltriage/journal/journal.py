@@ -20,8 +20,8 @@ import anyio
 
 from calltriage.client.ledger import Entry
 from calltriage.client.limits import deadline_in
+from calltriage.client.look_ups import Before
 from calltriage.client.receipts import Receipt
-from calltriage.client.traces import Before
 from calltriage.errors import CallError, Conflict, ServerFailure, StorageUnavailable, StoreBusyError, StoreError
 from calltriage.journal.checking import check_folder
 from calltriage.journal.heads import HeadNote

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from calltriage.client.ledger import Entry, Standing
-from calltriage.client.traces import Before
+from calltriage.client.look_ups import Before
 from calltriage.journal.rows import Row, outcome_of, rows
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation

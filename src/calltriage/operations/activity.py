@@ -10,8 +10,9 @@ from calltriage.leaves.gate import compact
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import Comment, Cursor, IssueId, Limit, LinkId
-from calltriage.operations.norm import AgentSession
 from calltriage.operations.results import Page, Result
+from calltriage.operations.sessions import AgentSession
+from calltriage.operations.traces import Likeness, Rows, Trace, agree, all_agree, row
 
 LONGEST_JSON = 2_000
 """Characters of JSON inside an artifact that are shown as JSON. Longer JSON is shown as text, which can be cut."""
@@ -55,6 +56,10 @@ class TimelineEntry(Result, origin="issue authors and agents"):
     artifact: Artifact | None = None
     created_at: str = ""
 
+    def is_a(self, kind: str) -> Likeness:
+        """Whether it is of this type."""
+        return self.type == kind if "type" in self.model_fields_set else None
+
 
 class ListActivity(
     Operation[Page[TimelineEntry]], http="GET /v1/triage/issues/{issue_id}/activity", effect=Effect.READ
@@ -79,3 +84,12 @@ class AddComment(
     resource_link_ids: Annotated[list[LinkId], Field(max_length=50)] | None = Field(
         default=None, description="Link ids of this issue's evidence to cite."
     )
+
+    def trace(self) -> Trace[TimelineEntry]:
+        return row(
+            Rows(
+                ListActivity(issue_id=self.issue_id),
+                lambda entry: all_agree(entry.is_a("comment"), agree(self, entry)),
+                newest_first=True,
+            )
+        )

@@ -12,6 +12,7 @@ from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 from calltriage.operations.base import Api, Effect, Operation
 from calltriage.operations.fields import TEXT, AttachmentId, AttachmentName, MediaType, Metadata
 from calltriage.operations.results import Result
+from calltriage.operations.traces import TakenName, Trace, Unreadable
 
 
 class UploadLink(Result):
@@ -67,6 +68,9 @@ class CreateAttachment(
     name: AttachmentName
     request_id: Annotated[str, StringConstraints(min_length=1, max_length=64), TEXT]
     metadata: Metadata | None = None
+
+    def trace(self) -> Trace[Attachment]:
+        return TakenName(ListAttachments(name=self.name, per_page=250), self.name)
 
 
 class GetAttachment(
@@ -239,3 +243,6 @@ class DeleteAttachment(
     """Remove an uploaded file for good: get rid of the attachment, erase its bytes. Its name becomes free again."""
 
     attachment_id: AttachmentId = Field(description="The attachment.")
+
+    def trace(self) -> Trace[None]:
+        return Unreadable(GetAttachment(attachment_id=self.attachment_id))

@@ -10,13 +10,16 @@ import re
 import string
 from enum import StrEnum
 from functools import cache
-from typing import Any, ClassVar, Generic, Literal, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, cast, get_args
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict
 
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import Clearable, missing
+
+if TYPE_CHECKING:
+    from calltriage.operations.traces import Trace
 
 R = TypeVar("R")
 
@@ -129,11 +132,20 @@ class Operation(Tool, Generic[R]):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse an operation whose path has an id of which nobody knows what to say when it names nothing."""
+        """Raise TypeError for an operation that does not say what an id of its path is called when it names nothing, or how
+        it is looked for when its answer is lost."""
         super().__pydantic_init_subclass__(**kwargs)
         for name in cls.path_fields() if hasattr(cls, "path") else ():
             if name not in cls.model_fields or not missing(cls.model_fields[name]):
                 raise TypeError(f"{cls.__name__}.{name} stands in the path, so its type needs a Missing mark.")
+        if (
+            hasattr(cls, "path")
+            and cls.effect not in {Effect.READ, Effect.ENSURE}
+            and cls.trace is Operation[Any].trace
+        ):
+            raise TypeError(
+                f"{cls.__name__} writes, so it needs a trace: how it is looked for when its answer is lost."
+            )
 
     @classmethod
     def missing_fields(cls, says: str) -> dict[str, str]:
@@ -156,6 +168,10 @@ class Operation(Tool, Generic[R]):
     @cache
     def path_fields(cls) -> tuple[str, ...]:
         return tuple(name for _, name, _, _ in string.Formatter().parse(cls.path) if name)
+
+    def trace(self) -> Trace[R] | None:
+        """How it shows whether this write was carried out. None: it can be asked for again and leaves nothing twice."""
+        return None
 
     def url(self) -> str:
         """The path with its fields, each quoted whole: a `/` in an id stays inside its segment."""

@@ -8,6 +8,7 @@ from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import Category as CategoryName
 from calltriage.operations.fields import Cursor, Limit
 from calltriage.operations.results import Page, Result
+from calltriage.operations.traces import Rows, Trace, agree, caseless, row
 
 BUILT_IN = ("Transcription", "Speech", "Dialogue", "Routing", "Tools", "Latency", "Telephony", "Bug")
 """Names that every organisation has; the id of each is `built-in:` and the name in lower case."""
@@ -36,3 +37,6 @@ class CreateCategory(Operation[Category], http="POST /v1/triage/categories", eff
     """
 
     name: CategoryName = Field(description="Its case is kept.")
+
+    def trace(self) -> Trace[Category]:
+        return row(Rows(ListCategories(), lambda one: agree(self, one, forms={"name": caseless}), unique=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pydantic import Field
 
 from calltriage.operations.base import Effect, Operation
@@ -18,6 +20,7 @@ from calltriage.operations.fields import (
     TurnIndex,
 )
 from calltriage.operations.results import Page, Result
+from calltriage.operations.traces import NoRow, Rows, Trace, agree, row
 
 
 class Flag(Result, origin="flag authors and call parties"):
@@ -60,6 +63,14 @@ class AddFlag(
     message_index: TurnIndex | None = Field(default=None, description="Turn in the transcript, from 0.")
     message_text: MessageText | None = Field(default=None, description="The turn, word for word.")
 
+    def trace(self) -> Trace[Flag]:
+        return row(Rows(ListFlags(issue_id=self.issue_id), lambda flag: agree(self, flag, forms={"type": _letters})))
+
+
+def _letters(flag_type: str) -> str:
+    """A flag type as it is compared: how it is stored is not documented, so only letters and digits count."""
+    return re.sub(r"[\W_]+", "", flag_type.casefold())
+
 
 class ListFlags(Operation[Page[Flag]], http="GET /v1/triage/issues/{issue_id}/flags", effect=Effect.READ):
     """List the flags of an issue, that is the marked moments of its calls, oldest first."""
@@ -101,3 +112,6 @@ class RemoveFlag(
 
     issue_id: IssueId = Field(description="The issue.")
     flag_id: FlagId = Field(description="The flag.")
+
+    def trace(self) -> Trace[None]:
+        return NoRow(Rows(ListFlags(issue_id=self.issue_id), lambda flag: flag.id == self.flag_id))

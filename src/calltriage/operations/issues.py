@@ -27,6 +27,19 @@ from calltriage.operations.fields import (
     WireOnly,
 )
 from calltriage.operations.results import Page, Result
+from calltriage.operations.traces import (
+    Changed,
+    Likeness,
+    Rows,
+    Trace,
+    Unreadable,
+    agree,
+    all_agree,
+    caseless,
+    plain,
+    row,
+    shared_fields,
+)
 
 
 class Issue(Result, origin="issue authors"):
@@ -106,6 +119,19 @@ class CreateIssue(Operation[Issue], http="POST /v1/triage/issues", effect=Effect
     agent_id: Annotated[UserId | None, WireOnly()] = None
     agent_version_id: Annotated[UserId | None, WireOnly()] = None
 
+    def trace(self) -> Trace[Issue]:
+        newest = ListIssues(sort="created_at", order="desc")
+        return row(Rows(newest, self._is_like, newest_first=True, rows_before=25))  # issues are long
+
+    def _is_like(self, issue: Issue) -> Likeness:
+        """An issue that was changed since it was made is told by its texts alone, and not for sure. The API fills in what
+        was not given."""
+        texts = {"title", "description"}
+        given = [name for name in shared_fields(self, issue) if name not in texts and getattr(self, name) is not None]
+        rest = agree(self, issue, given, forms=dict.fromkeys(given, caseless))
+        is_changed = not issue.updated_at or issue.updated_at != issue.created_at
+        return all_agree(agree(self, issue, texts), None if rest is False and is_changed else rest)
+
 
 class GetIssue(Operation[Issue], http="GET /v1/triage/issues/{issue_id}", effect=Effect.READ):
     """Read one issue: description, state, owner, counts.
@@ -156,6 +182,14 @@ class UpdateIssue(Operation[Issue], http="PATCH /v1/triage/issues/{issue_id}", e
     owner_id: Annotated[UserId | None, Clearable()] = Field(default=None, description="Null clears.")
     assignee_id: Annotated[UserId | None, Clearable()] = Field(default=None, description="Null clears.")
 
+    def trace(self) -> Trace[Issue]:
+        wanted = self.model_fields_set - set(self.path_fields())
+        return Changed(
+            GetIssue(issue_id=self.issue_id),
+            stands=lambda issue: all(plain(getattr(issue, name)) == plain(getattr(self, name)) for name in wanted),
+            moved_at=lambda issue: issue.updated_at,
+        )
+
 
 class DeleteIssue(
     Operation[None],
@@ -170,6 +204,9 @@ class DeleteIssue(
     """
 
     issue_id: IssueId = Field(description="The issue.")
+
+    def trace(self) -> Trace[None]:
+        return Unreadable(GetIssue(issue_id=self.issue_id))
 
 
 class IssueView(Result):

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import Cursor, IssueId, Limit, RelationId, RelationType
 from calltriage.operations.results import Page, Result
+from calltriage.operations.traces import NoRow, Rows, Trace, agree, row
 
 
 class Relation(Result, origin="issue authors"):
@@ -48,6 +49,10 @@ class LinkIssue(
             raise ValueError("must name another issue")
         return value
 
+    def trace(self) -> Trace[Relation]:
+        ends = ("issue_id", "related_issue_id", "relation_type")  # the list has links to the issue, too
+        return row(Rows(ListRelations(issue_id=self.issue_id), lambda link: agree(self, link, ends), unique=True))
+
 
 class ListRelations(Operation[Page[Relation]], http="GET /v1/triage/issues/{issue_id}/relations", effect=Effect.READ):
     """List the links from and to an issue: what it blocks, duplicates or is related to; oldest first."""
@@ -68,3 +73,6 @@ class RemoveRelation(
 
     issue_id: IssueId = Field(description="Either issue.")
     relation_id: RelationId = Field(description="The link.")
+
+    def trace(self) -> Trace[None]:
+        return NoRow(Rows(ListRelations(issue_id=self.issue_id), lambda link: link.id == self.relation_id))

@@ -7,8 +7,9 @@ from pydantic import Field
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import AttachedCallId, Cursor, IssueId, Limit, LinkId, ResourceId, ResourceType
-from calltriage.operations.issues import Issue
+from calltriage.operations.issues import GetIssue, Issue
 from calltriage.operations.results import Page, Result
+from calltriage.operations.traces import NoRow, Rows, Trace, agree, row, sign
 
 
 class ResourceLink(Result, origin="the evidence itself"):
@@ -47,6 +48,13 @@ class AttachResource(
         description="A call's call_id, a conversation's id, or the id that create_attachment returned."
     )
 
+    def trace(self) -> Trace[ResourceLink]:
+        return row(self.links())
+
+    def links(self) -> Rows[ResourceLink]:
+        """The links of the issue to this resource."""
+        return Rows(ListResources(issue_id=self.issue_id), lambda link: agree(self, link), unique=True)
+
 
 class ListResources(
     Operation[Page[ResourceLink]], http="GET /v1/triage/issues/{issue_id}/resources", effect=Effect.READ
@@ -73,12 +81,19 @@ class RemoveResource(
     issue_id: IssueId = Field(description="The issue.")
     resource_link_id: LinkId = Field(description="Id of the link, not of the resource.")
 
+    def trace(self) -> Trace[None]:
+        return NoRow(Rows(ListResources(issue_id=self.issue_id), lambda link: link.id == self.resource_link_id))
+
 
 class AttachCall(Operation[Issue], http="PUT /v1/triage/issues/{issue_id}/calls/{call_id}", effect=Effect.ENSURE):
     """Attach a call by its id; answers the issue with its counts."""
 
     issue_id: IssueId = Field(description="The issue.")
     call_id: AttachedCallId = Field(description="The call.")
+
+    def trace(self) -> Trace[Issue]:
+        same = AttachResource(issue_id=self.issue_id, resource_type="call", resource_id=self.call_id)
+        return sign(same.links(), lambda ask, _: ask(GetIssue(issue_id=self.issue_id)))
 
 
 class DetachCall(
@@ -92,6 +107,9 @@ class DetachCall(
 
     issue_id: IssueId = Field(description="The issue.")
     call_id: AttachedCallId = Field(description="The call.")
+
+    def trace(self) -> Trace[None]:
+        return NoRow(AttachResource(issue_id=self.issue_id, resource_type="call", resource_id=self.call_id).links())
 
 
 class AffectedContext(Result, origin="pathway and persona authors"):

@@ -14,9 +14,9 @@ from faults import Scripted, Step, answers, fails, hangs, hangs_after, loses_the
 from virtual_time import VirtualLoop
 
 from calltriage.client.client import Client, open_client
-from calltriage.client.outcomes import LOOK_UPS
 from calltriage.desk.app import Desk
 from calltriage.errors import CallError
+from calltriage.operations import CATALOGUE
 from calltriage.operations.activity import AddComment, ListActivity
 from calltriage.operations.attachments import RequestUploadLink
 from calltriage.operations.base import Effect, Operation
@@ -142,12 +142,11 @@ NOT_WAITED_FOR = {"hangs before", "504 before"}
 """The API may still be at work on these, so that a write of which a repeat would be a second one is not repeated."""
 
 
-def test_every_write_has_a_way_to_be_looked_for() -> None:
-    from calltriage.operations import CATALOGUE
-
+def test_every_write_has_a_trace_and_is_looked_for_here() -> None:
     writes = {op for op in CATALOGUE if op.effect is not Effect.READ}
-    assert writes - set(LOOK_UPS) == {MarkIssueViewed, RequestUploadLink}
-    assert set(WRITES) == {op.tool_name() for op in LOOK_UPS if op.path.startswith("/v1/triage")}
+    traced = {op for op in writes if op.trace is not Operation.trace}
+    assert writes - traced == {MarkIssueViewed, RequestUploadLink}
+    assert set(WRITES) == {op.tool_name() for op in traced if op.path.startswith("/v1/triage")}
 
 
 @pytest.mark.parametrize("fault", LOST)

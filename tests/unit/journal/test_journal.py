@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from virtual_time import VirtualLoop
 
 from calltriage.client.client import Client, open_client
-from calltriage.client.outcomes import Receipt
+from calltriage.client.receipts import Receipt
 from calltriage.desk.app import Desk
 from calltriage.errors import CallError, Conflict
 from calltriage.journal import journal as journal_module

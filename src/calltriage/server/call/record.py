@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from calltriage.client.limits import within
-from calltriage.client.traces import one_call
+from calltriage.client.look_ups import one_call
 from calltriage.errors import Rejected, TryNext
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Tool

@@ -1,4 +1,5 @@
-"""The trace that a write leaves in a list: read before the write is sent, and again when its answer is lost.
+"""Looks for the trace that a write leaves (operations/traces.py): before the write is sent, and again when its answer is
+lost.
 
 A row of equal content that was not there before is the write's if there is one such row. The dates of rows decide nothing
 here: an API's machines may date them behind or ahead of its `Date` header, in whole minutes, or in local time.
@@ -7,7 +8,7 @@ here: an API's machines may date them behind or ahead of its `Date` header, in w
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -15,10 +16,12 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, Literal, Protocol, TypeVar, cast
 
 from calltriage.client.receipts import Receipt
-from calltriage.errors import Outcome
+from calltriage.errors import NotFound, Outcome
 from calltriage.leaves.instants import instant
+from calltriage.operations.attachments import ListFollowingAttachments
 from calltriage.operations.base import Operation
 from calltriage.operations.results import Page
+from calltriage.operations.traces import Changed, LeftRow, Likeness, NoRow, Rows, TakenName, Trace, Unreadable
 
 PAGES = 50
 """Pages of 100 that a look-up reads before it gives up."""
@@ -28,9 +31,7 @@ SLACK = timedelta(seconds=5)
 """How far the clocks of an API's machines may lie apart; the `Date` header besides counts whole seconds only."""
 
 R = TypeVar("R")
-
-Likeness = bool | None
-"""Whether a row is what an operation asked for. None: a field of it could not be read, and the others agree."""
+T = TypeVar("T")
 
 
 class Seen:
@@ -121,19 +122,68 @@ class Found(Generic[R]):
     outcome: Outcome = "committed"
 
 
-Verdict = Found[Any] | Literal["absent", "undecided"]
-LookUp = Callable[[Sight, Any], Awaitable[Verdict]]
+Verdict = Found[R] | Literal["absent", "undecided"]
+"""What a look says of a write that is answered with R."""
+
+
+async def look(trace: Trace[R], sight: Sight) -> Verdict[R]:
+    """Look whether a write was carried out. Raises the CallError of a read that failed."""
+    if isinstance(trace, LeftRow):
+        return await ListLook(trace).find(sight)
+    if isinstance(trace, NoRow | Unreadable):  # so R is None
+        return cast("Verdict[R]", await _is_gone(trace, sight))
+    if isinstance(trace, Changed):
+        return await _is_changed(trace, sight)
+    if isinstance(trace, TakenName):
+        return await _is_name_free(trace, sight)
+    raise TypeError(f"no way to look for a {type(trace).__name__}")
+
+
+async def _is_changed(trace: Changed[R], sight: Sight) -> Verdict[R]:
+    """It stands as asked, or has not moved since; when it moved to something else nobody can tell."""
+    answer = await sight.ask(trace.read)
+    if trace.stands(answer.result):
+        return Found(answer.result)
+    begun, moved = sight.begun(answer), instant(trace.moved_at(answer.result))
+    return "undecided" if begun is None or moved is None or moved >= begun else "absent"
+
+
+async def _is_gone(trace: NoRow | Unreadable, sight: Sight) -> Verdict[None]:
+    """The write is done when the list has no such row any more, or when the thing or its issue cannot be read."""
+    try:
+        if isinstance(trace, NoRow):
+            held = await _held(trace.rows, sight.ask)
+            return Found(None) if held == "no" else "undecided" if held == "undecided" else "absent"
+        await sight.ask(trace.read)
+    except NotFound:
+        return Found(None)
+    return "absent"
+
+
+async def _is_name_free(trace: TakenName[Any], sight: Sight) -> Literal["absent", "undecided"]:
+    """Where nothing has the name, the write was not carried out. Whose a thing of the name is, client/attachments.py
+    tells."""
+    pages, is_doubtful = trace.pages, False
+    for _ in range(PAGES):
+        page = (await sight.ask(pages)).result
+        is_doubtful = is_doubtful or bool(page.unreadable_fields or page.embedded.unreadable_fields)
+        if any(item.name == trace.name or "name" not in item.model_fields_set for item in page.items):
+            break
+        if page.following is None:
+            return "undecided" if is_doubtful else "absent"
+        pages = ListFollowingAttachments(query=page.following)
+    return "undecided"
 
 
 @dataclass
-class _Rows:
+class _FirstRows:
     """The first rows of a list, and whether they are all."""
 
     items: list[Any] = field(default_factory=list[Any])
     is_whole: bool = False
 
 
-_read_before: ContextVar[dict[str, _Rows] | None] = ContextVar("calltriage_read_before", default=None)
+_read_before: ContextVar[dict[str, _FirstRows] | None] = ContextVar("calltriage_read_before", default=None)
 
 
 @contextmanager
@@ -181,58 +231,45 @@ class _NewRows:
         return bool(self.rows) and not self._is_covered
 
 
-@dataclass(frozen=True)
-class Listed(Generic[R]):
-    """A look-up in a paged list whose items are what the operation answers.
+class ListLook(Generic[R]):
+    """Looks for the row that a write leaves in a list."""
 
-    Attributes:
-        pages: the list to read.
-        same: whether an item is what the operation asked for.
-        newest_first: the list is in that order, by its documentation.
-        unique: the API keeps one item of such content, so that any such item is what the operation asked for.
-        result: the operation's answer, made from the item.
-        rows_before: rows a page that are read before the write.
-    """
+    def __init__(self, trace: LeftRow[R]) -> None:
+        self._rows = trace.rows
+        self._result = trace.result
 
-    pages: Callable[[Any], Operation[Any]]
-    same: Callable[[Any, Any], Likeness]
-    newest_first: bool = False
-    unique: bool = False
-    result: Callable[[Sight, Any, Any], Awaitable[Any]] | None = None
-    rows_before: int = 100
-
-    async def before(self, ask: Ask, operation: Any) -> Before | None:
-        """What the list shows now. None when too little of it could be read to tell later what is new."""
-        rows = await self._first_rows(ask, operation)
-        if not rows.is_whole and not (self.newest_first and rows.items):
+    async def before(self, ask: Ask) -> Before | None:
+        """What the list shows before the write. None when too little of it could be read to tell later what is new."""
+        rows = await self._first_rows(ask)
+        if not rows.is_whole and not (self._rows.newest_first and rows.items):
             return None
-        equal = tuple(dict.fromkeys(item.id for item in rows.items if self.same(operation, item) is not False))
+        equal = tuple(dict.fromkeys(item.id for item in rows.items if self._rows.same(item) is not False))
         return Before(equal, None if rows.is_whole else rows.items[-1].id)
 
-    async def _first_rows(self, ask: Ask, operation: Any) -> _Rows:
-        known, asked = _read_before.get(), self.pages(operation)
-        name = f"{asked.tool_name()} {asked.model_dump_json()}"
+    async def _first_rows(self, ask: Ask) -> _FirstRows:
+        known, pages = _read_before.get(), self._rows.pages
+        name = f"{pages.tool_name()} {pages.model_dump_json()}"
         if known is not None and name in known:
             return known[name]
-        rows, lost, most = _Rows(), False, 1 if self.newest_first else PAGES_BEFORE
-        async for answer in self._read(ask, operation, most, self.rows_before):
+        rows, lost, most = _FirstRows(), False, 1 if self._rows.newest_first else PAGES_BEFORE
+        async for answer in _read(self._rows, ask, most, self._rows.rows_before):
             rows.items += answer.result.items
             lost = lost or bool(answer.result.unreadable_rows("items"))
             rows.is_whole = _is_end(answer.result) and not lost
-        if known is not None and self.result is None:  # else the write's answer does not name the row that it makes
+        if known is not None and self._result is None:  # else the write's answer does not name the row that it makes
             known[name] = rows
         return rows
 
-    async def __call__(self, sight: Sight, operation: Any) -> Verdict:
-        return await (self._any(sight, operation) if self.unique else self._new(sight, operation))
+    async def find(self, sight: Sight) -> Verdict[R]:
+        return await (self._any(sight) if self._rows.unique else self._new(sight))
 
-    async def _new(self, sight: Sight, operation: Any) -> Verdict:
+    async def _new(self, sight: Sight) -> Verdict[R]:
         """Look for the one new row."""
         found = _NewRows(sight)
-        async for answer in self._read(sight.ask, operation):
+        async for answer in _read(self._rows, sight.ask):
             found.is_doubtful = found.is_doubtful or bool(answer.result.unreadable_rows("items"))
             for item in answer.result.items:
-                found.add(item, self.same(operation, item))
+                found.add(item, self._rows.same(item))
             if _is_end(answer.result) or found.is_settled():
                 break
         else:
@@ -241,16 +278,16 @@ class Listed(Generic[R]):
             return "absent"
         if len(found.rows) != 1 or found.last is not None:
             return "undecided"
-        return Found(await self._answer(sight, operation, *found.rows.values()))
+        return Found(await self._answer(sight, *found.rows.values()))
 
-    async def _any(self, sight: Sight, operation: Any) -> Verdict:
+    async def _any(self, sight: Sight) -> Verdict[R]:
         """Look for a row of equal content, new or not."""
-        found = await self._held(sight.ask, operation)
+        found = await _held(self._rows, sight.ask)
         if isinstance(found, str):
             return "absent" if found == "no" else "undecided"
         item, answer = found
         is_new = not sight.was_there(item.id) and self._is_new(sight, item, answer)
-        return Found(await self._answer(sight, operation, item), "committed" if is_new else "replayed")
+        return Found(await self._answer(sight, item), "committed" if is_new else "replayed")
 
     def _is_new(self, sight: Sight, item: Any, answer: Receipt[Any]) -> bool:
         """Whether the row was made now. Its date says so only where nobody looked before."""
@@ -259,48 +296,46 @@ class Listed(Generic[R]):
         begun, made = sight.begun(answer), instant(getattr(item, "created_at", None))
         return begun is None or made is None or made >= begun
 
-    async def holds(self, ask: Ask, operation: Any) -> Literal["yes", "no", "undecided"]:
-        """Whether the list has an item of the operation's."""
-        found = await self._held(ask, operation)
-        return found if isinstance(found, str) else "yes"
-
-    async def _held(self, ask: Ask, operation: Any) -> tuple[Any, Receipt[Page[Any]]] | Literal["no", "undecided"]:
-        """The first item of the operation's, and the answer that it stands in."""
-        is_doubtful = False
-        async for answer in self._read(ask, operation):
-            is_doubtful = is_doubtful or bool(answer.result.unreadable_rows("items"))
-            for item in answer.result.items:
-                likeness = self.same(operation, item)
-                if likeness:
-                    return item, answer
-                is_doubtful = is_doubtful or likeness is None
-            if _is_end(answer.result):
-                return "undecided" if is_doubtful else "no"
-        return "undecided"
-
-    async def still_there(self, sight: Sight, operation: Any, item_id: str) -> bool:
-        """Whether an item that the operation once made has not been taken away since."""
-        async for answer in self._read(sight.ask, operation):
-            if any(item.id == item_id for item in answer.result.items):
+    async def still_has(self, sight: Sight, row_id: str) -> bool:
+        """Whether a row that the write once made has not been taken away since."""
+        async for answer in _read(self._rows, sight.ask):
+            if any(item.id == row_id for item in answer.result.items):
                 return True
         return False
 
-    async def _answer(self, sight: Sight, operation: Any, item: Any) -> Any:
-        return item if self.result is None else await self.result(sight, operation, item)
+    async def _answer(self, sight: Sight, item: Any) -> R:
+        async def ask(read: Operation[T], /) -> T:
+            return (await sight.ask(read)).result
 
-    async def _read(
-        self, ask: Ask, operation: Any, most: int = PAGES, limit: int = 100
-    ) -> AsyncGenerator[Receipt[Page[Any]]]:
-        """The pages of the list. A cursor that comes again leads nowhere."""
-        asked, cursors = self.pages(operation).model_copy(update={"limit": limit}), set[str]()
-        for _ in range(most):
-            answer: Receipt[Page[Any]] = await ask(asked)
-            cursor = answer.result.next_cursor
-            yield answer
-            if cursor is None or cursor in cursors:
-                return
-            cursors.add(cursor)
-            asked = asked.model_copy(update={"cursor": cursor})
+        return item if self._result is None else await self._result(ask, item)
+
+
+async def _held(rows: Rows[Any], ask: Ask) -> tuple[Any, Receipt[Page[Any]]] | Literal["no", "undecided"]:
+    """The first row that is the operation's, and the answer that it stands in."""
+    is_doubtful = False
+    async for answer in _read(rows, ask):
+        is_doubtful = is_doubtful or bool(answer.result.unreadable_rows("items"))
+        for item in answer.result.items:
+            likeness = rows.same(item)
+            if likeness:
+                return item, answer
+            is_doubtful = is_doubtful or likeness is None
+        if _is_end(answer.result):
+            return "undecided" if is_doubtful else "no"
+    return "undecided"
+
+
+async def _read(rows: Rows[Any], ask: Ask, most: int = PAGES, limit: int = 100) -> AsyncGenerator[Receipt[Page[Any]]]:
+    """The pages of the list. A cursor that comes again leads nowhere."""
+    asked, cursors = rows.pages.model_copy(update={"limit": limit}), set[str]()
+    for _ in range(most):
+        answer = await ask(asked)
+        cursor = answer.result.next_cursor
+        yield answer
+        if cursor is None or cursor in cursors:
+            return
+        cursors.add(cursor)
+        asked = asked.model_copy(update={"cursor": cursor})
 
 
 def _is_end(page: Page[Any]) -> bool:

@@ -1,0 +1,161 @@
+"""The trace that a write leaves. By it a write whose answer was lost is looked for.
+
+An operation declares its own (`Operation.trace`), as data; client/look_ups.py reads the API.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from calltriage.operations.attachments import AttachmentPage
+    from calltriage.operations.base import Operation
+    from calltriage.operations.results import Page, Result
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+Likeness = bool | None
+"""Whether a row is what an operation asked for. None: a field of it could not be read, and the others agree."""
+
+
+class Ask(Protocol):
+    """Sends a read and returns its result."""
+
+    async def __call__(self, operation: Operation[R], /) -> R: ...
+
+
+class Trace(Generic[R]):
+    """How it shows whether a write was carried out; R is what the write answers."""
+
+
+@dataclass(frozen=True)
+class Rows(Generic[T]):
+    """The rows of a paged list that may be a write's.
+
+    Attributes:
+        pages: the list, without limit and cursor.
+        same: whether a row is what the operation asked for.
+        newest_first: the list is in that order, by its documentation.
+        unique: the API keeps one row of such content, so that any such row is what the operation asked for.
+        rows_before: rows a page that are read before the write.
+    """
+
+    pages: Operation[Page[T]]
+    same: Callable[[T], Likeness]
+    newest_first: bool = False
+    unique: bool = False
+    rows_before: int = 100
+
+
+@dataclass(frozen=True)
+class LeftRow(Trace[R]):
+    """The write leaves a row. Make one with `row` or `sign`, which hold the types together.
+
+    `result` makes the write's answer from the row; None where the row is the answer.
+    """
+
+    rows: Rows[Any]
+    result: Callable[[Ask, Any], Awaitable[R]] | None = None
+
+
+def row(rows: Rows[R]) -> LeftRow[R]:
+    """The write leaves a row, and answers with it."""
+    return LeftRow(rows)
+
+
+def sign(rows: Rows[T], result: Callable[[Ask, T], Awaitable[R]]) -> LeftRow[R]:
+    """The write leaves a row, from which its answer can be made."""
+    return LeftRow(rows, result)
+
+
+@dataclass(frozen=True)
+class NoRow(Trace[None]):
+    """The write takes a row out of a list."""
+
+    rows: Rows[Any]
+
+
+@dataclass(frozen=True)
+class Unreadable(Trace[None]):
+    """The write deletes what `read` reads."""
+
+    read: Operation[Any]
+
+
+@dataclass(frozen=True)
+class Changed(Trace[R]):
+    """The write changes what `read` reads.
+
+    Attributes:
+        read: reads the thing that the write answers with.
+        stands: whether it is as the write would have it.
+        moved_at: when it was changed last, as the API writes it.
+    """
+
+    read: Operation[R]
+    stands: Callable[[R], bool]
+    moved_at: Callable[[R], str]
+
+
+@dataclass(frozen=True)
+class TakenName(Trace[R]):
+    """The write takes a name that only one thing can have. Whose a thing of that name is the list does not say."""
+
+    pages: Operation[AttachmentPage]
+    name: str
+
+
+def plain(value: Any) -> Any:
+    """A value as it is compared: an API may trim or fold white space, and store a character in another form of Unicode."""
+    return " ".join(unicodedata.normalize("NFC", value).split()) if isinstance(value, str) else value
+
+
+def caseless(value: Any) -> Any:
+    """A text as it is compared where case does not count."""
+    return plain(value).casefold() if isinstance(value, str) else value
+
+
+def shared_fields(asked: Operation[Any], found: Result) -> tuple[str, ...]:
+    """Fields that an operation and a result have both. Those of the path are left out: the list that is read is theirs."""
+    names = type(asked).model_fields.keys() - set(asked.path_fields())
+    return tuple(name for name in type(found).model_fields if name in names)
+
+
+def agree(
+    asked: Operation[Any],
+    found: Result,
+    names: Collection[str] | None = None,
+    *,
+    forms: Mapping[str, Callable[[Any], Any]] | None = None,
+) -> Likeness:
+    """Whether a row's fields are what was asked for. An empty text and null are equal.
+
+    Args:
+        names: fields to compare; those that both have unless given.
+        forms: how a field is compared where not as `plain` does.
+    """
+    compared = (
+        _agrees(asked, found, name, (forms or {}).get(name, plain))
+        for name in (shared_fields(asked, found) if names is None else names)
+    )
+    return all_agree(*compared)
+
+
+def _agrees(asked: Operation[Any], found: Result, name: str, form: Callable[[Any], Any]) -> Likeness:
+    wanted, there = getattr(asked, name), getattr(found, name)
+    if any(field.partition(".")[0] == name for field in found.unreadable_fields or ()):
+        return None
+    if wanted in (None, ""):
+        return there in (None, "")
+    if name not in found.model_fields_set:
+        return None
+    return bool(form(wanted) == form(there))
+
+
+def all_agree(*likenesses: Likeness) -> Likeness:
+    """Whether a row is like in all of these respects."""
+    return False if False in likenesses else None if None in likenesses else True
