@@ -564,7 +564,8 @@ def _door_of_desk(desk: Desk, settings: Settings, host: str, bound: tuple[Any, .
     named = [*settings.desk_allowed_hosts, *([settings.desk_public_url] if settings.desk_public_url else [])]
     try:
         advice = "The operator can add it to CALLTRIAGE_DESK_ALLOWED_HOSTS."
-        return Doorkeeper(desk, [*THIS_MACHINE, *own, *named], advice)
+        # The server dates answers itself: the desk's own date would be a second one.
+        return Doorkeeper(desk.app, [*THIS_MACHINE, *own, *named], advice)
     except ValueError as error:
         raise SettingsError(f"CALLTRIAGE_DESK_ALLOWED_HOSTS and CALLTRIAGE_DESK_PUBLIC_URL: each {error}.") from None
 

@@ -7,8 +7,8 @@ NOT_SERVED: dict[str, str] = {
     "list_alert_bindings": _ALERTS,
     "bind_alert": _ALERTS,
     "unbind_alert": _ALERTS,
-    "get_call_recording": "the desk keeps no recordings; one can be a file",
-    "get_call_event_stream": "its outer shape is not documented",
+    "get_call_recording": "answered, but always 404: the desk keeps no recordings; one can be a file",
+    "get_call_event_stream": "answered, but always an empty list: its outer shape is not documented",
     "upload_file": "mentioned in passing only; a file of the desk is an attachment (bland-triage, section 6)",
 }
 """Operations of the contracts that the desk does not serve."""
@@ -16,6 +16,7 @@ NOT_SERVED: dict[str, str] = {
 _BOUND = "every input is bounded; the contract names no limit, and this one is ours"
 _NO_BODY = "a body is not needed here, but where one is sent it has to be a JSON object of reasonable size"
 _SCOPE = "in a withdrawn edition or an unmerged draft of the documentation only; not published"
+_SEVERAL = "may be repeated, as the filters of issues may; one value is the vendor's form"
 DIFFERENCES: dict[str, str] = {
     "*: contract has 429": "the desk sets no rate; the client is ready for one",
     "issue_access_token: desk has 408": "a form with credentials in it has a time, and a place that it may have to leave",
@@ -33,6 +34,11 @@ DIFFERENCES: dict[str, str] = {
     "*.maximum: contract None, desk *": _BOUND,
     "list_calls query duration_?t.minimum: contract None, desk 0": _BOUND,
     "*.maxItems: contract None, desk *": _BOUND,
+    "list_calls query answered_by.*": _SEVERAL,
+    "list_calls query batch_id.*": _SEVERAL,
+    "list_calls query campaign_id.*": _SEVERAL,
+    "list_calls query from_number.*": _SEVERAL,
+    "list_calls query to_number.*": _SEVERAL,
     "list_issues query agent_id.*": _SCOPE,
     "list_issues query agent_version_id.*": _SCOPE,
     "list_issues query has_alert.*": _SCOPE,

@@ -171,7 +171,7 @@ async def test_an_id_of_no_form_names_nothing(callers: tuple[Caller, Caller], op
         for value in MALFORMED:
             answer = await callers[0].send(operation, path={name: value})
             if "/" in value:  # another path, which no route of the desk has
-                assert answer.status_code in {404, 405}
+                assert answer.status_code in {404, 405, 501}
             else:
                 too_long = operation.api is Api.ATTACHMENTS and len(value) > 64
                 check(operation, answer, 400 if too_long else 404)
@@ -210,6 +210,8 @@ async def test_a_cursor_of_another_list_or_organisation_is_refused(
     ]
     foreign = [page["data"]["next_cursor"] for page in pages]
     assert all(foreign)
+    if operation.tool_name() == "list_categories":  # whose cursor is a name, and both organisations have this one
+        assert foreign.pop() == "Bug"
     for cursor in ("garbage", "AAAA", "🙂", "x" * 512, "x" * 600, "\x00", *foreign):
         check(operation, await ours.send(operation, params={"cursor": cursor}), 400)
     check(operation, await ours.send(operation, params={"cursor": ""}), 400)

@@ -184,13 +184,16 @@ CALLS = [
     [
         ({}, "321"), ({"ascending": "true"}, "123"), ({"sort_by": "created_at"}, "321"), ({"from": 1}, "21"),
         ({"from": 1, "to": 2}, "2"), ({"limit": 1}, "3"), ({"from_number": "+1"}, "1"), ({"to_number": "+4"}, "2"),
-        ({"completed": "true"}, "1"), ({"completed": "false"}, "2"), ({"inbound": "true"}, "2"),
+        ({"completed": "true"}, "31"), ({"completed": "false"}, "2"), ({"inbound": "true"}, "2"),
         ({"answered_by": "human"}, "1"), ({"batch_id": "b1"}, "1"), ({"campaign_id": "c1"}, "1"),
         ({"duration_gt": 2}, "2"), ({"duration_lt": 3}, "1"), ({"start_date": "2026-06-02"}, "32"),
         ({"end_date": "2026-06-02"}, "21"), ({"start_date": "2026-06-01T23:30:00Z", "end_date": "2026-06-01"}, "1"),
         ({"created_at": "2026-06-02"}, "2"), ({"created_at": "2026-06-02", "timezone": "Europe/Oslo"}, "21"),
         ({"start_date": "2026-06-02", "timezone": "Europe/Oslo"}, "321"), ({"update_start_date": "2001-01-01"}, "321"),
         ({"update_end_date": "2001-01-01"}, ""), ({"completed": "true", "inbound": "true"}, ""),
+        ({"answered_by": "human,voicemail"}, "21"), ({"answered_by": ["voicemail", "human"]}, "21"),
+        ({"from_number": "+1, +3"}, "21"), ({"to_number": ["+2,+9", "+4"]}, "21"), ({"batch_id": "b1,b2"}, "1"),
+        ({"campaign_id": ["c0", "c1"]}, "1"), ({"limit": 1000}, "321"),
     ],
 )  # fmt: skip
 async def test_calls_are_listed_by_each_filter(
@@ -209,6 +212,8 @@ async def test_calls_are_listed_by_each_filter(
         ({"timezone": "../etc"}, "timezone"), ({"start_date": "2026-02-30"}, "start_date"),
         ({"end_date": "9999-12-31T23:59:59-14:00"}, "end_date"), ({"start_date": "0001-01-01T00:00:00+14:00"}, "start_date"),
         ({"created_at": "2026-06-02T10:00:00Z"}, "created_at"), ({"update_start_date": "soon"}, "update_start_date"),
+        ({"limit": "1001"}, "limit"), ({"limit": "0"}, "limit"),
+        ({"batch_id": ",".join("abcdefghijklmnopqrstu")}, "batch_id"),
     ],
 )  # fmt: skip
 async def test_a_filter_of_calls_that_makes_no_sense_is_named_in_a_400(
@@ -217,6 +222,165 @@ async def test_a_filter_of_calls_that_makes_no_sense_is_named_in_a_400(
     answer = await desk.get("/v1/calls", params=query)
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["message"].startswith(f"{named}: ")
+
+
+DOCUMENTED_CALL: dict[str, Any] = {
+    "call_id": "12345678-1234-1234-1234-123456789012",
+    "call_length": 0.75,
+    "to": "+12223334444",
+    "from": "+17163511654",
+    "completed": True,
+    "inbound": False,
+    "created_at": "2024-04-27T23:51:18.025251+00:00",
+    "queue_status": "completed",
+    "status": "completed",
+    "answered_by": "human",
+    "record": False,
+    "recording_url": None,
+    "summary": "Customer booked three rooms for the next day.",
+    "pathway_id": "b1693602-c05e-4b5c-b187-d0189a42aebf",
+    "pathway_version": 1,
+    "pathway_logs": None,
+    "corrected_duration": "45",
+    "transcripts": [
+        {"id": 7395694, "created_at": "2024-04-27T23:51:28.568385+00:00", "text": "Hello?", "user": "user"},
+        {
+            "id": 7395698,
+            "created_at": "2024-04-27T23:51:30.689815+00:00",
+            "text": "Hi there! I am calling from the hotel booking service.",
+            "user": "assistant",
+        },
+    ],
+}
+DOCUMENTED_FIELDS = {
+    "call_id", "c_id", "created_at", "started_at", "end_at", "call_length", "corrected_duration", "to", "from", "inbound",
+    "completed", "status", "queue_status", "error_message", "answered_by", "call_ended_by", "summary",
+    "concatenated_transcript", "transcripts", "variables", "metadata", "request_data", "analysis", "record",
+    "recording_url", "price", "pathway_id", "pathway_version", "pathway_logs", "batch_id", "transferred_to",
+    "transferred_at", "voice_id", "is_proxy_agent_call", "is_canary", "warm_transfer_call", "citations", "endpoint_url",
+    "max_duration",
+}  # fmt: skip
+
+
+async def test_the_documented_call_reads_back_as_it_was_documented(desk: httpx2.AsyncClient) -> None:
+    loaded = await desk.post("/v1/calls/import", json=DOCUMENTED_CALL)
+    assert loaded.status_code == 200, loaded.text
+    call = (await desk.get(f"/v1/calls/{DOCUMENTED_CALL['call_id']}")).json()
+    said = {name: value for name, value in DOCUMENTED_CALL.items() if name != "transcripts"}
+    assert {name: call[name] for name in said} == said
+    words = [
+        {"created_at": turn["created_at"], "text": turn["text"], "user": turn["user"]} for turn in call["transcripts"]
+    ]
+    assert words == [
+        {name: turn[name] for name in ("created_at", "text", "user")} for turn in DOCUMENTED_CALL["transcripts"]
+    ]
+    assert (call["c_id"], call["metadata"], call["variables"]) == (call["call_id"], {}, None)
+
+
+async def test_a_call_has_every_documented_field_and_ended_well_unless_it_is_told(
+    desk: httpx2.AsyncClient, the_desk: Desk
+) -> None:
+    await load_lines(
+        the_desk,
+        call_line("plain", "a"),
+        call_line("failed", "a", error_message="No route.", queue_status="call_error"),
+        call_line("live", "a", queue_status="started"),
+        call_line("open", "a", completed=False),
+        call_line("odd", "a", status={"a": 1}, variables="none", price=True, pathway_logs=7, ended_by="x"),
+    )
+    calls = {row["call_id"]: row for row in (await desk.get("/v1/calls")).json()["calls"]}
+    states = dict[str, Any]()
+    for name in ("plain", "failed", "live", "open", "odd"):
+        call = (await desk.get(f"/v1/calls/{name}")).json()
+        assert call.keys() == DOCUMENTED_FIELDS
+        assert calls[name] == {field: call[field] for field in calls[name]}
+        states[name] = (call["completed"], call["status"], call["queue_status"], call["error_message"])
+    assert states == {
+        "plain": (True, "completed", "complete", None),
+        "failed": (True, None, "call_error", "No route."),
+        "live": (False, None, "started", None),
+        "open": (False, None, None, None),
+        "odd": (True, "completed", "complete", None),
+    }
+    kept = (await desk.get("/v1/calls/odd")).json()["metadata"]
+    assert kept == {"status": {"a": 1}, "variables": "none", "price": True, "pathway_logs": 7, "ended_by": "x"}
+    ended = (await desk.get("/v1/calls", params={"completed": "false"})).json()["calls"]
+    assert {row["call_id"] for row in ended} == {"live", "open"}
+
+
+async def test_the_vendors_own_metadata_of_a_call_stays_its_metadata(desk: httpx2.AsyncClient) -> None:
+    body = {**DOCUMENTED_CALL, "metadata": {"shop": "north", "to": "us"}, "unheard_of": [1]}
+    await desk.post("/v1/calls/import", json=body)
+    call = (await desk.get(f"/v1/calls/{DOCUMENTED_CALL['call_id']}")).json()
+    assert (call["to"], call["metadata"]) == ("+12223334444", {"shop": "north", "to": "us", "unheard_of": [1]})
+
+
+async def test_a_page_of_calls_holds_a_thousand(desk: httpx2.AsyncClient, the_desk: Desk) -> None:
+    await load_lines(the_desk, *(call_line(f"n-{n}", "a") for n in range(1001)))
+    for query in ({}, {"limit": 1000}):
+        page = (await desk.get("/v1/calls", params=query)).json()
+        assert (page["count"], len(page["calls"]), page["total_count"]) == (1000, 1000, 1003)
+
+
+async def test_what_other_clients_ask_for_first_is_answered_as_documented(
+    desk: httpx2.AsyncClient, the_desk: Desk
+) -> None:
+    where = "https://recordings.example/1.mp3"
+    await load_lines(the_desk, call_line("recorded", "a", recording_url=where))
+    me = await desk.get("/v1/me")
+    assert me.json() == {"status": "active", "billing": {"current_balance": 0, "refill_to": None}, "total_calls": 3}
+    assert (await desk.get("/v1/calls/active")).json() == {"data": [], "errors": None}
+    assert (await desk.get("/v1/event_stream/call-card")).json() == []
+    assert (await desk.get("/v1/calls/call-card/events")).json() == []
+    url = await desk.get("/v1/calls/recorded/recording")
+    assert url.json() == {"code": 200, "status": "success", "url": where}
+    for path, code in {
+        "/v1/calls/call-card/recording": "CALL_RECORDING_NOT_FOUND",
+        "/v1/recordings/call-card": "CALL_RECORDING_NOT_FOUND",
+        "/v1/recordings/nobody": "CALL_NOT_FOUND",
+        "/v1/event_stream/nobody": "CALL_NOT_FOUND",
+        "/v1/calls/nobody/events": "CALL_NOT_FOUND",
+    }.items():
+        answer = await desk.get(path)
+        assert (answer.status_code, answer.json()["errors"][0]["error"]) == (404, code), path
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/calls"), ("POST", "/v1/calls/call-card/stop"), ("POST", "/v1/calls/active/stop"),
+        ("POST", "/v1/calls/analyze"), ("POST", "/v1/calls/call-card/analyze"), ("GET", "/v1/voices"),
+        ("GET", "/v1/convo_pathway"), ("GET", "/v1/inbound"), ("POST", "/v1/sms/send"), ("POST", "/v2/batches/create"),
+        ("POST", "/v1/files/attach"), ("DELETE", "/v1/knowledge/k-1"), ("GET", "/v1/postcall/webhooks/call-card"),
+    ],
+)  # fmt: skip
+async def test_what_the_desk_does_not_have_is_501_and_says_so(desk: httpx2.AsyncClient, method: str, path: str) -> None:
+    answer = await desk.request(method, path)
+    assert answer.status_code == 501
+    [error] = answer.json()["errors"]
+    assert error["error"] == "not_implemented"
+    assert "/openapi.json" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/v1/triage/nothing", 404), ("POST", "/v1/triage/agents", 405), ("GET", "/attachments/2020-01", 404)],
+)
+async def test_no_route_of_the_two_contracts_is_missing_without_a_sentence(
+    desk: httpx2.AsyncClient, method: str, path: str, status: int
+) -> None:
+    answer = await desk.request(method, path)
+    assert answer.status_code == status
+    assert "/openapi.json" in answer.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/me", "/v1/calls/active", "/v1/calls/call-card/events", "/v1/event_stream/call-card", "/v1/recordings/x"],
+)
+async def test_what_other_clients_ask_for_needs_the_key_as_well(desk: httpx2.AsyncClient, path: str) -> None:
+    answer = await desk.get(path, headers={"authorization": "wrong"})
+    assert (answer.status_code, answer.json()["errors"][0]["error"]) == (401, "AUTH_FAILURE")
 
 
 async def attachments(desk: httpx2.AsyncClient) -> dict[str, dict[str, Any]]:

@@ -283,6 +283,23 @@ async def test_owner_and_assignee_are_members_of_the_organisation(
     assert cleared[name] is None
 
 
+async def test_the_cursor_of_categories_is_the_name_of_the_last_one(desk: httpx2.AsyncClient) -> None:
+    await filed(desk, category="Änderung, sonstige")
+    everything = (await desk.get("/v1/triage/categories")).json()["data"]["items"]
+    seen, cursor = list[str](), dict[str, str]()
+    while True:
+        page = (await desk.get("/v1/triage/categories", params={"limit": 2, **cursor})).json()["data"]
+        seen += [item["name"] for item in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        assert page["next_cursor"] == seen[-1]
+        cursor = {"cursor": page["next_cursor"]}
+    assert seen == [item["name"] for item in everything]
+    assert "cursor" in refused(
+        await desk.get("/v1/triage/categories", params={"cursor": "no such category"}), 400, "bad_request"
+    )
+
+
 async def test_outer_blanks_of_a_category_are_kept_and_ignored_where_names_are_compared(
     desk: httpx2.AsyncClient,
 ) -> None:
@@ -456,7 +473,12 @@ BOARD_QUERIES: list[tuple[dict[str, Any], str]] = [
     ({"category": "ROUTING"}, "cb"),
     ({"category": ["bug", "Speech"]}, "ae"),
     ({"category": "Bug, Routing"}, "d"),
-    ({"category": "Bug,Speech"}, ""),
+    ({"category": "Bug,Speech"}, "ae"),
+    ({"category": ["bug , , speech", "nobody's"]}, "ae"),
+    ({"category": ", ".join(["Bug"] * 20)}, "a"),
+    ({"status": "todo,closed"}, "ad"),
+    ({"status": ["todo, in_progress", "closed"]}, "aed"),
+    ({"severity": "high,critical", "status": "backlog,in_review,todo"}, "cb"),
     ({"resource_type": "call"}, "ae"),
     ({"resource_type": "file"}, ""),
     ({"owner_id": "u1"}, "b"),
@@ -503,7 +525,7 @@ async def test_equal_sort_values_are_ordered_by_id_in_the_same_direction(
 @pytest.mark.parametrize(
     "query",
     [
-        {"status": "open"}, {"status": "todo,done"}, {"status": ["todo", "open"]}, {"severity": "high,low"},
+        {"status": "open"}, {"status": "todo,open"}, {"status": ["todo", "open"]}, {"severity": "high;low"},
         {"resource_type": "sms"}, {"date_range": "1h"}, {"date_field": "updated_at"}, {"sort": "title"},
         {"order": "up"}, {"search": ""}, {"search": "x" * 201}, {"category": ""},
     ], ids=brief,

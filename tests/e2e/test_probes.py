@@ -29,6 +29,15 @@ async def test_a_server_on_its_own_desk_is_ready(tmp_path: Path, arguments: tupl
         assert await probe(base, "/readyz") == (200, "ok\n")
 
 
+async def test_each_answer_of_a_desk_on_a_port_has_one_date(tmp_path: Path) -> None:
+    async with (
+        started(tmp_path, "desk", "serve", "--port", "0") as base,
+        httpx2.AsyncClient(base_url=base, timeout=PATIENCE, trust_env=False) as client,
+    ):
+        for path in ("/openapi.json", "/v1/me", "/nothing", "/healthz", "/blobs/x"):
+            assert len((await client.get(path)).headers.get_list("date")) == 1, path
+
+
 async def test_a_server_whose_folder_cannot_be_used_lives_and_is_not_ready(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "journal.sqlite3").write_bytes(b"this is no database" * 100)

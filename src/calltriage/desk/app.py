@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from sqlalchemy import Connection
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -43,6 +44,7 @@ from calltriage.desk.handlers import (
     relations,
     resources,
 )
+from calltriage.desk.handlers.neighbours import NEIGHBOURS
 from calltriage.desk.http.access import Access
 from calltriage.desk.http.signed_urls import MAX_OBJECT, Files
 from calltriage.desk.http.tokens import FormReader, issue_token
@@ -53,7 +55,7 @@ from calltriage.leaves.strict_json import JsonObject, is_object
 from calltriage.operations import CATALOGUE
 from calltriage.operations.attachments import CreateAttachment
 from calltriage.operations.base import Api, Effect, Operation
-from calltriage.operations.fields import FORM, missing
+from calltriage.operations.fields import FORM, LONGEST_NAME, alternatives, missing, named_kind
 
 if TYPE_CHECKING:
     from calltriage.desk.importing.arriving import Arriving
@@ -122,6 +124,7 @@ class Desk:
             routes=[
                 Route("/v1/calls/import", self._import, methods=["POST"]),
                 Route("/webhooks/bland/{organisation}", self._webhook, methods=["POST"]),
+                *(Route(path, self._neighbour(NEIGHBOURS[path]), methods=["GET"]) for path in NEIGHBOURS),
                 *(Route(path, self._endpoint(found), methods=list(found)) for path, found in by_path.items()),
                 Route("/openapi.json", self._describe, methods=["GET"]),
                 Route("/oauth/token", self._token, methods=["POST"]),
@@ -152,7 +155,6 @@ class Desk:
         async def endpoint(request: Request) -> Response:
             operation = operations[request.method if request.method != "HEAD" else "GET"]
             who = await self._principal(request, operation)
-            tell_caller(request.scope, f"{who.org_id} {who.user_id}")
             call = await self._read(request, operation, who)
             reply = await self._reply(operation, who, call)
             if reply.status == 204:
@@ -163,19 +165,25 @@ class Desk:
 
         return endpoint
 
+    def _neighbour(
+        self, answer: Callable[[Transaction, Mapping[str, str]], Reply]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            who = await self._key_holder(request)
+            reply: Reply = await self._run(Effect.READ, who, lambda tx: answer(tx, request.path_params))
+            return json_reply(reply.status, reply.body)
+
+        return endpoint
+
     async def _principal(self, request: Request, operation: type[Operation[Any]]) -> Principal:
-        header = request.headers.get("authorization")
         if operation.api is Api.TRIAGE:
-            who = await self.access.by_api_header(header, self.clock())
-            if who is None:
-                raise ContractError(401, "AUTH_FAILURE", "Unauthorized")
-            return who
-        found = await self.access.by_token(header, self.clock())
+            return await self._key_holder(request)
+        found = await self.access.by_token(request.headers.get("authorization"), self.clock())
         if found is None:
             raise ContractError(401, "AUTH_FAILURE", "Authorization failed")
         if operation.scope not in found[1]:
             raise ContractError(403, "forbidden", "Forbidden")
-        return found[0]
+        return _told(request, found[0])
 
     async def _read(self, request: Request, operation: type[Operation[Any]], who: Principal) -> Any:
         """The request as the operation's own model. A refused input is 400, but an unknown issue is 404 first."""
@@ -189,10 +197,13 @@ class Desk:
     async def _values(self, request: Request, operation: type[Operation[Any]]) -> JsonObject:
         if operation.method == "GET":
             query = request.query_params
-            names = {
-                info.alias or name: name in operation.list_fields() for name, info in operation.model_fields.items()
+            return {
+                name: _several(query.getlist(name), info, operation.api)
+                if key in operation.list_fields()
+                else query[name]
+                for key, info in operation.model_fields.items()
+                if (name := info.alias or key) in query
             }
-            return {name: query.getlist(name) if many else query[name] for name, many in names.items() if name in query}
         raw = await read_body(request, MAX_JSON[operation.api])
         try:
             values: Any = json.loads(raw, parse_constant=_refuse_constant) if raw else {}
@@ -224,10 +235,15 @@ class Desk:
             return await self.store.read(inside)
         return await self.store.write(inside, lane=who.org_id)
 
-    async def _import(self, request: Request) -> Response:
+    async def _key_holder(self, request: Request) -> Principal:
+        """Whom the API key of a request stands for."""
         who = await self.access.by_api_header(request.headers.get("authorization"), self.clock())
         if who is None:
             raise ContractError(401, "AUTH_FAILURE", "Unauthorized")
+        return _told(request, who)
+
+    async def _import(self, request: Request) -> Response:
+        who = await self._key_holder(request)
         return await self._arrivals().take_import(request, who.org_id)
 
     async def _webhook(self, request: Request) -> Response:
@@ -250,6 +266,21 @@ class Desk:
     async def warm_up(self) -> None:
         """Open the store ahead of the first request."""
         await self.access.facts()
+
+
+def _told(request: Request, who: Principal) -> Principal:
+    """The caller, once the server's bounds know whose request it is."""
+    tell_caller(request.scope, f"{who.org_id} {who.user_id}")
+    return who
+
+
+def _several(values: list[str], filtered: FieldInfo, api: Api) -> list[str]:
+    """Values of a filter: repeated, or in the triage API joined by commas, too (bland-triage, section 5). What may be the
+    name of one category, comma and all, is left to the handler."""
+    if api is Api.ATTACHMENTS:
+        return values
+    longest = LONGEST_NAME if named_kind(filtered) == "category" else 0
+    return [part for value in values for part in (alternatives(value) if len(value) > longest else [value])]
 
 
 def _refuse_constant(_: str) -> Any:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, StringCons
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.marks import by_lines
 from calltriage.operations.base import Effect, Operation
-from calltriage.operations.fields import TEXT, CallId, Form, RecordedCallId, WireOnly
+from calltriage.operations.fields import CallId, Form, RecordedCallId, Several, WireOnly, Word
 from calltriage.operations.results import Result
 
 
@@ -148,6 +148,9 @@ Zone = Annotated[
 """An IANA time zone."""
 
 
+ShortWord = Annotated[Word, StringConstraints(max_length=32)]
+
+
 class ListCalls(Operation[CallList], http="GET /v1/calls", effect=Effect.READ, envelope=False):
     """List calls, newest first, without their transcripts."""
 
@@ -155,7 +158,7 @@ class ListCalls(Operation[CallList], http="GET /v1/calls", effect=Effect.READ, e
         default=None, alias="from", description="First row, from 0."
     )
     to: Annotated[int, Field(ge=0, le=10**9)] | None = Field(default=None, description="Row to stop before.")
-    limit: Annotated[int, Field(ge=1, le=100)] | None = Field(default=None, description="Rows, at most 100.")
+    limit: Annotated[int, Field(ge=1, le=1000)] | None = Field(default=None, description="Rows, at most 1000.")
     ascending: bool | None = Field(default=None, description="Oldest first.")
     sort_by: Literal["created_at", "updated_at"] | None = None
     start_date: Day | None = Field(default=None, description="From this day or instant on.")
@@ -164,13 +167,13 @@ class ListCalls(Operation[CallList], http="GET /v1/calls", effect=Effect.READ, e
     timezone: Annotated[Zone | None, WireOnly()] = Field(default=None, description="Zone of days; default UTC.")
     update_start_date: Annotated[OneDay | None, WireOnly()] = Field(default=None, description="Changed since this day.")
     update_end_date: Annotated[OneDay | None, WireOnly()] = Field(default=None, description="Changed up to this day.")
-    from_number: Annotated[str, StringConstraints(min_length=1, max_length=32), TEXT] | None = None
-    to_number: Annotated[str, StringConstraints(min_length=1, max_length=32), TEXT] | None = None
+    from_number: Several[ShortWord] | None = None
+    to_number: Several[ShortWord] | None = None
     completed: bool | None = None
     inbound: bool | None = None
-    answered_by: Annotated[str, StringConstraints(min_length=1, max_length=32), TEXT] | None = None
-    batch_id: Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT] | None = None
-    campaign_id: Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT] | None = None
+    answered_by: Several[ShortWord] | None = None
+    batch_id: Several[Word] | None = None
+    campaign_id: Several[Word] | None = None
     duration_gt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
     duration_lt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
 

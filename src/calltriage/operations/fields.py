@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -235,7 +235,8 @@ UserId = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]
 
 Title = Annotated[str, StringConstraints(min_length=1, max_length=200), TEXT, Trimmed()]
 Description = Annotated[str, StringConstraints(max_length=10_000), TEXT]
-Category = Annotated[str, StringConstraints(min_length=1, max_length=64), TEXT, Trimmed(), Names("category")]
+LONGEST_NAME = 64
+Category = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_NAME), TEXT, Trimmed(), Names("category")]
 Note = Annotated[str, StringConstraints(min_length=1, max_length=4000), TEXT, Trimmed()]
 MessageText = Annotated[str, StringConstraints(max_length=10_000), TEXT]
 Comment = Annotated[str, StringConstraints(min_length=1, max_length=4000), TEXT, Trimmed()]
@@ -281,6 +282,20 @@ def _one_line(value: str) -> str:
 
 Limit = Annotated[int, Field(ge=1, le=100)]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]
+T = TypeVar("T")
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def alternatives(joined: str) -> list[str]:
+    """The values of a filter that are joined by commas; the text itself where there is nothing to take apart."""
+    return [part for part in map(str.strip, joined.split(",")) if part] if "," in joined else [joined]
+
+
+Several = Annotated[list[T], Field(max_length=20), BeforeValidator(_listed)]
+"""Values of a filter, any of which may match. One alone needs no list."""
 A_CURSOR = "must be next_cursor of the page before, with the same filters; leave it out to begin"
 LONGEST_CURSOR = 8192
 """Characters of a cursor. A longer one fits into no request line that servers commonly take."""

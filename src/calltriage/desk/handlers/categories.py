@@ -5,9 +5,10 @@ from __future__ import annotations
 from sqlalchemy import insert, select
 
 from calltriage.desk.database.tables import categories, new_id, organisations
-from calltriage.desk.database.transaction import DEFAULT_LIMIT, Reply, Transaction, handled, plain_row
+from calltriage.desk.database.transaction import DEFAULT_LIMIT, Reply, Transaction, bad_request, handled, plain_row
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.categories import BUILT_IN, CreateCategory, ListCategories
+from calltriage.operations.fields import alternatives
 
 
 def folded_name(name: str) -> str:
@@ -36,28 +37,35 @@ def ensure_category(tx: Transaction, name: str) -> tuple[JsonObject, bool]:
     return plain_row(row, "id", "org_id", "name", "created_at"), True
 
 
+def filtered_names(tx: Transaction, wanted: list[str]) -> set[str]:
+    """The folded names that a filter means. A value with a comma is the category of that name, else several names."""
+    joined = {folded_name(value) for value in wanted if "," in value}
+    query = select(categories.c.folded).where(tx.mine(categories, categories.c.folded.in_(joined)))
+    whole = set(tx.connection.execute(query).scalars()) if joined else set[str]()
+    named = [[value] if folded_name(value) in whole else alternatives(value) for value in wanted]
+    return {folded_name(name) for names in named for name in names}
+
+
 def create_category(tx: Transaction, call: CreateCategory) -> Reply:
     category, is_new = ensure_category(tx, call.name)
     return Reply(201 if is_new else 200, category)
 
 
 def list_categories(tx: Transaction, call: ListCategories) -> Reply:
-    """Built-in, created and used names in one alphabet, case ignored. The catalogue is small: it is merged here."""
+    """Built-in, created and used names in one alphabet, case ignored. The catalogue is small: it is merged here.
+
+    The cursor is the name of the last item, as the vendor documents.
+    """
     rows = tx.connection.execute(select(categories).where(tx.mine(categories)))
     known = {row.folded: plain_row(row, "id", "org_id", "name", "created_at") for row in rows}
     known |= {folded: _built_in(tx, name) for folded, name in BUILT_IN_FOLDED.items()}
-    after = folded_name(tx.open_cursor(call.cursor, "categories")[0]) if call.cursor else ""
+    after = folded_name(call.cursor) if call.cursor else ""
+    if call.cursor and after not in known:
+        raise bad_request(cursor="is not the name of a category")
     names = sorted(folded for folded in known if folded > after)
     size = call.limit or DEFAULT_LIMIT
-    # The cursor holds the name itself, which fits into 512 characters in any script; folded it may be three times as long.
-    shown = names[:size]
-    return Reply(
-        200,
-        {
-            "items": [known[name] for name in shown],
-            "next_cursor": tx.seal_cursor([known[shown[-1]]["name"]], "categories") if len(names) > size else None,
-        },
-    )
+    shown = [known[name] for name in names[:size]]
+    return Reply(200, {"items": shown, "next_cursor": shown[-1]["name"] if len(names) > size else None})
 
 
 def _built_in(tx: Transaction, name: str) -> JsonObject:

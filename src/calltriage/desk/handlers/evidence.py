@@ -8,11 +8,13 @@ from datetime import datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import JSON, ColumnElement, Float, String, Text, cast, func, select, type_coerce
+from sqlalchemy import JSON, ColumnElement, Float, String, Text, cast, func, or_, select, type_coerce
 from sqlalchemy.dialects.postgresql import JSONB
 
 from calltriage.desk.database.tables import by_code_point, calls, conversations, written
-from calltriage.desk.database.transaction import Reply, Transaction, bad_request, handled, not_found
+from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, bad_request, handled, not_found
+from calltriage.desk.handlers import call_facts
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.calls import GetCall, GetCorrectedTranscript, GetPathwayCallEvents, ListCalls
 from calltriage.operations.conversations import (
     LIST_ONLY,
@@ -24,26 +26,37 @@ from calltriage.operations.conversations import (
 from calltriage.operations.fields import NO_CALL, NO_CONVERSATION, NO_RECORDING
 
 _about = calls.c.record["metadata"]
+ROW_FACTS = (
+    "to", "from", "completed", "inbound", "status", "queue_status", "error_message", "answered_by", "batch_id",
+    "pathway_id",
+)  # fmt: skip
 CALL_FIELDS: dict[str, ColumnElement[Any]] = {
     "call_id": calls.c.id, "created_at": calls.c.record["created_at"], "call_length": calls.c.call_length,
-    "to": _about["to"], "from": _about["from"], "completed": calls.c.completed, "inbound": calls.c.inbound,
-    **{name: _about[name] for name in ("queue_status", "error_message", "answered_by", "batch_id", "pathway_id")},
+    **{name: _about[name] for name in ROW_FACTS},
+    "completed": calls.c.completed, "inbound": calls.c.inbound,  # SQLite knows no booleans inside JSON
 }  # fmt: skip
 """What a row of the list shows of a call, and where it is: a call may be as large as an answer, a page of them must not
 be read whole."""
+MOST_CALLS = 1000
+"""Rows of a page of calls where the request names no number, as the vendor documents."""
 
 
+CALL_TEXTS: dict[str, ColumnElement[Any]] = {
+    **{name: calls.c[name] for name in ("from_number", "to_number", "answered_by", "batch_id")},
+    "campaign_id": _about["campaign_id"].as_string(),
+}
+"""What text a list of calls is narrowed by."""
 COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "eq": operator.eq, "gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le,
 }  # fmt: skip
 
 
 def get_call(tx: Transaction, call: GetCall) -> Reply:
-    return Reply(200, _call(tx, call.call_id).record)
+    return Reply(200, call_facts.detail(find_call(tx, call.call_id).record))
 
 
 def get_corrected_transcript(tx: Transaction, call: GetCorrectedTranscript) -> Reply:
-    found = _call(tx, call.call_id)
+    found = find_call(tx, call.call_id)
     if found.corrected is None:
         raise not_found(NO_RECORDING)
     body = {"status": "success", "message": None, "corrected": found.corrected}
@@ -51,10 +64,11 @@ def get_corrected_transcript(tx: Transaction, call: GetCorrectedTranscript) -> R
 
 
 def get_pathway_call_events(tx: Transaction, call: GetPathwayCallEvents) -> Reply:
-    return Reply(200, sorted(_call(tx, call.call_id).events, key=lambda event: event["sequence"]))
+    return Reply(200, sorted(find_call(tx, call.call_id).events, key=lambda event: event["sequence"]))
 
 
-def _call(tx: Transaction, call_id: str) -> Any:
+def find_call(tx: Transaction, call_id: str) -> AnyRow:
+    """The call's row. Raises ContractError for a call that the organisation does not have."""
     row = tx.find(calls, call_id)
     if row is None:
         raise not_found(NO_CALL)
@@ -64,25 +78,34 @@ def _call(tx: Transaction, call_id: str) -> Any:
 def list_calls(tx: Transaction, call: ListCalls) -> Reply:
     matches = tx.mine(calls, *_call_filters(call))
     order = calls.c.updated_at if call.sort_by == "updated_at" else calls.c.created_at
-    first, size = call.from_ or 0, call.limit or 1000
+    first, size = call.from_ or 0, call.limit or MOST_CALLS
     if call.to is not None:
         size = max(0, min(size, call.to - first))
     query = select(*(column.label(name) for name, column in CALL_FIELDS.items())).where(matches)
     ways = (order.asc(), calls.c.id.asc()) if call.ascending else (order.desc(), calls.c.id.desc())
     rows = tx.connection.execute(query.order_by(*ways).offset(first).limit(size)).mappings().all()
     total = tx.connection.execute(select(func.count()).select_from(calls).where(matches)).scalar_one()
-    items = [dict(row) for row in rows]
+    items = [_call_row(dict(row)) for row in rows]
     return Reply(200, {"total_count": total, "count": len(items), "calls": items})
+
+
+def _call_row(row: JsonObject) -> JsonObject:
+    """A row with the facts that `get_call` answers for the same call."""
+    return row | call_facts.with_state({name: call_facts.told(name, row[name]) for name in ROW_FACTS})
 
 
 def _call_filters(call: ListCalls) -> list[ColumnElement[bool]]:
     found = _within(call)
-    if call.campaign_id is not None:
-        found.append(calls.c.record["metadata"]["campaign_id"].as_string() == call.campaign_id)
-    for name in ("from_number", "to_number", "answered_by", "batch_id", "completed", "inbound"):
-        value = getattr(call, name)
-        if value is not None:
-            found.append(calls.c[name] == value)
+    for name in ("from_number", "to_number", "answered_by", "batch_id", "campaign_id"):
+        wanted = getattr(call, name)
+        if wanted is not None:
+            found.append(CALL_TEXTS[name].in_(wanted))
+    if call.completed is not None:
+        state = _about["queue_status"].as_string()
+        ended = or_(state.is_(None), state.not_in(call_facts.UNDER_WAY))
+        found.append(func.coalesce(calls.c.completed, ended) == call.completed)
+    if call.inbound is not None:
+        found.append(calls.c.inbound == call.inbound)
     if call.duration_gt is not None:
         found.append(calls.c.call_length > call.duration_gt)
     if call.duration_lt is not None:

@@ -10,7 +10,7 @@ from calltriage.desk.database.search import FEW, holding, searched
 from calltriage.desk.database.tables import issues, links, new_id, organisations, relations, views, written
 from calltriage.desk.database.transaction import DEFAULT_LIMIT, Reply, Transaction, handled
 from calltriage.desk.handlers import resources
-from calltriage.desk.handlers.categories import ensure_category, folded_name
+from calltriage.desk.handlers.categories import ensure_category, filtered_names, folded_name
 from calltriage.desk.handlers.feed import forward, record
 from calltriage.desk.handlers.members import check_members
 from calltriage.desk.handlers.relations import remove_relation_row, touching
@@ -115,7 +115,7 @@ def _filters(tx: Transaction, call: ListIssues) -> list[ColumnElement[bool]]:
     if call.severity:
         found.append(issues.c.severity.in_(call.severity))
     if call.category:
-        found.append(issues.c.category_folded.in_([folded_name(name) for name in call.category]))
+        found.append(issues.c.category_folded.in_(filtered_names(tx, call.category)))
     if call.owner_id is not None:
         found.append(issues.c.owner_id == call.owner_id)
     if call.assignee_id is not None:

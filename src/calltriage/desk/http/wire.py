@@ -21,8 +21,18 @@ from calltriage.operations.base import STORAGE_BUSY, STORAGE_FAILED
 
 logger = logging.getLogger(__name__)
 
-OF_TRIAGE = ("/v1/", "/webhooks/")
+OF_TRIAGE = ("/v1/", "/v2/", "/webhooks/")
 """Beginnings of the paths that answer in the triage contract's envelope."""
+NO_ROUTE = {
+    404: ("not_found", "Not found: the desk has no such route. GET /openapi.json lists what it has."),
+    405: ("method_not_allowed", "Method not allowed: the route does not take it. GET /openapi.json lists what it has."),
+    501: (
+        "not_implemented",
+        "Not implemented: the desk keeps calls, conversations and triage issues; it makes no calls and has none of the "
+        "vendor's other services. GET /openapi.json lists what it has.",
+    ),
+}
+"""What is said where the router finds nothing; 501 where the triage vendor may have what the desk does not."""
 TALKDESK_CODES = {400: "2320000", 401: "2320001", 403: "2320002", 404: "2320009", 409: "2320004"}
 TALKDESK_MESSAGES = {400: "Bad request error"}
 
@@ -99,10 +109,11 @@ async def _render_error(request: Request, error: Exception) -> Response:
 async def _render_http_error(request: Request, error: Exception) -> Response:
     """What the router refuses: an unknown route, a method that a route does not have."""
     status = cast("HTTPException", error).status_code
-    code, message = {404: ("not_found", "Not found"), 405: ("method_not_allowed", "Method not allowed")}.get(
-        status, ("bad_request", "Bad request")
-    )
-    if request.url.path.startswith(OF_TRIAGE):
+    path = request.url.path
+    if status in {404, 405} and path.startswith(("/v1/", "/v2/")) and not path.startswith("/v1/triage/"):
+        status = 501
+    code, message = NO_ROUTE.get(status, ("bad_request", "Bad request"))
+    if path.startswith(OF_TRIAGE):
         response = await _render_error(request, ContractError(status, code, message))
     else:  # not one of the service's own errors, so not one of its codes (talkdesk-attachments, section 9)
         response = json_reply(status, {"code": f"9232{status}", "message": message})

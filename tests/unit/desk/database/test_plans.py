@@ -94,5 +94,5 @@ async def test_the_lists_of_an_issue_read_that_issue_alone(tmp_path: Path) -> No
     assert uses(plan, "activity") == ["INDEX activity_of_issue"]
     plan = await plans_of(tmp_path, lambda tx: list_relations(tx, ListRelations(issue_id=made[0])))
     assert not [step for step in plan if step.endswith("(org_id=?)")], plan
-    plan = await plans_of(tmp_path, lambda tx: list_calls(tx, ListCalls(from_number="+1555")))
+    plan = await plans_of(tmp_path, lambda tx: list_calls(tx, ListCalls(from_number=["+1555"])))
     assert uses(plan, "calls") == ["INDEX calls_from"]

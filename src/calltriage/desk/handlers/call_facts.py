@@ -1,0 +1,83 @@
+"""A call as the calls API answers it, one and in a list, from the record that its import left (bland-triage, section 6).
+
+A record keeps what its source said as `metadata`. What the API documents is answered under its own name, null where it is
+not known; the rest stays metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from calltriage.leaves.strict_json import JsonObject, is_array, is_object
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_text_or_number(value: Any) -> bool:
+    return _is_text(value) or _is_number(value)
+
+
+def _is_list_or_text(value: Any) -> bool:
+    return is_array(value) or _is_text(value)
+
+
+def _is_list_or_object(value: Any) -> bool:
+    return is_array(value) or is_object(value)
+
+
+DOCUMENTED: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(
+        ("started_at", "end_at", "to", "from", "status", "queue_status", "error_message", "answered_by", "call_ended_by",
+         "recording_url", "pathway_id", "batch_id", "transferred_to", "transferred_at", "voice_id", "endpoint_url"),
+        _is_text,
+    ),
+    **dict.fromkeys(("completed", "inbound", "record", "is_proxy_agent_call", "is_canary"), _is_flag),
+    **dict.fromkeys(("price", "max_duration"), _is_number),
+    **dict.fromkeys(("corrected_duration", "pathway_version"), _is_text_or_number),
+    **dict.fromkeys(("variables", "request_data", "warm_transfer_call"), is_object),
+    "pathway_logs": _is_list_or_text,
+    "analysis": _is_list_or_object,
+    "citations": is_array,
+}  # fmt: skip
+"""What the vendor documents of a call besides its id, length, words and summary, and what each value can be."""
+UNDER_WAY = ("new", "queued", "allocated", "started")
+"""States of a call that has not ended."""
+
+
+def detail(record: JsonObject) -> JsonObject:
+    """The call as `get_call` answers it."""
+    about: JsonObject = record["metadata"]
+    known = with_state({name: told(name, record.get(name), about.get(name)) for name in DOCUMENTED})
+    known["call_length"] = record.get("call_length")  # checked by the import
+    rest = {name: value for name, value in about.items() if name not in known or value not in (None, known[name])}
+    own = rest.get("metadata")
+    if is_object(own):  # the vendor's own metadata of the call, brought along by an import of its answer
+        rest = {**own, **{name: value for name, value in rest.items() if name != "metadata"}}
+    return {**record, "c_id": record["call_id"], **known, "metadata": rest}
+
+
+def told(name: str, *said: Any) -> Any:
+    """The first of what was said that the field can hold; None for nothing."""
+    return next((value for value in said if DOCUMENTED[name](value)), None)
+
+
+def with_state(known: JsonObject) -> JsonObject:
+    """A call that is imported has ended, and well, unless its source says otherwise (our choice)."""
+    completed = known["completed"]
+    if completed is None:
+        completed = known["queue_status"] not in UNDER_WAY
+    ended_well = completed and known["error_message"] is None
+    state = {"status": "completed", "queue_status": "complete"} if ended_well else {}
+    given = {name: known[name] for name in state if known[name] is not None}
+    return {**known, "completed": completed, **state, **given}
