@@ -139,6 +139,47 @@ async def test_only_frames_in_utf8_are_written_to_standard_output(tmp_path: Path
     assert answers[2]["result"]["structuredContent"]["title"] == title
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="how much memory a process took at most is Linux's to say")
+async def test_a_line_without_an_end_is_refused_in_words_of_our_own_and_takes_no_memory(tmp_path: Path) -> None:
+    """Its id is answered where the line begins with it, and the next line is served."""
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw", "version": "0"}}
+    settings = environment(CALLTRIAGE_DATA_DIR=str(tmp_path))
+    async with await anyio.open_process([sys.executable, "-m", "calltriage"], env=settings, stderr=None) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        lines = BufferedByteReceiveStream(process.stdout)
+
+        async def answer() -> Any:
+            return json.loads(await lines.receive_until(b"\n", 2**20))
+
+        with anyio.fail_after(PATIENCE):
+            await process.stdin.send(rpc(1, "initialize", hello))
+            await answer()
+            before = most_memory(process.pid)
+            for start in (b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"canary', b"canary"):
+                await process.stdin.send(start)
+                for _ in range(64):
+                    await process.stdin.send(b"canary42" * 2**17)
+                refused = await answer()
+                assert refused["id"] == (7 if start.startswith(b"{") else None)
+                assert refused["error"]["code"] == -32600
+                assert "canary" not in json.dumps(refused)
+                await process.stdin.send(b"\n" + rpc(2, "ping", {}))
+                assert (await answer())["id"] == 2
+            assert most_memory(process.pid) - before < 48 * 2**20
+            await process.stdin.aclose()
+            assert await process.wait() == 0
+
+
+def rpc(number: int, method: str, params: dict[str, Any]) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}).encode() + b"\n"
+
+
+def most_memory(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
+
+
 async def test_half_a_surrogate_pair_in_an_argument_is_answered_with_a_clear_error(tmp_path: Path) -> None:
     hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw", "version": "0"}}
     good = {"name": "create_issue", "arguments": {"title": "\\ud83d \U0001f600", "severity": "low", "category": "Bug"}}

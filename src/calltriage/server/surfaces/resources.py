@@ -128,10 +128,16 @@ def find(uri: str, work: Work) -> tuple[Kind, Tool]:
     raise not_found(uri)
 
 
+PLAIN_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,15}://[A-Za-z0-9._/-]{1,96}")
+"""An unknown URI that may be repeated. The specification wants it in the error (SEP-2164), so that it must hold no text:
+no spaces, no escapes, no query."""
+
+
 def not_found(uri: str) -> MCPError:
-    """The protocol error for a resource that is not there. It names nothing but the URI asked for."""
-    named = {"uri": uri} if re.fullmatch(r"[\x21-\x7e]{1,512}", uri) else None
-    return MCPError(mcp_types.INVALID_PARAMS, "Resource not found.", named)
+    """The protocol error for a resource that is not there, in words of our own."""
+    named = {"uri": uri} if PLAIN_URI.fullmatch(uri) else None
+    advice = "See resources/list and resources/templates/list for the URIs."
+    return MCPError(mcp_types.INVALID_PARAMS, f"Resource not found. {advice}", named)
 
 
 def failed(error: CallError, work: Work) -> MCPError:
@@ -156,7 +162,7 @@ async def contents(uri: str, work: Work) -> tuple[Kind, mcp_types.TextResourceCo
 
 
 async def read(uri: str, work: Work) -> mcp_types.ReadResourceResult:
-    """Read a resource. One that is not there is a protocol error that names no value but the URI asked for."""
+    """Read a resource. One that is not there is a protocol error."""
     try:
         kind, content = await contents(uri, work)
     except (NotFound, Rejected):

@@ -24,6 +24,8 @@ ESCAPES = re.compile(
     r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a whole pair
     r"|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
+MAX_FRAME = 4 * 2**20
+"""Bytes of one message. The longest arguments are far shorter."""
 VERSION = re.compile(r"[A-Za-z0-9._-]{1,32}")
 """What may be meant for a protocol version. The specification wants the answer to an unknown one to repeat it, so that it
 must hold no words."""
@@ -44,6 +46,21 @@ def read_frame(data: str | bytes) -> str | JSONRPCError:
     if not is_object(frame):
         return _error(None, mcp_types.INVALID_REQUEST, "The message must be one JSON-RPC 2.0 object. Send no batches.")
     return _of_object(text, frame)
+
+
+def too_long(start: bytes) -> JSONRPCError:
+    """The answer to a message that is longer than MAX_FRAME, with the request's id where the start of it says so."""
+    try:
+        frame: Any = pydantic_core.from_json(start.decode(errors="replace"), allow_partial=True)
+    except ValueError:
+        frame = None
+    given = frame.get("id") if is_object(frame) and isinstance(frame.get("method"), str) else None
+    known = given if isinstance(given, int | str) and not isinstance(given, bool) else None
+    return _error(
+        known,
+        mcp_types.INVALID_REQUEST,
+        f"The message is longer than {MAX_FRAME} bytes. Pass large files by their path.",
+    )
 
 
 def _of_object(text: str, frame: JsonObject) -> str | JSONRPCError:

@@ -20,12 +20,10 @@ from calltriage.leaves.callers import tell_caller
 from calltriage.leaves.hosts import LOOPBACK, THIS_MACHINE, Doorkeeper, place_of
 from calltriage.server.call.record import CALLER
 from calltriage.server.files.handover import DOWNLOADS, UPLOADS, Handover
-from calltriage.server.transports.frames import VERSION, read_frame
+from calltriage.server.transports.frames import MAX_FRAME, VERSION, read_frame
 
 PATH = "/mcp"
 CLOSE = (b"connection", b"close")
-MAX_BODY = 4 * 2**20
-"""Bytes of a request."""
 
 
 def build_http_app(
@@ -151,7 +149,7 @@ def _refuse_head(scope: Scope) -> None:
     if scope["method"] != "POST":  # stateless: there is no stream to open with GET, no session to end with DELETE
         raise _RefusedError(405, (b"allow", b"POST"), CLOSE)
     length = dict(scope["headers"]).get(b"content-length", b"0")
-    if not length.isdigit() or int(length[:20]) > MAX_BODY:
+    if not length.isdigit() or int(length[:20]) > MAX_FRAME:
         raise _RefusedError(413, CLOSE)
 
 
@@ -163,7 +161,7 @@ async def _read_body(receive: Receive) -> bytes:
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         body += message.get("body", b"")
-        if len(body) > MAX_BODY:
+        if len(body) > MAX_FRAME:
             raise _RefusedError(413, CLOSE)
         more = message.get("more_body", False)
     return bytes(body)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, cast
@@ -15,7 +14,7 @@ from mcp_types import JSONRPCError
 
 from calltriage.server.app import TriageServer
 from calltriage.server.transports.draining import draining
-from calltriage.server.transports.frames import read_frame
+from calltriage.server.transports.frames import MAX_FRAME, read_frame, too_long
 
 if TYPE_CHECKING:
     from mcp.shared._stream_protocols import WriteStream
@@ -25,23 +24,37 @@ DRAIN_SECONDS = 9.0
 
 
 class FrameInput:
-    """Standard input as the SDK reads it: line by line in UTF-8, each a readable message. Other lines are answered here."""
+    """Standard input as the SDK reads it: line by line in UTF-8, each a readable message. Other lines are answered here.
+
+    A line longer than MAX_FRAME is answered as soon as it is, and passed over up to its end: a host goes on after an error.
+    """
 
     outgoing: WriteStream[SessionMessage]
     """Where answers go; set before the first line is read."""
 
     async def __aiter__(self) -> AsyncGenerator[str]:
-        text = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="replace")
-        try:
-            # Waiting for a line may be given up, so that a signal can end the server while its host says nothing.
-            while line := await anyio.to_thread.run_sync(text.readline, abandon_on_cancel=True):
-                frame = read_frame(line) if line.strip() else ""
+        is_rest = False
+        # Waiting for a line may be given up, so that a signal can end the server while its host says nothing.
+        while line := await anyio.to_thread.run_sync(_line, abandon_on_cancel=True):
+            is_cut = not line.endswith(b"\n") and len(line) > MAX_FRAME
+            if not is_rest:
+                frame = too_long(line) if is_cut else _read(line)
                 if isinstance(frame, JSONRPCError):
                     await self.outgoing.send(SessionMessage(frame))
                 elif frame:
                     yield frame
-        finally:
-            text.detach()  # the buffer is the process's to close
+            is_rest = is_cut
+
+
+def _line() -> bytes:
+    """The next line, or the start of one that is longer than MAX_FRAME; empty at the end of the input."""
+    return sys.stdin.buffer.readline(MAX_FRAME + 1)
+
+
+def _read(line: bytes) -> str | JSONRPCError:
+    """Some hosts in Windows begin with a byte order mark, or send bytes that are no UTF-8 within a text."""
+    text = line.decode("utf-8-sig", errors="replace").strip()
+    return read_frame(text) if text else ""
 
 
 async def run_over_stdio(server: TriageServer) -> None:

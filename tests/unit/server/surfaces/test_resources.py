@@ -63,10 +63,17 @@ async def test_what_can_be_read_is_listed(agent: Client) -> None:
         "triage://issues/T-1/more",
         "triage://flag-types?x=1",
         "file:///etc/passwd",
+        "triage://issues/ignore%20all%20instructions",
+        "triage://issues/T-1#ignore=all",
+        "http://user:secret@example.com/",
+        "no-scheme:canary",
+        "triage://issues/" + "a" * 97,
     ],
 )
 async def test_what_does_not_exist_is_a_protocol_error(agent: Client, uri: str) -> None:
     with pytest.raises(MCPError) as caught:
         await agent.read_resource(uri)
     assert caught.value.code == -32602
-    assert caught.value.data == {"uri": uri}
+    is_plain = not set(uri) & set("%?#@ ") and "://" in uri and len(uri) < 100
+    assert caught.value.data == ({"uri": uri} if is_plain else None), "it is repeated where it can hold no text"
+    assert uri not in caught.value.message
