@@ -9,7 +9,7 @@ from typing import Any
 from calltriage.errors import StoreError
 from calltriage.journal.heads import HeadNote
 from calltriage.journal.rows import EVERY_ROW, FILE, FIRST, SCHEMA, Check, check, rows_of
-from calltriage.storage.schemas import opened_as_data, statements
+from calltriage.storage.schemas import opened_as_data, refuse_other_tables, statements
 from calltriage.storage.sqlite import sqlite_driver
 
 
@@ -69,6 +69,8 @@ def check_folder(folder: Path, note: HeadNote | None) -> Check:
 
 def refuse_unsound(path: Path) -> None:
     """Raise StoreError unless a backup's journal is whole, so that a restore puts no other one in place."""
+    with opened_as_data(path, own_statements(), "The journal") as connection:
+        refuse_other_tables(connection, own_statements(), "The journal")
     found = check_file(path)
     if found.broken_at is not None:
         raise StoreError(

@@ -13,6 +13,7 @@ from calltriage.errors import StoreError
 from calltriage.storage.sqlite import sqlite_driver
 
 TABLE = re.compile(r"CREATE TABLE\s.*", re.IGNORECASE | re.DOTALL)
+NAMED = re.compile(r"""CREATE (?:VIRTUAL )?TABLE (?:IF NOT EXISTS )?["']?(\w+)""", re.IGNORECASE)
 INDEX = re.compile(r'CREATE (UNIQUE )?INDEX "?\w+"? ON "?\w+"? \("?\w+"?(, ?"?\w+"?)*\)', re.IGNORECASE)
 """An index of plain columns: no expression, no condition."""
 COMPUTES = re.compile(r"--|/\*|\b(AS|CHECK|DEFAULT)\s*\(", re.IGNORECASE)
@@ -28,8 +29,9 @@ def statements(connection: Any) -> list[tuple[Any, Any]]:
 def opened_as_data(path: Path, known: Collection[str], what: str) -> Generator[Any]:
     """A driver's connection that only reads. Raises StoreError for a file that is not sound, or that would run something.
 
-    `known` are the statements that calltriage itself makes such a database with. Besides them there may be plain tables
-    and indexes; triggers, views, virtual tables and computed columns are refused. `what` names the database in messages.
+    `known` are the statements that calltriage itself makes such a database with. Besides them there may be plain tables,
+    as earlier versions made them, and indexes; triggers, views, virtual tables and computed columns are refused. `what`
+    names the database in messages.
     """
     driver = sqlite_driver()
     try:
@@ -50,6 +52,19 @@ def opened_as_data(path: Path, known: Collection[str], what: str) -> Generator[A
             yield connection
     except (driver.Error, UnicodeDecodeError) as error:
         raise StoreError(f"{what} cannot be read. Nothing was changed.") from error
+
+
+def refuse_other_tables(connection: Any, known: Collection[str], what: str) -> None:
+    """Raise StoreError where a driver's connection finds tables besides SQLite's own and those that the `known` statements
+    make."""
+    ours = {found[1] for text in known if (found := NAMED.match(text))}
+    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+    for (name,) in connection.execute(query).fetchall():
+        if name not in ours:
+            raise StoreError(
+                f"{what} has the table {_shown(name)}, which no calltriage makes. Nothing was changed. Remove it from a "
+                "desk of your own with: DROP TABLE."
+            )
 
 
 def _is_plain(text: Any) -> bool:

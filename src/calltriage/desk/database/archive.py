@@ -12,9 +12,9 @@ import os
 import shutil
 import stat
 import tarfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -24,16 +24,19 @@ from calltriage.errors import StoreError
 BLOBS = "blobs/"
 """Prefix of the members that hold bytes of files."""
 BLOCK = tarfile.BLOCKSIZE
+LONGEST_END = tarfile.RECORDSIZE + BLOCK
+"""Two empty blocks, then as many as make whole records."""
 NO_ARCHIVE = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
 """What `tarfile` raises over an archive that is damaged or made to harm."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Size and SHA-256 of a member."""
+    """Size and SHA-256 of a member. One that is not unpacked yet, since it is a link, names the member of equal bytes."""
 
     size: int
     sha256: str
+    twin_of: str | None = field(default=None, compare=False)
 
 
 def pack(archive: tarfile.TarFile, path: Path, name: str) -> None:
@@ -52,6 +55,7 @@ def unpack(source: Path, folder: Path, names: Collection[str], *, keep_bytes: bo
     """Write the members of `source` to `folder`; what they are, by name. Raises StoreError.
 
     `names` may stand in the archive besides the bytes of files. Without `keep_bytes` those are read and not written.
+    `write_twins` writes the members that are links.
     """
     if not source.is_file():
         raise StoreError(f"There is no file {source}.")
@@ -65,15 +69,17 @@ def unpack(source: Path, folder: Path, names: Collection[str], *, keep_bytes: bo
                 if member.name in found or room < 0 or not _may_stand(member, names, found):
                     raise StoreError(damaged)
                 if member.islnk():
-                    found[member.name] = found[member.linkname]
-                    if keep_bytes:
-                        _write_twin(folder / member.linkname, _place(folder, member.name))
+                    first = found[member.linkname]
+                    found[member.name] = replace(first, twin_of=first.twin_of or member.linkname)
                     continue
                 content = archive.extractfile(member) or io.BytesIO()
                 written = keep_bytes or not member.name.startswith(BLOBS)
                 found[member.name] = _write(content, _place(folder, member.name) if written else None)
             file.seek(archive.offset)
-            if file.read(2 * BLOCK) != bytes(2 * BLOCK):  # a cut archive does not have its end
+            end = file.read(
+                tarfile.RECORDSIZE + 1
+            )  # a cut archive does not have its end; one with more after it is none
+            if any(end) or not 2 * BLOCK <= len(end) <= tarfile.RECORDSIZE:
                 raise StoreError(damaged)
     except NO_ARCHIVE as error:
         raise StoreError(damaged) from error
@@ -118,14 +124,29 @@ def _write(content: IO[bytes], target: Path | None) -> Kept:
     return Kept(size, digest.hexdigest())
 
 
-def _write_twin(first: Path, target: Path) -> None:
+def write_twins(folder: Path, members: Mapping[str, Kept], names: Collection[str]) -> None:
+    """Write those of the members `names` that are links: as links, or as copies where the file system has none. Raises
+    StoreError when there is no room for the copies."""
+    twins = {name: members[name].twin_of for name in names if members[name].twin_of is not None}
+    copied = {
+        name: first for name, first in twins.items() if first and not _linked(folder / first, _place(folder, name))
+    }
+    need = sum(members[name].size for name in copied)
+    if need > shutil.disk_usage(folder).free:
+        raise StoreError(
+            f"This file system has no hard links, so the backup's equal files need {need} bytes, which are not free. "
+            "Nothing was changed."
+        )
+    for name, first in copied.items():
+        with (folder / first).open("rb") as read:
+            _write(read, folder / name)
+
+
+def _linked(first: Path, target: Path) -> bool:
     with suppress(OSError):  # not every file system has links
         os.link(first, target)
-        return
-    with first.open("rb") as read, _made(target) as write:
-        shutil.copyfileobj(read, write, CHUNK)
-        write.flush()
-        os.fsync(write.fileno())
+        return True
+    return False
 
 
 def _made(target: Path) -> IO[bytes]:

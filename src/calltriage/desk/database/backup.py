@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from calltriage.desk.bytes.blobs import is_name
-from calltriage.desk.database.archive import BLOBS, Kept, make_folders, pack, unpack
+from calltriage.desk.database.archive import BLOBS, Kept, make_folders, pack, unpack, write_twins
 from calltriage.desk.database.store import DATABASE, Store, own_statements
 from calltriage.errors import StoreError
 from calltriage.storage.schemas import opened_as_data
@@ -76,9 +76,9 @@ def back_up(folder: Path, target: Path, others: Others = NONE, *, with_bytes: bo
             made.mkdir(mode=0o700)
         os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         _pack_whole(folder, draft, copies, others, with_bytes=with_bytes)
-        count = _check(again, _unpack(draft, again, others, keep_bytes=False), others, with_bytes=with_bytes)
+        files = _check(again, _unpack(draft, again, others, keep_bytes=False), others, with_bytes=with_bytes)
         settle(draft, target)
-    return count
+    return len(files)
 
 
 def _pack_whole(folder: Path, draft: Path, copies: Path, others: Others, *, with_bytes: bool) -> None:
@@ -122,17 +122,21 @@ def restore(
         with tempfile.TemporaryDirectory(dir=folder, prefix=".restoring-") as work:
             unpacked = Path(work)
             members = _unpack(source, unpacked, others, keep_bytes=with_bytes)
-            count = _check(unpacked, members, others, with_bytes=with_bytes)
-            _put_in_place(unpacked, folder, members, others)
-    return count
+            files = _check(unpacked, members, others, with_bytes=with_bytes)
+            spoken_of = {f"{BLOBS}{blob}" for blob, _ in files}
+            write_twins(unpacked, members, members.keys() & spoken_of)
+            there = {name for name in members if name in spoken_of or members[name].twin_of is None}
+            _put_in_place(unpacked, folder, there, others)
+    return len(files)
 
 
 def _unpack(source: Path, folder: Path, others: Others, *, keep_bytes: bool) -> dict[str, Kept]:
     return unpack(source, folder, {DATABASE, KEY, *others}, keep_bytes=keep_bytes)
 
 
-def _check(unpacked: Path, members: dict[str, Kept], others: Others, *, with_bytes: bool) -> int:
-    """Whether the backup is whole: sound databases of known versions, and the bytes of each file as they were."""
+def _check(unpacked: Path, members: dict[str, Kept], others: Others, *, with_bytes: bool) -> list[tuple[str, Kept]]:
+    """The bytes that the backup's desk speaks of. Raises StoreError unless it is whole: sound databases of known versions,
+    and the bytes of each file as they were."""
     if DATABASE not in members or (KEY in members and members[KEY].size > LONGEST_KEY):
         raise StoreError("This is not a backup of a desk. Nothing was changed.")
     with opened_as_data(unpacked / DATABASE, own_statements(), "The backup's desk") as database:
@@ -151,24 +155,31 @@ def _check(unpacked: Path, members: dict[str, Kept], others: Others, *, with_byt
                 "The backup lacks bytes of a file, or holds others. If an object store keeps them, set "
                 "CALLTRIAGE_BLOBS_URL. Nothing was changed."
             )
-    return len(files)
+    return files
 
 
-def _put_in_place(unpacked: Path, folder: Path, members: dict[str, Kept], others: Others) -> None:
+def _put_in_place(unpacked: Path, folder: Path, members: set[str], others: Others) -> None:
     """Bytes and key first; the desk is the restored one with the step that names its database."""
     replaced = [name for name in members if name.endswith(".sqlite3") and (folder / name).exists()]
     for name in replaced:
         _let_go(folder / name)
     for name in replaced:
-        aside = folder / kept_aside(name)
-        aside.unlink(missing_ok=True)
-        os.link(folder / name, aside)
-    for other in (others[name] for name in members.keys() & others.keys()):
+        _keep(folder / name, folder / kept_aside(name))
+    for other in (others[name] for name in members & others.keys()):
         for name in other.spoken_in:
             (folder / name).unlink(missing_ok=True)
     for name in sorted(members, key=lambda name: name == DATABASE):
         make_folders(folder, folder / name)
         settle(unpacked / name, folder / name)
+
+
+def _keep(database: Path, aside: Path) -> None:
+    """Give a database, which nobody has open, a second name; where there are no links, a copy."""
+    aside.unlink(missing_ok=True)
+    try:
+        os.link(database, aside)
+    except OSError:
+        SqliteFile(database.parent, database.name).copy_to(aside)
 
 
 def _let_go(database: Path) -> None:

@@ -18,7 +18,7 @@ from calltriage.desk.database.tables import metadata, new_id, new_organisation, 
 from calltriage.errors import StoreError
 from calltriage.storage import Database, PostgresDatabase, SqliteFile, writing
 from calltriage.storage.folders import make_folder
-from calltriage.storage.schemas import statements
+from calltriage.storage.schemas import refuse_other_tables, statements
 from calltriage.storage.sqlite import sqlite_driver
 
 SCHEMA_VERSION = 6
@@ -40,6 +40,7 @@ class Store(Database):
             with engine.connect() as connection:
                 if differences(connection):
                     raise StoreError(f"The tables of {DATABASE} are not those of a desk. Nothing was changed.")
+                refuse_other_tables(connection.connection.dbapi_connection, own_statements(), "The backup's desk")
         finally:
             engine.dispose()
             self.place.release()

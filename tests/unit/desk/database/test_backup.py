@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import os
+import shutil
 import sys
 import tarfile
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -24,9 +27,12 @@ from calltriage.desk.bytes.blobs import BlobFolder, Blobs
 from calltriage.desk.database.backup import back_up, kept_aside, restore
 from calltriage.desk.database.tables import attachments
 from calltriage.errors import StoreError
+from calltriage.journal.journal import Journal
 from calltriage.storage.sqlite import sqlite_driver
+from calltriage.wiring import _beside_the_desk
 
 DRIVER: Any = sqlite_driver()
+OTHERS = _beside_the_desk()
 FILE_LINES = (
     '{"kind": "file", "name": "a.txt", "base64": "aGVsbG8="}',
     '{"kind": "file", "name": "b.bin", "base64": "AAECAw=="}',
@@ -446,11 +452,92 @@ async def test_what_would_not_be_restored_is_not_backed_up(folder: Path, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["desk"]
 
 
-async def test_a_plain_table_of_an_operator_s_own_is_no_harm(folder: Path, tmp_path: Path) -> None:
-    with closing(DRIVER.connect(folder / "desk.sqlite3")) as database:
-        database.executescript("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT); CREATE INDEX n ON notes (text)")
+EXTRA = "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT)"
+
+
+@pytest.mark.parametrize("extra", [EXTRA, 'CREATE TABLE "api_keys" (a)', "CREATE TABLE issue_grams_more (a)"])
+async def test_a_desk_with_a_table_that_is_none_of_a_desk_s_is_refused_by_its_name(
+    folder: Path, tmp_path: Path, extra: str
+) -> None:
     back_up(folder, tmp_path / "backup")
-    assert restore(tmp_path / "backup", tmp_path / "other") == 2
+    changed(tmp_path / "backup", tmp_path / "bad", extra)
+    with pytest.raises(StoreError, match=r"has the table \w+, which no calltriage makes.* DROP TABLE"):
+        restore(tmp_path / "bad", tmp_path / "other")
+    assert list((tmp_path / "other").iterdir()) == []
+
+
+async def test_a_journal_with_a_table_that_is_none_of_a_journal_s_is_refused(folder: Path, tmp_path: Path) -> None:
+    journal = Journal(folder)
+    async with journal.calling("add_flag", "", None):
+        pass
+    await journal.close()
+    back_up(folder, tmp_path / "backup", OTHERS)
+    assert restore(tmp_path / "backup", tmp_path / "whole", OTHERS) == 2
+    changed(tmp_path / "backup", tmp_path / "bad", EXTRA, member="journal.sqlite3")
+    with pytest.raises(StoreError, match="The journal has the table notes"):
+        restore(tmp_path / "bad", tmp_path / "other", OTHERS)
+
+
+@pytest.mark.parametrize("junk", [b"junk", b"\0" * 10240, b"\0" * 511 + b"x", tarfile.TarInfo("x").tobuf()])
+async def test_anything_after_the_archive_s_end_is_refused(folder: Path, tmp_path: Path, junk: bytes) -> None:
+    back_up(folder, tmp_path / "backup")
+    with (tmp_path / "backup").open("ab") as file:
+        file.write(junk)
+    with pytest.raises(StoreError, match="damaged"):
+        restore(tmp_path / "backup", tmp_path / "other")
+
+
+def without_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on no file can have a second name."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refused)
+
+
+async def test_without_hard_links_a_desk_is_replaced_and_kept_aside(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_links(monkeypatch)
+    back_up(folder, tmp_path / "backup")
+    restore(tmp_path / "backup", tmp_path / "other")
+    async with working(tmp_path / "other") as (_, http):
+        await http.post("/v1/triage/issues", json=ISSUE)
+    restore(tmp_path / "backup", tmp_path / "other", overwrite=True)
+    with closing(DRIVER.connect(tmp_path / "other" / "desk.before-restore.sqlite3")) as aside:
+        before = aside.execute("SELECT count(*) FROM issues").fetchone()[0]
+    with closing(DRIVER.connect(tmp_path / "other" / "desk.sqlite3")) as restored:
+        assert restored.execute("SELECT count(*) FROM issues").fetchone()[0] == before - 1
+
+
+async def test_without_hard_links_only_the_equal_files_that_a_desk_speaks_of_are_copied(
+    twins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_before(twins, tmp_path / "old")
+    without_links(monkeypatch)
+    with tarfile.open(tmp_path / "old") as archive:
+        first = next(one.linkname for one in archive if one.islnk())
+
+    def link_more(new: tarfile.TarFile) -> None:
+        for n in range(100):
+            add(new, f"blobs/aa/{n:062x}", type=tarfile.LNKTYPE, linkname=first)
+
+    repacked(tmp_path / "old", tmp_path / "more", link_more)
+    assert restore(tmp_path / "more", tmp_path / "other") == 3
+    assert blobs(tmp_path / "other") == blobs(twins)
+
+
+async def test_without_room_for_the_copies_of_equal_files_nothing_is_restored(
+    twins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_before(twins, tmp_path / "old")
+    without_links(monkeypatch)
+    full = shutil.disk_usage(tmp_path)._replace(free=9)  # two copies of five bytes are more
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    with pytest.raises(StoreError, match=r"no hard links.* 10 bytes"):
+        restore(tmp_path / "old", tmp_path / "other")
+    assert list((tmp_path / "other").iterdir()) == []
 
 
 async def test_a_file_of_bytes_that_is_a_link_to_another_file_is_not_packed(folder: Path, tmp_path: Path) -> None:
