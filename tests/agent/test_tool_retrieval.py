@@ -91,6 +91,13 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "put a flag on the turn about the refund",
         "tag that moment of the call",
     ),
+    "update_flag": (
+        "that flag points at the wrong turn",
+        "correct the type of this flag",
+        "move the flag to turn 7",
+        "change the note on an existing flag",
+        "this flag marks a wrong place, correct it",
+    ),
     "link_issue": (
         "this is a duplicate of T-1001",
         "link these two tickets",

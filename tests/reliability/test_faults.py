@@ -99,11 +99,13 @@ class Written:
         arguments: what it is called with.
         request: method and path of the request that meets the fault.
         is_write: that request is the write itself, not a step before it.
+        halfway: what stands, and is told, where the first of its two writes was made and the second was not.
     """
 
     arguments: Callable[[Case], dict[str, Any]]
     request: str
     is_write: bool = True
+    halfway: dict[str, int] | None = None
 
     def sends(self, request: httpx2.Request) -> bool:
         return re.fullmatch(self.request, f"{request.method} {request.url.path}") is not None
@@ -121,6 +123,9 @@ def _a_file(case: Case) -> dict[str, Any]:
     return {"name": f"report-{case.number}.txt", "text": "what was found"}
 
 
+TWO_FLAGS = {"flags": 1, "activity": 1}
+"""A correction whose removal was not made: the old flag and the new one."""
+
 TOOLS: dict[str, Written] = {
     "create_issue": Written(
         lambda case: {"title": f"New {case.number}", "severity": "low", "category": "Bug", "on_duplicate": "create"},
@@ -135,6 +140,12 @@ TOOLS: dict[str, Written] = {
     "add_flag": Written(_on_issue(call_id="call-card", type="silence", note="n"), f"POST {ISSUES}/flags"),
     "remove_flag": Written(
         lambda case: {"issue_id": case.issue, "flag_id": case.flag}, f"DELETE {ISSUES}/flags/{UUID}"),
+    "update_flag": Written(
+        lambda case: {"issue_id": case.issue, "flag_id": case.flag, "note": "right"}, f"POST {ISSUES}/flags",
+        halfway=TWO_FLAGS),
+    "update_flag: its removal": Written(
+        lambda case: {"issue_id": case.issue, "flag_id": case.flag, "note": "right"}, f"DELETE {ISSUES}/flags/{UUID}",
+        halfway=TWO_FLAGS),
     "link_issue": Written(
         lambda case: {"issue_id": case.issue, "related_issue_id": case.other, "relation_type": "related_to"},
         f"POST {ISSUES}/relations"),
@@ -206,9 +217,11 @@ class Ground:
         if not holds:
             self.wrong.append(" ".join(map(str, complaint))[:500])
 
-    def holds(self, outcome: str, effect: dict[str, Any]) -> bool:
-        """Whether the effect is that of one call or of none, as the outcome says."""
-        return effect in {"not_committed": [{}], "unknown": [{}, self.one]}.get(outcome, [self.one])
+    def holds(self, outcome: str, effect: dict[str, Any], halfway: dict[str, int] | None = None) -> bool:
+        """Whether the effect is that of one call or of none, as the outcome says; or half of one, where that was told."""
+        half = [] if halfway is None else [halfway]
+        none = [] if half and outcome == "not_committed" else [dict[str, int]()]
+        return effect in {"not_committed": none + half, "unknown": [*none, *half, self.one]}.get(outcome, [self.one])
 
     async def learn(self, tool: str) -> None:
         """What one call does when nothing goes wrong."""
@@ -326,7 +339,8 @@ async def tried(
         outcome = outcome_of(first)
         here.figures[outcome] += 1
         here.says(network.requests, "the fault met nothing")
-        here.says(here.holds(outcome, change(before, await state(here.desk, case))), "another effect", outcome)
+        halfway = written.halfway if "added" in first.get("error", {}) else None
+        here.says(here.holds(outcome, change(before, await state(here.desk, case)), halfway), "another effect", outcome)
         if outcome == "unknown":
             here.says(way == "alone" or fault.late or name == SHOWS_NOWHERE, "looking would have told")
         elif way == "once" and written.is_write and fault.done:

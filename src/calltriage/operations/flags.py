@@ -20,7 +20,7 @@ from calltriage.operations.fields import (
     TurnIndex,
 )
 from calltriage.operations.results import Page, Result
-from calltriage.operations.traces import NoRow, Rows, Trace, agree, row
+from calltriage.operations.traces import Likeness, NoRow, Rows, Trace, agree, row
 
 
 class Flag(Result, origin="flag authors and call parties"):
@@ -64,7 +64,11 @@ class AddFlag(
     message_text: MessageText | None = Field(default=None, description="The turn, word for word.")
 
     def trace(self) -> Trace[Flag]:
-        return row(Rows(ListFlags(issue_id=self.issue_id), lambda flag: agree(self, flag, forms={"type": _letters})))
+        return row(Rows(ListFlags(issue_id=self.issue_id), self.is_like))
+
+    def is_like(self, flag: Flag) -> Likeness:
+        """Whether a flag is what is asked for."""
+        return agree(self, flag, forms={"type": _letters})
 
 
 def _letters(flag_type: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import anyio
 
@@ -16,7 +16,7 @@ from calltriage.errors import CallError, NotFound, Rejected
 from calltriage.journal.journal import Journal
 from calltriage.leaves.seals import Seals
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.operations.base import Tool
+from calltriage.operations.base import Operation, Tool
 from calltriage.operations.calls import Turn
 from calltriage.operations.issues import Issue, ListIssues
 from calltriage.operations.results import Page
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mcp_types import ContentBlock
 
     from calltriage.server.files.handover import Handover
+
+R = TypeVar("R")
 
 ISSUE = "UUID, ticket (T-1042) or dashboard URL."
 PAGES_SEARCHED = 50
@@ -185,6 +187,18 @@ def numbered(index: int, turn: Turn, began: datetime | None = None) -> JsonObjec
     told |= {name: seconds for name, seconds in times.items() if seconds is not None}
     told |= {"text": turn.text}
     return told | ({"unreadable_fields": turn.unreadable_fields} if turn.unreadable_fields else {})
+
+
+async def every_page(work: Work, asked: Callable[[str | None], Operation[Page[R]]], most: int) -> tuple[list[R], bool]:
+    """The items of a list's first `most` pages, and whether these are all."""
+    items, cursor = list[R](), None
+    for _ in range(most):
+        page = await work.client.send(asked(cursor))
+        items += page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            return items, True
+    return items, False
 
 
 async def at_once(*work: Awaitable[Any]) -> list[Any]:

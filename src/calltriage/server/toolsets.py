@@ -20,6 +20,7 @@ from calltriage.server.tools.affected import GetAffectedContextTool
 from calltriage.server.tools.attachments import CreateAttachmentTool, ListAttachmentsTool
 from calltriage.server.tools.calls import GetCallTool, ListCallsTool
 from calltriage.server.tools.conversations import GetSmsConversationTool, ListSmsConversationsTool
+from calltriage.server.tools.correcting import UpdateFlagTool
 from calltriage.server.tools.details import GetCorrectedTranscriptTool, GetPathwayCallEventsTool
 from calltriage.server.tools.downloads import DownloadAttachmentTool
 from calltriage.server.tools.editing import AddCommentTool, UpdateIssueTool
@@ -41,6 +42,7 @@ TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
         UpdateIssueTool,
         AttachResource,
         AddFlagTool,
+        UpdateFlagTool,
         LinkIssueTool,
         CreateAttachmentTool,
         AddCommentTool,
@@ -74,10 +76,15 @@ ALL = "all"
 
 
 def select(
-    toolsets: Iterable[str] = DEFAULT, excluded: Iterable[str] = (), *, read_only: bool = False
+    toolsets: Iterable[str] = DEFAULT,
+    excluded: Iterable[str] = (),
+    *,
+    read_only: bool = False,
+    may_remove: bool = True,
 ) -> tuple[type[Tool], ...]:
-    """The tools that a server offers. What is excluded is never there; read-only leaves out every tool that writes; the
-    toolsets say what of the rest there is.
+    """The tools that a server offers. What is excluded is never there, nor is what needs an excluded tool's request;
+    read-only leaves out every tool that writes; the toolsets say what of the rest there is. Where nothing may be removed
+    (`may_remove`), what removes on its way is not offered either.
 
     Raises:
         SettingsError: a name is unknown (the text has the nearest one), or no tool is left.
@@ -85,6 +92,8 @@ def select(
     wanted = tuple(_known("toolset", name, (*TOOLSETS, ALL)) for name in toolsets)
     names = [tool.tool_name() for tools in TOOLSETS.values() for tool in tools]
     without = {_known("tool", name, names) for name in excluded}
+    if RemoveFlag.tool_name() in without or not may_remove:
+        without.add(UpdateFlagTool.tool_name())
     offered = tuple(
         tool
         for toolset, tools in TOOLSETS.items()

@@ -147,6 +147,7 @@ ARGUMENTS: dict[str, Any] = {
 MORE: dict[str, dict[str, Any]] = {
     "update_issue": {"status": "done"},
     "add_flag": {"message_index": 0},
+    "update_flag": {"message_index": 0},
     "link_issue": {"related_issue_ids": [UNKNOWN.replace("9", "8"), UNKNOWN.replace("9", "7")]},
     "create_attachment": {"text": "x", "name": "report.txt", "attach_to": UNKNOWN},
     "wait_for_norm": {"timeout_s": 1},

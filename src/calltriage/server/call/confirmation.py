@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import anyio
 import mcp_types
@@ -22,16 +22,13 @@ from calltriage.leaves.gate import gate
 from calltriage.leaves.seals import Seals
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.attachments import DeleteAttachment, GetAttachment
-from calltriage.operations.base import Operation, Tool
+from calltriage.operations.base import Tool
 from calltriage.operations.flags import ListFlags, RemoveFlag
 from calltriage.operations.issues import DeleteIssue, GetIssue
 from calltriage.operations.relations import ListRelations, RemoveRelation
 from calltriage.operations.resources import ListResources, RemoveResource
-from calltriage.operations.results import Page
 from calltriage.server.call.host import Host
-from calltriage.server.context import Work, preparing
-
-R = TypeVar("R")
+from calltriage.server.context import Work, every_page, preparing
 
 STATE = "question"
 """Kind of the handle that holds the state of a question."""
@@ -143,14 +140,16 @@ async def _question(tool: type[Tool], given: Tool, work: Work) -> str:
 
 async def _detaching(given: Any, work: Work) -> str:
     issue_id, link_id = await work.issue_id(given.issue_id), given.resource_link_id
-    links, _ = await _pages(work, lambda cursor: ListResources(issue_id=issue_id, limit=100, cursor=cursor))
+    links, _ = await every_page(work, lambda cursor: ListResources(issue_id=issue_id, limit=100, cursor=cursor), PAGES)
     link = next((link for link in links if link.id.lower() == link_id), None)
     if link is None:
         raise NotFound("No such evidence on this issue.", field="resource_link_id")
     what = f"Detach {link.resource_type} {link.resource_id} (link {link_id}) from issue {issue_id}?"
     if link.resource_type != "call":
         return f"{what} The {link.resource_type} itself stays."
-    flags, all_read = await _pages(work, lambda cursor: ListFlags(issue_id=issue_id, limit=100, cursor=cursor))
+    flags, all_read = await every_page(
+        work, lambda cursor: ListFlags(issue_id=issue_id, limit=100, cursor=cursor), PAGES
+    )
     count = sum(flag.call_id == link.resource_id for flag in flags)
     more = "" if all_read else " or more"
     return f"{what} {count}{more} flags hang on this call and may go with it. The call itself stays."
@@ -158,7 +157,7 @@ async def _detaching(given: Any, work: Work) -> str:
 
 async def _unflagging(given: Any, work: Work) -> str:
     issue_id = await work.issue_id(given.issue_id)
-    flags, _ = await _pages(work, lambda cursor: ListFlags(issue_id=issue_id, limit=100, cursor=cursor))
+    flags, _ = await every_page(work, lambda cursor: ListFlags(issue_id=issue_id, limit=100, cursor=cursor), PAGES)
     flag = next((flag for flag in flags if flag.id.lower() == given.flag_id), None)
     if flag is None:
         raise NotFound("No such flag on this issue.", field="flag_id")
@@ -169,7 +168,9 @@ async def _unflagging(given: Any, work: Work) -> str:
 
 async def _unlinking(given: Any, work: Work) -> str:
     issue_id = await work.issue_id(given.issue_id)
-    relations, _ = await _pages(work, lambda cursor: ListRelations(issue_id=issue_id, limit=100, cursor=cursor))
+    relations, _ = await every_page(
+        work, lambda cursor: ListRelations(issue_id=issue_id, limit=100, cursor=cursor), PAGES
+    )
     found = next((relation for relation in relations if relation.id.lower() == given.relation_id), None)
     if found is None:
         raise NotFound("No such link on this issue.", field="relation_id")
@@ -211,15 +212,3 @@ QUESTIONS: dict[type[Tool], Callable[[Any, Work], Awaitable[str]]] = {
     DeleteAttachment: _deleting_attachment,
 }
 """What a person is asked, by tool: the thing by its id, and what goes with it."""
-
-
-async def _pages(work: Work, asked: Callable[[str | None], Operation[Page[R]]]) -> tuple[list[R], bool]:
-    """The items of a list, and whether these are all."""
-    items, cursor = list[R](), None
-    for _ in range(PAGES):
-        page = await work.client.send(asked(cursor))
-        items += page.items
-        cursor = page.next_cursor
-        if cursor is None:
-            return items, True
-    return items, False

@@ -39,6 +39,7 @@ async def valid_arguments(agent: Client) -> dict[str, dict[str, Any]]:
     evidence = {"issue_id": used, "resource_type": "call", "resource_id": "call-hours"}
     link = await ok(agent, "attach_resource", **evidence)
     flag = await ok(agent, "add_flag", issue_id=used, call_id="call-card", type="x")
+    corrected = await ok(agent, "add_flag", issue_id=used, call_id="call-card", type="y")
     relation = await ok(agent, "link_issue", issue_id=used, related_issue_id=related, relation_type="blocks")
     file = (await ok(agent, "create_attachment", name="notes.txt", text="notes"))["id"]
     return {
@@ -77,6 +78,7 @@ async def valid_arguments(agent: Client) -> dict[str, dict[str, Any]]:
         "list_org_members": {"name": "ada"},
         "list_sms_conversations": {},
         "get_sms_conversation": {"conversation_id": "convo-1"},
+        "update_flag": {"issue_id": used, "flag_id": corrected["id"], "note": "better"},
         "remove_flag": {"issue_id": used, "flag_id": flag["id"]},
         "remove_resource": {"issue_id": used, "resource_link_id": link["id"]},
         "remove_relation": {"issue_id": used, "relation_id": relation["id"]},
@@ -251,6 +253,8 @@ VERBS = {
     Effect.REMOVE: {"GET", "DELETE"},
 }
 """What a tool of an effect may send. The bytes of a file go by PUT."""
+CORRECTS = "update_flag"
+"""Adds, and removes after it only what it has put a corrected one in place of."""
 
 
 @WITHOUT_WAITING
@@ -271,11 +275,12 @@ async def test_hints_hold_for_the_requests_that_are_really_sent(the_desk: Desk) 
             hint = hints[tool]
             assert hint is not None
             sent = set(wire.sent)
-            assert sent <= VERBS[effects[tool]], (tool, sent)
+            assert (tool == CORRECTS) is (sent == {"GET", "POST", "DELETE"}), (tool, sent)
+            assert sent <= VERBS[effects[tool]] or tool == CORRECTS, (tool, sent)
             saves = tool == "download_attachment"  # reads the API, and may make a local file
             # One reads the journal alone.
             assert (sent <= {"GET"} and not saves) is hint.read_only_hint, (tool, sent)
-            assert bool({"DELETE", "PATCH"} & sent) is hint.destructive_hint, (tool, sent)
+            assert (bool({"DELETE", "PATCH"} & sent) and tool != CORRECTS) is hint.destructive_hint, (tool, sent)
             if not hint.idempotent_hint or hint.read_only_hint:
                 continue
             again = (await call(agent, tool, **arguments)).structured_content or {}

@@ -1,0 +1,191 @@
+"""Correcting a flag. The API has no such request: the new flag is added first, then the old one is removed, so that at no
+moment both are gone."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, ClassVar, cast
+
+from pydantic import Field, ValidationError
+
+from calltriage.errors import CallError, NotFound, Outcome, Rejected, TryNext, UnreadableAnswer
+from calltriage.leaves.strict_json import JsonObject
+from calltriage.operations.base import Effect
+from calltriage.operations.fields import FlagId, FlagType, IssueRef, MessageText, NodeName, Note, TurnIndex
+from calltriage.operations.flags import AddFlag, Flag, ListFlags, RemoveFlag
+from calltriage.server.answers.results import shown, untrusted
+from calltriage.server.call.hints import same_call
+from calltriage.server.context import ISSUE, Work, Workflow, every_page, preparing
+from calltriage.server.tools.moments import Sought
+
+PAGES = 50
+"""Pages of a hundred flags that are looked through for the one to correct."""
+RECENT = 100
+"""Latest writes of the caller that are looked through for a correction already made."""
+KEPT = tuple(name for name in AddFlag.model_fields if name in Flag.model_fields)
+"""Fields of a flag that a correction keeps unless it is told others."""
+
+
+class UpdateFlagTool(Workflow, effect=Effect.ADD):
+    """Correct a flag that marks the wrong turn: move it to another one, or change its type or note. What is not passed is
+    kept.
+
+    It gets a new id: the corrected one is added first, the old one removed after; both ids come back. Say where as in
+    add_flag. If a failure leaves both, the same call again finishes it.
+    """
+
+    result: ClassVar[Any] = Flag
+
+    issue_id: IssueRef = Field(description=ISSUE)
+    flag_id: FlagId
+    type: FlagType | None = None
+    note: Note | None = None
+    quote: MessageText | None = Field(default=None, min_length=1, description="Words said in the right turn.")
+    message_index: TurnIndex | None = Field(default=None, description="The right turn, from 0.")
+    node_id: NodeName | None = None
+    node_name: NodeName | None = None
+
+    async def run(self, work: Work) -> JsonObject:
+        if not self._given() and self.quote is None:
+            raise Rejected("Nothing to correct. Pass what should change.", code="empty_update")
+        issue_id = await work.issue_id(self.issue_id)
+        async with work.turn:  # the API has no condition to write under: the look and the writes are kept together here
+            with preparing("issue_id"):
+                flags = await _flags(work, issue_id)
+            old = next((flag for flag in flags if flag.id.lower() == self.flag_id), None)
+            if old is None:
+                return await self._corrected_before(work, issue_id, flags)
+            operation = await self._corrected(work, issue_id, old)
+            if operation.is_like(old):
+                return {**shown(old), "outcome": "replayed", "note": "The flag is so already. Nothing was written."}
+            return await self._replaced(work, operation, old, flags)
+
+    def _given(self) -> JsonObject:
+        """The fields that are to change, besides the moment that a quote names."""
+        return self.model_dump(exclude={"issue_id", "flag_id", "quote"}, exclude_none=True)
+
+    async def _corrected(self, work: Work, issue_id: str, old: Flag) -> AddFlag:
+        """The flag as it should be. Raises Rejected where the call has no such moment, or several."""
+        kept: JsonObject = {name: getattr(old, name) for name in KEPT if getattr(old, name) not in (None, "")}
+        changed = self._given()
+        lost = {name.partition(".")[0] for name in old.unreadable_fields or ()} & set(KEPT) - set(changed)
+        if self.quote is not None or self.message_index is not None:
+            with preparing():
+                moment = await self._sought(old).moment(work)
+            changed |= {"message_index": moment.index, "message_text": moment.text}
+            lost -= {"message_index", "message_text"}
+        try:
+            if lost:
+                raise ValueError(lost)
+            return AddFlag.model_validate({**kept, **changed, "issue_id": issue_id})
+        except ValueError as error:
+            names = {str(one["loc"][0]) for one in error.errors()} if isinstance(error, ValidationError) else lost
+            raise UnreadableAnswer(
+                f"The old flag's {', '.join(sorted(names))} cannot be written again as the API shows it. Pass it, or add a "
+                "flag anew. Nothing was written.",
+                outcome="not_committed",
+            ) from None
+
+    def _sought(self, old: Flag) -> Sought:
+        given = self.model_dump(mode="json", exclude={"quote"}, exclude_unset=True)
+
+        def again(place: JsonObject) -> TryNext | None:
+            return same_call(UpdateFlagTool, {**given, **place})
+
+        return Sought(old.call_id, self.quote, self.message_index, None, again)
+
+    async def _replaced(self, work: Work, operation: AddFlag, old: Flag, flags: list[Flag]) -> JsonObject:
+        """Add the new flag unless one just like it stands there, as after a correction that was cut off; then remove the
+        old one."""
+        others = [flag for flag in flags if flag.id != old.id]
+        new, outcome = _like(operation, others), cast("Outcome | None", "replayed")
+        if new is None:
+            new, outcome = await self._added(work, operation, flags)
+        if new.id == old.id:  # an API may keep one flag of equal content
+            return {**shown(new), "outcome": outcome}
+        try:
+            await work.client.deliver(RemoveFlag(issue_id=operation.issue_id, flag_id=self.flag_id))
+        except NotFound:  # somebody else removed it meanwhile
+            pass
+        except CallError as error:
+            raise self._left_both(error, new.id, outcome) from error
+        return {
+            **_answer(new, self.flag_id),
+            "replaced": untrusted("flag authors", flag=_words(old)),
+            "outcome": "committed",
+        }
+
+    async def _added(self, work: Work, operation: AddFlag, flags: list[Flag]) -> tuple[Flag, Outcome | None]:
+        """The new flag. One whose answer could not be read is looked for among those that were not there before."""
+        try:
+            receipt = await work.client.deliver(operation)
+        except CallError as error:
+            if error.outcome not in {"committed", "unknown"}:
+                raise
+            known = {flag.id for flag in flags}
+            with suppress(CallError):
+                now = await _flags(work, operation.issue_id)
+                if new := _like(operation, [flag for flag in now if flag.id not in known]):
+                    return new, "committed"
+            raise self._left_both(error, None, "unknown") from error
+        return receipt.result, receipt.outcome
+
+    def _left_both(self, error: CallError, new_id: str | None, added: Outcome | None) -> CallError:
+        """A failure after which both flags may stand, saying so. The old one is never removed before the new one is seen."""
+        if new_id is None:
+            stands = "The old flag stands, and the corrected one may stand beside it."
+        elif error.outcome == "unknown":
+            stands = (
+                "The corrected flag stands, and the old one may stand beside it: whether it was removed is not known."
+            )
+        else:
+            stands = "The corrected flag stands, and the old one beside it: it could not be removed."
+        again = "Call update_flag again with the same arguments: it adds nothing twice and removes the old flag."
+        outcome: Outcome = "unknown" if error.outcome == "committed" else error.outcome or "unknown"
+        told = type(error)(f"{stands} {again} {error}", code=error.code, status=error.status, outcome=outcome,
+                           retry_after_s=error.retry_after_s, request_id=error.request_id)  # fmt: skip
+        told.try_next = same_call(UpdateFlagTool, self.model_dump(mode="json", exclude_none=True))
+        new = {"outcome": added} if new_id is None else {"flag_id": new_id, "outcome": added}
+        told.details = {"added": new, "replaced_flag_id": self.flag_id}
+        return told
+
+    async def _corrected_before(self, work: Work, issue_id: str, flags: list[Flag]) -> JsonObject:
+        """The answer where the flag is gone: the flag that a correction by this caller put in its place, if one stands."""
+        made = await _replacement(work, issue_id, self.flag_id)
+        new = next((flag for flag in flags if flag.id == made), None)
+        if new is None:
+            raise NotFound("No such flag on this issue.", field="flag_id")
+        note = "This flag was corrected before. What stands in its place is shown; nothing was written now."
+        return {**_answer(new, self.flag_id), "outcome": "replayed", "note": note}
+
+
+def _answer(new: Flag, old_id: str) -> JsonObject:
+    return {**shown(new), "replaced_flag_id": old_id}
+
+
+def _words(old: Flag) -> JsonObject:
+    """What a correction took away, as it was."""
+    return old.model_dump(mode="json", exclude_none=True, include={"type", "note", "message_index", "message_text"})
+
+
+async def _flags(work: Work, issue_id: str) -> list[Flag]:
+    return (await every_page(work, lambda cursor: ListFlags(issue_id=issue_id, limit=100, cursor=cursor), PAGES))[0]
+
+
+def _like(operation: AddFlag, flags: list[Flag]) -> Flag | None:
+    """The flag that is what the operation asks for."""
+    return next((flag for flag in flags if operation.is_like(flag)), None)
+
+
+async def _replacement(work: Work, issue_id: str, flag_id: str) -> str | None:
+    """Id of the flag that this caller last added in place of another one, by the journal."""
+    if work.journal is None:
+        return None
+    async with work.journal.calling(UpdateFlagTool.tool_name(), work.who, None) as call:
+        writes = await work.journal.recent(call, RECENT)
+    ours = [one for one in writes if one["tool"] == UpdateFlagTool.tool_name() and one.get("issue_id") == issue_id]
+    removed = next((n for n, one in enumerate(ours) if one.get("flag_id") == flag_id), None)
+    if removed is None:
+        return None
+    added = next((one for one in ours[removed + 1 :] if one["operation"] == AddFlag.tool_name()), None)
+    return None if added is None else added.get("made")

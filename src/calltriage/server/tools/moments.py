@@ -1,0 +1,163 @@
+"""The moment of a call that a flag points at, found by the words that were said or by the turn's index."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from anyio import to_thread
+
+from calltriage.errors import NotFound, Rejected, TryNext, UnreadableAnswer
+from calltriage.leaves.gate import gate
+from calltriage.leaves.strict_json import JsonObject
+from calltriage.matching.quotes import Near, across, around, nearest, part, place, quoted
+from calltriage.operations.calls import GetCall, Turn
+from calltriage.server.answers.results import untrusted
+from calltriage.server.context import Work, numbered
+from calltriage.server.tools.transcripts import GetTranscriptTool
+
+UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+"""Characters that the contract's texts may not have, and lone surrogates, which cannot be sent."""
+SURE, APART = 0.8, 0.2
+"""Likeness from which a turn is taken for the one that was quoted, and how far behind every other turn must be."""
+MOST_TURNS = 5
+"""Turns that an error shows."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a flag points at.
+
+    Attributes:
+        index: of the turn; None for the whole call, and for words whose turn is not known.
+        text: what was said there.
+        unverified: fields of the flag that the transcript does not bear out.
+    """
+
+    index: int | None = None
+    text: str | None = None
+    unverified: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sought:
+    """Where an agent says that a moment is.
+
+    Attributes:
+        call_id: of the call.
+        quote: words of one turn.
+        message_index: of the turn.
+        message_text: words that no turn may have; the moment is then unverified.
+        same_call: the advice to make the same call with another place, without the quote.
+    """
+
+    call_id: str
+    quote: str | None
+    message_index: int | None
+    message_text: str | None
+    same_call: Callable[[JsonObject], TryNext | None]
+
+    async def moment(self, work: Work) -> Moment:
+        """The moment meant. Raises Rejected where the call has none such, or several."""
+        words = self.quote or self.message_text
+        if words is None and self.message_index is None:
+            return Moment()
+        if self.quote is not None and self.message_text is not None:
+            raise Rejected(
+                "Pass quote for words that a turn has, or message_text for a moment that none has, not both.",
+                field="message_text",
+                outcome="not_committed",
+            )
+        turns = await self._turns(work)
+        is_within = self.message_index is None or self.message_index < len(turns)
+        if not is_within and self.message_text is None:
+            raise Rejected(
+                f"The transcript has {len(turns)} turns, counted from 0. If it is not the whole call, pass message_text "
+                "besides.",
+                field="message_index",
+                outcome="not_committed",
+                try_next=TryNext(tool=GetTranscriptTool.tool_name(), arguments={"call_id": self.call_id}),
+            )
+        if self.message_index is not None and words is None:
+            return Moment(self.message_index, _storable(turns[self.message_index].text))
+        if not is_within:
+            return Moment(self.message_index, self.message_text, ("message_index", "message_text"))
+        # A search through a long call takes a while; other calls must not wait for it.
+        return await to_thread.run_sync(self._quoted, turns, words or "")
+
+    async def _turns(self, work: Work) -> list[Turn]:
+        """The turns of the call. A flag that brings its own words needs none that can be read."""
+        try:
+            return (await work.client.send(GetCall(call_id=self.call_id))).transcripts or []
+        except (NotFound, UnreadableAnswer):
+            if self.message_text is None:
+                raise
+            return []
+
+    def _quoted(self, turns: list[Turn], quote: str) -> Moment:
+        """The turn that holds the words, and the part of it that they stand in; of the turn that is named besides, the part
+        that is nearly the words. Raises Rejected where that is not one turn, unless the words may be of none."""
+        at = self.message_index
+        hits = [n for n in quoted(turns, quote) if at is None or n == at]
+        if at is not None and not hits and (sure := _sure(nearest(turns[at : at + 1], quote))) is not None:
+            return Moment(at, _storable(part(turns[at].text, sure.start, sure.end)))
+        if not hits and self.message_text is not None:
+            return Moment(at, self.message_text, ("message_text",))
+        if len(hits) != 1:
+            raise self._no_single_turn(turns, hits, quote)
+        text, where = turns[hits[0]].text, place(turns, hits[0], quote)
+        return Moment(hits[0], _storable(text if where is None else part(text, *where)))
+
+    def _no_single_turn(self, turns: list[Turn], hits: list[int], quote: str) -> Rejected:
+        """The error for a quote that is not one turn's. Where one turn is nearly the quote, and says neither the opposite
+        nor other numbers, it holds the call that flags that one."""
+        run = [] if hits else across(turns, quote)
+        near = [] if hits or run else nearest(turns, quote)
+        parts = [(n, (place(turns, n, quote) or (0, 0))[0]) for n in hits[:MOST_TURNS]]
+        parts += [(n, 0) for n in run]
+        parts += [(one.index, one.start) for one in near[:MOST_TURNS]]
+        found = [{**numbered(n, turns[n]), **around(turns[n].text, start)} for n, start in parts]
+        counted = {"returned": len(found), "total": len(hits)} if hits else {}
+        error = Rejected(
+            _refusal(len(hits), run, self.message_index),
+            code="quote_ambiguous" if hits else "quote_not_found",
+            field="quote" if self.message_text is None else "message_text",
+            outcome="not_committed",
+            details={"candidates": untrusted("call parties", **counted, turns=found)},
+        )
+        if (sure := _sure(near)) is not None:
+            error.try_next = self._flagging(sure, turns[sure.index].text)
+        return error
+
+    def _flagging(self, near: Near, text: str) -> TryNext | None:
+        """The call that flags the part of a turn which is nearly the quote. A turn that is its own part needs no words."""
+        advice = self.same_call({"message_index": near.index})
+        if advice is None or part(text, near.start, near.end) == text.strip():
+            return advice
+        arguments = {**advice["arguments"], "quote": _storable(text[near.start : near.end])}
+        return TryNext(advice["tool"], arguments, origin="call parties")
+
+
+def _refusal(hits: int, run: list[int], named: int | None) -> str:
+    """What is wrong with a quote that matches so many turns, or runs over some."""
+    if hits:
+        return f"The quote matches {hits} turns. Pass the message_index of the one you mean besides."
+    if run:
+        turns = ", ".join(map(str, run))
+        return f"The quote runs over turns {turns}, and a flag marks one. Quote the words of one, or pass its message_index."
+    if named is not None:
+        return f"The quote does not stand in turn {named}. Leave message_index out, or pass words that were said there."
+    return "The quote matches no turn. Pass the message_index of the turn you mean, or words that were said."
+
+
+def _sure(near: list[Near]) -> Near | None:
+    """The turn that is surely meant, if one is nearly the quote and no other one comes near."""
+    if not near or near[0].likeness < SURE or near[0].contrary:
+        return None
+    return None if any(one.likeness >= near[0].likeness - APART for one in near[1:]) else near[0]
+
+
+def _storable(text: str) -> str | None:
+    """Words as a flag can store them: as they are, up to the contract's limit; what no API takes as escapes."""
+    return UNSTORABLE.sub(lambda found: gate(found[0])[0], text)[:10_000] or None

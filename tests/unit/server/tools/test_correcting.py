@@ -1,0 +1,119 @@
+"""Correcting a flag: what is not passed is kept, and at no moment both flags are gone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx2
+import pytest
+from conftest import call_line, endpoints_to, load_lines
+from faults import Scripted, answers, passes
+from mcp.client import Client
+from unit.server.call.test_table import ok, refused, with_call
+
+from calltriage.client.client import Client as ApiClient
+from calltriage.client.client import open_client
+from calltriage.desk.app import Desk
+from calltriage.errors import SettingsError
+from calltriage.operations.flags import ListFlags
+from calltriage.server.app import build_server
+from calltriage.server.call.table import describe
+from calltriage.server.tools.correcting import UpdateFlagTool
+from calltriage.server.toolsets import ALL, select
+
+SAID = ("Hello.", "I lost my card.", "Which card?", "The blue card, I said.")
+
+
+async def flagged(agent: Client, desk: Desk, **flag: Any) -> tuple[str, dict[str, Any]]:
+    """An issue with a call and a flag at the wrong turn."""
+    await load_lines(desk, call_line("k", *SAID))
+    ticket = await with_call(agent, "k")
+    given = {"type": "lost_card", "note": "n", "node_id": "N", "message_index": 2, **flag}
+    return ticket, await ok(agent, "add_flag", issue_id=ticket, call_id="k", **given)
+
+
+async def stored(agent: Client, client: ApiClient, ticket: str) -> list[Any]:
+    issue = await ok(agent, "get_issue", issue_id=ticket)
+    return (await client.send(ListFlags(issue_id=issue["id"]))).items
+
+
+async def test_a_correction_keeps_what_is_not_passed_and_names_both_flags(
+    agent: Client, client: ApiClient, the_desk: Desk
+) -> None:
+    ticket, old = await flagged(agent, the_desk)
+    found = await ok(agent, "update_flag", issue_id=ticket, flag_id=old["id"], quote="the blue card")
+    assert (found["outcome"], found["replaced_flag_id"]) == ("committed", old["id"])
+    assert found["replaced"]["flag"]["message_text"] == "Which card?"
+    (flag,) = await stored(agent, client, ticket)
+    assert (flag.id, flag.message_index, flag.message_text) == (found["id"], 3, SAID[3])
+    assert (flag.type, flag.note, flag.node_id, flag.call_id) == ("lost_card", "n", "N", "k")
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "right"),
+    [({"message_index": 1}, "message_text", SAID[1]), ({"type": "Wrong Card"}, "type", "wrong_card"),
+     ({"note": "better"}, "note", "better"), ({"node_name": "Greeting"}, "node_name", "Greeting")],
+)  # fmt: skip
+async def test_each_part_can_be_corrected_alone(
+    agent: Client, client: ApiClient, the_desk: Desk, change: dict[str, Any], field: str, right: str
+) -> None:
+    ticket, old = await flagged(agent, the_desk)
+    await ok(agent, "update_flag", issue_id=ticket, flag_id=old["id"], **change)
+    (flag,) = await stored(agent, client, ticket)
+    assert getattr(flag, field) == right
+    assert (
+        len({name for name in ("type", "note", "node_name", "message_text") if getattr(flag, name) != old.get(name)})
+        == 1
+    )
+
+
+async def test_a_correction_that_says_nothing_or_the_same_writes_nothing(
+    agent: Client, client: ApiClient, the_desk: Desk
+) -> None:
+    ticket, old = await flagged(agent, the_desk)
+    assert (await refused(agent, "update_flag", issue_id=ticket, flag_id=old["id"]))["code"] == "empty_update"
+    same = await ok(agent, "update_flag", issue_id=ticket, flag_id=old["id"], message_index=2)
+    assert (same["outcome"], same["id"]) == ("replayed", old["id"])
+    error = await refused(agent, "update_flag", issue_id=ticket, flag_id=old["id"], quote="nobody said this")
+    assert (error["code"], error["outcome"]) == ("quote_not_found", "not_committed")
+    assert [flag.id for flag in await stored(agent, client, ticket)] == [old["id"]]
+
+
+async def test_a_flag_that_is_not_there_is_named(agent: Client, the_desk: Desk) -> None:
+    ticket, old = await flagged(agent, the_desk)
+    error = await refused(agent, "update_flag", issue_id=ticket, flag_id=old["issue_id"], note="x")
+    assert (error["code"], error["field"], error["outcome"]) == ("not_found", "flag_id", "not_committed")
+    assert error["try_next"]["arguments"]["section"] == "flags"
+
+
+async def test_a_removal_that_fails_leaves_both_and_the_same_call_finishes_it(
+    agent: Client, client: ApiClient, the_desk: Desk
+) -> None:
+    ticket, old = await flagged(agent, the_desk)
+    network = Scripted(inner=httpx2.ASGITransport(the_desk), only=lambda request: request.method == "DELETE")
+    network.script(answers(403), passes)
+    change = {"issue_id": ticket, "flag_id": old["id"], "message_index": 3}
+    async with (
+        open_client(endpoints_to(network)) as through,
+        Client(build_server(through, version="0")) as halting,
+    ):
+        error = await refused(halting, "update_flag", **change)
+        assert (error["outcome"], error["replaced_flag_id"]) == ("not_committed", old["id"])
+        both = await stored(agent, client, ticket)
+        assert [flag.id for flag in both] == [old["id"], error["added"]["flag_id"]]
+        assert error["try_next"] == {"tool": "update_flag", "arguments": change}
+        again = await ok(halting, "update_flag", **change)
+    assert (again["outcome"], again["id"]) == ("committed", both[1].id)
+    assert [flag.id for flag in await stored(agent, client, ticket)] == [both[1].id]
+
+
+def test_it_is_offered_only_where_a_flag_may_be_removed() -> None:
+    assert UpdateFlagTool in select()
+    assert UpdateFlagTool not in select(may_remove=False)
+    assert UpdateFlagTool not in select([ALL], ["remove_flag"])
+    assert UpdateFlagTool not in select([ALL], read_only=True)
+    with pytest.raises(SettingsError):
+        select(excluded=["update_flags"])
+    hints = describe(UpdateFlagTool).annotations
+    assert hints is not None
+    assert (hints.destructive_hint, hints.read_only_hint) == (False, False)
