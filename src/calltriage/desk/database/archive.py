@@ -76,10 +76,8 @@ def unpack(source: Path, folder: Path, names: Collection[str], *, keep_bytes: bo
                 written = keep_bytes or not member.name.startswith(BLOBS)
                 found[member.name] = _write(content, _place(folder, member.name) if written else None)
             file.seek(archive.offset)
-            end = file.read(
-                tarfile.RECORDSIZE + 1
-            )  # a cut archive does not have its end; one with more after it is none
-            if any(end) or not 2 * BLOCK <= len(end) <= tarfile.RECORDSIZE:
+            end = file.read(LONGEST_END + 1)  # a cut archive does not have its end, and nothing stands after it
+            if any(end) or not 2 * BLOCK <= len(end) <= LONGEST_END:
                 raise StoreError(damaged)
     except NO_ARCHIVE as error:
         raise StoreError(damaged) from error

@@ -24,6 +24,7 @@ from sqlalchemy import select
 
 from calltriage.desk.app import Desk
 from calltriage.desk.bytes.blobs import BlobFolder, Blobs
+from calltriage.desk.database.archive import unpack
 from calltriage.desk.database.backup import back_up, kept_aside, restore
 from calltriage.desk.database.tables import attachments
 from calltriage.errors import StoreError
@@ -485,6 +486,14 @@ async def test_anything_after_the_archive_s_end_is_refused(folder: Path, tmp_pat
         file.write(junk)
     with pytest.raises(StoreError, match="damaged"):
         restore(tmp_path / "backup", tmp_path / "other")
+
+
+@pytest.mark.parametrize("blocks", range(20))
+def test_an_archive_ends_well_wherever_its_last_record_does(tmp_path: Path, blocks: int) -> None:
+    with tarfile.open(tmp_path / "backup", "w", format=tarfile.PAX_FORMAT) as archive:
+        add(archive, "desk.sqlite3", b"x" * 512 * blocks)
+    found = unpack(tmp_path / "backup", tmp_path, {"desk.sqlite3"}, keep_bytes=True)
+    assert found["desk.sqlite3"].size == 512 * blocks
 
 
 def without_links(monkeypatch: pytest.MonkeyPatch) -> None:
