@@ -174,6 +174,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "metadata and summary of this call",
         "read the call's variables and analysis",
     ),
+    "get_call_event_stream": (
+        "why did the platform end the call",
+        "telephone platform events of this call",
+        "was the call slow to connect or stuck in the queue",
+        "platform errors during the call",
+    ),
     "list_sms_conversations": (
         "list the text message conversations",
         "recent SMS threads",

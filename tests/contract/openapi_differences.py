@@ -8,7 +8,6 @@ NOT_SERVED: dict[str, str] = {
     "bind_alert": _ALERTS,
     "unbind_alert": _ALERTS,
     "get_call_recording": "answered, but always 404: the desk keeps no recordings; one can be a file",
-    "get_call_event_stream": "answered, but always an empty list: its outer shape is not documented",
     "upload_file": "mentioned in passing only; a file of the desk is an attachment (bland-triage, section 6)",
 }
 """Operations of the contracts that the desk does not serve."""

@@ -17,7 +17,13 @@ from calltriage.operations.attachments import (
     RequestUploadLink,
 )
 from calltriage.operations.base import Operation
-from calltriage.operations.calls import GetCall, GetCorrectedTranscript, GetPathwayCallEvents, ListCalls
+from calltriage.operations.calls import (
+    GetCall,
+    GetCallEventStream,
+    GetCorrectedTranscript,
+    GetPathwayCallEvents,
+    ListCalls,
+)
 from calltriage.operations.categories import CreateCategory, ListCategories
 from calltriage.operations.conversations import GetSmsConversation, ListSmsConversations
 from calltriage.operations.flags import AddFlag, ListFlags, ListFlagTypes, RemoveFlag
@@ -72,6 +78,7 @@ CATALOGUE: tuple[type[Operation[Any]], ...] = (
     ListCalls,
     GetCorrectedTranscript,
     GetPathwayCallEvents,
+    GetCallEventStream,
     ListSmsConversations,
     GetSmsConversation,
     ListOrgMembers,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, StringConstraints, model_validator
 
@@ -229,3 +229,32 @@ class GetPathwayCallEvents(
 
     call_id: CallId = Field(description="The call.")
     v: Literal["2"] = "2"
+
+
+class CallEvent(Result, origin="the telephone platform"):
+    """One event of the platform that carried a call; vendors add fields, which are kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+    timestamp: str | None = None
+    level: str | None = None
+    """queue or call."""
+    category: str | None = None
+    """info, performance or error."""
+    message: str = ""
+
+
+class CallEventStream(Result, origin="the telephone platform"):
+    """The events of a call. The contract has a bare list; newer pages of the vendor's have an object around it."""
+
+    bare: ClassVar[str | None] = "event_stream_data"
+
+    event_stream_data: list[CallEvent]
+
+
+class GetCallEventStream(
+    Operation[CallEventStream], http="GET /v1/event_stream/{call_id}", effect=Effect.READ, envelope=False
+):
+    """Read what happened to a call on the telephone platform."""
+
+    call_id: CallId = Field(description="The call.")

@@ -170,6 +170,8 @@ def read_result(result_type: Any, body: Any) -> Any:
     page = _page_of(result_type)
     if page is not None:
         return Listed(page.model_validate({"items": body}))
+    if is_array(body) and (name := getattr(result_type, "bare", None)):
+        body = {name: body}
     if not isinstance(body, dict):
         raise ValueError("no JSON object")
     return _adapter(result_type).validate_python(body)

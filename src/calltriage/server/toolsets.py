@@ -21,7 +21,7 @@ from calltriage.server.tools.attachments import CreateAttachmentTool, ListAttach
 from calltriage.server.tools.calls import GetCallTool, ListCallsTool
 from calltriage.server.tools.conversations import GetSmsConversationTool, ListSmsConversationsTool
 from calltriage.server.tools.correcting import UpdateFlagTool
-from calltriage.server.tools.details import GetCorrectedTranscriptTool, GetPathwayCallEventsTool
+from calltriage.server.tools.details import GetCallEventStreamTool, GetCorrectedTranscriptTool, GetPathwayCallEventsTool
 from calltriage.server.tools.downloads import DownloadAttachmentTool
 from calltriage.server.tools.editing import AddCommentTool, UpdateIssueTool
 from calltriage.server.tools.evidence import GetEvidenceTool
@@ -58,6 +58,7 @@ TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
         GetCallTool,
         GetCorrectedTranscriptTool,
         GetPathwayCallEventsTool,
+        GetCallEventStreamTool,
         ListSmsConversationsTool,
         GetSmsConversationTool,
         ListOrgMembersTool,

@@ -14,8 +14,14 @@ from sqlalchemy.dialects.postgresql import JSONB
 from calltriage.desk.database.tables import by_code_point, calls, conversations, written
 from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, bad_request, handled, not_found
 from calltriage.desk.handlers import call_facts
-from calltriage.leaves.strict_json import JsonObject
-from calltriage.operations.calls import GetCall, GetCorrectedTranscript, GetPathwayCallEvents, ListCalls
+from calltriage.leaves.strict_json import JsonObject, is_array, is_object
+from calltriage.operations.calls import (
+    GetCall,
+    GetCallEventStream,
+    GetCorrectedTranscript,
+    GetPathwayCallEvents,
+    ListCalls,
+)
 from calltriage.operations.conversations import (
     LIST_ONLY,
     READ_ONLY,
@@ -65,6 +71,12 @@ def get_corrected_transcript(tx: Transaction, call: GetCorrectedTranscript) -> R
 
 def get_pathway_call_events(tx: Transaction, call: GetPathwayCallEvents) -> Reply:
     return Reply(200, sorted(find_call(tx, call.call_id).events, key=lambda event: event["sequence"]))
+
+
+def get_call_event_stream(tx: Transaction, call: GetCallEventStream) -> Reply:
+    """The events that the call's source brought along: the desk carries no calls itself."""
+    events = find_call(tx, call.call_id).record["metadata"].get("event_stream_data")
+    return Reply(200, [event for event in events if is_object(event)] if is_array(events) else [])
 
 
 def find_call(tx: Transaction, call_id: str) -> AnyRow:
@@ -219,6 +231,7 @@ HANDLERS = (
     handled(ListCalls, by=list_calls),
     handled(GetCorrectedTranscript, by=get_corrected_transcript),
     handled(GetPathwayCallEvents, by=get_pathway_call_events),
+    handled(GetCallEventStream, by=get_call_event_stream),
     handled(ListSmsConversations, by=list_sms_conversations),
     handled(GetSmsConversation, by=get_sms_conversation),
 )

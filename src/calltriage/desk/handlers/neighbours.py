@@ -51,7 +51,6 @@ NEIGHBOURS: dict[str, Callable[[Transaction, Path], Reply]] = {
     "/v1/calls/active": list_active_calls,
     "/v1/calls/{call_id}/events": list_call_events,
     "/v1/calls/{call_id}/recording": get_recording_url,
-    "/v1/event_stream/{call_id}": list_call_events,
     "/v1/recordings/{call_id}": get_recording,
 }
 """What answers a GET of each path."""

@@ -1,4 +1,5 @@
-"""What a call left besides its transcript: the transcript redone from the recording, and the way through its pathway."""
+"""What a call left besides its transcript: the transcript redone from the recording, the way through its pathway, and the
+events of the platform that carried it."""
 
 from __future__ import annotations
 
@@ -25,6 +26,9 @@ LEAST = 20
 GOING_ON = 100
 """Tokens for how to go on in a payload, and whose words these are."""
 ORIGIN = "call parties and pathway authors"
+
+SAID = {"timestamp", "level", "category", "message", "call_id", "unreadable_fields"}
+"""Fields of an event that stand first, or that say nothing more."""
 
 EventCursor = Annotated[str, StringConstraints(max_length=512), Form(r"^[0-9]{1,7}(\.[0-9]{1,8})?$", A_CURSOR)]
 """Place of the first event of a page; after a point, the character of its payload's JSON to begin at."""
@@ -111,3 +115,23 @@ class GetPathwayCallEventsTool(Workflow, effect=Effect.READ):
         after = f"{place}.{end}" if end < len(text) else str(place + 1) if place + 1 < len(events) else None
         known = {"returned": 1, "complete": after is None, "total": len(events)}
         return untrusted(ORIGIN, items=[row], **known) | ({"next_cursor": after} if after else {})
+
+
+class GetCallEventStreamTool(Workflow, effect=Effect.READ):
+    """Read events of the telephone platform: queued, connected, slow, failed, hung up."""
+
+    result: ClassVar[Any] = Rows
+    columns: ClassVar[tuple[str, ...]] = ("timestamp", "level", "category", "message")
+
+    call_id: CallId
+    cursor: RowCursor | None = Field(default=None, description=CURSOR)
+    max_tokens: MaxTokens = BUDGET
+
+    async def run(self, work: Work) -> JsonObject:
+        found = await work.client.send(calls.GetCallEventStream(call_id=self.call_id))
+        first, events = int(self.cursor or 0), found.event_stream_data
+        some = [event.model_dump(mode="json") for event in events[first : first + self.max_tokens // LEAST]]
+        # Further fields of the platform's come after the documented ones.
+        rows = [brief_row(one, (*self.columns, *sorted(one.keys() - SAID)), self.max_tokens // PART) for one in some]
+        page = page_of(rows, first, len(events), "the telephone platform", self.max_tokens)
+        return page | unread(found.unreadable_rows("event_stream_data"))

@@ -75,6 +75,7 @@ async def valid_arguments(agent: Client) -> dict[str, dict[str, Any]]:
         "get_call": {"call_id": "call-card"},
         "get_corrected_transcript": {"call_id": "call-rich"},
         "get_pathway_call_events": {"call_id": "call-rich"},
+        "get_call_event_stream": {"call_id": "call-rich"},
         "list_org_members": {"name": "ada"},
         "list_sms_conversations": {},
         "get_sms_conversation": {"conversation_id": "convo-1"},

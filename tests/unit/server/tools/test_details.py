@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import httpx2
+import pytest
 from conftest import CALLS, call_line, load_lines
 from mcp.client import Client
 from unit.leaves.test_gate import real_tokens
 from unit.server.call.test_table import filed, ok, refused
+from unit.server.tools.test_calls import agent_before
 
 from calltriage.desk.app import Desk
 from calltriage.leaves.gate import compact, estimate_tokens
@@ -121,3 +124,42 @@ async def test_members_of_an_organisation_without_issues_are_not_known_yet(full_
     error = await refused(full_agent, "list_org_members")
     assert error["code"] == "not_found"
     assert "File one first" in error["message"]
+
+
+async def test_what_happened_on_the_platform_is_read_page_by_page(full_agent: Client, the_desk: Desk) -> None:
+    events = [
+        {
+            "level": "call",
+            "category": "info",
+            "message": f"event {n}",
+            "timestamp": f"2026-05-01T10:{n:02}:00Z",
+            "leg": n,
+        }
+        for n in range(50)
+    ]
+    await load_lines(the_desk, call_line("call-ev", "hi", event_stream_data=[*events, {"message": "x" * 90_000}]))
+    pages = await whole(full_agent, "get_call_event_stream", call_id="call-ev", max_tokens=500)
+    rows = [row for page in pages for row in page["items"]]
+    assert rows[:50] == events
+    assert rows[50]["characters_left_out"]["message"] > 80_000
+    assert all(real_tokens(compact(page)) <= 500 for page in pages)
+    assert (await ok(full_agent, "get_call_event_stream", call_id="call-card"))["items"] == []
+    assert (await refused(full_agent, "get_call_event_stream", call_id="nobody"))["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    "around", [lambda events: events, lambda events: {"status": "success", "event_stream_data": events}]
+)
+async def test_events_are_read_with_an_object_around_them_and_without(around: Any) -> None:
+    events = [
+        {"level": "call", "message": "Call connected", "category": "info", "timestamp": "2026-09-07T18:30:00.000Z"},
+        7,
+    ]
+
+    def answer(_: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, json=around(events))
+
+    async with agent_before(answer) as agent:
+        page = await ok(agent, "get_call_event_stream", call_id="c-1")
+    assert page["items"][0] == events[0]
+    assert page["trust"] == "untrusted"
