@@ -32,9 +32,7 @@ from pydantic_settings import (
 from calltriage.errors import SettingsError
 from calltriage.leaves.installed import how_to_add
 from calltriage.leaves.urls import ENVIRONMENT, check_proxy
-
-SHORTEST_KEY = 16
-"""Characters that a key or token of our own has at least."""
+from calltriage.storage.kept_secrets import SHORTEST_KEY
 
 Region = Literal["us", "eu", "ca", "au"]
 

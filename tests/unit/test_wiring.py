@@ -14,26 +14,23 @@ from faults import Killed
 from mcp.client import Client
 from pydantic import SecretStr
 
+from calltriage.cli.own_key import desk_key, open_tenants, own_key, rotate_key
+from calltriage.cli.servers import serve_desk
 from calltriage.client.dialects import ClientCredentials
 from calltriage.desk.app import Desk
+from calltriage.embedded import DeskInside
 from calltriage.errors import Forbidden, NotFound, SettingsError, StoreError
 from calltriage.operations.attachments import DeleteAttachment, GetAttachment, RequestUploadLink
 from calltriage.settings import Settings, load_settings
 from calltriage.wiring import (
-    DeskInside,
     _attachments,
     _file_roots,
-    desk_key,
     head_note,
     offered_tools,
     open_client,
     open_server,
-    open_tenants,
     open_wired_client,
-    own_key,
-    rotate_key,
     sealing_key,
-    serve_desk,
 )
 
 

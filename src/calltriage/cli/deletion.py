@@ -72,8 +72,8 @@ def _delete(settings: Settings, kind: Kind, row_id: str, organisation: str | Non
 async def _carry_out(
     settings: Settings, kind: Kind, row_id: str, organisation: str | None, is_meant: bool
 ) -> list[Pointing]:
-    from calltriage import wiring  # noqa: PLC0415
     from calltriage.desk.operating.deletion import delete_record, pointing_at  # noqa: PLC0415
+    from calltriage.embedded import open_desk  # noqa: PLC0415
 
-    async with wiring.open_desk(settings) as desk:
+    async with open_desk(settings) as desk:
         return await (delete_record if is_meant else pointing_at)(desk, kind, row_id, organisation)

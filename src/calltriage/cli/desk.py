@@ -61,14 +61,14 @@ def desk_serve(context: click.Context, host: str, port: int, known_as: str | Non
     Triage is at /v1/… with the key of `calltriage desk keys show` in the Authorization header. Attachments are at
     /attachments/… with a token from /oauth/token, where the client id is `desk` and the secret is the same key.
     """
-    from calltriage import wiring  # noqa: PLC0415
+    from calltriage.cli import servers  # noqa: PLC0415
     from calltriage.logs import configure_logging  # noqa: PLC0415
 
     settings = server_settings(context)
     configure_logging(settings.log_level)
     if known_as is not None:
         settings = settings.model_copy(update={"desk_public_url": known_as})
-    anyio.run(wiring.serve_desk, settings, host, port, announce("Desk"))
+    anyio.run(servers.serve_desk, settings, host, port, announce("Desk"))
 
 
 @desk.command("backup")
@@ -81,10 +81,10 @@ def desk_backup(context: click.Context, file: Path) -> None:
     PostgreSQL is backed up with pg_dump. Bytes that an object store keeps (CALLTRIAGE_BLOBS_URL) stay there: copy its bucket
     afterwards.
     """
-    from calltriage import wiring  # noqa: PLC0415
+    from calltriage.cli import backup  # noqa: PLC0415
 
     settings = settings_of(context)
-    count = wiring.back_up(settings, file)
+    count = backup.back_up(settings, file)
     say(f"Wrote {file}: the desk with {count} files.")
     if settings.blobs_url is not None:
         say(
@@ -103,10 +103,10 @@ def desk_restore(context: click.Context, file: Path, overwrite: bool) -> None:
 
     Everything is checked before anything changes. Stop the servers that use the folder first.
     """
-    from calltriage import wiring  # noqa: PLC0415
+    from calltriage.cli import backup  # noqa: PLC0415
 
     settings = settings_of(context)
-    count = wiring.restore(settings, file, overwrite=overwrite)
+    count = backup.restore(settings, file, overwrite=overwrite)
     say(f"Restored the desk with {count} files to {settings.data_dir}.")
 
 

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from calltriage.cli.terminal import shown
 from calltriage.client.client import Client
 from calltriage.client.network import trusted
+from calltriage.embedded import DeskInside
 from calltriage.errors import (
     CallError,
     CalltriageError,
@@ -42,7 +43,7 @@ from calltriage.settings import Settings
 from calltriage.storage import Database
 from calltriage.storage.folders import complaint, make_folder
 from calltriage.storage.sqlite import FIRST_SAFE_SQLITE, sqlite_driver
-from calltriage.wiring import DeskInside, installed_version, offered_tools, open_wired_client
+from calltriage.wiring import installed_version, offered_tools, open_wired_client
 
 LOW_SPACE = 200 * 2**20
 """Bytes left on the data folder's disk below which doctor warns."""

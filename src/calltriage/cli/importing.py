@@ -23,7 +23,7 @@ from calltriage.desk.importing.checking import Checked, checked
 from calltriage.desk.importing.loading import Imported, load_import
 from calltriage.desk.importing.sample import load_sample
 from calltriage.desk.importing.sources import Source, find_sources, kept
-from calltriage.wiring import open_desk
+from calltriage.embedded import open_desk
 
 if TYPE_CHECKING:
     from calltriage.settings import Settings

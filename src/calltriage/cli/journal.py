@@ -28,6 +28,7 @@ from calltriage.desk.database.store import Store
 from calltriage.desk.database.tables import attachments, issues
 from calltriage.desk.importing.entries import Reading, entry_of
 from calltriage.desk.importing.loading import load_import
+from calltriage.embedded import DESK_IN_PROCESS
 from calltriage.errors import SettingsError, StoreError
 from calltriage.journal.checking import check_file, check_folder
 from calltriage.journal.journal import Journal
@@ -39,7 +40,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import SCOPES
 from calltriage.operations.base import Api
 from calltriage.settings import Settings
-from calltriage.wiring import DESK_IN_PROCESS, head_note
+from calltriage.wiring import head_note
 
 
 @asynccontextmanager

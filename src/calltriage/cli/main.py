@@ -80,17 +80,17 @@ def serve(
     Over HTTP it is stateless and answers the 2025-11-25 and the 2026-07-28 protocol. Off loopback it asks for
     CALLTRIAGE_HTTP_TOKEN and CALLTRIAGE_HTTP_ALLOWED_HOSTS.
     """
-    from calltriage import wiring  # noqa: PLC0415
+    from calltriage.cli import servers  # noqa: PLC0415
     from calltriage.logs import configure_logging  # noqa: PLC0415
 
     settings = server_settings(context, **selection)
     configure_logging(settings.log_level)
     if http:
-        anyio.run(wiring.serve_http, settings, host, port, announce("MCP"))
+        anyio.run(servers.serve_http, settings, host, port, announce("MCP"))
     else:
         if sys.stdin.isatty():
             say("MCP on standard input and output: a host starts this for its agent. Ctrl-D ends it.", err=True)
-        anyio.run(wiring.serve_stdio, settings)
+        anyio.run(servers.serve_stdio, settings)
 
 
 @cli.command()

@@ -23,10 +23,10 @@ NAME = click.option("--name", type=TEXT, help="What it is called.")
 
 def _with_tenants(context: click.Context, work: Callable[[Tenants], Awaitable[Any]]) -> Any:
     """Run work on the desk of the settings."""
-    from calltriage import wiring  # noqa: PLC0415
+    from calltriage.cli import own_key  # noqa: PLC0415
 
     async def run() -> Any:
-        async with wiring.open_tenants(settings_of(context)) as tenants:
+        async with own_key.open_tenants(settings_of(context)) as tenants:
             return await work(tenants)
 
     return anyio.run(run)
@@ -72,9 +72,9 @@ def keys_show(context: click.Context) -> None:
     It is the one of CALLTRIAGE_DESK_API_KEY, or else of the file desk.key in the data folder. Other keys cannot be shown:
     the desk keeps their digests only.
     """
-    from calltriage import wiring  # noqa: PLC0415
+    from calltriage.cli import own_key  # noqa: PLC0415
 
-    say(anyio.run(wiring.own_key, settings_of(context)).get_secret_value())
+    say(anyio.run(own_key.own_key, settings_of(context)).get_secret_value())
 
 
 @keys.command("list")
@@ -158,9 +158,9 @@ def keys_rotate(context: click.Context, id: str, overlap: timedelta, expires: En
     Both are good until the overlap ends. `rotate desk` replaces the desk's own key in its file. The key of a client that
     signs is made by the client: add its new public key, then revoke the old one.
     """
-    from calltriage import wiring  # noqa: PLC0415
+    from calltriage.cli import own_key  # noqa: PLC0415
 
-    _show_new_key(anyio.run(partial(wiring.rotate_key, settings_of(context), id, overlap, expires)))
+    _show_new_key(anyio.run(partial(own_key.rotate_key, settings_of(context), id, overlap, expires)))
 
 
 @keys.command("change")
@@ -181,9 +181,9 @@ def keys_revoke(context: click.Context, id: str) -> None:
 
     After `revoke desk`, the next start makes the desk another key of its own.
     """
-    from calltriage import wiring  # noqa: PLC0415
+    from calltriage.cli import own_key  # noqa: PLC0415
 
-    _show_revoked("keys", id, is_new=anyio.run(wiring.revoke_key, settings_of(context), id))
+    _show_revoked("keys", id, is_new=anyio.run(own_key.revoke_key, settings_of(context), id))
 
 
 @click.group("users")

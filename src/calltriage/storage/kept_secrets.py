@@ -1,0 +1,62 @@
+"""Secrets that are made once and kept in a file of the data folder, for its owner alone."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from calltriage.errors import StoreError
+from calltriage.storage.folders import file_lock
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+SHORTEST_KEY = 16
+"""Characters that a key or token of our own has at least."""
+
+
+def kept_secret(folder: Path, name: str, advice: str) -> SecretStr:
+    """A secret in a file of the data folder, made when it is first asked for. Raises StoreError with the advice; for a
+    missing folder, too."""
+    file = folder / name
+    try:
+        if not file.exists():
+            _make_secret(file)
+        key = file.read_text(encoding="ascii", errors="replace").strip()
+    except OSError as error:
+        raise StoreError(f"The key in {folder} cannot be read or made ({type(error).__name__}): {advice}.") from None
+    if len(key) < SHORTEST_KEY:
+        raise StoreError(
+            f"The key in {file} is empty or too short. Remove the file: another key is made at the next start."
+        )
+    return SecretStr(key)
+
+
+def _make_secret(file: Path) -> None:
+    """Write a new key unless another process is first."""
+    with secret_lock(file):
+        if not file.exists():
+            write_secret(file, secrets.token_urlsafe(32))
+
+
+def secret_lock(file: Path) -> BaseFileLock:
+    """Held while a key's file is made or replaced. Not every file system has links, which would do as well."""
+    return file_lock(file.with_name(f"{file.name}.lock"), 30)
+
+
+def write_secret(file: Path, key: str) -> None:
+    """Put a key into a file, for its owner alone. Nobody ever reads half of one: it is renamed into its place."""
+    draft = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
+    try:
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as out:
+            out.write(key)
+            out.flush()
+            os.fsync(out.fileno())
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
