@@ -22,6 +22,7 @@ from conftest import DESK_URL, KEY, load_lines
 from pydantic import SecretStr
 from sqlalchemy import select
 
+from calltriage.cli.backup import _beside_the_desk
 from calltriage.desk.app import Desk
 from calltriage.desk.bytes.blobs import BlobFolder, Blobs
 from calltriage.desk.database.archive import unpack
@@ -30,7 +31,6 @@ from calltriage.desk.database.tables import attachments
 from calltriage.errors import StoreError
 from calltriage.journal.journal import Journal
 from calltriage.storage.sqlite import sqlite_driver
-from calltriage.wiring import _beside_the_desk
 
 DRIVER: Any = sqlite_driver()
 OTHERS = _beside_the_desk()
