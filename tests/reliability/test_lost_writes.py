@@ -18,12 +18,13 @@ from conftest import Clock, endpoints_to
 from faults import Inner, Killed, Mortal, Scripted, Step, answers, fails, killed, loses_the_answer, passes, then
 from virtual_time import VirtualLoop
 
+from calltriage.client.attachments import Content, create, upload
 from calltriage.client.client import Client, open_client
 from calltriage.desk.app import Desk
 from calltriage.errors import CallError
 from calltriage.journal.journal import Journal
 from calltriage.operations.activity import AddComment, ListActivity
-from calltriage.operations.attachments import CreateAttachment
+from calltriage.operations.attachments import CreateAttachment, ListAttachments
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.categories import CreateCategory, ListCategories
 from calltriage.operations.flags import AddFlag, ListFlags
@@ -89,7 +90,7 @@ def test_every_operation_that_adds_is_here() -> None:
     from calltriage.operations import CATALOGUE
 
     adding = {op.tool_name() for op in CATALOGUE if op.effect is Effect.ADD}
-    assert adding - set(ADDING) == {CreateAttachment.tool_name()}  # told by its label and its unique name
+    assert adding - set(ADDING) == {CreateAttachment.tool_name()}  # which leaves no row of equal content: see below
 
 
 Dates = Callable[[datetime], Any]
@@ -130,13 +131,16 @@ def redated(dates: Dates, since: datetime) -> Callable[[httpx2.Request, httpx2.R
 
     async def change(request: httpx2.Request, answer: httpx2.Response) -> httpx2.Response:
         body = json.loads(await answer.aread())
-        items = body["data"].get("items")
-        if items:
+        if "_embedded" in body:
+            body["_embedded"]["list"] = [shown(item) for item in body["_embedded"]["list"]]
+        elif "items" in body.get("data", {}):
             newest_first = "activity" in request.url.path or "created_at" in request.url.query.decode()
-            items = [shown(item) for item in items]
+            items = [shown(item) for item in body["data"]["items"]]
             if newest_first:
                 items.sort(key=lambda item: str(item.get("created_at") or ""), reverse=True)
             body["data"]["items"] = items
+        elif "data" in body:
+            body["data"] = shown(body["data"])
         headers = {"date": answer.headers.get("date", ""), "content-type": "application/json"}
         return httpx2.Response(answer.status_code, headers=headers, json=body, request=request)
 
@@ -217,6 +221,70 @@ async def test_an_equal_row_that_was_there_before_is_not_taken_for_the_lost_writ
     async with open_client(endpoints_to(network)) as client:
         assert await outcome_of(client, ADDING[name][0](ground)) == "committed"
     assert (await count(the_desk, ground, name), len(network.writes)) == (2, 2)
+
+
+@pytest.mark.parametrize("dates", DATES)
+@pytest.mark.parametrize("fate", ["carried out", "not arrived", "overwritten"])
+async def test_a_lost_update_is_told_by_what_the_issue_was_before_and_not_by_its_dates(
+    the_desk: Desk, clock: Clock, fate: str, dates: str
+) -> None:
+    """It stands; or all is as before, so that it is sent again; or the issue is something else, which nobody undoes."""
+    ground = await prepared(the_desk, clock)
+    update = UpdateIssue(issue_id=ground.one, status="done", severity="high")
+
+    async def overwritten(request: httpx2.Request, inner: Inner) -> httpx2.Response:
+        await (await passes(request, inner)).aread()
+        async with calm(the_desk) as other:
+            await other.send(UpdateIssue(issue_id=ground.one, severity="low"))
+        raise httpx2.ReadError("as scripted", request=request)
+
+    step = {"carried out": loses_the_answer(), "not arrived": fails(httpx2.ReadError), "overwritten": overwritten}[fate]
+    network = Scripted(step, inner=Redating(the_desk, DATES[dates], clock.now), only=is_write)
+    async with open_client(endpoints_to(network)) as client:
+        outcome = await outcome_of(client, update)
+    async with calm(the_desk) as other:
+        stands = await other.send(GetIssue(issue_id=ground.one))
+    assert outcome == ("unknown" if fate == "overwritten" else "committed")
+    assert (stands.status, stands.severity) == ("done", "low" if fate == "overwritten" else "high")
+    assert len(network.writes) == (2 if fate == "not arrived" else 1)
+
+
+@pytest.mark.parametrize("dates", DATES)
+@pytest.mark.parametrize("fate", ["carried out", "not arrived", "name taken before", "name taken meanwhile"])
+async def test_a_lost_attachment_is_one_file_whatever_the_dates_say(
+    the_desk: Desk, clock: Clock, fate: str, dates: str
+) -> None:
+    """Names are unique: what is there under the name is this call's by its mark, or else another's."""
+    since = clock.now
+
+    async def store(client: Client, data: bytes) -> str | None:
+        async def chunks() -> AsyncGenerator[bytes]:
+            yield data
+
+        uploaded = await upload(client, Content("text/plain", len(data), chunks))
+        try:
+            return (await create(client, "a.txt", uploaded)).outcome
+        except CallError as error:
+            return error.outcome
+
+    async def overtaken(request: httpx2.Request, inner: Inner) -> httpx2.Response:
+        async with calm(the_desk) as other:
+            await store(other, b"another's")
+        raise httpx2.ReadError("as scripted", request=request)
+
+    if fate == "name taken before":
+        async with calm(the_desk) as other:
+            await store(other, b"another's")
+    step = {"carried out": loses_the_answer(), "name taken meanwhile": overtaken}.get(fate, fails(httpx2.ReadError))
+    network = Scripted(
+        step, inner=Redating(the_desk, DATES[dates], since),
+        only=lambda request: (request.method, request.url.path) == ("POST", "/attachments/2023-03"),
+    )  # fmt: skip
+    async with open_client(endpoints_to(network)) as client:
+        assert await store(client, b"abc") == ("not_committed" if fate.startswith("name") else "committed")
+        [there] = (await client.send(ListAttachments(name="a.txt"))).items
+    assert there.size == (9 if fate.startswith("name") else 3)
+    assert len(network.writes) == (1 if fate == "carried out" else 2)
 
 
 @pytest.mark.parametrize("arrived", [True, False])

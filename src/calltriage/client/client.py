@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
@@ -18,7 +18,7 @@ from calltriage.client.doubts import in_doubt, may_still_run, not_there, unreach
 from calltriage.client.ledger import Entry, Ledger
 from calltriage.client.limits import LastAnswers, RetryBudget, deadline_in
 from calltriage.client.links import Links
-from calltriage.client.look_ups import Before, Found, ListLook, Seen, Sight, Verdict, look
+from calltriage.client.look_ups import Found, ListLook, Seen, Sight, Verdict, look
 from calltriage.client.network import NOT_SENT, Network, not_connected
 from calltriage.client.receipts import Receipt, receipt_of
 from calltriage.errors import (
@@ -31,7 +31,7 @@ from calltriage.errors import (
 )
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Api, Effect, Operation
-from calltriage.operations.traces import LeftRow
+from calltriage.operations.traces import Changed, LeftRow
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -143,7 +143,7 @@ class Client:
         if operation.effect is Effect.READ:
             return await self._carry_out(operation, course)
         async with self._turn(operation, course.deadline):
-            course.sight.before = await self._before(operation, course)
+            await self._look_before(operation, course)
             if self._ledger is None:
                 return await self._carry_out(operation, course)
             entry = await _seen_through(self._ledger.begin(operation, course.sight.before))
@@ -175,23 +175,22 @@ class Client:
             if not lock.locked():  # else who waited has it now
                 self._turns.pop(name, None)
 
-    async def _before(self, operation: Operation[Any], course: _Course) -> Before | None:
-        """What the list of such rows shows before a write is sent of which a repeat would be a second one.
+    async def _look_before(self, operation: Operation[Any], course: _Course) -> None:
+        """Read what is there before a write is sent of which a repeat would be a second one, or would undo another's.
 
-        None where that cannot be read: the write is sent all the same, and an equal row then decides nothing.
+        Where that cannot be read the write is sent all the same, and what is found after it decides nothing.
         """
         trace, now = operation.trace(), anyio.current_time()
-        if operation.effect is not Effect.ADD or not isinstance(trace, LeftRow):
-            return None
         ends = now + min(BEFORE_S, (course.deadline - now) / 5)
 
         async def ask(read: Operation[R], /) -> Receipt[R]:
             return receipt_of(read, await self._exchanged(read, ends, guarded=True))
 
-        try:
-            return await ListLook(trace).before(ask)
-        except CallError:
-            return None
+        with suppress(CallError):
+            if isinstance(trace, LeftRow) and operation.effect is Effect.ADD:
+                course.sight.before = await ListLook(trace).before(ask)
+            elif isinstance(trace, Changed):
+                course.sight.stood = (await ask(trace.read)).result
 
     async def _once(self, operation: Operation[R], course: _Course, entry: Entry) -> Receipt[R]:
         """Carry a write out unless an equal one that the ledger knows of did it."""

@@ -89,12 +89,14 @@ class Sight:
         known: whether an id had been seen before the write was sent.
         age: seconds since the write was first sent; None when nobody remembers.
         before: what the list showed before the write was first sent; None when nobody looked.
+        stood: what the write is to change, as it was before the write was first sent; None when nobody looked.
     """
 
     ask: Ask
     known: Callable[[str], bool]
     age: Callable[[], float | None]
     before: Before | None = None
+    stood: Any = None
 
     def begun(self, answer: Receipt[Any]) -> datetime | None:
         """The earliest instant, by the API's clock, at which the write can have been carried out; None: not known."""
@@ -140,12 +142,11 @@ async def look(trace: Trace[R], sight: Sight) -> Verdict[R]:
 
 
 async def _is_changed(trace: Changed[R], sight: Sight) -> Verdict[R]:
-    """It stands as asked, or has not moved since; when it moved to something else nobody can tell."""
-    answer = await sight.ask(trace.read)
-    if trace.stands(answer.result):
-        return Found(answer.result)
-    begun, moved = sight.begun(answer), instant(trace.moved_at(answer.result))
-    return "undecided" if begun is None or moved is None or moved >= begun else "absent"
+    """It stands as asked, or all of it is as it was before the write; when it is something else nobody can tell."""
+    found = (await sight.ask(trace.read)).result
+    if trace.stands(found):
+        return Found(found)
+    return "absent" if sight.stood is not None and found == sight.stood else "undecided"
 
 
 async def _is_gone(trace: NoRow | Unreadable, sight: Sight) -> Verdict[None]:

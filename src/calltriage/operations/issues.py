@@ -187,7 +187,6 @@ class UpdateIssue(Operation[Issue], http="PATCH /v1/triage/issues/{issue_id}", e
         return Changed(
             GetIssue(issue_id=self.issue_id),
             stands=lambda issue: all(plain(getattr(issue, name)) == plain(getattr(self, name)) for name in wanted),
-            moved_at=lambda issue: issue.updated_at,
         )
 
 

@@ -93,12 +93,10 @@ class Changed(Trace[R]):
     Attributes:
         read: reads the thing that the write answers with.
         stands: whether it is as the write would have it.
-        moved_at: when it was changed last, as the API writes it.
     """
 
     read: Operation[R]
     stands: Callable[[R], bool]
-    moved_at: Callable[[R], str]
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,8 @@ async def test_a_failure_is_repeated_only_where_that_is_safe(name: str, effect: 
     assert type(error) is kind
     own = [request for request in vendor.requests if request.method == CALLS[effect].method]
     assert len(own) == (4 if effect in repeated_for else 1)
-    reads = len(vendor.requests) - len(own) - (effect is Effect.ADD)  # which reads the list of such rows first
+    looks_first = effect in {Effect.ADD, Effect.CHANGE}  # at the list of such rows; at what it changes
+    reads = len(vendor.requests) - len(own) - looks_first
     in_doubt = effect is not Effect.READ and error.outcome == "unknown"
     is_there = effect is Effect.ENSURE and type(error) is Conflict  # it says that there is one already
     assert (reads > 0) is (in_doubt or is_there)  # a write in doubt is looked for
