@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio.to_thread
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from sqlalchemy import Connection
@@ -56,6 +57,7 @@ from calltriage.operations import CATALOGUE
 from calltriage.operations.attachments import CreateAttachment
 from calltriage.operations.base import Api, Effect, Operation
 from calltriage.operations.fields import FORM, LONGEST_NAME, alternatives, missing, named_kind
+from calltriage.storage.folders import check_room
 
 if TYPE_CHECKING:
     from calltriage.desk.importing.arriving import Arriving
@@ -260,7 +262,12 @@ class Desk:
         return await issue_token(request, self.forms, self.access, f"{self.public_url}/oauth/token", self.clock())
 
     async def is_ready(self) -> bool:
-        """Whether the store can be used at this moment."""
+        """Whether the store and the folder for bytes could take a write at this moment."""
+        if self.database_url is not None and self.blobs is None:
+            try:
+                await anyio.to_thread.run_sync(check_room, self.folder)
+            except OSError:
+                return False
         return await self.store.is_usable()
 
     async def warm_up(self) -> None:

@@ -51,6 +51,10 @@ class Place(Protocol):
         """Raise StoreError when others who come to this place would not find what the connection reads and writes."""
         ...
 
+    def try_out(self, engine: Engine) -> None:
+        """Raise when the place has no room for a write, or has lost what was written. Changes no row."""
+        ...
+
     def is_busy(self, error: BaseException) -> bool:
         """Whether a change failed because others were writing for too long."""
         ...
@@ -174,13 +178,22 @@ class Database:
         return cast("T", job.result)
 
     async def is_usable(self) -> bool:
-        """Whether it can be opened and read at this moment."""
-        from sqlalchemy import text  # noqa: PLC0415
-
+        """Whether a write could be carried out at this moment, as far as that can be told without one."""
         try:
-            return await self.read(lambda connection: connection.execute(text("SELECT 1")).scalar_one() == 1)
+            engine = self._engine or await self.open()
+            await anyio.to_thread.run_sync(self._try, engine)
         except Exception:  # noqa: BLE001  whatever it is, the answer is no
             return False
+        return True
+
+    def _try(self, engine: Engine) -> None:
+        try:
+            with writing(engine, HASTE_S) as connection:
+                self.place.confirm(connection)
+        except Exception as error:
+            if not self.place.is_busy(error):  # then others can write
+                raise
+        self.place.try_out(engine)
 
     async def close(self) -> None:
         """Let go of the files; a later use opens them again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import stat
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     import filelock
 
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
+ROOM = 64 * 1024
+"""Bytes for which there has to be room: as many as a few writes take."""
 NAMED = 5
 """Open files that a complaint names."""
 
@@ -31,6 +34,14 @@ def make_folder(folder: Path) -> None:
                 lock.chmod(0o600)
     except OSError as error:
         raise unusable(folder, error) from error
+
+
+def check_room(folder: Path) -> None:
+    """Raise OSError unless a small file can be written in the folder. Nothing is left of it."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(ROOM))
+        file.flush()  # writes on where the system took a part, and hears why
+        os.fsync(file.fileno())
 
 
 def unusable(folder: Path, error: Exception) -> StoreError:

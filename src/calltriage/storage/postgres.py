@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from calltriage.errors import StoreError
+from calltriage.storage.database import writing
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -80,6 +81,11 @@ class PostgresDatabase:
 
     def confirm(self, connection: Connection) -> None:
         """A server has its databases at one place."""
+
+    def try_out(self, engine: Engine) -> None:
+        """A server that only reads, such as a standby, gives no transaction a number. Its disk is its own matter."""
+        with writing(engine) as connection:
+            connection.exec_driver_sql("SELECT txid_current()")
 
     def is_busy(self, error: BaseException) -> bool:
         from psycopg.errors import LockNotAvailable  # noqa: PLC0415

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from calltriage.errors import StoreError
-from calltriage.storage.folders import file_lock, make_folder, unusable
+from calltriage.storage.folders import check_room, file_lock, make_folder, unusable
 from calltriage.storage.postgres import PREPARING_S, compact
 
 if TYPE_CHECKING:
@@ -119,6 +119,13 @@ class SqliteFile:
             f"The data folder {self.folder} was moved, replaced or deleted after calltriage opened it. Put it back, or "
             "start calltriage again to use what is there now."
         )
+
+    def try_out(self, engine: Engine) -> None:
+        """Reads the log by carrying over what is new in it: one that was cut fails."""
+        with closing(engine.raw_connection()) as pooled:
+            connection: Any = pooled.driver_connection
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        check_room(self.folder)
 
     def is_busy(self, error: BaseException) -> bool:
         from sqlalchemy.exc import OperationalError  # noqa: PLC0415

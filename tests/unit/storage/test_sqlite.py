@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -295,3 +296,28 @@ async def test_a_folder_may_be_called_anything(tmp_path: Path, name: str) -> Non
         await store.write(adds("a"))
         assert await names_on_disk(tmp_path / name) == {"a"}
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+async def test_a_store_is_usable_while_others_write_and_not_while_nothing_can_be_written(tmp_path: Path) -> None:
+    async with opened(tmp_path / "desk") as store:
+        assert await store.is_usable()
+        before = sorted(path.name for path in (tmp_path / "desk").iterdir())
+        with closing(DRIVER.connect(tmp_path / "desk" / "desk.sqlite3", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert await store.is_usable(), "a write waits its turn"
+        resource = pytest.importorskip("resource", reason="POSIX bounds the size of files")
+        bounds = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, bounds[1]))
+        try:
+            assert not await store.is_usable(), "as on a full disk"
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, bounds)
+        assert await store.is_usable()
+        assert sorted(path.name for path in (tmp_path / "desk").iterdir()) == before
+
+
+async def test_a_store_whose_log_was_cut_is_not_usable(tmp_path: Path) -> None:
+    async with opened(tmp_path / "desk") as store:
+        await store.write(adds("one"))
+        os.truncate(tmp_path / "desk" / "desk.sqlite3-wal", 100)
+        assert not await store.is_usable()
