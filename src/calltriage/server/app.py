@@ -20,13 +20,13 @@ from calltriage.leaves.seals import Seals
 from calltriage.operations.base import Effect, Tool
 from calltriage.server.call.confirmation import PATIENCE_S, Policy, SealedState
 from calltriage.server.call.host import Host
-from calltriage.server.call.quota import Quota
 from calltriage.server.call.record import who
 from calltriage.server.call.table import ToolTable
 from calltriage.server.context import Work
 from calltriage.server.files.handover import Handover
 from calltriage.server.files.local import FileRoots
 from calltriage.server.instructions import instructions
+from calltriage.server.quota import Quota
 from calltriage.server.surfaces import completions, prompts, resources
 from calltriage.server.surfaces.subscriptions import Connection, Context, Subscriptions
 from calltriage.server.toolsets import select

@@ -20,8 +20,8 @@ from calltriage.operations.base import Operation, Tool
 from calltriage.operations.calls import Turn
 from calltriage.operations.issues import Issue, ListIssues
 from calltriage.operations.results import Page
-from calltriage.server.call.quota import Quota
 from calltriage.server.files.local import CHUNK, FileRoots
+from calltriage.server.quota import Quota
 
 if TYPE_CHECKING:
     from mcp_types import ContentBlock

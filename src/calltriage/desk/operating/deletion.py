@@ -11,17 +11,19 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from sqlalchemy import Connection, String, Table, cast, delete, func, select, update
 
-from calltriage.desk.app import Desk
 from calltriage.desk.database.store import DATABASE
 from calltriage.desk.database.tables import activity, calls, conversations, flags, issues, links
 from calltriage.desk.database.transaction import Principal, Transaction
 from calltriage.desk.handlers.feed import record
 from calltriage.errors import StoreError
 from calltriage.leaves.strict_json import JsonObject
+
+if TYPE_CHECKING:
+    from calltriage.desk.app import Desk
 
 logger = logging.getLogger(__name__)
 

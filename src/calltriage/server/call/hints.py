@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from calltriage.errors import CallError, NotFound, Rejected, TryNext
-from calltriage.leaves.strict_json import JsonObject, is_array
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Tool
 from calltriage.operations.fields import marks
 from calltriage.operations.issues import ListIssues
+from calltriage.server.answers.advice import PLAIN, same_call
 from calltriage.server.call.schemas import arguments_model, names_issue
 from calltriage.server.tools.evidence import GetEvidenceTool
 
-PLAIN = re.compile(r"[A-Za-z0-9_.:@/+-]{1,128}")
 TICKET = re.compile(r"(?i)(?:issue|ticket|t)?[\s#_:-]{0,3}([0-9]{1,12})")
 """What people write for a ticket number besides the number itself."""
 
@@ -93,11 +93,6 @@ def _section(section: str, arguments: JsonObject) -> TryNext | None:
     return TryNext(tool=GetEvidenceTool.tool_name(), arguments={"issue_id": issue, "section": section})
 
 
-def same_call(tool: type[Tool], arguments: JsonObject) -> TryNext | None:
-    """The advice to call a tool so, unless that would repeat free text."""
-    return TryNext(tool=tool.tool_name(), arguments=arguments) if all(map(_is_plain, arguments.values())) else None
-
-
 def _mended(
     error: Rejected, tool: type[Tool], arguments: JsonObject, check: Callable[[JsonObject], Any]
 ) -> TryNext | None:
@@ -120,12 +115,6 @@ def _mended(
     except Rejected:
         return None
     return same_call(tool, meant)
-
-
-def _is_plain(value: Any) -> bool:
-    if is_array(value):
-        return all(map(_is_plain, value))
-    return PLAIN.fullmatch(value) is not None if isinstance(value, str) else isinstance(value, int | float | None)
 
 
 def is_issue(tool: type[Tool], argument: str | None) -> bool:

@@ -26,8 +26,8 @@ from calltriage.operations.fields import A_CURSOR, TEXT, AttachmentName, Form, I
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.resources import AttachResource
 from calltriage.operations.results import Result
+from calltriage.server.answers.advice import same_call
 from calltriage.server.answers.results import BUDGET, LOST, row, shown, unread, unreadable, untrusted
-from calltriage.server.call.hints import same_call
 from calltriage.server.context import ISSUE, Work, Workflow, preparing
 from calltriage.server.files.local import attachment_name
 from calltriage.server.files.media import HEAD, UNKNOWN, checked_type, family, named

@@ -13,8 +13,8 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import FlagId, FlagType, IssueRef, MessageText, NodeName, Note, TurnIndex
 from calltriage.operations.flags import AddFlag, Flag, ListFlags, RemoveFlag
+from calltriage.server.answers.advice import same_call
 from calltriage.server.answers.results import shown, untrusted
-from calltriage.server.call.hints import same_call
 from calltriage.server.context import ISSUE, Work, Workflow, every_page, preparing
 from calltriage.server.tools.moments import Sought
 

@@ -20,8 +20,8 @@ from calltriage.operations.fields import (
     TurnIndex,
 )
 from calltriage.operations.resources import AttachResource
+from calltriage.server.answers.advice import same_call
 from calltriage.server.answers.results import shown
-from calltriage.server.call.hints import same_call
 from calltriage.server.context import ISSUE, Work, Workflow, preparing
 from calltriage.server.tools.moments import Sought
 

@@ -11,9 +11,9 @@ from calltriage.client.client import Client
 from calltriage.errors import RateLimited
 from calltriage.operations.flags import ListFlagTypes
 from calltriage.operations.relations import LinkIssue
+from calltriage.server import quota as quota_module
 from calltriage.server.app import build_server
-from calltriage.server.call import quota as quota_module
-from calltriage.server.call.quota import Quota
+from calltriage.server.quota import Quota
 
 
 class Watch:
