@@ -57,11 +57,11 @@ class AddFlag(
     issue_id: IssueId = Field(description="The issue.")
     call_id: CallId = Field(description="Attached call.")
     type: FlagType = Field(description="What went wrong, stored as lower_snake_case; prefer one from list_flag_types.")
-    note: Note | None = Field(default=None, description="Why the moment matters.")
-    node_id: NodeName | None = Field(default=None, description="Pathway node.")
-    node_name: NodeName | None = None
+    note: Note | None = Field(default=None, description="Why it matters.")
     message_index: TurnIndex | None = Field(default=None, description="Turn in the transcript, from 0.")
     message_text: MessageText | None = Field(default=None, description="The turn, word for word.")
+    node_id: NodeName | None = Field(default=None, description="Pathway node.")
+    node_name: NodeName | None = None
 
     def trace(self) -> Trace[Flag]:
         return row(Rows(ListFlags(issue_id=self.issue_id), self.is_like))

@@ -111,10 +111,12 @@ class CreateIssue(Operation[Issue], http="POST /v1/triage/issues", effect=Effect
     )
     status: Status | None = Field(default=None, description="Default todo.")
     source: Source | None = Field(default=None, description="Default manual.")
-    owner_id: UserId | None = Field(default=None, description="User accountable for the outcome.")
-    assignee_id: UserId | None = Field(default=None, description="User working on it.")
+    owner_id: UserId | None = None
+    """User accountable for the outcome."""
+    assignee_id: UserId | None = None
+    """User working on it."""
     resource_links: Annotated[list[ResourceRef], Field(max_length=100), NO_RESOURCE] | None = Field(
-        default=None, description="Evidence to attach, at most 100."
+        default=None, description="Evidence to attach."
     )
     agent_id: Annotated[UserId | None, WireOnly()] = None
     agent_version_id: Annotated[UserId | None, WireOnly()] = None
@@ -176,9 +178,9 @@ class UpdateIssue(Operation[Issue], http="PATCH /v1/triage/issues/{issue_id}", e
     issue_id: IssueId = Field(description="The issue.")
     title: Title | None = None
     description: Description | None = None
-    status: Status | None = Field(default=None, description="Any may follow any; closed takes it off the board.")
+    status: Status | None = Field(default=None, description="Any may follow any.")
     severity: Severity | None = None
-    category: Category | None = None
+    category: Category | None = Field(default=None, description="Free text.")
     owner_id: Annotated[UserId | None, Clearable()] = Field(default=None, description="Null clears.")
     assignee_id: Annotated[UserId | None, Clearable()] = Field(default=None, description="Null clears.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from calltriage.leaves.seals import Seals
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Operation, Tool
 from calltriage.operations.calls import Turn
+from calltriage.operations.fields import WireOnly, marks
 from calltriage.operations.issues import Issue, ListIssues
 from calltriage.operations.results import Page
 from calltriage.server.files.local import CHUNK, FileRoots
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from calltriage.server.files.handover import Handover
 
 R = TypeVar("R")
+A = TypeVar("A", bound=Operation[Any])
 
 ISSUE = "UUID, ticket (T-1042) or dashboard URL."
 PAGES_SEARCHED = 50
@@ -159,7 +162,8 @@ def preparing(argument: str | None = None) -> Generator[None]:
 class Workflow(Tool):
     """A tool that is not one operation. Like one it is a class whose fields are the arguments and whose docstring is what
     the model reads; `run` does the work, and `result` is the shape of what it returns. One that `saves` may make local
-    files, whatever its effect on the APIs. Its name ends in `Tool`: `AddFlag` is the request, `AddFlagTool` the tool."""
+    files, whatever its effect on the APIs. One that `wraps` an operation takes its arguments over, and sends them with
+    `request`. Its name ends in `Tool`: `AddFlag` is the request, `AddFlagTool` the tool."""
 
     result: ClassVar[Any]
     saves: ClassVar[bool] = False
@@ -167,9 +171,18 @@ class Workflow(Tool):
     answers_repeats: ClassVar[bool] = False
     """Whether a repeat of what adds has an answer of its own, "was there already"."""
 
-    def __init_subclass__(cls, *, saves: bool = False, answers_repeats: bool = False, **kwargs: Any) -> None:
+    def __init_subclass__(
+        cls,
+        *,
+        saves: bool = False,
+        answers_repeats: bool = False,
+        wraps: type[Operation[Any]] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init_subclass__(**kwargs)
         cls.saves, cls.answers_repeats = saves, answers_repeats
+        if wraps is not None:
+            _take_over(cls, wraps)
 
     local: ClassVar[str | None] = None
     """Argument that names a local file or folder."""
@@ -178,6 +191,30 @@ class Workflow(Tool):
 
     @abstractmethod
     async def run(self, work: Work) -> JsonObject: ...
+
+    def request(self, operation: type[A], **given: Any) -> A:
+        """The operation with every argument of this tool that it has, too; `given` goes before them."""
+        shared = {name: getattr(self, name) for name in self.model_fields_set if name in operation.model_fields}
+        return operation.model_validate({**shared, **given})
+
+
+def _take_over(tool: type[Workflow], operation: type[Operation[Any]]) -> None:
+    """Give a tool the arguments of the operation that it wraps, except those that it declares in its own way and those
+    that only the wire knows. Each stands behind the one before it in the operation.
+
+    Runs before pydantic collects the fields of the tool.
+    """
+    annotations = inspect.get_annotations(tool)
+    order, place = list(annotations), 0
+    for name, info in operation.model_fields.items():
+        if name in order:
+            place = order.index(name) + 1
+        elif not any(isinstance(mark, WireOnly) for mark in marks(info)):
+            order.insert(place, name)
+            place += 1
+            annotations[name] = info.annotation
+            setattr(tool, name, info)
+    tool.__annotations__ = {name: annotations[name] for name in order}
 
 
 def numbered(index: int, turn: Turn, began: datetime | None = None) -> JsonObject:

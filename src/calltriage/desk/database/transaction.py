@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
@@ -19,6 +19,7 @@ from calltriage.desk.database.tables import written
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Operation
 from calltriage.operations.fields import NO_ISSUE, UUID_PATTERN, Missing
+from calltriage.operations.results import Result
 
 DEFAULT_LIMIT = 50
 
@@ -169,6 +170,13 @@ class Transaction:
     def count(self, table: Table, *conditions: ColumnElement[bool]) -> int:
         query = select(func.count()).select_from(table).where(self.mine(table, *conditions))
         return self.connection.execute(query).scalar_one()
+
+
+def columns_of(table: Table, result: type[Result], *, computed: Iterable[str] = ()) -> tuple[str, ...]:
+    """Columns that the API answers: the fields of its result, but those that are computed. Raises KeyError for a field
+    that has no column."""
+    names = result.model_fields.keys() - {"unreadable_fields", *computed}
+    return tuple(table.c[name].name for name in result.model_fields if name in names)
 
 
 def plain_row(row: AnyRow, *names: str) -> JsonObject:

@@ -5,10 +5,20 @@ from __future__ import annotations
 from sqlalchemy import insert, select
 
 from calltriage.desk.database.tables import categories, new_id, organisations
-from calltriage.desk.database.transaction import DEFAULT_LIMIT, Reply, Transaction, bad_request, handled, plain_row
+from calltriage.desk.database.transaction import (
+    DEFAULT_LIMIT,
+    Reply,
+    Transaction,
+    bad_request,
+    columns_of,
+    handled,
+    plain_row,
+)
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.operations.categories import BUILT_IN, CreateCategory, ListCategories
+from calltriage.operations.categories import BUILT_IN, Category, CreateCategory, ListCategories
 from calltriage.operations.fields import alternatives
+
+CATEGORY_COLUMNS = columns_of(categories, Category)
 
 
 def folded_name(name: str) -> str:
@@ -28,13 +38,13 @@ def ensure_category(tx: Transaction, name: str) -> tuple[JsonObject, bool]:
         select(categories).where(tx.mine(categories, categories.c.folded == folded))
     ).one_or_none()
     if known is not None:
-        return plain_row(known, "id", "org_id", "name", "created_at"), False
+        return plain_row(known, *CATEGORY_COLUMNS), False
     row = tx.connection.execute(
         insert(categories)
         .values(org_id=tx.who.org_id, id=new_id(), name=name, folded=folded, created_at=tx.instant)
         .returning(categories)
     ).one()
-    return plain_row(row, "id", "org_id", "name", "created_at"), True
+    return plain_row(row, *CATEGORY_COLUMNS), True
 
 
 def filtered_names(tx: Transaction, wanted: list[str]) -> set[str]:
@@ -57,7 +67,7 @@ def list_categories(tx: Transaction, call: ListCategories) -> Reply:
     The cursor is the name of the last item, as the vendor documents.
     """
     rows = tx.connection.execute(select(categories).where(tx.mine(categories)))
-    known = {row.folded: plain_row(row, "id", "org_id", "name", "created_at") for row in rows}
+    known = {row.folded: plain_row(row, *CATEGORY_COLUMNS) for row in rows}
     known |= {folded: _built_in(tx, name) for folded, name in BUILT_IN_FOLDED.items()}
     after = folded_name(call.cursor) if call.cursor else ""
     if call.cursor and after not in known:

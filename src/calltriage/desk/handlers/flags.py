@@ -11,6 +11,7 @@ from calltriage.desk.database.transaction import (
     ContractError,
     Reply,
     Transaction,
+    columns_of,
     handled,
     not_found,
     plain_row,
@@ -18,12 +19,9 @@ from calltriage.desk.database.transaction import (
 from calltriage.desk.handlers.feed import record
 from calltriage.desk.handlers.resources import link_of_call, remove_flag_row
 from calltriage.operations.fields import NO_FLAG, stored_flag_type
-from calltriage.operations.flags import AddFlag, ListFlags, ListFlagTypes, RemoveFlag
+from calltriage.operations.flags import AddFlag, Flag, ListFlags, ListFlagTypes, RemoveFlag
 
-FLAG_COLUMNS = (
-    "id", "org_id", "issue_id", "call_id", "type", "note", "node_id", "node_name", "message_index", "message_text",
-    "author_id", "created_at",
-)  # fmt: skip
+FLAG_COLUMNS = columns_of(flags, Flag)
 
 
 def add_flag(tx: Transaction, call: AddFlag) -> Reply:

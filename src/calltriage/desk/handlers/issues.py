@@ -55,27 +55,20 @@ def create_issue(tx: Transaction, call: CreateIssue) -> Reply:
         .returning(organisations.c.last_number)
     ).scalar_one()
     issue_id, description = new_id(), call.description or ""
-    status, severity = call.status or "todo", call.severity
+    status = call.status or "todo"
+    given = {"description": description, "status": status, "source": call.source or "manual"}
     tx.connection.execute(
         insert(issues).values(
             org_id=tx.who.org_id,
             id=issue_id,
             number=number,
-            title=call.title,
-            description=description,
+            **call.model_dump(exclude={"resource_links", *given}),
+            **given,
             words=searched(call.title, description),
-            status=status,
             status_rank=STATUS_RANK[status],
-            severity=severity,
-            severity_rank=SEVERITY_RANK[severity],
-            source=call.source or "manual",
-            category=call.category,
+            severity_rank=SEVERITY_RANK[call.severity],
             category_folded=folded_name(call.category),
-            owner_id=call.owner_id,
-            assignee_id=call.assignee_id,
             author_id=tx.who.user_id,
-            agent_id=call.agent_id,
-            agent_version_id=call.agent_version_id,
             created_at=tx.instant,
             updated_at=tx.instant,
             last_activity_at=tx.instant,

@@ -5,11 +5,14 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, delete, insert, select, union_all
 
 from calltriage.desk.database.tables import issues, new_id, relations
-from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, handled, not_found, plain_row
+from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, columns_of, handled, not_found, plain_row
 from calltriage.desk.handlers.feed import record
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import NO_RELATION
-from calltriage.operations.relations import LinkIssue, ListRelations, RemoveRelation
+from calltriage.operations.relations import LinkIssue, ListRelations, Relation, RemoveRelation
+
+SEEN_FROM_ONE_END = ("related_triage_id", "related_title", "direction")
+RELATION_COLUMNS = columns_of(relations, Relation, computed=SEEN_FROM_ONE_END)
 
 
 def link_issue(tx: Transaction, call: LinkIssue) -> Reply:
@@ -31,9 +34,7 @@ def link_issue(tx: Transaction, call: LinkIssue) -> Reply:
         .values(
             org_id=tx.who.org_id,
             id=new_id(),
-            issue_id=source.id,
-            related_issue_id=target.id,
-            relation_type=call.relation_type,
+            **call.model_dump(),
             created_by_id=tx.who.user_id,
             created_at=tx.instant,
         )
@@ -79,9 +80,7 @@ def touching(tx: Transaction, issue_id: str) -> ColumnElement[bool]:
 def _shown(row: AnyRow, other: AnyRow, direction: str) -> JsonObject:
     """`other` is the end that is not the one asked; its title is live."""
     return {
-        **plain_row(
-            row, "id", "org_id", "issue_id", "related_issue_id", "relation_type", "created_by_id", "created_at"
-        ),
+        **plain_row(row, *RELATION_COLUMNS),
         "related_triage_id": f"T-{other.number}",
         "related_title": other.title,
         "direction": direction,

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select
 
 from calltriage.desk.database.tables import attachments, calls, conversations, flags, links, new_id
-from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, handled, not_found, plain_row
+from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, columns_of, handled, not_found, plain_row
 from calltriage.desk.handlers.feed import record
 from calltriage.desk.handlers.shapes import read_issue
 from calltriage.leaves.strict_json import JsonObject
@@ -19,11 +19,10 @@ from calltriage.operations.resources import (
     GetAffectedContext,
     ListResources,
     RemoveResource,
+    ResourceLink,
 )
 
-LINK_COLUMNS = (
-    "id", "issue_id", "org_id", "resource_type", "resource_id", "title", "metadata", "attached_by_id", "created_at",
-)  # fmt: skip
+LINK_COLUMNS = columns_of(links, ResourceLink, computed=["status"])
 
 
 def attach_resource(tx: Transaction, call: AttachResource) -> Reply:

@@ -6,10 +6,11 @@ from sqlalchemy import Table, bindparam, func, select
 from sqlalchemy.sql.selectable import ScalarSelect
 
 from calltriage.desk.database.tables import flags, issues, links, relations, sessions, views
-from calltriage.desk.database.transaction import AnyRow, Transaction, not_found, plain_row
+from calltriage.desk.database.transaction import AnyRow, Transaction, columns_of, not_found, plain_row
 from calltriage.desk.handlers import norm
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import NO_ISSUE
+from calltriage.operations.issues import Issue
 
 
 def _of_issue(table: Table, end: str) -> ScalarSelect[int]:
@@ -36,6 +37,14 @@ running it."""
 ONE_ISSUE = ISSUE_QUERY.where(issues.c.org_id == bindparam("org"), issues.c.id == bindparam("issue"))
 
 
+COUNTS = ("resource_count", "flag_count", "relation_count")
+LIVE = (
+    "last_activity_at", "triage_id", "external_link", "latest_agent_session", "is_processing", "has_unread_activity",
+)  # fmt: skip
+"""What is made anew for each answer."""
+ISSUE_COLUMNS = columns_of(issues, Issue, computed=(*COUNTS, *LIVE))
+
+
 def read_issue(tx: Transaction, issue_id: str) -> JsonObject:
     """The issue as the API answers it. Raises 404."""
     one = {"caller": tx.who.user_id, "org": tx.who.org_id, "issue": issue_id}
@@ -54,11 +63,7 @@ def shown_issues(tx: Transaction, rows: list[AnyRow]) -> list[JsonObject]:
 def _shown_issue(tx: Transaction, row: AnyRow, session: JsonObject | None, *, is_processing: bool) -> JsonObject:
     active = min(row.last_activity_at, tx.instant)  # what a run in flight will do is written down already
     return {
-        **plain_row(
-            row, "id", "org_id", "number", "title", "description", "status", "severity", "source", "category",
-            "owner_id", "assignee_id", "author_id", "created_at", "updated_at",
-            "resource_count", "flag_count", "relation_count",
-        ),
+        **plain_row(row, *ISSUE_COLUMNS, *COUNTS),
         "last_activity_at": active,
         "triage_id": f"T-{row.number}",
         "external_link": None,

@@ -14,17 +14,9 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import activity, issues
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import (
-    Category,
-    Clearable,
     Comment,
-    Description,
     Form,
     IssueRef,
-    Severity,
-    Status,
-    Title,
-    UserId,
-    Uuid,
 )
 from calltriage.operations.norm import PromptNorm
 from calltriage.server.answers.results import SHORT, beginning, shown
@@ -47,7 +39,7 @@ Instant = Annotated[
 """An instant as the API writes it, in ISO 8601; UTC where it does not say."""
 
 
-class UpdateIssueTool(Workflow, effect=Effect.CHANGE):
+class UpdateIssueTool(Workflow, effect=Effect.CHANGE, wraps=issues.UpdateIssue):
     """Change fields of an issue: status, severity, title, to whom it is assigned and so on. Only what is passed changes.
 
     With expect_updated_at (the updated_at you read) nothing is written if the issue was changed since, and its present
@@ -57,13 +49,6 @@ class UpdateIssueTool(Workflow, effect=Effect.CHANGE):
     result: ClassVar[Any] = issues.Issue
 
     issue_id: IssueRef = Field(description=ISSUE)
-    title: Title | None = None
-    description: Description | None = None
-    status: Status | None = Field(default=None, description="Any may follow any.")
-    severity: Severity | None = None
-    category: Category | None = Field(default=None, description="Free text.")
-    owner_id: Annotated[UserId | None, Clearable()] = Field(default=None, description="Null clears.")
-    assignee_id: Annotated[UserId | None, Clearable()] = Field(default=None, description="Null clears.")
     expect_updated_at: Instant | None = Field(default=None, description="Write only if updated_at is still this.")
 
     async def run(self, work: Work) -> JsonObject:
@@ -116,7 +101,7 @@ class UpdateIssueTool(Workflow, effect=Effect.CHANGE):
         return changes, {"note": note} if kept else {}
 
 
-class AddCommentTool(Workflow, effect=Effect.ADD):
+class AddCommentTool(Workflow, effect=Effect.ADD, wraps=activity.AddComment):
     """Write a comment or note on an issue, for the people and agents who read its activity; every call adds another.
 
     A comment with @norm in it would start a run of Bland's agent, which may write drafts; it is refused unless
@@ -127,9 +112,6 @@ class AddCommentTool(Workflow, effect=Effect.ADD):
 
     issue_id: IssueRef = Field(description=ISSUE)
     detail: Comment = Field(description="The comment.")
-    resource_link_ids: Annotated[list[Uuid], Field(max_length=50)] | None = Field(
-        default=None, description="Link ids of this issue's evidence to cite."
-    )
     allow_agent_run: bool = Field(default=False, description="Let @norm in detail start a run.")
 
     async def run(self, work: Work) -> JsonObject:
@@ -142,10 +124,6 @@ class AddCommentTool(Workflow, effect=Effect.ADD):
                     field="detail",
                 )
             work.allow(PromptNorm, "allow_agent_run")
-        operation = activity.AddComment(
-            issue_id=await work.issue_id(self.issue_id),
-            detail=self.detail,
-            resource_link_ids=self.resource_link_ids,
-        )
+        operation = self.request(activity.AddComment, issue_id=await work.issue_id(self.issue_id))
         receipt = await work.client.deliver(operation)
         return {**beginning(shown(receipt.result), "detail", SHORT), "outcome": receipt.outcome}

@@ -10,7 +10,7 @@ from calltriage.errors import CallError, TryNext
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import issues
 from calltriage.operations.base import Effect
-from calltriage.operations.fields import Category, Description, Severity, Source, Status, Title, UserId
+from calltriage.operations.fields import Category, Description, Title
 from calltriage.operations.relations import LinkIssue
 from calltriage.operations.resources import AttachResource
 from calltriage.server.answers.results import SHORT, beginning, shown
@@ -20,7 +20,7 @@ from calltriage.server.tools.linking import LinkIssueTool
 from calltriage.server.tools.lookalikes import Draft, Similar, similar_to
 
 
-class CreateIssueTool(Workflow, effect=Effect.ADD):
+class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
     """File a new triage issue about calls that went wrong, unless one like it is open already.
 
     Open issues are searched first; those like it come back in similar, scored and with reasons. If one is very close,
@@ -31,17 +31,12 @@ class CreateIssueTool(Workflow, effect=Effect.ADD):
     result: ClassVar[Any] = issues.Issue
 
     title: Title = Field(description="What goes wrong.")
-    severity: Severity
     category: Category = Field(
         description="Free text; built-in: Transcription, Speech, Dialogue, Routing, Tools, Latency, Telephony, Bug."
     )
     description: Description | None = Field(
         default=None, description="What happened, what was expected, how to see it."
     )
-    status: Status | None = Field(default=None, description="Default todo.")
-    source: Source | None = Field(default=None, description="Default manual.")
-    owner_id: UserId | None = None
-    assignee_id: UserId | None = None
     resource_links: Annotated[list[issues.ResourceRef], Field(max_length=100)] | None = Field(
         default=None, description="Evidence to attach."
     )
@@ -85,8 +80,7 @@ class CreateIssueTool(Workflow, effect=Effect.ADD):
         return body
 
     async def _file(self, work: Work) -> JsonObject:
-        fields = self.model_dump(exclude={"on_duplicate"}, exclude_unset=True)
-        receipt = await work.client.deliver(issues.CreateIssue.model_validate(fields))
+        receipt = await work.client.deliver(self.request(issues.CreateIssue))
         return {**beginning(shown(receipt.result), "description", SHORT), "outcome": receipt.outcome}
 
     async def _similar(self, work: Work) -> Similar:

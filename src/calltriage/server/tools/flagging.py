@@ -15,8 +15,6 @@ from calltriage.operations.fields import (
     FlagType,
     IssueRef,
     MessageText,
-    NodeName,
-    Note,
     TurnIndex,
 )
 from calltriage.operations.resources import AttachResource
@@ -26,7 +24,7 @@ from calltriage.server.context import ISSUE, Work, Workflow, preparing
 from calltriage.server.tools.moments import Sought
 
 
-class AddFlagTool(Workflow, effect=Effect.ADD):
+class AddFlagTool(Workflow, effect=Effect.ADD, wraps=flags.AddFlag):
     """Mark or tag the moment of an attached call where something went wrong.
 
     Say where with quote (words of one turn; the server finds it and stores the turn's own sentence) or message_index, or
@@ -39,14 +37,11 @@ class AddFlagTool(Workflow, effect=Effect.ADD):
     issue_id: IssueRef = Field(description=ISSUE)
     call_id: CallId
     type: FlagType = Field(description="What went wrong, e.g. missed_handoff; prefer one from list_flag_types.")
-    note: Note | None = Field(default=None, description="Why it matters.")
     quote: MessageText | None = Field(default=None, min_length=1, description="Words said in the flagged turn.")
     message_index: TurnIndex | None = Field(default=None, description="Turn in the transcript, from 0.")
     message_text: MessageText | None = Field(
         default=None, min_length=1, description="Instead of quote, for a moment that no turn has; marked unverified."
     )
-    node_id: NodeName | None = Field(default=None, description="Pathway node.")
-    node_name: NodeName | None = None
     attach_if_missing: bool = Field(default=False, description="Attach the call first if it is not.")
 
     async def run(self, work: Work) -> JsonObject:
@@ -54,16 +49,7 @@ class AddFlagTool(Workflow, effect=Effect.ADD):
             work.allow(AttachResource, "attach_if_missing")
         issue_id = await work.issue_id(self.issue_id)
         moment = await self._sought().moment(work)
-        operation = flags.AddFlag(
-            issue_id=issue_id,
-            call_id=self.call_id,
-            type=self.type,
-            note=self.note,
-            node_id=self.node_id,
-            node_name=self.node_name,
-            message_index=moment.index,
-            message_text=moment.text,
-        )
+        operation = self.request(flags.AddFlag, issue_id=issue_id, message_index=moment.index, message_text=moment.text)
         unverified = {"unverified": list(moment.unverified)} if moment.unverified else {}
         return {**await self._flagged(work, operation), **unverified}
 

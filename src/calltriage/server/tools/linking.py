@@ -17,7 +17,7 @@ from calltriage.server.context import ISSUE, Work, Workflow, preparing
 MOST_LINKS = 20
 
 
-class LinkIssueTool(Workflow, effect=Effect.ADD, answers_repeats=True):
+class LinkIssueTool(Workflow, effect=Effect.ADD, answers_repeats=True, wraps=relations.LinkIssue):
     """Link an issue to another, or to several: related_to, blocks, or duplicate_of, read from issue_id to the others.
 
     duplicate_of closes nothing. An existing link is returned instead of a second one (outcome replayed). Several are
@@ -52,7 +52,7 @@ class LinkIssueTool(Workflow, effect=Effect.ADD, answers_repeats=True):
         """Raises Rejected for a link of an issue to itself, before anything is sent."""
         if source == target:
             raise Rejected(f"{argument}: must name another issue. Nothing was done.", field=argument)
-        return relations.LinkIssue(issue_id=source, related_issue_id=target, relation_type=self.relation_type)
+        return self.request(relations.LinkIssue, issue_id=source, related_issue_id=target)
 
 
 async def _linked(work: Work, link: relations.LinkIssue) -> JsonObject:
