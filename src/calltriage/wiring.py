@@ -65,7 +65,7 @@ def _sealing_key(settings: Settings) -> SecretStr:
 
 def _triage(settings: Settings, desk: DeskInside) -> Endpoint:
     if settings.bland_api_key is None:
-        return Endpoint(DESK_IN_PROCESS, ApiKey(desk.key), desk, in_flight=16)
+        return Endpoint(DESK_IN_PROCESS, ApiKey(desk.key), desk, in_flight=16, searches_calls=True)
     # 429: from 1 s doubling to 30 s; 4 requests in flight (bland-triage, section 2; our choice).
     return Endpoint(
         settings.bland_base_url,

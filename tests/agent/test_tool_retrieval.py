@@ -161,12 +161,15 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "how many calls per pathway does the issue touch",
         "affected pathways and personas",
     ),
-    "list_calls": (
+    "find_calls": (
         "show me yesterday's calls",
         "find inbound calls longer than ten minutes",
         "calls from the number +1 555 0100",
         "list the phone calls of this batch",
         "which calls came in last night",
+        "find the call of 15 March about opening hours",
+        "in which call did somebody say the words wire transfer",
+        "search all calls for a phrase",
     ),
     "get_call": (
         "how long did this call last",

@@ -20,6 +20,7 @@ from vendor_examples import LEFT_OUT, READING, WRITING, Example, Path, Vendor, a
 
 from calltriage.client.client import open_client
 from calltriage.operations import CATALOGUE
+from calltriage.operations.calls import ListCalls
 from calltriage.server.app import build_server
 from calltriage.server.toolsets import ALL, select
 
@@ -81,7 +82,7 @@ RESULTS: dict[str, Any] = {
     for name, example in READING.items()
     for operation in CATALOGUE
     if operation.tool_name() in dict(example.tools)
-}
+} | {"calls": ListCalls.result_type()}
 
 
 @pytest.mark.parametrize("name", WRITING)

@@ -350,7 +350,7 @@ async def test_a_setting_gives_a_server_without_calls_the_sample(tmp_path: Path,
     for _ in range(2):
         given = {"CALLTRIAGE_SAMPLE": sample} if sample else {}
         async with Client(over_stdio(tmp_path, CALLTRIAGE_TOOLSETS="all", **given)) as agent:
-            found = (await agent.call_tool("list_calls", {})).structured_content or {}
+            found = (await agent.call_tool("find_calls", {})).structured_content or {}
             assert len(found["items"]) == (3 if sample else 0)
             assert ("calltriage desk import" in found.get("note", "")) == (not sample)
 

@@ -111,6 +111,11 @@ class Client:
         return self._links
 
     @property
+    def searches_calls(self) -> bool:
+        """Whether the triage API finds calls by words said in them."""
+        return self._endpoints[Api.TRIAGE].searches_calls
+
+    @property
     def deadline_s(self) -> float:
         """Seconds that one call may take."""
         return self._deadline_s

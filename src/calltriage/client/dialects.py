@@ -154,6 +154,7 @@ class Endpoint:
         retry: waits between tries.
         rate: requests a second; None: as many as are asked for.
         breaker: leaves the API alone while it fails; None: it is always asked.
+        searches_calls: whether it finds calls by words said in them, as a desk does and no vendor.
     """
 
     base_url: str
@@ -163,6 +164,7 @@ class Endpoint:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     rate: Rate | None = None
     breaker: Breaker | None = None
+    searches_calls: bool = False
 
     def __post_init__(self) -> None:
         if self.transport is None:

@@ -44,6 +44,7 @@ from calltriage.desk.handlers import (
     norm,
     relations,
     resources,
+    searching,
 )
 from calltriage.desk.handlers.neighbours import NEIGHBOURS
 from calltriage.desk.http.access import Access
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
 MAX_JSON = {Api.TRIAGE: 256 * 1024, Api.ATTACHMENTS: 64 * 1024}
 """Bytes of a JSON body; the attachments limit is the contract's, the other ours."""
 
-PARTS = (issues, resources, flags, relations, activity, categories, norm, evidence, members, attachments)
+PARTS = (issues, resources, flags, relations, activity, categories, norm, evidence, searching, members, attachments)
 
 
 def handlers_of(operations: Iterable[type[Operation[Any]]]) -> dict[type[Operation[Any]], Handler]:

@@ -23,6 +23,7 @@ from calltriage.operations.calls import (
     GetCorrectedTranscript,
     GetPathwayCallEvents,
     ListCalls,
+    SearchCalls,
 )
 from calltriage.operations.categories import CreateCategory, ListCategories
 from calltriage.operations.conversations import GetSmsConversation, ListSmsConversations
@@ -76,6 +77,7 @@ CATALOGUE: tuple[type[Operation[Any]], ...] = (
     PromptNorm,
     GetCall,
     ListCalls,
+    SearchCalls,
     GetCorrectedTranscript,
     GetPathwayCallEvents,
     GetCallEventStream,

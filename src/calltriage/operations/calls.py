@@ -10,7 +10,7 @@ from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, StringCons
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.marks import by_lines
 from calltriage.operations.base import Effect, Operation
-from calltriage.operations.fields import CallId, Form, RecordedCallId, Several, WireOnly, Word
+from calltriage.operations.fields import TEXT, CallId, Cursor, Form, RecordedCallId, Several, WireOnly, Word
 from calltriage.operations.results import Result
 
 
@@ -176,6 +176,66 @@ class ListCalls(Operation[CallList], http="GET /v1/calls", effect=Effect.READ, e
     campaign_id: Several[Word] | None = None
     duration_gt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
     duration_lt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
+
+
+class SaidTurn(Result, origin="call parties"):
+    """A turn in which searched words were said."""
+
+    message_index: int | None = None
+    user: str | None = None
+    text: str = ""
+    offset: int | None = None
+    """Characters of the turn before the part that is shown."""
+
+
+class FoundCall(Call, origin="call parties"):
+    """A call that holds the words of a search."""
+
+    issues: list[str] | None = None
+    """Tickets of the issues that it is attached to."""
+    matches: int | None = None
+    """Turns that hold one of the words at least."""
+    turns: list[SaidTurn] | None = None
+    """The first of them; before others those that hold most of the words."""
+
+
+class FoundCalls(Result, origin="call parties"):
+    """Calls in which words were said, newest first."""
+
+    calls: list[FoundCall]
+    examined: int | None = None
+    """Calls that were looked at for this page."""
+    next_cursor: str | None = None
+
+
+class SearchCalls(Operation[FoundCalls], http="GET /v1/calltriage/calls", effect=Effect.READ, envelope=False):
+    """Find calls by words that were said in them, newest first. The desk's own: no vendor has it."""
+
+    query: Annotated[str, StringConstraints(min_length=1, max_length=200), TEXT] = Field(
+        description="Words, in any order."
+    )
+    speaker: Annotated[Word, StringConstraints(max_length=64)] | None = Field(
+        default=None, description="Only what this side said."
+    )
+    number: ShortWord | None = Field(default=None, description="Of either side.")
+    start_date: Day | None = Field(default=None, description="From this day or instant on.")
+    end_date: Day | None = Field(default=None, description="Up to this day or instant.")
+    timezone: Zone | None = Field(default=None, description="Zone of days; default UTC.")
+    from_number: Several[ShortWord] | None = None
+    to_number: Several[ShortWord] | None = None
+    completed: bool | None = None
+    inbound: bool | None = None
+    answered_by: Several[ShortWord] | None = None
+    batch_id: Several[Word] | None = None
+    duration_gt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
+    duration_lt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
+    limit: Annotated[int, Field(ge=1, le=100)] | None = Field(default=None, description="Rows, default 20.")
+    cursor: Cursor | None = Field(default=None, description="next_cursor of the page before; keep the filters.")
+
+    def filters(self) -> ListCalls:
+        """The list of calls that is searched."""
+        ours = {"query", "speaker", "number", "limit", "cursor"}
+        return ListCalls.model_validate(self.model_dump(exclude=ours, exclude_none=True))
 
 
 class CorrectedLine(Result, origin="call parties"):

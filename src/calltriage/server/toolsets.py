@@ -18,7 +18,7 @@ from calltriage.operations.resources import AttachResource, ListResources, Remov
 from calltriage.server.call.record import ListRecentWritesTool
 from calltriage.server.tools.affected import GetAffectedContextTool
 from calltriage.server.tools.attachments import CreateAttachmentTool, ListAttachmentsTool
-from calltriage.server.tools.calls import GetCallTool, ListCallsTool
+from calltriage.server.tools.calls import GetCallTool
 from calltriage.server.tools.conversations import GetSmsConversationTool, ListSmsConversationsTool
 from calltriage.server.tools.correcting import UpdateFlagTool
 from calltriage.server.tools.details import GetCallEventStreamTool, GetCorrectedTranscriptTool, GetPathwayCallEventsTool
@@ -26,6 +26,7 @@ from calltriage.server.tools.downloads import DownloadAttachmentTool
 from calltriage.server.tools.editing import AddCommentTool, UpdateIssueTool
 from calltriage.server.tools.evidence import GetEvidenceTool
 from calltriage.server.tools.filing import CreateIssueTool
+from calltriage.server.tools.finding import FindCallsTool
 from calltriage.server.tools.flagging import AddFlagTool
 from calltriage.server.tools.linking import LinkIssueTool
 from calltriage.server.tools.members import ListOrgMembersTool
@@ -37,6 +38,7 @@ TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
         ListIssues,
         GetIssue,
         GetEvidenceTool,
+        FindCallsTool,
         GetTranscriptTool,
         CreateIssueTool,
         UpdateIssueTool,
@@ -54,7 +56,6 @@ TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
         ListRelations,
         ListActivity,
         GetAffectedContextTool,
-        ListCallsTool,
         GetCallTool,
         GetCorrectedTranscriptTool,
         GetPathwayCallEventsTool,

@@ -8,8 +8,6 @@ else, and a store that cannot have one is only slower.
 
 from __future__ import annotations
 
-import re
-
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -32,7 +30,9 @@ from sqlalchemy.exc import DBAPIError
 
 from calltriage.desk.database.tables import issues, settings
 from calltriage.desk.database.transaction import Transaction
-from calltriage.matching.folding import exact_line, folded, unaccented
+from calltriage.matching import searching
+from calltriage.matching.folding import folded
+from calltriage.matching.searching import search_line
 
 FEW = 2000
 """Matches that are fetched and sorted whole; a text with more of them is looked for among the first issues of the list."""
@@ -96,27 +96,7 @@ def drop_index(connection: Connection) -> None:
 
 def searched(title: str, description: str) -> str:
     """What a search looks in."""
-    return _line(f"{title}\n{description}")
-
-
-def _line(text: str) -> str:
-    return f" {' '.join(unaccented(exact_line(text)).split())} "
-
-
-def _wanted(search: str) -> list[str]:
-    """What has to stand in an issue's words, each of it: words with a blank on either side. Of a text with signs the last
-    word may go on; its numbers may not."""
-    found = list[str]()
-    for quoted, text in re.findall(r'"([^"]+)"|((?:[^"]|"(?![^"]+"))+)', folded(search)):
-        line = _line(quoted or text)
-        pieces = line.split()
-        if quoted or not pieces:
-            found += [line] if pieces else []
-        elif all(re.match(r"[^\W_]", piece) and "'" not in piece for piece in pieces):
-            found += map(_line, text.split())
-        else:
-            found.append(line[:-1] if pieces[-1].isalpha() else line)
-    return list(dict.fromkeys(found))
+    return search_line(f"{title}\n{description}")
 
 
 def holding(tx: Transaction, wanted: str, walk: Select[*tuple[object, ...]], size: int) -> ColumnElement[bool]:
@@ -125,7 +105,7 @@ def holding(tx: Transaction, wanted: str, walk: Select[*tuple[object, ...]], siz
     Few matches are found through the index. Of a text with many, enough stand among the first issues of the list; where
     they do not, all are found through the index.
     """
-    texts, number = _wanted(wanted), _ticket_number(folded(wanted))
+    texts, number = searching.wanted(wanted), _ticket_number(folded(wanted))
     holds = _holds(issues, texts, number)
 
     def among_first(near: int) -> list[int] | None:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, create_engine, insert, inspect, selec
 
 from calltriage.desk.database.planning import give_statistics
 from calltriage.desk.database.search import make_index
+from calltriage.desk.database.spoken import make_call_index
 from calltriage.desk.database.tables import metadata, new_id, new_organisation, organisations, settings, users
 from calltriage.errors import StoreError
 from calltriage.storage import Database, PostgresDatabase, SqliteFile, writing
@@ -21,7 +22,7 @@ from calltriage.storage.folders import make_folder
 from calltriage.storage.schemas import refuse_other_tables, statements
 from calltriage.storage.sqlite import sqlite_driver
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 DATABASE = "desk.sqlite3"
 
 
@@ -91,7 +92,7 @@ def differences(connection: Connection) -> list[Any]:
     def ours(_: object, name: str | None, kind: str, *__: object) -> bool:
         if kind == "table":
             return name in metadata.tables
-        return not (name or "").startswith("issues_by_words")
+        return not (name or "").startswith(("issues_by_words", "call_words_by_term"))
 
     return compare_metadata(MigrationContext.configure(connection, opts={"include_object": ours}), metadata)
 
@@ -118,6 +119,7 @@ def _make(connection: Connection) -> None:
     }
     connection.execute(insert(settings), [{"name": name, "value": value} for name, value in facts.items()])
     make_index(connection)
+    make_call_index(connection)
     give_statistics(connection)
 
 

@@ -284,6 +284,19 @@ calls = _owned(
 """`record` is the call as `get_call` answers it, `events` and `corrected` what the neighbouring routes do; `digest` tells
 whether an import brings something new. What a list of calls is narrowed by has columns of its own, taken from the record."""
 
+call_words = Table(
+    "call_words",
+    metadata,
+    Column("place", Whole, primary_key=True, autoincrement=False),
+    Column("org_id", Text, nullable=False),
+    Column("call_id", Text, nullable=False),
+    Column("terms", Text, nullable=False),
+    UniqueConstraint("org_id", "call_id"),
+    Index("call_words_by_place", "org_id", "place"),
+    ForeignKeyConstraint(["org_id", "call_id"], ["calls.org_id", "calls.id"], ondelete="CASCADE"),
+)
+"""What was said in calls, as search finds it (desk/database/spoken.py). `place` grows with the time of a call."""
+
 conversations = _owned(
     "conversations",
     Column("summary", Text, nullable=False),

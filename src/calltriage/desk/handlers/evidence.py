@@ -88,7 +88,7 @@ def find_call(tx: Transaction, call_id: str) -> AnyRow:
 
 
 def list_calls(tx: Transaction, call: ListCalls) -> Reply:
-    matches = tx.mine(calls, *_call_filters(call))
+    matches = tx.mine(calls, *call_filters(call))
     order = calls.c.updated_at if call.sort_by == "updated_at" else calls.c.created_at
     first, size = call.from_ or 0, call.limit or MOST_CALLS
     if call.to is not None:
@@ -97,16 +97,17 @@ def list_calls(tx: Transaction, call: ListCalls) -> Reply:
     ways = (order.asc(), calls.c.id.asc()) if call.ascending else (order.desc(), calls.c.id.desc())
     rows = tx.connection.execute(query.order_by(*ways).offset(first).limit(size)).mappings().all()
     total = tx.connection.execute(select(func.count()).select_from(calls).where(matches)).scalar_one()
-    items = [_call_row(dict(row)) for row in rows]
+    items = [call_row(dict(row)) for row in rows]
     return Reply(200, {"total_count": total, "count": len(items), "calls": items})
 
 
-def _call_row(row: JsonObject) -> JsonObject:
+def call_row(row: JsonObject) -> JsonObject:
     """A row with the facts that `get_call` answers for the same call."""
     return row | call_facts.with_state({name: call_facts.told(name, row[name]) for name in ROW_FACTS})
 
 
-def _call_filters(call: ListCalls) -> list[ColumnElement[bool]]:
+def call_filters(call: ListCalls) -> list[ColumnElement[bool]]:
+    """The conditions on calls that a list is narrowed by."""
     found = _within(call)
     for name in ("from_number", "to_number", "answered_by", "batch_id", "campaign_id"):
         wanted = getattr(call, name)
@@ -129,10 +130,7 @@ def _within(call: ListCalls) -> list[ColumnElement[bool]]:
     """The conditions on times. Days are those of the zone; both ends belong to what is wanted."""
     if call.created_at is not None and (call.start_date is not None or call.end_date is not None):
         raise bad_request(created_at="cannot stand together with start_date or end_date")
-    try:
-        zone = ZoneInfo(call.timezone or "UTC")
-    except (KeyError, ValueError, OSError):
-        raise bad_request(timezone="must be an IANA time zone, such as Europe/Berlin") from None
+    zone = _zone(call)
     wanted = (
         (calls.c.created_at, "created_at", call.created_at, call.created_at),
         (calls.c.created_at, "start_date", call.start_date, None),
@@ -147,6 +145,22 @@ def _within(call: ListCalls) -> list[ColumnElement[bool]]:
         if last is not None:
             found.append(column <= _edge(last, name, time.max, zone))
     return found
+
+
+def _zone(call: ListCalls) -> ZoneInfo:
+    try:
+        return ZoneInfo(call.timezone or "UTC")
+    except (KeyError, ValueError, OSError):
+        raise bad_request(timezone="must be an IANA time zone, such as Europe/Berlin") from None
+
+
+def first_and_last(call: ListCalls) -> tuple[str | None, str | None]:
+    """The instants between which the calls of a list were made, where it names days."""
+    first, last, zone = call.start_date, call.end_date, _zone(call)
+    return (
+        None if first is None else _edge(first, "start_date", time.min, zone),
+        None if last is None else _edge(last, "end_date", time.max, zone),
+    )
 
 
 def _edge(text: str, name: str, of_day: time, zone: ZoneInfo) -> str:

@@ -14,6 +14,7 @@ import anyio
 from sqlalchemy import Connection, Table, insert, select, update
 
 from calltriage.desk.bytes.blobs import CHUNK, Received, TooLargeError
+from calltriage.desk.database.spoken import keep_words
 from calltriage.desk.database.tables import attachments, calls, conversations, written
 from calltriage.desk.handlers.attachments import insert_attachment
 from calltriage.desk.importing.entries import Entry
@@ -166,6 +167,8 @@ def _load_rows(connection: Connection, org: str, table: Table, entries: list[Ent
         connection.execute(insert(table), [{"org_id": org, "id": entry.id, **_columns(table, entry)} for entry in new])
     for entry in changed:
         connection.execute(update(table).where(here, table.c.id == entry.id).values(**_columns(table, entry)))
+    if table is calls:
+        keep_words(connection, org, {entry.id: entry.values["record"] for entry in new + changed})
     return Counter(added=len(new), changed=len(changed), unchanged=len(entries) - len(new) - len(changed))
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from sqlalchemy import Connection, String, Table, cast, delete, func, select, update
 
+from calltriage.desk.database.spoken import forget_words
 from calltriage.desk.database.store import DATABASE
 from calltriage.desk.database.tables import activity, calls, conversations, flags, issues, links
 from calltriage.desk.database.transaction import Principal, Transaction
@@ -96,6 +97,8 @@ def _delete(tx: Transaction, *, kind: Kind, row_id: str) -> list[Pointing]:
     table, resource_type = RESOURCES[kind]
     if tx.connection.dialect.name == "sqlite":  # or its words stay in the file until the room is used again
         tx.connection.exec_driver_sql("PRAGMA secure_delete = ON")
+    if table is calls:
+        forget_words(tx.connection)
     tx.connection.execute(delete(table).where(tx.mine(table, table.c.id == row_id)))
     title = f"Deleted {kind}"
     same = tx.mine(links, links.c.resource_type == resource_type, links.c.resource_id == row_id)

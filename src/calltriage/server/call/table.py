@@ -48,8 +48,8 @@ from calltriage.server.call.record import with_key
 from calltriage.server.call.schemas import arguments_model, input_schema, names_issue, output_schema
 from calltriage.server.call.touched import touched
 from calltriage.server.context import Work, Workflow
-from calltriage.server.tools.calls import ListCallsTool
 from calltriage.server.tools.evidence import GetEvidenceTool, whole_description
+from calltriage.server.tools.finding import FindCallsTool
 from calltriage.server.tools.transcripts import GetTranscriptTool
 
 logger = logging.getLogger(__name__)
@@ -87,6 +87,8 @@ def _answers_repeats(tool: type[Tool]) -> bool:
     return issubclass(tool, Operation) and len(cast("type[Operation[Any]]", tool).success) > 1
 
 
+RENAMED = {"list_calls": FindCallsTool.tool_name()}
+"""Tools of earlier versions, and what took their place."""
 Report = Callable[[float, float | None, str], Awaitable[None]]
 
 
@@ -120,7 +122,9 @@ class ToolTable:
         """
         tool = self._tools.get(name)
         if tool is None:
-            raise MCPError(mcp_types.INVALID_PARAMS, "Unknown tool. tools/list has the names.")
+            now = RENAMED.get(name)
+            instead = f" Its work is done by {now}." if now in self._tools else ""
+            raise MCPError(mcp_types.INVALID_PARAMS, f"Unknown tool.{instead} tools/list has the names.")
         work = replace(self._work, progress=report, contents=[])
         own, note = understood(tool, self._schemas[name], arguments)
         try:
@@ -224,7 +228,7 @@ def _fitting(body: JsonObject) -> int:
 
 def _without_issues(operation: ListIssues) -> JsonObject:
     filters = operation.model_dump(exclude={"limit", "order", "sort", "cursor"}, exclude_none=True)
-    return said_of_nothing(ListIssues.tool_name(), filters, NO_ISSUES, ListCallsTool.tool_name())
+    return said_of_nothing(ListIssues.tool_name(), filters, NO_ISSUES, FindCallsTool.tool_name())
 
 
 SECTIONS: dict[type[Tool], str] = {

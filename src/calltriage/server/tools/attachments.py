@@ -274,8 +274,8 @@ PAGES_OF_NAMES = 8
 
 
 class ListAttachmentsTool(Workflow, effect=Effect.READ):
-    """List attachments, the files that were uploaded and stored, newest first. Find an attachment by name, type or labels;
-    filters are exact and combine with AND."""
+    """List attachments, the files that were uploaded and stored, newest first. Find an attachment or file by name, type or
+    labels; filters are exact and combine with AND."""
 
     result: ClassVar[Any] = AttachmentRows
 

@@ -1,67 +1,21 @@
-"""Finding calls, and reading what is known about a call besides its words."""
+"""Reading what is known about a call besides its words."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
-
-from pydantic import Field, StringConstraints
+from typing import Any, ClassVar
 
 from calltriage.errors import TryNext
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import calls
 from calltriage.operations.base import Effect
-from calltriage.operations.calls import Day
-from calltriage.operations.fields import CallId, Limit, OpaqueId, Word
+from calltriage.operations.fields import CallId
 from calltriage.operations.results import Result
-from calltriage.server.answers.empty import NO_CALLS, said_of_nothing
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, untrusted
-from calltriage.server.answers.rows import CURSOR, ROWS, RowCursor, Rows, brief_row, page_of
 from calltriage.server.context import Work, Workflow
 from calltriage.server.tools.transcripts import GetTranscriptTool, MaxTokens, said_of_source
 
 NAMES = 60
 """Tokens kept back for the names of fields that are too long to show."""
-
-
-class ListCallsTool(Workflow, effect=Effect.READ):
-    """Find calls by day, number, minutes, inbound or not, or batch, newest first, without their words.
-
-    To read one use get_transcript; get_call has the rest of what is known about it. For SMS use list_sms_conversations.
-    """
-
-    result: ClassVar[Any] = Rows
-    columns: ClassVar[tuple[str, ...]] = (
-        "call_id", "created_at", "call_length", "status", "completed", "inbound", "answered_by", "from", "to", "batch_id",
-        "pathway_id", "queue_status", "error_message", "summary",
-    )  # fmt: skip
-
-    start_date: Day | None = Field(default=None, description="From this day (YYYY-MM-DD) or instant on.")
-    end_date: Day | None = Field(default=None, description="Up to this day or instant.")
-    from_number: Annotated[Word, StringConstraints(max_length=32)] | None = None
-    to_number: Annotated[Word, StringConstraints(max_length=32)] | None = None
-    inbound: bool | None = None
-    completed: bool | None = None
-    answered_by: Annotated[Word, StringConstraints(max_length=32)] | None = Field(
-        default=None, description="E.g. human."
-    )
-    batch_id: OpaqueId | None = None
-    duration_gt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
-    duration_lt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
-    ascending: bool | None = Field(default=None, description="Oldest first.")
-    limit: Limit = Field(default=ROWS, description=f"Rows, default {ROWS}.")
-    cursor: RowCursor | None = Field(default=None, description=CURSOR)
-
-    async def run(self, work: Work) -> JsonObject:
-        first = int(self.cursor or 0)
-        filters = self.model_dump(exclude={"limit", "cursor"}, exclude_none=True)
-        listed = await work.client.send(calls.ListCalls.model_validate({"from": first, "limit": self.limit, **filters}))
-        rows = [brief_row(call.model_dump(mode="json"), self.columns) for call in listed.calls[: self.limit]]
-        lost = listed.unreadable_rows("calls")
-        seen = len(rows) + len(lost)
-        total = first + seen if listed.total_count is None and seen < self.limit else listed.total_count
-        page = page_of(rows, first, total, "call parties", lost=lost)
-        nothing = {} if seen or first else said_of_nothing(self.tool_name(), filters, NO_CALLS)
-        return page | nothing
 
 
 class CallFacts(Result):

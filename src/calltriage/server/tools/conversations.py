@@ -132,7 +132,7 @@ class Condition(SmsFilter):
 class ListSmsConversationsTool(Workflow, effect=Effect.READ):
     """Find SMS conversations by number, day, state or other fields, newest first, without messages.
 
-    To read one use get_sms_conversation. For calls use list_calls.
+    To read one use get_sms_conversation. For calls use find_calls.
     """
 
     result: ClassVar[Any] = Rows

@@ -142,7 +142,8 @@ def difference(connection: Connection) -> list[Any]:
     """What sets a database's tables apart from those of a new desk, but for the search index, which is made by hand."""
 
     def ours(_: object, name: str | None, kind: str, *__: object) -> bool:
-        return not (name or "").startswith("issue_gram" if kind == "table" else "issues_by_words")
+        ours = ("issue_gram", "call_terms") if kind == "table" else ("issues_by_words", "call_words_by_term")
+        return not (name or "").startswith(ours)
 
     context = MigrationContext.configure(connection, opts={"include_object": ours, "compare_type": True})
     return compare_metadata(context, metadata)

@@ -71,7 +71,7 @@ async def valid_arguments(agent: Client) -> dict[str, dict[str, Any]]:
         "create_agent_session": {"issue_id": used},
         "prompt_norm": {"issue_id": used, "detail": "What is known?"},
         "wait_for_norm": {"issue_id": used},
-        "list_calls": {"limit": 5},
+        "find_calls": {"limit": 5},
         "get_call": {"call_id": "call-card"},
         "get_corrected_transcript": {"call_id": "call-rich"},
         "get_pathway_call_events": {"call_id": "call-rich"},

@@ -42,7 +42,7 @@ async def test_a_refused_cursor_leads_to_the_same_call_without_it(full_agent: Cl
 @pytest.mark.parametrize("day", ["2026-13-45", "2026-02-30", "yesterday", "2026-05-06T25:00:00Z", "26-05-06"])
 @pytest.mark.parametrize("name", ["start_date", "end_date"])
 async def test_what_is_no_day_of_the_calendar_is_refused_in_a_sentence(full_agent: Client, name: str, day: str) -> None:
-    error = await refused(full_agent, "list_calls", **{name: day})
+    error = await refused(full_agent, "find_calls", **{name: day})
     assert (error["code"], error["field"]) == ("invalid_arguments", name)
     assert "status" not in error  # found here, before anything was sent
     assert "must be a day of the calendar (YYYY-MM-DD)" in error["message"]

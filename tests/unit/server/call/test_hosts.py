@@ -28,10 +28,10 @@ def read(tool: str, **arguments: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("tool", "argument", "written", "meant"),
     [
-        ("list_calls", "inbound", "true", True), ("list_calls", "inbound", "False", False),
-        ("list_calls", "completed", " TRUE ", True), ("list_calls", "limit", "5", 5), ("list_calls", "limit", "5.0", 5),
-        ("list_calls", "limit", 5.0, 5), ("list_calls", "limit", " 7 ", 7), ("list_calls", "duration_gt", "0.5", 0.5),
-        ("list_calls", "duration_gt", "30", 30), ("list_calls", "duration_lt", "2.50", 2.5),
+        ("find_calls", "inbound", "true", True), ("find_calls", "inbound", "False", False),
+        ("find_calls", "completed", " TRUE ", True), ("find_calls", "limit", "5", 5), ("find_calls", "limit", "5.0", 5),
+        ("find_calls", "limit", 5.0, 5), ("find_calls", "limit", " 7 ", 7), ("find_calls", "duration_gt", "0.5", 0.5),
+        ("find_calls", "duration_gt", "30", 30), ("find_calls", "duration_lt", "2.50", 2.5),
         ("list_issues", "status", "todo", ["todo"]), ("list_issues", "status", '["todo","done"]', ["todo", "done"]),
     ],
 )  # fmt: skip
@@ -43,11 +43,11 @@ def test_values_that_arrive_as_text_are_read(tool: str, argument: str, written: 
 @pytest.mark.parametrize(
     ("tool", "argument", "written"),
     [
-        ("list_calls", "inbound", "yes"), ("list_calls", "inbound", "1"), ("list_calls", "inbound", 1),
-        ("list_calls", "limit", "five"), ("list_calls", "limit", "5.5"), ("list_calls", "limit", "-1"),
-        ("list_calls", "limit", True), ("list_calls", "limit", "\u0665"), ("list_calls", "limit", "1e1"),
-        ("list_calls", "limit", "9" * 5000), ("list_calls", "duration_gt", "nan"), ("list_calls", "duration_gt", "inf"),
-        ("list_calls", "duration_gt", "1,5"), ("list_calls", "duration_gt", "-0.5"), ("list_calls", "duration_gt", True),
+        ("find_calls", "inbound", "yes"), ("find_calls", "inbound", "1"), ("find_calls", "inbound", 1),
+        ("find_calls", "limit", "five"), ("find_calls", "limit", "5.5"), ("find_calls", "limit", "-1"),
+        ("find_calls", "limit", True), ("find_calls", "limit", "\u0665"), ("find_calls", "limit", "1e1"),
+        ("find_calls", "limit", "9" * 5000), ("find_calls", "duration_gt", "nan"), ("find_calls", "duration_gt", "inf"),
+        ("find_calls", "duration_gt", "1,5"), ("find_calls", "duration_gt", "-0.5"), ("find_calls", "duration_gt", True),
     ],
 )  # fmt: skip
 async def test_text_that_is_no_such_value_is_refused(

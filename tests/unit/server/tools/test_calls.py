@@ -57,19 +57,19 @@ async def test_every_call_is_listed_once_however_long_a_page_is(
 ) -> None:
     many = [call_line(f"call-{n}", "hello", error_message="so it went " * 20) for n in range(45)]
     await loaded(the_desk, *many)
-    rows = await every_row(full_agent, "list_calls", limit=limit)
+    rows = await every_row(full_agent, "find_calls", limit=limit)
     assert len({row["call_id"] for row in rows}) == len(rows) == 47
     assert not {"transcripts", "variables"} & {name for row in rows for name in row}
 
 
 async def test_calls_are_found_by_what_they_were(full_agent: Client, the_desk: Desk) -> None:
     await loaded(the_desk, call_line("in", "x", inbound=True, **{"from": "+1"}), call_line("out", "x", inbound=False))
-    assert [row["call_id"] for row in await every_row(full_agent, "list_calls", inbound=True)] == ["in"]
-    assert await every_row(full_agent, "list_calls", from_number="+2") == []
-    found = await every_row(full_agent, "list_calls", start_date="2026-05-01", end_date="2026-05-01")
+    assert [row["call_id"] for row in await every_row(full_agent, "find_calls", inbound=True)] == ["in"]
+    assert await every_row(full_agent, "find_calls", from_number="+2") == []
+    found = await every_row(full_agent, "find_calls", start_date="2026-05-01", end_date="2026-05-01")
     assert len(found) == 4
-    assert (await refused(full_agent, "list_calls", start_date="yesterday"))["field"] == "start_date"
-    assert (await refused(full_agent, "list_calls", cursor="x"))["field"] == "cursor"
+    assert (await refused(full_agent, "find_calls", start_date="yesterday"))["field"] == "start_date"
+    assert (await refused(full_agent, "find_calls", cursor="x"))["field"] == "cursor"
 
 
 @pytest.mark.parametrize("total", [None, 3])
@@ -84,7 +84,7 @@ async def test_a_vendor_that_does_not_count_is_asked_until_a_page_is_short(total
     async with agent_before(answer) as agent:
         short = {"summary": "s" * 300, "characters_left_out": {"summary": 700}}
         for limit in (1, 2, 3):  # a last page that is full, and one that is not
-            assert await every_row(agent, "list_calls", limit=limit) == [call | short for call in calls]
+            assert await every_row(agent, "find_calls", limit=limit) == [call | short for call in calls]
 
 
 @pytest.mark.parametrize("tool", ["get_transcript", "get_call"])

@@ -1,0 +1,166 @@
+"""Finding calls by words that were said in them.
+
+Each call has a row in `call_words` with the terms of its turns (matching/searching.py), and an index over them names the
+calls in which each term of a search was said: FTS5 in SQLite, GIN in PostgreSQL. Whether a call holds a search is always
+asked of the call itself, so both stores answer the same, and a store that cannot have the index is only slower.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    column,
+    delete,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    table,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.types import Text
+
+from calltriage.desk.database.tables import call_words, calls, settings
+from calltriage.desk.database.transaction import Transaction
+from calltriage.leaves.strict_json import JsonObject
+from calltriage.matching.searching import search_line, terms
+
+MOST_TERMS = 24
+"""Terms of a search that the index is asked for."""
+NEAR = 2_000
+"""Newest calls that PostgreSQL looks through before it asks the index: of a word that many calls hold, these have enough."""
+FEW = 2_000
+"""Calls that other filters leave, up to which each of them is looked at instead of the index."""
+ARRIVALS = 2**25
+"""Room in a place for the order of arrival within a second."""
+
+_FORGET = "INSERT INTO call_terms (call_terms, rowid, terms) VALUES ('delete', old.place, old.terms)"
+_LEARN = "INSERT INTO call_terms (rowid, terms) VALUES (new.place, new.terms)"
+_INDEX = {
+    "sqlite": (
+        "CREATE VIRTUAL TABLE call_terms USING fts5 (terms, content='call_words', content_rowid='place', detail=none, "
+        "columnsize=0, tokenize=\"ascii tokenchars '.,:/'''\")",
+        f"CREATE TRIGGER call_terms_insert AFTER INSERT ON call_words BEGIN {_LEARN}; END",
+        f"CREATE TRIGGER call_terms_delete AFTER DELETE ON call_words BEGIN {_FORGET}; END",
+    ),
+    "postgresql": (
+        "CREATE INDEX call_words_by_term ON call_words USING gin (string_to_array(terms, ' ')) WITH (fastupdate = off)",
+    ),
+}
+_index = table("call_terms", column("rowid", BigInteger))
+_kept = select(settings.c.value).where(settings.c.name == "call_index")
+
+
+def make_call_index(connection: Connection) -> None:
+    """Make the index where the database can have one, and write down whether."""
+    kept = "terms"
+    try:
+        with connection.begin_nested():
+            for statement in _INDEX[connection.dialect.name]:
+                connection.exec_driver_sql(statement)
+    except DBAPIError:
+        kept = "none"
+    connection.execute(insert(settings).values(name="call_index", value=kept))
+
+
+def keep_words(connection: Connection, org_id: str, records: dict[str, JsonObject]) -> None:
+    """Have search find these calls of an organisation by what is said in them now."""
+    if not records:
+        return
+    known = and_(calls.c.org_id == org_id, calls.c.id.in_(records))
+    found = connection.execute(select(calls.c.seq, calls.c.id, calls.c.created_at).where(known)).all()
+    connection.execute(delete(call_words).where(call_words.c.org_id == org_id, call_words.c.call_id.in_(records)))
+    rows = [
+        {
+            "place": place_of(row.created_at, row.seq),
+            "org_id": org_id,
+            "call_id": row.id,
+            "terms": _all_terms(org_id, records[row.id]),
+        }
+        for row in found
+    ]
+    connection.execute(insert(call_words), rows)
+
+
+def forget_words(connection: Connection) -> None:
+    """Have the words of calls that are deleted from now on leave the file, too. SQLite before 3.42 keeps them in the index
+    until it merges them away."""
+    if connection.dialect.name == "sqlite" and connection.execute(_kept).scalar_one_or_none() == "terms":
+        try:
+            with connection.begin_nested():
+                connection.exec_driver_sql("INSERT INTO call_terms (call_terms, rank) VALUES ('secure-delete', 1)")
+        except DBAPIError:
+            connection.exec_driver_sql("INSERT INTO call_terms (call_terms) VALUES ('optimize')")
+
+
+def place_of(created_at: str, arrival: int) -> int:
+    """Where a call stands among all: by the second of its time, then by its arrival."""
+    return int(datetime.fromisoformat(created_at).timestamp()) * ARRIVALS + arrival % ARRIVALS
+
+
+def _all_terms(org_id: str, record: JsonObject) -> str:
+    found = {_mark(org_id): None}
+    for turn in record["transcripts"] or ():
+        found |= terms(search_line(turn.get("text") or ""))
+    return " ".join(found)
+
+
+def _mark(org_id: str) -> str:
+    """A term that all calls of an organisation have, so that a small one does not pay for a large one. No word is so."""
+    return f"org:{org_id.replace('-', '').lower()}"
+
+
+def next_places(
+    tx: Transaction, texts: list[str], filters: list[ColumnElement[bool]], *, before: int, after: int, size: int
+) -> list[int]:
+    """The next places, the newest first, of calls that may hold the texts and pass the filters."""
+    within = tx.mine(call_words, call_words.c.place < before, call_words.c.place >= after)
+    if filters:
+        joined = call_words.join(calls, and_(calls.c.org_id == call_words.c.org_id, calls.c.id == call_words.c.call_id))
+        left = select(call_words.c.place).select_from(joined).where(tx.mine(calls, *filters)).limit(FEW + 1)
+        few = list(tx.connection.execute(left).scalars())
+        if len(few) <= FEW:
+            return sorted((place for place in few if after <= place < before), reverse=True)[:size]
+    wanted = [_mark(tx.who.org_id), *dict.fromkeys(term for text in texts for term in terms(text))][: MOST_TERMS + 1]
+    if len(wanted) == 1 or tx.connection.execute(_kept).scalar_one_or_none() != "terms":
+        return _places(tx, select(call_words.c.place).where(within, *map(_has, wanted[1:])), size)
+    if tx.connection.dialect.name == "sqlite":
+        named = " AND ".join('"' + term.replace('"', '""') + '"' for term in wanted)
+        found = select(_index.c.rowid).where(literal_column("call_terms").op("MATCH")(named))
+        found = found.where(_index.c.rowid < before, _index.c.rowid >= after)
+        return list(tx.connection.execute(found.order_by(_index.c.rowid.desc()).limit(size)).scalars())
+    return _by_array(tx, wanted, within, size)
+
+
+def _by_array(tx: Transaction, wanted: list[str], within: ColumnElement[bool], size: int) -> list[int]:
+    first = select(call_words).where(within).order_by(call_words.c.place.desc()).limit(NEAR).subquery()
+    near = _places(tx, select(first.c.place).where(_array(first.c.terms).contains(wanted)), size, first.c.place)
+    if len(near) == size:
+        return near
+    # Materialized, or the planner may walk the whole list for a word that no call holds.
+    found = select(call_words.c.place).where(within, _array(call_words.c.terms).contains(wanted)).cte()
+    found = found.prefix_with("MATERIALIZED")
+    return _places(tx, select(found.c.place), size, found.c.place)
+
+
+def _array(words: ColumnElement[Any]) -> Any:
+    return func.string_to_array(words, literal_column("' '"), type_=ARRAY(Text))
+
+
+def _places(
+    tx: Transaction, query: Select[Any], size: int, place: ColumnElement[Any] = call_words.c.place
+) -> list[int]:
+    return list(tx.connection.execute(query.order_by(place.desc()).limit(size)).scalars())
+
+
+def _has(term: str) -> ColumnElement[bool]:
+    return (literal(" ") + call_words.c.terms + literal(" ")).contains(f" {term} ", autoescape=True)

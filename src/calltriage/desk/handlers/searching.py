@@ -1,0 +1,103 @@
+"""Finding calls by words that were said in them. The desk's own route: no vendor has it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, select
+
+from calltriage.desk.database.spoken import next_places, place_of
+from calltriage.desk.database.tables import call_words, calls, issues, links
+from calltriage.desk.database.transaction import Reply, Transaction, bad_request, handled
+from calltriage.desk.handlers.evidence import CALL_FIELDS, call_filters, call_row, first_and_last
+from calltriage.leaves.strict_json import JsonObject
+from calltriage.matching.searching import said, shown_turns, wanted
+from calltriage.operations.calls import ListCalls, SearchCalls
+
+SIZE = 20
+MOST_EXAMINED = 400
+"""Calls that one answer looks at, of which the index says that they may hold the words."""
+LAST_PLACE = 2**62
+
+
+class _Turn(NamedTuple):
+    """A turn of a record."""
+
+    user: str | None
+    text: str
+
+
+def search_calls(tx: Transaction, call: SearchCalls) -> Reply:
+    """Raises ContractError for a query without words."""
+    texts = wanted(call.query)
+    if not texts:
+        raise bad_request(query="must hold words")
+    name = f"calls said {call.model_dump_json(exclude={'limit', 'cursor'})}"
+    before: int = LAST_PLACE if call.cursor is None else tx.open_cursor(call.cursor, name)[0]
+    listed, size = call.filters(), call.limit or SIZE
+    first, last = _window(listed)
+    filters = _filters(call, listed)
+    narrowing = _filters(call, listed.model_copy(update={"start_date": None, "end_date": None}))
+    found, examined, is_end = list[JsonObject](), 0, False
+    while len(found) < size and examined < MOST_EXAMINED and not is_end:
+        most = size - len(found)
+        places = next_places(tx, texts, narrowing, before=min(before, last), after=first, size=most)
+        is_end = len(places) < most
+        examined += len(places)
+        found += _holding(tx, call, texts, filters, places)
+        before = places[-1] if places else before
+    cursor = None if is_end else tx.seal_cursor([before], name)
+    return Reply(200, {"calls": _with_issues(tx, found), "examined": examined, "next_cursor": cursor})
+
+
+def _window(listed: ListCalls) -> tuple[int, int]:
+    """The places between which the wanted calls stand, to the second."""
+    first, last = first_and_last(listed)
+    return (
+        -LAST_PLACE if first is None else place_of(first, 0),
+        LAST_PLACE if last is None else place_of(last, -1) + 1,
+    )
+
+
+def _filters(call: SearchCalls, listed: ListCalls) -> list[ColumnElement[bool]]:
+    found = call_filters(listed)
+    if call.number is not None:
+        found.append((calls.c.from_number == call.number) | (calls.c.to_number == call.number))
+    return found
+
+
+def _holding(
+    tx: Transaction, call: SearchCalls, texts: list[str], filters: list[ColumnElement[bool]], places: list[int]
+) -> list[JsonObject]:
+    """Those of the calls at these places that hold the texts and pass the filters, in order."""
+    columns = [column.label(name) for name, column in CALL_FIELDS.items()]
+    here = (calls.c.org_id == call_words.c.org_id) & (calls.c.id == call_words.c.call_id)
+    query = select(*columns, calls.c.record.label("record"), call_words.c.place.label("place")).where(
+        here, call_words.c.place.in_(places), tx.mine(call_words), tx.mine(calls, *filters)
+    )
+    rows = sorted(tx.connection.execute(query).mappings(), key=lambda row: row["place"], reverse=True)
+    found = list[JsonObject]()
+    for row in rows:
+        turns = [_Turn(turn.get("user"), turn.get("text") or "") for turn in row["record"]["transcripts"] or ()]
+        held = said(turns, texts, call.speaker)
+        if held is not None:
+            fields = call_row({name: row[name] for name in CALL_FIELDS}) | {"summary": row["record"].get("summary")}
+            found.append({**fields, "matches": len(held), "turns": shown_turns(turns, held, texts)})
+    return found
+
+
+def _with_issues(tx: Transaction, found: list[JsonObject]) -> list[JsonObject]:
+    """The calls, each with the tickets of the issues that it is attached to."""
+    ids = [row["call_id"] for row in found]
+    attached = links.c.resource_type == "call", links.c.resource_id.in_(ids)
+    here = (issues.c.org_id == links.c.org_id) & (issues.c.id == links.c.issue_id)
+    query = (
+        select(links.c.resource_id, issues.c.number).where(here, tx.mine(links, *attached)).order_by(issues.c.number)
+    )
+    tickets: dict[str, list[str]] = {}
+    for row in tx.connection.execute(query):
+        tickets.setdefault(row.resource_id, []).append(f"T-{row.number}")
+    return [{**row, "issues": tickets.get(row["call_id"], [])} for row in found]
+
+
+HANDLERS = (handled(SearchCalls, by=search_calls),)

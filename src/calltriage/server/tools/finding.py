@@ -1,0 +1,241 @@
+"""Finding calls by what they were and by words that were said in them.
+
+A desk searches its transcripts by itself. A vendor's list cannot, so the calls of its list are read one after the other,
+within a bound, and the answer says how many of how many were read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import anyio
+from pydantic import Field, StringConstraints, WithJsonSchema
+
+from calltriage.client.limits import deadline_in
+from calltriage.errors import CallError, Rejected
+from calltriage.leaves.strict_json import JsonObject
+from calltriage.matching.searching import said, shown_turns, wanted
+from calltriage.operations.base import Effect
+from calltriage.operations.calls import Call, Day, GetCall, ListCalls, SearchCalls, ShortWord, Zone
+from calltriage.operations.fields import A_CURSOR, LONGEST_CURSOR, Form, Limit, OpaqueId, Word
+from calltriage.server.answers.empty import NO_CALLS, said_of_nothing
+from calltriage.server.answers.rows import ROWS, Rows, brief_row, page_of
+from calltriage.server.context import Work, Workflow, at_once
+from calltriage.server.tools.transcripts import Query
+
+MOST_READ = 60
+"""Transcripts that one answer reads of a vendor's."""
+AT_A_TIME = 12
+"""Transcripts that are asked for before the answer is looked at."""
+SPARE_S = 8.0
+"""Seconds of the deadline kept back, at most, for the last transcripts to come."""
+COLUMNS = (
+    "call_id", "created_at", "call_length", "status", "completed", "inbound", "answered_by", "call_ended_by", "from", "to",
+    "batch_id", "pathway_id", "queue_status", "error_message", "summary", "issues", "matches",
+)  # fmt: skip
+OURS = {"query", "speaker", "number", "time_zone", "limit", "cursor"}
+"""Arguments that a list of calls does not know by their names."""
+
+
+def _briefly(longest: int) -> WithJsonSchema:
+    """What a schema says of a text whose form it leaves to the check of arguments: patterns are dear to an agent."""
+    return WithJsonSchema({"type": "string", "maxLength": longest})
+
+
+ShortDay = Annotated[Day, _briefly(40)]
+ShortZone = Annotated[Zone, _briefly(64)]
+Place = Annotated[
+    str, StringConstraints(max_length=LONGEST_CURSOR), Form(r"^[A-Za-z0-9._-]+$", A_CURSOR), _briefly(LONGEST_CURSOR)
+]
+
+
+@dataclass
+class _Listed:
+    """A row of a list, and from which place of which list one reads on behind it."""
+
+    call: Call
+    source: int
+    after: int
+
+
+class FindCallsTool(Workflow, effect=Effect.READ):
+    """Find calls by day, number, batch, minutes, inbound or not, or by what the call was about: words or a phrase said in
+    it. Newest first.
+
+    With query, rows show the turns. To read a call use get_transcript; for SMS list_sms_conversations.
+    """
+
+    result: ClassVar[Any] = Rows
+
+    query: Query | None = Field(default=None, description="All words, any order; phrases in quotes.")
+    speaker: Annotated[Word, StringConstraints(max_length=64)] | None = Field(
+        default=None, description="Who says them: caller, agent, a name."
+    )
+    start_date: ShortDay | None = Field(default=None, description="YYYY-MM-DD or instant.")
+    end_date: ShortDay | None = Field(default=None, description="Included.")
+    time_zone: ShortZone | None = Field(default=None, description="IANA; default UTC.")
+    number: ShortWord | None = Field(default=None, description="Of either side.")
+    from_number: ShortWord | None = None
+    to_number: ShortWord | None = None
+    inbound: bool | None = None
+    completed: bool | None = None
+    answered_by: ShortWord | None = Field(default=None, description="E.g. human.")
+    batch_id: OpaqueId | None = None
+    duration_gt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
+    duration_lt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
+    ascending: bool | None = Field(default=None, description="Not with query.")
+    limit: Limit = Field(default=ROWS, description=f"Rows, default {ROWS}.")
+    cursor: Place | None = Field(default=None, description="next_cursor of the page before.")
+
+    async def run(self, work: Work) -> JsonObject:
+        if self.speaker is not None and self.query is None:
+            raise Rejected("Pass query besides: speaker says whose words they are.", field="speaker")
+        if self.query is None:
+            body = await self._list(work)
+        else:
+            if self.ascending:
+                raise Rejected("A search by words is newest first. Leave ascending out.", field="ascending")
+            texts = wanted(self.query)
+            if not texts:
+                raise Rejected("Pass words to find.", field="query")
+            body = await (self._search(work) if work.client.searches_calls else self._read(work, texts))
+        return body | self._days()
+
+    def _filters(self) -> JsonObject:
+        zone = {} if self.time_zone is None else {"timezone": self.time_zone}
+        return self.model_dump(exclude=OURS, exclude_none=True) | zone
+
+    def _days(self) -> JsonObject:
+        """How the days were taken."""
+        if self.start_date is None and self.end_date is None:
+            return {}
+        return {"days": f"Both ends included, in {self.time_zone or 'UTC'}."}
+
+    async def _search(self, work: Work) -> JsonObject:
+        """The answer of a desk, which has an index of what was said."""
+        ours = {"query": self.query, "speaker": self.speaker, "number": self.number}
+        asked = {**self._filters(), **ours, "limit": self.limit, "cursor": self.cursor}
+        found = await work.client.send(SearchCalls.model_validate({k: v for k, v in asked.items() if v is not None}))
+        rows = [_row(call.model_dump(mode="json", exclude_none=True)) for call in found.calls]
+        body = page_of(rows, 0, None, "call parties", lost=found.unreadable_rows("calls"))
+        body.pop("next_cursor", None)
+        kept = body["returned"]
+        if kept < len(rows):  # the rest is asked for anew, as a shorter page ends where this one was cut
+            return await self.model_copy(update={"limit": max(1, kept)})._search(work)
+        body |= {"complete": found.next_cursor is None, "searched": "every transcript on the desk, within the filters"}
+        if found.next_cursor is not None:
+            body["next_cursor"] = found.next_cursor
+        return body
+
+    async def _list(self, work: Work) -> JsonObject:
+        """A page of the list; of two lists, where a number may stand on either side."""
+        if self.number is not None:
+            firsts = self._firsts(2)
+            listed, totals, lost = await self._merged(work, firsts, self.limit)
+            rows = [_row(one.call.model_dump(mode="json")) for one in listed]
+            body = page_of(rows, 0, None, "call parties")
+            body.pop("next_cursor", None)
+            return body | _on(firsts, listed[: body["returned"]], totals) | ({"unreadable_rows": lost} if lost else {})
+        first = self._firsts(1)[0]
+        found = await work.client.send(
+            ListCalls.model_validate({"from": first, "limit": self.limit, **self._filters()})
+        )
+        rows = [_row(call.model_dump(mode="json")) for call in found.calls[: self.limit]]
+        lost = found.unreadable_rows("calls")
+        seen = len(rows) + len(lost)
+        total = first + seen if found.total_count is None and seen < self.limit else found.total_count
+        page = page_of(rows, first, total, "call parties", lost=lost)
+        nothing = {} if seen or first else said_of_nothing(self.tool_name(), self._filters(), NO_CALLS)
+        return page | nothing
+
+    def _firsts(self, lists: int) -> list[int]:
+        """The places from which each list is read. Raises Rejected for a cursor of another search."""
+        parts = ["0"] * lists if self.cursor is None else self.cursor.split(".")
+        if len(parts) != lists or not all(part.isdecimal() and len(part) <= 7 for part in parts):
+            raise Rejected(f"cursor: {A_CURSOR}.", field="cursor")
+        return list(map(int, parts))
+
+    async def _merged(self, work: Work, firsts: list[int], limit: int) -> tuple[list[_Listed], list[int | None], int]:
+        """The next rows of all lists together in their order, each call once; how many each has in all; rows lost."""
+        numbers = ["from_number", "to_number"] if self.number is not None else [None]
+        asked = [
+            ListCalls.model_validate(
+                {"from": first, "limit": limit, **self._filters(), **({name: self.number} if name else {})}
+            )
+            for first, name in zip(firsts, numbers, strict=True)
+        ]
+        pages = await at_once(*(work.client.send(one) for one in asked))
+        rows = [row for source, page in enumerate(pages) for row in _places(page, source, firsts[source])]
+        rows.sort(key=lambda row: row.call.created_at or "", reverse=not self.ascending)
+        totals = [
+            first + len(page.calls) if page.total_count is None and len(page.calls) < limit else page.total_count
+            for first, page in zip(firsts, pages, strict=True)
+        ]
+        return rows[:limit], totals, sum(len(page.unreadable_rows("calls")) for page in pages)
+
+    async def _read(self, work: Work, texts: list[str]) -> JsonObject:
+        """Calls of a list whose API cannot search words: read and looked through, as many as there is time for."""
+        firsts = self._firsts(1 if self.number is None else 2)
+        listed, totals, _ = await self._merged(work, firsts, MOST_READ)
+        ends = deadline_in(work.client.deadline_s)
+        ends -= min(SPARE_S, (ends - anyio.current_time()) / 3)
+        found, seen, unread, ends_at = list[JsonObject](), 0, 0, list[int]()
+        while seen < len(listed) and len(found) < self.limit and anyio.current_time() < ends:
+            some = listed[seen : seen + min(AT_A_TIME, self.limit - len(found))]
+            for one, call in zip(some, await at_once(*(_transcript(work, one.call) for one in some)), strict=True):
+                seen += 1
+                if call is None:
+                    unread += 1
+                elif (held := said(call.transcripts or [], texts, self.speaker)) is not None:
+                    shown = shown_turns(call.transcripts or [], held, texts)
+                    facts = one.call.model_dump(mode="json") | {"matches": len(held)}
+                    found.append(_row(facts | {"turns": shown}))
+                    ends_at.append(seen)
+            await work.progress(seen, len(listed), "reading transcripts")
+        body = page_of(found, 0, None, "call parties")
+        body.pop("next_cursor", None)
+        read, kept = seen - unread, int(body["returned"])
+        if kept < len(found):  # what did not fit is found again behind the cursor
+            seen = ends_at[kept - 1]
+        on = _on(firsts, listed[:seen], totals)
+        known = [total for total in totals if total is not None]
+        of = {"calls_listed": sum(known)} if len(known) == len(totals) else {}
+        told: JsonObject = {"calls_read": read, **of}
+        if unread:
+            told["unreadable"] = unread
+            on["complete"] = False
+        note = "This API cannot search words, so transcripts were read, the newest first."
+        more = " Pass next_cursor to read on." if "next_cursor" in on else ""
+        return body | on | {"searched": told, "note": note + more}
+
+
+def _places(page: Any, source: int, first: int) -> Iterator[_Listed]:
+    """The rows of a page with their places, of which lost rows have some too."""
+    lost = set(page.unreadable_rows("calls"))
+    places = [n for n in range(len(page.calls) + len(lost)) if n not in lost]
+    for call, place in zip(page.calls, places, strict=True):
+        yield _Listed(call, source, first + place + 1)
+
+
+def _on(firsts: list[int], shown: list[_Listed], totals: list[int | None]) -> JsonObject:
+    """How to read on behind the rows that were shown, and whether there is more."""
+    after = [max([first, *(row.after for row in shown if row.source == n)]) for n, first in enumerate(firsts)]
+    if not shown or all(total is not None and place >= total for place, total in zip(after, totals, strict=True)):
+        return {"complete": True}
+    return {"complete": False, "next_cursor": ".".join(map(str, after))}
+
+
+def _row(facts: JsonObject) -> JsonObject:
+    """A call in brief, with the turns that hold the words of a search."""
+    turns = facts.get("turns")
+    return brief_row(facts, COLUMNS) | ({"turns": turns} if turns else {})
+
+
+async def _transcript(work: Work, call: Call) -> Call | None:
+    """The call with its turns; None where it cannot be read."""
+    try:
+        return await work.client.send(GetCall(call_id=call.call_id))
+    except CallError:
+        return None

@@ -1,0 +1,116 @@
+"""Finding calls by what they were and by words said in them: on a desk by its index, on a vendor by reading."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx2
+import pytest
+from conftest import call_line, load_lines
+from mcp.client import Client
+from mcp.shared.exceptions import MCPError
+from unit.server.call.test_table import ok, refused, with_call
+from unit.server.test_faults import says
+from unit.server.tools.test_calls import agent_before
+
+from calltriage.desk.app import Desk
+
+AT = "2026-05-0{}T10:00:00Z"
+
+
+async def test_words_find_the_call_the_turn_and_the_issue(agent: Client, the_desk: Desk) -> None:
+    said = ("Hi.", "What are your Opening Hours?", "Nine to five.")
+    await load_lines(the_desk, call_line("hours", *said, created_at=AT.format(4), **{"from": "+491"}))
+    ticket = await with_call(agent, "hours")
+    found = await ok(agent, "find_calls", query="hours opening nine", start_date="2026-05-04", end_date="2026-05-04")
+    (row,) = found["items"]
+    assert (row["call_id"], row["issues"], row["matches"]) == ("hours", [ticket], 2)
+    assert [(turn["message_index"], turn["text"]) for turn in row["turns"]] == [(1, said[1]), (2, said[2])]
+    assert (found["complete"], found["trust"], found["days"]) == (True, "untrusted", "Both ends included, in UTC.")
+    assert (await ok(agent, "find_calls", query='"hours opening"'))["items"] == []
+
+
+async def test_nothing_found_says_what_was_searched(agent: Client) -> None:
+    found = await ok(agent, "find_calls", query="zebra")
+    assert (found["items"], found["complete"]) == ([], True)
+    assert "every transcript" in found["searched"]
+
+
+async def test_a_number_is_found_on_either_side_page_by_page(agent: Client, the_desk: Desk) -> None:
+    sides = [{"from": "+77"}, {"to": "+77"}, {"from": "+77"}, {"to": "+78"}]
+    await load_lines(
+        the_desk, *(call_line(f"n{n}", "x", created_at=AT.format(n), **side) for n, side in enumerate(sides, 1))
+    )
+    seen, cursor = list[str](), None
+    for _ in range(9):
+        page = await ok(agent, "find_calls", number="+77", limit=1, cursor=cursor)
+        seen += [row["call_id"] for row in page["items"]]
+        cursor = page.get("next_cursor")
+        if cursor is None:
+            break
+    assert seen == ["n3", "n2", "n1"]
+    assert [row["call_id"] for row in (await ok(agent, "find_calls", number="+77", query="x"))["items"]] == seen
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [({"speaker": "agent"}, "speaker"), ({"query": "x", "ascending": True}, "ascending"), ({"query": "\u200b"}, "query"),
+     ({"cursor": "1.2"}, "cursor"), ({"query": "x", "cursor": "nonsense"}, "cursor"),
+     ({"time_zone": "no zone"}, "time_zone"),
+     ({"end_date": "2026-02-30"}, "end_date")],
+)  # fmt: skip
+async def test_what_does_not_fit_is_refused_by_name(agent: Client, arguments: dict[str, Any], field: str) -> None:
+    assert (await refused(agent, "find_calls", **arguments))["field"] == field
+
+
+async def test_the_former_name_names_the_new_one(full_agent: Client) -> None:
+    with pytest.raises(MCPError, match="find_calls"):
+        await full_agent.call_tool("list_calls", {})
+
+
+def vendor(calls: int, broken: int | None = None) -> Any:
+    """A vendor of so many calls, the newest first; every tenth says "refund". It knows no search."""
+    ids = [f"c{n}" for n in range(calls)]
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        path = request.url.path
+        if path == "/v1/calls":
+            first, size = int(request.url.params.get("from", 0)), int(request.url.params["limit"])
+            rows = [{"call_id": one, "created_at": AT.format(1)} for one in ids[first : first + size]]
+            return says(200, {"total_count": calls, "count": len(rows), "calls": rows})(request)
+        number = int(path.removeprefix("/v1/calls/c"))
+        if number == broken:
+            return says(500, {})(request)
+        text = "I want my REFUND now" if number % 10 == 0 else "Hello"
+        turns = [{"user": "user", "text": text}]
+        return says(200, {"call_id": f"c{number}", "transcripts": turns})(request)
+
+    return answer
+
+
+async def test_on_a_vendor_calls_are_read_within_a_bound_and_the_answer_says_how_far() -> None:
+    seen, cursor, told = list[str](), None, list[tuple[Any, ...]]()
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        told.append((progress, total, message))
+
+    async with agent_before(vendor(130)) as agent:
+        for _ in range(9):
+            given = {"query": "refund want", "cursor": cursor} if cursor else {"query": "refund want"}
+            page = (await agent.call_tool("find_calls", given, progress_callback=hear)).structured_content or {}
+            seen += [row["call_id"] for row in page["items"]]
+            assert page["searched"]["calls_listed"] == 130
+            assert page["searched"]["calls_read"] <= 60
+            cursor = page.get("next_cursor")
+            assert page["complete"] is (cursor is None)
+            if cursor is None:
+                break
+    assert seen == [f"c{n}" for n in range(0, 130, 10)]
+    assert told
+
+
+async def test_on_a_vendor_a_call_that_cannot_be_read_is_counted() -> None:
+    async with agent_before(vendor(5, broken=3)) as agent:
+        page = await ok(agent, "find_calls", query="refund")
+    assert ([row["call_id"] for row in page["items"]], page["complete"]) == (["c0"], False)
+    assert page["searched"] == {"calls_read": 4, "calls_listed": 5, "unreadable": 1}
