@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx2
 import pytest
 from conftest import KEY, Clock, endpoints_to
@@ -18,6 +19,7 @@ from mcp.client import Client as McpClient
 
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
+from calltriage.journal import turns
 from calltriage.journal.journal import Journal
 from calltriage.server.app import build_server
 from calltriage.server.toolsets import ALL, select
@@ -110,6 +112,52 @@ async def test_an_issue_is_filed_twice_at_once_only_where_that_is_asked_for(
     assert [body["outcome"] for body in anyway] == ["committed"] * 2
     assert sorted(body["outcome"] for body in unless_open) == ["committed", "not_committed"]
     await journal.close()
+
+
+async def test_an_equal_issue_is_filed_once_by_two_servers_on_one_journal(
+    the_desk: Desk, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one looks when the first has filed it. Where that takes too long it sends nothing."""
+    gate, tries, done = Gate(), 0, anyio.Event()
+    network = Scripted(gate.holds(passes), inner=httpx2.ASGITransport(the_desk, raise_app_exceptions=False),
+                       only=lambda request: (request.method, request.url.path) == ("POST", "/v1/triage/issues"))  # fmt: skip
+    journals = [Journal(tmp_path / "journal", clock=clock) for _ in range(3)]
+    new = NEW | {"on_duplicate": "report"}
+    bodies: list[dict[str, Any]] = []
+    is_free = turns._is_free
+
+    def counted(lock: Any) -> bool:
+        nonlocal tries
+        tries += 1
+        return is_free(lock)
+
+    monkeypatch.setattr(turns, "_is_free", counted)
+    async with (
+        agent_of(the_desk, journals[0], network) as one,
+        agent_of(the_desk, journals[1]) as two,
+        agent_of(the_desk, journals[2]) as three,
+    ):
+
+        async def call(agent: McpClient) -> None:
+            bodies.append(await called(agent, "create_issue", new))
+            done.set()
+
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(call, one)
+                await gate.entered.wait()
+                tasks.start_soon(call, two)
+                while tries < 4 and not done.is_set():
+                    await anyio.lowlevel.checkpoint()
+                monkeypatch.setattr(turns, "PATIENCE_S", 0.0)
+                late = await called(three, "create_issue", NEW | {"on_duplicate": "link", "title": "Other"})
+                assert (late["error"]["code"], late["error"]["outcome"]) == ("in_flight", "not_committed")
+                gate.opened.set()
+        assert [body["outcome"] for body in bodies] == ["committed", "not_committed"]
+        assert bodies[1]["similar"]["items"][0]["id"] == bodies[0]["id"]
+        assert (await called(one, "list_issues", {}))["returned"] == 1
+    for journal in journals:
+        await journal.close()
 
 
 async def test_calls_of_unequal_content_or_with_other_keys_stay_apart(
@@ -212,3 +260,17 @@ async def test_equal_calls_that_overlap_are_one_write_on_real_processes(
         for tool in ON_THE_WIRE:
             slow.again()
             are_one(await at_once(tool, arguments[tool], one, two))
+
+
+async def test_equal_issues_filed_by_two_processes_at_once_are_one(the_desk: Desk, tmp_path: Path) -> None:
+    async with (
+        over_sockets(passes, httpx2.ASGITransport(the_desk, raise_app_exceptions=False)) as vendor,
+        agents_over(tmp_path, "two processes", vendor) as (one, two),
+    ):
+        await called(one, "list_issues", {})
+        await called(two, "list_issues", {})  # both are awake
+        for title in ("Opening hours are wrong", "The card was declined", "Nobody picked up"):
+            new = {"title": title, "severity": "low", "category": "Bug"}
+            bodies = await at_once("create_issue", new, one, two, one, two)
+            assert Counter(body["outcome"] for body in bodies) == {"committed": 1, "not_committed": 3}
+        assert (await called(one, "list_issues", {}))["returned"] == 3
