@@ -16,6 +16,8 @@ from pathlib import Path
 from calltriage.errors import StoreError
 
 NOTE = "journal.head"
+NOTED = "journal.noted"
+"""Stands beside a note from the first one on, so that a note that was removed is missed."""
 KEY = "journal.key"
 """File of the data folder with the secret that seals the note."""
 LINE = re.compile(r"(\d{1,18}):([0-9a-f]{64}) ([0-9a-f]{64})\n")
@@ -32,11 +34,18 @@ class HeadNote:
     key: Callable[[], bytes]
 
     def read(self) -> Head | None:
-        """The noted head; None where none was noted. Raises StoreError for a note that this folder did not make."""
+        """The noted head; None where none was noted. Raises StoreError for a note that this folder did not make, and for
+        one that was removed."""
         try:
             text = (self.folder / NOTE).read_text(encoding="ascii", errors="replace")
         except FileNotFoundError:
-            return None
+            if not (self.folder / NOTED).exists():
+                return None
+            raise StoreError(
+                f"{self.folder / NOTE} is gone: a head was noted beside the journal and the note was removed. So nothing "
+                "says whether rows were cut off. Compare the journal with a head that was noted elsewhere, then remove "
+                f"{NOTED}: a server notes a new head."
+            ) from None
         except OSError as error:
             raise StoreError(f"{self.folder / NOTE} cannot be read ({type(error).__name__}).") from error
         found = LINE.fullmatch(text)
@@ -45,7 +54,7 @@ class HeadNote:
             raise StoreError(
                 f"{self.folder / NOTE} was not made with the key of this folder: it was altered, or the note or its key "
                 f"({KEY}) comes from elsewhere. So nothing says whether rows were cut off. Keep a copy of both and of the "
-                "journal, then remove the note: a server notes a new one."
+                f"journal, then remove the note and {NOTED}: a server notes a new one."
             )
         return int(found[1]), found[2]
 
@@ -58,6 +67,7 @@ class HeadNote:
             with os.fdopen(handle, "w", encoding="ascii", newline="") as file:
                 file.write(f"{seq}:{digest} {self._seal(seq, digest)}\n")
             draft.replace(target)
+            target.with_name(NOTED).touch(0o600)  # after the note: a crash in between is no false alarm
         finally:
             draft.unlink(missing_ok=True)
 

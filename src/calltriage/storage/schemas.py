@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import tempfile
 from collections.abc import Collection, Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -35,8 +38,8 @@ def opened_as_data(path: Path, known: Collection[str], what: str) -> Generator[A
     """
     driver = sqlite_driver()
     try:
-        with closing(driver.connect(f"file:{quote(str(path))}?mode=rw", uri=True)) as connection:
-            connection.isolation_level = None  # "ro" in the address would leave the log's files behind
+        with _connected(path) as connection:
+            connection.isolation_level = None
             for pragma in ("query_only=ON", "trusted_schema=OFF", "cell_size_check=ON", "busy_timeout=30000"):
                 connection.execute(f"PRAGMA {pragma}")
             connection.execute("BEGIN")  # one state of it, whoever writes meanwhile
@@ -52,6 +55,36 @@ def opened_as_data(path: Path, known: Collection[str], what: str) -> Generator[A
             yield connection
     except (driver.Error, UnicodeDecodeError) as error:
         raise StoreError(f"{what} cannot be read. Nothing was changed.") from error
+
+
+@contextmanager
+def _connected(path: Path) -> Generator[Any]:
+    """A driver's connection to a file, whether it can be written or not."""
+    driver = sqlite_driver()
+    address = f"file:{quote(str(path))}"
+    if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):  # "ro" would leave the log's files behind there
+        with closing(driver.connect(f"{address}?mode=rw", uri=True)) as connection:
+            yield connection
+        return
+    with closing(driver.connect(f"{address}?mode=ro", uri=True)) as connection:
+        if _can_be_read(connection):
+            yield connection
+            return
+    with tempfile.TemporaryDirectory() as folder:  # nobody has the file open, or the log's files were there
+        for file in (path, path.with_name(f"{path.name}-wal")):
+            if file.exists():
+                shutil.copyfile(file, Path(folder) / file.name)
+        with closing(driver.connect(Path(folder) / path.name)) as connection:
+            yield connection
+
+
+def _can_be_read(connection: Any) -> bool:
+    """Whether it can, which it cannot where the log's files would have to be made."""
+    try:
+        statements(connection)
+    except sqlite_driver().OperationalError:
+        return False
+    return True
 
 
 def refuse_other_tables(connection: Any, known: Collection[str], what: str) -> None:

@@ -324,6 +324,8 @@ def test_a_journal_may_be_newer_than_its_note_and_may_have_none(noted: Path, com
     (noted / "journal.head").write_bytes(before)
     assert command.invoke(cli, ["journal", "verify"]).exit_code == 0
     (noted / "journal.head").unlink()
+    assert "journal.head is gone" in str(command.invoke(cli, ["journal", "verify"]).exception)
+    (noted / "journal.noted").unlink()
     found = command.invoke(cli, ["journal", "verify"])
     assert (found.exit_code, "No head was noted" in found.stderr) == (0, True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -24,7 +25,7 @@ from virtual_time import VirtualLoop
 from calltriage.client.client import Client, open_client
 from calltriage.client.receipts import Receipt
 from calltriage.desk.app import Desk
-from calltriage.errors import CallError, Conflict
+from calltriage.errors import CallError, Conflict, StoreError
 from calltriage.journal import journal as journal_module
 from calltriage.journal.heads import KEY, NOTE, HeadNote
 from calltriage.journal.journal import FILE, SHARED_TOKEN, Journal
@@ -35,7 +36,7 @@ from calltriage.operations.resources import AttachResource
 from calltriage.server.app import build_server
 from calltriage.server.toolsets import select
 from calltriage.settings import Settings
-from calltriage.wiring import build_journal
+from calltriage.wiring import build_journal, head_note
 
 NEW = {"title": "Card line is silent", "severity": "high", "category": "Speech"}
 CALL = {**NEW, "on_duplicate": "create"}
@@ -614,13 +615,13 @@ async def test_a_failed_write_can_be_told_from_one_that_was_done(the_desk: Desk,
     assert [item["outcome"] for item in body["items"]] == ["committed", "not_committed"]
 
 
-async def made(journal: Journal, who: str, title: str, **arguments: Any) -> str:
-    """What a call of `who` under one key answers: its title, or that of the call that it repeats."""
+async def made(journal: Journal, who: str, title: str, key: str = "k", **arguments: Any) -> str:
+    """What a call of `who` under a key answers: its title, or that of the call that it repeats."""
 
     async def act() -> dict[str, Any]:
         return {"outcome": "committed", "id": title}
 
-    async with journal.calling("create_issue", who, "k") as call:
+    async with journal.calling("create_issue", who, key) as call:
         return (await journal.once(call, {"a": 1, **arguments}, act))["id"]
 
 
@@ -735,3 +736,56 @@ async def test_what_an_earlier_version_wrote_on_the_desk_is_not_taken_for_the_ve
     await written_by_an_earlier_version(tmp_path, "", "on the desk", **NONE)
     assert await said_by(tmp_path, "", "on the vendor") == "on the vendor"
     assert await said_by(tmp_path, "", "again", **NONE) == "on the desk"
+
+
+async def noted(folder: Path) -> None:
+    """A journal with a write in it, and its head beside it."""
+    journal = Journal(folder, note=head_note(folder))
+    await made(journal, "", "first")
+    await journal.close()
+    assert (folder / NOTE).is_file()
+
+
+@pytest.mark.parametrize("is_emptied", [False, True])
+async def test_a_note_that_was_removed_is_missed_by_verify_and_by_servers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, is_emptied: bool
+) -> None:
+    await noted(tmp_path)
+    (tmp_path / NOTE).unlink()
+    if is_emptied:
+        for file in tmp_path.glob(f"{FILE}*"):
+            file.unlink()
+    journal = Journal(tmp_path, note=head_note(tmp_path))
+    await made(journal, "", "again")
+    with pytest.raises(StoreError, match=r"journal\.head is gone"):
+        await journal.verify()
+    await journal.close()
+    assert not (tmp_path / NOTE).exists(), "none is noted anew in silence"
+    assert "journal.head is gone" in caplog.text
+    (tmp_path / "journal.noted").unlink()  # as the message says
+    await noted(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
+@pytest.mark.parametrize("with_log", [False, True])
+async def test_a_journal_that_cannot_be_written_is_verified(tmp_path: Path, *, with_log: bool) -> None:
+    folder = tmp_path / "data"
+    await noted(folder)
+    if with_log:  # as a server leaves it that was killed
+        journal = Journal(folder, note=head_note(folder))
+        await made(journal, "", "second", "another key")
+        shutil.copytree(folder, tmp_path / "copy", ignore=shutil.ignore_patterns("*-shm"))
+        await journal.close()
+        folder = tmp_path / "copy"
+        assert (folder / f"{FILE}-wal").stat().st_size
+    for file in (*folder.iterdir(), folder):
+        file.chmod(0o500 if file.is_dir() else 0o400)
+    before = sorted(path.name for path in folder.iterdir())
+    may = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"] if os.geteuid() == 0 else []
+    done = await anyio.run_process(
+        [*may, sys.executable, "-m", "calltriage", "journal", "verify"],
+        env={**os.environ, "CALLTRIAGE_DATA_DIR": str(folder)}, check=False,
+    )  # fmt: skip
+    folder.chmod(0o700)
+    assert (done.returncode, b"4 rows, whole" in done.stdout) == (0, with_log), done.stderr
+    assert sorted(path.name for path in folder.iterdir()) == before
