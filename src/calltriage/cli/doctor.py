@@ -143,9 +143,10 @@ async def _services(settings: Settings, client: Client, desk: DeskInside, journa
     if settings.triage_on_desk or settings.attachments_on_desk:
 
         async def store() -> None:
-            await _write_to((await desk.opened()).store)
+            await (await desk.opened()).store.try_changes()
 
-        found.append(await _tried("Store", store, "the desk's tables: opened, and the lock for writing taken"))
+        says = "the desk's tables: opened, the lock for writing taken, changes of no row made"
+        found.append(await _tried("Store", store, says))
     if settings.attachments_on_desk:
         is_bucket = settings.blobs_url is not None
         where = "in the object store (CALLTRIAGE_BLOBS_URL)" if is_bucket else "in the data folder"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 import anyio
+import psycopg
 import pytest
 from anyio.abc import SocketStream
 from faults import http_answer, says, tcp_server
 from networks import nobody
+from postgres import PostgresServer
+from pydantic import SecretStr
 
 from calltriage.cli.doctor import examine
 from calltriage.journal.journal import FILE
@@ -202,3 +206,24 @@ async def test_a_wrong_network_is_said_without_the_password(
     monkeypatch.delenv("SSL_CERT_FILE")
     assert not await examine(settings)
     assert "the proxy refused the connection" in capsys.readouterr().out
+
+
+async def test_a_database_user_who_may_only_read_is_said(
+    tmp_path: Path, postgres: PostgresServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
+    with postgres.database() as url, psycopg.connect(url, autocommit=True) as admin:
+        assert await examine(Settings(data_dir=tmp_path / "desk", database_url=SecretStr(url)))
+        assert "changes of no row made" in capsys.readouterr().out
+        admin.execute(
+            "CREATE ROLE reader LOGIN PASSWORD 'canary'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader"
+        )
+        try:
+            reading = SecretStr(re.sub("//[^@]*@", "//reader:canary@", url))
+            assert not await examine(Settings(data_dir=tmp_path / "desk", database_url=reading))
+        finally:
+            admin.execute("DROP OWNED BY reader; DROP ROLE reader")
+    out = capsys.readouterr().out
+    [line] = [line for line in out.splitlines() if " Store " in line]
+    assert "Check its rights" in line
+    assert "canary" not in out

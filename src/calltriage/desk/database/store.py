@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio.to_thread
 from pydantic import SecretStr
-from sqlalchemy import Connection, Engine, create_engine, insert, inspect, select, update
+from sqlalchemy import Connection, Engine, create_engine, delete, false, insert, inspect, select, update
 
 from calltriage.desk.database.planning import give_statistics
 from calltriage.desk.database.search import make_index
@@ -46,6 +46,11 @@ class Store(Database):
             engine.dispose()
             self.place.release()
 
+    async def try_changes(self) -> None:
+        """Go through a change of each kind on each table that changes no row. A server refuses those that its user may not
+        make."""
+        await self.write(_change_nothing)
+
     async def empty_log(self) -> bool:
         """Let nothing that was deleted stand in the database's log. False where others' reading keeps it there for now.
         PostgreSQL's server keeps its log itself."""
@@ -70,6 +75,14 @@ class Store(Database):
                 self._file.copy_to(self._file.path.with_name(f"desk.version-{version}.sqlite3"))
             with writing(engine) as connection:
                 _migrate(connection, int(version))
+
+
+def _change_nothing(connection: Connection) -> None:
+    for table in metadata.sorted_tables:
+        columns = list(table.columns)
+        connection.execute(insert(table).from_select(columns, select(*columns).where(false())))
+        connection.execute(update(table).where(false()).values({columns[0].name: columns[0]}))
+        connection.execute(delete(table).where(false()))
 
 
 @cache
