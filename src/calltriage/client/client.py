@@ -12,14 +12,15 @@ from typing import Any, TypeVar, cast
 import anyio
 import httpx2
 
-from calltriage.client.answers import Answer, failure, read_answer
+from calltriage.client.answers import Answer
 from calltriage.client.dialects import Endpoint
 from calltriage.client.doubts import in_doubt, may_still_run, not_there, unreachable
+from calltriage.client.exchanges import Exchanges
 from calltriage.client.ledger import Entry, Ledger
-from calltriage.client.limits import LastAnswers, RetryBudget, deadline_in
+from calltriage.client.limits import LastAnswers, RetryBudget, Turns, deadline_in
 from calltriage.client.links import Links
 from calltriage.client.look_ups import Found, ListLook, Seen, Sight, Verdict, look
-from calltriage.client.network import NOT_SENT, Network, not_connected
+from calltriage.client.network import Network
 from calltriage.client.receipts import Receipt, receipt_of
 from calltriage.errors import (
     CallError,
@@ -47,8 +48,6 @@ BEFORE_S = 5.0
 """Time that reading a list before a write may take, at most; and no more than a fifth of the write's deadline."""
 PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, *[1.6] * 7)
 """Seconds between looks at an equal write that another process has under way, before the caller is told to wait."""
-SUCCESS = frozenset({200, 201, 202, 204})
-"""Statuses of success, whichever of them an operation is documented with."""
 
 
 @dataclass
@@ -88,16 +87,19 @@ class Client:
         ledger: Ledger | None = None,
     ) -> None:
         self._endpoints = endpoints
-        self._http = http
+        self._exchanges = Exchanges(endpoints, http)
         self._links = links
         self._deadline_s = deadline_s
         self._ledger = ledger
-        self._slots = {api: anyio.CapacityLimiter(endpoint.in_flight) for api, endpoint in endpoints.items()}
         self._budgets = {api: RetryBudget() for api in endpoints}
-        self._turns: dict[str, anyio.Lock] = {}
+        self._turns = Turns()
         self._seen = Seen()
         self._watchers: list[Watcher] = []
-        self.last_answers = LastAnswers()
+
+    @property
+    def last_answers(self) -> LastAnswers:
+        """How the last exchanges with each API ended."""
+        return self._exchanges.last_answers
 
     def watch(self, watcher: Watcher) -> None:
         """Have `watcher` told of each write that was carried out now, or may have been."""
@@ -147,7 +149,7 @@ class Client:
         course = self._course(operation)
         if operation.effect is Effect.READ:
             return await self._carry_out(operation, course)
-        async with self._turn(operation, course.deadline):
+        async with self._turns.one(operation, course.deadline):
             await self._look_before(operation, course)
             if self._ledger is None:
                 return await self._carry_out(operation, course)
@@ -164,22 +166,6 @@ class Client:
                 came = came or course.in_doubt or Unreachable("Cancelled.", code="cancelled", outcome="not_committed")
                 await _seen_through(self._ledger.end(entry, operation, came))
 
-    @asynccontextmanager
-    async def _turn(self, operation: Operation[Any], deadline: float) -> AsyncGenerator[None]:
-        """Equal writes go one after the other: of two at once whose answers are lost, none could be told from the other."""
-        name = f"{operation.method} {operation.url()} {operation.model_dump_json()}"
-        lock = self._turns.setdefault(name, anyio.Lock())
-        with anyio.CancelScope(deadline=deadline) as waiting:
-            await lock.acquire()
-        if waiting.cancelled_caught:
-            raise unreachable("An equal call is still under way.", is_write=True, maybe_applied=False)
-        try:
-            yield
-        finally:
-            lock.release()
-            if not lock.locked():  # else who waited has it now
-                self._turns.pop(name, None)
-
     async def _look_before(self, operation: Operation[Any], course: _Course) -> None:
         """Read what is there before a write is sent of which a repeat would be a second one, or would undo another's.
 
@@ -189,7 +175,7 @@ class Client:
         ends = now + min(BEFORE_S, (course.deadline - now) / 5)
 
         async def ask(read: Operation[R], /) -> Receipt[R]:
-            return receipt_of(read, await self._exchanged(read, ends, guarded=True))
+            return receipt_of(read, await self._exchanges.exchange(read, ends, guarded=True))
 
         with suppress(CallError):
             if isinstance(trace, LeftRow) and operation.effect is Effect.ADD:
@@ -209,9 +195,11 @@ class Client:
             if isinstance(trace, LeftRow) and await ListLook(trace).still_has(course.sight, entry.result.id):
                 return Receipt(cast("R", entry.result), "replayed")
             return await self._carry_out(operation, course)
-        if (
-            not entry.under_way and entry.last_age_s < SETTLE_S
-        ):  # its process is gone, but its request may be on its way
+        return await self._once_settled(operation, course, entry)
+
+    async def _once_settled(self, operation: Operation[R], course: _Course, entry: Entry) -> Receipt[R]:
+        """Look whether an equal write whose end nobody noted was carried out, and carry it out only if it was not."""
+        if not entry.under_way and entry.last_age_s < SETTLE_S:  # its process is gone, its request may be on its way
             await self._endpoints[operation.api].retry.sleep(SETTLE_S)
         verdict = await _seen_through(self._verdict(operation, self._course(operation, first=entry)))
         if isinstance(verdict, Found):
@@ -256,7 +244,7 @@ class Client:
 
         async def ask(read: Operation[R], /) -> Receipt[R]:
             attempts = self._endpoints[read.api].retry.attempts(read.effect, deadline, self._budgets[read.api])
-            answer = cast("Answer", await attempts(self._exchanged, read, deadline, guarded=False))
+            answer = cast("Answer", await attempts(self._exchanges.exchange, read, deadline, guarded=False))
             return receipt_of(read, answer)
 
         sight = Sight(
@@ -278,28 +266,32 @@ class Client:
         if operation.effect in {Effect.ENSURE, Effect.REMOVE}:  # may be sent again in doubt, so time is left for that
             ends -= max(0.0, ends - anyio.current_time()) / 2
         try:
-            receipt = receipt_of(operation, await self._exchanged(operation, ends, guarded=True))
+            receipt = receipt_of(operation, await self._exchanges.exchange(operation, ends, guarded=True))
         except NotFound:
             # Gone already when asked again after a lost answer: the first request did it (bland-triage, section 2).
             if operation.effect is Effect.REMOVE and course.in_doubt is not None:
                 return Receipt(cast("R", None), "committed")
             raise
         except CallError as error:
-            course.retried = True
-            if isinstance(error, Conflict) and error.code == Conflict.default_code:
-                found = await self._there(operation, course)
-                if found is not None:
-                    return found
-            if error.outcome != "unknown":
-                raise
-            course.in_doubt = error
-            if operation.effect not in {Effect.ADD, Effect.CHANGE}:
-                raise
-            return await _seen_through(self._settled(operation, course, error))
+            return await self._after_failure(operation, course, error)
         if receipt.outcome == "replayed" and course.in_doubt is not None and course.sight.may_have_made(receipt):
             receipt = replace(receipt, outcome="committed")  # by the request whose answer was lost
         self._seen.note(receipt.result)
         return receipt
+
+    async def _after_failure(self, operation: Operation[R], course: _Course, error: CallError) -> Receipt[R]:
+        """What the operation asks for, if it is there after a request failed. Raises the error where it is not."""
+        course.retried = True
+        if isinstance(error, Conflict) and error.code == Conflict.default_code:
+            found = await self._there(operation, course)
+            if found is not None:
+                return found
+        if error.outcome != "unknown":
+            raise error
+        course.in_doubt = error
+        if operation.effect not in {Effect.ADD, Effect.CHANGE}:
+            raise error
+        return await _seen_through(self._settled(operation, course, error))
 
     async def _there(self, operation: Operation[R], course: _Course) -> Receipt[R] | None:
         """What the operation asks for, where the API keeps one of it and has it; None where it is not found."""
@@ -354,99 +346,6 @@ class Client:
                 return "undecided"
             await endpoint.retry.sleep(pause)
         return "undecided" if verdict == "absent" and late else verdict
-
-    async def _exchanged(self, operation: Operation[Any], deadline: float, *, guarded: bool) -> Answer:
-        """One exchange if the API is not left alone at the moment; look-ups, not guarded, are always sent."""
-        breaker = self._endpoints[operation.api].breaker
-        if breaker is None or not guarded:
-            return await self._attempt(operation, deadline)
-        breaker.enter(is_write=operation.effect is not Effect.READ)
-        failed: BaseException | None = None
-        try:
-            return await self._attempt(operation, deadline)
-        except BaseException as error:
-            failed = error
-            raise
-        finally:
-            breaker.leave(failed)
-
-    async def _attempt(self, operation: Operation[Any], deadline: float) -> Answer:
-        """One exchange, whose answer is remembered."""
-        with self.last_answers.noted(operation.api.value):
-            return await self._exchange_once(operation, deadline)
-
-    async def _exchange_once(self, operation: Operation[Any], deadline: float) -> Answer:
-        """One exchange, renewed credentials included. A write that began is seen through, cancelled or not."""
-        is_write = operation.effect is not Effect.READ
-        sent, seen = False, list[Answer]()
-        rate = self._endpoints[operation.api].rate
-        try:
-            with anyio.CancelScope(deadline=deadline) as waiting:
-                if rate is not None:
-                    await rate.acquire()
-                await self._slots[operation.api].acquire()
-            if waiting.cancelled_caught:
-                raise unreachable(
-                    "Too many calls were waiting.", is_write=is_write, maybe_applied=False, code="overloaded"
-                )
-            try:
-                with anyio.CancelScope(shield=is_write, deadline=deadline):
-                    headers = {"authorization": await self._authorization(operation)}
-                    sent = True
-                    answer = await self._exchange(operation, headers, seen.append)
-                    if answer.status == 401:
-                        sent = False  # a 401 was not carried out
-                        refused = headers["authorization"]
-                        headers = {"authorization": await self._authorization(operation, refused=refused)}
-                        if headers["authorization"] != refused:
-                            sent = True
-                            answer = await self._exchange(operation, headers, seen.append)
-                    return self._checked(operation, answer)
-            finally:
-                self._slots[operation.api].release()
-        except NOT_SENT as error:
-            raise not_connected(error, is_write=is_write) from error
-        except httpx2.TransportError as error:
-            timed_out = isinstance(error, httpx2.TimeoutException)
-            what = "The answer timed out." if timed_out else "The connection broke before the answer came."
-            raise unreachable(what, is_write=is_write, maybe_applied=sent) from error
-        # Whatever else leaves the scope returns or raises: this is its deadline.
-        if is_write and seen and 200 <= seen[-1].status < 300:
-            return seen[-1]  # the body still drips, but the API has said that it is done
-        raise unreachable("No answer within the deadline.", is_write=is_write, maybe_applied=sent) from TimeoutError()
-
-    async def _authorization(self, operation: Operation[Any], *, refused: str | None = None) -> str:
-        """The header. What goes wrong here happened before the call was sent, so the call was not carried out."""
-        try:
-            return await self._endpoints[operation.api].credentials.header(self._http[operation.api], refused=refused)
-        except NOT_SENT as error:  # only the token endpoint is asked for a header
-            is_write = operation.effect is not Effect.READ
-            raise not_connected(error, is_write=is_write, what="the token endpoint") from error
-        except CallError as error:
-            if operation.effect is not Effect.READ:
-                error.outcome = "not_committed"
-            raise
-
-    async def _exchange(
-        self, operation: Operation[Any], headers: dict[str, str], on_head: Callable[[Answer], None]
-    ) -> Answer:
-        """One request and its answer; `on_head` hears of the answer before its body is there."""
-        payload = operation.payload()
-        content: JsonObject = {"params": payload} if operation.method == "GET" else {"json": payload}
-        if operation.method in {"DELETE", "PUT"} and not payload:  # they have no body in either contract
-            content = {}
-        http = self._http[operation.api]
-        async with http.stream(operation.method, operation.url(), headers=headers, **content) as response:
-            on_head(Answer(response.status_code, response.headers, None, broke_off=True))
-            return await read_answer(response)
-
-    def _checked(self, operation: Operation[Any], answer: Answer) -> Answer:
-        is_write = operation.effect is not Effect.READ
-        if answer.status in {*SUCCESS, *operation.success} or (is_write and 200 <= answer.status < 300):
-            if answer.broke_off and not is_write:
-                raise unreachable("The answer broke off.", is_write=False, maybe_applied=False)
-            return answer
-        raise failure(answer, type(operation))
 
 
 async def _seen_through(work: Awaitable[T]) -> T:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from calltriage.client.doubts import unreachable
 from calltriage.errors import CallError, RateLimited, ServerFailure, Unauthenticated, Unreachable
+from calltriage.operations.base import Operation
 
 if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
@@ -168,3 +170,26 @@ class LastAnswers:
 def is_failure(error: BaseException) -> bool:
     """Whether an error is one that time may mend, and a retry may be spent on."""
     return isinstance(error, RateLimited | ServerFailure | Unreachable) and error.code != "circuit_open"
+
+
+class Turns:
+    """Lets equal writes go one after the other: of two at once whose answers are lost, none could be told from the other."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, anyio.Lock] = {}
+
+    @asynccontextmanager
+    async def one(self, operation: Operation[Any], deadline: float) -> AsyncGenerator[None]:
+        """Around one write. Raises Unreachable if equal ones take until the deadline."""
+        name = f"{operation.method} {operation.url()} {operation.model_dump_json()}"
+        lock = self._locks.setdefault(name, anyio.Lock())
+        with anyio.CancelScope(deadline=deadline) as waiting:
+            await lock.acquire()
+        if waiting.cancelled_caught:
+            raise unreachable("An equal call is still under way.", is_write=True, maybe_applied=False)
+        try:
+            yield
+        finally:
+            lock.release()
+            if not lock.locked():  # else who waited has it now
+                self._locks.pop(name, None)

@@ -1,0 +1,126 @@
+"""One request and its answer: bounded in time, in turn, with good credentials, to an API that is not to be left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import anyio
+import httpx2
+
+from calltriage.client.answers import Answer, failure, read_answer
+from calltriage.client.dialects import Endpoint
+from calltriage.client.doubts import unreachable
+from calltriage.client.limits import LastAnswers
+from calltriage.client.network import NOT_SENT, not_connected
+from calltriage.errors import CallError
+from calltriage.leaves.strict_json import JsonObject
+from calltriage.operations.base import Api, Effect, Operation
+
+SUCCESS = frozenset({200, 201, 202, 204})
+"""Statuses of success, whichever of them an operation is documented with."""
+
+
+class Exchanges:
+    """Carries single requests to the two APIs, each over its HTTP client. Nothing is repeated here, but after a 401 with
+    renewed credentials."""
+
+    def __init__(self, endpoints: Mapping[Api, Endpoint], http: Mapping[Api, httpx2.AsyncClient]) -> None:
+        self._endpoints = endpoints
+        self._http = http
+        self._slots = {api: anyio.CapacityLimiter(endpoint.in_flight) for api, endpoint in endpoints.items()}
+        self.last_answers = LastAnswers()
+
+    async def exchange(self, operation: Operation[Any], deadline: float, *, guarded: bool) -> Answer:
+        """One exchange if the API is not left alone at the moment; look-ups, not guarded, are always sent."""
+        breaker = self._endpoints[operation.api].breaker
+        if breaker is None or not guarded:
+            return await self._exchange_noted(operation, deadline)
+        breaker.enter(is_write=operation.effect is not Effect.READ)
+        failed: BaseException | None = None
+        try:
+            return await self._exchange_noted(operation, deadline)
+        except BaseException as error:
+            failed = error
+            raise
+        finally:
+            breaker.leave(failed)
+
+    async def _exchange_noted(self, operation: Operation[Any], deadline: float) -> Answer:
+        """One exchange, whose answer is remembered."""
+        with self.last_answers.noted(operation.api.value):
+            return await self._exchange_in_turn(operation, deadline)
+
+    async def _exchange_in_turn(self, operation: Operation[Any], deadline: float) -> Answer:
+        """One exchange, renewed credentials included. A write that began is seen through, cancelled or not."""
+        is_write = operation.effect is not Effect.READ
+        sent, seen = False, list[Answer]()
+        rate = self._endpoints[operation.api].rate
+        try:
+            with anyio.CancelScope(deadline=deadline) as waiting:
+                if rate is not None:
+                    await rate.acquire()
+                await self._slots[operation.api].acquire()
+            if waiting.cancelled_caught:
+                raise unreachable(
+                    "Too many calls were waiting.", is_write=is_write, maybe_applied=False, code="overloaded"
+                )
+            try:
+                with anyio.CancelScope(shield=is_write, deadline=deadline):
+                    headers = {"authorization": await self._authorization(operation)}
+                    sent = True
+                    answer = await self._exchange_single(operation, headers, seen.append)
+                    if answer.status == 401:
+                        sent = False  # a 401 was not carried out
+                        refused = headers["authorization"]
+                        headers = {"authorization": await self._authorization(operation, refused=refused)}
+                        if headers["authorization"] != refused:
+                            sent = True
+                            answer = await self._exchange_single(operation, headers, seen.append)
+                    return _checked(operation, answer)
+            finally:
+                self._slots[operation.api].release()
+        except NOT_SENT as error:
+            raise not_connected(error, is_write=is_write) from error
+        except httpx2.TransportError as error:
+            timed_out = isinstance(error, httpx2.TimeoutException)
+            what = "The answer timed out." if timed_out else "The connection broke before the answer came."
+            raise unreachable(what, is_write=is_write, maybe_applied=sent) from error
+        # Whatever else leaves the scope returns or raises: this is its deadline.
+        if is_write and seen and 200 <= seen[-1].status < 300:
+            return seen[-1]  # the body still drips, but the API has said that it is done
+        raise unreachable("No answer within the deadline.", is_write=is_write, maybe_applied=sent) from TimeoutError()
+
+    async def _authorization(self, operation: Operation[Any], *, refused: str | None = None) -> str:
+        """The header. What goes wrong here happened before the call was sent, so the call was not carried out."""
+        try:
+            return await self._endpoints[operation.api].credentials.header(self._http[operation.api], refused=refused)
+        except NOT_SENT as error:  # only the token endpoint is asked for a header
+            is_write = operation.effect is not Effect.READ
+            raise not_connected(error, is_write=is_write, what="the token endpoint") from error
+        except CallError as error:
+            if operation.effect is not Effect.READ:
+                error.outcome = "not_committed"
+            raise
+
+    async def _exchange_single(
+        self, operation: Operation[Any], headers: dict[str, str], on_head: Callable[[Answer], None]
+    ) -> Answer:
+        """One request and its answer; `on_head` hears of the answer before its body is there."""
+        payload = operation.payload()
+        content: JsonObject = {"params": payload} if operation.method == "GET" else {"json": payload}
+        if operation.method in {"DELETE", "PUT"} and not payload:  # they have no body in either contract
+            content = {}
+        http = self._http[operation.api]
+        async with http.stream(operation.method, operation.url(), headers=headers, **content) as response:
+            on_head(Answer(response.status_code, response.headers, None, broke_off=True))
+            return await read_answer(response)
+
+
+def _checked(operation: Operation[Any], answer: Answer) -> Answer:
+    is_write = operation.effect is not Effect.READ
+    if answer.status in {*SUCCESS, *operation.success} or (is_write and 200 <= answer.status < 300):
+        if answer.broke_off and not is_write:
+            raise unreachable("The answer broke off.", is_write=False, maybe_applied=False)
+        return answer
+    raise failure(answer, type(operation))
