@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, NoReturn
+from typing import Any
 
 import httpx2
 
@@ -27,11 +25,11 @@ from calltriage.errors import (
     Unauthenticated,
     UnreadableAnswer,
 )
+from calltriage.leaves import strict_json
 from calltriage.leaves.strict_json import is_array, is_object
+from calltriage.leaves.surrogates import all_escaped
 from calltriage.operations.base import STORAGE_BUSY, STORAGE_FAILED, Effect, Operation
-from calltriage.operations.fields import A_CURSOR, MAX_BODY, MAX_DEPTH, refuse_depth
-
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+from calltriage.operations.fields import A_CURSOR, MAX_BODY
 
 
 @dataclass(frozen=True)
@@ -69,41 +67,11 @@ async def read_answer(response: httpx2.Response) -> Answer:
 
 
 def read_json(body: bytes | None) -> Any:
-    """The one JSON reader for everything a vendor sends.
-
-    Raises ValueError for whatever is not finite, valid, sanely nested JSON in UTF-8. Lone surrogates, which JSON can
-    carry and nothing after it can, become visible escapes.
-    """
+    """What a vendor sends, read strictly. Lone surrogates become visible escapes. Raises ValueError."""
     if body is None:
         raise ValueError("the body is incomplete or too large")
-    try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
-        if body.count(b"[") + body.count(b"{") >= MAX_DEPTH:
-            refuse_depth(value)
-        return _without_surrogates(value) if re.search(rb"\\u[dD][89a-fA-F]", body) else value
-    except (RecursionError, UnicodeDecodeError) as error:
-        raise ValueError("the body is not JSON") from error
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    return number if math.isfinite(number) else _refuse_constant(text)
-
-
-def _refuse_constant(_: str) -> NoReturn:
-    raise ValueError("the body holds a number that is not finite")
-
-
-def _without_surrogates(value: Any) -> Any:
-    match value:
-        case str():
-            return LONE_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
-        case _ if is_array(value):
-            return [_without_surrogates(item) for item in value]
-        case _ if is_object(value):
-            return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
-        case _:
-            return value
+    value = strict_json.read_json(body)
+    return all_escaped(value) if re.search(rb"\\u[dD][89a-fA-F]", body) else value
 
 
 VENDOR_CODES = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -53,7 +52,7 @@ from calltriage.desk.http.tokens import FormReader, issue_token
 from calltriage.desk.http.wire import ERROR_HANDLERS, json_reply, read_body
 from calltriage.desk.operating.tenants import Tenants
 from calltriage.leaves.callers import tell_caller
-from calltriage.leaves.strict_json import JsonObject, is_object
+from calltriage.leaves.strict_json import JsonObject, is_object, read_json
 from calltriage.operations import CATALOGUE
 from calltriage.operations.attachments import CreateAttachment
 from calltriage.operations.base import Api, Effect, Operation
@@ -209,8 +208,8 @@ class Desk:
             }
         raw = await read_body(request, MAX_JSON[operation.api])
         try:
-            values: Any = json.loads(raw, parse_constant=_refuse_constant) if raw else {}
-        except (ValueError, RecursionError):
+            values: Any = read_json(raw) if raw else {}
+        except ValueError:
             raise bad_request(body="must be JSON") from None
         if not is_object(values):
             raise bad_request(body="must be a JSON object")
@@ -289,10 +288,6 @@ def _several(values: list[str], filtered: FieldInfo, api: Api) -> list[str]:
         return values
     longest = LONGEST_NAME if named_kind(filtered) == "category" else 0
     return [part for value in values for part in (alternatives(value) if len(value) > longest else [value])]
-
-
-def _refuse_constant(_: str) -> Any:
-    raise ValueError("not a JSON number")
 
 
 def _validated(operation: type[Operation[Any]], values: JsonObject, path: JsonObject) -> Any:

@@ -25,7 +25,7 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from calltriage.leaves.strict_json import JsonObject, is_object
+from calltriage.leaves.strict_json import JsonObject
 
 UUID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z"
 
@@ -340,24 +340,6 @@ MAX_LABELS = 50
 
 Metadata = Annotated[dict[str, JsonValue], Field(max_length=MAX_LABELS), AfterValidator(_flat_labels)]
 """Flat labels: at most 50, keys and text values of 1–127 characters, numbers and booleans kept as they are."""
-
-
-MAX_DEPTH = 64
-"""Levels of nesting that JSON from outside may have (our choice): every reader and writer of it must be able to follow."""
-
-
-def refuse_depth(value: Any) -> None:
-    """Raise ValueError for a JSON value that is nested deeper than MAX_DEPTH."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            member
-            for item in level
-            if isinstance(item, dict | list)
-            for member in (item.values() if is_object(item) else item)
-        ]
-    if level:
-        raise ValueError("is nested too deeply")
 
 
 MAX_BODY = 8 * 2**20

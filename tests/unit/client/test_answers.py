@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -27,7 +26,7 @@ from calltriage.errors import (
 )
 from calltriage.operations import CATALOGUE
 from calltriage.operations.base import Operation
-from calltriage.operations.fields import MAX_DEPTH, missing
+from calltriage.operations.fields import missing
 from calltriage.operations.issues import CreateIssue, ListIssues
 
 
@@ -40,48 +39,10 @@ def failed(status: int, body: Any = b"", *, write: bool = False, **headers: str)
     return failure(answer(status, body, **headers), CreateIssue if write else ListIssues)
 
 
-def is_refused(body: bytes | None) -> bool:
-    try:
-        read_json(body)
-    except ValueError:
-        return True
-    return False
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        None,
-        b"",
-        b"<html>",
-        b'{"a": 1',
-        b'{"a": "',
-        b"\xff\xfe\x00",
-        b'"\xc3"',
-        b'"\xed\xa0\x80"',
-        b"NaN",
-        b'{"a": NaN}',
-        b"[Infinity]",
-        b"[-Infinity]",
-        b"1" * 5000,
-        b"[" * 100_000 + b"]" * 100_000,
-        b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
-        b"{} {}",
-        b"{'a': 1}",
-    ],
-    ids=lambda body: repr(body)[:20],
-)
-def test_what_is_not_json_is_one_kind_of_error(body: bytes | None) -> None:
-    assert is_refused(body)
-
-
-@pytest.mark.parametrize("body", [b"1e999", b'{"a": -1e999}', b"[1e400]"])
-def test_a_number_too_large_to_be_finite_is_refused(body: bytes) -> None:
-    assert is_refused(body)
-
-
-def test_of_a_key_given_twice_the_last_counts() -> None:
-    assert read_json(b'{"a": 1, "a": 2}') == {"a": 2}
+def test_a_body_that_is_not_here_is_refused_like_one_that_is_no_json() -> None:
+    for body in (None, b"<html>"):
+        with pytest.raises(ValueError):  # noqa: PT011  any of them is one kind of failure
+            read_json(body)
 
 
 def test_a_lone_surrogate_becomes_a_visible_escape() -> None:
@@ -92,20 +53,6 @@ def test_a_lone_surrogate_becomes_a_visible_escape() -> None:
 
 def test_a_surrogate_pair_is_a_character() -> None:
     assert read_json(b'"\\ud83d\\ude42"') == "🙂"
-
-
-@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
-def test_nesting_is_read_to_the_limit_and_refused_beyond(opening: bytes, closing: bytes) -> None:
-    """What is read is written again by code that recurses; 700 levels stopped it."""
-
-    def nested(depth: int) -> bytes:
-        return opening * depth + b'"\\ud800"' + closing * depth
-
-    value = read_json(nested(MAX_DEPTH - 1))
-    for _ in range(MAX_DEPTH - 1):
-        value = value[0] if isinstance(value, list) else value["a"]
-    assert value == "\\ud800"
-    assert all(is_refused(nested(depth)) for depth in (MAX_DEPTH, 100, 700, 1_000, 5_000))
 
 
 @settings(derandomize=True, deadline=None, max_examples=300)
@@ -267,8 +214,3 @@ async def test_a_body_that_breaks_off_leaves_its_status() -> None:
 async def test_a_body_whose_compression_is_broken_leaves_its_status() -> None:
     response = httpx2.Response(200, headers={"content-encoding": "gzip"}, stream=httpx2.ByteStream(b"not gzip"))
     assert (await read_answer(response)).body is None
-
-
-def test_finite_numbers_stay_what_they_are() -> None:
-    assert read_json(b"[1, -0.5, 1e300]") == [1, -0.5, 1e300]
-    assert not math.isinf(read_json(b"1e308"))

@@ -19,9 +19,10 @@ from pydantic import TypeAdapter, ValidationError
 from calltriage.desk.database.tables import written
 from calltriage.desk.http.signed_urls import MAX_OBJECT
 from calltriage.desk.importing.lines import CallFacts, CallLine, ConversationLine, FileLine, call_facts, instants
-from calltriage.leaves.strict_json import JsonObject
+from calltriage.leaves.strict_json import JsonObject, refuse_depth
+from calltriage.leaves.surrogates import LONE
 from calltriage.operations.conversations import READ_ONLY
-from calltriage.operations.fields import MAX_BODY, AttachmentName, refuse_depth
+from calltriage.operations.fields import MAX_BODY, AttachmentName
 
 SPEAKERS = {"agent": "assistant", "assistant": "assistant", "caller": "user", "customer": "user", "user": "user"}
 """Speakers of import files, in the words of the calls API. Any other is kept as it is, and so are two of one call that would
@@ -280,7 +281,7 @@ def _visible(value: Any) -> Any:
         plain = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError:
         raise ValueError("holds a number that is not finite") from None
-    text = re.sub("[\ud800-\udfff]", lambda found: f"\\\\u{ord(found[0]):04x}", plain)
+    text = LONE.sub(lambda found: f"\\\\u{ord(found[0]):04x}", plain)  # escaped twice: it is JSON
     return json.loads(re.sub(r"\\(\\|u0000)", lambda found: found[0] if found[1] == "\\" else r"\\u0000", text))
 
 
