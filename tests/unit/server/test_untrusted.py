@@ -148,6 +148,7 @@ ARGUMENTS: dict[str, Any] = {
 """A value for each argument that some tool needs."""
 MORE: dict[str, dict[str, Any]] = {
     "update_issue": {"status": "done"},
+    "get_transcript": {"call_ids": [UNKNOWN]},
     "add_flag": {"message_index": 0},
     "update_flag": {"message_index": 0},
     "link_issue": {"related_issue_ids": [UNKNOWN.replace("9", "8"), UNKNOWN.replace("9", "7")]},

@@ -1,0 +1,43 @@
+"""Reading transcripts: of one call with its head, and of several calls in one answer."""
+
+from __future__ import annotations
+
+from conftest import call_line, load_lines
+from mcp.client import Client
+from unit.leaves.test_gate import real_tokens
+from unit.server.call.test_table import ok, refused
+
+from calltriage.desk.app import Desk
+from calltriage.leaves.gate import compact
+
+
+async def test_several_calls_are_read_in_one_answer(agent: Client, the_desk: Desk) -> None:
+    await load_lines(the_desk, call_line("a", "Hello.", "Bye.", call_length=2.5), call_line("b", "Other."))
+    found = await ok(agent, "get_transcript", call_ids=["b", "a", "b"])
+    assert [one["call_id"] for one in found["transcripts"]] == ["b", "a"]
+    assert (found["returned"], found["complete"]) == (2, True)
+    said = found["transcripts"][1]["transcript"]
+    assert (said["trust"], [turn["text"] for turn in said["turns"]]) == ("untrusted", ["Hello.", "Bye."])
+    assert said["created_at"].startswith("2026")
+
+
+async def test_what_does_not_fit_is_named_with_the_call_that_reads_it(agent: Client, the_desk: Desk) -> None:
+    await load_lines(the_desk, call_line("short", "Hello."), call_line("long", "so it went on and on " * 2000))
+    found = await ok(agent, "get_transcript", call_ids=["long", "short", "none"])
+    assert [one["call_id"] for one in found["transcripts"]] == ["short"]
+    assert real_tokens(compact(found)) <= 6_000
+    assert found["omitted"][0]["try_next"] == {"tool": "get_transcript", "arguments": {"call_id": "long"}}
+    assert (found["omitted"][1]["call_id"], found["omitted"][1]["error"]) == ("none", "not_found")
+    assert found["complete"] is False
+
+
+async def test_the_head_says_when_a_call_was_and_how_long_it_took(agent: Client, the_desk: Desk) -> None:
+    await load_lines(the_desk, call_line("a", "Hello.", call_length=2.5, call_ended_by="USER"))
+    said = (await ok(agent, "get_transcript", call_id="a"))["transcript"]
+    assert (said["call_length"], said["call_ended_by"]) == (2.5, "USER")
+
+
+async def test_one_call_or_several_are_named(agent: Client) -> None:
+    assert (await refused(agent, "get_transcript"))["field"] == "call_id"
+    assert (await refused(agent, "get_transcript", call_id="a", call_ids=["b"]))["field"] == "call_id"
+    assert (await refused(agent, "get_transcript", call_ids=["b"], query="x"))["field"] == "call_ids"
