@@ -53,15 +53,26 @@ def terms(line: str) -> dict[str, None]:
 def said(turns: Sequence[Spoken], texts: list[str], speaker: str | None = None) -> dict[int, int] | None:
     """The turns that hold a text, by index, and how many of the texts each holds; None unless each text was said, by the
     side that is meant."""
-    found, missing = dict[int, int](), set(texts)
+    found, missing, runs = dict[int, int](), set(texts), [_longest_run(text) for text in texts]
     for n, turn in enumerate(turns):
-        if speaker is not None and not is_of(turn.user, speaker):
+        if not _may_hold(turn.text, runs) or (speaker is not None and not is_of(turn.user, speaker)):
             continue
         line = search_line(turn.text)
         if held := [text for text in texts if text in line]:
             found[n] = len(held)
             missing.difference_update(held)
     return None if missing else found
+
+
+def _longest_run(text: str) -> str:
+    """The longest run of plain letters and digits in a text."""
+    return max(re.findall("[a-z0-9]+", text), key=len, default="")
+
+
+def _may_hold(said: str, runs: list[str]) -> bool:
+    """Whether a turn may hold one of the texts. Folding is dear, and of plain letters it changes the case alone."""
+    plain = said.lower()
+    return "\\" in said or not said.isascii() or any(run in plain for run in runs)
 
 
 def shown_turns(turns: Sequence[Spoken], found: dict[int, int], texts: list[str]) -> list[dict[str, object]]:
