@@ -13,6 +13,9 @@ from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 
 MAX_LINE = 32 * 2**20
 """Characters of a line or of one value: room for the largest answer with every character escaped."""
+MAX_PIECE = 2**20
+"""Characters that the parser of documents reads at once within a long text. Elsewhere pieces are short, for it holds all
+that it makes of one."""
 MAX_DOCUMENT = 256 * 2**20
 """Characters of a broken document that are read to say where it breaks."""
 LISTS = ("calls",)
@@ -143,11 +146,15 @@ def _of_documents(text: Text) -> Iterator[Found]:
     given = 0
     try:
         with text.open() as file:
-            events: Events = ijson.basic_parse(_Encoded(file), multiple_values=True, use_float=True)
+            source = _Encoded(file)
+            parsed: Events = ijson.basic_parse(source, multiple_values=True, use_float=True)
+            events = source.heard(parsed)
             for event, value in events:
                 for found in _of_document(event, value, events):
                     given += 1
                     yield Found(f"item {given}", found.value, found.fault)
+    except _TooLongError:
+        yield Found(f"item {given + 1}", fault=f"holds a text of more than {MAX_LINE // 2**20} MiB")
     except ijson.JSONError:
         yield _fault(text, given + 1)
 
@@ -223,11 +230,29 @@ def _fault(text: Text, item: int) -> Found:
     return Found(f"item {item}", fault="not valid JSON, or holds a number that is not finite or too large")
 
 
+class _TooLongError(Exception):
+    """A text goes on for longer than anything that can be loaded."""
+
+
 class _Encoded:
-    """A text as the UTF-8 that a parser reads."""
+    """A text as the UTF-8 that a parser reads. Raises _TooLongError where the parser makes nothing of a long stretch.
+
+    The parser goes through an unfinished text again with each piece, so that pieces grow while the text goes on.
+    """
 
     def __init__(self, text: TextIO) -> None:
         self._text = text
+        self._unheard = 0
 
     def read(self, size: int) -> bytes:
-        return self._text.read(size).encode("utf-8", "surrogateescape")
+        if self._unheard > MAX_LINE:
+            raise _TooLongError
+        piece = self._text.read(max(size, min(self._unheard, MAX_PIECE))).encode("utf-8", "surrogateescape")
+        self._unheard += len(piece)
+        return piece
+
+    def heard(self, events: Events) -> Events:
+        """The parser's events; each shows that it goes on."""
+        for event in events:
+            self._unheard = 0
+            yield event

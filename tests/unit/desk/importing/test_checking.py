@@ -76,6 +76,20 @@ def test_one_value_of_a_document_that_is_too_large_is_named_and_the_others_are_r
     assert complaint.startswith("item 1: is larger than")
 
 
+def test_a_text_that_does_not_end_is_given_up_and_what_came_before_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parser goes through it again with each piece, so that its time grows with the square of the length."""
+    monkeypatch.setattr(documents, "MAX_LINE", 2**16)
+    monkeypatch.setattr(documents, "MAX_PIECE", 2**16)
+    for rest in (
+        '{"call_id": "' + "x" * 2**20,
+        '{"call_id": "' + '\\"' * 2**17,
+        '{"call_id": "c-2"' + " " * 2**20 + "}]",
+    ):
+        entries, (complaint,) = read_lines([f"[{json.dumps(CALL, indent=1)},\n{rest}"], skip_bad=True)
+        assert [entry.id for entry in entries] == ["c-1"]
+        assert complaint.startswith("item 2: holds a text of more than")
+
+
 def test_a_list_in_a_line_that_is_too_long_is_read_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "MAX_LINE", 2**20)
     text = b"[" + b'{"a":1},' * 2**18 + b'{"a":1}]'
