@@ -28,7 +28,7 @@ def restore(settings: Settings, source: Path, *, overwrite: bool) -> int:
 
 def _beside_the_desk() -> Others:
     """The databases of a data folder that a backup holds besides the desk's."""
-    return {FILE: Other(refuse_unsound, spoken_in=(heads.NOTE,))}
+    return {FILE: Other(refuse_unsound, spoken_in=(heads.NOTE, heads.NOTED))}
 
 
 def _own_folder(settings: Settings, tool: str) -> Path:

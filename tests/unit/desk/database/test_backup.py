@@ -31,6 +31,7 @@ from calltriage.desk.database.tables import attachments
 from calltriage.errors import StoreError
 from calltriage.journal.journal import Journal
 from calltriage.storage.sqlite import sqlite_driver
+from calltriage.wiring import head_note
 
 DRIVER: Any = sqlite_driver()
 OTHERS = _beside_the_desk()
@@ -477,6 +478,20 @@ async def test_a_journal_with_a_table_that_is_none_of_a_journal_s_is_refused(fol
     changed(tmp_path / "backup", tmp_path / "bad", EXTRA, member="journal.sqlite3")
     with pytest.raises(StoreError, match="The journal has the table notes"):
         restore(tmp_path / "bad", tmp_path / "other", OTHERS)
+
+
+async def test_the_note_of_a_journal_that_a_restore_replaced_is_not_missed(folder: Path, tmp_path: Path) -> None:
+    async def act() -> dict[str, Any]:
+        return {"outcome": "committed"}
+
+    journal = Journal(folder, note=head_note(folder))
+    async with journal.calling("add_flag", "", "k") as call:
+        await journal.once(call, {}, act)
+    await journal.close()
+    back_up(folder, tmp_path / "backup", OTHERS)
+    restore(tmp_path / "backup", folder, OTHERS, overwrite=True)
+    assert not list(folder.glob("journal.*ed")) + list(folder.glob("journal.head"))
+    assert (await journal.verify()).broken_at is None
 
 
 @pytest.mark.parametrize("junk", [b"junk", b"\0" * 10240, b"\0" * 511 + b"x", tarfile.TarInfo("x").tobuf()])
