@@ -46,9 +46,12 @@ async def _no_progress(_done: float, _total: float | None, _message: str) -> Non
     """Nobody listens."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Work:
-    """What a tool has at hand: the APIs, the local files it may read, the tools beside it, whom to tell about progress."""
+    """What a tool has at hand: the APIs, the local files it may read, the tools beside it, whom to tell about progress.
+
+    The server has one. Each call gets a copy with its own caller, files, progress and contents, made once these are known.
+    """
 
     client: Client
     files: FileRoots

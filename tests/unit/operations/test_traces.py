@@ -67,8 +67,8 @@ def test_most_writes_share_fields_with_what_they_leave() -> None:
     shared = {
         op.tool_name(): len(shared_fields(asked(op), row_type(rows_of(asked(op))).model_construct())) for op in LEAVING
     }
-    assert shared["add_flag"] == 7
-    assert shared["create_issue"] == 8
+    assert shared["add_flag"] >= 7
+    assert shared["create_issue"] >= 8
 
 
 def test_a_write_without_a_trace_is_named_at_the_start() -> None:

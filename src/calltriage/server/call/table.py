@@ -125,17 +125,15 @@ class ToolTable:
             now = RENAMED.get(name)
             instead = f" Its work is done by {now}." if now in self._tools else ""
             raise MCPError(mcp_types.INVALID_PARAMS, f"Unknown tool.{instead} tools/list has the names.")
-        work = replace(self._work, progress=report, contents=[])
         own, note = understood(tool, self._schemas[name], arguments)
         try:
             caller = once.Caller.of(request, meta)
-            work.who = caller.who
-            work.quota.take(caller.who, tool)
+            self._work.quota.take(caller.who, tool)
             own, key = once.split(tool, own, caller)
             given = checked(tool, self._schemas[name], own)
-            question = await self._question(tool, given, work, host)
-            if question is not None:
-                return question
+            work = await self._work_for(tool, given, caller, report, host)
+            if isinstance(work, mcp_types.InputRequiredResult):
+                return work
             body = await once.performed(
                 tool, work, lambda: perform(tool, given, work), arguments=own, key=key, caller=caller
             )
@@ -160,21 +158,19 @@ class ToolTable:
         if failure.field not in self._schemas[name]["properties"]:  # a word of the vendor's, or of another tool
             failure.field = None
         advise(failure, tool, own, lambda meant: checked(tool, self._schemas[name], meant))
-        return _failed(failure, work.offered)
+        return _failed(failure, self._work.offered)
 
-    async def _question(
-        self, tool: type[Tool], given: Tool, work: Work, host: Host
-    ) -> mcp_types.InputRequiredResult | None:
-        """What has to be answered before the tool may go ahead; None when it may. A host's folders are put into `work`."""
+    async def _work_for(
+        self, tool: type[Tool], given: Tool, caller: once.Caller, report: Report, host: Host
+    ) -> Work | mcp_types.InputRequiredResult:
+        """What the call has at hand, with the host's folders where it names a path; or a question that comes first."""
         path = getattr(given, given.local) if isinstance(given, Workflow) and given.local else None
-        if path is not None:
-            files = await opened_for(path, work.files, host)
-            if isinstance(files, mcp_types.InputRequiredResult):
-                return files
-            work.files = files
-        if tool.effect is Effect.REMOVE:
-            return await confirmed(tool, given, work, self._confirm, host)
-        return None
+        files = self._work.files if path is None else await opened_for(path, self._work.files, host)
+        if isinstance(files, mcp_types.InputRequiredResult):
+            return files
+        work = replace(self._work, who=caller.who, files=files, progress=report, contents=[])
+        question = await confirmed(tool, given, work, self._confirm, host) if tool.effect is Effect.REMOVE else None
+        return question or work
 
 
 async def perform(tool: type[Tool], given: Tool, work: Work) -> JsonObject:
