@@ -176,18 +176,25 @@ async def _created(
 
 
 async def _named(client: Client, name: str, failed: CallError) -> list[Attachment]:
-    """All attachments of this very name. When they cannot be listed, what `failed` says stands."""
-    found = dict[str, Attachment]()
+    """All attachments of this very name. What `failed` says stands when they cannot be listed, or when none is found in a
+    list that was not read to its end."""
+    found, is_whole = dict[str, Attachment](), True
     operation: Operation[AttachmentPage] = ListAttachments(name=name, per_page=250)
     try:
         for _ in range(PAGES_SEARCHED):
             page = await client.send(operation)
             found |= {item.id: item for item in page.items if item.name == name}
+            is_whole = is_whole and not page.lost_rows
             if page.following is None:
+                is_whole = is_whole and page.is_last
                 break
             operation = ListFollowingAttachments(query=page.following)
+        else:
+            is_whole = False
     except CallError as error:
         raise failed from error
+    if not found and not is_whole:
+        raise failed
     return list(found.values())
 
 

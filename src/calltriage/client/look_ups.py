@@ -171,7 +171,7 @@ async def _is_name_free(trace: TakenName[Any], sight: Sight) -> Literal["absent"
         if any(item.name == trace.name or "name" not in item.model_fields_set for item in page.items):
             break
         if page.following is None:
-            return "undecided" if is_doubtful else "absent"
+            return "undecided" if is_doubtful or page.lost_next else "absent"
         pages = ListFollowingAttachments(query=page.following)
     return "undecided"
 

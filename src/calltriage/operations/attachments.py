@@ -140,9 +140,17 @@ class AttachmentPage(Result):
 
     @property
     def lost_next(self) -> bool:
-        """Whether it cannot be told what comes after this page."""
+        """Whether it cannot be told what comes after this page. A page that names no next one ends no list that counts
+        more."""
+        if self.following is not None:
+            return False
         named = any(name.partition(".")[0] == "_links" for name in self.unreadable_fields or ())
-        return named or ("next" in self.links and bool(self.items) and self.following is None)
+        return named or ("next" in self.links and bool(self.items)) or self._up_to_here() < (self.total or 0)
+
+    def _up_to_here(self) -> int:
+        """How many attachments of the list this page and those before it have."""
+        rows = len(self.items) + len(self.lost_rows)
+        return max((self.page or 1) - 1, 0) * (self.per_page or rows) + rows
 
     @property
     def is_last(self) -> bool:

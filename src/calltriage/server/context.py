@@ -115,7 +115,7 @@ class Work:
         page = await self.client.send(ListIssues(search=ticket, limit=100))
         found, number = _named(page, ticket), int(ticket[2:])
         cursor: str | None = None
-        all_seen = False
+        all_seen, is_whole = False, True
         with anyio.move_on_after(LOOK_UP_SECONDS):
             for _ in range(PAGES_SEARCHED):
                 if found is not None:
@@ -123,9 +123,11 @@ class Work:
                 page = await self.client.send(ListIssues(sort="created_at", order="desc", limit=100, cursor=cursor))
                 found, cursor = _named(page, ticket), page.next_cursor
                 numbers = [issue.number for issue in page.items if issue.number is not None]
+                is_whole = is_whole and not page.unreadable_rows("items")
                 # Newest first: everything after a lower number is older still.
-                all_seen = cursor is None or (numbers != [] and min(numbers) < number)
-                if all_seen:
+                is_passed = numbers != [] and min(numbers) < number
+                all_seen = is_whole and (page.is_last or is_passed)
+                if cursor is None or is_passed:
                     break
         if found is not None:
             return found
@@ -230,14 +232,15 @@ def numbered(index: int, turn: Turn, began: datetime | None = None) -> JsonObjec
 
 
 async def every_page(work: Work, asked: Callable[[str | None], Operation[Page[R]]], most: int) -> tuple[list[R], bool]:
-    """The items of a list's first `most` pages, and whether these are all."""
-    items, cursor = list[R](), None
+    """The items of a list's first `most` pages, and whether these are all: every row was read, and the list ended."""
+    items, cursor, is_whole = list[R](), None, True
     for _ in range(most):
         page = await work.client.send(asked(cursor))
         items += page.items
+        is_whole = is_whole and not page.unreadable_rows("items")
+        if page.next_cursor is None or page.next_cursor == cursor:
+            return items, is_whole and page.is_last
         cursor = page.next_cursor
-        if cursor is None:
-            return items, True
     return items, False
 
 

@@ -104,6 +104,10 @@ def _no_gaps(_entry: JsonObject) -> list[JsonObject]:
     return []
 
 
+def _ids(page: Page[Any]) -> set[str]:
+    return {item.id for item in page.items if hasattr(item, "id")}
+
+
 @dataclass
 class Section:
     """One section while it is filled.
@@ -143,6 +147,7 @@ class Section:
     failed: str | None = None
     ended: bool = False
     _items: list[Any] = field(default_factory=list[Any])
+    _known: set[str] = field(default_factory=set[str])
     _next: str | None = None
     _total: int = 0
     _ready: list[JsonObject | None] = field(default_factory=list["JsonObject | None"])
@@ -154,6 +159,7 @@ class Section:
         self._items, self._next = [item for item in page.items if self.belongs(item)], page.next_cursor
         self.unreadable += page.unreadable_rows("items")
         self.lost_cursor = page.lost_cursor
+        self._known |= _ids(page)
         if self.place.skip > len(self._items):
             raise Rejected("The list has ended before this cursor. Begin without it.", field="cursor")
 
@@ -190,6 +196,10 @@ class Section:
             if not bundle.keeps(max(0, estimate_tokens(after) - estimate_tokens(before or ""))):
                 return
             page: Page[Any] = await client.send(self.operation(**listed, cursor=after))
+            if (ids := _ids(page)) and ids <= self._known:
+                self._next, self.ended = None, True
+                bundle.lacks(f"{self.name} behind a page that repeats", 1)
+                return
             self.open(page)
 
     def waiting(self) -> JsonObject | None:

@@ -40,6 +40,7 @@ PATIENCE_S = 600.0
 """Seconds that a person has to answer."""
 PAGES = 5
 """Pages of a hundred that are looked through for the thing that is to be removed, and for what hangs on it."""
+UNREAD = "What it is cannot be told: not all of the issue's list could be read."
 KEY = "confirm"
 FORM: JsonObject = {
     "type": "object",
@@ -140,8 +141,12 @@ async def _question(tool: type[Tool], given: Tool, work: Work) -> str:
 
 async def _detaching(given: Any, work: Work) -> str:
     issue_id, link_id = await work.issue_id(given.issue_id), given.resource_link_id
-    links, _ = await every_page(work, lambda cursor: ListResources(issue_id=issue_id, limit=100, cursor=cursor), PAGES)
+    links, all_links = await every_page(
+        work, lambda cursor: ListResources(issue_id=issue_id, limit=100, cursor=cursor), PAGES
+    )
     link = next((link for link in links if link.id.lower() == link_id), None)
+    if link is None and not all_links:
+        return f"Detach the evidence of link {link_id} from issue {issue_id}? {UNREAD}"
     if link is None:
         raise NotFound("No such evidence on this issue.", field="resource_link_id")
     what = f"Detach {link.resource_type} {link.resource_id} (link {link_id}) from issue {issue_id}?"
@@ -157,8 +162,12 @@ async def _detaching(given: Any, work: Work) -> str:
 
 async def _unflagging(given: Any, work: Work) -> str:
     issue_id = await work.issue_id(given.issue_id)
-    flags, _ = await every_page(work, lambda cursor: ListFlags(issue_id=issue_id, limit=100, cursor=cursor), PAGES)
+    flags, all_flags = await every_page(
+        work, lambda cursor: ListFlags(issue_id=issue_id, limit=100, cursor=cursor), PAGES
+    )
     flag = next((flag for flag in flags if flag.id.lower() == given.flag_id), None)
+    if flag is None and not all_flags:
+        return f"Remove flag {given.flag_id} of issue {issue_id}? {UNREAD}"
     if flag is None:
         raise NotFound("No such flag on this issue.", field="flag_id")
     turn = "" if flag.message_index is None else f", turn {flag.message_index}"
@@ -168,10 +177,12 @@ async def _unflagging(given: Any, work: Work) -> str:
 
 async def _unlinking(given: Any, work: Work) -> str:
     issue_id = await work.issue_id(given.issue_id)
-    relations, _ = await every_page(
+    relations, all_links = await every_page(
         work, lambda cursor: ListRelations(issue_id=issue_id, limit=100, cursor=cursor), PAGES
     )
     found = next((relation for relation in relations if relation.id.lower() == given.relation_id), None)
+    if found is None and not all_links:
+        return f"Remove the link {given.relation_id} of issue {issue_id}? {UNREAD}"
     if found is None:
         raise NotFound("No such link on this issue.", field="relation_id")
     return (

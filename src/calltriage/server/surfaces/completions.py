@@ -52,7 +52,7 @@ async def _issues(work: Work, typed: str) -> tuple[list[Issue], bool]:
     newest = [one for one in pages[0].items if not typed or ticket or _begins(typed, one.title)]
     found = {issue.id: issue for items in (newest, *(page.items for page in pages[1:])) for issue in items}
     fitting = [one for one in found.values() if not ticket or one.triage_id.lower().startswith(typed.lower())]
-    return fitting, any(page.next_cursor is not None for page in pages[len(pages) > 1 :])
+    return fitting, any(not page.is_last for page in pages[len(pages) > 1 :])
 
 
 async def _tickets(work: Work, typed: str) -> Found:
@@ -80,19 +80,19 @@ def _begins(typed: str, name: str) -> bool:
 async def _attachments(work: Work, typed: str) -> Found:
     page = await work.client.send(ListAttachments(per_page=MOST))
     found = [one.id for one in page.items if one.id.lower().startswith(typed.lower()) or _begins(typed, one.name)]
-    return found, page.total is None or page.total > len(page.items)
+    return found, not page.is_last or page.total is None or page.total > len(page.items)
 
 
 async def _flag_types(work: Work, typed: str) -> Found:
     page = await work.client.send(ListFlagTypes(limit=MOST))
     words = stored_flag_type(typed)
-    return [one.type for one in page.items if words in one.type], page.next_cursor is not None
+    return [one.type for one in page.items if words in one.type], not page.is_last
 
 
 async def _categories(work: Work, typed: str) -> Found:
     page = await work.client.send(ListCategories(limit=MOST))
     found = [one.name for one in page.items if _begins(typed, one.name)]
-    return found, page.next_cursor is not None
+    return found, not page.is_last
 
 
 AUTHORS = {"call": "call parties", "attachment": "the uploader", "flag_type": "flag authors"}

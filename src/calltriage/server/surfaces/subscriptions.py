@@ -216,7 +216,7 @@ class Subscriptions:
         except CallError:
             return others
         linked = {one for relation in page.items for one in (relation.issue_id, relation.related_issue_id)}
-        return others if page.next_cursor else {found for found in others if found[1] in linked}
+        return {found for found in others if found[1] in linked} if page.is_last else others
 
 
 def _named(operation: Operation[Any]) -> Generator[tuple[str, str]]:

@@ -40,7 +40,9 @@ class ListOrgMembersTool(Workflow, effect=Effect.READ):
         wanted = [(one, name) for one, name in named if typed in unaccented(folded(name))]
         first = int(self.cursor or 0)
         rows = [brief_row({**one.model_dump(), "name": name or None}, self.columns) for one, name in wanted[first:]]
-        return page_of(rows, first, len(wanted), OrgMember.origin or "") | unread(lost_rows(found))
+        lost = lost_rows(found)
+        page = page_of(rows, first, len(wanted), OrgMember.origin or "")
+        return page | ({"complete": False, **unread(lost)} if lost else {})
 
 
 def _name(member: OrgMember) -> str:

@@ -8,13 +8,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
+import mcp_types
 import pytest
 from conftest import endpoints_to
 from mcp.client import Client
+from vendor_examples import FILE, FLAG, ISSUE_ID, OF_ISSUE, RELATION, Vendor, enveloped
 
+from calltriage.client.attachments import Uploaded, create
 from calltriage.client.client import open_client
+from calltriage.errors import CallError
 from calltriage.server.answers.results import LOST, STANDING
 from calltriage.server.app import build_server
+from calltriage.server.toolsets import ALL, select
 
 ISSUES = [{"id": f"9bbe5547-d5b1-4b83-9f80-87c4af7c6b3{n}", "triage_id": f"T-{n}", "title": "t"} for n in range(3)]
 
@@ -132,3 +137,118 @@ async def test_a_page_that_is_too_long_is_asked_for_again_as_long_as_fits() -> N
     assert asked[0] == 100
     assert page["returned"] == asked[-1]
     assert 50 < asked[-1] < 100, "more than half of them fit"
+
+
+Answer = Callable[[httpx2.Request], Any]
+
+
+@asynccontextmanager
+async def agent_with(lists: dict[str, Answer], person: Any = None) -> AsyncGenerator[Client]:
+    """An agent with every tool, whose vendor answers these paths so and everything else as documented."""
+    rest = Vendor()
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        own = lists.get(request.url.path)
+        return rest(request) if own is None else httpx2.Response(200, json=own(request))
+
+    endpoints = endpoints_to(httpx2.MockTransport(answer))
+    async with (
+        open_client(endpoints, deadline_s=5) as client,
+        Client(build_server(client, version="0", tools=select([ALL])), elicitation_callback=person) as agent,
+    ):
+        yield agent
+
+
+FILES = "/attachments/2023-03"
+BROKEN = {"after": 1}
+"""A cursor that cannot be passed back."""
+
+
+@pytest.mark.parametrize("more", [{}, {"_links": {}}, {"_links": {"next": None}}, {"page": 1, "per_page": 50}])
+@pytest.mark.parametrize("total", [2, "2", 40])
+async def test_a_page_of_files_without_a_next_one_is_not_complete_where_there_are_more(total: Any, more: Any) -> None:
+    body = {"total": total, "_embedded": {"list": [FILE]}, **more}
+    async with agent_with({FILES: lambda _: body}) as agent:
+        page = (await agent.call_tool("list_attachments", {})).structured_content or {}
+    assert (page["returned"], page["complete"], page["note"]) == (1, False, LOST)
+
+
+@pytest.mark.parametrize("place", [{}, {"page": 1, "per_page": 1}, {"page": 3, "per_page": 25}])
+async def test_a_page_of_files_is_complete_with_as_many_as_it_counts(place: dict[str, int]) -> None:
+    body = {"total": 51 if place.get("page") == 3 else 1, "_embedded": {"list": [FILE]}, **place}
+    async with agent_with({FILES: lambda _: body}) as agent:
+        page = (await agent.call_tool("list_attachments", {})).structured_content or {}
+    assert page["complete"] is True
+    assert "note" not in page
+
+
+async def test_a_file_whose_answer_was_lost_is_not_made_again_where_the_list_does_not_prove_itself() -> None:
+    sent = list[str]()
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/oauth/token":
+            return httpx2.Response(200, json={"access_token": "t", "token_type": "Bearer", "expires_in": 599})
+        sent.append(request.method)
+        if request.method == "POST":
+            return httpx2.Response(500)
+        return httpx2.Response(200, json={"total": 3, "_embedded": {"list": [{**FILE, "name": "other"}]}})
+
+    async with open_client(endpoints_to(httpx2.MockTransport(answer)), deadline_s=5) as client:
+        with pytest.raises(CallError) as caught:
+            await create(client, "a.txt", Uploaded("r-1", "text/plain", 3))
+    assert (caught.value.outcome, sent.count("POST")) == ("unknown", 1)
+
+
+@pytest.mark.parametrize("loop", ["again", "back"])
+async def test_evidence_says_of_a_page_that_repeats_under_another_cursor_that_more_may_be_missing(loop: str) -> None:
+    following = {None: "a", "a": "b", "b": "again" if loop == "again" else "a"}
+    rows = {None: 0, "a": 1, "b": 1}
+
+    def relations(request: httpx2.Request) -> Any:
+        cursor = request.url.params.get("cursor")
+        row = {**RELATION, "id": f"{RELATION['id'][:-1]}{rows.get(cursor, 1)}"}
+        return enveloped({"items": [row], "next_cursor": following.get(cursor, "again-and-again")})
+
+    async with agent_with({f"{OF_ISSUE}/relations": relations}) as agent:
+        result = await agent.call_tool("get_evidence", {"issue_id": ISSUE_ID, "section": "relations"})
+    body = result.structured_content or {}
+    assert body["complete"] is False
+    assert len(body["relations"]["items"]) == 2
+    assert "relations behind a page that repeats" in {gap["section"] for gap in body["omitted"]}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [{"items": ISSUES, "next_cursor": BROKEN}, {"items": [*ISSUES, 17], "next_cursor": None}],
+    ids=["cursor", "row"],
+)
+async def test_a_ticket_that_an_unread_part_of_the_list_may_have_is_not_said_to_be_unknown(page: Any) -> None:
+    async with agent_of(lambda _: page) as agent:
+        result = await agent.call_tool("get_issue", {"issue_id": "T-77"})
+    assert result.is_error
+    assert "not among the newest issues" in json.dumps(result.structured_content)
+
+
+@pytest.mark.parametrize("page", [{"items": [], "next_cursor": BROKEN}, {"items": [17], "next_cursor": None}])
+@pytest.mark.parametrize(
+    ("tool", "name", "listed"),
+    [
+        ("remove_flag", "flag_id", "flags"),
+        ("remove_resource", "resource_link_id", "resources"),
+        ("remove_relation", "relation_id", "relations"),
+    ],
+)
+async def test_what_an_unread_part_of_a_list_may_have_can_be_removed(
+    tool: str, name: str, listed: str, page: Any
+) -> None:
+    asked = list[str]()
+
+    async def person(_: Any, params: mcp_types.ElicitRequestParams) -> mcp_types.ElicitResult:
+        asked.append(params.message)
+        return mcp_types.ElicitResult(action="decline")
+
+    lists = {f"{OF_ISSUE}/{listed}": lambda _: enveloped(page)}
+    async with agent_with(lists, person) as agent:
+        await agent.call_tool(tool, {"issue_id": ISSUE_ID, name: FLAG["id"]})
+    [question] = asked
+    assert "What it is cannot be told" in question

@@ -168,3 +168,10 @@ async def test_an_unknown_prompt_template_or_argument_is_a_protocol_error(agent:
         await completed(agent, ref, name)
     assert caught.value.code == mcp_types.INVALID_PARAMS
     assert "nothing" not in json.dumps(caught.value.error.model_dump())
+
+
+@pytest.mark.parametrize("page", [{"items": [], "next_cursor": {"a": 1}}, {"items": [17], "next_cursor": None}])
+async def test_a_part_of_a_list_that_cannot_be_read_may_have_other_values(page: dict[str, Any]) -> None:
+    async with over(answers(200, {"data": page, "errors": None})) as agent:
+        found = await completed(agent, ISSUE, "issue_id", "T-1")
+    assert found.completion.has_more is True
