@@ -177,6 +177,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "metadata and summary of this call",
         "read the call's variables and analysis",
     ),
+    "get_call_recording": (
+        "download the recording of the call",
+        "I want to listen to the audio",
+        "save the call's recording to my folder",
+        "is there an audio recording",
+    ),
     "get_call_event_stream": (
         "why did the platform end the call",
         "telephone platform events of this call",

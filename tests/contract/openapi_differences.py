@@ -7,7 +7,7 @@ NOT_SERVED: dict[str, str] = {
     "list_alert_bindings": _ALERTS,
     "bind_alert": _ALERTS,
     "unbind_alert": _ALERTS,
-    "get_call_recording": "answered, but always 404: the desk keeps no recordings; one can be a file",
+    "get_call_recording": "bytes, which no operation of the catalogue answers; served where an import brought a recording",
     "upload_file": "mentioned in passing only; a file of the desk is an attachment (bland-triage, section 6)",
 }
 """Operations of the contracts that the desk does not serve."""

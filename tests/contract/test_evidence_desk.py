@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from pathlib import Path
@@ -414,6 +415,24 @@ async def test_a_file_line_becomes_an_attachment_with_its_bytes(
     del desk.headers["authorization"]
     fetched = (await desk.get(link)).content
     assert hashlib.sha256(fetched).digest() == hashlib.sha256(b"%PDF" * 1000).digest()
+
+
+async def test_a_file_that_is_a_calls_recording_is_answered_as_its_audio(
+    desk: httpx2.AsyncClient, the_desk: Desk
+) -> None:
+    wav = b"RIFF\x24\0\0\0WAVEfmt " + b"\0\1" * 500
+    line = {"kind": "file", "name": "one.wav", "type": "audio/wav", "base64": base64.b64encode(wav).decode()}
+    await load_lines(the_desk, json.dumps({**line, "recording_of": "call-card", "metadata": {"shop": "north"}}))
+    answer = await desk.get("/v1/recordings/call-card", headers={"content-type": "audio/wav"})
+    assert (answer.status_code, answer.headers["content-type"], answer.content) == (200, "audio/wav", wav)
+    part = await desk.get("/v1/recordings/call-card", headers={"range": "bytes=4-7"})
+    assert (part.status_code, part.content) == (206, wav[4:8])
+    assert (await attachments(desk))["one.wav"]["metadata"] == {"shop": "north", "recording_of": "call-card"}
+    other = await desk.get("/v1/recordings/call-hours")
+    assert (other.status_code, other.json()["errors"][0]["error"]) == (404, "CALL_RECORDING_NOT_FOUND")
+    assert (await desk.get("/v1/recordings/call-card", headers={"authorization": "wrong"})).status_code == 401
+    stranger = await the_desk.tenants.add_organisation("B")
+    assert (await desk.get("/v1/recordings/call-card", headers={"authorization": stranger.key})).status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -162,11 +162,12 @@ def desk_import(
       {"kind": "sms_conversation", "conversation_id": "s-1", "created_at": "2026-05-01T10:00:00Z",
        "messages": [{"sender": "user", "text": "Is it open?"}]}
 
-    A file has `path`, below the folder of FILE, or `base64` and a `name`; `name`, `type`, `metadata` (flat) and `file_id`
-    are optional.
+    A file has `path`, below the folder of FILE, or `base64` and a `name`; `name`, `type`, `metadata` (flat), `file_id` and
+    `recording_of`, the call whose audio it is, are optional.
 
     \b
       {"kind": "file", "path": "reports/may.pdf", "type": "application/pdf"}
+      {"kind": "file", "path": "audio/c-1.wav", "recording_of": "c-1"}
 
     (The examples are broken in two to be read here; in FILE each is one line.)
 

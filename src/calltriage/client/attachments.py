@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from calltriage.client.client import Client, Receipt
 from calltriage.client.limits import deadline_in, within
-from calltriage.client.links import SLOWEST
+from calltriage.client.links import SLOWEST, Fetch
 from calltriage.errors import (
     CallError,
     Conflict,
@@ -252,7 +252,7 @@ async def download(client: Client, attachment_id: str, *, limit: int, size: int 
     """
     minting = GetAttachmentDownloadLink(attachment_id=attachment_id)
     link: DownloadLink | None = None
-    state = _Progress(limit, client.deadline_s, record=size)
+    state = Progress(limit, client.deadline_s, record=size)
     resumes, renewed = 0, False
     while not state.whole:
         link = link or await client.send(minting)
@@ -274,27 +274,23 @@ async def download(client: Client, attachment_id: str, *, limit: int, size: int 
             await state.waiting(client.links.retry.pause(resumes, error))
 
 
-async def _fetched(client: Client, link: DownloadLink, state: _Progress) -> AsyncGenerator[bytes]:
+async def _fetched(client: Client, link: DownloadLink, state: Progress) -> AsyncGenerator[bytes]:
     """The bytes of one answer, from where the file goes on."""
     async with AsyncExitStack() as stack:
         opening = client.links.get(link.url, start=state.got, etag=state.etag)
         fetch = await state.waiting(stack.enter_async_context(opening))
-        state.continues(fetch.status, fetch.headers)
-        while (piece := await state.waiting(anext(fetch.pieces, None))) is not None:
-            state.got += len(piece)
-            if state.got > state.limit:
-                raise _too_large(state.limit)
+        async for piece in state.taken(fetch):
             yield piece
-        state.ended()
 
 
 @dataclass
-class _Progress:
-    """How far a download is."""
+class Progress:
+    """How far a download is. `field` is the argument that names the file."""
 
     limit: int
     deadline_s: float
     record: int | None = None
+    field: str = "attachment_id"
     got: int = 0
     total: int | None = None
     etag: str | None = None
@@ -315,6 +311,16 @@ class _Progress:
                 self.waited += anyio.current_time() - began
         raise Unreachable("The download took too long. Call again later.")
 
+    async def taken(self, fetch: Fetch) -> AsyncGenerator[bytes]:
+        """The bytes of an answer, to its end."""
+        self.continues(fetch.status, fetch.headers)
+        while (piece := await self.waiting(anext(fetch.pieces, None))) is not None:
+            self.got += len(piece)
+            if self.got > self.limit:
+                raise self._too_large()
+            yield piece
+        self.ended()
+
     def continues(self, status: int, headers: Mapping[str, str]) -> None:
         """Take in the head of an answer. Raises when it does not go on from where the last one broke off."""
         length = headers.get("content-length", "")
@@ -327,7 +333,7 @@ class _Progress:
             self.etag = headers.get("etag")
             self.total = rest
         if self.total is not None and self.total > self.limit:
-            raise _too_large(self.limit)
+            raise self._too_large()
 
     def is_complete(self) -> bool:
         """Whether there are as many bytes as there are to be, as far as that is known."""
@@ -348,6 +354,5 @@ class _Progress:
             )
         self.whole = True
 
-
-def _too_large(limit: int) -> Rejected:
-    return Rejected(f"The file is larger than {limit} bytes.", code="file_too_large", field="attachment_id")
+    def _too_large(self) -> Rejected:
+        return Rejected(f"The file is larger than {self.limit} bytes.", code="file_too_large", field=self.field)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
@@ -18,7 +18,7 @@ from calltriage.client.doubts import in_doubt, may_still_run, not_there, unreach
 from calltriage.client.exchanges import Exchanges
 from calltriage.client.ledger import Entry, Ledger
 from calltriage.client.limits import LastAnswers, RetryBudget, Turns, deadline_in
-from calltriage.client.links import Links
+from calltriage.client.links import Fetch, Links
 from calltriage.client.look_ups import Found, ListLook, Seen, Sight, Verdict, look
 from calltriage.client.network import Network
 from calltriage.client.receipts import Receipt, receipt_of
@@ -125,6 +125,10 @@ class Client:
     async def send(self, operation: Operation[R]) -> R:
         """Send an operation and return its result. Raises a `CallError` (calltriage.errors) when it did not succeed."""
         return (await self.deliver(operation)).result
+
+    def stream(self, operation: Operation[Any]) -> AbstractAsyncContextManager[Fetch]:
+        """Send a read whose answer is bytes, which are still coming. Sent once. Raises a CallError for a failure."""
+        return self._exchanges.stream(operation)
 
     async def deliver(self, operation: Operation[R]) -> Receipt[R]:
         """Like `send`, and says besides what became of a write.

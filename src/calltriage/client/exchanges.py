@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import anyio
 import httpx2
@@ -12,6 +13,8 @@ from calltriage.client.answers import Answer, failure, read_answer
 from calltriage.client.dialects import Endpoint
 from calltriage.client.doubts import unreachable
 from calltriage.client.limits import LastAnswers
+from calltriage.client.links import TIMEOUT as BYTES_TIMEOUT
+from calltriage.client.links import Fetch
 from calltriage.client.network import NOT_SENT, not_connected
 from calltriage.errors import CallError
 from calltriage.leaves.strict_json import JsonObject
@@ -45,6 +48,24 @@ class Exchanges:
             raise
         finally:
             breaker.leave(failed)
+
+    @asynccontextmanager
+    async def stream(self, operation: Operation[Any]) -> AsyncGenerator[Fetch]:
+        """Send a read whose answer is bytes, which are still coming. Sent once. Raises a CallError for a failure."""
+        headers = {"authorization": await self._authorization(operation)}
+        try:
+            opening = self._http[operation.api].stream(
+                operation.method, operation.url(), headers={**headers, "accept": "*/*"}, timeout=BYTES_TIMEOUT
+            )
+            async with opening as response:
+                if response.status_code not in operation.success:
+                    raise failure(await read_answer(response), type(operation))
+                pieces = aiter(cast("httpx2.AsyncByteStream", response.stream))  # as they are: not decoded
+                yield Fetch(response.status_code, response.headers, pieces)
+        except NOT_SENT as error:
+            raise not_connected(error, is_write=False) from error
+        except httpx2.TransportError as error:
+            raise unreachable("The transfer broke off. Call again.", is_write=False, maybe_applied=False) from error
 
     async def _exchange_noted(self, operation: Operation[Any], deadline: float) -> Answer:
         """One exchange, whose answer is remembered."""

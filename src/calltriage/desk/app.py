@@ -45,7 +45,7 @@ from calltriage.desk.handlers import (
     resources,
     searching,
 )
-from calltriage.desk.handlers.neighbours import NEIGHBOURS
+from calltriage.desk.handlers.neighbours import NEIGHBOURS, recording
 from calltriage.desk.http.access import Access
 from calltriage.desk.http.signed_urls import MAX_OBJECT, Files
 from calltriage.desk.http.tokens import FormReader, issue_token
@@ -56,6 +56,7 @@ from calltriage.leaves.strict_json import JsonObject, is_object, read_json
 from calltriage.operations import CATALOGUE
 from calltriage.operations.attachments import CreateAttachment
 from calltriage.operations.base import Api, Effect, Operation
+from calltriage.operations.calls import GetCallRecording
 from calltriage.operations.fields import FORM, LONGEST_NAME, alternatives, missing, named_kind
 from calltriage.storage.folders import check_room
 
@@ -126,6 +127,7 @@ class Desk:
             routes=[
                 Route("/v1/calls/import", self._import, methods=["POST"]),
                 Route("/webhooks/bland/{organisation}", self._webhook, methods=["POST"]),
+                Route(GetCallRecording.path, self._recording, methods=["GET"]),
                 *(Route(path, self._neighbour(NEIGHBOURS[path]), methods=["GET"]) for path in NEIGHBOURS),
                 *(Route(path, self._endpoint(found), methods=list(found)) for path, found in by_path.items()),
                 Route("/openapi.json", self._describe, methods=["GET"]),
@@ -243,6 +245,12 @@ class Desk:
         if who is None:
             raise ContractError(401, "AUTH_FAILURE", "Unauthorized")
         return _told(request, who)
+
+    async def _recording(self, request: Request) -> Response:
+        who = await self._key_holder(request)
+        return await self.files.give(
+            request, await self._run(Effect.READ, who, lambda tx: recording(tx, request.path_params))
+        )
 
     async def _import(self, request: Request) -> Response:
         who = await self._key_holder(request)

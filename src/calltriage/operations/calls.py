@@ -77,6 +77,7 @@ class Call(Result, origin="call parties"):
     """A flag's `message_index` counts in this list, from 0. Where the API has none, the turns that the speaker marks of
     `concatenated_transcript` show; see `transcript_source`."""
     concatenated_transcript: str | None = None
+    recording_url: str | None = None
     transcript_source: str | None = None
     """CONCATENATED where the turns are not the API's own."""
     metadata: JsonObject | None = None
@@ -289,6 +290,12 @@ class GetPathwayCallEvents(
 
     call_id: CallId = Field(description="The call.")
     v: Literal["2"] = "2"
+
+
+class GetCallRecording(Operation[None], http="GET /v1/recordings/{call_id}", effect=Effect.READ, envelope=False):
+    """Read a call's audio: bytes, which the catalogue's results do not hold (client/recordings.py)."""
+
+    call_id: RecordedCallId = Field(description="The call.")
 
 
 class CallEvent(Result, origin="the telephone platform"):

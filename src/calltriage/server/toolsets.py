@@ -31,6 +31,7 @@ from calltriage.server.tools.flagging import AddFlagTool
 from calltriage.server.tools.linking import LinkIssueTool
 from calltriage.server.tools.members import ListOrgMembersTool
 from calltriage.server.tools.norm import PromptNormTool, WaitForNormTool
+from calltriage.server.tools.recordings import GetCallRecordingTool
 from calltriage.server.tools.transcripts import GetTranscriptTool
 
 TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
@@ -59,6 +60,7 @@ TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
         GetCallTool,
         GetCorrectedTranscriptTool,
         GetPathwayCallEventsTool,
+        GetCallRecordingTool,
         GetCallEventStreamTool,
         ListSmsConversationsTool,
         GetSmsConversationTool,

@@ -45,6 +45,9 @@ PER_PAGE = 50
 STATE = "published"
 """The only state: a record exists once its bytes do."""
 
+RECORDING_OF = "recording_of"
+"""Label of a file that is the recording of a call (our choice)."""
+
 
 def request_upload_link(tx: Transaction, call: RequestUploadLink) -> Reply:
     request_id, key = secrets.token_hex(16), secrets.token_hex(16)
@@ -157,6 +160,15 @@ def _found(tx: Transaction, attachment_id: str) -> AnyRow:
     if row is None:
         raise not_found(NO_ATTACHMENT)
     return row
+
+
+def recording_of(tx: Transaction, call_id: str) -> AnyRow | None:
+    """The newest file that is labelled as the recording of a call."""
+    label = attachment_labels
+    same = (label.c.org_id == attachments.c.org_id) & (label.c.attachment_id == attachments.c.id)
+    found = exists().where(same, label.c.name == RECORDING_OF, label.c.value == _json_text(call_id))
+    query = select(attachments).where(tx.mine(attachments, found)).order_by(attachments.c.created_at.desc()).limit(1)
+    return tx.connection.execute(query).one_or_none()
 
 
 def _filters(tx: Transaction, call: ListAttachments) -> list[ColumnElement[bool]]:

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from calltriage.desk.database.tables import calls
-from calltriage.desk.database.transaction import Reply, Transaction, not_found
+from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, not_found
 from calltriage.desk.handlers import call_facts
+from calltriage.desk.handlers.attachments import recording_of
 from calltriage.desk.handlers.evidence import find_call
 from calltriage.operations.fields import NO_RECORDING
 
@@ -40,10 +41,13 @@ def get_recording_url(tx: Transaction, path: Path) -> Reply:
     return Reply(200, {"code": 200, "status": "success", "url": url})
 
 
-def get_recording(tx: Transaction, path: Path) -> Reply:
-    """The desk has no audio of a call; one can be a file."""
+def recording(tx: Transaction, path: Path) -> AnyRow:
+    """The file that is a call's recording. Raises ContractError where an import brought none."""
     find_call(tx, path["call_id"])
-    raise not_found(NO_RECORDING)
+    found = recording_of(tx, path["call_id"])
+    if found is None:
+        raise not_found(NO_RECORDING)
+    return found
 
 
 NEIGHBOURS: dict[str, Callable[[Transaction, Path], Reply]] = {
@@ -51,6 +55,5 @@ NEIGHBOURS: dict[str, Callable[[Transaction, Path], Reply]] = {
     "/v1/calls/active": list_active_calls,
     "/v1/calls/{call_id}/events": list_call_events,
     "/v1/calls/{call_id}/recording": get_recording_url,
-    "/v1/recordings/{call_id}": get_recording,
 }
 """What answers a GET of each path."""

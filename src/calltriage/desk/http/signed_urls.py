@@ -134,11 +134,15 @@ class Files:
         return replaced
 
     async def _give(self, request: Request, key: str) -> Response:
-        """The bytes of an attachment or one range of them. The record comes first, so that a delete counts at once."""
+        """What a signed link leads to. The record comes first, so that a delete counts at once."""
         query = select(published).where(published.c.object_key == key)
         row = await self.store.read(lambda connection: connection.execute(query).one_or_none())
         if row is None:
             raise ByteError(404, "NoSuchKey", "The object does not exist")
+        return await self.give(request, row)
+
+    async def give(self, request: Request, row: AnyRow) -> Response:
+        """The bytes of an attachment's row, or one range of them."""
         headers = {
             "etag": f'"{row.md5}"',
             "accept-ranges": "bytes",

@@ -17,12 +17,13 @@ from typing import Any, Literal, TypeAlias
 from pydantic import TypeAdapter, ValidationError
 
 from calltriage.desk.database.tables import written
+from calltriage.desk.handlers.attachments import RECORDING_OF
 from calltriage.desk.http.signed_urls import MAX_OBJECT
 from calltriage.desk.importing.lines import CallFacts, CallLine, ConversationLine, FileLine, call_facts, instants
 from calltriage.leaves.strict_json import JsonObject, refuse_depth
 from calltriage.leaves.surrogates import LONE
 from calltriage.operations.conversations import READ_ONLY
-from calltriage.operations.fields import MAX_BODY, AttachmentName
+from calltriage.operations.fields import MAX_BODY, AttachmentName, Metadata
 
 SPEAKERS = {"agent": "assistant", "assistant": "assistant", "caller": "user", "customer": "user", "user": "user"}
 """Speakers of import files, in the words of the calls API. Any other is kept as it is, and so are two of one call that would
@@ -34,6 +35,7 @@ MAX_MINUTES = 10**6
 MAX_ROW = 64 * 1024
 """Bytes that a list may have to show of one line, so that a page of 100 stays below MAX_BODY."""
 _names: TypeAdapter[str] = TypeAdapter(AttachmentName)
+_metadata: TypeAdapter[JsonObject] = TypeAdapter(Metadata)
 
 Kind: TypeAlias = Literal["call", "sms_conversation", "file"]
 
@@ -212,12 +214,19 @@ def _file(line: FileLine, place: str, how: Reading) -> Entry:
     values = {
         "name": name,
         "type": line.type or mimetypes.guess_type(name)[0] or "application/octet-stream",
-        "metadata": line.metadata,
+        "metadata": _labels(line),
         "size": size,
         "sha256": sha256,
     }
     file_id = line.file_id or hashlib.sha256(f"file\n{name}".encode()).hexdigest()[:32]
     return Entry("file", file_id, place, _digest({**values, "id": file_id}), values, content)
+
+
+def _labels(line: FileLine) -> JsonObject | None:
+    """The labels of a file; one of them says whose recording it is."""
+    if line.recording_of is None:
+        return line.metadata
+    return _metadata.validate_python({**(line.metadata or {}), RECORDING_OF: line.recording_of})
 
 
 def _decoded(text: str) -> bytes:

@@ -189,3 +189,5 @@ class FileLine(BaseModel):
     type: MediaType | None = None
     metadata: Metadata | None = None
     file_id: AttachmentId | None = None
+    recording_of: NamedId | None = None
+    """The call whose audio it is."""

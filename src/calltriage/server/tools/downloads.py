@@ -33,6 +33,9 @@ ESCAPED = 10
 LEAST = 24
 """Tokens of text that are shown whatever a long name or id costs, so that every call comes further."""
 
+SaveTo = Annotated[str, StringConstraints(min_length=1, max_length=4096), TEXT]
+"""A local folder."""
+
 
 class Downloaded(Result, origin="the uploader"):
     """What is always said of a download."""
@@ -53,9 +56,7 @@ class DownloadAttachmentTool(Workflow, effect=Effect.READ, saves=True):
     bounded: ClassVar[bool] = False  # bytes take the time they take
 
     attachment_id: AttachmentId = Field(description="The attachment.")
-    save_to: Annotated[str, StringConstraints(min_length=1, max_length=4096), TEXT] | None = Field(
-        default=None, description="Local folder below an allowed one."
-    )
+    save_to: SaveTo | None = Field(default=None, description="Local folder below an allowed one.")
     offset: Annotated[int, Field(ge=0, le=2**31)] = Field(default=0, description="Characters of the text to skip.")
     max_tokens: Annotated[int, Field(ge=200, le=15_000)] = 4000
 
@@ -64,7 +65,7 @@ class DownloadAttachmentTool(Workflow, effect=Effect.READ, saves=True):
         facts = found.model_dump(mode="json", include={"id", "name", "size", "type"}, exclude_none=True)
         if self.save_to is not None:
             async with aclosing(download(work.client, found.id, limit=work.files.limit, size=found.size)) as pieces:
-                saved = await work.files.save(self.save_to, found.name, _told(work, pieces, found.size))
+                saved = await work.files.save(self.save_to, found.name, told(work, pieces, found.size))
             return untrusted(
                 "the uploader", **facts, saved_to=str(saved.path), bytes_saved=saved.size, sha256=saved.sha256
             )
@@ -148,7 +149,7 @@ class DownloadAttachmentTool(Workflow, effect=Effect.READ, saves=True):
         return untrusted("the uploader", **facts, link=link)
 
 
-async def _told(work: Work, pieces: AsyncIterator[bytes], size: int | None) -> AsyncIterator[bytes]:
+async def told(work: Work, pieces: AsyncIterator[bytes], size: int | None) -> AsyncIterator[bytes]:
     """The pieces; the caller hears how far they are."""
     got, moved = 0, work.meter(size, "downloading")
     async for piece in pieces:

@@ -76,6 +76,7 @@ async def valid_arguments(agent: Client) -> dict[str, dict[str, Any]]:
         "get_corrected_transcript": {"call_id": "call-rich"},
         "get_pathway_call_events": {"call_id": "call-rich"},
         "get_call_event_stream": {"call_id": "call-rich"},
+        "get_call_recording": {"call_id": "call-rich"},
         "list_org_members": {"name": "ada"},
         "list_sms_conversations": {},
         "get_sms_conversation": {"conversation_id": "convo-1"},
@@ -108,7 +109,9 @@ async def add_evidence(desk: Desk) -> None:
     event = {"sequence": 1, "event_type": "node.transition", "node_id": "n", "operation_id": None, "payload": {"to": "n"},
              "created_at": "2026-05-01T10:00:01Z"}  # fmt: skip
     line = {"start": 0.5, "end": 1.5, "text": "hello", "speaker_label": "user", "confidence": 0.9}
-    await load_lines(desk, call_line("call-rich", "hello", pathway_events=[event], corrected=[line]))
+    audio = {"kind": "file", "name": "rich.wav", "base64": "UklGRg==", "recording_of": "call-rich"}
+    rich = call_line("call-rich", "hello", pathway_events=[event], corrected=[line])
+    await load_lines(desk, rich, json.dumps(audio))
 
 
 @WITHOUT_WAITING
@@ -278,7 +281,7 @@ async def test_hints_hold_for_the_requests_that_are_really_sent(the_desk: Desk) 
             sent = set(wire.sent)
             assert (tool == CORRECTS) is (sent == {"GET", "POST", "DELETE"}), (tool, sent)
             assert sent <= VERBS[effects[tool]] or tool == CORRECTS, (tool, sent)
-            saves = tool == "download_attachment"  # reads the API, and may make a local file
+            saves = tool in {"download_attachment", "get_call_recording"}  # read the API, and may make a local file
             # One reads the journal alone.
             assert (sent <= {"GET"} and not saves) is hint.read_only_hint, (tool, sent)
             assert (bool({"DELETE", "PATCH"} & sent) and tool != CORRECTS) is hint.destructive_hint, (tool, sent)
