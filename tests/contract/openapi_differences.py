@@ -38,8 +38,6 @@ DIFFERENCES: dict[str, str] = {
     "list_calls query campaign_id.*": _SEVERAL,
     "list_calls query from_number.*": _SEVERAL,
     "list_calls query to_number.*": _SEVERAL,
-    "list_issues query agent_id.*": _SCOPE,
-    "list_issues query agent_version_id.*": _SCOPE,
     "list_issues query has_alert.*": _SCOPE,
     "get_call query v.*": _SCOPE,
     "get_pathway_call_events query v.required: contract True, desk False": "it can only be 2; without it 2 is meant",

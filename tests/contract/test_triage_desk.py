@@ -534,6 +534,23 @@ async def test_a_filter_value_outside_the_contract_is_400(desk: httpx2.AsyncClie
     assert next(iter(query)) in refused(await desk.get(ISSUES, params=query), 400, "bad_request")
 
 
+async def test_issues_are_filtered_by_the_agent_and_the_version_that_they_were_filed_with(
+    desk: httpx2.AsyncClient,
+) -> None:
+    """The ids stand in an unmerged draft of the documentation alone: they are shown only where somebody set them."""
+    plain = await filed(desk)
+    ours = await filed(desk, agent_id="agent 1/é", agent_version_id="v2")
+    other = await filed(desk, agent_id="agent 1/é", agent_version_id="v3")
+    assert not {"agent_id", "agent_version_id"} & plain.keys()
+    assert (ours["agent_id"], ours["agent_version_id"]) == ("agent 1/é", "v2")
+    found = await listed(desk, ISSUES, agent_id="agent 1/é")
+    assert {issue["id"] for issue in found} == {ours["id"], other["id"]}
+    assert [one["id"] for one in await listed(desk, ISSUES, agent_id="agent 1/é", agent_version_id="v2")] == [
+        ours["id"]
+    ]
+    assert await listed(desk, ISSUES, agent_version_id="v") == []
+
+
 async def full_issue(desk: httpx2.AsyncClient) -> dict[str, str]:
     """An issue with several items on each of its lists; the paths of all lists."""
     issue, other = await filed(desk, resource_links=[CARD, HOURS]), await filed(desk, severity="low")

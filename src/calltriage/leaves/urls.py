@@ -1,9 +1,17 @@
-"""URLs that an operator gives."""
+"""URLs that an operator gives, and those that are shown."""
 
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from calltriage.leaves.strict_json import is_array, is_object
+
+SECRET = re.compile(
+    r"secret|token|signature|password|credential|authorization|(access|api|private)[_-]?key", re.IGNORECASE
+)
+"""Names of members that may hold a secret."""
 
 ENVIRONMENT = "environment"
 """Value of CALLTRIAGE_PROXY that allows the environment's own variables."""
@@ -24,3 +32,18 @@ def check_proxy(url: str) -> None:
         raise wrong
     if not has_port or not is_plain:
         raise wrong
+
+
+def without_secrets(value: Any) -> Any:
+    """JSON without what may let its reader in somewhere: members named so, and of each URL its user, query and fragment."""
+    if is_object(value):
+        return {name: without_secrets(member) for name, member in value.items() if not SECRET.search(name)}
+    if is_array(value):
+        return [without_secrets(member) for member in value]
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return None
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

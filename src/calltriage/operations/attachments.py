@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from calltriage.errors import UnreadableAnswer
 from calltriage.leaves.strict_json import JsonObject, is_array, is_object
+from calltriage.leaves.urls import without_secrets
 from calltriage.operations.base import Api, Effect, Operation
 from calltriage.operations.fields import TEXT, AttachmentId, AttachmentName, MediaType, Metadata
 from calltriage.operations.results import Result
@@ -40,8 +41,20 @@ class RequestUploadLink(
     )
 
 
+def _addresses(links: Any) -> Any:
+    """The addresses of HAL links by their names, without what may be secret. Those of other forms are left out."""
+    if not is_object(links):
+        raise ValueError("no object")
+    first = {name: one[0] if is_array(one) and one else one for name, one in links.items() if name != "curies"}
+    found = {name: one.get("href") if is_object(one) else one for name, one in first.items()}
+    return {name: without_secrets(href) for name, href in found.items() if isinstance(href, str)}
+
+
 class Attachment(Result, origin="the uploader"):
     """A stored file's record."""
+
+    brief: ClassVar[set[str] | None] = {"id", "name", "state", "size", "type", "metadata"}
+    """What a row of a list shows."""
 
     id: str
     name: str = ""
@@ -52,6 +65,10 @@ class Attachment(Result, origin="the uploader"):
     type: str | None = None
     """Media type of the stored object."""
     metadata: JsonObject | None = None
+    provider: Annotated[JsonObject, AfterValidator(without_secrets)] | None = None
+    """Where the bytes are kept; its form is open."""
+    links: Annotated[dict[str, str], BeforeValidator(_addresses)] | None = Field(default=None, alias="_links")
+    """Addresses on the service's own pages: data, never to be called (talkdesk-attachments, section 6)."""
 
 
 class CreateAttachment(

@@ -24,7 +24,6 @@ from calltriage.operations.fields import (
     Status,
     Title,
     UserId,
-    WireOnly,
 )
 from calltriage.operations.results import Page, Result
 from calltriage.operations.traces import (
@@ -76,6 +75,9 @@ class Issue(Result, origin="issue authors"):
     assignee_id: str | None = None
     author_id: str | None = None
     external_link: JsonObject | None = None
+    agent_id: str | None = None
+    """The vendor's agent that the issue is about; an unpublished draft has it (bland-triage, section 10)."""
+    agent_version_id: str | None = None
     created_at: str = ""
     updated_at: str = ""
     last_activity_at: str = ""
@@ -118,8 +120,8 @@ class CreateIssue(Operation[Issue], http="POST /v1/triage/issues", effect=Effect
     resource_links: Annotated[list[ResourceRef], Field(max_length=100), NO_RESOURCE] | None = Field(
         default=None, description="Evidence to attach."
     )
-    agent_id: Annotated[UserId | None, WireOnly()] = None
-    agent_version_id: Annotated[UserId | None, WireOnly()] = None
+    agent_id: UserId | None = Field(default=None, description="Agent it is about.")
+    agent_version_id: UserId | None = None
 
     def trace(self) -> Trace[Issue]:
         newest = ListIssues(sort="created_at", order="desc")
@@ -162,6 +164,8 @@ class ListIssues(Operation[Page[Issue]], http="GET /v1/triage/issues", effect=Ef
     resource_type: ResourceType | None = Field(default=None, description="Issues with such evidence.")
     owner_id: UserId | None = None
     assignee_id: UserId | None = None
+    agent_id: UserId | None = None
+    agent_version_id: UserId | None = None
     date_range: Literal["24h", "7d", "30d", "90d"] | None = Field(default=None, description="Window back from now.")
     date_field: Literal["last_activity_at", "created_at"] | None = Field(
         default=None, description="What date_range looks at; default last_activity_at."

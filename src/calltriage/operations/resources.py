@@ -45,7 +45,7 @@ class AttachResource(
     issue_id: IssueId = Field(description="The issue.")
     resource_type: ResourceType
     resource_id: ResourceId = Field(
-        description="A call's call_id, a conversation's id, or the id that create_attachment returned."
+        description="A call's call_id, a conversation's id, or a file's: create_attachment's where both services are one."
     )
 
     def trace(self) -> Trace[ResourceLink]:

@@ -109,10 +109,9 @@ def _filters(tx: Transaction, call: ListIssues) -> list[ColumnElement[bool]]:
         found.append(issues.c.severity.in_(call.severity))
     if call.category:
         found.append(issues.c.category_folded.in_(filtered_names(tx, call.category)))
-    if call.owner_id is not None:
-        found.append(issues.c.owner_id == call.owner_id)
-    if call.assignee_id is not None:
-        found.append(issues.c.assignee_id == call.assignee_id)
+    for name in ("owner_id", "assignee_id", "agent_id", "agent_version_id"):
+        if (wanted := getattr(call, name)) is not None:
+            found.append(issues.c[name] == wanted)
     if call.resource_type is not None:
         found.append(_with_resource(tx, call.resource_type))
     if call.date_range is not None:

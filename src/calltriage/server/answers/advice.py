@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from calltriage.errors import TryNext
-from calltriage.leaves.strict_json import JsonObject, is_array
+from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 from calltriage.operations.base import Tool
 
 PLAIN = re.compile(r"[A-Za-z0-9_.:@/+-]{1,128}")
@@ -24,4 +24,6 @@ def same_call(tool: type[Tool], arguments: JsonObject) -> TryNext | None:
 def _is_plain(value: Any) -> bool:
     if is_array(value):
         return all(map(_is_plain, value))
+    if is_object(value):
+        return _is_plain([*value, *value.values()])
     return PLAIN.fullmatch(value) is not None if isinstance(value, str) else isinstance(value, int | float | None)

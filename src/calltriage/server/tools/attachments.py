@@ -22,7 +22,7 @@ from calltriage.matching.folding import folded
 from calltriage.operations import attachments as api
 from calltriage.operations.attachments import Attachment, AttachmentPage, ListFollowingAttachments
 from calltriage.operations.base import Effect, Operation
-from calltriage.operations.fields import A_CURSOR, TEXT, AttachmentName, Form, IssueRef
+from calltriage.operations.fields import A_CURSOR, MAX_LABELS, TEXT, AttachmentName, Form, IssueRef, Metadata
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.resources import AttachResource
 from calltriage.operations.results import Result
@@ -38,6 +38,8 @@ KEPT = "kept"
 """What seals its handle."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
 NEW = "new"
+MOST_LABELS = MAX_LABELS - 2
+"""Labels that a file can be given: two more are the client's own."""
 WORD = r"^[A-Za-z0-9_-]+$"
 """What handles and cursors of ours look like."""
 
@@ -62,12 +64,17 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
         Annotated[str, StringConstraints(max_length=600), Form(WORD, "must be new, or a handle as it was answered")]
         | None
     ) = Field(default=None, description="'new' answers a URL to PUT a file to over HTTP; then pass its handle.")
+    metadata: Annotated[Metadata, Field(max_length=MOST_LABELS)] | None = Field(
+        default=None, description='Labels: text, numbers, booleans, e.g. {"flow_id": "abc"}.'
+    )
     attach_to: IssueRef | None = Field(default=None, description=f"Issue: {ISSUE}")
 
     async def run(self, work: Work) -> JsonObject:
         given = [name for name in ("path", "text", "base64", "upload") if getattr(self, name) is not None]
         if len(given) != 1:
             raise _refused("Pass exactly one of path, text, base64 and upload.", "path")
+        if self.attach_to is not None:
+            self._check_attachable(work)
         if self.upload == NEW:
             return self._offer(work)
         came_along = self.text is not None or self.base64 is not None  # so it is small
@@ -75,8 +82,6 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
             return await self._stored_and_attached(work)
 
     async def _stored_and_attached(self, work: Work) -> JsonObject:
-        if self.attach_to is not None:
-            work.allow(AttachResource, "attach_to")
         issue_id = None if self.attach_to is None else await work.issue_id(self.attach_to, "attach_to")
         if issue_id is not None:  # an unknown issue is found out before a file is stored for it
             with preparing("attach_to"):
@@ -92,13 +97,26 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
             body["evidence"] = await self._attach(work, issue_id, body)
         return body
 
+    def _check_attachable(self, work: Work) -> None:
+        """Raise Rejected where no stored file can be hung on an issue."""
+        work.allow(AttachResource, "attach_to")
+        if not work.client.shares_ids:
+            given = self.model_dump(mode="json", exclude={"attach_to"}, exclude_unset=True)
+            raise Rejected(
+                "Files and issues are kept by two services here, and the issues' service knows no id of the files': a file "
+                "cannot be evidence. Nothing was stored. Store it without attach_to, and name its id in a comment.",
+                code="ids_not_shared",
+                field="attach_to",
+                try_next=same_call(CreateAttachmentTool, given),
+            )
+
     def _offer(self, work: Work) -> JsonObject:
         if work.handover is None:
             raise _refused(
                 "Uploads go over a server's HTTP side, and this one has none. Pass path, text or base64.", "upload"
             )
         offer = work.handover.offer(work.who)
-        kept = self.model_dump(mode="json", include={"name", "attach_to"}, exclude_none=True)
+        kept = self.model_dump(mode="json", include={"name", "metadata", "attach_to"}, exclude_none=True)
         again = TryNext(tool=self.tool_name(), arguments={**kept, "upload": offer["handle"]})
         return {"outcome": "not_committed", "upload": offer, "try_next": again}
 
@@ -113,7 +131,7 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
                 content, uploaded = None, kept
                 name = self._name_of_kept(kept.media_type or UNKNOWN)
             try:
-                receipt = await over_api.create(work.client, name, uploaded, limit=work.files.limit)
+                receipt = await over_api.create(work.client, name, uploaded, self.metadata, limit=work.files.limit)
             except Conflict as taken:
                 raise self._kept(work, name, uploaded, taken) from taken
             except Rejected as refused:
@@ -177,7 +195,7 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
             handle = work.seals.sealed(KEPT, KEPT_SECONDS, *facts)
         taken.outcome, taken.field = "not_committed", "name"
         taken.details |= {"upload": {"handle": handle, "good_for_s": work.seals.good_for(KEPT, handle)}}
-        given = self.model_dump(mode="json", include={"attach_to"}, exclude_unset=True)
+        given = self.model_dump(mode="json", include={"metadata", "attach_to"}, exclude_unset=True)
         another = name if taken.retryable else _another_name(name)  # it could not be seen whether the files are equal
         taken.try_next = same_call(CreateAttachmentTool, {**given, "name": another})
         if taken.try_next is not None:
@@ -194,7 +212,8 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
         try:
             receipt = await work.client.deliver(operation)
         except CallError as error:
-            error.try_next = TryNext(tool=AttachResource.tool_name(), arguments=operation.model_dump(mode="json"))
+            if error.retryable or error.outcome == "unknown":  # what was refused is refused again
+                error.try_next = TryNext(tool=AttachResource.tool_name(), arguments=operation.model_dump(mode="json"))
             return {"outcome": error.outcome or "not_committed", "error": error.body()}
         made = {"resource_link_id": receipt.result.id, "created_at": receipt.result.created_at}
         return {"issue_id": issue_id, **made, "outcome": receipt.outcome}
@@ -269,6 +288,8 @@ class AttachmentRows(Result, origin="the uploader"):
     complete: bool
 
 
+LONGEST_FILTER = 127
+"""Characters of a filter by labels (talkdesk-attachments, section 6)."""
 PAGES_OF_NAMES = 8
 """Pages of 250 files that are looked through for a name written otherwise."""
 
@@ -283,23 +304,22 @@ class ListAttachmentsTool(Workflow, effect=Effect.READ):
     types: Annotated[list[api.FilterWord], Field(max_length=20)] | None = Field(
         default=None, description="Media types, any of them."
     )
-    labels: Annotated[str, StringConstraints(min_length=2, max_length=127), TEXT] | None = Field(
-        default=None, description='Metadata as one JSON object, e.g. {"flow_id":"abc"}.'
-    )
+    labels: Metadata | None = Field(default=None, description='Metadata that it has, e.g. {"flow_id": "abc"}.')
     limit: Annotated[int, Field(ge=1, le=25)] | None = Field(default=None, description="Page size, default 25.")
     cursor: Annotated[str, StringConstraints(max_length=3000), Form(WORD, A_CURSOR)] | None = Field(
         default=None, description="next_cursor of the page before."
     )
 
     async def run(self, work: Work) -> JsonObject:
+        labels = _filter_of(self.labels)
         operation: Operation[AttachmentPage] = api.ListAttachments(
-            name=self.name, types=self.types, metadata=self.labels, per_page=self.limit or 25
+            name=self.name, types=self.types, metadata=labels, per_page=self.limit or 25
         )
         if self.cursor is not None:
             operation = ListFollowingAttachments(query=_query_of(self.cursor))
         page = await work.client.send(operation)
         if self.name is not None and self.cursor is None and not page.items and not page.lost_rows:
-            return await self._named_otherwise(work)
+            return await self._named_otherwise(work, labels)
         # An API may take a filter for less than exact, and pages may overlap while files come and go.
         items = {item.id: row(item) for item in page.items if self._wants(item)}
         body = untrusted(
@@ -325,9 +345,9 @@ class ListAttachmentsTool(Workflow, effect=Effect.READ):
             ]
         return body
 
-    async def _named_otherwise(self, work: Work) -> JsonObject:
+    async def _named_otherwise(self, work: Work, labels: str | None) -> JsonObject:
         """The files of the name as it may be written, too, in other forms of its characters: read from the list itself."""
-        operation: Operation[AttachmentPage] = api.ListAttachments(types=self.types, metadata=self.labels, per_page=250)
+        operation: Operation[AttachmentPage] = api.ListAttachments(types=self.types, metadata=labels, per_page=250)
         items, ended = dict[str, JsonObject](), False
         for _ in range(PAGES_OF_NAMES):
             page = await work.client.send(operation)
@@ -343,7 +363,23 @@ class ListAttachmentsTool(Workflow, effect=Effect.READ):
     def _wants(self, item: Attachment) -> bool:
         types = {media_type.lower() for media_type in self.types or ()}
         is_named = self.name is None or folded(self.name) == folded(item.name)
-        return is_named and (not types or (item.type or "").lower() in types)
+        # A row without labels may be short of them: then the API's own filter has to do.
+        has = item.metadata is None or all(
+            item.metadata.get(name) == value for name, value in (self.labels or {}).items()
+        )
+        return is_named and has and (not types or (item.type or "").lower() in types)
+
+
+def _filter_of(labels: JsonObject | None) -> str | None:
+    """Labels as the API filters by them: one JSON object in a text."""
+    if labels is None:
+        return None
+    text = compact(labels)
+    if len(text) > LONGEST_FILTER:
+        raise _refused(
+            f"The API filters by at most {LONGEST_FILTER} characters of labels. Pass fewer or shorter ones.", "labels"
+        )
+    return text
 
 
 def _query_of(cursor: str) -> str:

@@ -34,6 +34,11 @@ LONGEST_TURN = 1_000
 """Characters of a turn that evidence shows before everything else has had its room."""
 MOMENT = 200
 """Characters of a flagged moment that each part of a long flag shows."""
+TWO_SERVICES = (
+    "The file is the issues' service's own, and no documented request of that reads a file. The attachment tools reach "
+    "another service."
+)
+"""Why the bytes of a file that is evidence cannot be had where files and issues are kept apart."""
 NEIGHBOURS = 1
 """Turns shown before and after a flagged one."""
 
@@ -131,14 +136,19 @@ class Readings:
                     del turn["characters_left_out"]
                     turn.pop("offset", None)
 
-    async def _files(self, links: list[Any], _page: list[Any]) -> list[JsonObject | None]:
+    async def _files(self, links: list[ResourceLink], _page: list[ResourceLink]) -> list[JsonObject | None]:
+        if not self.client.shares_ids:  # another service's file may have the same id
+            return [_said_of(link, TWO_SERVICES) for link in links]
         found = await at_once(
             *(
                 self._if_there(link.resource_id, lambda link=link: GetAttachment(attachment_id=link.resource_id))
                 for link in links
             )
         )
-        return [None if one is None else row(one) for one in found]
+        return [
+            _said_of(link, f"The file cannot be read: {self.failed[link.resource_id]}.") if one is None else row(one)
+            for link, one in zip(links, found, strict=True)
+        ]
 
     async def _if_there(self, name: str, asked: Callable[[], Operation[R]]) -> R | None:
         """The thing, or None with the reason kept: it may be gone, forbidden, or known to the other vendor under an id that
@@ -150,6 +160,12 @@ class Readings:
         except ValidationError:
             self.failed[name] = NotFound.default_code
         return None
+
+
+def _said_of(link: ResourceLink, why: str) -> JsonObject:
+    """What the link of a file says of it, and why its bytes are not to be had."""
+    told = {"resource_id", "title", "status", "metadata", "created_at"}
+    return {name: value for name, value in row(link).items() if name in told} | {"no_bytes": why}
 
 
 def _is_file(link: ResourceLink) -> bool:

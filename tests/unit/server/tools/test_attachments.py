@@ -487,3 +487,38 @@ async def test_a_file_is_listed_by_its_name_in_another_form(full_agent: McpClien
     listed = await ok(full_agent, "list_attachments", name="Ärger.txt")
     assert ([item["id"] for item in listed["items"]], listed["complete"]) == ([made["id"]], True)
     assert (await ok(full_agent, "list_attachments", name="Arger.txt"))["returned"] == 0
+
+
+async def test_labels_are_kept_with_a_conflict_and_found_by(the_desk: Desk) -> None:
+    """What an agent gives a file besides its name: kept with their types, filtered by, and not lost when a name is taken."""
+    labels = {"flow_id": "ABCDEF0987654321", "size": 12, "urgent": True}
+    async with agent_on(the_desk) as (agent, _):
+        await ok(agent, "create_attachment", name="a.txt", text="first")
+        error = await refused(agent, "create_attachment", name="a.txt", text="second", metadata=labels)
+        hint = error["try_next"]
+        assert hint["arguments"]["metadata"] == labels
+        made = await ok(agent, hint["tool"], **hint["arguments"])
+        assert labels.items() <= made["metadata"].items()
+        assert made["provider"] == {"name": "embedded"}
+        for given in ({"flow_id": "ABCDEF0987654321"}, {"size": 12, "urgent": True}, '{"urgent": true}'):
+            found = await ok(agent, "list_attachments", labels=given)
+            assert [one["id"] for one in found["items"]] == [made["id"]], given
+        for given in ({"size": "12"}, {"flow_id": "abcdef0987654321"}, {"urgent": False}):
+            assert (await ok(agent, "list_attachments", labels=given))["returned"] == 0, given
+        free = await refused(agent, "create_attachment", name="a.txt", text="third", metadata={"why": "as I said"})
+        assert "try_next" not in free, "an error repeats no free text"
+        full = {f"k{n}": n for n in range(49)}
+        error = await refused(agent, "create_attachment", name="b.txt", text="x", metadata=full)
+        assert (error["field"], error["outcome"]) == ("metadata", "not_committed")
+
+
+async def test_what_was_refused_as_evidence_is_not_advised_again(the_desk: Desk) -> None:
+    """The issue goes between the look at it and the attachment: the file is stored, and asking again would not help."""
+    desk = httpx2.ASGITransport(the_desk, raise_app_exceptions=False)
+    missing = {"data": None, "errors": [{"error": "not_found", "message": "Issue not found"}]}
+    network = Scripted(answers(404, missing), inner=desk, only=lambda r: r.url.path.endswith("/resources"))
+    async with agent_on(the_desk, network=network) as (agent, _):
+        issue = await ok(agent, "create_issue", title="T", severity="low", category="Bug")
+        made = await ok(agent, "create_attachment", name="a.txt", text="x", attach_to=issue["id"])
+    assert (made["outcome"], made["evidence"]["outcome"]) == ("committed", "not_committed")
+    assert "try_next" not in made["evidence"]["error"]
