@@ -108,6 +108,11 @@ class CallError(CalltriageError):
         self.request_id = request_id
         self.details = details or {}
 
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the same call would surely be refused again."""
+        return not self.retryable and self.outcome != "unknown"
+
     def body(self) -> dict[str, Any]:
         """The error as an agent sees it: code, message and what is known besides."""
         known = {

@@ -239,3 +239,17 @@ async def test_the_ids_of_an_agent_are_sent_only_when_given_and_shown_when_answe
     assert vendors.sent[-2][1] == f"{TRIAGE}/v1/triage/issues?agent_id=agent-1&agent_version_id=version-2"
     assert ids.items() <= made.items()
     assert ids.items() <= read.items()
+
+
+@pytest.mark.parametrize("odd", [None, "", "yesterday", 17, {"at": 1}, ["2026"], "left out"])
+async def test_a_guard_whose_instant_cannot_be_read_writes_nothing(odd: Any) -> None:
+    issue = {name: value for name, value in ISSUE.items() if name != "updated_at"}
+    vendors = Vendors()
+    vendors.data[ID] = issue if odd == "left out" else {**issue, "updated_at": odd}
+    async with agent_of(vendors) as agent:
+        error = await called(
+            agent, "update_issue", issue_id=ID, status="in_progress", expect_updated_at=ISSUE["updated_at"]
+        )
+    assert (error["code"], error["outcome"]) == ("cannot_compare", "not_committed")
+    assert "try_next" not in error
+    assert [method for method, _, _ in vendors.sent] == ["GET"]

@@ -212,7 +212,7 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
         try:
             receipt = await work.client.deliver(operation)
         except CallError as error:
-            if error.retryable or error.outcome == "unknown":  # what was refused is refused again
+            if not error.is_refusal:
                 error.try_next = TryNext(tool=AttachResource.tool_name(), arguments=operation.model_dump(mode="json"))
             return {"outcome": error.outcome or "not_committed", "error": error.body()}
         made = {"resource_link_id": receipt.result.id, "created_at": receipt.result.created_at}

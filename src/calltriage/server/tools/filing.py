@@ -99,6 +99,7 @@ async def _linked(work: Work, issue_id: str, duplicate_of: str) -> JsonObject:
     try:
         receipt = await work.client.deliver(LinkIssue.model_validate(link))
     except CallError as error:
-        error.try_next = TryNext(tool=LinkIssueTool.tool_name(), arguments=link)
+        if not error.is_refusal:
+            error.try_next = TryNext(tool=LinkIssueTool.tool_name(), arguments=link)
         return {"outcome": error.outcome or "not_committed", "error": error.body()}
     return {"outcome": receipt.outcome, "relation_id": receipt.result.id, "related_issue_id": duplicate_of}

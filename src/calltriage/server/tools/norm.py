@@ -65,7 +65,7 @@ class PromptNormTool(Workflow, effect=Effect.ADD):
             mark = await _newest_entry(work, issue_id)
         # The first word is the intent, always said: without one the vendor takes the prompt for a fix.
         receipt = await self._prompted(work, issue_id, f"{intent} {detail}".strip())
-        body = {**receipt.result.model_dump(mode="json"), "outcome": receipt.outcome}
+        body = {**receipt.result.model_dump(mode="json", exclude_none=True), "outcome": receipt.outcome}
         if intent != "fix" and receipt.result.intent.lower() in FIXES:
             return {"warning": MISREAD, **body, "try_next": _whole_feed(issue_id)}
         if receipt.outcome != "committed":  # the run is older than the mark
@@ -180,6 +180,11 @@ AGENT_TYPES = frozenset({"prompt", "thought", "action", "response", "artifact", 
 """Feed entries that a run makes, from its prompt to its end."""
 ENDS = {"response": "answered", "error": "failed"}
 """Feed entries that end a run, and the state that it is then in."""
+NEWEST = (
+    "This is the newest run that shows. One that was just asked for may not show yet: pass run_id and after, as prompt_norm "
+    "answers them, to wait for that one."
+)
+"""What is said of a run that was not named."""
 NOTES = {
     "unproven": "The newest answer may be an older run's: the feed does not say whose it is. Pass after, as prompt_norm "
     "answers it, or compare the prompt.",
@@ -259,8 +264,9 @@ class WaitForNormTool(Workflow, effect=Effect.READ):
         bundle = Bundle(BUDGET, gaps=2, state=state, issue_id=issue_id, waited_s=round(waited, 1))
         bundle.body["entries"] = untrusted(AGENT_WORDS, items=_shown(entries, bundle, issue_id))
         body = bundle.done()
-        if state in NOTES:
-            body["note"] = NOTES[state]
+        is_named = self.run_id is not None or self.after is not None
+        if note := NOTES.get(state) or (None if is_named or state not in ENDS.values() else NEWEST):
+            body["note"] = note
         if state not in {*ENDS.values(), "idle"}:
             body["complete"] = False  # more will be said
         if state in {"running", "queued"}:

@@ -505,3 +505,10 @@ async def test_a_page_of_artifacts_that_is_longer_than_asked_for_shows_the_rows_
     rest = [one["detail"] for body in bodies for one in body["activity"]["items"]]
     assert [one["detail"] for one in listed["items"]] + rest == [f"made {n}" for n in range(60)]
     assert (listed["returned"], gap["left_out"], listed["complete"]) == (60 - len(rest), len(rest), False)
+
+
+async def test_a_wait_for_no_named_run_says_that_a_newer_one_may_not_show_yet() -> None:
+    async with queueing(Queue(looks=100)) as agent:
+        body = await ok(agent, "wait_for_norm", issue_id=UNKNOWN)
+    assert (body["state"], body["entries"]["items"][-1]["detail"]) == ("answered", "old answer")
+    assert "run_id" in body["note"]
