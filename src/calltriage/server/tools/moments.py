@@ -160,4 +160,9 @@ def _sure(near: list[Near]) -> Near | None:
 
 def _storable(text: str) -> str | None:
     """Words as a flag can store them: as they are, up to the contract's limit; what no API takes as escapes."""
-    return UNSTORABLE.sub(lambda found: gate(found[0])[0], text)[:10_000] or None
+    return escaped(text)[:10_000] or None
+
+
+def escaped(text: str) -> str:
+    """A text with escapes for the characters that no flag can store."""
+    return UNSTORABLE.sub(lambda found: gate(found[0])[0], text)

@@ -26,6 +26,7 @@ from calltriage.server.answers.results import Bundle, beginning, row
 from calltriage.server.answers.sections import Place, Section
 from calltriage.server.context import at_once, numbered
 from calltriage.server.tools import calls
+from calltriage.server.tools.moments import escaped
 from calltriage.server.tools.transcripts import GetTranscriptTool
 
 R = TypeVar("R")
@@ -111,16 +112,17 @@ class Readings:
             ]
         if moment and at < 0:  # the call is not to be had, or has other words
             body["message_text"] = moment
-        if unverified := self._unverified(flag, turns, at):
+        if unverified := self._unverified(flag, turns):
             body["unverified"] = unverified
         return body
 
-    def _unverified(self, flag: Flag, turns: list[JsonObject], at: int) -> list[str]:
+    def _unverified(self, flag: Flag, turns: list[JsonObject]) -> list[str]:
         """Fields of a flag that the transcript, as it was read, does not bear out."""
         if flag.call_id in self.failed:
             return []
-        beyond = ["message_index"] if flag.message_index is not None and not turns else []
-        return beyond + (["message_text"] if flag.message_text and at < 0 else [])
+        said = next((escaped(turn["text"]) for turn in turns if turn["message_index"] == flag.message_index), None)
+        beyond = ["message_index"] if flag.message_index is not None and said is None else []
+        return beyond + (["message_text"] if (flag.message_text or "") not in (said or "") else [])
 
     def _moment(self, entry: JsonObject) -> JsonObject:
         """The beginning of the words that were flagged, for where the turns around them do not fit."""

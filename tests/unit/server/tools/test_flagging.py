@@ -194,3 +194,13 @@ async def test_a_call_without_a_transcript_is_flagged_by_words_that_are_marked(a
         agent, "add_flag", issue_id=ticket, call_id="mute", type="x", message_index=0, message_text="Heard on the tape."
     )
     assert flag["unverified"] == ["message_index", "message_text"]
+
+
+async def test_words_that_are_stored_with_escapes_count_as_those_of_their_turn(agent: Client, the_desk: Desk) -> None:
+    await load_lines(the_desk, call_line("odd", "Hello.", "The line went \x07 and then \ud83d dead."))
+    ticket = await with_call(agent, "odd")
+    flag = await ok(agent, "add_flag", issue_id=ticket, call_id="odd", type="x", message_index=1)
+    (shown,) = (await ok(agent, "get_evidence", issue_id=ticket))["flags"]["items"]
+    assert "u0007" in flag["message_text"], "a flag cannot hold the character itself"
+    assert "unverified" not in flag
+    assert "unverified" not in shown
