@@ -197,7 +197,8 @@ class HandoffReport(Prompt):
             Step("Read what the evidence leaves out: get_transcript around each flagged turn.", ("get_transcript",)),
             Step("Write the report in this order: what went wrong, in one sentence; how often and since when; the moments, "
                  f"each with call and turn and its words; the likely cause; what is not known; the next step.{only}"),
-            Step("Store it: create_attachment with text, a name that ends in .md, and attach_to set to this issue.",
+            Step("Store it: create_attachment with text, a name that ends in .md, and attach_to set to this issue "
+                 "(without it, if it is refused with ids_not_shared).",
                  ("create_attachment",)),
             Step("Say where it is: add_comment.", ("add_comment",)),
             Step("Answer with the report."),
