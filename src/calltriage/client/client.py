@@ -120,8 +120,7 @@ class Client:
     @property
     def shares_ids(self) -> bool:
         """Whether both APIs are one service, so that an id of one means something to the other."""
-        urls = [httpx2.URL(endpoint.base_url) for endpoint in self._endpoints.values()]
-        return len({(url.scheme, url.host, url.port, url.path.rstrip("/")) for url in urls}) == 1
+        return len({str(httpx2.URL(endpoint.base_url)).rstrip("/") for endpoint in self._endpoints.values()}) == 1
 
     @property
     def deadline_s(self) -> float:
