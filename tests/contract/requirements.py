@@ -92,6 +92,7 @@ REQUIREMENTS = [
     Requirement("triage-category", "bland-triage 4",
         "Category is free text and is kept as typed; its filter ignores case, and outer blanks.",
         ("test_every_field_of_a_filed_issue_is_kept_as_sent", "test_issues_are_filtered_searched_and_sorted",
+         "test_issues_are_filtered_by_the_agent_and_the_version_that_they_were_filed_with",
          "test_outer_blanks_of_a_category_are_kept_and_ignored_where_names_are_compared")),
     Requirement("triage-resource-links", "bland-triage 4",
         "resource_links attach at creation; repeated pairs collapse.",
