@@ -332,8 +332,11 @@ class Client:
         raise not_there(error) from error
 
     async def _verdict(self, operation: Operation[R], course: _Course) -> Verdict[R]:
-        """What looking says. A request that broke off may still be on its way inside the API: absence is believed only
-        after a pause, and not at all while the API may be working on it because we stopped waiting."""
+        """Look whether a write was carried out.
+
+        A request whose connection broke may still be on its way inside the API, so `absent` needs a second look after a
+        pause. A request that we stopped waiting for may still be running: it is never called absent.
+        """
         trace, endpoint = operation.trace(), self._endpoints[operation.api]
         late = may_still_run(course.in_doubt)
         pauses = () if late is False else (SETTLE_S,) if late is None else (1.0, 2.0, 4.0)

@@ -18,7 +18,7 @@ def may_still_run(error: CallError | None) -> bool | None:
 
 
 def in_doubt(error: CallError) -> CallError:
-    """The failure of a write of which looking could not say whether it was carried out."""
+    """Error for a write whose outcome the look-up could not determine."""
     return type(error)(
         "No answer came that says whether it was carried out, and looking for it did not settle that. Read the present "
         "state; call again only if it is not there.",
@@ -30,7 +30,7 @@ def in_doubt(error: CallError) -> CallError:
 
 
 def not_there(error: CallError) -> CallError:
-    """The failure of a write that was looked for and is not there."""
+    """Error for a write that the look-up did not find."""
     was_in_doubt = error.outcome == "unknown"
     return type(error)(
         "The call failed. It was looked for and was not carried out; call again." if was_in_doubt else str(error),

@@ -66,8 +66,7 @@ class Place(Protocol):
 
 @contextmanager
 def writing(engine: Engine, patience_s: float = PREPARING_PATIENCE_S) -> Generator[Connection]:
-    """A write transaction: begun as one, so that it never has to turn from a reader into a writer. It waits so long for
-    another one to end."""
+    """A write transaction. Starts with BEGIN IMMEDIATE. Waits up to `patience_s` for other writers."""
     options: dict[str, Any] = {"begin": "IMMEDIATE", "wait_ms": max(1, round(patience_s * 1000))}
     with engine.connect().execution_options(**options) as connection, connection.begin():
         yield connection

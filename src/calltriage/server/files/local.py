@@ -84,8 +84,8 @@ class OpenFile:
 class FileRoots:
     """Folders below which a path argument may lie. Empty: no local file may be read or made.
 
-    `private` folders are closed even inside a root; `limit` is the largest file in bytes; not `writable`, nothing is made;
-    with `asks`, folders that the host declares are open besides.
+    `private` folders are closed even inside a root. `limit` is the largest file in bytes. `writable=False` forbids saving.
+    `asks=True` adds the folders that the host declares.
     """
 
     roots: tuple[Path, ...] = ()
