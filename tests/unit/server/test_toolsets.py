@@ -170,6 +170,14 @@ def test_the_instructions_name_only_what_is_offered(selection: dict[str, Any]) -
     assert "outcome" not in instructions(select(read_only=True))
 
 
+def test_the_instructions_say_which_toolset_has_what_is_not_offered() -> None:
+    text = instructions(select())
+    assert "removing and deleting (cleanup)" in text
+    assert all(f"({toolset})" in text for toolset in TOOLSETS.keys() - {"core"}), "each toolset that is not offered"
+    assert "Not offered" not in instructions(select([ALL]))
+    assert "(cleanup)" not in instructions(select(["core", "cleanup"]))
+
+
 def test_a_description_sends_an_agent_only_to_tools_of_its_own_toolset_or_core() -> None:
     core = names(*TOOLSETS["core"])
     for toolset, tools in TOOLSETS.items():

@@ -64,7 +64,7 @@ class FindCallsTool(Workflow, effect=Effect.READ):
     """Find calls by day, number, batch, minutes, inbound or not, or by what the call was about: words or a phrase said in
     it. Newest first.
 
-    With query, rows show the turns. To read a call use get_transcript; for SMS list_sms_conversations.
+    With query, rows show the turns. To read a call use get_transcript. SMS are listed elsewhere.
     """
 
     result: ClassVar[Any] = Rows
