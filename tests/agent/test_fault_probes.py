@@ -162,8 +162,9 @@ async def test_probe_10_every_tool_carries_hints_and_an_output_schema(full_agent
         assert None not in (hints.read_only_hint, hints.destructive_hint, hints.idempotent_hint, hints.open_world_hint)
         assert not (hints.read_only_hint and hints.destructive_hint)
         assert tool.output_schema
-        # download_attachment reads the API, but it may make a local file.
-        assert tool.name.startswith(("list_", "get_", "wait_")) == bool(hints.read_only_hint), tool.name
+        reads = tool.name.startswith(("list_", "get_", "find_", "wait_", "download_"))
+        may_make_a_file = tool.name in {"download_attachment", "get_call_recording"}
+        assert (reads and not may_make_a_file) == bool(hints.read_only_hint), tool.name
 
 
 async def test_probe_11_the_same_write_again_adds_nothing_and_says_so(agent: Client, client: ApiClient) -> None:

@@ -17,7 +17,7 @@ from calltriage.client.dialects import Endpoint
 from calltriage.client.doubts import in_doubt, may_still_run, not_there, unreachable
 from calltriage.client.exchanges import Exchanges
 from calltriage.client.ledger import Entry, Ledger
-from calltriage.client.limits import LastAnswers, RetryBudget, Turns, deadline_in
+from calltriage.client.limits import LastAnswers, RetryBudget, Turns, deadline_in, seen_through
 from calltriage.client.links import Fetch, Links
 from calltriage.client.look_ups import Found, ListLook, Seen, Sight, Verdict, look
 from calltriage.client.network import Network
@@ -35,7 +35,6 @@ from calltriage.operations.base import Api, Effect, Operation
 from calltriage.operations.traces import Changed, LeftRow
 
 R = TypeVar("R")
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -162,7 +161,7 @@ class Client:
             await self._look_before(operation, course)
             if self._ledger is None:
                 return await self._carry_out(operation, course)
-            entry = await _seen_through(self._ledger.begin(operation, course.sight.before))
+            entry = await seen_through(self._ledger.begin(operation, course.sight.before))
             came: Receipt[R] | BaseException | None = None
             try:
                 came = await self._once(operation, course, entry)
@@ -173,7 +172,7 @@ class Client:
             finally:
                 # None: cancelled, which happens only while nothing is under way.
                 came = came or course.in_doubt or Unreachable("Cancelled.", code="cancelled", outcome="not_committed")
-                await _seen_through(self._ledger.end(entry, operation, came))
+                await seen_through(self._ledger.end(entry, operation, came))
 
     async def _look_before(self, operation: Operation[Any], course: _Course) -> None:
         """Read what is there before a write is sent of which a repeat would be a second one, or would undo another's.
@@ -210,7 +209,7 @@ class Client:
         """Look whether an equal write whose end nobody noted was carried out, and carry it out only if it was not."""
         if not entry.under_way and entry.last_age_s < SETTLE_S:  # its process is gone, its request may be on its way
             await self._endpoints[operation.api].retry.sleep(SETTLE_S)
-        verdict = await _seen_through(self._verdict(operation, self._course(operation, first=entry)))
+        verdict = await seen_through(self._verdict(operation, self._course(operation, first=entry)))
         if isinstance(verdict, Found):
             return Receipt(verdict.result, "replayed")
         if verdict == "undecided" and operation.effect is Effect.ADD:  # a change asked for anew is made anew
@@ -243,7 +242,7 @@ class Client:
         except CallError as error:
             if course.in_doubt is None or error is course.told or error.outcome in {"committed", "replayed"}:
                 raise
-            return await _seen_through(self._settled(operation, course, error))
+            return await seen_through(self._settled(operation, course, error))
         budget.succeeded(retried=course.retried)
         return receipt
 
@@ -300,7 +299,7 @@ class Client:
         course.in_doubt = error
         if operation.effect not in {Effect.ADD, Effect.CHANGE}:
             raise error
-        return await _seen_through(self._settled(operation, course, error))
+        return await seen_through(self._settled(operation, course, error))
 
     async def _there(self, operation: Operation[R], course: _Course) -> Receipt[R] | None:
         """What the operation asks for, where the API keeps one of it and has it; None where it is not found."""
@@ -358,13 +357,6 @@ class Client:
                 return "undecided"
             await endpoint.retry.sleep(pause)
         return "undecided" if verdict == "absent" and late else verdict
-
-
-async def _seen_through(work: Awaitable[T]) -> T:
-    """Wait for something that a cancellation must not cut."""
-    with anyio.CancelScope(shield=True):
-        return await work
-    raise AssertionError("a shield without a deadline swallows nothing")
 
 
 @asynccontextmanager

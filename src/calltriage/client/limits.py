@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Awaitable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
 from calltriage.client.doubts import unreachable
 from calltriage.errors import CallError, RateLimited, ServerFailure, Unauthenticated, Unreachable
 from calltriage.operations.base import Operation
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
@@ -193,3 +195,10 @@ class Turns:
             lock.release()
             if not lock.locked():  # else who waited has it now
                 self._locks.pop(name, None)
+
+
+async def seen_through(work: Awaitable[T]) -> T:
+    """Wait for something that a cancellation must not cut."""
+    with anyio.CancelScope(shield=True):
+        return await work
+    raise AssertionError("a shield without a deadline swallows nothing")

@@ -163,7 +163,7 @@ class ListIssues(Operation[Page[Issue]], http="GET /v1/triage/issues", effect=Ef
     )
     resource_type: ResourceType | None = Field(default=None, description="Issues with such evidence.")
     owner_id: UserId | None = None
-    assignee_id: UserId | None = None
+    assignee_id: UserId | None = Field(default=None, description="Who works on it.")
     agent_id: UserId | None = None
     agent_version_id: UserId | None = None
     date_range: Literal["24h", "7d", "30d", "90d"] | None = Field(default=None, description="Window back from now.")

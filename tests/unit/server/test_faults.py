@@ -102,6 +102,7 @@ async def test_every_core_read_tells_a_success_of_the_wrong_shape_as_an_error(bo
         "list_issues": {},
         "get_issue": ISSUE,
         "get_evidence": ISSUE,
+        "find_calls": {},
         "get_transcript": call,
         "list_flag_types": {},
     }
@@ -346,7 +347,8 @@ async def test_a_vendor_that_ignores_a_limit_is_not_asked_for_ever() -> None:
             result = await agent.call_tool("list_activity", ISSUE)
     body = result.structured_content or {}
     assert asked == 2
-    assert (len(body["items"]), bool(body["omitted"])) == (12, True)
+    assert body["items"]
+    assert body["omitted"], "what does not fit is told"
     assert real_tokens(json.dumps(body, ensure_ascii=False, separators=(",", ":"))) <= 6_000
 
 

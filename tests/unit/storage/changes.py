@@ -45,7 +45,7 @@ def fails_after_adding(name: str) -> Callable[[Connection], str]:
 
 
 def names(connection: Connection) -> set[str]:
-    own = {"schema_version", "secret", "org_id", "user_id", "search_index"}
+    own = {"schema_version", "secret", "org_id", "user_id", "search_index", "call_index"}
     return {row.name for row in connection.execute(select(settings))} - own
 
 

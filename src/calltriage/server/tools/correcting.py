@@ -37,7 +37,7 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
     result: ClassVar[Any] = Flag
 
     issue_id: IssueRef = Field(description=ISSUE)
-    flag_id: FlagId
+    flag_id: FlagId = Field(description="The wrong one.")
     type: FlagType | None = None
     note: Note | None = None
     quote: MessageText | None = Field(default=None, min_length=1, description="Words said in the right turn.")

@@ -64,7 +64,7 @@ async def test_initialize_is_answered_on_the_older_wire(client: Client) -> None:
         assert answer["instructions"] == instructions(select())
         assert set(answer["capabilities"]) == {"tools", "resources", "prompts", "completions"}
         listed = await ask(http, "tools/list", {}, mcp_protocol_version="2025-11-25")
-        assert len(listed["tools"]) <= 12
+        assert len(listed["tools"]) <= 14
         asked = {"name": "list_issues", "arguments": {}}
         assert (await ask(http, "tools/call", asked, mcp_protocol_version="2025-11-25"))["isError"] is False
 
