@@ -189,11 +189,18 @@ async def test_the_secret_of_a_folder_is_its_owner_s_alone_and_outlives_the_serv
     assert key.stat().st_mode & 0o777 == 0o600
 
 
-async def test_a_folder_in_which_no_secret_can_be_made_ends_the_start_over_http_alone(tmp_path: Path) -> None:
-    (tmp_path / "data").write_text("a file")
+@pytest.mark.parametrize(
+    ("made", "helps"), [("data", "CALLTRIAGE_DATA_DIR"), ("data/sealing.key/x", "CALLTRIAGE_SEALING_KEY")]
+)
+async def test_a_folder_in_which_no_secret_can_be_made_ends_the_start_over_http_alone(
+    tmp_path: Path, made: str, helps: str
+) -> None:
+    """A file in the folder's place ends it whatever the key; where the secret alone has no place, another key helps."""
+    (tmp_path / made).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (tmp_path / made).write_text("a file")
     status, _, told = await run(tmp_path, "serve", "--http", "--port", "0")
     assert status == 1
-    assert "CALLTRIAGE_SEALING_KEY" in told
+    assert helps in told
     assert "Traceback" not in told
     async with Client(over_stdio(tmp_path)) as agent:
         assert (await agent.list_tools()).tools

@@ -33,6 +33,7 @@ from calltriage.desk.bytes.blobs import BlobStoreError, TooLargeError
 from calltriage.desk.bytes.objects import ObjectBlobs, open_objects
 from calltriage.errors import NotFound, SettingsError
 from calltriage.operations.attachments import DeleteAttachment
+from calltriage.operations.fields import AttachmentId
 
 pytestmark = pytest.mark.slow
 
@@ -307,7 +308,7 @@ def _get(attachment_id: str) -> Any:
         Operation[dict[str, Any]], http=f"GET {GetAttachment.path}", api=Api.ATTACHMENTS, effect=Effect.READ,
         scope="attachments:read", envelope=False,
     ):  # fmt: skip
-        attachment_id: str
+        attachment_id: AttachmentId
 
     return GetRaw(attachment_id=attachment_id)
 

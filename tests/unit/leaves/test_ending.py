@@ -14,7 +14,8 @@ from e2e.processes import PATIENCE, environment
 PROGRAM = """
 import sys, time
 import anyio
-from calltriage import serving, wiring
+from calltriage import serving
+from calltriage.cli import servers
 
 serving.GRACE_SECONDS = 0.5
 
@@ -23,7 +24,7 @@ async def app(scope, receive, send):
 
 async def main():
     with serving.listen("127.0.0.1", 0) as listening:
-        async with wiring._ended_by_signals() as ending:
+        async with servers._ended_by_signals() as ending:
             try:
                 await serving.serve_app(app, listening, lambda _: print("ready", flush=True), ending=ending)
             finally:
