@@ -34,7 +34,7 @@ async def test_speakers_stay_as_many_as_they_were(
     await load_lines(the_desk, spoken_by(labels))
     call = await client.send(GetCall(call_id="spoken"))
     assert [turn.user for turn in call.transcripts or []] == shown
-    whole = (call.model_extra or {})["concatenated_transcript"].split("\n")
+    whole = (call.concatenated_transcript or "").split("\n")
     assert whole == [f"turn {n}" if who is None else f"{who}: turn {n}" for n, who in enumerate(shown)]
 
 
