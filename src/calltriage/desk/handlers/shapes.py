@@ -42,7 +42,9 @@ LIVE = (
     "last_activity_at", "triage_id", "external_link", "latest_agent_session", "is_processing", "has_unread_activity",
 )  # fmt: skip
 """What is made anew for each answer."""
-ISSUE_COLUMNS = columns_of(issues, Issue, computed=(*COUNTS, *LIVE))
+OF_A_DRAFT = ("agent_id", "agent_version_id")
+"""Known from an unpublished draft (bland-triage, section 10): shown only where somebody set them."""
+ISSUE_COLUMNS = columns_of(issues, Issue, computed=(*COUNTS, *LIVE, *OF_A_DRAFT))
 
 
 def read_issue(tx: Transaction, issue_id: str) -> JsonObject:
@@ -70,6 +72,5 @@ def _shown_issue(tx: Transaction, row: AnyRow, session: JsonObject | None, *, is
         "latest_agent_session": session,
         "is_processing": is_processing,
         "has_unread_activity": row.viewed_at is None or active > row.viewed_at,
-        # Known from withdrawn pages: shown only where somebody set them.
-        **{name: getattr(row, name) for name in ("agent_id", "agent_version_id") if getattr(row, name) is not None},
-    }  # fmt: skip
+        **{name: value for name, value in plain_row(row, *OF_A_DRAFT).items() if value is not None},
+    }
