@@ -160,6 +160,12 @@ def _page_of(result_type: Any) -> type[Page[Any]] | None:
     return Page[get_args(result_type)[0]] if get_origin(result_type) is list else None
 
 
+def answered(result_type: Any) -> Any:
+    """The type of what the API answers for a result: the list itself where the result is made around a bare one."""
+    name = getattr(result_type, "bare", None)
+    return result_type if name is None else result_type.model_fields[name].annotation
+
+
 @cache
 def _adapter(result_type: Any) -> TypeAdapter[Any]:
     return TypeAdapter(result_type)

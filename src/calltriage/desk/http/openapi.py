@@ -14,6 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import CATALOGUE, SCOPES
 from calltriage.operations.base import Api, Operation
+from calltriage.operations.results import answered
 
 REFS = "#/components/schemas/{model}"
 
@@ -60,7 +61,7 @@ def _schemas() -> tuple[dict[tuple[str, str], JsonObject], JsonObject]:
         name = operation.tool_name()
         wanted.append(((name, "input"), "validation", TypeAdapter(operation)))
         if operation.result_type() is not None:
-            wanted.append(((name, "result"), "validation", TypeAdapter(operation.result_type())))
+            wanted.append(((name, "result"), "validation", TypeAdapter(answered(operation.result_type()))))
     found, rest = TypeAdapter.json_schemas(cast("Any", wanted), ref_template=REFS, schema_generator=GenerateJsonSchema)
     shared: JsonObject = rest.get("$defs", {})
     schemas = {cast("tuple[str, str]", key): value for (key, _), value in found.items()}
