@@ -23,6 +23,7 @@ from calltriage.leaves.seals import Seals
 from calltriage.operations import CATALOGUE
 from calltriage.operations.attachments import Attachment
 from calltriage.operations.base import Effect, Operation
+from calltriage.operations.calls import GetCallRecording
 from calltriage.operations.results import Result
 from calltriage.server.app import build_server
 from calltriage.server.call.confirmation import Policy
@@ -116,6 +117,8 @@ def vendor(request: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(200, json={"access_token": "t", "expires_in": 600, "token_type": "bearer"})
     if request.url.path == "/bytes":
         return httpx2.Response(200, content=WORDS.encode())
+    if fits(GetCallRecording, request.url.path):
+        return httpx2.Response(200, headers={"content-type": f"audio/{WORDS}"}, content=WORDS.encode())
     operation = next(one for one in CATALOGUE if one.method == request.method and fits(one, request.url.path))
     result = operation.result_type()
     if result is None:
