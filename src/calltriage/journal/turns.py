@@ -38,7 +38,7 @@ async def turn(folder: Path) -> AsyncGenerator[None]:
             await anyio.sleep(LOOK_EVERY_S)
     if waiting.cancelled_caught:
         raise Conflict(
-            "Another server on this data folder is filing something. Nothing was sent; call again.",
+            "Another server on this data folder writes something that this call depends on. Nothing was sent; call again.",
             code="in_flight",
             retry_after_s=1,
             outcome="not_committed",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Annotated, ClassVar, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, StringConstraints, model_validator
 
@@ -120,6 +121,7 @@ class CallList(Result, origin="call parties"):
 
 
 A_DAY = "must be a day of the calendar (YYYY-MM-DD)"
+A_ZONE = "must be an IANA time zone, such as Europe/Berlin"
 A_DAY_OR_INSTANT = f"{A_DAY} or an instant in ISO 8601, such as 2026-05-06T21:09:57Z"
 
 
@@ -128,6 +130,15 @@ def _day(value: str) -> str:
         datetime.fromisoformat(value)
     except ValueError:
         raise ValueError(A_DAY if len(value) <= 10 else A_DAY_OR_INSTANT) from None
+    return value
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        if available_timezones():  # a machine without the database leaves it to the API
+            raise ValueError(A_ZONE) from None
     return value
 
 
@@ -144,7 +155,8 @@ OneDay = Annotated[
 Zone = Annotated[
     str,
     StringConstraints(max_length=64),
-    Form(r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$", "must be an IANA time zone, such as Europe/Berlin"),
+    Form(r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$", A_ZONE),
+    AfterValidator(_zone),
 ]
 """An IANA time zone."""
 

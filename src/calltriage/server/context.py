@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -15,6 +15,7 @@ import anyio
 from calltriage.client.client import Client
 from calltriage.errors import CallError, NotFound, Rejected
 from calltriage.journal.journal import Journal
+from calltriage.journal.turns import turn
 from calltriage.leaves.seals import Seals
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Operation, Tool
@@ -76,8 +77,14 @@ class Work:
     tickets: dict[str, str] = field(default_factory=dict[str, str])
     """UUIDs of ticket numbers already looked up; a number never names another issue."""
     turn: anyio.Lock = field(default_factory=anyio.Lock)
-    """Held from a look to the write that depends on it: of two such calls to this server the second sees
-    what the first did."""
+    """One look and the write that depends on it at a time: see `alone`."""
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncGenerator[None]:
+        """Around a look and the write that depends on it, since the APIs have no condition to write under: of two such calls
+        to the servers on one journal the second sees what the first did."""
+        async with self.turn, nullcontext() if self.journal is None else turn(self.journal.folder):
+            yield
 
     def allow(self, tool: type[Tool], argument: str) -> None:
         """Refuse an argument through which a tool would do what an excluded tool does."""

@@ -38,9 +38,10 @@ async def touched(tool: type[Tool], given: Tool, body: JsonObject, work: Work) -
 
 
 async def _read_back(reference: str, made: Container[datetime | None], work: Work) -> JsonObject:
-    issue_id = await work.issue_id(reference)
+    issue_id = reference
     try:
         with anyio.fail_after(READ_BACK_S):
+            issue_id = await work.issue_id(reference)
             issue = await work.client.send(GetIssue(issue_id=issue_id))
     except (CallError, TimeoutError):
         return {"id": issue_id, "note": UNREAD}

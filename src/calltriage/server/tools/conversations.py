@@ -143,7 +143,7 @@ class ListSmsConversationsTool(Workflow, effect=Effect.READ):
         "pathway_tags",
     )  # fmt: skip
 
-    user_number: Number | None = None
+    user_number: Number | None = Field(default=None, description="Of the person.")
     agent_number: Number | None = None
     is_active: bool | None = None
     start_date: OneDay | None = Field(default=None, description="Begun on this day (UTC) or later.")

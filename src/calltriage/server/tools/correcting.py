@@ -8,7 +8,7 @@ from typing import Any, ClassVar, cast
 
 from pydantic import Field, ValidationError
 
-from calltriage.errors import CallError, NotFound, Outcome, Rejected, TryNext, UnreadableAnswer
+from calltriage.errors import CallError, Conflict, NotFound, Outcome, Rejected, TryNext, UnreadableAnswer
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import FlagId, FlagType, IssueRef, MessageText, NodeName, Note, TurnIndex
@@ -49,7 +49,7 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
         if not self._given() and self.quote is None:
             raise Rejected("Nothing to correct. Pass what should change.", code="empty_update")
         issue_id = await work.issue_id(self.issue_id)
-        async with work.turn:  # the API has no condition to write under: the look and the writes are kept together here
+        async with work.alone():
             with preparing("issue_id"):
                 flags = await _flags(work, issue_id)
             old = next((flag for flag in flags if flag.id.lower() == self.flag_id), None)
@@ -155,6 +155,17 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
         new = next((flag for flag in flags if flag.id == made), None)
         if new is None:
             raise NotFound("No such flag on this issue.", field="flag_id")
+        if not (await self._corrected(work, issue_id, new)).is_like(new):
+            given = self.model_dump(mode="json", exclude_none=True)
+            raise Conflict(
+                "This flag was corrected before, in another way: another flag stands in its place. Nothing was written. "
+                "To correct that one pass its id.",
+                code="flag_replaced",
+                field="flag_id",
+                outcome="not_committed",
+                details={"current": shown(new)},
+                try_next=same_call(UpdateFlagTool, {**given, "flag_id": new.id}),
+            )
         note = "This flag was corrected before. What stands in its place is shown; nothing was written now."
         return {**_answer(new, self.flag_id), "outcome": "replayed", "note": note}
 
@@ -184,8 +195,6 @@ async def _replacement(work: Work, issue_id: str, flag_id: str) -> str | None:
     async with work.journal.calling(UpdateFlagTool.tool_name(), work.who, None) as call:
         writes = await work.journal.recent(call, RECENT)
     ours = [one for one in writes if one["tool"] == UpdateFlagTool.tool_name() and one.get("issue_id") == issue_id]
-    removed = next((n for n, one in enumerate(ours) if one.get("flag_id") == flag_id), None)
-    if removed is None:
-        return None
-    added = next((one for one in ours[removed + 1 :] if one["operation"] == AddFlag.tool_name()), None)
-    return None if added is None else added.get("made")
+    removed = max((n for n, one in enumerate(ours) if one.get("flag_id") == flag_id), default=len(ours))
+    before = next(iter(ours[removed + 1 :]), None)  # newest first: a correction adds, then removes
+    return before.get("made") if before is not None and before["operation"] == AddFlag.tool_name() else None

@@ -57,7 +57,7 @@ class UpdateIssueTool(Workflow, effect=Effect.CHANGE, wraps=issues.UpdateIssue):
             raise Rejected("Nothing to change. Pass the fields that should change.", code="empty_update")
         issue_id = await work.issue_id(self.issue_id)
         operation = issues.UpdateIssue.model_validate({"issue_id": issue_id, **changes})
-        async with work.turn:  # the API has no condition to write under: the look and the write are kept together here
+        async with work.alone():
             if self.expect_updated_at is not None:
                 await self._refuse_if_changed(work, issue_id, self.expect_updated_at)
             receipt = await work.client.deliver(operation)

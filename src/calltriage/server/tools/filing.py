@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from calltriage.errors import CallError, TryNext
-from calltriage.journal.turns import turn
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import issues
 from calltriage.operations.base import Effect
@@ -54,8 +52,7 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
             return await self._file_anyway(work)
         if self.on_duplicate == "link":
             work.allow(LinkIssueTool, "on_duplicate")
-        # Two equal drafts at once, here or at another server on this journal: the second one finds the first.
-        async with work.turn, nullcontext() if work.journal is None else turn(work.journal.folder):
+        async with work.alone():  # of two equal drafts at once the second one finds the first
             return await self._file_unless_open(work)
 
     async def _file_anyway(self, work: Work) -> JsonObject:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from heapq import merge
+from itertools import islice
 from typing import Annotated, Any, ClassVar
 
 import anyio
@@ -18,7 +21,7 @@ from calltriage.errors import CallError, Rejected
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.searching import said, shown_turns, wanted
 from calltriage.operations.base import Effect
-from calltriage.operations.calls import Call, Day, GetCall, ListCalls, SearchCalls, ShortWord, Zone
+from calltriage.operations.calls import Call, CallList, Day, GetCall, ListCalls, SearchCalls, ShortWord, Zone
 from calltriage.operations.fields import A_CURSOR, LONGEST_CURSOR, Form, Limit, OpaqueId, Word
 from calltriage.server.answers.empty import NO_CALLS, said_of_nothing
 from calltriage.server.answers.rows import ROWS, Rows, brief_row, page_of
@@ -92,6 +95,8 @@ class FindCallsTool(Workflow, effect=Effect.READ):
     async def run(self, work: Work) -> JsonObject:
         if self.speaker is not None and self.query is None:
             raise Rejected("Pass query besides: speaker says whose words they are.", field="speaker")
+        if self.number is not None and (self.from_number or self.to_number) is not None:
+            raise Rejected("number means either side: pass it alone, or from_number and to_number.", field="number")
         if self.query is None:
             body = await self._list(work)
         else:
@@ -119,12 +124,14 @@ class FindCallsTool(Workflow, effect=Effect.READ):
         asked = {**self._filters(), **ours, "limit": self.limit, "cursor": self.cursor}
         found = await work.client.send(SearchCalls.model_validate({k: v for k, v in asked.items() if v is not None}))
         rows = [_row(call.model_dump(mode="json", exclude_none=True)) for call in found.calls]
-        body = page_of(rows, 0, None, "call parties", lost=found.unreadable_rows("calls"))
+        lost = found.unreadable_rows("calls")
+        body = page_of(rows, 0, None, "call parties", lost=lost)
         body.pop("next_cursor", None)
         kept = body["returned"]
         if kept < len(rows):  # the rest is asked for anew, as a shorter page ends where this one was cut
             return await self.model_copy(update={"limit": max(1, kept)})._search(work)
-        body |= {"complete": found.next_cursor is None, "searched": "every transcript on the desk, within the filters"}
+        body["complete"] = found.next_cursor is None and not lost
+        body["searched"] = "every transcript on the desk, within the filters"
         if found.next_cursor is not None:
             body["next_cursor"] = found.next_cursor
         return body
@@ -132,12 +139,12 @@ class FindCallsTool(Workflow, effect=Effect.READ):
     async def _list(self, work: Work) -> JsonObject:
         """A page of the list; of two lists, where a number may stand on either side."""
         if self.number is not None:
-            firsts = self._firsts(2)
-            listed, totals, lost = await self._merged(work, firsts, self.limit)
+            listed, sides = await self._merged(work, self._firsts(2), self.limit)
             rows = [_row(one.call.model_dump(mode="json")) for one in listed]
             body = page_of(rows, 0, None, "call parties")
             body.pop("next_cursor", None)
-            return body | _on(firsts, listed[: body["returned"]], totals) | ({"unreadable_rows": lost} if lost else {})
+            lost = sum(side.lost for side in sides)
+            return body | _on(sides, listed[: body["returned"]]) | ({"unreadable_rows": lost} if lost else {})
         first = self._firsts(1)[0]
         found = await work.client.send(
             ListCalls.model_validate({"from": first, "limit": self.limit, **self._filters()})
@@ -157,8 +164,8 @@ class FindCallsTool(Workflow, effect=Effect.READ):
             raise Rejected(f"cursor: {A_CURSOR}.", field="cursor")
         return list(map(int, parts))
 
-    async def _merged(self, work: Work, firsts: list[int], limit: int) -> tuple[list[_Listed], list[int | None], int]:
-        """The next rows of all lists together in their order, each call once; how many each has in all; rows lost."""
+    async def _merged(self, work: Work, firsts: list[int], limit: int) -> tuple[list[_Listed], list[_Side]]:
+        """The next rows of all lists together, each list in its own order; and what each list answered."""
         numbers = ["from_number", "to_number"] if self.number is not None else [None]
         asked = [
             ListCalls.model_validate(
@@ -167,18 +174,20 @@ class FindCallsTool(Workflow, effect=Effect.READ):
             for first, name in zip(firsts, numbers, strict=True)
         ]
         pages = await at_once(*(work.client.send(one) for one in asked))
-        rows = [row for source, page in enumerate(pages) for row in _places(page, source, firsts[source])]
-        rows.sort(key=lambda row: row.call.created_at or "", reverse=not self.ascending)
-        totals = [
-            first + len(page.calls) if page.total_count is None and len(page.calls) < limit else page.total_count
-            for first, page in zip(firsts, pages, strict=True)
+        sides = [
+            _side(page, source, first, limit) for source, (page, first) in enumerate(zip(pages, firsts, strict=True))
         ]
-        return rows[:limit], totals, sum(len(page.unreadable_rows("calls")) for page in pages)
+        rows = merge(
+            *(_timed(side.rows, ascending=bool(self.ascending)) for side in sides),
+            key=lambda timed: timed[0],
+            reverse=not self.ascending,
+        )
+        return [row for _, row in islice(rows, limit)], sides
 
     async def _read(self, work: Work, texts: list[str]) -> JsonObject:
         """Calls of a list whose API cannot search words: read and looked through, as many as there is time for."""
         firsts = self._firsts(1 if self.number is None else 2)
-        listed, totals, _ = await self._merged(work, firsts, MOST_READ)
+        listed, sides = await self._merged(work, firsts, MOST_READ)
         ends = deadline_in(work.client.deadline_s)
         ends -= min(SPARE_S, (ends - anyio.current_time()) / 3)
         found, seen, unread, ends_at = list[JsonObject](), 0, 0, list[int]()
@@ -199,10 +208,11 @@ class FindCallsTool(Workflow, effect=Effect.READ):
         read, kept = seen - unread, int(body["returned"])
         if kept < len(found):  # what did not fit is found again behind the cursor
             seen = ends_at[kept - 1]
-        on = _on(firsts, listed[:seen], totals)
-        known = [total for total in totals if total is not None]
-        of = {"calls_listed": sum(known)} if len(known) == len(totals) else {}
+        on = _on(sides, listed[:seen])
+        known = [side.total for side in sides if side.total is not None]
+        of = {"calls_listed": sum(known)} if len(known) == len(sides) else {}
         told: JsonObject = {"calls_read": read, **of}
+        unread += sum(side.lost for side in sides)
         if unread:
             told["unreadable"] = unread
             on["complete"] = False
@@ -211,19 +221,47 @@ class FindCallsTool(Workflow, effect=Effect.READ):
         return body | on | {"searched": told, "note": note + more}
 
 
-def _places(page: Any, source: int, first: int) -> Iterator[_Listed]:
-    """The rows of a page with their places, of which lost rows have some too."""
+@dataclass(frozen=True)
+class _Side:
+    """What one list answered from a place on: rows, how many places they and the lost ones take, how many it has in all."""
+
+    first: int
+    rows: list[_Listed]
+    seen: int
+    total: int | None
+
+    @property
+    def lost(self) -> int:
+        return self.seen - len(self.rows)
+
+
+def _side(page: CallList, source: int, first: int, limit: int) -> _Side:
     lost = set(page.unreadable_rows("calls"))
-    places = [n for n in range(len(page.calls) + len(lost)) if n not in lost]
-    for call, place in zip(page.calls, places, strict=True):
-        yield _Listed(call, source, first + place + 1)
+    seen = len(page.calls) + len(lost)
+    places = [n for n in range(seen) if n not in lost]
+    rows = [_Listed(call, source, first + place + 1) for call, place in zip(page.calls, places, strict=True)]
+    return _Side(first, rows, seen, first + seen if page.total_count is None and seen < limit else page.total_count)
 
 
-def _on(firsts: list[int], shown: list[_Listed], totals: list[int | None]) -> JsonObject:
+def _timed(rows: list[_Listed], *, ascending: bool) -> Iterator[tuple[datetime, _Listed]]:
+    """Rows with the times that they are merged by. A list's own order stands: a row without a time, or out of order, has
+    that of the row before it."""
+    last = datetime.min.replace(tzinfo=UTC) if ascending else datetime.max.replace(tzinfo=UTC)
+    for row in rows:
+        began = row.call.began or last
+        last = max(last, began) if ascending else min(last, began)
+        yield last, row
+
+
+def _on(sides: list[_Side], shown: list[_Listed]) -> JsonObject:
     """How to read on behind the rows that were shown, and whether there is more."""
-    after = [max([first, *(row.after for row in shown if row.source == n)]) for n, first in enumerate(firsts)]
-    if not shown or all(total is not None and place >= total for place, total in zip(after, totals, strict=True)):
-        return {"complete": True}
+    after = list[int]()
+    for n, side in enumerate(sides):
+        mine = [row.after for row in shown if row.source == n]
+        after.append(side.first + side.seen if len(mine) == len(side.rows) else max([side.first, *mine]))
+    ends = all(side.total is not None and place >= side.total for place, side in zip(after, sides, strict=True))
+    if ends or not any(side.seen for side in sides):
+        return {"complete": not any(side.lost for side in sides)}
     return {"complete": False, "next_cursor": ".".join(map(str, after))}
 
 

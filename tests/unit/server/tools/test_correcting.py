@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -15,6 +16,7 @@ from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
 from calltriage.errors import SettingsError
+from calltriage.journal.journal import Journal
 from calltriage.operations.flags import ListFlags
 from calltriage.server.app import build_server
 from calltriage.server.call.table import describe
@@ -117,3 +119,30 @@ def test_it_is_offered_only_where_a_flag_may_be_removed() -> None:
     hints = describe(UpdateFlagTool).annotations
     assert hints is not None
     assert (hints.destructive_hint, hints.read_only_hint) == (False, False)
+
+
+async def test_a_corrected_flag_answers_the_same_correction_and_refuses_another(the_desk: Desk, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    endpoints = endpoints_to(httpx2.ASGITransport(the_desk, raise_app_exceptions=False))
+    async with (
+        open_client(endpoints, ledger=journal) as client,
+        Client(build_server(client, version="0", tools=select([ALL]), journal=journal)) as agent,
+    ):
+        ticket, old = await flagged(agent, the_desk)
+        correction = {"issue_id": ticket, "flag_id": old["id"], "quote": "the blue card"}
+        made = await ok(agent, "update_flag", **correction)
+        again = await ok(agent, "update_flag", **correction)
+        assert (again["id"], again["outcome"]) == (made["id"], "replayed")
+        error = await refused(agent, "update_flag", **{**correction, "type": "other_type"})
+        assert (error["code"], error["outcome"], error["current"]["id"]) == (
+            "flag_replaced",
+            "not_committed",
+            made["id"],
+        )
+        other = {"issue_id": ticket, "flag_id": old["id"], "message_index": 1}
+        advice = (await refused(agent, "update_flag", **other))["try_next"]
+        assert advice == {"tool": "update_flag", "arguments": {**other, "flag_id": made["id"]}}
+        assert (await ok(agent, advice["tool"], **advice["arguments"]))["outcome"] == "committed"
+        (flag,) = await stored(agent, client, ticket)
+        assert (flag.message_index, flag.type) == (1, "lost_card")
+    await journal.close()

@@ -56,7 +56,8 @@ async def test_a_number_is_found_on_either_side_page_by_page(agent: Client, the_
     ("arguments", "field"),
     [({"speaker": "agent"}, "speaker"), ({"query": "x", "ascending": True}, "ascending"), ({"query": "\u200b"}, "query"),
      ({"cursor": "1.2"}, "cursor"), ({"query": "x", "cursor": "nonsense"}, "cursor"),
-     ({"time_zone": "no zone"}, "time_zone"),
+     ({"time_zone": "no zone"}, "time_zone"), ({"time_zone": "Mars/Olympus"}, "time_zone"),
+     ({"number": "+1", "from_number": "+2"}, "number"), ({"number": "+1", "to_number": "+2"}, "number"),
      ({"end_date": "2026-02-30"}, "end_date")],
 )  # fmt: skip
 async def test_what_does_not_fit_is_refused_by_name(agent: Client, arguments: dict[str, Any], field: str) -> None:
@@ -114,3 +115,47 @@ async def test_on_a_vendor_a_call_that_cannot_be_read_is_counted() -> None:
         page = await ok(agent, "find_calls", query="refund")
     assert ([row["call_id"] for row in page["items"]], page["complete"]) == (["c0"], False)
     assert page["searched"] == {"calls_read": 4, "calls_listed": 5, "unreadable": 1}
+
+
+def sides(request: httpx2.Request, rows: dict[str, list[Any]], total: int | None = None) -> httpx2.Response:
+    """A vendor's page of one of the two lists in which a number may stand."""
+    side = "from" if "from_number" in request.url.params else "to"
+    first, limit = int(request.url.params.get("from", 0)), int(request.url.params["limit"])
+    page = {"calls": rows[side][first : first + limit], "count": 0} | ({} if total is None else {"total_count": total})
+    return says(200, page)(request)
+
+
+async def read_all(agent: Client, **arguments: Any) -> tuple[list[str], dict[str, Any]]:
+    seen, page = list[str](), dict[str, Any]()
+    while not seen or "next_cursor" in page:
+        page = await ok(agent, "find_calls", **arguments, cursor=page.get("next_cursor"))
+        seen += [row["call_id"] for row in page["items"]]
+        assert len(seen) < 50
+    return seen, page
+
+
+async def test_two_lists_are_read_whole_whatever_their_times_look_like() -> None:
+    """Offsets, a missing time and a list out of order: no call is passed over."""
+    times = {"from": ["2026-05-05T20:00:00-05:00", "2026-05-05T23:00:00Z", None, "2026-05-05T22:00:00Z"],
+             "to": ["2026-05-05T23:30:00Z", "2026-05-05T21:00:00+00:00"]}  # fmt: skip
+    rows = {
+        side: [{"call_id": f"{side}{n}", "created_at": at} for n, at in enumerate(of)] for side, of in times.items()
+    }
+    async with agent_before(lambda request: sides(request, rows)) as agent:
+        for limit in (1, 2, 3, 20):
+            seen, page = await read_all(agent, number="+1", limit=limit)
+            assert (sorted(seen), page["complete"]) == (
+                sorted(row["call_id"] for of in rows.values() for row in of),
+                True,
+            )
+            assert seen[:2] == ["from0", "to0"], "the newest first"
+
+
+async def test_rows_that_cannot_be_read_end_no_list() -> None:
+    good = [{"call_id": f"c{n}", "created_at": AT.format(9 - n)} for n in range(6)]
+    rows = {"from": [*good[:2], {"call_id": None}, {"call_id": {}}, *good[2:]], "to": []}
+    async with agent_before(lambda request: sides(request, rows)) as agent:
+        seen, _ = await read_all(agent, number="+1", limit=2)
+        assert seen == [row["call_id"] for row in good]
+        page = await ok(agent, "find_calls", number="+1", limit=20)
+        assert (page["unreadable_rows"], page["complete"]) == (2, False)
