@@ -146,7 +146,7 @@ class ListSmsConversationsTool(Workflow, effect=Effect.READ):
     user_number: Number | None = Field(default=None, description="Of the person.")
     agent_number: Number | None = None
     is_active: bool | None = None
-    start_date: OneDay | None = Field(default=None, description="Begun on this day (UTC) or later.")
+    start_date: OneDay | None = Field(default=None, description="First day, UTC.")
     end_date: OneDay | None = None
     filters: Annotated[list[Condition], Field(max_length=15)] | None = Field(
         default=None, description="More conditions."
