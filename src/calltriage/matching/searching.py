@@ -14,6 +14,9 @@ LONGEST_TERM = 200
 """Characters by which an index knows a term."""
 TURNS = 3
 """Turns that are shown of a call."""
+EDGES = '.,;:!?()[]{}*"\u2026'
+"""Signs around a word that are no part of it."""
+WORD = re.compile(r"[^\W_]+")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
@@ -36,6 +39,14 @@ def wanted(search: str) -> list[str]:
         else:
             found.append(line[:-1] if pieces[-1].isalpha() else line)
     return list(dict.fromkeys(found))
+
+
+def without_edges(text: str) -> str:
+    """Words as people write them, `(refund)` or `refund?`, without these signs. A text with phrases or other signs stays."""
+    if text.count('"') > 1:
+        return text
+    bare = " ".join(word.strip(EDGES) for word in text.split())
+    return bare if bare.strip() and all(map(WORD.fullmatch, bare.split())) else text
 
 
 def terms(line: str) -> dict[str, None]:

@@ -15,6 +15,9 @@ from calltriage.operations.fields import TEXT, AttachmentId, AttachmentName, Med
 from calltriage.operations.results import Result
 from calltriage.operations.traces import TakenName, Trace, Unreadable
 
+RECORDING_OF = "recording_of"
+"""Label of a file that is the recording of a call (our choice)."""
+
 
 class UploadLink(Result):
     """A reservation. `url` is a bearer capability: it is used once, at once, and shown to nobody."""

@@ -26,6 +26,7 @@ from calltriage.desk.database.transaction import (
 )
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.attachments import (
+    RECORDING_OF,
     CreateAttachment,
     DeleteAttachment,
     GetAttachment,
@@ -44,9 +45,6 @@ DOWNLOAD_SECONDS = 600
 PER_PAGE = 50
 STATE = "published"
 """The only state: a record exists once its bytes do."""
-
-RECORDING_OF = "recording_of"
-"""Label of a file that is the recording of a call (our choice)."""
 
 
 def request_upload_link(tx: Transaction, call: RequestUploadLink) -> Reply:

@@ -17,11 +17,11 @@ from typing import Any, Literal, TypeAlias
 from pydantic import TypeAdapter, ValidationError
 
 from calltriage.desk.database.tables import written
-from calltriage.desk.handlers.attachments import RECORDING_OF
 from calltriage.desk.http.signed_urls import MAX_OBJECT
 from calltriage.desk.importing.lines import CallFacts, CallLine, ConversationLine, FileLine, call_facts, instants
 from calltriage.leaves.strict_json import JsonObject, refuse_depth
 from calltriage.leaves.surrogates import LONE
+from calltriage.operations.attachments import RECORDING_OF
 from calltriage.operations.conversations import READ_ONLY
 from calltriage.operations.fields import MAX_BODY, AttachmentName, Metadata
 

@@ -36,6 +36,8 @@ KEPT_SECONDS = 23 * 3600
 """Life of an upload whose name was taken: an hour less than its reservation (talkdesk-attachments, section 4)."""
 KEPT = "kept"
 """What seals its handle."""
+OURS = frozenset({over_api.REFERENCE, over_api.HASH, api.RECORDING_OF})
+"""Labels that say what a file is: a caller who sets them could pass one file off as another."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
 NEW = "new"
 MOST_LABELS = MAX_LABELS - 2
@@ -73,6 +75,10 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
         given = [name for name in ("path", "text", "base64", "upload") if getattr(self, name) is not None]
         if len(given) != 1:
             raise _refused("Pass exactly one of path, text, base64 and upload.", "path")
+        if taken := sorted(OURS & (self.metadata or {}).keys()):
+            raise _refused(
+                f"The labels {', '.join(taken)} are written by calltriage alone. Leave them out.", "metadata"
+            )
         if self.attach_to is not None:
             self._check_attachable(work)
         if self.upload == NEW:

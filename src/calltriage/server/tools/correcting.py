@@ -57,7 +57,11 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
                 return await self._corrected_before(work, issue_id, flags)
             operation = await self._corrected(work, issue_id, old)
             if operation.is_like(old):
-                return {**shown(old), "outcome": "replayed", "note": "The flag is so already. Nothing was written."}
+                return {
+                    **shown(old),
+                    "outcome": "replayed",
+                    "explanation": "The flag is so already. Nothing was written.",
+                }
             return await self._replaced(work, operation, old, flags)
 
     def _given(self) -> JsonObject:
@@ -166,8 +170,8 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
                 details={"current": shown(new)},
                 try_next=same_call(UpdateFlagTool, {**given, "flag_id": new.id}),
             )
-        note = "This flag was corrected before. What stands in its place is shown; nothing was written now."
-        return {**_answer(new, self.flag_id), "outcome": "replayed", "note": note}
+        told = "This flag was corrected before. What stands in its place is shown; nothing was written now."
+        return {**_answer(new, self.flag_id), "outcome": "replayed", "explanation": told}
 
 
 def _answer(new: Flag, old_id: str) -> JsonObject:

@@ -19,7 +19,7 @@ from pydantic import Field, StringConstraints, WithJsonSchema
 from calltriage.client.limits import deadline_in
 from calltriage.errors import CallError, Rejected
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.matching.searching import said, shown_turns, wanted
+from calltriage.matching.searching import said, shown_turns, wanted, without_edges
 from calltriage.operations.base import Effect
 from calltriage.operations.calls import Call, CallList, Day, GetCall, ListCalls, SearchCalls, ShortWord, Zone
 from calltriage.operations.fields import A_CURSOR, LONGEST_CURSOR, Form, Limit, OpaqueId, Word
@@ -102,7 +102,7 @@ class FindCallsTool(Workflow, effect=Effect.READ):
         else:
             if self.ascending:
                 raise Rejected("A search by words is newest first. Leave ascending out.", field="ascending")
-            texts = wanted(self.query)
+            texts = wanted(without_edges(self.query))
             if not texts:
                 raise Rejected("Pass words to find.", field="query")
             body = await (self._search(work) if work.client.searches_calls else self._read(work, texts))
@@ -120,7 +120,7 @@ class FindCallsTool(Workflow, effect=Effect.READ):
 
     async def _search(self, work: Work) -> JsonObject:
         """The answer of a desk, which has an index of what was said."""
-        ours = {"query": self.query, "speaker": self.speaker, "number": self.number}
+        ours = {"query": without_edges(self.query or ""), "speaker": self.speaker, "number": self.number}
         asked = {**self._filters(), **ours, "limit": self.limit, "cursor": self.cursor}
         found = await work.client.send(SearchCalls.model_validate({k: v for k, v in asked.items() if v is not None}))
         rows = [_row(call.model_dump(mode="json", exclude_none=True)) for call in found.calls]

@@ -522,3 +522,9 @@ async def test_what_was_refused_as_evidence_is_not_advised_again(the_desk: Desk)
         made = await ok(agent, "create_attachment", name="a.txt", text="x", attach_to=issue["id"])
     assert (made["outcome"], made["evidence"]["outcome"]) == ("committed", "not_committed")
     assert "try_next" not in made["evidence"]["error"]
+
+
+@pytest.mark.parametrize("label", ["recording_of", "sha256", "client_ref"])
+async def test_labels_that_say_what_a_file_is_are_not_the_caller_s(agent: McpClient, label: str) -> None:
+    error = await refused(agent, "create_attachment", name="a.txt", text="x", metadata={label: "c-1", "mine": 1})
+    assert (error["field"], error["outcome"], label in error["message"]) == ("metadata", "not_committed", True)

@@ -159,3 +159,9 @@ async def test_rows_that_cannot_be_read_end_no_list() -> None:
         assert seen == [row["call_id"] for row in good]
         page = await ok(agent, "find_calls", number="+1", limit=20)
         assert (page["unreadable_rows"], page["complete"]) == (2, False)
+
+
+@pytest.mark.parametrize("query", ["refund?", "Refund,", "(refund)", "refund*", '"refund', "refund …", "my: refund!"])
+async def test_signs_around_a_word_are_no_part_of_it(agent: Client, the_desk: Desk, query: str) -> None:
+    await load_lines(the_desk, call_line("money", "Where is my refund?"))
+    assert [row["call_id"] for row in (await ok(agent, "find_calls", query=query))["items"]] == ["money"]
