@@ -16,18 +16,16 @@ from sqlalchemy import (
     Select,
     and_,
     column,
-    delete,
     false,
     func,
-    insert,
     literal_column,
     or_,
     select,
     table,
     union_all,
 )
-from sqlalchemy.exc import DBAPIError
 
+from calltriage.desk.database.indexes import make_where_possible
 from calltriage.desk.database.tables import issues, settings
 from calltriage.desk.database.transaction import Transaction
 from calltriage.matching import searching
@@ -77,15 +75,7 @@ _kept = select(settings.c.value).where(settings.c.name == "search_index")
 
 def make_index(connection: Connection) -> None:
     """Make the index where the database can have one (FTS5 with trigrams; pg_trgm and btree_gin), and write down whether."""
-    kept = "trigrams"
-    try:
-        with connection.begin_nested():
-            for statement in _INDEX[connection.dialect.name]:
-                connection.exec_driver_sql(statement)
-    except DBAPIError:
-        kept = "none"
-    connection.execute(delete(settings).where(settings.c.name == "search_index"))
-    connection.execute(insert(settings).values(name="search_index", value=kept))
+    make_where_possible(connection, _INDEX[connection.dialect.name], setting="search_index", kind="trigrams")
 
 
 def drop_index(connection: Connection) -> None:

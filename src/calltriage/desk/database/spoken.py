@@ -29,6 +29,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import Text
 
+from calltriage.desk.database.indexes import make_where_possible
 from calltriage.desk.database.tables import call_words, calls, settings
 from calltriage.desk.database.transaction import Transaction
 from calltriage.leaves.strict_json import JsonObject
@@ -62,14 +63,7 @@ _kept = select(settings.c.value).where(settings.c.name == "call_index")
 
 def make_call_index(connection: Connection) -> None:
     """Make the index where the database can have one, and write down whether."""
-    kept = "terms"
-    try:
-        with connection.begin_nested():
-            for statement in _INDEX[connection.dialect.name]:
-                connection.exec_driver_sql(statement)
-    except DBAPIError:
-        kept = "none"
-    connection.execute(insert(settings).values(name="call_index", value=kept))
+    make_where_possible(connection, _INDEX[connection.dialect.name], setting="call_index", kind="terms")
 
 
 def keep_words(connection: Connection, org_id: str, records: dict[str, JsonObject]) -> None:
@@ -119,17 +113,23 @@ def _mark(org_id: str) -> str:
     return f"org:{org_id.replace('-', '').lower()}"
 
 
+def few_places(tx: Transaction, filters: list[ColumnElement[bool]]) -> list[int] | None:
+    """The places of all calls that pass the filters, if they are few; None if they are many, or nothing is filtered."""
+    if not filters:
+        return None
+    joined = call_words.join(calls, and_(calls.c.org_id == call_words.c.org_id, calls.c.id == call_words.c.call_id))
+    left = select(call_words.c.place).select_from(joined).where(tx.mine(calls, *filters)).limit(FEW + 1)
+    found = list(tx.connection.execute(left).scalars())
+    return found if len(found) <= FEW else None
+
+
 def next_places(
-    tx: Transaction, texts: list[str], filters: list[ColumnElement[bool]], *, before: int, after: int, size: int
+    tx: Transaction, texts: list[str], few: list[int] | None, *, before: int, after: int, size: int
 ) -> list[int]:
-    """The next places, the newest first, of calls that may hold the texts and pass the filters."""
+    """The next places, the newest first: of these few calls, or of calls that may hold the texts."""
+    if few is not None:
+        return sorted((place for place in few if after <= place < before), reverse=True)[:size]
     within = tx.mine(call_words, call_words.c.place < before, call_words.c.place >= after)
-    if filters:
-        joined = call_words.join(calls, and_(calls.c.org_id == call_words.c.org_id, calls.c.id == call_words.c.call_id))
-        left = select(call_words.c.place).select_from(joined).where(tx.mine(calls, *filters)).limit(FEW + 1)
-        few = list(tx.connection.execute(left).scalars())
-        if len(few) <= FEW:
-            return sorted((place for place in few if after <= place < before), reverse=True)[:size]
     wanted = [_mark(tx.who.org_id), *dict.fromkeys(term for text in texts for term in terms(text))][: MOST_TERMS + 1]
     if len(wanted) == 1 or tx.connection.execute(_kept).scalar_one_or_none() != "terms":
         return _places(tx, select(call_words.c.place).where(within, *map(_has, wanted[1:])), size)

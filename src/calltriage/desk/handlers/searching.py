@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, select
 
-from calltriage.desk.database.spoken import next_places, place_of
+from calltriage.desk.database.spoken import few_places, next_places, place_of
 from calltriage.desk.database.tables import call_words, calls, issues, links
 from calltriage.desk.database.transaction import Reply, Transaction, bad_request, handled
 from calltriage.desk.handlers.evidence import CALL_FIELDS, call_filters, call_row, first_and_last
@@ -37,11 +37,11 @@ def search_calls(tx: Transaction, call: SearchCalls) -> Reply:
     listed, size = call.filters(), call.limit or SIZE
     first, last = _window(listed)
     filters = _filters(call, listed)
-    narrowing = _filters(call, listed.model_copy(update={"start_date": None, "end_date": None}))
+    few = few_places(tx, _filters(call, listed.model_copy(update={"start_date": None, "end_date": None})))
     found, examined, is_end = list[JsonObject](), 0, False
     while len(found) < size and examined < MOST_EXAMINED and not is_end:
         most = size - len(found)
-        places = next_places(tx, texts, narrowing, before=min(before, last), after=first, size=most)
+        places = next_places(tx, texts, few, before=min(before, last), after=first, size=most)
         is_end = len(places) < most
         examined += len(places)
         found += _holding(tx, call, texts, filters, places)

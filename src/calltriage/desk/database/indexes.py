@@ -1,0 +1,23 @@
+"""Indexes that a database may not be able to have. A desk without one is only slower."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, delete, insert
+from sqlalchemy.exc import DBAPIError
+
+from calltriage.desk.database.tables import settings
+
+
+def make_where_possible(connection: Connection, statements: Iterable[str], *, setting: str, kind: str) -> None:
+    """Make an index with these statements, and write down under `setting` that it is of this kind, or `none`."""
+    kept = kind
+    try:
+        with connection.begin_nested():
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+    except DBAPIError:
+        kept = "none"
+    connection.execute(delete(settings).where(settings.c.name == setting))
+    connection.execute(insert(settings).values(name=setting, value=kept))
