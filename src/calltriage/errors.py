@@ -113,6 +113,10 @@ class CallError(CalltriageError):
         """Whether the same call would surely be refused again."""
         return not self.retryable and self.outcome != "unknown"
 
+    def as_part(self) -> dict[str, Any]:
+        """The failure as a part of an answer whose other parts stand."""
+        return {"outcome": self.outcome or "not_committed", "error": self.body()}
+
     def body(self) -> dict[str, Any]:
         """The error as an agent sees it: code, message and what is known besides."""
         known = {

@@ -214,13 +214,13 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
             operation = AttachResource(issue_id=issue_id, resource_type="file", resource_id=body["id"])
         except ValidationError:
             unsent = Rejected("The vendor's id of the file has a form that is not sent.", code="strange_id")
-            return {"outcome": "not_committed", "error": unsent.body()}
+            return unsent.as_part()
         try:
             receipt = await work.client.deliver(operation)
         except CallError as error:
             if not error.is_refusal:
                 error.try_next = TryNext(tool=AttachResource.tool_name(), arguments=operation.model_dump(mode="json"))
-            return {"outcome": error.outcome or "not_committed", "error": error.body()}
+            return error.as_part()
         made = {"resource_link_id": receipt.result.id, "created_at": receipt.result.created_at}
         return {"issue_id": issue_id, **made, "outcome": receipt.outcome}
 

@@ -98,5 +98,5 @@ async def _linked(work: Work, issue_id: str, duplicate_of: str) -> JsonObject:
     except CallError as error:
         if not error.is_refusal:
             error.try_next = TryNext(tool=LinkIssueTool.tool_name(), arguments=link)
-        return {"outcome": error.outcome or "not_committed", "error": error.body()}
+        return error.as_part()
     return {"outcome": receipt.outcome, "relation_id": receipt.result.id, "related_issue_id": duplicate_of}

@@ -60,8 +60,7 @@ async def _linked(work: Work, link: relations.LinkIssue) -> JsonObject:
     try:
         receipt = await work.client.deliver(link)
     except CallError as error:
-        failed = {"outcome": error.outcome or "not_committed", "error": error.body()}
-        return {"related_issue_id": link.related_issue_id, **failed}
+        return {"related_issue_id": link.related_issue_id, **error.as_part()}
     return {**shown(receipt.result), "outcome": receipt.outcome}
 
 
