@@ -21,7 +21,7 @@ from postgres import PostgresServer
 from pydantic import SecretStr
 
 from calltriage.client.client import Client, open_client
-from calltriage.client.dialects import ApiKey, ClientCredentials, Endpoint
+from calltriage.client.credentials import ApiKey, ClientCredentials, Endpoint
 from calltriage.client.retries import RetryPolicy
 from calltriage.desk.app import Desk
 from calltriage.desk.database import tables

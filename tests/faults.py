@@ -22,8 +22,8 @@ from calltriage.client.ledger import Entry
 from calltriage.client.look_ups import Before
 from calltriage.client.receipts import Receipt
 from calltriage.errors import CallError
+from calltriage.journal.equal_writes import UNDER_WAY
 from calltriage.journal.journal import Journal
-from calltriage.journal.standings import UNDER_WAY
 from calltriage.operations.base import Operation
 
 Inner = httpx2.AsyncBaseTransport | None

@@ -1,6 +1,6 @@
 """`python -m calltriage` is `calltriage`."""
 
-from calltriage.leaves.ending import KEPT
+from calltriage.leaves.shutdown import KEPT
 
 
 def main() -> None:

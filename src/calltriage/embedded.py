@@ -39,7 +39,7 @@ def object_store(settings: Settings) -> Blobs | None:
     """Where the desk keeps file bytes instead of its folder. Raises SettingsError for an address that cannot be one."""
     if settings.blobs_url is None:
         return None
-    from calltriage.desk.bytes.objects import open_objects  # noqa: PLC0415
+    from calltriage.desk.bytes.object_store import open_objects  # noqa: PLC0415
 
     return open_objects(settings.blobs_url)
 

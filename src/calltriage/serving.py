@@ -23,8 +23,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from calltriage.errors import SettingsError
 from calltriage.leaves.callers import CALLER
-from calltriage.leaves.ending import Ending
-from calltriage.leaves.outflow import PIECE, Outflow
+from calltriage.leaves.shutdown import Ending
+from calltriage.leaves.slow_clients import PIECE, Outflow
 
 if TYPE_CHECKING:
     import asyncio

@@ -17,13 +17,13 @@ import anyio
 from pydantic import SecretStr
 
 from calltriage.client import client as over_http
-from calltriage.client.assertions import SigningKey, read_signing_key
 from calltriage.client.client import Client
-from calltriage.client.dialects import ApiKey, ClientCredentials, Endpoint, check_base_url, check_key
+from calltriage.client.credentials import ApiKey, ClientCredentials, Endpoint, check_base_url, check_key
 from calltriage.client.in_process import background
 from calltriage.client.limits import Breaker, Rate
 from calltriage.client.network import Network
 from calltriage.client.retries import RetryPolicy
+from calltriage.client.signing_keys import SigningKey, read_signing_key
 from calltriage.desk import CLIENT_ID
 from calltriage.embedded import DESK_IN_PROCESS, DeskInside, object_store
 from calltriage.errors import SettingsError, StoreError
@@ -37,7 +37,7 @@ from calltriage.storage.folders import make_folder
 from calltriage.storage.kept_secrets import kept_secret
 
 if TYPE_CHECKING:
-    from calltriage.journal.heads import HeadNote
+    from calltriage.journal.head_notes import HeadNote
     from calltriage.journal.journal import Journal
     from calltriage.server.files.handover import Handover
     from calltriage.server.files.local import FileRoots
@@ -200,11 +200,11 @@ def _former_organisation(settings: Settings) -> str:
 
 def head_note(folder: Path) -> HeadNote:
     """Where the head of a folder's journal is noted, sealed with a secret of the folder that is made at the first note."""
-    from calltriage.journal import heads  # noqa: PLC0415
+    from calltriage.journal import head_notes  # noqa: PLC0415
 
     advice = "check that the folder belongs to this user"
-    key = cache(lambda: kept_secret(folder, heads.KEY, advice).get_secret_value().encode())
-    return heads.HeadNote(folder, key)
+    key = cache(lambda: kept_secret(folder, head_notes.KEY, advice).get_secret_value().encode())
+    return head_notes.HeadNote(folder, key)
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ from calltriage.desk.app import Desk
 from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import GetIssue, ListIssues
 from calltriage.operations.relations import ListRelations
-from calltriage.operations.resources import ListResources
+from calltriage.operations.resource_links import ListResources
 from calltriage.server.app import build_server
 from calltriage.server.toolsets import ALL, select
 

@@ -35,7 +35,7 @@ from calltriage.operations.base import Operation
 from calltriage.operations.issues import ListIssues
 from calltriage.operations.results import Page
 from calltriage.server.app import build_server
-from calltriage.server.surfaces.resources import KINDS
+from calltriage.server.surfaces.mcp_resources import KINDS
 from calltriage.server.toolsets import ALL, select
 
 UUID = "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34"

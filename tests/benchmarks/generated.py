@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
-from calltriage.desk.database.search import make_index, searched
+from calltriage.desk.database.issue_search import make_index, searched
 from calltriage.desk.database.tables import (
     activity,
     calls,

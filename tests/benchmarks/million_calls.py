@@ -31,11 +31,11 @@ from conftest import DESK_URL, KEY
 from postgres import PostgresServer
 
 from calltriage.desk.app import Desk
-from calltriage.desk.database.spoken import make_call_index, place_of
+from calltriage.desk.database.call_words import make_call_index, place_of
 from calltriage.desk.database.tables import call_words, calls, settings, written
 from calltriage.desk.database.transaction import Principal, Transaction
-from calltriage.desk.handlers.searching import search_calls
-from calltriage.matching.searching import search_line, terms
+from calltriage.desk.handlers.call_search import search_calls
+from calltriage.matching.search_terms import search_line, terms
 from calltriage.operations.calls import SearchCalls
 
 RARE, COMMON, ABSENT = "zanzibar", "refund", "qqxxqq"

@@ -17,9 +17,9 @@ from conftest import KEY, endpoints_to
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from calltriage.client.client import Client, open_client
-from calltriage.client.dialects import ApiKey, ClientCredentials
-from calltriage.client.guard import Guarded
-from calltriage.client.links import Links
+from calltriage.client.credentials import ApiKey, ClientCredentials
+from calltriage.client.public_addresses import Guarded
+from calltriage.client.signed_links import Links
 from calltriage.errors import (
     CallError,
     Conflict,
@@ -48,7 +48,7 @@ from calltriage.operations.calls import GetCall
 from calltriage.operations.flags import AddFlag, ListFlags, ListFlagTypes
 from calltriage.operations.issues import CreateIssue, GetIssue, ListIssues, ResourceRef
 from calltriage.operations.relations import LinkIssue, ListRelations
-from calltriage.operations.resources import AttachResource, ListResources
+from calltriage.operations.resource_links import AttachResource, ListResources
 
 VENDOR = "https://api.vendor.test"
 BUCKET = "https://bucket.s3.us-east-1.amazonaws.com"

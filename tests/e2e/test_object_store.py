@@ -28,9 +28,9 @@ from pydantic import SecretStr
 from calltriage.client.attachments import Content, create, download, upload
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
-from calltriage.desk.bytes import objects
+from calltriage.desk.bytes import object_store
 from calltriage.desk.bytes.blobs import BlobStoreError, TooLargeError
-from calltriage.desk.bytes.objects import ObjectBlobs, open_objects
+from calltriage.desk.bytes.object_store import ObjectBlobs, open_objects
 from calltriage.errors import NotFound, SettingsError
 from calltriage.operations.attachments import DeleteAttachment
 from calltriage.operations.fields import AttachmentId
@@ -262,7 +262,7 @@ async def test_what_is_not_the_desk_s_is_left_alone(blobs: ObjectBlobs) -> None:
 async def test_a_store_that_is_not_there_is_a_failure(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     [port] = await free_ports(1)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-    monkeypatch.setattr(objects, "RETRIES", {"max_retries": 0})
+    monkeypatch.setattr(object_store, "RETRIES", {"max_retries": 0})
     nowhere = open_objects("s3://calltriage")
     failing: list[Callable[[], Awaitable[Any]]] = [
         lambda: nowhere.receive(pieces(b"x"), 1),
@@ -279,7 +279,7 @@ async def test_a_store_that_is_not_there_is_a_failure(s3: dict[str, str], monkey
 
 async def test_a_store_that_never_answers_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left of a broken upload is taken away for a while, and then left to the next sweep."""
-    monkeypatch.setattr(objects, "PATIENCE", 0.3)
+    monkeypatch.setattr(object_store, "PATIENCE", 0.3)
     async with await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=0) as listener:
         port = listener.extra(SocketAttribute.local_port)
         for name, value in (("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}"), ("AWS_ALLOW_HTTP", "true"),

@@ -25,7 +25,7 @@ from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
 from calltriage.journal.journal import Journal
 from calltriage.operations.issues import CreateIssue, Issue
-from calltriage.operations.resources import AttachResource
+from calltriage.operations.resource_links import AttachResource
 from calltriage.server.app import build_server
 from calltriage.server.files.local import FileRoots
 from calltriage.server.toolsets import ALL, select

@@ -20,7 +20,7 @@ from reliability.seeds import seeded
 
 from calltriage.client import retries
 from calltriage.client.client import open_client
-from calltriage.client.dialects import ApiKey, Endpoint
+from calltriage.client.credentials import ApiKey, Endpoint
 from calltriage.client.retries import RetryPolicy
 from calltriage.desk.app import Desk
 from calltriage.errors import CallError

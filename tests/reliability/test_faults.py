@@ -43,9 +43,9 @@ from calltriage.operations.flags import AddFlag
 from calltriage.operations.issues import CreateIssue
 from calltriage.operations.norm import CreateAgentSession
 from calltriage.operations.relations import LinkIssue
-from calltriage.operations.resources import AttachResource
+from calltriage.operations.resource_links import AttachResource
 from calltriage.server.app import build_server
-from calltriage.server.call.record import takes_key
+from calltriage.server.call.write_record import takes_key
 from calltriage.server.toolsets import ALL, select
 
 DEADLINE = 30.0

@@ -31,7 +31,7 @@ from calltriage.operations.flags import AddFlag, ListFlags
 from calltriage.operations.issues import CreateIssue, GetIssue, ListIssues, UpdateIssue
 from calltriage.operations.norm import CreateAgentSession, PromptNorm
 from calltriage.operations.relations import LinkIssue, ListRelations
-from calltriage.operations.resources import AttachCall, AttachResource, ListResources
+from calltriage.operations.resource_links import AttachCall, AttachResource, ListResources
 
 
 @pytest.fixture

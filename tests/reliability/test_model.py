@@ -29,7 +29,7 @@ from pydantic import SecretStr
 from reliability.seeds import seeded
 
 from calltriage.client.client import open_client
-from calltriage.client.dialects import ApiKey, ClientCredentials, Endpoint
+from calltriage.client.credentials import ApiKey, ClientCredentials, Endpoint
 from calltriage.desk.app import Desk
 from calltriage.desk.http.access import CLIENT_ID, SCOPES
 from calltriage.operations.base import Api

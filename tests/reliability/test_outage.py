@@ -22,7 +22,7 @@ from reliability.seeds import seeded
 from virtual_time import VirtualLoop
 
 from calltriage.client.client import Client, open_client
-from calltriage.client.dialects import ApiKey, Endpoint
+from calltriage.client.credentials import ApiKey, Endpoint
 from calltriage.client.limits import Breaker
 from calltriage.client.retries import RetryPolicy
 from calltriage.errors import CallError

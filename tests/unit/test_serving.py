@@ -16,7 +16,7 @@ from anyio.abc import SocketStream
 from calltriage import serving
 from calltriage.errors import SettingsError
 from calltriage.leaves.callers import tell_caller
-from calltriage.leaves.outflow import PIECE
+from calltriage.leaves.slow_clients import PIECE
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:

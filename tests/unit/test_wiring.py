@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from calltriage.cli.own_key import desk_key, open_tenants, own_key, rotate_key
 from calltriage.cli.servers import serve_desk
-from calltriage.client.dialects import ClientCredentials
+from calltriage.client.credentials import ClientCredentials
 from calltriage.desk.app import Desk
 from calltriage.embedded import DeskInside
 from calltriage.errors import Forbidden, NotFound, SettingsError, StoreError

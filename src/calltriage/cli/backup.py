@@ -7,7 +7,7 @@ from pathlib import Path
 from calltriage.desk.database import backup
 from calltriage.desk.database.backup import Other, Others
 from calltriage.errors import SettingsError
-from calltriage.journal import heads
+from calltriage.journal import head_notes
 from calltriage.journal.checking import refuse_unsound
 from calltriage.journal.rows import FILE
 from calltriage.settings import Settings
@@ -28,7 +28,7 @@ def restore(settings: Settings, source: Path, *, overwrite: bool) -> int:
 
 def _beside_the_desk() -> Others:
     """The databases of a data folder that a backup holds besides the desk's."""
-    return {FILE: Other(refuse_unsound, spoken_in=(heads.NOTE, heads.NOTED))}
+    return {FILE: Other(refuse_unsound, spoken_in=(head_notes.NOTE, head_notes.NOTED))}
 
 
 def _own_folder(settings: Settings, tool: str) -> Path:

@@ -20,7 +20,7 @@ from sqlalchemy import select
 from calltriage.cli.terminal import say
 from calltriage.client.attachments import Content
 from calltriage.client.client import Client, open_client
-from calltriage.client.dialects import ApiKey, ClientCredentials, Endpoint
+from calltriage.client.credentials import ApiKey, ClientCredentials, Endpoint
 from calltriage.desk import CLIENT_ID
 from calltriage.desk.app import Desk
 from calltriage.desk.bytes.blobs import BlobFolder

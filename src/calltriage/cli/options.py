@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from calltriage.cli.terminal import say
-from calltriage.leaves.ending import KEPT
+from calltriage.leaves.shutdown import KEPT
 from calltriage.settings import Settings, load_settings, misnamed, settings_file
 
 if TYPE_CHECKING:

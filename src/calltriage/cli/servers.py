@@ -16,8 +16,8 @@ from calltriage.client.in_process import background
 from calltriage.embedded import build_desk, give_sample
 from calltriage.errors import SettingsError, StoreError
 from calltriage.leaves.collecting import nothing_collected
-from calltriage.leaves.ending import Ending
-from calltriage.leaves.hosts import THIS_MACHINE, Doorkeeper, in_brackets
+from calltriage.leaves.host_headers import THIS_MACHINE, Doorkeeper, in_brackets
+from calltriage.leaves.shutdown import Ending
 from calltriage.settings import Settings
 from calltriage.wiring import open_server
 

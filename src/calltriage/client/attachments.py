@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from calltriage.client.client import Client, Receipt
 from calltriage.client.limits import deadline_in, within
-from calltriage.client.links import SLOWEST, Fetch
+from calltriage.client.signed_links import SLOWEST, Fetch
 from calltriage.errors import (
     CallError,
     Conflict,

@@ -13,15 +13,15 @@ import anyio
 import httpx2
 
 from calltriage.client.answers import Answer
-from calltriage.client.dialects import Endpoint
-from calltriage.client.doubts import in_doubt, may_still_run, not_there, unreachable
+from calltriage.client.credentials import Endpoint
 from calltriage.client.exchanges import Exchanges
 from calltriage.client.ledger import Entry, Ledger
 from calltriage.client.limits import LastAnswers, RetryBudget, Turns, deadline_in, seen_through
-from calltriage.client.links import Fetch, Links
 from calltriage.client.look_ups import Found, ListLook, Seen, Sight, Verdict, look
+from calltriage.client.lost_answers import in_doubt, may_still_run, not_there, unreachable
 from calltriage.client.network import Network
 from calltriage.client.receipts import Receipt, receipt_of
+from calltriage.client.signed_links import Fetch, Links
 from calltriage.errors import (
     CallError,
     Conflict,

@@ -10,12 +10,12 @@ import anyio
 import httpx2
 
 from calltriage.client.answers import Answer, failure, read_answer
-from calltriage.client.dialects import Endpoint
-from calltriage.client.doubts import unreachable
+from calltriage.client.credentials import Endpoint
 from calltriage.client.limits import LastAnswers
-from calltriage.client.links import TIMEOUT as BYTES_TIMEOUT
-from calltriage.client.links import Fetch
+from calltriage.client.lost_answers import unreachable
 from calltriage.client.network import NOT_SENT, not_connected
+from calltriage.client.signed_links import TIMEOUT as BYTES_TIMEOUT
+from calltriage.client.signed_links import Fetch
 from calltriage.errors import CallError
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Api, Effect, Operation

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
-from calltriage.client.doubts import unreachable
+from calltriage.client.lost_answers import unreachable
 from calltriage.errors import CallError, RateLimited, ServerFailure, Unauthenticated, Unreachable
 from calltriage.operations.base import Operation
 

@@ -15,7 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 
-from calltriage.client.dialects import LOOPBACK
+from calltriage.client.credentials import LOOPBACK
 from calltriage.errors import Blocked, CallError, Outcome, SettingsError, Unreachable
 from calltriage.leaves.urls import ENVIRONMENT, check_proxy
 

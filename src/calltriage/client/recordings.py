@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from calltriage.client.attachments import Progress
 from calltriage.client.client import Client
-from calltriage.client.links import Fetch
+from calltriage.client.signed_links import Fetch
 from calltriage.errors import CallError, UnreadableAnswer
 from calltriage.operations.calls import Call, GetCallRecording
 

@@ -35,21 +35,21 @@ from calltriage.desk.database.transaction import (
 from calltriage.desk.handlers import (
     activity,
     attachments,
+    call_search,
+    calls,
     categories,
-    evidence,
     flags,
     issues,
     members,
     norm,
     relations,
-    resources,
-    searching,
+    resource_links,
 )
-from calltriage.desk.handlers.neighbours import NEIGHBOURS, recording
+from calltriage.desk.handlers.beside_contract import NEIGHBOURS, recording
 from calltriage.desk.http.access import Access
 from calltriage.desk.http.signed_urls import MAX_OBJECT, Files
 from calltriage.desk.http.tokens import FormReader, issue_token
-from calltriage.desk.http.wire import ERROR_HANDLERS, json_reply, read_body
+from calltriage.desk.http.wire_formats import ERROR_HANDLERS, json_reply, read_body
 from calltriage.desk.operating.tenants import Tenants
 from calltriage.leaves.callers import tell_caller
 from calltriage.leaves.strict_json import JsonObject, is_object, read_json
@@ -61,12 +61,12 @@ from calltriage.operations.fields import FORM, LONGEST_NAME, alternatives, missi
 from calltriage.storage.folders import check_room
 
 if TYPE_CHECKING:
-    from calltriage.desk.importing.arriving import Arriving
+    from calltriage.desk.importing.over_http import Arriving
 
 MAX_JSON = {Api.TRIAGE: 256 * 1024, Api.ATTACHMENTS: 64 * 1024}
 """Bytes of a JSON body; the attachments limit is the contract's, the other ours."""
 
-PARTS = (issues, resources, flags, relations, activity, categories, norm, evidence, searching, members, attachments)
+PARTS = (issues, resource_links, flags, relations, activity, categories, norm, calls, call_search, members, attachments)
 
 
 def handlers_of(operations: Iterable[type[Operation[Any]]]) -> dict[type[Operation[Any]], Handler]:
@@ -261,7 +261,7 @@ class Desk:
 
     def _arrivals(self) -> Arriving:
         if self._arriving is None:
-            from calltriage.desk.importing.arriving import Arriving  # noqa: PLC0415  the formats, which few requests need
+            from calltriage.desk.importing.over_http import Arriving  # noqa: PLC0415  the formats, which few requests need
 
             self._arriving = Arriving(self)
         return self._arriving

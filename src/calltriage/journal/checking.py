@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from calltriage.errors import StoreError
-from calltriage.journal.heads import HeadNote
+from calltriage.journal.head_notes import HeadNote
 from calltriage.journal.rows import EVERY_ROW, FILE, FIRST, SCHEMA, Check, check, rows_of
-from calltriage.storage.schemas import opened_as_data, refuse_other_tables, statements
+from calltriage.storage.foreign_files import opened_as_data, refuse_other_tables, statements
 from calltriage.storage.sqlite import sqlite_driver
 
 

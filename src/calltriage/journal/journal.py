@@ -24,10 +24,10 @@ from calltriage.client.look_ups import Before
 from calltriage.client.receipts import Receipt
 from calltriage.errors import CallError, Conflict, ServerFailure, StorageUnavailable, StoreBusyError, StoreError
 from calltriage.journal.checking import check_folder
-from calltriage.journal.heads import HeadNote
+from calltriage.journal.equal_writes import NAMED, UNDER_WAY, Asked, Call, Standings, this_process
+from calltriage.journal.head_notes import HeadNote
 from calltriage.journal.rows import FILE, Check, Row, append, facts, head_of, holds, outcome_of, prepare, rows
 from calltriage.journal.showing import Wanted, brief, writes
-from calltriage.journal.standings import NAMED, UNDER_WAY, Asked, Call, Standings, this_process
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Operation
 from calltriage.storage import Database, SqliteFile

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Protocol
 
-from calltriage.matching.contraries import contrary
 from calltriage.matching.folding import UNSPACED, exact_line, folded, joined_line, loose_line, unaccented
 from calltriage.matching.numbers import ends_in_numbers, in_digits, is_cut, language_of
+from calltriage.matching.opposites import contrary
 
 CHUNK = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 """What stands between blanks, or a character of a script without them: the parts of a text that words are found in."""

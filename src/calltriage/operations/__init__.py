@@ -39,7 +39,7 @@ from calltriage.operations.issues import (
 from calltriage.operations.members import ListOrgMembers
 from calltriage.operations.norm import CreateAgentSession, ListTriageAgents, PromptNorm
 from calltriage.operations.relations import LinkIssue, ListRelations, RemoveRelation
-from calltriage.operations.resources import (
+from calltriage.operations.resource_links import (
     AttachCall,
     AttachResource,
     DetachCall,

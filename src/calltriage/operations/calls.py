@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, StringConstraints, model_validator
 
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.matching.marks import by_lines
+from calltriage.matching.speaker_marks import by_lines
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import TEXT, CallId, Cursor, Form, RecordedCallId, Several, WireOnly, Word
 from calltriage.operations.results import Result

@@ -20,14 +20,14 @@ from calltriage.leaves.seals import Seals
 from calltriage.operations.base import Effect, Tool
 from calltriage.server.call.confirmation import PATIENCE_S, Policy, SealedState
 from calltriage.server.call.host import Host
-from calltriage.server.call.record import who
 from calltriage.server.call.table import ToolTable
+from calltriage.server.call.write_record import who
 from calltriage.server.context import Work
 from calltriage.server.files.handover import Handover
 from calltriage.server.files.local import FileRoots
 from calltriage.server.instructions import instructions
 from calltriage.server.quota import Quota
-from calltriage.server.surfaces import completions, prompts, resources
+from calltriage.server.surfaces import completions, mcp_resources, prompts
 from calltriage.server.surfaces.subscriptions import Connection, Context, Subscriptions
 from calltriage.server.toolsets import select
 
@@ -86,15 +86,15 @@ class _Requests:
         return await self.table.call(params.name, arguments, report, host, request=ctx.request, meta=ctx.meta)
 
     async def list_resources(self, _c: Context, _p: Paging) -> mcp_types.ListResourcesResult:
-        return mcp_types.ListResourcesResult(resources=resources.listed(self.work))
+        return mcp_types.ListResourcesResult(resources=mcp_resources.listed(self.work))
 
     async def list_templates(self, _c: Context, _p: Paging) -> mcp_types.ListResourceTemplatesResult:
-        return mcp_types.ListResourceTemplatesResult(resource_templates=resources.templates(self.work))
+        return mcp_types.ListResourceTemplatesResult(resource_templates=mcp_resources.templates(self.work))
 
     async def read_resource(
         self, ctx: Context, params: mcp_types.ReadResourceRequestParams
     ) -> mcp_types.ReadResourceResult:
-        return await resources.read(str(params.uri), replace(self.work, who=who(ctx.request)))
+        return await mcp_resources.read(str(params.uri), replace(self.work, who=who(ctx.request)))
 
     async def list_prompts(self, _c: Context, _p: Paging) -> mcp_types.ListPromptsResult:
         return mcp_types.ListPromptsResult(prompts=prompts.listed(self.work))

@@ -14,25 +14,29 @@ from calltriage.operations.flags import ListFlags, ListFlagTypes, RemoveFlag
 from calltriage.operations.issues import DeleteIssue, GetIssue, ListIssues, MarkIssueViewed
 from calltriage.operations.norm import CreateAgentSession, ListTriageAgents
 from calltriage.operations.relations import ListRelations, RemoveRelation
-from calltriage.operations.resources import AttachResource, ListResources, RemoveResource
-from calltriage.server.call.record import ListRecentWritesTool
-from calltriage.server.tools.affected import GetAffectedContextTool
+from calltriage.operations.resource_links import AttachResource, ListResources, RemoveResource
+from calltriage.server.call.write_record import ListRecentWritesTool
+from calltriage.server.tools.add_flag import AddFlagTool
+from calltriage.server.tools.affected_context import GetAffectedContextTool
 from calltriage.server.tools.attachments import CreateAttachmentTool, ListAttachmentsTool
+from calltriage.server.tools.call_details import (
+    GetCallEventStreamTool,
+    GetCorrectedTranscriptTool,
+    GetPathwayCallEventsTool,
+)
 from calltriage.server.tools.calls import GetCallTool
 from calltriage.server.tools.conversations import GetSmsConversationTool, ListSmsConversationsTool
-from calltriage.server.tools.correcting import UpdateFlagTool
-from calltriage.server.tools.details import GetCallEventStreamTool, GetCorrectedTranscriptTool, GetPathwayCallEventsTool
-from calltriage.server.tools.downloads import DownloadAttachmentTool
+from calltriage.server.tools.create_issue import CreateIssueTool
+from calltriage.server.tools.download_attachment import DownloadAttachmentTool
 from calltriage.server.tools.editing import AddCommentTool, UpdateIssueTool
 from calltriage.server.tools.evidence import GetEvidenceTool
-from calltriage.server.tools.filing import CreateIssueTool
-from calltriage.server.tools.finding import FindCallsTool
-from calltriage.server.tools.flagging import AddFlagTool
-from calltriage.server.tools.linking import LinkIssueTool
+from calltriage.server.tools.find_calls import FindCallsTool
+from calltriage.server.tools.link_issue import LinkIssueTool
 from calltriage.server.tools.members import ListOrgMembersTool
 from calltriage.server.tools.norm import PromptNormTool, WaitForNormTool
 from calltriage.server.tools.recordings import GetCallRecordingTool
 from calltriage.server.tools.transcripts import GetTranscriptTool
+from calltriage.server.tools.update_flag import UpdateFlagTool
 
 TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
     "core": (

@@ -33,7 +33,7 @@ from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import DeleteIssue, ListIssues, UpdateIssue
 from calltriage.operations.norm import PromptNorm
 from calltriage.operations.relations import ListRelations
-from calltriage.operations.resources import ListResources
+from calltriage.operations.resource_links import ListResources
 from calltriage.server.app import build_server
 from calltriage.server.toolsets import select
 from calltriage.settings import Settings

@@ -32,7 +32,7 @@ from pydantic import SecretStr
 
 from calltriage.client.answers import MAX_BODY
 from calltriage.client.client import Client, open_client
-from calltriage.client.dialects import ApiKey, Endpoint
+from calltriage.client.credentials import ApiKey, Endpoint
 from calltriage.client.retries import RetryPolicy
 from calltriage.desk.app import Desk
 from calltriage.errors import (
@@ -52,7 +52,7 @@ from calltriage.operations.calls import GetCall
 from calltriage.operations.flags import AddFlag, ListFlags
 from calltriage.operations.issues import CreateIssue, DeleteIssue, GetIssue, Issue, ListIssues, MarkIssueViewed
 from calltriage.operations.relations import LinkIssue
-from calltriage.operations.resources import AttachCall, AttachResource, ListResources
+from calltriage.operations.resource_links import AttachCall, AttachResource, ListResources
 
 UUID = "0b7f6a54-6f0e-4a57-9d2f-3f2f1c8c9a10"
 READ = GetIssue(issue_id=UUID)

@@ -15,14 +15,14 @@ from pydantic import SecretStr
 from virtual_time import VirtualLoop
 
 from calltriage.client.client import Client, open_client
-from calltriage.client.dialects import ApiKey, Endpoint
+from calltriage.client.credentials import ApiKey, Endpoint
 from calltriage.client.limits import Breaker, Rate, RetryBudget, within
 from calltriage.client.retries import RetryPolicy
 from calltriage.errors import CallError, ServerFailure
 from calltriage.operations.base import Api, Operation
 from calltriage.operations.flags import ListFlagTypes
 from calltriage.operations.issues import GetIssue
-from calltriage.operations.resources import AttachResource
+from calltriage.operations.resource_links import AttachResource
 
 UUID = "0b7f6a54-6f0e-4a57-9d2f-3f2f1c8c9a10"
 READ = GetIssue(issue_id=UUID)

@@ -19,11 +19,11 @@ from networks import Proxy, expired, nobody, proxy, self_signed, server_context,
 from pydantic import SecretStr
 
 from calltriage.client.client import open_client
-from calltriage.client.dialects import ApiKey, ClientCredentials, Endpoint
-from calltriage.client.guard import Guarded
-from calltriage.client.links import Links
+from calltriage.client.credentials import ApiKey, ClientCredentials, Endpoint
 from calltriage.client.network import Network, trusted
+from calltriage.client.public_addresses import Guarded
 from calltriage.client.retries import RetryPolicy
+from calltriage.client.signed_links import Links
 from calltriage.errors import Blocked, CallError, SettingsError, Unreachable
 from calltriage.operations.attachments import GetAttachment
 from calltriage.operations.base import Api, Operation

@@ -25,7 +25,7 @@ from calltriage.operations.flags import AddFlag, ListFlags, RemoveFlag
 from calltriage.operations.issues import CreateIssue, DeleteIssue, Issue, ListIssues, MarkIssueViewed, UpdateIssue
 from calltriage.operations.norm import CreateAgentSession, PromptNorm
 from calltriage.operations.relations import LinkIssue, ListRelations, RemoveRelation
-from calltriage.operations.resources import AttachCall, AttachResource, DetachCall, ListResources, RemoveResource
+from calltriage.operations.resource_links import AttachCall, AttachResource, DetachCall, ListResources, RemoveResource
 
 DEADLINE = 30.0
 

@@ -22,7 +22,7 @@ from calltriage.operations.calls import GetCall
 from calltriage.operations.categories import CreateCategory
 from calltriage.operations.issues import CreateIssue, DeleteIssue, GetIssue, Issue, ListIssues, UpdateIssue
 from calltriage.operations.relations import LinkIssue
-from calltriage.operations.resources import AttachResource
+from calltriage.operations.resource_links import AttachResource
 
 UUID = "0b7f6a54-6f0e-4a57-9d2f-3f2f1c8c9a10"
 

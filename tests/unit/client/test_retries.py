@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from calltriage.client.client import Client, open_client
-from calltriage.client.dialects import ApiKey, Endpoint
+from calltriage.client.credentials import ApiKey, Endpoint
 from calltriage.client.retries import RetryPolicy, may_repeat, retry_after_seconds
 from calltriage.errors import (
     CallError,
@@ -35,7 +35,7 @@ from calltriage.errors import (
 from calltriage.operations.base import Api, Effect, Operation
 from calltriage.operations.flags import AddFlag
 from calltriage.operations.issues import DeleteIssue, GetIssue, UpdateIssue
-from calltriage.operations.resources import AttachResource
+from calltriage.operations.resource_links import AttachResource
 
 UUID = "0b7f6a54-6f0e-4a57-9d2f-3f2f1c8c9a10"
 

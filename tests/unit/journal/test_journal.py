@@ -27,12 +27,12 @@ from calltriage.client.receipts import Receipt
 from calltriage.desk.app import Desk
 from calltriage.errors import CallError, Conflict, StoreError
 from calltriage.journal import journal as journal_module
-from calltriage.journal.heads import KEY, NOTE, HeadNote
+from calltriage.journal.head_notes import KEY, NOTE, HeadNote
 from calltriage.journal.journal import FILE, SHARED_TOKEN, Journal
 from calltriage.operations.activity import AddComment, TimelineEntry
 from calltriage.operations.flags import AddFlag, ListFlags, RemoveFlag
 from calltriage.operations.issues import CreateIssue, Issue, ListIssues
-from calltriage.operations.resources import AttachResource
+from calltriage.operations.resource_links import AttachResource
 from calltriage.server.app import build_server
 from calltriage.server.toolsets import select
 from calltriage.settings import Settings

@@ -18,10 +18,10 @@ from types import MappingProxyType
 from typing import Any
 
 from calltriage.desk.bytes.blobs import is_name
-from calltriage.desk.database.archive import BLOBS, Kept, make_folders, pack, unpack, write_twins
+from calltriage.desk.database.backup_archive import BLOBS, Kept, make_folders, pack, unpack, write_twins
 from calltriage.desk.database.store import DATABASE, Store, own_statements
 from calltriage.errors import StoreError
-from calltriage.storage.schemas import opened_as_data
+from calltriage.storage.foreign_files import opened_as_data
 from calltriage.storage.sqlite import SqliteFile, settle, sqlite_driver
 
 KEY = "desk.key"

@@ -12,14 +12,14 @@ import anyio.to_thread
 from pydantic import SecretStr
 from sqlalchemy import Connection, Engine, create_engine, delete, false, insert, inspect, select, update
 
-from calltriage.desk.database.planning import give_statistics
-from calltriage.desk.database.search import make_index
-from calltriage.desk.database.spoken import make_call_index
+from calltriage.desk.database.call_words import make_call_index
+from calltriage.desk.database.issue_search import make_index
+from calltriage.desk.database.query_planner import give_statistics
 from calltriage.desk.database.tables import metadata, new_id, new_organisation, organisations, settings, users
 from calltriage.errors import StoreError
 from calltriage.storage import Database, PostgresDatabase, SqliteFile, writing
 from calltriage.storage.folders import make_folder
-from calltriage.storage.schemas import refuse_other_tables, statements
+from calltriage.storage.foreign_files import refuse_other_tables, statements
 from calltriage.storage.sqlite import sqlite_driver
 
 SCHEMA_VERSION = 7

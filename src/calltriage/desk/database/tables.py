@@ -295,7 +295,7 @@ call_words = Table(
     Index("call_words_by_place", "org_id", "place"),
     ForeignKeyConstraint(["org_id", "call_id"], ["calls.org_id", "calls.id"], ondelete="CASCADE"),
 )
-"""What was said in calls, as search finds it (desk/database/spoken.py). `place` grows with the time of a call."""
+"""What was said in calls, as search finds it (desk/database/call_words.py). `place` grows with the time of a call."""
 
 conversations = _owned(
     "conversations",

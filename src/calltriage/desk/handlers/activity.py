@@ -9,8 +9,8 @@ from sqlalchemy import select
 from calltriage.desk.database.tables import activity, links
 from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, handled, not_found, plain_row
 from calltriage.desk.handlers import norm
-from calltriage.desk.handlers.feed import record
-from calltriage.desk.handlers.resources import shown_links
+from calltriage.desk.handlers.activity_writing import record
+from calltriage.desk.handlers.resource_links import shown_links
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.activity import AddComment, ListActivity
 from calltriage.operations.fields import NO_LINK

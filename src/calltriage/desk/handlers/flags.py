@@ -16,8 +16,8 @@ from calltriage.desk.database.transaction import (
     not_found,
     plain_row,
 )
-from calltriage.desk.handlers.feed import record
-from calltriage.desk.handlers.resources import link_of_call, remove_flag_row
+from calltriage.desk.handlers.activity_writing import record
+from calltriage.desk.handlers.resource_links import link_of_call, remove_flag_row
 from calltriage.operations.fields import NO_FLAG, stored_flag_type
 from calltriage.operations.flags import AddFlag, Flag, ListFlags, ListFlagTypes, RemoveFlag
 

@@ -6,15 +6,15 @@ from datetime import timedelta
 
 from sqlalchemy import ColumnElement, delete, func, insert, select, update
 
-from calltriage.desk.database.search import FEW, holding, searched
+from calltriage.desk.database.issue_search import FEW, holding, searched
 from calltriage.desk.database.tables import issues, links, new_id, organisations, relations, views, written
 from calltriage.desk.database.transaction import DEFAULT_LIMIT, Reply, Transaction, handled
-from calltriage.desk.handlers import resources
+from calltriage.desk.handlers import resource_links
+from calltriage.desk.handlers.activity_writing import forward, record
 from calltriage.desk.handlers.categories import ensure_category, filtered_names, folded_name
-from calltriage.desk.handlers.feed import forward, record
+from calltriage.desk.handlers.issue_shapes import ISSUE_QUERY, read_issue, shown_issues
 from calltriage.desk.handlers.members import check_members
 from calltriage.desk.handlers.relations import remove_relation_row, touching
-from calltriage.desk.handlers.shapes import ISSUE_QUERY, read_issue, shown_issues
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.issues import (
     CreateIssue,
@@ -81,7 +81,7 @@ def create_issue(tx: Transaction, call: CreateIssue) -> Reply:
     ensure_category(tx, call.category)
     record(tx, issue_id, "created", detail="Created the issue.")
     for ref in call.resource_links or []:
-        resources.attach(tx, issue_id, ref.resource_type, ref.resource_id)
+        resource_links.attach(tx, issue_id, ref.resource_type, ref.resource_id)
     return Reply(201, read_issue(tx, issue_id))
 
 

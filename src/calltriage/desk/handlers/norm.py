@@ -14,7 +14,7 @@ from sqlalchemy import func, insert, select
 
 from calltriage.desk.database.tables import links, new_id, runs, sessions, written
 from calltriage.desk.database.transaction import AnyRow, ContractError, Reply, Transaction, handled, not_found
-from calltriage.desk.handlers.feed import record
+from calltriage.desk.handlers.activity_writing import record
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import NO_SESSION
 from calltriage.operations.norm import CreateAgentSession, Intent, ListTriageAgents, PromptNorm, intent_of

@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, delete, insert, select, union_all
 
 from calltriage.desk.database.tables import issues, new_id, relations
 from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, columns_of, handled, not_found, plain_row
-from calltriage.desk.handlers.feed import record
+from calltriage.desk.handlers.activity_writing import record
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import NO_RELATION
 from calltriage.operations.relations import LinkIssue, ListRelations, Relation, RemoveRelation

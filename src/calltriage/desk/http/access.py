@@ -31,7 +31,7 @@ from calltriage.desk.database.tables import (
     written,
 )
 from calltriage.desk.database.transaction import Principal
-from calltriage.desk.http.assertions import CLOCK_SKEW, Claims, key_id_of, read_assertion
+from calltriage.desk.http.client_keys import CLOCK_SKEW, Claims, key_id_of, read_assertion
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import SCOPES
 

@@ -28,7 +28,7 @@ from calltriage.desk.database.tables import reservations
 from calltriage.desk.database.transaction import AnyRow, ContractError, Reply, Transaction
 from calltriage.desk.handlers import attachments
 from calltriage.desk.http.access import Access
-from calltriage.desk.http.wire import ByteError
+from calltriage.desk.http.wire_formats import ByteError
 from calltriage.errors import StoreError
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.attachments import CreateAttachment

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from calltriage.desk.database.transaction import ContractError, Principal
 from calltriage.desk.http.access import Access
-from calltriage.desk.http.wire import check_length, json_reply, read_body
+from calltriage.desk.http.wire_formats import check_length, json_reply, read_body
 from calltriage.leaves.callers import tell_caller
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"

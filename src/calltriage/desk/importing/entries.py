@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from calltriage.desk.database.tables import written
 from calltriage.desk.http.signed_urls import MAX_OBJECT
-from calltriage.desk.importing.lines import CallFacts, CallLine, ConversationLine, FileLine, call_facts, instants
+from calltriage.desk.importing.our_lines import CallFacts, CallLine, ConversationLine, FileLine, call_facts, instants
 from calltriage.leaves.strict_json import JsonObject, refuse_depth
 from calltriage.leaves.surrogates import LONE
 from calltriage.operations.attachments import RECORDING_OF

@@ -14,7 +14,7 @@ import anyio
 from sqlalchemy import Connection, Table, insert, select, update
 
 from calltriage.desk.bytes.blobs import CHUNK, Received, TooLargeError
-from calltriage.desk.database.spoken import keep_words
+from calltriage.desk.database.call_words import keep_words
 from calltriage.desk.database.tables import attachments, calls, conversations, written
 from calltriage.desk.handlers.attachments import insert_attachment
 from calltriage.desk.importing.entries import Entry

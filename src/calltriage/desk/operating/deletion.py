@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from sqlalchemy import Connection, String, Table, cast, delete, func, select, update
 
-from calltriage.desk.database.spoken import forget_words
+from calltriage.desk.database.call_words import forget_words
 from calltriage.desk.database.store import DATABASE
 from calltriage.desk.database.tables import activity, calls, conversations, flags, issues, links
 from calltriage.desk.database.transaction import Principal, Transaction
-from calltriage.desk.handlers.feed import record
+from calltriage.desk.handlers.activity_writing import record
 from calltriage.errors import StoreError
 from calltriage.leaves.strict_json import JsonObject
 

@@ -30,7 +30,7 @@ from calltriage.desk.database.tables import (
 )
 from calltriage.desk.database.transaction import AnyRow
 from calltriage.desk.http.access import digest
-from calltriage.desk.http.assertions import UNUSABLE, public_key_of
+from calltriage.desk.http.client_keys import UNUSABLE, public_key_of
 from calltriage.errors import SettingsError, StoreError
 from calltriage.leaves.strict_json import JsonObject
 

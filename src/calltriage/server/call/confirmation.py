@@ -26,7 +26,7 @@ from calltriage.operations.base import Tool
 from calltriage.operations.flags import ListFlags, RemoveFlag
 from calltriage.operations.issues import DeleteIssue, GetIssue
 from calltriage.operations.relations import ListRelations, RemoveRelation
-from calltriage.operations.resources import ListResources, RemoveResource
+from calltriage.operations.resource_links import ListResources, RemoveResource
 from calltriage.server.call.host import Host
 from calltriage.server.context import Work, every_page, preparing
 

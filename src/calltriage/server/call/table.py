@@ -23,7 +23,7 @@ from calltriage.operations.fields import UUID_PATTERN, is_opaque_id
 from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import ListIssues
 from calltriage.operations.relations import ListRelations
-from calltriage.operations.resources import ListResources
+from calltriage.operations.resource_links import ListResources
 from calltriage.operations.results import Page
 from calltriage.server.answers.empty import NO_ISSUES, said_of_nothing
 from calltriage.server.answers.results import (
@@ -39,17 +39,17 @@ from calltriage.server.answers.results import (
     with_beginnings,
 )
 from calltriage.server.answers.sections import Place
-from calltriage.server.call import record as once
+from calltriage.server.call import write_record as once
 from calltriage.server.call.arguments import checked, rejected, understood
 from calltriage.server.call.confirmation import Policy, confirmed
 from calltriage.server.call.hints import advise
 from calltriage.server.call.host import Host, opened_for
-from calltriage.server.call.record import with_key
 from calltriage.server.call.schemas import arguments_model, input_schema, names_issue, output_schema
 from calltriage.server.call.touched import touched
+from calltriage.server.call.write_record import with_key
 from calltriage.server.context import Work, Workflow
 from calltriage.server.tools.evidence import GetEvidenceTool, whole_description
-from calltriage.server.tools.finding import FindCallsTool
+from calltriage.server.tools.find_calls import FindCallsTool
 from calltriage.server.tools.transcripts import GetTranscriptTool
 
 logger = logging.getLogger(__name__)

@@ -35,7 +35,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.attachments import Attachment
 from calltriage.operations.fields import is_opaque_id
 from calltriage.server.files.local import CHUNK, OpenFile
-from calltriage.server.files.media import UNKNOWN
+from calltriage.server.files.media_types import UNKNOWN
 
 logger = logging.getLogger(__name__)
 

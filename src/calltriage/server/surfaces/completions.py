@@ -28,7 +28,7 @@ from calltriage.operations.issues import Issue, ListIssues
 from calltriage.server.answers.results import untrusted
 from calltriage.server.context import Work, at_once
 from calltriage.server.surfaces import prompts
-from calltriage.server.surfaces.resources import offered
+from calltriage.server.surfaces.mcp_resources import offered
 
 MOST = 100
 """Values of one completion, by the protocol."""

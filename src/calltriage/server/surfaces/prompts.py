@@ -28,12 +28,12 @@ from calltriage.operations.fields import (
     stored_flag_type,
 )
 from calltriage.operations.issues import GetIssue
-from calltriage.operations.resources import ListResources
+from calltriage.operations.resource_links import ListResources
 from calltriage.server.answers.results import advising, untrusted
 from calltriage.server.call.arguments import checked, understood
 from calltriage.server.call.schemas import input_schema
 from calltriage.server.context import Work, last_part
-from calltriage.server.surfaces import resources
+from calltriage.server.surfaces import mcp_resources
 from calltriage.server.tools.evidence import GetEvidenceTool
 from calltriage.server.tools.lookalikes import Draft, similar_to
 from calltriage.server.tools.transcripts import GetTranscriptTool
@@ -241,12 +241,12 @@ async def get(name: str, arguments: dict[str, str], work: Work) -> mcp_types.Get
     try:
         schema = input_schema(prompt)
         given = cast("Prompt", checked(prompt, schema, understood(prompt, schema, dict(arguments))[0]))
-        _, resource = await resources.contents(given.reads(), work)
+        _, resource = await mcp_resources.contents(given.reads(), work)
         holder = await given.besides(work)
     except (Rejected, NotFound) as error:
         raise MCPError(mcp_types.INVALID_PARAMS, str(error), gate(advising(error.body(), work.offered))[0]) from None
     except CallError as error:
-        raise resources.failed(error, work) from None
+        raise mcp_resources.failed(error, work) from None
     contents: list[mcp_types.ContentBlock] = [mcp_types.TextContent(type="text", text=_procedure(given, work))]
     contents.append(mcp_types.EmbeddedResource(type="resource", resource=resource))
     if holder is not None:

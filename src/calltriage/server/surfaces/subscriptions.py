@@ -27,9 +27,9 @@ from calltriage.operations.base import Operation
 from calltriage.operations.fields import named_kind
 from calltriage.operations.issues import UpdateIssue
 from calltriage.operations.relations import ListRelations
-from calltriage.server.call.record import who
+from calltriage.server.call.write_record import who
 from calltriage.server.context import LOOK_UP_SECONDS, Work
-from calltriage.server.surfaces import resources
+from calltriage.server.surfaces import mcp_resources
 
 MOST_URIS = 100
 """Resources that one stream, or one connection of the handshake generations, may watch (our choice)."""
@@ -87,7 +87,7 @@ class Subscriptions:
         self._bus = InMemorySubscriptionBus()
         self._streams = OrderedDict[Stream, None]()
         """Those that are open, the most idle one first: the one that was opened, or told of a change, longest ago."""
-        self._subjects: dict[str, resources.Subject] = {}
+        self._subjects: dict[str, mcp_resources.Subject] = {}
         self._watchers = Counter[str]()
         work.client.watch(self._written)
 
@@ -112,10 +112,10 @@ class Subscriptions:
         """Serve one stream. A URI that cannot be refuses it whole."""
         uris = frozenset(params.notifications.resource_subscriptions or ())
         _refuse_too_many(uris)
-        subjects = dict[str, resources.Subject]()
+        subjects = dict[str, mcp_resources.Subject]()
         with anyio.move_on_after(LOOK_UP_SECONDS):  # for all of them, as each may have to be looked up
             for uri in uris:
-                subjects[uri] = await resources.subject(uri, self._work)
+                subjects[uri] = await mcp_resources.subject(uri, self._work)
         if len(subjects) < len(uris):
             raise MCPError(mcp_types.INTERNAL_ERROR, "Looking the issues up took too long. Watch fewer at once.")
         with self._watching(subjects), self._place(who(ctx.request), uris) as stream:
@@ -123,7 +123,7 @@ class Subscriptions:
 
     async def subscribe(self, ctx: Context, params: mcp_types.SubscribeRequestParams) -> mcp_types.EmptyResult:
         connection, uri = ctx.lifespan_context, str(params.uri)
-        found = await resources.subject(uri, self._work)
+        found = await mcp_resources.subject(uri, self._work)
         _refuse_too_many(connection.watched | {uri})
         if uri not in connection.watched:
             connection.session = ctx.session
@@ -175,7 +175,7 @@ class Subscriptions:
         idle.handler.close()
 
     @contextmanager
-    def _watching(self, subjects: dict[str, resources.Subject]) -> Generator[None]:
+    def _watching(self, subjects: dict[str, mcp_resources.Subject]) -> Generator[None]:
         for uri, found in subjects.items():
             self._remember(uri, found)
         try:
@@ -184,7 +184,7 @@ class Subscriptions:
             for uri in subjects:
                 self._forget(uri)
 
-    def _remember(self, uri: str, found: resources.Subject) -> None:
+    def _remember(self, uri: str, found: mcp_resources.Subject) -> None:
         self._subjects[uri] = found
         self._watchers[uri] += 1
 
@@ -206,7 +206,7 @@ class Subscriptions:
             self._streams.move_to_end(stream)
         await self._bus.publish(ResourceUpdated(uri))
 
-    async def _linked(self, issue_id: str) -> set[resources.Subject]:
+    async def _linked(self, issue_id: str) -> set[mcp_resources.Subject]:
         """The watched issues that are linked to this one; where one look does not tell, every watched issue."""
         others = {found for found in self._subjects.values() if found[0] == "issue"} - {("issue", issue_id)}
         if not others:

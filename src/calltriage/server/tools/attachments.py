@@ -24,13 +24,13 @@ from calltriage.operations.attachments import Attachment, AttachmentPage, ListFo
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import A_CURSOR, MAX_LABELS, TEXT, AttachmentName, Form, IssueRef, Metadata
 from calltriage.operations.issues import GetIssue
-from calltriage.operations.resources import AttachResource
+from calltriage.operations.resource_links import AttachResource
 from calltriage.operations.results import Result
 from calltriage.server.answers.advice import same_call
 from calltriage.server.answers.results import BUDGET, LOST, row, shown, unread, unreadable, untrusted
 from calltriage.server.context import ISSUE, Work, Workflow, preparing
 from calltriage.server.files.local import attachment_name
-from calltriage.server.files.media import HEAD, UNKNOWN, checked_type, family, named
+from calltriage.server.files.media_types import HEAD, UNKNOWN, checked_type, family, named
 
 KEPT_SECONDS = 23 * 3600
 """Life of an upload whose name was taken: an hour less than its reservation (talkdesk-attachments, section 4)."""

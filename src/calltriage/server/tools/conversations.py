@@ -18,8 +18,8 @@ from calltriage.operations.calls import OneDay
 from calltriage.operations.conversations import SmsConversation, SmsConversationList, SmsFilter, SmsMessage, SmsSort
 from calltriage.operations.fields import A_CURSOR, Form, Limit, OpaqueId, TurnIndex, Word
 from calltriage.operations.results import Result
+from calltriage.server.answers.counted_lists import CURSOR, ROWS, Rows, brief_row
 from calltriage.server.answers.results import BUDGET, Bundle, unread, unreadable, untrusted
-from calltriage.server.answers.rows import CURSOR, ROWS, Rows, brief_row
 from calltriage.server.context import Work, Workflow
 from calltriage.server.tools.transcripts import MaxTokens, check_window, whole
 

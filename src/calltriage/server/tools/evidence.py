@@ -16,7 +16,7 @@ from calltriage.operations.results import Page, Result
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, shown, untrusted
 from calltriage.server.answers.sections import EACH, PAGE, Asked, Place, Section, Where, place_of
 from calltriage.server.context import ISSUE, Work, Workflow, at_once
-from calltriage.server.tools.readings import Readings
+from calltriage.server.tools.evidence_sections import Readings
 
 SectionName = Literal["description", "flags", "resources", "relations", "attachments", "activity"]
 DESCRIPTION: SectionName = "description"

@@ -17,7 +17,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.folding import folded, loose_line, unaccented
 from calltriage.operations.fields import Status
 from calltriage.operations.issues import Issue, ListIssues
-from calltriage.operations.resources import ListResources
+from calltriage.operations.resource_links import ListResources
 from calltriage.operations.results import Page
 from calltriage.server.answers.results import untrusted
 from calltriage.server.context import Work, at_once

@@ -15,8 +15,8 @@ from calltriage.operations.fields import Word
 from calltriage.operations.issues import ListIssues
 from calltriage.operations.members import OrgMember
 from calltriage.operations.results import lost_rows
+from calltriage.server.answers.counted_lists import CURSOR, RowCursor, Rows, brief_row, page_of
 from calltriage.server.answers.results import unread
-from calltriage.server.answers.rows import CURSOR, RowCursor, Rows, brief_row, page_of
 from calltriage.server.context import Work, Workflow
 
 

@@ -18,7 +18,7 @@ from calltriage.operations.base import Effect
 from calltriage.operations.fields import TEXT, UUID_PATTERN, IssueRef, OpaqueId, Trimmed, Uuid, is_opaque_id
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.results import Result
-from calltriage.server.answers.feed import entry_row, in_texts
+from calltriage.server.answers.activity_entries import entry_row, in_texts
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, untrusted
 from calltriage.server.answers.sections import length, portion
 from calltriage.server.context import ISSUE, Work, Workflow, last_part, preparing

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import mcp_types
 from pydantic import Field
 
-from calltriage.client.guard import UnsafeTargetError, check_form
+from calltriage.client.public_addresses import UnsafeTargetError, check_form
 from calltriage.client.recordings import open_recording
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect
@@ -16,7 +16,7 @@ from calltriage.operations.fields import CallId
 from calltriage.operations.results import Result
 from calltriage.server.answers.results import untrusted
 from calltriage.server.context import Work, Workflow
-from calltriage.server.tools.downloads import SaveTo, told
+from calltriage.server.tools.download_attachment import SaveTo, told
 
 ORIGIN = "call parties"
 LONGEST_LINK = 2048

@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from calltriage.errors import SettingsError
 from calltriage.journal.journal import SHARED_TOKEN
 from calltriage.leaves.callers import tell_caller
-from calltriage.leaves.hosts import LOOPBACK, THIS_MACHINE, Doorkeeper, place_of
-from calltriage.server.call.record import CALLER
+from calltriage.leaves.host_headers import LOOPBACK, THIS_MACHINE, Doorkeeper, place_of
+from calltriage.server.call.write_record import CALLER
 from calltriage.server.files.handover import DOWNLOADS, UPLOADS, Handover
 from calltriage.server.transports.frames import MAX_FRAME, VERSION, read_frame
 

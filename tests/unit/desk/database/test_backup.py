@@ -25,8 +25,8 @@ from sqlalchemy import select
 from calltriage.cli.backup import _beside_the_desk
 from calltriage.desk.app import Desk
 from calltriage.desk.bytes.blobs import BlobFolder, Blobs
-from calltriage.desk.database.archive import unpack
 from calltriage.desk.database.backup import back_up, kept_aside, restore
+from calltriage.desk.database.backup_archive import unpack
 from calltriage.desk.database.tables import attachments
 from calltriage.errors import StoreError
 from calltriage.journal.journal import Journal

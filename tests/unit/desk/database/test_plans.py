@@ -12,7 +12,7 @@ from sqlalchemy import Connection, event
 from calltriage.desk.database.store import Store
 from calltriage.desk.database.transaction import Principal, Transaction
 from calltriage.desk.handlers.activity import list_activity
-from calltriage.desk.handlers.evidence import list_calls
+from calltriage.desk.handlers.calls import list_calls
 from calltriage.desk.handlers.issues import create_issue, list_issues
 from calltriage.desk.handlers.relations import list_relations
 from calltriage.operations.activity import ListActivity

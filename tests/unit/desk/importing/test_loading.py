@@ -27,12 +27,12 @@ from calltriage.desk.app import Desk
 from calltriage.desk.database.tables import organisations
 from calltriage.desk.importing import loading as imports
 from calltriage.desk.importing.documents import MAX_LINE, bounded_lines
-from calltriage.desk.importing.lines import CallFacts, CallLine
 from calltriage.desk.importing.loading import Imported, load_import
+from calltriage.desk.importing.our_lines import CallFacts, CallLine
 from calltriage.errors import ImportFileError, NotFound
 from calltriage.operations.calls import GetCall, ListCalls
 from calltriage.operations.issues import CreateIssue
-from calltriage.operations.resources import AttachResource
+from calltriage.operations.resource_links import AttachResource
 
 SAMPLE = Path(__file__).parents[4] / "../shared/data/harper-valley-28.jsonl"
 

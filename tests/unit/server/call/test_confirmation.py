@@ -17,7 +17,7 @@ from calltriage.client.client import Client as ApiClient
 from calltriage.operations.base import Effect
 from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import ListIssues
-from calltriage.operations.resources import ListResources
+from calltriage.operations.resource_links import ListResources
 from calltriage.server.app import build_server
 from calltriage.server.call.confirmation import Policy
 from calltriage.server.toolsets import ALL, select

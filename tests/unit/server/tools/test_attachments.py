@@ -22,7 +22,7 @@ from mcp_types import CallToolResult
 from pydantic import SecretStr
 from starlette.applications import Starlette
 from unit.server.call.test_table import call, ok, refused
-from unit.server.files.test_media import EXE, HTML, PNG
+from unit.server.files.test_media_types import EXE, HTML, PNG
 
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
@@ -31,7 +31,7 @@ from calltriage.leaves.seals import Seals
 from calltriage.server.app import build_server
 from calltriage.server.files.handover import Handover
 from calltriage.server.files.local import FileRoots, file_name
-from calltriage.server.tools.downloads import DownloadAttachmentTool
+from calltriage.server.tools.download_attachment import DownloadAttachmentTool
 from calltriage.server.toolsets import select
 from calltriage.server.transports.http import build_http_app
 

@@ -19,7 +19,7 @@ from calltriage.leaves.gate import compact
 from calltriage.operations.flags import AddFlag
 from calltriage.operations.issues import CreateIssue
 from calltriage.operations.relations import LinkIssue
-from calltriage.operations.resources import AttachResource
+from calltriage.operations.resource_links import AttachResource
 from calltriage.server.app import build_server
 
 SECTIONS = ("flags", "resources", "relations", "attachments", "activity")

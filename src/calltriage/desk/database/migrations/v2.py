@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic.operations import Operations
 
-from calltriage.desk.database.planning import give_statistics
-from calltriage.desk.database.search import make_index
+from calltriage.desk.database.issue_search import make_index
+from calltriage.desk.database.query_planner import give_statistics
 from calltriage.leaves.strict_json import JsonObject
 
 TEXTS = {"from_number": "from", "to_number": "to", "answered_by": "answered_by", "batch_id": "batch_id"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic.operations import Operations
 
-from calltriage.desk.database.planning import give_statistics
-from calltriage.desk.database.search import drop_index, make_index, searched
+from calltriage.desk.database.issue_search import drop_index, make_index, searched
+from calltriage.desk.database.query_planner import give_statistics
 
 BATCH = 500
 TEXTS = [sa.column(name, sa.Text) for name in ("title", "description", "words")]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic.operations import Operations
 
-from calltriage.desk.database.planning import give_statistics
-from calltriage.desk.database.spoken import keep_words, make_call_index
+from calltriage.desk.database.call_words import keep_words, make_call_index
+from calltriage.desk.database.query_planner import give_statistics
 
 Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 Whole = sa.BigInteger().with_variant(sa.Integer, "sqlite")

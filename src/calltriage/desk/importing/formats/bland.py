@@ -6,7 +6,7 @@ from typing import Any
 
 from calltriage.desk.importing.formats.format import Format, Line, objects, without_nothing
 from calltriage.leaves.strict_json import JsonObject, is_object
-from calltriage.matching.marks import by_lines
+from calltriage.matching.speaker_marks import by_lines
 
 TAKEN = {"call_id", "c_id", "created_at", "summary", "transcripts", "concatenated_transcript"}
 

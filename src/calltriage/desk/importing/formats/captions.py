@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from calltriage.desk.importing.documents import MAX_LINE, Found
 from calltriage.desk.importing.formats.format import TextFormat, turn
 from calltriage.desk.importing.sources import LONE, Text
-from calltriage.matching.marks import by_marks
+from calltriage.matching.speaker_marks import by_marks
 
 if TYPE_CHECKING:
     from webvtt import Caption

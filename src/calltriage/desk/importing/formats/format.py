@@ -8,12 +8,12 @@ from typing import Any, TypeAlias
 
 from calltriage.desk.database.tables import written
 from calltriage.desk.importing.documents import Found
-from calltriage.desk.importing.lines import instant_of_number
+from calltriage.desk.importing.our_lines import instant_of_number
 from calltriage.desk.importing.sources import Text
 from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 
 Line: TypeAlias = JsonObject
-"""A line in our own format (see `lines.py`). A call may lack `call_id` and `created_at`: its file then says them."""
+"""A line in our own format (see `our_lines.py`). A call may lack `call_id` and `created_at`: its file then says them."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from calltriage.desk.importing.formats.format import (
     without_nothing,
 )
 from calltriage.leaves.strict_json import JsonObject, is_object
-from calltriage.matching.marks import by_lines
+from calltriage.matching.speaker_marks import by_lines
 
 TAKEN = {
     "call_id", "start_timestamp", "end_timestamp", "transcript", "transcript_object", "transcript_with_tool_calls",

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from calltriage.desk.importing.documents import Found
 from calltriage.desk.importing.formats.format import Line, TextFormat, instant, number, turn
-from calltriage.desk.importing.lines import EARLIEST_EPOCH, LEAST_MILLISECONDS
+from calltriage.desk.importing.our_lines import EARLIEST_EPOCH, LEAST_MILLISECONDS
 from calltriage.desk.importing.sources import LONE, Text
 from calltriage.leaves.strict_json import JsonObject
 

@@ -18,7 +18,7 @@ from calltriage.desk.importing.formats.format import (
     without_nothing,
 )
 from calltriage.leaves.strict_json import JsonObject, is_object
-from calltriage.matching.marks import by_lines
+from calltriage.matching.speaker_marks import by_lines
 
 TAKEN = {"id", "createdAt", "startedAt", "endedAt", "messages", "transcript", "summary", "artifact"}
 

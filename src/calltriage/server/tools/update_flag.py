@@ -16,7 +16,7 @@ from calltriage.operations.flags import AddFlag, Flag, ListFlags, RemoveFlag
 from calltriage.server.answers.advice import same_call
 from calltriage.server.answers.results import shown, untrusted
 from calltriage.server.context import ISSUE, Work, Workflow, every_page, preparing
-from calltriage.server.tools.moments import Sought
+from calltriage.server.tools.flag_moments import Sought
 
 PAGES = 50
 """Pages of a hundred flags that are looked through for the one to correct."""

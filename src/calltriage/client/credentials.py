@@ -14,9 +14,9 @@ import httpx2
 from pydantic import SecretStr
 
 from calltriage.client.answers import Answer, failure, read_answer, read_json
-from calltriage.client.assertions import ASSERTION_TYPE, SigningKey
 from calltriage.client.limits import Breaker, Rate
 from calltriage.client.retries import LONGEST_WAIT, RetryPolicy
+from calltriage.client.signing_keys import ASSERTION_TYPE, SigningKey
 from calltriage.errors import Conflict, NotFound, Rejected, SettingsError, Unauthenticated, UnreadableAnswer
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})

@@ -13,8 +13,8 @@ from conftest import DESK_URL, endpoints_to
 from faults import Scripted, answers, fails, hangs, loses_the_answer
 
 from calltriage.client.client import Client, open_client
-from calltriage.client.guard import Guarded
-from calltriage.client.links import Links
+from calltriage.client.public_addresses import Guarded
+from calltriage.client.signed_links import Links
 from calltriage.desk.app import Desk
 from calltriage.errors import CallError, Forbidden, Rejected, Unreachable, UnreadableAnswer
 from calltriage.operations.attachments import CreateAttachment, RequestUploadLink

@@ -1,6 +1,6 @@
 """Finding calls by words that were said in them.
 
-Each call has a row in `call_words` with the terms of its turns (matching/searching.py), and an index over them names the
+Each call has a row in `call_words` with the terms of its turns (matching/search_terms.py), and an index over them names the
 calls in which each term of a search was said: FTS5 in SQLite, GIN in PostgreSQL. Whether a call holds a search is always
 asked of the call itself, so both stores answer the same, and a store that cannot have the index is only slower.
 """
@@ -33,7 +33,7 @@ from calltriage.desk.database.indexes import make_where_possible
 from calltriage.desk.database.tables import call_words, calls, settings
 from calltriage.desk.database.transaction import Transaction
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.matching.searching import search_line, terms
+from calltriage.matching.search_terms import search_line, terms
 
 MOST_TERMS = 24
 """Terms of a search that the index is asked for."""

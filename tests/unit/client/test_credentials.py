@@ -17,7 +17,7 @@ from faults import Gate, Scripted, Step, answers, fails
 from pydantic import SecretStr
 
 from calltriage.client.client import Client, open_client
-from calltriage.client.dialects import ApiKey, ClientCredentials, Endpoint, check_base_url
+from calltriage.client.credentials import ApiKey, ClientCredentials, Endpoint, check_base_url
 from calltriage.client.retries import RetryPolicy
 from calltriage.errors import (
     CallError,

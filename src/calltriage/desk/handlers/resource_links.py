@@ -8,11 +8,11 @@ from sqlalchemy import delete, insert, select
 
 from calltriage.desk.database.tables import attachments, calls, conversations, flags, links, new_id
 from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, columns_of, handled, not_found, plain_row
-from calltriage.desk.handlers.feed import record
-from calltriage.desk.handlers.shapes import read_issue
+from calltriage.desk.handlers.activity_writing import record
+from calltriage.desk.handlers.issue_shapes import read_issue
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import NO_ATTACHED_CALL, NO_LINK, NO_RESOURCE
-from calltriage.operations.resources import (
+from calltriage.operations.resource_links import (
     AttachCall,
     AttachResource,
     DetachCall,

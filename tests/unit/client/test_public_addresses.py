@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from faults import Scripted, answers, fails
 
-from calltriage.client.guard import Guarded, Resolve, UnsafeTargetError, is_public, resolved
+from calltriage.client.public_addresses import Guarded, Resolve, UnsafeTargetError, is_public, resolved
 
 PUBLIC, PRIVATE = "93.184.216.34", "127.0.0.1"
 

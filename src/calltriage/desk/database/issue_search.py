@@ -28,9 +28,9 @@ from sqlalchemy import (
 from calltriage.desk.database.indexes import make_where_possible
 from calltriage.desk.database.tables import issues, settings
 from calltriage.desk.database.transaction import Transaction
-from calltriage.matching import searching
+from calltriage.matching import search_terms
 from calltriage.matching.folding import folded
-from calltriage.matching.searching import search_line
+from calltriage.matching.search_terms import search_line
 
 FEW = 2000
 """Matches that are fetched and sorted whole; a text with more of them is looked for among the first issues of the list."""
@@ -95,7 +95,7 @@ def holding(tx: Transaction, wanted: str, walk: Select[*tuple[object, ...]], siz
     Few matches are found through the index. Of a text with many, enough stand among the first issues of the list; where
     they do not, all are found through the index.
     """
-    texts, number = searching.wanted(wanted), _ticket_number(folded(wanted))
+    texts, number = search_terms.wanted(wanted), _ticket_number(folded(wanted))
     holds = _holds(issues, texts, number)
 
     def among_first(near: int) -> list[int] | None:

@@ -23,9 +23,9 @@ from calltriage.operations.flags import ListFlagTypes
 from calltriage.operations.issues import GetIssue
 from calltriage.server.answers.results import WALL, advising, shortened
 from calltriage.server.call.arguments import checked
-from calltriage.server.call.record import ListRecentWritesTool
 from calltriage.server.call.schemas import arguments_model, input_schema
 from calltriage.server.call.table import perform, whole_of
+from calltriage.server.call.write_record import ListRecentWritesTool
 from calltriage.server.context import Work
 from calltriage.server.tools.evidence import GetEvidenceTool
 from calltriage.server.tools.transcripts import GetTranscriptTool

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from calltriage.desk.bytes.objects import open_objects
+from calltriage.desk.bytes.object_store import open_objects
 from calltriage.errors import SettingsError
 
 PREFIXES = ("AWS_", "AZURE_", "GOOGLE_")

@@ -13,7 +13,7 @@ import pytest
 from conftest import DESK_URL, call_line
 
 from calltriage.desk.app import Desk
-from calltriage.desk.importing import arriving
+from calltriage.desk.importing import over_http
 from calltriage.errors import SettingsError
 
 VTT = "WEBVTT\n\n00:01.000 --> 00:02.000\n<v Agent>Hello\n"
@@ -88,7 +88,7 @@ async def test_a_parameter_that_is_wrong_is_named(desk: httpx2.AsyncClient, quer
 
 
 async def test_a_body_is_bounded_packed_or_not(desk: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arriving, "MAX_IMPORT", 10_000)
+    monkeypatch.setattr(over_http, "MAX_IMPORT", 10_000)
     for body in (b" " * 10_001, gzip.compress(b" " * 10**7)):
         assert (await post(desk, body))[0] == 413
     assert (await post(desk, gzip.compress(call_line("c", "hi").encode())[:-9]))[0] == 400

@@ -13,10 +13,10 @@ import anyio
 import httpx2
 
 from calltriage.client.answers import Answer, failure, read_answer
-from calltriage.client.dialects import Endpoint
-from calltriage.client.guard import Guarded, UnsafeTargetError, target_of
+from calltriage.client.credentials import Endpoint
 from calltriage.client.limits import RetryBudget, deadline_in
 from calltriage.client.network import NOT_SENT, Network, not_connected
+from calltriage.client.public_addresses import Guarded, UnsafeTargetError, target_of
 from calltriage.errors import CallError, Forbidden, Rejected, Unreachable, UnreadableAnswer
 from calltriage.operations.base import Effect
 

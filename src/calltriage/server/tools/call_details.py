@@ -14,8 +14,8 @@ from calltriage.operations import calls
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import A_CURSOR, CallId, Form
 from calltriage.operations.results import lost_rows
+from calltriage.server.answers.counted_lists import CURSOR, RowCursor, Rows, brief_row, page_of
 from calltriage.server.answers.results import BUDGET, passes, unread, unreadable, untrusted
-from calltriage.server.answers.rows import CURSOR, RowCursor, Rows, brief_row, page_of
 from calltriage.server.context import Work, Workflow
 from calltriage.server.tools.transcripts import MaxTokens
 

@@ -19,12 +19,12 @@ from pydantic import Field, StringConstraints, WithJsonSchema
 from calltriage.client.limits import deadline_in
 from calltriage.errors import CallError, Rejected
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.matching.searching import said, shown_turns, wanted, without_edges
+from calltriage.matching.search_terms import said, shown_turns, wanted, without_edges
 from calltriage.operations.base import Effect
 from calltriage.operations.calls import Call, CallList, Day, GetCall, ListCalls, SearchCalls, ShortWord, Zone
 from calltriage.operations.fields import A_CURSOR, LONGEST_CURSOR, Form, Limit, OpaqueId, Word
+from calltriage.server.answers.counted_lists import ROWS, Rows, brief_row, page_of
 from calltriage.server.answers.empty import NO_CALLS, said_of_nothing
-from calltriage.server.answers.rows import ROWS, Rows, brief_row, page_of
 from calltriage.server.context import Work, Workflow, at_once
 from calltriage.server.tools.transcripts import Query
 

@@ -12,11 +12,11 @@ from calltriage.operations import issues
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import Category, Description, Title
 from calltriage.operations.relations import LinkIssue
-from calltriage.operations.resources import AttachResource
+from calltriage.operations.resource_links import AttachResource
 from calltriage.server.answers.results import SHORT, beginning, shown
 from calltriage.server.context import Work, Workflow, preparing
 from calltriage.server.tools.evidence import GetEvidenceTool
-from calltriage.server.tools.linking import LinkIssueTool
+from calltriage.server.tools.link_issue import LinkIssueTool
 from calltriage.server.tools.lookalikes import Draft, Similar, similar_to
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from sqlalchemy import Connection, insert, select, update
 
-from calltriage.desk.database import search
+from calltriage.desk.database import issue_search
 from calltriage.desk.database.store import Store
 from calltriage.desk.database.tables import new_id, new_organisation, organisations, settings
 from calltriage.desk.database.transaction import Principal, Transaction
@@ -86,8 +86,8 @@ def filed(connection: Connection, org: str, texts: list[tuple[str, str]]) -> lis
 @pytest.fixture(params=["few", "many", "many, and none near", "no index"])
 def strategy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param.startswith("many"):
-        monkeypatch.setattr(search, "FEW", 1)
-        monkeypatch.setattr(search, "NEAR", 0 if "none" in request.param else 4)
+        monkeypatch.setattr(issue_search, "FEW", 1)
+        monkeypatch.setattr(issue_search, "NEAR", 0 if "none" in request.param else 4)
     return request.param
 
 

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, select
 
-from calltriage.desk.database.spoken import few_places, next_places, place_of
+from calltriage.desk.database.call_words import few_places, next_places, place_of
 from calltriage.desk.database.tables import call_words, calls, issues, links
 from calltriage.desk.database.transaction import Reply, Transaction, bad_request, handled
-from calltriage.desk.handlers.evidence import CALL_FIELDS, call_filters, call_row, first_and_last
+from calltriage.desk.handlers.calls import CALL_FIELDS, call_filters, call_row, first_and_last
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.matching.searching import said, shown_turns, wanted
+from calltriage.matching.search_terms import said, shown_turns, wanted
 from calltriage.operations.calls import ListCalls, SearchCalls
 
 SIZE = 20

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from calltriage.leaves.outflow import KEPT, PIECE, Outflow
+from calltriage.leaves.slow_clients import KEPT, PIECE, Outflow
 
 BODY = bytes(range(256)) * 1000
 

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from calltriage.desk.database.tables import by_code_point, calls, conversations, written
 from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, bad_request, handled, not_found
-from calltriage.desk.handlers import call_facts
+from calltriage.desk.handlers import call_shapes
 from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 from calltriage.operations.calls import (
     GetCall,
@@ -58,7 +58,7 @@ COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def get_call(tx: Transaction, call: GetCall) -> Reply:
-    return Reply(200, call_facts.detail(find_call(tx, call.call_id).record))
+    return Reply(200, call_shapes.detail(find_call(tx, call.call_id).record))
 
 
 def get_corrected_transcript(tx: Transaction, call: GetCorrectedTranscript) -> Reply:
@@ -103,7 +103,7 @@ def list_calls(tx: Transaction, call: ListCalls) -> Reply:
 
 def call_row(row: JsonObject) -> JsonObject:
     """A row with the facts that `get_call` answers for the same call."""
-    return row | call_facts.with_state({name: call_facts.told(name, row[name]) for name in ROW_FACTS})
+    return row | call_shapes.with_state({name: call_shapes.told(name, row[name]) for name in ROW_FACTS})
 
 
 def call_filters(call: ListCalls) -> list[ColumnElement[bool]]:
@@ -115,7 +115,7 @@ def call_filters(call: ListCalls) -> list[ColumnElement[bool]]:
             found.append(CALL_TEXTS[name].in_(wanted))
     if call.completed is not None:
         state = _about["queue_status"].as_string()
-        ended = or_(state.is_(None), state.not_in(call_facts.UNDER_WAY))
+        ended = or_(state.is_(None), state.not_in(call_shapes.UNDER_WAY))
         found.append(func.coalesce(calls.c.completed, ended) == call.completed)
     if call.inbound is not None:
         found.append(calls.c.inbound == call.inbound)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.operations import resources
+from calltriage.operations import resource_links
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import IssueRef
 from calltriage.operations.results import Page, Result
@@ -45,7 +45,7 @@ class GetAffectedContextTool(Workflow, effect=Effect.READ):
         if place.cursor is not None:  # the API has no pages of these
             raise no_place()
         asked = Asked(self.tool_name(), await work.issue_id(self.issue_id), self.section, self.max_tokens)
-        operation = resources.GetAffectedContext
+        operation = resource_links.GetAffectedContext
         found = await work.client.send(operation(issue_id=asked.issue_id))
         lists = {"pathways": found.pathways, "personas": found.personas, "calls": found.calls}
         wanted = list[Section]()

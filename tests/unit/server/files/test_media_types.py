@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from calltriage.errors import Rejected
-from calltriage.server.files.media import checked_type, is_text
+from calltriage.server.files.media_types import checked_type, is_text
 from calltriage.server.files.pictures import shown_image
 
 PNG = (

@@ -17,11 +17,11 @@ from calltriage.operations.fields import (
     MessageText,
     TurnIndex,
 )
-from calltriage.operations.resources import AttachResource
+from calltriage.operations.resource_links import AttachResource
 from calltriage.server.answers.advice import same_call
 from calltriage.server.answers.results import shown
 from calltriage.server.context import ISSUE, Work, Workflow, preparing
-from calltriage.server.tools.moments import Sought
+from calltriage.server.tools.flag_moments import Sought
 
 
 class AddFlagTool(Workflow, effect=Effect.ADD, wraps=flags.AddFlag):

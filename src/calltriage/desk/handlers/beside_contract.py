@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 
 from calltriage.desk.database.tables import calls
 from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, not_found
-from calltriage.desk.handlers import call_facts
+from calltriage.desk.handlers import call_shapes
 from calltriage.desk.handlers.attachments import recording_of
-from calltriage.desk.handlers.evidence import find_call
+from calltriage.desk.handlers.calls import find_call
 from calltriage.operations.fields import NO_RECORDING
 
 Path = Mapping[str, str]
@@ -35,7 +35,7 @@ def list_call_events(tx: Transaction, path: Path) -> Reply:
 def get_recording_url(tx: Transaction, path: Path) -> Reply:
     """Where the call's source said that its recording is."""
     about = find_call(tx, path["call_id"]).record["metadata"]
-    url = call_facts.told("recording_url", about.get("recording_url"))
+    url = call_shapes.told("recording_url", about.get("recording_url"))
     if not url:
         raise not_found(NO_RECORDING)
     return Reply(200, {"code": 200, "status": "success", "url": url})

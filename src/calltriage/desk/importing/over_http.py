@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from calltriage.desk.database.transaction import ContractError, bad_request
-from calltriage.desk.http.wire import json_reply
+from calltriage.desk.http.wire_formats import json_reply
 from calltriage.desk.importing.checking import checked
 from calltriage.desk.importing.formats import NAMES
 from calltriage.desk.importing.loading import load_import

@@ -19,14 +19,14 @@ from calltriage.operations.calls import Call, GetCall
 from calltriage.operations.fields import is_opaque_id
 from calltriage.operations.flags import Flag, ListFlags
 from calltriage.operations.relations import ListRelations
-from calltriage.operations.resources import ListResources, ResourceLink
+from calltriage.operations.resource_links import ListResources, ResourceLink
 from calltriage.operations.results import Result
-from calltriage.server.answers.feed import entry_row, in_texts
+from calltriage.server.answers.activity_entries import entry_row, in_texts
 from calltriage.server.answers.results import Bundle, beginning, row
 from calltriage.server.answers.sections import Place, Section
 from calltriage.server.context import at_once, numbered
 from calltriage.server.tools import calls
-from calltriage.server.tools.moments import escaped
+from calltriage.server.tools.flag_moments import escaped
 from calltriage.server.tools.transcripts import GetTranscriptTool
 
 R = TypeVar("R")

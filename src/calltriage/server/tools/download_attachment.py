@@ -20,7 +20,7 @@ from calltriage.operations.fields import TEXT, AttachmentId, is_opaque_id
 from calltriage.operations.results import Result
 from calltriage.server.answers.results import untrusted
 from calltriage.server.context import Work, Workflow
-from calltriage.server.files.media import HEAD, is_text, known_type, seen
+from calltriage.server.files.media_types import HEAD, is_text, known_type, seen
 from calltriage.server.files.pictures import shown_image
 
 IMAGE_BYTES = 2**20

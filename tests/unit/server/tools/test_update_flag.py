@@ -20,7 +20,7 @@ from calltriage.journal.journal import Journal
 from calltriage.operations.flags import ListFlags
 from calltriage.server.app import build_server
 from calltriage.server.call.table import describe
-from calltriage.server.tools.correcting import UpdateFlagTool
+from calltriage.server.tools.update_flag import UpdateFlagTool
 from calltriage.server.toolsets import ALL, select
 
 SAID = ("Hello.", "I lost my card.", "Which card?", "The blue card, I said.")

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from faults import Scripted
 
-from calltriage.client.assertions import read_signing_key
 from calltriage.client.client import open_client
-from calltriage.client.dialects import ClientCredentials, Endpoint
+from calltriage.client.credentials import ClientCredentials, Endpoint
+from calltriage.client.signing_keys import read_signing_key
 from calltriage.desk.app import Desk
 from calltriage.errors import SettingsError, Unauthenticated
 from calltriage.operations.attachments import ListAttachments
