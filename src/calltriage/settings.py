@@ -196,6 +196,11 @@ class Settings(BaseSettings):
         default=None,
         description="where the desk keeps file bytes instead of its folder: s3://, gs:// or az:// and a bucket",
     )
+    transcript_cache: Literal["on", "off"] = Field(
+        default="on",
+        description="keep transcripts that find_calls read of a vendor's calls in the data folder (30 days, 64 MiB) so that "
+        "the next search need not read them again; `off` keeps none",
+    )
     max_file_mib: int = Field(default=100, ge=1, le=2**20, description="MiB that one file may have")
     deadline_s: float = Field(default=30.0, ge=1, le=600, description="seconds that one API call may take")
     vendor_rate: float = Field(default=5.0, gt=0, le=1000, description="requests a second to each vendor, on average")

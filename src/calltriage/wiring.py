@@ -24,6 +24,7 @@ from calltriage.client.limits import Breaker, Rate
 from calltriage.client.network import Network
 from calltriage.client.retries import RetryPolicy
 from calltriage.client.signing_keys import SigningKey, read_signing_key
+from calltriage.client.transcripts import FOLDER, Transcripts, account_of
 from calltriage.desk import CLIENT_ID
 from calltriage.embedded import DESK_IN_PROCESS, DeskInside, object_store
 from calltriage.errors import SettingsError, StoreError
@@ -66,14 +67,23 @@ def _sealing_key(settings: Settings) -> SecretStr:
 def _triage(settings: Settings, desk: DeskInside) -> Endpoint:
     if settings.bland_api_key is None:
         return Endpoint(DESK_IN_PROCESS, ApiKey(desk.key), desk, in_flight=16, searches_calls=True)
+    key = ApiKey(settings.bland_api_key, settings.bland_auth_scheme, _newer(settings, _checked_key))
+    keeps = settings.transcript_cache == "on"
+    folder, account = transcripts_folder(settings), lambda: account_of(settings.bland_base_url, key.key)
     # 429: from 1 s doubling to 30 s; 4 requests in flight (bland-triage, section 2; our choice).
     return Endpoint(
         settings.bland_base_url,
-        ApiKey(settings.bland_api_key, settings.bland_auth_scheme, _newer(settings, _checked_key)),
+        key,
         retry=RetryPolicy(first_s=1.0, cap_s=30.0),
         rate=Rate(settings.vendor_rate, settings.vendor_burst),
         breaker=Breaker(),
+        transcripts=Transcripts(folder, account) if keeps else None,
     )
+
+
+def transcripts_folder(settings: Settings) -> Path:
+    """Where transcripts that were read of a vendor's calls are kept."""
+    return settings.data_dir / FOLDER
 
 
 def _attachments(settings: Settings, desk: DeskInside, scopes: tuple[str, ...]) -> Endpoint:

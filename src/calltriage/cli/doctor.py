@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from calltriage.cli.terminal import shown
 from calltriage.client.client import Client
 from calltriage.client.network import trusted
+from calltriage.client.transcripts import MOST_BYTES, measured
 from calltriage.embedded import DeskInside
 from calltriage.errors import (
     CallError,
@@ -43,7 +44,7 @@ from calltriage.settings import Settings
 from calltriage.storage import Database
 from calltriage.storage.folders import complaint, make_folder
 from calltriage.storage.sqlite import FIRST_SAFE_SQLITE, sqlite_driver
-from calltriage.wiring import installed_version, offered_tools, open_wired_client
+from calltriage.wiring import installed_version, offered_tools, open_wired_client, transcripts_folder
 
 LOW_SPACE = 200 * 2**20
 """Bytes left on the data folder's disk below which doctor warns."""
@@ -119,7 +120,7 @@ async def examine(settings: Settings | SettingsError, misnamed: Sequence[str] = 
                 findings += await _services(settings, client, desk, journal)
         except SettingsError as error:
             findings.append(Finding("Settings", str(error), good=False))
-        findings += [*_folder(settings), *_extras(settings), *_roots(settings)]
+        findings += [*_folder(settings), *_transcripts(settings), *_extras(settings), *_roots(settings)]
     _show(findings)
     return all(finding.good for finding in findings)
 
@@ -237,6 +238,20 @@ def _folder(settings: Settings) -> list[Finding]:
     found = [Finding("Data folder", says if free > LOW_SPACE else f"{says}: make room", good=free > LOW_SPACE)]
     said = complaint(folder)
     return [*found, Finding("Rights", said or "the data folder is its owner's alone", good=said is None)]
+
+
+def _transcripts(settings: Settings) -> list[Finding]:
+    """The transcripts kept of a vendor's calls; nothing where there is neither a vendor nor any left of one."""
+    folder, is_on = transcripts_folder(settings), settings.transcript_cache == "on" and not settings.triage_on_desk
+    try:
+        count, size = measured(folder)
+    except OSError as error:
+        return [Finding("Transcripts", f"{folder} cannot be read ({error.strerror})", good=False)]
+    if not count and not is_on:
+        return []
+    keeps = f"at most {MOST_BYTES // 2**20} MiB" if is_on else "none are added"
+    says = f"{count} of a vendor's calls kept in {folder}, {size / 2**20:.1f} MiB, {keeps}"
+    return [Finding("Transcripts", f"{says}; `calltriage transcripts clear` removes them")]
 
 
 def _extras(settings: Settings) -> list[Finding]:

@@ -133,6 +133,24 @@ def demo(calls: Path | None, **wishes: Any) -> None:
 
 
 @cli.group()
+def transcripts() -> None:
+    """Transcripts of a vendor's calls that searches have kept in the data folder: clear.
+
+    CALLTRIAGE_TRANSCRIPT_CACHE=off keeps none. The desk's own calls are not among them.
+    """
+
+
+@transcripts.command("clear")
+@click.pass_context
+def transcripts_clear(context: click.Context) -> None:
+    """Remove all of them. The next search by words reads them of the vendor again."""
+    from calltriage.client.transcripts import cleared  # noqa: PLC0415
+    from calltriage.wiring import transcripts_folder  # noqa: PLC0415
+
+    say(f"{cleared(transcripts_folder(settings_of(context)))} transcripts removed.")
+
+
+@cli.group()
 def journal() -> None:
     """The record of every write: show, verify, export, replay.
 

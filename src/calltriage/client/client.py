@@ -112,9 +112,9 @@ class Client:
         return self._links
 
     @property
-    def searches_calls(self) -> bool:
-        """Whether the triage API finds calls by words said in them."""
-        return self._endpoints[Api.TRIAGE].searches_calls
+    def triage(self) -> Endpoint:
+        """How the triage API is reached, and what it can do."""
+        return self._endpoints[Api.TRIAGE]
 
     @property
     def shares_ids(self) -> bool:

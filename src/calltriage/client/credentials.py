@@ -17,6 +17,7 @@ from calltriage.client.answers import Answer, failure, read_answer, read_json
 from calltriage.client.limits import Breaker, Rate
 from calltriage.client.retries import LONGEST_WAIT, RetryPolicy
 from calltriage.client.signing_keys import ASSERTION_TYPE, SigningKey
+from calltriage.client.transcripts import Transcripts
 from calltriage.errors import Conflict, NotFound, Rejected, SettingsError, Unauthenticated, UnreadableAnswer
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -155,6 +156,7 @@ class Endpoint:
         rate: requests a second; None: as many as are asked for.
         breaker: leaves the API alone while it fails; None: it is always asked.
         searches_calls: whether it finds calls by words said in them, as a desk does and no vendor.
+        transcripts: what was read of an API that does not; None: nothing is kept.
     """
 
     base_url: str
@@ -165,6 +167,7 @@ class Endpoint:
     rate: Rate | None = None
     breaker: Breaker | None = None
     searches_calls: bool = False
+    transcripts: Transcripts | None = None
 
     def __post_init__(self) -> None:
         if self.transport is None:

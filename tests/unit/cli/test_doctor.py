@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import anyio
 import psycopg
 import pytest
+from anyio import to_thread
 from anyio.abc import SocketStream
 from faults import http_answer, says, tcp_server
 from networks import nobody
@@ -16,6 +18,7 @@ from postgres import PostgresServer
 from pydantic import SecretStr
 
 from calltriage.cli.doctor import examine
+from calltriage.cli.main import cli
 from calltriage.journal.journal import FILE
 from calltriage.settings import Settings, load_settings
 
@@ -50,6 +53,29 @@ async def test_the_open_folders_are_tried_and_said_as_they_are(
     ]
     assert all("CALLTRIAGE_ALLOWED_ROOTS" in line[1] for line in lines[2:])
     assert list(there.iterdir()) == []
+
+
+async def test_the_transcripts_kept_of_a_vendor_are_measured_and_one_command_removes_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
+    folder = tmp_path / "transcripts"
+
+    async def line(**given: Any) -> str:
+        await examine(load_settings(data_dir=tmp_path, **given))
+        return next((one for one in capsys.readouterr().out.splitlines() if "Transcripts" in one), "")
+
+    vendor = {"bland_api_key": SecretStr("k" * 20), "bland_base_url": "http://127.0.0.1:9"}
+    assert await line() == ""
+    assert f"0 of a vendor's calls kept in {folder}, 0.0 MiB, at most 64 MiB" in await line(**vendor)
+    assert await line(**vendor, transcript_cache="off") == ""
+    folder.mkdir(mode=0o700)
+    (folder / "a.json").write_bytes(bytes(2**20))
+    assert "1 of a vendor's calls" in await line()
+    assert "1.0 MiB, none are added" in await line(**vendor, transcript_cache="off")
+    monkeypatch.setenv("CALLTRIAGE_DATA_DIR", str(tmp_path))
+    await to_thread.run_sync(lambda: cli.main(["transcripts", "clear"], standalone_mode=False))
+    assert (capsys.readouterr().out, list(folder.iterdir())) == ("1 transcripts removed.\n", [])
 
 
 async def test_an_object_store_that_cannot_be_reached_is_said_with_what_to_look_at(

@@ -7,7 +7,7 @@ within a bound, and the answer says how many of how many were read.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from heapq import merge
 from itertools import islice
@@ -21,7 +21,7 @@ from calltriage.errors import CallError, Rejected
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.search_terms import said, shown_turns, wanted, without_edges
 from calltriage.operations.base import Effect
-from calltriage.operations.calls import Call, CallList, Day, GetCall, ListCalls, SearchCalls, ShortWord, Zone
+from calltriage.operations.calls import Call, CallList, Day, GetCall, ListCalls, SearchCalls, ShortWord, Turn, Zone
 from calltriage.operations.fields import A_CURSOR, LONGEST_CURSOR, Form, Limit, OpaqueId, Word
 from calltriage.server.answers.counted_lists import ROWS, Rows, brief_row, page_of
 from calltriage.server.answers.empty import NO_CALLS, said_of_nothing
@@ -29,7 +29,9 @@ from calltriage.server.context import Work, Workflow, at_once
 from calltriage.server.tools.transcripts import Query
 
 MOST_READ = 60
-"""Transcripts that one answer reads of a vendor's."""
+"""Transcripts that one answer asks a vendor for; those kept here are read besides."""
+MOST_LISTED = 100
+"""Calls of a vendor's that one answer looks through."""
 AT_A_TIME = 12
 """Transcripts that are asked for before the answer is looked at."""
 SPARE_S = 8.0
@@ -105,7 +107,7 @@ class FindCallsTool(Workflow, effect=Effect.READ):
             texts = wanted(without_edges(self.query))
             if not texts:
                 raise Rejected("Pass words to find.", field="query")
-            body = await (self._search(work) if work.client.searches_calls else self._read(work, texts))
+            body = await (self._search(work) if work.client.triage.searches_calls else self._read(work, texts))
         return body | self._days()
 
     def _filters(self) -> JsonObject:
@@ -187,38 +189,72 @@ class FindCallsTool(Workflow, effect=Effect.READ):
     async def _read(self, work: Work, texts: list[str]) -> JsonObject:
         """Calls of a list whose API cannot search words: read and looked through, as many as there is time for."""
         firsts = self._firsts(1 if self.number is None else 2)
-        listed, sides = await self._merged(work, firsts, MOST_READ)
+        listed, sides = await self._merged(work, firsts, MOST_LISTED)
         ends = deadline_in(work.client.deadline_s)
         ends -= min(SPARE_S, (ends - anyio.current_time()) / 3)
-        found, seen, unread, ends_at = list[JsonObject](), 0, 0, list[int]()
-        while seen < len(listed) and len(found) < self.limit and anyio.current_time() < ends:
-            some = listed[seen : seen + min(AT_A_TIME, self.limit - len(found))]
-            for one, call in zip(some, await at_once(*(_transcript(work, one.call) for one in some)), strict=True):
-                seen += 1
-                if call is None:
-                    unread += 1
-                elif (held := said(call.transcripts or [], texts, self.speaker)) is not None:
-                    shown = shown_turns(call.transcripts or [], held, texts)
-                    facts = one.call.model_dump(mode="json") | {"matches": len(held)}
-                    found.append(_row(facts | {"turns": shown}))
-                    ends_at.append(seen)
-            await work.progress(seen, len(listed), "reading transcripts")
-        body = page_of(found, 0, None, "call parties")
+        look = _Look(texts, self.speaker, self.limit)
+        while (size := look.next_size(len(listed))) > 0 and anyio.current_time() < ends:
+            some = listed[look.seen : look.seen + size]
+            look.take(some, await at_once(*(_said_in(work, one.call) for one in some)))
+            await work.progress(look.seen, len(listed), "reading transcripts")
+        body = page_of(look.found, 0, None, "call parties")
         body.pop("next_cursor", None)
-        read, kept = seen - unread, int(body["returned"])
-        if kept < len(found):  # what did not fit is found again behind the cursor
-            seen = ends_at[kept - 1]
+        seen = look.place_after(int(body["returned"]))  # what did not fit is found again behind the cursor
         on = _on(sides, listed[:seen])
         known = [side.total for side in sides if side.total is not None]
         of = {"calls_listed": sum(known)} if len(known) == len(sides) else {}
-        told: JsonObject = {"calls_read": read, **of}
-        unread += sum(side.lost for side in sides)
-        if unread:
+        told: JsonObject = {"calls_read": look.seen - look.unread, **of}
+        if look.kept:
+            told["of_these_kept_here"] = look.kept
+        if unread := look.unread + sum(side.lost for side in sides):
             told["unreadable"] = unread
             on["complete"] = False
         note = "This API cannot search words, so transcripts were read, the newest first."
         more = " Pass next_cursor to read on." if "next_cursor" in on else ""
         return body | on | {"searched": told, "note": note + more}
+
+
+@dataclass
+class _Look:
+    """A search through listed calls in order, as far as it has come.
+
+    Attributes:
+        seen: listed calls that were looked at.
+        asked: those that the API was asked for.
+        kept: those whose transcripts were kept from an earlier search.
+        unread: those that could not be read.
+    """
+
+    texts: list[str]
+    speaker: str | None
+    most: int
+    found: list[JsonObject] = field(default_factory=list[JsonObject])
+    seen: int = 0
+    asked: int = 0
+    kept: int = 0
+    unread: int = 0
+    _ends_at: list[int] = field(default_factory=list[int])
+
+    def next_size(self, listed: int) -> int:
+        """How many calls are looked at next; 0 when there is no need or no room."""
+        return min(AT_A_TIME, self.most - len(self.found), MOST_READ - self.asked, listed - self.seen)
+
+    def take(self, rows: list[_Listed], read: list[_Said | None]) -> None:
+        for row, said_in in zip(rows, read, strict=True):
+            self.seen += 1
+            self.asked += said_in is None or not said_in.was_kept
+            if said_in is None:
+                self.unread += 1
+                continue
+            self.kept += said_in.was_kept
+            if (held := said(said_in.turns, self.texts, self.speaker)) is not None:
+                facts = row.call.model_dump(mode="json") | {"matches": len(held)}
+                self.found.append(_row(facts | {"turns": shown_turns(said_in.turns, held, self.texts)}))
+                self._ends_at.append(self.seen)
+
+    def place_after(self, shown: int) -> int:
+        """How many listed calls lie before what is read on from, where so many of those found are shown."""
+        return self.seen if shown == len(self.found) else self._ends_at[shown - 1]
 
 
 @dataclass(frozen=True)
@@ -271,9 +307,23 @@ def _row(facts: JsonObject) -> JsonObject:
     return brief_row(facts, COLUMNS) | ({"turns": turns} if turns else {})
 
 
-async def _transcript(work: Work, call: Call) -> Call | None:
-    """The call with its turns; None where it cannot be read."""
+@dataclass(frozen=True)
+class _Said:
+    """The turns of a call, and whether they were kept here."""
+
+    turns: list[Turn]
+    was_kept: bool
+
+
+async def _said_in(work: Work, listed: Call) -> _Said | None:
+    """What was said in a listed call; None where it cannot be read."""
+    kept = work.client.triage.transcripts
+    if kept is not None and (turns := await kept.turns_of(listed)) is not None:
+        return _Said(turns, was_kept=True)
     try:
-        return await work.client.send(GetCall(call_id=call.call_id))
+        call = await work.client.send(GetCall(call_id=listed.call_id))
     except CallError:
         return None
+    if kept is not None:
+        await kept.keep(listed, call)
+    return _Said(call.transcripts or [], was_kept=False)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from conftest import call_line, load_lines
+from conftest import call_line, endpoints_to, load_lines
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
 from unit.server.call.test_table import ok, refused, with_call
 from unit.server.test_faults import says
 from unit.server.tools.test_calls import agent_before
 
+from calltriage.client.client import open_client
+from calltriage.client.transcripts import Transcripts
 from calltriage.desk.app import Desk
+from calltriage.operations.base import Api
+from calltriage.server.app import build_server
 
 AT = "2026-05-0{}T10:00:00Z"
 
@@ -115,6 +122,33 @@ async def test_on_a_vendor_a_call_that_cannot_be_read_is_counted() -> None:
         page = await ok(agent, "find_calls", query="refund")
     assert ([row["call_id"] for row in page["items"]], page["complete"]) == (["c0"], False)
     assert page["searched"] == {"calls_read": 4, "calls_listed": 5, "unreadable": 1}
+
+
+async def test_on_a_vendor_the_next_search_asks_for_no_transcript_that_was_kept(tmp_path: Path) -> None:
+    asked, answer = list[str](), vendor(20)
+    over = {"completed": True, "call_length": 1}
+
+    def counted(request: httpx2.Request) -> httpx2.Response:
+        body = json.loads(answer(request).content)
+        if request.url.path != "/v1/calls":
+            asked.append(request.url.path)
+            body |= over | {"created_at": AT.format(1)} if request.url.path != "/v1/calls/c7" else {}
+        return says(200, body)(request)
+
+    endpoints = endpoints_to(httpx2.MockTransport(counted))
+    kept = Transcripts(tmp_path / "transcripts", lambda: "account")
+    endpoints[Api.TRIAGE] = replace(endpoints[Api.TRIAGE], transcripts=kept)
+    async with open_client(endpoints) as client, Client(build_server(client, version="0")) as agent:
+        first = await ok(agent, "find_calls", query="refund")
+        assert (len(asked), first["searched"]) == (20, {"calls_read": 20, "calls_listed": 20})
+        again = await ok(agent, "find_calls", query="REFUND now")
+        assert asked[20:] == ["/v1/calls/c7"], "the one that does not say that it is over"
+        assert again["searched"] == {"calls_read": 20, "calls_listed": 20, "of_these_kept_here": 19}
+        assert [row["call_id"] for row in again["items"]] == [row["call_id"] for row in first["items"]] == ["c0", "c10"]
+        assert again["items"] == first["items"]
+        asked.clear()
+        await ok(agent, "get_transcript", call_id="c0")
+        assert asked == ["/v1/calls/c0"], "who reads one call by its id gets it from the vendor"
 
 
 def sides(request: httpx2.Request, rows: dict[str, list[Any]], total: int | None = None) -> httpx2.Response:
