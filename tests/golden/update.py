@@ -1,4 +1,4 @@
-"""Write what follows from the tools: one JSON file for each as `tools/list` shows it, README's table, the manifests.
+"""Write what follows from declarations: each tool as `tools/list` shows it, each host's file, README's table, the manifests.
 
 Run it when a change to the surface is meant:
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import sys
 from pathlib import Path
 
 from calltriage.server.call.table import describe
@@ -31,4 +32,12 @@ if __name__ == "__main__":
         old.unlink()
     for name, text in surface().items():
         (HERE / name).write_text(text, encoding="utf-8")
+    sys.path.insert(0, str(HERE.parent))
+    from golden.hosts import FOLDER, installed
+
+    FOLDER.mkdir(exist_ok=True)
+    for old in FOLDER.glob("*.txt"):
+        old.unlink()
+    for name, text in installed().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
     runpy.run_path(str(HERE.parents[1] / "manifests" / "fill.py"))["fill"]()

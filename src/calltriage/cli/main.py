@@ -17,6 +17,7 @@ from calltriage.cli.desk import desk
 from calltriage.cli.options import (
     FORMAT,
     HOST,
+    SCOPE,
     SKIP_BAD,
     TEXT,
     TIME_ZONE,
@@ -94,13 +95,21 @@ def serve(
 
 
 @cli.command()
+@click.option("--host", metavar="HOST", help="Start what is written in this host's file, and list its tools.")
+@SCOPE
 @click.pass_context
-def doctor(context: click.Context) -> None:
+def doctor(context: click.Context, host: str | None, scope: str) -> None:
     """Try settings, credentials, network, storage and folders, and say what to do about what is wrong.
 
     Reads from each API, and writes nothing to a vendor. Prints no secret. Exit status 0 when everything works, 1 when
     something does not.
     """
+    if host is not None:
+        from calltriage.cli.install.command import try_host  # noqa: PLC0415
+
+        if not try_host(host, scope):
+            sys.exit(1)
+        return
     from calltriage.cli.doctor import examine  # noqa: PLC0415
 
     try:
@@ -109,6 +118,31 @@ def doctor(context: click.Context) -> None:
         settings = error
     if not anyio.run(examine, settings, misnamed(file_of(context))):
         sys.exit(1)
+
+
+@cli.command()
+@click.argument("host")
+@SCOPE
+@click.option(
+    "--url", metavar="URL", help="A server that runs elsewhere (https://…/mcp), instead of a process of the host's own."
+)
+@click.option("--toolsets", metavar="LIST", help="What it offers there (see `serve --help`).")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--print-link", is_flag=True, help="Print the link that a click installs the published package from.")
+@click.option("--remove", is_flag=True, help="Take it out again.")
+@click.pass_context
+def install(context: click.Context, **wishes: Any) -> None:
+    """Write this server into an MCP host's configuration.
+
+    HOST is claude-code, claude-desktop, cursor, vscode, codex, gemini, lm-studio, goose, windsurf, zed or jetbrains (Junie);
+    mcp-json prints what any other host reads. The host's own command does it where there is one. A file is edited in place:
+    comments, order and other servers stay, and the file from before is kept beside it.
+
+    Settings that are set now go along: values as they are, secrets by the names of their variables, never by value.
+    """
+    from calltriage.cli.install.command import Wishes, run  # noqa: PLC0415
+
+    run(Wishes(settings_file=file_of(context), **wishes))
 
 
 @cli.command()

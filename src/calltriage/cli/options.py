@@ -143,3 +143,7 @@ TIME_ZONE = click.option(
 SKIP_BAD = click.option(
     "--skip-bad", is_flag=True, help="Load the good lines and report the bad ones, instead of loading nothing."
 )
+SCOPE = click.option(
+    "--scope", type=click.Choice(["user", "project"]), default="user", show_default=True,
+    help="The host's file in your home, or in this folder.",
+)  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
@@ -39,6 +40,18 @@ class Installation:
             case "pip":
                 return f"run `pip install {named}`"
 
+    def command(self, prefix: Path, uv: str) -> tuple[str, ...]:
+        """What starts it, by full paths: hosts that are no shell have a PATH of their own. `prefix`: its environment; `uv`:
+        the program, which a clone and a bundle are run with."""
+        match self.way:
+            case "clone":
+                return (uv, "run", "--project", self.source, "calltriage")
+            case "bundle":
+                return (uv, "run", "--directory", self.source, "calltriage")
+            case "uv tool" | "pip":
+                names = ("Scripts", "calltriage.exe") if os.name == "nt" else ("bin", "calltriage")
+                return (str(prefix.joinpath(*names)),)
+
 
 def installation_of(about: JsonObject, prefix: Path) -> Installation:
     """From what the installer wrote down (PEP 610), and the folder of the environment. A clone has the tests, which the
@@ -50,10 +63,15 @@ def installation_of(about: JsonObject, prefix: Path) -> Installation:
     return Installation("uv tool" if (prefix / "uv-receipt.toml").is_file() else "pip", source)
 
 
-def how_to_add(extra: str) -> str:
-    """What the operator of this installation does to add an extra, as the end of a sentence."""
+def installation() -> Installation:
+    """The one that runs."""
     try:
         text = distribution("calltriage").read_text("direct_url.json")
     except PackageNotFoundError:
         text = None
-    return installation_of(json.loads(text) if text else {}, Path(sys.prefix)).how_to_add(extra)
+    return installation_of(json.loads(text) if text else {}, Path(sys.prefix))
+
+
+def how_to_add(extra: str) -> str:
+    """What the operator of this installation does to add an extra, as the end of a sentence."""
+    return installation().how_to_add(extra)

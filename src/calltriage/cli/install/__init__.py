@@ -1,0 +1,1 @@
+"""`calltriage install`: writes this server into the configuration of an MCP host, and takes it out again."""

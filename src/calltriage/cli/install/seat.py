@@ -1,0 +1,119 @@
+"""`doctor --host`: a real MCP client starts what the host's file says, as the host would, and lists its tools."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import AsyncExitStack
+from typing import Any, cast
+
+import anyio
+import httpx2
+from mcp.client import Client
+from mcp.client.stdio import StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
+from rich.console import Console
+from rich.table import Table
+
+from calltriage.cli.install.installing import Installer
+from calltriage.cli.terminal import shown
+from calltriage.errors import CalltriageError
+from calltriage.leaves.strict_json import JsonObject
+
+WAITS_S = 60.0
+"""Seconds in which the server has to answer; the first start of a clone installs what it needs."""
+REFERENCE = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)\}")
+"""How hosts write the value of a variable."""
+
+
+async def examine(installer: Installer) -> bool:
+    """Print where the entry is, what it starts and what came of it; whether it works."""
+    good, lines = await _examined(installer)
+    table = Table(show_header=False, box=None, padding=(0, 1))
+    console = Console()
+    marks = ("✓", "✗") if console.encoding.startswith("utf") else ("ok", "NO")
+    for number, (what, says) in enumerate(lines, 1):
+        works = good or number < len(lines)
+        table.add_row(f"[green]{marks[0]}[/]" if works else f"[red]{marks[1]}[/]", what, shown(says))
+    console.print(table)
+    return good
+
+
+async def _examined(installer: Installer) -> tuple[bool, list[tuple[str, str]]]:
+    """Whether it works, and lines of what was looked at; the last one says what is wrong, if something is."""
+    lines = list[tuple[str, str]]()
+    try:
+        entry = installer.found()
+        if entry is None:
+            return False, [("File", f"{installer.file.path} has no calltriage in it. Install it first.")]
+        lines.append(("File", str(installer.file.path)))
+        missing = sorted({name for name in _named(entry) if name not in os.environ})
+        if missing:
+            return False, [*lines, ("Environment", f"not set here: {', '.join(missing)}. The host reads them, too.")]
+        lines.append(("Server", _address(entry) or " ".join([_command(entry), *entry.get("args", [])])))
+        tools = await _tools_of(entry)
+    except CalltriageError as error:
+        return False, [*lines, ("File", str(error))]
+    except Exception as error:  # noqa: BLE001  whatever it is, the person reads why
+        return False, [*lines, ("Tools", _why(error))]
+    return True, [*lines, ("Tools", f"{len(tools)}: {', '.join(tools)}")]
+
+
+def _why(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    if isinstance(error, TimeoutError):
+        return f"no answer within {WAITS_S:.0f} s. Start the command above by hand to see why."
+    if isinstance(error, FileNotFoundError):
+        return "the program does not exist. Install calltriage again, or the program that it is started with."
+    return f"{type(error).__name__}. Start the command above by hand to see why."
+
+
+async def _tools_of(entry: JsonObject) -> list[str]:
+    address = _address(entry)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(anyio.fail_after(WAITS_S))
+        if address is None:
+            env = {**os.environ, **{name: _filled(value) for name, value in _variables(entry).items()}}
+            args = [str(arg) for arg in entry.get("args", [])]
+            client = Client(StdioServerParameters(command=_command(entry), args=args, env=env))
+        else:
+            http = await stack.enter_async_context(httpx2.AsyncClient(headers=_headers(entry), timeout=WAITS_S))
+            client = Client(streamable_http_client(address, http_client=http))
+        connected = await stack.enter_async_context(client)
+        return [tool.name for tool in (await connected.list_tools()).tools]
+
+
+def _command(entry: JsonObject) -> str:
+    return str(entry.get("command") or entry.get("cmd") or "")
+
+
+def _address(entry: JsonObject) -> str | None:
+    return next((str(entry[name]) for name in ("url", "httpUrl", "serverUrl", "uri") if entry.get(name)), None)
+
+
+def _headers(entry: JsonObject) -> dict[str, str]:
+    named = entry.get("bearer_token_env_var")
+    token = {"Authorization": f"Bearer {os.environ[named]}"} if named else {}
+    return {**token, **{name: _filled(value) for name, value in _texts(entry.get("headers")).items()}}
+
+
+def _variables(entry: JsonObject) -> dict[str, str]:
+    return _texts(entry.get("env") or entry.get("envs"))
+
+
+def _texts(held: Any) -> dict[str, str]:
+    texts = cast("dict[object, object]", held) if isinstance(held, dict) else {}
+    return {str(name): str(value) for name, value in texts.items()}
+
+
+def _named(entry: JsonObject) -> set[str]:
+    """The variables of the environment that an entry refers to."""
+    texts = [*_variables(entry).values(), *_texts(entry.get("headers")).values()]
+    named = {name for text in texts for name in REFERENCE.findall(text)}
+    listed = [*entry.get("env_vars", []), *entry.get("env_keys", []), entry.get("bearer_token_env_var")]
+    return named | {str(name) for name in listed if name}
+
+
+def _filled(text: str) -> str:
+    return REFERENCE.sub(lambda found: os.environ[found[1]], text)

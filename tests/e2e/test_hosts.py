@@ -1,0 +1,101 @@
+"""What `install` writes works: `doctor --host` starts it, and the hosts' own command lines connect to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from e2e.processes import environment, started
+from npm import BIN, install
+
+
+def said_by(home: Path, *arguments: str, path: str | None = None, **more: str) -> tuple[int, str]:
+    """Status and words of the command line, in a home of its own."""
+    env = environment(HOME=str(home), XDG_DATA_HOME=str(home / "share"), COLUMNS="300", **more)
+    env["PATH"] = str(home / "nothing") if path is None else path
+    command = [sys.executable, "-m", "calltriage", *arguments]
+    done = subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def with_a_process_of_ours(file: Path, member: str) -> None:
+    """Let the entry start this very Python: a clone's own command may install things first."""
+    held = json.loads(file.read_text(encoding="utf-8"))
+    held[member]["calltriage"] |= {"command": sys.executable, "args": ["-m", "calltriage"]}
+    file.write_text(json.dumps(held), encoding="utf-8")
+
+
+def test_doctor_starts_what_the_host_would_start(tmp_path: Path) -> None:
+    file = tmp_path / ".cursor" / "mcp.json"
+    file.parent.mkdir()
+    status, said = said_by(tmp_path, "doctor", "--host", "cursor")
+    assert status == 1
+    assert "Install it first" in said
+    assert said_by(tmp_path, "install", "cursor", CALLTRIAGE_BLAND_API_KEY="org_secret")[0] == 0
+    with_a_process_of_ours(file, "mcpServers")
+    status, said = said_by(tmp_path, "doctor", "--host", "cursor")
+    assert status == 1
+    assert "not set here: CALLTRIAGE_BLAND_API_KEY" in said
+    status, said = said_by(tmp_path, "doctor", "--host", "cursor", CALLTRIAGE_BLAND_API_KEY="org_secret")
+    assert status == 0, said
+    assert "14: list_issues" in said
+    assert "org_secret" not in said
+
+
+def test_doctor_says_what_is_wrong_with_a_command(tmp_path: Path) -> None:
+    file = tmp_path / ".cursor" / "mcp.json"
+    file.parent.mkdir()
+    entry = {"command": str(tmp_path / "gone"), "args": []}
+    file.write_text(json.dumps({"mcpServers": {"calltriage": entry}}), encoding="utf-8")
+    status, said = said_by(tmp_path, "doctor", "--host", "cursor")
+    assert status == 1
+    assert "does not exist" in said
+    assert "Traceback" not in said
+
+
+async def test_doctor_reaches_a_server_on_a_port(tmp_path: Path) -> None:
+    (tmp_path / ".cursor").mkdir()
+    async with started(tmp_path, "serve", "--http", "--port", "0") as url:
+        assert said_by(tmp_path, "install", "cursor", "--url", url)[0] == 0
+        status, said = said_by(tmp_path, "doctor", "--host", "cursor")
+    assert status == 0, said
+    assert "14: list_issues" in said
+
+
+OWN = {"claude-code": "@anthropic-ai/claude-code", "codex": "@openai/codex", "gemini": "@google/gemini-cli"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", OWN)
+def test_the_hosts_own_command_adds_connects_and_removes(name: str, tmp_path: Path) -> None:
+    """Offline and without a login. `claude mcp list` starts the server; the others show what they would start."""
+    program = name.split("-", maxsplit=1)[0]
+    modules = install(tmp_path, OWN[name])
+    path = os.pathsep.join([str(modules / ".bin"), str(BIN), os.environ["PATH"]])
+    home = tmp_path / "home"
+    home.mkdir()
+
+    def own(*arguments: str) -> str:
+        env = environment(HOME=str(home), PATH=path, GEMINI_CLI_TRUST_WORKSPACE="true")
+        command = [str(modules / ".bin" / program), *arguments]
+        done = subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, timeout=120, check=False)
+        return done.stdout + done.stderr
+
+    for _ in range(2):
+        status, said = said_by(home, "install", name, "--toolsets", "core,cleanup", path=path)
+        assert status == 0, said
+    listed = own("mcp", "list")
+    assert listed.count("calltriage:") + listed.count("calltriage ") >= 1, listed
+    assert "core,cleanup" in listed
+    if name != "codex":  # which starts nothing to list it
+        assert "onnected" in listed, listed
+    status, said = said_by(home, "doctor", "--host", name, path=path)
+    assert status == 0, said
+    assert "delete_issue" in said
+    status, said = said_by(home, "install", name, "--remove", path=path)
+    assert status == 0, said
+    assert "calltriage" not in own("mcp", "list").replace(str(tmp_path), "")
