@@ -97,7 +97,7 @@ class FindCallsTool(Workflow, effect=Effect.READ):
     async def run(self, work: Work) -> JsonObject:
         if self.speaker is not None and self.query is None:
             raise Rejected("Pass query besides: speaker says whose words they are.", field="speaker")
-        if self.number is not None and (self.from_number or self.to_number) is not None:
+        if self.number is not None and (self.from_number, self.to_number) != (None, None):
             raise Rejected("number means either side: pass it alone, or from_number and to_number.", field="number")
         if self.query is None:
             body = await self._list(work)
@@ -123,7 +123,8 @@ class FindCallsTool(Workflow, effect=Effect.READ):
     async def _search(self, work: Work) -> JsonObject:
         """The answer of a desk, which has an index of what was said."""
         ours = {"query": without_edges(self.query or ""), "speaker": self.speaker, "number": self.number}
-        asked = {**self._filters(), **ours, "limit": self.limit, "cursor": self.cursor}
+        newest_first: JsonObject = {"ascending": None}  # a search has no other order
+        asked = {**self._filters(), **ours, **newest_first, "limit": self.limit, "cursor": self.cursor}
         found = await work.client.send(SearchCalls.model_validate({k: v for k, v in asked.items() if v is not None}))
         rows = [_row(call.model_dump(mode="json", exclude_none=True)) for call in found.calls]
         lost = found.unreadable_rows("calls")

@@ -21,6 +21,7 @@ from calltriage.client.transcripts import Transcripts
 from calltriage.desk.app import Desk
 from calltriage.operations.base import Api
 from calltriage.server.app import build_server
+from calltriage.server.tools.find_calls import FindCallsTool
 
 AT = "2026-05-0{}T10:00:00Z"
 
@@ -69,6 +70,23 @@ async def test_a_number_is_found_on_either_side_page_by_page(agent: Client, the_
 )  # fmt: skip
 async def test_what_does_not_fit_is_refused_by_name(agent: Client, arguments: dict[str, Any], field: str) -> None:
     assert (await refused(agent, "find_calls", **arguments))["field"] == field
+
+
+EVERY_ARGUMENT: dict[str, Any] = {
+    "speaker": "agent", "start_date": "2026-05-01", "end_date": "2026-05-09", "time_zone": "Europe/Berlin", "number": "+77",
+    "from_number": "+77", "to_number": "+77", "inbound": False, "completed": True, "answered_by": "human", "batch_id": "b-1",
+    "duration_gt": 0, "duration_lt": 9, "ascending": False, "limit": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("argument", EVERY_ARGUMENT)
+async def test_a_search_by_words_takes_each_other_argument(agent: Client, argument: str) -> None:
+    found = await ok(agent, "find_calls", query="zebra", **{argument: EVERY_ARGUMENT[argument]})
+    assert (found["items"], found["complete"]) == ([], True)
+
+
+def test_each_argument_of_a_search_is_tried() -> None:
+    assert set(FindCallsTool.model_fields) == {"query", "cursor", *EVERY_ARGUMENT}
 
 
 async def test_the_former_name_names_the_new_one(full_agent: Client) -> None:
