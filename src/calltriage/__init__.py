@@ -8,9 +8,10 @@ The client works without MCP too:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # the name that type checkers know; typing itself takes a while to import
 if TYPE_CHECKING:
+    from typing import Any
+
     from calltriage.client.client import Client
     from calltriage.errors import CallError, CalltriageError
     from calltriage.settings import Settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ from anyio.abc import Process, SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 from e2e.processes import PATIENCE, ended_by, environment, run
 
+import calltriage
+
+SOURCES = str(Path(calltriage.__file__).parent.parent)
 SERVER = [sys.executable, "-m", "calltriage"]
 MODERN = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -148,8 +152,10 @@ def _interruptible() -> Iterator[None]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-@pytest.mark.parametrize("times", [1, 2, 5])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "times"),
+    [(number, times) for number in (signal.SIGINT, signal.SIGTERM) for times in (1, 2, 5)] + [(signal.SIGHUP, 1)],
+)
 async def test_a_signal_ends_the_server_over_pipes_and_more_of_them_do_no_harm(
     tmp_path: Path, number: signal.Signals, times: int
 ) -> None:
@@ -197,11 +203,44 @@ async def test_ctrl_c_ends_the_servers_on_a_port_cleanly(
         pass
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("arguments", [("serve", "--http"), ("desk", "serve")])
+async def test_a_terminal_that_is_closed_ends_the_servers_on_a_port_cleanly(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    async with ended_by([signal.SIGHUP], tmp_path, *arguments, "--port", "0"):
+        pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+async def test_a_server_that_is_told_to_outlive_its_terminal_does(tmp_path: Path) -> None:
+    settings = environment(CALLTRIAGE_DATA_DIR=str(tmp_path / "data"))
+    async with await anyio.open_process(["nohup", *SERVER], env=settings, cwd=tmp_path) as process:
+        with anyio.fail_after(PATIENCE):
+            lines = await greeted(process)
+            process.send_signal(signal.SIGHUP)
+            await say(process, call(1, "list_flag_types"))
+            assert "result" in json.loads(await lines.receive_until(b"\n", 2**20))
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait() == 0
+
+
+def test_signals_are_heard_before_anything_is_imported_that_takes_time() -> None:
+    """Until then Python shows a traceback. A module that the interpreter loads by itself costs nothing."""
+    program = "import os, sys; before = set(sys.modules); import calltriage.__main__; print(*set(sys.modules) - before)"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True, env=environment(PYTHONPATH=SOURCES)
+    )
+    own = {"calltriage", "calltriage.__main__", "calltriage.leaves", "calltriage.leaves.ending"}
+    assert set(done.stdout.split()) == {*own, "__future__"}
+
+
 SERVERS = {"stdio": ("serve",), "http": ("serve", "--http", "--port", "0"), "desk": ("desk", "serve", "--port", "0")}
 STAGES = [
     ("stdio", "_pydantic_core", signal.SIGINT),
     ("stdio", "_ssl", signal.SIGTERM),
     ("stdio", "_queue", signal.SIGINT),
+    ("stdio", "_pydantic_core", signal.SIGHUP),
     ("http", "_pydantic_core", signal.SIGTERM),
     ("http", "_ssl", signal.SIGINT),
     ("http", "_queue", signal.SIGINT),
@@ -246,7 +285,7 @@ async def test_a_signal_ends_a_server_that_is_still_starting_without_a_word(
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux tells what a process has loaded")
-@pytest.mark.parametrize(("number", "end"), [(signal.SIGINT, (1, "Aborted!")), (signal.SIGTERM, (-15, ""))])
+@pytest.mark.parametrize(("number", "end"), [(signal.SIGINT, (1, "Aborted!")), (signal.SIGTERM, (-15, "")), (signal.SIGHUP, (-1, ""))])
 async def test_a_signal_ends_a_command_that_is_still_starting_as_it_ends_other_programs(
     tmp_path: Path, number: signal.Signals, end: tuple[int, str]
 ) -> None:

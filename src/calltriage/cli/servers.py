@@ -41,7 +41,7 @@ async def _ended_by_signals() -> AsyncGenerator[Ending]:
 
 
 async def serve_stdio(settings: Settings) -> None:
-    """MCP over standard input and output, UTF-8 both ways, until the input ends or a signal comes (SIGINT, SIGTERM).
+    """MCP over standard input and output, UTF-8 both ways, until the input ends or a signal comes (SIGINT, SIGTERM, SIGHUP).
 
     A signal cuts reads; a write that was begun is seen through and recorded, if that takes no longer than DRAIN_SECONDS.
     """

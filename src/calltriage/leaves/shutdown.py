@@ -1,23 +1,33 @@
-"""SIGINT and SIGTERM, from the first moment of a process to its last.
+"""SIGINT, SIGTERM and SIGHUP, from the first moment of a process to its last.
 
 Until the command line is read nobody knows what a signal means: it is kept. A server that has made nothing yet ends at
 once. From then on its `Ending` hears signals. No stage shows a traceback, and a server that a signal ends leaves with
 status 0.
+
+Until this module is imported a signal shows Python's own traceback. So the module, and what is imported before it, import
+only what the interpreter has loaded by itself.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Callable
-from types import FrameType
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # the name that type checkers know; typing itself takes a while to import
 if TYPE_CHECKING:
-    from anyio.abc import TaskStatus
+    import signal as _signal
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Any
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM)
+    from anyio.abc import TaskStatus
+else:
+    import _signal  # `signal` is this and its enumerations, which take milliseconds to import
+
+NUMBERS: tuple[int, ...] = tuple(
+    getattr(_signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(_signal, name)
+)
+"""Those that end a server. Windows has no SIGHUP."""
 START_SECONDS = 2.0
 """Time from a signal to the end of a server that is still starting, at most. Nobody was answered yet."""
 
@@ -26,12 +36,12 @@ class _Kept:
     """The signals of a process whose command is not known yet. Without `keep` the other methods change nothing."""
 
     def __init__(self) -> None:
-        self._before: dict[signal.Signals, Any] = {}
+        self._before: dict[int, Any] = {}
         self._came: list[int] = []
 
     def keep(self) -> None:
         """Keep signals until it is said what they mean. For the first moment of a process."""
-        self._before = {number: signal.signal(number, self._note) for number in NUMBERS}
+        self._before = {number: _signal.signal(number, self._note) for number in _heard()}
 
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  Python's names
         self._came.append(number)
@@ -40,16 +50,22 @@ class _Kept:
         """The command serves nothing: signals do what they do to any program, and so does one that was kept."""
         before, self._before = self._before, {}
         for number, handler in before.items():
-            signal.signal(number, handler)
+            _signal.signal(number, handler)
         for number in self._came[:1]:
-            signal.raise_signal(number)
+            _signal.raise_signal(number)
 
     def end_at_once(self) -> None:
         """The command is a server that has made nothing yet: a signal ends it at once, and so does one that was kept."""
         for number in self._before:
-            signal.signal(number, _leave)
+            _signal.signal(number, _leave)
         if self._came:
             os._exit(0)
+
+
+def _heard() -> list[int]:
+    """The signals that count here. `nohup` makes a program ignore SIGHUP, which stays so."""
+    hang_up = getattr(_signal, "SIGHUP", None)
+    return [number for number in NUMBERS if number != hang_up or _signal.getsignal(number) != _signal.SIG_IGN]
 
 
 def _leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  Python's names
@@ -95,11 +111,13 @@ class Ending:
         if threading.current_thread() is not threading.main_thread():
             task_status.started()
         elif sys.platform == "win32":  # its event loop has no handlers of its own, and wakes up for Python's
-            for number in NUMBERS:
-                signal.signal(number, lambda *_: self.ask())
+            for number in _heard():
+                _signal.signal(number, lambda *_: self.ask())
             task_status.started()
         else:
-            with anyio.open_signal_receiver(*NUMBERS) as signals:
+            from signal import Signals  # noqa: PLC0415  as in `ask`
+
+            with anyio.open_signal_receiver(*map(Signals, _heard())) as signals:
                 task_status.started()
                 async for _ in signals:
                     self.ask()
