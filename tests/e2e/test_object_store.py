@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -25,15 +26,18 @@ from conftest import DESK_URL, KEY, Clock, endpoints_to
 from npm import NODE, install
 from pydantic import SecretStr
 
+from calltriage.cli.doctor import examine
 from calltriage.client.attachments import Content, create, download, upload
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
 from calltriage.desk.bytes import object_store
 from calltriage.desk.bytes.blobs import BlobStoreError, TooLargeError
 from calltriage.desk.bytes.object_store import ObjectBlobs, open_objects
+from calltriage.embedded import open_desk
 from calltriage.errors import NotFound, SettingsError
 from calltriage.operations.attachments import DeleteAttachment
 from calltriage.operations.fields import AttachmentId
+from calltriage.settings import Settings, load_settings
 
 pytestmark = pytest.mark.slow
 
@@ -95,7 +99,9 @@ def s3_server(folder: Path) -> Generator[dict[str, str]]:
             patch.setenv(name, value)
         try:
             anyio.run(until_it_answers, server, folder / "said")
-            yield {**variables, "FILER_URL": f"http://127.0.0.1:{ports['filer.port']}"}
+            places = (f"-{name}=127.0.0.1:{ports[f'{name}.port']}.{ports[f'{name}.port.grpc']}" for name in ("master", "filer"))
+            shell = shlex.join([program, "shell", *places])
+            yield {**variables, "FILER_URL": f"http://127.0.0.1:{ports['filer.port']}", "SHELL": shell}
         finally:
             server.terminate()
             server.wait(60)
@@ -275,6 +281,49 @@ async def test_a_store_that_is_not_there_is_a_failure(s3: dict[str, str], monkey
         with pytest.raises(BlobStoreError) as caught:
             await work()
         assert "127.0.0.1" not in str(caught.value)
+
+
+REFUSED = {
+    "bucket": ("s3://absent/prefix", {}, "has no such bucket"),
+    "another's bucket": ("s3://other/prefix", {"ACCESS_KEY_ID": "reader", "SECRET_ACCESS_KEY": "canary"}, "rights to list"),
+    "rights": ("s3://calltriage/prefix", {"ACCESS_KEY_ID": "reader", "SECRET_ACCESS_KEY": "canary"}, "rights to list"),
+    "key": ("s3://calltriage/prefix", {"ACCESS_KEY_ID": "canary"}, "does not accept the credentials"),
+    "secret": ("s3://calltriage/prefix", {"SECRET_ACCESS_KEY": "canary"}, "does not accept the credentials"),
+    "address": ("s3://calltriage/prefix", {"ENDPOINT_URL": "http://127.0.0.1:1"}, "cannot be reached"),
+    "name": ("s3://calltriage/prefix", {"ENDPOINT_URL": "http://canary.invalid"}, "cannot be reached"),
+    "plain HTTP": ("s3://calltriage/prefix", {"ALLOW_HTTP": "false"}, "AWS_ALLOW_HTTP=true"),
+}
+
+
+@pytest.mark.parametrize("wrong", REFUSED)
+async def test_doctor_and_readyz_say_what_is_wrong_with_a_store(
+    s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrong: str
+) -> None:
+    url, variables, said = REFUSED[wrong]
+    reader = "s3.configure -user=reader -actions=Read:calltriage,List:calltriage -access_key=reader -secret_key=canary -apply"
+    subprocess.run(shlex.split(s3["SHELL"]), input=f"{reader}\n".encode(), check=True, capture_output=True, timeout=60)
+    monkeypatch.setenv("COLUMNS", "900")
+    monkeypatch.setattr(object_store, "RETRIES", {"max_retries": 0})
+    settings = load_settings(data_dir=tmp_path / "data", blobs_url="s3://calltriage/prefix")
+    assert await examine(settings)
+    assert await is_ready(settings)
+    for name, value in variables.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    settings = load_settings(data_dir=tmp_path / "data", blobs_url=url)
+    capsys.readouterr()
+    assert not await examine(settings)
+    out = capsys.readouterr().out
+    [line] = [line for line in out.splitlines() if "✗" in line]
+    assert "Object store" in line
+    assert said in line
+    assert "Check CALLTRIAGE_BLOBS_URL, AWS_ACCESS_KEY_ID" in line
+    assert "canary" not in out
+    assert await is_ready(settings) is (wrong == "rights"), "readyz writes nothing"
+
+
+async def is_ready(settings: Settings) -> bool:
+    async with open_desk(settings) as desk:
+        return await desk.is_ready()
 
 
 async def test_a_store_that_never_answers_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import anyio
 import httpx2
 import pytest
 from anyio.abc import SocketStream
-from e2e.processes import PATIENCE, started
+from e2e.processes import PATIENCE, run, started
 
 TOKEN = "t" * 40
 
@@ -46,6 +46,21 @@ async def test_a_server_whose_folder_cannot_be_used_lives_and_is_not_ready(tmp_p
         assert await probe(base, "/healthz") == (200, "ok\n")
         assert await probe(base, "/readyz") == (503, "not ready\n")
     shutil.rmtree(tmp_path / "data")
+
+
+@pytest.mark.parametrize("arguments", [("serve", "--http"), ("desk", "serve")])
+async def test_a_server_whose_files_are_gone_is_not_ready(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    lines = tmp_path / "files.jsonl"
+    lines.write_text('{"kind": "file", "name": "a.txt", "base64": "eA==", "type": "text/plain"}')
+    status, _, said = await run(tmp_path, "desk", "import", str(lines))
+    assert status == 0, said
+    async with started(tmp_path, *arguments, "--port", "0", CALLTRIAGE_HTTP_TOKEN=TOKEN) as address:
+        base = address.removesuffix("/mcp")
+        assert await probe(base, "/readyz") == (200, "ok\n")
+        shutil.rmtree(tmp_path / "data" / "blobs")
+        with anyio.fail_after(PATIENCE):
+            while await probe(base, "/readyz") != (503, "not ready\n"):  # the answer before is good for a second
+                await anyio.lowlevel.checkpoint()
 
 
 async def test_the_vendors_last_answer_counts_and_no_probe_asks_for_one(tmp_path: Path) -> None:

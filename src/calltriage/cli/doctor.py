@@ -43,6 +43,7 @@ from calltriage.operations.flags import ListFlagTypes
 from calltriage.settings import Settings
 from calltriage.storage import Database
 from calltriage.storage.folders import complaint, make_folder
+from calltriage.storage.postgres import refusal
 from calltriage.storage.sqlite import FIRST_SAFE_SQLITE, sqlite_driver
 from calltriage.wiring import installed_version, offered_tools, open_wired_client, transcripts_folder
 
@@ -198,8 +199,9 @@ async def _tried(what: str, work: Callable[[], Awaitable[None]], says: str) -> F
     except CalltriageError as error:
         return Finding(what, str(error), good=False)
     except (SQLAlchemyError, OSError) as error:
-        why = f"cannot be written ({type(error).__name__}). Check its rights and the space left on its disk."
-        return Finding(what, why, good=False)
+        known = refusal(error) if isinstance(error, SQLAlchemyError) else None
+        why = known or f"{type(error).__name__}. Check its rights and the space left on its disk"
+        return Finding(what, f"cannot be written: {why}.", good=False)
     return Finding(what, says)
 
 

@@ -58,7 +58,6 @@ from calltriage.operations.attachments import CreateAttachment
 from calltriage.operations.base import Api, Effect, Operation
 from calltriage.operations.calls import GetCallRecording
 from calltriage.operations.fields import FORM, LONGEST_NAME, alternatives, missing, named_kind
-from calltriage.storage.folders import check_room
 
 if TYPE_CHECKING:
     from calltriage.desk.importing.over_http import Arriving
@@ -270,13 +269,8 @@ class Desk:
         return await issue_token(request, self.forms, self.access, f"{self.public_url}/oauth/token", self.clock())
 
     async def is_ready(self) -> bool:
-        """Whether the store and the folder for bytes could take a write at this moment."""
-        if self.database_url is not None and self.blobs is None:
-            try:
-                await anyio.to_thread.run_sync(check_room, self.folder)
-            except OSError:
-                return False
-        return await self.store.is_usable()
+        """Whether the store and the place of bytes could take a write at this moment."""
+        return await self.store.is_usable() and await self.files.is_usable()
 
     async def warm_up(self) -> None:
         """Open the store ahead of the first request."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from calltriage.storage.database import writing
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
+    from sqlalchemy.exc import SQLAlchemyError
 
 CONNECT_S = 10
 """Seconds that reaching the server may take."""
@@ -23,7 +25,42 @@ SILENT_MS = 30_000
 """Milliseconds after which a writer that has fallen silent is cut off."""
 PREPARING_S = 600
 """Seconds to wait while another process makes or changes the tables."""
-ADVICE = "Check CALLTRIAGE_DATABASE_URL, that the server runs, and that its user may use the database."
+ADVICE = "Check CALLTRIAGE_DATABASE_URL, that the server runs, and that its user may use the database"
+RIGHTS = (
+    "its user lacks rights. Let it create tables in the database's schema, and read and write those that are there, or "
+    "name another user in CALLTRIAGE_DATABASE_URL"
+)
+BY_STATE = {
+    "42501": RIGHTS,
+    "25006": "its server only reads, as a standby does. Name one that takes writes in CALLTRIAGE_DATABASE_URL",
+    "53100": "its server has no space left on its disk. Make room there",
+}
+"""What an operator is told of an error, by PostgreSQL's own code. One that comes while connecting brings no code."""
+BY_WORDS = (
+    (r"failed to resolve|could not translate", "its host is not known. Check the name in CALLTRIAGE_DATABASE_URL"),
+    (
+        r"Connection refused|No such file or directory",
+        "nothing answers at its address. Start the server, or check host and port in CALLTRIAGE_DATABASE_URL",
+    ),
+    (
+        r"timeout expired|timed out|unreachable|No route",
+        "its server does not answer. Check host and port in CALLTRIAGE_DATABASE_URL, and the network",
+    ),
+    (
+        r"authentication failed|no password supplied|role \"\" does not exist",
+        "its server does not accept the user and password. Check both in CALLTRIAGE_DATABASE_URL",
+    ),
+    (r"no pg_hba\.conf entry", "its server lets this user not in from here. Add a line to its pg_hba.conf"),
+    (r"database \"\" does not exist", "its server has no such database. Create it, or name another one in "
+     "CALLTRIAGE_DATABASE_URL"),
+    (r"permission denied", RIGHTS),
+    (r"too many (clients|connections)|connection slots", "its server has no connection left. Raise its max_connections"),
+    (r"unrecognized configuration parameter", "its server is older than PostgreSQL 12. Use a newer one"),
+    (r"starting up|shutting down|recovery", "its server is starting or ending. Wait, and try again"),
+    (r"SSL|certificate", "no encrypted connection to its server can be made. Check sslmode and sslrootcert in "
+     "CALLTRIAGE_DATABASE_URL"),
+)  # fmt: skip
+"""The same by the words of an error that came while connecting, names in quotes left out."""
 
 
 @dataclass
@@ -68,7 +105,8 @@ class PostgresDatabase:
                 finally:
                     connection.invalidate()
         except SQLAlchemyError as error:
-            raise StoreError(f"The PostgreSQL database cannot be used ({type(error).__name__}). {ADVICE}") from None
+            why = refusal(error) or f"{type(error).__name__}. {ADVICE}"
+            raise StoreError(f"The PostgreSQL database cannot be used: {why}.") from None
 
     def enter(self, connection: Connection, lanes: Iterable[str]) -> None:
         """Wait for the lanes, in one order everywhere; they are free again when the transaction ends.
@@ -95,6 +133,16 @@ class PostgresDatabase:
 
     def release(self) -> None:
         """Nothing but the engine's connections was taken."""
+
+
+def refusal(error: SQLAlchemyError) -> str | None:
+    """What is wrong with a server that raised an error, and what to do; None for one that says nothing of the kind. It shows
+    neither the server's words nor the URL."""
+    cause = getattr(error, "orig", None)
+    words = re.sub(r'"[^"]*"', '""', str(cause))
+    by_words = (told for pattern, told in BY_WORDS if re.search(pattern, words, re.IGNORECASE))
+    state = getattr(cause, "sqlstate", None)
+    return next(by_words, None) if state is None else BY_STATE.get(state)
 
 
 def _key(lane: str) -> int:

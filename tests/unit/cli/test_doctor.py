@@ -251,5 +251,97 @@ async def test_a_database_user_who_may_only_read_is_said(
             admin.execute("DROP OWNED BY reader; DROP ROLE reader")
     out = capsys.readouterr().out
     [line] = [line for line in out.splitlines() if " Store " in line]
-    assert "Check its rights" in line
+    assert "cannot be written: its user lacks rights" in line
     assert "canary" not in out
+
+
+async def store_line(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """What doctor says of a database that cannot be used."""
+    monkeypatch.setenv("COLUMNS", "900")
+    assert not await examine(Settings(data_dir=tmp_path / "desk", database_url=SecretStr(url)))
+    out = capsys.readouterr().out
+    assert "canary" not in out
+    [line] = [line for line in out.splitlines() if " Store " in line]
+    assert line.split()[0] in {"✗", "NO"}
+    return line
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("/desk", "/canary"), "has no such database. Create it"),
+        (("//postgres:@", "//canary:canary@"), "does not accept the user and password"),
+        (("host=/", "host=/canary/"), "nothing answers at its address. Start the server"),
+        (("@/", "@canary.invalid/"), "its host is not known"),
+    ],
+    ids=["database", "user", "socket", "host"],
+)
+async def test_each_failure_to_reach_a_database_is_said_with_what_to_do(
+    tmp_path: Path,
+    postgres: PostgresServer,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    change: tuple[str, str],
+    said: str,
+) -> None:
+    with postgres.database() as url:
+        wrong = url.replace(*change)
+        if ".invalid" in wrong:
+            wrong = wrong.partition("?")[0]
+        assert wrong != url
+        assert said in await store_line(wrong, tmp_path, capsys, monkeypatch)
+
+
+async def test_a_database_user_who_may_make_no_table_is_said(
+    tmp_path: Path, postgres: PostgresServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with postgres.database() as url, psycopg.connect(url, autocommit=True) as admin:
+        admin.execute("CREATE ROLE visitor LOGIN")
+        try:
+            visiting = re.sub("//[^@]*@", "//visitor:canary@", url)
+            assert "its user lacks rights" in await store_line(visiting, tmp_path, capsys, monkeypatch)
+        finally:
+            admin.execute("DROP ROLE visitor")
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ('password authentication failed for user "canary"', "does not accept the user and password"),
+        ('unrecognized configuration parameter "plan_cache_mode"', "is older than PostgreSQL 12"),
+        ('no pg_hba.conf entry for host "10.1.2.3", user "canary", database "x", no encryption', "pg_hba.conf"),
+        ("sorry, too many clients already", "Raise its max_connections"),
+        ("the database system is starting up", "Wait, and try again"),
+        ('permission denied for database "canary"', "its user lacks rights"),
+        ("canary words", "Check CALLTRIAGE_DATABASE_URL, that the server runs"),
+    ],
+)
+async def test_each_refusal_of_a_database_server_is_said_with_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, message: str, said: str
+) -> None:
+    """A server that speaks the protocol up to its refusal, as one of another version or setting does."""
+
+    async def refuse(stream: SocketStream, head: bytes) -> None:
+        while True:
+            if head[4:8] == b"\x04\xd2\x16/":  # asks whether this server encrypts
+                await stream.send(b"N")
+            elif len(head) > 8:
+                break
+            head = await stream.receive()
+        fields = b"SFATAL\x00VFATAL\x00C00000\x00M" + message.encode() + b"\x00\x00"
+        await stream.send(b"E" + (len(fields) + 4).to_bytes(4) + fields)
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+
+    async def talk(stream: SocketStream) -> None:
+        async with stream:
+            await refuse(stream, await stream.receive())
+
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, talk)
+        url = f"postgresql://canary:canary@127.0.0.1:{port}/x"
+        assert said in await store_line(url, tmp_path, capsys, monkeypatch)
+        group.cancel_scope.cancel()

@@ -28,6 +28,8 @@ from typing import Any, BinaryIO, Protocol, Self
 import anyio
 import anyio.to_thread
 
+from calltriage.storage.folders import check_room
+
 PIECE = 2**15
 """Bytes that are read at once to be given out: as many are in memory while nobody takes them, at each station of the way."""
 CHUNK = 2**20
@@ -59,6 +61,19 @@ class Blobs(Protocol):
     @property
     def provider(self) -> str:
         """What attachments say of where their bytes are."""
+        ...
+
+    @property
+    def settings(self) -> str:
+        """What an operator looks at when the place fails."""
+        ...
+
+    def is_there(self) -> bool:
+        """Whether there is such a place, as far as this machine alone can tell."""
+        ...
+
+    async def check(self) -> None:
+        """Raise BlobStoreError unless the place can be used at this moment, as far as that can be told without a file."""
         ...
 
     async def receive(self, content: AsyncIterator[bytes], limit: int) -> Received:
@@ -180,6 +195,16 @@ class BlobFolder:
 
     folder: Path
     provider: str = "embedded"
+    settings: str = "the folder blobs of the data folder, its rights and the space on its disk"
+
+    def is_there(self) -> bool:
+        return self.folder.is_dir()
+
+    async def check(self) -> None:
+        """A new desk has no folder yet: the first file makes it."""
+        made = os.path.lexists(self.folder)
+        with _told():
+            await anyio.to_thread.run_sync(check_room, self.folder if made else self.folder.parent)
 
     async def receive(self, content: AsyncIterator[bytes], limit: int) -> Received:
         name = received_name()

@@ -37,6 +37,25 @@ VARIABLES = {
     "az": "AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_KEY",
 }
 """Those of the store's own that matter most."""
+REFUSALS = (
+    (r"<Code>(NoSuchBucket|ContainerNotFound)", "has no such bucket"),
+    (r"Object at location", "lacks an object that it had"),
+    (r"status code: 404", "has no such bucket"),
+    (
+        r"<Code>(SignatureDoesNotMatch|InvalidAccessKeyId|ExpiredToken|InvalidToken|AuthenticationFailed)|status code: 401",
+        "does not accept the credentials",
+    ),
+    (r"169\.254\.169\.254|metadata\.google|Missing credential", "is given no credentials"),
+    (r"status code: 403", "accepts the credentials, but not for this bucket: they need the rights to list, read, write and "
+     "delete objects below the prefix"),
+    (r"<Code>(PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocation)|status code: 30\d",
+     "has the bucket in another region"),
+    (r"builder error", "has an address with http://, which is not allowed: set AWS_ALLOW_HTTP=true (AZURE_, GOOGLE_), or use "
+     "https://"),
+    (r"error sending request|timed out|operation timed", "cannot be reached at its address"),
+    (r"status code: (429|5\d\d)", "is too busy, or failed by itself: wait, and try again"),
+)  # fmt: skip
+"""What a store's failure means, by what the library says of it; the first that fits."""
 PART = 8 * 2**20
 """Bytes of a part of an upload; two are under way at once."""
 PATIENCE = 30
@@ -54,6 +73,17 @@ class ObjectBlobs:
 
     store: Any = field(repr=False)  # it shows its variables, and one without an account's name panics
     provider: str
+    settings: str
+
+    def is_there(self) -> bool:
+        return True
+
+    async def check(self) -> None:
+        """One page of the bucket's list is asked for: it needs the address, the bucket and the credentials to be right."""
+        import obstore  # noqa: PLC0415
+
+        with _told():
+            await anext(aiter(cast("Any", obstore).list(self.store)), None)
 
     async def receive(self, content: AsyncIterator[bytes], limit: int) -> Received:
         import obstore  # noqa: PLC0415
@@ -151,7 +181,9 @@ def _told() -> Generator[None]:
     try:
         yield
     except (BaseError, OSError, ValueError) as error:
-        raise BlobStoreError(f"the object store failed ({type(error).__name__})") from error
+        known = (told for pattern, told in REFUSALS if re.search(pattern, str(error)))
+        why = next(known, f"does not answer as such a store does ({type(error).__name__})")
+        raise BlobStoreError(f"the object store {why}") from error
 
 
 def open_objects(url: str) -> ObjectBlobs:
@@ -177,7 +209,7 @@ def open_objects(url: str) -> ObjectBlobs:
         )
         options: Any = {**CLIENT, "allow_http": plain}
         store = from_url(url, client_options=options, retry_config=RETRIES)
-        return ObjectBlobs(store, PROVIDERS[parts.scheme])
+        return ObjectBlobs(store, PROVIDERS[parts.scheme], f"CALLTRIAGE_BLOBS_URL, {VARIABLES[parts.scheme]}")
     except (BaseError, ValueError) as error:
         raise SettingsError(
             f"The object store of CALLTRIAGE_BLOBS_URL cannot be set up ({type(error).__name__}). Check its own variables, "

@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from calltriage.desk.bytes.blobs import Blobs, BlobStoreError, TooLargeError
+from calltriage.desk.bytes.blobs import Blobs, BlobStoreError, Received, TooLargeError
 from calltriage.desk.database.store import Store
 from calltriage.desk.database.tables import attachments as published
 from calltriage.desk.database.tables import reservations
@@ -87,7 +87,7 @@ class Files:
         if row is None or row.consumed_by is not None:
             raise ByteError(403, "AccessDenied", "The reservation was claimed already")
         try:
-            received = await self.blobs.receive(_pieces(request), length)
+            received = await self.receive(_pieces(request), length)
         except (TooLargeError, ClientDisconnect):
             raise _incomplete() from None
         try:
@@ -103,6 +103,27 @@ class Files:
             raise
         await self._drop(*before)
         return Response(status_code=200, headers={"etag": f'"{received.md5}"'})
+
+    async def receive(self, content: AsyncIterator[bytes], limit: int) -> Received:
+        """Keep a stream, see `Blobs.receive`. A place that is gone with what attachments speak of is not made anew."""
+        await self._check_there()
+        return await self.blobs.receive(content, limit)
+
+    async def is_usable(self) -> bool:
+        """Whether bytes could be received at this moment, and those that there were have not gone with their place."""
+        try:
+            await self._check_there()
+            await self.blobs.check()
+        except BlobStoreError:
+            return False
+        return True
+
+    async def _check_there(self) -> None:
+        """Raise BlobStoreError where the place of the bytes is missing although there are attachments."""
+        if self.blobs.is_there():
+            return
+        if await self.store.read(lambda connection: connection.execute(select(published.c.id).limit(1)).first()):
+            raise BlobStoreError("their place is gone, and with it what attachments hold; put it back, or restore a backup")
 
     def _announced(self, request: Request) -> tuple[int, str]:
         length = request.headers.get("content-length", "")
@@ -229,7 +250,8 @@ class Files:
 
         try:
             with anyio.fail_after(PATIENCE):
-                received = await self.blobs.receive(content(), len(probe))
+                await self.blobs.check()
+                received = await self.receive(content(), len(probe))
                 try:
                     found = b"".join([piece async for piece in self.blobs.read(received.name, 0, received.size)])
                 finally:
@@ -238,10 +260,7 @@ class Files:
                     raise BlobStoreError("what is read is not what was written")
         except (BlobStoreError, TimeoutError) as error:
             why = "it does not answer" if isinstance(error, TimeoutError) else str(error)
-            raise StoreError(
-                f"The bytes of files cannot be kept: {why}. With CALLTRIAGE_BLOBS_URL, check it and the store's own "
-                "variables for its credentials; without, the folder blobs of the data folder."
-            ) from error
+            raise StoreError(f"The bytes of files cannot be kept: {why}. Check {self.blobs.settings}.") from error
 
     async def keep_swept(self) -> None:
         """Sweep now and every hour, until cancelled. A sweep that fails ends neither the next one nor the server."""

@@ -134,7 +134,7 @@ async def _keep(desk: Desk, org: str, entry: Entry) -> tuple[Received, str]:
     pieces = _read(content) if isinstance(content, Path) else _given(content or b"")
     changed = ImportFileError(f"{one_line(entry.place)}: the file changed while it was read. Import it again.")
     try:
-        received = await desk.files.blobs.receive(pieces, desk.limit)
+        received = await desk.files.receive(pieces, desk.limit)
     except TooLargeError:  # it was measured when its line was read
         raise changed from None
     if received.sha256 != entry.values["sha256"]:

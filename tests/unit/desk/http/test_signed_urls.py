@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 from calltriage.desk.app import Desk
 from calltriage.desk.http import signed_urls as files
 from calltriage.desk.http.access import CLIENT_ID
+from calltriage.errors import StoreError
 
 ATTACHMENTS = "/attachments/2023-03"
 
@@ -92,3 +93,49 @@ async def test_a_sweep_asks_for_many_names_at_once(the_desk: Desk, monkeypatch: 
     monkeypatch.setattr(the_desk.store, "read", counted)
     await the_desk.files.sweep()
     assert (len(reads), list(folder.iterdir())) == (3, [])
+
+
+async def with_a_file(desk: httpx2.AsyncClient) -> None:
+    await signed_in(desk)
+    link = (await desk.post(f"{ATTACHMENTS}/upload-link")).json()
+    await put(desk, link["url"])
+    made = await desk.post(ATTACHMENTS, json={"name": "n", "request_id": link["request_id"]})
+    assert made.status_code == 200, made.text
+
+
+async def put(desk: httpx2.AsyncClient, url: str) -> httpx2.Response:
+    token = desk.headers.pop("authorization")
+    answer = await desk.put(url, content=b"kept", headers={"content-type": "text/plain"})
+    desk.headers["authorization"] = token
+    return answer
+
+
+@pytest.mark.parametrize("instead", ["nothing", "a file", "a dangling link"])
+async def test_a_desk_whose_folder_of_files_is_gone_is_not_ready_and_makes_no_other(
+    desk: httpx2.AsyncClient, the_desk: Desk, instead: str
+) -> None:
+    assert await the_desk.is_ready(), "a new desk has none yet"
+    await with_a_file(desk)
+    assert await the_desk.is_ready()
+    link = (await desk.post(f"{ATTACHMENTS}/upload-link")).json()
+    blobs = the_desk.folder / "blobs"
+    blobs.rename(the_desk.folder / "away")
+    if instead == "a file":
+        blobs.touch()
+    elif instead == "a dangling link":
+        blobs.symlink_to(the_desk.folder / "absent")
+    assert not await the_desk.is_ready()
+    assert (await put(desk, link["url"])).status_code == 503
+    with pytest.raises(StoreError, match="folder blobs"):
+        await the_desk.files.try_bytes()
+    blobs.unlink(missing_ok=True)
+    assert not await the_desk.is_ready()
+    (the_desk.folder / "away").rename(blobs)
+    assert await the_desk.is_ready()
+    assert (await put(desk, link["url"])).status_code == 200
+
+
+async def test_an_empty_desk_without_a_folder_of_files_is_not_ready_where_none_can_be_made(the_desk: Desk) -> None:
+    await the_desk.warm_up()
+    (the_desk.folder / "blobs").touch()
+    assert not await the_desk.is_ready()
