@@ -229,7 +229,11 @@ def test_signals_are_heard_before_anything_is_imported_that_takes_time() -> None
     """Until then Python shows a traceback. A module that the interpreter loads by itself costs nothing."""
     program = "import os, sys; before = set(sys.modules); import calltriage.__main__; print(*set(sys.modules) - before)"
     done = subprocess.run(
-        [sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True, env=environment(PYTHONPATH=SOURCES)
+        [sys.executable, "-S", "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment(PYTHONPATH=SOURCES),
     )
     own = {"calltriage", "calltriage.__main__", "calltriage.leaves", "calltriage.leaves.ending"}
     assert set(done.stdout.split()) == {*own, "__future__"}
@@ -285,7 +289,9 @@ async def test_a_signal_ends_a_server_that_is_still_starting_without_a_word(
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux tells what a process has loaded")
-@pytest.mark.parametrize(("number", "end"), [(signal.SIGINT, (1, "Aborted!")), (signal.SIGTERM, (-15, "")), (signal.SIGHUP, (-1, ""))])
+@pytest.mark.parametrize(
+    ("number", "end"), [(signal.SIGINT, (1, "Aborted!")), (signal.SIGTERM, (-15, "")), (signal.SIGHUP, (-1, ""))]
+)
 async def test_a_signal_ends_a_command_that_is_still_starting_as_it_ends_other_programs(
     tmp_path: Path, number: signal.Signals, end: tuple[int, str]
 ) -> None:

@@ -99,7 +99,10 @@ def s3_server(folder: Path) -> Generator[dict[str, str]]:
             patch.setenv(name, value)
         try:
             anyio.run(until_it_answers, server, folder / "said")
-            places = (f"-{name}=127.0.0.1:{ports[f'{name}.port']}.{ports[f'{name}.port.grpc']}" for name in ("master", "filer"))
+            places = (
+                f"-{name}=127.0.0.1:{ports[f'{name}.port']}.{ports[f'{name}.port.grpc']}"
+                for name in ("master", "filer")
+            )
             shell = shlex.join([program, "shell", *places])
             yield {**variables, "FILER_URL": f"http://127.0.0.1:{ports['filer.port']}", "SHELL": shell}
         finally:
@@ -285,7 +288,11 @@ async def test_a_store_that_is_not_there_is_a_failure(s3: dict[str, str], monkey
 
 REFUSED = {
     "bucket": ("s3://absent/prefix", {}, "has no such bucket"),
-    "another's bucket": ("s3://other/prefix", {"ACCESS_KEY_ID": "reader", "SECRET_ACCESS_KEY": "canary"}, "rights to list"),
+    "another's bucket": (
+        "s3://other/prefix",
+        {"ACCESS_KEY_ID": "reader", "SECRET_ACCESS_KEY": "canary"},
+        "rights to list",
+    ),
     "rights": ("s3://calltriage/prefix", {"ACCESS_KEY_ID": "reader", "SECRET_ACCESS_KEY": "canary"}, "rights to list"),
     "key": ("s3://calltriage/prefix", {"ACCESS_KEY_ID": "canary"}, "does not accept the credentials"),
     "secret": ("s3://calltriage/prefix", {"SECRET_ACCESS_KEY": "canary"}, "does not accept the credentials"),

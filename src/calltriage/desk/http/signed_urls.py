@@ -123,7 +123,9 @@ class Files:
         if self.blobs.is_there():
             return
         if await self.store.read(lambda connection: connection.execute(select(published.c.id).limit(1)).first()):
-            raise BlobStoreError("their place is gone, and with it what attachments hold; put it back, or restore a backup")
+            raise BlobStoreError(
+                "their place is gone, and with it what attachments hold; put it back, or restore a backup"
+            )
 
     def _announced(self, request: Request) -> tuple[int, str]:
         length = request.headers.get("content-length", "")
