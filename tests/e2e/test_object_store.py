@@ -307,8 +307,9 @@ async def test_doctor_and_readyz_say_what_is_wrong_with_a_store(
     s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrong: str
 ) -> None:
     url, variables, said = REFUSED[wrong]
-    reader = "s3.configure -user=reader -actions=Read:calltriage,List:calltriage -access_key=reader -secret_key=canary -apply"
-    subprocess.run(shlex.split(s3["SHELL"]), input=f"{reader}\n".encode(), check=True, capture_output=True, timeout=60)
+    rights = "-actions=Read:calltriage,List:calltriage -access_key=reader -secret_key=canary"
+    with anyio.fail_after(60):
+        await anyio.run_process(shlex.split(s3["SHELL"]), input=f"s3.configure -user=reader {rights} -apply\n".encode())
     monkeypatch.setenv("COLUMNS", "900")
     monkeypatch.setattr(object_store, "RETRIES", {"max_retries": 0})
     settings = load_settings(data_dir=tmp_path / "data", blobs_url="s3://calltriage/prefix")

@@ -12,7 +12,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anyio.to_thread
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from sqlalchemy import Connection

@@ -201,10 +201,11 @@ class BlobFolder:
         return self.folder.is_dir()
 
     async def check(self) -> None:
-        """A new desk has no folder yet: the first file makes it."""
-        made = os.path.lexists(self.folder)
+        def try_folder() -> None:  # a new desk has none yet: the first file makes it
+            check_room(self.folder if os.path.lexists(self.folder) else self.folder.parent)
+
         with _told():
-            await anyio.to_thread.run_sync(check_room, self.folder if made else self.folder.parent)
+            await anyio.to_thread.run_sync(try_folder)
 
     async def receive(self, content: AsyncIterator[bytes], limit: int) -> Received:
         name = received_name()

@@ -50,7 +50,7 @@ REFUSALS = (
      "delete objects below the prefix"),
     (r"<Code>(PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocation)|status code: 30\d",
      "has the bucket in another region"),
-    (r"builder error", "has an address with http://, which is not allowed: set AWS_ALLOW_HTTP=true (AZURE_, GOOGLE_), or use "
+    (r"builder error", "has an address with http://, which is not allowed: set AWS_ALLOW_HTTP=true (AZURE_, GOOGLE_) or use "
      "https://"),
     (r"error sending request|timed out|operation timed", "cannot be reached at its address"),
     (r"status code: (429|5\d\d)", "is too busy, or failed by itself: wait, and try again"),
