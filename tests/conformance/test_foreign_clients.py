@@ -73,6 +73,25 @@ async def test_the_official_conformance_suite_finds_nothing_unexpected(
         assert set(good) - {"wire-schema-valid"}, (scenario, checked)
 
 
+@pytest.mark.parametrize("scenario", ["sep-2640-skills-enumeration", "sep-2640-skills-manifest"])
+async def test_skills_are_served_as_their_extension_says(conformance: Path, tmp_path: Path, scenario: str) -> None:
+    """Without `--force` the suite leaves extensions out, and finds nothing in nothing."""
+    async with started(tmp_path, "serve", "--http", "--port", "0") as address:
+        status, said, complaints = await output(
+            [NODE, conformance, "server", "--url", address, "--scenario", scenario, "--force",
+             "--output-dir", tmp_path / "found"],
+            tmp_path,
+        )  # fmt: skip
+    assert status == 0, said + complaints
+    found = json.loads(next((tmp_path / "found").rglob("checks.json")).read_text(encoding="utf-8"))
+    bad = [(check["id"], check["status"], check.get("errorMessage")) for check in found if check["status"] in BAD]
+    assert bad == []
+    assert sum(check["status"] == "SUCCESS" for check in found) >= 4
+
+
+BAD = ("FAILURE", "WARNING")
+
+
 def checks(folder: Path, scenario: str) -> list[tuple[str, str]]:
     """Each check of a scenario and how it ended."""
     found = [one for one in folder.iterdir() if one.name.startswith((f"server-{scenario}-20", f"{scenario}-20"))]

@@ -27,7 +27,7 @@ from calltriage.server.files.handover import Handover
 from calltriage.server.files.local import FileRoots
 from calltriage.server.instructions import instructions
 from calltriage.server.quota import Quota
-from calltriage.server.surfaces import completions, mcp_resources, prompts
+from calltriage.server.surfaces import completions, mcp_resources, prompts, skills
 from calltriage.server.surfaces.subscriptions import Connection, Context, Subscriptions
 from calltriage.server.toolsets import select
 
@@ -86,7 +86,7 @@ class _Requests:
         return await self.table.call(params.name, arguments, report, host, request=ctx.request, meta=ctx.meta)
 
     async def list_resources(self, _c: Context, _p: Paging) -> mcp_types.ListResourcesResult:
-        return mcp_types.ListResourcesResult(resources=mcp_resources.listed(self.work))
+        return mcp_types.ListResourcesResult(resources=[*mcp_resources.listed(self.work), *skills.listed()])
 
     async def list_templates(self, _c: Context, _p: Paging) -> mcp_types.ListResourceTemplatesResult:
         return mcp_types.ListResourceTemplatesResult(resource_templates=mcp_resources.templates(self.work))
@@ -94,7 +94,16 @@ class _Requests:
     async def read_resource(
         self, ctx: Context, params: mcp_types.ReadResourceRequestParams
     ) -> mcp_types.ReadResourceResult:
+        skill = skills.read(str(params.uri))
+        if skill is not None:
+            return skill
         return await mcp_resources.read(str(params.uri), replace(self.work, who=who(ctx.request)))
+
+    async def list_skills(self, _c: Context, _p: mcp_types.PaginatedRequestParams) -> skills.ListSkillsResult:
+        return skills.list_skills()
+
+    async def get_skill(self, _c: Context, params: skills.GetSkillParams) -> skills.GetSkillResult:
+        return skills.get_skill(params.uri)
 
     async def list_prompts(self, _c: Context, _p: Paging) -> mcp_types.ListPromptsResult:
         return mcp_types.ListPromptsResult(prompts=prompts.listed(self.work))
@@ -188,5 +197,8 @@ def _server_of(
         on_unsubscribe_resource=watched.unsubscribe if duplex else None,
         cache_hints=dict.fromkeys(SAME_FOR_ALL, CacheHint(HOUR_MS, "public")),
     )
+    server.extensions[skills.EXTENSION] = {}
+    server.add_request_handler("skills/list", mcp_types.PaginatedRequestParams, requests.list_skills)
+    server.add_request_handler("skills/get", skills.GetSkillParams, requests.get_skill)
     server.end_streams = watched.close
     return server

@@ -38,6 +38,9 @@ async def test_what_can_be_read_is_listed(agent: Client) -> None:
     assert [one.uri for one in (await agent.list_resources()).resources] == [
         "triage://flag-types",
         "triage://journal/recent",
+        "skill://find-duplicates/SKILL.md",
+        "skill://hand-over/SKILL.md",
+        "skill://triage-a-call/SKILL.md",
     ]
     templates = [one.uri_template for one in (await agent.list_resource_templates()).resource_templates]
     assert templates == [
