@@ -15,7 +15,10 @@ from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Literal
 from urllib.parse import quote, urlencode
 
-from calltriage.cli.install.documents import Document, JsonDocument, TomlDocument, YamlDocument
+from calltriage.cli.install.documents import Document
+from calltriage.cli.install.json_document import JsonDocument
+from calltriage.cli.install.toml_document import TomlDocument
+from calltriage.cli.install.yaml_document import YamlDocument
 from calltriage.leaves.strict_json import JsonObject
 
 System = Literal["linux", "macos", "windows"]

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from calltriage.cli.install.documents import Document, JsonDocument, TomlDocument, UnreadableDocument, YamlDocument
+from calltriage.cli.install.documents import Document, UnreadableDocument
+from calltriage.cli.install.json_document import JsonDocument
+from calltriage.cli.install.toml_document import TomlDocument
+from calltriage.cli.install.yaml_document import YamlDocument
 
 ENTRY: dict[str, Any] = {"command": "uv", "args": ["run", "calltriage"], "env": {"A": "b"}}
 FORMATS: dict[type[Document], tuple[str, ...]] = {
