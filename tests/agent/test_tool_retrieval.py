@@ -225,6 +225,18 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "read what is in the attached file",
         "save the attachment to disk",
     ),
+    "plan_triage": (
+        "check thirty changes before any of them is made",
+        "dry run of a list of writes",
+        "plan the attaching and flagging of a whole batch of calls",
+        "what would these fifty writes do",
+    ),
+    "apply_plan": (
+        "carry out the plan",
+        "apply what was planned",
+        "go on with the batch that was cut off",
+        "what would undo the batch",
+    ),
     "list_categories": (
         "which categories can I file under",
         "list the issue categories",

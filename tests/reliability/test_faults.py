@@ -38,6 +38,7 @@ from calltriage.client.retries import RetryPolicy
 from calltriage.desk.app import Desk
 from calltriage.desk.database import tables
 from calltriage.journal.journal import Journal
+from calltriage.leaves.seals import Seals
 from calltriage.operations.base import Effect
 from calltriage.operations.flags import AddFlag
 from calltriage.operations.issues import CreateIssue
@@ -77,6 +78,7 @@ class Case:
     relation: str = ""
     session: str = ""
     file: str = ""
+    plan: dict[str, Any] = field(default_factory=dict[str, Any])
 
     async def prepare(self, client: Client) -> Case:
         new = {"title": f"Issue of case {self.number}", "severity": "high", "category": "Bug"}
@@ -123,6 +125,17 @@ def _a_file(case: Case) -> dict[str, Any]:
     return {"name": f"report-{case.number}.txt", "text": "what was found"}
 
 
+PLANNED: dict[str, Callable[[Case], dict[str, Any]]] = {
+    "a comment": lambda case: {"tool": "add_comment", "arguments": {"issue_id": case.issue, "detail": "Planned."}},
+    "an issue": lambda case: {"tool": "create_issue", "arguments": {
+        "title": f"Planned {case.number}", "severity": "low", "category": "Bug", "on_duplicate": "create"}},
+    "a change": lambda case: {"tool": "update_issue", "arguments": {"issue_id": case.issue, "status": "done"}},
+    "a flag": lambda case: {"tool": "add_flag", "arguments": {
+        "issue_id": case.issue, "call_id": "call-card", "type": "planned", "message_index": 1}},
+}  # fmt: skip
+"""The one write of a plan."""
+SEALS = Seals(lambda: b"0" * 32)
+
 TWO_FLAGS = {"flags": 1, "activity": 1}
 """A correction whose removal was not made: the old flag and the new one."""
 
@@ -160,6 +173,10 @@ TOOLS: dict[str, Written] = {
     "create_attachment: its link": Written(_a_file, f"POST {FILES}/upload-link", is_write=False),
     "create_attachment: its bytes": Written(_a_file, "PUT /blobs/.*", is_write=False),
     "delete_attachment": Written(lambda case: {"attachment_id": case.file}, f"DELETE {FILES}/.*"),
+    "apply_plan: a comment": Written(lambda case: case.plan, f"POST {ISSUES}/comments"),
+    "apply_plan: an issue": Written(lambda case: case.plan, "POST /v1/triage/issues"),
+    "apply_plan: a change": Written(lambda case: case.plan, f"PATCH {ISSUES}"),
+    "apply_plan: a flag": Written(lambda case: case.plan, f"POST {ISSUES}/flags"),
 }  # fmt: skip
 EFFECTS = {tool.tool_name(): tool for tool in select([ALL]) if tool.effect is not Effect.READ}
 
@@ -225,7 +242,7 @@ class Ground:
 
     async def learn(self, tool: str) -> None:
         """What one call does when nothing goes wrong."""
-        case = await self.case(named(tool))
+        case = await self.case(tool)
         before = await state(self.desk, case)
         async with self.agent(self.inner) as agent:
             found = await self.called(agent, named(tool), TOOLS[tool].arguments(case))
@@ -235,6 +252,11 @@ class Ground:
     async def case(self, tool: str) -> Case:
         self.number += 1
         case = await Case(self.number).prepare(self.calm)
+        if named(tool) == "apply_plan":
+            async with self.agent(self.inner) as agent:
+                write = PLANNED[tool.partition(": ")[2]](case)
+                plan = (await agent.call_tool("plan_triage", {"writes": [write]})).structured_content or {}
+            case.plan = {"plan_id": plan["plan_id"], "seal": plan["seal"]}
         if tool == "delete_attachment":
             body = b"to be deleted"
 
@@ -261,7 +283,9 @@ class Ground:
             for api, endpoint in endpoints_to(self.inner, url).items()
         }
         async with open_client(endpoints, deadline_s=self.deadline, ledger=self.journal) as client:
-            server = build_server(client, version="0", tools=select([ALL]), journal=self.journal, confirm="allow")
+            server = build_server(
+                client, version="0", tools=select([ALL]), journal=self.journal, confirm="allow", seals=SEALS
+            )
             async with McpClient(server) as agent:
                 yield agent
 
@@ -330,7 +354,7 @@ async def tried(
 ) -> None:
     """One cell of the matrix; what does not hold is gathered in `here.wrong`."""
     written, fault, name = TOOLS[tool], FAULTS[fault_name], named(tool)
-    case = await here.case(name)
+    case = await here.case(tool)
     arguments = written.arguments(case) | ({"idempotency_key": key} if key else {})
     before = await state(here.desk, case)
     network = weather(way, fault, written, here.inner)

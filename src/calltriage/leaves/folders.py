@@ -73,6 +73,11 @@ class Folder:
         with suppress(FileNotFoundError):
             os.unlink(self._place(name), dir_fd=self._handle)
 
+    def sync(self) -> None:
+        """Put the names on disk. Where folders cannot be opened (Windows) the file system keeps them by itself."""
+        if self._handle is not None:
+            os.fsync(self._handle)
+
     def replace(self, name: str, new: str) -> None:
         """Rename a file over whatever has the new name."""
         os.replace(self._place(name), self._place(new), src_dir_fd=self._handle, dst_dir_fd=self._handle)

@@ -19,6 +19,7 @@ WAY: tuple[tuple[tuple[str, ...], str], ...] = (
     (("update_flag",), "correct a flag (update_flag)"),
     (("link_issue",), "link related or duplicate issues (link_issue)"),
     (("create_attachment",), "store reports (create_attachment with attach_to)"),
+    (("plan_triage", "apply_plan"), "make many writes as one plan, checked first"),
     (("get_evidence",), "read the whole case at any time (get_evidence)"),
 )
 """The usual way through a case, in order: the tools that a step needs, and its words."""
@@ -26,6 +27,7 @@ WAY: tuple[tuple[tuple[str, ...], str], ...] = (
 ELSEWHERE: dict[str, str] = {
     "evidence": "SMS, single lists of an issue, recordings",
     "attachments": "listing and downloading files",
+    "batch": "up to 200 writes as one plan",
     "catalogue": "categories",
     "norm": "Bland's own agent",
     "cleanup": "removing and deleting",

@@ -15,6 +15,8 @@ from calltriage.operations.issues import DeleteIssue, GetIssue, ListIssues, Mark
 from calltriage.operations.norm import CreateAgentSession, ListTriageAgents
 from calltriage.operations.relations import ListRelations, RemoveRelation
 from calltriage.operations.resource_links import AttachResource, ListResources, RemoveResource
+from calltriage.server.batch.apply_plan import ApplyPlanTool
+from calltriage.server.batch.plan_triage import PlanTriageTool
 from calltriage.server.call.write_record import ListRecentWritesTool
 from calltriage.server.tools.add_flag import AddFlagTool
 from calltriage.server.tools.affected_context import GetAffectedContextTool
@@ -73,6 +75,7 @@ TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
         ListRecentWritesTool,
     ),
     "attachments": (ListAttachmentsTool, GetAttachment, DownloadAttachmentTool),
+    "batch": (PlanTriageTool, ApplyPlanTool),
     "catalogue": (ListCategories, CreateCategory),
     "norm": (ListTriageAgents, CreateAgentSession, PromptNormTool, WaitForNormTool),
     "cleanup": (RemoveResource, RemoveFlag, RemoveRelation, DeleteIssue, DeleteAttachment),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any, cast
 
 from calltriage.errors import CallError, TryNext
@@ -265,6 +266,10 @@ class Bundle:
             return part
         self.left -= BARE_TURN
         return {"message_index": place, "text": ""}
+
+    def as_many(self, rows: list[JsonObject]) -> list[JsonObject]:
+        """The first of the rows, as many as can be afforded."""
+        return list(takewhile(self.affords, rows))
 
     def lacks(self, section: str, left_out: int, **how: Any) -> None:
         """Say that something is left out of a section."""

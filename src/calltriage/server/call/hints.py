@@ -53,6 +53,7 @@ def advise(error: CallError, tool: type[Tool], arguments: JsonObject, check: Cal
 
 
 SETTLED_BY: dict[str, tuple[str, ...]] = {
+    "apply_plan": ("list_recent_writes",),
     "create_issue": ("list_issues",),
     "delete_issue": ("get_issue", "issue_id"),
     "update_issue": ("get_issue", "issue_id"),
