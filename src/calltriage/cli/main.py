@@ -13,6 +13,7 @@ from typing import Any, NoReturn, cast
 import anyio
 import click
 
+from calltriage.cli.apply import apply
 from calltriage.cli.desk import desk
 from calltriage.cli.options import (
     FORMAT,
@@ -55,6 +56,7 @@ def cli(context: click.Context, settings_file: Path | None) -> None:  # noqa: AR
 
 
 cli.add_command(desk)
+cli.add_command(apply)
 
 
 @cli.command()

@@ -41,7 +41,7 @@ MOST_BYTES = 4 * 2**20
 """Bytes of a plan's file."""
 LOOK_EVERY_S = 0.1
 PLAN, DONE, LOCK = ".plan", ".done", ".lock"
-NAME = re.compile(r"[0-9a-f]{32}\.(plan|done|lock|part)")
+NAME = re.compile(r"[0-9a-f]{32}\.(plan|done|lock|part|file)")
 ID_PATTERN = r"^[0-9a-f]{16}$"
 SEAL_CHARACTERS = 24
 
