@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from calltriage.client.ledger import Entry, Standing
 from calltriage.client.look_ups import Before
-from calltriage.journal.rows import Row, outcome_of, rows
+from calltriage.journal.rows import Row, any_row, outcome_of, rows
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.flags import AddFlag
@@ -103,6 +103,8 @@ class Standings:
         # create_issue compares with the open issues itself, and files an equal one only where it is told to.
         is_add = operation.effect is Effect.ADD and not isinstance(operation, CreateIssue)
         equal = (asked.call.names, asked.fingerprint, operation.tool_name(), key, asked.write_id)
+        if not any_row(connection, EQUAL, equal):
+            return fresh
         newest = f"seq = (SELECT seq FROM entries WHERE {EQUAL} AND {SETTLED} ORDER BY seq DESC LIMIT 1)"  # noqa: S608  ours
         settled = next(iter(rows(connection, newest, equal)), None)
         if key is not None and settled is not None and self.is_kept(settled, key):  # whatever was asked since

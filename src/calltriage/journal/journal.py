@@ -85,6 +85,8 @@ class Journal:
     _earlier: frozenset[str] = field(default=frozenset(), init=False)
     _unnoted: bool = field(default=False, init=False)
     _note_after: float = field(default=-math.inf, init=False)
+    _begun: dict[str, Asked] = field(default_factory=dict[str, Asked], init=False, repr=False)
+    """Writes on record whose end is not, by their ids."""
     _inside: list[set[str]] = field(default_factory=list[set[str]], init=False, repr=False)
     _turns: dict[tuple[str, str, str], anyio.Lock] = field(default_factory=dict, init=False)  # type: ignore[assignment]
 
@@ -113,10 +115,12 @@ class Journal:
         asked.call.writes.add(asked.write_id)
         UNDER_WAY.add(asked.write_id)  # before anybody can read the line
         try:
-            return await self._write(change)
+            entry = await self._write(change)
         except BaseException:
             UNDER_WAY.discard(asked.write_id)
             raise
+        self._begun[asked.write_id] = asked
+        return entry
 
     async def again(self, entry: Entry, operation: Operation[Any]) -> Entry:
         """How a write stands by now. Raises StorageUnavailable when that cannot be read."""
@@ -141,7 +145,7 @@ class Journal:
             outcome, code = came.outcome or "unknown", came.code
         else:
             code = "internal_error"
-        await self._settle(entry.id, outcome, code, result, operation.tool_name())
+        await self._settle(self._begun.pop(entry.id), operation.tool_name(), outcome, code, result)
         UNDER_WAY.discard(entry.id)
 
     # What the server asks
@@ -238,7 +242,7 @@ class Journal:
             raise
         finally:
             with anyio.CancelScope(shield=True):
-                await self._settle(asked.write_id, outcome, code, None if body is None else _compact(body), call.tool)
+                await self._settle(asked, None, outcome, code, None if body is None else _compact(body))
 
     async def recent(self, call: Call, limit: int = 50) -> list[JsonObject]:
         """A caller's newest writes, newest first, in ids and outcomes."""
@@ -290,21 +294,23 @@ class Journal:
             self._salt = bytes.fromhex(found["salt"])
         return self._salt
 
-    async def _settle(self, write_id: str, outcome: str, code: str | None, result: str | None, tool: str) -> None:
+    async def _settle(
+        self, asked: Asked, operation: str | None, outcome: str, code: str | None, result: str | None
+    ) -> None:
         def change(connection: Connection) -> None:
-            asked = next(iter(rows(connection, "write_id = ? AND kind = 'asked'", (write_id,))))
             append(
-                connection, at=self._now(), kind="outcome", write_id=write_id, caller=asked.caller, tool=asked.tool,
-                operation=asked.operation, fingerprint=asked.fingerprint, outcome=outcome, code=code, result=result,
+                connection, at=self._now(), kind="outcome", write_id=asked.write_id, caller=asked.call.caller,
+                tool=asked.call.tool, operation=operation, fingerprint=asked.fingerprint, outcome=outcome, code=code,
+                result=result,
             )  # fmt: skip
 
         try:
             await self.database.write(change)
         except Exception:
-            logger.exception("the journal could not record what became of a write by %s", tool)
+            logger.exception("the journal could not record what became of a write by %s", asked.call.tool)
             call = _call.get()
             if call.caller:
-                call.unrecorded.append(write_id)
+                call.unrecorded.append(asked.write_id)
             return
         await self._written()
 

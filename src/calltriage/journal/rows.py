@@ -57,6 +57,8 @@ SCHEMA = (
         WHEN NEW.seq IS NOT 1 + (SELECT coalesce(max(seq), 0) FROM entries)
             OR EXISTS (SELECT 1 FROM entries WHERE write_id = NEW.write_id AND kind = NEW.kind)
         BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END""",
+    """CREATE TRIGGER IF NOT EXISTS entries_lead AFTER INSERT ON entries
+        BEGIN UPDATE head SET seq = NEW.seq, hash = NEW.hash; END""",
 )
 
 
@@ -91,14 +93,16 @@ class Row:
 
     def digest(self) -> str:
         """What `hash` must be."""
-        values = [getattr(self, name) for name in COLUMNS]
-        return hashlib.sha256(json.dumps([self.previous, *values], separators=(",", ":")).encode()).hexdigest()
+        return chained(self.previous, *(getattr(self, name) for name in COLUMNS))
 
 
 def prepare(engine: Engine) -> None:
-    """Make the tables, or check that this version knows them."""
+    """Make the tables, or check that this version knows them. From now on SQL knows `chained`."""
+    from sqlalchemy import event  # noqa: PLC0415
+
     from calltriage.storage import writing  # noqa: PLC0415
 
+    event.listen(engine, "connect", lambda driver, _: driver.create_function("chained", -1, chained, deterministic=True))
     with writing(engine) as connection:
         for statement in SCHEMA:
             connection.exec_driver_sql(statement)
@@ -126,15 +130,22 @@ def holds(connection: Connection, noted: tuple[int, str] | None) -> bool:
     return found == noted[1]
 
 
-def append(connection: Connection, **values: Any) -> None:
+_GIVEN = tuple(name for name in COLUMNS if name != "seq")
+_VALUES = ", ".join(f":{name}" for name in _GIVEN)
+_APPEND = (
+    f"INSERT INTO entries (seq, {', '.join(_GIVEN)}, previous, hash) "  # noqa: S608  names of ours
+    f"SELECT seq + 1, {_VALUES}, hash, chained(hash, seq + 1, {_VALUES}) FROM head"
+)
+
+
+def append(connection: Connection, **values: str | None) -> None:
     """Add a row at the end of the chain. Within a write transaction: nobody else can add one meanwhile."""
-    seq, previous = head_of(connection)
-    draft = Row(**{**dict.fromkeys(COLUMNS), **values, "seq": seq + 1, "previous": previous, "hash": ""})  # type: ignore[arg-type]
-    digest = draft.digest()
-    row = tuple(digest if name == "hash" else getattr(draft, name) for name in SELECTED)
-    places = ", ".join("?" * len(SELECTED))
-    connection.exec_driver_sql(f"INSERT INTO entries ({', '.join(SELECTED)}) VALUES ({places})", row)  # noqa: S608
-    connection.exec_driver_sql("UPDATE head SET seq = ?, hash = ?", (seq + 1, digest))
+    connection.exec_driver_sql(_APPEND, {**dict.fromkeys(_GIVEN), **values})
+
+
+def chained(previous: str, *values: object) -> str:
+    """The hash of a row with these values of `COLUMNS`, after the row with the hash `previous`."""
+    return hashlib.sha256(json.dumps([previous, *values], separators=(",", ":")).encode()).hexdigest()
 
 
 EVERY_ROW = f"SELECT {', '.join(SELECTED)} FROM entries ORDER BY seq"  # noqa: S608  names of ours
@@ -149,6 +160,12 @@ def rows(connection: Connection, where: str = "1 = 1", values: tuple[Any, ...] =
                 f"Row {row.seq} of the journal holds a value that no journal writes. Run: calltriage journal verify"
             )
         yield row
+
+
+def any_row(connection: Connection, where: str, values: tuple[Any, ...]) -> bool:
+    """Whether there is a row; `where` is a condition of ours."""
+    query = f"SELECT 1 FROM entries WHERE {where} LIMIT 1"  # noqa: S608
+    return connection.exec_driver_sql(query, values).first() is not None
 
 
 def outcome_of(connection: Connection, asked: Row) -> Row | None:

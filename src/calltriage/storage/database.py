@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 import anyio
@@ -74,31 +75,34 @@ def writing(engine: Engine, patience_s: float = PREPARING_PATIENCE_S) -> Generat
 
 @dataclass(eq=False)
 class _Write(Generic[T]):
-    """One waiting change and, once its batch is through, what came of it. `until` is on the event loop's clock."""
+    """One waiting change and, once its batch is through, what came of it.
+
+    Attributes:
+        until: when it is given up, on the event loop's clock.
+        woken: set when the batch is through, or when it is this one's turn to commit what waits.
+    """
 
     change: Callable[[Connection], T]
     lane: str
     until: float
+    woken: anyio.Event = field(default_factory=anyio.Event)
     finished: bool = False
     error: BaseException | None = None
     result: Any = None
 
-    def run(self, connection: Connection) -> None:
+    def run(self, once: Callable[[_Write[Any]], None]) -> None:
+        """Make the change by `once`, twice if need be."""
         from sqlalchemy.exc import IntegrityError  # noqa: PLC0415
 
         try:
             try:
-                self._once(connection)
+                once(self)
             except IntegrityError:
                 # Somebody wrote past the lanes between look-up and insert, and the constraint held. Now the look-up finds
                 # what they wrote; if it is not that, it fails again.
-                self._once(connection)
+                once(self)
         except BaseException as error:  # noqa: BLE001  the waiting caller gets it, the rest of the batch goes on
             self.error = error
-
-    def _once(self, connection: Connection) -> None:
-        with connection.begin_nested():
-            self.result = self.change(connection)
 
 
 @dataclass
@@ -114,7 +118,8 @@ class Database:
     prepare: Callable[[Engine], None]
     _engine: Engine | None = field(default=None, init=False)
     _opening: anyio.Lock = field(default_factory=anyio.Lock, init=False)
-    _turn: anyio.Lock = field(default_factory=anyio.Lock, init=False)
+    _leader: _Write[Any] | None = field(default=None, init=False)
+    """The write that commits what waits; the others wait until it wakes them."""
     _waiting: deque[_Write[Any]] = field(default_factory=deque[_Write[Any]], init=False)
 
     async def open(self) -> Engine:
@@ -159,22 +164,34 @@ class Database:
         engine = self._engine or await self.open()
         deadline = min(deadline, anyio.current_effective_deadline()) - HASTE_S
         job = _Write(change, lane, min(anyio.current_time() + PATIENCE_S, deadline))
-        self._waiting.append(job)
-        try:
-            async with self._turn:
-                if not job.finished:
-                    batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-                    patience_s = min(one.until for one in batch) - anyio.current_time()
-                    with anyio.CancelScope(shield=True):
-                        await anyio.to_thread.run_sync(_commit, engine, self.place, batch, patience_s)
-        finally:
-            if job in self._waiting:
-                self._waiting.remove(job)
+        await self._through(job, engine)
         if job.error is not None and self.place.is_busy(job.error):
             raise StoreBusyError("Others were writing for too long. Nothing was done.") from job.error
         if job.error is not None:
             raise job.error
         return cast("T", job.result)
+
+    async def _through(self, job: _Write[Any], engine: Engine) -> None:
+        """Wait until a change was made, or failed. The first of those that wait commits for all of them."""
+        batch = list[_Write[Any]]()
+        self._waiting.append(job)
+        try:
+            if self._leader is None:
+                self._leader = job
+            else:
+                await job.woken.wait()
+            if not job.finished:
+                batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+                patience_s = min(one.until for one in batch) - anyio.current_time()
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(_commit, engine, self.place, batch, patience_s)
+        finally:
+            if job in self._waiting:
+                self._waiting.remove(job)
+            if self._leader is job:
+                self._leader = self._waiting[0] if self._waiting else None
+                for one in batch if self._leader is None else [*batch, self._leader]:
+                    one.woken.set()
 
     async def is_usable(self) -> bool:
         """Whether a write could be carried out at this moment, as far as that can be told without one."""
@@ -203,20 +220,50 @@ class Database:
 
 
 def _commit(engine: Engine, place: Place, batch: list[_Write[Any]], patience_s: float) -> None:
+    """Make the changes of a batch and commit them. Each one hears what came of it."""
+    if len(batch) == 1:
+        batch[0].run(partial(_alone, engine, place, patience_s))
+    else:
+        _together(engine, place, batch, patience_s)
+    for job in batch:
+        job.finished = True
+
+
+def _alone(engine: Engine, place: Place, patience_s: float, job: _Write[Any]) -> None:
+    """A transaction of one change needs no savepoint: it fails as a whole."""
+    with writing(engine, patience_s) as connection:
+        place.enter(connection, {job.lane})
+        try:
+            job.result = job.change(connection)
+        finally:
+            place.confirm(connection)
+
+
+def _together(engine: Engine, place: Place, batch: list[_Write[Any]], patience_s: float) -> None:
     """One transaction for the batch; if it cannot be committed, none of it happened and all hear so."""
     try:
         with writing(engine, patience_s) as connection:
             place.enter(connection, {job.lane for job in batch})
             for job in batch:
-                job.run(connection)
+                job.run(partial(_in_savepoint, connection))
                 if job.error is not None and not _in_transaction(connection):
                     raise job.error  # a full disk rolls back everything, savepoints or not
             place.confirm(connection)
     except BaseException as error:  # noqa: BLE001  the waiting callers get it
         for job in batch:
             job.error, job.result = error, None
-    for job in batch:
-        job.finished = True
+
+
+def _in_savepoint(connection: Connection, job: _Write[Any]) -> None:
+    connection.exec_driver_sql("SAVEPOINT one")
+    try:
+        job.result = job.change(connection)
+    except BaseException:
+        if _in_transaction(connection):
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT one")
+            connection.exec_driver_sql("RELEASE SAVEPOINT one")
+        raise
+    connection.exec_driver_sql("RELEASE SAVEPOINT one")
 
 
 def _in_transaction(connection: Connection) -> bool:

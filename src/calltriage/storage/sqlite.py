@@ -19,7 +19,7 @@ from calltriage.storage.postgres import PREPARING_S, compact
 
 if TYPE_CHECKING:
     import filelock
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection, Engine, PoolProxiedConnection
 
 FIRST_SAFE_SQLITE = (3, 51, 3)
 """Older versions can corrupt a WAL file that two connections write and checkpoint at once (sqlite.org/wal.html)."""
@@ -31,6 +31,8 @@ Identity = tuple[int, int]
 """Device and number of a file."""
 HELD = "calltriage_held"
 """Where a connection notes which files it has open."""
+PATIENCE = "calltriage_patience"
+"""Where a connection notes for how many milliseconds it waits for other writers."""
 
 
 def sqlite_driver() -> ModuleType:
@@ -142,7 +144,7 @@ class SqliteFile:
         False where others have been reading older rows for longer than LOG_PATIENCE_MS: then it stands in the log."""
         with closing(engine.raw_connection()) as pooled:
             connection: Any = pooled.driver_connection
-            connection.execute(f"PRAGMA busy_timeout = {LOG_PATIENCE_MS}")
+            _be_patient(pooled, LOG_PATIENCE_MS)
             return connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
 
     def copy_to(self, target: Path) -> None:
@@ -210,7 +212,15 @@ def _identity(path: Path) -> Identity | None:
     return found.st_dev, found.st_ino
 
 
+def _be_patient(pooled: PoolProxiedConnection, wait_ms: int) -> None:
+    """Have a connection wait for other writers for so long, if it does not already."""
+    if pooled.info.get(PATIENCE) != wait_ms:
+        driver: Any = pooled.driver_connection
+        driver.execute(f"PRAGMA busy_timeout = {wait_ms}")
+        pooled.info[PATIENCE] = wait_ms
+
+
 def _on_begin(connection: Connection) -> None:
     options = connection.get_execution_options()
-    connection.exec_driver_sql(f"PRAGMA busy_timeout = {options.get('wait_ms', 30_000)}")
+    _be_patient(connection.connection, options.get("wait_ms", 30_000))
     connection.exec_driver_sql(f"BEGIN {options.get('begin', 'DEFERRED')}")

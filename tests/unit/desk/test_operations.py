@@ -13,6 +13,7 @@ import httpx2
 import pytest
 from conftest import DESK_URL, KEY, Clock, call_line, endpoints_to, enrol, load_lines
 from pydantic import SecretStr
+from unit.storage.changes import Held
 
 from calltriage.client.answers import Answer, failure
 from calltriage.client.client import open_client
@@ -226,14 +227,17 @@ async def test_what_waits_for_its_turn_is_not_dated_before_what_went_first(
     desk: httpx2.AsyncClient, the_desk: Desk, clock: Clock
 ) -> None:
     path = f"/v1/triage/issues/{(await made(desk))['id']}"
-    store, released = the_desk.store, ""
+    store, held, released = the_desk.store, Held("held"), ""
     with anyio.fail_after(20):
-        async with anyio.create_task_group() as tasks, store._turn:  # as another process's writes would have it wait
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(store.write, held)
+            await held.wait_inside()
             tasks.start_soon(lambda: desk.post(f"{path}/comments", json={"detail": "x"}))
             while not store._waiting:
                 await anyio.lowlevel.checkpoint()
             clock.advance(seconds=5)
             released = written(clock.now)
+            held.go.set()
     assert (await feed(desk, path.rpartition("/")[2]))[0]["created_at"] > released > ""
 
 
