@@ -102,13 +102,17 @@ def prepare(engine: Engine) -> None:
 
     from calltriage.storage import writing  # noqa: PLC0415
 
-    event.listen(engine, "connect", lambda driver, _: driver.create_function("chained", -1, chained, deterministic=True))
+    event.listen(engine, "connect", _teach)
     with writing(engine) as connection:
         for statement in SCHEMA:
             connection.exec_driver_sql(statement)
         found = connection.exec_driver_sql("SELECT value FROM facts WHERE name = 'version'").scalar_one()
     if found != "1":
         raise StoreError(f"The journal has version {found}; this calltriage knows 1. Use the calltriage that wrote it.")
+
+
+def _teach(driver: Any, _: Any) -> None:
+    driver.create_function("chained", -1, chained, deterministic=True)
 
 
 def facts(connection: Connection) -> dict[str, str]:

@@ -9,8 +9,8 @@ from sqlalchemy import select
 from calltriage.desk.database.tables import activity, links
 from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, handled, not_found, plain_row
 from calltriage.desk.handlers import norm
-from calltriage.desk.handlers.activity_writing import record
-from calltriage.desk.handlers.resource_links import shown_links
+from calltriage.desk.handlers.activity_writing import TALK, entry, record
+from calltriage.desk.handlers.resource_links import LINK_QUERY, shown_link
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.activity import AddComment, ListActivity
 from calltriage.operations.fields import NO_LINK
@@ -34,23 +34,23 @@ def list_activity(tx: Transaction, call: ListActivity) -> Reply:
 def add_comment(tx: Transaction, call: AddComment) -> Reply:
     """Store the comment; `@norm` in it starts a run as well, which the answer says nothing about."""
     tx.issue(call.issue_id)
-    wanted = call.resource_link_ids or []
-    cited = {
-        row.id: row
-        for row in tx.connection.execute(
-            select(links).where(tx.mine(links, links.c.issue_id == call.issue_id, links.c.id.in_(wanted)))
-        )
-    }
-    if len(cited) < len(set(wanted)):
-        raise not_found(NO_LINK)
-    resources = shown_links(tx, [cited[link_id] for link_id in dict.fromkeys(wanted)])
-    entry_id = record(
-        tx, call.issue_id, "comment", detail=call.detail, resources=resources, moves=("last_activity_at",)
-    )
+    cited = _cited(tx, call.issue_id, call.resource_link_ids or [])
+    comment = entry(tx, call.issue_id, "comment", detail=call.detail, resources=cited)
+    record(tx, [comment], TALK)
     if re.search("@norm", call.detail, re.IGNORECASE):
         norm.dispatch(tx, call.issue_id, re.sub(r"\s*@norm\s*", " ", call.detail, flags=re.IGNORECASE).strip())
-    row = tx.connection.execute(select(activity).where(tx.mine(activity, activity.c.id == entry_id))).one()
-    return Reply(201, shown_entries(tx, [row])[0])
+    return Reply(201, _shown_entry(comment, None))
+
+
+def _cited(tx: Transaction, issue_id: str, wanted: list[str]) -> list[JsonObject]:
+    """The links that a comment names, each once. Raises 404 for one that the issue does not have."""
+    if not wanted:
+        return []
+    query = LINK_QUERY.where(tx.mine(links, links.c.issue_id == issue_id, links.c.id.in_(wanted)))
+    found = {row.id: shown_link(row) for row in tx.connection.execute(query)}
+    if len(found) < len(set(wanted)):
+        raise not_found(NO_LINK)
+    return [found[link_id] for link_id in dict.fromkeys(wanted)]
 
 
 def shown_entries(tx: Transaction, rows: list[AnyRow]) -> list[JsonObject]:
@@ -59,14 +59,15 @@ def shown_entries(tx: Transaction, rows: list[AnyRow]) -> list[JsonObject]:
     return [_shown_entry(row, sessions.get(row.session_id)) for row in rows]
 
 
-def _shown_entry(row: AnyRow, session: JsonObject | None) -> JsonObject:
-    entry = plain_row(row, "id", "issue_id", "type", "detail", "metadata", "created_at")
+def _shown_entry(row: AnyRow | JsonObject, session: JsonObject | None) -> JsonObject:
+    shown = plain_row(row, "id", "issue_id", "type", "detail", "metadata", "created_at")
     if session is not None:
         agent = {"kind": "agent", "id": None, "label": norm.NAME, "avatar_url": None}
-        return {"entry_kind": "agent", **entry, "actor": agent, "agent_session": session, "artifact": row.artifact}
-    actor = {"kind": "user" if row.actor_id else "system", "id": row.actor_id, "label": None, "avatar_url": None}
+        return {"entry_kind": "agent", **shown, "actor": agent, "agent_session": session, **plain_row(row, "artifact")}
+    by = plain_row(row, "actor_id")["actor_id"]
+    actor = {"kind": "user" if by else "system", "id": by, "label": None, "avatar_url": None}
     rest = plain_row(row, "from_status", "to_status", "resources", "referenced_issues")
-    return {"entry_kind": "issue", **entry, **rest, "actor": actor}
+    return {"entry_kind": "issue", **shown, **rest, "actor": actor}
 
 
 HANDLERS = (

@@ -2,58 +2,78 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, case, insert, update
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Required, TypedDict, Unpack
+
+from sqlalchemy import Update, bindparam, case, insert, update
 
 from calltriage.desk.database.tables import activity, issues, new_id
 from calltriage.desk.database.transaction import Transaction
 from calltriage.leaves.strict_json import JsonObject
 
+Clocks = tuple[str, ...]
+CHANGE: Clocks = ("updated_at", "last_activity_at")
+"""The clocks of an issue that a change moves."""
+TALK: Clocks = ("last_activity_at",)
+"""Those that talk moves."""
 
-def record(
-    tx: Transaction,
-    issue_id: str,
-    entry_type: str,
-    *,
-    detail: str,
-    metadata: JsonObject | None = None,
-    resources: list[JsonObject] | None = None,
-    referenced_issues: list[JsonObject] | None = None,
-    session_id: str | None = None,
-    artifact: JsonObject | None = None,
-    at: str | None = None,
-    from_status: str | None = None,
-    to_status: str | None = None,
-    moves: tuple[str, ...] = ("updated_at", "last_activity_at"),
-) -> str:
-    """Add an entry to an issue's feed and move its clocks: both for a change, the second alone for talk.
 
-    `session_id` makes it the agent's, a caller without a user id the system's. `at` dates it later: the issue's clocks
-    then stand ahead, and readers see no more of them than the present. Returns its id.
-    """
-    entry_id = new_id()
+class Facts(TypedDict, total=False):
+    """Columns of an entry. A `session_id` makes it the agent's, a caller without a user id the system's. `created_at` dates
+    it later: the issue's clocks then stand ahead, and readers see no more of them than the present."""
+
+    detail: Required[str]
+    metadata: JsonObject | None
+    resources: list[JsonObject]
+    referenced_issues: list[JsonObject]
+    session_id: str | None
+    artifact: JsonObject | None
+    created_at: str
+    from_status: str | None
+    to_status: str | None
+
+
+_NO_FACTS: JsonObject = {
+    "session_id": None, "metadata": None, "resources": [], "referenced_issues": [], "artifact": None,
+    "from_status": None, "to_status": None,
+}  # fmt: skip
+_ADD_ENTRIES = insert(activity)
+
+
+def entry(tx: Transaction, issue_id: str, entry_type: str, **facts: Unpack[Facts]) -> JsonObject:
+    """The row of an entry."""
+    return {
+        **_NO_FACTS,
+        "org_id": tx.who.org_id,
+        "id": new_id(),
+        "issue_id": issue_id,
+        "type": entry_type,
+        "actor_id": None if facts.get("session_id") else tx.who.user_id or None,
+        "created_at": tx.instant,
+        **facts,
+    }
+
+
+def record(tx: Transaction, entries: Sequence[JsonObject], moves: Clocks = CHANGE) -> None:
+    """Add entries, and move these clocks of their issues to the latest of them."""
+    if not entries:
+        return
+    tx.connection.execute(_ADD_ENTRIES, entries)
+    if moves:
+        move_clocks(tx, {row["issue_id"] for row in entries}, max(row["created_at"] for row in entries), moves)
+
+
+def move_clocks(tx: Transaction, issue_ids: Iterable[str], instant: str, clocks: Clocks = CHANGE) -> None:
+    """Move clocks of issues to an instant, but never back."""
     tx.connection.execute(
-        insert(activity).values(
-            org_id=tx.who.org_id,
-            id=entry_id,
-            issue_id=issue_id,
-            type=entry_type,
-            actor_id=None if session_id else tx.who.user_id or None,
-            detail=detail,
-            metadata=metadata,
-            resources=resources or [],
-            referenced_issues=referenced_issues or [],
-            from_status=from_status,
-            to_status=to_status,
-            session_id=session_id,
-            artifact=artifact,
-            created_at=at or tx.instant,
-        )
+        _moved(clocks), {"organisation": tx.who.org_id, "moving": list(issue_ids), "instant": instant}
     )
-    clocks = {name: forward(name, at or tx.instant) for name in moves}
-    tx.connection.execute(update(issues).where(tx.mine(issues, issues.c.id == issue_id)).values(clocks))
-    return entry_id
 
 
-def forward(clock: str, instant: str) -> ColumnElement[str]:
-    """A clock of an issue moved to an instant, but never back."""
-    return case((issues.c[clock] > instant, issues.c[clock]), else_=instant)
+@cache
+def _moved(clocks: Clocks) -> Update:
+    at = bindparam("instant", type_=issues.c.updated_at.type)
+    moving = issues.c.id.in_(bindparam("moving", expanding=True))
+    forward = {name: case((issues.c[name] > at, issues.c[name]), else_=at) for name in clocks}
+    return update(issues).where(issues.c.org_id == bindparam("organisation"), moving).values(forward)

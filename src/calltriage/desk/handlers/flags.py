@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import delete, func, insert, select
 
 from calltriage.desk.database.tables import flags, new_id
 from calltriage.desk.database.transaction import (
@@ -16,12 +16,14 @@ from calltriage.desk.database.transaction import (
     not_found,
     plain_row,
 )
-from calltriage.desk.handlers.activity_writing import record
-from calltriage.desk.handlers.resource_links import link_of_call, remove_flag_row
+from calltriage.desk.handlers.activity_writing import entry, record
+from calltriage.desk.handlers.resource_links import flag_removed, link_of_call
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import NO_FLAG, stored_flag_type
 from calltriage.operations.flags import AddFlag, Flag, ListFlags, ListFlagTypes, RemoveFlag
 
 FLAG_COLUMNS = columns_of(flags, Flag)
+ADD_ROW = insert(flags)
 
 
 def add_flag(tx: Transaction, call: AddFlag) -> Reply:
@@ -29,18 +31,17 @@ def add_flag(tx: Transaction, call: AddFlag) -> Reply:
     link = link_of_call(tx, call.issue_id, call.call_id)
     if link is None:
         raise ContractError(409, "call_not_attached", "Call must be attached to issue first")
-    row = tx.connection.execute(
-        insert(flags)
-        .values(
-            org_id=tx.who.org_id,
-            id=new_id(),
-            author_id=tx.who.user_id,
-            created_at=tx.instant,
-            **{**call.model_dump(), "type": stored_flag_type(call.type), "note": call.note or ""},
-        )
-        .returning(flags)
-    ).one()
-    record(tx, call.issue_id, "flag_added", detail="Added a flag.", resources=[link])
+    row: JsonObject = {
+        **call.model_dump(),
+        "org_id": tx.who.org_id,
+        "id": new_id(),
+        "type": stored_flag_type(call.type),
+        "note": call.note or "",
+        "author_id": tx.who.user_id,
+        "created_at": tx.instant,
+    }
+    tx.connection.execute(ADD_ROW, row)
+    record(tx, [entry(tx, call.issue_id, "flag_added", detail="Added a flag.", resources=[link])])
     return Reply(201, plain_row(row, *FLAG_COLUMNS))
 
 
@@ -102,7 +103,8 @@ def remove_flag(tx: Transaction, call: RemoveFlag) -> Reply:
     row = tx.find(flags, call.flag_id)
     if row is None or row.issue_id != call.issue_id:
         raise not_found(NO_FLAG)
-    remove_flag_row(tx, row)
+    tx.connection.execute(delete(flags).where(tx.mine(flags, flags.c.id == row.id)))
+    record(tx, [flag_removed(tx, row)])
     return Reply(204, None)
 
 

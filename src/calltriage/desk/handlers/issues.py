@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, update
 
 from calltriage.desk.database.issue_search import FEW, holding, searched
 from calltriage.desk.database.tables import issues, links, new_id, organisations, relations, views, written
-from calltriage.desk.database.transaction import DEFAULT_LIMIT, Reply, Transaction, handled
+from calltriage.desk.database.transaction import DEFAULT_LIMIT, AnyRow, Reply, Transaction, handled
 from calltriage.desk.handlers import resource_links
-from calltriage.desk.handlers.activity_writing import forward, record
+from calltriage.desk.handlers.activity_writing import entry, move_clocks, record
 from calltriage.desk.handlers.categories import ensure_category, filtered_names, folded_name
 from calltriage.desk.handlers.issue_shapes import ISSUE_QUERY, read_issue, shown_issues
 from calltriage.desk.handlers.members import check_members
@@ -42,44 +42,43 @@ WINDOWS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta
 SORT_COLUMNS = {"severity": issues.c.severity_rank, "status": issues.c.status_rank}
 
 
+NEXT_NUMBER = (
+    update(organisations)
+    .where(organisations.c.id == bindparam("organisation"))
+    .values(last_number=organisations.c.last_number + 1)
+    .returning(organisations.c.last_number)
+)
+ADD_ROW, ADD_VIEW = insert(issues), insert(views)
+
 PEOPLE = ("owner_id", "assignee_id")
 """Fields that name a member."""
 
 
 def create_issue(tx: Transaction, call: CreateIssue) -> Reply:
     check_members(tx, {name: getattr(call, name) for name in PEOPLE})
-    number = tx.connection.execute(
-        update(organisations)
-        .where(organisations.c.id == tx.who.org_id)
-        .values(last_number=organisations.c.last_number + 1)
-        .returning(organisations.c.last_number)
-    ).scalar_one()
+    number = tx.connection.execute(NEXT_NUMBER, {"organisation": tx.who.org_id}).scalar_one()
     issue_id, description = new_id(), call.description or ""
     status = call.status or "todo"
     given = {"description": description, "status": status, "source": call.source or "manual"}
-    tx.connection.execute(
-        insert(issues).values(
-            org_id=tx.who.org_id,
-            id=issue_id,
-            number=number,
-            **call.model_dump(exclude={"resource_links", *given}),
-            **given,
-            words=searched(call.title, description),
-            status_rank=STATUS_RANK[status],
-            severity_rank=SEVERITY_RANK[call.severity],
-            category_folded=folded_name(call.category),
-            author_id=tx.who.user_id,
-            created_at=tx.instant,
-            updated_at=tx.instant,
-            last_activity_at=tx.instant,
-        )
-    )
+    row: JsonObject = {
+        "org_id": tx.who.org_id,
+        "id": issue_id,
+        "number": number,
+        **call.model_dump(exclude={"resource_links", *given}),
+        **given,
+        "words": searched(call.title, description),
+        "status_rank": STATUS_RANK[status],
+        "severity_rank": SEVERITY_RANK[call.severity],
+        "category_folded": folded_name(call.category),
+        "author_id": tx.who.user_id,
+        **dict.fromkeys(("created_at", "updated_at", "last_activity_at"), tx.instant),
+    }
+    tx.connection.execute(ADD_ROW, row)
     # Filing an issue counts as having seen it (bland-triage, section 4).
-    tx.connection.execute(
-        insert(views).values(org_id=tx.who.org_id, issue_id=issue_id, user_id=tx.who.user_id, viewed_at=tx.instant)
-    )
+    view = {"org_id": tx.who.org_id, "issue_id": issue_id, "user_id": tx.who.user_id, "viewed_at": tx.instant}
+    tx.connection.execute(ADD_VIEW, view)
     ensure_category(tx, call.category)
-    record(tx, issue_id, "created", detail="Created the issue.")
+    record(tx, [entry(tx, issue_id, "created", detail="Created the issue.")], moves=())
     for ref in call.resource_links or []:
         resource_links.attach(tx, issue_id, ref.resource_type, ref.resource_id)
     return Reply(201, read_issue(tx, issue_id))
@@ -138,8 +137,7 @@ def update_issue(tx: Transaction, call: UpdateIssue) -> Reply:
     if not changed:
         return Reply(200, read_issue(tx, call.issue_id))
     check_members(tx, {name: changed[name] for name in PEOPLE if name in changed})
-    clocks = {name: forward(name, tx.instant) for name in ("updated_at", "last_activity_at")}
-    values: JsonObject = {**changed, **clocks}
+    values: JsonObject = {**changed}
     values |= {f"{name}_rank": RANKS[name][changed[name]] for name in RANKS if name in changed}
     if "category" in changed:
         values["category_folded"] = folded_name(changed["category"])
@@ -148,13 +146,17 @@ def update_issue(tx: Transaction, call: UpdateIssue) -> Reply:
         title, description = changed.get("title", before.title), changed.get("description", before.description)
         values["words"] = searched(title, description)
     tx.connection.execute(update(issues).where(tx.mine(issues, issues.c.id == call.issue_id)).values(values))
-    for name, entry_type in CHANGE_ENTRIES.items():
-        if name in changed:
-            old, new = getattr(before, name), changed[name]
-            statuses = {"from_status": old, "to_status": new} if name == "status" else {}
-            metadata = None if name == "status" else {"from": old, "to": new}
-            record(tx, call.issue_id, entry_type, detail=f"Changed the {name}.", metadata=metadata, **statuses)
+    record(tx, [_change(tx, before, name, changed[name]) for name in CHANGE_ENTRIES if name in changed], moves=())
+    move_clocks(tx, [call.issue_id], tx.instant)
     return Reply(200, read_issue(tx, call.issue_id))
+
+
+def _change(tx: Transaction, before: AnyRow, name: str, new: str | None) -> JsonObject:
+    """What the feed says of a field that changed."""
+    said, old = f"Changed the {name}.", getattr(before, name)
+    if name == "status":
+        return entry(tx, before.id, CHANGE_ENTRIES[name], detail=said, from_status=old, to_status=new)
+    return entry(tx, before.id, CHANGE_ENTRIES[name], detail=said, metadata={"from": old, "to": new})
 
 
 def delete_issue(tx: Transaction, call: DeleteIssue) -> Reply:

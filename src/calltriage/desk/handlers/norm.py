@@ -14,7 +14,7 @@ from sqlalchemy import func, insert, select
 
 from calltriage.desk.database.tables import links, new_id, runs, sessions, written
 from calltriage.desk.database.transaction import AnyRow, ContractError, Reply, Transaction, handled, not_found
-from calltriage.desk.handlers.activity_writing import record
+from calltriage.desk.handlers.activity_writing import TALK, entry, record
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import NO_SESSION
 from calltriage.operations.norm import CreateAgentSession, Intent, ListTriageAgents, PromptNorm, intent_of
@@ -61,10 +61,8 @@ def open_session(tx: Transaction, issue_id: str) -> str:
     session_id = new_id()
     row = {"org_id": tx.who.org_id, "id": session_id, "issue_id": issue_id, "created_at": tx.instant}
     tx.connection.execute(insert(sessions).values(**row))
-    record(
-        tx, issue_id, "session_started", detail="Norm session started.", session_id=session_id,
-        moves=("last_activity_at",),
-    )  # fmt: skip
+    started = entry(tx, issue_id, "session_started", detail="Norm session started.", session_id=session_id)
+    record(tx, [started], TALK)
     return session_id
 
 
@@ -101,12 +99,14 @@ def start_run(tx: Transaction, issue_id: str, session_id: str, detail: str) -> J
     steps += [("action", f"Read {link.resource_type} {link.resource_id}.") for link in evidence]
     steps.append(("artifact", f"{artifact['title']}."))
     steps.append(("response", f"Read {len(evidence)} pieces of evidence. No change was made and none is proposed."))
-    for number, (kind, said) in enumerate(steps):
-        record(
+    entries = [
+        entry(
             tx, issue_id, kind, detail=said, session_id=session_id, metadata={"run_id": run_id, "intent": intent},
-            artifact=artifact if kind == "artifact" else None, at=written(tx.now + STEP * number),
-            moves=("last_activity_at",),
-        )  # fmt: skip
+            artifact=artifact if kind == "artifact" else None, created_at=written(tx.now + STEP * number),
+        )
+        for number, (kind, said) in enumerate(steps)
+    ]  # fmt: skip
+    record(tx, entries, TALK)
     tx.connection.execute(
         insert(runs).values(
             org_id=tx.who.org_id,
@@ -149,10 +149,12 @@ def run_in_flight(tx: Transaction, issue_id: str) -> str | None:
 
 def runs_in_flight(tx: Transaction, issue_ids: list[str]) -> set[str]:
     """Which of the issues have a run that has not finished yet."""
+    if not issue_ids:
+        return set()
     query = select(runs.c.issue_id).where(
         tx.mine(runs, runs.c.issue_id.in_(issue_ids), runs.c.finished_at > tx.instant)
     )
-    return set(tx.connection.execute(query).scalars()) if issue_ids else set()
+    return set(tx.connection.execute(query).scalars())
 
 
 def session_summary(tx: Transaction, session_id: str) -> JsonObject:

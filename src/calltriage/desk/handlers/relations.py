@@ -5,41 +5,41 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, delete, insert, select, union_all
 
 from calltriage.desk.database.tables import issues, new_id, relations
-from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, columns_of, handled, not_found, plain_row
-from calltriage.desk.handlers.activity_writing import record
+from calltriage.desk.database.transaction import (
+    AnyRow,
+    Reply,
+    Transaction,
+    columns_of,
+    equal,
+    handled,
+    not_found,
+    plain_row,
+)
+from calltriage.desk.handlers.activity_writing import entry, record
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import NO_RELATION
 from calltriage.operations.relations import LinkIssue, ListRelations, Relation, RemoveRelation
 
 SEEN_FROM_ONE_END = ("related_triage_id", "related_title", "direction")
 RELATION_COLUMNS = columns_of(relations, Relation, computed=SEEN_FROM_ONE_END)
+SAME_RELATION = select(relations).where(equal(relations, "issue_id", "related_issue_id", "relation_type"))
+ADD_ROW = insert(relations)
 
 
 def link_issue(tx: Transaction, call: LinkIssue) -> Reply:
     source, target = tx.issue(call.issue_id), tx.issue(call.related_issue_id)
-    existing = tx.connection.execute(
-        select(relations).where(
-            tx.mine(
-                relations,
-                relations.c.issue_id == source.id,
-                relations.c.related_issue_id == target.id,
-                relations.c.relation_type == call.relation_type,
-            )
-        )
-    ).one_or_none()
+    same = {"issue_id": source.id, "related_issue_id": target.id, "relation_type": call.relation_type}
+    existing = tx.run(SAME_RELATION, **same).one_or_none()
     if existing is not None:
         return Reply(200, _shown(existing, target, "outgoing"))
-    row = tx.connection.execute(
-        insert(relations)
-        .values(
-            org_id=tx.who.org_id,
-            id=new_id(),
-            **call.model_dump(),
-            created_by_id=tx.who.user_id,
-            created_at=tx.instant,
-        )
-        .returning(relations)
-    ).one()
+    row: JsonObject = {
+        **call.model_dump(),
+        "org_id": tx.who.org_id,
+        "id": new_id(),
+        "created_by_id": tx.who.user_id,
+        "created_at": tx.instant,
+    }
+    tx.connection.execute(ADD_ROW, row)
     _record_both(tx, "relation_added", "Linked an issue.", row, (source, target))
     return Reply(201, _shown(row, target, "outgoing"))
 
@@ -77,7 +77,7 @@ def touching(tx: Transaction, issue_id: str) -> ColumnElement[bool]:
     )
 
 
-def _shown(row: AnyRow, other: AnyRow, direction: str) -> JsonObject:
+def _shown(row: AnyRow | JsonObject, other: AnyRow, direction: str) -> JsonObject:
     """`other` is the end that is not the one asked; its title is live."""
     return {
         **plain_row(row, *RELATION_COLUMNS),
@@ -100,20 +100,26 @@ def remove_relation_row(tx: Transaction, row: AnyRow) -> None:
     """Take a link away and say so on both of its issues."""
     source, target = tx.issue(row.issue_id), tx.issue(row.related_issue_id)
     tx.connection.execute(delete(relations).where(tx.mine(relations, relations.c.id == row.id)))
-    _record_both(tx, "relation_removed", "Removed a link.", row, (source, target))
+    _record_both(tx, "relation_removed", "Removed a link.", plain_row(row, "id", "relation_type"), (source, target))
 
 
-def _record_both(tx: Transaction, entry: str, detail: str, row: AnyRow, ends: tuple[AnyRow, AnyRow]) -> None:
+def _record_both(tx: Transaction, kind: str, detail: str, row: JsonObject, ends: tuple[AnyRow, AnyRow]) -> None:
     source, target = ends
-    for here, other, direction in ((source, target, "outgoing"), (target, source, "incoming")):
-        record(
-            tx,
-            here.id,
-            entry,
-            detail=detail,
-            metadata={"relation_id": row.id, "relation_type": row.relation_type, "direction": direction},
-            referenced_issues=[{**plain_row(other, "id", "title", "status"), "triage_id": f"T-{other.number}"}],
-        )
+    said = {"relation_id": row["id"], "relation_type": row["relation_type"]}
+    record(
+        tx,
+        [
+            entry(
+                tx,
+                here.id,
+                kind,
+                detail=detail,
+                metadata={**said, "direction": direction},
+                referenced_issues=[{**plain_row(other, "id", "title", "status"), "triage_id": f"T-{other.number}"}],
+            )
+            for here, other, direction in ((source, target, "outgoing"), (target, source, "incoming"))
+        ],
+    )
 
 
 HANDLERS = (

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import ColumnElement, Table, case, delete, exists, insert, select
 
 from calltriage.desk.database.tables import attachments, calls, conversations, flags, links, new_id
-from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, columns_of, handled, not_found, plain_row
-from calltriage.desk.handlers.activity_writing import record
+from calltriage.desk.database.transaction import (
+    AnyRow,
+    Reply,
+    Transaction,
+    columns_of,
+    equal,
+    handled,
+    not_found,
+    plain_row,
+)
+from calltriage.desk.handlers.activity_writing import entry, record
 from calltriage.desk.handlers.issue_shapes import read_issue
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import NO_ATTACHED_CALL, NO_LINK, NO_RESOURCE
@@ -25,6 +34,26 @@ from calltriage.operations.resource_links import (
 LINK_COLUMNS = columns_of(links, ResourceLink, computed=["status"])
 
 
+def _is_in(table: Table) -> ColumnElement[bool]:
+    """Whether the resource of the enclosing query's link is a row of this table."""
+    return exists().where(table.c.org_id == links.c.org_id, table.c.id == links.c.resource_id).correlate(links)
+
+
+LINK_QUERY = select(
+    links,
+    case(
+        (links.c.resource_type == "call", _is_in(calls)),
+        (links.c.resource_type == "file", _is_in(attachments)),
+        else_=_is_in(conversations),
+    ).label("is_there"),
+)
+"""Links, and whether their resources can still be read. Like all that does not depend on a request it is built once."""
+SAME_LINK = LINK_QUERY.where(equal(links, "issue_id", "resource_type", "resource_id"))
+LINK_OF_ID = LINK_QUERY.where(equal(links, "id"))
+LINKS_OF_ISSUE = LINK_QUERY.where(equal(links, "issue_id"))
+ADD_ROW = insert(links)
+
+
 def attach_resource(tx: Transaction, call: AttachResource) -> Reply:
     tx.issue(call.issue_id)
     link, is_new = attach(tx, call.issue_id, call.resource_type, call.resource_id)
@@ -35,44 +64,39 @@ def attach(tx: Transaction, issue_id: str, resource_type: str, resource_id: str)
     """The link of this resource on this issue, and whether it is new. The first attacher's link stands."""
     existing = _link_row(tx, issue_id, resource_type, resource_id)
     if existing is not None:
-        return shown_link(tx, existing), False
+        return shown_link(existing), False
     title, metadata = _described(tx, resource_type, resource_id)
-    row = tx.connection.execute(
-        insert(links)
-        .values(
-            org_id=tx.who.org_id,
-            id=new_id(),
-            issue_id=issue_id,
-            resource_type=resource_type,
-            resource_id=resource_id,
-            title=title,
-            metadata=metadata,
-            attached_by_id=tx.who.user_id,
-            created_at=tx.instant,
-        )
-        .returning(links)
-    ).one()
-    link = shown_link(tx, row)
-    record(tx, issue_id, "resource_added", detail="Attached a resource.", resources=[link])
+    row: JsonObject = {
+        "org_id": tx.who.org_id,
+        "id": new_id(),
+        "issue_id": issue_id,
+        "resource_type": resource_type,
+        "resource_id": resource_id,
+        "title": title,
+        "metadata": metadata,
+        "attached_by_id": tx.who.user_id,
+        "created_at": tx.instant,
+    }
+    tx.connection.execute(ADD_ROW, row)
+    link = {**plain_row(row, *LINK_COLUMNS), "status": "available"}
+    record(tx, [entry(tx, issue_id, "resource_added", detail="Attached a resource.", resources=[link])])
     return link, True
 
 
 def link_of_call(tx: Transaction, issue_id: str, call_id: str) -> JsonObject | None:
     """The link through which a call hangs on an issue."""
     row = _link_row(tx, issue_id, "call", call_id)
-    return None if row is None else shown_link(tx, row)
+    return None if row is None else shown_link(row)
 
 
 def _link_row(tx: Transaction, issue_id: str, resource_type: str, resource_id: str) -> AnyRow | None:
-    same = tx.mine(
-        links, links.c.issue_id == issue_id, links.c.resource_type == resource_type, links.c.resource_id == resource_id
-    )
-    return tx.connection.execute(select(links).where(same)).one_or_none()
+    same = {"issue_id": issue_id, "resource_type": resource_type, "resource_id": resource_id}
+    return tx.run(SAME_LINK, **same).one_or_none()
 
 
 def _described(tx: Transaction, resource_type: str, resource_id: str) -> tuple[str, JsonObject]:
     """Title and metadata to freeze into a link; 404 when there is no such resource. No phone numbers."""
-    if resource_type == "call" and (row := tx.find(calls, resource_id)) is not None:
+    if resource_type == "call" and (row := tx.find(calls, resource_id, "summary", "created_at")) is not None:
         return row.summary, {"created_at": row.created_at}
     if resource_type == "sms_conversation" and (row := tx.find(conversations, resource_id)) is not None:
         return row.summary, {"created_at": row.created_at, "message_count": len(row.record["messages"])}
@@ -81,42 +105,26 @@ def _described(tx: Transaction, resource_type: str, resource_id: str) -> tuple[s
     raise not_found(NO_RESOURCE)
 
 
-def shown_link(tx: Transaction, row: AnyRow) -> JsonObject:
-    return shown_links(tx, [row])[0]
-
-
-def shown_links(tx: Transaction, rows: list[AnyRow]) -> list[JsonObject]:
-    """Links as the API answers them: one look-up for each type tells which of their resources can still be read."""
-    there: set[tuple[str, str]] = set()
-    for resource_type, table in (("call", calls), ("file", attachments), ("sms_conversation", conversations)):
-        wanted = [row.resource_id for row in rows if row.resource_type == resource_type]
-        if wanted:
-            query = select(table.c.id).where(tx.mine(table, table.c.id.in_(wanted)))
-            there |= {(resource_type, found) for found in tx.connection.execute(query).scalars()}
-    return [
-        {
-            **plain_row(row, *LINK_COLUMNS),
-            "status": "available" if (row.resource_type, row.resource_id) in there else "unavailable",
-        }
-        for row in rows
-    ]
+def shown_link(row: AnyRow) -> JsonObject:
+    """A row of `LINK_QUERY` as the API answers it."""
+    return {**plain_row(row, *LINK_COLUMNS), "status": "available" if row.is_there else "unavailable"}
 
 
 def list_resources(tx: Transaction, call: ListResources) -> Reply:
     tx.issue(call.issue_id)
     rows, cursor = tx.page(
-        select(links).where(tx.mine(links, links.c.issue_id == call.issue_id)),
+        LINKS_OF_ISSUE.params(org_id=tx.who.org_id, issue_id=call.issue_id),
         (links.c.seq,),
         limit=call.limit,
         cursor=call.cursor,
         name=f"resources of {call.issue_id}",
     )
-    return Reply(200, {"items": shown_links(tx, rows), "next_cursor": cursor})
+    return Reply(200, {"items": [shown_link(row) for row in rows], "next_cursor": cursor})
 
 
 def remove_resource(tx: Transaction, call: RemoveResource) -> Reply:
     tx.issue(call.issue_id)
-    row = tx.find(links, call.resource_link_id)
+    row = tx.run(LINK_OF_ID, id=call.resource_link_id).one_or_none()
     if row is None or row.issue_id != call.issue_id:
         raise not_found(NO_LINK)
     return _detach(tx, row)
@@ -138,22 +146,21 @@ def detach_call(tx: Transaction, call: DetachCall) -> Reply:
 
 def _detach(tx: Transaction, row: AnyRow) -> Reply:
     """Take a link away. Flags need their call attached, so a call's flags go first (bland-triage, section 6)."""
-    link = shown_link(tx, row)
+    link = shown_link(row)
     if row.resource_type == "call":
         of_call = tx.mine(flags, flags.c.issue_id == row.issue_id, flags.c.call_id == row.resource_id)
-        for flag in tx.connection.execute(select(flags).where(of_call).order_by(flags.c.seq)).all():
-            remove_flag_row(tx, flag)
+        gone = tx.connection.execute(select(flags).where(of_call).order_by(flags.c.seq)).all()
+        tx.connection.execute(delete(flags).where(of_call))
+        record(tx, [flag_removed(tx, flag) for flag in gone])
     tx.connection.execute(delete(links).where(tx.mine(links, links.c.id == row.id)))
-    record(tx, row.issue_id, "resource_removed", detail="Detached a resource.", resources=[link])
+    record(tx, [entry(tx, row.issue_id, "resource_removed", detail="Detached a resource.", resources=[link])])
     return Reply(204, None)
 
 
-def remove_flag_row(tx: Transaction, flag: AnyRow) -> None:
-    """Take a flag away and say so in the feed."""
-    tx.connection.execute(delete(flags).where(tx.mine(flags, flags.c.id == flag.id)))
-    record(
-        tx, flag.issue_id, "flag_removed", detail="Removed a flag.", metadata={"flag_id": flag.id, "type": flag.type}
-    )
+def flag_removed(tx: Transaction, flag: AnyRow) -> JsonObject:
+    """What the feed says of a flag that was taken away."""
+    said = {"flag_id": flag.id, "type": flag.type}
+    return entry(tx, flag.issue_id, "flag_removed", detail="Removed a flag.", metadata=said)
 
 
 PATHWAY = ("pathway_id", "pathway_name", "pathway_version_id", "version_number", "version_label")

@@ -19,7 +19,7 @@ from calltriage.desk.database.call_words import forget_words
 from calltriage.desk.database.store import DATABASE
 from calltriage.desk.database.tables import activity, calls, conversations, flags, issues, links
 from calltriage.desk.database.transaction import Principal, Transaction
-from calltriage.desk.handlers.activity_writing import record
+from calltriage.desk.handlers.activity_writing import TALK, entry, record
 from calltriage.errors import StoreError
 from calltriage.leaves.strict_json import JsonObject
 
@@ -107,7 +107,7 @@ def _delete(tx: Transaction, *, kind: Kind, row_id: str) -> list[Pointing]:
     for issue in found:
         flagged = f", and {issue.flags} flags mark moments of it" if issue.flags else ""
         said = f"The desk's operator deleted the {kind} {row_id}. Its link stays{flagged}; it can no longer be read."
-        record(tx, issue.issue_id, "comment", detail=said, moves=("last_activity_at",))
+        record(tx, [entry(tx, issue.issue_id, "comment", detail=said)], TALK)
     return found
 
 
