@@ -18,6 +18,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from calltriage.client.client import Client, open_client
 from calltriage.client.credentials import ApiKey, ClientCredentials
+from calltriage.client.http import Http
 from calltriage.client.public_addresses import Guarded
 from calltriage.client.signed_links import Links
 from calltriage.errors import (
@@ -362,9 +363,9 @@ async def test_200_instead_of_201_is_told_as_found_done_already(operation: Any, 
 
 
 async def test_a_key_may_be_sent_after_bearer_where_an_account_wants_that() -> None:
-    async with httpx2.AsyncClient() as http:
-        assert await ApiKey(SecretStr("org_1")).header(http) == "org_1"
-        assert await ApiKey(SecretStr("sk-1"), scheme="bearer").header(http) == "Bearer sk-1"
+    http = Http(httpx2.MockTransport(lambda _: httpx2.Response(200)), VENDOR)
+    assert await ApiKey(SecretStr("org_1")).header(http) == "org_1"
+    assert await ApiKey(SecretStr("sk-1"), scheme="bearer").header(http) == "Bearer sk-1"
 
 
 @pytest.mark.parametrize("issue_id", ["T-1042", "9bbe5547", f"{ID}/flags", ""])
@@ -650,10 +651,9 @@ async def test_a_token_is_renewed_sixty_seconds_before_it_ends() -> None:
     credentials = ClientCredentials(
         f"{VENDOR}/oauth/token", "me", SecretStr("s"), ("attachments:read",), clock=lambda: now[0]
     )
-    async with httpx2.AsyncClient(transport=httpx2.MockTransport(serve)) as http:
-        headers = list[str]()
-        for now[0] in (0, 538, 540, 541):
-            headers.append(await credentials.header(http))
+    headers = list[str]()
+    for now[0] in (0, 538, 540, 541):
+        headers.append(await credentials.header(Http(httpx2.MockTransport(serve), VENDOR)))
     assert headers == ["Bearer t1", "Bearer t1", "Bearer t2", "Bearer t2"]
 
 
@@ -702,8 +702,8 @@ async def store(*answers: Given) -> AsyncGenerator[tuple[Client, list[httpx2.Req
 
     endpoints = endpoints_to(httpx2.MockTransport(lambda _: response((500, b""))), VENDOR)
     guarded = Guarded(httpx2.MockTransport(serve), somewhere)
-    async with httpx2.AsyncClient() as http:
-        yield Client(endpoints, dict.fromkeys(Api, http), Links(endpoints[Api.ATTACHMENTS], 5.0, guarded), 5.0), came
+    http = Http(httpx2.MockTransport(lambda _: response((500, b""))), VENDOR)
+    yield Client(endpoints, dict.fromkeys(Api, http), Links(endpoints[Api.ATTACHMENTS], 5.0, guarded), 5.0), came
 
 
 @pytest.mark.parametrize("status", [200, 201, 204])

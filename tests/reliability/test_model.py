@@ -30,6 +30,7 @@ from reliability.seeds import seeded
 
 from calltriage.client.client import open_client
 from calltriage.client.credentials import ApiKey, ClientCredentials, Endpoint
+from calltriage.client.http import Http
 from calltriage.desk.app import Desk
 from calltriage.desk.http.access import CLIENT_ID, SCOPES
 from calltriage.operations.base import Api
@@ -104,9 +105,9 @@ class Triage(RuleBasedStateMachine):
             client = self.entered(open_client(endpoints))
             server = build_server(client, version="0", tools=select(("all",)), confirm="allow")
             self.agents.append(self.entered(McpClient(server)))
-            self.tokens.append(self.portal.call(self.desk_token, oauth, raw))
+            self.tokens.append(self.portal.call(self.desk_token, oauth, Http(transport, DESK_URL)))
 
-    async def desk_token(self, oauth: ClientCredentials, http: httpx2.AsyncClient) -> str:
+    async def desk_token(self, oauth: ClientCredentials, http: Http) -> str:
         return await oauth.header(http)
 
     def entered(self, manager: Any) -> Any:

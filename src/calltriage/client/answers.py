@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 
@@ -55,8 +55,10 @@ async def read_answer(response: httpx2.Response) -> Answer:
     """Read a streamed response up to the cap. A body that breaks off is an answer all the same: its status stands."""
     chunks: list[bytes] = []
     size = 0
+    is_plain = "content-encoding" not in response.headers
+    pieces = aiter(cast("httpx2.AsyncByteStream", response.stream)) if is_plain else response.aiter_bytes()
     try:
-        async for chunk in response.aiter_bytes():
+        async for chunk in pieces:
             size += len(chunk)
             if size > MAX_BODY:
                 return Answer(response.status_code, response.headers, None)

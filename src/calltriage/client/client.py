@@ -15,6 +15,7 @@ import httpx2
 from calltriage.client.answers import Answer
 from calltriage.client.credentials import Endpoint
 from calltriage.client.exchanges import Exchanges
+from calltriage.client.http import Http
 from calltriage.client.ledger import Entry, Ledger
 from calltriage.client.limits import LastAnswers, RetryBudget, Turns, deadline_in, seen_through
 from calltriage.client.look_ups import Found, ListLook, Seen, Sight, Verdict, look
@@ -30,7 +31,6 @@ from calltriage.errors import (
     SettingsError,
     Unreachable,
 )
-from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Api, Effect, Operation
 from calltriage.operations.traces import Changed, LeftRow
 
@@ -38,7 +38,6 @@ R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT = httpx2.Timeout(connect=3, read=10, write=10, pool=10)
 LOOK_UP_S = 10.0
 """Time kept back at the end of a write's deadline, at most, for looking whether it was carried out."""
 SETTLE_S = 2.0
@@ -80,7 +79,7 @@ class Client:
     def __init__(
         self,
         endpoints: Mapping[Api, Endpoint],
-        http: Mapping[Api, httpx2.AsyncClient],
+        http: Mapping[Api, Http],
         links: Links | None,
         deadline_s: float,
         ledger: Ledger | None = None,
@@ -376,23 +375,12 @@ async def open_client(
         network: reaches the endpoints that bring no transport, and signed links; direct connections unless given.
     """
     network = network or Network()
-    shared: JsonObject = {
-        "trust_env": False,
-        "follow_redirects": False,
-        "timeout": TIMEOUT,
-        "headers": {"accept": "application/json, application/hal+json", "accept-encoding": "identity"},
-    }
     async with AsyncExitStack() as stack:
-        http = {
-            api: await stack.enter_async_context(
-                httpx2.AsyncClient(
-                    base_url=endpoint.base_url,
-                    transport=endpoint.transport or network.transport(at_once=endpoint.in_flight + 1),
-                    **shared,
-                )
-            )
-            for api, endpoint in endpoints.items()
-        }
+        http = dict[Api, Http]()
+        for api, endpoint in endpoints.items():
+            transport = endpoint.transport or network.transport(at_once=endpoint.in_flight + 1)
+            stack.push_async_callback(transport.aclose)
+            http[api] = Http(transport, endpoint.base_url)
         links = Links(endpoints[Api.ATTACHMENTS], deadline_s, network=network) if Api.ATTACHMENTS in endpoints else None
         if links is not None:
             stack.push_async_callback(links.aclose)

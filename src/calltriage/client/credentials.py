@@ -14,6 +14,7 @@ import httpx2
 from pydantic import SecretStr
 
 from calltriage.client.answers import Answer, failure, read_answer, read_json
+from calltriage.client.http import Http
 from calltriage.client.limits import Breaker, Rate
 from calltriage.client.retries import LONGEST_WAIT, RetryPolicy
 from calltriage.client.signing_keys import ASSERTION_TYPE, SigningKey
@@ -32,7 +33,7 @@ ASK_OPERATOR = "Ask the operator to run: calltriage doctor"
 class Credentials(Protocol):
     """Where the `Authorization` header comes from."""
 
-    async def header(self, http: httpx2.AsyncClient, *, refused: str | None = None) -> str:
+    async def header(self, http: Http, *, refused: str | None = None) -> str:
         """The header; `refused` is the one that was just answered with 401. The same one again: there is no other."""
         ...
 
@@ -55,7 +56,7 @@ class ApiKey:
     def __post_init__(self) -> None:
         check_key(self.key)
 
-    async def header(self, http: httpx2.AsyncClient, *, refused: str | None = None) -> str:  # noqa: ARG002
+    async def header(self, http: Http, *, refused: str | None = None) -> str:  # noqa: ARG002
         if refused == self._header():  # else another call has read the newer one already
             self.key = self.newer() or self.key
         return self._header()
@@ -80,18 +81,18 @@ class ClientCredentials:
     scopes: tuple[str, ...]
     clock: Callable[[], float] = anyio.current_time
     newer: Callable[[], SecretStr | SigningKey | None] = field(default=nothing_newer, repr=False)
-    _lock: anyio.Lock = field(default_factory=anyio.Lock, repr=False)
+    _lock: anyio.Lock = field(default_factory=lambda: anyio.Lock(fast_acquire=True), repr=False)
     _token: str | None = field(default=None, repr=False)
     _good_until: float = 0.0
 
-    async def header(self, http: httpx2.AsyncClient, *, refused: str | None = None) -> str:
+    async def header(self, http: Http, *, refused: str | None = None) -> str:
         async with self._lock:
             stale = self._token is None or self.clock() >= self._good_until
             if stale or refused == f"Bearer {self._token}":
                 await self._renew(http)
             return f"Bearer {self._token}"
 
-    async def _renew(self, http: httpx2.AsyncClient) -> None:
+    async def _renew(self, http: Http) -> None:
         self._token = None
         answer = await self._ask(http)
         if answer.status in {400, 401}:  # invalid_client (RFC 6749, section 5.2): the proof may have been replaced
@@ -108,7 +109,7 @@ class ClientCredentials:
             raise refusal
         self._take(answer)
 
-    async def _ask(self, http: httpx2.AsyncClient) -> Answer:
+    async def _ask(self, http: Http) -> Answer:
         """Ask for a token, and show the proof."""
         form = {"grant_type": "client_credentials"} | ({"scope": " ".join(self.scopes)} if self.scopes else {})
         headers = dict[str, str]()

@@ -11,6 +11,7 @@ import httpx2
 
 from calltriage.client.answers import Answer, failure, read_answer
 from calltriage.client.credentials import Endpoint
+from calltriage.client.http import Http
 from calltriage.client.limits import LastAnswers
 from calltriage.client.lost_answers import unreachable
 from calltriage.client.network import NOT_SENT, not_connected
@@ -28,7 +29,7 @@ class Exchanges:
     """Carries single requests to the two APIs, each over its HTTP client. Nothing is repeated here, but after a 401 with
     renewed credentials."""
 
-    def __init__(self, endpoints: Mapping[Api, Endpoint], http: Mapping[Api, httpx2.AsyncClient]) -> None:
+    def __init__(self, endpoints: Mapping[Api, Endpoint], http: Mapping[Api, Http]) -> None:
         self._endpoints = endpoints
         self._http = http
         self._slots = {api: anyio.CapacityLimiter(endpoint.in_flight) for api, endpoint in endpoints.items()}
@@ -55,7 +56,7 @@ class Exchanges:
         headers = {"authorization": await self._authorization(operation)}
         try:
             opening = self._http[operation.api].stream(
-                operation.method, operation.url(), headers={**headers, "accept": "*/*"}, timeout=BYTES_TIMEOUT
+                operation.method, operation.url(), headers={**headers, "accept": "*/*"}, patience=BYTES_TIMEOUT
             )
             async with opening as response:
                 if response.status_code not in operation.success:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -69,9 +70,10 @@ class _Exchange(httpx2.AsyncByteStream):
         self.failure: Exception | None = None
         self.begun, self._ended, self._left = anyio.Event(), anyio.Event(), anyio.Event()
         self._request = request
-        self._incoming = self._pieces()
+        self._incoming = self._sent_pieces()
         self._scope = anyio.CancelScope(deadline=deadline)
-        self._out, self._in = anyio.create_memory_object_stream[bytes](1)
+        self._pieces = deque[bytes]()
+        self._came, self._taken = anyio.Event(), anyio.Event()
         self._whole, self._complete = False, False
 
     async def run(self, app: App) -> None:
@@ -96,11 +98,11 @@ class _Exchange(httpx2.AsyncByteStream):
         except Exception:
             logger.debug("the app in this process failed", exc_info=True)
         finally:
-            self._out.close()
             self._ended.set()
+            self._came.set()
             self.begun.set()
 
-    async def _pieces(self) -> AsyncGenerator[bytes]:
+    async def _sent_pieces(self) -> AsyncGenerator[bytes]:
         try:
             async for piece in cast("httpx2.AsyncByteStream", self._request.stream):
                 yield piece
@@ -126,18 +128,30 @@ class _Exchange(httpx2.AsyncByteStream):
             self.begun.set()
             return
         body = message.get("body", b"")
-        try:
-            if body and self._request.method != "HEAD":
-                await self._out.send(body)
-        except anyio.BrokenResourceError:
-            raise OSError("the client has left") from None
+        if body and self._request.method != "HEAD":
+            await self._put(body)
         if not message.get("more_body", False):
             self._complete = True
-            self._out.close()
+            self._came.set()
+
+    async def _put(self, piece: bytes) -> None:
+        """Have a piece of the body taken; at most one waits for that."""
+        while self._pieces and not self._left.is_set():
+            self._taken = anyio.Event()
+            await self._taken.wait()
+        if self._left.is_set():
+            raise OSError("the client has left")
+        self._pieces.append(piece)
+        self._came.set()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._in:
-            yield piece
+        while self._pieces or not (self._complete or self._ended.is_set()):
+            if self._pieces:
+                yield self._pieces.popleft()
+                self._taken.set()
+            else:
+                self._came = anyio.Event()
+                await self._came.wait()
         if self.failure is not None:
             raise self.failure
         if not self._complete and self.headers:
@@ -145,9 +159,10 @@ class _Exchange(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         """Called when the answer was read or is not wanted any more. What the app still does for it ends."""
-        self._in.close()
         self._left.set()
+        self._taken.set()
         self._scope.cancel()
         with anyio.CancelScope(shield=True):
-            await self._ended.wait()
+            if not self._ended.is_set():
+                await self._ended.wait()
             await self._incoming.aclose()

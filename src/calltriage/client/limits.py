@@ -184,7 +184,7 @@ class Turns:
     async def one(self, operation: Operation[Any], deadline: float) -> AsyncGenerator[None]:
         """Around one write. Raises Unreachable if equal ones take until the deadline."""
         name = f"{operation.method} {operation.url()} {operation.model_dump_json()}"
-        lock = self._locks.setdefault(name, anyio.Lock())
+        lock = self._locks.setdefault(name, anyio.Lock(fast_acquire=True))
         with anyio.CancelScope(deadline=deadline) as waiting:
             await lock.acquire()
         if waiting.cancelled_caught:

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from calltriage.client.client import Client, open_client
 from calltriage.client.credentials import ApiKey, ClientCredentials, Endpoint, check_base_url
+from calltriage.client.http import Http
 from calltriage.client.retries import RetryPolicy
 from calltriage.errors import (
     CallError,
@@ -103,8 +104,7 @@ async def refused_token(token: Step, operation: Operation[Any] = READ) -> tuple[
 
 @pytest.mark.parametrize(("scheme", "header"), [("raw", "k-1"), ("bearer", "Bearer k-1")])
 async def test_a_key_is_sent_bare_or_as_a_bearer(scheme: str, header: str) -> None:
-    async with httpx2.AsyncClient(transport=Scripted()) as http:
-        assert await ApiKey(SecretStr("k-1"), scheme).header(http) == header
+    assert await ApiKey(SecretStr("k-1"), scheme).header(Http(Scripted(), DESK_URL)) == header
 
 
 # Tokens
@@ -320,8 +320,7 @@ async def test_the_token_goes_to_the_api_alone() -> None:
 async def test_no_secret_is_in_what_is_printed() -> None:
     oauth = ClientCredentials(f"{DESK_URL}/oauth/token", "id", SecretStr(SECRET), ())
     key = ApiKey(SecretStr(SECRET))
-    async with httpx2.AsyncClient(transport=Vendor()) as http:
-        await oauth.header(http)
+    await oauth.header(Http(Vendor(), DESK_URL))
     for thing in (oauth, key, Endpoint(DESK_URL, oauth, Vendor()), Endpoint(DESK_URL, key, Vendor())):
         assert SECRET not in repr(thing) + str(thing)
         assert "token-1" not in repr(thing) + str(thing)

@@ -1,0 +1,54 @@
+"""Requests to one API over its transport, and nothing that a browser would add: no redirect, no cookie, no environment."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+TIMEOUT = httpx2.Timeout(connect=3, read=10, write=10, pool=10)
+HEADERS = {
+    "accept": "application/json, application/hal+json",
+    "accept-encoding": "identity",
+    "user-agent": f"python-httpx2/{httpx2.__version__}",
+}
+
+
+@dataclass(frozen=True)
+class Http:
+    """An API's transport, and its base URL, which relative ones are put behind."""
+
+    transport: httpx2.AsyncBaseTransport
+    base_url: str
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+        data: Mapping[str, Any] | None = None,
+        patience: httpx2.Timeout = TIMEOUT,
+    ) -> AsyncGenerator[httpx2.Response]:
+        """One request, its answer open while the block runs. Raises httpx2.TransportError when there is none."""
+        request = httpx2.Request(
+            method,
+            f"{self.base_url.rstrip('/')}{url}" if url.startswith("/") else url,
+            headers={**HEADERS, **headers},
+            params=params or None,
+            json=json,
+            data=data,
+            extensions={"timeout": patience.as_dict()},
+        )
+        response = await self.transport.handle_async_request(request)
+        response.request = request
+        try:
+            yield response
+        finally:
+            await response.aclose()
