@@ -33,7 +33,7 @@ def ensure_category(tx: Transaction, name: str) -> tuple[JsonObject, bool]:
     """The category of this name, case and outer blanks ignored, and whether it is new. The first spelling stays."""
     folded = folded_name(name)
     if folded in BUILT_IN_FOLDED:
-        return _built_in(tx, BUILT_IN_FOLDED[folded]), False
+        return _built_in(tx)[folded], False
     known = tx.connection.execute(
         select(categories).where(tx.mine(categories, categories.c.folded == folded))
     ).one_or_none()
@@ -68,7 +68,7 @@ def list_categories(tx: Transaction, call: ListCategories) -> Reply:
     """
     rows = tx.connection.execute(select(categories).where(tx.mine(categories)))
     known = {row.folded: plain_row(row, *CATEGORY_COLUMNS) for row in rows}
-    known |= {folded: _built_in(tx, name) for folded, name in BUILT_IN_FOLDED.items()}
+    known |= _built_in(tx)
     after = folded_name(call.cursor) if call.cursor else ""
     if call.cursor and after not in known:
         raise bad_request(cursor="is not the name of a category")
@@ -78,13 +78,13 @@ def list_categories(tx: Transaction, call: ListCategories) -> Reply:
     return Reply(200, {"items": shown, "next_cursor": shown[-1]["name"] if len(names) > size else None})
 
 
-def _built_in(tx: Transaction, name: str) -> JsonObject:
-    made = select(organisations.c.created_at).where(organisations.c.id == tx.who.org_id)
+def _built_in(tx: Transaction) -> dict[str, JsonObject]:
+    """The built-in categories by their folded names; they are as old as the organisation."""
+    query = select(organisations.c.created_at).where(organisations.c.id == tx.who.org_id)
+    since = tx.connection.execute(query).scalar_one()
     return {
-        "id": f"built-in:{name.lower()}",
-        "org_id": tx.who.org_id,
-        "name": name,
-        "created_at": tx.connection.execute(made).scalar_one(),
+        folded: {"id": f"built-in:{name.lower()}", "org_id": tx.who.org_id, "name": name, "created_at": since}
+        for folded, name in BUILT_IN_FOLDED.items()
     }
 
 

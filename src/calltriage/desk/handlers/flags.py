@@ -74,14 +74,12 @@ def list_flag_types(tx: Transaction, call: ListFlagTypes) -> Reply:
     size = call.limit or DEFAULT_LIMIT
     shown, more = ordered[:size], len(ordered) > size
     last = [shown[-1].usage_count, shown[-1].last_used_at, shown[-1].type] if more else []
-    return Reply(
-        200,
-        {
-            "items": [{**plain_row(row, "type", "usage_count", "last_used_at"), "description": _meaning(tx, row.type)}
-                      for row in shown],
-            "next_cursor": tx.seal_cursor(last, "flag types") if more else None,
-        },
-    )  # fmt: skip
+    meanings = _meanings(tx, [row.type for row in shown])
+    items = [
+        {**plain_row(row, "type", "usage_count", "last_used_at"), "description": meanings.get(row.type, "")}
+        for row in shown
+    ]
+    return Reply(200, {"items": items, "next_cursor": tx.seal_cursor(last, "flag types") if more else None})
 
 
 def _comes_after(row: AnyRow, usage: int, last_used: str, name: str) -> bool:
@@ -92,10 +90,12 @@ def _comes_after(row: AnyRow, usage: int, last_used: str, name: str) -> bool:
     return row.type > name
 
 
-def _meaning(tx: Transaction, flag_type: str) -> str:
-    """Note of the newest flag of the type that has one."""
-    query = select(flags.c.note).where(tx.mine(flags, flags.c.type == flag_type, flags.c.note != ""))
-    return tx.connection.execute(query.order_by(flags.c.seq.desc()).limit(1)).scalar_one_or_none() or ""
+def _meanings(tx: Transaction, types: list[str]) -> dict[str, str]:
+    """Note of the newest flag of each type that has one."""
+    noted = tx.mine(flags, flags.c.type.in_(types), flags.c.note != "")
+    newest = select(func.max(flags.c.seq)).where(noted).group_by(flags.c.type)
+    rows = tx.connection.execute(select(flags.c.type, flags.c.note).where(flags.c.seq.in_(newest)))
+    return {row.type: row.note for row in rows}
 
 
 def remove_flag(tx: Transaction, call: RemoveFlag) -> Reply:
