@@ -3,6 +3,7 @@
 uv run --group dev python manifests/fill.py                 write them; tests/golden/update.py does that, too
 uv run --group dev python manifests/fill.py --check         exit 1 and name the files that differ
 uv run --group dev python manifests/fill.py --bundle DIR    lay out the Claude Desktop bundle in DIR, for `mcpb pack DIR`
+uv run --group dev python manifests/fill.py --plugin DIR    lay out the plugin of Claude Code and Gemini CLI in DIR
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from calltriage.cli.install.hosts import HOSTS, NAME
+from calltriage.cli.install.installing import published
 from calltriage.server.call.table import describe
+from calltriage.server.surfaces.skills import FOLDER as SKILLS
 from calltriage.server.toolsets import TOOLSETS, select
 from calltriage.settings import Settings
 
@@ -26,17 +30,23 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 REGISTRY_NAME = "io.github.calltriage/calltriage"
 BUNDLED = ("pyproject.toml", "uv.lock", "README.md", "LICENSE", "src")
-"""What a bundle of type `uv` carries: the host resolves the rest."""
+"""What a bundle or a plugin carries: `uv` resolves the rest where it is installed."""
+ICON = ROOT / "src" / "calltriage" / "server" / "icon.svg"
+ICON_SIZE = 512
 
 ASKED: dict[str, tuple[str, str]] = {
     "bland_api_key": ("string", "Bland API key"),
+    "bland_auth_scheme": ("string", "How Bland's key is sent"),
     "talkdesk_account": ("string", "Talkdesk account"),
     "talkdesk_client_id": ("string", "Talkdesk client id"),
     "talkdesk_client_secret": ("string", "Talkdesk client secret"),
+    "talkdesk_private_key": ("string", "Talkdesk private key"),
+    "talkdesk_key_id": ("string", "Talkdesk key id"),
     "talkdesk_region": ("string", "Talkdesk region"),
     "allowed_roots": ("directory", "Folder to attach files from"),
     "toolsets": ("string", "Toolsets"),
     "read_only": ("boolean", "Read only"),
+    "confirm": ("string", "Removals without a question"),
     "data_dir": ("directory", "Folder of the embedded desk"),
     "sample": ("boolean", "Sample calls"),
 }
@@ -44,9 +54,12 @@ ASKED: dict[str, tuple[str, str]] = {
 
 PICKED = {
     "allowed_roots": "files below it may be attached; without it none of yours",
+    "bland_auth_scheme": "raw (the bare key, the default) or bearer",
+    "confirm": "where this host cannot ask a person before a removal: empty or ask refuses, allow goes ahead, deny "
+    "removes nothing ever",
     "data_dir": "where issues, calls and files are kept while no vendor is set; without it your platform's data folder",
 }
-"""What a single folder means to a person who picks it, where the setting's own description speaks of a variable."""
+"""What a setting means to a person who fills it in, where its own description speaks of variables."""
 
 
 def variable(name: str) -> str:
@@ -78,6 +91,8 @@ def bundle_manifest(project: dict[str, Any]) -> dict[str, Any]:
         "description": project["description"],
         "author": project["authors"][0],
         "license": project["license"],
+        "icon": "icon.png",
+        "repository": {"type": "git", "url": project["urls"]["Repository"]},
         "keywords": project["keywords"],
         "server": {
             "type": "uv",
@@ -116,6 +131,7 @@ def registry_entry(project: dict[str, Any]) -> dict[str, Any]:
         "title": "calltriage",
         "description": "Call triage for agents: issues, evidence, flags, links and attachments.",
         "version": project["version"],
+        "repository": {"url": project["urls"]["Repository"], "source": "github"},
         "packages": [
             {
                 "registryType": "pypi",
@@ -135,6 +151,40 @@ def registry_entry(project: dict[str, Any]) -> dict[str, Any]:
             }
         ],
     }
+
+
+def _started_from(root: str) -> dict[str, Any]:
+    """The servers of a plugin whose folder the host writes as `root`: its own sources, started by uv."""
+    return {NAME: {"command": "uv", "args": ["run", "--project", root, "calltriage"]}}
+
+
+def claude_plugin(project: dict[str, Any]) -> dict[str, Any]:
+    """Claude Code's `.claude-plugin/plugin.json`. It finds `.mcp.json`, `skills/` and `agents/` by their names."""
+    return {
+        "name": project["name"],
+        "version": project["version"],
+        "description": project["description"],
+        "author": project["authors"][0],
+        "repository": project["urls"]["Repository"],
+        "license": project["license"],
+        "keywords": project["keywords"],
+    }
+
+
+def gemini_extension(project: dict[str, Any]) -> dict[str, Any]:
+    """Gemini CLI's `gemini-extension.json`. It finds `skills/` by its name."""
+    return {
+        "name": project["name"],
+        "version": project["version"],
+        "description": project["description"],
+        "mcpServers": _started_from("${extensionPath}"),
+    }
+
+
+def published_entry(host: str) -> str:
+    """What a host's file holds for the published package."""
+    there = HOSTS[host]
+    return there.document("").put((*there.members, NAME), there.entry(published()))
 
 
 def with_tools(readme: str) -> str:
@@ -157,16 +207,21 @@ def filled() -> dict[Path, str]:
     manifests = {
         HERE / "mcpb" / "manifest.json": bundle_manifest(project),
         HERE / "registry" / "server.json": registry_entry(project),
+        HERE / "plugin" / ".claude-plugin" / "plugin.json": claude_plugin(project),
+        HERE / "plugin" / ".mcp.json": {"mcpServers": _started_from("${CLAUDE_PLUGIN_ROOT}")},
+        HERE / "plugin" / "gemini-extension.json": gemini_extension(project),
     }
     readme = ROOT / "README.md"
     texts = {path: json.dumps(body, indent=2, ensure_ascii=False) + "\n" for path, body in manifests.items()}
+    entries = {HERE / "hosts" / "codex.toml": "codex", HERE / "hosts" / "cursor.json": "cursor"}
+    texts |= {path: published_entry(host) for path, host in entries.items()}
     return {**texts, readme: with_tools(readme.read_text(encoding="utf-8"))}
 
 
 def fill() -> None:
     """Write them."""
     for path, text in filled().items():
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
 
@@ -176,9 +231,22 @@ def stale() -> list[Path]:
 
 
 def lay_out(folder: Path) -> None:
-    """Copy what a bundle carries into a new folder. An old one may hold more: modules that are gone, a `.venv`."""
+    """Lay out the Claude Desktop bundle in a new folder. An old one may hold more: modules that are gone, a `.venv`."""
     folder.mkdir(parents=True)
     shutil.copy(HERE / "mcpb" / "manifest.json", folder / "manifest.json")
+    (folder / "icon.png").write_bytes(icon())
+    _copy_sources(folder)
+
+
+def lay_out_plugin(folder: Path) -> None:
+    """Lay out the plugin in a new folder: manifests, agent, skills, and the sources that it starts."""
+    shutil.copytree(HERE / "plugin", folder)
+    (folder / ".claude-plugin" / "icon.png").write_bytes(icon())
+    shutil.copytree(SKILLS, folder / "skills", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    _copy_sources(folder)
+
+
+def _copy_sources(folder: Path) -> None:
     for name in BUNDLED:
         source = ROOT / name
         if source.is_dir():
@@ -187,21 +255,32 @@ def lay_out(folder: Path) -> None:
             shutil.copy(source, folder / name)
 
 
+def icon() -> bytes:
+    """The icon as a PNG."""
+    import resvg_py  # noqa: PLC0415  only to lay something out
+
+    return bytes(resvg_py.svg_to_bytes(svg_path=str(ICON), width=ICON_SIZE, height=ICON_SIZE))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--bundle", type=Path, metavar="DIR")
+    parser.add_argument("--plugin", type=Path, metavar="DIR")
     given = parser.parse_args()
     if given.check:
         differing = stale()
         for path in differing:
             print(f"{path.relative_to(ROOT)} is stale: run `uv run --group dev python manifests/fill.py`")
         sys.exit(1 if differing else 0)
-    if given.bundle is not None and given.bundle.exists():
-        parser.error(f"{given.bundle} exists; a bundle is laid out in a new folder")
+    for folder in (given.bundle, given.plugin):
+        if folder is not None and folder.exists():
+            parser.error(f"{folder} exists; name a new folder")
     fill()
     if given.bundle is not None:
         lay_out(given.bundle)
+    if given.plugin is not None:
+        lay_out_plugin(given.plugin)
 
 
 if __name__ == "__main__":

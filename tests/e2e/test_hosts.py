@@ -66,6 +66,7 @@ async def test_doctor_reaches_a_server_on_a_port(tmp_path: Path) -> None:
     assert "14: list_issues" in said
 
 
+ROOT = Path(__file__).parents[2]
 OWN = {"claude-code": "@anthropic-ai/claude-code", "codex": "@openai/codex", "gemini": "@google/gemini-cli"}
 
 
@@ -99,3 +100,23 @@ def test_the_hosts_own_command_adds_connects_and_removes(name: str, tmp_path: Pa
     status, said = said_by(home, "install", name, "--remove", path=path)
     assert status == 0, said
     assert "calltriage" not in own("mcp", "list").replace(str(tmp_path), "")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "command"), [("claude-code", "plugin"), ("gemini", "extensions")])
+def test_the_plugin_is_valid_by_the_hosts_own_tool(name: str, command: str, tmp_path: Path) -> None:
+    modules = install(tmp_path, OWN[name])
+    plugin = tmp_path / "plugin"
+    laid_out = [sys.executable, str(ROOT / "manifests" / "fill.py"), "--plugin", str(plugin)]
+    assert subprocess.run(laid_out, check=False, timeout=120).returncode == 0
+    program = modules / ".bin" / name.split("-", maxsplit=1)[0]
+    env = environment(HOME=str(tmp_path), PATH=os.pathsep.join([str(BIN), os.environ["PATH"]]))
+    done = subprocess.run(
+        [str(program), command, "validate", str(plugin)],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

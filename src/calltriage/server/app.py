@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeAlias
 
 import anyio
@@ -52,6 +54,13 @@ async def _without_echo(ctx: Context, call_next: CallNext) -> HandlerResult:
         if error.error.code != mcp_types.METHOD_NOT_FOUND:
             raise
         raise MCPError(mcp_types.METHOD_NOT_FOUND, "There is no such method on this server.") from None
+
+
+def icon() -> mcp_types.Icon:
+    """The server's icon, whole in its address."""
+    svg = Path(__file__).with_name("icon.svg").read_bytes().strip()
+    source = f"data:image/svg+xml;base64,{b64encode(svg).decode()}"
+    return mcp_types.Icon(src=source, mime_type="image/svg+xml", sizes=["any"])
 
 
 class TriageServer(Server[Connection]):
@@ -181,6 +190,7 @@ def _server_of(
         "calltriage",
         version=version,
         title="calltriage",
+        icons=[icon()],
         instructions=instructions,
         lifespan=watched.connection,
         get_tool_input_schema=requests.table.input_schema,

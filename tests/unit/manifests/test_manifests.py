@@ -151,6 +151,28 @@ def test_the_bundle_formats_own_tool_validates_and_packs_it(mcpb: Path, tmp_path
     assert (tmp_path / "calltriage.mcpb").stat().st_size > 10_000
 
 
+def test_the_plugin_carries_its_skills_and_a_linter_finds_nothing(tmp_path: Path) -> None:
+    plugin = tmp_path / "plugin"
+    fill.lay_out_plugin(plugin)
+    assert {path.parent.name for path in plugin.glob("skills/*/SKILL.md")} == {
+        "find-duplicates",
+        "hand-over",
+        "triage-a-call",
+    }
+    done = run(BIN / "skillsaw", "lint", "--strict", plugin)
+    assert done.returncode == 0, done.stdout
+    assert (
+        json.loads((plugin / ".claude-plugin" / "plugin.json").read_text(encoding="utf-8"))["version"]
+        == (json.loads((plugin / "gemini-extension.json").read_text(encoding="utf-8"))["version"])
+    )
+
+
+def test_the_icon_is_a_square_picture_of_the_size_that_directories_want() -> None:
+    png = fill.icon()
+    assert png.startswith(b"\x89PNG")
+    assert (int.from_bytes(png[16:20]), int.from_bytes(png[20:24])) == (512, 512)
+
+
 @pytest.mark.parametrize("filled_in", [{}, {"bland_api_key": "k", "data_dir": "/home/ann/desk"}])
 def test_a_host_hands_over_what_the_user_filled_in_and_no_placeholder(
     mcpb: Path, tmp_path: Path, filled_in: dict[str, str]
