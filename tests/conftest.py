@@ -35,6 +35,10 @@ from calltriage.server.app import build_server
 from calltriage.server.files.local import FileRoots
 from calltriage.server.toolsets import ALL, select
 
+pytest.register_assert_rewrite(
+    "contract.attachments", "e2e.processes", "evidence", "mcp_over_http", "storing", "tool_calls"
+)
+
 KEY = "desk-key-for-tests-0123456789"
 DESK_URL = "http://desk.test"
 

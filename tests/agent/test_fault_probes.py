@@ -13,7 +13,7 @@ import mcp_types
 from conftest import call_line, endpoints_to, load_lines
 from faults import Scripted, Step, answers, loses_the_answer
 from mcp.client import Client
-from unit.leaves.test_gate import real_tokens
+from tokens import real_tokens
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client

@@ -20,13 +20,11 @@ import httpx2
 import jwt
 import pytest
 from conftest import DESK_URL, KEY, Clock
-from contract.test_attachments_desk import (
+from contract.attachments import (
     ATTACHMENTS,
     HAL,
     UNKNOWN,
-    account,
     bad_request,
-    bare,
     basic,
     byte_error,
     create,
@@ -34,7 +32,6 @@ from contract.test_attachments_desk import (
     put,
     refused,
     reserved,
-    stranger,
     token_of,
     uploaded,
 )
@@ -45,8 +42,6 @@ from sqlalchemy import insert, select
 
 from calltriage.desk.app import Desk
 from calltriage.desk.database.tables import SIGNING_KEY, keys, used_assertions
-
-__all__ = ["account", "bare", "stranger"]  # fixtures
 
 TOKEN_URL = f"{DESK_URL}/oauth/token"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"

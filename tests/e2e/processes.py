@@ -9,10 +9,12 @@ import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
+from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 
 PATIENCE = 60
@@ -78,3 +80,25 @@ async def run(folder: Path, *arguments: str, stdin: str = "", **settings: str) -
             input=stdin.encode(), env=environment(**data, **settings), cwd=folder, check=False,
         )  # fmt: skip
     return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+async def load(folder: Path, *lines: str) -> None:
+    """Import lines into the desk of a data folder, by the command line."""
+    status, _, complaints = await run(folder, "desk", "import", "-", stdin="\n".join(lines))
+    assert status == 0, complaints
+
+
+async def ask(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+    """The result of a tool that succeeds."""
+    with anyio.fail_after(PATIENCE):
+        result = await client.call_tool(tool, arguments)
+    assert not result.is_error, result.structured_content
+    return result.structured_content or {}
+
+
+async def complaint(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+    """The error of a tool that fails."""
+    with anyio.fail_after(PATIENCE):
+        result = await client.call_tool(tool, arguments)
+    assert result.is_error, result.structured_content
+    return (result.structured_content or {})["error"]

@@ -12,9 +12,7 @@ from typing import Any
 import httpx2
 import mcp_types
 import pytest
-from e2e.processes import PATIENCE, started
-from e2e.test_files import complaint
-from e2e.test_stdio import ask
+from e2e.processes import PATIENCE, ask, complaint, started
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 

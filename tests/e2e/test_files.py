@@ -15,19 +15,11 @@ import httpx2
 import mcp_types
 import pytest
 from anyio.abc import ByteReceiveStream, SocketAttribute, SocketStream
-from e2e.processes import PATIENCE, over_stdio, run, started
-from e2e.test_stdio import ask
+from e2e.processes import PATIENCE, ask, complaint, over_stdio, run, started
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 pytestmark = pytest.mark.slow
-
-
-async def complaint(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
-    with anyio.fail_after(PATIENCE):
-        result = await client.call_tool(tool, arguments)
-    assert result.is_error, result.structured_content
-    return (result.structured_content or {})["error"]
 
 
 class Line:

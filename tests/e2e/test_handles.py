@@ -11,9 +11,7 @@ from urllib.parse import quote
 
 import httpx2
 import pytest
-from e2e.processes import PATIENCE, over_stdio, run, started
-from e2e.test_files import complaint
-from e2e.test_stdio import ask
+from e2e.processes import PATIENCE, ask, complaint, over_stdio, run, started
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 

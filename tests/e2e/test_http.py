@@ -13,8 +13,7 @@ import pytest
 from conftest import CALLS
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from e2e.processes import PATIENCE, over_stdio, run, started
-from e2e.test_stdio import ask, load
+from e2e.processes import PATIENCE, ask, load, over_stdio, run, started
 from mcp.client import Client
 
 

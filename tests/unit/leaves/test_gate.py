@@ -7,18 +7,12 @@ import json
 import random
 import uuid
 
-import bpe_openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokens import real_tokens
 
 from calltriage.leaves.gate import compact, estimate_tokens, gate
-
-O200K = bpe_openai.get_encoding("o200k_base")
-
-
-def real_tokens(text: str) -> int:
-    return len(O200K.encode(text))
 
 
 @pytest.mark.parametrize(

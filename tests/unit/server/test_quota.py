@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from mcp.client import Client as McpClient
 from mcp.shared.exceptions import MCPError
-from unit.server.call.test_table import ok, refused
+from tool_calls import ok, refused
 
 from calltriage.client.client import Client
 from calltriage.errors import RateLimited

@@ -16,7 +16,7 @@ import pytest
 from conftest import endpoints_to
 from mcp.client import Client
 from pydantic import BaseModel
-from unit.server.call.test_table import UNKNOWN
+from tool_calls import UNKNOWN
 
 from calltriage.client.client import open_client
 from calltriage.leaves.seals import Seals

@@ -8,7 +8,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.leaves.test_gate import real_tokens
+from tokens import real_tokens
 
 from calltriage.leaves.gate import compact, estimate_tokens, fits
 

@@ -10,8 +10,8 @@ from conftest import call_line, load_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp.client import Client
-from unit.leaves.test_gate import real_tokens
-from unit.server.call.test_table import filed, ok, with_call
+from tokens import real_tokens
+from tool_calls import filed, ok, with_call
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.desk.app import Desk
@@ -37,10 +37,6 @@ WORDS = st.sampled_from(
 TEXTS = st.builds(lambda word, times: word * times, WORDS, st.integers(0, 120))
 ITEMS = st.lists(st.fixed_dictionaries({"id": st.uuids().map(str), "note": TEXTS}), max_size=25)
 bounded = settings(derandomize=True, deadline=None, max_examples=60)
-
-
-async def loaded(desk: Desk, *lines: str) -> None:
-    await load_lines(desk, *lines)
 
 
 async def bundled(budget: int, sections: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -133,7 +129,7 @@ async def test_what_is_cut_comes_with_the_call_that_reads_it_whole(
         following = await ok(full, "list_activity", issue_id=issue["id"], limit=1, cursor=page["next_cursor"])
         advice = following["omitted"][0]["try_next"]["arguments"]
         assert (await ok(full, "get_evidence", **advice))["activity"]["items"][0]["detail"] == "first " + "鬱" * 3900
-    await loaded(the_desk, call_line("call-wide", "hello", long[:9000]))
+    await load_lines(the_desk, call_line("call-wide", "hello", long[:9000]))
     flag = {"issue_id": issue["id"], "call_id": "call-wide", "type": "x", "message_index": 1, "attach_if_missing": True}
     (gap,) = (await ok(agent, "add_flag", **flag))["omitted"]
     turns = (await ok(agent, gap["try_next"]["tool"], **gap["try_next"]["arguments"]))["transcript"]["turns"]
@@ -154,14 +150,14 @@ HIDDEN = ["\u200b", "\u202e", "\U000e0041", "a\u200d"]
 async def test_invisible_characters_count_as_the_escapes_that_they_become(
     agent: Client, the_desk: Desk, hidden: str, budget: int
 ) -> None:
-    await loaded(the_desk, call_line("hidden", *[hidden * 3000] * 6))
+    await load_lines(the_desk, call_line("hidden", *[hidden * 3000] * 6))
     window = await ok(agent, "get_transcript", call_id="hidden", max_tokens=budget)
     assert real_tokens(compact(window)) <= budget
     assert window["returned"] >= 1
 
 
 async def test_evidence_with_invisible_characters_keeps_its_budget(agent: Client, the_desk: Desk) -> None:
-    await loaded(the_desk, call_line("hidden", *["\U000e0041" * 900] * 8))
+    await load_lines(the_desk, call_line("hidden", *["\U000e0041" * 900] * 8))
     ticket = await with_call(agent, "hidden")
     for index in range(8):
         flag = {"issue_id": ticket, "call_id": "hidden", "type": "x", "note": "\u200b" * 300}

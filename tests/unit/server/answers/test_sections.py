@@ -11,12 +11,12 @@ from typing import Any
 import httpx2
 import pytest
 from conftest import call_line, endpoints_to, load_lines
+from evidence import large_case
 from faults import Inner, Scripted, passes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp.client import Client
-from unit.server.call.test_table import filed, ok, refused, with_call
-from unit.server.tools.test_evidence import entries, large_case, read_on
+from tool_calls import entries, filed, ok, read_on, refused, with_call
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client

@@ -9,10 +9,11 @@ from typing import Any
 
 import httpx2
 import pytest
-from conftest import add_conversation, call_line, endpoints_to, load_lines
+from conftest import call_line, endpoints_to, load_lines
+from evidence import add_evidence, valid_arguments
 from mcp.client import Client
-from unit.server.call.test_table import UNKNOWN, call, filed, ok, refused, with_call
-from unit.server.test_faults import agent_of
+from tool_calls import UNKNOWN, call, filed, ok, refused, with_call
+from vendors import agent_of
 from virtual_time import VirtualLoop
 
 from calltriage.client.client import Client as ApiClient
@@ -28,67 +29,6 @@ WITHOUT_WAITING = pytest.mark.parametrize("anyio_backend", [("asyncio", {"loop_f
 """For tests that call the tools which poll."""
 
 
-async def loaded(desk: Desk, *lines: str) -> None:
-    await load_lines(desk, *lines)
-
-
-async def valid_arguments(agent: Client) -> dict[str, dict[str, Any]]:
-    """One call of each tool that succeeds, in an order in which all of them can be made. It takes an agent with all."""
-    one, two = (await filed(agent))["triage_id"], (await filed(agent))["triage_id"]
-    used, related, gone = await with_call(agent), (await filed(agent))["triage_id"], (await filed(agent))["triage_id"]
-    evidence = {"issue_id": used, "resource_type": "call", "resource_id": "call-hours"}
-    link = await ok(agent, "attach_resource", **evidence)
-    flag = await ok(agent, "add_flag", issue_id=used, call_id="call-card", type="x")
-    corrected = await ok(agent, "add_flag", issue_id=used, call_id="call-card", type="y")
-    relation = await ok(agent, "link_issue", issue_id=used, related_issue_id=related, relation_type="blocks")
-    file = (await ok(agent, "create_attachment", name="notes.txt", text="notes"))["id"]
-    return {
-        "create_issue": {"title": "Greeting is cut off", "severity": "low", "category": "Bug"},
-        "update_issue": {"issue_id": used, "status": "in_progress"},
-        "add_comment": {"issue_id": used, "detail": "Looked into it."},
-        "attach_resource": {"issue_id": one, "resource_type": "call", "resource_id": "call-card"},
-        "add_flag": {"issue_id": one, "call_id": "call-card", "type": "x", "quote": "lost my debit card"},
-        "link_issue": {"issue_id": one, "related_issue_id": two, "relation_type": "blocks"},
-        "create_attachment": {"name": "report.txt", "text": "x", "attach_to": one},
-        "list_issues": {"search": "T", "limit": 5},
-        "get_issue": {"issue_id": one},
-        "get_evidence": {"issue_id": one},
-        "get_transcript": {"call_id": "call-card"},
-        "list_flag_types": {},
-        "list_resources": {"issue_id": used},
-        "list_flags": {"issue_id": used},
-        "list_relations": {"issue_id": used},
-        "list_activity": {"issue_id": used},
-        "get_affected_context": {"issue_id": used},
-        "mark_issue_viewed": {"issue_id": used},
-        "list_attachments": {"limit": 5},
-        "get_attachment": {"attachment_id": file},
-        "download_attachment": {"attachment_id": file},
-        "list_recent_writes": {"limit": 5},
-        "list_categories": {},
-        "create_category": {"name": "Billing"},
-        "list_triage_agents": {},
-        "create_agent_session": {"issue_id": used},
-        "prompt_norm": {"issue_id": used, "detail": "What is known?"},
-        "wait_for_norm": {"issue_id": used},
-        "find_calls": {"limit": 5},
-        "get_call": {"call_id": "call-card"},
-        "get_corrected_transcript": {"call_id": "call-rich"},
-        "get_pathway_call_events": {"call_id": "call-rich"},
-        "get_call_event_stream": {"call_id": "call-rich"},
-        "get_call_recording": {"call_id": "call-rich"},
-        "list_org_members": {"name": "ada"},
-        "list_sms_conversations": {},
-        "get_sms_conversation": {"conversation_id": "convo-1"},
-        "update_flag": {"issue_id": used, "flag_id": corrected["id"], "note": "better"},
-        "remove_flag": {"issue_id": used, "flag_id": flag["id"]},
-        "remove_resource": {"issue_id": used, "resource_link_id": link["id"]},
-        "remove_relation": {"issue_id": used, "relation_id": relation["id"]},
-        "delete_issue": {"issue_id": gone},
-        "delete_attachment": {"attachment_id": file},
-    }
-
-
 VALUES: list[Callable[[Any], Any]] = [
     lambda _: CANARY,
     lambda _: f"https://x.example/{CANARY}/T-9",
@@ -101,17 +41,6 @@ VALUES: list[Callable[[Any], Any]] = [
     lambda _: json.dumps([CANARY]),
     lambda value: f"{value}{CANARY}",
 ]
-
-
-async def add_evidence(desk: Desk) -> None:
-    """A conversation, and a call with a corrected transcript and events."""
-    await add_conversation(desk, "convo-1", "hello", "hi")
-    event = {"sequence": 1, "event_type": "node.transition", "node_id": "n", "operation_id": None, "payload": {"to": "n"},
-             "created_at": "2026-05-01T10:00:01Z"}  # fmt: skip
-    line = {"start": 0.5, "end": 1.5, "text": "hello", "speaker_label": "user", "confidence": 0.9}
-    audio = {"kind": "file", "name": "rich.wav", "base64": "UklGRg==", "recording_of": "call-rich"}
-    rich = call_line("call-rich", "hello", pathway_events=[event], corrected=[line])
-    await load_lines(desk, rich, json.dumps(audio))
 
 
 @WITHOUT_WAITING
@@ -209,7 +138,7 @@ async def test_a_quote_is_found_in_any_unicode_form_and_as_the_transcript_was_sh
     agent: Client, the_desk: Desk, client: ApiClient, quote: str, index: int
 ) -> None:
     texts = ("ﬁrst Straße ＡＢＣ", "I can’t hear\u200b you", "é e\u0301 done", "agent")
-    await loaded(the_desk, call_line("folded", *texts))
+    await load_lines(the_desk, call_line("folded", *texts))
     ticket = await with_call(agent, "folded")
     flag = await ok(agent, "add_flag", issue_id=ticket, call_id="folded", type="x", quote=quote)
     assert flag["message_index"] == index
@@ -224,7 +153,7 @@ async def test_a_quote_of_blanks_matches_nothing(agent: Client) -> None:
 
 async def test_what_a_search_left_out_is_fetched_without_turns_that_do_not_match(agent: Client, the_desk: Desk) -> None:
     texts = [f"{('card', 'other')[number % 2]} {number} " + "and so on and so forth " * 10 for number in range(200)]
-    await loaded(the_desk, call_line("searched", *texts))
+    await load_lines(the_desk, call_line("searched", *texts))
     seen: list[int] = []
     arguments: dict[str, Any] = {"call_id": "searched", "query": "card"}
     for _ in range(50):

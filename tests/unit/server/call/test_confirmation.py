@@ -11,7 +11,7 @@ import mcp_types
 import pytest
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
-from unit.server.call.test_table import UNKNOWN, filed, ok
+from tool_calls import UNKNOWN, filed, ok
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.operations.base import Effect

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from evidence import add_evidence, valid_arguments
 from mcp.client import Client
-from unit.server.call.test_arguments import add_evidence, valid_arguments
-from unit.server.call.test_table import UNKNOWN, filed, ok, refused, with_call
+from tool_calls import UNKNOWN, filed, ok, refused, with_call
 
 from calltriage.desk.app import Desk
 from calltriage.errors import Rejected

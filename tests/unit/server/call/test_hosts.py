@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from conftest import enrol
 from mcp.client import Client
-from unit.server.call.test_table import UNKNOWN, filed, ok, refused, with_call
+from tool_calls import UNKNOWN, filed, ok, refused, with_call
 
 from calltriage.desk.app import Desk
 from calltriage.operations.base import Tool

@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 import jsonschema
 import pytest
 from pydantic import StringConstraints
-from unit.leaves.test_gate import real_tokens
+from tokens import real_tokens
 
 from calltriage.operations import CATALOGUE
 from calltriage.operations.base import Effect, Operation

@@ -10,57 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import jsonschema
 import mcp_types
 import pytest
 from conftest import call_line, enrol, load_lines
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
-from unit.leaves.test_gate import real_tokens
+from tokens import real_tokens
+from tool_calls import UNKNOWN, filed, ok, refused, with_call
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.desk.app import Desk
 from calltriage.leaves.gate import compact
 from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import ListIssues
-
-UNKNOWN = "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34"
-
-
-async def call(agent: Client, tool: str, /, **arguments: Any) -> mcp_types.CallToolResult:
-    """Call a tool; both forms of its answer are the same and fit its output schema."""
-    result = await agent.call_tool(tool, arguments)
-    body = result.structured_content
-    assert json.loads(getattr(result.content[0], "text", "")) == body
-    schema = next(one.output_schema for one in (await agent.list_tools()).tools if one.name == tool)
-    assert schema is not None
-    jsonschema.validate(body, schema)
-    return result
-
-
-async def ok(agent: Client, tool: str, /, **arguments: Any) -> dict[str, Any]:
-    result = await call(agent, tool, **arguments)
-    assert not result.is_error, result.structured_content
-    return result.structured_content or {}
-
-
-async def refused(agent: Client, tool: str, /, **arguments: Any) -> dict[str, Any]:
-    result = await call(agent, tool, **arguments)
-    assert result.is_error, result.structured_content
-    return (result.structured_content or {})["error"]
-
-
-async def filed(agent: Client, **more: Any) -> dict[str, Any]:
-    """An issue, whatever others there are."""
-    fields = {"title": "T", "severity": "high", "category": "Bug", "on_duplicate": "create"}
-    return await ok(agent, "create_issue", **fields | more)
-
-
-async def with_call(agent: Client, call_id: str = "call-card") -> str:
-    """A ticket with a call attached."""
-    ticket = (await filed(agent))["triage_id"]
-    await ok(agent, "attach_resource", issue_id=ticket, resource_type="call", resource_id=call_id)
-    return ticket
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from conftest import Clock
 from mcp.client import Client
-from unit.server.call.test_table import filed, ok, with_call
+from tool_calls import filed, ok, with_call
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.operations.activity import AddComment

@@ -15,8 +15,8 @@ import pytest
 from conftest import Clock
 from faults import Inner, Scripted, Step, passes
 from mcp.client import Client as McpClient
-from unit.server.call.test_table import filed, ok, refused
-from unit.server.tools.test_attachments import Time, agent_on, stored
+from storing import Time, agent_on, stored
+from tool_calls import filed, ok, refused
 
 from calltriage.client.in_process import InProcess, background
 from calltriage.desk.app import Desk

@@ -11,7 +11,7 @@ from typing import Any
 import mcp_types
 import pytest
 from mcp.client import Client
-from unit.server.call.test_table import ok, refused
+from tool_calls import ok, refused
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.server.app import build_server

@@ -15,8 +15,8 @@ import pytest
 from faults import Gate, Inner, Scripted, answers, passes
 from mcp.client import Client as McpClient
 from mcp_types import CallToolResult
-from unit.server.call.test_table import call, filed, ok, refused
-from unit.server.tools.test_attachments import LIMIT, Time, agent_on
+from storing import LIMIT, Time, agent_on
+from tool_calls import call, filed, ok, refused
 from virtual_time import VirtualLoop
 
 from calltriage.desk.app import Desk

@@ -13,7 +13,7 @@ from conftest import endpoints_to
 from faults import Scripted, fails
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
-from unit.leaves.test_gate import real_tokens
+from tokens import real_tokens
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client

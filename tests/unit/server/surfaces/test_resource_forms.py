@@ -9,8 +9,8 @@ import httpx2
 import pytest
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
-from unit.server.call.test_table import filed, ok, with_call
-from unit.server.test_faults import CANARY, ENVELOPE, ISSUE, agent_of, breaks, says
+from tool_calls import filed, ok, with_call
+from vendors import CANARY, ENVELOPE, ISSUE, agent_of, breaks, says
 
 
 async def text_of(agent: Client, uri: str) -> str:

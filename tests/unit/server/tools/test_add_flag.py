@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from conftest import call_line, load_lines
 from mcp.client import Client
-from unit.server.call.test_table import filed, ok, refused, with_call
-from unit.server.tools.test_evidence import read_on
+from tool_calls import filed, ok, read_on, refused, with_call
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.desk.app import Desk

@@ -8,10 +8,9 @@ import httpx2
 import pytest
 from conftest import endpoints_to
 from mcp.client import Client
-from unit.leaves.test_gate import real_tokens
-from unit.server.call.test_table import UNKNOWN, ok, refused
-from unit.server.test_faults import says
-from unit.server.tools.test_evidence import entries, read_on
+from tokens import real_tokens
+from tool_calls import UNKNOWN, entries, ok, read_on, refused
+from vendors import says
 
 from calltriage.client.client import open_client
 from calltriage.leaves.gate import compact

@@ -7,36 +7,24 @@ import hashlib
 import json
 import os
 import random
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx2
 import pytest
-from conftest import Clock, endpoints_to
+from conftest import Clock
 from faults import Gate, Inner, Scripted, answers, passes
+from file_bytes import EXE, HTML, PNG
 from mcp.client import Client as McpClient
 from mcp_types import CallToolResult
-from pydantic import SecretStr
-from starlette.applications import Starlette
-from unit.server.call.test_table import call, ok, refused
-from unit.server.files.test_media_types import EXE, HTML, PNG
+from storing import LIMIT, Time, agent_on, stored
+from tool_calls import call, ok, refused
 
-from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
 from calltriage.leaves.gate import compact, estimate_tokens, gate
-from calltriage.leaves.seals import Seals
-from calltriage.server.app import build_server
-from calltriage.server.files.handover import Handover
-from calltriage.server.files.local import FileRoots, file_name
+from calltriage.server.files.local import file_name
 from calltriage.server.tools.download_attachment import DownloadAttachmentTool
-from calltriage.server.toolsets import select
-from calltriage.server.transports.http import build_http_app
-
-TOKEN = "token-of-the-http-side"
-LIMIT = 5 * 2**20
 
 
 @pytest.fixture
@@ -44,44 +32,6 @@ def root(tmp_path: Path) -> Path:
     root = tmp_path / "files"
     root.mkdir()
     return root
-
-
-class Time:
-    """The seals' clock."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@asynccontextmanager
-async def agent_on(
-    desk: Desk, *roots: Path, network: Scripted | None = None, clock: Time | None = None, writable: bool = True
-) -> AsyncGenerator[tuple[McpClient, httpx2.AsyncClient]]:
-    """An agent with every tool, and plain HTTP to its server's own side."""
-    transport = network or httpx2.ASGITransport(desk, raise_app_exceptions=False)
-    async with open_client(endpoints_to(transport)) as client:
-        seals = Seals(lambda: b"k" * 32, clock or Time())
-        handover = Handover("http://127.0.0.1", desk.folder / "uploads", seals, LIMIT, client)
-        server = build_server(
-            client,
-            version="0",
-            tools=select(("all",)),
-            files=FileRoots(roots, private=(desk.folder,), limit=LIMIT, writable=writable),
-            handover=handover,
-            seals=seals,
-            confirm="allow",
-        )
-        app: Starlette = build_http_app(server, host="127.0.0.1", token=SecretStr(TOKEN), handover=handover)
-        side = httpx2.ASGITransport(app, raise_app_exceptions=False)
-        async with McpClient(server) as agent, httpx2.AsyncClient(transport=side, base_url="http://127.0.0.1") as http:
-            yield agent, http
-
-
-async def stored(agent: McpClient, name: str, data: bytes) -> dict[str, Any]:
-    return await ok(agent, "create_attachment", name=name, base64=base64.b64encode(data).decode())
 
 
 # --- storing ---

@@ -9,9 +9,9 @@ import httpx2
 import pytest
 from conftest import CALLS, call_line, load_lines
 from mcp.client import Client
-from unit.leaves.test_gate import real_tokens
-from unit.server.call.test_table import filed, ok, refused
-from unit.server.tools.test_calls import agent_before
+from tokens import real_tokens
+from tool_calls import filed, ok, refused
+from vendors import agent_before
 
 from calltriage.desk.app import Desk
 from calltriage.leaves.gate import compact, estimate_tokens

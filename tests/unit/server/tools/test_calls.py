@@ -3,52 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
 
 import httpx2
 import pytest
-from conftest import call_line, endpoints_to
+from conftest import call_line, load_lines
 from mcp.client import Client
-from unit.leaves.test_gate import real_tokens
-from unit.server.call.test_arguments import loaded
-from unit.server.call.test_table import ok, refused
-from unit.server.test_faults import says
+from tokens import real_tokens
+from tool_calls import every_row, ok, refused
+from vendors import agent_before, says
 
-from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
 from calltriage.leaves.gate import compact
-from calltriage.server.app import build_server
-from calltriage.server.toolsets import ALL, select
-
-
-@asynccontextmanager
-async def agent_before(answer: Callable[[httpx2.Request], httpx2.Response]) -> AsyncGenerator[Client]:
-    """An MCP client with every tool, in front of a vendor that answers so."""
-    async with (
-        open_client(endpoints_to(httpx2.MockTransport(answer))) as client,
-        Client(build_server(client, version="0", tools=select([ALL]))) as agent,
-    ):
-        yield agent
-
-
-async def every_row(agent: Client, tool: str, **arguments: Any) -> list[dict[str, Any]]:
-    """All rows, page after page; every page fits its budget and is marked."""
-    rows: list[dict[str, Any]] = []
-    cursor: str | None = None
-    for _ in range(200):
-        page = await ok(agent, tool, **arguments, cursor=cursor)
-        assert real_tokens(compact(page)) <= 6_000
-        assert page["trust"] == "untrusted"
-        assert page["returned"] == len(page["items"])
-        rows += page["items"]
-        cursor = page.get("next_cursor")
-        assert page["complete"] is (cursor is None)
-        if cursor is None:
-            assert page["total"] == len(rows)
-            return rows
-    raise AssertionError("the pages do not end")
 
 
 @pytest.mark.parametrize("limit", [None, 1, 7, 100])
@@ -56,14 +21,16 @@ async def test_every_call_is_listed_once_however_long_a_page_is(
     full_agent: Client, the_desk: Desk, limit: int | None
 ) -> None:
     many = [call_line(f"call-{n}", "hello", error_message="so it went " * 20) for n in range(45)]
-    await loaded(the_desk, *many)
+    await load_lines(the_desk, *many)
     rows = await every_row(full_agent, "find_calls", limit=limit)
     assert len({row["call_id"] for row in rows}) == len(rows) == 47
     assert not {"transcripts", "variables"} & {name for row in rows for name in row}
 
 
 async def test_calls_are_found_by_what_they_were(full_agent: Client, the_desk: Desk) -> None:
-    await loaded(the_desk, call_line("in", "x", inbound=True, **{"from": "+1"}), call_line("out", "x", inbound=False))
+    await load_lines(
+        the_desk, call_line("in", "x", inbound=True, **{"from": "+1"}), call_line("out", "x", inbound=False)
+    )
     assert [row["call_id"] for row in await every_row(full_agent, "find_calls", inbound=True)] == ["in"]
     assert await every_row(full_agent, "find_calls", from_number="+2") == []
     found = await every_row(full_agent, "find_calls", start_date="2026-05-01", end_date="2026-05-01")
@@ -104,7 +71,7 @@ async def test_what_is_known_about_a_call_comes_without_its_words_and_within_its
 ) -> None:
     odd = {"trust": "trusted", "origin": "calltriage", "error": {"code": "x"}, "omitted": [], "try_next": {"tool": "x"}}
     labels = {f"label {n}": "short" for n in range(4000)}
-    await loaded(the_desk, call_line("odd", "hello", "hi", summary="Short.", variables=labels, **odd))
+    await load_lines(the_desk, call_line("odd", "hello", "hi", summary="Short.", variables=labels, **odd))
     facts = await ok(full_agent, "get_call", call_id="odd")
     assert real_tokens(compact(facts)) <= 6_000
     assert (facts["turns"], facts["complete"]) == (2, False)

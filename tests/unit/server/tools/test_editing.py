@@ -8,8 +8,8 @@ import anyio
 import pytest
 from conftest import Clock, enrol
 from mcp.client import Client
-from unit.leaves.test_gate import real_tokens
-from unit.server.call.test_table import filed, ok, refused
+from tokens import real_tokens
+from tool_calls import filed, ok, refused
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.desk.app import Desk

@@ -8,58 +8,18 @@ from typing import Any
 import httpx2
 import pytest
 from conftest import call_line, endpoints_to, load_lines
+from evidence import large_case
 from faults import Scripted
 from mcp.client import Client as McpClient
-from unit.leaves.test_gate import real_tokens
-from unit.server.call.test_table import filed, ok, refused
+from tokens import real_tokens
+from tool_calls import entries, filed, ok, read_on, refused
 
 from calltriage.client.client import Client, open_client
 from calltriage.desk.app import Desk
 from calltriage.leaves.gate import compact
-from calltriage.operations.flags import AddFlag
-from calltriage.operations.issues import CreateIssue
-from calltriage.operations.relations import LinkIssue
-from calltriage.operations.resource_links import AttachResource
 from calltriage.server.app import build_server
 
 SECTIONS = ("flags", "resources", "relations", "attachments", "activity")
-
-
-async def large_case(desk: Desk, client: Client, *, links: int, flags: int, relations: int = 0) -> str:
-    """Id of an issue with so much evidence; the first calls are flagged, once each."""
-    await load_lines(desk, *(call_line(f"call-{n}", "one", f"turn of {n}", "three", "four") for n in range(links)))
-    issue = await client.send(CreateIssue(title="Large", severity="low", category="Bug"))
-    for n in range(links):
-        await client.send(AttachResource(issue_id=issue.id, resource_type="call", resource_id=f"call-{n}"))
-    for n in range(flags):
-        await client.send(AddFlag(issue_id=issue.id, call_id=f"call-{n}", type="x", note=f"note {n}", message_index=1))
-    for n in range(relations):
-        other = await client.send(CreateIssue(title=f"Other {n}", severity="low", category="Bug"))
-        await client.send(LinkIssue(issue_id=issue.id, related_issue_id=other.id, relation_type="blocks"))
-    return issue.id
-
-
-async def read_on(agent: McpClient, tool: str = "get_evidence", /, **arguments: Any) -> list[dict[str, Any]]:
-    """An answer, and all that its own advice leads to; none is over the budget it was asked with, and none is asked for
-    twice."""
-    todo: list[dict[str, Any]] = [{"tool": tool, "arguments": arguments}]
-    made, bodies = set[str](), list[dict[str, Any]]()
-    while todo:
-        asked = todo.pop(0)
-        if asked["tool"] == "get_transcript" and compact(asked) in made:
-            continue  # a turn that stands at several flags
-        assert compact(asked) not in made, "in circles"
-        assert len(made) < 200, "without an end"
-        made.add(compact(asked))
-        bodies.append(body := await ok(agent, asked["tool"], **asked["arguments"]))
-        assert real_tokens(compact(body)) <= asked["arguments"].get("max_tokens", 6000)
-        todo += [gap["try_next"] for gap in body.get("omitted", ()) if "try_next" in gap]
-    return bodies
-
-
-def entries(bodies: list[dict[str, Any]], section: str) -> list[dict[str, Any]]:
-    """All that these answers show of a section, in order."""
-    return [entry for body in bodies for entry in body.get(section, {}).get("items", ())]
 
 
 @pytest.mark.parametrize("budget", [2000, 6000, 19_000])

@@ -12,9 +12,8 @@ import pytest
 from conftest import call_line, endpoints_to, load_lines
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
-from unit.server.call.test_table import ok, refused, with_call
-from unit.server.test_faults import says
-from unit.server.tools.test_calls import agent_before
+from tool_calls import ok, refused, with_call
+from vendors import agent_before, says
 
 from calltriage.client.client import open_client
 from calltriage.client.transcripts import Transcripts

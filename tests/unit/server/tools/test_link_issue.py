@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from mcp.client import Client
-from unit.server.call.test_table import filed, ok, refused
+from tool_calls import filed, ok, refused
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.operations.relations import ListRelations

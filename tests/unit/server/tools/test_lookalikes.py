@@ -11,8 +11,8 @@ import httpx2
 import pytest
 from conftest import endpoints_to
 from mcp.client import Client
-from unit.server.call.test_table import ok, refused
-from unit.server.test_faults import says
+from tool_calls import ok, refused
+from vendors import says
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client

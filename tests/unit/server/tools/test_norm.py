@@ -13,9 +13,8 @@ import pytest
 from conftest import Clock, endpoints_to, no_sleep
 from faults import Scripted
 from mcp.client import Client
-from unit.leaves.test_gate import real_tokens
-from unit.server.call.test_table import UNKNOWN, filed, ok, refused
-from unit.server.tools.test_evidence import read_on
+from tokens import real_tokens
+from tool_calls import UNKNOWN, filed, ok, read_on, refused
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from conftest import DESK_URL, KEY, endpoints_to
 from mcp.client import Client
-from unit.server.call.test_table import call, ok, refused
+from tool_calls import call, ok, refused
 
 from calltriage.client.client import open_client
 from calltriage.server.app import build_server

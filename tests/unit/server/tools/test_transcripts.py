@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from conftest import call_line, load_lines
 from mcp.client import Client
-from unit.leaves.test_gate import real_tokens
-from unit.server.call.test_table import ok, refused
+from tokens import real_tokens
+from tool_calls import ok, refused
 
 from calltriage.desk.app import Desk
 from calltriage.leaves.gate import compact

@@ -10,7 +10,7 @@ import pytest
 from conftest import call_line, endpoints_to, load_lines
 from faults import Scripted, answers, passes
 from mcp.client import Client
-from unit.server.call.test_table import ok, refused, with_call
+from tool_calls import ok, refused, with_call
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client

@@ -9,8 +9,8 @@ import httpx2
 import pytest
 from conftest import load_lines
 from mcp.client import Client
-from unit.server.call.test_table import ok
-from unit.server.tools.test_calls import agent_before
+from tool_calls import ok
+from vendors import agent_before
 
 from calltriage.desk.app import Desk
 from calltriage.operations.calls import Call

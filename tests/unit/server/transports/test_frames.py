@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from mcp_over_http import ACCEPT, newest, served
 from mcp_types import JSONRPCError
-from unit.server.transports.test_http import ACCEPT, newest, served
 
 from calltriage.client.client import Client
 from calltriage.server.transports.frames import read_frame

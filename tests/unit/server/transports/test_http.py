@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import anyio
-import httpx2
 import pytest
+from mcp_over_http import ACCEPT, NEWEST, ask, newest, served
 from pydantic import SecretStr
 
 from calltriage.client.client import Client
@@ -20,38 +16,6 @@ from calltriage.server.toolsets import select
 from calltriage.server.transports.http import build_http_app
 
 TOKEN = "t" * 32
-ACCEPT = {"accept": "application/json, text/event-stream"}
-NEWEST = "2026-07-28"
-
-
-@asynccontextmanager
-async def served(
-    client: Client, base: str = "http://127.0.0.1:8000", **more: Any
-) -> AsyncGenerator[httpx2.AsyncClient]:
-    settings: dict[str, Any] = {"host": "127.0.0.1", **more}
-    app = build_http_app(build_server(client, version="1.2.3", duplex=False), **settings)
-    transport = httpx2.ASGITransport(app)
-    async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url=base) as http:
-        with anyio.fail_after(20):
-            yield http
-
-
-async def ask(http: httpx2.AsyncClient, method: str, params: dict[str, Any], **headers: str) -> dict[str, Any]:
-    named = ACCEPT | {name.replace("_", "-"): value for name, value in headers.items()}
-    answer = await http.post(
-        "/mcp", headers=named, json={"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
-    )
-    assert answer.status_code == 200, answer.text
-    data = next((line[5:] for line in answer.text.splitlines() if line.startswith("data:")), answer.text)
-    message = json.loads(data)
-    assert message["id"] == 7
-    return message["result"]
-
-
-def newest(**params: Any) -> dict[str, Any]:
-    """Parameters of a request that carries what initialize used to."""
-    about = {"protocolVersion": NEWEST, "clientInfo": {"name": "t", "version": "1"}, "clientCapabilities": {}}
-    return {"_meta": {f"io.modelcontextprotocol/{name}": value for name, value in about.items()}, **params}
 
 
 async def test_initialize_is_answered_on_the_older_wire(client: Client) -> None:

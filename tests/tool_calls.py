@@ -1,0 +1,108 @@
+"""Tools as an agent calls them: each answer is checked against its schema, and lists are read to their end."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import mcp_types
+from jsonschema.protocols import Validator
+from jsonschema.validators import validator_for
+from mcp.client import Client
+from tokens import real_tokens
+
+from calltriage.leaves.gate import compact
+
+UNKNOWN = "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34"
+
+
+_published: WeakKeyDictionary[Client, dict[str, str]] = WeakKeyDictionary()
+"""Output schemas as JSON, by tool, of each agent that has called one."""
+
+
+@cache
+def _validator(schema: str) -> Validator:
+    """Made once for all agents: checking the schema itself costs more than checking an answer."""
+    parsed = json.loads(schema)
+    kind = validator_for(parsed)
+    kind.check_schema(parsed)
+    return kind(parsed)
+
+
+async def call(agent: Client, tool: str, /, **arguments: Any) -> mcp_types.CallToolResult:
+    """Call a tool; both forms of its answer are the same and fit its output schema."""
+    result = await agent.call_tool(tool, arguments)
+    body = result.structured_content
+    assert json.loads(getattr(result.content[0], "text", "")) == body
+    if agent not in _published:
+        _published[agent] = {one.name: json.dumps(one.output_schema) for one in (await agent.list_tools()).tools}
+    _validator(_published[agent][tool]).validate(body)
+    return result
+
+
+async def ok(agent: Client, tool: str, /, **arguments: Any) -> dict[str, Any]:
+    result = await call(agent, tool, **arguments)
+    assert not result.is_error, result.structured_content
+    return result.structured_content or {}
+
+
+async def refused(agent: Client, tool: str, /, **arguments: Any) -> dict[str, Any]:
+    result = await call(agent, tool, **arguments)
+    assert result.is_error, result.structured_content
+    return (result.structured_content or {})["error"]
+
+
+async def filed(agent: Client, **more: Any) -> dict[str, Any]:
+    """An issue, whatever others there are."""
+    fields = {"title": "T", "severity": "high", "category": "Bug", "on_duplicate": "create"}
+    return await ok(agent, "create_issue", **fields | more)
+
+
+async def with_call(agent: Client, call_id: str = "call-card") -> str:
+    """A ticket with a call attached."""
+    ticket = (await filed(agent))["triage_id"]
+    await ok(agent, "attach_resource", issue_id=ticket, resource_type="call", resource_id=call_id)
+    return ticket
+
+
+async def read_on(agent: Client, tool: str = "get_evidence", /, **arguments: Any) -> list[dict[str, Any]]:
+    """An answer, and all that its own advice leads to; none is over the budget it was asked with, and none is asked for
+    twice."""
+    todo: list[dict[str, Any]] = [{"tool": tool, "arguments": arguments}]
+    made, bodies = set[str](), list[dict[str, Any]]()
+    while todo:
+        asked = todo.pop(0)
+        if asked["tool"] == "get_transcript" and compact(asked) in made:
+            continue  # a turn that stands at several flags
+        assert compact(asked) not in made, "in circles"
+        assert len(made) < 200, "without an end"
+        made.add(compact(asked))
+        bodies.append(body := await ok(agent, asked["tool"], **asked["arguments"]))
+        assert real_tokens(compact(body)) <= asked["arguments"].get("max_tokens", 6000)
+        todo += [gap["try_next"] for gap in body.get("omitted", ()) if "try_next" in gap]
+    return bodies
+
+
+def entries(bodies: list[dict[str, Any]], section: str) -> list[dict[str, Any]]:
+    """All that these answers show of a section, in order."""
+    return [entry for body in bodies for entry in body.get(section, {}).get("items", ())]
+
+
+async def every_row(agent: Client, tool: str, **arguments: Any) -> list[dict[str, Any]]:
+    """All rows, page after page; every page fits its budget and is marked."""
+    rows: list[dict[str, Any]] = []
+    cursor: str | None = None
+    for _ in range(200):
+        page = await ok(agent, tool, **arguments, cursor=cursor)
+        assert real_tokens(compact(page)) <= 6_000
+        assert page["trust"] == "untrusted"
+        assert page["returned"] == len(page["items"])
+        rows += page["items"]
+        cursor = page.get("next_cursor")
+        assert page["complete"] is (cursor is None)
+        if cursor is None:
+            assert page["total"] == len(rows)
+            return rows
+    raise AssertionError("the pages do not end")
