@@ -8,6 +8,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
+from functools import cache
 from typing import Any, cast
 
 import mcp_types
@@ -55,8 +56,9 @@ from calltriage.server.tools.transcripts import GetTranscriptTool
 logger = logging.getLogger(__name__)
 
 
+@cache
 def describe(tool: type[Tool]) -> mcp_types.Tool:
-    """The tool as `tools/list` shows it; everything follows from the class."""
+    """The tool as `tools/list` shows it. Everything follows from the class, so it is worked out once in a process."""
     name = tool.tool_name()
     declared = cast("Any", tool)
     result = declared.result if issubclass(tool, Workflow) else declared.result_type()
