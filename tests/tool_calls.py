@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import weakref
 from functools import cache
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import mcp_types
 from jsonschema.protocols import Validator
@@ -18,8 +18,8 @@ from calltriage.leaves.gate import compact
 UNKNOWN = "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34"
 
 
-_published: WeakKeyDictionary[Client, dict[str, str]] = WeakKeyDictionary()
-"""Output schemas as JSON, by tool, of each agent that has called one."""
+_published: dict[int, dict[str, str]] = {}
+"""Output schemas as JSON, by tool, of each agent that has called one and is still there."""
 
 
 @cache
@@ -36,9 +36,10 @@ async def call(agent: Client, tool: str, /, **arguments: Any) -> mcp_types.CallT
     result = await agent.call_tool(tool, arguments)
     body = result.structured_content
     assert json.loads(getattr(result.content[0], "text", "")) == body
-    if agent not in _published:
-        _published[agent] = {one.name: json.dumps(one.output_schema) for one in (await agent.list_tools()).tools}
-    _validator(_published[agent][tool]).validate(body)
+    if id(agent) not in _published:
+        _published[id(agent)] = {one.name: json.dumps(one.output_schema) for one in (await agent.list_tools()).tools}
+        weakref.finalize(agent, _published.pop, id(agent))
+    _validator(_published[id(agent)][tool]).validate(body)
     return result
 
 
