@@ -18,9 +18,12 @@ from faults import Gate, Inner, Scripted, over_sockets, passes
 from mcp.client import Client as McpClient
 
 from calltriage.client.client import open_client
+from calltriage.client.ledger import Entry
+from calltriage.client.receipts import Receipt
 from calltriage.desk.app import Desk
 from calltriage.journal import turns
 from calltriage.journal.journal import Journal
+from calltriage.operations.base import Operation
 from calltriage.server.app import build_server
 from calltriage.server.toolsets import ALL, select
 
@@ -207,6 +210,92 @@ async def test_the_second_of_two_is_sent_where_the_first_came_to_nothing(
     await journal.close()
 
 
+@pytest.mark.parametrize("tool", ["add_comment", "create_agent_session", "create_category", "prompt_norm"])
+@pytest.mark.parametrize("other", ["this process", "another one"])
+async def test_an_equal_call_that_comes_before_the_first_one_is_answered_is_its_repeat(
+    the_desk: Desk, clock: Clock, tmp_path: Path, tool: str, other: str
+) -> None:
+    """The first write is settled, and its call still reads what is shown beside it."""
+    gate, is_settled = Gate(), anyio.Event()
+    one = Journal(tmp_path / "journal", clock=clock)
+    two = one if other == "this process" else Journal(tmp_path / "journal", clock=clock)
+    end = one.end
+
+    async def ended(entry: Entry, operation: Operation[Any], came: Receipt[Any] | BaseException) -> None:
+        await end(entry, operation, came)
+        is_settled.set()
+        await gate.opened.wait()
+
+    async with agent_of(the_desk, one) as first, agent_of(the_desk, two) as second:
+        arguments = (await ground(first))[tool]
+        await called(second, "list_recent_writes", {})
+        bodies: list[dict[str, Any]] = []
+
+        async def call(agent: McpClient) -> None:
+            bodies.append(await called(agent, tool, arguments))
+
+        one.end = ended
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(call, first)
+                await is_settled.wait()
+                one.end = end
+                bodies.append(await called(second, tool, arguments))
+                gate.opened.set()
+        are_one(bodies)
+        clock.advance(seconds=1)
+        assert (await called(second, tool, arguments))["outcome"] == after(tool), "it was answered by then"
+    assert list((tmp_path / "journal" / "unanswered").iterdir()) == []
+    await two.close()
+    await one.close()
+
+
+def after(tool: str) -> str:
+    """What an equal call is answered that comes later: a category is kept once, of the others there may be two."""
+    return "replayed" if tool == "create_category" else "committed"
+
+
+@pytest.mark.parametrize("tool", ["add_comment", "create_agent_session"])
+async def test_an_equal_call_that_had_to_open_the_journal_first_is_a_repeat(
+    the_desk: Desk, clock: Clock, tmp_path: Path, tool: str
+) -> None:
+    """It came before the other one was written, and learns of the journal's last row after that."""
+    one, two = (Journal(tmp_path / "journal", clock=clock) for _ in range(2))
+    opens = two.database.open
+    async with agent_of(the_desk, one) as first, agent_of(the_desk, two) as second:
+        arguments = (await ground(first))[tool]
+
+        async def open_late() -> Any:
+            if two.database._engine is None:
+                clock.advance(seconds=1)
+                bodies.append(await called(first, tool, arguments))
+            return await opens()
+
+        bodies: list[dict[str, Any]] = []
+        two.database.open = open_late
+        bodies.append(await called(second, tool, arguments))
+        are_one(bodies)
+        clock.advance(seconds=1)
+        assert (await called(second, tool, arguments))["outcome"] == "committed"
+    await two.close()
+    await one.close()
+
+
+async def test_a_process_that_is_killed_before_it_answers_leaves_its_write_to_be_repeated_for_a_while(
+    the_desk: Desk, clock: Clock, tmp_path: Path
+) -> None:
+    killed, next_one = (Journal(tmp_path / "journal", clock=clock) for _ in range(2))
+    async with agent_of(the_desk, killed) as first, agent_of(the_desk, next_one) as second:
+        arguments = (await ground(first))["add_comment"]
+        killed._unanswered.drop = lambda write_ids: None
+        bodies = [await called(agent, "add_comment", arguments) for agent in (first, second)]
+        are_one(bodies)
+        clock.advance(minutes=11)
+        assert (await called(second, "add_comment", arguments))["outcome"] == "committed"
+    for journal in (killed, next_one):
+        await journal.close()
+
+
 ON_THE_WIRE = ["add_comment", "create_agent_session", "add_flag"]
 
 
@@ -260,6 +349,43 @@ async def test_equal_calls_that_overlap_are_one_write_on_real_processes(
         for tool in ON_THE_WIRE:
             slow.again()
             are_one(await at_once(tool, arguments[tool], one, two))
+
+
+@pytest.mark.parametrize("how", ["stdio", "HTTP", "two processes"])
+async def test_an_equal_call_is_a_repeat_until_the_first_is_answered_on_real_processes(
+    the_desk: Desk, tmp_path: Path, how: str
+) -> None:
+    """After the write is settled its call reads the issue back; the vendor keeps it waiting until the second has ended."""
+    gate, written = Gate(), anyio.Event()
+    held = gate.holds(passes)
+
+    async def step(request: httpx2.Request, inner: Inner) -> httpx2.Response:
+        path = request.url.path
+        if written.is_set() and not gate.entered.is_set() and request.method == "GET" and path.count("/") == 4:
+            return await held(request, inner)
+        answer = await passes(request, inner)
+        if request.method == "POST" and path.endswith("/comments"):
+            written.set()
+        return answer
+
+    async with (
+        over_sockets(step, httpx2.ASGITransport(the_desk, raise_app_exceptions=False)) as vendor,
+        agents_over(tmp_path, how, vendor) as (one, two),
+    ):
+        calls = await ground(one)
+        await called(two, "list_issues", {})  # both are awake
+        bodies: list[dict[str, Any]] = []
+
+        async def first() -> None:
+            bodies.append(await called(one, "add_comment", calls["add_comment"]))
+
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(first)
+                await gate.entered.wait()
+                bodies.append(await called(two, "add_comment", calls["add_comment"]))
+                gate.opened.set()
+        are_one(bodies)
 
 
 async def test_equal_issues_filed_by_two_processes_at_once_are_one(the_desk: Desk, tmp_path: Path) -> None:

@@ -52,8 +52,10 @@ class Call:
         former: names under which earlier versions noted the caller.
         strangers: names in their rows that may be the caller's, since they held credentials that may have changed.
         writes: ids of its writes.
-        beside: those of the calls of this process that were under way when it came.
-        arrived: number of the journal's last row when it came; None for writes without a tool call.
+        beside: those of the calls of this process that were not answered when it came.
+        elsewhere: those of any process whose answers had not gone out when it came.
+        came: when it came.
+        arrived: number of the journal's last row soon after; None for writes without a tool call.
         unrecorded: its writes whose outcome could not be put on record.
     """
 
@@ -64,6 +66,8 @@ class Call:
     key: str | None = None
     writes: set[str] = field(default_factory=set[str], compare=False)
     beside: tuple[set[str], ...] = ()
+    elsewhere: frozenset[str] = frozenset()
+    came: datetime | None = None
     arrived: int | None = None
     unrecorded: list[str] = field(default_factory=list[str], compare=False)
 
@@ -117,7 +121,7 @@ class Standings:
             return still_open if is_key or is_add or not still_open.under_way else fresh
         if settled is None:
             return fresh
-        if is_add and _overlaps(asked.call, settled, outcome_of(connection, settled)):
+        if is_add and self._overlaps(asked.call, settled, outcome_of(connection, settled)):
             return self._done(connection, operation, settled, fresh, "done")
         if is_key and self.is_kept(settled, key):
             return self._done(connection, operation, settled, fresh, "standing")
@@ -155,6 +159,21 @@ class Standings:
             kept.append(row)
             after = datetime.fromisoformat(row.at)
         return kept[::-1]
+
+    def _overlaps(self, call: Call, settled: Row, outcome: Row | None) -> bool:
+        """Whether a write was not settled yet when a call came, or the call that it was made in not answered.
+
+        A call that had to wait for the journal to be opened learns of the last row later than it came. So the time of the
+        outcome counts, too, where this machine's clock dated it.
+        """
+        if any(settled.write_id in writes for writes in call.beside):
+            return True
+        if settled.write_id in call.elsewhere and self.is_kept(settled, None):
+            return True
+        if settled.write_id in call.writes or call.arrived is None or call.came is None or outcome is None:
+            return False
+        is_later = _is_of_here(settled) and call.came < datetime.fromisoformat(outcome.at) <= self.clock()
+        return outcome.seq > call.arrived or is_later
 
     def is_kept(self, row: Row, key: str | None) -> bool:
         """Whether a row is young enough to count. A row that is dated ahead is: the clock was set back since."""
@@ -208,12 +227,8 @@ def _under_way(asked: Row) -> bool:
     return asked.write_id in UNDER_WAY if int(process) == os.getpid() else _is_alive(int(process))
 
 
-def _overlaps(call: Call, settled: Row, outcome: Row | None) -> bool:
-    """Whether a write was not settled yet when a call came; one of this process, whether its call was not answered yet."""
-    if any(settled.write_id in writes for writes in call.beside):
-        return True
-    is_own = settled.write_id in call.writes
-    return not is_own and call.arrived is not None and outcome is not None and outcome.seq > call.arrived
+def _is_of_here(asked: Row) -> bool:
+    return (asked.process or "").endswith(f"@{_realm()}")
 
 
 def _before(asked: Row) -> Before | None:

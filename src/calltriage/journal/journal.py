@@ -28,8 +28,9 @@ from calltriage.journal.equal_writes import NAMED, UNDER_WAY, Asked, Call, Stand
 from calltriage.journal.head_notes import HeadNote
 from calltriage.journal.rows import FILE, Check, Row, append, facts, head_of, holds, outcome_of, prepare, rows
 from calltriage.journal.showing import Wanted, brief, writes
+from calltriage.journal.unanswered import FOLDER, Unanswered, When, at_once
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.operations.base import Operation
+from calltriage.operations.base import Effect, Operation
 from calltriage.storage import Database, SqliteFile
 
 if TYPE_CHECKING:
@@ -81,17 +82,18 @@ class Journal:
     former_others: tuple[str, ...] = ()
     database: Database = field(init=False)
     _standings: Standings = field(init=False, repr=False)
+    _unanswered: Unanswered = field(init=False, repr=False)
     _salt: bytes | None = field(default=None, init=False, repr=False)
     _earlier: frozenset[str] = field(default=frozenset(), init=False)
     _unnoted: bool = field(default=False, init=False)
     _note_after: float = field(default=-math.inf, init=False)
     _begun: dict[str, Asked] = field(default_factory=dict[str, Asked], init=False, repr=False)
     """Writes on record whose end is not, by their ids."""
-    _inside: list[set[str]] = field(default_factory=list[set[str]], init=False, repr=False)
     _turns: dict[tuple[str, str, str], anyio.Lock] = field(default_factory=dict, init=False)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         self._standings = Standings(self.keep_s, self.window_s, self.clock)
+        self._unanswered = Unanswered(self.folder / FOLDER)
         self.database = Database(SqliteFile(self.folder, FILE), prepare)
 
     async def close(self) -> None:
@@ -110,6 +112,8 @@ class Journal:
             self._append(
                 connection, asked, operation=operation.tool_name(), arguments=_compact(arguments), result=listed
             )
+            if operation.effect is Effect.ADD and asked.call.arrived is not None:
+                self._unanswered.add(asked.write_id)
             return entry
 
         asked.call.writes.add(asked.write_id)
@@ -164,26 +168,31 @@ class Journal:
         return Call(name(self.organisation, who), tuple(sorted(former)), tuple(sorted(strangers)))
 
     @asynccontextmanager
-    async def calling(self, tool: str, who: str, key: str | None) -> AsyncGenerator[Call]:
-        """Around a tool call: the writes in it are its own. Calls with one key go one after the other."""
-        with self._beside_others() as (writes, beside):
+    async def calling(
+        self, tool: str, who: str, key: str | None, when_answered: When = at_once
+    ) -> AsyncGenerator[Call]:
+        """Around a tool call: the writes in it are its own. Calls with one key go one after the other.
+
+        `when_answered` is given what is to be done once the answer has gone out; by default the call ends with this block.
+        """
+        came = self.clock()
+        with self._unanswered.call(when_answered) as (writes, beside, elsewhere):
             salt = await self._digest_key()
             arrived, _ = await self._read(head_of)
             digest = None if key is None else _digest(salt, "key", tool, key)
             named = self._named(salt, who)
-            call = replace(named, tool=tool, key=digest, writes=writes, beside=beside, arrived=arrived)
+            call = replace(
+                named,
+                tool=tool,
+                key=digest,
+                writes=writes,
+                beside=beside,
+                elsewhere=elsewhere,
+                came=came,
+                arrived=arrived,
+            )
             async with self._in_turn(call):
                 yield call
-
-    @contextmanager
-    def _beside_others(self) -> Generator[tuple[set[str], tuple[set[str], ...]]]:
-        """Around a tool call: where the ids of its writes go, and those of the calls that are under way when it comes."""
-        writes, beside = set[str](), tuple(self._inside)
-        self._inside.append(writes)
-        try:
-            yield writes, beside
-        finally:
-            self._inside = [other for other in self._inside if other is not writes]
 
     @asynccontextmanager
     async def _in_turn(self, call: Call) -> AsyncGenerator[None]:
@@ -290,6 +299,7 @@ class Journal:
         of earlier versions' callers, too."""
         if self._salt is None:
             found = await self._read(facts)
+            await anyio.to_thread.run_sync(self._unanswered.drop_old)
             self._earlier = frozenset(filter(None, found["earlier callers"].split(",")))
             self._salt = bytes.fromhex(found["salt"])
         return self._salt

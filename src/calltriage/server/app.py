@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -20,6 +20,7 @@ from calltriage.client.client import Client
 from calltriage.journal.journal import Journal
 from calltriage.leaves.seals import Seals
 from calltriage.operations.base import Effect, Tool
+from calltriage.server.call.answering import ANSWER, Answer
 from calltriage.server.call.confirmation import PATIENCE_S, Policy, SealedState
 from calltriage.server.call.host import Host
 from calltriage.server.call.table import ToolTable
@@ -67,6 +68,8 @@ class TriageServer(Server[Connection]):
     """The MCP server, and how to end the streams that it has open."""
 
     end_streams: Callable[[], None]
+    answers: dict[str, Answer]
+    """Where a transport with one client says which of its requests wait for their answers."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,13 @@ class _Requests:
         work: what tools have at hand.
         table: the tools.
         on_listed: called after each tools/list.
+        answers: those on their way out, by the ids of their requests; for a transport with one client.
     """
 
     work: Work
     table: ToolTable
     on_listed: Callable[[], None]
+    answers: dict[str, Answer] = field(default_factory=dict[str, Answer])
 
     async def list_tools(self, _c: Context, _p: Paging) -> mcp_types.ListToolsResult:
         self.on_listed()
@@ -92,7 +97,10 @@ class _Requests:
     ) -> mcp_types.CallToolResult | mcp_types.InputRequiredResult:
         host = Host.of(ctx.session, params)
         arguments, report = params.arguments or {}, ctx.session.report_progress
-        return await self.table.call(params.name, arguments, report, host, request=ctx.request, meta=ctx.meta)
+        answer = self.answers.get(str(ctx.request_id)) if ctx.request is None else ctx.request.scope.get(ANSWER)
+        return await self.table.call(
+            params.name, arguments, report, host, request=ctx.request, meta=ctx.meta, answer=answer
+        )
 
     async def list_resources(self, _c: Context, _p: Paging) -> mcp_types.ListResourcesResult:
         return mcp_types.ListResourcesResult(resources=[*mcp_resources.listed(self.work), *skills.listed()])
@@ -210,5 +218,5 @@ def _server_of(
     server.extensions[skills.EXTENSION] = {}
     server.add_request_handler("skills/list", mcp_types.PaginatedRequestParams, requests.list_skills)
     server.add_request_handler("skills/get", skills.GetSkillParams, requests.get_skill)
-    server.end_streams = watched.close
+    server.end_streams, server.answers = watched.close, requests.answers
     return server

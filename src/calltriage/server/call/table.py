@@ -41,6 +41,7 @@ from calltriage.server.answers.results import (
 )
 from calltriage.server.answers.sections import Place
 from calltriage.server.call import write_record as once
+from calltriage.server.call.answering import Answer
 from calltriage.server.call.arguments import checked, rejected, understood
 from calltriage.server.call.confirmation import Policy, confirmed
 from calltriage.server.call.hints import advise
@@ -117,6 +118,7 @@ class ToolTable:
         *,
         request: Any = None,
         meta: Any = None,
+        answer: Answer | None = None,
     ) -> mcp_types.CallToolResult | mcp_types.InputRequiredResult:
         """Call a tool. Whatever goes wrong inside becomes a tool error; only an unknown name is a protocol error.
 
@@ -129,7 +131,7 @@ class ToolTable:
             raise MCPError(mcp_types.INVALID_PARAMS, f"Unknown tool.{instead} tools/list has the names.")
         own, note = understood(tool, self._schemas[name], arguments)
         try:
-            caller = once.Caller.of(request, meta)
+            caller = once.Caller.of(request, meta, answer)
             self._work.quota.take(caller.who, tool)
             own, key = once.split(tool, own, caller)
             given = checked(tool, self._schemas[name], own)

@@ -13,10 +13,12 @@ from pydantic import Field
 from calltriage.client.limits import within
 from calltriage.client.look_ups import one_call
 from calltriage.errors import Rejected, TryNext
+from calltriage.journal.unanswered import at_once
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Tool
 from calltriage.operations.fields import Limit
 from calltriage.operations.results import Result
+from calltriage.server.call.answering import Answer
 from calltriage.server.context import Work, Workflow
 
 ARGUMENT = "idempotency_key"
@@ -64,15 +66,16 @@ class Caller:
     who: str = ""
     key: str | None = None
     deadline_s: float = math.inf
+    answer: Answer | None = None
 
     @classmethod
-    def of(cls, request: Any, meta: Mapping[str, Any] | None) -> Caller:
+    def of(cls, request: Any, meta: Mapping[str, Any] | None, answer: Answer | None = None) -> Caller:
         """From the HTTP request, if there is one, and a request's metadata. Raises Rejected for metadata that cannot be."""
         known = meta or {}
         key, seconds = known.get(f"{META}{ARGUMENT}"), known.get(f"{META}deadline_s", math.inf)
         if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds > 0:
             raise Rejected(f"_meta {META}deadline_s must be a number of seconds above 0.", outcome="not_committed")
-        return cls(who(request), None if key is None else _key(key), float(seconds))
+        return cls(who(request), None if key is None else _key(key), float(seconds), answer)
 
 
 def who(request: Any) -> str:
@@ -140,7 +143,8 @@ async def performed(
             raise Rejected("No journal is kept here, so no key is known.", field=ARGUMENT, outcome="not_committed")
         if tool.effect is Effect.READ or work.journal is None:
             return await act()
-        async with work.journal.calling(tool.tool_name(), caller.who, key) as call:
+        when_answered = at_once if caller.answer is None else caller.answer.when_gone
+        async with work.journal.calling(tool.tool_name(), caller.who, key, when_answered) as call:
             body = await act() if key is None else await work.journal.once(call, arguments, act)
         return noting(body, UNRECORDED) if call.unrecorded else body
 

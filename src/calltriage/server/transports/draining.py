@@ -24,6 +24,8 @@ from mcp_types import (
     RequestId,
 )
 
+from calltriage.server.call.answering import Answer
+
 if TYPE_CHECKING:
     from mcp.shared._stream_protocols import ReadStream, WriteStream
 
@@ -35,12 +37,18 @@ Frame: TypeAlias = SessionMessage | Exception
 
 @asynccontextmanager
 async def draining(
-    incoming: ReadStream[Frame], outgoing: WriteStream[SessionMessage], end_streams: Callable[[], None]
+    incoming: ReadStream[Frame],
+    outgoing: WriteStream[SessionMessage],
+    end_streams: Callable[[], None],
+    answers: dict[str, Answer],
 ) -> AsyncGenerator[tuple[MemoryObjectReceiveStream[Frame], MemoryObjectSendStream[SessionMessage]]]:
-    """The streams to run a server on. `end_streams` ends what it has open without an end of its own."""
+    """The streams to run a server on. `end_streams` ends what it has open without an end of its own.
+
+    `answers` holds those to the requests that were read, by id, until they have gone out.
+    """
     to_server, read = anyio.create_memory_object_stream[Frame](0)
     write, from_server = anyio.create_memory_object_stream[SessionMessage](0)
-    relay = _Relay(to_server, end_streams)
+    relay = _Relay(to_server, end_streams, answers)
     # All ends are closed here, too: a task that was cancelled before its first step closes none of its own.
     async with incoming, read, write, to_server, from_server, anyio.create_task_group() as tasks:
         tasks.start_soon(relay.carry_in, incoming)
@@ -51,9 +59,15 @@ async def draining(
 class _Relay:
     """Carries messages both ways, and knows which requests wait for an answer."""
 
-    def __init__(self, to_server: MemoryObjectSendStream[Frame], end_streams: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        to_server: MemoryObjectSendStream[Frame],
+        end_streams: Callable[[], None],
+        answers: dict[str, Answer],
+    ) -> None:
         self._to_server = to_server
         self._end_streams = end_streams
+        self._answers = answers
         self._unanswered = Counter[str]()
         self._questions = dict[str, RequestId]()
         """The server's own requests that the client has not answered."""
@@ -91,16 +105,24 @@ class _Relay:
         message = None if isinstance(frame, Exception) else frame.message
         if isinstance(message, JSONRPCRequest):
             self._unanswered[str(message.id)] += 1
+            self._answers.setdefault(str(message.id), Answer())
         elif isinstance(message, JSONRPCResponse | JSONRPCError):
             self._questions.pop(str(message.id), None)
         elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
-            del self._unanswered[str((message.params or {}).get("requestId"))]  # which is never answered
+            name = str((message.params or {}).get("requestId"))
+            del self._unanswered[name]  # which is never answered
+            self._gone(name)
 
     def _settle(self, request_id: RequestId | None) -> None:
         name = str(request_id)
         self._unanswered[name] -= 1
         if self._unanswered[name] <= 0:
             del self._unanswered[name]
+            self._gone(name)
+
+    def _gone(self, name: str) -> None:
+        if (answer := self._answers.pop(name, None)) is not None:
+            answer.gone()
 
     async def _drain(self) -> None:
         """Wait for the answers to all that was read, as long as they come."""

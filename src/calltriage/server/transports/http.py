@@ -18,6 +18,7 @@ from calltriage.errors import SettingsError
 from calltriage.journal.journal import SHARED_TOKEN
 from calltriage.leaves.callers import tell_caller
 from calltriage.leaves.host_headers import LOOPBACK, THIS_MACHINE, Doorkeeper, place_of
+from calltriage.server.call.answering import ANSWER, Answer
 from calltriage.server.call.write_record import CALLER
 from calltriage.server.files.handover import DOWNLOADS, UPLOADS, Handover
 from calltriage.server.transports.frames import MAX_FRAME, VERSION, read_frame
@@ -98,7 +99,11 @@ class Gate:
         async def receive_whole() -> Message:
             return whole.pop() if whole else await receive()
 
-        await self._app(noted, receive_whole, send)
+        answer = Answer()
+        try:
+            await self._app({**noted, ANSWER: answer}, receive_whole, send)
+        finally:
+            answer.gone()
 
     async def _taken(self, scope: Scope, receive: Receive) -> tuple[Scope, bytes]:
         """The scope with its caller noted, and the body as the SDK is to read it.

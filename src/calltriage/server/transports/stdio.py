@@ -62,5 +62,5 @@ async def run_over_stdio(server: TriageServer) -> None:
     lines = FrameInput()
     async with stdio_server(stdin=cast("anyio.AsyncFile[str]", lines)) as (incoming, outgoing):
         lines.outgoing = outgoing
-        async with draining(incoming, outgoing, server.end_streams) as (read, write):
+        async with draining(incoming, outgoing, server.end_streams, server.answers) as (read, write):
             await server.run(read, write, server.create_initialization_options())

@@ -13,6 +13,7 @@ from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCError, JSONRPCMessage, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 from virtual_time import VirtualLoop
 
+from calltriage.server.call.answering import Answer
 from calltriage.server.transports import draining
 from calltriage.server.transports.draining import Frame
 
@@ -31,6 +32,7 @@ class Ends:
     read: MemoryObjectReceiveStream[Frame]
     write: MemoryObjectSendStream[SessionMessage]
     ended: list[float] = field(default_factory=list[float])
+    answers: dict[str, Answer] = field(default_factory=dict[str, Answer])
 
     async def answer(self, *ids: int | str) -> None:
         for one in ids:
@@ -52,9 +54,13 @@ async def connected(*said: SessionMessage) -> AsyncGenerator[Ends]:
     into, incoming = anyio.create_memory_object_stream[Frame](100)
     outgoing, heard = anyio.create_memory_object_stream[SessionMessage](100)
     ended: list[float] = []
+    answers: dict[str, Answer] = {}
     with anyio.fail_after(7200):
-        async with draining.draining(incoming, outgoing, lambda: ended.append(anyio.current_time())) as (read, write):
-            ends = Ends(into, heard, read, write, ended)
+        async with draining.draining(incoming, outgoing, lambda: ended.append(anyio.current_time()), answers) as (
+            read,
+            write,
+        ):
+            ends = Ends(into, heard, read, write, ended, answers)
             for one in said:
                 await into.send(one)
             await into.aclose()
@@ -65,6 +71,20 @@ async def connected(*said: SessionMessage) -> AsyncGenerator[Ends]:
     incoming.close()
     read.close()
     heard.close()
+
+
+async def test_an_answer_has_gone_once_it_is_on_its_way_to_the_client_or_nobody_waits_for_it() -> None:
+    params = {"requestId": 2}
+    cancelled = SessionMessage(JSONRPCNotification(jsonrpc="2.0", method="notifications/cancelled", params=params))
+    async with connected(request(1), request(2), request(3), cancelled) as ends:
+        assert set(ends.answers) == {"1", "3"}
+        gone = list[str]()
+        ends.answers["1"].when_gone(lambda: gone.append("1"))
+        await ends.answer(1)
+        await ends.heard.receive()
+        await anyio.wait_all_tasks_blocked()
+        assert (gone, set(ends.answers)) == (["1"], {"3"})
+        await ends.answer(3)
 
 
 async def has_ended(ends: Ends) -> None:
