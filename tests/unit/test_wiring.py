@@ -14,11 +14,11 @@ from faults import Killed
 from mcp.client import Client
 from pydantic import SecretStr
 
-from calltriage.cli.own_key import desk_key, open_tenants, own_key, rotate_key
+from calltriage.cli.own_key import desk_key, open_tenants, own_key, revoke_key, rotate_key
 from calltriage.cli.servers import serve_desk
 from calltriage.client.credentials import ClientCredentials
 from calltriage.desk.app import Desk
-from calltriage.embedded import DeskInside
+from calltriage.embedded import DeskInside, open_desk
 from calltriage.errors import Forbidden, NotFound, SettingsError, StoreError
 from calltriage.operations.attachments import DeleteAttachment, GetAttachment, RequestUploadLink
 from calltriage.settings import Settings, load_settings
@@ -222,6 +222,28 @@ async def test_a_rotation_that_is_cut_off_leaves_the_desk_a_key_of_its_own(
     assert {file.name for file in (tmp_path / "data").glob("desk.key*")} == {"desk.key.lock", "desk.key"}
     made = await rotate_key(settings, "desk", overlap)
     assert (await own_key(settings)).get_secret_value() == made.key
+
+
+async def test_a_key_that_is_shown_after_a_revocation_is_good_at_once(home: Path) -> None:
+    settings = Settings()
+    before = (await own_key(settings)).get_secret_value()
+    assert await revoke_key(settings, "desk")
+    shown = (await own_key(settings)).get_secret_value()
+    assert shown != before
+    assert (await own_key(settings)).get_secret_value() == shown
+    async with open_desk(settings) as desk:
+        assert await desk.access.by_api_header(shown, desk.clock()) is not None
+        assert await desk.access.by_api_header(before, desk.clock()) is None
+
+
+async def test_no_key_is_shown_that_is_not_the_desks_own(home: Path) -> None:
+    served = Settings(desk_api_key=SecretStr("s" * 32))
+    assert await own_key(served) == served.desk_api_key
+    with pytest.raises(SettingsError, match="CALLTRIAGE_DESK_API_KEY"):
+        await own_key(Settings())
+    assert await revoke_key(served, "desk")
+    with pytest.raises(SettingsError, match="has ended"):
+        await own_key(served)
 
 
 def test_a_secret_that_is_asked_for_late_does_not_make_a_folder_that_was_moved_away(tmp_path: Path) -> None:

@@ -30,29 +30,16 @@ from calltriage.desk.importing.entries import Reading, entry_of
 from calltriage.desk.importing.loading import load_import
 from calltriage.embedded import DESK_IN_PROCESS
 from calltriage.errors import SettingsError, StoreError
-from calltriage.journal.checking import check_file, check_folder
-from calltriage.journal.journal import Journal
+from calltriage.journal.checking import check_file, check_folder, opened_to_read
 from calltriage.journal.replay import Replayed, replay
-from calltriage.journal.rows import FILE, Check
-from calltriage.journal.showing import Wanted, redacted
+from calltriage.journal.rows import FILE, Check, Row, rows
+from calltriage.journal.showing import Wanted, redacted, writes
 from calltriage.leaves.gate import one_line
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import SCOPES
 from calltriage.operations.base import Api
 from calltriage.settings import Settings
 from calltriage.wiring import head_note
-
-
-@asynccontextmanager
-async def journal_in(folder: Path) -> AsyncGenerator[Journal]:
-    """The journal of a data folder. Raises StoreError when there is none: asking about it must not make one."""
-    if not (folder / FILE).is_file():
-        raise StoreError(f"There is no journal in {folder}: nothing was written through calltriage yet.")
-    journal = Journal(folder)
-    try:
-        yield journal
-    finally:
-        await journal.close()
 
 
 def since(text: str, now: datetime) -> datetime:
@@ -66,8 +53,7 @@ def since(text: str, now: datetime) -> datetime:
 
 async def show(settings: Settings, wanted: Wanted, *, as_json: bool) -> None:
     """Print the newest writes, newest last: as a table, or as lines of JSON."""
-    async with journal_in(settings.data_dir) as journal:
-        found = await journal.writes(wanted)
+    found = await anyio.to_thread.run_sync(_writes, settings.data_dir, wanted)
     if as_json:
         for write in found:
             say(json.dumps(write, separators=(",", ":")))
@@ -80,6 +66,16 @@ async def show(settings: Settings, wanted: Wanted, *, as_json: bool) -> None:
     widths = [max(len(line[column]) for line in (titles, *lines)) for column in range(len(titles))]
     for line in (titles, *lines):
         say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _writes(folder: Path, wanted: Wanted) -> list[JsonObject]:
+    with opened_to_read(folder) as connection:
+        return writes(connection, wanted)
+
+
+def _rows(folder: Path) -> list[Row]:
+    with opened_to_read(folder) as connection:
+        return list(rows(connection))
 
 
 def _cells(write: JsonObject) -> tuple[str, str, str, str]:
@@ -102,9 +98,8 @@ async def verify(settings: Settings, noted: tuple[int, str] | None) -> Check:
 
 async def export(settings: Settings, *, hide: bool) -> None:
     """Print every row as a line of JSON: whole, or with free text as hashes."""
-    async with journal_in(settings.data_dir) as journal:
-        for row in await journal.every():
-            say(json.dumps(redacted(row) if hide else asdict(row), separators=(",", ":")))
+    for row in await anyio.to_thread.run_sync(_rows, settings.data_dir):
+        say(json.dumps(redacted(row) if hide else asdict(row), separators=(",", ":")))
 
 
 async def replay_into_desk(settings: Settings, source: Path) -> Replayed:
@@ -112,8 +107,7 @@ async def replay_into_desk(settings: Settings, source: Path) -> Replayed:
     found = await anyio.to_thread.run_sync(check_folder, source, head_note(source))
     if found.broken_at is not None:
         raise StoreError(f"The journal is broken at row {found.broken_at}: {found.why}. It is not replayed.")
-    async with journal_in(source) as journal:
-        rows = await journal.every()
+    found_rows = await anyio.to_thread.run_sync(_rows, source)
     target = _DeskTarget(settings.data_dir, source)
     try:
         store = target.desk.store
@@ -122,7 +116,7 @@ async def replay_into_desk(settings: Settings, source: Path) -> Replayed:
                 f"The desk in {settings.data_dir} has issues already. Point CALLTRIAGE_DATA_DIR at an empty folder."
             )
         async with target.open():
-            return await replay(rows, target)
+            return await replay(found_rows, target)
     finally:
         await target.close()
 

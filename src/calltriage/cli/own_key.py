@@ -46,11 +46,19 @@ async def open_tenants(settings: Settings) -> AsyncGenerator[Tenants]:
 
 
 async def own_key(settings: Settings) -> SecretStr:
-    """The desk's own key, for its operator to read."""
-    if settings.desk_api_key is None and (settings.data_dir / NEXT_KEY_FILE).exists():
-        async with open_tenants(settings):  # settles which key it is
-            pass
-    return desk_key(settings)
+    """The desk's own key, for its operator to read: one that is good at this moment, at a server that is running, too.
+
+    Where the desk has none that is good, this one becomes it. Raises SettingsError for a key that is not the desk's own.
+    """
+    async with open_tenants(settings) as tenants:  # settles which key it is
+        found = desk_key(settings)
+        key, has_one = found.get_secret_value(), await tenants.has_good_own_key()
+        if await (tenants.is_own_key(key) if has_one else tenants.keep_own_key(key)):
+            return found
+    raise SettingsError(
+        "The key that is set here is not the desk's own, or has ended. Set CALLTRIAGE_DESK_API_KEY to the one its server "
+        f"was started with, or to a new one; if none is set, remove {settings.data_dir / OWN_KEY_FILE}: another one is made."
+    )
 
 
 async def rotate_key(settings: Settings, key_id: str, overlap: timedelta, expires: End = None) -> NewKey:

@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from calltriage.errors import StoreError
 from calltriage.journal.head_notes import HeadNote
-from calltriage.journal.rows import EVERY_ROW, FILE, FIRST, SCHEMA, Check, check, rows_of
+from calltriage.journal.rows import EVERY_ROW, FILE, FIRST, SCHEMA, Check, check, refuse_other_version, rows_of
 from calltriage.storage.foreign_files import opened_as_data, refuse_other_tables, statements
 from calltriage.storage.sqlite import sqlite_driver
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+@contextmanager
+def opened_to_read(folder: Path) -> Generator[Connection]:
+    """The journal of a folder, changed in nothing, whether it can be written or not. Blocks. Raises StoreError; where there
+    is none, too."""
+    from sqlalchemy import StaticPool, create_engine  # noqa: PLC0415  half a second of import
+
+    refuse_missing(folder)
+    with opened_as_data(folder / FILE, own_statements(), "The journal") as opened:
+        engine = create_engine("sqlite://", module=sqlite_driver(), creator=lambda: opened, poolclass=StaticPool)
+        with engine.connect() as connection:
+            refuse_other_version(connection)
+            yield connection
+
+
+def refuse_missing(folder: Path) -> None:
+    """Raise StoreError where a folder has no journal: asking about it must not make one."""
+    if not (folder / FILE).is_file():
+        raise StoreError(f"There is no journal in {folder}: nothing was written through calltriage yet.")
 
 
 @cache
@@ -60,10 +85,9 @@ def _with_noted(connection: Any, found: Check, noted: tuple[int, str]) -> Check:
 def check_folder(folder: Path, note: HeadNote | None) -> Check:
     """Check the journal of a folder against the head noted beside it. Raises StoreError; for a missing journal, too."""
     noted = None if note is None else note.read()
-    if not (folder / FILE).is_file():
-        if noted is not None and noted[0]:
-            return Check(0, FIRST, 1, f"the journal is gone: row {noted[0]} was noted as its last one")
-        raise StoreError(f"There is no journal in {folder}: nothing was written through calltriage yet.")
+    if noted is not None and noted[0] and not (folder / FILE).is_file():
+        return Check(0, FIRST, 1, f"the journal is gone: row {noted[0]} was noted as its last one")
+    refuse_missing(folder)
     return check_file(folder / FILE, noted)
 
 

@@ -27,7 +27,7 @@ from calltriage.journal.checking import check_folder
 from calltriage.journal.equal_writes import NAMED, UNDER_WAY, Asked, Call, Standings, this_process
 from calltriage.journal.head_notes import HeadNote
 from calltriage.journal.rows import FILE, Check, Row, append, facts, head_of, holds, outcome_of, prepare, rows
-from calltriage.journal.showing import Wanted, brief, writes
+from calltriage.journal.showing import brief
 from calltriage.journal.unanswered import FOLDER, Unanswered, When, at_once
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation
@@ -273,10 +273,6 @@ class Journal:
         """Follow the chain, and compare it with its head and with the head noted beside it. Raises StoreError for a file
         that cannot be read as a journal."""
         return await anyio.to_thread.run_sync(check_folder, self.folder, self.note)
-
-    async def writes(self, wanted: Wanted) -> list[JsonObject]:
-        """The newest writes of anybody that are wanted, newest last, in ids and outcomes."""
-        return await self._read(lambda connection: writes(connection, wanted))
 
     async def every(self, limit: int | None = None) -> list[Row]:
         """All rows in order, or the newest few."""

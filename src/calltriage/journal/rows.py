@@ -106,7 +106,12 @@ def prepare(engine: Engine) -> None:
     with writing(engine) as connection:
         for statement in SCHEMA:
             connection.exec_driver_sql(statement)
-        found = connection.exec_driver_sql("SELECT value FROM facts WHERE name = 'version'").scalar_one()
+        refuse_other_version(connection)
+
+
+def refuse_other_version(connection: Connection) -> None:
+    """Raise StoreError for a journal that this version does not know."""
+    found = connection.exec_driver_sql("SELECT value FROM facts WHERE name = 'version'").scalar_one_or_none()
     if found != "1":
         raise StoreError(f"The journal has version {found}; this calltriage knows 1. Use the calltriage that wrote it.")
 

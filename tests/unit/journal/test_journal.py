@@ -768,7 +768,9 @@ async def test_a_note_that_was_removed_is_missed_by_verify_and_by_servers(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
 @pytest.mark.parametrize("with_log", [False, True])
-async def test_a_journal_that_cannot_be_written_is_verified(tmp_path: Path, *, with_log: bool) -> None:
+async def test_a_journal_that_cannot_be_written_is_verified_shown_and_exported(
+    tmp_path: Path, *, with_log: bool
+) -> None:
     folder = tmp_path / "data"
     await noted(folder)
     if with_log:  # as a server leaves it that was killed
@@ -782,10 +784,16 @@ async def test_a_journal_that_cannot_be_written_is_verified(tmp_path: Path, *, w
         file.chmod(0o500 if file.is_dir() else 0o400)
     before = sorted(path.name for path in folder.iterdir())
     may = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"] if os.geteuid() == 0 else []
-    done = await anyio.run_process(
-        [*may, sys.executable, "-m", "calltriage", "journal", "verify"],
-        env={**os.environ, "CALLTRIAGE_DATA_DIR": str(folder)}, check=False,
-    )  # fmt: skip
+    verified, shown, exported = [
+        await anyio.run_process(
+            [*may, sys.executable, "-m", "calltriage", "journal", command],
+            env={**os.environ, "CALLTRIAGE_DATA_DIR": str(folder)}, check=False,
+        )
+        for command in ("verify", "show", "export")
+    ]  # fmt: skip
     folder.chmod(0o700)
-    assert (done.returncode, b"4 rows, whole" in done.stdout) == (0, with_log), done.stderr
+    assert (verified.returncode, b"4 rows, whole" in verified.stdout) == (0, with_log), verified.stderr
+    assert shown.returncode == 0, shown.stderr
+    assert exported.returncode == 0, exported.stderr
+    assert len(exported.stdout.splitlines()) == (4 if with_log else 2)
     assert sorted(path.name for path in folder.iterdir()) == before

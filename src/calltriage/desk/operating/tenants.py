@@ -213,6 +213,12 @@ class Tenants:
         """Whether the desk has had a key of its own, good or not."""
         return bool(await self._rows(select(keys.c.id).where(keys.c.id == OWN_KEY)))
 
+    async def has_good_own_key(self) -> bool:
+        """Whether the desk has a key of its own that opens it at this moment."""
+        return any(
+            _state(row, self._now) == "valid" for row in await self._rows(select(keys).where(keys.c.id == OWN_KEY))
+        )
+
     async def keep_own_key(self, key: str) -> bool:
         """Accept the desk's own key, and no longer the one that was its own before. False when it was revoked or has
         expired."""

@@ -129,13 +129,13 @@ def find(uri: str, work: Work) -> tuple[Kind, Tool]:
 
 
 PLAIN_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,15}://[A-Za-z0-9._/-]{1,96}")
-"""An unknown URI that may be repeated. The specification wants it in the error (SEP-2164), so that it must hold no text:
-no spaces, no escapes, no query."""
+"""An unknown URI that may be repeated. The specification wants it in the error (SEP-2164), so that it must hold no text: no
+spaces, no escapes, no query. Words between dashes may be a stranger's all the same: they are marked."""
 
 
 def not_found(uri: str) -> MCPError:
     """The protocol error for a resource that is not there, in words of our own."""
-    named = {"uri": uri} if PLAIN_URI.fullmatch(uri) else None
+    named = {"uri": uri, "trust": "untrusted", "origin": "the request"} if PLAIN_URI.fullmatch(uri) else None
     advice = "See resources/list and resources/templates/list for the URIs."
     return MCPError(mcp_types.INVALID_PARAMS, f"Resource not found. {advice}", named)
 

@@ -9,6 +9,8 @@ import pytest
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
 
+MARKED = {"trust": "untrusted", "origin": "the request"}
+
 
 async def read(agent: Client, uri: str) -> Any:
     contents = (await agent.read_resource(uri)).contents
@@ -78,5 +80,7 @@ async def test_what_does_not_exist_is_a_protocol_error(agent: Client, uri: str) 
         await agent.read_resource(uri)
     assert caught.value.code == -32602
     is_plain = not set(uri) & set("%?#@ ") and "://" in uri and len(uri) < 100
-    assert caught.value.data == ({"uri": uri} if is_plain else None), "it is repeated where it can hold no text"
+    assert caught.value.data == ({"uri": uri} | MARKED if is_plain else None), (
+        "it is repeated where it can hold no text"
+    )
     assert uri not in caught.value.message

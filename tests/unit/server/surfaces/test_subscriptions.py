@@ -30,6 +30,7 @@ from calltriage.server.surfaces.subscriptions import MOST_URIS, Subscriptions
 from calltriage.server.toolsets import ALL, select
 
 PATIENCE = 10
+MARKED = {"trust": "untrusted", "origin": "the request"}
 UNKNOWN = "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34"
 
 
@@ -289,7 +290,7 @@ async def test_what_cannot_be_is_not_watched(either: Client, era: str, uri: str)
     with pytest.raises(MCPError) as caught:
         await tried(either, era, "triage://flag-types", uri)
     assert caught.value.code == mcp_types.INVALID_PARAMS
-    assert caught.value.data == ({"uri": uri} if "://" in uri and "%" not in uri else None)
+    assert caught.value.data == ({"uri": uri} | MARKED if "://" in uri and "%" not in uri else None)
 
 
 async def test_looking_up_all_that_a_stream_names_has_one_deadline(
