@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import anyio
 from pydantic import Field, StringConstraints
@@ -16,7 +16,7 @@ from calltriage.client.limits import deadline_in
 from calltriage.client.receipts import Receipt
 from calltriage.errors import CallError, Conflict, Outcome, RateLimited, Rejected, TryNext
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.operations.base import Effect, Operation
+from calltriage.operations.base import Effect, Operation, Tool
 from calltriage.operations.results import Result
 from calltriage.server.answers.results import BUDGET, Bundle, advising
 from calltriage.server.batch.foresight import Foresight, differs
@@ -32,6 +32,8 @@ RESERVE_S = 10.0
 """Seconds of the deadline that the last write has at least; a third of a shorter one."""
 RESTS_ON = frozenset({"update_issue", "add_flag", "update_flag"})
 """Tools whose writes were decided on what was read; the others find by themselves what stands against them."""
+NOT_MADE = "It was not made, nor were those after it."
+MAYBE_MADE = "It was begun before that, in a call that was cut off, and may be made; those after it were not."
 UNSETTLED = "What became of the write at stopped_at is not known. Call again: it is looked for, and never made twice."
 UNNOTED = (
     "The last write was made, but the plan's folder could not note it. Ask the operator to run: calltriage doctor. Call "
@@ -72,7 +74,8 @@ class Applied(Result):
     outcome: Outcome
     """Of this call: committed where it made a write, replayed where all were made before."""
     state: State
-    """applied: nothing is left to do. more: call again. stopped: a write could not be made as planned."""
+    """applied: nothing is left to do. more: call again. stopped: a write could not be made as planned, or it is unknown
+    whether it was."""
     done: int
     """Writes that are made."""
     of: int
@@ -229,7 +232,7 @@ class _Applying:
         if write.tool in RESTS_ON:
             there = await self._as_planned(one, write, again=again)
             if there is not None:
-                return _kept(there, [])
+                return _kept(tool, there, [])
         if not again:
             await self.course.begin(number)
         noted = _Noted(self.work.client, again=again)
@@ -243,7 +246,7 @@ class _Applying:
             caller=Caller(self.work.who),
         )
         refuse_undone(body)
-        return _kept(body, noted.made)
+        return _kept(tool, body, noted.made)
 
     async def _as_planned(self, one: Asked, write: Write, *, again: bool) -> JsonObject | None:
         """Look whether a write would still do what was planned. Returns its answer where nothing is left to do.
@@ -257,7 +260,7 @@ class _Applying:
         body, _ = await tried(one, self.work, foresight)
         if differs(write.steps, foresight.steps):
             raise Conflict(
-                "What this write was decided on has changed since it was planned. It was not made, nor were those after it. "
+                f"What this write was decided on has changed since it was planned. {MAYBE_MADE if again else NOT_MADE} "
                 "Look at the present state, then plan the rest anew.",
                 code="plan_outdated",
                 outcome="unknown" if again else "not_committed",
@@ -277,8 +280,9 @@ class _Applying:
         answer = {**advising(error.as_part(), self.work.offered), "outcome": outcome}
         self.failed = (number, answer)
         self.retry_after_s = error.retry_after_s
-        self.stopped = not (error.retryable or outcome == "unknown" or error.code == "in_flight")
-        if outcome == "unknown":
+        # Where a look did not tell, the next one may not either: whoever follows advice alone must not go round in circles.
+        self.stopped = outcome == "unknown" or not (error.retryable or error.code == "in_flight")
+        if outcome == "unknown" and error.code != "plan_outdated":
             self.note = UNSETTLED
         elif self.stopped:
             self.note = (
@@ -323,15 +327,16 @@ def _without_condition(arguments: JsonObject) -> JsonObject:
     return {name: value for name, value in arguments.items() if name != "expect_updated_at"}
 
 
-def _kept(body: JsonObject, made: list[list[str]]) -> JsonObject:
-    """What is kept of a write's answer: ids and the outcome, no words."""
+def _kept(tool: type[Tool], body: JsonObject, made: list[list[str]]) -> JsonObject:
+    """What is kept of a write's answer: ids, the outcome and our note; no words of others, such as a flag's note."""
+    result = tool.result if issubclass(tool, Workflow) else cast("type[Operation[Any]]", tool).result_type()
     kept = {name: body[name] for name in ("outcome", "id", "triage_id") if isinstance(body.get(name), str)}
     issues = [one for one in body.get("issues", []) if "updated_at" in one]
     if "triage_id" in body and isinstance(body.get("updated_at"), str):
         kept["updated_at"] = body["updated_at"]
     elif len(issues) == 1:
         kept["updated_at"] = issues[0]["updated_at"]
-    if isinstance(body.get("note"), str):
+    if isinstance(body.get("note"), str) and "note" not in result.model_fields:
         kept["note"] = body["note"]
     return kept | {"made": made}
 

@@ -141,6 +141,33 @@ async def test_a_write_whose_answer_is_lost_is_made_once_however_often_it_is_ask
             assert await comments(client, issue["id"]) == ["0", "1", "2"]
 
 
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"loop_factory": VirtualLoop})])
+async def test_a_change_that_was_cut_off_and_overtaken_is_not_made_again(the_desk: Desk, journal: Journal) -> None:
+    """Nobody can tell whether it was made: another's change stands over it now."""
+    network = Scripted(
+        inner=httpx2.ASGITransport(the_desk, raise_app_exceptions=False), only=lambda request: request.method == "PATCH"
+    )
+    async with open_client(endpoints_to(network), ledger=journal) as client:
+        server = build_server(client, version="0", journal=journal, tools=select(["core", "batch"]))
+        async with Client(server) as agent:
+            issue = await filed(agent)
+            plan = await planned(agent, write("update_issue", issue_id="T-1001", status="done"), comment("after"))
+            network.script(*[fails(httpx2.ConnectError)] * 60)
+            assert (await applied(agent, plan))["state"] == "more"
+            network.script(passes)
+            await anyio.sleep(60)
+            await client.send(UpdateIssue(issue_id=issue["id"], status="in_review"))
+            done = await applied(agent, plan)
+            assert (done["outcome"], done["state"], done["stopped_at"], "try_next" in done) == (
+                "unknown",
+                "stopped",
+                1,
+                False,
+            )
+            assert "may be made" in done["outcomes"][0]["error"]["message"]
+            assert (await client.send(GetIssue(issue_id=issue["id"]))).status == "in_review"
+
+
 async def test_two_that_apply_one_plan_at_once_make_each_write_once(opened: Opened, client: ApiClient) -> None:
     async with opened() as one, opened() as other:
         issue = await filed(one)

@@ -230,9 +230,10 @@ async def test_hostile_words_stay_words(planner: Client, client: ApiClient) -> N
         write("update_issue", issue_id="$1", title=f"{evil}!", description=evil),
         write("add_comment", issue_id="$1", detail=evil), write(evil[:60], issue_id="$1"),
         write("add_comment", issue_id=evil, detail=evil),
+        write("add_flag", issue_id="$1", call_id="call-card", type="t", note=evil, attach_if_missing=True),
     )  # fmt: skip
     done = await applied(planner, plan)
-    assert plan["ready"] == done["done"] == 3
+    assert plan["ready"] == done["done"] == 4
     assert "Ignore" not in json.dumps([plan["plan"], [one["error"] for one in plan["problems"]], done])
     [issue] = (await client.send(ListIssues())).items
     assert (issue.title, issue.description) == (f"{evil}!", evil)
