@@ -185,6 +185,10 @@ class Database:
                 patience_s = min(one.until for one in batch) - anyio.current_time()
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(_commit, engine, self.place, batch, patience_s)
+        except BaseException as error:  # no thread could be started: nobody may take silence for a success
+            for one in batch:
+                one.error, one.finished = error, True
+            raise
         finally:
             if job in self._waiting:
                 self._waiting.remove(job)

@@ -18,6 +18,7 @@ from unit.storage.changes import Held
 from calltriage.client.answers import Answer, failure
 from calltriage.client.client import open_client
 from calltriage.desk.app import HANDLERS, Desk, handlers_of
+from calltriage.desk.bytes.blobs import BlobFolder
 from calltriage.desk.database.tables import written
 from calltriage.errors import StorageUnavailable
 from calltriage.operations import CATALOGUE
@@ -247,6 +248,21 @@ async def test_what_people_wrote_is_shown_also_after_the_clock_stepped_back(
     issue_id = (await made(desk))["id"]
     clock.advance(seconds=-60)
     assert [entry["type"] for entry in await feed(desk, issue_id)] == ["created"]
+
+
+class NothingToDrop(BlobFolder):
+    async def drop(self, *names: str) -> None:
+        raise AssertionError(names)
+
+
+async def test_a_request_that_leaves_no_bytes_loose_asks_nothing_of_their_place(tmp_path: Path) -> None:
+    the_desk = Desk(tmp_path, SecretStr(KEY), DESK_URL, blobs=NothingToDrop(tmp_path / "blobs"))
+    transport = httpx2.ASGITransport(the_desk, raise_app_exceptions=False)
+    headers = {"authorization": KEY}
+    async with httpx2.AsyncClient(transport=transport, base_url=DESK_URL, headers=headers) as desk:
+        issue = await made(desk)
+        assert (await desk.get(f"/v1/triage/issues/{issue['id']}")).status_code == 200
+    await the_desk.close()
 
 
 MALFORMED = {

@@ -202,7 +202,8 @@ class Files:
 
     async def forget(self, reply: Reply) -> None:
         """Drop the bytes that nothing speaks of any more, now that the reply's change is on disk."""
-        await self._drop(*reply.loose)
+        if reply.loose:
+            await self._drop(*reply.loose)
 
     async def _drop(self, *names: str) -> None:
         """Drop bytes. That they stay for the next sweep is no failure of the call."""
