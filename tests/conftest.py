@@ -139,6 +139,7 @@ def clock() -> Clock:
 
 ON_BOTH_STORES = (
     "contract/test_triage_desk.py",
+    "contract/test_large_integers.py",
     "contract/test_attachments_desk.py",
     "contract/test_attachments_reading.py",
     "unit/desk/",
