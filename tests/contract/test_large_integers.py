@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -36,11 +36,13 @@ def resolved(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def given(the_desk: Desk, desk: httpx2.AsyncClient) -> AsyncIterator[dict[str, str]]:
+async def given(the_desk: Desk, desk: httpx2.AsyncClient) -> dict[str, str]:
     """Ids of things that are there, by the path's field, and a bearer token under `token`."""
     await load_lines(
         the_desk,
-        json.dumps({"kind": "sms_conversation", "conversation_id": "convo", "created_at": "2026-05-01", "messages": []}),
+        json.dumps(
+            {"kind": "sms_conversation", "conversation_id": "convo", "created_at": "2026-05-01", "messages": []}
+        ),
     )
     issue = {"title": "t", "severity": "low", "category": "c"}
     ids = [(await desk.post("/v1/triage/issues", json=issue)).json()["data"] for _ in "ab"]
@@ -49,7 +51,7 @@ async def given(the_desk: Desk, desk: httpx2.AsyncClient) -> AsyncIterator[dict[
     here = f"/v1/triage/issues/{ids[0]['id']}"
     session = (await desk.post(f"{here}/agent-sessions")).json()["data"]["id"]
     await desk.post(f"{here}/resources", json={"resource_type": "call", "resource_id": "call-card"})
-    yield {
+    return {
         "org_id": ids[0]["org_id"], "issue_id": ids[0]["id"], "call_id": "call-card", "conversation_id": "convo",
         "resource_link_id": str(uuid4()), "flag_id": str(uuid4()), "relation_id": str(uuid4()), "session_id": session,
         "attachment_id": "f" * 32, "other": ids[1]["id"], "token": token,

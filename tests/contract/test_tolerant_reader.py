@@ -136,6 +136,56 @@ async def test_a_page_loses_its_broken_row_alone(data: st.DataObject, name: str,
     assert (shown, page["unreadable_rows"], page["complete"]) == (19, [broken], False)
 
 
+ROWS: dict[str, tuple[Path, str]] = {
+    **{name: (("data", "items"), "type" if name == "flag types" else "id") for name in LISTS},
+    "agents": (("data", "items"), "id"), "calls": (("calls",), "call_id"), "conversations": (("data",), "id"),
+    "members": (("data",), "user_id"), "attachments": (("_embedded", "list"), "id"),
+    "corrected": (("corrected",), "text"), "events": ((), "event_type"), "event stream": ((), "message"),
+}  # fmt: skip
+"""Where each documented list has its rows, and a field that tells them apart."""
+NO_ROWS = [17, "odd", None, [], True]
+
+
+@pytest.mark.parametrize("broken", [0, 7, 19])
+@pytest.mark.parametrize("name", ROWS)
+async def test_one_broken_row_in_twenty_is_named_by_each_tool_that_reads_the_list(name: str, broken: int) -> None:
+    (place, key), example, vendor = ROWS[name], READING[name], Vendor()
+    one = at(example.body, place)[0]
+    rows: list[Any] = [one | {key: f"{one[key][:-2]}{n:02}"} for n in range(20)]
+    async with agent_of(vendor) as agent:
+        for odd in NO_ROWS:
+            rows[broken] = odd
+            vendor.changed = {name: with_changed(example.body, place, rows) if place else rows}
+            for tool, arguments in example.tools:
+                result = await agent.call_tool(tool, arguments)
+                body = result.structured_content or {}
+                assert not result.is_error, body
+                assert body["complete"] is False
+                assert body.get("unreadable_rows") == [broken] or any(
+                    gap.get("section", "").endswith("that cannot be read") for gap in body.get("omitted", ())
+                ), (tool, odd, body)
+
+
+@pytest.mark.parametrize("broken", [0, 7, 19])
+@pytest.mark.parametrize(("name", "place"), [("call", ("transcripts",)), ("conversation", ("data", "messages"))])
+async def test_a_broken_turn_or_message_keeps_its_index_and_is_named(name: str, place: Path, broken: int) -> None:
+    example, vendor = READING[name], Vendor()
+    tool, arguments = example.tools[0]
+    one = at(example.body, place)[0]
+    words = "text" if name == "call" else "message"
+    rows: list[Any] = [one | {words: f"word {n}"} for n in range(20)]
+    async with agent_of(vendor) as agent:
+        for odd in NO_ROWS:
+            rows[broken] = odd
+            vendor.changed = {name: with_changed(example.body, place, rows)}
+            body = (await agent.call_tool(tool, arguments)).structured_content or {}
+            shown = (body.get("transcript") or body["conversation"])["turns" if name == "call" else "messages"]
+            texts = ["" if n == broken else f"word {n}" for n in range(20)]
+            assert [(row["message_index"], row["text"]) for row in shown] == list(enumerate(texts))
+            assert [row["message_index"] for row in shown if words in row.get("unreadable_fields", ())] == [broken]
+            assert (body["complete"], body["omitted"][0]["left_out"]) == (False, 1)
+
+
 def named(node: Any) -> set[str]:
     """What an answer names as not to be read: fields, places of rows, sections."""
     found = set[str]()

@@ -19,6 +19,7 @@ class Turn(Result, origin="call parties"):
     """One turn of a call's transcript; vendors add fields, which are kept."""
 
     model_config = ConfigDict(extra="allow")
+    counted_by: ClassVar[str | None] = "text"
 
     user: str | None = None
     """Speaker: user, assistant, robot, agent-action; others may come."""

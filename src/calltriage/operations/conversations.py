@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -28,6 +28,7 @@ class SmsMessage(Result, origin="conversation parties"):
     """One message; `sender` is USER or AGENT. Vendors add fields, which are kept."""
 
     model_config = ConfigDict(extra="allow")
+    counted_by: ClassVar[str | None] = "message"
 
     id: str | None = None
     sender: str | None = None
@@ -128,12 +129,13 @@ class SmsFilter(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        wanted = {"message_count": float, "is_active": bool}.get(self.field, str)
+        wanted = {"message_count": (int, float), "is_active": (bool,)}.get(self.field, (str,))
+        is_number = self.field == "message_count" and isinstance(self.value, bool)
         if self.value is None and self.operator == "eq":
             return self
-        if not isinstance(self.value, wanted):
+        if not isinstance(self.value, wanted) or is_number:
             raise ValueError("value does not fit the field")
-        if self.operator in TEXT_OPERATORS and wanted is not str:
+        if self.operator in TEXT_OPERATORS and wanted != (str,):
             raise ValueError(f"operator does not fit the field {self.field}")
         if self.operator not in {"eq", *TEXT_OPERATORS} and self.field in {"is_active", "variables"}:
             raise ValueError(f"operator does not fit the field {self.field}")

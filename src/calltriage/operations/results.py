@@ -49,6 +49,8 @@ class Result(BaseModel):
     """The fields that a row of a list shows; None for all."""
     begins: ClassVar[str | None] = None
     """The text of which a row shows the beginning, as far as there is room."""
+    counted_by: ClassVar[str | None] = None
+    """The text of a row whose place in its list means something: one that cannot be read keeps its place, without it."""
 
     unreadable_fields: list[str] | None = None
     """Fields of the answer that cannot be read, as `name` or, inside a list or an object, `name.place`."""
@@ -63,6 +65,16 @@ class Result(BaseModel):
         found = (field.partition(".") for field in self.unreadable_fields or [])
         return [int(place) for field, _, place in found if field == name and place.isdigit()]
 
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """The values of the fields that it cannot be without."""
+        return tuple(getattr(self, name) for name, info in type(self).model_fields.items() if info.is_required())
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether its text cannot be read."""
+        return self.counted_by in (self.unreadable_fields or ())
+
     @model_validator(mode="wrap")
     @classmethod
     def _read(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
@@ -70,7 +82,7 @@ class Result(BaseModel):
         if isinstance(value, cls):
             return handler(value)
         if not is_object(value):
-            return cls._of_no_object(value, handler)
+            return handler(value) if cls.counted_by is None else handler({})._naming([cls.counted_by])
         members = {name: member for name, member in value.items() if member is not None}
         members.pop("unreadable_fields", None)
         unreadable = list[str]()
@@ -80,14 +92,6 @@ class Result(BaseModel):
             except ValidationError as error:
                 unreadable += cls._without_broken(members, error)
         return handler(members)._naming(unreadable)
-
-    @classmethod
-    def _of_no_object(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """A result without an identity keeps its place even where the answer has something else in it."""
-        if any(info.is_required() for info in cls.model_fields.values()):
-            return handler(value)
-        names = (info.alias or name for name, info in cls.model_fields.items() if name != "unreadable_fields")
-        return handler({})._naming(list(names) if value is not None else [])
 
     @classmethod
     def _without_broken(cls, members: JsonObject, error: ValidationError) -> list[str]:
@@ -134,6 +138,12 @@ class Page(Result, Generic[T]):
     def lost_cursor(self) -> bool:
         """Whether it cannot be told what comes after this page."""
         return "next_cursor" in (self.unreadable_fields or [])
+
+    @property
+    def identities(self) -> frozenset[tuple[Any, ...]]:
+        """What names its rows."""
+        rows: list[Any] = self.items
+        return frozenset(row.identity for row in rows if isinstance(row, Result) and row.identity)
 
     @property
     def is_last(self) -> bool:

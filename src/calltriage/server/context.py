@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +25,7 @@ from calltriage.operations.issues import Issue, ListIssues
 from calltriage.operations.results import Page
 from calltriage.server.files.local import CHUNK, FileRoots
 from calltriage.server.quota import Quota
+from calltriage.server.trails import Trails
 
 if TYPE_CHECKING:
     from mcp_types import ContentBlock
@@ -76,6 +77,8 @@ class Work:
     """What the answer holds beside its JSON: pictures and links."""
     tickets: dict[str, str] = field(default_factory=dict[str, str])
     """UUIDs of ticket numbers already looked up; a number never names another issue."""
+    trails: Trails = field(default_factory=Trails)
+    """The pages that led to each cursor."""
     turn: anyio.Lock = field(default_factory=anyio.Lock)
     """One look and the write that depends on it at a time: see `alone`."""
 
@@ -85,6 +88,10 @@ class Work:
         to the servers on one journal the second sees what the first did."""
         async with self.turn, nullcontext() if self.journal is None else turn(self.journal.folder):
             yield
+
+    def goes_round(self, asked: Tool, cursor: str | None, rows: Iterable[object], following: str | None) -> bool:
+        """Whether a page of a list repeats one that led to its cursor, in this call or another one of the caller's."""
+        return self.trails.goes_round(f"{self.who} {narrowed_by(asked)}", cursor, rows, following)
 
     def allow(self, tool: type[Tool], argument: str) -> None:
         """Refuse an argument through which a tool would do what an excluded tool does."""
@@ -119,23 +126,21 @@ class Work:
 
     async def _look_up(self, ticket: str, argument: str) -> str:
         """Search knows ticket numbers in an unpublished draft only, so the list is the fallback (section 3)."""
-        page = await self.client.send(ListIssues(search=ticket, limit=100))
-        found, number = _named(page, ticket), int(ticket[2:])
-        cursor: str | None = None
-        all_seen, is_whole = False, True
+        found, all_seen = _named((await self.client.send(ListIssues(search=ticket, limit=100))).items, ticket), False
+        if found is not None:
+            return found
+
+        def newest(cursor: str | None) -> ListIssues:
+            return ListIssues(sort="created_at", order="desc", limit=100, cursor=cursor)
+
+        def has_passed(page: Page[Issue]) -> bool:
+            """Newest first: everything after a lower number is older still."""
+            older = int(ticket[2:])
+            return any(issue.triage_id == ticket or (issue.number or older) < older for issue in page.items)
+
         with anyio.move_on_after(LOOK_UP_SECONDS):
-            for _ in range(PAGES_SEARCHED):
-                if found is not None:
-                    return found
-                page = await self.client.send(ListIssues(sort="created_at", order="desc", limit=100, cursor=cursor))
-                found, cursor = _named(page, ticket), page.next_cursor
-                numbers = [issue.number for issue in page.items if issue.number is not None]
-                is_whole = is_whole and not page.unreadable_rows("items")
-                # Newest first: everything after a lower number is older still.
-                is_passed = numbers != [] and min(numbers) < number
-                all_seen = is_whole and (page.is_last or is_passed)
-                if cursor is None or is_passed:
-                    break
+            issues, all_seen = await every_page(self, newest, PAGES_SEARCHED, has_passed)
+            found = _named(issues, ticket)
         if found is not None:
             return found
         raise NotFound(
@@ -146,14 +151,19 @@ class Work:
         )
 
 
+def narrowed_by(asked: Tool) -> str:
+    """Which list is asked for: all but the place in it."""
+    return f"{asked.tool_name()} {asked.model_dump_json(exclude={'cursor', 'limit'}, exclude_none=True)}"
+
+
 def last_part(ref: str) -> str:
     """An issue's reference without the URL around it."""
     return ref.rstrip("/").rpartition("/")[2]
 
 
-def _named(page: Page[Issue], ticket: str) -> str | None:
-    """Id of the issue with this ticket number, if it stands on the page."""
-    return next((issue.id for issue in page.items if issue.triage_id == ticket), None)
+def _named(issues: list[Issue], ticket: str) -> str | None:
+    """Id of the issue with this ticket number, if it is among them."""
+    return next((issue.id for issue in issues if issue.triage_id == ticket), None)
 
 
 @contextmanager
@@ -238,13 +248,24 @@ def numbered(index: int, turn: Turn, began: datetime | None = None) -> JsonObjec
     return told | ({"unreadable_fields": turn.unreadable_fields} if turn.unreadable_fields else {})
 
 
-async def every_page(work: Work, asked: Callable[[str | None], Operation[Page[R]]], most: int) -> tuple[list[R], bool]:
-    """The items of a list's first `most` pages, and whether these are all: every row was read, and the list ended."""
-    items, cursor, is_whole = list[R](), None, True
+async def every_page(
+    work: Work,
+    asked: Callable[[str | None], Operation[Page[R]]],
+    most: int,
+    is_enough: Callable[[Page[R]], bool] = lambda _: False,
+) -> tuple[list[R], bool]:
+    """The items of a list's first `most` pages, and whether none is missing: every row was read, up to the list's end or to
+    the page that was enough. A cursor that stands still and a page that brings nothing new end it, too."""
+    items, cursor, is_whole, known = list[R](), None, True, set[tuple[Any, ...]]()
     for _ in range(most):
         page = await work.client.send(asked(cursor))
+        if page.items and page.identities <= known:
+            return items, False
+        known |= page.identities
         items += page.items
         is_whole = is_whole and not page.unreadable_rows("items")
+        if is_enough(page):
+            return items, is_whole
         if page.next_cursor is None or page.next_cursor == cursor:
             return items, is_whole and page.is_last
         cursor = page.next_cursor

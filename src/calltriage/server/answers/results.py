@@ -84,7 +84,18 @@ def unread(rows: list[int]) -> JsonObject:
     return {"unreadable_rows": rows} if rows else {}
 
 
+def lacking(rows: list[int]) -> JsonObject:
+    """What is said of a whole list of which rows cannot be read."""
+    return {"complete": False, **unread(rows)} if rows else {}
+
+
+def ended(body: JsonObject, why: str) -> JsonObject:
+    """A page of a list that cannot be read further, and why."""
+    return {**{name: value for name, value in body.items() if name != "next_cursor"}, "complete": False, "note": why}
+
+
 STANDING = "The API's next cursor is the one that was passed: the list cannot be read further, and may have more."
+REPEATS = "A page of the API repeats an earlier one: the list cannot be read further, and may have more."
 LOST = "The API's next cursor cannot be read: the list cannot be read further, and may have more."
 
 
@@ -98,11 +109,11 @@ def shown_page(page: Page[Any], cursor: str | None = None) -> JsonObject:
         "complete": page.is_last,
         **unread(page.unreadable_rows("items")),
     }
+    if page.next_cursor is not None:
+        body["next_cursor"] = page.next_cursor
     stands = page.next_cursor is not None and page.next_cursor == cursor
     if stands or page.lost_cursor:
-        body["note"] = STANDING if stands else LOST
-    elif page.next_cursor is not None:
-        body["next_cursor"] = page.next_cursor
+        body = ended(body, STANDING if stands else LOST)
     return untrusted(origin, **body) if origin else body
 
 

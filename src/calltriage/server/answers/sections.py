@@ -104,10 +104,6 @@ def _no_gaps(_entry: JsonObject) -> list[JsonObject]:
     return []
 
 
-def _ids(page: Page[Any]) -> set[str]:
-    return {item.id for item in page.items if hasattr(item, "id")}
-
-
 @dataclass
 class Section:
     """One section while it is filled.
@@ -125,8 +121,10 @@ class Section:
         elsewhere: the call that shows what is nested in an entry, if one does.
         moment: what every part of an entry shows instead of what is nested in it.
         in_texts: an entry as it is shown in parts.
+        goes_round: whether the page of a cursor repeats one that led to it.
         unreadable: places of rows, on their pages, that cannot be read.
         lost_cursor: whether it cannot be told what comes after the page.
+        repeats: whether a page repeats one before it.
         failed: code of the error for which nothing of it can be shown.
     """
 
@@ -141,13 +139,15 @@ class Section:
     elsewhere: Callable[[JsonObject], TryNext | None] = lambda _: None
     moment: Callable[[JsonObject], JsonObject] = lambda _: {}
     in_texts: Callable[[JsonObject], JsonObject] = lambda entry: entry
+    goes_round: Callable[[str | None, Page[Any]], bool] = lambda _cursor, _page: False
     shown: list[JsonObject] = field(default_factory=list[JsonObject])
     unreadable: list[int] = field(default_factory=list[int])
     lost_cursor: bool = False
+    repeats: bool = False
     failed: str | None = None
     ended: bool = False
     _items: list[Any] = field(default_factory=list[Any])
-    _known: set[str] = field(default_factory=set[str])
+    _known: set[tuple[Any, ...]] = field(default_factory=set[tuple[Any, ...]])
     _next: str | None = None
     _total: int = 0
     _ready: list[JsonObject | None] = field(default_factory=list["JsonObject | None"])
@@ -156,10 +156,12 @@ class Section:
         """Take the page on which `place` is, and how many entries there are, if anybody said so. Raises Rejected when the
         list has ended before `place`."""
         self._total = total or self._total
-        self._items, self._next = [item for item in page.items if self.belongs(item)], page.next_cursor
+        self.repeats = self.goes_round(self.place.cursor, page)
+        self._items = [item for item in page.items if self.belongs(item)]
+        self._next = None if self.repeats else page.next_cursor
         self.unreadable += page.unreadable_rows("items")
         self.lost_cursor = page.lost_cursor
-        self._known |= _ids(page)
+        self._known |= page.identities
         if self.place.skip > len(self._items):
             raise Rejected("The list has ended before this cursor. Begin without it.", field="cursor")
 
@@ -196,9 +198,8 @@ class Section:
             if not bundle.keeps(max(0, estimate_tokens(after) - estimate_tokens(before or ""))):
                 return
             page: Page[Any] = await client.send(self.operation(**listed, cursor=after))
-            if (ids := _ids(page)) and ids <= self._known:
-                self._next, self.ended = None, True
-                bundle.lacks(f"{self.name} behind a page that repeats", 1)
+            if page.items and page.identities <= self._known:
+                self._next, self.ended, self.repeats = None, True, True
                 return
             self.open(page)
 
@@ -304,6 +305,7 @@ class Asked:
             bundle.body[one.name] = one.body()
             bundle.lacks(f"rows of {one.name} that cannot be read", len(one.unreadable))
             bundle.lacks(f"{one.name} behind a cursor that cannot be read", int(one.lost_cursor))
+            bundle.lacks(f"{one.name} behind a page that repeats", int(one.repeats))
             if one.failed is not None:
                 bundle.omitted.append({"section": one.name, "code": one.failed})
             if not one.ended:

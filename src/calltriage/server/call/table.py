@@ -31,8 +31,10 @@ from calltriage.server.answers.results import (
     BUDGET,
     LEAST,
     MOST,
+    REPEATS,
     WALL,
     advising,
+    ended,
     passes,
     shortened,
     shown,
@@ -206,11 +208,14 @@ async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> JsonObje
     most = math.inf
     while isinstance(receipt.result, Page):
         page = cast("Page[Any]", receipt.result)
-        body = shown_page(page, getattr(operation, "cursor", None))
+        cursor: str | None = getattr(operation, "cursor", None)
+        body = shown_page(page, cursor)
         # Each page has to be shorter than the one before it: not every API heeds its limit.
         if isinstance(operation, ListIssues) and body["complete"] and not body["returned"] and operation.cursor is None:
             return body | _without_issues(operation)
         if body["returned"] < 2 or body["returned"] >= most or passes(body, BUDGET):
+            if work.goes_round(operation, cursor, page.identities, page.next_cursor):
+                body = ended(body, REPEATS)
             body = with_beginnings(_rows_that_fit(body, operation), page, BUDGET)
             return shortened(body, BUDGET, _in_evidence(operation))
         most = body["returned"]

@@ -27,7 +27,7 @@ from calltriage.operations.issues import GetIssue
 from calltriage.operations.resource_links import AttachResource
 from calltriage.operations.results import Result
 from calltriage.server.answers.advice import same_call
-from calltriage.server.answers.results import BUDGET, LOST, row, shown, unread, unreadable, untrusted
+from calltriage.server.answers.results import BUDGET, LOST, REPEATS, ended, row, shown, unread, unreadable, untrusted
 from calltriage.server.context import ISSUE, Work, Workflow, preparing
 from calltriage.server.files.local import attachment_name
 from calltriage.server.files.media_types import HEAD, UNKNOWN, checked_type, family, named
@@ -317,15 +317,26 @@ class ListAttachmentsTool(Workflow, effect=Effect.READ):
     )
 
     async def run(self, work: Work) -> JsonObject:
-        labels = _filter_of(self.labels)
-        operation: Operation[AttachmentPage] = api.ListAttachments(
-            name=self.name, types=self.types, metadata=labels, per_page=self.limit or 25
-        )
+        labels, rows = _filter_of(self.labels), self.limit or 25
+        asked = api.ListAttachments(name=self.name, types=self.types, metadata=labels, per_page=rows)
+        operation: Operation[AttachmentPage] = asked
         if self.cursor is not None:
             operation = ListFollowingAttachments(query=_query_of(self.cursor))
         page = await work.client.send(operation)
         if self.name is not None and self.cursor is None and not page.items and not page.lost_rows:
             return await self._named_otherwise(work, labels)
+        body = self._page(page)
+        if work.goes_round(self, self.cursor, (item.id for item in page.items), body.get("next_cursor")):
+            body = ended(body, REPEATS)
+        if not fits(compact(gate(body)[0]), BUDGET):
+            for item in body["items"]:
+                item.pop("metadata", None)
+            first = TryNext(api.GetAttachment.tool_name(), {"attachment_id": body["items"][0]["id"]})
+            body["omitted"] = [{"field": "metadata", "try_next": first}]
+        return body
+
+    def _page(self, page: AttachmentPage) -> JsonObject:
+        """A page with those of its rows that are wanted."""
         # An API may take a filter for less than exact, and pages may overlap while files come and go.
         items = {item.id: row(item) for item in page.items if self._wants(item)}
         body = untrusted(
@@ -342,28 +353,21 @@ class ListAttachmentsTool(Workflow, effect=Effect.READ):
             body["total"] = page.total
         if page.following is not None:
             body["next_cursor"] = base64.urlsafe_b64encode(page.following.encode()).decode().rstrip("=")
-        if not fits(compact(gate(body)[0]), BUDGET):
-            for item in body["items"]:
-                item.pop("metadata", None)
-            first = {"attachment_id": body["items"][0]["id"]}
-            body["omitted"] = [
-                {"field": "metadata", "try_next": TryNext(tool=api.GetAttachment.tool_name(), arguments=first)}
-            ]
         return body
 
     async def _named_otherwise(self, work: Work, labels: str | None) -> JsonObject:
         """The files of the name as it may be written, too, in other forms of its characters: read from the list itself."""
         operation: Operation[AttachmentPage] = api.ListAttachments(types=self.types, metadata=labels, per_page=250)
-        items, ended = dict[str, JsonObject](), False
+        items, is_whole = dict[str, JsonObject](), False
         for _ in range(PAGES_OF_NAMES):
             page = await work.client.send(operation)
             items |= {item.id: row(item) for item in page.items if self._wants(item)}
-            ended = page.is_last
+            is_whole = page.is_last
             if page.following is None:
                 break
             operation = ListFollowingAttachments(query=page.following)
         shown = list(items.values())[: self.limit or 25]
-        complete = ended and len(shown) == len(items)
+        complete = is_whole and len(shown) == len(items)
         return untrusted("the uploader", items=shown, returned=len(shown), complete=complete)
 
     def _wants(self, item: Attachment) -> bool:

@@ -15,7 +15,7 @@ from calltriage.operations.base import Effect
 from calltriage.operations.fields import A_CURSOR, CallId, Form
 from calltriage.operations.results import lost_rows
 from calltriage.server.answers.counted_lists import CURSOR, RowCursor, Rows, brief_row, page_of
-from calltriage.server.answers.results import BUDGET, passes, unread, unreadable, untrusted
+from calltriage.server.answers.results import BUDGET, lacking, passes, unreadable, untrusted
 from calltriage.server.context import Work, Workflow
 from calltriage.server.tools.transcripts import MaxTokens
 
@@ -54,7 +54,7 @@ class GetCorrectedTranscriptTool(Workflow, effect=Effect.READ):
         lines = found.corrected[first : first + self.max_tokens // LEAST]
         rows = [brief_row(line.model_dump(mode="json"), self.columns, self.max_tokens // PART) for line in lines]
         page = page_of(rows, first, len(found.corrected), "call parties", self.max_tokens)
-        return page | unread(found.unreadable_rows("corrected")) | unreadable(found)
+        return page | lacking(found.unreadable_rows("corrected")) | unreadable(found)
 
 
 class GetPathwayCallEventsTool(Workflow, effect=Effect.READ):
@@ -81,7 +81,7 @@ class GetPathwayCallEventsTool(Workflow, effect=Effect.READ):
             return self._part(events, first, int(offset))
         rows = [self._row(event) for event in events[first : first + self.max_tokens // LEAST]]
         going_on = GOING_ON + estimate_tokens(self.call_id)
-        page = page_of(rows, first, len(events), ORIGIN, self.max_tokens - going_on) | unread(lost)
+        page = page_of(rows, first, len(events), ORIGIN, self.max_tokens - going_on) | lacking(lost)
         cut = [n for n, row in enumerate(page["items"]) if "payload_text" in row]
         if cut:
             how = {"call_id": self.call_id, "cursor": f"{first + cut[0]}.0"}
@@ -134,4 +134,4 @@ class GetCallEventStreamTool(Workflow, effect=Effect.READ):
         # Further fields of the platform's come after the documented ones.
         rows = [brief_row(one, (*self.columns, *sorted(one.keys() - SAID)), self.max_tokens // PART) for one in some]
         page = page_of(rows, first, len(events), "the telephone platform", self.max_tokens)
-        return page | unread(found.unreadable_rows("event_stream_data"))
+        return page | lacking(found.unreadable_rows("event_stream_data"))

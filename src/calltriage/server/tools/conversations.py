@@ -19,7 +19,7 @@ from calltriage.operations.conversations import SmsConversation, SmsConversation
 from calltriage.operations.fields import A_CURSOR, Form, Limit, OpaqueId, TurnIndex, Word
 from calltriage.operations.results import Result
 from calltriage.server.answers.counted_lists import CURSOR, ROWS, Rows, brief_row
-from calltriage.server.answers.results import BUDGET, Bundle, unread, unreadable, untrusted
+from calltriage.server.answers.results import BUDGET, REPEATS, Bundle, unread, unreadable, untrusted
 from calltriage.server.context import Work, Workflow
 from calltriage.server.tools.transcripts import MaxTokens, check_window, whole
 
@@ -30,7 +30,6 @@ MOST_PAGES = 8
 """Pages that one call reads."""
 Number = Annotated[Word, StringConstraints(max_length=32)]
 NARROW = "The others cannot be reached by pages. Filters may bring them."
-REPEATED = "A page of the API repeats the one before it: the list cannot be read further, and may have more."
 
 PageCursor = Annotated[str, StringConstraints(max_length=64), Form(r"^[1-9][0-9]{0,5}(\.[0-9]{1,10}){3}$", A_CURSOR)]
 """A place in the list: see Place."""
@@ -203,7 +202,7 @@ class ListSmsConversationsTool(Workflow, effect=Effect.READ):
         body = untrusted(ORIGIN, items=kept, **known) | unread(lost)
         if missing:
             counted = f"The API counts {found.total} conversations and its pages brought {after.seen}. "
-            body["note"] = ("" if found.total is None else counted) + (REPEATED if found.repeats else NARROW)
+            body["note"] = ("" if found.total is None else counted) + (REPEATS if found.repeats else NARROW)
         return body | ({} if ends else {"next_cursor": str(after)})
 
 
@@ -263,6 +262,8 @@ class GetSmsConversationTool(Workflow, effect=Effect.READ):
             bundle.lacks("facts about messages", len(cut), try_next=alone)
         elif cut:
             bundle.lacks("facts about messages", len(cut))
+        silent = sum(one.is_silent for one in messages[first : last + 1])
+        bundle.lacks("texts of messages that cannot be read", silent)
         bundle.body |= {"returned": len(kept), "conversation": untrusted(ORIGIN, **about, messages=kept)}
         return bundle.done()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Literal, cast
 
 from pydantic import Field
@@ -57,7 +60,15 @@ class GetEvidenceTool(Workflow, effect=Effect.READ):
         asked = Asked(self.tool_name(), await work.issue_id(self.issue_id), self.section, self.max_tokens)
         listed = {"issue_id": asked.issue_id, "limit": PAGE}
         readings = Readings(work.client)
-        wanted = [one for one in readings.sections(place) if self.section in (None, one.name)]
+
+        def goes_round(asked: Callable[..., Operation[Any]], cursor: str | None, page: Page[Any]) -> bool:
+            return work.goes_round(asked(**listed), cursor, page.identities, page.next_cursor)
+
+        wanted = [
+            replace(one, goes_round=partial(goes_round, one.operation))
+            for one in readings.sections(place)
+            if self.section in (None, one.name)
+        ]
         lists = list(dict.fromkeys(one.operation for one in wanted))
         issue, *pages = cast(
             "tuple[Issue, *tuple[Page[Any] | UnreadableAnswer, ...]]",

@@ -25,6 +25,7 @@ from calltriage.operations.calls import Call, CallList, Day, GetCall, ListCalls,
 from calltriage.operations.fields import A_CURSOR, LONGEST_CURSOR, Form, Limit, OpaqueId, Word
 from calltriage.server.answers.counted_lists import ROWS, Rows, brief_row, page_of
 from calltriage.server.answers.empty import NO_CALLS, said_of_nothing
+from calltriage.server.answers.results import REPEATS, ended
 from calltriage.server.context import Work, Workflow, at_once
 from calltriage.server.tools.transcripts import Query
 
@@ -108,6 +109,8 @@ class FindCallsTool(Workflow, effect=Effect.READ):
             if not texts:
                 raise Rejected("Pass words to find.", field="query")
             body = await (self._search(work) if work.client.triage.searches_calls else self._read(work, texts))
+        if work.goes_round(self, self.cursor, _ids(body["items"]), body.get("next_cursor")):
+            body = ended(body, REPEATS)
         return body | self._days()
 
     def _filters(self) -> JsonObject:
@@ -300,6 +303,10 @@ def _on(sides: list[_Side], shown: list[_Listed]) -> JsonObject:
     if ends or not any(side.seen for side in sides):
         return {"complete": not any(side.lost for side in sides)}
     return {"complete": False, "next_cursor": ".".join(map(str, after))}
+
+
+def _ids(rows: list[JsonObject]) -> list[str]:
+    return [row["call_id"] for row in rows if "call_id" in row]
 
 
 def _row(facts: JsonObject) -> JsonObject:

@@ -16,7 +16,7 @@ from calltriage.operations.issues import ListIssues
 from calltriage.operations.members import OrgMember
 from calltriage.operations.results import lost_rows
 from calltriage.server.answers.counted_lists import CURSOR, RowCursor, Rows, brief_row, page_of
-from calltriage.server.answers.results import unread
+from calltriage.server.answers.results import lacking
 from calltriage.server.context import Work, Workflow
 
 
@@ -40,9 +40,7 @@ class ListOrgMembersTool(Workflow, effect=Effect.READ):
         wanted = [(one, name) for one, name in named if typed in unaccented(folded(name))]
         first = int(self.cursor or 0)
         rows = [brief_row({**one.model_dump(), "name": name or None}, self.columns) for one, name in wanted[first:]]
-        lost = lost_rows(found)
-        page = page_of(rows, first, len(wanted), OrgMember.origin or "")
-        return page | ({"complete": False, **unread(lost)} if lost else {})
+        return page_of(rows, first, len(wanted), OrgMember.origin or "") | lacking(lost_rows(found))
 
 
 def _name(member: OrgMember) -> str:

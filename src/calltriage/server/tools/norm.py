@@ -17,11 +17,11 @@ from calltriage.operations.activity import ListActivity, TimelineEntry
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import TEXT, UUID_PATTERN, IssueRef, OpaqueId, Trimmed, Uuid, is_opaque_id
 from calltriage.operations.issues import GetIssue
-from calltriage.operations.results import Result
+from calltriage.operations.results import Page, Result
 from calltriage.server.answers.activity_entries import entry_row, in_texts
-from calltriage.server.answers.results import BUDGET, MOST, Bundle, untrusted
+from calltriage.server.answers.results import BUDGET, MOST, Bundle, unread, untrusted
 from calltriage.server.answers.sections import length, portion
-from calltriage.server.context import ISSUE, Work, Workflow, last_part, preparing
+from calltriage.server.context import ISSUE, Work, Workflow, every_page, last_part, preparing
 from calltriage.server.tools.evidence import GetEvidenceTool
 
 OPEN_SESSIONS = frozenset({"pending", "active", "awaiting_input"})
@@ -215,14 +215,16 @@ class WaitForNormTool(Workflow, effect=Effect.READ):
         while True:
             # The feed is read second: a run that ended between the two has its answer in it already.
             is_busy = (await work.client.send(GetIssue(issue_id=issue_id))).is_processing
-            entries = await self._entries(work, issue_id)
+            entries, told = await self._entries(work, issue_id)
             older = frozenset(entry.id for entry in entries) if older is None else older
             state = self._state(entries, older, is_busy=is_busy)
             waited = max(slept, current_time() - started)  # the looks take time too
             await work.progress(waited, float(self.timeout_s), f"Norm: {state}, {len(entries)} entries")
             quiet = quiet + 1 if state in NOTES else 0
             if state in ENDS.values() or quiet == (LOOKS_FOR_A_RUN if self.run_id else 1) or waited >= self.timeout_s:
-                return self._told(state, entries, issue_id, waited)
+                body = self._told(state, entries, issue_id, waited)
+                notes = [one["note"] for one in (body, told) if "note" in one]
+                return body | told | ({"note": " ".join(notes)} if notes else {})
             step = min(pause, self.timeout_s - waited)
             await work.sleep(step)
             slept, pause = slept + step, min(pause * 2, LONGEST_WAIT)
@@ -240,25 +242,22 @@ class WaitForNormTool(Workflow, effect=Effect.READ):
         is_sure = self.run_id is None or self.after is not None or end.id not in older or names_it
         return ENDS[end.type] if is_sure else "unproven"
 
-    async def _entries(self, work: Work, issue_id: str) -> list[TimelineEntry]:
+    async def _entries(self, work: Work, issue_id: str) -> tuple[list[TimelineEntry], JsonObject]:
         """The entries of the run asked for, or else of the newest, oldest first; none that is as old as `after`. Those that
-        say of no run count as its."""
-        found, cursor, run_id = list[TimelineEntry](), None, self.run_id
-        for _ in range(PAGES_READ):
-            page = await work.client.send(ListActivity(issue_id=issue_id, limit=100, cursor=cursor))
-            for entry in page.items:
-                if entry.id == self.after:
-                    return found[::-1]
-                run_id = run_id or _run_of(entry)
-                if entry.type not in AGENT_TYPES or _run_of(entry) not in {None, run_id}:
-                    continue
-                found.append(entry)
-                if entry.type == "prompt":
-                    return found[::-1]
-            cursor = page.next_cursor
-            if cursor is None:
-                break
-        return found[::-1]
+        say of no run count as its. Also what is to be said of a feed that cannot be read back to where they begin."""
+        feed, lost = list[TimelineEntry](), list[int]()
+
+        def page_of(cursor: str | None) -> ListActivity:
+            return ListActivity(issue_id=issue_id, limit=100, cursor=cursor)
+
+        def begins(page: Page[TimelineEntry]) -> bool:
+            feed.extend(page.items)
+            lost.extend(page.unreadable_rows("items"))
+            return _of_run(feed, self.run_id, self.after)[1]
+
+        _, is_whole = await every_page(work, page_of, PAGES_READ, begins)
+        told = {} if is_whole else {"complete": False, "note": IN_PART, **unread(lost)}
+        return _of_run(feed, self.run_id, self.after)[0][::-1], told
 
     def _told(self, state: str, entries: list[TimelineEntry], issue_id: str, waited: float) -> JsonObject:
         bundle = Bundle(BUDGET, gaps=2, state=state, issue_id=issue_id, waited_s=round(waited, 1))
@@ -273,6 +272,24 @@ class WaitForNormTool(Workflow, effect=Effect.READ):
             again = self.model_dump(mode="json", include={"run_id", "after"}, exclude_none=True)
             body["try_next"] = TryNext(tool=self.tool_name(), arguments={"issue_id": issue_id, **again})
         return body
+
+
+def _of_run(feed: list[TimelineEntry], run_id: str | None, after: str | None) -> tuple[list[TimelineEntry], bool]:
+    """The entries of a run, or else of the newest, in a feed that is newest first; and whether its beginning is there."""
+    found = list[TimelineEntry]()
+    for entry in feed:
+        if entry.id == after:
+            return found, True
+        run_id = run_id or _run_of(entry)
+        if entry.type not in AGENT_TYPES or _run_of(entry) not in {None, run_id}:
+            continue
+        found.append(entry)
+        if entry.type == "prompt":
+            return found, True
+    return found, False
+
+
+IN_PART = "The feed cannot be read whole back to where the run began: entries of it may be missing."
 
 
 def _run_of(entry: TimelineEntry) -> str | None:

@@ -121,7 +121,7 @@ class GetTranscriptTool(Workflow, effect=Effect.READ):
         found |= {"found": instead} if instead else {}
         found |= said_of_source(call)
         bundle = Bundle(
-            self.max_tokens, gaps=3, call_id=self.call_id, turns_in_call=len(turns), **found, **unreadable(call)
+            self.max_tokens, gaps=4, call_id=self.call_id, turns_in_call=len(turns), **found, **unreadable(call)
         )
         head = _head(call)
         head = head if bundle.affords(head) else {}
@@ -134,6 +134,7 @@ class GetTranscriptTool(Workflow, effect=Effect.READ):
         if self.query is not None and (instead or not wanted):
             unfiltered = TryNext(tool=self.tool_name(), arguments={"call_id": self.call_id, **self._given()})
             bundle.lacks("turns without the query", len(window) - len(wanted), try_next=unfiltered)
+        bundle.lacks("words of turns that cannot be read", sum(turns[n].is_silent for n in window))
         bundle.body |= {"returned": len(kept), "transcript": untrusted("call parties", **head, turns=kept)}
         return bundle.done()
 

@@ -12,13 +12,14 @@ import mcp_types
 import pytest
 from conftest import endpoints_to
 from mcp.client import Client
-from vendor_examples import FILE, FLAG, ISSUE_ID, OF_ISSUE, RELATION, Vendor, enveloped
+from vendor_examples import ANSWERED, FILE, FLAG, ISSUE_ID, OF_ISSUE, RELATION, Vendor, enveloped
 
 from calltriage.client.attachments import Uploaded, create
 from calltriage.client.client import open_client
 from calltriage.errors import CallError
-from calltriage.server.answers.results import LOST, STANDING
+from calltriage.server.answers.results import LOST, REPEATS, STANDING
 from calltriage.server.app import build_server
+from calltriage.server.tools.norm import IN_PART
 from calltriage.server.toolsets import ALL, select
 
 ISSUES = [{"id": f"9bbe5547-d5b1-4b83-9f80-87c4af7c6b3{n}", "triage_id": f"T-{n}", "title": "t"} for n in range(3)]
@@ -215,6 +216,92 @@ async def test_evidence_says_of_a_page_that_repeats_under_another_cursor_that_mo
     assert body["complete"] is False
     assert len(body["relations"]["items"]) == 2
     assert "relations behind a page that repeats" in {gap["section"] for gap in body["omitted"]}
+
+
+ROUNDS = {"next": {"a": "b", "b": "c", "c": "d"}, "back": {"a": "b", "b": "c", "c": "a"}}
+"""The cursor behind each cursor: always another one, or one that was there before."""
+
+
+@pytest.mark.parametrize("way", ROUNDS)
+@pytest.mark.parametrize("first", [1, 2])
+async def test_a_list_that_repeats_its_pages_under_other_cursors_ends_over_several_calls(way: str, first: int) -> None:
+    """`first` pages are new; then they come again."""
+    calls = list[str | None]()
+
+    def page(cursor: str | None) -> Any:
+        calls.append(cursor)
+        return {"items": [ISSUES[(len(calls) - 1) % first]], "next_cursor": ROUNDS[way].get(cursor or "", "a")}
+
+    async with agent_of(page) as agent:
+        shown = await listed(agent)
+        for _ in range(first):
+            assert shown["complete"] is False
+            shown = await listed(agent, cursor=shown["next_cursor"])
+        assert (shown["complete"], shown["note"]) == (False, REPEATS)
+        assert "next_cursor" not in shown
+        assert "next_cursor" in await listed(agent), "whoever begins again reads it again"
+
+
+async def test_a_page_that_is_asked_for_again_by_its_own_cursor_repeats_none() -> None:
+    pages = {None: {"items": ISSUES[:1], "next_cursor": "a"}, "a": {"items": ISSUES[1:2], "next_cursor": "b"},
+             "b": {"items": ISSUES[2:], "next_cursor": None}}  # fmt: skip
+    async with agent_of(pages.__getitem__) as agent:
+        for cursor in (None, "a", "a", None, None, "a", "b", "b", "a"):
+            page = await listed(agent, **({"cursor": cursor} if cursor else {}))
+            assert "note" not in page
+            assert page.get("next_cursor") == pages[cursor]["next_cursor"]
+
+
+async def test_pages_of_lists_with_other_filters_or_of_other_issues_repeat_none() -> None:
+    async with agent_of(lambda cursor: {"items": ISSUES, "next_cursor": "b" if cursor else "a"}) as agent:
+        await listed(agent)
+        assert "note" not in await listed(agent, severity="high", cursor="a")
+        assert (await listed(agent, cursor="a"))["note"] == REPEATS
+
+
+async def test_calls_and_files_that_repeat_end_over_several_calls() -> None:
+    calls = {"total_count": 784, "calls": [{"call_id": f"c-{n}"} for n in range(20)]}
+    files = {"total": 784, "_embedded": {"list": [FILE]}, "_links": {"next": {"href": "https://x.example/?page=2"}}}
+    async with agent_with({"/v1/calls": lambda _: calls, FILES: lambda _: files}) as agent:
+        for tool in ("find_calls", "list_attachments"):
+            first = (await agent.call_tool(tool, {})).structured_content or {}
+            assert first["complete"] is False
+            second = (await agent.call_tool(tool, {"cursor": first["next_cursor"]})).structured_content or {}
+            assert (second["complete"], second["note"]) == (False, REPEATS), tool
+            assert "next_cursor" not in second
+
+
+async def test_evidence_that_is_read_on_by_cursor_ends_where_its_pages_repeat() -> None:
+    cursors = iter("abcdefghijklmnopqrstuvwxyz")
+    long = [{**RELATION, "id": f"{RELATION['id'][:-2]}{n:02}", "related_title": "word " * 150} for n in range(20)]
+    lists = {f"{OF_ISSUE}/relations": lambda _: enveloped({"items": long, "next_cursor": next(cursors)})}
+    given: dict[str, Any] = {"issue_id": ISSUE_ID, "section": "relations", "max_tokens": 4000}
+    async with agent_with(lists) as agent:
+        for _ in range(10):
+            body = (await agent.call_tool("get_evidence", given)).structured_content or {}
+            on = [gap["try_next"]["arguments"] for gap in body["omitted"] if "try_next" in gap]
+            if not on:
+                break
+            given = on[0]
+    assert "relations behind a page that repeats" in {gap["section"] for gap in body["omitted"]}
+
+
+@pytest.mark.parametrize("following", ["same", "", BROKEN, "other"])
+async def test_waiting_for_a_run_ends_where_its_feed_leads_nowhere_and_says_so(following: Any) -> None:
+    asked = list[str | None]()
+
+    def feed(request: httpx2.Request) -> Any:
+        asked.append(request.url.params.get("cursor"))
+        cursor = f"other-{len(asked)}" if following == "other" else following
+        return enveloped({"items": [{**ANSWERED, "metadata": None}], "next_cursor": cursor})
+
+    async with agent_with({f"{OF_ISSUE}/activity": feed}) as agent:
+        result = await agent.call_tool("wait_for_norm", {"issue_id": ISSUE_ID, "timeout_s": 1})
+    body = result.structured_content or {}
+    assert len(body["entries"]["items"]) == 1, "a row that comes again counts once"
+    assert len(asked) <= 2
+    assert (IN_PART in body["note"]) == (following != "")
+    assert body["complete"] is (following == "")
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ async def test_a_page_that_repeats_the_one_before_it_ends_the_list_and_is_told(c
     ids, last = await seen_by(paging(conversations(42), counted=counted, repeats=True), limit)
     assert ids == [f"convo_{n}" for n in range(25)]
     assert last["complete"] is False
-    assert "repeats the one before it" in last["note"]
+    assert "repeats an earlier one" in last["note"]
 
 
 async def test_a_page_loses_its_broken_rows_alone_and_none_twice() -> None:

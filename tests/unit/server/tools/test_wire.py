@@ -88,4 +88,4 @@ def test_every_writing_tool_of_an_operation_with_optional_fields_is_tried() -> N
     for tool in WRITING:
         operation = BY_NAME.get(tool.tool_name())
         lacking = operation.model_fields.keys() - tool.model_fields.keys() if operation else set[str]()
-        assert lacking <= {"agent_id", "agent_version_id"}, tool
+        assert lacking == set(), tool
