@@ -13,7 +13,7 @@ from conftest import DESK_URL, KEY, load_lines
 from vendor_examples import at, places, with_changed
 
 from calltriage.desk.app import Desk
-from calltriage.desk.handlers.neighbours import NEIGHBOURS
+from calltriage.desk.handlers.beside_contract import NEIGHBOURS
 from calltriage.desk.http.openapi import description
 
 DOCUMENT = description()

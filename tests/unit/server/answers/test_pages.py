@@ -276,6 +276,7 @@ async def test_evidence_that_is_read_on_by_cursor_ends_where_its_pages_repeat() 
     long = [{**RELATION, "id": f"{RELATION['id'][:-2]}{n:02}", "related_title": "word " * 150} for n in range(20)]
     lists = {f"{OF_ISSUE}/relations": lambda _: enveloped({"items": long, "next_cursor": next(cursors)})}
     given: dict[str, Any] = {"issue_id": ISSUE_ID, "section": "relations", "max_tokens": 4000}
+    body: dict[str, Any] = {}
     async with agent_with(lists) as agent:
         for _ in range(10):
             body = (await agent.call_tool("get_evidence", given)).structured_content or {}
