@@ -142,6 +142,18 @@ async def create(
     raise made.conflict
 
 
+UNKEPT = (
+    "An equal file of the name was there already and has not these labels: no request changes those of a stored file."
+)
+
+
+def unkept(receipt: Receipt[Attachment], labels: Mapping[str, Any] | None) -> list[str]:
+    """Names of the labels that were given and that the file of a replayed write does not show."""
+    kept = receipt.result.metadata or {}
+    given = labels.items() if labels and receipt.outcome == "replayed" else ()
+    return [name for name, value in given if name not in kept or kept[name] != value]
+
+
 @dataclass(frozen=True)
 class _Taken:
     """A name that others have: what the API said, and the attachments of that name."""

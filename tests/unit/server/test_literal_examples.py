@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import pytest
 from conftest import endpoints_to, no_sleep
 from mcp.client import Client
+from vendor_examples import CALL_ID as EXAMPLE_CALL
+from vendor_examples import READING, Vendor
 
 from calltriage.client.client import open_client
 from calltriage.operations.base import Api
@@ -253,3 +255,66 @@ async def test_a_guard_whose_instant_cannot_be_read_writes_nothing(odd: Any) -> 
     assert (error["code"], error["outcome"]) == ("cannot_compare", "not_committed")
     assert "try_next" not in error
     assert [method for method, _, _ in vendors.sent] == ["GET"]
+
+
+def pairs(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Each value of an answer that is no object, under its name; numbers as text, which ids become."""
+    if isinstance(node, dict):
+        for key, member in cast("dict[str, Any]", node).items():
+            yield from pairs(member, key)
+    elif isinstance(node, list):
+        for member in cast("list[Any]", node):
+            yield from pairs(member, name)
+    elif node is not None:
+        yield name, node if isinstance(node, bool) else str(node)
+
+
+@asynccontextmanager
+async def agent_with_examples() -> AsyncGenerator[Client]:
+    """An agent whose vendors answer each request with its documented example."""
+    async with (
+        open_client(endpoints_to(httpx2.MockTransport(Vendor())), deadline_s=5) as client,
+        Client(build_server(client, version="0", tools=select([ALL]))) as agent,
+    ):
+        yield agent
+
+
+BRIEF = {
+    "issues": {"number", "source", "url", "id", "agent_profile_id", "agent_name", "is_processing", "status",
+               "owner_id", "author_id", "has_unread_activity"},
+    "affected": {"call_ids"},
+    "call": {"id", "user", "text", "created_at"},
+    "calls": {"total_count", "count", "shop", "pathway_version", "corrected_duration", "record"},
+    "corrected": {"status"},
+    "events": {"conversation_id"},
+    "event stream": {"call_id"},
+    "conversations": {"id", "sender", "status", "message", "from", "to", "created_at", "totalPages", "currentPage",
+                      "pageSize", "totalItems"},
+    "conversation": {"id", "message", "from", "to"},
+    "members": {"org_id", "first_name", "last_name", "permissions"},
+    "attachments": {"per_page", "page", "href", "name", "templated"},
+    "attachment": {"href"},
+}  # fmt: skip
+"""Names that a tool leaves out of a row, says once for all rows, or shows in another form or by another tool."""
+
+
+@pytest.mark.parametrize("name", READING)
+async def test_every_field_of_a_documented_example_is_shown_under_its_own_name(name: str) -> None:
+    example = READING[name]
+    tool, arguments = ("get_call", {"call_id": EXAMPLE_CALL}) if name == "call" else example.tools[0]
+    async with agent_with_examples() as agent:
+        shown = set(pairs(await called(agent, tool, **arguments)))
+    left_out = {"org_id"} | BRIEF.get(name, set())
+    assert [pair for pair in pairs(example.body) if pair not in shown and pair[0] not in left_out] == []
+
+
+async def test_an_sms_page_and_a_conversation_are_shown_as_their_example_says() -> None:
+    async with agent_with_examples() as agent:
+        [row] = (await called(agent, "list_sms_conversations"))["items"]
+        one = (await called(agent, "get_sms_conversation", conversation_id="convo_1"))["conversation"]
+    assert {"user_number": "+15550001111", "agent_number": "+15550002222", "last_message": "Hello", "is_active": True,
+            "message_count": 1, "curr_pathway_version": "latest"}.items() <= row.items()  # fmt: skip
+    [message] = one["messages"]
+    assert {"message_index": 0, "id": "100002", "sender": "AGENT", "status": "delivered", "text": "Hello"}.items() <= (
+        message.items()
+    )

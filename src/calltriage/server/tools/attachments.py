@@ -154,9 +154,10 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
             facts: JsonObject = {"size": uploaded.size, "sha256": uploaded.sha256, "outcome": receipt.outcome}
             if receipt.result.size not in {None, uploaded.size}:  # a figure, no advice: it stands among the API's words
                 facts["size_by_api"] = receipt.result.size
-            if content is not None and content.grew():
-                facts["grew_while_read"] = True
-            return {**shown(receipt.result), **facts}
+            if labels := over_api.unkept(receipt, self.metadata):
+                facts |= {"labels_not_stored": labels, "note": over_api.UNKEPT}
+            grew = {"grew_while_read": True} if content is not None and content.grew() else {}
+            return {**shown(receipt.result), **facts, **grew}
 
     def _name_of_kept(self, media_type: str) -> str:
         """The name for bytes that wait at the API already, whose kind was seen when they were sent."""
@@ -278,7 +279,7 @@ def _refused(message: str, field: str) -> Rejected:
 
 
 def _sound(name: str) -> str:
-    """A name that an attachment can have. Raises Rejected for none and for one that is too long."""
+    """An attachment's name. Raises Rejected for none and for one that is too long."""
     if not name:
         raise _refused("Pass a name for the attachment.", "name")
     if len(name) > 64:

@@ -462,6 +462,25 @@ async def test_labels_are_kept_with_a_conflict_and_found_by(the_desk: Desk) -> N
         assert (error["field"], error["outcome"]) == ("metadata", "not_committed")
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "lost"),
+    [
+        (None, {"a": "1"}, ["a"]), ({"a": "1"}, {"a": "2"}, ["a"]), ({"a": "1"}, {"a": "1", "b": 2}, ["b"]),
+        ({"a": "1"}, {"a": "1"}, None), ({"a": "1"}, None, None),
+    ],
+)  # fmt: skip
+async def test_labels_that_a_replayed_file_does_not_get_are_told(
+    the_desk: Desk, first: Any, second: Any, lost: list[str] | None
+) -> None:
+    given = [{"metadata": labels} if labels else {} for labels in (first, second)]
+    async with agent_on(the_desk) as (agent, _):
+        made = await ok(agent, "create_attachment", name="a.txt", text="same", **given[0])
+        again = await ok(agent, "create_attachment", name="a.txt", text="same", **given[1])
+    assert "labels_not_stored" not in made
+    assert (again["id"], again["outcome"]) == (made["id"], "replayed")
+    assert (again.get("labels_not_stored"), "note" in again) == (lost, lost is not None)
+
+
 async def test_what_was_refused_as_evidence_is_not_advised_again(the_desk: Desk) -> None:
     """The issue goes between the look at it and the attachment: the file is stored, and asking again would not help."""
     desk = httpx2.ASGITransport(the_desk, raise_app_exceptions=False)
