@@ -415,7 +415,10 @@ REQUIREMENTS = [
         ("test_an_id_of_no_form_names_nothing", "test_an_unknown_id_and_another_organisations_are_the_same",
          "test_a_cursor_of_another_list_or_organisation_is_refused",
          "test_query_values_out_of_range_or_of_another_type_are_refused", "test_a_body_that_is_no_object_is_refused",
-         "test_an_unknown_member_of_a_body_is_refused", "test_a_member_of_another_type_or_size_is_refused")),
+         "test_an_unknown_member_of_a_body_is_refused", "test_a_member_of_another_type_or_size_is_refused",
+         "test_no_route_fails_over_a_large_integer_in_its_query_or_path",
+         "test_no_route_fails_over_a_large_integer_in_its_body", "test_an_import_takes_or_names_a_large_integer",
+         "test_no_large_integer_of_a_link_or_a_token_fails")),
     Requirement("triage-call-list", "bland-triage 11, list_calls",
         "Calls are listed by each documented filter; days are those of the zone, both ends included.",
         ("test_calls_are_listed_by_each_filter", "test_a_filter_of_calls_that_makes_no_sense_is_named_in_a_400",
@@ -435,6 +438,7 @@ REQUIREMENTS = [
          "test_a_list_of_conversations_has_no_messages_but_says_how_many",
          "test_conversations_are_sorted_by_each_key_in_both_directions",
          "test_conversations_are_filtered_by_each_field_and_operator",
+         "test_a_filter_of_conversations_compares_with_any_integer",
          "test_filters_of_conversations_all_apply_and_count_in_the_total",
          "test_a_filter_of_conversations_that_makes_no_sense_is_400")),
     Requirement("triage-conversation-evidence", "bland-triage 6",
@@ -453,6 +457,8 @@ REQUIREMENTS = [
         ("test_one_part_that_cannot_be_read_never_costs_the_answer",
          "test_a_write_whose_answer_cannot_be_read_in_part_is_done_all_the_same",
          "test_two_parts_that_cannot_be_read_never_cost_the_answer", "test_a_page_loses_its_broken_row_alone",
+         "test_one_broken_row_in_twenty_is_named_by_each_tool_that_reads_the_list",
+         "test_a_broken_turn_or_message_keeps_its_index_and_is_named",
          "test_each_part_that_cannot_be_read_is_named")),
 ]
 # fmt: on
