@@ -218,7 +218,7 @@ def error_facts(answer: Answer) -> tuple[str | None, str, list[str]]:
 
 
 def _retry_after_field(answer: Answer) -> float | None:
-    """Talkdesk's other way to say it: an entry of `fields` named retry-after that holds digits (section 10)."""
+    """Seconds in Talkdesk's other form: an entry of `fields` named retry-after that holds digits (section 10)."""
     if answer.status != 429:
         return None
     found = re.search(rb'"retry-after"[^}]{0,40}?"(\d{1,12})"', answer.body or b"")

@@ -49,12 +49,12 @@ REFERENCE, HASH = "client_ref", "sha256"
 PAGES_SEARCHED = 20
 """Pages of 250 that are looked through for a name, where the API does not narrow by it."""
 RESUMES = 5
-"""Times that a download goes on after it broke off."""
+"""Most times that one download is continued after a break."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What is to be stored: `size` bytes; `chunks` starts over each time it is called."""
+    """`size` bytes to store. Each call of `chunks` starts at the first byte."""
 
     media_type: str
     size: int
@@ -72,7 +72,7 @@ class Uploaded:
 
 
 async def _unheard(_: int) -> None:
-    """Nobody listens."""
+    """Ignores progress."""
 
 
 async def upload(client: Client, content: Content, on_sent: Callable[[int], Awaitable[None]] = _unheard) -> Uploaded:
@@ -132,7 +132,7 @@ async def create(
         made = await _created(client, call, uploaded, mark)
     if isinstance(made, Receipt):
         return made
-    for twin in made.twins:  # reading takes the time it takes
+    for twin in made.twins:  # without the deadline: reading may take long
         made.conflict.details |= {"attachment_id": twin.id[:64]}
         try:
             if await _is_equal(client, twin, uploaded, limit):
@@ -173,7 +173,7 @@ async def _created(
             ours = next((twin for twin in twins if _is_ours(twin, mark, uploaded, lost=not first)), None)
             return _Taken(taken, twins) if ours is None else Receipt(ours, "committed")
         except CallError as lost:
-            if not first and lost.field == "request_id":  # the try whose answer got lost may be what used it up
+            if not first and lost.field == "request_id":  # the try with the lost answer may have used it up
                 lost.outcome = "unknown"
             if lost.outcome not in {"unknown", "committed"}:
                 raise
@@ -277,7 +277,7 @@ async def download(client: Client, attachment_id: str, *, limit: int, size: int 
                 raise
             link, renewed = None, True
         except (Unreachable, ServerFailure, RateLimited) as error:
-            if state.is_complete():  # it broke after the last byte
+            if state.is_complete():  # the connection broke after the last byte
                 state.ended()
                 continue
             resumes += 1
@@ -287,7 +287,7 @@ async def download(client: Client, attachment_id: str, *, limit: int, size: int 
 
 
 async def _fetched(client: Client, link: DownloadLink, state: Progress) -> AsyncGenerator[bytes]:
-    """The bytes of one answer, from where the file goes on."""
+    """The bytes of one answer, from the place where the download stands."""
     async with AsyncExitStack() as stack:
         opening = client.links.get(link.url, start=state.got, etag=state.etag)
         fetch = await state.waiting(stack.enter_async_context(opening))
@@ -310,7 +310,7 @@ class Progress:
     waited: float = 0.0
 
     def time_left(self) -> float:
-        """Seconds that may still be spent on waiting for the API. What is done with the bytes does not count."""
+        """Seconds left for waiting for the API. Work on the bytes does not count."""
         return self.deadline_s + self.got / SLOWEST - self.waited
 
     async def waiting(self, step: Awaitable[T]) -> T:

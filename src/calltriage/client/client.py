@@ -39,13 +39,13 @@ R = TypeVar("R")
 logger = logging.getLogger(__name__)
 
 LOOK_UP_S = 10.0
-"""Time kept back at the end of a write's deadline, at most, for looking whether it was carried out."""
+"""Most seconds of a write's deadline that are reserved for looking whether it was carried out."""
 SETTLE_S = 2.0
 """How long a request whose connection broke may still be on its way inside the API (our choice)."""
 BEFORE_S = 5.0
-"""Time that reading a list before a write may take, at most; and no more than a fifth of the write's deadline."""
+"""Most seconds for reading a list before a write. A fifth of the write's deadline is the other limit."""
 PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, *[1.6] * 7)
-"""Seconds between looks at an equal write that another process has under way, before the caller is told to wait."""
+"""Seconds between looks at an equal write that another process is sending."""
 
 
 @dataclass
@@ -70,7 +70,7 @@ class _Course:
 
 
 Watcher = Callable[[Operation[Any]], Awaitable[None]]
-"""Told of a write; it must be quick and must not fail."""
+"""Hears of each write. It must be quick and must not fail."""
 
 
 class Client:
@@ -100,7 +100,7 @@ class Client:
         return self._exchanges.last_answers
 
     def watch(self, watcher: Watcher) -> None:
-        """Have `watcher` told of each write that was carried out now, or may have been."""
+        """Tell `watcher` of each write that was carried out now or may have been."""
         self._watchers.append(watcher)
 
     @property
@@ -130,7 +130,7 @@ class Client:
         return (await self.deliver(operation)).result
 
     def stream(self, operation: Operation[Any]) -> AbstractAsyncContextManager[Fetch]:
-        """Send a read whose answer is bytes, which are still coming. Sent once. Raises a CallError for a failure."""
+        """Send a read and yield its answer while the bytes arrive. Sent once. Raises a CallError for a failure."""
         return self._exchanges.stream(operation)
 
     async def deliver(self, operation: Operation[R]) -> Receipt[R]:
@@ -174,9 +174,9 @@ class Client:
                 await seen_through(self._ledger.end(entry, operation, came))
 
     async def _look_before(self, operation: Operation[Any], course: _Course) -> None:
-        """Read what is there before a write is sent of which a repeat would be a second one, or would undo another's.
+        """Read the present state before a write whose repeat would add a second row or undo another's change.
 
-        Where that cannot be read the write is sent all the same, and what is found after it decides nothing.
+        If it cannot be read, the write is sent all the same, and later look-ups decide nothing.
         """
         trace, now = operation.trace(), anyio.current_time()
         ends = now + min(BEFORE_S, (course.deadline - now) / 5)
@@ -191,7 +191,7 @@ class Client:
                 course.sight.stood = (await ask(trace.read)).result
 
     async def _once(self, operation: Operation[R], course: _Course, entry: Entry) -> Receipt[R]:
-        """Carry a write out unless an equal one that the ledger knows of did it."""
+        """Carry out a write unless the ledger knows an equal one that did it."""
         trace = operation.trace()
         entry = await self._waited(operation, course, entry)
         if entry.standing == "done":
@@ -205,13 +205,13 @@ class Client:
         return await self._once_settled(operation, course, entry)
 
     async def _once_settled(self, operation: Operation[R], course: _Course, entry: Entry) -> Receipt[R]:
-        """Look whether an equal write whose end nobody noted was carried out, and carry it out only if it was not."""
-        if not entry.under_way and entry.last_age_s < SETTLE_S:  # its process is gone, its request may be on its way
+        """Look whether an equal write without a recorded outcome was carried out; send this one only if it was not."""
+        if not entry.under_way and entry.last_age_s < SETTLE_S:  # its process has ended; its request may still arrive
             await self._endpoints[operation.api].retry.sleep(SETTLE_S)
         verdict = await seen_through(self._verdict(operation, self._course(operation, first=entry)))
         if isinstance(verdict, Found):
             return Receipt(verdict.result, "replayed")
-        if verdict == "undecided" and operation.effect is Effect.ADD:  # a change asked for anew is made anew
+        if verdict == "undecided" and operation.effect is Effect.ADD:  # a change that is asked for again is made again
             raise in_doubt(unreachable("An equal call was cut off.", is_write=True, maybe_applied=True))
         if entry.under_way and entry.last_age_s < self._deadline_s:
             raise Conflict(
@@ -224,7 +224,7 @@ class Client:
         return await self._carry_out(operation, course)
 
     async def _waited(self, operation: Operation[Any], course: _Course, entry: Entry) -> Entry:
-        """How a write stands once an equal one that another process has under way has ended, or is waited for too long."""
+        """How a write stands after an equal one of another process has ended or the wait for it was too long."""
         for pause in PAUSES if self._ledger is not None and operation.effect is Effect.ADD else ():
             if entry.standing != "open" or not entry.under_way or anyio.current_time() + pause >= course.last_send:
                 break
@@ -233,7 +233,7 @@ class Client:
         return entry
 
     async def _carry_out(self, operation: Operation[R], course: _Course) -> Receipt[R]:
-        """Send an operation, again where that is safe, and settle what a lost answer leaves open."""
+        """Send an operation, repeat it where that is safe, and find out what became of it after a lost answer."""
         endpoint, budget = self._endpoints[operation.api], self._budgets[operation.api]
         try:
             attempts = endpoint.retry.attempts(operation.effect, course.deadline, budget)
@@ -246,7 +246,7 @@ class Client:
         return receipt
 
     def _course(self, operation: Operation[Any], *, first: Entry | None = None) -> _Course:
-        """A call that begins now; `first` says of its first attempt, when that was not in this course."""
+        """A call that begins now. `first` describes its first attempt if another course made it."""
         began, deadline, mark = anyio.current_time(), deadline_in(self._deadline_s), self._seen.mark()
 
         async def ask(read: Operation[R], /) -> Receipt[R]:
@@ -264,13 +264,13 @@ class Client:
         return _Course(deadline, deadline - reserve, sight)
 
     async def _try(self, operation: Operation[R], course: _Course) -> Receipt[R]:
-        """One request and what it answers. A write of which a repeat would be a second one is looked for when in doubt."""
+        """One request and its answer. In doubt, a write whose repeat would add a second row is looked for."""
         if operation.effect is Effect.ENSURE and course.in_doubt is not None:
             found = await self._there(operation, course)
             if found is not None:
                 return found
         ends = course.last_send
-        if operation.effect in {Effect.ENSURE, Effect.REMOVE}:  # may be sent again in doubt, so time is left for that
+        if operation.effect in {Effect.ENSURE, Effect.REMOVE}:  # may be repeated in doubt: keep time for that
             ends -= max(0.0, ends - anyio.current_time()) / 2
         try:
             receipt = receipt_of(operation, await self._exchanges.exchange(operation, ends, guarded=True))
@@ -287,7 +287,7 @@ class Client:
         return receipt
 
     async def _after_failure(self, operation: Operation[R], course: _Course, error: CallError) -> Receipt[R]:
-        """What the operation asks for, if it is there after a request failed. Raises the error where it is not."""
+        """The result that the operation asks for, if it exists after a failed request. Raises the error otherwise."""
         course.retried = True
         if isinstance(error, Conflict) and error.code == Conflict.default_code:
             found = await self._there(operation, course)
@@ -301,7 +301,7 @@ class Client:
         return await seen_through(self._settled(operation, course, error))
 
     async def _there(self, operation: Operation[R], course: _Course) -> Receipt[R] | None:
-        """What the operation asks for, where the API keeps one of it and has it; None where it is not found."""
+        """The result that the operation asks for, if the API has it; None otherwise."""
         trace = operation.trace()
         if not isinstance(trace, LeftRow) or not trace.rows.unique:
             return None
@@ -317,7 +317,7 @@ class Client:
         return Receipt(verdict.result, verdict.outcome if was_lost else "replayed")
 
     async def _settled(self, operation: Operation[R], course: _Course, error: CallError) -> Receipt[R]:
-        """Look whether a write in doubt was carried out. Raises `error` again, with what is known of the outcome now."""
+        """Look whether a write in doubt was carried out. Raises `error` with the outcome if it was not."""
         verdict = await self._verdict(operation, course)
         if isinstance(verdict, Found):
             course.in_doubt = None
@@ -347,7 +347,7 @@ class Client:
                 with anyio.CancelScope(deadline=course.deadline):
                     verdict = await look(trace, course.sight)
             except CallError as error:
-                if error.outcome == "committed":  # done, but what it answered cannot be read back
+                if error.outcome == "committed":  # done, but its answer cannot be read again
                     raise
                 return "undecided"
             if verdict != "absent" or pause is None:

@@ -34,12 +34,12 @@ class Credentials(Protocol):
     """Where the `Authorization` header comes from."""
 
     async def header(self, http: Http, *, refused: str | None = None) -> str:
-        """The header; `refused` is the one that was just answered with 401. The same one again: there is no other."""
+        """The header. `refused` was just answered with 401; the same header again means that there is no other."""
         ...
 
 
 def nothing_newer() -> None:
-    """Where a credential is read again when the API refuses it, and it cannot have changed."""
+    """The reader of a credential that cannot change: there is no newer one."""
 
 
 @dataclass
@@ -57,7 +57,7 @@ class ApiKey:
         check_key(self.key)
 
     async def header(self, http: Http, *, refused: str | None = None) -> str:  # noqa: ARG002
-        if refused == self._header():  # else another call has read the newer one already
+        if refused == self._header():  # otherwise another call has read the newer key
             self.key = self.newer() or self.key
         return self._header()
 

@@ -52,7 +52,7 @@ class Exchanges:
 
     @asynccontextmanager
     async def stream(self, operation: Operation[Any]) -> AsyncGenerator[Fetch]:
-        """Send a read whose answer is bytes, which are still coming. Sent once. Raises a CallError for a failure."""
+        """Send a read and yield its answer while the bytes arrive. Sent once. Raises a CallError for a failure."""
         headers = {"authorization": await self._authorization(operation)}
         try:
             opening = self._http[operation.api].stream(

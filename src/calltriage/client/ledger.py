@@ -1,4 +1,4 @@
-"""What the client asks of whoever keeps a record of its writes. The package's journal is one; a client can do without."""
+"""What the client needs of a record of its writes. The journal is one; a client can work without."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from calltriage.client.receipts import Receipt
 from calltriage.operations.base import Operation
 
 Standing = Literal["new", "done", "standing", "open"]
-"""How a write stands before it is sent: never asked for; done for this key, or by an equal call that overlaps with this one,
-and its result is kept; done lately by one of equal content, if that is still there; asked for, and nobody knows what became
-of it."""
+"""How a write stands before it is sent: new; done for this key or by an equal overlapping call, with its result kept;
+done lately with equal content, if that still exists; or asked for with an unknown outcome."""
 
 
 @dataclass(frozen=True)

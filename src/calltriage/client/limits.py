@@ -143,8 +143,8 @@ class Breaker:
 
 @dataclass
 class LastAnswers:
-    """How each API answered last. A failure counts for `counts_s`: whoever sends no calls here because of it would never
-    learn that the API is back."""
+    """How each API answered last. A failure counts for `counts_s` seconds: a load balancer that sends no calls here
+    because of it would otherwise never learn that the API is back."""
 
     counts_s: float = 60.0
     _failed_at: dict[str, float] = field(default_factory=dict[str, float], init=False)
@@ -170,19 +170,19 @@ class LastAnswers:
 
 
 def is_failure(error: BaseException) -> bool:
-    """Whether an error is one that time may mend, and a retry may be spent on."""
+    """Whether time may mend an error, so that a retry is worth its cost."""
     return isinstance(error, RateLimited | ServerFailure | Unreachable) and error.code != "circuit_open"
 
 
 class Turns:
-    """Lets equal writes go one after the other: of two at once whose answers are lost, none could be told from the other."""
+    """Lets equal writes go one after the other. Two at once with lost answers could not be told apart."""
 
     def __init__(self) -> None:
         self._locks: dict[str, anyio.Lock] = {}
 
     @asynccontextmanager
     async def one(self, operation: Operation[Any], deadline: float) -> AsyncGenerator[None]:
-        """Around one write. Raises Unreachable if equal ones take until the deadline."""
+        """Holds the turn of one write. Raises Unreachable if equal ones take until the deadline."""
         name = f"{operation.method} {operation.url()} {operation.model_dump_json()}"
         lock = self._locks.setdefault(name, anyio.Lock(fast_acquire=True))
         with anyio.CancelScope(deadline=deadline) as waiting:
@@ -198,7 +198,7 @@ class Turns:
 
 
 async def seen_through(work: Awaitable[T]) -> T:
-    """Wait for something that a cancellation must not cut."""
+    """Wait for something and hold a cancellation back until it has ended."""
     with anyio.CancelScope(shield=True):
         return await work
     raise AssertionError("a shield without a deadline swallows nothing")

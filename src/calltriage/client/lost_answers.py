@@ -8,9 +8,9 @@ from calltriage.errors import CallError, EmptyAnswer, ServerFailure, Unreachable
 
 
 def may_still_run(error: CallError | None) -> bool | None:
-    """Whether the API may still be at work on a request that failed so; None: only for a moment."""
+    """Whether the API may still work on a request with this failure. None: for a moment at most."""
     if isinstance(error, EmptyAnswer):
-        return True  # it said success, so a row that is not listed yet may still come
+        return True  # the API said success: a row that is not listed yet may still appear
     if error is None or (isinstance(error, ServerFailure) and error.status not in {502, 504}):
         return False
     gave_up = isinstance(error.__cause__, TimeoutError | httpx2.TimeoutException)

@@ -33,7 +33,7 @@ class RetryPolicy:
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
 
     def attempts(self, effect: Effect, deadline: float, budget: RetryBudget) -> AsyncRetrying:
-        """Tries of one call: none begins when its wait would reach the deadline, or when the budget does not pay for it.
+        """Tries of one call. None begins if its wait would reach the deadline or the budget cannot pay for it.
 
         Args:
             effect: of what is sent.
@@ -42,7 +42,7 @@ class RetryPolicy:
         """
         from tenacity import AsyncRetrying, retry_if_exception  # noqa: PLC0415
 
-        least = (deadline - anyio.current_time()) * 0.1  # a try with less time than this is not worth its wait
+        least = (deadline - anyio.current_time()) * 0.1  # seconds that a try needs to be worth its wait
 
         def is_last(state: RetryCallState) -> bool:
             too_late = anyio.current_time() + state.upcoming_sleep + least >= deadline
@@ -57,7 +57,7 @@ class RetryPolicy:
         )
 
     async def pause(self, attempt: int, error: BaseException) -> None:
-        """Wait before going on after the attempt that failed so; attempts count from 1."""
+        """Wait after a failed attempt; attempts count from 1."""
         await self.sleep(self._seconds(attempt, error))
 
     def _wait(self, state: RetryCallState) -> float:
@@ -69,14 +69,14 @@ class RetryPolicy:
 
 
 LONGEST_WAIT = 86_400.0
-"""Seconds of a day. No API is believed that something lasts longer: such a number is a mistake, often a Unix time."""
+"""One day in seconds. A longer wait is a mistake of the API, often a Unix time."""
 
 
 def may_repeat(effect: Effect, error: BaseException) -> bool:
-    """Whether the request that failed so may be sent again as it was.
+    """Whether a request with this failure may be sent again unchanged.
 
-    What was surely not carried out may: 429, no connection, or looked for and not found. In doubt only what a repeat
-    cannot do twice may. Everything else is a verdict (409 above all).
+    It may if it was surely not carried out: 429, no connection, or looked for and not found. In doubt, it may only if a
+    repeat cannot do it twice. Every other failure is a verdict, 409 above all.
     """
     if not isinstance(error, CallError) or not is_failure(error):
         return False

@@ -38,7 +38,8 @@ SETTLED = """EXISTS (SELECT 1 FROM entries AS o WHERE o.write_id = entries.write
     AND o.outcome IN ('committed', 'replayed'))"""
 OPEN = """NOT EXISTS (SELECT 1 FROM entries AS o WHERE o.write_id = entries.write_id AND o.kind = 'outcome'
     AND o.outcome IN ('committed', 'replayed', 'not_committed'))"""
-"""Leaves out what came to nothing, such as a repeat that was told to wait: it says nothing of those before it."""
+"""Leaves out attempts that were not carried out, such as a repeat that was told to wait. They say nothing of
+earlier ones."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class Standings:
     def _done(
         self, connection: Connection, operation: Operation[Any], settled: Row, fresh: Entry, standing: Standing
     ) -> Entry:
-        """How a write stands of which an equal one was carried out. One whose answer is not kept has to be looked for."""
+        """How a write stands if an equal one was carried out. Without a kept answer it has to be looked for."""
         outcome, result_type = outcome_of(connection, settled), operation.result_type()
         try:
             answer = json.loads((outcome and outcome.result) or "null")
@@ -140,7 +141,7 @@ class Standings:
         return replace(fresh, standing=standing, result=result)
 
     def _open(self, connection: Connection, fresh: Entry, attempts: list[Row]) -> Entry:
-        """How a write stands of which nobody knows what became of the attempts before, oldest first."""
+        """How a write stands if the outcomes of its earlier attempts (oldest first) are unknown."""
         return replace(
             fresh,
             standing="open",
@@ -176,12 +177,12 @@ class Standings:
         return outcome.seq > call.arrived or is_later
 
     def is_kept(self, row: Row, key: str | None) -> bool:
-        """Whether a row is young enough to count. A row that is dated ahead is: the clock was set back since."""
+        """Whether a row is young enough to count. A row dated in the future is: the clock was set back."""
         elapsed = (self.clock() - datetime.fromisoformat(row.at)).total_seconds()
         return elapsed <= (self.keep_s if key else self.window_s)
 
     def _age(self, row: Row) -> float:
-        """Seconds between a row and now; a clock that was set back makes them no fewer than it was set by."""
+        """Seconds between a row and now. A clock that was set back counts by how far it was set."""
         return abs((self.clock() - datetime.fromisoformat(row.at)).total_seconds())
 
 
@@ -191,7 +192,7 @@ UNDER_WAY: set[str] = set()
 
 @cache
 def _realm() -> str:
-    """Where a process id of this process means anything: this boot of this machine, or this container."""
+    """Where this process's id is valid: this boot of this machine, or this container."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}.{Path('/proc/self/ns/pid').stat().st_ino}"
@@ -205,7 +206,7 @@ def this_process() -> str:
 
 
 def _is_alive(process: int) -> bool:
-    if sys.platform == "win32":  # where there is no harmless way to ask
+    if sys.platform == "win32":  # Windows has no harmless way to ask
         return True
     try:
         os.kill(process, 0)

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 REPEATS = 20
-"""Calls with one key that are looked at, newest first."""
+"""Most calls of one key that are read, newest first."""
 NOTE_EVERY_S = 1.0
-"""Seconds between two notes of the head at least."""
+"""Least seconds between two notes of the head."""
 SHARED_TOKEN = "the holders of the token"  # noqa: S105  a caller's name, no token
 """The one caller that all holders of the shared HTTP token are, whatever its value."""
 SECRET = frozenset({"url"})

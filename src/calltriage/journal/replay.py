@@ -1,8 +1,8 @@
-"""Writing again what a journal says was written, on a desk that has nothing yet.
+"""Replays the writes of a journal on an empty desk.
 
-The same issues, evidence, flags, relations, comments and files come to be, at the instants they were made, with ids and
-authors of the new desk. What a journal cannot know is reported and left out: what others wrote, a write whose outcome is
-unknown, the bytes of a file that the source does not have.
+It makes the same issues, evidence, flags, relations, comments and files, with their times, under ids and authors of the
+new desk. It reports and leaves out what a journal cannot know: writes of others, writes with an unknown outcome, and the
+bytes of a file that the source does not have.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ OPERATIONS = {operation.tool_name(): operation for operation in CATALOGUE}
 
 
 class Target(Protocol):
-    """Where it is written again."""
+    """The desk on which a journal is replayed."""
 
     client: Client
 
     def set_clock(self, now: datetime) -> None:
-        """What is written next is written at this instant."""
+        """Date the next writes with this instant."""
         ...
 
     async def supply(self, call_id: str, title: str, created_at: str) -> None:
-        """Bring in a call without its words, for it is not there and evidence is to point at it."""
+        """Add a call without words, so that evidence can point at it."""
         ...
 
     async def admit(self, user_id: str) -> None:
-        """Have a member with this id, who is named as an owner or assignee."""
+        """Make a member with this id, which an issue names as owner or assignee."""
         ...
 
     async def content(self, attachment_id: str) -> Content | None:
-        """The bytes of an attachment of the source; None when they are not to be had."""
+        """The bytes of an attachment of the source; None if the source does not have them."""
         ...
 
 
 @dataclass
 class Replayed:
-    """What came of it: writes carried out, and how many were left out for which reason."""
+    """The writes that were carried out, and how many were left out for each reason."""
 
     done: int = 0
     left_out: Counter[str] = field(default_factory=Counter[str])
@@ -134,7 +134,7 @@ def _made(old: JsonObject, settled: Row, kind: type[Operation[Any]]) -> datetime
 
 
 def _mapped(value: Any, ids: dict[str, str]) -> Any:
-    """A value whose ids are those of the new desk."""
+    """The value with the ids of the new desk."""
     match value:
         case str():
             return ids.get(value, value)

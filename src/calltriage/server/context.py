@@ -45,7 +45,7 @@ AT_ONCE = 4
 
 
 async def _no_progress(_done: float, _total: float | None, _message: str) -> None:
-    """Nobody listens."""
+    """Ignores progress."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ BATCH = 64
 PATIENCE_S = 5.0
 """Seconds for which a write waits for those of other processes; less than any client waits for its answer."""
 HASTE_S = 0.25
-"""Seconds before its asker's deadline at which a write that waits is given up, so that the asker hears of it."""
+"""A waiting write is given up this many seconds before its caller's deadline, so that the caller gets the error."""
 PREPARING_PATIENCE_S = 30.0
 """Seconds for which making or changing the tables waits for other writers."""
 
@@ -49,7 +49,7 @@ class Place(Protocol):
         ...
 
     def confirm(self, connection: Connection) -> None:
-        """Raise StoreError when others who come to this place would not find what the connection reads and writes."""
+        """Raise StoreError if the path no longer leads to the file that the connection has open."""
         ...
 
     def try_out(self, engine: Engine) -> None:
@@ -244,7 +244,7 @@ def _alone(engine: Engine, place: Place, patience_s: float, job: _Write[Any]) ->
 
 
 def _together(engine: Engine, place: Place, batch: list[_Write[Any]], patience_s: float) -> None:
-    """One transaction for the batch; if it cannot be committed, none of it happened and all hear so."""
+    """One transaction for the batch. If the commit fails, no change happened, and each caller gets the error."""
     try:
         with writing(engine, patience_s) as connection:
             place.enter(connection, {job.lane for job in batch})

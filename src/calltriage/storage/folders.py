@@ -76,7 +76,7 @@ def open_to_others(folder: Path) -> list[str]:
 
 
 def complaint(folder: Path) -> str | None:
-    """What an operator is told of a folder that is open to others; None where it is its owner's alone."""
+    """A sentence about a folder that others may read or change; None if only its owner may."""
     found = open_to_others(folder)
     if not found:
         return None

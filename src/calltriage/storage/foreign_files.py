@@ -42,7 +42,7 @@ def opened_as_data(path: Path, known: Collection[str], what: str) -> Generator[A
             connection.isolation_level = None
             for pragma in ("query_only=ON", "trusted_schema=OFF", "cell_size_check=ON", "busy_timeout=30000"):
                 connection.execute(f"PRAGMA {pragma}")
-            connection.execute("BEGIN")  # one state of it, whoever writes meanwhile
+            connection.execute("BEGIN")  # reads one state, even while others write
             for name, text in statements(connection):
                 if text not in known and not _is_plain(text):
                     raise StoreError(
@@ -70,7 +70,7 @@ def _connected(path: Path) -> Generator[Any]:
         if _can_be_read(connection):
             yield connection
             return
-    with tempfile.TemporaryDirectory() as folder:  # nobody has the file open, or the log's files were there
+    with tempfile.TemporaryDirectory() as folder:  # no process has the file open: the log's files would be there
         for file in (path, path.with_name(f"{path.name}-wal")):
             if file.exists():
                 shutil.copyfile(file, Path(folder) / file.name)

@@ -49,7 +49,7 @@ def secret_lock(file: Path) -> BaseFileLock:
 
 
 def write_secret(file: Path, key: str) -> None:
-    """Put a key into a file, for its owner alone. Nobody ever reads half of one: it is renamed into its place."""
+    """Write a key into a file that only its owner may read. It is renamed into place, so no reader gets a part of it."""
     draft = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
     try:
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

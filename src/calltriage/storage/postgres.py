@@ -1,4 +1,4 @@
-"""A database on a PostgreSQL server: the same answers as the file gives, for as many processes as one likes."""
+"""A database on a PostgreSQL server, for any number of processes. It answers as the SQLite file does."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class SqliteFile:
         with self._explained():
             make_folder(self.folder)
             self.path.touch(mode=0o600)
-            self.path.chmod(0o600)  # SQLite gives its side files the same mode; the folder may be older and open
+            self.path.chmod(0o600)  # SQLite gives its side files the same mode. An older folder may be open to others.
             self._identity = _identity(self.path)
             driver = self._driver()
         engine = create_engine(
@@ -82,7 +82,7 @@ class SqliteFile:
 
     @contextmanager
     def preparing(self, engine: Engine) -> Generator[None]:  # noqa: ARG002  other places need it
-        # Only one process at a time may turn a new file into a WAL database: nobody waits for that, they fail.
+        # Only one process at a time may turn a new file into a WAL database; the others fail at once.
         with self._explained(), file_lock(self.path.with_suffix(".opening"), PREPARING_S):
             yield
 
@@ -123,7 +123,7 @@ class SqliteFile:
         )
 
     def try_out(self, engine: Engine) -> None:
-        """Reads the log by carrying over what is new in it: one that was cut fails."""
+        """Checkpoints the log, which reads it. Fails if the log was cut."""
         with closing(engine.raw_connection()) as pooled:
             connection: Any = pooled.driver_connection
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
@@ -204,7 +204,7 @@ def settle(draft: Path, target: Path) -> None:
 
 
 def _identity(path: Path) -> Identity | None:
-    """Which file is at a path, whatever it is called; None where there is none."""
+    """Identity of the file at a path; None if there is none."""
     try:
         found = path.stat()
     except OSError:

@@ -70,7 +70,7 @@ def page_of(
         if not bundle.affords(row):
             if kept:
                 break
-            shown = {"too_long": True}  # whoever reads on gets past it
+            shown = {"too_long": True}  # the next page goes on after it
             bundle.affords(shown)
         kept.append(shown)
     places = [place for place in range(len(rows) + len(lost)) if place not in lost]

@@ -16,7 +16,7 @@ NOTHING_FITS = "Nothing fits these filters. The list without them shows whether 
 
 
 def said_of_nothing(tool: str, filters: JsonObject, words: str, instead: str | None = None) -> JsonObject:
-    """What stands beside an empty page of `tool`: without filters the words, and the tool that helps where there is one."""
+    """Advice beside an empty page of `tool`: a sentence if no filter was set, and the tool that helps if there is one."""
     if filters:
         return {"note": NOTHING_FITS, "try_next": TryNext(tool=tool, arguments={})}
     return {"note": words} | ({} if instead is None else {"try_next": TryNext(tool=instead, arguments={})})

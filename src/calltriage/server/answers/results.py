@@ -75,12 +75,12 @@ def _begun(name: str, text: str, most: int) -> JsonObject:
 
 
 def unreadable(result: Result) -> dict[str, list[str]]:
-    """What is said of an answer's fields that cannot be read, for a body that shows only some of them."""
+    """Names of an answer's fields that cannot be read, for a body that shows only some of them."""
     return {"unreadable_fields": result.unreadable_fields} if result.unreadable_fields else {}
 
 
 def unread(rows: list[int]) -> JsonObject:
-    """What is said of rows that cannot be read: their places on the page."""
+    """Places on the page of the rows that cannot be read."""
     return {"unreadable_rows": rows} if rows else {}
 
 
@@ -187,7 +187,7 @@ def advising(node: Any, offered: frozenset[str]) -> Any:
 
 
 BARE_TURN = 20
-"""Tokens of a turn of which only the place is told."""
+"""Tokens of a turn that is shown as its place only."""
 
 
 class Bundle:
@@ -200,7 +200,7 @@ class Bundle:
         self.left = budget - estimate_tokens(compact(head)) - 60 * gaps
 
     def keeps(self, tokens: int) -> bool:
-        """Keep tokens back for what is added later, if there are as many."""
+        """Reserve tokens for later additions, if that many are left."""
         self.left -= tokens if (enough := tokens <= self.left) else 0
         return enough
 
@@ -212,7 +212,7 @@ class Bundle:
         return cost is not None
 
     def _cost(self, item: Any, spare: int) -> int | None:
-        """What an item costs; None for more than there is."""
+        """Tokens of an item; None if it costs more than the budget."""
         left = self.left - spare - 1
         if left < 0 or len(compact(item)) > CHARACTERS * left + 1:
             return None

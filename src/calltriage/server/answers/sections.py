@@ -25,7 +25,7 @@ PAGE = 100
 PAGES = 20
 """Pages that one section reads for one answer."""
 EACH = 60
-"""Tokens kept back for what is left out of a section, and for the call that fetches it."""
+"""Tokens reserved for the count of what a section leaves out, and for the call that fetches it."""
 NAME = 64
 """Characters that a text of an entry has at most where it is not read in parts."""
 PLACE = re.compile(r"([0-9]{1,7})\.([0-9]{1,7})(?:\+([0-9]{1,9}))?\.(.*)")
@@ -190,7 +190,7 @@ class Section:
             before, after = self.place.cursor, self._next
             if self._ready or after is None:
                 return
-            if after == before:  # it would be the same page for ever
+            if after == before:  # otherwise the same page would be read forever
                 self.ended = True
                 bundle.lacks(f"{self.name} behind a cursor that repeats", 1)
                 return
@@ -208,7 +208,7 @@ class Section:
         return self._ready[0] if self._ready else None
 
     def _from_inside(self, entry: JsonObject) -> JsonObject:
-        """The next entry without what was shown of it."""
+        """The next entry without the part that was shown already."""
         if not self.place.inside:
             return entry
         entry = self.in_texts(entry)
@@ -253,7 +253,7 @@ class Section:
         return list({str(gap): gap for entry in self.shown for gap in self.gaps(entry)}.values())
 
     def left_out(self) -> int | None:
-        """Entries after `place`; None where nobody has said how many there are."""
+        """Number of entries after `place`; None if the API does not say it."""
         if self._next is None:
             return len(self._items) - self.place.skip
         return self._total - self.place.seen if self._total > self.place.seen else None
@@ -295,7 +295,7 @@ class Asked:
         for alone. What is longer than the whole budget is shown in part, so that whoever reads on gets further."""
         more = JsonObject()
         if self.section is None:
-            for share in (2, 1):  # none takes more than half of what is left while others wait
+            for share in (2, 1):  # a section takes at most half of the rest while others wait
                 for one in wanted:
                     await one.fill(bundle, spare=bundle.left - bundle.left // share)
         else:

@@ -122,7 +122,7 @@ def checked(tool: type[Tool], schema: JsonObject, arguments: JsonObject) -> Tool
 
 
 def _meant(value: Any, schema: JsonObject) -> Any:
-    """The value of the schema's type that a host or a model meant; any other is left to be refused."""
+    """The value in the schema's type that a host or a model meant. Any other value stays and is refused later."""
     match schema.get("type"), value:
         case "boolean", str():
             return BOOLEANS.get(value.strip().lower(), value)
@@ -147,7 +147,7 @@ def _listed(value: Any, items: JsonObject) -> Any:
     if isinstance(value, str) and value.lstrip()[:1] in {"[", "{"}:
         value = _parsed(value)
     elif isinstance(value, str) and items.get("type") == "string":
-        # A row of words and a blank are not one member: as such they would match nothing, and look true.
+        # Words with blanks are not one member: they would match nothing, and the empty result would look true.
         value = value if "," in value or not value.strip() or value.strip() in NOTHING else [value]
     if is_object(value) and items.get("type") == "object":
         value = [value]

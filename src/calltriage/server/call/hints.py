@@ -25,7 +25,7 @@ TICKET = re.compile(r"(?i)(?:issue|ticket|t)?[\s#_:-]{0,3}([0-9]{1,12})")
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The name that was probably meant."""
+    """The closest known name."""
     return next(iter(difflib.get_close_matches(name[:64], names, n=1, cutoff=0.6)), None)
 
 

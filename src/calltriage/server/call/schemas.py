@@ -71,7 +71,7 @@ def _flatten(node: Any, definitions: JsonObject) -> Any:
             del members["anyOf"]
             members = {**options[0], **members}
     properties = members.pop("properties", None)
-    if members.get("minLength") == 1:  # who sends nothing hears so
+    if members.get("minLength") == 1:  # an empty value gets an error of its own
         del members["minLength"]
     flat = {key: _flatten(value, definitions) for key, value in members.items() if key not in UNSAID}
     if properties is not None:  # a property may be called `title`: only keywords are dropped

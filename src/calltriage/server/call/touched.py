@@ -17,7 +17,7 @@ from calltriage.server.call.schemas import arguments_model, names_issue
 from calltriage.server.context import Work, at_once
 
 READ_BACK_S = 5.0
-"""Seconds that reading them back may take; the write stands whatever comes of it."""
+"""Most seconds for reading the touched issues. The write stands even if that fails."""
 MOVED_ON = "The issue was changed after this write, or it cannot be told. Read it before you pass expect_updated_at."
 UNREAD = "The issue could not be read back. Read it before you pass expect_updated_at."
 
@@ -61,7 +61,7 @@ def _references(tool: type[Tool], given: Tool) -> Iterator[str]:
 
 
 def _times(body: object) -> Iterator[str]:
-    """When what a write answered with was made: the thing itself, and what stands inside the answer."""
+    """Times at which the result of a write, and each object inside it, was made."""
     if is_object(body):
         if isinstance(when := body.get("created_at"), str):
             yield when

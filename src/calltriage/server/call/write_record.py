@@ -25,7 +25,7 @@ ARGUMENT = "idempotency_key"
 META = "calltriage/"
 """Prefix of request metadata: `calltriage/idempotency_key` and `calltriage/deadline_s`, for programs that call tools."""
 CALLER = "calltriage.caller"
-"""Where the HTTP side notes in a request's scope who calls."""
+"""Key of a request's scope under which the HTTP side keeps the caller."""
 SCHEMA: JsonObject = {
     "type": "string",
     "maxLength": 128,
@@ -61,7 +61,7 @@ class RecentWrites(Result):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls, by what the transport says of them, and what came beside the arguments."""
+    """The caller, as the transport authenticated it, and what came beside the arguments."""
 
     who: str = ""
     key: str | None = None

@@ -189,7 +189,7 @@ class ListSmsConversationsTool(Workflow, effect=Effect.READ):
                 kept.append(row)
             elif kept:
                 break
-            else:  # whoever reads on gets past it
+            else:  # the next page goes on after it
                 bundle.affords(row := {"too_long": True})
                 kept.append(row)
             after = place
