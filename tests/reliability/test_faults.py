@@ -101,13 +101,13 @@ class Written:
         arguments: what it is called with.
         request: method and path of the request that meets the fault.
         is_write: that request is the write itself, not a step before it.
-        halfway: what stands, and is told, where the first of its two writes was made and the second was not.
+        halfway: what may stand, and is told, where one of its writes was made and another was not.
     """
 
     arguments: Callable[[Case], dict[str, Any]]
     request: str
     is_write: bool = True
-    halfway: dict[str, int] | None = None
+    halfway: tuple[dict[str, int], ...] = ()
 
     def sends(self, request: httpx2.Request) -> bool:
         return re.fullmatch(self.request, f"{request.method} {request.url.path}") is not None
@@ -136,13 +136,30 @@ PLANNED: dict[str, Callable[[Case], dict[str, Any]]] = {
 """The one write of a plan."""
 SEALS = Seals(lambda: b"0" * 32)
 
-TWO_FLAGS = {"flags": 1, "activity": 1}
+TWO_FLAGS = ({"flags": 1, "activity": 1},)
 """A correction whose removal was not made: the old flag and the new one."""
+ONE_OF_TWO = ({"flags": 1, "activity": 1}, {"flags": 2, "activity": 2})
+"""Two flags of which one was added, or of which it is not known of one."""
+FILED = tuple({"issues": 1, "resource_links": 1, "activity": 2 + n} | ({"flags": n} if n else {}) for n in range(3))
+"""An issue with its evidence and none, one or both of its flags."""
+
+
+def _a_case(case: Case) -> dict[str, Any]:
+    flags = [{"call_id": "call-card", "type": "x", "quote": "lost my debit card"},
+             {"call_id": "call-card", "type": "y", "message_index": 6, "note": "n"}]  # fmt: skip
+    return {"title": f"New {case.number}", "severity": "low", "category": "Bug", "on_duplicate": "create", "flags": flags,
+            "resource_links": [{"resource_type": "call", "resource_id": "call-card"}]}  # fmt: skip
+
 
 TOOLS: dict[str, Written] = {
     "create_issue": Written(
         lambda case: {"title": f"New {case.number}", "severity": "low", "category": "Bug", "on_duplicate": "create"},
         "POST /v1/triage/issues"),
+    "create_issue: a whole case": Written(_a_case, "POST /v1/triage/issues", halfway=FILED),
+    "create_issue: its flags": Written(_a_case, f"POST {ISSUES}/flags", halfway=FILED),
+    "add_flag: several": Written(
+        _on_issue(call_id="call-card", type="silence", also=[{"quote": "my debit card", "message_index": 5}]),
+        f"POST {ISSUES}/flags", halfway=ONE_OF_TWO),
     "update_issue": Written(_on_issue(status="done"), f"PATCH {ISSUES}"),
     "delete_issue": Written(_on_issue(), f"DELETE {ISSUES}"),
     "mark_issue_viewed": Written(_on_issue(), f"PUT {ISSUES}/view"),
@@ -234,9 +251,9 @@ class Ground:
         if not holds:
             self.wrong.append(" ".join(map(str, complaint))[:500])
 
-    def holds(self, outcome: str, effect: dict[str, Any], halfway: dict[str, int] | None = None) -> bool:
+    def holds(self, outcome: str, effect: dict[str, Any], halfway: tuple[dict[str, int], ...] = ()) -> bool:
         """Whether the effect is that of one call or of none, as the outcome says; or half of one, where that was told."""
-        half = [] if halfway is None else [halfway]
+        half = list(halfway)
         none = [] if half and outcome == "not_committed" else [dict[str, int]()]
         return effect in {"not_committed": none + half, "unknown": [*none, *half, self.one]}.get(outcome, [self.one])
 
@@ -363,11 +380,13 @@ async def tried(
         outcome = outcome_of(first)
         here.figures[outcome] += 1
         here.says(network.requests, "the fault met nothing")
-        halfway = written.halfway if "added" in first.get("error", {}) else None
-        here.says(here.holds(outcome, change(before, await state(here.desk, case)), halfway), "another effect", outcome)
+        is_partly = "added" in first.get("error", {}) or any("error" in one for one in first.get("also", ()))
+        halfway = written.halfway if is_partly else ()
+        effect = change(before, await state(here.desk, case))
+        here.says(here.holds(outcome, effect, halfway), "another effect", outcome, effect)
         if outcome == "unknown":
             here.says(way == "alone" or fault.late or name == SHOWS_NOWHERE, "looking would have told")
-        elif way == "once" and written.is_write and fault.done:
+        elif way == "once" and written.is_write and fault.done and not is_partly:
             here.says(outcome == "committed", "it was carried out and could be seen", outcome)
         if not (key or EFFECTS[name].effect is not Effect.ADD or name in KNOWN_AGAIN) or name.startswith(
             ("remove", "delete")
@@ -379,7 +398,8 @@ async def tried(
         if key is not None and outcome in {"committed", "replayed"}:
             here.says(again == {**first, "outcome": "replayed"}, "a key's answer differs", first, again)
         here.says(outcome_of(again) in {"committed", "replayed"}, "the repeat failed", first, again)
-        here.says(here.holds("committed", change(before, await state(here.desk, case))), "another effect of two")
+        effect = change(before, await state(here.desk, case))
+        here.says(here.holds("committed", effect), "another effect of two", effect)
 
 
 SHOWS_NOWHERE = "mark_issue_viewed"

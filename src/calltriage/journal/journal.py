@@ -24,7 +24,7 @@ from calltriage.client.look_ups import Before
 from calltriage.client.receipts import Receipt
 from calltriage.errors import CallError, Conflict, ServerFailure, StorageUnavailable, StoreBusyError, StoreError
 from calltriage.journal.checking import check_folder
-from calltriage.journal.equal_writes import NAMED, UNDER_WAY, Asked, Call, Standings, this_process
+from calltriage.journal.equal_writes import NAMED, OPEN, SETTLED, UNDER_WAY, Asked, Call, Standings, this_process
 from calltriage.journal.head_notes import HeadNote
 from calltriage.journal.rows import FILE, Check, Row, append, facts, head_of, holds, outcome_of, prepare, rows
 from calltriage.journal.showing import brief
@@ -252,6 +252,15 @@ class Journal:
         finally:
             with anyio.CancelScope(shield=True):
                 await self._settle(asked, None, outcome, code, None if body is None else _compact(body))
+
+    async def has_asked(self, operation: type[Operation[Any]]) -> bool:
+        """Whether the present tool call repeats one of its key that made this write, or may have."""
+        call = _call.get()
+        if call.key is None:
+            return False
+        same = f"kind = 'asked' AND {NAMED} AND tool = ? AND key = ? AND operation = ? AND ({OPEN} OR {SETTLED})"
+        wanted = (call.names, call.tool, call.key, operation.tool_name())
+        return await self._read(lambda connection: next(iter(rows(connection, same, wanted)), None) is not None)
 
     async def recent(self, call: Call, limit: int = 50) -> list[JsonObject]:
         """A caller's newest writes, newest first, in ids and outcomes."""

@@ -94,10 +94,12 @@ class Clearable:
 
 @dataclass(frozen=True)
 class Form:
-    """What a text has to look like: the pattern that schemas show, and the sentence that a refusal says instead of it."""
+    """What a text has to look like: the pattern, and the sentence that a refusal says instead of it. Schemas show `brief`,
+    a shorter pattern that takes the same ASCII text, where there is one: models read it in every tool."""
 
     pattern: str
     words: str
+    brief: str | None = None
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         rule = core_schema.custom_error_schema(
@@ -106,7 +108,7 @@ class Form:
         return core_schema.chain_schema([handler(source), rule])
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {**handler(schema), "pattern": self.pattern}
+        return {**handler(schema), "pattern": self.brief or self.pattern}
 
 
 FORM = "form"
@@ -167,7 +169,7 @@ IssueId = Annotated[Uuid, Names("issue"), NO_ISSUE]
 IssueRef = Annotated[
     str,
     StringConstraints(max_length=512),
-    Form(r"(^|/)([Tt]-[0-9]{1,12}|[0-9a-fA-F-]{36})/?$", AN_ISSUE),
+    Form(r"[0-9a-fA-F]/?$", AN_ISSUE),
     BeforeValidator(_reference),
     AfterValidator(_naming_an_issue),
     Names("issue"),
@@ -175,7 +177,8 @@ IssueRef = Annotated[
 """What an agent may say for an issue: its UUID, its ticket number, or a dashboard URL that ends in either."""
 
 OPAQUE_ID_PATTERN = r"^[A-Za-z0-9_@+-][A-Za-z0-9_.:@+-]*$"
-AN_ID = Form(OPAQUE_ID_PATTERN, "must be an id as it was read: letters, digits and _ . : @ + - alone")
+BRIEF_ID_PATTERN = r"^[\w@+-][\w.:@+-]*$"
+AN_ID = Form(OPAQUE_ID_PATTERN, "must be an id as it was read: letters, digits and _ . : @ + - alone", BRIEF_ID_PATTERN)
 OpaqueId = Annotated[str, StringConstraints(min_length=1, max_length=128), AN_ID]
 """An id whose form is the vendor's business, but it cannot leave its path segment: no `/`, no `%`, no leading dot
 (our choice; an in-process server sees the decoded path)."""

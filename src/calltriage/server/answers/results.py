@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import takewhile
 from typing import Any, cast
 
@@ -36,6 +36,12 @@ def shown(result: Result) -> JsonObject:
     """One object of an API: the fields that it answered with a value, marked when it holds strangers' words."""
     fields = result.model_dump(mode="json", exclude_none=True, exclude_unset=True)
     return untrusted(result.origin, **fields) if result.origin else fields
+
+
+def together(outcomes: Iterable[str]) -> str:
+    """The outcome that holds for several writes together: the one that needs most care."""
+    found = set(outcomes)
+    return next(one for one in ("unknown", "not_committed", "committed", "replayed") if one in found)
 
 
 def beginning(body: JsonObject, name: str, most: int) -> JsonObject:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from calltriage.errors import Rejected
 from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 from calltriage.operations.base import Effect, Tool
-from calltriage.operations.fields import AN_ISSUE, FORM, OPAQUE_ID_PATTERN
+from calltriage.operations.fields import AN_ISSUE, BRIEF_ID_PATTERN, FORM
 from calltriage.server.call.hints import is_issue, nearest
 from calltriage.server.call.schemas import arguments_model, trimmed_arguments
 
@@ -130,7 +130,7 @@ def _meant(value: Any, schema: JsonObject) -> Any:
             return int(value)
         case "integer", str() if whole := WHOLE.fullmatch(value.strip()):
             return int(whole[1])
-        case "string", int() if schema.get("pattern") == OPAQUE_ID_PATTERN and not isinstance(value, bool):
+        case "string", int() if schema.get("pattern") == BRIEF_ID_PATTERN and not isinstance(value, bool):
             return str(value)
         case "number", str() if DECIMAL.fullmatch(value.strip()):
             return float(value)

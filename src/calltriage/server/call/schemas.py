@@ -45,7 +45,8 @@ def names_issue(metadata: Iterable[Any]) -> bool:
 
 
 def input_schema(model: type[Tool]) -> JsonObject:
-    """The model's JSON Schema without `$ref`, without unions with null, without titles."""
+    """The model's JSON Schema without `$ref`, without unions with null, without titles. Objects inside it are closed, too,
+    without saying so each time."""
     schema = model.model_json_schema()
     definitions: JsonObject = schema.pop("$defs", {})
     flat: JsonObject = _flatten(schema, definitions)
@@ -64,19 +65,25 @@ def _flatten(node: Any, definitions: JsonObject) -> Any:
     if "$ref" in members:
         target = dict(definitions[members.pop("$ref").rpartition("/")[2]])
         target.pop("description", None)
+        target.pop("additionalProperties", None)
         members = {**target, **members}
-    if "anyOf" in members:
-        options = [option for option in members["anyOf"] if option != {"type": "null"}]
-        if len(options) == 1:
-            del members["anyOf"]
-            members = {**options[0], **members}
+    members = _without_null(members)
     properties = members.pop("properties", None)
-    if members.get("minLength") == 1:  # an empty value gets an error of its own
-        del members["minLength"]
+    for name in {"minLength", "minItems"} & members.keys():
+        if members[name] == 1:  # an empty value gets an error of its own
+            del members[name]
     flat = {key: _flatten(value, definitions) for key, value in members.items() if key not in UNSAID}
     if properties is not None:  # a property may be called `title`: only keywords are dropped
         flat["properties"] = {name: _flatten(value, definitions) for name, value in properties.items()}
     return flat
+
+
+def _without_null(members: JsonObject) -> JsonObject:
+    """A schema without its choice of null, if there is one other choice."""
+    options = [option for option in members.get("anyOf", ()) if option != {"type": "null"}]
+    if len(options) != 1:
+        return members
+    return {**options[0], **{name: value for name, value in members.items() if name != "anyOf"}}
 
 
 JSON_TYPES: dict[Any, str] = {str: "string", int: "integer", bool: "boolean", list: "array", dict: "object"}

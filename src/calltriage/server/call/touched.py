@@ -23,15 +23,16 @@ UNREAD = "The issue could not be read back. Read it before you pass expect_updat
 
 
 async def touched(tool: type[Tool], given: Tool, body: JsonObject, work: Work) -> JsonObject:
-    """What a committed write says of each issue that its arguments name; nothing where its answer is the issue itself.
+    """What a committed write says of each issue that its arguments name, or that it made; nothing where its answer is the
+    issue as it is now.
 
     `updated_at` is given only if the issue's last activity is the write's own: another person's change must not hide behind
     it.
     """
-    if tool.effect not in {Effect.ADD, Effect.ENSURE} or body.get("outcome") != "committed" or "triage_id" in body:
+    if tool.effect not in {Effect.ADD, Effect.ENSURE} or body.get("outcome") != "committed" or "updated_at" in body:
         return {}
     made = {instant(text) for text in _times(body)} - {None}
-    references = dict.fromkeys(_references(tool, given))
+    references = dict.fromkeys([body["id"]] if "triage_id" in body else _references(tool, given))
     if not made or not references:
         return {}
     return {"issues": await at_once(*(_read_back(reference, made, work) for reference in references))}

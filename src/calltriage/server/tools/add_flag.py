@@ -1,12 +1,12 @@
-"""Flagging the moment of a call."""
+"""Flagging the moment of a call, or several moments at once."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from calltriage.errors import CallError, Conflict, TryNext
+from calltriage.errors import CallError, Conflict, TryNext, UnreadableAnswer
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import flags
 from calltriage.operations.base import Effect
@@ -19,52 +19,90 @@ from calltriage.operations.fields import (
 )
 from calltriage.operations.resource_links import AttachResource
 from calltriage.server.answers.advice import same_call
-from calltriage.server.answers.results import shown
+from calltriage.server.answers.results import shown, together
 from calltriage.server.context import ISSUE, Work, Workflow, preparing
-from calltriage.server.tools.flag_moments import Sought
+from calltriage.server.tools.flag_moments import Moment, Sought
+from calltriage.server.tools.several_flags import MOST_FLAGS, MomentRef, failed, flagged_each, moments_of
 
 
 class AddFlagTool(Workflow, effect=Effect.ADD, wraps=flags.AddFlag):
     """Mark or tag the moment of an attached call where something went wrong.
 
-    Say where with quote (words of one turn; the server finds it and stores the turn's own sentence) or message_index, or
-    both. If the quote matches no turn or several, nothing is written and the nearest turns come back. The call must be
-    attached first (attach_resource), or pass attach_if_missing. The same flag again within minutes is a replay.
+    Say where with quote (words of one turn; its own sentence is stored), message_index or both. A quote of no turn or
+    several writes nothing and shows the nearest. Attach the call first (attach_resource) or with attach_if_missing. The
+    same flag again within minutes is a replay.
     """
 
     result: ClassVar[Any] = flags.Flag
 
     issue_id: IssueRef = Field(description=ISSUE)
     call_id: CallId
-    type: FlagType = Field(description="What went wrong, e.g. missed_handoff; prefer one from list_flag_types.")
-    quote: MessageText | None = Field(default=None, min_length=1, description="Words said in the flagged turn.")
-    message_index: TurnIndex | None = Field(default=None, description="Turn in the transcript, from 0.")
+    type: FlagType = Field(description="E.g. missed_handoff; prefer one from list_flag_types.")
+    quote: MessageText | None = Field(default=None, min_length=1, description="Words of the turn.")
+    message_index: TurnIndex | None = Field(default=None, description="Turn, from 0.")
     message_text: MessageText | None = Field(
-        default=None, min_length=1, description="Instead of quote, for a moment that no turn has; marked unverified."
+        default=None, min_length=1, description="For a moment that no turn has; marked unverified."
     )
-    attach_if_missing: bool = Field(default=False, description="Attach the call first if it is not.")
+    attach_if_missing: bool = False
+    also: Annotated[list[MomentRef], Field(min_length=1, max_length=MOST_FLAGS)] | None = Field(
+        default=None, description="More moments of this type, of any call."
+    )
 
     async def run(self, work: Work) -> JsonObject:
         if self.attach_if_missing:
             work.allow(AttachResource, "attach_if_missing")
         issue_id = await work.issue_id(self.issue_id)
-        moment = await self._sought().moment(work)
-        operation = self.request(flags.AddFlag, issue_id=issue_id, message_index=moment.index, message_text=moment.text)
-        unverified = {"unverified": list(moment.unverified)} if moment.unverified else {}
-        return {**await self._flagged(work, operation), **unverified}
+        more = self.also or []
+        sought = [self._sought(), *(one.sought(one.call_id or self.call_id) for one in more)]
+        moment, *others = await moments_of(work, sought, "also", first=1)
+        body = await self._first(work, self._operation(issue_id, moment), is_alone=not more)
+        body |= {"unverified": list(moment.unverified)} if moment.unverified else {}
+        if not more:
+            return body
+        operations = [
+            flags.AddFlag(
+                issue_id=issue_id,
+                call_id=one.call_id or self.call_id,
+                type=self.type,
+                note=one.note,
+                message_index=where.index,
+                message_text=where.text,
+            )
+            for one, where in zip(more, others, strict=True)
+        ]
+        return _all_of(body, await flagged_each(operations, lambda one: self._flagged(work, one)))
+
+    async def _first(self, work: Work, operation: flags.AddFlag, *, is_alone: bool) -> JsonObject:
+        """The flag of the arguments themselves. One that stands but cannot be read does not hold up the others."""
+        try:
+            return await self._flagged(work, operation)
+        except UnreadableAnswer as error:
+            if is_alone or error.outcome not in {"committed", "replayed"}:
+                raise
+            return {"outcome": error.outcome, "explanation": str(error)}
+
+    def _operation(self, issue_id: str, moment: Moment) -> flags.AddFlag:
+        return self.request(flags.AddFlag, issue_id=issue_id, message_index=moment.index, message_text=moment.text)
 
     async def _flagged(self, work: Work, operation: flags.AddFlag) -> JsonObject:
-        attach = AttachResource(issue_id=operation.issue_id, resource_type="call", resource_id=self.call_id)
+        attach = AttachResource(issue_id=operation.issue_id, resource_type="call", resource_id=operation.call_id)
         try:
             receipt = await work.client.deliver(operation)
         except Conflict as error:
             if error.code != "call_not_attached":
                 raise
             if not self.attach_if_missing:
-                error.try_next = TryNext(tool=AttachResource.tool_name(), arguments=attach.model_dump(mode="json"))
+                error.try_next = self._attaching(work, attach)
                 raise
             return await self._flag_once_attached(work, attach, operation)
         return {**shown(receipt.result), "outcome": receipt.outcome}
+
+    def _attaching(self, work: Work, attach: AttachResource) -> TryNext | None:
+        """The same call, attaching what is missing; the attaching alone where that would repeat free text."""
+        given = self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        again = same_call(AddFlagTool, {**given, "attach_if_missing": True})
+        alone = TryNext(tool=AttachResource.tool_name(), arguments=attach.model_dump(mode="json"))
+        return None if AttachResource.tool_name() in work.excluded else again or alone
 
     async def _flag_once_attached(self, work: Work, attach: AttachResource, operation: flags.AddFlag) -> JsonObject:
         """Attach the call, then flag it. What became of the first is told whatever becomes of the second."""
@@ -87,3 +125,10 @@ class AddFlagTool(Workflow, effect=Effect.ADD, wraps=flags.AddFlag):
             self.message_text,
             lambda place: same_call(AddFlagTool, {**given, **place}),
         )
+
+
+def _all_of(body: JsonObject, also: list[JsonObject]) -> JsonObject:
+    """A flag with those that were to be added with it, and the outcome that holds for all."""
+    missing = len(failed(also))
+    told = {"explanation": f"{missing} of {len(also) + 1} flags were not added, or it is unknown."} if missing else {}
+    return {**body, "also": also, "outcome": together(one["outcome"] for one in [body, *also]), **told}

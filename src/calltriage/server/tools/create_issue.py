@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from calltriage.errors import CallError, TryNext
+from calltriage.errors import CallError, Rejected, TryNext, UnreadableAnswer
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import issues
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import Category, Description, Title
+from calltriage.operations.flags import AddFlag, Flag
 from calltriage.operations.relations import LinkIssue
 from calltriage.operations.resource_links import AttachResource
-from calltriage.server.answers.results import SHORT, beginning, shown
+from calltriage.server.answers.results import SHORT, beginning, shown, together, untrusted
 from calltriage.server.context import Work, Workflow, preparing
+from calltriage.server.tools.add_flag import AddFlagTool
 from calltriage.server.tools.evidence import GetEvidenceTool
+from calltriage.server.tools.flag_moments import Moment
 from calltriage.server.tools.link_issue import LinkIssueTool
 from calltriage.server.tools.lookalikes import Draft, Similar, similar_to
+from calltriage.server.tools.several_flags import MOST_FLAGS, FlagRef, brief_flag, failed, flagged_each, moments_of
+
+MOVED = frozenset(("updated_at", "last_activity_at", "flag_count", "relation_count"))
+"""Fields of a new issue that its first flag or link makes old."""
 
 
 class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
     """File a new triage issue about calls that went wrong, unless one like it is open already.
 
     Open issues are searched first; those like it come back in similar, scored and with reasons. If one is very close,
-    nothing is filed unless on_duplicate says so. One unknown resource in resource_links and nothing is filed either. A
-    repeat finds the first one.
+    nothing is filed unless on_duplicate says so; nor with one unknown resource or one quote that no turn has. A repeat
+    finds the first one.
     """
 
     result: ClassVar[Any] = issues.Issue
@@ -40,20 +48,38 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
     resource_links: Annotated[list[issues.ResourceRef], Field(max_length=100)] | None = Field(
         default=None, description="Evidence to attach."
     )
+    flags: Annotated[list[FlagRef], Field(min_length=1, max_length=MOST_FLAGS)] | None = Field(
+        default=None, description="Moments of calls in resource_links."
+    )
     on_duplicate: Literal["report", "create", "link"] = Field(
         default="report",
         description="A very close one is open: report (default), create anyway, or create and link as duplicate_of.",
     )
 
     async def run(self, work: Work) -> JsonObject:
-        if self.resource_links:
-            work.allow(AttachResource, "resource_links")
+        self._check(work)
         if self.on_duplicate == "create":
             return await self._file_anyway(work)
-        if self.on_duplicate == "link":
-            work.allow(LinkIssueTool, "on_duplicate")
         async with work.alone():  # of two equal drafts at once the second one finds the first
             return await self._file_unless_open(work)
+
+    def _check(self, work: Work) -> None:
+        """Raise Rejected for an argument that the operator has closed, and for a flag on a call that is not attached."""
+        if self.resource_links:
+            work.allow(AttachResource, "resource_links")
+        if self.on_duplicate == "link":
+            work.allow(LinkIssueTool, "on_duplicate")
+        if not self.flags:
+            return
+        work.allow(AddFlagTool, "flags")
+        attached = {link.resource_id for link in self.resource_links or () if link.resource_type == "call"}
+        for n, flag in enumerate(self.flags):
+            if flag.call_id not in attached:
+                raise Rejected(
+                    f"flags.{n}: its call is not in resource_links. Add it there. Nothing was done.",
+                    code="call_not_attached",
+                    field="flags",
+                )
 
     async def _file_anyway(self, work: Work) -> JsonObject:
         """File it whatever is open, even where that cannot be found out."""
@@ -61,12 +87,13 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
             similar = (await self._similar(work)).body()
         except CallError as error:
             similar = {"unread": error.code}
-        return {**await self._file(work), "similar": similar}
+        return {**await self._flagged(work, await self._file(work, await self._moments(work))), "similar": similar}
 
     async def _file_unless_open(self, work: Work) -> JsonObject:
+        is_repeat = work.journal is not None and await work.journal.has_asked(issues.CreateIssue)
         similar = await self._similar(work)
-        closest = similar.closest
-        if closest is not None and self.on_duplicate == "report":
+        closest = similar.closest()
+        if closest is not None and self.on_duplicate == "report" and not is_repeat:
             return {
                 "outcome": "not_committed",
                 "note": "Nothing was filed: a very close issue is open (similar). If it is the same fault, add your "
@@ -74,20 +101,101 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
                 "similar": similar.body(),
                 "try_next": TryNext(tool=GetEvidenceTool.tool_name(), arguments={"issue_id": closest.id}),
             }
-        body: JsonObject = {**await self._file(work), "similar": similar.body()}
-        if closest is not None and self.on_duplicate == "link":
-            body["link"] = await _linked(work, body["id"], closest.id)
-        return body
+        filed = await self._file(work, await self._moments(work))
+        other = similar.closest(besides=filed.issue.id)
+        if other is not None and self.on_duplicate == "link":
+            filed.link = await _linked(work, filed.issue.id, other.id)
+        return {**await self._flagged(work, filed), "similar": similar.body()}
 
-    async def _file(self, work: Work) -> JsonObject:
-        receipt = await work.client.deliver(self.request(issues.CreateIssue))
-        return {**beginning(shown(receipt.result), "description", SHORT), "outcome": receipt.outcome}
+    async def _moments(self, work: Work) -> list[Moment]:
+        """What the flags point at. Raises Rejected where a call has no such moment, or several; nothing is filed then."""
+        return await moments_of(work, [flag.sought(flag.call_id) for flag in self.flags or ()], "flags")
+
+    async def _file(self, work: Work, moments: list[Moment]) -> _Filed:
+        try:
+            receipt = await work.client.deliver(self.request(issues.CreateIssue))
+        except UnreadableAnswer as error:
+            if not moments or error.outcome not in {"committed", "replayed"}:
+                raise
+            raise _unnamed(error) from error
+        flags = [
+            AddFlag(
+                issue_id=receipt.result.id,
+                message_index=where.index,
+                message_text=where.text,
+                **flag.model_dump(include={"call_id", "type", "note"}),
+            )
+            for flag, where in zip(self.flags or (), moments, strict=True)
+        ]
+        return _Filed(receipt.result, receipt.outcome or "committed", flags)
+
+    async def _flagged(self, work: Work, filed: _Filed) -> JsonObject:
+        """The answer for an issue that is filed, once its flags are added. Raises the error of the first that was not, which
+        says what stands."""
+
+        async def add(flag: AddFlag) -> JsonObject:
+            receipt = await work.client.deliver(flag)
+            return {**brief_flag(receipt.result), "outcome": receipt.outcome}
+
+        flags = await flagged_each(filed.flags, add)
+        if missing := failed(flags):
+            raise _unflagged(filed, flags, missing)
+        outcomes = [filed.outcome, *(one["outcome"] for one in flags)]
+        body = {**beginning(shown(filed.issue), "description", SHORT), "outcome": together(outcomes)}
+        if filed.flags or filed.link:  # these moved the issue on
+            body = {name: value for name, value in body.items() if name not in MOVED}
+        told = {"flags": untrusted(Flag.origin or "", items=flags)} if flags else {}
+        return body | told | ({} if filed.link is None else {"link": filed.link})
 
     async def _similar(self, work: Work) -> Similar:
         links = frozenset((link.resource_type, link.resource_id) for link in self.resource_links or ())
         draft = Draft(self.title, self.description or "", self.category, links)
         with preparing():
             return await similar_to(draft, work)
+
+
+AGAIN = (
+    "Add those with add_flag, or make this call again with the idempotency_key that it had: that files nothing twice."
+)
+
+
+@dataclass
+class _Filed:
+    """An issue that stands, what became of filing it, and the flags that it is to have."""
+
+    issue: issues.Issue
+    outcome: str
+    flags: list[AddFlag]
+    link: JsonObject | None = None
+
+
+def _unnamed(error: UnreadableAnswer) -> CallError:
+    """The failure after which the issue stands under an id that nobody could read, so that no flag could be added."""
+    told = CallError(
+        f"The issue is filed, but the API's answer did not say under which id, so that none of its flags was added. {AGAIN}",
+        code="flags_missing",
+        status=error.status,
+        outcome="not_committed",
+        try_next=TryNext(tool=issues.ListIssues.tool_name(), arguments={"sort": "created_at"}),
+    )
+    told.details = {"added": {"issue": {"outcome": error.outcome}}}
+    return told
+
+
+def _unflagged(filed: _Filed, flags: list[JsonObject], missing: list[JsonObject]) -> CallError:
+    """The failure after which the issue stands without some of its flags, saying so."""
+    outcome = together(one["outcome"] for one in missing)
+    told = CallError(
+        f"The issue is filed as {filed.issue.triage_id or filed.issue.id}, but {len(missing)} of its {len(flags)} flags "
+        f"were not added, or it is unknown. {AGAIN}",
+        code="flags_missing",
+        outcome="unknown" if outcome == "unknown" else "not_committed",
+        try_next=TryNext(tool=GetEvidenceTool.tool_name(), arguments={"issue_id": filed.issue.id}),
+    )
+    issue = {"id": filed.issue.id, "triage_id": filed.issue.triage_id, "outcome": filed.outcome}
+    link = {} if filed.link is None else {"link": filed.link}
+    told.details = {"added": {"issue": issue, **link, "flags": untrusted(Flag.origin or "", items=flags)}}
+    return told
 
 
 async def _linked(work: Work, issue_id: str, duplicate_of: str) -> JsonObject:
@@ -99,4 +207,6 @@ async def _linked(work: Work, issue_id: str, duplicate_of: str) -> JsonObject:
         if not error.is_refusal:
             error.try_next = TryNext(tool=LinkIssueTool.tool_name(), arguments=link)
         return error.as_part()
-    return {"outcome": receipt.outcome, "relation_id": receipt.result.id, "related_issue_id": duplicate_of}
+    made = receipt.result
+    when = {"created_at": made.created_at} if made.created_at else {}
+    return {"outcome": receipt.outcome, "relation_id": made.id, "related_issue_id": duplicate_of, **when}

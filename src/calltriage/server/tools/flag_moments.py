@@ -60,6 +60,15 @@ class Sought:
 
     async def moment(self, work: Work) -> Moment:
         """The moment meant. Raises Rejected where the call has none such, or several."""
+        return await self.moment_in(await self.turns(work) if self.is_of_a_turn else [])
+
+    @property
+    def is_of_a_turn(self) -> bool:
+        """Whether it is a turn's, and not the whole call."""
+        return (self.quote, self.message_text, self.message_index) != (None, None, None)
+
+    async def moment_in(self, turns: list[Turn]) -> Moment:
+        """The moment meant, in the turns of the call. Raises Rejected where there is none such, or several."""
         words = self.quote or self.message_text
         if words is None and self.message_index is None:
             return Moment()
@@ -69,7 +78,6 @@ class Sought:
                 field="message_text",
                 outcome="not_committed",
             )
-        turns = await self._turns(work)
         is_within = self.message_index is None or self.message_index < len(turns)
         if not is_within and self.message_text is None:
             raise Rejected(
@@ -86,7 +94,7 @@ class Sought:
         # A search through a long call takes a while; other calls must not wait for it.
         return await to_thread.run_sync(self._quoted, turns, words or "")
 
-    async def _turns(self, work: Work) -> list[Turn]:
+    async def turns(self, work: Work) -> list[Turn]:
         """The turns of the call. A flag that brings its own words needs none that can be read."""
         try:
             return (await work.client.send(GetCall(call_id=self.call_id))).transcripts or []

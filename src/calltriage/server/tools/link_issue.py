@@ -11,7 +11,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import relations
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import IssueRef, RelationType
-from calltriage.server.answers.results import shown
+from calltriage.server.answers.results import shown, together
 from calltriage.server.context import ISSUE, Work, Workflow, preparing
 
 MOST_LINKS = 20
@@ -65,9 +65,7 @@ async def _linked(work: Work, link: relations.LinkIssue) -> JsonObject:
 
 
 def _all_of(links: list[JsonObject]) -> JsonObject:
-    """All links, and the outcome that holds for them together: the one that needs most care."""
-    outcomes = [link["outcome"] for link in links]
-    together = next(one for one in ("unknown", "not_committed", "committed", "replayed") if one in outcomes)
+    """All links, and the outcome that holds for them together."""
     failed = sum("error" in link for link in links)
     told = {"note": f"{failed} of {len(links)} were not linked, or it is unknown; the others are."} if failed else {}
-    return {"links": links, "outcome": together, **told}
+    return {"links": links, "outcome": together(link["outcome"] for link in links), **told}

@@ -125,10 +125,10 @@ class Similar:
     looked_at: int
     searched: list[str]
 
-    @property
-    def closest(self) -> Issue | None:
-        """The issue that is so close that it should be used instead."""
-        return next((likeness.issue for likeness in self.likenesses if likeness.is_close), None)
+    def closest(self, *, besides: str | None = None) -> Issue | None:
+        """The issue that is so close that it should be used instead; not this one."""
+        close = (likeness.issue for likeness in self.likenesses if likeness.is_close)
+        return next((issue for issue in close if issue.id != besides), None)
 
     def body(self) -> JsonObject:
         """The best of them, the one that is close among them."""

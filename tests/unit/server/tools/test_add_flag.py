@@ -203,3 +203,88 @@ async def test_words_that_are_stored_with_escapes_count_as_those_of_their_turn(a
     assert "u0007" in flag["message_text"], "a flag cannot hold the character itself"
     assert "unverified" not in flag
     assert "unverified" not in shown
+
+
+SPOKEN = ("Hello.", "Where is my parcel?", "I do not know.", "That is not good enough.")
+
+
+async def flags_of(client: ApiClient, issue_id: str) -> list[tuple[Any, ...]]:
+    stored = await client.send(ListFlags(issue_id=issue_id))
+    return [(flag.call_id, flag.type, flag.message_index, flag.message_text, flag.note) for flag in stored.items]
+
+
+async def test_several_moments_are_flagged_in_one_call(agent: Client, client: ApiClient, the_desk: Desk) -> None:
+    await load_lines(the_desk, call_line("one", *SPOKEN), call_line("two", *SPOKEN))
+    evidence = [{"resource_type": "call", "resource_id": name} for name in ("one", "two")]
+    issue = await filed(agent, resource_links=evidence)
+    also = [{"quote": "not good enough", "note": "angry"}, {"call_id": "two", "message_index": 2}, {"call_id": "two"}]
+    flag = {
+        "issue_id": issue["id"],
+        "call_id": "one",
+        "type": "lost_parcel",
+        "quote": "where is my parcel",
+        "also": also,
+    }
+    made = await ok(agent, "add_flag", **flag)
+    assert (made["outcome"], [one["outcome"] for one in made["also"]]) == ("committed", ["committed"] * 3)
+    assert await flags_of(client, issue["id"]) == [
+        ("one", "lost_parcel", 1, SPOKEN[1], ""),
+        ("one", "lost_parcel", 3, SPOKEN[3], "angry"),
+        ("two", "lost_parcel", 2, SPOKEN[2], ""),
+        ("two", "lost_parcel", None, None, ""),
+    ]
+    [touched] = made["issues"]
+    guard = {"issue_id": issue["id"], "expect_updated_at": touched["updated_at"]}
+    assert (await ok(agent, "update_issue", severity="low", **guard))["outcome"] == "committed"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "place"),
+    [
+        ([{"message_index": 2}, {"quote": "zebra"}], 1),
+        ([{"message_index": 99}], 0),
+        ([{"call_id": "absent", "quote": "x"}], 0),
+    ],
+    ids=["no_turn", "beyond", "no_call"],
+)
+async def test_one_moment_that_is_none_and_no_flag_is_written(
+    agent: Client, client: ApiClient, the_desk: Desk, wrong: list[dict[str, Any]], place: int
+) -> None:
+    await load_lines(the_desk, call_line("one", *SPOKEN))
+    issue = await filed(agent, resource_links=[{"resource_type": "call", "resource_id": "one"}])
+    error = await refused(agent, "add_flag", issue_id=issue["id"], call_id="one", type="x", message_index=1, also=wrong)
+    assert (error["field"], error["place"], error["outcome"]) == ("also", place, "not_committed")
+    assert await flags_of(client, issue["id"]) == []
+    bad = await refused(agent, "add_flag", issue_id=issue["id"], call_id="one", type="x", quote="zebra", also=wrong)
+    assert bad["field"] == "quote"
+
+
+async def test_of_several_those_on_calls_that_are_not_attached_say_so(
+    agent: Client, client: ApiClient, the_desk: Desk
+) -> None:
+    await load_lines(the_desk, call_line("one", *SPOKEN), call_line("two", *SPOKEN))
+    issue = await filed(agent, resource_links=[{"resource_type": "call", "resource_id": "one"}])
+    also = [{"call_id": "two", "message_index": 1}, {"message_index": 2}]
+    flag = {"issue_id": issue["id"], "call_id": "one", "type": "x", "message_index": 1, "also": also}
+    made = await ok(agent, "add_flag", **flag)
+    assert (made["outcome"], "1 of 3" in made["explanation"]) == ("not_committed", True)
+    first, second = made["also"]
+    assert (first["call_id"], first["error"]["code"], second["outcome"]) == ("two", "call_not_attached", "committed")
+    again = first["error"]["try_next"]
+    assert again == {"tool": "add_flag", "arguments": flag | {"issue_id": issue["id"], "attach_if_missing": True}}
+    made = await ok(agent, again["tool"], **again["arguments"])
+    assert made["outcome"] == "committed"
+    assert ("two", "x", 1, SPOKEN[1], "") in await flags_of(client, issue["id"])
+
+
+async def test_a_call_that_is_not_attached_offers_the_same_call_or_where_that_has_free_text_the_attaching(
+    agent: Client,
+) -> None:
+    ticket = (await filed(agent))["triage_id"]
+    flag = {"issue_id": ticket, "call_id": "call-card", "type": "x", "message_index": 1}
+    again = (await refused(agent, "add_flag", **flag))["try_next"]
+    assert again == {"tool": "add_flag", "arguments": flag | {"attach_if_missing": True}}
+    assert (await ok(agent, again["tool"], **again["arguments"]))["outcome"] == "committed"
+    other = (await filed(agent))["triage_id"]
+    alone = (await refused(agent, "add_flag", **flag | {"issue_id": other, "note": "said so twice"}))["try_next"]
+    assert alone["tool"] == "attach_resource"
