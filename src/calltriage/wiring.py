@@ -248,6 +248,13 @@ async def open_client(settings: Settings | None = None) -> AsyncGenerator[Client
         yield client
 
 
+REMOTE = (
+    "This server is reached over HTTP and reads no local files: yours are not on its machine. Pass text or base64, or call "
+    "with upload new for a URL to PUT the file to."
+)
+"""Why a path leads nowhere over HTTP, and what does."""
+
+
 def _file_roots(settings: Settings, *, over_stdio: bool) -> FileRoots:
     """Files that tools may read and make: over stdio below the operator's folders, or else below the working folder and
     those that the host declares."""
@@ -257,7 +264,7 @@ def _file_roots(settings: Settings, *, over_stdio: bool) -> FileRoots:
         private=(settings.data_dir,), limit=settings.max_file_mib * 2**20, writable=not settings.read_only
     )
     if not over_stdio:  # whoever asks sits elsewhere: these would be the server's files, not theirs
-        return closed
+        return replace(closed, closed=REMOTE)
     if settings.allowed_roots is not None:
         return replace(closed, roots=settings.allowed_roots)
     try:

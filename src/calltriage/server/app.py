@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import anyio
 import mcp_types
@@ -70,6 +70,15 @@ class TriageServer(Server[Connection]):
     end_streams: Callable[[], None]
     answers: dict[str, Answer]
     """Where a transport with one client says which of its requests wait for their answers."""
+
+    def get_capabilities(self, *args: Any, **kwargs: Any) -> mcp_types.ServerCapabilities:
+        """What the SDK derives, without the lists' changes: tools, prompts and resources are the same as long as the server
+        runs."""
+        found = super().get_capabilities(*args, **kwargs)
+        for lists in (found.tools, found.prompts, found.resources):
+            if lists is not None:
+                lists.list_changed = None
+        return found
 
 
 @dataclass(frozen=True)

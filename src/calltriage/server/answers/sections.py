@@ -165,6 +165,11 @@ class Section:
         if self.place.skip > len(self._items):
             raise Rejected("The list has ended before this cursor. Begin without it.", field="cursor")
 
+    @property
+    def entries(self) -> list[Any]:
+        """Those of the open page."""
+        return self._items
+
     async def fill(self, bundle: Bundle, *, spare: int = 0) -> None:
         """Show entries of the page in order, until one does not fit or the page ends. `spare` tokens are left over."""
         while True:

@@ -35,7 +35,8 @@ async def touched(tool: type[Tool], given: Tool, body: JsonObject, work: Work) -
     references = dict.fromkeys([body["id"]] if "triage_id" in body else _references(tool, given))
     if not made or not references:
         return {}
-    return {"issues": await at_once(*(_read_back(reference, made, work) for reference in references))}
+    found = await at_once(*(_read_back(reference, made, work) for reference in references))
+    return {"issues": list({one["id"]: one for one in found}.values())}
 
 
 async def _read_back(reference: str, made: Container[datetime | None], work: Work) -> JsonObject:

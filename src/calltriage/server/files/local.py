@@ -37,6 +37,9 @@ DEVICE = re.compile(r"(?i)(con|prn|aux|nul|(com|lpt)[0-9¹²³]|con(in|out)\$)\s
 """Names that mean a device to Windows, whatever ending they have."""
 MOST_ENTRIES = 20_000
 """Entries of a folder among which a name is looked for."""
+NAMED = 3
+"""Open folders that a message names; `allowed` has more."""
+NO_ROOTS = "Local files are not enabled here. Pass text instead, or ask the operator to set CALLTRIAGE_ALLOWED_ROOTS."
 STEPS_DOWN = os.open in os.supports_dir_fd
 """Whether a folder can be opened from its parent's handle; Windows cannot."""
 
@@ -86,6 +89,7 @@ class FileRoots:
 
     `private` folders are closed even inside a root. `limit` is the largest file in bytes. `writable=False` forbids saving.
     `asks=True` adds the folders that the host declares.
+    `closed` says why there are none, where no setting opens any.
     """
 
     roots: tuple[Path, ...] = ()
@@ -93,6 +97,7 @@ class FileRoots:
     limit: int = 100 * 2**20
     writable: bool = True
     asks: bool = False
+    closed: str | None = None
 
     def and_of_host(self, folders: Iterable[Path]) -> FileRoots:
         """These roots, and after them the folders that a host declared, homes and what holds them left out."""
@@ -109,11 +114,7 @@ class FileRoots:
     async def open(self, path: str) -> AsyncGenerator[OpenFile]:
         """Open a file for reading. Raises Rejected, without saying whether anything outside the roots exists."""
         if not self.roots:
-            raise Rejected(
-                "Local files are not enabled here. Pass text instead, or ask the operator to set CALLTRIAGE_ALLOWED_ROOTS.",
-                code="path_not_allowed",
-                field="path",
-            )
+            raise Rejected(self.closed or NO_ROOTS, code="path_not_allowed", field="path")
         opened = await anyio.to_thread.run_sync(self._open, path)
         try:
             yield opened
@@ -173,8 +174,16 @@ class FileRoots:
     def _check(self, real: Path, field: str) -> None:
         """Raise Rejected for a path without links that is not below a root, or is in a private folder."""
         inside = any(real.is_relative_to(folder.resolve()) for folder in self.roots)
-        if not inside or _lies_in(real, self.private):
+        if not inside:
             raise _outside(self.roots, field)
+        if _lies_in(real, self.private):
+            raise Rejected(
+                "The path lies in the server's own data folder, which is closed even where a folder around it is open. Copy "
+                "the file to another place below an open folder.",
+                code="path_not_allowed",
+                field=field,
+                allowed=_named(self.roots),
+            )
 
     def _open(self, path: str) -> OpenFile:
         real = self._below_root(path)
@@ -358,9 +367,14 @@ def _check_regular(about: os.stat_result) -> None:
 
 
 def _outside(roots: tuple[Path, ...], field: str = "path") -> Rejected:
+    named = _named(roots)
     return Rejected(
-        "The path lies outside the folders that are open here.",
+        f"The path lies outside the folders that are open here: {', '.join(named[:NAMED])}.",
         code="path_not_allowed",
         field=field,
-        allowed=[str(root) for root in roots[:20]],
+        allowed=named,
     )
+
+
+def _named(roots: tuple[Path, ...]) -> list[str]:
+    return [str(root) for root in roots[:20]]

@@ -29,7 +29,7 @@ from calltriage.operations.results import Result
 from calltriage.server.answers.advice import same_call
 from calltriage.server.answers.results import BUDGET, LOST, REPEATS, ended, row, shown, unread, unreadable, untrusted
 from calltriage.server.context import ISSUE, Work, Workflow, preparing
-from calltriage.server.files.local import attachment_name
+from calltriage.server.files.local import NO_ROOTS, attachment_name
 from calltriage.server.files.media_types import HEAD, UNKNOWN, checked_type, family, named
 
 KEPT_SECONDS = 23 * 3600
@@ -81,6 +81,8 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
             )
         if self.attach_to is not None:
             self._check_attachable(work)
+        if self.path is not None and work.handover is not None and not work.files.roots:
+            raise self._unreachable(work.files.closed or NO_ROOTS)
         if self.upload == NEW:
             return self._offer(work)
         came_along = self.text is not None or self.base64 is not None  # so it is small
@@ -115,6 +117,14 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
                 field="attach_to",
                 try_next=same_call(CreateAttachmentTool, given),
             )
+
+    def _unreachable(self, why: str) -> Rejected:
+        """The error for a path on a server that is reached over HTTP, with the call that brings the file there."""
+        kept = self.model_dump(mode="json", include={"name", "metadata", "attach_to"}, exclude_none=True)
+        upload = same_call(CreateAttachmentTool, {**kept, "upload": NEW}) or same_call(
+            CreateAttachmentTool, {"upload": NEW}
+        )
+        return Rejected(why, code="path_not_allowed", field="path", outcome="not_committed", try_next=upload)
 
     def _offer(self, work: Work) -> JsonObject:
         if work.handover is None:

@@ -20,6 +20,7 @@ from calltriage.server.answers.results import BUDGET, MOST, Bundle, shown, untru
 from calltriage.server.answers.sections import EACH, PAGE, Asked, Place, Section, Where, place_of
 from calltriage.server.context import ISSUE, Work, Workflow, at_once
 from calltriage.server.tools.evidence_sections import Readings
+from calltriage.server.tools.first_words import FirstWords
 
 SectionName = Literal["description", "flags", "resources", "relations", "attachments", "activity"]
 DESCRIPTION: SectionName = "description"
@@ -38,6 +39,8 @@ class Evidence(Result):
     relations: JsonObject | None = None
     attachments: JsonObject | None = None
     activity: JsonObject | None = None
+    transcripts: JsonObject | None = None
+    """How the calls begin, where no flag shows a word of them."""
     complete: bool
 
 
@@ -89,10 +92,13 @@ class GetEvidenceTool(Workflow, effect=Effect.READ):
         bundle = Bundle(self.max_tokens, gaps=3)
         bundle.keeps(EACH * len(wanted) + estimate_tokens(place.cursor or ""))
         bundle.body["issue"] = _issue(bundle, issue, asked) if self.section is None else _named(bundle, issue)
+        words = FirstWords(wanted if self.section is None else [], issue.flag_count)
+        words.reserve(bundle)
         await asked.fill(bundle, wanted, lambda one: one.fill_on(bundle, work.client, listed))
         for one in wanted:
             readings.show_whole_turns(one.shown, bundle)
             bundle.omitted += one.all_gaps()
+        await words.fill(bundle, readings)
         bundle.lacks("sources", len(readings.failed), codes=sorted(set(readings.failed.values())))
         return bundle.done()
 

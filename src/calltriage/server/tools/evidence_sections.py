@@ -90,7 +90,7 @@ class Readings:
         unread = [call_id for call_id in dict.fromkeys(flag.call_id for flag in at_turns) if call_id not in self.failed]
 
         async def look(call_id: str) -> None:
-            call = await self._if_there(call_id, lambda: GetCall(call_id=call_id))
+            call = await self.call(call_id)
             if call is None:
                 return
             for flag in page:
@@ -151,6 +151,10 @@ class Readings:
             _said_of(link, f"The file cannot be read: {self.failed[link.resource_id]}.") if one is None else row(one)
             for link, one in zip(links, found, strict=True)
         ]
+
+    async def call(self, call_id: str) -> Call | None:
+        """A call with its turns, or None with the reason kept."""
+        return await self._if_there(call_id, lambda: GetCall(call_id=call_id))
 
     async def _if_there(self, name: str, asked: Callable[[], Operation[R]]) -> R | None:
         """The thing, or None with the reason kept: it may be gone, forbidden, or known to the other vendor under an id that

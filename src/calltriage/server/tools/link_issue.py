@@ -41,12 +41,16 @@ class LinkIssueTool(Workflow, effect=Effect.ADD, answers_repeats=True, wraps=rel
             )
         if self.related_issue_id is not None:
             target = await work.issue_id(self.related_issue_id, "related_issue_id")
-            receipt = await work.client.deliver(self._link(source, target, "related_issue_id"))
-            return {**shown(receipt.result), "outcome": receipt.outcome}
+            with preparing("related_issue_id"):
+                link = self._link(source, target, "related_issue_id")
+                await self._refuse_circle(work, [link], "related_issue_id")
+            return await _made(work, link, await self._there(work, source))
         with preparing("related_issue_ids"):
             targets = [await work.issue_id(one, "related_issue_ids") for one in self.related_issue_ids or ()]
             links = [self._link(source, target, "related_issue_ids") for target in dict.fromkeys(targets)]
-        return _all_of([await _linked(work, link) for link in links])
+            await self._refuse_circle(work, links, "related_issue_ids")
+        there = await self._there(work, source)
+        return _all_of([await _linked(work, link, there) for link in links])
 
     def _link(self, source: str, target: str, argument: str) -> relations.LinkIssue:
         """Raises Rejected for a link of an issue to itself, before anything is sent."""
@@ -54,14 +58,63 @@ class LinkIssueTool(Workflow, effect=Effect.ADD, answers_repeats=True, wraps=rel
             raise Rejected(f"{argument}: must name another issue. Nothing was done.", field=argument)
         return self.request(relations.LinkIssue, issue_id=source, related_issue_id=target)
 
+    async def _there(self, work: Work, source: str) -> dict[str, relations.Relation]:
+        """Links that say the same from the other end, by that: related_to reads alike both ways."""
+        if self.relation_type != "related_to":
+            return {}
+        return {
+            link.related_issue_id if link.issue_id == source else link.issue_id: link
+            for link in await _links(work, source)
+            if link.relation_type == "related_to" and link.direction == "incoming"
+        }
 
-async def _linked(work: Work, link: relations.LinkIssue) -> JsonObject:
+    async def _refuse_circle(self, work: Work, links: list[relations.LinkIssue], argument: str) -> None:
+        """Raise Rejected where the other end is, over others perhaps, a duplicate of this one. Links that cannot be read are
+        no reason to refuse."""
+        for link in links if self.relation_type == "duplicate_of" else ():
+            if link.issue_id in await _originals(work, link.related_issue_id):
+                raise Rejected(
+                    "The other issue is a duplicate of this one already, directly or over others: a circle of duplicates "
+                    "names no original. Nothing was done. To turn it round, remove that link first.",
+                    code="circle_of_duplicates",
+                    field=argument,
+                )
+
+
+async def _originals(work: Work, issue_id: str) -> set[str]:
+    """The issues that an issue is a duplicate of, directly or over others."""
+    found, waiting = set[str](), [issue_id]
+    while waiting and len(found) < MOST_LINKS:
+        near = await _links(work, waiting.pop())
+        new = {
+            one.related_issue_id for one in near if one.relation_type == "duplicate_of" and one.direction == "outgoing"
+        }
+        waiting += new - found
+        found |= new
+    return found
+
+
+async def _links(work: Work, issue_id: str) -> list[relations.Relation]:
+    try:
+        return (await work.client.send(relations.ListRelations(issue_id=issue_id, limit=100))).items
+    except CallError:
+        return []
+
+
+async def _made(work: Work, link: relations.LinkIssue, there: dict[str, relations.Relation]) -> JsonObject:
+    """The link, or the one that says the same from the other end."""
+    if (same := there.get(link.related_issue_id)) is not None:
+        return {**shown(same), "outcome": "replayed"}
+    receipt = await work.client.deliver(link)
+    return {**shown(receipt.result), "outcome": receipt.outcome}
+
+
+async def _linked(work: Work, link: relations.LinkIssue, there: dict[str, relations.Relation]) -> JsonObject:
     """What became of one link of several: a failure is told, since others may stand already."""
     try:
-        receipt = await work.client.deliver(link)
+        return await _made(work, link, there)
     except CallError as error:
         return {"related_issue_id": link.related_issue_id, **error.as_part()}
-    return {**shown(receipt.result), "outcome": receipt.outcome}
 
 
 def _all_of(links: list[JsonObject]) -> JsonObject:

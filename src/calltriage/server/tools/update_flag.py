@@ -22,6 +22,7 @@ PAGES = 50
 """Pages of a hundred flags that are looked through for the one to correct."""
 RECENT = 100
 """Latest writes of the caller that are looked through for a correction already made."""
+NODE = ("node_id", "node_name")
 KEPT = tuple(name for name in AddFlag.model_fields if name in Flag.model_fields)
 """Fields of a flag that a correction keeps unless it is told others."""
 
@@ -76,6 +77,8 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
         if self.quote is not None or self.message_index is not None:
             with preparing():
                 moment = await self._sought(old).moment(work)
+            if moment.index != old.message_index:  # the node was the old turn's
+                kept = {name: value for name, value in kept.items() if name not in NODE}
             changed |= {"message_index": moment.index, "message_text": moment.text}
             lost -= {"message_index", "message_text"}
         try:

@@ -148,3 +148,15 @@ async def test_a_disk_that_fails_while_a_file_is_read_is_said() -> None:
         await opened.head(4)
     with pytest.raises(Rejected):
         _ = [chunk async for chunk in opened.chunks()]
+
+
+async def test_a_refused_path_hears_which_folders_are_open_and_why_the_desks_own_is_not(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "x").touch()
+    roots = FileRoots((tmp_path,), private=(tmp_path / "data",))
+    for path, told in (("/etc/passwd", f"open here: {tmp_path}."), ("data/x", "data folder")):
+        with pytest.raises(Rejected) as refused:
+            async with roots.open(path):
+                pass
+        assert told in str(refused.value)
+        assert (refused.value.code, refused.value.allowed) == ("path_not_allowed", [str(tmp_path)])

@@ -372,3 +372,14 @@ def test_every_write_that_names_no_issue_says_what_else_it_changes_or_makes_some
             continue
         kinds = {named_kind(info) for info in operation.model_fields.values()}
         assert kinds & {"issue", "attachment"} or operation.also_changes, operation.__name__
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_lists_that_never_change_are_not_said_to(client: ApiClient, mode: Any) -> None:
+    """The SDK says so of every server that lets itself be listened to."""
+    async with Client(build_server(client, version="0"), mode=mode) as agent:
+        said = agent.server_capabilities
+        assert (said.tools, said.prompts, said.resources) != (None, None, None)
+        for lists in (said.tools, said.prompts, said.resources):
+            assert lists is not None
+            assert not lists.list_changed

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import sqlalchemy as sql
 from conftest import call_line, endpoints_to, load_lines
 from evidence import large_case
 from faults import Scripted
@@ -16,6 +17,7 @@ from tool_calls import entries, filed, ok, read_on, refused
 
 from calltriage.client.client import Client, open_client
 from calltriage.desk.app import Desk
+from calltriage.desk.database import tables
 from calltriage.leaves.gate import compact
 from calltriage.server.app import build_server
 
@@ -100,3 +102,35 @@ async def test_what_is_longer_than_the_whole_budget_is_shown_in_part(agent: McpC
 async def test_a_place_that_is_none_is_refused(agent: McpClient, arguments: dict[str, Any], field: str) -> None:
     error = await refused(agent, "get_evidence", issue_id=(await filed(agent))["id"], **arguments)
     assert (error["field"], error["retryable"]) == (field, False)
+
+
+async def test_a_case_without_flags_brings_the_words_of_its_calls(agent: McpClient, the_desk: Desk) -> None:
+    await load_lines(
+        the_desk, call_line("short", "Hello.", "Refund, please."), call_line("long", *(["word " * 300] * 40))
+    )
+    calls = [{"resource_type": "call", "resource_id": name} for name in ("short", "long")]
+    issue = await ok(agent, "create_issue", title="Words", severity="low", category="Bug", resource_links=calls)
+    for budget in (1000, 2000, 6000):
+        bundle = await ok(agent, "get_evidence", issue_id=issue["id"], max_tokens=budget)
+        assert real_tokens(compact(bundle)) <= budget
+        said = {one["call_id"]: one for one in bundle["transcripts"]["items"]}
+        assert bundle["transcripts"]["trust"] == "untrusted"
+        [gap] = [one for one in bundle["omitted"] if one["section"] == "transcripts"]
+        assert "long" in str(gap["try_next"]["arguments"])
+        assert bundle["complete"] is False
+        await ok(agent, gap["try_next"]["tool"], **gap["try_next"]["arguments"])
+    assert [turn["text"] for turn in said["short"]["turns"]] == ["Hello.", "Refund, please."]
+    assert len(said["long"]["turns"]) < said["long"]["turns_in_call"] == 40
+    await ok(agent, "add_flag", issue_id=issue["id"], call_id="short", type="refund", message_index=1)
+    assert "transcripts" not in await ok(agent, "get_evidence", issue_id=issue["id"])
+
+
+async def test_a_call_that_is_gone_leaves_the_words_of_the_others(agent: McpClient, the_desk: Desk) -> None:
+    await load_lines(the_desk, call_line("kept", "Hello."), call_line("gone", "Bye."))
+    calls = [{"resource_type": "call", "resource_id": name} for name in ("kept", "gone")]
+    issue = await ok(agent, "create_issue", title="Words", severity="low", category="Bug", resource_links=calls)
+    gone = sql.delete(tables.calls).where(tables.calls.c.id == "gone")
+    await the_desk.store.write(lambda connection: connection.execute(gone))
+    bundle = await ok(agent, "get_evidence", issue_id=issue["id"])
+    assert [one["call_id"] for one in bundle["transcripts"]["items"]] == ["kept"]
+    assert bundle["complete"] is False

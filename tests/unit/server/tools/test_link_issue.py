@@ -63,3 +63,47 @@ async def test_ends_that_cannot_be_are_refused_before_the_first_is_linked(
     assert error["outcome"] == "not_committed"
     assert error["field"] in {"related_issue_id", "related_issue_ids"}
     assert await linked(client, issue["id"]) == set()
+
+
+async def test_related_to_from_the_other_end_makes_no_second_link(agent: Client, client: ApiClient) -> None:
+    one, two, three = [await filed(agent, title=f"T{n}", on_duplicate="create") for n in range(3)]
+    ends = {"issue_id": one["id"], "related_issue_id": two["id"], "relation_type": "related_to"}
+    first = await ok(agent, "link_issue", **ends)
+    turned = await ok(
+        agent, "link_issue", issue_id=two["id"], related_issue_id=one["triage_id"], relation_type="related_to"
+    )
+    assert (turned["outcome"], turned["id"]) == ("replayed", first["id"])
+    several = await ok(agent, "link_issue", issue_id=two["id"], relation_type="related_to",
+                       related_issue_ids=[one["id"], three["id"]])  # fmt: skip
+    assert [link["outcome"] for link in several["links"]] == ["replayed", "committed"]
+    other_way = await ok(agent, "link_issue", issue_id=two["id"], related_issue_id=one["id"], relation_type="blocks")
+    assert other_way["outcome"] == "committed", "what is read one way has two"
+    assert len((await client.send(ListRelations(issue_id=one["id"]))).items) == 2
+
+
+async def test_a_circle_of_duplicates_is_refused(agent: Client, client: ApiClient) -> None:
+    one, two, three = [await filed(agent, title=f"T{n}", on_duplicate="create") for n in range(3)]
+    for source, target in ((one, two), (two, three)):
+        await ok(
+            agent, "link_issue", issue_id=source["id"], related_issue_id=target["id"], relation_type="duplicate_of"
+        )
+    for source, target in ((two, one), (three, two), (three, one)):
+        ends = {"issue_id": source["id"], "related_issue_id": target["id"], "relation_type": "duplicate_of"}
+        error = await refused(agent, "link_issue", **ends)
+        assert (error["code"], error["field"], error["outcome"]) == (
+            "circle_of_duplicates",
+            "related_issue_id",
+            "not_committed",
+        )
+    ends = {"issue_id": three["id"], "related_issue_ids": [one["id"]], "relation_type": "duplicate_of"}
+    assert (await refused(agent, "link_issue", **ends))["field"] == "related_issue_ids"
+    again = await ok(agent, "link_issue", issue_id=one["id"], related_issue_id=two["id"], relation_type="duplicate_of")
+    assert again["outcome"] == "replayed"
+    assert len(await linked(client, three["id"])) == 1
+
+
+async def test_an_issue_that_is_named_twice_is_told_once(agent: Client) -> None:
+    one, two = [await filed(agent, title=f"T{n}", on_duplicate="create") for n in range(2)]
+    ends = [two["id"], two["triage_id"], two["id"].upper()]
+    told = await ok(agent, "link_issue", issue_id=one["triage_id"], related_issue_ids=ends, relation_type="blocks")
+    assert [issue["triage_id"] for issue in told["issues"]] == [one["triage_id"], two["triage_id"]]

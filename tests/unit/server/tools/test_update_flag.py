@@ -48,7 +48,13 @@ async def test_a_correction_keeps_what_is_not_passed_and_names_both_flags(
     assert found["replaced"]["flag"]["message_text"] == "Which card?"
     (flag,) = await stored(agent, client, ticket)
     assert (flag.id, flag.message_index, flag.message_text) == (found["id"], 3, SAID[3])
-    assert (flag.type, flag.note, flag.node_id, flag.call_id) == ("lost_card", "n", "N", "k")
+    assert (flag.type, flag.note, flag.node_id, flag.call_id) == ("lost_card", "n", None, "k"), (
+        "the node was the old turn's"
+    )
+    again = await ok(agent, "update_flag", issue_id=ticket, flag_id=flag.id, message_index=1, node_id="M")
+    assert (again["node_id"], again["message_index"]) == ("M", 1)
+    once_more = await ok(agent, "update_flag", issue_id=ticket, flag_id=again["id"], note="kept")
+    assert once_more["node_id"] == "M"
 
 
 @pytest.mark.parametrize(
