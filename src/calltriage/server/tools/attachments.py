@@ -81,8 +81,6 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
             )
         if self.attach_to is not None:
             self._check_attachable(work)
-        if self.path is not None and work.handover is not None and not work.files.roots:
-            raise self._unreachable(work.files.closed or NO_ROOTS)
         if self.upload == NEW:
             return self._offer(work)
         came_along = self.text is not None or self.base64 is not None  # so it is small
@@ -117,14 +115,6 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
                 field="attach_to",
                 try_next=same_call(CreateAttachmentTool, given),
             )
-
-    def _unreachable(self, why: str) -> Rejected:
-        """The error for a path on a server that is reached over HTTP, with the call that brings the file there."""
-        kept = self.model_dump(mode="json", include={"name", "metadata", "attach_to"}, exclude_none=True)
-        upload = same_call(CreateAttachmentTool, {**kept, "upload": NEW}) or same_call(
-            CreateAttachmentTool, {"upload": NEW}
-        )
-        return Rejected(why, code="path_not_allowed", field="path", outcome="not_committed", try_next=upload)
 
     def _offer(self, work: Work) -> JsonObject:
         if work.handover is None:
@@ -192,6 +182,10 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
         return _Content(name, media_type, size, chunks, grew)
 
     def _opened(self, work: Work) -> Any:
+        if self.path is not None and work.handover is not None and not work.files.roots:  # the file is elsewhere
+            upload = {**self.model_dump(include={"attach_to"}, exclude_none=True), "upload": NEW}
+            again = TryNext(tool=self.tool_name(), arguments=upload)
+            raise Rejected(work.files.closed or NO_ROOTS, code="path_not_allowed", field="path", try_next=again)
         if self.path is not None:
             return work.files.open(self.path)
         if work.handover is None:
