@@ -254,13 +254,9 @@ class Journal:
                 await self._settle(asked, None, outcome, code, None if body is None else _compact(body))
 
     async def has_asked(self, operation: type[Operation[Any]]) -> bool:
-        """Whether the present tool call repeats one of its key that made this write, or may have."""
-        call = _call.get()
-        if call.key is None:
-            return False
-        same = f"kind = 'asked' AND {NAMED} AND tool = ? AND key = ? AND operation = ? AND ({OPEN} OR {SETTLED})"
-        wanted = (call.names, call.tool, call.key, operation.tool_name())
-        return await self._read(lambda connection: next(iter(rows(connection, same, wanted)), None) is not None)
+        """Whether the present tool call repeats one of its key that made this write, or may have. False without a key."""
+        call, same = _call.get(), f"kind = 'asked' AND {NAMED} AND key = ? AND operation = ? AND ({OPEN} OR {SETTLED})"
+        return await self._read(lambda it: any(rows(it, same, (call.names, call.key, operation.tool_name()))))
 
     async def recent(self, call: Call, limit: int = 50) -> list[JsonObject]:
         """A caller's newest writes, newest first, in ids and outcomes."""
