@@ -29,7 +29,7 @@ from calltriage.operations.results import Result
 from calltriage.server.answers.advice import same_call
 from calltriage.server.answers.results import BUDGET, LOST, REPEATS, ended, row, shown, unread, unreadable, untrusted
 from calltriage.server.context import ISSUE, Work, Workflow, preparing
-from calltriage.server.files.local import NO_ROOTS, attachment_name
+from calltriage.server.files.local import attachment_name
 from calltriage.server.files.media_types import HEAD, UNKNOWN, checked_type, family, named
 
 KEPT_SECONDS = 23 * 3600
@@ -182,10 +182,6 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
         return _Content(name, media_type, size, chunks, grew)
 
     def _opened(self, work: Work) -> Any:
-        if self.path is not None and work.handover is not None and not work.files.roots:  # the file is elsewhere
-            upload = {**self.model_dump(include={"attach_to"}, exclude_none=True), "upload": NEW}
-            again = TryNext(tool=self.tool_name(), arguments=upload)
-            raise Rejected(work.files.closed or NO_ROOTS, code="path_not_allowed", field="path", try_next=again)
         if self.path is not None:
             return work.files.open(self.path)
         if work.handover is None:

@@ -43,19 +43,6 @@ async def test_a_remote_client_puts_a_file_and_names_its_handle(the_desk: Desk) 
     assert sum(left) == 0
 
 
-async def test_a_path_over_http_is_answered_with_the_way_that_works(the_desk: Desk) -> None:
-    async with agent_on(the_desk) as (agent, http):
-        ticket = (await filed(agent))["triage_id"]
-        for more in ({"name": "a.txt", "attach_to": ticket}, {"name": "my report.txt"}):
-            error = await refused(agent, "create_attachment", path="/home/me/a.txt", **more)
-            assert (error["code"], error["outcome"]) == ("path_not_allowed", "not_committed")
-            assert error["try_next"]["arguments"]["upload"] == "new"
-            offer = await ok(agent, error["try_next"]["tool"], **error["try_next"]["arguments"])
-            await http.put(offer["upload"]["url"], content=b"y")
-            made = await ok(agent, "create_attachment", **{**offer["try_next"]["arguments"], "name": more["name"]})
-            assert (made["outcome"], "evidence" in made) == ("committed", "attach_to" in more)
-
-
 async def test_an_upload_stays_usable_when_its_name_is_taken_under_one_handle(the_desk: Desk) -> None:
     async with agent_on(the_desk) as (agent, http):
         await ok(agent, "create_attachment", text="x", name="a.txt")
