@@ -426,6 +426,7 @@ REQUIREMENTS = [
     Requirement("triage-other-clients", "bland-triage 11, and the vendor's pages on the account and active calls",
         "The vendor's other clients get what the vendor documents, or 501 with a sentence; the key is needed all the same.",
         ("test_what_other_clients_ask_for_first_is_answered_as_documented",
+         "test_events_of_an_imported_call_have_the_documented_types_and_none_is_lost",
          "test_what_other_clients_ask_for_needs_the_key_as_well",
          "test_what_the_desk_does_not_have_is_501_and_says_so",
          "test_no_route_of_the_two_contracts_is_missing_without_a_sentence")),

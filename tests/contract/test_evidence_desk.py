@@ -323,6 +323,23 @@ async def test_a_page_of_calls_holds_a_thousand(desk: httpx2.AsyncClient, the_de
         assert (page["count"], len(page["calls"]), page["total_count"]) == (1000, 1000, 1003)
 
 
+ODD_EVENTS = [
+    {"timestamp": 1777629600, "level": 1, "category": {"a": 1}, "message": ["x"], "call_id": None, "leg": 3},
+    "hung up", 7, None, ["a"], True, {}, {"message": "Call connected", "level": "call"},
+]  # fmt: skip
+
+
+async def test_events_of_an_imported_call_have_the_documented_types_and_none_is_lost(
+    desk: httpx2.AsyncClient, the_desk: Desk
+) -> None:
+    await load_lines(the_desk, call_line("call-odd-ev", "hi", event_stream_data=ODD_EVENTS))
+    assert (await desk.get("/v1/event_stream/call-odd-ev")).json() == [
+        {"timestamp": "1777629600", "level": "1", "category": '{"a":1}', "message": '["x"]', "leg": 3},
+        {"message": "hung up"}, {"message": "7"}, {}, {"message": '["a"]'}, {"message": "true"}, {},
+        {"message": "Call connected", "level": "call"},
+    ]  # fmt: skip
+
+
 async def test_what_other_clients_ask_for_first_is_answered_as_documented(
     desk: httpx2.AsyncClient, the_desk: Desk
 ) -> None:

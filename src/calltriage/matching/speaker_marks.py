@@ -5,14 +5,36 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from calltriage.matching.folding import folded
+
+SIGNS = "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0d7f\u0e30-\u0ece\u1000-\u17ff"
+"""Signs that are parts of letters, and letters beside them: what `\\w` leaves out of names."""
 MARK = re.compile(
     r"\s*(?:>>\s*|[-–]\s+)?"
-    r"(?:\[(?P<bracketed>[^\]\n]{1,48})\]:?|(?P<named>[^\W\d_][\w .'’&-]{0,47}?)\s?(?:\([^)\n]{0,48}\))?:)"
-    r"\s+(?P<text>\S.*)",
+    rf"(?:\[(?P<bracketed>[^\]\n]{{1,48}})\]:?\s"
+    rf"|(?P<named>[^\W\d_][\w{SIGNS} .'’&-]{{0,47}}?)\s?(?:\([^)\n]{{0,48}}\))?(?::\s|：))"
+    r"\s*(?P<text>\S.*)",
     re.DOTALL,
 )
 ROLES = {"agent", "ai", "assistant", "bot", "caller", "customer", "robot", "user", "agent-action"}
-"""Names that are speakers even if they stand once."""
+"""Names that vendors' APIs write."""
+WORDS_FOR_ROLES = frozenset(
+    map(
+        folded,
+        """
+        advisor callee client interviewer moderator operator rep representative
+        anrufer anruferin berater beraterin kunde kundin mitarbeiter mitarbeiterin klant medewerker
+        kund kunden handläggare rådgivare medarbejder medarbeider asiakas klient konsultant
+        agente asesor asesora cliente operador operadora atendente operatore operatrice
+        appelant appelante conseiller conseillère opérateur opératrice müşteri temsilci
+        агент клиент оператор клієнт πελάτης العميل عميل الموظف موظف المتصل לקוח לקוחה נציג נציגה ग्राहक एजेंट
+        客户 客戶 顾客 客服 坐席 お客様 顧客 担当者 オペレーター 고객 상담원 ลูกค้า พนักงาน
+        """.split(),  # noqa: SIM905  a list of them is three times as long
+    )
+)
+"""Words for the same, and in other languages: speakers even if they stand once."""
+NUMBERED = re.compile(r"(?:speaker|sprecher|locuteur|hablante|话者|spk)[ _]?\d{1,3}")
+"""Speakers that a transcription counts."""
 INLINE = re.compile(rf"(?<!\S)(?=(?:{'|'.join(sorted(ROLES))})\s?:\s+\S)", re.IGNORECASE)
 """The place before the mark of a role."""
 
@@ -20,8 +42,8 @@ INLINE = re.compile(rf"(?<!\S)(?=(?:{'|'.join(sorted(ROLES))})\s?:\s+\S)", re.IG
 def by_marks(texts: list[str]) -> list[tuple[str | None, str]]:
     """Each text with the speaker that it is marked with, or None.
 
-    What stands before a colon is a speaker if it is a role, if it marks several texts, or if every text is marked and it is
-    one or two words long.
+    What stands before a colon is a speaker if it is a word for a role, if it marks several texts, or if every text is marked
+    and it is one or two words long.
     """
     found = [MARK.fullmatch(text) for text in texts]
     names = Counter(_name(mark).casefold() for mark in found if mark)
@@ -29,7 +51,7 @@ def by_marks(texts: list[str]) -> list[tuple[str | None, str]]:
     told = list[tuple[str | None, str]]()
     for text, mark in zip(texts, found, strict=True):
         name = _name(mark) if mark else ""
-        is_likely = names[name.casefold()] > 1 or name.casefold() in ROLES
+        is_likely = names[name.casefold()] > 1 or _is_role(name)
         if mark and (is_likely or (all_marked and len(name.split()) <= 2)):
             told.append((name, mark["text"].strip()))
         else:
@@ -50,6 +72,11 @@ def by_lines(text: str) -> list[tuple[str | None, str]]:
         else:
             turns.append((name, words))
     return turns
+
+
+def _is_role(name: str) -> bool:
+    word = folded(name)
+    return word in ROLES or word in WORDS_FOR_ROLES or NUMBERED.fullmatch(word) is not None
 
 
 def _name(mark: re.Match[str]) -> str:

@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from calltriage.desk.database.tables import by_code_point, calls, conversations, written
 from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, bad_request, handled, not_found
 from calltriage.desk.handlers import call_shapes
+from calltriage.leaves.gate import compact
 from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 from calltriage.operations.calls import (
     GetCall,
@@ -56,6 +57,9 @@ COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "eq": operator.eq, "gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le,
 }  # fmt: skip
 
+EVENT_TEXTS = {"level", "message", "category", "call_id", "timestamp"}
+"""Fields of a platform event that the API documents as text."""
+
 
 def get_call(tx: Transaction, call: GetCall) -> Reply:
     return Reply(200, call_shapes.detail(find_call(tx, call.call_id).record))
@@ -76,7 +80,19 @@ def get_pathway_call_events(tx: Transaction, call: GetPathwayCallEvents) -> Repl
 def get_call_event_stream(tx: Transaction, call: GetCallEventStream) -> Reply:
     """The events that the call's source brought along: the desk carries no calls itself."""
     events = find_call(tx, call.call_id).record["metadata"].get("event_stream_data")
-    return Reply(200, [event for event in events if is_object(event)] if is_array(events) else [])
+    return Reply(200, [_event(told) for told in events] if is_array(events) else [])
+
+
+def _event(told: Any) -> JsonObject:
+    """An event with fields of the documented types. A value of another type is told as its JSON, a row that is no object
+    as the message of an event."""
+    event = told if is_object(told) else {"message": told}
+    typed = {name: _text(value) for name, value in event.items() if name in EVENT_TEXTS and value is not None}
+    return {name: typed.get(name, value) for name, value in event.items() if name in typed or name not in EVENT_TEXTS}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else compact(value)
 
 
 def find_call(tx: Transaction, call_id: str) -> AnyRow:

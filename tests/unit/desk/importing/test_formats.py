@@ -213,6 +213,13 @@ JSON: dict[str, tuple[str, Any, str, list[Spoken]]] = {
         {"type": "transcript.text.segment", "id": f"seg_{n}", "speaker": "AB"[n], "text": TWO[n][1], "start": start,
          "end": end} for n, (start, end) in enumerate(((0.0, 2.0), (2.5, 4.0)))]}, "named", speakers("A", "B")),
     "whisper.cpp": ("whisper", WHISPER_CPP, "named", speakers(None, None)),
+    "whisper text alone": ("whisper", {"text": f" {TWO[0][1]}"}, "named", [(None, TWO[0][1], None, None)]),
+    "whisper text with usage": ("whisper", {"text": TWO[0][1], "usage": {"type": "tokens", "input_tokens": 14,
+        "input_token_details": {"text_tokens": 0, "audio_tokens": 14}, "output_tokens": 45, "total_tokens": 59}},
+        "named", [(None, TWO[0][1], None, None)]),
+    "whisper words": ("whisper", {"task": "transcribe", "language": "english", "duration": 2.0, "text": TWO[0][1],
+        "words": [{"word": "Good", "start": 0.0, "end": 0.5}, {"word": "help", "start": 1.5, "end": 2.0}],
+        "usage": {"type": "duration", "seconds": 2}}, "named", [(None, *TWO[0][1:])]),
 }  # fmt: skip
 TEXTS: dict[str, tuple[str, str, str, list[Spoken]]] = {
     "vtt": ("vtt", VTT, "named", speakers("assistant", "Mary Ann")),
@@ -337,6 +344,31 @@ def test_a_colon_in_what_is_said_makes_no_speaker() -> None:
         (None, "The truth is: I lost it."),
         ("assistant", "I see."),
     ]
+
+
+@pytest.mark.parametrize(
+    ("speaker", "shown"),
+    [
+        ("Kund", "Kund"), ("Kunde", "Kunde"), ("Mitarbeiterin", "Mitarbeiterin"), ("Cliente", "Cliente"),
+        ("Client", "Client"), ("Müşteri", "Müşteri"), ("MÜŞTERİ", "MÜŞTERİ"), ("العميل", "العميل"), ("לקוח", "לקוח"),
+        ("客户", "客户"), ("お客様", "お客様"), ("ลูกค้า", "ลูกค้า"), ("Operator", "Operator"), ("Speaker 2", "Speaker 2"),
+        ("Caller", "user"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("said", ["{}: tack", "{}： tack", ">> {} : tack", "[{}] tack", "{}：tack"])
+def test_one_speaker_mark_alone_is_read_where_it_names_a_role(speaker: str, shown: str, said: str) -> None:
+    cues = ["Good morning.", said.format(speaker), "Bye."]
+    for some in (cues, cues[1:2]):
+        text = "\n\n".join(f"00:0{n}.000 --> 00:0{n}.900\n{one}" for n, one in enumerate(some))
+        (entry,), _, _ = read(f"WEBVTT\n\n{text}\n")
+        assert (shown, "tack") in [turn[:2] for turn in spoken(entry)]
+
+
+@pytest.mark.parametrize("said", ["Note: nothing", "Two things: first", "Notice:nothing", "12:30 is fine", "At 12：30"])
+def test_one_colon_alone_makes_no_speaker(said: str) -> None:
+    (entry,), _, _ = read(f"WEBVTT\n\n00:00.000 --> 00:00.900\n{said}\n\n00:01.000 --> 00:01.900\nAgent: Yes.\n\n"
+                          "00:02.000 --> 00:02.900\nGood.\n")  # fmt: skip
+    assert spoken(entry)[0][:2] == (None, said)
 
 
 def test_voices_of_one_caption_are_turns_of_their_own() -> None:

@@ -1,5 +1,6 @@
 """Transcripts of Whisper in JSON: OpenAI's command and API (`verbose_json`, `diarized_json`), WhisperX, whisper.cpp.
 
+OpenAI's API answers the text alone, or the text with its words, unless it is asked for segments: such a text is one turn.
 Source: github.com/openai/whisper, platform.openai.com "Create transcription", github.com/ggml-org/whisper.cpp. Times are
 seconds, in whisper.cpp milliseconds. Whisper itself tells no speakers apart.
 """
@@ -12,6 +13,8 @@ from calltriage.desk.importing.formats.format import Format, Line, minutes, numb
 from calltriage.leaves.strict_json import JsonObject, is_object
 
 TAKEN = {"text", "segments", "words", "word_segments", "transcription", "duration"}
+BARE = {"text", "task", "language", "duration", "words", "segments", "usage", "logprobs"}
+"""What stands in an answer of OpenAI's API that has no segments, at most."""
 
 
 def _matches(value: Any) -> bool:
@@ -19,7 +22,14 @@ def _matches(value: Any) -> bool:
         return False
     segments, pieces = objects(value.get("segments")), objects(value.get("transcription"))
     spoken = bool(segments) and all({"start", "end", "text"} <= one.keys() for one in segments)
-    return spoken or (bool(pieces) and all({"offsets", "text"} <= one.keys() for one in pieces))
+    timed = bool(pieces) and all({"offsets", "text"} <= one.keys() for one in pieces)
+    return spoken or timed or _is_bare(value)
+
+
+def _is_bare(value: JsonObject) -> bool:
+    """Whether it is a text without segments, and nothing says that it is anything else's."""
+    text = value.get("text")
+    return isinstance(text, str) and bool(text.strip()) and not value.get("segments") and value.keys() <= BARE
 
 
 def _line(value: JsonObject) -> Line:
@@ -27,9 +37,19 @@ def _line(value: JsonObject) -> Line:
         turn(one.get("speaker"), str(one["text"]).strip(), one["start"], one["end"])
         for one in objects(value.get("segments"))
     ] or [_piece(one) for one in objects(value.get("transcription"))]
-    line: Line = {"turns": turns, "whisper": {name: told for name, told in value.items() if name not in TAKEN}}
+    line: Line = {
+        "turns": turns or [_whole(value)],
+        "whisper": {name: told for name, told in value.items() if name not in TAKEN},
+    }
     length = minutes(value.get("duration"))
     return line if length is None else {**line, "call_length": length}
+
+
+def _whole(value: JsonObject) -> JsonObject:
+    """The text as one turn, from its first word to its last."""
+    words = objects(value.get("words"))
+    ends = (words[0].get("start"), words[-1].get("end")) if words else ()
+    return turn(None, value["text"].strip(), *ends)
 
 
 def _piece(one: JsonObject) -> JsonObject:
@@ -38,4 +58,6 @@ def _piece(one: JsonObject) -> JsonObject:
     return turn(one.get("speaker"), str(one["text"]).strip(), *seconds)
 
 
-WHISPER = Format("whisper", "an object with `segments`, each with `start`, `end` and `text`", _matches, _line)
+WHISPER = Format(
+    "whisper", "an object with `segments`, each with `start`, `end` and `text`, or with `text` alone", _matches, _line
+)
