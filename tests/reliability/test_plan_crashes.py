@@ -28,7 +28,8 @@ from calltriage.journal.journal import Journal
 
 pytestmark = pytest.mark.slow
 
-PATIENCE = 120
+PATIENCE = 600
+"""Seconds for one plan; a busy machine takes long to start a process."""
 HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}}
 MOST_CALLS = 30
 
