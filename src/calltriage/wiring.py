@@ -21,6 +21,7 @@ from calltriage.client.client import Client
 from calltriage.client.credentials import ApiKey, ClientCredentials, Endpoint, check_base_url, check_key
 from calltriage.client.in_process import background
 from calltriage.client.limits import Breaker, Rate
+from calltriage.client.long_cursors import cursors_in
 from calltriage.client.network import Network
 from calltriage.client.retries import RetryPolicy
 from calltriage.client.signing_keys import SigningKey, read_signing_key
@@ -229,10 +230,13 @@ async def open_wired_client(
     desk = DeskInside(settings, SecretStr(secrets.token_urlsafe(32)))
     endpoints = {Api.TRIAGE: _triage(settings, desk), Api.ATTACHMENTS: _attachments(settings, desk, _scopes(tools))}
     journal = build_journal(settings)
+    cursors = cursors_in(settings.data_dir)
     network = Network(None if settings.proxy is None else settings.proxy.get_secret_value())
     try:
         async with (
-            over_http.open_client(endpoints, deadline_s=settings.deadline_s, ledger=journal, network=network) as client,
+            over_http.open_client(
+                endpoints, deadline_s=settings.deadline_s, ledger=journal, network=network, cursors=cursors
+            ) as client,
             background() as desk.tasks,
         ):
             yield client, desk, journal

@@ -18,6 +18,7 @@ from calltriage.client.exchanges import Exchanges
 from calltriage.client.http import Http
 from calltriage.client.ledger import Entry, Ledger
 from calltriage.client.limits import LastAnswers, RetryBudget, Turns, deadline_in, seen_through
+from calltriage.client.long_cursors import LongCursors
 from calltriage.client.look_ups import Found, ListLook, Seen, Sight, Verdict, look
 from calltriage.client.lost_answers import in_doubt, may_still_run, not_there, unreachable
 from calltriage.client.network import Network
@@ -83,12 +84,15 @@ class Client:
         links: Links | None,
         deadline_s: float,
         ledger: Ledger | None = None,
+        *,
+        cursors: LongCursors | None = None,
     ) -> None:
         self._endpoints = endpoints
         self._exchanges = Exchanges(endpoints, http)
         self._links = links
         self._deadline_s = deadline_s
         self._ledger = ledger
+        self._cursors = cursors or LongCursors()
         self._budgets = {api: RetryBudget() for api in endpoints}
         self._turns = Turns()
         self._seen = Seen()
@@ -152,10 +156,15 @@ class Client:
                     for watcher in self._watchers:
                         await watcher(operation)
 
+    async def _read(self, operation: Operation[R]) -> Receipt[R]:
+        meant = await self._cursors.meant(operation)
+        receipt = await self._carry_out(meant, self._course(meant))
+        return replace(receipt, result=await self._cursors.named(receipt.result))
+
     async def _deliver(self, operation: Operation[R]) -> Receipt[R]:
-        course = self._course(operation)
         if operation.effect is Effect.READ:
-            return await self._carry_out(operation, course)
+            return await self._read(operation)
+        course = self._course(operation)
         async with self._turns.one(operation, course.deadline):
             await self._look_before(operation, course)
             if self._ledger is None:
@@ -365,6 +374,7 @@ async def open_client(
     deadline_s: float = 30.0,
     ledger: Ledger | None = None,
     network: Network | None = None,
+    cursors: LongCursors | None = None,
 ) -> AsyncGenerator[Client]:
     """Open a client on the given endpoints; its connections close with the block.
 
@@ -373,6 +383,7 @@ async def open_client(
         deadline_s: seconds that one operation may take, its repeats and look-ups included.
         ledger: keeps a record of the writes, and knows of those before.
         network: reaches the endpoints that bring no transport, and signed links; direct connections unless given.
+        cursors: hand out short names for long cursors; without them, a list with such a one cannot be read on.
     """
     network = network or Network()
     async with AsyncExitStack() as stack:
@@ -384,4 +395,4 @@ async def open_client(
         links = Links(endpoints[Api.ATTACHMENTS], deadline_s, network=network) if Api.ATTACHMENTS in endpoints else None
         if links is not None:
             stack.push_async_callback(links.aclose)
-        yield Client(endpoints, http, links, deadline_s, ledger)
+        yield Client(endpoints, http, links, deadline_s, ledger, cursors=cursors)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -24,14 +22,14 @@ from calltriage.leaves.folders import Folder
 from calltriage.leaves.instants import instant
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.calls import Call, Turn
-from calltriage.storage.folders import make_folder
+from calltriage.storage.kept_files import KeptFiles
 
 logger = logging.getLogger(__name__)
 
 FOLDER = "transcripts"
 """Name of their folder in the data folder."""
 MOST_BYTES = 64 * 2**20
-"""Bytes that all of them may take. The oldest leave first; each process looks once for every sixteenth that it adds."""
+"""Bytes that all of them may take."""
 SETTLED = timedelta(minutes=10)
 """How long ago a call has to have ended: what was said is still worked on before."""
 KEPT = timedelta(days=30)
@@ -59,8 +57,10 @@ class Transcripts:
     account: Callable[[], str]
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC), repr=False)
     most_bytes: int = MOST_BYTES
-    _added: int | None = field(default=None, init=False)
-    """Bytes added since all of them were last looked at; None before that."""
+    _files: KeptFiles = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._files = KeptFiles(self.folder, KEPT, self.most_bytes, self.clock)
 
     async def turns_of(self, listed: Call) -> list[Turn] | None:
         """The turns of a listed call; None where they are not kept, or the call was changed since."""
@@ -81,32 +81,17 @@ class Transcripts:
 
     def _turns_of(self, name: str, changed_at: str | None) -> list[Turn] | None:
         try:
-            with Folder(self.folder) as folder:
-                about = folder.about(name + ENDING)
-                if about is None or about.st_mtime < (self.clock() - KEPT).timestamp():
-                    return None
-                with os.fdopen(folder.open(name + ENDING), "rb") as file:
-                    kept = json.loads(file.read())
-            return list(map(Turn.model_validate, kept["turns"])) if kept["updated_at"] == changed_at else None
-        except (OSError, ValueError, KeyError, TypeError, ValidationError):  # gone, cut off by a crash, or none of ours
+            data = self._files.read(name + ENDING)
+            kept = None if data is None else json.loads(data)
+            return (
+                None if kept is None or kept["updated_at"] != changed_at else [*map(Turn.model_validate, kept["turns"])]
+            )
+        except (OSError, ValueError, KeyError, TypeError, ValidationError):  # cut off by a crash, or none of ours
             return None
 
     def _keep(self, name: str, data: bytes) -> None:
-        draft = f"{name}.{secrets.token_hex(4)}.part"
         try:
-            make_folder(self.folder.parent)
-            make_folder(self.folder)
-            with Folder(self.folder) as folder:
-                try:
-                    with folder.new(draft) as file:
-                        file.write(data)
-                    folder.replace(draft, name + ENDING)
-                finally:
-                    folder.remove(draft)
-                self._added = None if self._added is None else self._added + len(data)
-                if self._added is None or self._added > self.most_bytes // 16:
-                    _sweep(folder, self.most_bytes, self.clock() - KEPT)
-                    self._added = 0
+            self._files.keep(name + ENDING, data)
         except (OSError, StoreError) as error:
             logger.warning("transcripts cannot be kept (%s); searches read them anew", type(error).__name__)
 
@@ -124,16 +109,6 @@ def _is_settled(call: Call, now: datetime) -> bool:
     if ended is None and call.began is not None:
         ended = call.began + timedelta(minutes=min(max(call.call_length or 0, 0), 10**6))
     return is_over and ended is not None and now - ended >= SETTLED
-
-
-def _sweep(folder: Folder, most_bytes: int, oldest: datetime) -> None:
-    """Remove what is too old, and then the oldest until the rest is within the bound."""
-    found = [(about.st_mtime, about.st_size, name) for name in folder.names() if (about := folder.about(name))]
-    total = 0
-    for written, size, name in sorted(found, reverse=True):
-        total += size
-        if total > most_bytes or written < oldest.timestamp():
-            folder.remove(name)
 
 
 def measured(path: Path) -> tuple[int, int]:

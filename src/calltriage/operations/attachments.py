@@ -7,7 +7,6 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
-from calltriage.errors import UnreadableAnswer
 from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 from calltriage.leaves.urls import without_secrets
 from calltriage.operations.base import Api, Effect, Operation
@@ -182,22 +181,18 @@ class AttachmentPage(Result):
         """Query string of the next page, None on the last one and where the link cannot be read.
 
         Only the query of the link is taken: its host and path are not this API's (talkdesk-attachments, section 6).
-        Raises UnreadableAnswer for one that is too long to be passed back: without it the list would end too early.
         """
         link = self.links.get("next")
         if link is None or not (self.items or self.lost_rows):
             return None
         try:
-            query = urlsplit(link.href).query
+            return urlsplit(link.href).query or None
         except ValueError:
             return None
-        if len(query) > MAX_QUERY:
-            raise UnreadableAnswer("The API's link to the next page is too long. Narrow the list down.")
-        return query or None
 
 
-MAX_QUERY = 2048
-"""Characters of a next page's query that are passed back."""
+LONGEST_QUERY = 2048
+"""Characters of a next page's query that are handed out."""
 FilterWord = Annotated[str, StringConstraints(min_length=1, max_length=127), TEXT]
 
 
@@ -232,7 +227,7 @@ class ListFollowingAttachments(
 ):
     """The page that an `AttachmentPage.following` stands for; not in the catalogue, as the contract knows one list."""
 
-    query: Annotated[str, StringConstraints(min_length=1, max_length=MAX_QUERY)]
+    query: Annotated[str, StringConstraints(min_length=1)]
 
     def payload(self) -> JsonObject:
         return dict(parse_qs(self.query, keep_blank_values=True))

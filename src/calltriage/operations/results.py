@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from functools import cache
-from typing import Any, ClassVar, Generic, Self, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from calltriage.leaves.strict_json import JsonObject, is_array, is_object
-from calltriage.operations.fields import Cursor
+from calltriage.operations.fields import TEXT
 
 TRIES = 8
 """How often an answer is read again after a part of it was left out."""
@@ -116,7 +116,7 @@ class Result(BaseModel):
 
 
 T = TypeVar("T")
-_cursor = TypeAdapter[str](Cursor)
+_cursor = TypeAdapter[str](Annotated[str, TEXT])
 
 
 class Page(Result, Generic[T]):
@@ -133,6 +133,11 @@ class Page(Result, Generic[T]):
         if not (cursor or "").strip():
             return None
         return _cursor.validate_python(cursor)
+
+    def without_cursor(self) -> Self:
+        """The page with a cursor that counts as one that cannot be read."""
+        unreadable = [*(self.unreadable_fields or []), "next_cursor"]
+        return self.model_copy(update={"next_cursor": None, "unreadable_fields": unreadable})
 
     @property
     def lost_cursor(self) -> bool:

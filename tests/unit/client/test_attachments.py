@@ -29,7 +29,7 @@ from calltriage.errors import (
     Unreachable,
     UnreadableAnswer,
 )
-from calltriage.operations.attachments import Attachment, AttachmentPage, CreateAttachment, ListAttachments
+from calltriage.operations.attachments import Attachment, CreateAttachment, ListAttachments
 
 LIMIT = 10 * 2**20
 LOST = loses_the_answer()
@@ -221,18 +221,6 @@ async def test_more_labels_than_there_is_room_for_are_refused_before_anything_is
             await create(client, "a", uploaded, {f"k{n}": n for n in range(49)})
         assert (caught.value.field, network.requests) == ("metadata", [])
         assert (await create(client, "a", uploaded, {f"k{n}": n for n in range(48)})).outcome == "committed"
-
-
-def test_a_next_page_whose_link_is_too_long_is_not_cut() -> None:
-    item = {"id": "x", "name": "n", "state": "published"}
-    for size, is_good in ((2048, True), (2049, False)):
-        links = {"next": {"href": "/attachments?" + "x" * size}}
-        page = AttachmentPage.model_validate({"_embedded": {"list": [item]}, "_links": links})
-        if is_good:
-            assert page.following == "x" * size
-        else:
-            with pytest.raises(UnreadableAnswer):
-                assert page.following
 
 
 # Names that are taken
