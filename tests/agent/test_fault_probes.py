@@ -162,7 +162,7 @@ async def test_probe_10_every_tool_carries_hints_and_an_output_schema(full_agent
         assert None not in (hints.read_only_hint, hints.destructive_hint, hints.idempotent_hint, hints.open_world_hint)
         assert not (hints.read_only_hint and hints.destructive_hint)
         assert tool.output_schema
-        reads = tool.name.startswith(("list_", "get_", "find_", "wait_", "download_"))
+        reads = tool.name.startswith(("list_", "get_", "find_", "wait_", "download_", "plan_"))
         may_make_a_file = tool.name in {"download_attachment", "get_call_recording"}
         assert (reads and not may_make_a_file) == bool(hints.read_only_hint), tool.name
 

@@ -235,7 +235,7 @@ def test_signals_are_heard_before_anything_is_imported_that_takes_time() -> None
         check=True,
         env=environment(PYTHONPATH=SOURCES),
     )
-    own = {"calltriage", "calltriage.__main__", "calltriage.leaves", "calltriage.leaves.ending"}
+    own = {"calltriage", "calltriage.__main__", "calltriage.leaves", "calltriage.leaves.shutdown"}
     assert set(done.stdout.split()) == {*own, "__future__"}
 
 

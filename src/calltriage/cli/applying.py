@@ -227,7 +227,7 @@ class Seat:
         """One write as a line: what it would do or did, or what is wrong with it."""
         line = self.lines.line(row["write"])
         if self.wish.as_json:
-            print(json.dumps({"line": line, **row}), flush=True)
+            say(json.dumps({"line": line, **row}))
         elif error := row.get("error"):
             where = f"{error['field']}: " if "field" in error else ""
             say(f"line {line}: {row['tool']}: {where}{error['message']}", err=True)
@@ -239,7 +239,7 @@ class Seat:
 
     def _say_end(self, facts: JsonObject, told: str) -> None:
         if self.wish.as_json:
-            print(json.dumps(facts), flush=True)
+            say(json.dumps(facts))
         else:
             say(told)
 

@@ -26,6 +26,7 @@ def opened_to_read(folder: Path) -> Generator[Connection]:
 
     refuse_missing(folder)
     with opened_as_data(folder / FILE, own_statements(), "The journal") as opened:
+        opened.text_factory = _as_text
         engine = create_engine("sqlite://", module=sqlite_driver(), creator=lambda: opened, poolclass=StaticPool)
         with engine.connect() as connection:
             refuse_other_version(connection)

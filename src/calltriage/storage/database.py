@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from calltriage.errors import StoreBusyError
@@ -162,6 +163,7 @@ class Database:
         until shortly before the deadline: the one given or that of the scope.
         """
         engine = self._engine or await self.open()
+        await anyio.lowlevel.checkpoint_if_cancelled()
         deadline = min(deadline, anyio.current_effective_deadline()) - HASTE_S
         job = _Write(change, lane, min(anyio.current_time() + PATIENCE_S, deadline))
         await self._through(job, engine)

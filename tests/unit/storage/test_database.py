@@ -163,6 +163,15 @@ async def test_a_write_cancelled_while_it_waits_leaves_nothing(tmp_path: Path, d
         assert await store.read(names) == {"first", "next"}
 
 
+async def test_a_write_in_a_scope_that_was_cancelled_before_is_not_begun(tmp_path: Path, database_url: Url) -> None:
+    async with opened(tmp_path / "desk", database_url) as store:
+        with anyio.CancelScope() as ended:
+            ended.cancel()
+            await store.write(adds("never"))
+        assert ended.cancelled_caught
+        assert await store.read(names) == set()
+
+
 async def test_a_write_cancelled_while_it_runs_is_seen_through(tmp_path: Path, database_url: Url) -> None:
     held = Held("first")
     async with opened(tmp_path / "desk", database_url) as store:

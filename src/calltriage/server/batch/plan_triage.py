@@ -13,6 +13,7 @@ from calltriage.client.diverted import Diverted
 from calltriage.errors import CallError, Conflict, Rejected, TryNext
 from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 from calltriage.operations.base import Effect, Tool
+from calltriage.operations.fields import Form
 from calltriage.operations.results import Result
 from calltriage.server.answers.results import BUDGET, Bundle, advising
 from calltriage.server.batch.foresight import Foresight
@@ -39,7 +40,9 @@ UNKNOWN = "unknown"
 """What the tool of a write is called that no plan may hold: its name may be anybody's words."""
 THERE = "nothing: it is there already"
 UNDONE = "The write is not made."
-PlanId = Annotated[str, StringConstraints(max_length=16, pattern=ID_PATTERN)]
+PlanId = Annotated[
+    str, StringConstraints(max_length=16), Form(ID_PATTERN, "must be a plan_id as plan_triage answered it")
+]
 
 
 class PlannedWrite(Tool):

@@ -13,8 +13,8 @@ import pytest
 from conftest import endpoints_to, enrol
 from faults import Scripted, fails, passes
 from mcp.client import Client
-from unit.server.batch.test_plan_triage import A_CASE, applied, planned, write
-from unit.server.call.test_table import filed, ok, refused
+from planning import A_CASE, applied, planned, write
+from tool_calls import filed, ok, refused
 from virtual_time import VirtualLoop
 
 from calltriage.client.client import Client as ApiClient

@@ -11,7 +11,7 @@ import pytest
 from conftest import endpoints_to
 from faults import Scripted, fails, passes
 from mcp.client import Client
-from unit.server.call.test_table import filed, ok, refused
+from tool_calls import filed, ok, refused
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client
