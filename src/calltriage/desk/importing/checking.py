@@ -46,12 +46,13 @@ class Checked:
         if len(self.complaints) < NAMED:
             self.complaints.append(f"{place}: {words}" if place else words)
 
-    def refuse_bad(self) -> None:
-        """Raise ImportFileError that names the bad lines, if there are any."""
+    def refuse_bad(self, leave_out: str | None = "--skip-bad") -> None:
+        """Raise ImportFileError that names the bad lines, if there are any. `leave_out` is what the caller can pass to have
+        the others loaded; None for a caller who cannot."""
         if not self.bad:
             return
         them = "them" if self.bad > 1 else "it"
-        advice = f"Nothing was loaded; mend {them}, or pass --skip-bad."
+        advice = f"Nothing was loaded; mend {them}{f', or pass {leave_out}' if leave_out else ''}."
         rest = [f"and {self.bad - NAMED} more like these"] if self.bad > NAMED else []
         if self.bad == 1:
             raise ImportFileError(f"{one_line(self.complaints[0])}. {advice}")

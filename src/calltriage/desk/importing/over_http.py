@@ -57,7 +57,8 @@ class Arriving:
             raise bad_request(skip_bad="must be true or false")
         how = {"format_name": query.get("format"), "zone": _zone(query.get("time_zone"))}
         async with self._turns, _body(request, MAX_IMPORT) as file:
-            return await self._load(file, org_id, skip_bad=query.get("skip_bad") == "true", **how)
+            skip_bad = query.get("skip_bad") == "true"
+            return await self._load(file, org_id, skip_bad=skip_bad, leave_out="skip_bad=true in the query", **how)
 
     async def take_webhook(self, request: Request) -> Response:
         """`POST /webhooks/bland/{organisation}`: a call as the vendor sends it after its end, signed with HMAC-SHA256 of the
@@ -72,7 +73,9 @@ class Arriving:
                 raise _unsigned()
             return await self._load(file, org_id, format_name="bland")
 
-    async def _load(self, file: IO[bytes], org_id: str, *, skip_bad: bool = False, **how: Any) -> Response:
+    async def _load(
+        self, file: IO[bytes], org_id: str, *, skip_bad: bool = False, leave_out: str | None = None, **how: Any
+    ) -> Response:
         def again() -> BinaryIO:
             file.seek(0)
             return cast("BinaryIO", Borrowed(file))
@@ -81,7 +84,7 @@ class Arriving:
         found = await anyio.to_thread.run_sync(check.__enter__)
         try:
             if not skip_bad:
-                found.refuse_bad()
+                found.refuse_bad(leave_out)
             done = await load_import(self.desk, found.entries, org_id=org_id)
         except ImportFileError as error:
             raise ContractError(400, "bad_request", str(error)) from None

@@ -23,8 +23,11 @@ from calltriage.operations.fields import is_opaque_id
 GZIP = b"\x1f\x8b"
 SAMPLE = 64 * 1024
 """Bytes that an encoding is told by, if the file is not UTF-8."""
-MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-"""Byte order marks, and the encodings that begin with them."""
+MARKS = {
+    b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}  # fmt: skip
+"""Byte order marks, and the encodings that begin with them; a longer mark before one that it begins with."""
 OTHERS = ("cp1252", "cp1250", "cp1251", "shift_jis", "gb18030", "euc_kr")
 """Encodings that a file may be in besides UTF-8 and UTF-16. A longer list is told apart less well."""
 TOLERANCE = 0.1

@@ -130,7 +130,7 @@ def test_a_number_that_is_no_time_is_refused(number: Any) -> None:
 WORDS = "Grüße – „Überweisung“ für 20 €, das wäre schön; à bientôt, señor."
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "cp1252", "utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252", "utf-8", "utf-8-sig"])
 def test_a_file_is_read_in_the_encoding_that_it_has(encoding: str) -> None:
     text = json.dumps({**CALL, "summary": WORDS}, ensure_ascii=False) + "\n" + call_line("c-2", "plain")
     entries, bad = read_lines([text.encode(encoding)], skip_bad=True)

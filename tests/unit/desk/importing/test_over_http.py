@@ -54,6 +54,7 @@ async def test_bad_lines_are_all_named_and_nothing_is_loaded_unless_they_are_ski
     assert status == 400
     assert "line 2: " in refused["errors"][0]["message"]
     assert "line 3: " in refused["errors"][0]["message"]
+    assert refused["errors"][0]["message"].endswith("mend them, or pass skip_bad=true in the query.")
     assert (await desk.get("/v1/calls/own-1")).status_code == 404
     status, done = await post(desk, body, skip_bad="true")
     assert (status, done["data"]["added"], done["data"]["skipped"], len(done["data"]["complaints"])) == (200, 1, 2, 2)
