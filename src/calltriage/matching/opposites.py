@@ -44,6 +44,11 @@ def contrary(quote: str, near: str, around: str, language: str) -> bool:
     return any(_apart(one, other) for one in only_here for other in only_there)
 
 
+def negates(text: str) -> bool:
+    """Whether a text says that something is not so."""
+    return _negations(loose_line(text)) > 0
+
+
 def _negations(line: str) -> int:
     return len(_negation().findall(line))
 

@@ -15,6 +15,7 @@ from typing import Any, cast, get_args
 from calltriage.errors import CallError
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.folding import folded, loose_line, unaccented
+from calltriage.matching.opposites import negates
 from calltriage.operations.fields import Status
 from calltriage.operations.issues import Issue, ListIssues
 from calltriage.operations.resource_links import ListResources
@@ -55,10 +56,11 @@ def _listed(words: str) -> frozenset[str]:
 
 
 STANCES = (
-    ("not", r"not?|never|nobody|nothing|cannot|\w+n['’]t|without|fail(s|ed|ing|ure)?|refus(es?|ed|ing)"),
+    ("not", r"\w+n['’]t|failing|failure|refusing"),
     ("before", "before"), ("after", "after"), ("again", "again|twice|repeat(s|ed|edly|ing)?|loops?"),
 )  # fmt: skip
-"""What turns one fault into another although the other words agree: a thing done, and the same thing not done."""
+"""What turns one fault into another although the other words agree: a thing done, and the same thing not done. Of what
+says "not" only English words that are no plain negation: see negates."""
 WEAK = _listed(
     """call caller customer user client agent bot assistant robot ai issue problem wrong bug error fail fault line phone
     voice conversation say tell ask get make give"""
@@ -206,8 +208,8 @@ def _differences(draft: Draft, issue: Issue, own: set[str], text: set[str]) -> l
 
 
 def _stances(title: str) -> set[str]:
-    words = re.findall(r"[\w']+", folded(title))
-    return {name for name, pattern in STANCES if any(re.fullmatch(pattern, word) for word in words)}
+    words, negated = re.findall(r"[\w']+", folded(title)), {"not"} if negates(title) else set[str]()
+    return negated | {name for name, pattern in STANCES if any(re.fullmatch(pattern, word) for word in words)}
 
 
 def telling(draft: Draft) -> list[str]:

@@ -217,6 +217,8 @@ JSON: dict[str, tuple[str, Any, str, list[Spoken]]] = {
     "whisper text with usage": ("whisper", {"text": TWO[0][1], "usage": {"type": "tokens", "input_tokens": 14,
         "input_token_details": {"text_tokens": 0, "audio_tokens": 14}, "output_tokens": 45, "total_tokens": 59}},
         "named", [(None, TWO[0][1], None, None)]),
+    "whisper of groq": ("whisper", {"text": TWO[0][1], "x_groq": {"id": "req_1"}}, "named",
+        [(None, TWO[0][1], None, None)]),
     "whisper words": ("whisper", {"task": "transcribe", "language": "english", "duration": 2.0, "text": TWO[0][1],
         "words": [{"word": "Good", "start": 0.0, "end": 0.5}, {"word": "help", "start": 1.5, "end": 2.0}],
         "usage": {"type": "duration", "seconds": 2}}, "named", [(None, *TWO[0][1:])]),

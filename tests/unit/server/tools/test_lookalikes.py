@@ -379,6 +379,31 @@ def test_titles_in_any_script_are_compared(title: str, other: str) -> None:
     assert found.score >= CLOSE
 
 
+@pytest.mark.parametrize(
+    ("title", "opposite"),
+    [
+        ("Rückerstattung möglich", "Rückerstattung nicht möglich"),
+        ("Der Agent nennt Preise", "Der Agent nennt keine Preise"),
+        ("El agente cancela la cita", "El agente no cancela la cita"),
+        ("O agente confirma", "O agente não confirma"),
+        ("L'agent rembourse le client", "L'agent ne rembourse pas le client"),
+        ("Terugbetaling lukt", "Terugbetaling lukt niet"),
+        ("Återbetalning går igenom", "Återbetalning går inte igenom"),
+        ("L'agente richiama", "L'agente non richiama"),
+        ("Агент переводит звонок", "Агент не переводит звонок"),
+        ("İade mümkün", "İade mümkün değil"),
+        ("客服可以退款", "客服不可以退款"),
+        ("返金できます", "返金できません"),
+        ("الوكيل يحول المكالمة", "الوكيل لا يحول المكالمة"),
+        ("הסוכן מעביר", "הסוכן לא מעביר"),
+    ],
+)
+def test_a_title_that_says_the_opposite_in_any_language_holds_nothing_up(title: str, opposite: str) -> None:
+    for one, other in ((title, opposite), (opposite, title)):
+        (found,) = ranked(Draft(one, category="Bug"), [issue(other)], {})
+        assert not found.is_close, found.row()
+
+
 def test_titles_with_nothing_in_common_are_not_alike() -> None:
     for title, other in (("", "card lost"), ("the", "a"), ("?", "!"), ("card", "transfer")):
         (found,) = ranked(Draft(title, category="Bug"), [issue(other)], {})

@@ -13,8 +13,8 @@ from calltriage.desk.importing.formats.format import Format, Line, minutes, numb
 from calltriage.leaves.strict_json import JsonObject, is_object
 
 TAKEN = {"text", "segments", "words", "word_segments", "transcription", "duration"}
-BARE = {"text", "task", "language", "duration", "words", "segments", "usage", "logprobs"}
-"""What stands in an answer of OpenAI's API that has no segments, at most."""
+BARE = {"text", "task", "language", "duration", "words", "segments", "usage", "logprobs", "x_groq"}
+"""What stands in an answer of OpenAI's API, or Groq's, that has no segments, at most."""
 
 
 def _matches(value: Any) -> bool:
