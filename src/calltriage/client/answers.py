@@ -111,7 +111,7 @@ BY_STATUS: dict[int, tuple[type[CallError], str]] = {
 }
 
 
-def failure(answer: Answer, operation: type[Operation[Any]] | None = None) -> CallError:
+def failure(answer: Answer, operation: type[Operation[object]] | None = None) -> CallError:
     """The error that an answer outside the operation's success codes stands for. `operation` is None where something else
     was asked for, such as a token.
 
@@ -182,7 +182,7 @@ def _of_status(status: int) -> tuple[type[CallError], str]:
     )  # fmt: skip
 
 
-def _missing(operation: type[Operation[Any]], said: str) -> tuple[str | None, str | None]:
+def _missing(operation: type[Operation[object]], said: str) -> tuple[str | None, str | None]:
     """The argument that names nothing by the contract's own words, and what to do about it. The argument is None where
     several may be meant, both are where none is."""
     meant = operation.missing_fields(said)

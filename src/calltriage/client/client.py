@@ -5,72 +5,38 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar, cast
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import TypeVar
 
 import anyio
 import httpx2
 
-from calltriage.client.answers import Answer
 from calltriage.client.credentials import Endpoint
 from calltriage.client.exchanges import Exchanges
 from calltriage.client.http import Http
 from calltriage.client.ledger import Entry, Ledger
-from calltriage.client.limits import LastAnswers, RetryBudget, Turns, deadline_in, seen_through
+from calltriage.client.limits import LastAnswers, RetryBudget, Turns, seen_through
 from calltriage.client.long_cursors import LongCursors
-from calltriage.client.look_ups import Found, ListLook, Seen, Sight, Verdict, look
-from calltriage.client.lost_answers import in_doubt, may_still_run, not_there, unreachable
+from calltriage.client.look_ups import Found, ListLook
+from calltriage.client.lost_answers import in_doubt, unreachable
 from calltriage.client.network import Network
 from calltriage.client.receipts import Receipt, receipt_of
+from calltriage.client.reconciling import SETTLE_S, Course, Reconciler
 from calltriage.client.signed_links import Fetch, Links
-from calltriage.errors import (
-    CallError,
-    Conflict,
-    NotFound,
-    Outcome,
-    SettingsError,
-    Unreachable,
-)
+from calltriage.errors import CallError, Conflict, NotFound, Outcome, SettingsError, Unreachable
 from calltriage.operations.base import Api, Effect, Operation
-from calltriage.operations.traces import Changed, LeftRow
+from calltriage.operations.traces import LeftRow
 
 R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
-LOOK_UP_S = 10.0
-"""Most seconds of a write's deadline that are reserved for looking whether it was carried out."""
-SETTLE_S = 2.0
-"""How long a request whose connection broke may still be on its way inside the API (our choice)."""
-BEFORE_S = 5.0
-"""Most seconds for reading a list before a write. A fifth of the write's deadline is the other limit."""
 PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, *[1.6] * 7)
 """Seconds between looks at an equal write that another process is sending."""
 
 
-@dataclass
-class _Course:
-    """One call on its way.
-
-    Attributes:
-        deadline: when it must have ended, on the event loop's clock.
-        last_send: when the last request of a write must have ended, so that its look-up has time left.
-        sight: what a look-up sees with.
-        in_doubt: failure of a request that may have been carried out, until that is settled.
-        retried: whether a try failed.
-        told: what a look that settled nothing ended in.
-    """
-
-    deadline: float
-    last_send: float
-    sight: Sight
-    in_doubt: CallError | None = None
-    retried: bool = False
-    told: CallError | None = None
-
-
-Watcher = Callable[[Operation[Any]], Awaitable[None]]
+Watcher = Callable[[Operation[object]], Awaitable[None]]
 """Hears of each write. It must be quick and must not fail."""
 
 
@@ -95,7 +61,7 @@ class Client:
         self._cursors = cursors or LongCursors()
         self._budgets = {api: RetryBudget() for api in endpoints}
         self._turns = Turns()
-        self._seen = Seen()
+        self._reconciler = Reconciler(self._exchanges, endpoints, self._budgets, deadline_s)
         self._watchers: list[Watcher] = []
 
     @property
@@ -133,7 +99,7 @@ class Client:
         """Send an operation and return its result. Raises a `CallError` (calltriage.errors) when it did not succeed."""
         return (await self.deliver(operation)).result
 
-    def stream(self, operation: Operation[Any]) -> AbstractAsyncContextManager[Fetch]:
+    def stream(self, operation: Operation[object]) -> AbstractAsyncContextManager[Fetch]:
         """Send a read and yield its answer while the bytes arrive. Sent once. Raises a CallError for a failure."""
         return self._exchanges.stream(operation)
 
@@ -144,7 +110,7 @@ class Client:
         """
         outcome: Outcome | None = "unknown"  # unless it is found out: a crash or a cancellation leaves it so
         try:
-            receipt = await self._deliver(operation)
+            receipt = await self._deliver_once(operation)
             outcome = receipt.outcome
             return receipt
         except CallError as error:
@@ -156,68 +122,68 @@ class Client:
                     for watcher in self._watchers:
                         await watcher(operation)
 
-    async def _read(self, operation: Operation[R]) -> Receipt[R]:
+    async def _deliver_once(self, operation: Operation[R]) -> Receipt[R]:
+        """Deliver an operation. Equal writes go one after the other, and one that the ledger knows as done is not sent."""
+        if operation.effect is Effect.READ:
+            return await self._deliver_read(operation)
+        course = self._reconciler.course(operation)
+        async with self._turns.one(operation, course.deadline):
+            await self._reconciler.look_before(operation, course)
+            if self._ledger is None:
+                return await self._send_repeating(operation, course)
+            return await self._deliver_recorded(operation, course, self._ledger)
+
+    async def _deliver_read(self, operation: Operation[R]) -> Receipt[R]:
+        """Deliver a read. Its cursor goes out as the vendor wrote it, and a long one comes back under a short name."""
         meant = await self._cursors.meant(operation)
-        receipt = await self._carry_out(meant, self._course(meant))
+        receipt = await self._send_repeating(meant, self._reconciler.course(meant))
         return replace(receipt, result=await self._cursors.named(receipt.result))
 
-    async def _deliver(self, operation: Operation[R]) -> Receipt[R]:
-        if operation.effect is Effect.READ:
-            return await self._read(operation)
-        course = self._course(operation)
-        async with self._turns.one(operation, course.deadline):
-            await self._look_before(operation, course)
-            if self._ledger is None:
-                return await self._carry_out(operation, course)
-            entry = await seen_through(self._ledger.begin(operation, course.sight.before))
-            came: Receipt[R] | BaseException | None = None
-            try:
-                came = await self._once(operation, course, entry)
-                return came
-            except Exception as error:
-                came = error
-                raise
-            finally:
-                # None: cancelled, which happens only while nothing is under way.
-                came = came or course.in_doubt or Unreachable("Cancelled.", code="cancelled", outcome="not_committed")
-                await seen_through(self._ledger.end(entry, operation, came))
+    async def _deliver_recorded(self, operation: Operation[R], course: Course, ledger: Ledger) -> Receipt[R]:
+        """Deliver a write that is on record before it is sent, and record what became of it."""
+        entry = await seen_through(ledger.begin(operation, course.sight.before))
+        came: Receipt[R] | BaseException | None = None
+        try:
+            came = await self._deliver_unless_done(
+                operation, course, await self._waited(operation, course, ledger, entry)
+            )
+            return came
+        except Exception as error:
+            came = error
+            raise
+        finally:
+            # None: cancelled, which happens only while nothing is under way.
+            came = came or course.in_doubt or Unreachable("Cancelled.", code="cancelled", outcome="not_committed")
+            await seen_through(ledger.end(entry, operation, came))
 
-    async def _look_before(self, operation: Operation[Any], course: _Course) -> None:
-        """Read the present state before a write whose repeat would add a second row or undo another's change.
+    async def _waited(self, operation: Operation[object], course: Course, ledger: Ledger, entry: Entry) -> Entry:
+        """How a write stands after an equal one of another process has ended or the wait for it was too long."""
+        for pause in PAUSES if operation.effect is Effect.ADD else ():
+            if entry.standing != "open" or not entry.under_way or anyio.current_time() + pause >= course.last_send:
+                break
+            await self._endpoints[operation.api].retry.sleep(pause)
+            entry = await ledger.again(entry, operation)
+        return entry
 
-        If it cannot be read, the write is sent all the same, and later look-ups decide nothing.
-        """
-        trace, now = operation.trace(), anyio.current_time()
-        ends = now + min(BEFORE_S, (course.deadline - now) / 5)
-
-        async def ask(read: Operation[R], /) -> Receipt[R]:
-            return receipt_of(read, await self._exchanges.exchange(read, ends, guarded=True))
-
-        with suppress(CallError):
-            if isinstance(trace, LeftRow) and operation.effect is Effect.ADD:
-                course.sight.before = await ListLook(trace).before(ask)
-            elif isinstance(trace, Changed):
-                course.sight.stood = (await ask(trace.read)).result
-
-    async def _once(self, operation: Operation[R], course: _Course, entry: Entry) -> Receipt[R]:
-        """Carry out a write unless the ledger knows an equal one that did it."""
+    async def _deliver_unless_done(self, operation: Operation[R], course: Course, entry: Entry) -> Receipt[R]:
+        """Send a write unless the ledger knows an equal one that did it."""
         trace = operation.trace()
-        entry = await self._waited(operation, course, entry)
         if entry.standing == "done":
-            return Receipt(cast("R", entry.result), "replayed")
+            return Receipt(entry.result, "replayed")
         if entry.standing == "new" or trace is None or operation.effect not in {Effect.ADD, Effect.CHANGE}:
-            return await self._carry_out(operation, course)
+            return await self._send_repeating(operation, course)
         if entry.standing == "standing":
             if isinstance(trace, LeftRow) and await ListLook(trace).still_has(course.sight, entry.result.id):
-                return Receipt(cast("R", entry.result), "replayed")
-            return await self._carry_out(operation, course)
-        return await self._once_settled(operation, course, entry)
+                return Receipt(entry.result, "replayed")
+            return await self._send_repeating(operation, course)
+        return await self._deliver_unless_found(operation, course, entry)
 
-    async def _once_settled(self, operation: Operation[R], course: _Course, entry: Entry) -> Receipt[R]:
+    async def _deliver_unless_found(self, operation: Operation[R], course: Course, entry: Entry) -> Receipt[R]:
         """Look whether an equal write without a recorded outcome was carried out; send this one only if it was not."""
         if not entry.under_way and entry.last_age_s < SETTLE_S:  # its process has ended; its request may still arrive
             await self._endpoints[operation.api].retry.sleep(SETTLE_S)
-        verdict = await seen_through(self._verdict(operation, self._course(operation, first=entry)))
+        first = self._reconciler.course(operation, first=entry)
+        verdict = await seen_through(self._reconciler.verdict(operation, first))
         if isinstance(verdict, Found):
             return Receipt(verdict.result, "replayed")
         if verdict == "undecided" and operation.effect is Effect.ADD:  # a change that is asked for again is made again
@@ -230,52 +196,26 @@ class Client:
                 outcome="not_committed",
             )
         course.sight.before = entry.before or course.sight.before
-        return await self._carry_out(operation, course)
+        return await self._send_repeating(operation, course)
 
-    async def _waited(self, operation: Operation[Any], course: _Course, entry: Entry) -> Entry:
-        """How a write stands after an equal one of another process has ended or the wait for it was too long."""
-        for pause in PAUSES if self._ledger is not None and operation.effect is Effect.ADD else ():
-            if entry.standing != "open" or not entry.under_way or anyio.current_time() + pause >= course.last_send:
-                break
-            await self._endpoints[operation.api].retry.sleep(pause)
-            entry = await cast("Ledger", self._ledger).again(entry, operation)
-        return entry
-
-    async def _carry_out(self, operation: Operation[R], course: _Course) -> Receipt[R]:
+    async def _send_repeating(self, operation: Operation[R], course: Course) -> Receipt[R]:
         """Send an operation, repeat it where that is safe, and find out what became of it after a lost answer."""
-        endpoint, budget = self._endpoints[operation.api], self._budgets[operation.api]
+        policy, budget = self._endpoints[operation.api].retry, self._budgets[operation.api]
         try:
-            attempts = endpoint.retry.attempts(operation.effect, course.deadline, budget)
-            receipt = cast("Receipt[R]", await attempts(self._try, operation, course))
+            receipt = await policy.repeat(
+                lambda: self._send_reconciling(operation, course), operation.effect, course.deadline, budget
+            )
         except CallError as error:
             if course.in_doubt is None or error is course.told or error.outcome in {"committed", "replayed"}:
                 raise
-            return await seen_through(self._settled(operation, course, error))
+            return await seen_through(self._reconciler.settle(operation, course, error))
         budget.succeeded(retried=course.retried)
         return receipt
 
-    def _course(self, operation: Operation[Any], *, first: Entry | None = None) -> _Course:
-        """A call that begins now. `first` describes its first attempt if another course made it."""
-        began, deadline, mark = anyio.current_time(), deadline_in(self._deadline_s), self._seen.mark()
-
-        async def ask(read: Operation[R], /) -> Receipt[R]:
-            attempts = self._endpoints[read.api].retry.attempts(read.effect, deadline, self._budgets[read.api])
-            answer = cast("Answer", await attempts(self._exchanges.exchange, read, deadline, guarded=False))
-            return receipt_of(read, answer)
-
-        sight = Sight(
-            ask=ask,
-            known=(lambda found: self._seen.before(found, mark)) if first is None else (lambda _: False),
-            age=lambda: anyio.current_time() - began + (0.0 if first is None else first.age_s),
-            before=None if first is None else first.before,
-        )
-        reserve = min(LOOK_UP_S, (deadline - began) * 0.3) if operation.trace() is not None else 0.0
-        return _Course(deadline, deadline - reserve, sight)
-
-    async def _try(self, operation: Operation[R], course: _Course) -> Receipt[R]:
-        """One request and its answer. In doubt, a write whose repeat would add a second row is looked for."""
+    async def _send_reconciling(self, operation: Operation[R], course: Course) -> Receipt[R]:
+        """Send one request. In doubt, a write whose repeat would add a second row is looked for."""
         if operation.effect is Effect.ENSURE and course.in_doubt is not None:
-            found = await self._there(operation, course)
+            found = await self._reconciler.there(operation, course)
             if found is not None:
                 return found
         ends = course.last_send
@@ -284,87 +224,13 @@ class Client:
         try:
             receipt = receipt_of(operation, await self._exchanges.exchange(operation, ends, guarded=True))
         except NotFound:
-            # Gone already when asked again after a lost answer: the first request did it (bland-triage, section 2).
-            if operation.effect is Effect.REMOVE and course.in_doubt is not None:
-                return Receipt(cast("R", None), "committed")
+            removed = self._reconciler.gone(operation, course)
+            if removed is not None:
+                return removed
             raise
         except CallError as error:
-            return await self._after_failure(operation, course, error)
-        if receipt.outcome == "replayed" and course.in_doubt is not None and course.sight.may_have_made(receipt):
-            receipt = replace(receipt, outcome="committed")  # by the request whose answer was lost
-        self._seen.note(receipt.result)
-        return receipt
-
-    async def _after_failure(self, operation: Operation[R], course: _Course, error: CallError) -> Receipt[R]:
-        """The result that the operation asks for, if it exists after a failed request. Raises the error otherwise."""
-        course.retried = True
-        if isinstance(error, Conflict) and error.code == Conflict.default_code:
-            found = await self._there(operation, course)
-            if found is not None:
-                return found
-        if error.outcome != "unknown":
-            raise error
-        course.in_doubt = error
-        if operation.effect not in {Effect.ADD, Effect.CHANGE}:
-            raise error
-        return await seen_through(self._settled(operation, course, error))
-
-    async def _there(self, operation: Operation[R], course: _Course) -> Receipt[R] | None:
-        """The result that the operation asks for, if the API has it; None otherwise."""
-        trace = operation.trace()
-        if not isinstance(trace, LeftRow) or not trace.rows.unique:
-            return None
-        try:
-            verdict = await look(trace, course.sight)
-        except CallError:
-            return None
-        if not isinstance(verdict, Found):
-            return None
-        was_lost = course.in_doubt is not None
-        course.in_doubt = None
-        self._seen.note(verdict.result)
-        return Receipt(verdict.result, verdict.outcome if was_lost else "replayed")
-
-    async def _settled(self, operation: Operation[R], course: _Course, error: CallError) -> Receipt[R]:
-        """Look whether a write in doubt was carried out. Raises `error` with the outcome if it was not."""
-        verdict = await self._verdict(operation, course)
-        if isinstance(verdict, Found):
-            course.in_doubt = None
-            self._seen.note(verdict.result)
-            return Receipt(verdict.result, verdict.outcome)
-        if verdict == "undecided":
-            course.told = in_doubt(error)
-            raise course.told from error
-        course.in_doubt = None
-        raise not_there(error) from error
-
-    async def _verdict(self, operation: Operation[R], course: _Course) -> Verdict[R]:
-        """Look whether a write was carried out.
-
-        A request whose connection broke may still be on its way inside the API, so `absent` needs a second look after a
-        pause. A request that we stopped waiting for may still be running: it is never called absent.
-        """
-        trace, endpoint = operation.trace(), self._endpoints[operation.api]
-        late = may_still_run(course.in_doubt)
-        pauses = () if late is False else (SETTLE_S,) if late is None else (1.0, 2.0, 4.0)
-        if trace is None:
-            return "undecided"
-        verdict: Verdict[R] = "undecided"
-        for pause in (*pauses, None):
-            verdict = "undecided"
-            try:
-                with anyio.CancelScope(deadline=course.deadline):
-                    verdict = await look(trace, course.sight)
-            except CallError as error:
-                if error.outcome == "committed":  # done, but its answer cannot be read again
-                    raise
-                return "undecided"
-            if verdict != "absent" or pause is None:
-                break
-            if anyio.current_time() + pause >= course.deadline:
-                return "undecided"
-            await endpoint.retry.sleep(pause)
-        return "undecided" if verdict == "absent" and late else verdict
+            return await self._reconciler.failed(operation, course, error)
+        return self._reconciler.succeeded(receipt, course)
 
 
 @asynccontextmanager

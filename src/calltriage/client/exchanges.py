@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import cast
 
 import anyio
 import httpx2
@@ -35,7 +35,7 @@ class Exchanges:
         self._slots = {api: anyio.CapacityLimiter(endpoint.in_flight) for api, endpoint in endpoints.items()}
         self.last_answers = LastAnswers()
 
-    async def exchange(self, operation: Operation[Any], deadline: float, *, guarded: bool) -> Answer:
+    async def exchange(self, operation: Operation[object], deadline: float, *, guarded: bool) -> Answer:
         """One exchange if the API is not left alone at the moment; look-ups, not guarded, are always sent."""
         breaker = self._endpoints[operation.api].breaker
         if breaker is None or not guarded:
@@ -51,7 +51,7 @@ class Exchanges:
             breaker.leave(failed)
 
     @asynccontextmanager
-    async def stream(self, operation: Operation[Any]) -> AsyncGenerator[Fetch]:
+    async def stream(self, operation: Operation[object]) -> AsyncGenerator[Fetch]:
         """Send a read and yield its answer while the bytes arrive. Sent once. Raises a CallError for a failure."""
         headers = {"authorization": await self._authorization(operation)}
         try:
@@ -68,12 +68,12 @@ class Exchanges:
         except httpx2.TransportError as error:
             raise unreachable("The transfer broke off. Call again.", is_write=False, maybe_applied=False) from error
 
-    async def _exchange_noted(self, operation: Operation[Any], deadline: float) -> Answer:
+    async def _exchange_noted(self, operation: Operation[object], deadline: float) -> Answer:
         """One exchange, whose answer is remembered."""
         with self.last_answers.noted(operation.api.value):
             return await self._exchange_in_turn(operation, deadline)
 
-    async def _exchange_in_turn(self, operation: Operation[Any], deadline: float) -> Answer:
+    async def _exchange_in_turn(self, operation: Operation[object], deadline: float) -> Answer:
         """One exchange, renewed credentials included. A write that began is seen through, cancelled or not."""
         is_write = operation.effect is not Effect.READ
         sent, seen = False, list[Answer]()
@@ -113,7 +113,7 @@ class Exchanges:
             return seen[-1]  # the body still drips, but the API has said that it is done
         raise unreachable("No answer within the deadline.", is_write=is_write, maybe_applied=sent) from TimeoutError()
 
-    async def _authorization(self, operation: Operation[Any], *, refused: str | None = None) -> str:
+    async def _authorization(self, operation: Operation[object], *, refused: str | None = None) -> str:
         """The header. What goes wrong here happened before the call was sent, so the call was not carried out."""
         try:
             return await self._endpoints[operation.api].credentials.header(self._http[operation.api], refused=refused)
@@ -126,7 +126,7 @@ class Exchanges:
             raise
 
     async def _exchange_single(
-        self, operation: Operation[Any], headers: dict[str, str], on_head: Callable[[Answer], None]
+        self, operation: Operation[object], headers: dict[str, str], on_head: Callable[[Answer], None]
     ) -> Answer:
         """One request and its answer; `on_head` hears of the answer before its body is there."""
         payload = operation.payload()
@@ -139,7 +139,7 @@ class Exchanges:
             return await read_answer(response)
 
 
-def _checked(operation: Operation[Any], answer: Answer) -> Answer:
+def _checked(operation: Operation[object], answer: Answer) -> Answer:
     is_write = operation.effect is not Effect.READ
     if answer.status in {*SUCCESS, *operation.success} or (is_write and 200 <= answer.status < 300):
         if answer.broke_off and not is_write:

@@ -38,17 +38,17 @@ class Entry:
 
 
 class Ledger(Protocol):
-    async def begin(self, operation: Operation[Any], before: Before | None = None) -> Entry:
+    async def begin(self, operation: Operation[object], before: Before | None = None) -> Entry:
         """Put a write on record, durably, before anything of it is sent, with what was listed `before`.
 
         Raises a CallError when that cannot be done.
         """
         ...
 
-    async def again(self, entry: Entry, operation: Operation[Any]) -> Entry:
+    async def again(self, entry: Entry, operation: Operation[object]) -> Entry:
         """How a write that was put on record stands now. Raises a CallError when that cannot be read."""
         ...
 
-    async def end(self, entry: Entry, operation: Operation[Any], came: Receipt[Any] | BaseException) -> None:
+    async def end(self, entry: Entry, operation: Operation[object], came: Receipt[object] | BaseException) -> None:
         """Record what became of it. Never raises: the write is what it is, recorded or not."""
         ...

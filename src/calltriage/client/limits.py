@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
@@ -181,7 +181,7 @@ class Turns:
         self._locks: dict[str, anyio.Lock] = {}
 
     @asynccontextmanager
-    async def one(self, operation: Operation[Any], deadline: float) -> AsyncGenerator[None]:
+    async def one(self, operation: Operation[object], deadline: float) -> AsyncGenerator[None]:
         """Holds the turn of one write. Raises Unreachable if equal ones take until the deadline."""
         name = f"{operation.method} {operation.url()} {operation.model_dump_json()}"
         lock = self._locks.setdefault(name, anyio.Lock(fast_acquire=True))

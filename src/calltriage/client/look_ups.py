@@ -13,14 +13,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Generic, Literal, Protocol, TypeVar, cast
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from calltriage.client.receipts import Receipt
 from calltriage.errors import NotFound, Outcome
 from calltriage.leaves.instants import instant
 from calltriage.operations.attachments import ListFollowingAttachments
 from calltriage.operations.base import Operation
-from calltriage.operations.results import Page
+from calltriage.operations.results import Page, is_page
 from calltriage.operations.traces import Changed, LeftRow, Likeness, NoRow, Rows, TakenName, Trace, Unreadable
 
 PAGES = 50
@@ -31,6 +31,7 @@ SLACK = timedelta(seconds=5)
 """How far the clocks of an API's machines may lie apart; the `Date` header besides counts whole seconds only."""
 
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 
@@ -50,9 +51,9 @@ class Seen:
         """Whether an id had been shown before the mark was taken."""
         return self._order.get(found, self._count) < mark
 
-    def note(self, result: Any) -> None:
+    def note(self, result: object) -> None:
         """Remember the ids of a result, or of a page's items."""
-        for item in cast("Page[Any]", result).items if isinstance(result, Page) else [result]:
+        for item in result.items if is_page(result) else [result]:
             found = getattr(item, "id", None)
             if isinstance(found, str) and found not in self._order:
                 self._order[found] = self._count
@@ -98,14 +99,14 @@ class Sight:
     before: Before | None = None
     stood: Any = None
 
-    def begun(self, answer: Receipt[Any]) -> datetime | None:
+    def begun(self, answer: Receipt[object]) -> datetime | None:
         """The earliest instant, by the API's clock, at which the write can have been carried out; None: not known."""
         age = self.age()
         if answer.api_time is None or age is None:
             return None
         return answer.api_time - timedelta(seconds=age) - SLACK
 
-    def may_have_made(self, answer: Receipt[Any]) -> bool:
+    def may_have_made(self, answer: Receipt[object]) -> bool:
         """Whether what an answer shows was made by the write: it is new, as far as that can be told."""
         begun, made = self.begun(answer), instant(getattr(answer.result, "created_at", None))
         new = begun is not None and made is not None and made >= begun
@@ -117,10 +118,10 @@ class Sight:
 
 
 @dataclass(frozen=True)
-class Found(Generic[R]):
+class Found(Generic[R_co]):
     """The write was carried out, or what it asks for was there before (`replayed`)."""
 
-    result: R
+    result: R_co
     outcome: Outcome = "committed"
 
 
@@ -132,8 +133,8 @@ async def look(trace: Trace[R], sight: Sight) -> Verdict[R]:
     """Look whether a write was carried out. Raises the CallError of a read that failed."""
     if isinstance(trace, LeftRow):
         return await ListLook(trace).find(sight)
-    if isinstance(trace, NoRow | Unreadable):  # so R is None
-        return cast("Verdict[R]", await _is_gone(trace, sight))
+    if isinstance(trace, NoRow | Unreadable):
+        return await _is_gone(trace, sight)
     if isinstance(trace, Changed):
         return await _is_changed(trace, sight)
     if isinstance(trace, TakenName):
@@ -149,7 +150,7 @@ async def _is_changed(trace: Changed[R], sight: Sight) -> Verdict[R]:
     return "absent" if sight.stood is not None and found == sight.stood else "undecided"
 
 
-async def _is_gone(trace: NoRow | Unreadable, sight: Sight) -> Verdict[None]:
+async def _is_gone(trace: NoRow | Unreadable, sight: Sight) -> Verdict[Any]:
     """The write is done when the list has no such row any more, or when the thing or its issue cannot be read."""
     try:
         if isinstance(trace, NoRow):
@@ -290,7 +291,7 @@ class ListLook(Generic[R]):
         is_new = not sight.was_there(item.id) and self._is_new(sight, item, answer)
         return Found(await self._answer(sight, item), "committed" if is_new else "replayed")
 
-    def _is_new(self, sight: Sight, item: Any, answer: Receipt[Any]) -> bool:
+    def _is_new(self, sight: Sight, item: Any, answer: Receipt[object]) -> bool:
         """Whether the row was made now. Its date says so only where nobody looked before."""
         if sight.before is not None and sight.before.last is None:
             return True
@@ -339,5 +340,5 @@ async def _read(rows: Rows[Any], ask: Ask, most: int = PAGES, limit: int = 100) 
         asked = asked.model_copy(update={"cursor": cursor})
 
 
-def _is_end(page: Page[Any]) -> bool:
+def _is_end(page: Page[object]) -> bool:
     return page.next_cursor is None and not page.lost_cursor

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
@@ -18,6 +18,7 @@ from calltriage.operations.results import read_result
 logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 STATUS_OF = {
     "bad_request": 400,
@@ -40,15 +41,20 @@ FAILURE_WORDS = frozenset({"code", "error", "errors", "fields", "message", "ok",
 
 
 @dataclass(frozen=True)
-class Receipt(Generic[R]):
+class Receipt(Generic[R_co]):
     """A result and, for a write, whether it was done now or found done (`committed`, `replayed`).
 
     `api_time` is when the API says that it answered.
     """
 
-    result: R
+    result: R_co
     outcome: Outcome | None
     api_time: datetime | None = None
+
+
+def receipt_of_nothing(outcome: Outcome | None, api_time: datetime | None = None) -> Receipt[Any]:
+    """The receipt of an operation that has no result."""
+    return Receipt(None, outcome, api_time)
 
 
 def receipt_of(operation: Operation[R], answer: Answer) -> Receipt[R]:
@@ -67,7 +73,7 @@ def receipt_of(operation: Operation[R], answer: Answer) -> Receipt[R]:
     if is_json:
         _refuse_failure(operation, answer, body)
     if operation.result_type() is None:
-        return Receipt(cast("R", None), outcome, answer.api_time)
+        return receipt_of_nothing(outcome, answer.api_time)
     if is_json and outcome is not None and _is_empty(body, envelope=operation.envelope):
         raise EmptyAnswer("The API answered without a word.", status=answer.status, outcome="unknown")
     try:
@@ -83,7 +89,7 @@ def receipt_of(operation: Operation[R], answer: Answer) -> Receipt[R]:
         ) from error
 
 
-def _refuse_failure(operation: Operation[Any], answer: Answer, body: object) -> None:
+def _refuse_failure(operation: Operation[object], answer: Answer, body: object) -> None:
     """Raise the error that a body tells of although its status is one of success."""
     if not is_object(body) or not _says_failure(body):
         return
@@ -142,7 +148,7 @@ def _is_empty(body: Any, *, envelope: bool) -> bool:
     return not body or (envelope and is_object(body) and body.get("data", body) is None)
 
 
-def _failure(operation: Operation[Any], answer: Answer) -> CallError:
+def _failure(operation: Operation[object], answer: Answer) -> CallError:
     """The error for a failure's body, by the status that its code comes with where that is documented."""
     status = STATUS_OF.get((error_facts(answer)[0] or "").lower(), answer.status)
     return failure(replace(answer, status=status), type(operation))

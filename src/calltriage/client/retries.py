@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from time import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
@@ -17,7 +17,9 @@ from calltriage.errors import CallError, RateLimited, ServerFailure
 from calltriage.operations.base import Effect
 
 if TYPE_CHECKING:
-    from tenacity import AsyncRetrying, RetryCallState
+    from tenacity import RetryCallState
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,13 @@ class RetryPolicy:
     tries: int = 3
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
 
-    def attempts(self, effect: Effect, deadline: float, budget: RetryBudget) -> AsyncRetrying:
-        """Tries of one call. None begins if its wait would reach the deadline or the budget cannot pay for it.
+    async def repeat(self, send: Callable[[], Awaitable[T]], effect: Effect, deadline: float, budget: RetryBudget) -> T:
+        """Send, and repeat it where `may_repeat` allows that. Raises the last try's error.
+
+        No try begins if its wait would reach the deadline or the budget cannot pay for it.
 
         Args:
+            send: one try.
             effect: of what is sent.
             deadline: instant on the event loop's clock.
             budget: what the API's calls pay their retries from.
@@ -48,13 +53,18 @@ class RetryPolicy:
             too_late = anyio.current_time() + state.upcoming_sleep + least >= deadline
             return state.attempt_number >= self.tries or too_late or not budget.take()
 
-        return AsyncRetrying(
+        async def attempt() -> T:
+            return await send()
+
+        retrying = AsyncRetrying(
             stop=is_last,
             wait=self._wait,
             retry=retry_if_exception(lambda error: may_repeat(effect, error)),
             sleep=self.sleep,
             reraise=True,
         )
+        result: T = await retrying(attempt)
+        return result
 
     async def pause(self, attempt: int, error: BaseException) -> None:
         """Wait after a failed attempt; attempts count from 1."""

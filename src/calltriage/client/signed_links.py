@@ -78,7 +78,7 @@ class Links:
             if answer.status not in {200, 201, 204}:
                 raise _refused(answer, is_write=True)
 
-        await self.retry.attempts(Effect.ENSURE, deadline, self._budget)(attempt)
+        await self.retry.repeat(attempt, Effect.ENSURE, deadline, self._budget)
 
     @asynccontextmanager
     async def get(self, url: str, *, start: int = 0, etag: str | None = None) -> AsyncGenerator[Fetch]:

@@ -67,7 +67,7 @@ MAX_JSON = {Api.TRIAGE: 256 * 1024, Api.ATTACHMENTS: 64 * 1024}
 PARTS = (issues, resource_links, flags, relations, activity, categories, norm, calls, call_search, members, attachments)
 
 
-def handlers_of(operations: Iterable[type[Operation[Any]]]) -> dict[type[Operation[Any]], Handler]:
+def handlers_of(operations: Iterable[type[Operation[object]]]) -> dict[type[Operation[object]], Handler]:
     """The handler of each operation, as the modules of `handlers` list them. Raises TypeError for one that none lists."""
     listed = dict(chain.from_iterable(part.HANDLERS for part in PARTS))
     lacking = [operation.__name__ for operation in operations if operation not in listed]
@@ -118,7 +118,7 @@ class Desk:
         self.tenants = Tenants(self.store, self.clock)
         blobs = self.blobs or BlobFolder(self.folder / "blobs")
         self.files = Files(self.store, self.access, blobs, self.clock, self.limit)
-        by_path: dict[str, dict[str, type[Operation[Any]]]] = {}
+        by_path: dict[str, dict[str, type[Operation[object]]]] = {}
         for operation in CATALOGUE:
             by_path.setdefault(operation.path, {})[operation.method] = operation
         self.app = Starlette(
@@ -153,7 +153,7 @@ class Desk:
 
         return json_reply(200, description())
 
-    def _endpoint(self, operations: dict[str, type[Operation[Any]]]) -> Callable[[Request], Awaitable[Response]]:
+    def _endpoint(self, operations: dict[str, type[Operation[object]]]) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             operation = operations[request.method if request.method != "HEAD" else "GET"]
             who = await self._principal(request, operation)
@@ -177,7 +177,7 @@ class Desk:
 
         return endpoint
 
-    async def _principal(self, request: Request, operation: type[Operation[Any]]) -> Principal:
+    async def _principal(self, request: Request, operation: type[Operation[object]]) -> Principal:
         if operation.api is Api.TRIAGE:
             return await self._key_holder(request)
         found = await self.access.by_token(request.headers.get("authorization"), self.clock())
@@ -187,7 +187,7 @@ class Desk:
             raise ContractError(403, "forbidden", "Forbidden")
         return _told(request, found[0])
 
-    async def _read(self, request: Request, operation: type[Operation[Any]], who: Principal) -> Any:
+    async def _read(self, request: Request, operation: type[Operation[object]], who: Principal) -> Any:
         """The request as the operation's own model. A refused input is 400, but an unknown issue is 404 first."""
         try:
             return _validated(operation, await self._values(request, operation), request.path_params)
@@ -196,7 +196,7 @@ class Desk:
                 await self._run(operation.effect, who, lambda tx: tx.issue(request.path_params["issue_id"]))
             raise
 
-    async def _values(self, request: Request, operation: type[Operation[Any]]) -> JsonObject:
+    async def _values(self, request: Request, operation: type[Operation[object]]) -> JsonObject:
         if operation.method == "GET":
             query = request.query_params
             return {
@@ -217,7 +217,7 @@ class Desk:
             return {name: value for name, value in values.items() if name in operation.model_fields}
         return values
 
-    async def _reply(self, operation: type[Operation[Any]], who: Principal, call: Any) -> Reply:
+    async def _reply(self, operation: type[Operation[object]], who: Principal, call: Any) -> Reply:
         if isinstance(call, CreateAttachment):
             return await self.files.create(
                 call, partial(self._run, Effect.READ, who), partial(self._run, operation.effect, who)
@@ -291,7 +291,7 @@ def _several(values: list[str], filtered: FieldInfo, api: Api) -> list[str]:
     return [part for value in values for part in (alternatives(value) if len(value) > longest else [value])]
 
 
-def _validated(operation: type[Operation[Any]], values: JsonObject, path: JsonObject) -> Any:
+def _validated(operation: type[Operation[object]], values: JsonObject, path: JsonObject) -> Any:
     """The operation that a request asks for. Raises ContractError: 404 for an id in the path that no id looks like, or 400
     that names everything refused."""
     in_body = operation.method != "GET"
@@ -309,7 +309,7 @@ def _validated(operation: type[Operation[Any]], values: JsonObject, path: JsonOb
     return call
 
 
-def _malformed_id(error: ValidationError, operation: type[Operation[Any]]) -> ContractError | None:
+def _malformed_id(error: ValidationError, operation: type[Operation[object]]) -> ContractError | None:
     """A path id of a form that no id has names nothing: 404, like an unknown one (bland-triage, section 2). An attachment's
     that is too long is refused with 400 (talkdesk-attachments, section 9)."""
     path = operation.path_fields()

@@ -101,7 +101,7 @@ class Standings:
     window_s: float
     clock: Callable[[], datetime]
 
-    def of(self, connection: Connection, operation: Operation[Any], asked: Asked) -> Entry:
+    def of(self, connection: Connection, operation: Operation[object], asked: Asked) -> Entry:
         """What is known of equal writes that were asked for before: under the same key, or without one like this."""
         key, fresh = asked.call.key, Entry(asked.write_id)
         is_key = key is not None or isinstance(operation, NATURAL)
@@ -129,7 +129,7 @@ class Standings:
         return fresh
 
     def _done(
-        self, connection: Connection, operation: Operation[Any], settled: Row, fresh: Entry, standing: Standing
+        self, connection: Connection, operation: Operation[object], settled: Row, fresh: Entry, standing: Standing
     ) -> Entry:
         """How a write stands if an equal one was carried out. Without a kept answer it has to be looked for."""
         outcome, result_type = outcome_of(connection, settled), operation.result_type()

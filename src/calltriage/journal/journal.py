@@ -102,7 +102,7 @@ class Journal:
 
     # What the client asks
 
-    async def begin(self, operation: Operation[Any], before: Before | None = None) -> Entry:
+    async def begin(self, operation: Operation[object], before: Before | None = None) -> Entry:
         """Put a write on record before it is sent. Raises StorageUnavailable when that fails: then nothing is sent."""
         asked, arguments = await self._asked(operation)
         listed = None if before is None else _compact(asdict(before))
@@ -126,12 +126,12 @@ class Journal:
         self._begun[asked.write_id] = asked
         return entry
 
-    async def again(self, entry: Entry, operation: Operation[Any]) -> Entry:
+    async def again(self, entry: Entry, operation: Operation[object]) -> Entry:
         """How a write stands by now. Raises StorageUnavailable when that cannot be read."""
         asked = replace((await self._asked(operation))[0], write_id=entry.id)
         return await self._read(lambda connection: self._standings.of(connection, operation, asked))
 
-    async def _asked(self, operation: Operation[Any]) -> tuple[Asked, JsonObject]:
+    async def _asked(self, operation: Operation[object]) -> tuple[Asked, JsonObject]:
         """The line for a write of the present tool call, and its arguments."""
         call, salt = _call.get(), await self._digest_key()
         name, is_patch = operation.tool_name(), operation.method == "PATCH"  # there null says something
@@ -140,7 +140,7 @@ class Journal:
             call = replace(self._named(salt, ""), tool=call.tool or name, key=call.key)
         return Asked(call, _digest(salt, name, json.dumps(arguments, sort_keys=True)), uuid.uuid4().hex), arguments
 
-    async def end(self, entry: Entry, operation: Operation[Any], came: Receipt[Any] | BaseException) -> None:
+    async def end(self, entry: Entry, operation: Operation[object], came: Receipt[object] | BaseException) -> None:
         """Record what became of a write. A failure to do so is logged: the write is what it is."""
         outcome, code, result = "unknown", None, None
         if isinstance(came, Receipt):

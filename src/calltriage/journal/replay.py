@@ -100,7 +100,7 @@ async def _again(asked: Row, settled: Row, target: Target, ids: dict[str, str], 
 _NO_BYTES = object()
 
 
-async def _send(operation: Operation[Any], old: JsonObject, target: Target) -> Any:
+async def _send(operation: Operation[object], old: JsonObject, target: Target) -> Any:
     try:
         return await target.client.send(operation)
     except NotFound:
@@ -123,7 +123,7 @@ async def _store(operation: CreateAttachment, old: JsonObject, target: Target) -
     return await target.client.send(operation.model_copy(update={"request_id": uploaded.request_id}))
 
 
-def _made(old: JsonObject, settled: Row, kind: type[Operation[Any]]) -> datetime:
+def _made(old: JsonObject, settled: Row, kind: type[Operation[object]]) -> datetime:
     """When the write was carried out: as its answer says, else when it was recorded."""
     said = old.get("updated_at" if kind.method == "PATCH" else "created_at")
     try:

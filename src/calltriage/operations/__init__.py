@@ -5,8 +5,6 @@ The desk makes its routes from it; the tests walk it.
 
 from __future__ import annotations
 
-from typing import Any
-
 from calltriage.operations.activity import AddComment, ListActivity
 from calltriage.operations.attachments import (
     CreateAttachment,
@@ -48,7 +46,7 @@ from calltriage.operations.resource_links import (
     RemoveResource,
 )
 
-CATALOGUE: tuple[type[Operation[Any]], ...] = (
+CATALOGUE: tuple[type[Operation[object]], ...] = (
     CreateIssue,
     ListIssues,
     GetIssue,

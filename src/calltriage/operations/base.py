@@ -10,7 +10,7 @@ import re
 import string
 from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeGuard, TypeVar, cast, get_args
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict
@@ -21,7 +21,7 @@ from calltriage.operations.fields import Clearable, missing
 if TYPE_CHECKING:
     from calltriage.operations.traces import Trace
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 STORAGE_FAILED = {"x-calltriage-error": "storage_unavailable"}
 """Header by which the desk says, on every route and beside the contract's own body, that asking again will not help."""
@@ -87,7 +87,7 @@ class Tool(BaseModel):
         return frozenset(marked)
 
 
-class Operation(Tool, Generic[R]):
+class Operation(Tool, Generic[R_co]):
     """One HTTP call of a vendor contract, typed by its result: `class GetIssue(Operation[Issue], http="GET /…", …)`.
 
     Args of the class statement:
@@ -141,7 +141,7 @@ class Operation(Tool, Generic[R]):
         if (
             hasattr(cls, "path")
             and cls.effect not in {Effect.READ, Effect.ENSURE}
-            and cls.trace is Operation[Any].trace
+            and cls.trace is Operation[object].trace
         ):
             raise TypeError(
                 f"{cls.__name__} writes, so it needs a trace: how it is looked for when its answer is lost."
@@ -169,7 +169,7 @@ class Operation(Tool, Generic[R]):
     def path_fields(cls) -> tuple[str, ...]:
         return tuple(name for _, name, _, _ in string.Formatter().parse(cls.path) if name)
 
-    def trace(self) -> Trace[R] | None:
+    def trace(self) -> Trace[R_co] | None:
         """How it shows whether this write was carried out. None: it can be asked for again and leaves nothing twice."""
         return None
 
@@ -196,3 +196,7 @@ class Operation(Tool, Generic[R]):
             return getattr(annotation, "__origin__", None) is list or any(is_list(a) for a in get_args(annotation))
 
         return frozenset(name for name, field in cls.model_fields.items() if is_list(field.annotation))
+
+
+def is_operation(tool: type[Tool]) -> TypeGuard[type[Operation[object]]]:
+    return issubclass(tool, Operation)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from functools import cache
-from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeGuard, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -116,13 +117,14 @@ class Result(BaseModel):
 
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 _cursor = TypeAdapter[str](Annotated[str, TEXT])
 
 
-class Page(Result, Generic[T]):
-    """One page of a triage list."""
+class Page(Result, Generic[T_co]):
+    """One page of a triage list. Nobody changes its items, so a page of issues is a page of results."""
 
-    items: list[T]
+    items: list[T_co]
     next_cursor: str | None = None
     """Pass back as `cursor`; null or empty on the last page."""
 
@@ -156,6 +158,10 @@ class Page(Result, Generic[T]):
         return self.next_cursor is None and not self.lost_cursor and not self.unreadable_rows("items")
 
 
+def is_page(value: object) -> TypeGuard[Page[Result]]:
+    return isinstance(value, Page)
+
+
 class Listed(list[T]):
     """The rows of a list that an API answers without an object around it."""
 
@@ -164,7 +170,7 @@ class Listed(list[T]):
         self.unreadable_rows = page.unreadable_rows("items")
 
 
-def lost_rows(rows: list[Any]) -> list[int]:
+def lost_rows(rows: Sequence[object]) -> list[int]:
     """Places of the rows of an answered list that cannot be read."""
     return rows.unreadable_rows if isinstance(rows, Listed) else []
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from calltriage.operations.results import Page, Result
 
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 Likeness = bool | None
@@ -28,8 +29,8 @@ class Ask(Protocol):
     async def __call__(self, operation: Operation[R], /) -> R: ...
 
 
-class Trace(Generic[R]):
-    """How it shows whether a write was carried out; R is what the write answers."""
+class Trace(Generic[R_co]):
+    """How it shows whether a write was carried out; R_co is what the write answers."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class NoRow(Trace[None]):
 class Unreadable(Trace[None]):
     """The write deletes what `read` reads."""
 
-    read: Operation[Any]
+    read: Operation[object]
 
 
 @dataclass(frozen=True)
@@ -117,14 +118,14 @@ def caseless(value: Any) -> Any:
     return plain(value).casefold() if isinstance(value, str) else value
 
 
-def shared_fields(asked: Operation[Any], found: Result) -> tuple[str, ...]:
+def shared_fields(asked: Operation[object], found: Result) -> tuple[str, ...]:
     """Fields that an operation and a result have both. Those of the path are left out: the list that is read is theirs."""
     names = type(asked).model_fields.keys() - set(asked.path_fields())
     return tuple(name for name in type(found).model_fields if name in names)
 
 
 def agree(
-    asked: Operation[Any],
+    asked: Operation[object],
     found: Result,
     names: Collection[str] | None = None,
     *,
@@ -143,7 +144,7 @@ def agree(
     return all_agree(*compared)
 
 
-def _agrees(asked: Operation[Any], found: Result, name: str, form: Callable[[Any], Any]) -> Likeness:
+def _agrees(asked: Operation[object], found: Result, name: str, form: Callable[[Any], Any]) -> Likeness:
     wanted, there = getattr(asked, name), getattr(found, name)
     if any(field.partition(".")[0] == name for field in found.unreadable_fields or ()):
         return None

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Gene
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 import anyio
 
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from calltriage.server.files.handover import Handover
 
 R = TypeVar("R")
-A = TypeVar("A", bound=Operation[Any])
+F = TypeVar("F")
+A = TypeVar("A", bound=Operation[object])
 
 ISSUE = "UUID, ticket (T-1042) or dashboard URL."
 PAGES_SEARCHED = 50
@@ -198,7 +199,7 @@ class Workflow(Tool):
         *,
         saves: bool = False,
         answers_repeats: bool = False,
-        wraps: type[Operation[Any]] | None = None,
+        wraps: type[Operation[object]] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
@@ -220,7 +221,7 @@ class Workflow(Tool):
         return operation.model_validate({**shared, **given})
 
 
-def _take_over(tool: type[Workflow], operation: type[Operation[Any]]) -> None:
+def _take_over(tool: type[Workflow], operation: type[Operation[object]]) -> None:
     """Give a tool the arguments of the operation that it wraps, except those that it declares in its own way and those
     that only the wire knows. Each stands behind the one before it in the operation.
 
@@ -272,13 +273,17 @@ async def every_page(
     return items, False
 
 
-async def at_once(*work: Awaitable[Any]) -> list[Any]:
+@overload
+async def at_once(first: Awaitable[F], /, *rest: Awaitable[R]) -> tuple[F, *tuple[R, ...]]: ...
+@overload
+async def at_once(*work: Awaitable[R]) -> tuple[R, ...]: ...
+async def at_once(*work: Awaitable[object]) -> tuple[object, ...]:
     """Run awaitables side by side, AT_ONCE of them, and return their results in order; the first failure is raised as
     itself."""
-    results: list[Any] = [None] * len(work)
+    results: list[object] = [None] * len(work)
     free = anyio.CapacityLimiter(AT_ONCE)
 
-    async def keep(place: int, one: Awaitable[Any]) -> None:
+    async def keep(place: int, one: Awaitable[object]) -> None:
         async with free:
             results[place] = await one
 
@@ -292,4 +297,4 @@ async def at_once(*work: Awaitable[Any]) -> list[Any]:
         for one in work:
             if isinstance(one, Coroutine):  # one that was cancelled before it began is never awaited
                 one.close()
-    return results
+    return tuple(results)

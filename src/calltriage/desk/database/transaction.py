@@ -61,11 +61,11 @@ class Reply:
     loose: tuple[str, ...] = ()
 
 
-A = TypeVar("A", bound=Operation[Any])
+A = TypeVar("A", bound=Operation[object])
 Handler: TypeAlias = Callable[["Transaction", Any], Reply]
 
 
-def handled(operation: type[A], *, by: Callable[[Transaction, A], Reply]) -> tuple[type[Operation[Any]], Handler]:
+def handled(operation: type[A], *, by: Callable[[Transaction, A], Reply]) -> tuple[type[Operation[object]], Handler]:
     """An operation and its handler, as a module of handlers lists them."""
     return operation, by
 

@@ -72,7 +72,7 @@ def _schemas() -> tuple[dict[tuple[str, str], JsonObject], JsonObject]:
     return schemas, shared
 
 
-def _operation(operation: type[Operation[Any]], schemas: dict[tuple[str, str], JsonObject]) -> JsonObject:
+def _operation(operation: type[Operation[object]], schemas: dict[tuple[str, str], JsonObject]) -> JsonObject:
     name = operation.tool_name()
     taken = schemas[name, "input"]
     properties, required = taken.get("properties", {}), set(taken.get("required", ()))
@@ -114,7 +114,7 @@ def _without_null(schema: JsonObject) -> JsonObject:
     return {**rest, "anyOf": options} if options else rest
 
 
-def _responses(operation: type[Operation[Any]], result: JsonObject | None) -> JsonObject:
+def _responses(operation: type[Operation[object]], result: JsonObject | None) -> JsonObject:
     responses: JsonObject = {}
     for status in operation.success:
         answer: JsonObject = {"description": "Done." if status == operation.success[0] else "Was there already."}
@@ -135,7 +135,7 @@ def _responses(operation: type[Operation[Any]], result: JsonObject | None) -> Js
     return responses
 
 
-def refusals(operation: type[Operation[Any]]) -> tuple[int, ...]:
+def refusals(operation: type[Operation[object]]) -> tuple[int, ...]:
     """Statuses that are no success: what follows from the declaration, and what the operation says besides."""
     path, rest = operation.path_fields(), set(operation.model_fields) - set(operation.path_fields())
     found = {401, 500, 503, *operation.refuses}

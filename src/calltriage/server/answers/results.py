@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import takewhile
-from typing import Any, cast
+from typing import Any
 
 from calltriage.errors import CallError, TryNext
 from calltriage.leaves.gate import CHARACTERS, compact, estimate_tokens, fits, gate, greatest
@@ -59,13 +59,12 @@ def row(result: Result) -> JsonObject:
     return result.model_dump(mode="json", exclude_none=True, exclude_unset=True, include=include, exclude={"org_id"})
 
 
-def with_beginnings(body: JsonObject, page: Page[Any], budget: int) -> JsonObject:
+def with_beginnings(body: JsonObject, page: Page[Result], budget: int) -> JsonObject:
     """A page whose rows show how a long text of theirs begins, all as much of it, as far as the budget has room."""
-    items = cast("list[Result]", page.items)
-    name = items[0].begins if items else None
+    name = page.items[0].begins if page.items else None
     if name is None:
         return body
-    texts: list[str] = [getattr(item, name) for item in items]
+    texts: list[str] = [getattr(item, name) for item in page.items]
     for most in BEGINNINGS:
         rows = [one | _begun(name, text, most) for one, text in zip(body["items"], texts, strict=True)]
         if passes(fuller := {**body, "items": rows}, budget):
@@ -105,13 +104,12 @@ REPEATS = "A page of the API repeats an earlier one: the list cannot be read fur
 LOST = "The API's next cursor cannot be read: the list cannot be read further, and may have more."
 
 
-def shown_page(page: Page[Any], cursor: str | None = None) -> JsonObject:
+def shown_page(page: Page[Result], cursor: str | None = None) -> JsonObject:
     """A page that was asked for by a cursor, and how complete it is. A cursor that leads nowhere is told and not shown."""
-    items = cast("list[Result]", page.items)
-    origin = items[0].origin if items else None
+    origin = page.items[0].origin if page.items else None
     body: JsonObject = {
-        "items": [row(item) for item in items],
-        "returned": len(items),
+        "items": [row(item) for item in page.items],
+        "returned": len(page.items),
         "complete": page.is_last,
         **unread(page.unreadable_rows("items")),
     }

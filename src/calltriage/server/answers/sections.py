@@ -16,7 +16,7 @@ from calltriage.leaves.gate import estimate_tokens
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Operation
 from calltriage.operations.fields import LONGEST_CURSOR, TEXT
-from calltriage.operations.results import Page
+from calltriage.operations.results import Page, is_page
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, untrusted
 from calltriage.server.context import AT_ONCE
 
@@ -104,6 +104,14 @@ def _no_gaps(_entry: JsonObject) -> list[JsonObject]:
     return []
 
 
+async def page_of(client: Client, asked: Operation[object]) -> Page[object]:
+    """Send the operation that a section's entries come from."""
+    page = await client.send(asked)
+    if not is_page(page):
+        raise TypeError(f"{asked.tool_name()} answers no page.")
+    return page
+
+
 @dataclass
 class Section:
     """One section while it is filled.
@@ -131,7 +139,7 @@ class Section:
     name: str
     origin: str
     place: Place
-    operation: Callable[..., Operation[Any]]
+    operation: Callable[..., Operation[object]]
     present: Callable[[list[Any], list[Any]], Awaitable[list[JsonObject | None]]] = as_they_are
     count: str | None = None
     belongs: Callable[[Any], bool] = lambda _: True
@@ -152,7 +160,7 @@ class Section:
     _total: int = 0
     _ready: list[JsonObject | None] = field(default_factory=list["JsonObject | None"])
 
-    def open(self, page: Page[Any], total: int = 0) -> None:
+    def open(self, page: Page[object], total: int = 0) -> None:
         """Take the page on which `place` is, and how many entries there are, if anybody said so. Raises Rejected when the
         list has ended before `place`."""
         self._total = total or self._total
@@ -202,7 +210,7 @@ class Section:
             self.place, self._items = Place(self.place.seen, 0, after), []
             if not bundle.keeps(max(0, estimate_tokens(after) - estimate_tokens(before or ""))):
                 return
-            page: Page[Any] = await client.send(self.operation(**listed, cursor=after))
+            page = await page_of(client, self.operation(**listed, cursor=after))
             if page.items and page.identities <= self._known:
                 self._next, self.ended, self.repeats = None, True, True
                 return

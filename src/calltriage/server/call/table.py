@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import mcp_types
 from mcp.shared.exceptions import MCPError
@@ -19,13 +19,13 @@ from calltriage.errors import CallError, TryNext, UnreadableAnswer
 from calltriage.leaves.gate import compact, estimate_tokens, fits, gate, greatest
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.activity import ListActivity
-from calltriage.operations.base import Effect, Operation, Tool
+from calltriage.operations.base import Effect, Operation, Tool, is_operation
 from calltriage.operations.fields import UUID_PATTERN, is_opaque_id
 from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import ListIssues
 from calltriage.operations.relations import ListRelations
 from calltriage.operations.resource_links import ListResources
-from calltriage.operations.results import Page
+from calltriage.operations.results import Result, is_page
 from calltriage.server.answers.empty import NO_ISSUES, said_of_nothing
 from calltriage.server.answers.results import (
     BUDGET,
@@ -63,8 +63,7 @@ logger = logging.getLogger(__name__)
 def describe(tool: type[Tool]) -> mcp_types.Tool:
     """The tool as `tools/list` shows it. Everything follows from the class, so it is worked out once in a process."""
     name = tool.tool_name()
-    declared = cast("Any", tool)
-    result = declared.result if issubclass(tool, Workflow) else declared.result_type()
+    result = tool.result if issubclass(tool, Workflow) else tool.result_type() if is_operation(tool) else None
     effect = tool.effect
     return mcp_types.Tool(
         name=name,
@@ -89,7 +88,7 @@ def _answers_repeats(tool: type[Tool]) -> bool:
     """
     if issubclass(tool, Workflow):
         return tool.answers_repeats
-    return issubclass(tool, Operation) and len(cast("type[Operation[Any]]", tool).success) > 1
+    return is_operation(tool) and len(tool.success) > 1
 
 
 RENAMED = {"list_calls": FindCallsTool.tool_name()}
@@ -184,8 +183,10 @@ async def perform(tool: type[Tool], given: Tool, work: Work) -> JsonObject:
     try:
         if isinstance(given, Workflow):
             body = await given.run(work)
+        elif is_operation(tool):
+            body = await _send(tool, given, work)
         else:
-            body = await _send(cast("type[Operation[Any]]", tool), given, work)
+            raise TypeError(f"{tool.__name__} is neither a workflow nor an operation.")
     except UnreadableAnswer as error:
         if error.outcome not in {"committed", "replayed"}:
             raise
@@ -194,7 +195,7 @@ async def perform(tool: type[Tool], given: Tool, work: Work) -> JsonObject:
     return body | await touched(tool, given, body, work)
 
 
-async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> JsonObject:
+async def _send(tool: type[Operation[object]], given: Tool, work: Work) -> JsonObject:
     """Send an operation as it is, its issues resolved; a page that would be too long is asked for again, shorter."""
     values = given.model_dump(exclude_unset=True)
     for name, info in tool.model_fields.items():
@@ -206,8 +207,8 @@ async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> JsonObje
         raise rejected(error, tool, input_schema(arguments_model(tool))["properties"]) from None
     receipt = await work.client.deliver(operation)
     most = math.inf
-    while isinstance(receipt.result, Page):
-        page = cast("Page[Any]", receipt.result)
+    while is_page(receipt.result):
+        page = receipt.result
         cursor: str | None = getattr(operation, "cursor", None)
         body = shown_page(page, cursor)
         # Each page has to be shorter than the one before it: not every API heeds its limit.
@@ -221,7 +222,7 @@ async def _send(tool: type[Operation[Any]], given: Tool, work: Work) -> JsonObje
         most = body["returned"]
         operation = operation.model_copy(update={"limit": _fitting(body)})
         receipt = await work.client.deliver(operation)
-    body = {} if receipt.result is None else shown(receipt.result)
+    body = shown(receipt.result) if isinstance(receipt.result, Result) else {}  # a removal has no result
     return body if receipt.outcome is None else {**body, "outcome": receipt.outcome}
 
 
@@ -242,7 +243,7 @@ SECTIONS: dict[type[Tool], str] = {
 """The section of the evidence that shows the rows of a list, longer."""
 
 
-def _in_evidence(operation: Operation[Any], skip: int = 0) -> JsonObject | None:
+def _in_evidence(operation: Operation[object], skip: int = 0) -> JsonObject | None:
     """Where the rows of a page stand whole, from one of them on."""
     section = SECTIONS.get(type(operation))
     if section is None:
@@ -253,7 +254,7 @@ def _in_evidence(operation: Operation[Any], skip: int = 0) -> JsonObject | None:
     return {"try_next": TryNext(tool=GetEvidenceTool.tool_name(), arguments=where)}
 
 
-def _rows_that_fit(body: JsonObject, operation: Operation[Any]) -> JsonObject:
+def _rows_that_fit(body: JsonObject, operation: Operation[object]) -> JsonObject:
     """A page of an API that does not heed the limit, with those of its rows that fit, and where the others are read."""
     rows = body["items"]
     if type(operation) not in SECTIONS or len(rows) < 2 or passes(body, BUDGET):

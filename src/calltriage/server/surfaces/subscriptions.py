@@ -12,7 +12,7 @@ from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import anyio
 import mcp_types
@@ -193,7 +193,7 @@ class Subscriptions:
         if not self._watchers[uri]:
             del self._watchers[uri], self._subjects[uri]
 
-    async def _written(self, operation: Operation[Any]) -> None:
+    async def _written(self, operation: Operation[object]) -> None:
         named = set(_named(operation))
         if isinstance(operation, UpdateIssue) and operation.title is not None:
             named |= await self._linked(operation.issue_id)
@@ -219,7 +219,7 @@ class Subscriptions:
         return {found for found in others if found[1] in linked} if page.is_last else others
 
 
-def _named(operation: Operation[Any]) -> Generator[tuple[str, str]]:
+def _named(operation: Operation[object]) -> Generator[tuple[str, str]]:
     """The things that a write changes by naming them. A call is only pointed at: no write changes what was said in it."""
     for name, info in type(operation).model_fields.items():
         kind = named_kind(info)

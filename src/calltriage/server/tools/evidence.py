@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,7 +17,7 @@ from calltriage.operations.fields import IssueRef
 from calltriage.operations.issues import GetIssue, Issue
 from calltriage.operations.results import Page, Result
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, shown, untrusted
-from calltriage.server.answers.sections import EACH, PAGE, Asked, Place, Section, Where, place_of
+from calltriage.server.answers.sections import EACH, PAGE, Asked, Place, Section, Where, page_of, place_of
 from calltriage.server.context import ISSUE, Work, Workflow, at_once
 from calltriage.server.tools.evidence_sections import Readings
 from calltriage.server.tools.first_words import FirstWords
@@ -73,12 +73,9 @@ class GetEvidenceTool(Workflow, effect=Effect.READ):
             if self.section in (None, one.name)
         ]
         lists = list(dict.fromkeys(one.operation for one in wanted))
-        issue, *pages = cast(
-            "tuple[Issue, *tuple[Page[Any] | UnreadableAnswer, ...]]",
-            await at_once(
-                work.client.send(GetIssue(issue_id=asked.issue_id)),
-                *(self._page(work, one(**listed, cursor=place.cursor)) for one in lists),
-            ),
+        issue, *pages = await at_once(
+            work.client.send(GetIssue(issue_id=asked.issue_id)),
+            *(self._page(work, one(**listed, cursor=place.cursor)) for one in lists),
         )
         for one in wanted:
             page = pages[lists.index(one.operation)]
@@ -102,10 +99,10 @@ class GetEvidenceTool(Workflow, effect=Effect.READ):
         bundle.lacks("sources", len(readings.failed), codes=sorted(set(readings.failed.values())))
         return bundle.done()
 
-    async def _page(self, work: Work, asked: Operation[Page[Any]]) -> Page[Any] | UnreadableAnswer:
+    async def _page(self, work: Work, asked: Operation[object]) -> Page[object] | UnreadableAnswer:
         """A page of a list. One that cannot be read costs its sections alone, unless one of them is what was asked for."""
         try:
-            return await work.client.send(asked)
+            return await page_of(work.client, asked)
         except UnreadableAnswer as error:
             if self.section is not None:
                 raise

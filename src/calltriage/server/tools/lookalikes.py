@@ -19,7 +19,6 @@ from calltriage.matching.opposites import negates
 from calltriage.operations.fields import Status
 from calltriage.operations.issues import Issue, ListIssues
 from calltriage.operations.resource_links import ListResources
-from calltriage.operations.results import Page
 from calltriage.server.answers.results import untrusted
 from calltriage.server.context import Work, at_once
 
@@ -145,10 +144,7 @@ async def similar_to(draft: Draft, work: Work) -> Similar:
     words = telling(draft)
     # The same title may stand behind hundreds that share its words, so it is looked for whole too.
     asked = [ListIssues(search=text, status=OPEN, limit=FOUND) for text in dict.fromkeys([draft.title, *words])]
-    pages = cast(
-        "list[Page[Issue]]",
-        await at_once(*(work.client.send(one) for one in [*asked, ListIssues(status=OPEN, limit=NEWEST)])),
-    )
+    pages = await at_once(*(work.client.send(one) for one in [*asked, ListIssues(status=OPEN, limit=NEWEST)]))
     # A search that knows no status filter must not make a closed issue a reason not to file.
     candidates = {issue.id: issue for page in pages for issue in page.items if issue.status in OPEN}
     found = ranked(draft, candidates.values(), {})
