@@ -237,7 +237,7 @@ class Settings(BaseSettings):
         "allowed_roots", "http_allowed_hosts", "desk_allowed_hosts", "toolsets", "exclude_tools", mode="before"
     )
     @classmethod
-    def _split(cls, value: Any, info: ValidationInfo) -> Any:
+    def _split(cls, value: object, info: ValidationInfo) -> Any:
         """Folders are separated as in PATH, everything else by commas."""
         if info.field_name == "allowed_roots" and value == "none":
             return ()
@@ -260,7 +260,7 @@ class Settings(BaseSettings):
 
     @field_validator("data_dir", "allowed_roots")
     @classmethod
-    def _absolute(cls, value: Any) -> Any:
+    def _absolute(cls, value: object) -> Any:
         """`~` is the user's home, as hosts' files write it; a relative folder is one from where the server starts."""
         if isinstance(value, tuple):
             return tuple(Path(folder).expanduser().absolute() for folder in cast("tuple[Path, ...]", value))
@@ -283,7 +283,7 @@ class Settings(BaseSettings):
     def attachments_on_desk(self) -> bool:
         return self.talkdesk_client_id is None
 
-    def model_post_init(self, _: Any) -> None:
+    def model_post_init(self, _: object) -> None:
         signs = self.talkdesk_private_key is not None or self.talkdesk_key_id is not None
         if signs and self.talkdesk_client_secret is not None:
             raise SettingsError(
@@ -312,7 +312,7 @@ def settings_file(given: Path | None = None) -> Path | None:
     return given or (Path(named) if (named := os.environ.get("CALLTRIAGE_SETTINGS_FILE")) else None)
 
 
-def load_settings(env_file: Path | None = None, **given: Any) -> Settings:
+def load_settings(env_file: Path | None = None, **given: object) -> Settings:
     """Read the settings; what is given here wins over the environment. Raises SettingsError that names each variable at
     fault and its rule, never a value."""
     file = settings_file(env_file)

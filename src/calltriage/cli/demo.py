@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any
 
 import anyio
 from mcp.client import Client
@@ -58,7 +57,7 @@ class Agent:
     console: Console
     steps: int = field(default=0)
 
-    async def call(self, why: str, tool: str, **arguments: Any) -> JsonObject:
+    async def call(self, why: str, tool: str, **arguments: object) -> JsonObject:
         """Call a tool; a tool error ends the demo with its text."""
         shown = ", ".join(f"{name}={_short(value)}" for name, value in arguments.items())
         self._step(why, f"{tool}({shown})")
@@ -95,7 +94,7 @@ class Agent:
         self.console.print(f"   [green]←[/] {shown(facts)} [dim]({took:.0f} ms)[/]", highlight=False, soft_wrap=True)
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 76 else f"{text[:75]}…"
 

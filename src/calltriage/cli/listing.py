@@ -33,5 +33,5 @@ def show_rows(rows: Iterable[Mapping[str, Any]], columns: tuple[str, ...], *, as
     Console(width=WIDTH).print(table)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     return "-" if value is None else one_line(str(value))

@@ -76,7 +76,7 @@ cli.add_command(apply)
 )
 @click.pass_context
 def serve(
-    context: click.Context, http: bool = False, host: str = "127.0.0.1", port: int = 8000, **selection: Any
+    context: click.Context, http: bool = False, host: str = "127.0.0.1", port: int = 8000, **selection: object
 ) -> None:
     """Serve MCP (the default command).
 

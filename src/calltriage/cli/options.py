@@ -39,7 +39,7 @@ ORGANISATION = click.option(
 )
 
 
-def settings_of(context: click.Context, **given: Any) -> Settings:
+def settings_of(context: click.Context, **given: object) -> Settings:
     """The settings, and over them what the command line gives."""
     over = {name: value for name, value in given.items() if value is not None}
     return load_settings(file_of(context), **over)
@@ -101,7 +101,7 @@ def port_option(default: int) -> Callable[[Any], Any]:
     )
 
 
-def server_settings(context: click.Context, **given: Any) -> Settings:
+def server_settings(context: click.Context, **given: object) -> Settings:
     """The settings of a server, whose start a signal ends. Says on standard error which names of settings have no effect."""
     KEPT.end_at_once()
     for sentence in misnamed(file_of(context)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import cast
 
 import anyio
 import httpx2
@@ -61,8 +60,7 @@ class Exchanges:
             async with opening as response:
                 if response.status_code not in operation.success:
                     raise failure(await read_answer(response), type(operation))
-                pieces = aiter(cast("httpx2.AsyncByteStream", response.stream))  # as they are: not decoded
-                yield Fetch(response.status_code, response.headers, pieces)
+                yield Fetch.of(response)
         except NOT_SENT as error:
             raise not_connected(error, is_write=False) from error
         except httpx2.TransportError as error:

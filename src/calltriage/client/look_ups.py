@@ -291,7 +291,7 @@ class ListLook(Generic[R]):
         is_new = not sight.was_there(item.id) and self._is_new(sight, item, answer)
         return Found(await self._answer(sight, item), "committed" if is_new else "replayed")
 
-    def _is_new(self, sight: Sight, item: Any, answer: Receipt[object]) -> bool:
+    def _is_new(self, sight: Sight, item: object, answer: Receipt[object]) -> bool:
         """Whether the row was made now. Its date says so only where nobody looked before."""
         if sight.before is not None and sight.before.last is None:
             return True

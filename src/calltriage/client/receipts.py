@@ -132,19 +132,19 @@ def _says_failure(body: JsonObject) -> bool:
     )
 
 
-def _says_result(body: JsonObject, result_type: Any, *, envelope: bool) -> bool:
+def _says_result(body: JsonObject, result_type: object, *, envelope: bool) -> bool:
     """Whether a body that holds an error has anything of the result too; a call's record has a status and an error."""
     return bool(body.get("data") if envelope else body.keys() & (_names(result_type) - FAILURE_WORDS))
 
 
-def _names(result_type: Any) -> set[str]:
+def _names(result_type: object) -> set[str]:
     """Names of a result's members on the wire; none for what is not an object."""
     if not (isinstance(result_type, type) and issubclass(result_type, BaseModel)):
         return set()
     return {field.alias or name for name, field in result_type.model_fields.items()}
 
 
-def _is_empty(body: Any, *, envelope: bool) -> bool:
+def _is_empty(body: object, *, envelope: bool) -> bool:
     return not body or (envelope and is_object(body) and body.get("data", body) is None)
 
 

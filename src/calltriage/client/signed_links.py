@@ -6,7 +6,6 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
 import anyio
@@ -33,6 +32,13 @@ class Fetch:
     status: int
     headers: httpx2.Headers
     pieces: AsyncIterator[bytes]
+
+    @classmethod
+    def of(cls, response: httpx2.Response) -> Fetch:
+        """The bytes as they are: what was stored is not decoded."""
+        if not isinstance(response.stream, httpx2.AsyncByteStream):
+            raise TypeError("The answer of an asynchronous client has an asynchronous stream.")
+        return cls(response.status_code, response.headers, aiter(response.stream))
 
 
 class Links:
@@ -89,8 +95,7 @@ class Links:
         async with self._sent("GET", url, headers) as response:
             if response.status_code not in {200, 206}:
                 raise _refused(await read_answer(response), is_write=False)
-            stream = cast("httpx2.AsyncByteStream", response.stream)  # as it is: what was stored is not decoded
-            yield Fetch(response.status_code, response.headers, aiter(stream))
+            yield Fetch.of(response)
 
     @asynccontextmanager
     async def _sent(

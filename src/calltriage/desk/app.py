@@ -217,7 +217,7 @@ class Desk:
             return {name: value for name, value in values.items() if name in operation.model_fields}
         return values
 
-    async def _reply(self, operation: type[Operation[object]], who: Principal, call: Any) -> Reply:
+    async def _reply(self, operation: type[Operation[object]], who: Principal, call: object) -> Reply:
         if isinstance(call, CreateAttachment):
             return await self.files.create(
                 call, partial(self._run, Effect.READ, who), partial(self._run, operation.effect, who)

@@ -389,7 +389,7 @@ def _digest(salt: bytes, *parts: str) -> str:
     return hmac.new(salt, "\n".join(parts).encode("utf-8", "backslashreplace"), hashlib.sha256).hexdigest()
 
 
-def _compact(value: Any) -> str:
+def _compact(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 

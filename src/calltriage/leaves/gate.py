@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 from calltriage.leaves.strict_json import is_array, is_object
 
@@ -28,14 +28,14 @@ INVISIBLE = re.compile(
 ALL_BUT_PRINTED = re.compile(f"{INVISIBLE.pattern}|[\t\n\r]")
 
 
-def gate(value: Any) -> tuple[Any, int]:
+def gate(value: object) -> tuple[Any, int]:
     """The value with every invisible or direction-changing character shown as an escape, and how many there were.
 
     Keys are treated like values. What comes out can be written by any JSON serialiser and hides nothing from a reader.
     """
     count = 0
 
-    def clean(item: Any) -> Any:
+    def clean(item: object) -> Any:
         nonlocal count
         match item:
             case str():
@@ -71,7 +71,7 @@ def _escape(found: re.Match[str]) -> str:
     return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
 
 
-def compact(value: Any) -> str:
+def compact(value: object) -> str:
     """JSON as an agent gets it: no white space, characters as themselves."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
@@ -101,7 +101,7 @@ def estimate_tokens(text: str, most: float = math.inf) -> int:
     """
     cost = 0.0
     for piece in PIECES.finditer(text):
-        cost += _cost(cast("str", piece.lastgroup), piece[0])
+        cost += _cost(piece.lastgroup or "", piece[0])
         if cost > most:
             break
     return math.ceil(cost)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PORTS = {"http": 80, "https": 443}
@@ -47,11 +50,11 @@ class Doorkeeper:
         advice: what the refused client's operator can do.
     """
 
-    def __init__(self, app: Any, places: Iterable[str], advice: str) -> None:
+    def __init__(self, app: ASGIApp, places: Iterable[str], advice: str) -> None:
         self._app, self._advice = app, advice
         self._places = {place_of(one) for one in places}
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
             origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
@@ -81,7 +84,7 @@ class Doorkeeper:
         return is_whole and not self._places.isdisjoint({(scheme, host, port), (scheme, host, None)})
 
 
-async def _refuse(send: Any, status: int, why: str) -> None:
+async def _refuse(send: Send, status: int, why: str) -> None:
     body = why.encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})

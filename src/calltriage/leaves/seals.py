@@ -31,7 +31,7 @@ class Seals:
     secret: Callable[[], bytes] = field(default_factory=_own_secret, repr=False)
     clock: Callable[[], float] = time.time
 
-    def sealed(self, kind: str, seconds: int, *values: Any) -> str:
+    def sealed(self, kind: str, seconds: int, *values: object) -> str:
         """A handle of this kind that holds the values and ends after so many seconds."""
         payload = json.dumps([int(self.clock()) + seconds, *values], separators=(",", ":")).encode()
         return base64.urlsafe_b64encode(self._tag(kind, payload) + payload).decode().rstrip("=")

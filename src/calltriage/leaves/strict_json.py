@@ -47,7 +47,7 @@ def _refuse_number(_: str) -> NoReturn:
     raise ValueError("holds a number that is not finite")
 
 
-def refuse_depth(value: Any) -> None:
+def refuse_depth(value: object) -> None:
     """Raise ValueError for a JSON value that is nested deeper than MAX_DEPTH."""
     level = [value]
     for _ in range(MAX_DEPTH):

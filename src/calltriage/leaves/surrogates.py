@@ -16,7 +16,7 @@ def escaped(text: str) -> str:
     return LONE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def all_escaped(value: Any) -> Any:
+def all_escaped(value: object) -> Any:
     """A JSON value with all its texts escaped, the names of members, too."""
     match value:
         case str():

@@ -34,7 +34,7 @@ def check_proxy(url: str) -> None:
         raise wrong
 
 
-def without_secrets(value: Any) -> Any:
+def without_secrets(value: object) -> Any:
     """JSON without what may let its reader in somewhere: members named so, and of each URL its user, query and fragment."""
     if is_object(value):
         return {name: without_secrets(member) for name, member in value.items() if not SECRET.search(name)}

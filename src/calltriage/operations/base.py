@@ -131,7 +131,7 @@ class Operation(Tool, Generic[R_co]):
         cls.also_changes = frozenset(also_changes)
 
     @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+    def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
         """Raise TypeError for an operation that does not say what an id of its path is called when it names nothing, or how
         it is looked for when its answer is lost."""
         super().__pydantic_init_subclass__(**kwargs)
@@ -192,7 +192,7 @@ class Operation(Tool, Generic[R_co]):
     def list_fields(cls) -> frozenset[str]:
         """Query fields that may be repeated."""
 
-        def is_list(annotation: Any) -> bool:
+        def is_list(annotation: object) -> bool:
             return getattr(annotation, "__origin__", None) is list or any(is_list(a) for a in get_args(annotation))
 
         return frozenset(name for name, field in cls.model_fields.items() if is_list(field.annotation))

@@ -63,7 +63,7 @@ class Trimmed:
 def marks(info: FieldInfo) -> Iterator[Any]:
     """Whatever marks a field, also where it may be null or is a list."""
 
-    def within(annotation: Any) -> Iterator[Any]:
+    def within(annotation: object) -> Iterator[Any]:
         yield from getattr(annotation, "__metadata__", ())
         for argument in get_args(annotation):
             yield from within(argument)
@@ -101,7 +101,7 @@ class Form:
     words: str
     brief: str | None = None
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         rule = core_schema.custom_error_schema(
             core_schema.str_schema(pattern=self.pattern), custom_error_type=FORM, custom_error_message=self.words
         )
@@ -130,7 +130,7 @@ the length limits, so that an endless text is refused by its length."""
 TICKET_PATTERN = r"^[Tt]-[0-9]{1,12}\Z"
 
 
-def _reference(value: Any) -> Any:
+def _reference(value: object) -> Any:
     """An issue's reference without the white space, `#`, query or fragment that it is copied with."""
     return re.split("[?#]", value.strip().removeprefix("#"), maxsplit=1)[0] if isinstance(value, str) else value
 
@@ -184,7 +184,7 @@ OpaqueId = Annotated[str, StringConstraints(min_length=1, max_length=128), AN_ID
 (our choice; an in-process server sees the decoded path)."""
 
 
-def is_opaque_id(value: Any) -> bool:
+def is_opaque_id(value: object) -> bool:
     """Whether what an API answered as an id can be one: advice to pass it on must hold no words."""
     return isinstance(value, str) and len(value) <= 128 and re.fullmatch(OPAQUE_ID_PATTERN, value) is not None
 
@@ -288,7 +288,7 @@ Word = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]
 T = TypeVar("T")
 
 
-def _listed(value: Any) -> Any:
+def _listed(value: object) -> Any:
     return [value] if isinstance(value, str) else value
 
 

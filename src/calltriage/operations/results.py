@@ -78,7 +78,7 @@ class Result(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _read(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _read(cls, value: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
         """The result of an answer. Raises ValidationError if its identity cannot be read."""
         if isinstance(value, cls):
             return handler(value)
@@ -176,7 +176,7 @@ def lost_rows(rows: Sequence[object]) -> list[int]:
 
 
 @cache
-def _page_of(result_type: Any) -> type[Page[Any]] | None:
+def _page_of(result_type: object) -> type[Page[Any]] | None:
     """The page to read a bare list as; None for a result that is an object."""
     return Page[get_args(result_type)[0]] if get_origin(result_type) is list else None
 
@@ -192,7 +192,7 @@ def _adapter(result_type: Any) -> TypeAdapter[Any]:
     return TypeAdapter(result_type)
 
 
-def read_result(result_type: Any, body: Any) -> Any:
+def read_result(result_type: object, body: object) -> Any:
     """The result that an answer's JSON stands for. Raises ValueError if its identity cannot be read."""
     page = _page_of(result_type)
     if page is not None:
@@ -222,7 +222,7 @@ def _mended(members: JsonObject, name: str, errors: list[Any]) -> list[str]:
     return [name]
 
 
-def _readable(value: Any, kinds: set[str]) -> Any:
+def _readable(value: object, kinds: set[str]) -> Any:
     """The value in the form that is wanted, where that is no guess; None where it would be."""
     if "list_type" in kinds and is_object(value):  # a lone object where a list is said
         return [value]

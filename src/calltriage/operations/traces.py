@@ -108,12 +108,12 @@ class TakenName(Trace[R]):
     name: str
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """A value as it is compared: an API may trim or fold white space, and store a character in another form of Unicode."""
     return " ".join(unicodedata.normalize("NFC", value).split()) if isinstance(value, str) else value
 
 
-def caseless(value: Any) -> Any:
+def caseless(value: object) -> Any:
     """A text as it is compared where case does not count."""
     return plain(value).casefold() if isinstance(value, str) else value
 

@@ -22,7 +22,7 @@ from calltriage.operations.base import Operation, Tool
 from calltriage.operations.calls import Turn
 from calltriage.operations.fields import WireOnly, marks
 from calltriage.operations.issues import Issue, ListIssues
-from calltriage.operations.results import Page
+from calltriage.operations.results import Page, Result
 from calltriage.server.files.local import CHUNK, FileRoots
 from calltriage.server.quota import Quota
 from calltriage.server.trails import Trails
@@ -188,7 +188,7 @@ class Workflow(Tool):
     files, whatever its effect on the APIs. One that `wraps` an operation takes its arguments over, and sends them with
     `request`. Its name ends in `Tool`: `AddFlag` is the request, `AddFlagTool` the tool."""
 
-    result: ClassVar[Any]
+    result: ClassVar[type[Result]]
     saves: ClassVar[bool] = False
 
     answers_repeats: ClassVar[bool] = False
@@ -215,7 +215,7 @@ class Workflow(Tool):
     @abstractmethod
     async def run(self, work: Work) -> JsonObject: ...
 
-    def request(self, operation: type[A], **given: Any) -> A:
+    def request(self, operation: type[A], **given: object) -> A:
         """The operation with every argument of this tool that it has, too; `given` goes before them."""
         shared = {name: getattr(self, name) for name in self.model_fields_set if name in operation.model_fields}
         return operation.model_validate({**shared, **given})

@@ -78,7 +78,7 @@ def _connected(path: Path) -> Generator[Any]:
             yield connection
 
 
-def _can_be_read(connection: Any) -> bool:
+def _can_be_read(connection: object) -> bool:
     """Whether it can, which it cannot where the log's files would have to be made."""
     try:
         statements(connection)
@@ -100,11 +100,11 @@ def refuse_other_tables(connection: Any, known: Collection[str], what: str) -> N
             )
 
 
-def _is_plain(text: Any) -> bool:
+def _is_plain(text: object) -> bool:
     if not isinstance(text, str):
         return False
     return bool(INDEX.fullmatch(text) or (TABLE.fullmatch(text) and not COMPUTES.search(text)))
 
 
-def _shown(name: Any) -> str:
+def _shown(name: object) -> str:
     return name if isinstance(name, str) and re.fullmatch(r"\w{1,64}", name) else "something with an odd name"

@@ -150,7 +150,7 @@ def _key(lane: str) -> int:
     return int.from_bytes(hashlib.blake2b(lane.encode(), digest_size=8).digest(), signed=True)
 
 
-def compact(value: Any) -> str:
+def compact(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 

@@ -360,11 +360,11 @@ class by_code_point(FunctionElement[str]):  # noqa: N801  used as SQL's own func
     inherit_cache = True
 
 
-def _as_it_is(element: by_code_point, compiler: SQLCompiler, **options: Any) -> str:
+def _as_it_is(element: by_code_point, compiler: SQLCompiler, **options: object) -> str:
     return compiler.process(element.clauses, **options)
 
 
-def _collated(element: by_code_point, compiler: SQLCompiler, **options: Any) -> str:
+def _collated(element: by_code_point, compiler: SQLCompiler, **options: object) -> str:
     return f'({compiler.process(element.clauses, **options)}) COLLATE "C"'
 
 

@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import json
 import secrets
-from typing import Any
 from urllib.parse import urlencode
 
 from pydantic import TypeAdapter, ValidationError
@@ -192,7 +191,7 @@ def _labels(text: str | None) -> JsonObject:
         raise bad_request(metadata="must be a flat JSON object of text, numbers and booleans") from None
 
 
-def _json_text(value: Any) -> str:
+def _json_text(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -12,27 +12,27 @@ from typing import Any
 from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _is_flag(value: Any) -> bool:
+def _is_flag(value: object) -> bool:
     return isinstance(value, bool)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_text_or_number(value: Any) -> bool:
+def _is_text_or_number(value: object) -> bool:
     return _is_text(value) or _is_number(value)
 
 
-def _is_list_or_text(value: Any) -> bool:
+def _is_list_or_text(value: object) -> bool:
     return is_array(value) or _is_text(value)
 
 
-def _is_list_or_object(value: Any) -> bool:
+def _is_list_or_object(value: object) -> bool:
     return is_array(value) or is_object(value)
 
 
@@ -67,7 +67,7 @@ def detail(record: JsonObject) -> JsonObject:
     return {**record, "c_id": record["call_id"], **known, "metadata": rest}
 
 
-def told(name: str, *said: Any) -> Any:
+def told(name: str, *said: object) -> Any:
     """The first of what was said that the field can hold; None for nothing."""
     return next((value for value in said if DOCUMENTED[name](value)), None)
 

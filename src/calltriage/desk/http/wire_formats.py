@@ -49,7 +49,7 @@ def storage_failure(headers: dict[str, str] = STORAGE_FAILED) -> ByteError:
     return ByteError(503, "SlowDown", "The desk's storage cannot be used", headers)
 
 
-def json_reply(status: int, body: Any, media_type: str = "application/json") -> Response:
+def json_reply(status: int, body: object, media_type: str = "application/json") -> Response:
     try:
         content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:  # a lone surrogate in a transcript: JSON can say it as an escape

@@ -187,7 +187,7 @@ def _of_value(one: Found, format_name: str | None, assumptions: Assumptions) -> 
         return Translated(one.place, fault="does not have the form that its format documents")
 
 
-def _format_of(value: Any, format_name: str | None) -> Format:
+def _format_of(value: object, format_name: str | None) -> Format:
     for one in FORMATS:
         if one.name == format_name or (format_name is None and one.matches(value)):
             if one.is_ours or one.matches(value):

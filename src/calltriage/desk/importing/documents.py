@@ -104,7 +104,7 @@ def _expected(error: json.JSONDecodeError) -> str:
     return error.msg[:1].lower() + error.msg[1:].removesuffix(" at")
 
 
-def listed(value: Any) -> list[Any] | None:
+def listed(value: object) -> list[Any] | None:
     """The items of a list, or of an object that is a list of calls and no call; None for any other value."""
     if is_array(value):
         return value
@@ -159,7 +159,7 @@ def _of_documents(text: Text) -> Iterator[Found]:
         yield _fault(text, given + 1)
 
 
-def _of_document(event: str, value: Any, events: Events) -> Iterator[Found]:
+def _of_document(event: str, value: object, events: Events) -> Iterator[Found]:
     """The value that begins with an event, or what it lists."""
     if event == "start_array":
         yield from _items(events)
@@ -196,7 +196,7 @@ def _may_list_calls(members: JsonObject) -> bool:
     return "call_id" not in members and not any(isinstance(value, list | dict) for value in members.values())
 
 
-def _built(event: str, value: Any, events: Events) -> Found:
+def _built(event: str, value: object, events: Events) -> Found:
     """One value, put together from its events; one that is too large is gone through and dropped."""
     from ijson.common import ObjectBuilder  # noqa: PLC0415
 

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from calltriage.desk.database.tables import written
 from calltriage.desk.http.signed_urls import MAX_OBJECT
 from calltriage.desk.importing.our_lines import CallFacts, CallLine, ConversationLine, FileLine, call_facts, instants
-from calltriage.leaves.strict_json import JsonObject, refuse_depth
+from calltriage.leaves.strict_json import JsonObject, is_object, refuse_depth
 from calltriage.leaves.surrogates import LONE
 from calltriage.operations.attachments import RECORDING_OF
 from calltriage.operations.conversations import READ_ONLY
@@ -64,12 +64,12 @@ class Reading:
     limit: int = MAX_OBJECT
 
 
-def entry_of(raw: Any, place: str, how: Reading, assumed: frozenset[str] = frozenset()) -> Entry:
+def entry_of(raw: object, place: str, how: Reading, assumed: frozenset[str] = frozenset()) -> Entry:
     """The entry of a line. `assumed` names the fields that the source did not say: they do not make an entry a new one.
 
     Raises ValueError or RecursionError for a line that cannot be loaded.
     """
-    if not isinstance(raw, dict):
+    if not is_object(raw):
         raise ValueError("must be a JSON object")
     refuse_depth(raw)
     members: JsonObject = _visible(raw)
@@ -276,7 +276,7 @@ def _digest(values: JsonObject) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def _refuse_size(limit: int, *answers: Any) -> None:
+def _refuse_size(limit: int, *answers: object) -> None:
     """Refuse what could be stored but not be read back: its answer would be larger than a client takes."""
     for answer in answers:
         if len(json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()) > limit - 1024:
@@ -284,7 +284,7 @@ def _refuse_size(limit: int, *answers: Any) -> None:
             raise ValueError(f"is too large to be read back: an answer of the desk holds at most {most}")
 
 
-def _visible(value: Any) -> Any:
+def _visible(value: object) -> Any:
     """Lone surrogates and NUL as visible escapes: JSON can carry them, a database and a terminal cannot."""
     try:
         plain = json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -28,7 +28,7 @@ EARLIEST_EPOCH = 10**8
 LEAST_MILLISECONDS = 10**11
 
 
-def _named_instant(value: Any) -> Any:
+def _named_instant(value: object) -> Any:
     """ISO 8601 text, or a number since 1970. A number in text is refused: nothing says what it counts."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return instant_of_number(value)
@@ -66,7 +66,7 @@ Instant = Annotated[datetime, BeforeValidator(_named_instant), AfterValidator(_w
 instants: TypeAdapter[datetime] = TypeAdapter(Instant)
 
 
-def _shown_instant(value: Any, info: ValidationInfo) -> str:
+def _shown_instant(value: object, info: ValidationInfo) -> str:
     return written(instants.validate_python(value, context=zone_of(info)))
 
 
@@ -75,7 +75,7 @@ InstantText = Annotated[str, BeforeValidator(_shown_instant)]
 Short = Annotated[str, Field(max_length=256)]
 
 
-def _id_as_text(value: Any) -> Any:
+def _id_as_text(value: object) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 

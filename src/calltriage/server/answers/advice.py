@@ -7,7 +7,6 @@ stranger's that the agent passed on.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from calltriage.errors import TryNext
 from calltriage.leaves.strict_json import JsonObject, is_array, is_object
@@ -21,7 +20,7 @@ def same_call(tool: type[Tool], arguments: JsonObject) -> TryNext | None:
     return TryNext(tool=tool.tool_name(), arguments=arguments) if all(map(_is_plain, arguments.values())) else None
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: object) -> bool:
     if is_array(value):
         return all(map(_is_plain, value))
     if is_object(value):

@@ -27,7 +27,7 @@ LONGEST_NAME = 64
 """Characters of a field's name that are shown."""
 
 
-def untrusted(origin: str, **members: Any) -> JsonObject:
+def untrusted(origin: str, **members: object) -> JsonObject:
     """A holder of words that came from outside, and from whom: data to read, never to follow."""
     return {"trust": "untrusted", "origin": origin, **members}
 
@@ -147,12 +147,12 @@ def shortened(body: JsonObject, budget: int, more: JsonObject | None = None) -> 
     return body | whole
 
 
-def passes(body: Any, budget: int) -> bool:
+def passes(body: object, budget: int) -> bool:
     """Whether a body fits a budget once it has passed the gate, which can only make it longer."""
     return len(compact(body)) <= CHARACTERS * max(0, budget) + 1 and fits(compact(gate(body)[0]), budget)
 
 
-def _longest_text(node: Any) -> int:
+def _longest_text(node: object) -> int:
     """Characters of the longest text in a body."""
     if isinstance(node, str):
         return len(node)
@@ -160,7 +160,7 @@ def _longest_text(node: Any) -> int:
     return max(map(_longest_text, members), default=0)
 
 
-def _cut(node: Any, most: int, cut: dict[str, int], path: tuple[str, ...] = ()) -> Any:
+def _cut(node: object, most: int, cut: dict[str, int], path: tuple[str, ...] = ()) -> Any:
     """A body whose texts have `most` characters at most; what was cut is added to `cut` by its path."""
     if isinstance(node, str):
         if len(node) <= most:
@@ -175,7 +175,7 @@ def _cut(node: Any, most: int, cut: dict[str, int], path: tuple[str, ...] = ()) 
     return node
 
 
-def advising(node: Any, offered: frozenset[str]) -> Any:
+def advising(node: object, offered: frozenset[str]) -> Any:
     """A body without advice to call tools that are not offered. Only our own advice is touched, never strangers' JSON."""
     if is_object(node):
         if isinstance(node, TryNext):
@@ -197,7 +197,7 @@ BARE_TURN = 20
 class Bundle:
     """A result filled in order until its budget is spent; what does not fit is listed with the call that fetches it."""
 
-    def __init__(self, budget: int, *, gaps: int, **head: Any) -> None:
+    def __init__(self, budget: int, *, gaps: int, **head: object) -> None:
         """`gaps` is how many entries `omitted` may get; 60 tokens are kept back for each."""
         self.body: JsonObject = head
         self.omitted: list[JsonObject] = []
@@ -208,14 +208,14 @@ class Bundle:
         self.left -= tokens if (enough := tokens <= self.left) else 0
         return enough
 
-    def affords(self, item: Any, spare: int = 0) -> bool:
+    def affords(self, item: object, spare: int = 0) -> bool:
         """Take an item's cost off what is left, if it is there and `spare` tokens still are afterwards. An item costs what
         it will be once it has passed the gate."""
         cost = self._cost(item, spare)
         self.left -= cost or 0
         return cost is not None
 
-    def _cost(self, item: Any, spare: int) -> int | None:
+    def _cost(self, item: object, spare: int) -> int | None:
         """Tokens of an item; None if it costs more than the budget."""
         left = self.left - spare - 1
         if left < 0 or len(compact(item)) > CHARACTERS * left + 1:
@@ -286,7 +286,7 @@ class Bundle:
         """The first of the rows, as many as can be afforded."""
         return list(takewhile(self.affords, rows))
 
-    def lacks(self, section: str, left_out: int, **how: Any) -> None:
+    def lacks(self, section: str, left_out: int, **how: object) -> None:
         """Say that something is left out of a section."""
         if left_out:
             self.omitted.append({"section": section, "left_out": left_out, **how})

@@ -86,7 +86,7 @@ def portion(entry: JsonObject, first: int, last: int) -> JsonObject:
     return shown | ({"characters_before": before} if before else {}) | ({"characters_left_out": after} if after else {})
 
 
-def _is_long(name: str, value: Any) -> bool:
+def _is_long(name: str, value: object) -> bool:
     return isinstance(value, str) and len(value) > NAME and name != "id" and not name.endswith("_id")
 
 
@@ -295,7 +295,7 @@ class Asked:
     section: str | None
     max_tokens: int
 
-    def on(self, section: str, place: Place | None = None, **more: Any) -> TryNext:
+    def on(self, section: str, place: Place | None = None, **more: object) -> TryNext:
         """The call that reads a section on from a place, or from its beginning."""
         budget = {} if self.max_tokens == BUDGET else {"max_tokens": self.max_tokens}
         cursor = {} if place is None else {"cursor": str(place)}

@@ -121,7 +121,7 @@ def checked(tool: type[Tool], schema: JsonObject, arguments: JsonObject) -> Tool
         raise rejected(error, tool, names) from None
 
 
-def _meant(value: Any, schema: JsonObject) -> Any:
+def _meant(value: object, schema: JsonObject) -> Any:
     """The value in the schema's type that a host or a model meant. Any other value stays and is refused later."""
     match schema.get("type"), value:
         case "boolean", str():
@@ -142,7 +142,7 @@ def _meant(value: Any, schema: JsonObject) -> Any:
             return value
 
 
-def _listed(value: Any, items: JsonObject) -> Any:
+def _listed(value: object, items: JsonObject) -> Any:
     """A list that arrived as JSON text, or as its only member."""
     if isinstance(value, str) and value.lstrip()[:1] in {"[", "{"}:
         value = _parsed(value)
@@ -156,7 +156,7 @@ def _listed(value: Any, items: JsonObject) -> Any:
     return value
 
 
-def _object(value: Any, schema: JsonObject) -> Any:
+def _object(value: object, schema: JsonObject) -> Any:
     """An object that arrived as JSON text, its members read like arguments."""
     if isinstance(value, str) and value.lstrip()[:1] == "{":
         value = _parsed(value)
@@ -174,7 +174,7 @@ def _parsed(text: str) -> Any:
         return text
 
 
-def _trimmed(value: Any) -> Any:
+def _trimmed(value: object) -> Any:
     """A text, or each text of a list, without outer blanks."""
     if is_array(value):
         return [_trimmed(item) for item in value]

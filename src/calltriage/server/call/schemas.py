@@ -56,7 +56,7 @@ def input_schema(model: type[Tool]) -> JsonObject:
     return flat
 
 
-def _flatten(node: Any, definitions: JsonObject) -> Any:
+def _flatten(node: object, definitions: JsonObject) -> Any:
     if is_array(node):
         return [_flatten(item, definitions) for item in node]
     if not is_object(node):

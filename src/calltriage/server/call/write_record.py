@@ -83,7 +83,7 @@ def who(request: Any) -> str:
     return "" if request is None else request.scope[CALLER]
 
 
-def _key(value: Any) -> str:
+def _key(value: object) -> str:
     if not isinstance(value, str) or not 1 <= len(value) <= 128 or not value.isprintable():
         raise Rejected(
             f"{ARGUMENT}: must be 1 to 128 printable characters. Nothing was done.",
@@ -109,7 +109,7 @@ class ListRecentWritesTool(Workflow, effect=Effect.READ):
     In ids and outcomes only; get_evidence has the state of an issue.
     """
 
-    result: ClassVar[Any] = RecentWrites
+    result: ClassVar[type[Result]] = RecentWrites
 
     limit: Limit | None = Field(default=None, description="How many, default 50.")
 

@@ -151,7 +151,7 @@ def _argument(params: mcp_types.CompleteRequestParams, work: Work) -> FieldInfo:
     return info
 
 
-def _words(annotation: Any) -> list[str]:
+def _words(annotation: object) -> list[str]:
     """The words that an argument may be, where it is one of a few; unions with null are looked into."""
     if get_origin(annotation) is Literal:
         return [str(word) for word in get_args(annotation)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ from calltriage.operations.fields import (
     TurnIndex,
 )
 from calltriage.operations.resource_links import AttachResource
+from calltriage.operations.results import Result
 from calltriage.server.answers.advice import same_call
 from calltriage.server.answers.results import shown, together
 from calltriage.server.context import ISSUE, Work, Workflow, preparing
@@ -33,7 +34,7 @@ class AddFlagTool(Workflow, effect=Effect.ADD, wraps=flags.AddFlag):
     same flag again within minutes is a replay.
     """
 
-    result: ClassVar[Any] = flags.Flag
+    result: ClassVar[type[Result]] = flags.Flag
 
     issue_id: IssueRef = Field(description=ISSUE)
     call_id: CallId

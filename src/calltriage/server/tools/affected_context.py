@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -33,7 +33,7 @@ class GetAffectedContextTool(Workflow, effect=Effect.READ):
     For the calls themselves use list_resources.
     """
 
-    result: ClassVar[Any] = AffectedContext
+    result: ClassVar[type[Result]] = AffectedContext
 
     issue_id: IssueRef = Field(description=ISSUE)
     section: Literal["pathways", "personas", "calls"] | None = Field(default=None, description="Only this one.")

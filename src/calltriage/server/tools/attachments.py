@@ -54,7 +54,7 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
     the upload. Returns id, size and SHA-256.
     """
 
-    result: ClassVar[Any] = Attachment
+    result: ClassVar[type[Result]] = Attachment
     local: ClassVar[str | None] = "path"
     bounded: ClassVar[bool] = False  # bytes take the time they take
 
@@ -305,7 +305,7 @@ class ListAttachmentsTool(Workflow, effect=Effect.READ):
     """List attachments, the files that were uploaded and stored, newest first. Find an attachment or file by name, type or
     labels; filters are exact and combine with AND."""
 
-    result: ClassVar[Any] = AttachmentRows
+    result: ClassVar[type[Result]] = AttachmentRows
 
     name: AttachmentName | None = None
     types: Annotated[list[api.FilterWord], Field(max_length=20)] | None = Field(

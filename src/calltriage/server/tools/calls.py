@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from calltriage.errors import TryNext
 from calltriage.leaves.strict_json import JsonObject
@@ -33,7 +33,7 @@ class GetCallTool(Workflow, effect=Effect.READ):
     For what was said use get_transcript.
     """
 
-    result: ClassVar[Any] = CallFacts
+    result: ClassVar[type[Result]] = CallFacts
 
     call_id: CallId
     max_tokens: MaxTokens = BUDGET

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -241,6 +241,6 @@ def _evidence_itself(link: JsonObject) -> TryNext | None:
     return TryNext(tool=calls.GetCallTool.tool_name(), arguments={"call_id": link["resource_id"]})
 
 
-def _turns(flag: JsonObject, first: int, last: int, **more: Any) -> TryNext:
+def _turns(flag: JsonObject, first: int, last: int, **more: object) -> TryNext:
     window = {"call_id": flag["call_id"], "from": first, "to": last, **more}
     return TryNext(tool=GetTranscriptTool.tool_name(), arguments=window)

@@ -6,12 +6,12 @@ within a bound, and the answer says how many of how many were read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from heapq import merge
 from itertools import islice
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import anyio
 from pydantic import Field, StringConstraints, WithJsonSchema
@@ -23,6 +23,7 @@ from calltriage.matching.search_terms import said, shown_turns, wanted, without_
 from calltriage.operations.base import Effect
 from calltriage.operations.calls import Call, CallList, Day, GetCall, ListCalls, SearchCalls, ShortWord, Turn, Zone
 from calltriage.operations.fields import A_CURSOR, LONGEST_CURSOR, Form, Limit, OpaqueId, Word
+from calltriage.operations.results import Result
 from calltriage.server.answers.counted_lists import ROWS, Rows, brief_row, page_of
 from calltriage.server.answers.empty import NO_CALLS, said_of_nothing
 from calltriage.server.answers.results import REPEATS, ended
@@ -73,7 +74,7 @@ class FindCallsTool(Workflow, effect=Effect.READ):
     With query, rows show the turns. To read a call use get_transcript. SMS are listed elsewhere.
     """
 
-    result: ClassVar[Any] = Rows
+    result: ClassVar[type[Result]] = Rows
 
     query: Query | None = Field(default=None, description="All words, any order; phrases in quotes.")
     speaker: Annotated[Word, StringConstraints(max_length=64)] | None = Field(
@@ -243,7 +244,7 @@ class _Look:
         """How many calls are looked at next; 0 when there is no need or no room."""
         return min(AT_A_TIME, self.most - len(self.found), MOST_READ - self.asked, listed - self.seen)
 
-    def take(self, rows: list[_Listed], read: list[_Said | None]) -> None:
+    def take(self, rows: list[_Listed], read: Sequence[_Said | None]) -> None:
         for row, said_in in zip(rows, read, strict=True):
             self.seen += 1
             self.asked += said_in is None or not said_in.was_kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, ClassVar, cast
 
 from anyio import current_time
 from pydantic import Field, StringConstraints
@@ -48,7 +48,7 @@ class PromptNormTool(Workflow, effect=Effect.ADD):
     allow_agent_run is true. The answer comes later: wait_for_norm has it.
     """
 
-    result: ClassVar[Any] = norm.Run
+    result: ClassVar[type[Result]] = norm.Run
 
     issue_id: IssueRef = Field(description=ISSUE)
     detail: Annotated[str, StringConstraints(min_length=1, max_length=3_990), TEXT, Trimmed()] = Field(
@@ -200,7 +200,7 @@ class WaitForNormTool(Workflow, effect=Effect.READ):
     against the evidence.
     """
 
-    result: ClassVar[Any] = RunSeen
+    result: ClassVar[type[Result]] = RunSeen
     bounded: ClassVar[bool] = False  # it waits as long as it is told to
 
     issue_id: IssueRef = Field(description=ISSUE)

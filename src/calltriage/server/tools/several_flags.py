@@ -53,7 +53,7 @@ async def moments_of(work: Work, sought: list[Sought], argument: str, *, first: 
     """The moments meant, each call read once. Raises the CallError of the first that is none, with its place in the
     argument; those before place `first` stand in arguments of their own."""
     names = list(dict.fromkeys(one.call_id for one in sought if one.is_of_a_turn))
-    read: list[list[Turn] | CallError] = await at_once(*(_turns(work, name, sought) for name in names))
+    read = await at_once(*(_turns(work, name, sought) for name in names))
     turns = dict(zip(names, read, strict=True))
     found = list[Moment]()
     for n, one in enumerate(sought):

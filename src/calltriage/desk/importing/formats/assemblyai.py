@@ -5,8 +5,6 @@ Source: assemblyai.com/docs, "Get transcript" and "Speaker diarization". Times a
 
 from __future__ import annotations
 
-from typing import Any
-
 from calltriage.desk.importing.formats.format import (
     Format,
     Line,
@@ -22,7 +20,7 @@ from calltriage.leaves.strict_json import JsonObject, is_object
 TAKEN = {"id", "text", "words", "utterances", "summary"}
 
 
-def _matches(value: Any) -> bool:
+def _matches(value: object) -> bool:
     return (
         is_object(value)
         and {"id", "status", "text"} <= value.keys()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from calltriage.desk.importing.formats.format import Format, Line, objects, without_nothing
 from calltriage.leaves.strict_json import JsonObject, is_object
 from calltriage.matching.speaker_marks import by_lines
@@ -11,7 +9,7 @@ from calltriage.matching.speaker_marks import by_lines
 TAKEN = {"call_id", "c_id", "created_at", "summary", "transcripts", "concatenated_transcript"}
 
 
-def _matches(value: Any) -> bool:
+def _matches(value: object) -> bool:
     return (
         is_object(value)
         and ("call_id" in value or "c_id" in value)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from calltriage.desk.importing.formats.format import Format, Line, instant, objects, without_nothing
 from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 
@@ -12,12 +10,12 @@ PROMPTS = ("system", "developer")
 TAKEN = {"messages", "id", "call_id", "conversation_id", "created_at", "created", "summary"}
 
 
-def is_turn(value: Any) -> bool:
+def is_turn(value: object) -> bool:
     """Whether a value is one turn, so that it and its neighbours are a call."""
     return is_object(value) and isinstance(value.get("role"), str) and "content" in value and "messages" not in value
 
 
-def _matches(value: Any) -> bool:
+def _matches(value: object) -> bool:
     if is_array(value):
         turns = objects(value)
         return bool(turns) and all(is_turn(one) for one in turns)
@@ -25,7 +23,7 @@ def _matches(value: Any) -> bool:
     return bool(messages) and all(is_turn(one) for one in messages)
 
 
-def _line(value: Any) -> Line:
+def _line(value: object) -> Line:
     about: JsonObject = value if is_object(value) else {}
     messages = objects(about.get("messages", value))
     prompts = [_text(one) for one in messages if one["role"] in PROMPTS]

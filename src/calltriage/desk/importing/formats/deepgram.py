@@ -22,7 +22,7 @@ from calltriage.desk.importing.formats.format import (
 from calltriage.leaves.strict_json import JsonObject, is_object
 
 
-def _matches(value: Any) -> bool:
+def _matches(value: object) -> bool:
     return is_object(value) and isinstance(part(value, "results", "channels"), list)
 
 
@@ -49,7 +49,7 @@ def _utterance(said: JsonObject, channels: int) -> JsonObject:
     return turn(speaker, said.get("transcript") or "", said.get("start"), said.get("end"))
 
 
-def _speaker(diarized: Any, channel: Any, channels: int) -> Any:
+def _speaker(diarized: object, channel: object, channels: int) -> Any:
     """Who spoke: the channel where each speaker has one, else whom the model told apart."""
     return channel if channels > 1 else diarized
 

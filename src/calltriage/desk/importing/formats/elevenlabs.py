@@ -29,12 +29,12 @@ def _conversation(value: Any) -> JsonObject:
     return value if is_object(value) else {}
 
 
-def _matches(value: Any) -> bool:
+def _matches(value: object) -> bool:
     found = _conversation(value)
     return "conversation_id" in found and isinstance(found.get("transcript"), list)
 
 
-def _line(value: Any) -> Line:
+def _line(value: object) -> Line:
     found = _conversation(value)
     phone = part(found, "metadata", "phone_call")
     is_inbound = part(phone, "direction") == "inbound" if part(phone, "direction") else None

@@ -46,19 +46,19 @@ class TextFormat:
     lines: Callable[[Text], Iterator[Found]]
 
 
-def objects(value: Any) -> list[JsonObject]:
+def objects(value: object) -> list[JsonObject]:
     """The objects of a list; none of what is no list."""
     return [item for item in value if is_object(item)] if is_array(value) else []
 
 
-def part(value: Any, *names: str) -> Any:
+def part(value: object, *names: str) -> Any:
     """A member of a member; None where there is none."""
     for name in names:
         value = value.get(name) if is_object(value) else None
     return value
 
 
-def number(value: Any) -> float | None:
+def number(value: object) -> float | None:
     """A number, or the number that a text is."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
@@ -69,7 +69,7 @@ def number(value: Any) -> float | None:
     return found if abs(found) < 10**15 else None  # NaN is not
 
 
-def turn(speaker: Any, text: Any, start: Any = None, end: Any = None, **more: Any) -> JsonObject:
+def turn(speaker: object, text: object, start: object = None, end: object = None, **more: object) -> JsonObject:
     """A turn of a line; start and end in seconds of the call, where they are known."""
     began, ended = number(start), number(end)
     times: dict[str, int] = {}
@@ -80,13 +80,13 @@ def turn(speaker: Any, text: Any, start: Any = None, end: Any = None, **more: An
     return {**more, "speaker": speaker, "text": text, **times}
 
 
-def instant(value: Any) -> Any:
+def instant(value: object) -> Any:
     """An instant as a line says it: what a number counts is settled here, text is left as it is."""
     found = number(value) if not isinstance(value, str) else None
     return value if found is None else written(instant_of_number(found))
 
 
-def minutes(seconds: Any) -> float | None:
+def minutes(seconds: object) -> float | None:
     found = number(seconds)
     return None if found is None or found < 0 else round(found / 60, 4)
 

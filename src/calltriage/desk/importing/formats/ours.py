@@ -10,7 +10,7 @@ from calltriage.leaves.strict_json import is_object
 KINDS = ("call", "sms_conversation", "file")
 
 
-def _matches(value: Any) -> bool:
+def _matches(value: object) -> bool:
     return is_object(value) and (value.get("kind") in KINDS or "turns" in value)
 
 

@@ -32,12 +32,12 @@ def _call(value: Any) -> JsonObject:
     return value if is_object(value) else {}
 
 
-def _matches(value: Any) -> bool:
+def _matches(value: object) -> bool:
     call = _call(value)
     return "call_id" in call and ("transcript_object" in call or ("call_status" in call and "agent_id" in call))
 
 
-def _line(value: Any) -> Line:
+def _line(value: object) -> Line:
     call = _call(value)
     rows = objects(call.get("transcript_object")) or objects(call.get("transcript_with_tool_calls"))
     turns = [_turn(row) for row in rows if row.get("content")]

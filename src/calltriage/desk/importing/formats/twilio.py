@@ -23,7 +23,7 @@ from calltriage.leaves.strict_json import JsonObject, is_object
 TRANSCRIPT = re.compile(r"/Transcripts/(GT[0-9a-fA-F]{32})(?:/|$)")
 
 
-def _matches(value: Any) -> bool:
+def _matches(value: object) -> bool:
     return is_object(value) and isinstance(value.get("sentences"), list) and _is_twilios(value)
 
 

@@ -5,8 +5,6 @@ Source: docs.vapi.ai, "Get Call" and "Server events". `time` and `endTime` are m
 
 from __future__ import annotations
 
-from typing import Any
-
 from calltriage.desk.importing.formats.format import (
     Format,
     Line,
@@ -26,7 +24,7 @@ AGENTS = {"assistant", "assistantId", "squad", "squadId", "workflow", "workflowI
 """One of these says who took a call, also one in which nothing was said."""
 
 
-def _call(value: Any) -> JsonObject:
+def _call(value: object) -> JsonObject:
     """The call itself, with what a report says beside it."""
     message = part(value, "message")
     if not is_object(message) or message.get("type") != "end-of-call-report":
@@ -39,13 +37,13 @@ def _messages(call: JsonObject) -> list[JsonObject]:
     return objects(part(call, "artifact", "messages") or call.get("messages"))
 
 
-def _matches(value: Any) -> bool:
+def _matches(value: object) -> bool:
     call = _call(value)
     is_spoken = any("message" in one and "secondsFromStart" in one for one in _messages(call))
     return is_spoken or ({"id", "orgId"} <= call.keys() and not call.keys().isdisjoint(AGENTS))
 
 
-def _line(value: Any) -> Line:
+def _line(value: object) -> Line:
     call = _call(value)
     spoken = [one for one in _messages(call) if one.get("role") != "system" and one.get("message")]
     text = part(call, "artifact", "transcript") or call.get("transcript")

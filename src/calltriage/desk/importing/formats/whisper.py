@@ -7,8 +7,6 @@ seconds, in whisper.cpp milliseconds. Whisper itself tells no speakers apart.
 
 from __future__ import annotations
 
-from typing import Any
-
 from calltriage.desk.importing.formats.format import Format, Line, minutes, number, objects, turn
 from calltriage.leaves.strict_json import JsonObject, is_object
 
@@ -17,7 +15,7 @@ BARE = {"text", "task", "language", "duration", "words", "segments", "usage", "l
 """What stands in an answer of OpenAI's API, or Groq's, that has no segments, at most."""
 
 
-def _matches(value: Any) -> bool:
+def _matches(value: object) -> bool:
     if not is_object(value) or value.keys() & {"results", "sentences", "turns", "call_id"}:
         return False
     segments, pieces = objects(value.get("segments")), objects(value.get("transcription"))
