@@ -54,15 +54,13 @@ from calltriage.leaves.callers import tell_caller
 from calltriage.leaves.strict_json import JsonObject, is_object, read_json
 from calltriage.operations import CATALOGUE
 from calltriage.operations.attachments import CreateAttachment
-from calltriage.operations.base import Api, Effect, Operation
+from calltriage.operations.base import Effect, Operation
 from calltriage.operations.calls import GetCallRecording
+from calltriage.operations.contracts import Contract
 from calltriage.operations.fields import FORM, LONGEST_NAME, alternatives, missing, named_kind
 
 if TYPE_CHECKING:
     from calltriage.desk.importing.over_http import Arriving
-
-MAX_JSON = {Api.TRIAGE: 256 * 1024, Api.ATTACHMENTS: 64 * 1024}
-"""Bytes of a JSON body; the attachments limit is the contract's, the other ours."""
 
 PARTS = (issues, resource_links, flags, relations, activity, categories, norm, calls, call_search, members, attachments)
 
@@ -162,8 +160,7 @@ class Desk:
             if reply.status == 204:
                 return Response(status_code=204)
             body = {"data": reply.body, "errors": None} if operation.envelope else reply.body
-            hal = operation.api is Api.ATTACHMENTS
-            return json_reply(reply.status, body, "application/hal+json" if hal else "application/json")
+            return json_reply(reply.status, body, operation.contract.media_type)
 
         return endpoint
 
@@ -178,7 +175,7 @@ class Desk:
         return endpoint
 
     async def _principal(self, request: Request, operation: type[Operation[object]]) -> Principal:
-        if operation.api is Api.TRIAGE:
+        if operation.scope is None:
             return await self._key_holder(request)
         found = await self.access.by_token(request.headers.get("authorization"), self.clock())
         if found is None:
@@ -200,20 +197,20 @@ class Desk:
         if operation.method == "GET":
             query = request.query_params
             return {
-                name: _several(query.getlist(name), info, operation.api)
+                name: _several(query.getlist(name), info, operation.contract)
                 if key in operation.list_fields()
                 else query[name]
                 for key, info in operation.model_fields.items()
                 if (name := info.alias or key) in query
             }
-        raw = await read_body(request, MAX_JSON[operation.api])
+        raw = await read_body(request, operation.contract.largest_body)
         try:
             values: Any = read_json(raw) if raw else {}
         except ValueError:
             raise bad_request(body="must be JSON") from None
         if not is_object(values):
             raise bad_request(body="must be a JSON object")
-        if operation.api is Api.ATTACHMENTS:  # unknown members are ignored there, refused by triage
+        if not operation.contract.refuses_unknown:
             return {name: value for name, value in values.items() if name in operation.model_fields}
         return values
 
@@ -282,10 +279,10 @@ def _told(request: Request, who: Principal) -> Principal:
     return who
 
 
-def _several(values: list[str], filtered: FieldInfo, api: Api) -> list[str]:
-    """Values of a filter: repeated, or in the triage API joined by commas, too (bland-triage, section 5). What may be the
+def _several(values: list[str], filtered: FieldInfo, contract: Contract) -> list[str]:
+    """Values of a filter: repeated, or joined by commas where the contract has that. What may be the
     name of one category, comma and all, is left to the handler."""
-    if api is Api.ATTACHMENTS:
+    if not contract.joins_filters:
         return values
     longest = LONGEST_NAME if named_kind(filtered) == "category" else 0
     return [part for value in values for part in (alternatives(value) if len(value) > longest else [value])]
@@ -310,10 +307,10 @@ def _validated(operation: type[Operation[object]], values: JsonObject, path: Jso
 
 
 def _malformed_id(error: ValidationError, operation: type[Operation[object]]) -> ContractError | None:
-    """A path id of a form that no id has names nothing: 404, like an unknown one (bland-triage, section 2). An attachment's
-    that is too long is refused with 400 (talkdesk-attachments, section 9)."""
-    path = operation.path_fields()
-    wrong = {str(item["loc"][0]) for item in error.errors() if operation.api is Api.TRIAGE or item["type"] == FORM}
+    """A path id of a form that no id has names nothing: 404, like an unknown one. Where the contract refuses such ids, one
+    that is too long is refused with 400."""
+    path, refuses = operation.path_fields(), operation.contract.refuses_malformed_ids
+    wrong = {str(item["loc"][0]) for item in error.errors() if not refuses or item["type"] == FORM}
     name = next((name for name in path if name in wrong), None)
     if name is None:
         return None

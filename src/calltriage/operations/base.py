@@ -16,6 +16,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict
 
 from calltriage.leaves.strict_json import JsonObject
+from calltriage.operations.contracts import CONTRACTS, Api, Contract
 from calltriage.operations.fields import Clearable, missing
 
 if TYPE_CHECKING:
@@ -27,15 +28,6 @@ STORAGE_FAILED = {"x-calltriage-error": "storage_unavailable"}
 """Header by which the desk says, on every route and beside the contract's own body, that asking again will not help."""
 STORAGE_BUSY = {"x-calltriage-error": "storage_busy", "retry-after": "1"}
 """Headers by which it says that nothing was done because another process was writing, and that asking again may help."""
-
-
-class Api(StrEnum):
-    """The vendor contract that an operation belongs to."""
-
-    TRIAGE = "triage"
-    """Bland AI's Triage API and its neighbouring routes."""
-    ATTACHMENTS = "attachments"
-    """Talkdesk's Attachments API."""
 
 
 class Effect(StrEnum):
@@ -104,6 +96,7 @@ class Operation(Tool, Generic[R_co]):
     method: ClassVar[Literal["GET", "POST", "PUT", "PATCH", "DELETE"]]
     path: ClassVar[str]
     api: ClassVar[Api]
+    contract: ClassVar[Contract]
     success: ClassVar[tuple[int, ...]]
     scope: ClassVar[str | None]
     refuses: ClassVar[tuple[int, ...]]
@@ -128,7 +121,7 @@ class Operation(Tool, Generic[R_co]):
         method, cls.path = http.split(" ")
         cls.method = cast("Any", method)
         cls.api, cls.success, cls.scope, cls.envelope, cls.refuses = api, success, scope, envelope, refuses
-        cls.also_changes = frozenset(also_changes)
+        cls.contract, cls.also_changes = CONTRACTS[api], frozenset(also_changes)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:

@@ -22,7 +22,7 @@ from calltriage.operations.base import Operation, Tool
 from calltriage.operations.calls import Turn
 from calltriage.operations.fields import WireOnly, marks
 from calltriage.operations.issues import Issue, ListIssues
-from calltriage.operations.results import Page, Result
+from calltriage.operations.results import Page, ResultType
 from calltriage.server.files.local import CHUNK, FileRoots
 from calltriage.server.quota import Quota
 from calltriage.server.trails import Trails
@@ -188,7 +188,7 @@ class Workflow(Tool):
     files, whatever its effect on the APIs. One that `wraps` an operation takes its arguments over, and sends them with
     `request`. Its name ends in `Tool`: `AddFlag` is the request, `AddFlagTool` the tool."""
 
-    result: ClassVar[type[Result]]
+    result: ClassVar[ResultType]
     saves: ClassVar[bool] = False
 
     answers_repeats: ClassVar[bool] = False

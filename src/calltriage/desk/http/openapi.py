@@ -13,7 +13,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import CATALOGUE, SCOPES
-from calltriage.operations.base import Api, Operation
+from calltriage.operations.base import Operation
 from calltriage.operations.results import answered
 
 REFS = "#/components/schemas/{model}"
@@ -27,10 +27,6 @@ REFUSALS = {
     413: "The body is too large.",
     500: "The desk failed; its log says why.",
     503: "The desk's storage cannot be used.",
-}
-SECURITY: dict[Api, list[dict[str, list[str]]]] = {
-    Api.TRIAGE: [{"key": []}, {"bearer_key": []}],
-    Api.ATTACHMENTS: [{"token": []}],
 }
 
 
@@ -82,7 +78,7 @@ def _operation(operation: type[Operation[object]], schemas: dict[tuple[str, str]
     described: JsonObject = {
         "operationId": name,
         "summary": (operation.__doc__ or "").partition("\n")[0],
-        "security": SECURITY[operation.api],
+        "security": [{way: list[str]()} for way in operation.contract.security],
     }
     if operation.method == "GET":
         parameters += [
@@ -98,7 +94,7 @@ def _operation(operation: type[Operation[object]], schemas: dict[tuple[str, str]
             },
             "required": sorted(required & set(rest)),
         }
-        if operation.api is Api.TRIAGE:
+        if operation.contract.refuses_unknown:
             body["additionalProperties"] = False
         needed = bool(body["required"])
         described["requestBody"] = {"required": needed, "content": {"application/json": {"schema": body}}}
@@ -126,8 +122,7 @@ def _responses(operation: type[Operation[object]], result: JsonObject | None) ->
                     "required": ["data", "errors"],
                     "properties": {"data": result, "errors": {"type": "null"}},
                 }
-            media_type = "application/hal+json" if operation.api is Api.ATTACHMENTS else "application/json"
-            answer["content"] = {media_type: {"schema": schema}}
+            answer["content"] = {operation.contract.media_type: {"schema": schema}}
         responses[str(status)] = answer
     error = {"application/json": {"schema": {"$ref": REFS.format(model=f"{operation.api.value}_error")}}}
     for status in refusals(operation):
@@ -145,7 +140,7 @@ def refusals(operation: type[Operation[object]]) -> tuple[int, ...]:
         found.add(404)
     if operation.scope is not None:
         found.add(403)
-    if operation.api is Api.ATTACHMENTS:  # an id that is too long, even of a read
+    if operation.contract.refuses_malformed_ids:  # even of a read
         found.add(400)
     if operation.method != "GET":
         found |= {400, 413}  # a body that is no JSON object, or too large, also where none is needed

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-from typing import Any, cast
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
@@ -16,13 +17,15 @@ from starlette.types import ExceptionHandler
 from calltriage.desk.bytes.blobs import BlobStoreError
 from calltriage.desk.database.transaction import ContractError
 from calltriage.errors import StoreBusyError, StoreError
-from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import STORAGE_BUSY, STORAGE_FAILED
+from calltriage.operations.contracts import CONTRACTS, Api, general_code
+
+E = TypeVar("E", bound=Exception)
 
 logger = logging.getLogger(__name__)
 
 OF_TRIAGE = ("/v1/", "/v2/", "/webhooks/")
-"""Beginnings of the paths that answer in the triage contract's envelope."""
+"""Beginnings of the paths that answer as the triage contract does; all others answer as the attachments contract does."""
 NO_ROUTE = {
     404: ("not_found", "Not found: the desk has no such route. GET /openapi.json lists what it has."),
     405: ("method_not_allowed", "Method not allowed: the route does not take it. GET /openapi.json lists what it has."),
@@ -33,8 +36,6 @@ NO_ROUTE = {
     ),
 }
 """What is said where the router finds nothing; 501 where the triage vendor may have what the desk does not."""
-TALKDESK_CODES = {400: "2320000", 401: "2320001", 403: "2320002", 404: "2320009", 409: "2320004"}
-TALKDESK_MESSAGES = {400: "Bad request error"}
 
 
 class ByteError(Exception):
@@ -76,8 +77,22 @@ async def read_body(request: Request, cap: int) -> bytes:
     return b"".join(chunks)
 
 
-async def _render_byte_error(_: Request, error: Exception) -> Response:
-    refused = cast("ByteError", error)
+def _api_of(request: Request) -> Api:
+    return Api.TRIAGE if request.url.path.startswith(OF_TRIAGE) else Api.ATTACHMENTS
+
+
+def _handled(kind: type[E], render: Callable[[Request, E], Awaitable[Response]]) -> tuple[type[E], ExceptionHandler]:
+    """The entry of a handler for one kind of error, which Starlette gives no other."""
+
+    async def handler(request: Request, error: Exception) -> Response:
+        if not isinstance(error, kind):
+            raise error
+        return await render(request, error)
+
+    return kind, handler
+
+
+async def _render_byte_error(_: Request, refused: ByteError) -> Response:
     text = (
         '<?xml version="1.0" encoding="UTF-8"?>'
         f"<Error><Code>{refused.code}</Code><Message>{refused.message}</Message>"
@@ -86,38 +101,29 @@ async def _render_byte_error(_: Request, error: Exception) -> Response:
     return Response(text, refused.status, refused.headers, media_type="application/xml")
 
 
-async def _render_error(request: Request, error: Exception) -> Response:
-    refused = cast("ContractError", error)
-    if request.url.path.startswith(OF_TRIAGE):
-        return json_reply(
-            refused.status, {"data": None, "errors": [{"error": refused.code, "message": refused.message}]}
-        )
-    body: JsonObject = {
-        "code": TALKDESK_CODES.get(refused.status, f"9232{refused.status}"),
-        "message": TALKDESK_MESSAGES.get(refused.status, refused.message),
-    }
-    if refused.fields:
-        body["fields"] = [{"name": name, "description": rule} for name, rule in refused.fields.items()]
-    response = json_reply(refused.status, body)
-    if refused.status in {408, 413}:  # what else there is of the body is not waited for
+async def _render_error(request: Request, refused: ContractError) -> Response:
+    contract = CONTRACTS[_api_of(request)]
+    status = refused.status
+    response = json_reply(status, contract.error_body(status, refused.code, refused.message, refused.fields))
+    if status in contract.closes_on:
         response.headers["connection"] = "close"
-    if refused.status == 401:
-        response.headers["www-authenticate"] = "Bearer"
+    if status == 401 and contract.challenge is not None:
+        response.headers["www-authenticate"] = contract.challenge
     return response
 
 
-async def _render_http_error(request: Request, error: Exception) -> Response:
+async def _render_http_error(request: Request, error: HTTPException) -> Response:
     """What the router refuses: an unknown route, a method that a route does not have."""
-    status = cast("HTTPException", error).status_code
+    status = error.status_code
     path = request.url.path
     if status in {404, 405} and path.startswith(("/v1/", "/v2/")) and not path.startswith("/v1/triage/"):
         status = 501
     code, message = NO_ROUTE.get(status, ("bad_request", "Bad request"))
-    if path.startswith(OF_TRIAGE):
+    if _api_of(request) is Api.TRIAGE:
         response = await _render_error(request, ContractError(status, code, message))
     else:  # not one of the service's own errors, so not one of its codes (talkdesk-attachments, section 9)
-        response = json_reply(status, {"code": f"9232{status}", "message": message})
-    response.headers.update(cast("HTTPException", error).headers or {})
+        response = json_reply(status, {"code": general_code(status), "message": message})
+    response.headers.update(error.headers or {})
     return response
 
 
@@ -144,13 +150,15 @@ async def _render_crash(request: Request, error: Exception) -> Response:
     return await _render_error(request, ContractError(500, "internal_error", "Internal server error"))
 
 
-ERROR_HANDLERS: dict[Any, ExceptionHandler] = {
-    ContractError: _render_error,
-    ByteError: _render_byte_error,
-    HTTPException: _render_http_error,
-    StoreError: _render_store_failure,
-    BlobStoreError: _render_store_failure,
-    SQLAlchemyError: _render_store_failure,
-    ClientDisconnect: _say_nothing,
-    Exception: _render_crash,
-}
+ERROR_HANDLERS: dict[Any, ExceptionHandler] = dict(
+    [
+        _handled(ContractError, _render_error),
+        _handled(ByteError, _render_byte_error),
+        _handled(HTTPException, _render_http_error),
+        _handled(StoreError, _render_store_failure),
+        _handled(BlobStoreError, _render_store_failure),
+        _handled(SQLAlchemyError, _render_store_failure),
+        _handled(ClientDisconnect, _say_nothing),
+        _handled(Exception, _render_crash),
+    ]
+)

@@ -17,7 +17,7 @@ from calltriage.journal.unanswered import at_once
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Tool
 from calltriage.operations.fields import Limit
-from calltriage.operations.results import Result
+from calltriage.operations.results import Result, ResultType
 from calltriage.server.call.answering import Answer
 from calltriage.server.context import Work, Workflow
 
@@ -109,7 +109,7 @@ class ListRecentWritesTool(Workflow, effect=Effect.READ):
     In ids and outcomes only; get_evidence has the state of an issue.
     """
 
-    result: ClassVar[type[Result]] = RecentWrites
+    result: ClassVar[ResultType] = RecentWrites
 
     limit: Limit | None = Field(default=None, description="How many, default 50.")
 

@@ -18,7 +18,7 @@ from calltriage.operations.fields import (
     TurnIndex,
 )
 from calltriage.operations.resource_links import AttachResource
-from calltriage.operations.results import Result
+from calltriage.operations.results import ResultType
 from calltriage.server.answers.advice import same_call
 from calltriage.server.answers.results import shown, together
 from calltriage.server.context import ISSUE, Work, Workflow, preparing
@@ -34,7 +34,7 @@ class AddFlagTool(Workflow, effect=Effect.ADD, wraps=flags.AddFlag):
     same flag again within minutes is a replay.
     """
 
-    result: ClassVar[type[Result]] = flags.Flag
+    result: ClassVar[ResultType] = flags.Flag
 
     issue_id: IssueRef = Field(description=ISSUE)
     call_id: CallId

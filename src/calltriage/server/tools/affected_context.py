@@ -11,7 +11,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import resource_links
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import IssueRef
-from calltriage.operations.results import Page, Result
+from calltriage.operations.results import Page, Result, ResultType
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, unreadable
 from calltriage.server.answers.sections import EACH, Asked, Section, Where, no_place, place_of
 from calltriage.server.context import ISSUE, Work, Workflow
@@ -33,7 +33,7 @@ class GetAffectedContextTool(Workflow, effect=Effect.READ):
     For the calls themselves use list_resources.
     """
 
-    result: ClassVar[type[Result]] = AffectedContext
+    result: ClassVar[ResultType] = AffectedContext
 
     issue_id: IssueRef = Field(description=ISSUE)
     section: Literal["pathways", "personas", "calls"] | None = Field(default=None, description="Only this one.")

@@ -25,7 +25,7 @@ from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import A_CURSOR, MAX_LABELS, TEXT, AttachmentName, Form, IssueRef, Metadata
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.resource_links import AttachResource
-from calltriage.operations.results import Result
+from calltriage.operations.results import Result, ResultType
 from calltriage.server.answers.advice import same_call
 from calltriage.server.answers.results import BUDGET, LOST, REPEATS, ended, row, shown, unread, unreadable, untrusted
 from calltriage.server.context import ISSUE, Work, Workflow, preparing
@@ -54,7 +54,7 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
     the upload. Returns id, size and SHA-256.
     """
 
-    result: ClassVar[type[Result]] = Attachment
+    result: ClassVar[ResultType] = Attachment
     local: ClassVar[str | None] = "path"
     bounded: ClassVar[bool] = False  # bytes take the time they take
 
@@ -305,7 +305,7 @@ class ListAttachmentsTool(Workflow, effect=Effect.READ):
     """List attachments, the files that were uploaded and stored, newest first. Find an attachment or file by name, type or
     labels; filters are exact and combine with AND."""
 
-    result: ClassVar[type[Result]] = AttachmentRows
+    result: ClassVar[ResultType] = AttachmentRows
 
     name: AttachmentName | None = None
     types: Annotated[list[api.FilterWord], Field(max_length=20)] | None = Field(

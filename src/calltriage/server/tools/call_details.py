@@ -13,7 +13,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import calls
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import A_CURSOR, CallId, Form
-from calltriage.operations.results import Result, lost_rows
+from calltriage.operations.results import ResultType, lost_rows
 from calltriage.server.answers.counted_lists import CURSOR, RowCursor, Rows, brief_row, page_of
 from calltriage.server.answers.results import BUDGET, lacking, passes, unreadable, untrusted
 from calltriage.server.context import Work, Workflow
@@ -41,7 +41,7 @@ class GetCorrectedTranscriptTool(Workflow, effect=Effect.READ):
     Flags count turns of get_transcript, not these lines.
     """
 
-    result: ClassVar[type[Result]] = Rows
+    result: ClassVar[ResultType] = Rows
     columns: ClassVar[tuple[str, ...]] = ("start", "end", "speaker", "speaker_label", "confidence", "text")
 
     call_id: CallId
@@ -63,7 +63,7 @@ class GetPathwayCallEventsTool(Workflow, effect=Effect.READ):
     An event's node_id is what add_flag takes.
     """
 
-    result: ClassVar[type[Result]] = Rows
+    result: ClassVar[ResultType] = Rows
     columns: ClassVar[tuple[str, ...]] = ("sequence", "event_type", "node_id", "operation_id", "created_at")
 
     call_id: CallId
@@ -120,7 +120,7 @@ class GetPathwayCallEventsTool(Workflow, effect=Effect.READ):
 class GetCallEventStreamTool(Workflow, effect=Effect.READ):
     """Read events of the telephone platform: queued, connected, slow, failed, hung up."""
 
-    result: ClassVar[type[Result]] = Rows
+    result: ClassVar[ResultType] = Rows
     columns: ClassVar[tuple[str, ...]] = ("timestamp", "level", "category", "message")
 
     call_id: CallId

@@ -9,7 +9,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import calls
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import CallId
-from calltriage.operations.results import Result
+from calltriage.operations.results import Result, ResultType
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, untrusted
 from calltriage.server.context import Work, Workflow
 from calltriage.server.tools.transcripts import GetTranscriptTool, MaxTokens, said_of_source
@@ -33,7 +33,7 @@ class GetCallTool(Workflow, effect=Effect.READ):
     For what was said use get_transcript.
     """
 
-    result: ClassVar[type[Result]] = CallFacts
+    result: ClassVar[ResultType] = CallFacts
 
     call_id: CallId
     max_tokens: MaxTokens = BUDGET

@@ -15,7 +15,7 @@ from calltriage.operations.fields import Category, Description, Title
 from calltriage.operations.flags import AddFlag, Flag
 from calltriage.operations.relations import LinkIssue
 from calltriage.operations.resource_links import AttachResource
-from calltriage.operations.results import Result
+from calltriage.operations.results import ResultType
 from calltriage.server.answers.results import SHORT, beginning, shown, together, untrusted
 from calltriage.server.context import Work, Workflow, preparing
 from calltriage.server.tools.add_flag import AddFlagTool
@@ -37,7 +37,7 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
     finds the first one.
     """
 
-    result: ClassVar[type[Result]] = issues.Issue
+    result: ClassVar[ResultType] = issues.Issue
 
     title: Title = Field(description="What goes wrong.")
     category: Category = Field(

@@ -19,7 +19,7 @@ from calltriage.operations.fields import (
     IssueRef,
 )
 from calltriage.operations.norm import PromptNorm
-from calltriage.operations.results import Result
+from calltriage.operations.results import ResultType
 from calltriage.server.answers.results import SHORT, beginning, shown
 from calltriage.server.context import ISSUE, Work, Workflow, preparing
 
@@ -47,7 +47,7 @@ class UpdateIssueTool(Workflow, effect=Effect.CHANGE, wraps=issues.UpdateIssue):
     state comes back. To take an issue off the board set status to closed. A repeat writes the same again.
     """
 
-    result: ClassVar[type[Result]] = issues.Issue
+    result: ClassVar[ResultType] = issues.Issue
 
     issue_id: IssueRef = Field(description=ISSUE)
     expect_updated_at: Instant | None = Field(default=None, description="Write only if updated_at is still this.")
@@ -109,7 +109,7 @@ class AddCommentTool(Workflow, effect=Effect.ADD, wraps=activity.AddComment):
     allow_agent_run is true. That agent is asked with a tool of its own, where the operator offers it.
     """
 
-    result: ClassVar[type[Result]] = activity.TimelineEntry
+    result: ClassVar[ResultType] = activity.TimelineEntry
 
     issue_id: IssueRef = Field(description=ISSUE)
     detail: Comment = Field(description="The comment.")

@@ -15,7 +15,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import IssueRef
 from calltriage.operations.issues import GetIssue, Issue
-from calltriage.operations.results import Page, Result
+from calltriage.operations.results import Page, Result, ResultType
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, shown, untrusted
 from calltriage.server.answers.sections import EACH, PAGE, Asked, Place, Section, Where, page_of, place_of
 from calltriage.server.context import ISSUE, Work, Workflow, at_once
@@ -51,7 +51,7 @@ class GetEvidenceTool(Workflow, effect=Effect.READ):
     Never longer than max_tokens; omitted lists what did not fit and the call that fetches it.
     """
 
-    result: ClassVar[type[Result]] = Evidence
+    result: ClassVar[ResultType] = Evidence
 
     issue_id: IssueRef = Field(description=ISSUE)
     section: SectionName | None = Field(default=None, description="Only this one, from cursor on.")

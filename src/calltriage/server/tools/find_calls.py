@@ -23,7 +23,7 @@ from calltriage.matching.search_terms import said, shown_turns, wanted, without_
 from calltriage.operations.base import Effect
 from calltriage.operations.calls import Call, CallList, Day, GetCall, ListCalls, SearchCalls, ShortWord, Turn, Zone
 from calltriage.operations.fields import A_CURSOR, LONGEST_CURSOR, Form, Limit, OpaqueId, Word
-from calltriage.operations.results import Result
+from calltriage.operations.results import ResultType
 from calltriage.server.answers.counted_lists import ROWS, Rows, brief_row, page_of
 from calltriage.server.answers.empty import NO_CALLS, said_of_nothing
 from calltriage.server.answers.results import REPEATS, ended
@@ -74,7 +74,7 @@ class FindCallsTool(Workflow, effect=Effect.READ):
     With query, rows show the turns. To read a call use get_transcript. SMS are listed elsewhere.
     """
 
-    result: ClassVar[type[Result]] = Rows
+    result: ClassVar[ResultType] = Rows
 
     query: Query | None = Field(default=None, description="All words, any order; phrases in quotes.")
     speaker: Annotated[Word, StringConstraints(max_length=64)] | None = Field(

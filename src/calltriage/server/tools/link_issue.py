@@ -11,7 +11,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import relations
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import IssueRef, RelationType
-from calltriage.operations.results import Result
+from calltriage.operations.results import ResultType
 from calltriage.server.answers.results import shown, together
 from calltriage.server.context import ISSUE, Work, Workflow, preparing
 
@@ -25,7 +25,7 @@ class LinkIssueTool(Workflow, effect=Effect.ADD, answers_repeats=True, wraps=rel
     looked up before the first is linked; each has its own outcome.
     """
 
-    result: ClassVar[type[Result]] = relations.Relation
+    result: ClassVar[ResultType] = relations.Relation
 
     issue_id: IssueRef = Field(description=f"Source: {ISSUE}")
     related_issue_id: IssueRef | None = Field(default=None, description="Target issue.")

@@ -14,7 +14,7 @@ from calltriage.operations.base import Effect
 from calltriage.operations.fields import Word
 from calltriage.operations.issues import ListIssues
 from calltriage.operations.members import OrgMember
-from calltriage.operations.results import Result, lost_rows
+from calltriage.operations.results import ResultType, lost_rows
 from calltriage.server.answers.counted_lists import CURSOR, RowCursor, Rows, brief_row, page_of
 from calltriage.server.answers.results import lacking
 from calltriage.server.context import Work, Workflow
@@ -23,7 +23,7 @@ from calltriage.server.context import Work, Workflow
 class ListOrgMembersTool(Workflow, effect=Effect.READ):
     """Find members of the organisation, colleagues by name: the user ids that owner_id and assignee_id take."""
 
-    result: ClassVar[type[Result]] = Rows
+    result: ClassVar[ResultType] = Rows
     columns: ClassVar[tuple[str, ...]] = ("user_id", "name", "is_owner")
 
     name: Word | None = Field(default=None, description="Part of a name, case ignored.")

@@ -17,7 +17,7 @@ from calltriage.operations.activity import ListActivity, TimelineEntry
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import TEXT, UUID_PATTERN, IssueRef, OpaqueId, Trimmed, Uuid, is_opaque_id
 from calltriage.operations.issues import GetIssue
-from calltriage.operations.results import Page, Result
+from calltriage.operations.results import Page, Result, ResultType
 from calltriage.server.answers.activity_entries import entry_row, in_texts
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, unread, untrusted
 from calltriage.server.answers.sections import length, portion
@@ -48,7 +48,7 @@ class PromptNormTool(Workflow, effect=Effect.ADD):
     allow_agent_run is true. The answer comes later: wait_for_norm has it.
     """
 
-    result: ClassVar[type[Result]] = norm.Run
+    result: ClassVar[ResultType] = norm.Run
 
     issue_id: IssueRef = Field(description=ISSUE)
     detail: Annotated[str, StringConstraints(min_length=1, max_length=3_990), TEXT, Trimmed()] = Field(
@@ -200,7 +200,7 @@ class WaitForNormTool(Workflow, effect=Effect.READ):
     against the evidence.
     """
 
-    result: ClassVar[type[Result]] = RunSeen
+    result: ClassVar[ResultType] = RunSeen
     bounded: ClassVar[bool] = False  # it waits as long as it is told to
 
     issue_id: IssueRef = Field(description=ISSUE)

@@ -13,7 +13,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import FlagId, FlagType, IssueRef, MessageText, NodeName, Note, TurnIndex
 from calltriage.operations.flags import AddFlag, Flag, ListFlags, RemoveFlag
-from calltriage.operations.results import Result
+from calltriage.operations.results import ResultType
 from calltriage.server.answers.advice import same_call
 from calltriage.server.answers.results import shown, untrusted
 from calltriage.server.context import ISSUE, Work, Workflow, every_page, preparing
@@ -36,7 +36,7 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
     add_flag. If a failure leaves both, the same call again finishes it.
     """
 
-    result: ClassVar[type[Result]] = Flag
+    result: ClassVar[ResultType] = Flag
 
     issue_id: IssueRef = Field(description=ISSUE)
     flag_id: FlagId = Field(description="The wrong one.")

@@ -1,0 +1,100 @@
+"""What the two vendors' contracts differ in, as far as it is the same for all operations of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from calltriage.leaves.strict_json import JsonObject
+
+
+class Api(StrEnum):
+    """The vendor contract that an operation belongs to."""
+
+    TRIAGE = "triage"
+    """Bland AI's Triage API and its neighbouring routes."""
+    ATTACHMENTS = "attachments"
+    """Talkdesk's Attachments API."""
+
+
+ErrorBody = Callable[[int, str, str, Mapping[str, str]], JsonObject]
+"""Makes the body of a refusal from its status, its code, its message, and the refused inputs with the rule of each."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """How one vendor's API speaks, whatever the operation.
+
+    Attributes:
+        media_type: of a success.
+        error_body: what a refusal says.
+        largest_body: bytes of a JSON body.
+        refuses_unknown: a member that no field has is refused with 400; otherwise it is ignored.
+        joins_filters: a filter's values may be joined by commas, too.
+        refuses_malformed_ids: a path id that no id looks like is refused with 400; otherwise it is not found.
+        challenge: `WWW-Authenticate` of a 401, if there is one.
+        closes_on: statuses after which the connection is closed, since the rest of the body is not waited for.
+        security: ways to authenticate, as OpenAPI names them.
+    """
+
+    media_type: str
+    error_body: ErrorBody
+    largest_body: int
+    refuses_unknown: bool
+    joins_filters: bool
+    refuses_malformed_ids: bool
+    challenge: str | None
+    closes_on: frozenset[int]
+    security: tuple[str, ...]
+
+
+def _triage_error(_status: int, code: str, message: str, _fields: Mapping[str, str]) -> JsonObject:
+    """`{data, errors}` (bland-triage, section 2). The message names the refused inputs."""
+    return {"data": None, "errors": [{"error": code, "message": message}]}
+
+
+ATTACHMENTS_CODES = {400: "2320000", 401: "2320001", 403: "2320002", 404: "2320009", 409: "2320004"}
+"""The service's own error codes by status (talkdesk-attachments, section 9)."""
+ATTACHMENTS_MESSAGES = {400: "Bad request error"}
+
+
+def general_code(status: int) -> str:
+    """The code of a refusal that is not one of the attachment service's own errors."""
+    return f"9232{status}"
+
+
+def _attachments_error(status: int, _code: str, message: str, fields: Mapping[str, str]) -> JsonObject:
+    """A number of the service's by status, and the refused inputs (talkdesk-attachments, section 9)."""
+    body: JsonObject = {
+        "code": ATTACHMENTS_CODES.get(status, general_code(status)),
+        "message": ATTACHMENTS_MESSAGES.get(status, message),
+    }
+    named = [{"name": name, "description": rule} for name, rule in fields.items()]
+    return {**body, "fields": named} if named else body
+
+
+CONTRACTS = {
+    Api.TRIAGE: Contract(
+        media_type="application/json",
+        error_body=_triage_error,
+        largest_body=256 * 1024,  # our choice
+        refuses_unknown=True,
+        joins_filters=True,  # bland-triage, section 5
+        refuses_malformed_ids=False,  # bland-triage, section 2
+        challenge=None,
+        closes_on=frozenset(),
+        security=("key", "bearer_key"),
+    ),
+    Api.ATTACHMENTS: Contract(
+        media_type="application/hal+json",
+        error_body=_attachments_error,
+        largest_body=64 * 1024,
+        refuses_unknown=False,
+        joins_filters=False,
+        refuses_malformed_ids=True,  # talkdesk-attachments, section 9
+        challenge="Bearer",
+        closes_on=frozenset({408, 413}),
+        security=("token",),
+    ),
+}
