@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,7 +25,7 @@ from calltriage.server.call.confirmation import PATIENCE_S, Policy, SealedState
 from calltriage.server.call.host import Host
 from calltriage.server.call.table import ToolTable
 from calltriage.server.call.write_record import who
-from calltriage.server.context import Work
+from calltriage.server.context import Invocation, ServerParts
 from calltriage.server.files.handover import Handover
 from calltriage.server.files.local import FileRoots
 from calltriage.server.instructions import instructions
@@ -86,13 +86,13 @@ class _Requests:
     """Answers the requests of MCP, each method one of them.
 
     Attributes:
-        work: what tools have at hand.
+        server: what every invocation has.
         table: the tools.
         on_listed: called after each tools/list.
         answers: those on their way out, by the ids of their requests; for a transport with one client.
     """
 
-    work: Work
+    server: ServerParts
     table: ToolTable
     on_listed: Callable[[], None]
     answers: dict[str, Answer] = field(default_factory=dict[str, Answer])
@@ -112,10 +112,10 @@ class _Requests:
         )
 
     async def list_resources(self, _c: Context, _p: Paging) -> mcp_types.ListResourcesResult:
-        return mcp_types.ListResourcesResult(resources=[*mcp_resources.listed(self.work), *skills.listed()])
+        return mcp_types.ListResourcesResult(resources=[*mcp_resources.listed(self.server), *skills.listed()])
 
     async def list_templates(self, _c: Context, _p: Paging) -> mcp_types.ListResourceTemplatesResult:
-        return mcp_types.ListResourceTemplatesResult(resource_templates=mcp_resources.templates(self.work))
+        return mcp_types.ListResourceTemplatesResult(resource_templates=mcp_resources.templates(self.server))
 
     async def read_resource(
         self, ctx: Context, params: mcp_types.ReadResourceRequestParams
@@ -123,7 +123,7 @@ class _Requests:
         skill = skills.read(str(params.uri))
         if skill is not None:
             return skill
-        return await mcp_resources.read(str(params.uri), replace(self.work, who=who(ctx.request)))
+        return await mcp_resources.read(str(params.uri), Invocation(self.server, self.server.files, who(ctx.request)))
 
     async def list_skills(self, _c: Context, _p: mcp_types.PaginatedRequestParams) -> skills.ListSkillsResult:
         return skills.list_skills()
@@ -132,13 +132,13 @@ class _Requests:
         return skills.get_skill(params.uri)
 
     async def list_prompts(self, _c: Context, _p: Paging) -> mcp_types.ListPromptsResult:
-        return mcp_types.ListPromptsResult(prompts=prompts.listed(self.work))
+        return mcp_types.ListPromptsResult(prompts=prompts.listed(self.server))
 
     async def get_prompt(self, _c: Context, params: mcp_types.GetPromptRequestParams) -> mcp_types.GetPromptResult:
-        return await prompts.get(params.name, params.arguments or {}, self.work)
+        return await prompts.get(params.name, params.arguments or {}, Invocation(self.server, self.server.files))
 
     async def complete(self, _c: Context, params: mcp_types.CompleteRequestParams) -> mcp_types.CompleteResult:
-        return await completions.complete(params, self.work)
+        return await completions.complete(params, self.server)
 
 
 def build_server(
@@ -176,7 +176,7 @@ def build_server(
         sleep: how tools wait that wait, in seconds.
     """
     tools, seals = select() if tools is None else tools, seals or Seals()
-    work = Work(
+    parts = ServerParts(
         client,
         files or FileRoots(),
         journal=journal,
@@ -187,8 +187,8 @@ def build_server(
         quota=Quota(writes_per_minute),
         sleep=sleep,
     )
-    table, watched = ToolTable(tools, work, confirm), Subscriptions(work)
-    server = _server_of(_Requests(work, table, on_listed), watched, version, instructions(tools), duplex=duplex)
+    table, watched = ToolTable(tools, parts, confirm), Subscriptions(parts)
+    server = _server_of(_Requests(parts, table, on_listed), watched, version, instructions(tools), duplex=duplex)
     if any(tool.effect is Effect.REMOVE for tool in tools):
         # A client echoes which question its reply is to: sealed, and bound to the call and the caller.
         security = RequestStateSecurity(

@@ -50,32 +50,27 @@ async def _no_progress(_done: float, _total: float | None, _message: str) -> Non
 
 
 @dataclass(frozen=True)
-class Work:
-    """What a tool has at hand: the APIs, the local files it may read, the tools beside it, whom to tell about progress.
+class ServerParts:
+    """What the server has, for every invocation: the APIs, the journal, the files it may read, the tools that it offers.
 
-    The server has one. Each call gets a copy with its own caller, files, progress and contents, made once these are known.
+    Nothing in it belongs to one invocation.
     """
 
     client: Client
     files: FileRoots
     journal: Journal | None = None
-    who: str = ""
-    """What the transport says of the caller."""
     offered: frozenset[str] = frozenset()
     """Names of the tools that the agent can call."""
     excluded: frozenset[str] = frozenset()
     """Names of the tools that the operator wants nobody to have; no other way leads to what they do."""
     quota: Quota = field(default_factory=Quota)
     """How often each caller may call."""
-    progress: Callable[[float, float | None, str], Awaitable[None]] = _no_progress
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     """Waits, in seconds."""
     seals: Seals = field(default_factory=Seals)
     """What handles are made with."""
     handover: Handover | None = None
     """Files to and from remote clients, where the server has an HTTP side."""
-    contents: list[ContentBlock] = field(default_factory=list["ContentBlock"])
-    """What the answer holds beside its JSON: pictures and links."""
     tickets: dict[str, str] = field(default_factory=dict[str, str])
     """UUIDs of ticket numbers already looked up; a number never names another issue."""
     trails: Trails = field(default_factory=Trails)
@@ -90,10 +85,6 @@ class Work:
         async with self.turn, nullcontext() if self.journal is None else turn(self.journal.folder):
             yield
 
-    def goes_round(self, asked: Tool, cursor: str | None, rows: Iterable[object], following: str | None) -> bool:
-        """Whether a page of a list repeats one that led to its cursor, in this call or another one of the caller's."""
-        return self.trails.goes_round(f"{self.who} {narrowed_by(asked)}", cursor, rows, following)
-
     def allow(self, tool: type[Tool], argument: str) -> None:
         """Refuse an argument through which a tool would do what an excluded tool does."""
         if tool.tool_name() in self.excluded:
@@ -102,18 +93,6 @@ class Work:
                 code="tool_excluded",
                 field=argument,
             )
-
-    def meter(self, size: int | None, doing: str) -> Callable[[int], Awaitable[None]]:
-        """What hears how many bytes have moved, of `size` in all if that is known, and tells the caller in fifty steps."""
-        told, step = 0, max(CHUNK, (size or 0) // 50)
-
-        async def moved(count: int) -> None:
-            nonlocal told
-            if count - told >= step or count == size:
-                told = count
-                await self.progress(count, size, doing)
-
-        return moved
 
     async def issue_id(self, ref: str, argument: str = "issue_id") -> str:
         """The UUID that an issue's reference stands for. Raises NotFound naming the argument that held it."""
@@ -150,6 +129,39 @@ class Work:
             else "The ticket is not among the newest issues. Find the issue with list_issues and pass its id.",
             field=argument,
         )
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What one invocation of a tool has: the server's parts, its caller, the files it may use, whom to tell about progress.
+
+    It is made once all of these are known.
+    """
+
+    server: ServerParts
+    files: FileRoots
+    """The server's, and those of the host's folders where the host declares some."""
+    who: str = ""
+    """What the transport says of the caller."""
+    progress: Callable[[float, float | None, str], Awaitable[None]] = _no_progress
+    contents: list[ContentBlock] = field(default_factory=list["ContentBlock"])
+    """What the answer holds beside its JSON: pictures and links."""
+
+    def goes_round(self, asked: Tool, cursor: str | None, rows: Iterable[object], following: str | None) -> bool:
+        """Whether a page of a list repeats one that led to its cursor, in this call or another one of the caller's."""
+        return self.server.trails.goes_round(f"{self.who} {narrowed_by(asked)}", cursor, rows, following)
+
+    def meter(self, size: int | None, doing: str) -> Callable[[int], Awaitable[None]]:
+        """What hears how many bytes have moved, of `size` in all if that is known, and tells the caller in fifty steps."""
+        told, step = 0, max(CHUNK, (size or 0) // 50)
+
+        async def moved(count: int) -> None:
+            nonlocal told
+            if count - told >= step or count == size:
+                told = count
+                await self.progress(count, size, doing)
+
+        return moved
 
 
 def narrowed_by(asked: Tool) -> str:
@@ -213,7 +225,7 @@ class Workflow(Tool):
     """Whether all its calls together have the deadline of one; otherwise each has its own."""
 
     @abstractmethod
-    async def run(self, work: Work) -> JsonObject: ...
+    async def run(self, work: Invocation) -> JsonObject: ...
 
     def request(self, operation: type[A], **given: object) -> A:
         """The operation with every argument of this tool that it has, too; `given` goes before them."""
@@ -250,7 +262,7 @@ def numbered(index: int, turn: Turn, began: datetime | None = None) -> JsonObjec
 
 
 async def every_page(
-    work: Work,
+    client: Client,
     asked: Callable[[str | None], Operation[Page[R]]],
     most: int,
     is_enough: Callable[[Page[R]], bool] = lambda _: False,
@@ -259,7 +271,7 @@ async def every_page(
     the page that was enough. A cursor that stands still and a page that brings nothing new end it, too."""
     items, cursor, is_whole, known = list[R](), None, True, set[tuple[Any, ...]]()
     for _ in range(most):
-        page = await work.client.send(asked(cursor))
+        page = await client.send(asked(cursor))
         if page.items and page.identities <= known:
             return items, False
         known |= page.identities

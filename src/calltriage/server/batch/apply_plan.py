@@ -26,7 +26,7 @@ from calltriage.server.batch.undo import undoing
 from calltriage.server.batch.writes import PLANNABLE, Asked, Made, asked, references, tool_of
 from calltriage.server.call.table import perform
 from calltriage.server.call.write_record import Caller, performed
-from calltriage.server.context import Work, Workflow
+from calltriage.server.context import Invocation, Workflow
 
 RESERVE_S = 10.0
 """Seconds of the deadline that the last write has at least; a third of a shorter one."""
@@ -107,14 +107,14 @@ class ApplyPlanTool(Workflow, effect=Effect.CHANGE):
     )
     undo: bool = Field(default=False, description="List what would undo it instead.")
 
-    async def run(self, work: Work) -> JsonObject:
+    async def run(self, work: Invocation) -> JsonObject:
         plans = Plans.of(work)
         plan = await plans.find(self.plan_id, self.seal)
         if self.undo:
             return self._undo(plan, await plans.outcomes(plan), work)
         ends = deadline_in(math.inf)
         reserve = min(RESERVE_S, (ends - anyio.current_time()) / 3)
-        async with plans.applying(plan, ends - reserve, work.sleep) as course:
+        async with plans.applying(plan, ends - reserve, work.server.sleep) as course:
             applying = _Applying(work, course, ends - reserve)
             before = len(course.outcomes)
             await applying.go_on()
@@ -146,11 +146,11 @@ class ApplyPlanTool(Workflow, effect=Effect.CHANGE):
         on = {"try_next": TryNext(APPLY, again)} if state == "more" else {}
         return {**bundle.done(), **note, **on}
 
-    def _undo(self, plan: Plan, outcomes: dict[int, JsonObject], work: Work) -> JsonObject:
+    def _undo(self, plan: Plan, outcomes: dict[int, JsonObject], work: Invocation) -> JsonObject:
         """What would undo the plan, the last write first; nothing is written now."""
         steps, remain = undoing(plan, outcomes)
         first = self.from_write or MOST_WRITES
-        wanted = [{**one, "offered": one["tool"] in work.offered} for one in steps if one["write"] <= first]
+        wanted = [{**one, "offered": one["tool"] in work.server.offered} for one in steps if one["write"] <= first]
         head = {"outcome": "not_committed", "state": "applied" if len(outcomes) == plan.ready else "more"}
         bundle = Bundle(BUDGET - 300, gaps=1, **head, done=len(outcomes), of=plan.ready, outcomes=[])
         bundle.body["undo"] = shown = bundle.as_many(wanted)
@@ -177,7 +177,7 @@ class _Applying:
         note: what is to be said besides.
     """
 
-    work: Work
+    work: Invocation
     course: Course
     until: float
     stopped: bool = False
@@ -215,18 +215,18 @@ class _Applying:
         """Count a call of a write's tool, once there may be one; False where that is after the end of this call."""
         while True:
             try:
-                self.work.quota.take(self.work.who, PLANNABLE[write.tool])
+                self.work.server.quota.take(self.work.who, PLANNABLE[write.tool])
                 return True
             except RateLimited as error:
                 wait = error.retry_after_s or 1.0
                 if anyio.current_time() + wait >= self.until:
                     self.retry_after_s = wait
                     return False
-                await self.work.sleep(wait)
+                await self.work.server.sleep(wait)
 
     async def _carried_out(self, number: int, write: Write) -> JsonObject:
         """Make one write, and say what became of it. Raises the CallError that it ended in."""
-        tool = tool_of(write.tool, self.work.offered)
+        tool = tool_of(write.tool, self.work.server.offered)
         one = asked(tool, _without_condition(write.arguments), self._made)
         again = number in self.course.begun
         if write.tool in RESTS_ON:
@@ -235,8 +235,8 @@ class _Applying:
                 return _kept(tool, there, [])
         if not again:
             await self.course.begin(number)
-        noted = _Noted(self.work.client, again=again)
-        work = replace(self.work, client=Diverted(self.work.client, noted.carry), contents=[], progress=_silent)
+        noted = _Noted(self.work.server.client, again=again)
+        work = replace(self.work, client=Diverted(self.work.server.client, noted.carry), contents=[], progress=_silent)
         body = await performed(
             tool,
             work,
@@ -254,7 +254,7 @@ class _Applying:
         One that was begun before may be done, so that only a strange state of its issue stands against it.
         Raises Conflict where it would do something else.
         """
-        foresight = Foresight(self.work.client, self._seen)
+        foresight = Foresight(self.work.server.client, self._seen)
         if again and write.tool != "update_issue":
             return None
         body, _ = await tried(one, self.work, foresight)
@@ -277,7 +277,7 @@ class _Applying:
     def _end_at(self, number: int, error: CallError) -> None:
         """Note what the call ended at. What passes by itself is tried again by the next call."""
         outcome = error.outcome or "not_committed"
-        answer = {**advising(error.as_part(), self.work.offered), "outcome": outcome}
+        answer = {**advising(error.as_part(), self.work.server.offered), "outcome": outcome}
         self.failed = (number, answer)
         self.retry_after_s = error.retry_after_s
         # Where a look did not tell, the next one may not either: whoever follows advice alone must not go round in circles.

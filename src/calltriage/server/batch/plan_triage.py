@@ -32,7 +32,7 @@ from calltriage.server.batch.writes import (
 from calltriage.server.call.arguments import checked
 from calltriage.server.call.hints import advise
 from calltriage.server.call.table import perform
-from calltriage.server.context import Work, Workflow
+from calltriage.server.context import Invocation, Workflow
 
 MOST_WRITES = 200
 APPLY = "apply_plan"
@@ -110,7 +110,7 @@ class PlanTriageTool(Workflow, effect=Effect.READ):
         default=None, description="Show from this write on."
     )
 
-    async def run(self, work: Work) -> JsonObject:
+    async def run(self, work: Invocation) -> JsonObject:
         plans = Plans.of(work)
         if (self.writes is None) == (self.plan_id is None):
             raise Rejected("Pass either writes or plan_id.", field="writes")
@@ -132,12 +132,12 @@ class _Planning:
         made: kind and id of what they would make, by number; None for a write that has a problem.
     """
 
-    work: Work
+    work: Invocation
     foresight: Foresight = field(init=False)
     made: dict[int, tuple[Made | None, str] | None] = field(default_factory=dict[int, Any])
 
     def __post_init__(self) -> None:
-        self.foresight = Foresight(self.work.client)
+        self.foresight = Foresight(self.work.server.client)
 
     async def every(self, writes: list[PlannedWrite]) -> list[Write]:
         planned = list[Write]()
@@ -150,7 +150,7 @@ class _Planning:
         self.made[number] = None
         own, tool, note = write.arguments, None, ""
         try:
-            tool = tool_of(write.tool, self.work.offered)
+            tool = tool_of(write.tool, self.work.server.offered)
             own, note = understood_of(tool, own)
             one = asked(tool, own, self._resolve)
             body, would = await tried(one, self.work, self.foresight, number)
@@ -178,7 +178,7 @@ class _Planning:
             with suppress(Rejected):
                 own = resolved(tool, own, self._resolve)
             advise(error, tool, own, lambda meant: checked(tool, schema_of(tool), meant))
-        body: JsonObject = advising(error.body(), self.work.offered)
+        body: JsonObject = advising(error.body(), self.work.server.offered)
         body.pop("outcome", None)
         names = {found[1]: f"${number}" for number, found in self.made.items() if found is not None and found[0]}
         body |= {name: _named(body[name], names) for name in ("try_next", "instead") if name in body}
@@ -196,11 +196,11 @@ def _named(advice: JsonObject, names: dict[str, str]) -> JsonObject:
     return {**advice, "arguments": arguments}
 
 
-async def tried(one: Asked, work: Work, foresight: Foresight, number: int = 0) -> tuple[JsonObject, str]:
+async def tried(one: Asked, work: Invocation, foresight: Foresight, number: int = 0) -> tuple[JsonObject, str]:
     """What a write would answer, and what it would do in words; its requests are the foresight's steps. Nothing is written.
     Raises the CallError that its tool would end in."""
     foresight.steps, foresight.number = [], number
-    client = Diverted(work.client, foresight.carry)
+    client = Diverted(work.server.client, foresight.carry)
     body = await perform(
         one.tool, one.given, replace(work, client=client, journal=None, contents=[], turn=anyio.Lock())
     )

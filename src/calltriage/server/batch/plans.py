@@ -26,7 +26,7 @@ from calltriage.errors import Conflict, NotFound, Rejected, StorageUnavailable, 
 from calltriage.leaves.folders import Folder, lock
 from calltriage.leaves.seals import Seals
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.server.context import Work
+from calltriage.server.context import Invocation
 from calltriage.storage.folders import make_folder
 
 T = TypeVar("T")
@@ -125,13 +125,13 @@ class Plans:
     life_s: int = LIFE_S
 
     @classmethod
-    def of(cls, work: Work) -> Plans:
+    def of(cls, work: Invocation) -> Plans:
         """The plans of a call's caller. Raises Rejected where no journal is kept: nothing would be known of writes."""
-        if work.journal is None:
+        if work.server.journal is None:
             raise Rejected("No journal is kept here, so no plan can be.", outcome="not_committed")
-        owner = hashlib.sha256(json.dumps([work.journal.organisation, work.who]).encode()).hexdigest()[:16]
-        life = int(min(LIFE_S, work.journal.keep_s))
-        return cls(work.journal.folder / FOLDER, work.seals, owner, life)
+        owner = hashlib.sha256(json.dumps([work.server.journal.organisation, work.who]).encode()).hexdigest()[:16]
+        life = int(min(LIFE_S, work.server.journal.keep_s))
+        return cls(work.server.journal.folder / FOLDER, work.server.seals, owner, life)
 
     async def keep(self, writes: list[Write]) -> Plan:
         """Keep a plan. Raises Rejected for one that is too large, StorageUnavailable where there is no room."""
@@ -288,7 +288,7 @@ def _unknown() -> NotFound:
 
 
 async def _in_thread(act: Callable[..., T], *arguments: Any) -> T:
-    """Work on the files, whose failure is the data folder's."""
+    """Invocation on the files, whose failure is the data folder's."""
     try:
         return await anyio.to_thread.run_sync(act, *arguments)
     except (OSError, StoreError) as error:

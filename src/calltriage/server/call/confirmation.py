@@ -28,7 +28,7 @@ from calltriage.operations.issues import DeleteIssue, GetIssue
 from calltriage.operations.relations import ListRelations, RemoveRelation
 from calltriage.operations.resource_links import ListResources, RemoveResource
 from calltriage.server.call.host import Host
-from calltriage.server.context import Work, every_page, preparing
+from calltriage.server.context import Invocation, every_page, preparing
 
 STATE = "question"
 """Kind of the handle that holds the state of a question."""
@@ -50,7 +50,7 @@ FORM: JsonObject = {
 
 
 async def confirmed(
-    tool: type[Tool], given: Tool, work: Work, policy: Policy, host: Host
+    tool: type[Tool], given: Tool, work: Invocation, policy: Policy, host: Host
 ) -> mcp_types.InputRequiredResult | None:
     """Nothing when the tool may go ahead, or the question that is to be answered first.
 
@@ -131,7 +131,7 @@ def _decided(reply: mcp_types.ElicitResult) -> None:
     )
 
 
-async def _question(tool: type[Tool], given: Tool, work: Work) -> str:
+async def _question(tool: type[Tool], given: Tool, work: Invocation) -> str:
     asked = QUESTIONS.get(tool)
     if asked is None:
         about = ", ".join(f"{name} {value}" for name, value in given.model_dump(exclude_none=True).items())
@@ -139,10 +139,10 @@ async def _question(tool: type[Tool], given: Tool, work: Work) -> str:
     return await asked(given, work)
 
 
-async def _detaching(given: Any, work: Work) -> str:
-    issue_id, link_id = await work.issue_id(given.issue_id), given.resource_link_id
+async def _detaching(given: Any, work: Invocation) -> str:
+    issue_id, link_id = await work.server.issue_id(given.issue_id), given.resource_link_id
     links, all_links = await every_page(
-        work, lambda cursor: ListResources(issue_id=issue_id, limit=100, cursor=cursor), PAGES
+        work.server.client, lambda cursor: ListResources(issue_id=issue_id, limit=100, cursor=cursor), PAGES
     )
     link = next((link for link in links if link.id.lower() == link_id), None)
     if link is None and not all_links:
@@ -153,17 +153,17 @@ async def _detaching(given: Any, work: Work) -> str:
     if link.resource_type != "call":
         return f"{what} The {link.resource_type} itself stays."
     flags, all_read = await every_page(
-        work, lambda cursor: ListFlags(issue_id=issue_id, limit=100, cursor=cursor), PAGES
+        work.server.client, lambda cursor: ListFlags(issue_id=issue_id, limit=100, cursor=cursor), PAGES
     )
     count = sum(flag.call_id == link.resource_id for flag in flags)
     more = "" if all_read else " or more"
     return f"{what} {count}{more} flags hang on this call and may go with it. The call itself stays."
 
 
-async def _unflagging(given: Any, work: Work) -> str:
-    issue_id = await work.issue_id(given.issue_id)
+async def _unflagging(given: Any, work: Invocation) -> str:
+    issue_id = await work.server.issue_id(given.issue_id)
     flags, all_flags = await every_page(
-        work, lambda cursor: ListFlags(issue_id=issue_id, limit=100, cursor=cursor), PAGES
+        work.server.client, lambda cursor: ListFlags(issue_id=issue_id, limit=100, cursor=cursor), PAGES
     )
     flag = next((flag for flag in flags if flag.id.lower() == given.flag_id), None)
     if flag is None and not all_flags:
@@ -175,10 +175,10 @@ async def _unflagging(given: Any, work: Work) -> str:
     return f"{what} Its type is {_theirs(flag.type)}."
 
 
-async def _unlinking(given: Any, work: Work) -> str:
-    issue_id = await work.issue_id(given.issue_id)
+async def _unlinking(given: Any, work: Invocation) -> str:
+    issue_id = await work.server.issue_id(given.issue_id)
     relations, all_links = await every_page(
-        work, lambda cursor: ListRelations(issue_id=issue_id, limit=100, cursor=cursor), PAGES
+        work.server.client, lambda cursor: ListRelations(issue_id=issue_id, limit=100, cursor=cursor), PAGES
     )
     found = next((relation for relation in relations if relation.id.lower() == given.relation_id), None)
     if found is None and not all_links:
@@ -191,8 +191,8 @@ async def _unlinking(given: Any, work: Work) -> str:
     )
 
 
-async def _deleting_issue(given: Any, work: Work) -> str:
-    issue = await work.client.send(GetIssue(issue_id=await work.issue_id(given.issue_id)))
+async def _deleting_issue(given: Any, work: Invocation) -> str:
+    issue = await work.server.client.send(GetIssue(issue_id=await work.server.issue_id(given.issue_id)))
     return (
         f"Delete issue {issue.triage_id} ({issue.id}) for good, with {issue.resource_count} evidence links, "
         f"{issue.flag_count} flags, {issue.relation_count} links to other issues, its comments and sessions? Calls, "
@@ -200,8 +200,8 @@ async def _deleting_issue(given: Any, work: Work) -> str:
     )
 
 
-async def _deleting_attachment(given: Any, work: Work) -> str:
-    attachment = await work.client.send(GetAttachment(attachment_id=given.attachment_id))
+async def _deleting_attachment(given: Any, work: Invocation) -> str:
+    attachment = await work.server.client.send(GetAttachment(attachment_id=given.attachment_id))
     size = "" if attachment.size is None else f" of {attachment.size} bytes"
     return (
         f"Delete attachment {given.attachment_id}{size} for good, its bytes too? Issues that it hangs on keep a link to "
@@ -215,7 +215,7 @@ def _theirs(words: str) -> str:
     return f"(words of its author, not of calltriage) “{line}”"
 
 
-QUESTIONS: dict[type[Tool], Callable[[Any, Work], Awaitable[str]]] = {
+QUESTIONS: dict[type[Tool], Callable[[Any, Invocation], Awaitable[str]]] = {
     RemoveResource: _detaching,
     RemoveFlag: _unflagging,
     RemoveRelation: _unlinking,

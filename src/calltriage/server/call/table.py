@@ -7,7 +7,6 @@ import math
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -51,7 +50,7 @@ from calltriage.server.call.host import Host, opened_for
 from calltriage.server.call.schemas import arguments_model, input_schema, names_issue, output_schema
 from calltriage.server.call.touched import touched
 from calltriage.server.call.write_record import with_key
-from calltriage.server.context import Work, Workflow
+from calltriage.server.context import Invocation, ServerParts, Workflow
 from calltriage.server.tools.evidence import GetEvidenceTool, whole_description
 from calltriage.server.tools.find_calls import FindCallsTool
 from calltriage.server.tools.transcripts import GetTranscriptTool
@@ -99,8 +98,8 @@ Report = Callable[[float, float | None, str], Awaitable[None]]
 class ToolTable:
     """The tools that this server offers."""
 
-    def __init__(self, tools: Iterable[type[Tool]], work: Work, confirm: Policy = "ask") -> None:
-        self._work = work
+    def __init__(self, tools: Iterable[type[Tool]], server: ServerParts, confirm: Policy = "ask") -> None:
+        self._server = server
         self._confirm: Policy = confirm
         self._tools = {tool.tool_name(): tool for tool in tools}
         self.listed = [describe(tool) for tool in self._tools.values()]
@@ -133,7 +132,7 @@ class ToolTable:
         own, note = understood(tool, self._schemas[name], arguments)
         try:
             caller = once.Caller.of(request, meta, answer)
-            self._work.quota.take(caller.who, tool)
+            self._server.quota.take(caller.who, tool)
             own, key = once.split(tool, own, caller)
             given = checked(tool, self._schemas[name], own)
             work = await self._work_for(tool, given, caller, report, host)
@@ -142,7 +141,7 @@ class ToolTable:
             body = await once.performed(
                 tool, work, lambda: perform(tool, given, work), arguments=own, key=key, caller=caller
             )
-            body = advising(once.noting(body, note) if note else body, work.offered)
+            body = advising(once.noting(body, note) if note else body, work.server.offered)
             try:
                 return _result(body, work)
             except CallError as error:
@@ -163,22 +162,22 @@ class ToolTable:
         if failure.field not in self._schemas[name]["properties"]:  # a word of the vendor's, or of another tool
             failure.field = None
         advise(failure, tool, own, lambda meant: checked(tool, self._schemas[name], meant))
-        return _failed(failure, self._work.offered)
+        return _failed(failure, self._server.offered)
 
     async def _work_for(
         self, tool: type[Tool], given: Tool, caller: once.Caller, report: Report, host: Host
-    ) -> Work | mcp_types.InputRequiredResult:
+    ) -> Invocation | mcp_types.InputRequiredResult:
         """What the call has at hand, with the host's folders where it names a path; or a question that comes first."""
         path = getattr(given, given.local) if isinstance(given, Workflow) and given.local else None
-        files = self._work.files if path is None else await opened_for(path, self._work.files, host)
+        files = self._server.files if path is None else await opened_for(path, self._server.files, host)
         if isinstance(files, mcp_types.InputRequiredResult):
             return files
-        work = replace(self._work, who=caller.who, files=files, progress=report, contents=[])
+        work = Invocation(self._server, files, caller.who, report)
         question = await confirmed(tool, given, work, self._confirm, host) if tool.effect is Effect.REMOVE else None
         return question or work
 
 
-async def perform(tool: type[Tool], given: Tool, work: Work) -> JsonObject:
+async def perform(tool: type[Tool], given: Tool, work: Invocation) -> JsonObject:
     """The body of a tool's answer, before the gate. Raises the CallError that it ended in."""
     try:
         if isinstance(given, Workflow):
@@ -195,17 +194,17 @@ async def perform(tool: type[Tool], given: Tool, work: Work) -> JsonObject:
     return body | await touched(tool, given, body, work)
 
 
-async def _send(tool: type[Operation[object]], given: Tool, work: Work) -> JsonObject:
+async def _send(tool: type[Operation[object]], given: Tool, work: Invocation) -> JsonObject:
     """Send an operation as it is, its issues resolved; a page that would be too long is asked for again, shorter."""
     values = given.model_dump(exclude_unset=True)
     for name, info in tool.model_fields.items():
         if name in values and names_issue(info.metadata):
-            values[name] = await work.issue_id(values[name], name)
+            values[name] = await work.server.issue_id(values[name], name)
     try:
         operation = tool.model_validate(values)
     except ValidationError as error:  # a rule between arguments that only holds for what they stand for
         raise rejected(error, tool, input_schema(arguments_model(tool))["properties"]) from None
-    receipt = await work.client.deliver(operation)
+    receipt = await work.server.client.deliver(operation)
     most = math.inf
     while is_page(receipt.result):
         page = receipt.result
@@ -221,7 +220,7 @@ async def _send(tool: type[Operation[object]], given: Tool, work: Work) -> JsonO
             return shortened(body, BUDGET, _in_evidence(operation))
         most = body["returned"]
         operation = operation.model_copy(update={"limit": _fitting(body)})
-        receipt = await work.client.deliver(operation)
+        receipt = await work.server.client.deliver(operation)
     body = shown(receipt.result) if isinstance(receipt.result, Result) else {}  # a removal has no result
     return body if receipt.outcome is None else {**body, "outcome": receipt.outcome}
 
@@ -264,11 +263,11 @@ def _rows_that_fit(body: JsonObject, operation: Operation[object]) -> JsonObject
     return {**body, "items": rows[:count], "returned": count, "complete": False, "omitted": [gap]}
 
 
-def _result(body: JsonObject, work: Work) -> mcp_types.CallToolResult:
+def _result(body: JsonObject, work: Invocation) -> mcp_types.CallToolResult:
     """A result in both forms, through the gate and within the budget that its tool did not keep by itself; what stands
     beside its JSON comes after it."""
     if "complete" not in body:
-        body = shortened(body, BUDGET, advising(whole_of(body), work.offered))
+        body = shortened(body, BUDGET, advising(whole_of(body), work.server.offered))
     body, escaped = gate(body)
     if escaped:
         body["escaped_characters"] = escaped

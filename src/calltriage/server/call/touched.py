@@ -14,7 +14,7 @@ from calltriage.operations.base import Effect, Tool
 from calltriage.operations.fields import marks
 from calltriage.operations.issues import GetIssue
 from calltriage.server.call.schemas import arguments_model, names_issue
-from calltriage.server.context import Work, at_once
+from calltriage.server.context import Invocation, at_once
 
 READ_BACK_S = 5.0
 """Most seconds for reading the touched issues. The write stands even if that fails."""
@@ -22,7 +22,7 @@ MOVED_ON = "The issue was changed after this write, or it cannot be told. Read i
 UNREAD = "The issue could not be read back. Read it before you pass expect_updated_at."
 
 
-async def touched(tool: type[Tool], given: Tool, body: JsonObject, work: Work) -> JsonObject:
+async def touched(tool: type[Tool], given: Tool, body: JsonObject, work: Invocation) -> JsonObject:
     """What a committed write says of each issue that its arguments name, or that it made; nothing where its answer is the
     issue as it is now.
 
@@ -39,12 +39,12 @@ async def touched(tool: type[Tool], given: Tool, body: JsonObject, work: Work) -
     return {"issues": list({one["id"]: one for one in found}.values())}
 
 
-async def _read_back(reference: str, made: Container[datetime | None], work: Work) -> JsonObject:
+async def _read_back(reference: str, made: Container[datetime | None], work: Invocation) -> JsonObject:
     issue_id = reference
     try:
         with anyio.fail_after(READ_BACK_S):
-            issue_id = await work.issue_id(reference)
-            issue = await work.client.send(GetIssue(issue_id=issue_id))
+            issue_id = await work.server.issue_id(reference)
+            issue = await work.server.client.send(GetIssue(issue_id=issue_id))
     except (CallError, TimeoutError):
         return {"id": issue_id, "note": UNREAD}
     names = {"id": issue_id} | ({"triage_id": issue.triage_id} if issue.triage_id else {})

@@ -19,7 +19,7 @@ from calltriage.operations.base import Effect, Tool
 from calltriage.operations.fields import Limit
 from calltriage.operations.results import Result, ResultType
 from calltriage.server.call.answering import Answer
-from calltriage.server.context import Work, Workflow
+from calltriage.server.context import Invocation, Workflow
 
 ARGUMENT = "idempotency_key"
 META = "calltriage/"
@@ -113,12 +113,12 @@ class ListRecentWritesTool(Workflow, effect=Effect.READ):
 
     limit: Limit | None = Field(default=None, description="How many, default 50.")
 
-    async def run(self, work: Work) -> JsonObject:
-        if work.journal is None:  # then nothing is on record
+    async def run(self, work: Invocation) -> JsonObject:
+        if work.server.journal is None:  # then nothing is on record
             return {"items": [], "returned": 0, "complete": True}
         most = self.limit or 50
-        async with work.journal.calling(self.tool_name(), work.who, None) as call:
-            items = await work.journal.recent(call, most + 1)
+        async with work.server.journal.calling(self.tool_name(), work.who, None) as call:
+            items = await work.server.journal.recent(call, most + 1)
         body = {"items": items[:most], "returned": len(items[:most]), "complete": len(items) <= most}
         if len(items) > most:
             more = {"try_next": TryNext(tool=self.tool_name(), arguments={"limit": 100})} if most < 100 else {}
@@ -128,7 +128,7 @@ class ListRecentWritesTool(Workflow, effect=Effect.READ):
 
 async def performed(
     tool: type[Tool],
-    work: Work,
+    work: Invocation,
     act: Callable[[], Awaitable[JsonObject]],
     *,
     arguments: JsonObject,
@@ -137,15 +137,15 @@ async def performed(
 ) -> JsonObject:
     """Do what a tool does, within its deadline and, when it writes, on record; with a key, once."""
     bounded = not issubclass(tool, Workflow) or tool.bounded
-    seconds = min(caller.deadline_s, work.client.deadline_s if bounded else math.inf)
+    seconds = min(caller.deadline_s, work.server.client.deadline_s if bounded else math.inf)
     with within(seconds) if seconds < math.inf else nullcontext(), one_call():
-        if key is not None and work.journal is None:
+        if key is not None and work.server.journal is None:
             raise Rejected("No journal is kept here, so no key is known.", field=ARGUMENT, outcome="not_committed")
-        if tool.effect is Effect.READ or work.journal is None:
+        if tool.effect is Effect.READ or work.server.journal is None:
             return await act()
         when_answered = at_once if caller.answer is None else caller.answer.when_gone
-        async with work.journal.calling(tool.tool_name(), caller.who, key, when_answered) as call:
-            body = await act() if key is None else await work.journal.once(call, arguments, act)
+        async with work.server.journal.calling(tool.tool_name(), caller.who, key, when_answered) as call:
+            body = await act() if key is None else await work.server.journal.once(call, arguments, act)
         return noting(body, UNRECORDED) if call.unrecorded else body
 
 

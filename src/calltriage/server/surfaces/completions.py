@@ -26,7 +26,7 @@ from calltriage.operations.fields import named_kind, stored_flag_type
 from calltriage.operations.flags import ListFlagTypes
 from calltriage.operations.issues import Issue, ListIssues
 from calltriage.server.answers.results import untrusted
-from calltriage.server.context import Work, at_once
+from calltriage.server.context import ServerParts, at_once
 from calltriage.server.surfaces import prompts
 from calltriage.server.surfaces.mcp_resources import offered
 
@@ -41,32 +41,32 @@ Found = tuple[list[str], bool]
 """Values that fit what was typed, and whether the API has others that were not looked at."""
 
 
-async def _issues(work: Work, typed: str) -> tuple[list[Issue], bool]:
+async def _issues(server: ServerParts, typed: str) -> tuple[list[Issue], bool]:
     """Issues whose ticket number begins so or whose words match, newest activity first, and whether there may be others.
     Search knows whole words; titles with a word that is still being typed are found among the newest issues."""
     ticket = re.fullmatch(r"(?i)t(-[0-9]{0,12})?", typed)
     asked = [ListIssues(limit=MOST)]
     if typed and typed.lower() not in {"t", "t-"}:
         asked.append(ListIssues(search=typed[:200], limit=MOST))
-    pages = await at_once(*(work.client.send(one) for one in asked))
+    pages = await at_once(*(server.client.send(one) for one in asked))
     newest = [one for one in pages[0].items if not typed or ticket or _begins(typed, one.title)]
     found = {issue.id: issue for items in (newest, *(page.items for page in pages[1:])) for issue in items}
     fitting = [one for one in found.values() if not ticket or one.triage_id.lower().startswith(typed.lower())]
     return fitting, any(not page.is_last for page in pages[len(pages) > 1 :])
 
 
-async def _tickets(work: Work, typed: str) -> Found:
-    found, more = await _issues(work, typed)
+async def _tickets(server: ServerParts, typed: str) -> Found:
+    found, more = await _issues(server, typed)
     return [issue.triage_id for issue in found], more
 
 
-async def _tickets_with_titles(work: Work, typed: str) -> Found:
-    found, more = await _issues(work, typed)
+async def _tickets_with_titles(server: ServerParts, typed: str) -> Found:
+    found, more = await _issues(server, typed)
     return [f"{issue.triage_id} {' '.join(issue.title.split())[:LONGEST_TITLE]}" for issue in found], more
 
 
-async def _calls(work: Work, typed: str) -> Found:
-    page = await work.client.send(ListCalls(limit=MOST))
+async def _calls(server: ServerParts, typed: str) -> Found:
+    page = await server.client.send(ListCalls(limit=MOST))
     found = [call.call_id for call in page.calls if call.call_id.lower().startswith(typed.lower())]
     return found, page.total_count is None or page.total_count > len(page.calls)
 
@@ -77,27 +77,27 @@ def _begins(typed: str, name: str) -> bool:
     return not typed or (wanted != "" and wanted in unaccented(folded(name)))
 
 
-async def _attachments(work: Work, typed: str) -> Found:
-    page = await work.client.send(ListAttachments(per_page=MOST))
+async def _attachments(server: ServerParts, typed: str) -> Found:
+    page = await server.client.send(ListAttachments(per_page=MOST))
     found = [one.id for one in page.items if one.id.lower().startswith(typed.lower()) or _begins(typed, one.name)]
     return found, not page.is_last or page.total is None or page.total > len(page.items)
 
 
-async def _flag_types(work: Work, typed: str) -> Found:
-    page = await work.client.send(ListFlagTypes(limit=MOST))
+async def _flag_types(server: ServerParts, typed: str) -> Found:
+    page = await server.client.send(ListFlagTypes(limit=MOST))
     words = stored_flag_type(typed)
     return [one.type for one in page.items if words in one.type], not page.is_last
 
 
-async def _categories(work: Work, typed: str) -> Found:
-    page = await work.client.send(ListCategories(limit=MOST))
+async def _categories(server: ServerParts, typed: str) -> Found:
+    page = await server.client.send(ListCategories(limit=MOST))
     found = [one.name for one in page.items if _begins(typed, one.name)]
     return found, not page.is_last
 
 
 AUTHORS = {"call": "call parties", "attachment": "the uploader", "flag_type": "flag authors"}
 """Whose words the values are, where they are not those of the issues' authors."""
-SOURCES: dict[str, Callable[[Work, str], Awaitable[Found]]] = {
+SOURCES: dict[str, Callable[[ServerParts, str], Awaitable[Found]]] = {
     "issue": _tickets,
     "call": _calls,
     "attachment": _attachments,
@@ -107,9 +107,9 @@ SOURCES: dict[str, Callable[[Work, str], Awaitable[Found]]] = {
 """Where the values come from, by what the argument names; a prompt's issues come with their titles."""
 
 
-async def complete(params: mcp_types.CompleteRequestParams, work: Work) -> mcp_types.CompleteResult:
+async def complete(params: mcp_types.CompleteRequestParams, server: ServerParts) -> mcp_types.CompleteResult:
     """Values for one argument. An unknown prompt, template or argument is a protocol error."""
-    info = _argument(params, work)
+    info = _argument(params, server)
     kind = named_kind(info)
     by_title = kind == "issue" and isinstance(params.ref, mcp_types.PromptReference)
     source = _tickets_with_titles if by_title else SOURCES.get(kind or "")
@@ -117,7 +117,7 @@ async def complete(params: mcp_types.CompleteRequestParams, work: Work) -> mcp_t
     if source is None:
         values, more = [word for word in _words(info.annotation) if word.startswith(typed.lower())], False
     else:
-        values, more = await _in_time(source, work, typed)
+        values, more = await _in_time(source, server, typed)
     shown: list[str] = gate(list(dict.fromkeys(values)))[0]
     return mcp_types.CompleteResult(
         completion=mcp_types.Completion(
@@ -127,22 +127,22 @@ async def complete(params: mcp_types.CompleteRequestParams, work: Work) -> mcp_t
     )
 
 
-async def _in_time(source: Callable[[Work, str], Awaitable[Found]], work: Work, typed: str) -> Found:
+async def _in_time(source: Callable[[ServerParts, str], Awaitable[Found]], server: ServerParts, typed: str) -> Found:
     with anyio.move_on_after(SECONDS):
         try:
-            return await source(work, typed)
+            return await source(server, typed)
         except (CallError, ValueError):  # the API failed, or what was typed is nothing that it can be asked for
             pass
     return [], False
 
 
-def _argument(params: mcp_types.CompleteRequestParams, work: Work) -> FieldInfo:
+def _argument(params: mcp_types.CompleteRequestParams, server: ServerParts) -> FieldInfo:
     name, ref = params.argument.name, params.ref
     if isinstance(ref, mcp_types.PromptReference):
-        prompt = prompts.offered(work).get(ref.name)
+        prompt = prompts.offered(server).get(ref.name)
         info = prompt and prompt.model_fields.get(name)
     else:
-        variables = [kind.variable() for kind in offered(work) if str(kind.template) == ref.uri]
+        variables = [kind.variable() for kind in offered(server) if str(kind.template) == ref.uri]
         info = next((found[1] for found in variables if found and found[0] == name), None)
     if info is None:
         raise MCPError(

@@ -26,7 +26,7 @@ from calltriage.server.call.arguments import checked
 from calltriage.server.call.schemas import arguments_model, input_schema
 from calltriage.server.call.table import perform, whole_of
 from calltriage.server.call.write_record import ListRecentWritesTool
-from calltriage.server.context import Work
+from calltriage.server.context import Invocation, ServerParts
 from calltriage.server.tools.evidence import GetEvidenceTool
 from calltriage.server.tools.transcripts import GetTranscriptTool
 
@@ -78,31 +78,31 @@ KINDS = (
 )  # fmt: skip
 
 
-def offered(work: Work) -> list[Kind]:
+def offered(server: ServerParts) -> list[Kind]:
     """The kinds whose tool the operator has not excluded."""
-    return [kind for kind in KINDS if kind.tool.tool_name() not in work.excluded]
+    return [kind for kind in KINDS if kind.tool.tool_name() not in server.excluded]
 
 
-def listed(work: Work) -> list[mcp_types.Resource]:
+def listed(server: ServerParts) -> list[mcp_types.Resource]:
     """Resources whose URI is fixed."""
     return [
         mcp_types.Resource(
             uri=str(kind.template), name=kind.name, title=kind.title, description=kind.description,
             mime_type=MEDIA_TYPE, annotations=_annotations(kind),
         )
-        for kind in offered(work)
+        for kind in offered(server)
         if kind.variable() is None
     ]  # fmt: skip
 
 
-def templates(work: Work) -> list[mcp_types.ResourceTemplate]:
+def templates(server: ServerParts) -> list[mcp_types.ResourceTemplate]:
     """Resources whose URI names an id."""
     return [
         mcp_types.ResourceTemplate(
             uri_template=str(kind.template), name=kind.name, title=kind.title, description=kind.description,
             mime_type=MEDIA_TYPE, annotations=_annotations(kind),
         )
-        for kind in offered(work)
+        for kind in offered(server)
         if kind.variable() is not None
     ]  # fmt: skip
 
@@ -116,9 +116,9 @@ def _schema(tool: type[Tool]) -> JsonObject:
     return input_schema(arguments_model(tool))
 
 
-def find(uri: str, work: Work) -> tuple[Kind, Tool]:
+def find(uri: str, server: ServerParts) -> tuple[Kind, Tool]:
     """The kind of resource that a URI names, and the tool call that answers it. Raises MCPError for one that cannot be."""
-    for kind in offered(work):
+    for kind in offered(server):
         variables = kind.template.match(uri)
         if variables is not None:
             try:
@@ -140,20 +140,20 @@ def not_found(uri: str) -> MCPError:
     return MCPError(mcp_types.INVALID_PARAMS, f"Resource not found. {advice}", named)
 
 
-def failed(error: CallError, work: Work) -> MCPError:
+def failed(error: CallError, server: ServerParts) -> MCPError:
     """The protocol error for what may be there but cannot be read now."""
-    return MCPError(mcp_types.INTERNAL_ERROR, str(error), gate(advising(error.body(), work.offered))[0])
+    return MCPError(mcp_types.INTERNAL_ERROR, str(error), gate(advising(error.body(), server.offered))[0])
 
 
-async def contents(uri: str, work: Work) -> tuple[Kind, mcp_types.TextResourceContents]:
+async def contents(uri: str, work: Invocation) -> tuple[Kind, mcp_types.TextResourceContents]:
     """What a resource holds: its tool's answer, longer at most, for a resource ends at the wall and not at the budget.
 
     Raises MCPError for a URI that cannot be, and the tool's own CallError.
     """
-    kind, call = find(uri, work)
-    work.quota.take(work.who, kind.tool)
-    body = advising(await perform(kind.tool, call, work), work.offered)
-    more = advising(whole_of(body), work.offered)
+    kind, call = find(uri, work.server)
+    work.server.quota.take(work.who, kind.tool)
+    body = advising(await perform(kind.tool, call, work), work.server.offered)
+    more = advising(whole_of(body), work.server.offered)
     more.pop("resource", None)  # it is this one
     body, escaped = gate(shortened(body, WALL, more))
     if escaped:
@@ -161,14 +161,14 @@ async def contents(uri: str, work: Work) -> tuple[Kind, mcp_types.TextResourceCo
     return kind, mcp_types.TextResourceContents(uri=gate(uri)[0], mime_type=MEDIA_TYPE, text=compact(body))
 
 
-async def read(uri: str, work: Work) -> mcp_types.ReadResourceResult:
+async def read(uri: str, work: Invocation) -> mcp_types.ReadResourceResult:
     """Read a resource. One that is not there is a protocol error."""
     try:
         kind, content = await contents(uri, work)
     except (NotFound, Rejected):
         raise not_found(uri) from None
     except CallError as error:
-        raise failed(error, work) from None
+        raise failed(error, work.server) from None
     return mcp_types.ReadResourceResult(contents=[content], ttl_ms=kind.ttl_ms, cache_scope="private")
 
 
@@ -176,10 +176,10 @@ Subject = tuple[Literal["issue", "call", "attachment", "flag_types", "writes"], 
 """What a resource tells of: a kind of thing and its id, which is empty for what there is one of."""
 
 
-async def subject(uri: str, work: Work) -> Subject:
+async def subject(uri: str, server: ServerParts) -> Subject:
     """What a resource tells of. An issue is looked up, however it is named. Raises MCPError for a URI that cannot be,
     and for an issue that is not there."""
-    kind, call = find(uri, work)
+    kind, call = find(uri, server)
     variable = kind.variable()
     if variable is None:
         return "writes" if kind.tool is ListRecentWritesTool else "flag_types", ""
@@ -188,13 +188,13 @@ async def subject(uri: str, work: Work) -> Subject:
     match named_kind(info):
         case "issue":
             try:
-                issue_id = await work.issue_id(value)
-                await work.client.send(GetIssue(issue_id=issue_id))
+                issue_id = await server.issue_id(value)
+                await server.client.send(GetIssue(issue_id=issue_id))
                 return "issue", issue_id
             except NotFound:
                 raise not_found(uri) from None
             except CallError as error:
-                raise failed(error, work) from None
+                raise failed(error, server) from None
         case "attachment":
             return "attachment", value
         case _:

@@ -32,7 +32,7 @@ from calltriage.operations.resource_links import ListResources
 from calltriage.server.answers.results import advising, untrusted
 from calltriage.server.call.arguments import checked, understood
 from calltriage.server.call.schemas import input_schema
-from calltriage.server.context import Work, last_part
+from calltriage.server.context import Invocation, ServerParts, last_part
 from calltriage.server.surfaces import mcp_resources
 from calltriage.server.tools.evidence import GetEvidenceTool
 from calltriage.server.tools.lookalikes import Draft, similar_to
@@ -69,7 +69,7 @@ class Prompt(Tool, effect=Effect.READ):
     def reads(self) -> str:
         """URI of the resource that it puts before the agent."""
 
-    async def besides(self, work: Work) -> JsonObject | None:  # noqa: ARG002  most need nothing more
+    async def besides(self, work: Invocation) -> JsonObject | None:  # noqa: ARG002  most need nothing more
         """What else there is to read, in a holder of strangers' words."""
         return None
 
@@ -91,7 +91,7 @@ class InvestigateIssue(Prompt):
     def reads(self) -> str:
         return f"triage://issues/{last_part(self.issue_id)}/evidence"
 
-    async def besides(self, work: Work) -> JsonObject | None:  # noqa: ARG002  the evidence says the rest
+    async def besides(self, work: Invocation) -> JsonObject | None:  # noqa: ARG002  the evidence says the rest
         typed = self.flag_type
         return None if typed is None else untrusted("flag authors", flag_type=stored_flag_type(typed))
 
@@ -124,7 +124,7 @@ class TriageCall(Prompt):
     def reads(self) -> str:
         return f"triage://calls/{self.call_id}/transcript"
 
-    async def besides(self, work: Work) -> JsonObject | None:  # noqa: ARG002  the call says it all
+    async def besides(self, work: Invocation) -> JsonObject | None:  # noqa: ARG002  the call says it all
         return None if self.category is None else untrusted("issue authors", category=self.category)
 
     def steps(self) -> tuple[Step, ...]:
@@ -155,9 +155,9 @@ class FindDuplicates(Prompt):
     def reads(self) -> str:
         return f"triage://issues/{last_part(self.issue_id)}/evidence"
 
-    async def besides(self, work: Work) -> JsonObject | None:
-        issue = await work.client.send(GetIssue(issue_id=await work.issue_id(self.issue_id)))
-        links = (await work.client.send(ListResources(issue_id=issue.id, limit=100))).items
+    async def besides(self, work: Invocation) -> JsonObject | None:
+        issue = await work.server.client.send(GetIssue(issue_id=await work.server.issue_id(self.issue_id)))
+        links = (await work.server.client.send(ListResources(issue_id=issue.id, limit=100))).items
         evidence = frozenset((link.resource_type, link.resource_id) for link in links)
         found = await similar_to(Draft(issue.title, issue.description, issue.category, evidence), work)
         others = [likeness for likeness in found.likenesses if likeness.issue.id != issue.id]
@@ -211,12 +211,12 @@ PROMPTS: dict[str, type[Prompt]] = {
 """Every prompt by its name."""
 
 
-def offered(work: Work) -> dict[str, type[Prompt]]:
+def offered(server: ServerParts) -> dict[str, type[Prompt]]:
     """The prompts whose resource's tool the operator has not excluded."""
-    return {name: prompt for name, prompt in PROMPTS.items() if prompt.rests_on.tool_name() not in work.excluded}
+    return {name: prompt for name, prompt in PROMPTS.items() if prompt.rests_on.tool_name() not in server.excluded}
 
 
-def listed(work: Work) -> list[mcp_types.Prompt]:
+def listed(server: ServerParts) -> list[mcp_types.Prompt]:
     return [
         mcp_types.Prompt(
             name=name,
@@ -229,25 +229,27 @@ def listed(work: Work) -> list[mcp_types.Prompt]:
                 for argument, info in prompt.model_fields.items()
             ],
         )
-        for name, prompt in offered(work).items()
+        for name, prompt in offered(server).items()
     ]
 
 
-async def get(name: str, arguments: dict[str, str], work: Work) -> mcp_types.GetPromptResult:
+async def get(name: str, arguments: dict[str, str], work: Invocation) -> mcp_types.GetPromptResult:
     """The messages of a prompt: what to do, then what there is to read."""
-    prompt = offered(work).get(name)
+    prompt = offered(work.server).get(name)
     if prompt is None:
-        raise MCPError(mcp_types.INVALID_PARAMS, f"Unknown prompt. There are: {', '.join(offered(work))}.")
+        raise MCPError(mcp_types.INVALID_PARAMS, f"Unknown prompt. There are: {', '.join(offered(work.server))}.")
     try:
         schema = input_schema(prompt)
         given = cast("Prompt", checked(prompt, schema, understood(prompt, schema, dict(arguments))[0]))
         _, resource = await mcp_resources.contents(given.reads(), work)
         holder = await given.besides(work)
     except (Rejected, NotFound) as error:
-        raise MCPError(mcp_types.INVALID_PARAMS, str(error), gate(advising(error.body(), work.offered))[0]) from None
+        raise MCPError(
+            mcp_types.INVALID_PARAMS, str(error), gate(advising(error.body(), work.server.offered))[0]
+        ) from None
     except CallError as error:
-        raise mcp_resources.failed(error, work) from None
-    contents: list[mcp_types.ContentBlock] = [mcp_types.TextContent(type="text", text=_procedure(given, work))]
+        raise mcp_resources.failed(error, work.server) from None
+    contents: list[mcp_types.ContentBlock] = [mcp_types.TextContent(type="text", text=_procedure(given, work.server))]
     contents.append(mcp_types.EmbeddedResource(type="resource", resource=resource))
     if holder is not None:
         contents.append(mcp_types.TextContent(type="text", text=compact(gate(holder)[0])))
@@ -256,7 +258,7 @@ async def get(name: str, arguments: dict[str, str], work: Work) -> mcp_types.Get
     )
 
 
-def _procedure(prompt: Prompt, work: Work) -> str:
-    steps = [step.words for step in prompt.steps() if work.offered.issuperset(step.needs)]
+def _procedure(prompt: Prompt, server: ServerParts) -> str:
+    steps = [step.words for step in prompt.steps() if server.offered.issuperset(step.needs)]
     numbered = [f"{number}. {words}" for number, words in enumerate(steps, 1)]
     return "\n".join([prompt.purpose, "", *numbered, "", CLOSING])

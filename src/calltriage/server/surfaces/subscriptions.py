@@ -28,7 +28,7 @@ from calltriage.operations.fields import named_kind
 from calltriage.operations.issues import UpdateIssue
 from calltriage.operations.relations import ListRelations
 from calltriage.server.call.write_record import who
-from calltriage.server.context import LOOK_UP_SECONDS, Work
+from calltriage.server.context import LOOK_UP_SECONDS, ServerParts
 from calltriage.server.surfaces import mcp_resources
 
 MOST_URIS = 100
@@ -82,14 +82,14 @@ Context: TypeAlias = ServerRequestContext[Connection]
 class Subscriptions:
     """Everything that is watched on this server."""
 
-    def __init__(self, work: Work) -> None:
-        self._work = work
+    def __init__(self, server: ServerParts) -> None:
+        self._server = server
         self._bus = InMemorySubscriptionBus()
         self._streams = OrderedDict[Stream, None]()
         """Those that are open, the most idle one first: the one that was opened, or told of a change, longest ago."""
         self._subjects: dict[str, mcp_resources.Subject] = {}
         self._watchers = Counter[str]()
-        work.client.watch(self._written)
+        server.client.watch(self._written)
 
     @asynccontextmanager
     async def connection(self, _server: Server[Connection]) -> AsyncGenerator[Connection]:
@@ -115,7 +115,7 @@ class Subscriptions:
         subjects = dict[str, mcp_resources.Subject]()
         with anyio.move_on_after(LOOK_UP_SECONDS):  # for all of them, as each may have to be looked up
             for uri in uris:
-                subjects[uri] = await mcp_resources.subject(uri, self._work)
+                subjects[uri] = await mcp_resources.subject(uri, self._server)
         if len(subjects) < len(uris):
             raise MCPError(mcp_types.INTERNAL_ERROR, "Looking the issues up took too long. Watch fewer at once.")
         with self._watching(subjects), self._place(who(ctx.request), uris) as stream:
@@ -123,7 +123,7 @@ class Subscriptions:
 
     async def subscribe(self, ctx: Context, params: mcp_types.SubscribeRequestParams) -> mcp_types.EmptyResult:
         connection, uri = ctx.lifespan_context, str(params.uri)
-        found = await mcp_resources.subject(uri, self._work)
+        found = await mcp_resources.subject(uri, self._server)
         _refuse_too_many(connection.watched | {uri})
         if uri not in connection.watched:
             connection.session = ctx.session
@@ -212,7 +212,7 @@ class Subscriptions:
         if not others:
             return set()
         try:
-            page = await self._work.client.send(ListRelations(issue_id=issue_id, limit=100))
+            page = await self._server.client.send(ListRelations(issue_id=issue_id, limit=100))
         except CallError:
             return others
         linked = {one for relation in page.items for one in (relation.issue_id, relation.related_issue_id)}

@@ -21,7 +21,7 @@ from calltriage.operations.resource_links import AttachResource
 from calltriage.operations.results import ResultType
 from calltriage.server.answers.advice import same_call
 from calltriage.server.answers.results import shown, together
-from calltriage.server.context import ISSUE, Work, Workflow, preparing
+from calltriage.server.context import ISSUE, Invocation, Workflow, preparing
 from calltriage.server.tools.flag_moments import Moment, Sought
 from calltriage.server.tools.several_flags import MOST_FLAGS, MomentRef, failed, flagged_each, moments_of
 
@@ -49,10 +49,10 @@ class AddFlagTool(Workflow, effect=Effect.ADD, wraps=flags.AddFlag):
         default=None, description="More moments of this type, of any call."
     )
 
-    async def run(self, work: Work) -> JsonObject:
+    async def run(self, work: Invocation) -> JsonObject:
         if self.attach_if_missing:
-            work.allow(AttachResource, "attach_if_missing")
-        issue_id = await work.issue_id(self.issue_id)
+            work.server.allow(AttachResource, "attach_if_missing")
+        issue_id = await work.server.issue_id(self.issue_id)
         more = self.also or []
         sought = [self._sought(), *(one.sought(one.call_id or self.call_id) for one in more)]
         moment, *others = await moments_of(work, sought, "also", first=1)
@@ -73,7 +73,7 @@ class AddFlagTool(Workflow, effect=Effect.ADD, wraps=flags.AddFlag):
         ]
         return _all_of(body, await flagged_each(operations, lambda one: self._flagged(work, one)))
 
-    async def _first(self, work: Work, operation: flags.AddFlag, *, is_alone: bool) -> JsonObject:
+    async def _first(self, work: Invocation, operation: flags.AddFlag, *, is_alone: bool) -> JsonObject:
         """The flag of the arguments themselves. One that stands but cannot be read does not hold up the others."""
         try:
             return await self._flagged(work, operation)
@@ -85,10 +85,10 @@ class AddFlagTool(Workflow, effect=Effect.ADD, wraps=flags.AddFlag):
     def _operation(self, issue_id: str, moment: Moment) -> flags.AddFlag:
         return self.request(flags.AddFlag, issue_id=issue_id, message_index=moment.index, message_text=moment.text)
 
-    async def _flagged(self, work: Work, operation: flags.AddFlag) -> JsonObject:
+    async def _flagged(self, work: Invocation, operation: flags.AddFlag) -> JsonObject:
         attach = AttachResource(issue_id=operation.issue_id, resource_type="call", resource_id=operation.call_id)
         try:
-            receipt = await work.client.deliver(operation)
+            receipt = await work.server.client.deliver(operation)
         except Conflict as error:
             if error.code != "call_not_attached":
                 raise
@@ -98,20 +98,20 @@ class AddFlagTool(Workflow, effect=Effect.ADD, wraps=flags.AddFlag):
             return await self._flag_once_attached(work, attach, operation)
         return {**shown(receipt.result), "outcome": receipt.outcome}
 
-    def _attaching(self, work: Work, attach: AttachResource) -> TryNext | None:
+    def _attaching(self, work: Invocation, attach: AttachResource) -> TryNext | None:
         """The same call, attaching what is missing; the attaching alone where that would repeat free text."""
         given = self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
         again = same_call(AddFlagTool, {**given, "attach_if_missing": True})
         alone = TryNext(tool=AttachResource.tool_name(), arguments=attach.model_dump(mode="json"))
-        return None if AttachResource.tool_name() in work.excluded else again or alone
+        return None if AttachResource.tool_name() in work.server.excluded else again or alone
 
-    async def _flag_once_attached(self, work: Work, attach: AttachResource, operation: flags.AddFlag) -> JsonObject:
+    async def _flag_once_attached(self, work: Invocation, attach: AttachResource, operation: flags.AddFlag) -> JsonObject:
         """Attach the call, then flag it. What became of the first is told whatever becomes of the second."""
         with preparing("call_id"):
-            link = await work.client.deliver(attach)
+            link = await work.server.client.deliver(attach)
         attached = {"resource_link_id": link.result.id, "outcome": link.outcome}
         try:
-            receipt = await work.client.deliver(operation)
+            receipt = await work.server.client.deliver(operation)
         except CallError as error:
             error.details["attached"] = attached
             raise

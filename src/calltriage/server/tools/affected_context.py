@@ -14,7 +14,7 @@ from calltriage.operations.fields import IssueRef
 from calltriage.operations.results import Page, Result, ResultType
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, unreadable
 from calltriage.server.answers.sections import EACH, Asked, Section, Where, no_place, place_of
-from calltriage.server.context import ISSUE, Work, Workflow
+from calltriage.server.context import ISSUE, Invocation, Workflow
 
 
 class AffectedContext(Result):
@@ -40,13 +40,13 @@ class GetAffectedContextTool(Workflow, effect=Effect.READ):
     cursor: Where | None = Field(default=None, description="As omitted says.")
     max_tokens: int = Field(default=BUDGET, ge=1000, le=MOST, description=f"Default {BUDGET}.")
 
-    async def run(self, work: Work) -> JsonObject:
+    async def run(self, work: Invocation) -> JsonObject:
         place = place_of(self.section, self.cursor)
         if place.cursor is not None:  # the API has no pages of these
             raise no_place()
-        asked = Asked(self.tool_name(), await work.issue_id(self.issue_id), self.section, self.max_tokens)
+        asked = Asked(self.tool_name(), await work.server.issue_id(self.issue_id), self.section, self.max_tokens)
         operation = resource_links.GetAffectedContext
-        found = await work.client.send(operation(issue_id=asked.issue_id))
+        found = await work.server.client.send(operation(issue_id=asked.issue_id))
         lists = {"pathways": found.pathways, "personas": found.personas, "calls": found.calls}
         wanted = list[Section]()
         for name, rows in lists.items():

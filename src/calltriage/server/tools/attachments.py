@@ -28,7 +28,7 @@ from calltriage.operations.resource_links import AttachResource
 from calltriage.operations.results import Result, ResultType
 from calltriage.server.answers.advice import same_call
 from calltriage.server.answers.results import BUDGET, LOST, REPEATS, ended, row, shown, unread, unreadable, untrusted
-from calltriage.server.context import ISSUE, Work, Workflow, preparing
+from calltriage.server.context import ISSUE, Invocation, Workflow, preparing
 from calltriage.server.files.local import attachment_name
 from calltriage.server.files.media_types import HEAD, UNKNOWN, checked_type, family, named
 
@@ -71,7 +71,7 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
     )
     attach_to: IssueRef | None = Field(default=None, description=f"Issue: {ISSUE}")
 
-    async def run(self, work: Work) -> JsonObject:
+    async def run(self, work: Invocation) -> JsonObject:
         given = [name for name in ("path", "text", "base64", "upload") if getattr(self, name) is not None]
         if len(given) != 1:
             raise _refused("Pass exactly one of path, text, base64 and upload.", "path")
@@ -84,14 +84,14 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
         if self.upload == NEW:
             return self._offer(work)
         came_along = self.text is not None or self.base64 is not None  # so it is small
-        with within(work.client.deadline_s) if came_along else nullcontext():
+        with within(work.server.client.deadline_s) if came_along else nullcontext():
             return await self._stored_and_attached(work)
 
-    async def _stored_and_attached(self, work: Work) -> JsonObject:
-        issue_id = None if self.attach_to is None else await work.issue_id(self.attach_to, "attach_to")
+    async def _stored_and_attached(self, work: Invocation) -> JsonObject:
+        issue_id = None if self.attach_to is None else await work.server.issue_id(self.attach_to, "attach_to")
         if issue_id is not None:  # an unknown issue is found out before a file is stored for it
             with preparing("attach_to"):
-                await work.client.send(GetIssue(issue_id=issue_id))
+                await work.server.client.send(GetIssue(issue_id=issue_id))
         try:
             body = await self._stored(work)
         except UnreadableAnswer as error:
@@ -103,10 +103,10 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
             body["evidence"] = await self._attach(work, issue_id, body)
         return body
 
-    def _check_attachable(self, work: Work) -> None:
+    def _check_attachable(self, work: Invocation) -> None:
         """Raise Rejected where no stored file can be hung on an issue."""
-        work.allow(AttachResource, "attach_to")
-        if not work.client.shares_ids:
+        work.server.allow(AttachResource, "attach_to")
+        if not work.server.client.shares_ids:
             given = self.model_dump(mode="json", exclude={"attach_to"}, exclude_unset=True)
             raise Rejected(
                 "Files and issues are kept by two services here, and the issues' service knows no id of the files': a file "
@@ -116,19 +116,19 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
                 try_next=same_call(CreateAttachmentTool, given),
             )
 
-    def _offer(self, work: Work) -> JsonObject:
-        if work.handover is None:
+    def _offer(self, work: Invocation) -> JsonObject:
+        if work.server.handover is None:
             raise _refused(
                 "Uploads go over a server's HTTP side, and this one has none. Pass path, text or base64.", "upload"
             )
-        offer = work.handover.offer(work.who)
+        offer = work.server.handover.offer(work.who)
         kept = self.model_dump(mode="json", include={"name", "metadata", "attach_to"}, exclude_none=True)
         again = TryNext(tool=self.tool_name(), arguments={**kept, "upload": offer["handle"]})
         return {"outcome": "not_committed", "upload": offer, "try_next": again}
 
-    async def _stored(self, work: Work) -> JsonObject:
+    async def _stored(self, work: Invocation) -> JsonObject:
         """The file, once it is stored; its bytes are sent unless they wait at the API already."""
-        kept = None if self.upload is None else _of_kept(work.seals.opened(KEPT, self.upload))
+        kept = None if self.upload is None else _of_kept(work.server.seals.opened(KEPT, self.upload))
         async with AsyncExitStack() as stack:
             if kept is None:
                 content = await self._content(work, stack)
@@ -137,7 +137,7 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
                 content, uploaded = None, kept
                 name = self._name_of_kept(kept.media_type or UNKNOWN)
             try:
-                receipt = await over_api.create(work.client, name, uploaded, self.metadata, limit=work.files.limit)
+                made = await over_api.create(work.server.client, name, uploaded, self.metadata, limit=work.files.limit)
             except Conflict as taken:
                 raise self._kept(work, name, uploaded, taken) from taken
             except Rejected as refused:
@@ -151,13 +151,13 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
                     outcome=refused.outcome,
                     request_id=refused.request_id,
                 ) from refused
-            facts: JsonObject = {"size": uploaded.size, "sha256": uploaded.sha256, "outcome": receipt.outcome}
-            if receipt.result.size not in {None, uploaded.size}:  # a figure, no advice: it stands among the API's words
-                facts["size_by_api"] = receipt.result.size
-            if labels := over_api.unkept(receipt, self.metadata):
+            facts: JsonObject = {"size": uploaded.size, "sha256": uploaded.sha256, "outcome": made.outcome}
+            if made.result.size not in {None, uploaded.size}:  # a figure, no advice: it stands among the API's words
+                facts["size_by_api"] = made.result.size
+            if labels := over_api.unkept(made, self.metadata):
                 facts |= {"labels_not_stored": labels, "note": over_api.UNKEPT}
             grew = {"grew_while_read": True} if content is not None and content.grew() else {}
-            return {**shown(receipt.result), **facts, **grew}
+            return {**shown(made.result), **facts, **grew}
 
     def _name_of_kept(self, media_type: str) -> str:
         """The name for bytes that wait at the API already, whose kind was seen when they were sent."""
@@ -167,7 +167,7 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
             raise _refused("The name's ending says another kind of file than was uploaded. Keep the ending.", "name")
         return name
 
-    async def _content(self, work: Work, stack: AsyncExitStack) -> _Content:
+    async def _content(self, work: Invocation, stack: AsyncExitStack) -> _Content:
         if self.path is not None or self.upload is not None:
             opened = await stack.enter_async_context(self._opened(work))
             name = attachment_name(self.name or opened.name)
@@ -181,27 +181,27 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
             media_type = "text/plain"
         return _Content(name, media_type, size, chunks, grew)
 
-    def _opened(self, work: Work) -> Any:
+    def _opened(self, work: Invocation) -> Any:
         if self.path is not None:
             return work.files.open(self.path)
-        if work.handover is None:
+        if work.server.handover is None:
             raise _refused("The handle is none of this server's, or its time is over. Begin again.", "upload")
-        return work.handover.taken(self.upload or "")
+        return work.server.handover.taken(self.upload or "")
 
-    async def _sent(self, work: Work, content: _Content) -> Uploaded:
+    async def _sent(self, work: Invocation, content: _Content) -> Uploaded:
         """Steps 1 and 2: the bytes, at the API."""
         stored = over_api.Content(content.media_type, content.size, content.chunks)
         with preparing():
-            return await over_api.upload(work.client, stored, work.meter(content.size, "uploading"))
+            return await over_api.upload(work.server.client, stored, work.meter(content.size, "uploading"))
 
-    def _kept(self, work: Work, name: str, uploaded: Uploaded, taken: Conflict) -> Conflict:
+    def _kept(self, work: Invocation, name: str, uploaded: Uploaded, taken: Conflict) -> Conflict:
         """The conflict, with the upload as something to go on with under another name."""
         handle = self.upload or ""
-        if not work.seals.good_for(KEPT, handle):
+        if not work.server.seals.good_for(KEPT, handle):
             facts = (uploaded.request_id, uploaded.media_type, uploaded.size, uploaded.sha256)
-            handle = work.seals.sealed(KEPT, KEPT_SECONDS, *facts)
+            handle = work.server.seals.sealed(KEPT, KEPT_SECONDS, *facts)
         taken.outcome, taken.field = "not_committed", "name"
-        taken.details |= {"upload": {"handle": handle, "good_for_s": work.seals.good_for(KEPT, handle)}}
+        taken.details |= {"upload": {"handle": handle, "good_for_s": work.server.seals.good_for(KEPT, handle)}}
         given = self.model_dump(mode="json", include={"metadata", "attach_to"}, exclude_unset=True)
         another = name if taken.retryable else _another_name(name)  # it could not be seen whether the files are equal
         taken.try_next = same_call(CreateAttachmentTool, {**given, "name": another})
@@ -209,7 +209,7 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
             taken.try_next["arguments"]["upload"] = handle
         return taken
 
-    async def _attach(self, work: Work, issue_id: str, body: JsonObject) -> JsonObject:
+    async def _attach(self, work: Invocation, issue_id: str, body: JsonObject) -> JsonObject:
         """Hang the file on the issue. The file is stored whatever comes of this, so a failure is told, not raised."""
         try:
             operation = AttachResource(issue_id=issue_id, resource_type="file", resource_id=body["id"])
@@ -217,7 +217,7 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
             unsent = Rejected("The vendor's id of the file has a form that is not sent.", code="strange_id")
             return unsent.as_part()
         try:
-            receipt = await work.client.deliver(operation)
+            receipt = await work.server.client.deliver(operation)
         except CallError as error:
             if not error.is_refusal:
                 error.try_next = TryNext(tool=AttachResource.tool_name(), arguments=operation.model_dump(mode="json"))
@@ -317,13 +317,13 @@ class ListAttachmentsTool(Workflow, effect=Effect.READ):
         default=None, description="next_cursor of the page before."
     )
 
-    async def run(self, work: Work) -> JsonObject:
+    async def run(self, work: Invocation) -> JsonObject:
         labels, rows = _filter_of(self.labels), self.limit or 25
         asked = api.ListAttachments(name=self.name, types=self.types, metadata=labels, per_page=rows)
         operation: Operation[AttachmentPage] = asked
         if self.cursor is not None:
             operation = ListFollowingAttachments(query=_query_of(self.cursor))
-        page = await work.client.send(operation)
+        page = await work.server.client.send(operation)
         if self.name is not None and self.cursor is None and not page.items and not page.lost_rows:
             return await self._named_otherwise(work, labels)
         body = self._page(page)
@@ -356,12 +356,12 @@ class ListAttachmentsTool(Workflow, effect=Effect.READ):
             body["next_cursor"] = base64.urlsafe_b64encode(page.following.encode()).decode().rstrip("=")
         return body
 
-    async def _named_otherwise(self, work: Work, labels: str | None) -> JsonObject:
+    async def _named_otherwise(self, work: Invocation, labels: str | None) -> JsonObject:
         """The files of the name as it may be written, too, in other forms of its characters: read from the list itself."""
         operation: Operation[AttachmentPage] = api.ListAttachments(types=self.types, metadata=labels, per_page=250)
         items, is_whole = dict[str, JsonObject](), False
         for _ in range(PAGES_OF_NAMES):
-            page = await work.client.send(operation)
+            page = await work.server.client.send(operation)
             items |= {item.id: row(item) for item in page.items if self._wants(item)}
             is_whole = page.is_last
             if page.following is None:

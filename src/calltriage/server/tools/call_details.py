@@ -16,7 +16,7 @@ from calltriage.operations.fields import A_CURSOR, CallId, Form
 from calltriage.operations.results import ResultType, lost_rows
 from calltriage.server.answers.counted_lists import CURSOR, RowCursor, Rows, brief_row, page_of
 from calltriage.server.answers.results import BUDGET, lacking, passes, unreadable, untrusted
-from calltriage.server.context import Work, Workflow
+from calltriage.server.context import Invocation, Workflow
 from calltriage.server.tools.transcripts import MaxTokens
 
 PART = 10
@@ -48,8 +48,8 @@ class GetCorrectedTranscriptTool(Workflow, effect=Effect.READ):
     cursor: RowCursor | None = Field(default=None, description=CURSOR)
     max_tokens: MaxTokens = BUDGET
 
-    async def run(self, work: Work) -> JsonObject:
-        found = await work.client.send(calls.GetCorrectedTranscript(call_id=self.call_id))
+    async def run(self, work: Invocation) -> JsonObject:
+        found = await work.server.client.send(calls.GetCorrectedTranscript(call_id=self.call_id))
         first = int(self.cursor or 0)
         lines = found.corrected[first : first + self.max_tokens // LEAST]
         rows = [brief_row(line.model_dump(mode="json"), self.columns, self.max_tokens // PART) for line in lines]
@@ -70,8 +70,8 @@ class GetPathwayCallEventsTool(Workflow, effect=Effect.READ):
     cursor: EventCursor | None = Field(default=None, description=CURSOR)
     max_tokens: MaxTokens = BUDGET
 
-    async def run(self, work: Work) -> JsonObject:
-        events = await work.client.send(calls.GetPathwayCallEvents(call_id=self.call_id))
+    async def run(self, work: Invocation) -> JsonObject:
+        events = await work.server.client.send(calls.GetPathwayCallEvents(call_id=self.call_id))
         lost = lost_rows(events)
         if all(event.sequence is not None for event in events):
             events.sort(key=lambda event: event.sequence or 0)
@@ -127,8 +127,8 @@ class GetCallEventStreamTool(Workflow, effect=Effect.READ):
     cursor: RowCursor | None = Field(default=None, description=CURSOR)
     max_tokens: MaxTokens = BUDGET
 
-    async def run(self, work: Work) -> JsonObject:
-        found = await work.client.send(calls.GetCallEventStream(call_id=self.call_id))
+    async def run(self, work: Invocation) -> JsonObject:
+        found = await work.server.client.send(calls.GetCallEventStream(call_id=self.call_id))
         first, events = int(self.cursor or 0), found.event_stream_data
         some = [event.model_dump(mode="json") for event in events[first : first + self.max_tokens // LEAST]]
         # Further fields of the platform's come after the documented ones.

@@ -11,7 +11,7 @@ from calltriage.operations.base import Effect
 from calltriage.operations.fields import CallId
 from calltriage.operations.results import Result, ResultType
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, untrusted
-from calltriage.server.context import Work, Workflow
+from calltriage.server.context import Invocation, Workflow
 from calltriage.server.tools.transcripts import GetTranscriptTool, MaxTokens, said_of_source
 
 NAMES = 60
@@ -38,8 +38,8 @@ class GetCallTool(Workflow, effect=Effect.READ):
     call_id: CallId
     max_tokens: MaxTokens = BUDGET
 
-    async def run(self, work: Work) -> JsonObject:
-        call = await work.client.send(calls.GetCall(call_id=self.call_id))
+    async def run(self, work: Invocation) -> JsonObject:
+        call = await work.server.client.send(calls.GetCall(call_id=self.call_id))
         turns = len(call.transcripts or [])
         bundle = Bundle(self.max_tokens, gaps=2, call_id=self.call_id, turns=turns, **said_of_source(call))
         words = {"transcripts", "concatenated_transcript", "transcript_source"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, WithJsonSchema, model_validator
@@ -20,7 +20,7 @@ from calltriage.operations.fields import A_CURSOR, Form, Limit, OpaqueId, TurnIn
 from calltriage.operations.results import Result, ResultType
 from calltriage.server.answers.counted_lists import CURSOR, ROWS, Rows, brief_row
 from calltriage.server.answers.results import BUDGET, REPEATS, Bundle, unread, unreadable, untrusted
-from calltriage.server.context import Work, Workflow
+from calltriage.server.context import Invocation, Workflow
 from calltriage.server.tools.transcripts import MaxTokens, check_window, whole
 
 ORIGIN = "conversation parties"
@@ -155,13 +155,13 @@ class ListSmsConversationsTool(Workflow, effect=Effect.READ):
     limit: Limit = Field(default=ROWS, description=f"Rows, default {ROWS}.")
     cursor: PageCursor | None = Field(default=None, description=CURSOR)
 
-    async def run(self, work: Work) -> JsonObject:
+    async def run(self, work: Invocation) -> JsonObject:
         found = Gathered(Place.named(self.cursor))
         for _ in range(MOST_PAGES):
             asked = conversations.ListSmsConversations(
                 page=found.place.page, pageSize=PAGE, sortBy=self.sort, sortDir=self.order, filters=self._conditions()
             )
-            found.take(await work.client.send(asked), self.limit)
+            found.take(await work.server.client.send(asked), self.limit)
             if found.ended or len(found.rows) >= self.limit:
                 break
         return self._page(found)
@@ -236,8 +236,8 @@ class GetSmsConversationTool(Workflow, effect=Effect.READ):
     to: TurnIndex | None = Field(default=None, description="Last message.")
     max_tokens: MaxTokens = BUDGET
 
-    async def run(self, work: Work) -> JsonObject:
-        found = await work.client.send(conversations.GetSmsConversation(conversation_id=self.conversation_id))
+    async def run(self, work: Invocation) -> JsonObject:
+        found = await work.server.client.send(conversations.GetSmsConversation(conversation_id=self.conversation_id))
         messages = found.messages or []
         check_window(len(messages), self.from_, self.to, "messages", "from")
         first, last = self.from_ or 0, len(messages) - 1 if self.to is None else min(self.to, len(messages) - 1)

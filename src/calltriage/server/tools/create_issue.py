@@ -17,7 +17,7 @@ from calltriage.operations.relations import LinkIssue
 from calltriage.operations.resource_links import AttachResource
 from calltriage.operations.results import ResultType
 from calltriage.server.answers.results import SHORT, beginning, shown, together, untrusted
-from calltriage.server.context import Work, Workflow, preparing
+from calltriage.server.context import Invocation, Workflow, preparing
 from calltriage.server.tools.add_flag import AddFlagTool
 from calltriage.server.tools.evidence import GetEvidenceTool
 from calltriage.server.tools.flag_moments import Moment
@@ -57,22 +57,22 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
         description="A very close one is open: report (default), create anyway, or create and link as duplicate_of.",
     )
 
-    async def run(self, work: Work) -> JsonObject:
+    async def run(self, work: Invocation) -> JsonObject:
         self._check(work)
         if self.on_duplicate == "create":
             return await self._file_anyway(work)
-        async with work.alone():  # of two equal drafts at once the second one finds the first
+        async with work.server.alone():  # of two equal drafts at once the second one finds the first
             return await self._file_unless_open(work)
 
-    def _check(self, work: Work) -> None:
+    def _check(self, work: Invocation) -> None:
         """Raise Rejected for an argument that the operator has closed, and for a flag on a call that is not attached."""
         if self.resource_links:
-            work.allow(AttachResource, "resource_links")
+            work.server.allow(AttachResource, "resource_links")
         if self.on_duplicate == "link":
-            work.allow(LinkIssueTool, "on_duplicate")
+            work.server.allow(LinkIssueTool, "on_duplicate")
         if not self.flags:
             return
-        work.allow(AddFlagTool, "flags")
+        work.server.allow(AddFlagTool, "flags")
         attached = {link.resource_id for link in self.resource_links or () if link.resource_type == "call"}
         for n, flag in enumerate(self.flags):
             if flag.call_id not in attached:
@@ -82,7 +82,7 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
                     field="flags",
                 )
 
-    async def _file_anyway(self, work: Work) -> JsonObject:
+    async def _file_anyway(self, work: Invocation) -> JsonObject:
         """File it whatever is open, even where that cannot be found out."""
         try:
             similar = (await self._similar(work)).body()
@@ -90,8 +90,8 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
             similar = {"unread": error.code}
         return {**await self._flagged(work, await self._file(work, await self._moments(work))), "similar": similar}
 
-    async def _file_unless_open(self, work: Work) -> JsonObject:
-        is_repeat = work.journal is not None and await work.journal.has_asked(issues.CreateIssue)
+    async def _file_unless_open(self, work: Invocation) -> JsonObject:
+        is_repeat = work.server.journal is not None and await work.server.journal.has_asked(issues.CreateIssue)
         similar = await self._similar(work)
         closest = similar.closest()
         if closest is not None and self.on_duplicate == "report" and not is_repeat:
@@ -108,13 +108,13 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
             filed.link = await _linked(work, filed.issue.id, other.id)
         return {**await self._flagged(work, filed), "similar": similar.body()}
 
-    async def _moments(self, work: Work) -> list[Moment]:
+    async def _moments(self, work: Invocation) -> list[Moment]:
         """What the flags point at. Raises Rejected where a call has no such moment, or several; nothing is filed then."""
         return await moments_of(work, [flag.sought(flag.call_id) for flag in self.flags or ()], "flags")
 
-    async def _file(self, work: Work, moments: list[Moment]) -> _Filed:
+    async def _file(self, work: Invocation, moments: list[Moment]) -> _Filed:
         try:
-            receipt = await work.client.deliver(self.request(issues.CreateIssue))
+            receipt = await work.server.client.deliver(self.request(issues.CreateIssue))
         except UnreadableAnswer as error:
             if not moments or error.outcome not in {"committed", "replayed"}:
                 raise
@@ -130,12 +130,12 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
         ]
         return _Filed(receipt.result, receipt.outcome or "committed", flags)
 
-    async def _flagged(self, work: Work, filed: _Filed) -> JsonObject:
+    async def _flagged(self, work: Invocation, filed: _Filed) -> JsonObject:
         """The answer for an issue that is filed, once its flags are added. Raises the error of the first that was not, which
         says what stands."""
 
         async def add(flag: AddFlag) -> JsonObject:
-            receipt = await work.client.deliver(flag)
+            receipt = await work.server.client.deliver(flag)
             return {**brief_flag(receipt.result), "outcome": receipt.outcome}
 
         flags = await flagged_each(filed.flags, add)
@@ -148,7 +148,7 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
         told = {"flags": untrusted(Flag.origin or "", items=flags)} if flags else {}
         return body | told | ({} if filed.link is None else {"link": filed.link})
 
-    async def _similar(self, work: Work) -> Similar:
+    async def _similar(self, work: Invocation) -> Similar:
         links = frozenset((link.resource_type, link.resource_id) for link in self.resource_links or ())
         draft = Draft(self.title, self.description or "", self.category, links)
         with preparing():
@@ -199,11 +199,11 @@ def _unflagged(filed: _Filed, flags: list[JsonObject], missing: list[JsonObject]
     return told
 
 
-async def _linked(work: Work, issue_id: str, duplicate_of: str) -> JsonObject:
+async def _linked(work: Invocation, issue_id: str, duplicate_of: str) -> JsonObject:
     """Link the new issue. It is filed whatever comes of this, so a failure is told, not raised."""
     link = {"issue_id": issue_id, "related_issue_id": duplicate_of, "relation_type": "duplicate_of"}
     try:
-        receipt = await work.client.deliver(LinkIssue.model_validate(link))
+        receipt = await work.server.client.deliver(LinkIssue.model_validate(link))
     except CallError as error:
         if not error.is_refusal:
             error.try_next = TryNext(tool=LinkIssueTool.tool_name(), arguments=link)

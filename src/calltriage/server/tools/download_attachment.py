@@ -19,7 +19,7 @@ from calltriage.operations.base import Effect
 from calltriage.operations.fields import TEXT, AttachmentId, is_opaque_id
 from calltriage.operations.results import Result, ResultType
 from calltriage.server.answers.results import untrusted
-from calltriage.server.context import Work, Workflow
+from calltriage.server.context import Invocation, Workflow
 from calltriage.server.files.media_types import HEAD, is_text, known_type, seen
 from calltriage.server.files.pictures import shown_image
 
@@ -60,11 +60,13 @@ class DownloadAttachmentTool(Workflow, effect=Effect.READ, saves=True):
     offset: Annotated[int, Field(ge=0, le=2**31)] = Field(default=0, description="Characters of the text to skip.")
     max_tokens: Annotated[int, Field(ge=200, le=15_000)] = 4000
 
-    async def run(self, work: Work) -> JsonObject:
-        found = await work.client.send(GetAttachment(attachment_id=self.attachment_id))
+    async def run(self, work: Invocation) -> JsonObject:
+        found = await work.server.client.send(GetAttachment(attachment_id=self.attachment_id))
         facts = found.model_dump(mode="json", include={"id", "name", "size", "type"}, exclude_none=True)
         if self.save_to is not None:
-            async with aclosing(download(work.client, found.id, limit=work.files.limit, size=found.size)) as pieces:
+            async with aclosing(
+                download(work.server.client, found.id, limit=work.files.limit, size=found.size)
+            ) as pieces:
                 saved = await work.files.save(self.save_to, found.name, told(work, pieces, found.size))
             return untrusted(
                 "the uploader", **facts, saved_to=str(saved.path), bytes_saved=saved.size, sha256=saved.sha256
@@ -78,13 +80,13 @@ class DownloadAttachmentTool(Workflow, effect=Effect.READ, saves=True):
             return self._text(facts, data.decode("utf-8-sig"))
         return self._elsewhere(work, found, facts, data[:HEAD])
 
-    async def _small(self, work: Work, found: Attachment) -> bytes | None:
+    async def _small(self, work: Invocation, found: Attachment) -> bytes | None:
         """The bytes, if there are few enough to look at here."""
         if found.size is not None and found.size > TEXT_BYTES:
             return None
         pieces = list[bytes]()
         try:
-            async with aclosing(download(work.client, found.id, limit=TEXT_BYTES, size=found.size)) as coming:
+            async with aclosing(download(work.server.client, found.id, limit=TEXT_BYTES, size=found.size)) as coming:
                 got, judged = 0, False
                 async for piece in coming:
                     pieces.append(piece)
@@ -99,7 +101,7 @@ class DownloadAttachmentTool(Workflow, effect=Effect.READ, saves=True):
             return None
         return b"".join(pieces)
 
-    def _image(self, work: Work, facts: JsonObject, media_type: str, data: bytes) -> JsonObject:
+    def _image(self, work: Invocation, facts: JsonObject, media_type: str, data: bytes) -> JsonObject:
         image = mcp_types.ImageContent(type="image", data=base64.b64encode(data).decode(), mime_type=media_type)
         work.contents.append(image)
         return untrusted("the uploader", **facts, shown="as an image beside this")
@@ -122,20 +124,21 @@ class DownloadAttachmentTool(Workflow, effect=Effect.READ, saves=True):
         room = self.max_tokens - ESCAPED - estimate_tokens(compact(gate(body(0))[0]))
         return body(fitting(rest, max(room, LEAST)))
 
-    def _elsewhere(self, work: Work, found: Attachment, facts: JsonObject, head: bytes | None = None) -> JsonObject:
+    def _elsewhere(
+        self, work: Invocation, found: Attachment, facts: JsonObject, head: bytes | None = None
+    ) -> JsonObject:
         """What is neither text nor a picture: a link on this server's HTTP side, or the way to save it."""
         likely = {one.media_type for one in seen(head or b"")[:1]} - {found.type}
         if likely:
             facts["looks_like"] = likely.pop()
-        if work.handover is None:
+        if work.server.handover is None:
             note = "Neither short text nor a picture. Call again with save_to."
             return untrusted("the uploader", **facts, note=note)
-        if found.size is not None and found.size > work.handover.limit:
-            note = (
-                f"Larger than the {work.handover.limit} bytes that this server hands over; its operator can allow more."
-            )
+        if found.size is not None and found.size > work.server.handover.limit:
+            limit = work.server.handover.limit
+            note = f"Larger than the {limit} bytes that this server hands over; its operator can allow more."
             return untrusted("the uploader", **facts, note=note)
-        link = work.handover.link(found)
+        link = work.server.handover.link(found)
         work.contents.append(
             mcp_types.ResourceLink(
                 type="resource_link",
@@ -149,7 +152,7 @@ class DownloadAttachmentTool(Workflow, effect=Effect.READ, saves=True):
         return untrusted("the uploader", **facts, link=link)
 
 
-async def told(work: Work, pieces: AsyncIterator[bytes], size: int | None) -> AsyncIterator[bytes]:
+async def told(work: Invocation, pieces: AsyncIterator[bytes], size: int | None) -> AsyncIterator[bytes]:
     """The pieces; the caller hears how far they are."""
     got, moved = 0, work.meter(size, "downloading")
     async for piece in pieces:

@@ -21,7 +21,7 @@ from calltriage.operations.fields import (
 from calltriage.operations.norm import PromptNorm
 from calltriage.operations.results import ResultType
 from calltriage.server.answers.results import SHORT, beginning, shown
-from calltriage.server.context import ISSUE, Work, Workflow, preparing
+from calltriage.server.context import ISSUE, Invocation, Workflow, preparing
 
 AN_INSTANT = "must be an updated_at as it was read, such as 2026-05-06T21:09:57.087Z"
 
@@ -52,21 +52,21 @@ class UpdateIssueTool(Workflow, effect=Effect.CHANGE, wraps=issues.UpdateIssue):
     issue_id: IssueRef = Field(description=ISSUE)
     expect_updated_at: Instant | None = Field(default=None, description="Write only if updated_at is still this.")
 
-    async def run(self, work: Work) -> JsonObject:
+    async def run(self, work: Invocation) -> JsonObject:
         changes, untold = self._changes()
         if not changes:
             raise Rejected("Nothing to change. Pass the fields that should change.", code="empty_update")
-        issue_id = await work.issue_id(self.issue_id)
+        issue_id = await work.server.issue_id(self.issue_id)
         operation = issues.UpdateIssue.model_validate({"issue_id": issue_id, **changes})
-        async with work.alone():
+        async with work.server.alone():
             if self.expect_updated_at is not None:
                 await self._refuse_if_changed(work, issue_id, self.expect_updated_at)
-            receipt = await work.client.deliver(operation)
+            receipt = await work.server.client.deliver(operation)
         return {**beginning(shown(receipt.result), "description", SHORT), **untold, "outcome": receipt.outcome}
 
-    async def _refuse_if_changed(self, work: Work, issue_id: str, expected: str) -> None:
+    async def _refuse_if_changed(self, work: Invocation, issue_id: str, expected: str) -> None:
         with preparing("issue_id"):
-            current = await work.client.send(issues.GetIssue(issue_id=issue_id))
+            current = await work.server.client.send(issues.GetIssue(issue_id=issue_id))
         now, then = instant(current.updated_at), instant(expected)
         if now is None:
             raise Conflict(
@@ -115,7 +115,7 @@ class AddCommentTool(Workflow, effect=Effect.ADD, wraps=activity.AddComment):
     detail: Comment = Field(description="The comment.")
     allow_agent_run: bool = Field(default=False, description="Let @norm in detail start a run.")
 
-    async def run(self, work: Work) -> JsonObject:
+    async def run(self, work: Invocation) -> JsonObject:
         if "@norm" in bare(self.detail):
             if not self.allow_agent_run:
                 raise Rejected(
@@ -124,7 +124,7 @@ class AddCommentTool(Workflow, effect=Effect.ADD, wraps=activity.AddComment):
                     code="agent_run_not_allowed",
                     field="detail",
                 )
-            work.allow(PromptNorm, "allow_agent_run")
-        operation = self.request(activity.AddComment, issue_id=await work.issue_id(self.issue_id))
-        receipt = await work.client.deliver(operation)
+            work.server.allow(PromptNorm, "allow_agent_run")
+        operation = self.request(activity.AddComment, issue_id=await work.server.issue_id(self.issue_id))
+        receipt = await work.server.client.deliver(operation)
         return {**beginning(shown(receipt.result), "detail", SHORT), "outcome": receipt.outcome}

@@ -18,7 +18,7 @@ from calltriage.operations.issues import GetIssue, Issue
 from calltriage.operations.results import Page, Result, ResultType
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, shown, untrusted
 from calltriage.server.answers.sections import EACH, PAGE, Asked, Place, Section, Where, page_of, place_of
-from calltriage.server.context import ISSUE, Work, Workflow, at_once
+from calltriage.server.context import ISSUE, Invocation, Workflow, at_once
 from calltriage.server.tools.evidence_sections import Readings
 from calltriage.server.tools.first_words import FirstWords
 
@@ -58,11 +58,11 @@ class GetEvidenceTool(Workflow, effect=Effect.READ):
     cursor: Where | None = Field(default=None, description="As omitted says.")
     max_tokens: int = Field(default=BUDGET, ge=1000, le=MOST, description=f"Default {BUDGET}.")
 
-    async def run(self, work: Work) -> JsonObject:
+    async def run(self, work: Invocation) -> JsonObject:
         place = place_of(self.section, self.cursor)
-        asked = Asked(self.tool_name(), await work.issue_id(self.issue_id), self.section, self.max_tokens)
+        asked = Asked(self.tool_name(), await work.server.issue_id(self.issue_id), self.section, self.max_tokens)
         listed = {"issue_id": asked.issue_id, "limit": PAGE}
-        readings = Readings(work.client)
+        readings = Readings(work.server.client)
 
         def goes_round(asked: Callable[..., Operation[Any]], cursor: str | None, page: Page[Any]) -> bool:
             return work.goes_round(asked(**listed), cursor, page.identities, page.next_cursor)
@@ -74,7 +74,7 @@ class GetEvidenceTool(Workflow, effect=Effect.READ):
         ]
         lists = list(dict.fromkeys(one.operation for one in wanted))
         issue, *pages = await at_once(
-            work.client.send(GetIssue(issue_id=asked.issue_id)),
+            work.server.client.send(GetIssue(issue_id=asked.issue_id)),
             *(self._page(work, one(**listed, cursor=place.cursor)) for one in lists),
         )
         for one in wanted:
@@ -91,7 +91,7 @@ class GetEvidenceTool(Workflow, effect=Effect.READ):
         bundle.body["issue"] = _issue(bundle, issue, asked) if self.section is None else _named(bundle, issue)
         words = FirstWords(wanted if self.section is None else [], issue.flag_count)
         words.reserve(bundle)
-        await asked.fill(bundle, wanted, lambda one: one.fill_on(bundle, work.client, listed))
+        await asked.fill(bundle, wanted, lambda one: one.fill_on(bundle, work.server.client, listed))
         for one in wanted:
             readings.show_whole_turns(one.shown, bundle)
             bundle.omitted += one.all_gaps()
@@ -99,10 +99,10 @@ class GetEvidenceTool(Workflow, effect=Effect.READ):
         bundle.lacks("sources", len(readings.failed), codes=sorted(set(readings.failed.values())))
         return bundle.done()
 
-    async def _page(self, work: Work, asked: Operation[object]) -> Page[object] | UnreadableAnswer:
+    async def _page(self, work: Invocation, asked: Operation[object]) -> Page[object] | UnreadableAnswer:
         """A page of a list. One that cannot be read costs its sections alone, unless one of them is what was asked for."""
         try:
-            return await page_of(work.client, asked)
+            return await page_of(work.server.client, asked)
         except UnreadableAnswer as error:
             if self.section is not None:
                 raise

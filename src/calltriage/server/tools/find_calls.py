@@ -27,7 +27,7 @@ from calltriage.operations.results import ResultType
 from calltriage.server.answers.counted_lists import ROWS, Rows, brief_row, page_of
 from calltriage.server.answers.empty import NO_CALLS, said_of_nothing
 from calltriage.server.answers.results import REPEATS, ended
-from calltriage.server.context import Work, Workflow, at_once
+from calltriage.server.context import Invocation, Workflow, at_once
 from calltriage.server.tools.transcripts import Query
 
 MOST_READ = 60
@@ -96,7 +96,7 @@ class FindCallsTool(Workflow, effect=Effect.READ):
     limit: Limit = Field(default=ROWS, description=f"Rows, default {ROWS}.")
     cursor: Place | None = Field(default=None, description="next_cursor of the page before.")
 
-    async def run(self, work: Work) -> JsonObject:
+    async def run(self, work: Invocation) -> JsonObject:
         if self.speaker is not None and self.query is None:
             raise Rejected("Pass query besides: speaker says whose words they are.", field="speaker")
         if self.number is not None and (self.from_number, self.to_number) != (None, None):
@@ -109,7 +109,7 @@ class FindCallsTool(Workflow, effect=Effect.READ):
             texts = wanted(without_edges(self.query))
             if not texts:
                 raise Rejected("Pass words to find.", field="query")
-            body = await (self._search(work) if work.client.triage.searches_calls else self._read(work, texts))
+            body = await (self._search(work) if work.server.client.triage.searches_calls else self._read(work, texts))
         if work.goes_round(self, self.cursor, _ids(body["items"]), body.get("next_cursor")):
             body = ended(body, REPEATS)
         return body | self._days()
@@ -124,12 +124,14 @@ class FindCallsTool(Workflow, effect=Effect.READ):
             return {}
         return {"days": f"Both ends included, in {self.time_zone or 'UTC'}."}
 
-    async def _search(self, work: Work) -> JsonObject:
+    async def _search(self, work: Invocation) -> JsonObject:
         """The answer of a desk, which has an index of what was said."""
         ours = {"query": without_edges(self.query or ""), "speaker": self.speaker, "number": self.number}
         newest_first: JsonObject = {"ascending": None}  # a search has no other order
         asked = {**self._filters(), **ours, **newest_first, "limit": self.limit, "cursor": self.cursor}
-        found = await work.client.send(SearchCalls.model_validate({k: v for k, v in asked.items() if v is not None}))
+        found = await work.server.client.send(
+            SearchCalls.model_validate({k: v for k, v in asked.items() if v is not None})
+        )
         rows = [_row(call.model_dump(mode="json", exclude_none=True)) for call in found.calls]
         lost = found.unreadable_rows("calls")
         body = page_of(rows, 0, None, "call parties", lost=lost)
@@ -143,7 +145,7 @@ class FindCallsTool(Workflow, effect=Effect.READ):
             body["next_cursor"] = found.next_cursor
         return body
 
-    async def _list(self, work: Work) -> JsonObject:
+    async def _list(self, work: Invocation) -> JsonObject:
         """A page of the list; of two lists, where a number may stand on either side."""
         if self.number is not None:
             listed, sides = await self._merged(work, self._firsts(2), self.limit)
@@ -153,7 +155,7 @@ class FindCallsTool(Workflow, effect=Effect.READ):
             lost = sum(side.lost for side in sides)
             return body | _on(sides, listed[: body["returned"]]) | ({"unreadable_rows": lost} if lost else {})
         first = self._firsts(1)[0]
-        found = await work.client.send(
+        found = await work.server.client.send(
             ListCalls.model_validate({"from": first, "limit": self.limit, **self._filters()})
         )
         rows = [_row(call.model_dump(mode="json")) for call in found.calls[: self.limit]]
@@ -171,7 +173,7 @@ class FindCallsTool(Workflow, effect=Effect.READ):
             raise Rejected(f"cursor: {A_CURSOR}.", field="cursor")
         return list(map(int, parts))
 
-    async def _merged(self, work: Work, firsts: list[int], limit: int) -> tuple[list[_Listed], list[_Side]]:
+    async def _merged(self, work: Invocation, firsts: list[int], limit: int) -> tuple[list[_Listed], list[_Side]]:
         """The next rows of all lists together, each list in its own order; and what each list answered."""
         numbers = ["from_number", "to_number"] if self.number is not None else [None]
         asked = [
@@ -180,7 +182,7 @@ class FindCallsTool(Workflow, effect=Effect.READ):
             )
             for first, name in zip(firsts, numbers, strict=True)
         ]
-        pages = await at_once(*(work.client.send(one) for one in asked))
+        pages = await at_once(*(work.server.client.send(one) for one in asked))
         sides = [
             _side(page, source, first, limit) for source, (page, first) in enumerate(zip(pages, firsts, strict=True))
         ]
@@ -191,11 +193,11 @@ class FindCallsTool(Workflow, effect=Effect.READ):
         )
         return [row for _, row in islice(rows, limit)], sides
 
-    async def _read(self, work: Work, texts: list[str]) -> JsonObject:
+    async def _read(self, work: Invocation, texts: list[str]) -> JsonObject:
         """Calls of a list whose API cannot search words: read and looked through, as many as there is time for."""
         firsts = self._firsts(1 if self.number is None else 2)
         listed, sides = await self._merged(work, firsts, MOST_LISTED)
-        ends = deadline_in(work.client.deadline_s)
+        ends = deadline_in(work.server.client.deadline_s)
         ends -= min(SPARE_S, (ends - anyio.current_time()) / 3)
         look = _Look(texts, self.speaker, self.limit)
         while (size := look.next_size(len(listed))) > 0 and anyio.current_time() < ends:
@@ -324,13 +326,13 @@ class _Said:
     was_kept: bool
 
 
-async def _said_in(work: Work, listed: Call) -> _Said | None:
+async def _said_in(work: Invocation, listed: Call) -> _Said | None:
     """What was said in a listed call; None where it cannot be read."""
-    kept = work.client.triage.transcripts
+    kept = work.server.client.triage.transcripts
     if kept is not None and (turns := await kept.turns_of(listed)) is not None:
         return _Said(turns, was_kept=True)
     try:
-        call = await work.client.send(GetCall(call_id=listed.call_id))
+        call = await work.server.client.send(GetCall(call_id=listed.call_id))
     except CallError:
         return None
     if kept is not None:

@@ -14,7 +14,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.quotes import Near, across, around, nearest, part, place, quoted
 from calltriage.operations.calls import GetCall, Turn
 from calltriage.server.answers.results import untrusted
-from calltriage.server.context import Work, numbered
+from calltriage.server.context import Invocation, numbered
 from calltriage.server.tools.transcripts import GetTranscriptTool
 
 UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
@@ -58,7 +58,7 @@ class Sought:
     message_text: str | None
     same_call: Callable[[JsonObject], TryNext | None]
 
-    async def moment(self, work: Work) -> Moment:
+    async def moment(self, work: Invocation) -> Moment:
         """The moment meant. Raises Rejected where the call has none such, or several."""
         return await self.moment_in(await self.turns(work) if self.is_of_a_turn else [])
 
@@ -94,10 +94,10 @@ class Sought:
         # A search through a long call takes a while; other calls must not wait for it.
         return await to_thread.run_sync(self._quoted, turns, words or "")
 
-    async def turns(self, work: Work) -> list[Turn]:
+    async def turns(self, work: Invocation) -> list[Turn]:
         """The turns of the call. A flag that brings its own words needs none that can be read."""
         try:
-            return (await work.client.send(GetCall(call_id=self.call_id))).transcripts or []
+            return (await work.server.client.send(GetCall(call_id=self.call_id))).transcripts or []
         except (NotFound, UnreadableAnswer):
             if self.message_text is None:
                 raise

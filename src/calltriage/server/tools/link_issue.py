@@ -13,7 +13,7 @@ from calltriage.operations.base import Effect
 from calltriage.operations.fields import IssueRef, RelationType
 from calltriage.operations.results import ResultType
 from calltriage.server.answers.results import shown, together
-from calltriage.server.context import ISSUE, Work, Workflow, preparing
+from calltriage.server.context import ISSUE, Invocation, Workflow, preparing
 
 MOST_LINKS = 20
 
@@ -34,20 +34,20 @@ class LinkIssueTool(Workflow, effect=Effect.ADD, answers_repeats=True, wraps=rel
     )
     relation_type: RelationType
 
-    async def run(self, work: Work) -> JsonObject:
-        source = await work.issue_id(self.issue_id)
+    async def run(self, work: Invocation) -> JsonObject:
+        source = await work.server.issue_id(self.issue_id)
         if (self.related_issue_id is None) == (self.related_issue_ids is None):
             raise Rejected(
                 "Pass either related_issue_id or related_issue_ids. Nothing was done.", field="related_issue_id"
             )
         if self.related_issue_id is not None:
-            target = await work.issue_id(self.related_issue_id, "related_issue_id")
+            target = await work.server.issue_id(self.related_issue_id, "related_issue_id")
             with preparing("related_issue_id"):
                 link = self._link(source, target, "related_issue_id")
                 await self._refuse_circle(work, [link], "related_issue_id")
             return await _made(work, link, await self._there(work, source))
         with preparing("related_issue_ids"):
-            targets = [await work.issue_id(one, "related_issue_ids") for one in self.related_issue_ids or ()]
+            targets = [await work.server.issue_id(one, "related_issue_ids") for one in self.related_issue_ids or ()]
             links = [self._link(source, target, "related_issue_ids") for target in dict.fromkeys(targets)]
             await self._refuse_circle(work, links, "related_issue_ids")
         there = await self._there(work, source)
@@ -59,7 +59,7 @@ class LinkIssueTool(Workflow, effect=Effect.ADD, answers_repeats=True, wraps=rel
             raise Rejected(f"{argument}: must name another issue. Nothing was done.", field=argument)
         return self.request(relations.LinkIssue, issue_id=source, related_issue_id=target)
 
-    async def _there(self, work: Work, source: str) -> dict[str, relations.Relation]:
+    async def _there(self, work: Invocation, source: str) -> dict[str, relations.Relation]:
         """Links that say the same from the other end, by that: related_to reads alike both ways."""
         if self.relation_type != "related_to":
             return {}
@@ -69,7 +69,7 @@ class LinkIssueTool(Workflow, effect=Effect.ADD, answers_repeats=True, wraps=rel
             if link.relation_type == "related_to" and link.direction == "incoming"
         }
 
-    async def _refuse_circle(self, work: Work, links: list[relations.LinkIssue], argument: str) -> None:
+    async def _refuse_circle(self, work: Invocation, links: list[relations.LinkIssue], argument: str) -> None:
         """Raise Rejected where the other end is, over others perhaps, a duplicate of this one. Links that cannot be read are
         no reason to refuse."""
         for link in links if self.relation_type == "duplicate_of" else ():
@@ -82,7 +82,7 @@ class LinkIssueTool(Workflow, effect=Effect.ADD, answers_repeats=True, wraps=rel
                 )
 
 
-async def _originals(work: Work, issue_id: str) -> set[str]:
+async def _originals(work: Invocation, issue_id: str) -> set[str]:
     """The issues that an issue is a duplicate of, directly or over others."""
     found, waiting = set[str](), [issue_id]
     while waiting and len(found) < MOST_LINKS:
@@ -95,22 +95,22 @@ async def _originals(work: Work, issue_id: str) -> set[str]:
     return found
 
 
-async def _links(work: Work, issue_id: str) -> list[relations.Relation]:
+async def _links(work: Invocation, issue_id: str) -> list[relations.Relation]:
     try:
-        return (await work.client.send(relations.ListRelations(issue_id=issue_id, limit=100))).items
+        return (await work.server.client.send(relations.ListRelations(issue_id=issue_id, limit=100))).items
     except CallError:
         return []
 
 
-async def _made(work: Work, link: relations.LinkIssue, there: dict[str, relations.Relation]) -> JsonObject:
+async def _made(work: Invocation, link: relations.LinkIssue, there: dict[str, relations.Relation]) -> JsonObject:
     """The link, or the one that says the same from the other end."""
     if (same := there.get(link.related_issue_id)) is not None:
         return {**shown(same), "outcome": "replayed"}
-    receipt = await work.client.deliver(link)
+    receipt = await work.server.client.deliver(link)
     return {**shown(receipt.result), "outcome": receipt.outcome}
 
 
-async def _linked(work: Work, link: relations.LinkIssue, there: dict[str, relations.Relation]) -> JsonObject:
+async def _linked(work: Invocation, link: relations.LinkIssue, there: dict[str, relations.Relation]) -> JsonObject:
     """What became of one link of several: a failure is told, since others may stand already."""
     try:
         return await _made(work, link, there)

@@ -20,7 +20,7 @@ from calltriage.operations.fields import Status
 from calltriage.operations.issues import Issue, ListIssues
 from calltriage.operations.resource_links import ListResources
 from calltriage.server.answers.results import untrusted
-from calltriage.server.context import Work, at_once
+from calltriage.server.context import Invocation, at_once
 
 SEARCHES = 4
 """Words that are searched for."""
@@ -139,12 +139,12 @@ class Similar:
         return untrusted("issue authors", **found, looked_at=self.looked_at, searched_for=self.searched)
 
 
-async def similar_to(draft: Draft, work: Work) -> Similar:
+async def similar_to(draft: Draft, work: Invocation) -> Similar:
     """Look for open issues like the draft. Raises CallError when the issues cannot be read."""
     words = telling(draft)
     # The same title may stand behind hundreds that share its words, so it is looked for whole too.
     asked = [ListIssues(search=text, status=OPEN, limit=FOUND) for text in dict.fromkeys([draft.title, *words])]
-    pages = await at_once(*(work.client.send(one) for one in [*asked, ListIssues(status=OPEN, limit=NEWEST)]))
+    pages = await at_once(*(work.server.client.send(one) for one in [*asked, ListIssues(status=OPEN, limit=NEWEST)]))
     # A search that knows no status filter must not make a closed issue a reason not to file.
     candidates = {issue.id: issue for page in pages for issue in page.items if issue.status in OPEN}
     found = ranked(draft, candidates.values(), {})
@@ -157,10 +157,10 @@ async def similar_to(draft: Draft, work: Work) -> Similar:
     return Similar([one for one in found if one.score >= ALIKE], len(candidates), words)
 
 
-async def _evidence(work: Work, issue_id: str) -> set[tuple[str, str]]:
+async def _evidence(work: Invocation, issue_id: str) -> set[tuple[str, str]]:
     """An issue's evidence; of one that cannot be read, none."""
     try:
-        page = await work.client.send(ListResources(issue_id=issue_id, limit=100))
+        page = await work.server.client.send(ListResources(issue_id=issue_id, limit=100))
     except (CallError, ValueError):
         return set()
     return {(link.resource_type, link.resource_id) for link in page.items}

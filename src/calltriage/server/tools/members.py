@@ -17,7 +17,7 @@ from calltriage.operations.members import OrgMember
 from calltriage.operations.results import ResultType, lost_rows
 from calltriage.server.answers.counted_lists import CURSOR, RowCursor, Rows, brief_row, page_of
 from calltriage.server.answers.results import lacking
-from calltriage.server.context import Work, Workflow
+from calltriage.server.context import Invocation, Workflow
 
 
 class ListOrgMembersTool(Workflow, effect=Effect.READ):
@@ -29,12 +29,12 @@ class ListOrgMembersTool(Workflow, effect=Effect.READ):
     name: Word | None = Field(default=None, description="Part of a name, case ignored.")
     cursor: RowCursor | None = Field(default=None, description=CURSOR)
 
-    async def run(self, work: Work) -> JsonObject:
-        newest = await work.client.send(ListIssues(limit=1))
+    async def run(self, work: Invocation) -> JsonObject:
+        newest = await work.server.client.send(ListIssues(limit=1))
         org_id = newest.items[0].org_id if newest.items else None
         if not org_id:
             raise NotFound("The API tells the organisation by its issues, and it has none yet. File one first.")
-        found = await work.client.send(members.ListOrgMembers(org_id=org_id))
+        found = await work.server.client.send(members.ListOrgMembers(org_id=org_id))
         named = [(one, _name(one)) for one in found]
         typed = unaccented(folded(self.name or ""))  # a part of a word, too: names are typed as they are remembered
         wanted = [(one, name) for one, name in named if typed in unaccented(folded(name))]

@@ -21,7 +21,7 @@ from calltriage.operations.results import Page, Result, ResultType
 from calltriage.server.answers.activity_entries import entry_row, in_texts
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, unread, untrusted
 from calltriage.server.answers.sections import length, portion
-from calltriage.server.context import ISSUE, Work, Workflow, every_page, last_part, preparing
+from calltriage.server.context import ISSUE, Invocation, Workflow, every_page, last_part, preparing
 from calltriage.server.tools.evidence import GetEvidenceTool
 
 OPEN_SESSIONS = frozenset({"pending", "active", "awaiting_input"})
@@ -58,9 +58,9 @@ class PromptNormTool(Workflow, effect=Effect.ADD):
     session_id: Uuid | None = Field(default=None, description="Default: the issue's open session, or a new one.")
     allow_agent_run: bool = Field(default=False, description="Let the run write (intent fix).")
 
-    async def run(self, work: Work) -> JsonObject:
+    async def run(self, work: Invocation) -> JsonObject:
         intent, detail = self._meant()
-        issue_id = await work.issue_id(self.issue_id)
+        issue_id = await work.server.issue_id(self.issue_id)
         with preparing("issue_id"):
             mark = await _newest_entry(work, issue_id)
         # The first word is the intent, always said: without one the vendor takes the prompt for a fix.
@@ -74,7 +74,7 @@ class PromptNormTool(Workflow, effect=Effect.ADD):
         known = {name: value for name, value in named.items() if is_opaque_id(value)}
         return body | {"try_next": TryNext(WaitForNormTool.tool_name(), {"issue_id": issue_id, **known})}
 
-    async def _prompted(self, work: Work, issue_id: str, detail: str) -> Receipt[norm.Run]:
+    async def _prompted(self, work: Invocation, issue_id: str, detail: str) -> Receipt[norm.Run]:
         """Send the prompt to the session asked for, or else to the open one or a new one."""
         session_id, is_new = self.session_id, False
         with preparing("issue_id"):
@@ -82,7 +82,7 @@ class PromptNormTool(Workflow, effect=Effect.ADD):
                 session_id, is_new = await self._session(work, issue_id)
         try:
             try:
-                return await work.client.deliver(
+                return await work.server.client.deliver(
                     norm.PromptNorm(issue_id=issue_id, session_id=session_id, detail=detail)
                 )
             except (Conflict, NotFound) as error:
@@ -90,7 +90,7 @@ class PromptNormTool(Workflow, effect=Effect.ADD):
                     raise
                 with preparing("issue_id"):  # it ended since the issue was read
                     session_id = await _opened(work, issue_id)
-                return await work.client.deliver(
+                return await work.server.client.deliver(
                     norm.PromptNorm(issue_id=issue_id, session_id=session_id, detail=detail)
                 )
         except Conflict as error:
@@ -118,34 +118,34 @@ class PromptNormTool(Workflow, effect=Effect.ADD):
         intent = self.intent or cast("norm.Intent | None", said) or "status"
         return intent, rest if found == said == intent else self.detail
 
-    async def _session(self, work: Work, issue_id: str) -> tuple[str, bool]:
+    async def _session(self, work: Invocation, issue_id: str) -> tuple[str, bool]:
         """The issue's open session, or a new one, and which of the two."""
-        latest = (await work.client.send(GetIssue(issue_id=issue_id))).latest_agent_session or {}
+        latest = (await work.server.client.send(GetIssue(issue_id=issue_id))).latest_agent_session or {}
         session_id = latest.get("id")
         if latest.get("status") in OPEN_SESSIONS and isinstance(session_id, str) and re.match(UUID_PATTERN, session_id):
             return session_id, False
         return await _opened(work, issue_id), True
 
 
-async def _opened(work: Work, issue_id: str) -> str:
+async def _opened(work: Invocation, issue_id: str) -> str:
     """Id of a new session. Raises UnreadableAnswer for an id that no prompt can be sent to."""
-    if norm.CreateAgentSession.tool_name() in work.excluded:
+    if norm.CreateAgentSession.tool_name() in work.server.excluded:
         raise Rejected(
             "The issue has no open session, and the operator has excluded create_agent_session. Pass the session_id of an "
             "open one.",
             code="tool_excluded",
             field="session_id",
         )
-    session_id = (await work.client.send(norm.CreateAgentSession(issue_id=issue_id))).id
+    session_id = (await work.server.client.send(norm.CreateAgentSession(issue_id=issue_id))).id
     if not re.match(UUID_PATTERN, session_id):
         raise UnreadableAnswer("The API opened a session and gave it an id that no prompt can be sent to.")
     return session_id
 
 
-async def _newest_entry(work: Work, issue_id: str) -> str | None:
+async def _newest_entry(work: Invocation, issue_id: str) -> str | None:
     """Id of the newest entry of the feed; None where the feed cannot be read."""
     try:
-        page = await work.client.send(ListActivity(issue_id=issue_id, limit=1))
+        page = await work.server.client.send(ListActivity(issue_id=issue_id, limit=1))
     except UnreadableAnswer:
         return None
     if page.unreadable_rows("items"):
@@ -208,13 +208,13 @@ class WaitForNormTool(Workflow, effect=Effect.READ):
     after: OpaqueId | None = Field(default=None, description="From prompt_norm: the newest entry before the run.")
     timeout_s: int = Field(default=45, ge=1, le=600, description="Seconds; default 45.")
 
-    async def run(self, work: Work) -> JsonObject:
-        issue_id = await work.issue_id(self.issue_id)
+    async def run(self, work: Invocation) -> JsonObject:
+        issue_id = await work.server.issue_id(self.issue_id)
         started, slept, pause, quiet = current_time(), 0.0, FIRST_WAIT, 0
         older: frozenset[str] | None = None
         while True:
             # The feed is read second: a run that ended between the two has its answer in it already.
-            is_busy = (await work.client.send(GetIssue(issue_id=issue_id))).is_processing
+            is_busy = (await work.server.client.send(GetIssue(issue_id=issue_id))).is_processing
             entries, told = await self._entries(work, issue_id)
             older = frozenset(entry.id for entry in entries) if older is None else older
             state = self._state(entries, older, is_busy=is_busy)
@@ -226,7 +226,7 @@ class WaitForNormTool(Workflow, effect=Effect.READ):
                 notes = [one["note"] for one in (body, told) if "note" in one]
                 return body | told | ({"note": " ".join(notes)} if notes else {})
             step = min(pause, self.timeout_s - waited)
-            await work.sleep(step)
+            await work.server.sleep(step)
             slept, pause = slept + step, min(pause * 2, LONGEST_WAIT)
 
     def _state(self, entries: list[TimelineEntry], older: frozenset[str], *, is_busy: bool) -> str:
@@ -242,7 +242,7 @@ class WaitForNormTool(Workflow, effect=Effect.READ):
         is_sure = self.run_id is None or self.after is not None or end.id not in older or names_it
         return ENDS[end.type] if is_sure else "unproven"
 
-    async def _entries(self, work: Work, issue_id: str) -> tuple[list[TimelineEntry], JsonObject]:
+    async def _entries(self, work: Invocation, issue_id: str) -> tuple[list[TimelineEntry], JsonObject]:
         """The entries of the run asked for, or else of the newest, oldest first; none that is as old as `after`. Those that
         say of no run count as its. Also what is to be said of a feed that cannot be read back to where they begin."""
         feed, lost = list[TimelineEntry](), list[int]()
@@ -255,7 +255,7 @@ class WaitForNormTool(Workflow, effect=Effect.READ):
             lost.extend(page.unreadable_rows("items"))
             return _of_run(feed, self.run_id, self.after)[1]
 
-        _, is_whole = await every_page(work, page_of, PAGES_READ, begins)
+        _, is_whole = await every_page(work.server.client, page_of, PAGES_READ, begins)
         told = {} if is_whole else {"complete": False, "note": IN_PART, **unread(lost)}
         return _of_run(feed, self.run_id, self.after)[0][::-1], told
 

@@ -15,7 +15,7 @@ from calltriage.operations.calls import Call, GetCall
 from calltriage.operations.fields import CallId
 from calltriage.operations.results import Result, ResultType
 from calltriage.server.answers.results import untrusted
-from calltriage.server.context import Work, Workflow
+from calltriage.server.context import Invocation, Workflow
 from calltriage.server.tools.download_attachment import SaveTo, told
 
 ORIGIN = "call parties"
@@ -42,13 +42,13 @@ class GetCallRecordingTool(Workflow, effect=Effect.READ, saves=True):
     call_id: CallId
     save_to: SaveTo | None = Field(default=None, description="Local folder below an allowed one.")
 
-    async def run(self, work: Work) -> JsonObject:
-        call = await work.client.send(GetCall(call_id=self.call_id))
+    async def run(self, work: Invocation) -> JsonObject:
+        call = await work.server.client.send(GetCall(call_id=self.call_id))
         if self.save_to is None and (url := _link(call)) is not None:
             link = mcp_types.ResourceLink(type="resource_link", uri=url, name=f"recording of {self.call_id}")
             work.contents.append(link)
             return untrusted(ORIGIN, call_id=self.call_id, link={"url": url})
-        async with open_recording(work.client, call, self.call_id, limit=work.files.limit) as recording:
+        async with open_recording(work.server.client, call, self.call_id, limit=work.files.limit) as recording:
             facts: JsonObject = {"call_id": self.call_id, "media_type": (recording.media_type or "")[:127] or None}
             facts = {name: value for name, value in facts.items() if value is not None}
             if self.save_to is None:

@@ -14,7 +14,7 @@ from calltriage.operations.calls import Turn
 from calltriage.operations.fields import CallId, FlagType, MessageText, Note, TurnIndex
 from calltriage.operations.flags import AddFlag, Flag
 from calltriage.server.answers.results import row
-from calltriage.server.context import Work, at_once
+from calltriage.server.context import Invocation, at_once
 from calltriage.server.tools.flag_moments import Moment, Sought
 
 MOST_FLAGS = 20
@@ -49,7 +49,7 @@ class FlagRef(Place):
     type: FlagType
 
 
-async def moments_of(work: Work, sought: list[Sought], argument: str, *, first: int = 0) -> list[Moment]:
+async def moments_of(work: Invocation, sought: list[Sought], argument: str, *, first: int = 0) -> list[Moment]:
     """The moments meant, each call read once. Raises the CallError of the first that is none, with its place in the
     argument; those before place `first` stand in arguments of their own."""
     names = list(dict.fromkeys(one.call_id for one in sought if one.is_of_a_turn))
@@ -71,7 +71,7 @@ async def moments_of(work: Work, sought: list[Sought], argument: str, *, first: 
     return found
 
 
-async def _turns(work: Work, call_id: str, sought: list[Sought]) -> list[Turn] | CallError:
+async def _turns(work: Invocation, call_id: str, sought: list[Sought]) -> list[Turn] | CallError:
     try:
         return await next(one for one in sought if one.call_id == call_id and one.is_of_a_turn).turns(work)
     except CallError as error:

@@ -16,7 +16,7 @@ from calltriage.operations.calls import CONCATENATED, Call, GetCall, Turn
 from calltriage.operations.fields import TEXT, CallId, TurnIndex
 from calltriage.operations.results import Result, ResultType
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, unreadable, untrusted
-from calltriage.server.context import Work, Workflow, at_once, numbered
+from calltriage.server.context import Invocation, Workflow, at_once, numbered
 
 AROUND = 5
 """Turns on either side of the one that a window is around."""
@@ -72,7 +72,7 @@ class GetTranscriptTool(Workflow, effect=Effect.READ):
     offset: TurnIndex | None = Field(default=None, description="Characters of the first turn to skip, as omitted says.")
     max_tokens: MaxTokens = BUDGET
 
-    async def run(self, work: Work) -> JsonObject:
+    async def run(self, work: Invocation) -> JsonObject:
         if (self.call_id is None) == (self.call_ids is None):
             raise Rejected("Pass either call_id or call_ids.", field="call_id")
         if self.around is not None and (self.query, self.from_, self.to) != (None, None, None):
@@ -81,7 +81,7 @@ class GetTranscriptTool(Workflow, effect=Effect.READ):
             raise Rejected("Pass words to find.", field="query")
         return await (self._one(work) if self.call_ids is None else self._several(work, self.call_ids))
 
-    async def _several(self, work: Work, call_ids: list[str]) -> JsonObject:
+    async def _several(self, work: Invocation, call_ids: list[str]) -> JsonObject:
         """The transcripts of several calls, each whole or left out with the call that reads it."""
         if (self.around, self.from_, self.to, self.query, self.offset) != (None,) * 5:
             raise Rejected("call_ids reads whole transcripts. Pass call_id for a window or a query.", field="call_ids")
@@ -99,8 +99,8 @@ class GetTranscriptTool(Workflow, effect=Effect.READ):
         bundle.body |= {"returned": len(kept), "transcripts": kept}
         return bundle.done()
 
-    async def _one(self, work: Work) -> JsonObject:
-        call = await work.client.send(GetCall(call_id=self.call_id or ""))
+    async def _one(self, work: Invocation) -> JsonObject:
+        call = await work.server.client.send(GetCall(call_id=self.call_id or ""))
         turns, began = call.transcripts or [], call.began
         first = self.around if self.around is not None else self.from_
         check_window(len(turns), first, self.to, "turns", "from" if self.around is None else "around")
@@ -176,10 +176,10 @@ def said_of_source(call: Call) -> JsonObject:
     return {"transcript_source": f"{CONCATENATED}, split at its speaker marks"} if call.is_split else {}
 
 
-async def _call(work: Work, call_id: str) -> Call | CallError:
+async def _call(work: Invocation, call_id: str) -> Call | CallError:
     """A call, or why it cannot be read: the others are answered all the same."""
     try:
-        return await work.client.send(GetCall(call_id=call_id))
+        return await work.server.client.send(GetCall(call_id=call_id))
     except CallError as error:
         return error
 

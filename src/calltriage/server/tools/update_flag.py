@@ -16,7 +16,7 @@ from calltriage.operations.flags import AddFlag, Flag, ListFlags, RemoveFlag
 from calltriage.operations.results import ResultType
 from calltriage.server.answers.advice import same_call
 from calltriage.server.answers.results import shown, untrusted
-from calltriage.server.context import ISSUE, Work, Workflow, every_page, preparing
+from calltriage.server.context import ISSUE, Invocation, Workflow, every_page, preparing
 from calltriage.server.tools.flag_moments import Sought
 
 PAGES = 50
@@ -47,11 +47,11 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
     node_id: NodeName | None = None
     node_name: NodeName | None = None
 
-    async def run(self, work: Work) -> JsonObject:
+    async def run(self, work: Invocation) -> JsonObject:
         if not self._given() and self.quote is None:
             raise Rejected("Nothing to correct. Pass what should change.", code="empty_update")
-        issue_id = await work.issue_id(self.issue_id)
-        async with work.alone():
+        issue_id = await work.server.issue_id(self.issue_id)
+        async with work.server.alone():
             with preparing("issue_id"):
                 flags = await _flags(work, issue_id)
             old = next((flag for flag in flags if flag.id.lower() == self.flag_id), None)
@@ -70,7 +70,7 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
         """The fields that are to change, besides the moment that a quote names."""
         return self.model_dump(exclude={"issue_id", "flag_id", "quote"}, exclude_none=True)
 
-    async def _corrected(self, work: Work, issue_id: str, old: Flag) -> AddFlag:
+    async def _corrected(self, work: Invocation, issue_id: str, old: Flag) -> AddFlag:
         """The flag as it should be. Raises Rejected where the call has no such moment, or several."""
         kept: JsonObject = {name: getattr(old, name) for name in KEPT if getattr(old, name) not in (None, "")}
         changed = self._given()
@@ -102,7 +102,7 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
 
         return Sought(old.call_id, self.quote, self.message_index, None, again)
 
-    async def _replaced(self, work: Work, operation: AddFlag, old: Flag, flags: list[Flag]) -> JsonObject:
+    async def _replaced(self, work: Invocation, operation: AddFlag, old: Flag, flags: list[Flag]) -> JsonObject:
         """Add the new flag unless one just like it stands there, as after a correction that was cut off; then remove the
         old one."""
         others = [flag for flag in flags if flag.id != old.id]
@@ -112,7 +112,7 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
         if new.id == old.id:  # an API may keep one flag of equal content
             return {**shown(new), "outcome": outcome}
         try:
-            await work.client.deliver(RemoveFlag(issue_id=operation.issue_id, flag_id=self.flag_id))
+            await work.server.client.deliver(RemoveFlag(issue_id=operation.issue_id, flag_id=self.flag_id))
         except NotFound:  # somebody else removed it meanwhile
             pass
         except CallError as error:
@@ -123,10 +123,10 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
             "outcome": "committed",
         }
 
-    async def _added(self, work: Work, operation: AddFlag, flags: list[Flag]) -> tuple[Flag, Outcome | None]:
+    async def _added(self, work: Invocation, operation: AddFlag, flags: list[Flag]) -> tuple[Flag, Outcome | None]:
         """The new flag. One whose answer could not be read is looked for among those that were not there before."""
         try:
-            receipt = await work.client.deliver(operation)
+            receipt = await work.server.client.deliver(operation)
         except CallError as error:
             if error.outcome not in {"committed", "unknown"}:
                 raise
@@ -157,7 +157,7 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
         told.details = {"added": new, "replaced_flag_id": self.flag_id}
         return told
 
-    async def _corrected_before(self, work: Work, issue_id: str, flags: list[Flag]) -> JsonObject:
+    async def _corrected_before(self, work: Invocation, issue_id: str, flags: list[Flag]) -> JsonObject:
         """The answer where the flag is gone: the flag that a correction by this caller put in its place, if one stands."""
         made = await _replacement(work, issue_id, self.flag_id)
         new = next((flag for flag in flags if flag.id == made), None)
@@ -187,8 +187,12 @@ def _words(old: Flag) -> JsonObject:
     return old.model_dump(mode="json", exclude_none=True, include={"type", "note", "message_index", "message_text"})
 
 
-async def _flags(work: Work, issue_id: str) -> list[Flag]:
-    return (await every_page(work, lambda cursor: ListFlags(issue_id=issue_id, limit=100, cursor=cursor), PAGES))[0]
+async def _flags(work: Invocation, issue_id: str) -> list[Flag]:
+    return (
+        await every_page(
+            work.server.client, lambda cursor: ListFlags(issue_id=issue_id, limit=100, cursor=cursor), PAGES
+        )
+    )[0]
 
 
 def _like(operation: AddFlag, flags: list[Flag]) -> Flag | None:
@@ -196,12 +200,12 @@ def _like(operation: AddFlag, flags: list[Flag]) -> Flag | None:
     return next((flag for flag in flags if operation.is_like(flag)), None)
 
 
-async def _replacement(work: Work, issue_id: str, flag_id: str) -> str | None:
+async def _replacement(work: Invocation, issue_id: str, flag_id: str) -> str | None:
     """Id of the flag that this caller last added in place of another one, by the journal."""
-    if work.journal is None:
+    if work.server.journal is None:
         return None
-    async with work.journal.calling(UpdateFlagTool.tool_name(), work.who, None) as call:
-        writes = await work.journal.recent(call, RECENT)
+    async with work.server.journal.calling(UpdateFlagTool.tool_name(), work.who, None) as call:
+        writes = await work.server.journal.recent(call, RECENT)
     ours = [one for one in writes if one["tool"] == UpdateFlagTool.tool_name() and one.get("issue_id") == issue_id]
     removed = max((n for n, one in enumerate(ours) if one.get("flag_id") == flag_id), default=len(ours))
     before = next(iter(ours[removed + 1 :]), None)  # newest first: a correction adds, then removes
