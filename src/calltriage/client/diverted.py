@@ -15,7 +15,7 @@ R = TypeVar("R")
 class Carrier(Protocol):
     """Carries an operation out, or stands in for whoever would. Raises a CallError as a client does."""
 
-    def __call__(self, operation: Operation[Any], /) -> Awaitable[Receipt[Any]]: ...
+    def __call__(self, operation: Operation[object], /) -> Awaitable[Receipt[Any]]: ...
 
 
 class Diverted(Client):

@@ -236,7 +236,8 @@ class _Applying:
         if not again:
             await self.course.begin(number)
         noted = _Noted(self.work.server.client, again=again)
-        work = replace(self.work, client=Diverted(self.work.server.client, noted.carry), contents=[], progress=_silent)
+        server = replace(self.work.server, client=Diverted(self.work.server.client, noted.carry))
+        work = Invocation(server, self.work.files, self.work.who, _silent)
         body = await performed(
             tool,
             work,
@@ -307,12 +308,12 @@ class _Noted:
     again: bool
     made: list[list[str]] = field(default_factory=list[list[str]])
 
-    async def carry(self, operation: Operation[Any], /) -> Receipt[Any]:
+    async def carry(self, operation: Operation[object], /) -> Receipt[Any]:
         receipt = await self.client.deliver(operation)
         # What is found when a write is made again after it was cut off is its own.
         is_own = receipt.outcome == "committed" or (self.again and receipt.outcome == "replayed")
         if operation.effect is not Effect.READ and is_own:
-            named = getattr(operation, "flag_id", "") if receipt.result is None else receipt.result.id
+            named = getattr(operation, "flag_id", "") if receipt.result is None else getattr(receipt.result, "id", "")
             self.made.append([operation.tool_name(), getattr(operation, "issue_id", ""), named])
         return receipt
 

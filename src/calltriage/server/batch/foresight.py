@@ -79,13 +79,13 @@ class Foresight:
     _lists: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
     _made: int = 0
 
-    async def carry(self, operation: Operation[Any], /) -> Receipt[Any]:
+    async def carry(self, operation: Operation[object], /) -> Receipt[Any]:
         """What the operation would be answered. A Carrier."""
         if operation.effect is Effect.READ:
             return Receipt(await self._read(operation), None)
         return await self._write(operation)
 
-    async def _write(self, operation: Operation[Any]) -> Receipt[Any]:
+    async def _write(self, operation: Operation[object]) -> Receipt[Any]:
         match operation:
             case CreateIssue():
                 return await self._filed(operation)
@@ -104,7 +104,7 @@ class Foresight:
             case _:
                 raise Rejected("This cannot be planned. Call its tool by itself.", outcome="not_committed")
 
-    async def _read(self, operation: Operation[Any]) -> Any:
+    async def _read(self, operation: Operation[object]) -> Any:
         match operation:
             case GetIssue():
                 return await self._issue(operation.issue_id)
@@ -160,7 +160,7 @@ class Foresight:
 
     async def _check_resource(self, kind: str, resource_id: str, argument: str) -> None:
         """Raise NotFound for evidence that is not there, where that can be told before it is attached."""
-        reads: dict[str, Operation[Any]] = {
+        reads: dict[str, Operation[object]] = {
             "call": GetCall(call_id=resource_id),
             "sms_conversation": GetSmsConversation(conversation_id=resource_id),
         }
@@ -179,7 +179,7 @@ class Foresight:
         self._made += 1
         return f"{PLACE_HOLDER}{self._made:012x}"
 
-    def _noted(self, operation: Operation[Any], words: str, result: R, **rests_on: Any) -> Receipt[R]:
+    def _noted(self, operation: Operation[object], words: str, result: R, **rests_on: Any) -> Receipt[R]:
         self.steps.append(Step(operation.tool_name(), words, rests_on))
         return Receipt(result, "committed")
 

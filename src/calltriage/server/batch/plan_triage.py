@@ -201,9 +201,8 @@ async def tried(one: Asked, work: Invocation, foresight: Foresight, number: int 
     Raises the CallError that its tool would end in."""
     foresight.steps, foresight.number = [], number
     client = Diverted(work.server.client, foresight.carry)
-    body = await perform(
-        one.tool, one.given, replace(work, client=client, journal=None, contents=[], turn=anyio.Lock())
-    )
+    server = replace(work.server, client=client, journal=None, turn=anyio.Lock())
+    body = await perform(one.tool, one.given, Invocation(server, work.files, work.who, work.progress))
     refuse_undone(body)
     return body, "; then ".join(step.words for step in foresight.steps) or THERE
 
