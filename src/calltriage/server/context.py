@@ -119,7 +119,7 @@ class ServerParts:
             return any(issue.triage_id == ticket or (issue.number or older) < older for issue in page.items)
 
         with anyio.move_on_after(LOOK_UP_SECONDS):
-            issues, all_seen = await every_page(self, newest, PAGES_SEARCHED, has_passed)
+            issues, all_seen = await every_page(self.client, newest, PAGES_SEARCHED, has_passed)
             found = _named(issues, ticket)
         if found is not None:
             return found

@@ -105,7 +105,9 @@ class AddFlagTool(Workflow, effect=Effect.ADD, wraps=flags.AddFlag):
         alone = TryNext(tool=AttachResource.tool_name(), arguments=attach.model_dump(mode="json"))
         return None if AttachResource.tool_name() in work.server.excluded else again or alone
 
-    async def _flag_once_attached(self, work: Invocation, attach: AttachResource, operation: flags.AddFlag) -> JsonObject:
+    async def _flag_once_attached(
+        self, work: Invocation, attach: AttachResource, operation: flags.AddFlag
+    ) -> JsonObject:
         """Attach the call, then flag it. What became of the first is told whatever becomes of the second."""
         with preparing("call_id"):
             link = await work.server.client.deliver(attach)
