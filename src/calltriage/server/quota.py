@@ -49,5 +49,5 @@ class Quota:
             )
         if len(self._used_until) >= KNOWN and pair not in self._used_until:
             latest = sorted(self._used_until.items(), key=lambda item: item[1])[KNOWN // 2 :]
-            self._used_until = {pair: until for pair, until in latest if until > now}
+            self._used_until = dict(latest)
         self._used_until[pair] = used_until + each
