@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import anyio
+import anyio.lowlevel
 import httpx2
 from anyio.abc import TaskGroup
 
@@ -140,6 +141,7 @@ class _Exchange(httpx2.AsyncByteStream):
             self._taken = anyio.Event()
             await self._taken.wait()
         if self._left.is_set():
+            await anyio.lowlevel.checkpoint_if_cancelled()  # it is cancelled, and need not log that nobody hears it
             raise OSError("the client has left")
         self._pieces.append(piece)
         self._came.set()

@@ -152,3 +152,27 @@ async def test_what_a_block_raises_is_raised_as_itself() -> None:
 
     with pytest.raises(ZeroDivisionError):
         await block()
+
+
+async def test_an_app_whose_client_has_left_is_cancelled_and_hears_of_no_error() -> None:
+    """It would take an error for a fault of its own, and log it."""
+    began, heard = anyio.Event(), list[type[BaseException]]()
+
+    async def late(_scope: Any, _receive: Any, send: Any) -> None:
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"x", b"y")]})
+            with anyio.CancelScope(shield=True):  # as a commit is
+                began.set()
+                await anyio.wait_all_tasks_blocked()
+            await send({"type": "http.response.body", "body": b"too late"})
+        except BaseException as error:
+            heard.append(type(error))
+            raise
+
+    async with client_of(late) as http:
+        with anyio.CancelScope() as left:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(http.get, "/")
+                await began.wait()
+                left.cancel()
+    assert heard == [anyio.get_cancelled_exc_class()]
