@@ -26,7 +26,7 @@ model.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 Outcome = Literal["committed", "replayed", "not_committed", "unknown"]
 """What became of a write: done now, found done already, surely not done, or not known."""
@@ -213,3 +213,15 @@ class UnreadableAnswer(CallError):
 
 class EmptyAnswer(UnreadableAnswer):
     """The API answered success and nothing else where its contract has a body: no proof that a write was carried out."""
+
+
+def is_group(error: BaseException) -> TypeGuard[BaseExceptionGroup[BaseException]]:
+    """Whether an error wraps several, as a task group raises them."""
+    return isinstance(error, BaseExceptionGroup)
+
+
+def first_of(error: BaseException) -> BaseException:
+    """The first error that a group wraps, at any depth. An error that is not a group is its own first."""
+    while is_group(error):
+        error = error.exceptions[0]
+    return error

@@ -8,7 +8,7 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 import click
@@ -30,8 +30,11 @@ from calltriage.cli.options import (
     settings_of,
 )
 from calltriage.cli.terminal import Spoken, say, say_crash, say_usage_error
-from calltriage.errors import CalltriageError, ImportFileError, SettingsError
+from calltriage.errors import CalltriageError, ImportFileError, SettingsError, first_of
 from calltriage.settings import Settings, misnamed
+
+if TYPE_CHECKING:
+    from calltriage.cli.install.hosts import Scope
 
 
 @click.group(
@@ -100,7 +103,7 @@ def serve(
 @click.option("--host", metavar="HOST", help="Start what is written in this host's file, and list its tools.")
 @SCOPE
 @click.pass_context
-def doctor(context: click.Context, host: str | None, scope: str) -> None:
+def doctor(context: click.Context, host: str | None, scope: Scope) -> None:
     """Try settings, credentials, network, storage and folders, and say what to do about what is wrong.
 
     Reads from each API, and writes nothing to a vendor. Prints no secret. Exit status 0 when everything works, 1 when
@@ -321,10 +324,7 @@ def _make_streams_usable() -> None:
 
 def _leave(error: BaseException) -> NoReturn:
     """End the process: with a message for what is an operator's matter, with a traceback for what is ours."""
-    first: BaseException = error
-    while isinstance(first, BaseExceptionGroup):  # a task group on the way wraps what went wrong in it
-        first = cast("BaseExceptionGroup[BaseException]", first).exceptions[0]
-    status = _tell(first, whole=error)
+    status = _tell(first_of(error), whole=error)
     try:
         sys.stdout.flush()
     except OSError:  # nobody reads any more, or there is no room: let nothing be said about that at the very end

@@ -9,14 +9,14 @@ import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 
 from calltriage.client.credentials import LOOPBACK
-from calltriage.errors import Blocked, CallError, Outcome, SettingsError, Unreachable
+from calltriage.errors import Blocked, CallError, Outcome, SettingsError, Unreachable, is_group
 from calltriage.leaves.urls import ENVIRONMENT, check_proxy
 
 E = TypeVar("E", bound=BaseException)
@@ -258,8 +258,8 @@ def not_connected(error: BaseException, *, is_write: bool, what: str = "the API"
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """An error and everything that led to it; the pool hides the cause and leaves the context."""
     yield error
-    if isinstance(error, BaseExceptionGroup):
-        for one in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+    if is_group(error):
+        for one in error.exceptions:
             yield from _causes(one)
     if before := error.__cause__ or error.__context__:
         yield from _causes(before)

@@ -18,7 +18,7 @@ from calltriage.journal.journal import Journal
 from calltriage.journal.turns import turn
 from calltriage.leaves.seals import Seals
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.operations.base import Operation, Tool
+from calltriage.operations.base import Operation, Tool, is_operation
 from calltriage.operations.calls import Turn
 from calltriage.operations.fields import WireOnly, marks
 from calltriage.operations.issues import Issue, ListIssues
@@ -231,6 +231,11 @@ class Workflow(Tool):
         """The operation with every argument of this tool that it has, too; `given` goes before them."""
         shared = {name: getattr(self, name) for name in self.model_fields_set if name in operation.model_fields}
         return operation.model_validate({**shared, **given})
+
+
+def result_of(tool: type[Tool]) -> Any:
+    """What a tool or an operation returns; None for nothing."""
+    return tool.result if issubclass(tool, Workflow) else tool.result_type() if is_operation(tool) else None
 
 
 def _take_over(tool: type[Workflow], operation: type[Operation[object]]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import cast
 
 import anyio
 
@@ -24,7 +23,7 @@ class Wishes:
     """What was asked for on the command line."""
 
     host: str
-    scope: str
+    scope: Scope
     url: str | None
     toolsets: str | None
     dry_run: bool
@@ -48,7 +47,7 @@ def run(wishes: Wishes) -> None:
         if not wishes.remove:
             show_mcp_json(_target(wishes, place))
         return
-    installer = Installer.of(wishes.host, cast("Scope", wishes.scope), place)
+    installer = Installer.of(wishes.host, wishes.scope, place)
     if wishes.remove:
         installer.remove(dry_run=wishes.dry_run)
     else:
@@ -63,10 +62,10 @@ def _target(wishes: Wishes, place: Place) -> Target:
     return launch(place, wishes.settings_file, wishes.toolsets)
 
 
-def try_host(name: str, scope: str) -> bool:
+def try_host(name: str, scope: Scope) -> bool:
     """Start what the host's file says, as the host would, and list its tools. Whether that works."""
     _check_host(name)
-    installer = Installer.of(name, cast("Scope", scope), Place.here())
+    installer = Installer.of(name, scope, Place.here())
     return anyio.run(seat.examine, installer)
 
 

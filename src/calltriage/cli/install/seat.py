@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from contextlib import AsyncExitStack
-from typing import Any, cast
 
 import anyio
 import httpx2
@@ -17,8 +16,8 @@ from rich.table import Table
 
 from calltriage.cli.install.installing import Installer
 from calltriage.cli.terminal import shown
-from calltriage.errors import CalltriageError
-from calltriage.leaves.strict_json import JsonObject
+from calltriage.errors import CalltriageError, first_of
+from calltriage.leaves.strict_json import JsonObject, is_object
 
 WAITS_S = 60.0
 """Seconds in which the server has to answer; the first start of a clone installs what it needs."""
@@ -60,8 +59,7 @@ async def _examined(installer: Installer) -> tuple[bool, list[tuple[str, str]]]:
 
 
 def _why(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    error = first_of(error)
     if isinstance(error, TimeoutError):
         return f"no answer within {WAITS_S:.0f} s. Start the command above by hand to see why."
     if isinstance(error, FileNotFoundError):
@@ -102,8 +100,8 @@ def _variables(entry: JsonObject) -> dict[str, str]:
     return _texts(entry.get("env") or entry.get("envs"))
 
 
-def _texts(held: Any) -> dict[str, str]:
-    texts = cast("dict[object, object]", held) if isinstance(held, dict) else {}
+def _texts(held: object) -> dict[str, str]:
+    texts = held if is_object(held) else {}
     return {str(name): str(value) for name, value in texts.items()}
 
 

@@ -76,7 +76,8 @@ class YamlDocument:
         """The lines of a member of a block: its own, and those after it that are indented further."""
         if name not in inside:
             return None
-        row, indent = cast("tuple[int, int]", inside.lc.key(name))
+        start: tuple[int, int] = inside.lc.key(name)
+        row, indent = start
         lines = self._text.splitlines()
         end = row + 1
         while end < len(lines) and (deeper := len(lines[end]) - len(lines[end].lstrip(" "))) >= indent:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal
 
 import anyio
 from pydantic import Field, StringConstraints
@@ -26,7 +26,7 @@ from calltriage.server.batch.undo import undoing
 from calltriage.server.batch.writes import PLANNABLE, Asked, Made, asked, references, tool_of
 from calltriage.server.call.table import perform
 from calltriage.server.call.write_record import Caller, performed
-from calltriage.server.context import Invocation, Workflow
+from calltriage.server.context import Invocation, Workflow, result_of
 
 RESERVE_S = 10.0
 """Seconds of the deadline that the last write has at least; a third of a shorter one."""
@@ -330,14 +330,14 @@ def _without_condition(arguments: JsonObject) -> JsonObject:
 
 def _kept(tool: type[Tool], body: JsonObject, made: list[list[str]]) -> JsonObject:
     """What is kept of a write's answer: ids, the outcome and our note; no words of others, such as a flag's note."""
-    result = tool.result if issubclass(tool, Workflow) else cast("type[Operation[Any]]", tool).result_type()
+    result = result_of(tool)
     kept = {name: body[name] for name in ("outcome", "id", "triage_id") if isinstance(body.get(name), str)}
     issues = [one for one in body.get("issues", []) if "updated_at" in one]
     if "triage_id" in body and isinstance(body.get("updated_at"), str):
         kept["updated_at"] = body["updated_at"]
     elif len(issues) == 1:
         kept["updated_at"] = issues[0]["updated_at"]
-    if isinstance(body.get("note"), str) and "note" not in result.model_fields:
+    if isinstance(body.get("note"), str) and (result is None or "note" not in result.model_fields):
         kept["note"] = body["note"]
     return kept | {"made": made}
 

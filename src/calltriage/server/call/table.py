@@ -50,7 +50,7 @@ from calltriage.server.call.host import Host, opened_for
 from calltriage.server.call.schemas import arguments_model, input_schema, names_issue, output_schema
 from calltriage.server.call.touched import touched
 from calltriage.server.call.write_record import with_key
-from calltriage.server.context import Invocation, ServerParts, Workflow
+from calltriage.server.context import Invocation, ServerParts, Workflow, result_of
 from calltriage.server.tools.evidence import GetEvidenceTool, whole_description
 from calltriage.server.tools.find_calls import FindCallsTool
 from calltriage.server.tools.transcripts import GetTranscriptTool
@@ -62,7 +62,7 @@ logger = logging.getLogger(__name__)
 def describe(tool: type[Tool]) -> mcp_types.Tool:
     """The tool as `tools/list` shows it. Everything follows from the class, so it is worked out once in a process."""
     name = tool.tool_name()
-    result = tool.result if issubclass(tool, Workflow) else tool.result_type() if is_operation(tool) else None
+    result = result_of(tool)
     effect = tool.effect
     return mcp_types.Tool(
         name=name,

@@ -244,7 +244,8 @@ def _weak() -> frozenset[str]:
 
 @lru_cache(maxsize=50_000)
 def _stem(word: str) -> str:
-    return cast("str", _stemmer().stemWord(word))
+    stem: str = _stemmer().stemWord(word)
+    return stem
 
 
 def _meaning(stem: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar, cast
+from typing import Annotated, ClassVar
 
 from anyio import current_time
 from pydantic import Field, StringConstraints
@@ -101,7 +101,7 @@ class PromptNormTool(Workflow, effect=Effect.ADD):
     def _meant(self) -> tuple[norm.Intent, str]:
         """The intent and the prompt without it. Refuses what would write, however it is spelt."""
         word = re.match(r"[\W_]*(fix|debug|verify|status)(?![^\W_])", bare(self.detail))
-        said = "fix" if word and word[1] == "debug" else word and word[1]
+        said = norm.intent_of(word[1])[0] if word else None
         if "fix" in {self.intent, said} and not self.allow_agent_run:
             raise Rejected(
                 "A fix may write pathway drafts, tools and tests. Ask with intent status or verify, in other first words, "
@@ -115,7 +115,7 @@ class PromptNormTool(Workflow, effect=Effect.ADD):
                 ),
             )
         found, rest = norm.intent_of(self.detail)
-        intent = self.intent or cast("norm.Intent | None", said) or "status"
+        intent = self.intent or said or "status"
         return intent, rest if found == said == intent else self.detail
 
     async def _session(self, work: Invocation, issue_id: str) -> tuple[str, bool]:

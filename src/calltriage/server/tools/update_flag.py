@@ -4,7 +4,7 @@ moment both are gone."""
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from pydantic import Field, ValidationError
 
@@ -106,9 +106,8 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
         """Add the new flag unless one just like it stands there, as after a correction that was cut off; then remove the
         old one."""
         others = [flag for flag in flags if flag.id != old.id]
-        new, outcome = _like(operation, others), cast("Outcome | None", "replayed")
-        if new is None:
-            new, outcome = await self._added(work, operation, flags)
+        there = _like(operation, others)
+        new, outcome = (there, "replayed") if there is not None else await self._added(work, operation, flags)
         if new.id == old.id:  # an API may keep one flag of equal content
             return {**shown(new), "outcome": outcome}
         try:
