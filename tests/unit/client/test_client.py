@@ -29,6 +29,7 @@ from faults import (
     tcp_server,
 )
 from pydantic import SecretStr
+from virtual_time import VirtualLoop
 
 from calltriage.client.answers import MAX_BODY
 from calltriage.client.client import Client, open_client
@@ -86,6 +87,7 @@ async def issues_of(client: Client) -> list[Issue]:
 # Deadlines
 
 
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"loop_factory": VirtualLoop})], ids=["virtual clock"])
 @pytest.mark.parametrize(("operation", "outcome"), [(READ, None), (WRITE, "unknown")], ids=["a read", "a write"])
 async def test_a_hang_ends_at_the_deadline(operation: Operation[Any], outcome: str | None) -> None:
     vendor = Scripted(hangs)
