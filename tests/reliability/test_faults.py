@@ -381,7 +381,7 @@ async def tried(
         here.figures[outcome] += 1
         here.says(network.requests, "the fault met nothing")
         is_partly = "added" in first.get("error", {}) or any("error" in one for one in first.get("also", ()))
-        halfway = written.halfway if is_partly else ()
+        halfway = written.halfway if is_partly or outcome == "unknown" else ()  # the first of several may be in doubt
         effect = change(before, await state(here.desk, case))
         here.says(here.holds(outcome, effect, halfway), "another effect", outcome, effect)
         if outcome == "unknown":
