@@ -148,8 +148,12 @@ _APPEND = (
 
 
 def append(connection: Connection, **values: str | None) -> None:
-    """Add a row at the end of the chain. Within a write transaction: nobody else can add one meanwhile."""
-    connection.exec_driver_sql(_APPEND, {**dict.fromkeys(_GIVEN), **values})
+    """Add a row at the end of the chain. Within a write transaction: nobody else can add one meanwhile.
+
+    Raises StoreError for a journal without a head.
+    """
+    if connection.exec_driver_sql(_APPEND, {**dict.fromkeys(_GIVEN), **values}).rowcount != 1:
+        raise StoreError("The journal does not say which row is its last. Run: calltriage journal verify")
 
 
 def chained(previous: str, *values: object) -> str:

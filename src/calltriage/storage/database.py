@@ -163,9 +163,9 @@ class Database:
         until shortly before the deadline: the one given or that of the scope.
         """
         engine = self._engine or await self.open()
-        await anyio.lowlevel.checkpoint_if_cancelled()
         deadline = min(deadline, anyio.current_effective_deadline()) - HASTE_S
         job = _Write(change, lane, min(anyio.current_time() + PATIENCE_S, deadline))
+        await anyio.lowlevel.checkpoint_if_cancelled()  # a leader's commit is shielded
         await self._through(job, engine)
         if job.error is not None and self.place.is_busy(job.error):
             raise StoreBusyError("Others were writing for too long. Nothing was done.") from job.error
@@ -187,9 +187,12 @@ class Database:
                 patience_s = min(one.until for one in batch) - anyio.current_time()
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(_commit, engine, self.place, batch, patience_s)
-        except BaseException as error:  # no thread could be started: nobody may take silence for a success
+        except BaseException as error:
+            # No thread could be started, or this task was cancelled by asyncio itself, which no shield holds back.
+            cut_off = RuntimeError("The commit was cut off. Whether this change was made is not known.")
+            cut_off.__cause__ = error
             for one in batch:
-                one.error, one.finished = error, True
+                one.error, one.finished = cut_off, True
             raise
         finally:
             if job in self._waiting:

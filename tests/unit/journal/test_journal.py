@@ -107,11 +107,14 @@ async def test_a_refused_write_is_recorded_as_not_committed(the_desk: Desk, jour
     assert [(row.outcome, row.code) for row in await journal.every()] == [(None, None), ("not_committed", "not_found")]
 
 
-async def test_a_write_is_not_sent_when_it_cannot_be_put_on_record(the_desk: Desk, journal: Journal) -> None:
+@pytest.mark.parametrize("damage", ["DROP TABLE head", "DELETE FROM head", "UPDATE head SET seq = 1"])
+async def test_a_write_is_not_sent_when_it_cannot_be_put_on_record(
+    the_desk: Desk, journal: Journal, damage: str
+) -> None:
     async with recorded(the_desk, journal) as (client, agent):
         await client.send(CreateIssue.model_validate(NEW))
         with sqlite3.connect(journal.folder / FILE) as raw:
-            raw.execute("DROP TABLE head")
+            raw.execute(damage)
         error = (await called(agent, "create_issue", CALL))["error"]
         assert (error["code"], error["outcome"]) == ("storage_unavailable", "not_committed")
         assert len(await issues_of(client)) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import threading
 from collections.abc import Callable
@@ -291,3 +292,25 @@ async def test_a_write_that_others_keep_waiting_says_so_before_its_deadline_and_
                 held.go.set()
             await two.write(adds("after"), "lane")
         assert await two.read(names) == {"held", "after"}
+
+
+async def test_a_caller_that_asyncio_cancels_during_its_commit_cancels_no_other(
+    tmp_path: Path, database_url: Url
+) -> None:
+    """As `asyncio.wait_for` does: no shield holds its cancellation back."""
+    first, leading = Held("first"), Held("leading")
+    async with opened(tmp_path / "desk", database_url) as store:
+        with anyio.fail_after(30):
+            before = asyncio.ensure_future(store.write(first))
+            await first.wait_inside()
+            leader, follower = (asyncio.ensure_future(store.write(change)) for change in (leading, adds("following")))
+            await anyio.wait_all_tasks_blocked()
+            first.go.set()
+            await leading.wait_inside()
+            leader.cancel()
+            await asyncio.wait([leader, follower])
+            leading.go.set()
+            assert await store.write(adds("next")) == "next"
+        assert (await before, leader.cancelled(), follower.cancelled()) == ("first", True, False)
+        assert "not known" in str(follower.exception())
+        assert {"first", "next"} <= await store.read(names)
