@@ -69,7 +69,7 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "file a new ticket, the agent hung up",
         "report that the voice bot went wrong",
         "create an issue unless there is one already",
-        "is this problem filed already? if not, file it",
+        "is an issue about this open already? if not, file one",
     ),
     "update_issue": (
         "close this ticket, set it to closed",

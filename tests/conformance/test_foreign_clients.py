@@ -120,7 +120,8 @@ async def test_the_typescript_client_gets_results_and_structured_errors(
         assert result["isError"] is True
         assert result["structuredContent"]["error"]["code"] == code
         assert json.loads(result["content"][0]["text"]) == result["structuredContent"]
-    assert found["errors"]["call_not_attached"]["structuredContent"]["error"]["try_next"]["tool"] == "attach_resource"
+    again = found["errors"]["call_not_attached"]["structuredContent"]["error"]["try_next"]
+    assert (again["tool"], again["arguments"]["attach_if_missing"]) == ("add_flag", True)
     assert [found[name]["structuredContent"]["outcome"] for name in ("attached", "replayed")] == [
         "committed",
         "replayed",

@@ -70,7 +70,8 @@ async def test_what_is_wrong_is_named_by_line_and_member_and_nothing_is_made(fol
     ]
     status, _, said = await run(folder, "apply", "-", stdin="\n".join(wrong))
     assert (status, [one.split(": ")[:3] for one in said.splitlines()]) == (
-        1, [["line 3", "add_flag", "call_id"], ["line 4", "add_comment", "issue_id"]],
+        1,
+        [["line 3", "add_flag", "call_id"], ["line 3", "instead", '{"tool"'], ["line 4", "add_comment", "issue_id"]],
     )  # fmt: skip
     status, _, said = await run(folder, "apply", "-", stdin="\n".join([A_CASE[3]] * 201))
     assert (status, "line 201: is write 201" in said) == (1, True)

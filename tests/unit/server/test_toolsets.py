@@ -35,9 +35,12 @@ def names(*tools: type[Tool]) -> set[str]:
 
 
 @asynccontextmanager
-async def offered(client: ApiClient, *toolsets: str, **more: Any) -> AsyncGenerator[Client]:
-    """An agent whose operator chose so."""
-    async with Client(build_server(client, version="0", tools=select(toolsets or DEFAULT, **more))) as agent:
+async def offered(
+    client: ApiClient, *toolsets: str, forbidden: tuple[str, ...] = (), **more: Any
+) -> AsyncGenerator[Client]:
+    """An agent whose operator chose so. `forbidden` is what no argument does either."""
+    tools = select(toolsets or DEFAULT, **more)
+    async with Client(build_server(client, version="0", tools=tools, excluded=forbidden)) as agent:
         yield agent
 
 
@@ -142,7 +145,8 @@ async def test_no_advice_names_a_tool_that_is_not_offered(client: ApiClient) -> 
         filed = await agent.call_tool("create_issue", {"title": "T", "severity": "low", "category": "Bug"})
         issue = {"issue_id": (filed.structured_content or {})["id"]}
     flag = {**issue, "call_id": "call-card", "type": "x"}
-    async with offered(client, "core", excluded=["attach_resource", "list_issues", "get_evidence"]) as agent:
+    without = ("attach_resource", "list_issues", "get_evidence")
+    async with offered(client, "core", excluded=without, forbidden=without) as agent:
         for tool, arguments in (("add_flag", flag), ("get_issue", {"issue_id": "T-9999"})):
             answer = await agent.call_tool(tool, arguments)
             assert answer.is_error

@@ -31,6 +31,8 @@ from calltriage.leaves.installed import how_to_add
 
 PROVIDERS = {"s3": "s3", "gs": "gcs", "az": "azure"}
 """What attachments say of where their bytes are, by the URL's scheme."""
+VENDORS = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
+"""What the names of the store's own variables begin with."""
 VARIABLES = {
     "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS or GOOGLE_SERVICE_ACCOUNT_KEY",
@@ -204,9 +206,7 @@ def open_objects(url: str) -> ObjectBlobs:
         raise SettingsError(f"CALLTRIAGE_BLOBS_URL needs an extra: {how_to_add('objects')}.") from None
     try:
         # Options given here hide the environment's: whether plain HTTP is allowed has to be passed on.
-        plain = any(
-            os.environ.get(f"{vendor}_ALLOW_HTTP", "").lower() == "true" for vendor in ("AWS", "AZURE", "GOOGLE")
-        )
+        plain = os.environ.get(f"{VENDORS[parts.scheme]}_ALLOW_HTTP", "").lower() == "true"
         options: Any = {**CLIENT, "allow_http": plain}
         store = from_url(url, client_options=options, retry_config=RETRIES)
         return ObjectBlobs(store, PROVIDERS[parts.scheme], f"CALLTRIAGE_BLOBS_URL, {VARIABLES[parts.scheme]}")
