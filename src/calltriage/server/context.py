@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import anyio
 
@@ -41,8 +41,6 @@ PAGES_SEARCHED = 50
 """Pages of 100 issues that are looked through for a ticket number, where search does not know it."""
 LOOK_UP_SECONDS = 30.0
 """Time that looking through them may take."""
-AT_ONCE = 4
-"""Requests that one tool sends side by side; a vendor takes no more either (bland-triage, section 2)."""
 
 
 async def _no_progress(_done: float, _total: float | None, _message: str) -> None:
@@ -288,30 +286,3 @@ async def every_page(
             return items, is_whole and page.is_last
         cursor = page.next_cursor
     return items, False
-
-
-@overload
-async def at_once(first: Awaitable[F], /, *rest: Awaitable[R]) -> tuple[F, *tuple[R, ...]]: ...
-@overload
-async def at_once(*work: Awaitable[R]) -> tuple[R, ...]: ...
-async def at_once(*work: Awaitable[object]) -> tuple[object, ...]:
-    """Run awaitables side by side, AT_ONCE of them, and return their results in order; the first failure is raised as
-    itself."""
-    results: list[object] = [None] * len(work)
-    free = anyio.CapacityLimiter(AT_ONCE)
-
-    async def keep(place: int, one: Awaitable[object]) -> None:
-        async with free:
-            results[place] = await one
-
-    try:
-        async with anyio.create_task_group() as group:
-            for place, one in enumerate(work):
-                group.start_soon(keep, place, one)
-    except* CallError as failures:
-        raise failures.exceptions[0] from None
-    finally:
-        for one in work:
-            if isinstance(one, Coroutine):  # one that was cancelled before it began is never awaited
-                one.close()
-    return tuple(results)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import StringConstraints
 
 from calltriage.client.client import Client
+from calltriage.client.side_by_side import AT_ONCE
 from calltriage.errors import Rejected, TryNext
 from calltriage.leaves.gate import estimate_tokens
 from calltriage.leaves.strict_json import JsonObject
@@ -18,7 +19,6 @@ from calltriage.operations.base import Operation
 from calltriage.operations.fields import LONGEST_CURSOR, TEXT
 from calltriage.operations.results import Page, is_page
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, untrusted
-from calltriage.server.context import AT_ONCE
 
 PAGE = 100
 """Entries of a page, always the same: a place counts within one."""

@@ -7,6 +7,7 @@ from datetime import datetime
 
 import anyio
 
+from calltriage.client.side_by_side import at_once
 from calltriage.errors import CallError
 from calltriage.leaves.instants import instant
 from calltriage.leaves.strict_json import JsonObject, is_array, is_object
@@ -14,7 +15,7 @@ from calltriage.operations.base import Effect, Tool
 from calltriage.operations.fields import marks
 from calltriage.operations.issues import GetIssue
 from calltriage.server.call.schemas import arguments_model, names_issue
-from calltriage.server.context import Invocation, at_once
+from calltriage.server.context import Invocation
 
 READ_BACK_S = 5.0
 """Most seconds for reading the touched issues. The write stands even if that fails."""

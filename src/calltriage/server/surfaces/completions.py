@@ -16,6 +16,7 @@ import mcp_types
 from mcp.shared.exceptions import MCPError
 from pydantic.fields import FieldInfo
 
+from calltriage.client.side_by_side import at_once
 from calltriage.errors import CallError
 from calltriage.leaves.gate import gate
 from calltriage.matching.folding import folded, unaccented
@@ -26,7 +27,7 @@ from calltriage.operations.fields import named_kind, stored_flag_type
 from calltriage.operations.flags import ListFlagTypes
 from calltriage.operations.issues import Issue, ListIssues
 from calltriage.server.answers.results import untrusted
-from calltriage.server.context import ServerParts, at_once
+from calltriage.server.context import ServerParts
 from calltriage.server.surfaces import prompts
 from calltriage.server.surfaces.mcp_resources import offered
 

@@ -15,6 +15,7 @@ from mcp.shared.exceptions import MCPError
 from pydantic import BeforeValidator, Field
 
 from calltriage.errors import CallError, NotFound, Rejected
+from calltriage.filing.lookalikes import Draft, similar_to
 from calltriage.leaves.gate import compact, gate
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Tool
@@ -35,7 +36,6 @@ from calltriage.server.call.schemas import input_schema
 from calltriage.server.context import Invocation, ServerParts, last_part
 from calltriage.server.surfaces import mcp_resources
 from calltriage.server.tools.evidence import GetEvidenceTool
-from calltriage.server.tools.lookalikes import Draft, similar_to
 from calltriage.server.tools.transcripts import GetTranscriptTool
 
 IssueChoice = Annotated[IssueRef, BeforeValidator(lambda text: str(text).split()[0] if str(text).split() else text)]
@@ -159,9 +159,9 @@ class FindDuplicates(Prompt):
         issue = await work.server.client.send(GetIssue(issue_id=await work.server.issue_id(self.issue_id)))
         links = (await work.server.client.send(ListResources(issue_id=issue.id, limit=100))).items
         evidence = frozenset((link.resource_type, link.resource_id) for link in links)
-        found = await similar_to(Draft(issue.title, issue.description, issue.category, evidence), work)
+        found = await similar_to(Draft(issue.title, issue.description, issue.category, evidence), work.server.client)
         others = [likeness for likeness in found.likenesses if likeness.issue.id != issue.id]
-        return replace(found, likenesses=others).body()
+        return untrusted("issue authors", **replace(found, likenesses=others).body())
 
     def steps(self) -> tuple[Step, ...]:
         link = self.relation_type or "duplicate_of"

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from calltriage.errors import CallError, Rejected, TryNext, UnreadableAnswer
+from calltriage.filing.lookalikes import Draft, Similar, similar_to
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import issues
 from calltriage.operations.base import Effect
@@ -22,7 +23,6 @@ from calltriage.server.tools.add_flag import AddFlagTool
 from calltriage.server.tools.evidence import GetEvidenceTool
 from calltriage.server.tools.flag_moments import Moment
 from calltriage.server.tools.link_issue import LinkIssueTool
-from calltriage.server.tools.lookalikes import Draft, Similar, similar_to
 from calltriage.server.tools.several_flags import MOST_FLAGS, FlagRef, brief_flag, failed, flagged_each, moments_of
 
 MOVED = frozenset(("updated_at", "last_activity_at", "flag_count", "relation_count"))
@@ -85,7 +85,7 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
     async def _file_anyway(self, work: Invocation) -> JsonObject:
         """File it whatever is open, even where that cannot be found out."""
         try:
-            similar = (await self._similar(work)).body()
+            similar = _told(await self._similar(work))
         except CallError as error:
             similar = {"unread": error.code}
         return {**await self._flagged(work, await self._file(work, await self._moments(work))), "similar": similar}
@@ -99,14 +99,14 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
                 "outcome": "not_committed",
                 "note": "Nothing was filed: a very close issue is open (similar). If it is the same fault, add your "
                 "evidence to that one. If not, call again with on_duplicate create, or link to file it as a duplicate.",
-                "similar": similar.body(),
+                "similar": _told(similar),
                 "try_next": TryNext(tool=GetEvidenceTool.tool_name(), arguments={"issue_id": closest.id}),
             }
         filed = await self._file(work, await self._moments(work))
         other = similar.closest(besides=filed.issue.id)
         if other is not None and self.on_duplicate == "link":
             filed.link = await _linked(work, filed.issue.id, other.id)
-        return {**await self._flagged(work, filed), "similar": similar.body()}
+        return {**await self._flagged(work, filed), "similar": _told(similar)}
 
     async def _moments(self, work: Invocation) -> list[Moment]:
         """What the flags point at. Raises Rejected where a call has no such moment, or several; nothing is filed then."""
@@ -152,7 +152,11 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
         links = frozenset((link.resource_type, link.resource_id) for link in self.resource_links or ())
         draft = Draft(self.title, self.description or "", self.category, links)
         with preparing():
-            return await similar_to(draft, work)
+            return await similar_to(draft, work.server.client)
+
+
+def _told(similar: Similar) -> JsonObject:
+    return untrusted("issue authors", **similar.body())
 
 
 AGAIN = (

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from calltriage.client.side_by_side import at_once
 from calltriage.errors import TryNext, UnreadableAnswer
 from calltriage.leaves.gate import estimate_tokens
 from calltriage.leaves.strict_json import JsonObject
@@ -18,7 +19,7 @@ from calltriage.operations.issues import GetIssue, Issue
 from calltriage.operations.results import Page, Result, ResultType
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, shown, untrusted
 from calltriage.server.answers.sections import EACH, PAGE, Asked, Place, Section, Where, page_of, place_of
-from calltriage.server.context import ISSUE, Invocation, Workflow, at_once
+from calltriage.server.context import ISSUE, Invocation, Workflow
 from calltriage.server.tools.evidence_sections import Readings
 from calltriage.server.tools.first_words import FirstWords
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from calltriage.client.client import Client
+from calltriage.client.side_by_side import at_once
 from calltriage.errors import CallError, NotFound, TryNext
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.quotes import around
@@ -24,7 +25,7 @@ from calltriage.operations.results import Result
 from calltriage.server.answers.activity_entries import entry_row, in_texts
 from calltriage.server.answers.results import Bundle, beginning, row
 from calltriage.server.answers.sections import Place, Section
-from calltriage.server.context import at_once, numbered
+from calltriage.server.context import numbered
 from calltriage.server.tools import calls
 from calltriage.server.tools.flag_moments import escaped
 from calltriage.server.tools.transcripts import GetTranscriptTool

@@ -17,6 +17,7 @@ import anyio
 from pydantic import Field, StringConstraints, WithJsonSchema
 
 from calltriage.client.limits import deadline_in
+from calltriage.client.side_by_side import at_once
 from calltriage.errors import CallError, Rejected
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.search_terms import said, shown_turns, wanted, without_edges
@@ -27,7 +28,7 @@ from calltriage.operations.results import ResultType
 from calltriage.server.answers.counted_lists import ROWS, Rows, brief_row, page_of
 from calltriage.server.answers.empty import NO_CALLS, said_of_nothing
 from calltriage.server.answers.results import REPEATS, ended
-from calltriage.server.context import Invocation, Workflow, at_once
+from calltriage.server.context import Invocation, Workflow
 from calltriage.server.tools.transcripts import Query
 
 MOST_READ = 60

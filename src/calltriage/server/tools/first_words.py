@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from calltriage.client.side_by_side import at_once
 from calltriage.errors import TryNext
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.calls import Call
 from calltriage.operations.resource_links import ResourceLink
 from calltriage.server.answers.results import Bundle, untrusted
 from calltriage.server.answers.sections import EACH, Section
-from calltriage.server.context import at_once, numbered
+from calltriage.server.context import numbered
 from calltriage.server.tools.evidence_sections import Readings
 from calltriage.server.tools.transcripts import GetTranscriptTool
 

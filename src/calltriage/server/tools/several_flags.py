@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, WithJsonSchema
 
+from calltriage.client.side_by_side import at_once
 from calltriage.errors import CallError
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Tool
@@ -14,7 +15,7 @@ from calltriage.operations.calls import Turn
 from calltriage.operations.fields import CallId, FlagType, MessageText, Note, TurnIndex
 from calltriage.operations.flags import AddFlag, Flag
 from calltriage.server.answers.results import row
-from calltriage.server.context import Invocation, at_once
+from calltriage.server.context import Invocation
 from calltriage.server.tools.flag_moments import Moment, Sought
 
 MOST_FLAGS = 20

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from anyio import to_thread
 from pydantic import Field, StringConstraints
 
+from calltriage.client.side_by_side import at_once
 from calltriage.errors import CallError, Rejected, TryNext
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.folding import exact_line
@@ -16,7 +17,7 @@ from calltriage.operations.calls import CONCATENATED, Call, GetCall, Turn
 from calltriage.operations.fields import TEXT, CallId, TurnIndex
 from calltriage.operations.results import Result, ResultType
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, unreadable, untrusted
-from calltriage.server.context import Invocation, Workflow, at_once, numbered
+from calltriage.server.context import Invocation, Workflow, numbered
 
 AROUND = 5
 """Turns on either side of the one that a window is around."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any, cast, get_args
 
+from calltriage.client.client import Client
+from calltriage.client.side_by_side import at_once
 from calltriage.errors import CallError
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.folding import folded, loose_line, unaccented
@@ -19,8 +21,6 @@ from calltriage.matching.opposites import negates
 from calltriage.operations.fields import Status
 from calltriage.operations.issues import Issue, ListIssues
 from calltriage.operations.resource_links import ListResources
-from calltriage.server.answers.results import untrusted
-from calltriage.server.context import Invocation, at_once
 
 SEARCHES = 4
 """Words that are searched for."""
@@ -132,35 +132,35 @@ class Similar:
         return next((issue for issue in close if issue.id != besides), None)
 
     def body(self) -> JsonObject:
-        """The best of them, the one that is close among them."""
+        """The best of them, the one that is close among them; the words in it are the issues' authors'."""
         best = sorted(self.likenesses, key=lambda one: not one.is_close)[:SHOWN]
-        found = {"items": [likeness.row() for likeness in best], "returned": len(best), "total": len(self.likenesses)}
-        found["complete"] = len(best) == len(self.likenesses)
-        return untrusted("issue authors", **found, looked_at=self.looked_at, searched_for=self.searched)
+        rows = [likeness.row() for likeness in best]
+        how_many = {"returned": len(best), "total": len(self.likenesses), "complete": len(best) == len(self.likenesses)}
+        return {"items": rows, **how_many, "looked_at": self.looked_at, "searched_for": self.searched}
 
 
-async def similar_to(draft: Draft, work: Invocation) -> Similar:
+async def similar_to(draft: Draft, client: Client) -> Similar:
     """Look for open issues like the draft. Raises CallError when the issues cannot be read."""
     words = telling(draft)
     # The same title may stand behind hundreds that share its words, so it is looked for whole too.
     asked = [ListIssues(search=text, status=OPEN, limit=FOUND) for text in dict.fromkeys([draft.title, *words])]
-    pages = await at_once(*(work.server.client.send(one) for one in [*asked, ListIssues(status=OPEN, limit=NEWEST)]))
+    pages = await at_once(*(client.send(one) for one in [*asked, ListIssues(status=OPEN, limit=NEWEST)]))
     # A search that knows no status filter must not make a closed issue a reason not to file.
     candidates = {issue.id: issue for page in pages for issue in page.items if issue.status in OPEN}
     found = ranked(draft, candidates.values(), {})
     if draft.evidence:
         near = found[:COMPARED]
-        links = await at_once(*(_evidence(work, likeness.issue.id) for likeness in near))
+        links = await at_once(*(_evidence(client, likeness.issue.id) for likeness in near))
         shared = {likeness.issue.id: held for likeness, held in zip(near, links, strict=True)}
         rest = (likeness.issue for likeness in found[COMPARED:])
         found = ranked(draft, (likeness.issue for likeness in near), shared) + ranked(draft, rest, {})
     return Similar([one for one in found if one.score >= ALIKE], len(candidates), words)
 
 
-async def _evidence(work: Invocation, issue_id: str) -> set[tuple[str, str]]:
+async def _evidence(client: Client, issue_id: str) -> set[tuple[str, str]]:
     """An issue's evidence; of one that cannot be read, none."""
     try:
-        page = await work.server.client.send(ListResources(issue_id=issue_id, limit=100))
+        page = await client.send(ListResources(issue_id=issue_id, limit=100))
     except (CallError, ValueError):
         return set()
     return {(link.resource_type, link.resource_id) for link in page.items}

@@ -16,10 +16,10 @@ from vendors import says
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client
+from calltriage.filing.lookalikes import ALIKE, CLOSE, Draft, ranked, telling
 from calltriage.operations.issues import Issue, ListIssues
 from calltriage.operations.relations import ListRelations
 from calltriage.server.app import build_server
-from calltriage.server.tools.lookalikes import ALIKE, CLOSE, Draft, ranked, telling
 
 OPEN = (
     ("Lost card replaced without verification", "Agent sent a debit card and never asked who is calling.", "Dialogue"),
