@@ -1,0 +1,118 @@
+"""The pipelines' own database: `pipelines.sqlite3` in the data folder, or tables beside the desk's on PostgreSQL."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+from pydantic import SecretStr
+
+from calltriage.errors import StoreError
+from calltriage.storage import Database, PostgresDatabase, SqliteFile, writing
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+FILE = "pipelines.sqlite3"
+SCHEMA_VERSION = 1
+
+T = TypeVar("T")
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def written(instant: datetime) -> str:
+    """An instant as the ledger keeps it: UTC, in the order of time."""
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass
+class Ledger:
+    """What pipelines have done on one account, and how far they are. Opened at the first use; several processes share it.
+
+    Attributes:
+        folder: the data folder, where turns among the processes of this machine are kept, too.
+        account: names where calls and issues are; rows of another account are never seen.
+        url: PostgreSQL database; without it a file in the folder.
+        clock: what the time is.
+    """
+
+    folder: Path
+    account: str
+    url: SecretStr | None = None
+    clock: Callable[[], datetime] = utc_now
+    database: Database = field(init=False)
+
+    def __post_init__(self) -> None:
+        place = SqliteFile(self.folder, FILE) if self.url is None else PostgresDatabase(self.url)
+        self.database = Database(place, prepare)
+
+    def now(self) -> str:
+        return written(self.clock())
+
+    async def read(self, query: Callable[[Connection], T]) -> T:
+        """A query on a consistent snapshot, in a worker thread."""
+        return await self.database.read(query)
+
+    async def write(self, change: Callable[[Connection], T], lane: str = "pipelines") -> T:
+        """A change, durable when this returns. Changes of one lane happen one after another, over all processes."""
+        return await self.database.write(change, lane)
+
+    async def close(self) -> None:
+        await self.database.close()
+
+
+@asynccontextmanager
+async def open_ledger(folder: Path, account: str, url: SecretStr | None = None) -> AsyncGenerator[Ledger]:
+    """The ledger of an account, closed with the block."""
+    ledger = Ledger(folder, account, url)
+    try:
+        yield ledger
+    finally:
+        with anyio.CancelScope(shield=True):
+            await ledger.close()
+
+
+def prepare(engine: Engine) -> None:
+    """Make the tables, or bring older ones to this version. Raises StoreError for those of a newer one."""
+    from sqlalchemy import insert, inspect, select  # noqa: PLC0415
+
+    from calltriage.pipelines.ledger.tables import facts, metadata  # noqa: PLC0415
+
+    with writing(engine) as connection:
+        if not inspect(connection).has_table(facts.name):
+            metadata.create_all(connection)
+            connection.execute(insert(facts).values(name="schema_version", value=str(SCHEMA_VERSION)))
+            return
+        version = connection.execute(select(facts.c.value).where(facts.c.name == "schema_version")).scalar_one_or_none()
+        if version is None or not version.isdigit() or not 1 <= int(version) <= SCHEMA_VERSION:
+            raise StoreError(
+                f"The pipelines' ledger has schema version {version or 'unknown'}; this calltriage knows {SCHEMA_VERSION}. "
+                "Install the calltriage that wrote it, or point CALLTRIAGE_DATA_DIR (or CALLTRIAGE_DATABASE_URL) elsewhere."
+            )
+        _migrate(connection, int(version))
+
+
+def _migrate(connection: Connection, version: int) -> None:
+    """All steps in one transaction; a step is the module `migrations/v{N}.py` that makes version N of the one before."""
+    if version == SCHEMA_VERSION:
+        return
+    from alembic.migration import MigrationContext  # noqa: PLC0415
+    from alembic.operations import Operations  # noqa: PLC0415
+    from sqlalchemy import update  # noqa: PLC0415
+
+    from calltriage.pipelines.ledger.tables import facts  # noqa: PLC0415
+
+    operations = Operations(MigrationContext.configure(connection))
+    for step in range(version + 1, SCHEMA_VERSION + 1):
+        importlib.import_module(f"calltriage.pipelines.ledger.migrations.v{step}").upgrade(operations)
+    change = update(facts).where(facts.c.name == "schema_version")
+    connection.execute(change.values(value=str(SCHEMA_VERSION)))

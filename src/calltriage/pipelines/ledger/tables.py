@@ -1,0 +1,162 @@
+"""The ledger's tables, on SQLite and on PostgreSQL (prefix `pipeline_`). The account comes first in every key: call ids and
+issues of one account mean nothing in another one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+)
+from sqlalchemy import Text as AnyText
+from sqlalchemy.schema import SchemaItem
+from sqlalchemy.types import JSON
+
+metadata = MetaData()
+Text = AnyText().with_variant(AnyText(collation="C"), "postgresql")
+"""Text in the order of its code points on both stores."""
+Whole = BigInteger().with_variant(Integer, "sqlite")
+"""64 bits on both stores."""
+Json = JSON(none_as_null=True)
+
+
+def _table(name: str, key: tuple[str, ...], *parts: SchemaItem) -> Table:
+    return Table(
+        f"pipeline_{name}",
+        metadata,
+        Column("account", Text, nullable=False),
+        *parts,
+        PrimaryKeyConstraint("account", *key),
+    )
+
+
+def _text(name: str, *, default: str | None = None) -> Column[Any]:
+    return Column(name, Text, nullable=False, server_default=default)
+
+
+def _maybe(name: str) -> Column[Any]:
+    return Column(name, Text)
+
+
+def _count(name: str) -> Column[Any]:
+    return Column(name, Whole, nullable=False, server_default="0")
+
+
+def _amount(name: str) -> Column[Any]:
+    return Column(name, Double, nullable=False, server_default="0")
+
+
+facts = Table("pipeline_facts", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
+"""Facts of the ledger itself: its schema version."""
+
+runs = _table(
+    "runs", ("id",),
+    _text("id"), _text("pipeline"), _text("spec_hash"), _text("spec"),
+    _text("mode"), Column("window", Json, nullable=False), _text("state"),
+    _maybe("watermark"), Column("listed", Boolean, nullable=False), _count("found"), _count("requests"),
+    _maybe("why"), _text("created_at"), _text("updated_at"), _maybe("ended_at"),
+    Index("pipeline_runs_newest", "account", "pipeline", "created_at"),
+)  # fmt: skip
+"""One backfill, dry run or watch. `spec` is the file's text. `mode`: run, dry, watch. `state`: running, paused, cancelled,
+done, failed. `watermark`: calls made before it are listed; `listed`: so are all of the window."""
+
+items = _table(
+    "items", ("run_id", "call_id"),
+    _text("run_id"), _text("call_id"), _maybe("made_at"), _maybe("content_hash"), _text("state"), _count("attempt"),
+    _maybe("error"), _maybe("due_at"), _text("updated_at"),
+    Index("pipeline_items_open", "account", "run_id", "state", "due_at"),
+    Index("pipeline_items_of_call", "account", "call_id"),
+)  # fmt: skip
+"""One call of a run. `state`: new, examined (its findings are stored, filing is due), done, skipped, deferred, failed.
+`due_at`: not before this instant."""
+
+results = _table(
+    "results", ("call_id", "content_hash", "detector", "version_hash"),
+    _text("call_id"), _text("content_hash"), _text("detector"), _text("version_hash"), _text("verdict"),
+    _count("findings"), _count("tokens"), _amount("usd"), _amount("ms"), _maybe("error"), _text("at"),
+)  # fmt: skip
+"""What one version of a detector made of one text of a call. `verdict`: found, not_found, cannot_tell, not_offered,
+sampled_out, failed."""
+
+findings = _table(
+    "findings", ("id",),
+    _text("id"), _text("pipeline"), _text("call_id"), _text("content_hash"), _text("detector"), _text("kind"),
+    _text("version_hash"), Column("turn", Whole, nullable=False), _text("quote"), _text("note", default=""),
+    _maybe("key"), _maybe("severity"), _maybe("timing"), _text("verification"), _maybe("fingerprint"),
+    Column("group", Json), _text("state"), _maybe("why"), _maybe("issue_id"), _maybe("run_id"), _maybe("call_began"),
+    _text("created_at"), _text("updated_at"),
+    Index("pipeline_findings_by_state", "account", "state", "created_at"),
+    Index("pipeline_findings_of_call", "account", "call_id", "detector"),
+    Index("pipeline_findings_of_incident", "account", "fingerprint", "call_began"),
+)  # fmt: skip
+"""A moment that a detector found. `state`: new, accepted, filed, dismissed, unverified, stale, counted, suppressed. `group`:
+the values that it is grouped by. `why`: reason of the state. A deleted call leaves id, state and verdicts, no words."""
+
+reviews = _table(
+    "reviews", ("id",),
+    _text("id"), _maybe("finding_id"), _text("call_id"), _text("detector"), _maybe("kind"),
+    Column("turn", Whole), _maybe("quote"), _text("verdict"), _maybe("reason"), _text("by"), _text("role"), _text("at"),
+    Index("pipeline_reviews_of_finding", "account", "finding_id"),
+    Index("pipeline_reviews_of_detector", "account", "detector", "at"),
+)  # fmt: skip
+"""Append-only. `verdict`: right, wrong, expected, minor, duplicate, missed, nothing (a sampled call without a finding).
+`role`: human or agent."""
+
+incidents = _table(
+    "incidents", ("fingerprint",),
+    _text("fingerprint"), _text("pipeline"), _text("detector"), _text("kind"), Column("group", Json), _maybe("key"),
+    _text("state"), _maybe("issue_id"), _maybe("ticket"), _maybe("joined_because"), _maybe("merged_into"),
+    _count("findings"), _count("calls"), _count("evidence"), _maybe("first_call_at"), _maybe("last_call_at"),
+    _maybe("newest_version"), _maybe("resolved_at"), _maybe("muted"), _maybe("muted_at"), _maybe("muted_why"),
+    _maybe("commented_on"), _text("created_at"), _text("updated_at"),
+    Index("pipeline_incidents_of_issue", "account", "issue_id"),
+)  # fmt: skip
+"""A fingerprint and the issue that it owns. `state`: open, waiting, filed, resolved, regressed. `muted`: NULL, always, or
+until_escalating. `commented_on`: day of the last comment with counts."""
+
+labels = _table(
+    "labels", ("call_id", "detector", "turn", "source"),
+    _text("call_id"), _text("detector"), Column("turn", Whole, nullable=False), _text("verdict"), _text("source"),
+    _maybe("split"), _text("at"),
+)  # fmt: skip
+
+spend = _table(
+    "spend", ("id",),
+    _text("id"), _text("pipeline"), _text("day"), _text("detector"), _maybe("call_id"), _text("state"),
+    _amount("reserved_usd"), _amount("usd"), _count("tokens_in"), _count("tokens_out"), _text("at"),
+    Index("pipeline_spend_by_day", "account", "pipeline", "day"),
+)  # fmt: skip
+"""What endpoint requests cost. `state`: reserved (the worst case counts until it is settled), settled."""
+
+effects = _table(
+    "effects", ("key",),
+    _text("key"), _text("kind"), _text("fingerprint"), _maybe("finding_id"), _text("state"), _maybe("issue_id"),
+    Column("result", Json), _text("begun_at"), _maybe("ended_at"),
+    Index("pipeline_effects_of_finding", "account", "finding_id"),
+    Index("pipeline_effects_of_incident", "account", "fingerprint", "begun_at"),
+)  # fmt: skip
+"""Writes on issues, kept for ever. `key`: finding id and effect. `state`: begun, done, refused."""
+
+alerts = _table(
+    "alerts", ("event",),
+    _text("event"), _maybe("sent_at"), _maybe("message_id"), _count("suppressed"), _text("updated_at"),
+)  # fmt: skip
+"""When each event was last told, and how many times it was kept back since."""
+
+detectors = _table(
+    "detectors", ("pipeline", "detector", "version_hash"),
+    _text("pipeline"), _text("detector"), _text("version_hash"), _count("hangs"), _maybe("off_because"),
+    _text("updated_at"),
+)  # fmt: skip
+"""Detectors that hung, and why one was switched off."""
+
+paces = _table("paces", ("api",), _text("api"), _amount("next_at"))
+"""The instant (seconds since 1970 on the database's clock) from which the next request to an API may go out."""

@@ -1,0 +1,369 @@
+"""A pipeline's file: TOML, checked whole. An error names its line, its key and, for a key that is none, the nearest one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from datetime import timedelta
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from calltriage.errors import SettingsError
+from calltriage.operations.calls import ListCalls
+from calltriage.operations.fields import Severity
+from calltriage.pipelines.toml_lines import Place, lines_of, nearest_line
+
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+LARGEST = 2**20
+"""Bytes that a pipeline's file may have."""
+
+
+class SpecError(SettingsError):
+    """A pipeline's file is wrong. The text has a line for each fault."""
+
+
+def _length(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value
+    found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(s|m|h|d)", value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError('must be a length of time in quotes, such as "8s", "2m", "24h" or "7d"')
+    return timedelta(**{UNITS[found[2]]: float(found[1])})
+
+
+Span = Annotated[timedelta, BeforeValidator(_length)]
+"""A length of time: a number and s, m, h or d."""
+Share = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+"""A name that is a part of a fingerprint: letters, digits, `_`, `.` and `-`."""
+FromEnvironment = Annotated[str, StringConstraints(pattern=r"^env:[A-Za-z_][A-Za-z0-9_]*$")]
+"""`env:NAME`: the value is that of an environment variable, so that no secret stands in the file."""
+
+
+class Table(BaseModel):
+    """A table of the file: no key besides its own, and no value is made another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Sample(Table):
+    """A share of the calls, and all those in which one of `always_if` found something."""
+
+    rate: Share = 1.0
+    always_if: tuple[str, ...] = Field(default=(), strict=False)
+
+
+def _sample(value: object) -> object:
+    return {"rate": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+FILTERS = {
+    "completed", "inbound", "answered_by", "from_number", "to_number", "batch_id", "campaign_id", "duration_gt",
+    "duration_lt",
+}  # fmt: skip
+"""What the API narrows a list of calls by."""
+
+
+class Calls(Table):
+    """Which calls are examined. A call is settled `settle` after it ended: its record may change until then."""
+
+    completed: bool | None = True
+    inbound: bool | None = None
+    answered_by: tuple[str, ...] | None = Field(default=None, strict=False)
+    from_number: tuple[str, ...] | None = Field(default=None, strict=False)
+    to_number: tuple[str, ...] | None = Field(default=None, strict=False)
+    batch_id: tuple[str, ...] | None = Field(default=None, strict=False)
+    campaign_id: tuple[str, ...] | None = Field(default=None, strict=False)
+    duration_gt: Annotated[float, Field(ge=0)] | None = None
+    duration_lt: Annotated[float, Field(ge=0)] | None = None
+    settle: Span = timedelta(minutes=2)
+    sample: Share = 1.0
+    """Share of the calls, chosen by a hash of their ids: the same calls for all detectors and at each run."""
+
+    def listing(self) -> ListCalls:
+        """The list of calls with these filters."""
+        return ListCalls.model_validate(self.model_dump(mode="json", include=FILTERS, exclude_none=True))
+
+
+class Detect(BaseModel):
+    """One detector. What stands here besides is the detector's own option and checked by the detector."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+    use: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    """A built-in's name, or `module:function`."""
+    name: Name | None = None
+    """Its name in fingerprints, unless it is to be that of `use`. It must differ from those of the other detectors."""
+    was: tuple[Name, ...] = Field(default=(), strict=False)
+    """Names that it had before: their fingerprints stay known."""
+    file: Literal["auto", "review", "count"] = "review"
+    """auto: an issue is filed while `min_precision` holds; review: a person accepts first; count: findings are counted."""
+    min_precision: Share = 0.8
+    """What the lower 95 % bound of the precision on people's verdicts must reach for `auto`."""
+    severity: Severity | None = None
+    """Severity of its issues; the highest that a finding of its own may have."""
+    group_by: tuple[str, ...] = Field(default=(), strict=False)
+    """Fields of a call's metadata. Findings with the same values become one incident."""
+    sample: Annotated[Sample, BeforeValidator(_sample)] = Sample()
+    suppressed_by: tuple[str, ...] = Field(default=(), strict=False)
+    """Detectors whose finding in the same call keeps this one's from being filed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists(cls, value: Any) -> Any:
+        """A single word is a list of one."""
+        if not isinstance(value, dict):
+            return value
+        given = cast("dict[str, Any]", value)
+        lists = ("was", "group_by", "suppressed_by")
+        return given | {name: [given[name]] for name in lists if isinstance(given.get(name), str)}
+
+    @property
+    def known_as(self) -> str:
+        """The detector's name in findings and fingerprints."""
+        return self.name or re.split(r"[:.]", self.use)[-1]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The detector's own options."""
+        return dict(self.model_extra or {})
+
+
+class Endpoint(Table):
+    """A chat endpoint that speaks the OpenAI protocol."""
+
+    base_url: Annotated[str, StringConstraints(pattern=r"^https?://", max_length=500)]
+    model: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    api_key: FromEnvironment | None = None
+    usd_per_mtok: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] | None = Field(
+        default=None, strict=False
+    )
+    """Price of 1,000,000 tokens: of the prompt, of the answer."""
+    max_tokens: Annotated[int, Field(ge=1, le=100_000)] = 1024
+    """Tokens that an answer may have."""
+    timeout: Span = timedelta(seconds=60)
+    parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Further fields of each request, such as `temperature`."""
+
+
+class FileAfter(Table):
+    """An issue is filed once so many calls had the fault within a while. High and critical ones are filed at once."""
+
+    calls: Annotated[int, Field(ge=1, le=10_000)] = 1
+    within: Span = timedelta(hours=24)
+
+
+class Issues(Table):
+    """How findings become issues."""
+
+    file_after: FileAfter = FileAfter()
+    max_evidence: Annotated[int, Field(ge=1, le=200)] = 20
+    """Calls that are attached to one issue; of further ones a comment a day tells the number."""
+    reopen_grace: Span = timedelta(hours=1)
+    """A call begun within this time after an issue was closed does not reopen it."""
+    reopen_within: Span = timedelta(days=30)
+    """An issue closed longer ago is not reopened: a new one is filed and related to it."""
+    review_share: Share = 0.05
+    """Share of what is filed without a person that is given to people for review all the same."""
+
+
+class Limits(Table):
+    """What a pipeline may cost. At a limit work is deferred, never dropped."""
+
+    usd_per_day: Annotated[float, Field(ge=0)] | None = None
+    new_issues: Annotated[int, Field(ge=0, le=100_000)] = 20
+    """Issues that one run may file; for `watch` in 24 hours."""
+    findings_per_call: Annotated[int, Field(ge=1, le=10_000)] = 50
+    """Findings of one detector in one call; more are cut off, and that is said."""
+    seconds_per_call: Span = timedelta(seconds=30)
+    """After this time a user's function on one call is killed."""
+
+
+class Rate(Table):
+    """An alert when a detector finds something in more than `share` of at least `calls` calls of `within`."""
+
+    share: Share
+    calls: Annotated[int, Field(ge=1)] = 50
+    within: Span = timedelta(hours=1)
+
+
+class Alert(Table):
+    """Where events are told: filed, reopened, a rate, a limit that was reached, a detector switched off."""
+
+    webhook: FromEnvironment
+    secret: FromEnvironment | None = None
+    """Key of the HMAC-SHA256 signature."""
+    shape: Literal["json", "slack"] = "json"
+    quiet: Span = timedelta(hours=1)
+    """After an event was told, equal ones are counted for this time and told together."""
+    rate: Rate | None = None
+
+
+class Watch(Table):
+    """How `watch` hears of calls."""
+
+    every: Span = timedelta(seconds=30)
+    """Time between two looks at the list of calls."""
+    webhook_secret: FromEnvironment | None = None
+    """Key that the vendor signs its webhooks with. Without it no webhook is taken."""
+
+
+class Spec(Table):
+    """A whole file."""
+
+    name: Name
+    calls: Calls = Calls()
+    detect: tuple[Detect, ...] = Field(max_length=200, strict=False)
+    endpoint: dict[str, Endpoint] = Field(default_factory=dict[str, Endpoint])
+    issues: Issues = Issues()
+    limits: Limits = Limits()
+    alert: Alert | None = None
+    watch: Watch = Watch()
+    redact: str | None = None
+    """`builtin`, or `module:function`: masks texts before they are stored or sent anywhere."""
+    retention: Span | None = None
+    """After this time the words of findings are removed; their ids, states and verdicts stay."""
+
+    _folder: Path = PrivateAttr(default=Path())
+    _text: str = PrivateAttr(default="")
+    _lines: dict[Place, int] = PrivateAttr(default_factory=dict[Place, int])
+
+    @property
+    def folder(self) -> Path:
+        """The file's folder, which names of files in it start from."""
+        return self._folder
+
+    @property
+    def text(self) -> str:
+        """The file as it was read."""
+        return self._text
+
+    def line_of(self, *place: str | int) -> int:
+        """The line at which a value stands, or the table that it belongs to."""
+        return nearest_line(self._lines, place)
+
+    def fault(self, place: Place, what: str) -> str:
+        """A sentence about a value of the file."""
+        return f"line {self.line_of(*place)}: {_told(place)} {what}"
+
+
+def spec_hash(spec: Spec) -> str:
+    """Changes with the meaning of a file, not with its comments or its order of keys."""
+    told = spec.model_dump(mode="json") | {"detect": [one.model_dump(mode="json") for one in spec.detect]}
+    return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def read_spec(path: Path) -> Spec:
+    """The file at a path. Raises SpecError with a line for each fault."""
+    try:
+        if path.stat().st_size > LARGEST:
+            raise SpecError(f"{path}: larger than {LARGEST // 2**20} MiB, which no pipeline's file is.")
+        text = path.read_bytes().decode()
+    except OSError as error:
+        raise SpecError(
+            f"{path}: cannot be read ({error.strerror}). Write one with: calltriage pipeline init"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path}: is no UTF-8 text (byte {error.start}).") from None
+    return parse_spec(text, path.name, path.absolute().parent)
+
+
+def parse_spec(text: str, name: str = "pipeline.toml", folder: Path | None = None) -> Spec:
+    """A pipeline's file from its text. Raises SpecError with a line for each fault."""
+    try:
+        given = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{name}: is no TOML: {error}") from None
+    lines = lines_of(text)
+    try:
+        spec = Spec.model_validate(given)
+    except ValidationError as error:
+        raise SpecError("\n".join(f"{name} {fault}" for fault in _faults(error, lines))) from None
+    spec._folder, spec._text, spec._lines = folder or Path(), text, lines  # pyright: ignore[reportPrivateUsage]
+    faults = _contradictions(spec)
+    if faults:
+        raise SpecError("\n".join(f"{name} {fault}" for fault in faults))
+    return spec
+
+
+def nearest(word: str, known: set[str]) -> str:
+    """Advice about a word that is none of those known."""
+    close = get_close_matches(word, sorted(known), 1, 0.5)
+    return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(sorted(known))}."
+
+
+def _contradictions(spec: Spec) -> list[str]:
+    """Faults that no single value has: names that are taken, and names of nothing."""
+    found, names = list[str](), set[str]()
+    if not spec.detect:
+        found.append(spec.fault(("detect",), "has no detector. Add a [[detect]] table."))
+    for index, detect in enumerate(spec.detect):
+        if detect.known_as in names:
+            what = f"is the second {detect.known_as}. Give it a `name` of its own."
+            found.append(spec.fault(("detect", index, "use"), what))
+        names.add(detect.known_as)
+    for index, detect in enumerate(spec.detect):
+        found += _lost_names(spec, index, detect, names - {detect.known_as})
+    return found
+
+
+def _lost_names(spec: Spec, index: int, detect: Detect, others: set[str]) -> list[str]:
+    found, endpoint = list[str](), detect.options.get("endpoint")
+    if isinstance(endpoint, str) and not endpoint.startswith("replay:") and endpoint not in spec.endpoint:
+        what = f"names no [endpoint.…] of this file. {nearest(endpoint, set(spec.endpoint))}"
+        found.append(spec.fault(("detect", index, "endpoint"), what))
+    for key, named in (("suppressed_by", detect.suppressed_by), ("sample", detect.sample.always_if)):
+        for other in set(named) - others:
+            what = f"names {other!r}, which is no other detector of this file. {nearest(other, others)}"
+            found.append(spec.fault(("detect", index, key), what))
+    return found
+
+
+def _faults(error: ValidationError, lines: dict[Place, int]) -> list[str]:
+    found = list[tuple[int, str]]()
+    for item in error.errors(include_url=False, include_context=False, include_input=False):
+        place = tuple(item["loc"])
+        line = nearest_line(lines, place)
+        if item["type"] == "extra_forbidden":
+            fault = f"is no key. {nearest(str(place[-1]), _keys_at(place[:-1]))}"
+        elif item["type"] == "missing":
+            fault = "is missing."
+        else:
+            what = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+            fault = f"{what}." if what.startswith("must") or what == item["msg"] else f"must be {what}."
+        found.append((line, f"line {line}: {_told(place)} {fault}"))
+    return [fault for _, fault in sorted(found)]
+
+
+def _keys_at(place: Place) -> set[str]:
+    """The keys of the table at a place."""
+    model: type[BaseModel] = Spec
+    tables: dict[str, type[BaseModel]] = {
+        "calls": Calls, "detect": Detect, "endpoint": Endpoint, "issues": Issues, "limits": Limits, "alert": Alert,
+        "watch": Watch, "file_after": FileAfter, "sample": Sample, "rate": Rate,
+    }  # fmt: skip
+    for part in place:
+        model = tables.get(str(part), model)
+    return set(model.model_fields)
+
+
+def _told(place: Place) -> str:
+    """A place as a person names it: `detect 2, at_least`."""
+    tables, told = list(place[:-1]), list[str]()
+    for part in tables:
+        told.append(f"{part + 1}" if isinstance(part, int) else str(part))
+    return f"{' '.join(told)}, {place[-1]}" if told and place else str(place[-1]) if place else "the file"

@@ -1,0 +1,55 @@
+"""The pipelines' database, on both stores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ledgers import Url, opened_ledger
+from sqlalchemy import Connection, insert, inspect, select, update
+
+from calltriage.errors import StoreError
+from calltriage.pipelines.ledger.tables import effects, facts, metadata
+
+
+def _effect(key: str, account: str) -> dict[str, str]:
+    return {
+        "account": account, "key": key, "kind": "issue", "fingerprint": "v1:a", "state": "done", "begun_at": "2026-05-01",
+    }  # fmt: skip
+
+
+async def test_a_new_ledger_has_every_table_and_its_version(tmp_path: Path, ledger_url: Url) -> None:
+    async with opened_ledger(tmp_path, ledger_url) as ledger:
+        names = await ledger.read(lambda connection: set(inspect(connection).get_table_names()))
+        assert names >= set(metadata.tables)
+        version = await ledger.read(lambda connection: connection.execute(select(facts.c.value)).scalar_one())
+        assert version == "1"
+
+
+async def test_what_was_written_is_there_when_the_ledger_is_opened_again(tmp_path: Path, ledger_url: Url) -> None:
+    async with opened_ledger(tmp_path, ledger_url) as ledger:
+        await ledger.write(lambda connection: connection.execute(insert(effects).values(_effect("a", "desk"))) and None)
+    async with opened_ledger(tmp_path, ledger_url) as ledger:
+        kept = await ledger.read(lambda connection: connection.execute(select(effects.c.key)).scalars().all())
+        assert kept == ["a"]
+
+
+async def test_two_accounts_may_have_rows_with_one_key(tmp_path: Path, ledger_url: Url) -> None:
+    def both(connection: Connection) -> None:
+        connection.execute(insert(effects), [_effect("a", "desk"), _effect("a", "vendor")])
+
+    async with opened_ledger(tmp_path, ledger_url) as ledger:
+        await ledger.write(both)
+        kept = await ledger.read(lambda connection: connection.execute(select(effects.c.account)).scalars().all())
+        assert sorted(kept) == ["desk", "vendor"]
+
+
+@pytest.mark.parametrize("version", ["2", "x", "0"])
+async def test_a_ledger_of_an_unknown_version_is_refused_with_advice(
+    tmp_path: Path, ledger_url: Url, version: str
+) -> None:
+    async with opened_ledger(tmp_path, ledger_url) as ledger:
+        await ledger.write(lambda connection: connection.execute(update(facts).values(value=version)) and None)
+    async with opened_ledger(tmp_path, ledger_url) as ledger:
+        with pytest.raises(StoreError, match=f"schema version {version}.*Install the calltriage that wrote it"):
+            await ledger.read(lambda connection: None)
