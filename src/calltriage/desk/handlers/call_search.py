@@ -12,6 +12,7 @@ from calltriage.desk.database.transaction import Reply, Transaction, bad_request
 from calltriage.desk.handlers.calls import CALL_FIELDS, call_filters, call_row, first_and_last
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.search_terms import said, shown_turns, wanted
+from calltriage.matching.telephone import dialled
 from calltriage.operations.calls import ListCalls, SearchCalls
 
 SIZE = 20
@@ -62,7 +63,8 @@ def _window(listed: ListCalls) -> tuple[int, int]:
 def _filters(call: SearchCalls, listed: ListCalls) -> list[ColumnElement[bool]]:
     found = call_filters(listed)
     if call.number is not None:
-        found.append((calls.c.from_number == call.number) | (calls.c.to_number == call.number))
+        wanted = {call.number, dialled(call.number)}
+        found.append(calls.c.from_number.in_(wanted) | calls.c.to_number.in_(wanted))
     return found
 
 

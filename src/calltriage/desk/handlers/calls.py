@@ -16,6 +16,7 @@ from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, bad
 from calltriage.desk.handlers import call_shapes
 from calltriage.leaves.gate import compact
 from calltriage.leaves.strict_json import JsonObject, is_array, is_object
+from calltriage.matching.telephone import dialled
 from calltriage.operations.calls import (
     GetCall,
     GetCallEventStream,
@@ -128,7 +129,7 @@ def call_filters(call: ListCalls) -> list[ColumnElement[bool]]:
     for name in ("from_number", "to_number", "answered_by", "batch_id", "campaign_id"):
         wanted = getattr(call, name)
         if wanted is not None:
-            found.append(CALL_TEXTS[name].in_(wanted))
+            found.append(CALL_TEXTS[name].in_({*wanted, *map(dialled, wanted)} if name.endswith("_number") else wanted))
     if call.completed is not None:
         state = _about["queue_status"].as_string()
         ended = or_(state.is_(None), state.not_in(call_shapes.UNDER_WAY))

@@ -21,6 +21,7 @@ from calltriage.desk.importing.entries import Entry
 from calltriage.errors import ImportFileError
 from calltriage.leaves.gate import one_line
 from calltriage.leaves.strict_json import JsonObject
+from calltriage.matching.telephone import dialled
 
 if TYPE_CHECKING:
     from calltriage.desk.app import Desk
@@ -185,5 +186,6 @@ def filterable(record: JsonObject) -> JsonObject:
     found: JsonObject = {
         column: about[name] if isinstance(about.get(name), str) else None for column, name in texts.items()
     }
+    found |= {name: dialled(found[name]) for name in ("from_number", "to_number") if found[name] is not None}
     found |= {name: about[name] if isinstance(about.get(name), bool) else None for name in ("completed", "inbound")}
     return {**found, "call_length": record.get("call_length")}

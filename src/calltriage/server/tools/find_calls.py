@@ -14,13 +14,14 @@ from itertools import islice
 from typing import Annotated, ClassVar
 
 import anyio
-from pydantic import Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema
 
 from calltriage.client.limits import deadline_in
 from calltriage.client.side_by_side import at_once
 from calltriage.errors import CallError, Rejected
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.search_terms import said, shown_turns, wanted, without_edges
+from calltriage.matching.telephone import dialled
 from calltriage.operations.base import Effect
 from calltriage.operations.calls import Call, CallList, Day, GetCall, ListCalls, SearchCalls, ShortWord, Turn, Zone
 from calltriage.operations.fields import A_CURSOR, LONGEST_CURSOR, Form, Limit, OpaqueId, Word
@@ -54,6 +55,7 @@ def _briefly(longest: int) -> WithJsonSchema:
 
 ShortDay = Annotated[Day, _briefly(40)]
 ShortZone = Annotated[Zone, _briefly(64)]
+Telephone = Annotated[ShortWord, AfterValidator(dialled)]
 Place = Annotated[
     str, StringConstraints(max_length=LONGEST_CURSOR), Form(r"^[A-Za-z0-9._-]+$", A_CURSOR), _briefly(LONGEST_CURSOR)
 ]
@@ -84,9 +86,9 @@ class FindCallsTool(Workflow, effect=Effect.READ):
     start_date: ShortDay | None = Field(default=None, description="YYYY-MM-DD or instant.")
     end_date: ShortDay | None = Field(default=None, description="Included.")
     time_zone: ShortZone | None = Field(default=None, description="IANA; default UTC.")
-    number: ShortWord | None = Field(default=None, description="Of either side.")
-    from_number: ShortWord | None = None
-    to_number: ShortWord | None = None
+    number: Telephone | None = Field(default=None, description="Of either side.")
+    from_number: Telephone | None = None
+    to_number: Telephone | None = None
     inbound: bool | None = None
     completed: bool | None = None
     answered_by: ShortWord | None = Field(default=None, description="E.g. human.")
@@ -154,7 +156,8 @@ class FindCallsTool(Workflow, effect=Effect.READ):
             body = page_of(rows, 0, None, "call parties")
             body.pop("next_cursor", None)
             lost = sum(side.lost for side in sides)
-            return body | _on(sides, listed[: body["returned"]]) | ({"unreadable_rows": lost} if lost else {})
+            nothing = {} if rows or lost or self.cursor else self._nothing()
+            return body | _on(sides, listed[: body["returned"]]) | ({"unreadable_rows": lost} if lost else {}) | nothing
         first = self._firsts(1)[0]
         found = await work.server.client.send(
             ListCalls.model_validate({"from": first, "limit": self.limit, **self._filters()})
@@ -164,8 +167,12 @@ class FindCallsTool(Workflow, effect=Effect.READ):
         seen = len(rows) + len(lost)
         total = first + seen if found.total_count is None and seen < self.limit else found.total_count
         page = page_of(rows, first, total, "call parties", lost=lost)
-        nothing = {} if seen or first else said_of_nothing(self.tool_name(), self._filters(), NO_CALLS)
-        return page | nothing
+        return page | ({} if seen or first else self._nothing())
+
+    def _nothing(self) -> JsonObject:
+        """What an empty list says."""
+        number = {} if self.number is None else {"number": self.number}
+        return said_of_nothing(self.tool_name(), self._filters() | number, NO_CALLS)
 
     def _firsts(self, lists: int) -> list[int]:
         """The places from which each list is read. Raises Rejected for a cursor of another search."""

@@ -59,6 +59,25 @@ async def test_a_number_is_found_on_either_side_page_by_page(agent: Client, the_
     assert [row["call_id"] for row in (await ok(agent, "find_calls", number="+77", query="x"))["items"]] == seen
 
 
+@pytest.mark.parametrize("written", ["+1 415 555 0143", "+1 (415) 555-0143", "+1.415.555.0143", "+14155550143"])
+async def test_a_number_is_found_however_it_is_written(agent: Client, the_desk: Desk, written: str) -> None:
+    await load_lines(
+        the_desk,
+        call_line("in", "hello", created_at=AT.format(5), **{"from": "+14155550143"}),
+        call_line("out", "hello", created_at=AT.format(4), to="+1 415 555-0143"),
+        call_line("other", "hello", **{"from": "+14155550134"}),
+    )
+    for asked in ({"number": written}, {"number": written, "query": "hello"}):
+        assert [row["call_id"] for row in (await ok(agent, "find_calls", **asked))["items"]] == ["in", "out"]
+    assert [row["call_id"] for row in (await ok(agent, "find_calls", from_number=written))["items"]] == ["in"]
+
+
+async def test_a_number_of_no_call_says_that_nothing_fits(agent: Client) -> None:
+    found = await ok(agent, "find_calls", number="+1 415 555 0143")
+    assert (found["items"], found["try_next"]) == ([], {"tool": "find_calls", "arguments": {}})
+    assert "Nothing fits" in found["note"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [({"speaker": "agent"}, "speaker"), ({"query": "x", "ascending": True}, "ascending"), ({"query": "\u200b"}, "query"),
