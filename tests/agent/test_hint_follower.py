@@ -1,6 +1,5 @@
-"""An agent that understands nothing: it makes one call, and from then on does what `try_next` says, and repeats its call
-once what was in its way is gone. Each task begins with a wrong step and has to end well all the same.
-"""
+"""An agent that understands nothing and only follows hints: each task begins with a wrong step and has to end well all the
+same."""
 
 from __future__ import annotations
 
@@ -12,9 +11,11 @@ from typing import Any
 
 import httpx2
 import pytest
+from agent.seat import Follower, Seat
 from conftest import Clock, call_line, endpoints_to, load_lines
 from faults import Scripted, answers, loses_the_answer
 from mcp.client import Client
+from tool_calls import ok
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client
@@ -24,72 +25,6 @@ from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import GetIssue, ListIssues
 from calltriage.server.app import build_server
 from calltriage.server.toolsets import ALL, select
-
-Call = tuple[str, dict[str, Any]]
-STEPS = 12
-"""Calls after which the agent has gone in circles."""
-
-
-class Follower:
-    """Follows hints. `called`: what it called, in order."""
-
-    def __init__(self, agent: Client) -> None:
-        self._agent = agent
-        self._tools: set[str] = set()
-        self.called: list[Call] = []
-
-    async def pursue(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        """Make a call and whatever calls are advised; what the last one answered."""
-        call: Call = (tool, arguments)
-        waiting: Call | None = None
-        for _ in range(STEPS):
-            is_error, body = await self._call(*call)
-            facts = body["error"] if is_error else body
-            hint = facts.get("try_next")
-            if hint is None:
-                assert not is_error, f"no way on from {call[0]}: {facts}"
-                if waiting is None:
-                    return body
-                call, waiting = waiting, None
-                continue
-            advised: Call = (hint["tool"], hint["arguments"])
-            is_in_the_way = is_error and facts.get("outcome") != "unknown" and advised[0] != call[0]
-            waiting = call if is_in_the_way else None
-            call = advised
-        raise AssertionError(f"in circles: {[name for name, _ in self.called]}")
-
-    async def read_whole(self, tool: str, **arguments: Any) -> list[dict[str, Any]]:
-        """Make a reading call and every call that its answers say has the rest; all their answers."""
-        todo: list[Call] = [(tool, arguments)]
-        bodies: list[dict[str, Any]] = []
-        while todo:
-            call = todo.pop(0)
-            if call in self.called:
-                continue
-            assert len(self.called) < 200, "in circles"
-            is_error, body = await self._call(*call)
-            assert not is_error, body
-            bodies.append(body)
-            todo += [
-                (gap["try_next"]["tool"], gap["try_next"]["arguments"])
-                for gap in body.get("omitted", ())
-                if "try_next" in gap
-            ]
-        return bodies
-
-    async def _call(self, tool: str, arguments: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
-        if not self._tools:
-            self._tools = {one.name for one in (await self._agent.list_tools()).tools}
-        assert tool in self._tools, f"advised to call {tool}, which is not offered"
-        self.called.append((tool, arguments))
-        result = await self._agent.call_tool(tool, arguments)
-        return result.is_error, result.structured_content or {}
-
-
-async def ok(agent: Client, tool: str, /, **arguments: Any) -> dict[str, Any]:
-    result = await agent.call_tool(tool, arguments)
-    assert not result.is_error, result.structured_content
-    return result.structured_content or {}
 
 
 async def filed(agent: Client, title: str = "Card not replaced", **more: Any) -> dict[str, Any]:
@@ -117,30 +52,32 @@ async def behind(network: Scripted, clock: Clock) -> AsyncGenerator[Client]:
 async def test_task_01_an_issue_named_without_its_prefix_is_read(agent: Client) -> None:
     issue = await filed(agent)
     for written in ("1001", "#1001", "T1001", "ticket 1001", "Issue #1001", "t 1001"):
-        assert (await Follower(agent).pursue("get_issue", issue_id=written))["id"] == issue["id"], written
+        assert (await Follower(Seat(agent)).pursue("get_issue", issue_id=written))["id"] == issue["id"], written
 
 
 async def test_task_02_a_moment_of_a_call_that_is_not_attached_is_flagged(agent: Client, client: ApiClient) -> None:
     issue = await filed(agent)
-    follower = Follower(agent)
-    flag = await follower.pursue(
+    seat = Seat(agent)
+    flag = await Follower(seat).pursue(
         "add_flag", issue_id=issue["triage_id"], call_id="call-card", type="x", message_index=3
     )
     assert flag["outcome"] == "committed"
-    assert [name for name, _ in follower.called] == ["add_flag", "add_flag"], "the same call, which attaches it, too"
+    assert [name for name, _ in seat.called] == ["add_flag", "add_flag"], "the same call, which attaches it, too"
     assert len((await client.send(ListFlags(issue_id=issue["id"]))).items) == 1
 
 
 async def test_task_03_a_call_is_attached_though_the_arguments_were_misspelt(agent: Client) -> None:
     issue = await filed(agent)
     misspelt = {"issue": issue["triage_id"], "resource_typ": "call", "resourceid": "call-card"}
-    assert (await Follower(agent).pursue("attach_resource", **misspelt))["outcome"] == "committed"
+    assert (await Follower(Seat(agent)).pursue("attach_resource", **misspelt))["outcome"] == "committed"
 
 
 async def test_task_04_a_moment_quoted_nearly_right_is_flagged(agent: Client, client: ApiClient) -> None:
     issue = await with_call(agent)
     quote = "I lost my debit cart, can you send me a new one?"
-    flag = await Follower(agent).pursue("add_flag", issue_id=issue["id"], call_id="call-card", type="x", quote=quote)
+    flag = await Follower(Seat(agent)).pursue(
+        "add_flag", issue_id=issue["id"], call_id="call-card", type="x", quote=quote
+    )
     assert flag["message_index"] == 3
     assert len((await client.send(ListFlags(issue_id=issue["id"]))).items) == 1
 
@@ -150,7 +87,7 @@ async def test_task_05_who_only_follows_hints_does_not_undo_anothers_change(agen
     await ok(agent, "update_issue", issue_id=issue["id"], severity="high")
     stale = {"issue_id": issue["id"], "status": "in_progress", "expect_updated_at": issue["updated_at"]}
     with pytest.raises(AssertionError, match="no way on from update_issue"):  # it takes a decision
-        await Follower(agent).pursue("update_issue", **stale)
+        await Follower(Seat(agent)).pursue("update_issue", **stale)
     now = await client.send(GetIssue(issue_id=issue["id"]))
     assert (now.status, now.severity) == ("todo", "high")
 
@@ -160,7 +97,7 @@ async def test_task_06_a_file_whose_name_is_taken_is_stored_under_another(agent:
     for name in ("report.md", "report-2.md"):
         await ok(agent, "create_attachment", name=name, text="taken")
     (tmp_path / "files" / "report.md").write_text("another report", encoding="utf-8")
-    stored = await Follower(agent).pursue("create_attachment", path="report.md", attach_to=issue["triage_id"])
+    stored = await Follower(Seat(agent)).pursue("create_attachment", path="report.md", attach_to=issue["triage_id"])
     assert (stored["name"], stored["size"], stored["outcome"]) == ("report-3.md", 14, "committed")
     assert stored["evidence"]["outcome"] == "committed"
 
@@ -169,7 +106,7 @@ async def test_task_07_a_fault_that_is_open_already_is_found_and_not_filed_again
     agent: Client, client: ApiClient
 ) -> None:
     issue = await filed(agent, "Debit card replacement is never ordered")
-    found = await Follower(agent).pursue(
+    found = await Follower(Seat(agent)).pursue(
         "create_issue", title="The debit card replacement was never ordered", severity="low", category="Bug"
     )
     assert found["issue"]["id"] == issue["id"]
@@ -182,7 +119,7 @@ async def test_task_08_norm_is_asked_although_the_run_that_was_wanted_is_not_all
     desk = httpx2.ASGITransport(the_desk, raise_app_exceptions=False)
     async with behind(Scripted(inner=desk), clock) as agent:
         issue = await with_call(agent)
-        answer = await Follower(agent).pursue("prompt_norm", issue_id=issue["id"], detail="Mend it", intent="fix")
+        answer = await Follower(Seat(agent)).pursue("prompt_norm", issue_id=issue["id"], detail="Mend it", intent="fix")
         assert answer["state"] == "answered"
     entries = (await client.send(ListActivity(issue_id=issue["id"]))).items
     assert not any("fix" in json.dumps(entry.metadata) for entry in entries)
@@ -197,16 +134,16 @@ async def test_task_09_norm_is_asked_once_its_present_run_has_ended(the_desk: De
 
     async with behind(Scripted(answers(409, busy), inner=desk, only=is_prompt), clock) as agent:
         issue = await with_call(agent)
-        follower = Follower(agent)
-        answer = await follower.pursue("prompt_norm", issue_id=issue["id"], detail="What happened?")
+        seat = Seat(agent)
+        answer = await Follower(seat).pursue("prompt_norm", issue_id=issue["id"], detail="What happened?")
         assert answer["state"] == "answered"
-        assert [name for name, _ in follower.called] == ["prompt_norm", "wait_for_norm", "prompt_norm", "wait_for_norm"]
+        assert [name for name, _ in seat.called] == ["prompt_norm", "wait_for_norm", "prompt_norm", "wait_for_norm"]
 
 
 async def test_task_10_a_call_too_long_for_one_answer_is_read_whole(agent: Client, the_desk: Desk) -> None:
     said = [f"turn {n} " + "and so on " * 40 for n in range(300)]
     await load_lines(the_desk, call_line("call-long", *said))
-    bodies = await Follower(agent).read_whole("get_transcript", call_id="call-long")
+    bodies = await Follower(Seat(agent)).read_whole("get_transcript", call_id="call-long")
     heard = [turn["text"] for body in bodies for turn in body["transcript"]["turns"]]
     assert heard == said
 
@@ -217,7 +154,7 @@ async def test_task_11_evidence_cut_for_its_length_is_read_whole(agent: Client) 
     for number, note in enumerate(sorted(notes)):
         flag = {"issue_id": issue["id"], "call_id": "call-card", "type": "x", "message_index": number % 8, "note": note}
         await ok(agent, "add_flag", **flag)
-    bodies = await Follower(agent).read_whole("get_evidence", issue_id=issue["triage_id"], max_tokens=2000)
+    bodies = await Follower(Seat(agent)).read_whole("get_evidence", issue_id=issue["triage_id"], max_tokens=2000)
     everything = json.dumps(bodies)
     assert all(note.strip() in everything for note in notes)
 
@@ -232,7 +169,7 @@ async def test_task_12_a_write_whose_answer_is_lost_is_looked_up_and_not_made_tw
 
     async with behind(Scripted(loses_the_answer(), inner=desk, only=is_flag), clock) as agent:
         issue = await with_call(agent)
-        seen = await Follower(agent).pursue(
+        seen = await Follower(Seat(agent)).pursue(
             "add_flag", issue_id=issue["id"], call_id="call-card", type="lost_card", message_index=3
         )
         assert "lost_card" in json.dumps(seen)
@@ -240,7 +177,7 @@ async def test_task_12_a_write_whose_answer_is_lost_is_looked_up_and_not_made_tw
 
 
 async def test_task_13_who_asks_for_a_call_gets_to_its_words(full_agent: Client) -> None:
-    read = await Follower(full_agent).pursue("get_call", call_id="call-card")
+    read = await Follower(Seat(full_agent)).pursue("get_call", call_id="call-card")
     assert read["transcript"]["turns"][3]["text"] == "i lost my debit card can you send me a new one"
 
 
