@@ -16,6 +16,7 @@ import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import SecretStr
 
@@ -201,6 +202,49 @@ def with_tools(readme: str) -> str:
     return head + title + "\n".join(rows) + blank + tail
 
 
+ON_THE_WEB: dict[str, tuple[str, str]] = {
+    "cursor": ("cursor://anysphere.cursor-deeplink/mcp/install?", "https://cursor.com/en/install-mcp?"),
+    "vscode": ("", "https://insiders.vscode.dev/redirect?url="),
+    "lm-studio": ("lmstudio://add_mcp?", "https://lmstudio.ai/install-mcp?"),
+}
+"""A host's own link begins so, and the page that opens it so: code hosts show no link with a scheme of its own."""
+
+
+def install_link(host: str) -> str:
+    """The page that lets a host install the published package."""
+    there = HOSTS[host]
+    own, page = ON_THE_WEB[host]
+    if there.link is None:
+        raise SystemExit(f"{host} has no link")
+    link = there.link(published())
+    return page + (link.removeprefix(own) if own else quote(link, safe=""))
+
+
+def with_links(readme: str) -> str:
+    """README with the links of hosts that install by a click."""
+    links = ", ".join(f"[{HOSTS[host].title}]({install_link(host)})" for host in ON_THE_WEB)
+    text, count = re.subn(
+        r"(?m)^(A click installs the published package in ).*\.$", lambda found: f"{found[1]}{links}.", readme
+    )
+    if count != 1:
+        raise SystemExit("README.md has no line of links")
+    return text
+
+
+DEPLOYED = (
+    "container/Containerfile",
+    "container/compose.yaml",
+    "kubernetes/kustomization.yaml",
+)
+"""Files written by hand that name a version: these versions are filled in."""
+VERSION = re.compile(r"((?:image\.version=\"|image: calltriage:|app\.kubernetes\.io/version: |newTag: ))\d+[\w.+-]*")
+
+
+def with_version(text: str, version: str) -> str:
+    """A file of a deployment with this version wherever one is named."""
+    return VERSION.sub(rf"\g<1>{version}", text)
+
+
 def filled() -> dict[Path, str]:
     """Text of each manifest, and of README, by its path."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -215,7 +259,9 @@ def filled() -> dict[Path, str]:
     texts = {path: json.dumps(body, indent=2, ensure_ascii=False) + "\n" for path, body in manifests.items()}
     entries = {HERE / "hosts" / "codex.toml": "codex", HERE / "hosts" / "cursor.json": "cursor"}
     texts |= {path: published_entry(host) for path, host in entries.items()}
-    return {**texts, readme: with_tools(readme.read_text(encoding="utf-8"))}
+    deployed = [HERE / name for name in DEPLOYED]
+    texts |= {path: with_version(path.read_text(encoding="utf-8"), project["version"]) for path in deployed}
+    return {**texts, readme: with_links(with_tools(readme.read_text(encoding="utf-8")))}
 
 
 def fill() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import anyio
 import pytest
@@ -203,3 +206,27 @@ async def test_the_bundle_starts_by_its_own_command_and_lists_its_tools(tmp_path
             assert client.server_info is not None
             assert client.server_info.version == project()["version"]
     assert names == [tool["name"] for tool in manifest("mcpb/manifest.json")["tools"]]
+
+
+def test_the_readmes_links_install_what_the_hosts_files_would_hold() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    [line] = [line for line in readme.splitlines() if line.startswith("A click installs")]
+    links = dict(re.findall(r"\[([^\]]+)\]\((\S+?)\)(?=,|\.)", line))
+    assert links.keys() == {fill.HOSTS[name].title for name in fill.ON_THE_WEB}
+    for name in fill.ON_THE_WEB:
+        host = fill.HOSTS[name]
+        parts = urlsplit(links[host.title])
+        assert parts.scheme == "https"
+        query = parse_qs(parts.query)
+        if name == "vscode":
+            entry = json.loads(unquote(urlsplit(query["url"][0]).query))
+        else:
+            entry = json.loads(base64.b64decode(query["config"][0])) | {"name": query["name"][0]}
+        assert entry.pop("name") == "calltriage"
+        assert entry == host.entry(fill.published())
+
+
+def test_a_files_version_is_filled_in_wherever_it_is_named() -> None:
+    text = 'LABEL image.version="0.0.1"\nimage: calltriage:0.0.1\n  app.kubernetes.io/version: 0.0.1\nnewTag: 0.0.1\n'
+    assert "0.0.1" not in fill.with_version(text, "7.8.9rc1")
+    assert fill.with_version(text, "7.8.9rc1").count("7.8.9rc1") == 4
