@@ -2,9 +2,12 @@
 
     CalltriageError
     ├── SettingsError           the operator: a setting is missing or wrong
+    │   └── DetectorError       ... of a pipeline: a detector, or one of its options
     ├── ImportFileError         the operator: a line of an import file is wrong
     ├── StoreError              the operator: the desk's folder cannot be used
     │   └── StoreBusyError      wait, then ask again: others were writing for too long
+    ├── DetectorFailed          one call was not examined: nobody knows whether there is something to find
+    │   └── Deferred            ... because a cap is reached; it goes on when the next period begins
     └── CallError               a tool call or a `Client` call did not do what was asked
         ├── Rejected            the caller: mend the arguments
         ├── NotFound            the caller: look the id up
@@ -60,6 +63,22 @@ class StoreError(CalltriageError):
 
 class StoreBusyError(StoreError):
     """Others were writing all the time that this write could wait. Nothing of it was done."""
+
+
+class DetectorError(SettingsError):
+    """A detector does not exist, or cannot be used as it is set. `path` leads to the option at fault."""
+
+    def __init__(self, message: str, *, path: tuple[str | int, ...] = ()) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class DetectorFailed(CalltriageError):
+    """A detector did not get through a call. That says nothing about the call."""
+
+
+class Deferred(DetectorFailed):
+    """A cap is reached, so the call was not examined now. Nothing is lost: it goes on when there is money again."""
 
 
 class CallError(CalltriageError):

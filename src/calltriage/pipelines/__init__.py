@@ -1,1 +1,31 @@
-"""Investigations that run by themselves: from a new call to a verified moment, to an issue with its evidence, once."""
+"""Investigations that run by themselves: from a new call to a verified moment, to an issue with its evidence, once.
+
+Everything here is imported when it is first used: the server and most commands run without it.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # the name that type checkers know; typing itself takes a while to import
+if TYPE_CHECKING:
+    from typing import Any
+
+    from calltriage.pipelines.calls import Call, Turn
+    from calltriage.pipelines.detecting import detector
+    from calltriage.pipelines.findings import Finding
+
+__all__ = ["Call", "Finding", "Turn", "detector"]
+
+_HOMES = {
+    "Call": "calltriage.pipelines.calls",
+    "Finding": "calltriage.pipelines.findings",
+    "Turn": "calltriage.pipelines.calls",
+    "detector": "calltriage.pipelines.detecting",
+}
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module  # noqa: PLC0415
+
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

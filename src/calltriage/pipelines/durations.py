@@ -1,0 +1,32 @@
+"""Lengths of time as people write them in a pipeline's file: "8s", "2m", "24h", "7d"."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+LONGEST_S = 3_660 * UNITS["d"]
+"""Ten years: a longer time is a slip."""
+A_LENGTH = 'must be a length of time, such as "8s", "2m", "24h" or "7d"'
+
+
+def seconds(value: object) -> float:
+    """The seconds of a length of time; a bare number is seconds. Raises ValueError."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, str) and (found := re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|[smhdw])\s*", value)):
+        value = float(found[1]) * UNITS[found[2]]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(A_LENGTH)
+    if not 0 <= value <= LONGEST_S:
+        raise ValueError("must be from 0 seconds to ten years")
+    return float(value)
+
+
+Seconds = Annotated[float, BeforeValidator(seconds)]
+"""A length of time, kept as seconds."""

@@ -1,0 +1,212 @@
+"""What detectors find, what becomes of it, and by what it is told again.
+
+A quote counts only where it was said. A finding that says where is looked up there; one whose words stand in one other turn
+alone is moved to it; any other is kept apart and never filed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, get_args
+
+from calltriage.matching.folding import loose_line
+from calltriage.matching.quotes import place, quoted
+from calltriage.operations.fields import Severity
+from calltriage.pipelines.calls import Call, Timing, Turn
+
+if TYPE_CHECKING:
+    from calltriage.pipelines.detecting import Detector
+
+ALGORITHM = "v1"
+"""How fingerprints are made. Another way gets another name, and old incidents keep theirs."""
+MOST_NOTE, MOST_KEY, MOST_QUOTE = 500, 200, 2_000
+"""Characters of a finding that are kept; the rest is cut."""
+LEAST_WORDS, LEAST_CHARACTERS = 3, 12
+"""A quote of a model has so many words or characters at least: "is" stands in every other turn and proves nothing."""
+KIND = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,63}")
+SEVERITIES: tuple[str, ...] = get_args(Severity)
+MISSING = "unknown"
+"""Stands for a value that calls are grouped by and this one has not."""
+
+
+class Verification(StrEnum):
+    """Whether the words of a finding were said where it says."""
+
+    EXACT = "exact"
+    """In the turn that is named; or the finding is a fact of the record and quotes nothing."""
+    REPAIRED = "repaired"
+    """In one turn alone, which was not the one that was named."""
+    UNVERIFIED = "unverified"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A moment of a call, as a detector yields it.
+
+    Attributes:
+        turn: the turn, or its index. None: a fact of the call's record, which quotes nothing.
+        quote: words of that turn.
+        note: why it matters, for people.
+        key: what tells findings of one kind apart when they are grouped, such as the policy that was broken.
+        severity: critical, high, medium or low.
+        kind: for a detector that has several.
+    """
+
+    turn: Turn | int | None
+    quote: str
+    note: str = ""
+    key: str | None = None
+    severity: Severity | None = None
+    kind: str | None = None
+
+    def __post_init__(self) -> None:
+        whole_number = isinstance(self.turn, int) and not isinstance(self.turn, bool)
+        _demand(self.turn is None or isinstance(self.turn, Turn) or whole_number, "turn must be a turn or its index")
+        for name, kinds in (("quote", str), ("note", str), ("key", str | None)):
+            _demand(isinstance(getattr(self, name), kinds), f"{name} must be text")
+        _demand(
+            self.severity is None or self.severity in SEVERITIES, f"severity must be one of {', '.join(SEVERITIES)}"
+        )
+        _demand(self.kind is None or is_kind(self.kind), "kind must be lower-case letters, digits, and _ . : -")
+
+
+def _demand(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(f"A finding's {otherwise}.")
+
+
+def is_kind(text: object) -> bool:
+    """Whether a text can name a kind of finding."""
+    return isinstance(text, str) and KIND.fullmatch(text) is not None
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A finding that was looked up in its call.
+
+    Attributes:
+        finding_id: the same whenever the same words of the same turn are found by the same detector.
+        turn: None for a fact of the record.
+        quote: the transcript's own words; the detector's where they are not verified.
+        timing: how good the times are that it rests on; NONE where it rests on none.
+        review_only: it is never filed without a person.
+        fingerprint: of the incident that it belongs to.
+        group: the facts of the call that tell incidents of the detector apart.
+    """
+
+    finding_id: str
+    call_id: str
+    detector: str
+    kind: str
+    version_hash: str
+    turn: int | None
+    quote: str
+    note: str
+    key: str | None
+    severity: Severity | None
+    timing: Timing
+    verification: Verification
+    review_only: bool
+    fingerprint: str
+    group: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True)
+class _Spoken:
+    """A turn as quotes are looked up in it."""
+
+    text: str
+    user: str | None
+
+
+def verified(call: Call, detector: Detector, finding: Finding) -> Verified:
+    """A finding with its words looked up in the call."""
+    turn, quote, verification = _looked_up(call, detector, finding)
+    kind = finding.kind or detector.kinds[0]
+    key = None if finding.key is None else finding.key[:MOST_KEY]
+    group = {name: _shown(call.value(name)) for name in detector.group_by}
+    timing = Timing.NONE if detector.needs is Timing.NONE else call.timing
+    return Verified(
+        finding_id=_hashed("finding", call.call_id, detector.identity, kind, turn, _told_by(turn, quote, key))[:32],
+        call_id=call.call_id,
+        detector=detector.name,
+        kind=kind,
+        version_hash=detector.version_hash,
+        turn=turn,
+        quote=quote,
+        note=finding.note[:MOST_NOTE],
+        key=key,
+        severity=finding.severity or detector.severity,
+        timing=timing,
+        verification=verification,
+        review_only=detector.review_only or timing is Timing.ESTIMATED,
+        fingerprint=fingerprint(detector.identity, kind, group, key),
+        group=group,
+    )
+
+
+def _looked_up(call: Call, detector: Detector, finding: Finding) -> tuple[int | None, str, Verification]:
+    if finding.turn is None:
+        is_fact = detector.states_facts and not finding.quote
+        return None, finding.quote[:MOST_QUOTE], Verification.EXACT if is_fact else Verification.UNVERIFIED
+    index = finding.turn.index if isinstance(finding.turn, Turn) else finding.turn
+    is_of_call = 0 <= index < len(call.turns) and finding.turn in (index, call.turns[index])
+    if not is_of_call and isinstance(finding.turn, Turn):  # a turn of another call: its words mean nothing in this one
+        return index, finding.quote[:MOST_QUOTE], Verification.UNVERIFIED
+    return _in_words(call, detector, index, finding.quote)
+
+
+def _in_words(call: Call, detector: Detector, index: int, quote: str) -> tuple[int, str, Verification]:
+    """Where a quote stands, word for word or nearly: in the turn that was named, else in the one turn that has it."""
+    unfound = (index, quote[:MOST_QUOTE], Verification.UNVERIFIED)
+    line = loose_line(quote)
+    long_enough = len(line.split()) >= LEAST_WORDS or len(line.strip()) >= LEAST_CHARACTERS
+    if line == " " or (detector.is_model and not long_enough) or len(quote) > MOST_QUOTE:
+        return unfound
+    if 0 <= index < len(call.turns) and _stands_in(call.turns[index].text, quote):
+        return index, quote, Verification.EXACT
+    spoken = [_Spoken(turn.text, turn.speaker) for turn in call.turns]
+    if 0 <= index < len(spoken) and quoted([spoken[index]], quote):
+        return index, _own_words(spoken[index], quote), Verification.EXACT
+    elsewhere = quoted(spoken, quote)
+    if len(elsewhere) != 1 or not long_enough:
+        return unfound
+    return elsewhere[0], _own_words(spoken[elsewhere[0]], quote), Verification.REPAIRED
+
+
+def _stands_in(text: str, quote: str) -> bool:
+    """Whether a quote stands in a text as it is, at the edges of words. Most do, and this is quick."""
+    at = text.find(quote)
+    return at >= 0 and not f"{text[at - 1 : at]}{quote[:1]}".isalnum() and not text[at + len(quote) - 1 :][:2].isalnum()
+
+
+def _own_words(turn: _Spoken, quote: str) -> str:
+    found = place([turn], 0, quote)
+    return turn.text[slice(*found)] if found else turn.text
+
+
+def _told_by(turn: int | None, quote: str, key: str | None) -> str:
+    """What tells a finding from others in its turn: its words; a fact of the record has its key instead."""
+    return loose_line(quote).strip() if turn is not None else key or ""
+
+
+def _shown(value: object) -> str:
+    return (
+        MISSING if value is None else (value if isinstance(value, str) else json.dumps(value, default=str))[:MOST_KEY]
+    )
+
+
+def fingerprint(detector: str, kind: str, group: Mapping[str, str], key: str | None) -> str:
+    """What findings of one incident share: detector, kind, values that calls are grouped by, and key. Never the quote, and
+    never the detector's version."""
+    return f"{ALGORITHM}:{_hashed('incident', detector, kind, sorted(group.items()), key)}"
+
+
+def _hashed(*parts: object) -> str:
+    text = json.dumps(parts, separators=(",", ":"), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
