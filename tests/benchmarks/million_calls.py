@@ -23,7 +23,7 @@ from typing import Any
 import anyio
 import httpx2
 from pydantic import SecretStr
-from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy import Connection, Engine, insert, select
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -31,11 +31,11 @@ from conftest import DESK_URL, KEY
 from postgres import PostgresServer
 
 from calltriage.desk.app import Desk
-from calltriage.desk.database.call_words import make_call_index, place_of
+from calltriage.desk.database.call_words import drop_call_index, make_call_index, place_of
 from calltriage.desk.database.tables import call_words, calls, settings, written
 from calltriage.desk.database.transaction import Principal, Transaction
 from calltriage.desk.handlers.call_search import search_calls
-from calltriage.matching.search_terms import search_line, terms
+from calltriage.matching.spoken_search import call_terms
 from calltriage.operations.calls import SearchCalls
 
 RARE, COMMON, ABSENT = "zanzibar", "refund", "qqxxqq"
@@ -46,18 +46,25 @@ SEARCHES: dict[str, dict[str, Any]] = {
     "rare and common word": {"query": f"{COMMON} {RARE}"},
     "common word, one day": {"query": COMMON, "start_date": "2025-01-02", "end_date": "2025-01-02"},
     "common word, one number": {"query": COMMON, "number": "+15550000007"},
+    "number, spoken in most": {"query": "three thirty"},
+    "number, written in some": {"query": "$55"},
+    "rare number": {"query": "seven thousand seven hundred and seventy seven"},
+    "number as a phrase": {"query": f'"{COMMON} at 3:30"'},
+    "word that another language counts with": {"query": "once"},
 }
 TURNS, POOL, BATCH = 20, 4000, 5000
 BEGAN = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 def _pool(source: random.Random) -> list[tuple[dict[str, Any], dict[str, None]]]:
-    """Turns to choose from, with their terms. Every 30th has the common word, which so is in about half of the calls."""
+    """Turns to choose from, with their terms. Every 30th has the common word, which so is in about half of the
+    calls; every 10th a time of day, every 400th an amount."""
     words = [f"word{n}" for n in range(3000)]
     found: list[tuple[dict[str, Any], dict[str, None]]] = []
     for n in range(POOL):
         text = " ".join(source.choices(words, k=10)) + (f" {COMMON}" if n % 30 == 0 else "")
-        found.append(({"id": n, "user": ("user", "assistant")[n % 2], "text": text}, terms(search_line(text))))
+        text += " at three thirty" if n % 10 == 0 else " fifty five dollars" if n % 400 == 1 else ""
+        found.append(({"id": n, "user": ("user", "assistant")[n % 2], "text": text}, call_terms([text])))
     return found
 
 
@@ -73,7 +80,8 @@ def _rows(count: int, org: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]
             said |= of_turn
         turns = [turn for turn, _ in chosen]
         if n in rare:
-            turns, said = [*turns, {"id": TURNS, "user": "user", "text": RARE}], said | {RARE: None}
+            text = f"{RARE} 7777"
+            turns, said = [*turns, {"id": TURNS, "user": "user", "text": text}], said | call_terms([text])
         number = f"+1555{n % 200_000:07}"
         record = {
             "call_id": f"c-{n}",
@@ -94,7 +102,7 @@ def fill_calls(engine: Engine, count: int) -> None:
     is_file = engine.dialect.name == "sqlite"
     with engine.connect().execution_options(begin="IMMEDIATE") as connection, connection.begin():
         org = connection.execute(select(settings.c.value).where(settings.c.name == "org_id")).scalar_one()
-        _drop_index(connection, is_file=is_file)
+        drop_call_index(connection)
         rows, batch = _rows(count, org), list[tuple[dict[str, Any], dict[str, Any]]]()
         for n, row in enumerate(rows, 1):
             batch.append(row)
@@ -104,20 +112,11 @@ def fill_calls(engine: Engine, count: int) -> None:
                 batch.clear()
                 print(f"\r{n:,} calls", end="", file=sys.stderr, flush=True)
         make_call_index(connection)
-        if is_file:
-            connection.exec_driver_sql("INSERT INTO call_terms (call_terms) VALUES ('rebuild')")
     if not is_file:  # what its own housekeeping does a minute later
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("VACUUM ANALYZE calls")
             connection.exec_driver_sql("VACUUM ANALYZE call_words")
     print(file=sys.stderr)
-
-
-def _drop_index(connection: Connection, *, is_file: bool) -> None:
-    connection.execute(delete(settings).where(settings.c.name == "call_index"))
-    for name in ("call_terms_insert", "call_terms_delete") if is_file else ():
-        connection.exec_driver_sql(f"DROP TRIGGER {name}")
-    connection.exec_driver_sql("DROP TABLE call_terms" if is_file else "DROP INDEX call_words_by_term")
 
 
 async def measured(desk: Desk, rounds: int) -> dict[str, tuple[float, float, dict[str, Any]]]:

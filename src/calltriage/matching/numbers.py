@@ -28,10 +28,20 @@ _DIGITS = re.compile(r"[0-9]+")
 UNITS = {"$": "dollars", "€": "euros", "£": "pounds"}
 GLUED = "am|pm|mg|ml|kg|km|cm|mm|gb|mb|lbs?|oz|min|hrs?"
 """Units that are written at their number."""
+COUNTED = re.compile(
+    "dollar|euro|pound|percent|cent|bill|note|second|minut|hour|day|week|month|year|stunde|tag|jahr|heure|jour|hora|dia"
+)
+"""How words begin for what is counted: "3 20 dollar bills" is no time of day."""
 SCALES = "hundred|thousand|million|billion|1000?|1000000|1000000000|k|mil|mille|tausend|millionen|duizend|tusind"
 """Words that make another number of the one before them."""
 LONG = 6
 """Digits from which numbers that follow each other are one: a phone or an account number, not "3 20 dollar bills"."""
+_AMOUNT = re.compile(rf"([{''.join(UNITS)}]) ([0-9]\S*)")
+_UNIT = re.compile(rf"(?<=[0-9])(?=(?:{GLUED})\b)")
+_HALF = re.compile(r"(?<=[0-9] )([ap]) m\b")
+_HOUR = re.compile("[1-9]|1[0-9]|2[0-4]")
+_MARKS = re.compile("(?<=[0-9]),(?=[0-9]{3}(?![0-9]))|:")
+_SIGNS = re.compile(r"[^\w ]+")
 
 
 def language_of(lines: Iterable[str]) -> str:
@@ -60,13 +70,22 @@ def is_cut(said: str, wanted: str, language: str) -> bool:
 
 def _each(line: str, language: str) -> list[str]:
     """The pieces of a line, its numbers in digits as they are read out."""
+    line = _AMOUNT.sub(lambda found: f"{found[2]} {UNITS[found[1]]}", line)
+    read = _read(
+        without_punctuation(line.replace(" % ", " percent ").replace(' o " clock ', " oclock ")).strip(), language
+    )
+    return _in_full(_HALF.sub(r"\1m", _UNIT.sub(" ", unaccented(read))).split())
+
+
+def _read(words: str, language: str) -> str:
     import text_to_num  # noqa: PLC0415  native code, needed for few comparisons
 
-    for sign, word in UNITS.items():
-        line = re.sub(rf"{re.escape(sign)} ([0-9]\S*)", rf"\1 {word}", line)
-    words = without_punctuation(line.replace(" % ", " percent "))
-    read: str = cast("Any", text_to_num).alpha2digit(words.strip(), language, 0.0)
-    return _in_full(re.sub(rf"(?<=[0-9])(?=(?:{GLUED})\b)", " ", unaccented(read)).split())
+    return cast("Any", text_to_num).alpha2digit(words, language, 0.0)
+
+
+def may_have_numbers(text: str, language: str) -> bool:
+    """Whether a folded text may hold a number, in digits or spoken. A twentieth of the cost of reading it."""
+    return bool(_DIGITS.search(text) or _DIGITS.search(_read(_SIGNS.sub(" ", text), language)))
 
 
 def numbers(line: str) -> list[str]:
@@ -75,7 +94,8 @@ def numbers(line: str) -> list[str]:
 
 
 def _in_full(pieces: list[str]) -> list[str]:
-    """Numbers without marks of thousands and of minutes, leading zeros apart; "double five" and "oh" as digits."""
+    """Numbers without marks of thousands and of minutes, leading zeros apart; "double five" and "oh" as digits; whole hours
+    with their minutes."""
     full = list[str]()
     for place, piece in enumerate(pieces):
         after = pieces[place + 1] if place + 1 < len(pieces) else ""
@@ -83,8 +103,12 @@ def _in_full(pieces: list[str]) -> list[str]:
             full += [after] * (_TIMES[piece] - 1)
         elif piece in {"oh", "o"} and full and _DIGITS.fullmatch(full[-1]) and after[:1].isdigit():
             full.append("0")
+        elif _HOUR.fullmatch(piece) and after in {"am", "pm", "oclock"}:
+            full.append(f"{piece}00")
+        elif piece == "oclock" and full and full[-1].endswith("00"):
+            continue
         elif piece[:1].isdigit():
-            plain = re.sub("(?<=[0-9]),(?=[0-9]{3}(?![0-9]))|:", "", piece).replace(",", ".")
+            plain = _MARKS.sub("", piece).replace(",", ".")
             zeros = len(plain) - len(plain.lstrip("0")) if plain.isdigit() and len(plain) > 1 else 0
             full += ["0"] * zeros + [plain[zeros:]] * (zeros < len(plain))
         else:
@@ -93,7 +117,7 @@ def _in_full(pieces: list[str]) -> list[str]:
 
 
 def _grouped(pieces: list[str]) -> list[str]:
-    """Numbers that follow each other as one, where they are read digit by digit, are long, or are the halves of a year or a
+    """Numbers that follow each other as one, where they are read digit by digit, are long, or are the parts of a year or a
     time of day."""
     found, run = list[str](), list[str]()
     for piece in [*pieces, ""]:
@@ -101,8 +125,15 @@ def _grouped(pieces: list[str]) -> list[str]:
             run.append(piece)
             continue
         whole = "".join(run)
-        are_halves = [len(one) for one in run] == [2, 2] and "0" not in {run[0][0], run[1][0]}
-        is_one = len(whole) == len(run) or are_halves or len(whole) >= LONG
+        is_one = len(whole) == len(run) or _are_parts(run, piece) or len(whole) >= LONG
         found += [whole] if run and is_one else run
         found, run = found + [piece] * bool(piece), []
     return found
+
+
+def _are_parts(run: list[str], after: str) -> bool:
+    """Whether two numbers are the halves of a year, or hour and minutes: "nineteen eighty four", "three thirty"."""
+    lengths = [len(one) for one in run]
+    if lengths not in ([2, 2], [1, 2]) or "0" in {one[0] for one in run}:
+        return False
+    return lengths == [2, 2] or COUNTED.match(after) is None

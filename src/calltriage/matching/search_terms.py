@@ -1,22 +1,19 @@
 """Searching for words: all words of a search, in any order; what stands in quotation marks, and a search with other signs,
-as it is written. Issues and calls are searched so, on every store."""
+as it is written. Issues and calls are searched so, on every store; of calls numbers count besides (spoken_search.py)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 from calltriage.matching.folding import UNSPACED, exact_line, folded, unaccented
-from calltriage.matching.quotes import SHOWN, Spoken, around
-from calltriage.matching.speakers import is_of
 
 LONGEST_TERM = 200
 """Characters by which an index knows a term."""
-TURNS = 3
-"""Turns that are shown of a call."""
 EDGES = '.,;:!?()[]{}*"\u2026'
 """Signs around a word that are no part of it."""
 WORD = re.compile(r"[^\W_]+")
+_AMOUNT = re.compile(r"(?<!\S)[$€£]?[0-9][0-9.,:/]*(?!\S)")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
@@ -28,17 +25,29 @@ def search_line(text: str) -> str:
 def wanted(search: str) -> list[str]:
     """What has to stand in a line, each of it: words with a blank on either side. Of a text with signs the last word may go
     on; its numbers may not."""
-    found = list[str]()
+    found = [open_line(search_line(text)) if may_go_on else search_line(text) for text, may_go_on in pieces(search)]
+    return list(dict.fromkeys(line for line in found if line.strip()))
+
+
+def pieces(search: str) -> Iterator[tuple[str, bool]]:
+    """The texts of a folded search, each of which is looked for as it is written, and whether its last word may go on."""
     for quoted, text in re.findall(r'"([^"]+)"|((?:[^"]|"(?![^"]+"))+)', folded(search)):
-        line = search_line(quoted or text)
-        pieces = line.split()
-        if quoted or not pieces:
-            found += [line] if pieces else []
-        elif all(re.match(r"[^\W_]", piece) and "'" not in piece for piece in pieces):
-            found += map(search_line, text.split())
+        if quoted or not are_words(text):
+            yield quoted or text, not quoted
         else:
-            found.append(line[:-1] if pieces[-1].isalpha() else line)
-    return list(dict.fromkeys(found))
+            yield from ((word, False) for word in text.split())
+
+
+def are_words(text: str) -> bool:
+    """Whether a text is words and amounts, which stand in any order."""
+    found = search_line(_AMOUNT.sub("0", text)).split()
+    return all(re.match(r"[^\W_]", piece) and "'" not in piece for piece in found)
+
+
+def open_line(line: str) -> str:
+    """A line whose last word may go on."""
+    last = line.split()[-1:]
+    return line[:-1] if last and last[0].isalpha() else line
 
 
 def without_edges(text: str) -> str:
@@ -46,7 +55,11 @@ def without_edges(text: str) -> str:
     if text.count('"') > 1:
         return text
     bare = " ".join(word.strip(EDGES) for word in text.split())
-    return bare if bare.strip() and all(map(WORD.fullmatch, bare.split())) else text
+    return bare if bare.strip() and all(map(_is_word, bare.split())) else text
+
+
+def _is_word(text: str) -> bool:
+    return bool(WORD.fullmatch(text) or _AMOUNT.fullmatch(text))
 
 
 def terms(line: str) -> dict[str, None]:
@@ -59,48 +72,3 @@ def terms(line: str) -> dict[str, None]:
         if unspaced[n - 1] and unspaced[n]:
             found[pieces[n - 1] + pieces[n]] = None
     return found
-
-
-def said(turns: Sequence[Spoken], texts: list[str], speaker: str | None = None) -> dict[int, int] | None:
-    """The turns that hold a text, by index, and how many of the texts each holds; None unless each text was said, by the
-    side that is meant."""
-    found, missing, runs = dict[int, int](), set(texts), [_longest_run(text) for text in texts]
-    for n, turn in enumerate(turns):
-        if not _may_hold(turn.text, runs) or (speaker is not None and not is_of(turn.user, speaker)):
-            continue
-        line = search_line(turn.text)
-        if held := [text for text in texts if text in line]:
-            found[n] = len(held)
-            missing.difference_update(held)
-    return None if missing else found
-
-
-def _longest_run(text: str) -> str:
-    """The longest run of plain letters and digits in a text."""
-    return max(re.findall("[a-z0-9]+", text), key=len, default="")
-
-
-def _may_hold(said: str, runs: list[str]) -> bool:
-    """Whether a turn may hold one of the texts. Folding is dear, and of plain letters it changes the case alone."""
-    plain = said.lower()
-    return "\\" in said or not said.isascii() or any(run in plain for run in runs)
-
-
-def shown_turns(turns: Sequence[Spoken], found: dict[int, int], texts: list[str]) -> list[dict[str, object]]:
-    """The turns that hold most of the texts, in their order; of long ones the part around the first of the words."""
-    best = sorted(sorted(found, key=lambda n: (-found[n], n))[:TURNS])
-    return [{"message_index": n, "user": turns[n].user, **_part(turns[n].text, texts)} for n in best]
-
-
-def _part(text: str, texts: list[str]) -> dict[str, object]:
-    return {"text": text} if len(text) <= SHOWN else around(text, _start(text, texts))
-
-
-def _start(text: str, texts: list[str]) -> int:
-    """About where the first of the texts begins that a long text holds."""
-    held = next(one for one in texts if one in search_line(text))
-    low, high = 0, len(text)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if held in search_line(text[middle:]) else (low, middle)
-    return low

@@ -20,6 +20,9 @@ CALLS = {
     "refund": ("我想退款", "请稍等"),
     "thai": ("ฉันต้องการคืนเงิน", "ค่ะ"),
     "fee": ("The setup fee is $50.", "I can't pay 1.5 percent."),
+    "spoken": ("Come at three thirty, please.", "It costs five hundred dollars, said no one."),
+    "written": ("Come at 3:30 to room 7.", "It costs $500 with 5 seats, code 555-0142."),
+    "german": ("Ich habe das nicht, und es ist elf Uhr.", "Das sind fünfhundertzwanzig Euro."),
 }
 
 
@@ -59,6 +62,26 @@ QUERIES = {
     "can": [],
     "zebra": [],
     "the": ["fee", "door", "hours"],
+    "three thirty": ["written", "spoken"],
+    "3:30": ["written", "spoken"],
+    '"at 3:30"': ["written", "spoken"],
+    "thirty three": [],
+    "five": ["written"],
+    "5": ["written"],
+    "$500": ["written", "spoken"],
+    "costs $500": ["written", "spoken"],
+    "500 costs": ["written", "spoken"],
+    "five hundred dollars": ["written", "spoken"],
+    "five five five oh one four two": ["written"],
+    "seven": ["written"],
+    "$50?": ["fee"],
+    "one point five": ["fee"],
+    "520 Euro": ["german"],
+    "520": ["german"],
+    "11": ["german"],
+    "once": [],
+    "elf": ["german"],
+    "no one": ["spoken"],
 }
 
 

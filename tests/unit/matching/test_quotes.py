@@ -27,6 +27,10 @@ HELD = [
     ("the setup fee is fifty dollars", "the setup fee is $50"),
     ("it was nineteen ninety nine", "it was 1999"),
     ("at twelve thirty", "at 12:30"),
+    ("come at three thirty please", "at 3:30"),
+    ("come at 3:30 pm", "at three thirty p.m."),
+    ("at three o'clock", "3:00"),
+    ("we open at 9 am", "9:00 am"),
     ("one point five percent", "1.5%"),
     ("take 50mg daily", "take 50 mg daily"),
     ("ich habe fünfhundertzwanzig Euro und es ist nicht viel", "520 Euro"),
@@ -39,6 +43,7 @@ NOT_HELD = [
     ("Take 150 mg twice a day.", "50 mg twice a day"), ("The slot is unconfirmed, sorry.", "confirmed, sorry"),
     ("The fee is five hundred dollars", "the fee is five"), ("The fee is 5 thousand", "the fee is 5"),
     ("3 20 dollar bills", "320 dollar bills"), ("five five five zero", "555"), ("Hello", "?!"), ("It is 12:30", "is 12"),
+    ("It is 3:30", "is 3"), ("three thirty dollar bills", "$330"), ("It is 3", "3:00"),
 ]  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Finding calls by words that were said in them.
 
-Each call has a row in `call_words` with the terms of its turns (matching/search_terms.py), and an index over them names the
+Each call has a row in `call_words` with the terms of its turns (matching/spoken_search.py), and an index over them names the
 calls in which each term of a search was said: FTS5 in SQLite, GIN in PostgreSQL. Whether a call holds a search is always
 asked of the call itself, so both stores answer the same, and a store that cannot have the index is only slower.
 """
@@ -22,8 +22,10 @@ from sqlalchemy import (
     insert,
     literal,
     literal_column,
+    or_,
     select,
     table,
+    true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
@@ -33,10 +35,10 @@ from calltriage.desk.database.indexes import make_where_possible
 from calltriage.desk.database.tables import call_words, calls, settings
 from calltriage.desk.database.transaction import Transaction
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.matching.search_terms import search_line, terms
+from calltriage.matching.spoken_search import call_terms
 
 MOST_TERMS = 24
-"""Terms of a search that the index is asked for."""
+"""Terms of a search, or of what else it may mean, that the index is asked for."""
 NEAR = 2_000
 """Newest calls that PostgreSQL looks through before it asks the index: of a word that many calls hold, these have enough."""
 FEW = 2_000
@@ -52,18 +54,34 @@ _INDEX = {
         "columnsize=0, tokenize=\"ascii tokenchars '.,:/'''\")",
         f"CREATE TRIGGER call_terms_insert AFTER INSERT ON call_words BEGIN {_LEARN}; END",
         f"CREATE TRIGGER call_terms_delete AFTER DELETE ON call_words BEGIN {_FORGET}; END",
+        "INSERT INTO call_terms (call_terms) VALUES ('rebuild')",
     ),
     "postgresql": (
         "CREATE INDEX call_words_by_term ON call_words USING gin (string_to_array(terms, ' ')) WITH (fastupdate = off)",
     ),
+}
+_DROP = {
+    "sqlite": (
+        "DROP TRIGGER IF EXISTS call_terms_insert",
+        "DROP TRIGGER IF EXISTS call_terms_delete",
+        "DROP TABLE IF EXISTS call_terms",
+    ),
+    "postgresql": ("DROP INDEX IF EXISTS call_words_by_term",),
 }
 _index = table("call_terms", column("rowid", BigInteger))
 _kept = select(settings.c.value).where(settings.c.name == "call_index")
 
 
 def make_call_index(connection: Connection) -> None:
-    """Make the index where the database can have one, and write down whether."""
+    """Make the index of what is known, where the database can have one, and write down whether."""
     make_where_possible(connection, _INDEX[connection.dialect.name], setting="call_index", kind="terms")
+
+
+def drop_call_index(connection: Connection) -> None:
+    """Take the index away, and have no search ask for it."""
+    for statement in _DROP[connection.dialect.name]:
+        connection.exec_driver_sql(statement)
+    connection.execute(delete(settings).where(settings.c.name == "call_index"))
 
 
 def keep_words(connection: Connection, org_id: str, records: dict[str, JsonObject]) -> None:
@@ -102,10 +120,8 @@ def place_of(created_at: str, arrival: int) -> int:
 
 
 def _all_terms(org_id: str, record: JsonObject) -> str:
-    found = {_mark(org_id): None}
-    for turn in record["transcripts"] or ():
-        found |= terms(search_line(turn.get("text") or ""))
-    return " ".join(found)
+    said = [turn.get("text") or "" for turn in record["transcripts"] or ()]
+    return " ".join({_mark(org_id): None} | call_terms(said))
 
 
 def _mark(org_id: str) -> str:
@@ -124,32 +140,44 @@ def few_places(tx: Transaction, filters: list[ColumnElement[bool]]) -> list[int]
 
 
 def next_places(
-    tx: Transaction, texts: list[str], few: list[int] | None, *, before: int, after: int, size: int
+    tx: Transaction, alternatives: list[list[str]], few: list[int] | None, *, before: int, after: int, size: int
 ) -> list[int]:
-    """The next places, the newest first: of these few calls, or of calls that may hold the texts."""
+    """The next places, the newest first: of these few calls, or of calls with all terms of one of the alternatives."""
     if few is not None:
         return sorted((place for place in few if after <= place < before), reverse=True)[:size]
     within = tx.mine(call_words, call_words.c.place < before, call_words.c.place >= after)
-    wanted = [_mark(tx.who.org_id), *dict.fromkeys(term for text in texts for term in terms(text))][: MOST_TERMS + 1]
-    if len(wanted) == 1 or tx.connection.execute(_kept).scalar_one_or_none() != "terms":
-        return _places(tx, select(call_words.c.place).where(within, *map(_has, wanted[1:])), size)
+    wanted = [one[:MOST_TERMS] for one in alternatives]
+    if [] in wanted or tx.connection.execute(_kept).scalar_one_or_none() != "terms":
+        holds = or_(*(and_(true(), *map(_has, one)) for one in wanted))
+        return _places(tx, select(call_words.c.place).where(within, holds), size)
+    mark = _mark(tx.who.org_id)
     if tx.connection.dialect.name == "sqlite":
-        named = " AND ".join('"' + term.replace('"', '""') + '"' for term in wanted)
+        named = f"{_named([mark])} AND ({' OR '.join(f'({_named(one)})' for one in wanted)})"
         found = select(_index.c.rowid).where(literal_column("call_terms").op("MATCH")(named))
         found = found.where(_index.c.rowid < before, _index.c.rowid >= after)
         return list(tx.connection.execute(found.order_by(_index.c.rowid.desc()).limit(size)).scalars())
-    return _by_array(tx, wanted, within, size)
+    return _by_array(tx, [[mark, *one] for one in wanted], within, size)
 
 
-def _by_array(tx: Transaction, wanted: list[str], within: ColumnElement[bool], size: int) -> list[int]:
+def _named(terms: list[str]) -> str:
+    """The question to FTS5 for calls with all of these terms."""
+    return " AND ".join('"' + term.replace('"', '""') + '"' for term in terms)
+
+
+def _by_array(tx: Transaction, wanted: list[list[str]], within: ColumnElement[bool], size: int) -> list[int]:
     first = select(call_words).where(within).order_by(call_words.c.place.desc()).limit(NEAR).subquery()
-    near = _places(tx, select(first.c.place).where(_array(first.c.terms).contains(wanted)), size, first.c.place)
+    near = _places(tx, select(first.c.place).where(_has_all(first.c.terms, wanted)), size, first.c.place)
     if len(near) == size:
         return near
     # Materialized, or the planner may walk the whole list for a word that no call holds.
-    found = select(call_words.c.place).where(within, _array(call_words.c.terms).contains(wanted)).cte()
+    found = select(call_words.c.place).where(within, _has_all(call_words.c.terms, wanted)).cte()
     found = found.prefix_with("MATERIALIZED")
     return _places(tx, select(found.c.place), size, found.c.place)
+
+
+def _has_all(words: ColumnElement[Any], wanted: list[list[str]]) -> ColumnElement[bool]:
+    """Whether a call has all terms of one of the lists."""
+    return or_(*(_array(words).contains(one) for one in wanted))
 
 
 def _array(words: ColumnElement[Any]) -> Any:

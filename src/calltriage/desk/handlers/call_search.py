@@ -11,7 +11,7 @@ from calltriage.desk.database.tables import call_words, calls, issues, links
 from calltriage.desk.database.transaction import Reply, Transaction, bad_request, handled
 from calltriage.desk.handlers.calls import CALL_FIELDS, call_filters, call_row, first_and_last
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.matching.search_terms import said, shown_turns, wanted
+from calltriage.matching.spoken_search import Words, said, shown_turns, words_of
 from calltriage.matching.telephone import dialled
 from calltriage.operations.calls import ListCalls, SearchCalls
 
@@ -30,8 +30,8 @@ class _Turn(NamedTuple):
 
 def search_calls(tx: Transaction, call: SearchCalls) -> Reply:
     """Raises ContractError for a query without words."""
-    texts = wanted(call.query)
-    if not texts:
+    words = words_of(call.query)
+    if not words.texts:
         raise bad_request(query="must hold words")
     name = f"calls said {call.model_dump_json(exclude={'limit', 'cursor'})}"
     before: int = LAST_PLACE if call.cursor is None else tx.open_cursor(call.cursor, name)[0]
@@ -39,13 +39,14 @@ def search_calls(tx: Transaction, call: SearchCalls) -> Reply:
     first, last = _window(listed)
     filters = _filters(call, listed)
     few = few_places(tx, _filters(call, listed.model_copy(update={"start_date": None, "end_date": None})))
+    alternatives = words.alternatives()
     found, examined, is_end = list[JsonObject](), 0, False
     while len(found) < size and examined < MOST_EXAMINED and not is_end:
         most = size - len(found)
-        places = next_places(tx, texts, few, before=min(before, last), after=first, size=most)
+        places = next_places(tx, alternatives, few, before=min(before, last), after=first, size=most)
         is_end = len(places) < most
         examined += len(places)
-        found += _holding(tx, call, texts, filters, places)
+        found += _holding(tx, call, words, filters, places)
         before = places[-1] if places else before
     cursor = None if is_end else tx.seal_cursor([before], name)
     return Reply(200, {"calls": _with_issues(tx, found), "examined": examined, "next_cursor": cursor})
@@ -69,9 +70,9 @@ def _filters(call: SearchCalls, listed: ListCalls) -> list[ColumnElement[bool]]:
 
 
 def _holding(
-    tx: Transaction, call: SearchCalls, texts: list[str], filters: list[ColumnElement[bool]], places: list[int]
+    tx: Transaction, call: SearchCalls, words: Words, filters: list[ColumnElement[bool]], places: list[int]
 ) -> list[JsonObject]:
-    """Those of the calls at these places that hold the texts and pass the filters, in order."""
+    """Those of the calls at these places that hold the words and pass the filters, in order."""
     columns = [column.label(name) for name, column in CALL_FIELDS.items()]
     here = (calls.c.org_id == call_words.c.org_id) & (calls.c.id == call_words.c.call_id)
     query = select(*columns, calls.c.record.label("record"), call_words.c.place.label("place")).where(
@@ -81,10 +82,10 @@ def _holding(
     found = list[JsonObject]()
     for row in rows:
         turns = [_Turn(turn.get("user"), turn.get("text") or "") for turn in row["record"]["transcripts"] or ()]
-        held = said(turns, texts, call.speaker)
+        held = said(turns, words, call.speaker)
         if held is not None:
             fields = call_row({name: row[name] for name in CALL_FIELDS}) | {"summary": row["record"].get("summary")}
-            found.append({**fields, "matches": len(held), "turns": shown_turns(turns, held, texts)})
+            found.append({**fields, "matches": len(held.turns), "turns": shown_turns(turns, held)})
     return found
 
 

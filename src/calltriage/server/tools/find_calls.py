@@ -20,7 +20,8 @@ from calltriage.client.limits import deadline_in
 from calltriage.client.side_by_side import at_once
 from calltriage.errors import CallError, Rejected
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.matching.search_terms import said, shown_turns, wanted, without_edges
+from calltriage.matching.search_terms import without_edges
+from calltriage.matching.spoken_search import Words, said, shown_turns, words_of
 from calltriage.matching.telephone import dialled
 from calltriage.operations.base import Effect
 from calltriage.operations.calls import Call, CallList, Day, GetCall, ListCalls, SearchCalls, ShortWord, Turn, Zone
@@ -109,10 +110,10 @@ class FindCallsTool(Workflow, effect=Effect.READ):
         else:
             if self.ascending:
                 raise Rejected("A search by words is newest first. Leave ascending out.", field="ascending")
-            texts = wanted(without_edges(self.query))
-            if not texts:
+            words = words_of(without_edges(self.query))
+            if not words.texts:
                 raise Rejected("Pass words to find.", field="query")
-            body = await (self._search(work) if work.server.client.triage.searches_calls else self._read(work, texts))
+            body = await (self._search(work) if work.server.client.triage.searches_calls else self._read(work, words))
         if work.goes_round(self, self.cursor, _ids(body["items"]), body.get("next_cursor")):
             body = ended(body, REPEATS)
         return body | self._days()
@@ -201,13 +202,13 @@ class FindCallsTool(Workflow, effect=Effect.READ):
         )
         return [row for _, row in islice(rows, limit)], sides
 
-    async def _read(self, work: Invocation, texts: list[str]) -> JsonObject:
+    async def _read(self, work: Invocation, words: Words) -> JsonObject:
         """Calls of a list whose API cannot search words: read and looked through, as many as there is time for."""
         firsts = self._firsts(1 if self.number is None else 2)
         listed, sides = await self._merged(work, firsts, MOST_LISTED)
         ends = deadline_in(work.server.client.deadline_s)
         ends -= min(SPARE_S, (ends - anyio.current_time()) / 3)
-        look = _Look(texts, self.speaker, self.limit)
+        look = _Look(words, self.speaker, self.limit)
         while (size := look.next_size(len(listed))) > 0 and anyio.current_time() < ends:
             some = listed[look.seen : look.seen + size]
             look.take(some, await at_once(*(_said_in(work, one.call) for one in some)))
@@ -240,7 +241,7 @@ class _Look:
         unread: those that could not be read.
     """
 
-    texts: list[str]
+    words: Words
     speaker: str | None
     most: int
     found: list[JsonObject] = field(default_factory=list[JsonObject])
@@ -262,9 +263,9 @@ class _Look:
                 self.unread += 1
                 continue
             self.kept += said_in.was_kept
-            if (held := said(said_in.turns, self.texts, self.speaker)) is not None:
-                facts = row.call.model_dump(mode="json") | {"matches": len(held)}
-                self.found.append(_row(facts | {"turns": shown_turns(said_in.turns, held, self.texts)}))
+            if (held := said(said_in.turns, self.words, self.speaker)) is not None:
+                facts = row.call.model_dump(mode="json") | {"matches": len(held.turns)}
+                self.found.append(_row(facts | {"turns": shown_turns(said_in.turns, held)}))
                 self._ends_at.append(self.seen)
 
     def place_after(self, shown: int) -> int:

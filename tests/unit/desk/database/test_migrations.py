@@ -17,14 +17,14 @@ import httpx2
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from conftest import DESK_URL, KEY
+from conftest import DESK_URL, KEY, call_line, load_lines
 from postgres import PostgresServer
 from pydantic import SecretStr
-from sqlalchemy import JSON, Boolean, Connection, MetaData, Table, create_engine
+from sqlalchemy import JSON, Boolean, Connection, MetaData, Table, create_engine, delete, update
 
 from calltriage.desk.app import Desk
 from calltriage.desk.database.store import SCHEMA_VERSION, Store
-from calltriage.desk.database.tables import metadata
+from calltriage.desk.database.tables import call_words, metadata, settings
 from calltriage.desk.http.access import digest
 from calltriage.errors import StoreError
 from calltriage.storage.sqlite import sqlite_driver
@@ -174,6 +174,27 @@ async def test_a_database_of_an_older_version_becomes_one_of_todays_too(old: Pat
             made = await http.post("/v1/triage/issues", json={"title": "New", "severity": "low", "category": "Bug"})
             assert made.json()["data"]["triage_id"] == "T-1005"
         await desk.close()
+
+
+async def test_the_calls_of_version_7_are_found_by_their_numbers(
+    tmp_path: Path, database_url: SecretStr | None
+) -> None:
+    def older(connection: Connection) -> None:
+        connection.execute(delete(call_words))
+        connection.execute(update(settings).where(settings.c.name == "schema_version").values(value="7"))
+
+    desk = Desk(tmp_path, SecretStr(KEY), DESK_URL, database_url=database_url)
+    await load_lines(desk, *(call_line(f"c{n}", "Come at three thirty.") for n in range(3)))
+    await desk.store.write(older)
+    await desk.close()
+    desk = Desk(tmp_path, SecretStr(KEY), DESK_URL, database_url=database_url)
+    transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url=DESK_URL, headers={"authorization": KEY}) as http:
+        found = (await http.get("/v1/calltriage/calls", params={"query": "3:30"})).json()
+        assert sorted(call["call_id"] for call in found["calls"]) == ["c0", "c1", "c2"]
+        assert found["examined"] == 3
+    assert await desk.store.read(difference) == []
+    await desk.close()
 
 
 SECRET = "a-key-that-version-1-gave-out"

@@ -160,6 +160,39 @@ async def test_on_a_vendor_a_call_that_cannot_be_read_is_counted() -> None:
     assert page["searched"] == {"calls_read": 4, "calls_listed": 5, "unreadable": 1}
 
 
+async def test_on_a_vendor_spoken_numbers_and_digits_are_one() -> None:
+    said = {
+        "c0": "Come at three thirty.",
+        "c1": "It is $5.",
+        "c2": "It is $50, or five hundred in all.",
+        "c3": "At 3:30.",
+    }
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/v1/calls":
+            rows = [{"call_id": one, "created_at": AT.format(1)} for one in said]
+            return says(200, {"total_count": len(said), "count": len(said), "calls": rows})(request)
+        call_id = request.url.path.removeprefix("/v1/calls/")
+        turns = [{"user": "user", "text": said[call_id]}]
+        return says(200, {"call_id": call_id, "transcripts": turns})(request)
+
+    async with agent_before(answer) as agent:
+        for query, calls in {"three thirty": ["c0", "c3"], "3:30": ["c0", "c3"], "five": ["c1"], "$5": ["c1"]}.items():
+            found = await ok(agent, "find_calls", query=query)
+            assert [row["call_id"] for row in found["items"]] == calls, query
+            assert [row["turns"][0]["message_index"] for row in found["items"]] == [0] * len(calls)
+
+
+async def test_a_long_turn_is_shown_where_a_number_is_said(agent: Client, the_desk: Desk) -> None:
+    text = (
+        "We talked about many other things. " * 20 + "Then come at half past, no, at three thirty. " + "Bye now. " * 40
+    )
+    await load_lines(the_desk, call_line("long", text))
+    (row,) = (await ok(agent, "find_calls", query="3:30"))["items"]
+    assert "three thirty" in row["turns"][0]["text"]
+    assert row["turns"][0]["offset"] > 0
+
+
 async def test_on_a_vendor_the_next_search_asks_for_no_transcript_that_was_kept(tmp_path: Path) -> None:
     asked, answer = list[str](), vendor(20)
     over = {"completed": True, "call_length": 1}

@@ -1,0 +1,204 @@
+"""Searching what was said in calls, for words and for numbers that are spoken or written otherwise.
+
+A call holds a search word for word; where it does not, with the numbers of both in digits, as its own language reads them:
+"three thirty" and "3:30" are one, and "five" is not in "five hundred". An index knows a call by `call_terms` and is asked
+for `Words.alternatives`. Whether a call holds a search is asked of the call, by `said`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from calltriage.matching.folding import exact_line, folded
+from calltriage.matching.numbers import COMMON, ends_in_numbers, in_digits, is_cut, language_of, may_have_numbers
+from calltriage.matching.quotes import SHOWN, Spoken, around
+from calltriage.matching.search_terms import open_line, pieces, search_line, terms
+from calltriage.matching.speakers import is_of
+
+TURNS = 3
+"""Turns that are shown of a call."""
+USUAL = "en"
+"""The language of calls that have no mark of a language in the index."""
+_NUMBERS_OR_WORD = re.compile(r"[0-9]\S*(?: [0-9]\S*)*(?: (?:dollars|euros|pounds|percent)(?!\S))?|\S+")
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a search looks for.
+
+    Attributes:
+        texts: what has to stand in the lines of a call, each of it; and the same with its accents, as numbers are read.
+        readings: the texts with numbers in digits, by the language that reads numbers in them.
+    """
+
+    texts: dict[str, str]
+    readings: dict[str, tuple[str, ...]]
+
+    def alternatives(self) -> list[list[str]]:
+        """Lists of terms for an index: a call that holds the search has all of one of them."""
+        found = [_all_terms(self.texts)]
+        is_shared = len(self.readings) == len(COMMON) and len(set(self.readings.values())) == 1
+        for language, texts in self.readings.items():
+            found.append(_all_terms(texts) + [_mark(language)] * (language != USUAL and not is_shared))
+        return [list(one) for one in dict.fromkeys(map(tuple, found))]
+
+
+@lru_cache(maxsize=64)
+def words_of(search: str) -> Words:
+    """What a search looks for; no texts where it holds no words."""
+    found = dict[str, str]()
+    for text, may_go_on in pieces(search):
+        line = search_line(text)
+        if line.strip():
+            found[open_line(line) if may_go_on else line] = exact_line(text)
+    readings = {language: _in_digits(search, language) for language in COMMON}
+    return Words(found, {language: texts for language, texts in readings.items() if any(map(_has_number, texts))})
+
+
+def _in_digits(search: str, language: str) -> tuple[str, ...]:
+    """The texts of a search as a language reads their numbers. Numbers that follow each other stay together."""
+    found, words = list[str](), list[str]()
+
+    def end_of_words() -> None:
+        line = in_digits(exact_line(" ".join(words)), language)
+        found.extend(f" {piece} " for piece in _NUMBERS_OR_WORD.findall(line))
+        words.clear()
+
+    for text, may_go_on in pieces(search):
+        if " " not in text and not may_go_on:
+            words.append(text)
+            continue
+        end_of_words()
+        line = in_digits(exact_line(text), language)
+        found.append(open_line(line) if may_go_on else line)
+    end_of_words()
+    return tuple(dict.fromkeys(text for text in found if text.strip()))
+
+
+def _has_number(text: str) -> bool:
+    return any(piece[:1].isdigit() for piece in text.split())
+
+
+def _all_terms(texts: Sequence[str] | dict[str, str]) -> list[str]:
+    return list(dict.fromkeys(term for text in texts for term in terms(text)))
+
+
+def _mark(language: str) -> str:
+    """A term of all calls in a language. No word is so."""
+    return f"language:{language}"
+
+
+def call_terms(said: Sequence[str]) -> dict[str, None]:
+    """What an index knows a call by: the terms of its turns, those of their numbers in digits, and its language."""
+    texts = [folded(text) for text in said]
+    language = language_of(texts)
+    found = {} if language == USUAL else {_mark(language): None}
+    for text in texts:
+        found |= terms(search_line(text))
+        if may_have_numbers(text, language):
+            found |= terms(in_digits(exact_line(text), language))
+    return found
+
+
+@dataclass(frozen=True)
+class Held:
+    """Where a call holds a search.
+
+    Attributes:
+        turns: how many of the texts each turn holds, by its index.
+        texts: in the form in which they were found.
+        form: makes a line of that form of a text.
+    """
+
+    turns: dict[int, int]
+    texts: Sequence[str]
+    form: Callable[[str], str]
+
+
+def said(turns: Sequence[Spoken], words: Words, speaker: str | None = None) -> Held | None:
+    """The turns that hold a search; None unless each of its texts was said, by the side that is meant."""
+    theirs = [n for n, turn in enumerate(turns) if speaker is None or is_of(turn.user, speaker)]
+    language = language_of(folded(turn.text) for turn in turns) if words.readings else USUAL
+    read = words.readings.get(language)
+    if read is None:
+        return _word_for_word(turns, theirs, words, None)
+    # Words that are one number together, "thirty three", are not looked for one by one.
+    held = _word_for_word(turns, theirs, words, language) if len(read) == len(words.texts) else None
+    return held or _in_numbers(turns, theirs, read, language)
+
+
+def _word_for_word(turns: Sequence[Spoken], theirs: list[int], words: Words, language: str | None) -> Held | None:
+    """Where the texts stand as they are; with a language, not inside of its numbers."""
+    runs = [_longest_run(text) for text in words.texts]
+    numeric = {text for text, exact in words.texts.items() if language and ends_in_numbers(exact, language)}
+
+    def holds(line: str, text: str, n: int) -> bool:
+        is_there = text in line
+        if is_there and language and text in numeric:
+            return not is_cut(exact_line(turns[n].text), words.texts[text], language)
+        return is_there
+
+    lines = {n: search_line(turns[n].text) for n in theirs if _may_hold(turns[n].text, runs)}
+    return _held(lines, list(words.texts), search_line, holds)
+
+
+def _in_numbers(turns: Sequence[Spoken], theirs: list[int], texts: Sequence[str], language: str) -> Held | None:
+    """Where the texts stand with all numbers in digits."""
+
+    def read(text: str) -> str:
+        return in_digits(exact_line(text), language)
+
+    words = [text for text in texts if not _has_number(text)]
+    runs = [_longest_run(text) for text in words]
+    lines = {
+        n: read(turns[n].text)
+        for n in theirs
+        if _may_hold(turns[n].text, runs) or may_have_numbers(folded(turns[n].text), language)
+    }
+    return _held(lines, texts, read, lambda line, text, _: text in line)
+
+
+def _held(
+    lines: dict[int, str], texts: Sequence[str], form: Callable[[str], str], holds: Callable[[str, str, int], bool]
+) -> Held | None:
+    found, missing = dict[int, int](), set(texts)
+    for n, line in lines.items():
+        if held := [text for text in texts if holds(line, text, n)]:
+            found[n] = len(held)
+            missing.difference_update(held)
+    return None if missing else Held(found, texts, form)
+
+
+def _longest_run(text: str) -> str:
+    """The longest run of plain letters and digits in a text."""
+    return max(re.findall("[a-z0-9]+", text), key=len, default="")
+
+
+def _may_hold(said: str, runs: list[str]) -> bool:
+    """Whether a turn may hold one of the texts. Folding is dear, and of plain letters it changes the case alone."""
+    plain = said.lower()
+    return "\\" in said or not said.isascii() or any(run in plain for run in runs)
+
+
+def shown_turns(turns: Sequence[Spoken], held: Held) -> list[dict[str, object]]:
+    """The turns that hold most of the texts, in their order; of long ones the part around the first of the words."""
+    best = sorted(sorted(held.turns, key=lambda n: (-held.turns[n], n))[:TURNS])
+    return [{"message_index": n, "user": turns[n].user, **_part(turns[n].text, held)} for n in best]
+
+
+def _part(text: str, held: Held) -> dict[str, object]:
+    return {"text": text} if len(text) <= SHOWN else around(text, _start(text, held))
+
+
+def _start(text: str, held: Held) -> int:
+    """About where the first of the texts begins that a long text holds."""
+    line = held.form(text)
+    first = next(one for one in held.texts if one in line)
+    low, high = 0, len(text)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if first in held.form(text[middle:]) else (low, middle)
+    return low
