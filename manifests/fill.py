@@ -15,7 +15,7 @@ import shutil
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 from pydantic import SecretStr
@@ -202,6 +202,36 @@ def with_tools(readme: str) -> str:
     return head + title + "\n".join(rows) + blank + tail
 
 
+SETTINGS = "| variable | meaning | default |\n|---|---|---|\n"
+"""Head of README's table of settings."""
+
+
+def with_settings(readme: str) -> str:
+    """README with every setting in its table."""
+    head, title, rest = readme.partition(SETTINGS)
+    _, blank, tail = rest.partition("\n\n")
+    if not title or not blank:
+        raise SystemExit("README.md has no table of settings")
+    return head + title + "\n".join(_setting(name) for name in Settings.model_fields) + blank + tail
+
+
+def _setting(name: str) -> str:
+    default = Settings.model_fields[name].default
+    match default:
+        case bool():
+            shown = str(int(default))
+        case int() | float():
+            shown = f"{default:g}"
+        case tuple():
+            shown = ",".join(cast("tuple[str, ...]", default))
+        case str():
+            shown = default
+        case _:
+            shown = ""
+    meaning = purpose(name).replace("|", "\\|")
+    return f"| `{variable(name)}` | {meaning} | {f'`{shown}`' if shown else ''} |"
+
+
 ON_THE_WEB: dict[str, tuple[str, str]] = {
     "cursor": ("cursor://anysphere.cursor-deeplink/mcp/install?", "https://cursor.com/en/install-mcp?"),
     "vscode": ("", "https://insiders.vscode.dev/redirect?url="),
@@ -261,7 +291,7 @@ def filled() -> dict[Path, str]:
     texts |= {path: published_entry(host) for path, host in entries.items()}
     deployed = [HERE / name for name in DEPLOYED]
     texts |= {path: with_version(path.read_text(encoding="utf-8"), project["version"]) for path in deployed}
-    return {**texts, readme: with_links(with_tools(readme.read_text(encoding="utf-8")))}
+    return {**texts, readme: with_settings(with_links(with_tools(readme.read_text(encoding="utf-8"))))}
 
 
 def fill() -> None:

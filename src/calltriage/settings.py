@@ -132,12 +132,15 @@ class Settings(BaseSettings):
             sources += [source, SecretFiles(settings_cls, cast("EnvSettingsSource", source).env_vars)]
         return tuple(sources)
 
-    data_dir: Path = Field(default_factory=default_data_dir, description="the desk's folder")
+    data_dir: Path = Field(
+        default_factory=default_data_dir,
+        description="folder of the desk, the journal and all keys; default: the platform's folder for user data",
+    )
     desk_api_key: SecretStr | None = Field(
         default=None, min_length=SHORTEST_KEY, description="API key that `desk serve` accepts"
     )
     desk_public_url: Annotated[str, AfterValidator(public_url)] | None = Field(
-        default=None, description="where clients reach `desk serve`, for the links it hands out"
+        default=None, description="where clients reach `desk serve`, for the links that it hands out"
     )
     desk_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
@@ -149,35 +152,43 @@ class Settings(BaseSettings):
     )
     database_url: SecretStr | None = Field(
         default=None,
-        description="PostgreSQL database of the desk, `postgresql://user:password@host/database`; without it a file in the "
-        "data folder",
+        description="PostgreSQL database of the desk, version 12 or newer, `postgresql://user:password@host/database` (`uv "
+        "sync --extra postgres`); default: a file in the data folder",
     )
 
-    bland_api_key: SecretStr | None = Field(default=None, description="switches triage to Bland AI")
+    bland_api_key: SecretStr | None = Field(default=None, description="API key; switches triage to Bland AI")
     bland_base_url: str = Field(default="https://api.bland.ai", description="where Bland's API is")
-    bland_auth_scheme: Literal["raw", "bearer"] = Field(default="raw", description="how the key is sent")
-
-    talkdesk_account: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="account name")
-    talkdesk_client_id: str | None = Field(default=None, description="OAuth client")
-    talkdesk_client_secret: SecretStr | None = Field(default=None, description="its secret")
-    talkdesk_private_key: SecretStr | None = Field(
-        default=None, description="instead of the secret: private key, as the vendor gave it or in PEM"
+    bland_auth_scheme: Literal["raw", "bearer"] = Field(
+        default="raw", description="how the key is sent: `raw` (bare) or `bearer`"
     )
-    talkdesk_key_id: str | None = Field(default=None, max_length=255, description="id of that key")
-    talkdesk_region: Region = Field(default="us", description="us, eu, ca or au")
+
+    talkdesk_account: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9][a-z0-9-]{0,62}$",
+        description="account name; with client id and secret or key it switches attachments to Talkdesk",
+    )
+    talkdesk_client_id: str | None = Field(default=None, description="Talkdesk's OAuth client id")
+    talkdesk_client_secret: SecretStr | None = Field(default=None, description="secret of that client")
+    talkdesk_private_key: SecretStr | None = Field(
+        default=None,
+        description="in the place of the secret: a private key (private_key_jwt), as the vendor gave it or in PEM",
+    )
+    talkdesk_key_id: str | None = Field(default=None, max_length=255, description="key id of that private key")
+    talkdesk_region: Region = Field(default="us", description="Talkdesk's region: us, eu, ca or au")
     talkdesk_base_url: str | None = Field(default=None, description="overrides the region's gateway")
     talkdesk_token_url: str | None = Field(default=None, description="overrides the account's token URL")
 
     proxy: SecretStr | None = Field(
         default=None,
         description="proxy on the way to the vendors, `http://user:password@host:port`; `environment` takes the one that "
-        "HTTPS_PROXY, ALL_PROXY and NO_PROXY name",
+        "HTTPS_PROXY, ALL_PROXY and NO_PROXY name, which are not read otherwise",
     )
 
     allowed_roots: Annotated[tuple[Path, ...] | None, NoDecode] = Field(
         default=None,
         description="over stdio, folders whose files tools may read and make, separated like PATH; `none` for none; "
-        "default: the working folder unless your home lies in it, and the folders that the host declares",
+        "default: the working folder unless your home lies in it, and the folders that the host declares; the data folder "
+        "is closed always, and over HTTP every folder is",
     )
     toolsets: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("core",),
@@ -195,7 +206,8 @@ class Settings(BaseSettings):
     )
     blobs_url: str | None = Field(
         default=None,
-        description="where the desk keeps file bytes instead of its folder: s3://, gs:// or az:// and a bucket",
+        description="where the desk keeps file bytes instead of its folder: `s3://`, `gs://` or `az://` and a bucket (`uv "
+        "sync --extra objects`)",
     )
     transcript_cache: Literal["on", "off"] = Field(
         default="on",
@@ -203,7 +215,9 @@ class Settings(BaseSettings):
         "the next search need not read them again; `off` keeps none",
     )
     max_file_mib: int = Field(default=100, ge=1, le=2**20, description="MiB that one file may have")
-    deadline_s: float = Field(default=30.0, ge=1, le=600, description="seconds that one API call may take")
+    deadline_s: float = Field(
+        default=30.0, ge=1, le=600, description="seconds that one API call may take, repeats included"
+    )
     vendor_rate: float = Field(default=5.0, gt=0, le=1000, description="requests a second to each vendor, on average")
     vendor_burst: int = Field(default=10, ge=1, le=1000, description="requests to each vendor that may come at once")
     writes_per_minute: int = Field(
@@ -224,12 +238,15 @@ class Settings(BaseSettings):
         "folder; default: a secret kept in the data folder",
     )
     http_public_url: str | None = Field(
-        default=None, description="where clients reach `serve --http`, for the URLs of files; default: its own address"
+        default=None,
+        description="where clients reach `serve --http`, for the links that it hands out; default: its own address",
     )
     http_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="names that `serve --http` is reached under off loopback, comma-separated"
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="WARNING", description="on stderr")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="WARNING", description="least level that is logged, on stderr, one JSON object a line"
+    )
 
     _read_again: Callable[[], Settings] | None = PrivateAttr(default=None)
 

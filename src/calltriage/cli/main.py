@@ -15,6 +15,7 @@ import click
 
 from calltriage.cli.apply import apply
 from calltriage.cli.desk import desk
+from calltriage.cli.grouping import Grouped
 from calltriage.cli.options import (
     FORMAT,
     HOST,
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
 
 
 @click.group(
-    invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=Grouped,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="calltriage", message="%(version)s")
 @click.option(
@@ -97,6 +100,21 @@ def serve(
         if sys.stdin.isatty():
             say("MCP on standard input and output: a host starts this for its agent. Ctrl-D ends it.", err=True)
         anyio.run(servers.serve_stdio, settings)
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "fish", "zsh"]))
+def completion(shell: str) -> None:
+    """Print what lets a shell complete commands and options.
+
+    For bash, in ~/.bashrc: eval "$(calltriage completion bash)". For zsh the same, in ~/.zshrc.
+
+    For fish: calltriage completion fish > ~/.config/fish/completions/calltriage.fish
+    """
+    from click.shell_completion import get_completion_class  # noqa: PLC0415
+
+    if (found := get_completion_class(shell)) is not None:
+        click.echo(found(cli, {}, "calltriage", "_CALLTRIAGE_COMPLETE").source())
 
 
 @cli.command()
