@@ -30,7 +30,7 @@ from calltriage.server.files.handover import Handover
 from calltriage.server.files.local import FileRoots
 from calltriage.server.instructions import instructions
 from calltriage.server.quota import Quota
-from calltriage.server.surfaces import completions, mcp_resources, prompts, skills
+from calltriage.server.surfaces import board, completions, mcp_resources, prompts, skills
 from calltriage.server.surfaces.subscriptions import Connection, Context, Subscriptions
 from calltriage.server.toolsets import select
 
@@ -88,12 +88,14 @@ class _Requests:
     Attributes:
         server: what every invocation has.
         table: the tools.
+        board: what people see.
         on_listed: called after each tools/list.
         answers: those on their way out, by the ids of their requests; for a transport with one client.
     """
 
     server: ServerParts
     table: ToolTable
+    board: board.Board
     on_listed: Callable[[], None]
     answers: dict[str, Answer] = field(default_factory=dict[str, Answer])
 
@@ -112,7 +114,9 @@ class _Requests:
         )
 
     async def list_resources(self, _c: Context, _p: Paging) -> mcp_types.ListResourcesResult:
-        return mcp_types.ListResourcesResult(resources=[*mcp_resources.listed(self.server), *skills.listed()])
+        return mcp_types.ListResourcesResult(
+            resources=[*mcp_resources.listed(self.server), *skills.listed(), *self.board.listed()]
+        )
 
     async def list_templates(self, _c: Context, _p: Paging) -> mcp_types.ListResourceTemplatesResult:
         return mcp_types.ListResourceTemplatesResult(resource_templates=mcp_resources.templates(self.server))
@@ -120,9 +124,9 @@ class _Requests:
     async def read_resource(
         self, ctx: Context, params: mcp_types.ReadResourceRequestParams
     ) -> mcp_types.ReadResourceResult:
-        skill = skills.read(str(params.uri))
-        if skill is not None:
-            return skill
+        own = skills.read(str(params.uri)) or self.board.read(str(params.uri))
+        if own is not None:
+            return own
         return await mcp_resources.read(str(params.uri), Invocation(self.server, self.server.files, who(ctx.request)))
 
     async def list_skills(self, _c: Context, _p: mcp_types.PaginatedRequestParams) -> skills.ListSkillsResult:
@@ -188,7 +192,8 @@ def build_server(
         sleep=sleep,
     )
     table, watched = ToolTable(tools, parts, confirm), Subscriptions(parts)
-    server = _server_of(_Requests(parts, table, on_listed), watched, version, instructions(tools), duplex=duplex)
+    requests = _Requests(parts, table, board.Board(parts.offered, version), on_listed)
+    server = _server_of(requests, watched, version, instructions(tools), duplex=duplex)
     if any(tool.effect is Effect.REMOVE for tool in tools):
         # A client echoes which question its reply is to: sealed, and bound to the call and the caller.
         security = RequestStateSecurity(
@@ -225,6 +230,7 @@ def _server_of(
         cache_hints=dict.fromkeys(SAME_FOR_ALL, CacheHint(HOUR_MS, "public")),
     )
     server.extensions[skills.EXTENSION] = {}
+    server.extensions[board.EXTENSION] = {}
     server.add_request_handler("skills/list", mcp_types.PaginatedRequestParams, requests.list_skills)
     server.add_request_handler("skills/get", skills.GetSkillParams, requests.get_skill)
     server.end_streams, server.answers = watched.close, requests.answers

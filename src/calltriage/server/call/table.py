@@ -49,6 +49,7 @@ from calltriage.server.call.hints import advise
 from calltriage.server.call.host import Host, opened_for
 from calltriage.server.call.schemas import arguments_model, input_schema, names_issue, output_schema
 from calltriage.server.call.touched import touched
+from calltriage.server.call.views import view_of
 from calltriage.server.call.write_record import with_key
 from calltriage.server.context import Invocation, ServerParts, Workflow, result_of
 from calltriage.server.tools.evidence import GetEvidenceTool, whole_description
@@ -76,6 +77,7 @@ def describe(tool: type[Tool]) -> mcp_types.Tool:
             idempotent_hint=effect is not Effect.ADD or _answers_repeats(tool),
             open_world_hint=False,
         ),
+        _meta=view_of(tool),
     )
 
 

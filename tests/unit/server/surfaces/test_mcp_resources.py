@@ -43,6 +43,7 @@ async def test_what_can_be_read_is_listed(agent: Client) -> None:
         "skill://find-duplicates/SKILL.md",
         "skill://hand-over/SKILL.md",
         "skill://triage-a-call/SKILL.md",
+        "ui://calltriage/board.html",
     ]
     templates = [one.uri_template for one in (await agent.list_resource_templates()).resource_templates]
     assert templates == [

@@ -1,0 +1,79 @@
+// Which screen is shown, the keys that work on it, and how the board starts.
+const SCREENS = { queue: queueScreen, issue: issueScreen, call: callScreen };
+const main = by("main");
+const trail = [];
+let here = null, turn = 0, keysWork = true;
+
+// Show a screen. What is drawn in place of it meanwhile wins.
+async function show(place, { back = false, focus } = {}) {
+  const mine = (turn += 1);
+  main.setAttribute("aria-busy", "true");
+  let drawn;
+  try {
+    drawn = await SCREENS[place.screen](place);
+  } catch (failure) {
+    if (mine === turn) tell(failure.message, true);
+    drawn = here && here.screen === place.screen ? null : { title: "Not shown", keys: {}, node: el("div", {}, el("h1", { tabindex: "-1" }, "Not shown"),
+      el("p", {}, failure instanceof Refused ? failure.message : "The board failed at drawing this."), button("Try again", () => show(place, { back: true }))) };
+  }
+  if (mine !== turn) return;
+  main.removeAttribute("aria-busy");
+  if (!drawn) return;
+  if (here && !back && !isSame(here, place)) trail.push({ ...here, again: false });
+  here = { ...place, again: false, keys: drawn.keys };
+  document.title = `${drawn.title} – calltriage board`;
+  main.replaceChildren(drawn.node);
+  navigation();
+  if (!focusOn(focus ?? drawn.focus)) main.querySelector("h1").focus();
+}
+
+const isSame = (one, other) => one.screen === other.screen && one.id === other.id;
+
+// Draw the screen anew with what is known; focus stays where it was.
+function redraw(focus) {
+  const key = focus ?? document.activeElement?.dataset?.key;
+  return show({ ...here, again: here.screen === "queue" || here.screen === "call", evidence: undefined }, { back: true, focus: key });
+}
+
+function focusOn(key) {
+  const wanted = key && main.querySelector(`[data-key="${CSS.escape(key)}"]`);
+  wanted?.focus();
+  wanted?.scrollIntoView({ block: "nearest" });
+  return Boolean(wanted);
+}
+
+function goBack() {
+  const before = trail.pop();
+  if (before) show(before, { back: true });
+  else if (here?.screen !== "queue" && can("list_issues")) show({ screen: "queue" }, { back: true });
+}
+
+function navigation() {
+  by("nav").replaceChildren(...[
+    can("list_issues") && button("Issues", () => show({ screen: "queue" }), { "aria-current": here.screen === "queue" && "page" }),
+    here.screen !== "queue" && button("Back", goBack)].filter(Boolean));
+}
+
+const EVERYWHERE = { b: ["Back", goBack], g: ["Issues", () => can("list_issues") && show({ screen: "queue" })], "?": ["These keys", () => help()] };
+
+async function help() {
+  const rows = Object.entries({ ...here?.keys, ...EVERYWHERE }).map(([key, [label]]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, label)]);
+  const chosen = await dialog("Keys", el("dl", {}, rows), [["Close", null], [keysWork ? "Turn keys off" : "Turn keys on", "switch"]]);
+  if (chosen === "switch") keysWork = !keysWork;
+}
+
+document.addEventListener("keydown", (event) => {
+  const { target, key } = event;
+  if (!keysWork || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  if (["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName) && target.type !== "checkbox") {
+    if (key === "Escape") main.querySelector("h1").focus();
+    return;
+  }
+  const run = ({ ...EVERYWHERE, ...here?.keys }[key] ?? (key === "Escape" ? EVERYWHERE.b : undefined))?.[1];
+  if (!run) return;
+  event.preventDefault();
+  run();
+});
+by("help").addEventListener("click", help);
+
+start().catch((failure) => tell(failure.message, true));

@@ -1,0 +1,76 @@
+// The board as a view of a host (MCP Apps): JSON-RPC in messages to the window around it.
+let allowed = {}, lastId = 0;
+const waiting = new Map();
+const reaches = () => allowed.serverTools !== undefined;
+const post = (message) => window.parent.postMessage({ jsonrpc: "2.0", ...message }, "*");
+const request = (method, params) => new Promise((done, failed) => {
+  waiting.set(++lastId, { done, failed });
+  post({ id: lastId, method, params });
+});
+
+async function send(name, given, more) {
+  try {
+    return await request("tools/call", { name, arguments: given, ...more });
+  } catch {
+    throw new Refused({ message: "The host did not let the board call the server." });
+  }
+}
+
+const HEARD = {
+  "ui/notifications/tool-result": arrived,
+  "ui/notifications/host-context-changed": suit,
+  "ui/notifications/tool-cancelled": () => tell("The call was cancelled.", true),
+};
+
+window.addEventListener("message", ({ source, data }) => {
+  if (source !== window.parent || data?.jsonrpc !== "2.0") return;
+  const { id, method, params, result, error } = data;
+  if (method === undefined) {
+    const asked = waiting.get(id);
+    waiting.delete(id);
+    if (error) asked?.failed(error);
+    else asked?.done(result);
+  } else if (id === undefined) HEARD[method]?.(params ?? {});
+  else if (method === "ping" || method === "ui/resource-teardown") post({ id, result: {} });
+  else post({ id, error: { code: -32601, message: "no such method" } });
+});
+
+// What the host's call brought: evidence, or an issue alone.
+function arrived({ structuredContent: body = {}, isError }) {
+  if (isError) {
+    tell(body.error?.message ?? "The call failed.", true);
+    if (can("list_issues")) show({ screen: "queue" });
+  } else if (body.issue?.id) openIssue(body.issue.id, LISTS.some((name) => body[name]) ? body : undefined);
+  else if (body.id) openIssue(body.id, can("get_evidence") ? undefined : { issue: body });
+}
+
+// Let the agent know what the person looks at, in ids alone: words of a caller would lose their mark of being untrusted.
+function share(ids) {
+  if (allowed.updateModelContext === undefined) return;
+  const plain = Object.fromEntries(Object.entries(ids).filter(([, one]) => Number.isInteger(one) || /^[A-Za-z0-9_.-]{1,64}$/.test(one ?? "")));
+  const told = Object.entries(plain).map((pair) => pair.join(" ")).join(", ");
+  const text = `The person looks at ${told}.`;
+  request("ui/update-model-context", { content: [{ type: "text", text }], structuredContent: plain }).catch(() => {});
+}
+
+const openLink = (url) => request("ui/open-link", { url }).catch(() => tell("The host did not open the link.", true));
+
+function keepSize() {
+  let timer;
+  new ResizeObserver(() => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      const { width, height } = document.body.getBoundingClientRect();
+      post({ method: "ui/notifications/size-changed", params: { width: Math.ceil(width), height: Math.ceil(height) } });
+    }, 100);
+  }).observe(document.body);
+}
+
+async function start() {
+  const appInfo = { name: "calltriage board", version: offer.version };
+  const said = await request("ui/initialize", { protocolVersion: "2026-01-26", appInfo, appCapabilities: {} });
+  allowed = said.hostCapabilities ?? {};
+  suit(said.hostContext ?? {});
+  post({ method: "ui/notifications/initialized" });
+  keepSize();
+}

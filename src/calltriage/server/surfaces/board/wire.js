@@ -1,0 +1,29 @@
+// What the board asks of the server. How it gets there is view.js, through a host, or page.js, over HTTP.
+const offer = JSON.parse(by("offer").textContent);
+const can = (tool) => offer.tools.includes(tool) && reaches();
+
+// The body of a tool's answer. Throws Refused.
+async function ask(tool, given, more) {
+  const result = await send(tool, given, more);
+  const body = result.structuredContent ?? {};
+  const question = result._meta?.["calltriage/question"];
+  if (result.isError && question && !more) {
+    if (await agreed(question.text)) return ask(tool, given, { _meta: { "calltriage/confirmed": question.seal } });
+    throw new Refused({ message: "Nothing was removed." });
+  }
+  if (result.isError) throw new Refused(body.error ?? {});
+  return body;
+}
+
+// Suit the surroundings: theme, colours, fonts, zone. Names of styles are bounded, since they are the host's own.
+function suit({ theme, styles, locale, timeZone }) {
+  const root = document.documentElement;
+  if (theme) root.dataset.theme = theme === "dark" ? "dark" : "light";
+  for (const [name, value] of Object.entries(styles?.variables ?? {})) {
+    if (/^--[a-z0-9-]{1,64}$/.test(name) && typeof value === "string") root.style.setProperty(name, value);
+  }
+  try {
+    new Intl.DateTimeFormat(locale, { timeZone });
+    Object.assign(zone, { locale: locale ?? zone.locale, timeZone: timeZone ?? zone.timeZone });
+  } catch { /* a zone that this browser does not know */ }
+}

@@ -1,0 +1,114 @@
+"""The board's document, as hosts find and read it. How it behaves in a browser is tested in tests/e2e."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import mcp_types
+import pytest
+from mcp.client import Client
+
+from calltriage.client.client import Client as ApiClient
+from calltriage.server.app import build_server
+from calltriage.server.call.table import describe
+from calltriage.server.surfaces.board import BOARD, EXTENSION, FOLDER, MEDIA_TYPE, META, Board, Form, script
+from calltriage.server.toolsets import ALL, select
+
+NEVER = re.compile(
+    r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|\bFunction\b|setTimeout\(\s*[\"'`]|http"
+)
+"""What makes code or markup of text, and addresses of anything elsewhere."""
+NAMES = ("http://www.w3.org/2000/svg", "http-equiv")
+"""A namespace, which is no address, and an attribute's name."""
+
+
+def document() -> str:
+    return Board(frozenset({"list_issues", "get_issue"}), "1.2.3").view()
+
+
+async def contents(agent: Client) -> mcp_types.TextResourceContents:
+    found = (await agent.read_resource(BOARD)).contents[0]
+    assert isinstance(found, mcp_types.TextResourceContents)
+    return found
+
+
+async def test_tool_listing_and_contents_name_the_same_view(agent: Client) -> None:
+    tools = {tool.name: tool.meta for tool in (await agent.list_tools()).tools if tool.meta}
+    assert tools == {name: {"ui": {"resourceUri": BOARD}} for name in ("get_issue", "get_evidence")}
+    listed = [one for one in (await agent.list_resources()).resources if str(one.uri) == BOARD]
+    read = await contents(agent)
+    assert [(one.mime_type, one.meta) for one in listed] == [(read.mime_type, read.meta)] == [(MEDIA_TYPE, META)]
+    assert str(read.uri) == BOARD
+
+
+async def test_the_extension_is_declared_to_hosts_of_the_newer_protocol(client: ApiClient) -> None:
+    async with Client(build_server(client, version="0.0.0"), mode="auto") as host:
+        assert (host.server_capabilities.extensions or {})[EXTENSION] == {}
+
+
+async def test_the_document_knows_the_tools_that_are_offered_and_no_others(client: ApiClient) -> None:
+    for read_only in (False, True):
+        tools = select([ALL], read_only=read_only)
+        async with Client(build_server(client, version="3.2.1", tools=tools)) as host:
+            text = (await contents(host)).text
+        known: dict[str, Any] = json.loads(
+            re.findall(r'<script type="application/json" id="offer">(.*)</script>', text)[0]
+        )
+        assert known == {"version": "3.2.1", "tools": sorted(tool.tool_name() for tool in tools)}
+
+
+def test_the_document_is_small_and_makes_nothing_of_text() -> None:
+    text = document()
+    assert len(text.encode()) <= 40_000
+    for name in NAMES:
+        assert text.count(name) == 1
+        text = text.replace(name, "")
+    assert NEVER.findall(text) == []
+
+
+def test_the_document_is_one_file_whose_own_policy_lets_it_load_nothing() -> None:
+    text = document()
+    policy = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', text)
+    assert len(policy) == 1
+    rules = dict(rule.split(" ", 1) for rule in policy[0].split("; "))
+    assert rules == {
+        "default-src": "'none'", "script-src": "'unsafe-inline'", "style-src": "'unsafe-inline'", "base-uri": "'none'",
+        "form-action": "'none'", "require-trusted-types-for": "'script'", "trusted-types": "'none'",
+    }  # fmt: skip
+    assert not re.search(r"<(link|img|iframe|object|embed|form|base)\b|\bsrc=|url\(|@import", text)
+    assert (text.count("<script"), text.count("</script>"), text.count("<style>")) == (2, 2, 1)
+
+
+def test_nothing_that_a_server_is_called_ends_the_data_of_the_document() -> None:
+    text = Board(frozenset({"</script><script>alert(1)"}), "<!--").view()
+    assert text.count("</script>") == 2
+    assert "alert" not in text.replace(
+        '{"version": "\\u003c!--", "tools": ["\\u003c/script>\\u003cscript>alert(1)"]}', ""
+    )
+
+
+@pytest.mark.parametrize("form", ["view", "page"])
+def test_the_parts_of_a_script_are_all_there_and_each_is_short_enough_to_read(form: Form) -> None:
+    names = {path.stem for path in FOLDER.glob("*.js")} - ({"view", "page"} - {form})
+    whole = script(form)
+    for name in names:
+        text = (FOLDER / f"{name}.js").read_text(encoding="utf-8")
+        assert text.count("\n") <= 400
+        for function in re.findall(r"^(?:async )?function (\w+)", text, re.MULTILINE):
+            assert f"function {function}(" in whole
+
+
+def test_no_text_of_a_script_loses_a_blank_when_it_is_made_small() -> None:
+    for path in FOLDER.glob("*.js"):
+        text = path.read_text(encoding="utf-8")
+        templates = re.findall(r"`[^`]*`", text)
+        assert not [one for one in templates if one.count("${") != one.count("}")], "a template inside of a template"
+        whole = script("view") + script("page")
+        assert [one for one in templates if re.sub(r"\$\{.*?\}", "", one) not in re.sub(r"\$\{.*?\}", "", whole)] == []
+
+
+def test_the_view_of_a_tool_costs_an_agent_nothing_that_it_reads() -> None:
+    listed = describe(next(tool for tool in select() if tool.tool_name() == "get_evidence")).model_dump(by_alias=True)
+    assert "ui://" not in json.dumps([listed[name] for name in ("name", "description", "inputSchema")])
