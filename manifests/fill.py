@@ -44,7 +44,7 @@ ASKED: dict[str, tuple[str, str]] = {
     "talkdesk_private_key": ("string", "Talkdesk private key"),
     "talkdesk_key_id": ("string", "Talkdesk key id"),
     "talkdesk_region": ("string", "Talkdesk region"),
-    "allowed_roots": ("directory", "Folder to attach files from"),
+    "allowed_roots": ("directory", "Folders to attach files from"),
     "toolsets": ("string", "Toolsets"),
     "read_only": ("boolean", "Read only"),
     "confirm": ("string", "Removals without a question"),
@@ -53,8 +53,11 @@ ASKED: dict[str, tuple[str, str]] = {
 }
 """Settings that a host asks its user for: type and title."""
 
+SEVERAL = "allowed_roots"
+"""Takes several values: a host hands each over as an argument, since a variable cannot hold them."""
+
 PICKED = {
-    "allowed_roots": "files below it may be attached; without it none of yours",
+    "allowed_roots": "files below them may be attached; without any none of yours",
     "bland_auth_scheme": "raw (the bare key, the default) or bearer",
     "confirm": "where this host cannot ask a person before a removal: empty or ask refuses, allow goes ahead, deny "
     "removes nothing ever",
@@ -79,9 +82,10 @@ def purpose(name: str) -> str:
 def bundle_manifest(project: dict[str, Any]) -> dict[str, Any]:
     """MCPB 0.4, type `uv`.
 
-    Every option that is text defaults to the empty string, folders too: without a default the host hands
+    Every option that is text defaults to the empty string, one folder too: without a default the host hands
     `${user_config.x}` itself to the server, and a `${HOME}` inside a default stays as it is. An empty variable counts as
-    not set. The working folder is the bundle, so that a host's own working folder never becomes one to attach files from.
+    not set, and an empty list becomes no argument. The working folder is the bundle, so that a host's own working folder
+    never becomes one to attach files from.
     """
     tools = [describe(tool) for tool in select()]
     return {
@@ -100,8 +104,8 @@ def bundle_manifest(project: dict[str, Any]) -> dict[str, Any]:
             "entry_point": "src/calltriage/__main__.py",
             "mcp_config": {
                 "command": "uv",
-                "args": ["run", "--directory", "${__dirname}", "calltriage"],
-                "env": {variable(name): f"${{user_config.{name}}}" for name in ASKED},
+                "args": ["run", "--directory", "${__dirname}", "calltriage", "serve", f"${{user_config.{SEVERAL}}}"],
+                "env": {variable(name): f"${{user_config.{name}}}" for name in ASKED if name != SEVERAL},
             },
         },
         "user_config": {
@@ -110,7 +114,8 @@ def bundle_manifest(project: dict[str, Any]) -> dict[str, Any]:
                 "title": title,
                 "description": PICKED.get(name, purpose(name)),
                 "required": False,
-                "default": False if kind == "boolean" else "",
+                **({"multiple": True} if name == SEVERAL else {}),
+                "default": [] if name == SEVERAL else False if kind == "boolean" else "",
                 **({"sensitive": True} if is_secret(name) else {}),
             }
             for name, (kind, title) in ASKED.items()

@@ -27,6 +27,7 @@ from calltriage.cli.options import (
     begin,
     file_of,
     port_option,
+    roots_of,
     server_settings,
     settings_of,
 )
@@ -66,6 +67,7 @@ cli.add_command(apply)
 
 
 @cli.command()
+@click.argument("folders", nargs=-1, type=TEXT)
 @click.option("--http", is_flag=True, help="Streamable HTTP at /mcp instead of standard input and output.")
 @HOST
 @port_option(8000)
@@ -82,9 +84,17 @@ cli.add_command(apply)
 )
 @click.pass_context
 def serve(
-    context: click.Context, http: bool = False, host: str = "127.0.0.1", port: int = 8000, **selection: object
+    context: click.Context,
+    folders: tuple[str, ...] = (),
+    http: bool = False,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    **selection: object,
 ) -> None:
     """Serve MCP (the default command).
+
+    FOLDERS are those whose files tools may read and make, over standard input and output. Without any, they are those of
+    CALLTRIAGE_ALLOWED_ROOTS.
 
     Over HTTP it is stateless and answers the 2025-11-25 and the 2026-07-28 protocol. Off loopback it asks for
     CALLTRIAGE_HTTP_TOKEN and CALLTRIAGE_HTTP_ALLOWED_HOSTS.
@@ -92,7 +102,7 @@ def serve(
     from calltriage.cli import servers  # noqa: PLC0415
     from calltriage.logs import configure_logging  # noqa: PLC0415
 
-    settings = server_settings(context, **selection)
+    settings = server_settings(context, allowed_roots=roots_of(folders, over_http=http), **selection)
     configure_logging(settings.log_level)
     if http:
         anyio.run(servers.serve_http, settings, host, port, announce("MCP"))

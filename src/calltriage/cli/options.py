@@ -147,3 +147,17 @@ SCOPE = click.option(
     "--scope", type=click.Choice(["user", "project"]), default="user", show_default=True,
     help="The host's file in your home, or in this folder.",
 )  # fmt: skip
+
+
+def roots_of(folders: tuple[str, ...], *, over_http: bool) -> tuple[Path, ...] | None:
+    """The folders that `serve` is given, None for none. A host hands over its placeholder (`${…}`) if its user chose none.
+
+    Raises UsageError over HTTP, where no local file is ever read. Warns of what is no folder: the server starts anyway.
+    """
+    roots = tuple(Path(folder).expanduser() for folder in folders if folder and not folder.startswith("${"))
+    if roots and over_http:
+        raise click.UsageError("FOLDERS are for standard input and output: over HTTP no local file is read.")
+    for root in roots:
+        if not root.is_dir():
+            say(f"calltriage: warning: {root} is no folder, so no file is read there", err=True)
+    return roots or None

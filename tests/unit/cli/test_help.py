@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import click
 import pytest
 from click.testing import CliRunner
 
 from calltriage.cli.grouping import EXAMPLES, GROUPS
 from calltriage.cli.main import cli
+from calltriage.cli.options import roots_of
 
 
 def test_every_command_has_its_heading_once() -> None:
@@ -43,3 +47,20 @@ def test_a_shell_completes_a_command_of_a_group(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("_CALLTRIAGE_COMPLETE", "bash_complete")
     done = CliRunner().invoke(cli, [], prog_name="calltriage")
     assert done.output.split() == ["plain,import"]
+
+
+def test_folders_that_serve_is_given_are_the_roots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gone = str(tmp_path / "gone")
+    assert roots_of((str(tmp_path), gone, "", "${user_config.allowed_roots}"), over_http=False) == (
+        tmp_path,
+        Path(gone),
+    )
+    said = capsys.readouterr().err
+    assert f"{gone} is no folder" in said
+    assert said.count("no folder") == 1
+    assert roots_of(("${user_config.allowed_roots}",), over_http=True) is None
+
+
+def test_over_http_no_folder_is_taken(tmp_path: Path) -> None:
+    with pytest.raises(click.UsageError, match="no local file"):
+        roots_of((str(tmp_path),), over_http=True)

@@ -176,9 +176,14 @@ def test_the_icon_is_a_square_picture_of_the_size_that_directories_want() -> Non
     assert (int.from_bytes(png[16:20]), int.from_bytes(png[20:24])) == (512, 512)
 
 
-@pytest.mark.parametrize("filled_in", [{}, {"bland_api_key": "k", "data_dir": "/home/ann/desk"}])
+FOLDERS = ["/home/ann/one", "/home/ann/two two"]
+
+
+@pytest.mark.parametrize(
+    "filled_in", [{}, {"bland_api_key": "k", "data_dir": "/home/ann/desk"}, {"allowed_roots": FOLDERS}]
+)
 def test_a_host_hands_over_what_the_user_filled_in_and_no_placeholder(
-    mcpb: Path, tmp_path: Path, filled_in: dict[str, str]
+    mcpb: Path, tmp_path: Path, filled_in: dict[str, Any]
 ) -> None:
     script = tmp_path / "resolve.mjs"
     script.write_text(RESOLVE, encoding="utf-8")
@@ -186,8 +191,11 @@ def test_a_host_hands_over_what_the_user_filled_in_and_no_placeholder(
     assert done.returncode == 0, done.stderr
     assert "${" not in done.stdout
     unset = {name: "false" if kind == "boolean" else "" for name, (kind, _) in fill.ASKED.items()}
-    expected = {f"CALLTRIAGE_{name.upper()}": filled_in.get(name, unset[name]) for name in fill.ASKED}
-    assert json.loads(done.stdout)["env"] == expected
+    named = [name for name in fill.ASKED if name != fill.SEVERAL]
+    expected = {f"CALLTRIAGE_{name.upper()}": filled_in.get(name, unset[name]) for name in named}
+    handed = json.loads(done.stdout)
+    assert handed["env"] == expected
+    assert handed["args"][-2:] == FOLDERS if fill.SEVERAL in filled_in else handed["args"][-1] == "serve"
 
 
 async def test_the_bundle_starts_by_its_own_command_and_lists_its_tools(tmp_path: Path) -> None:
@@ -200,6 +208,7 @@ async def test_the_bundle_starts_by_its_own_command_and_lists_its_tools(tmp_path
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CALLTRIAGE_", "VIRTUAL_ENV"))}
     settings = dict.fromkeys(config["env"], "") | {"CALLTRIAGE_DATA_DIR": str(tmp_path / "data")}
     arguments = [one.replace("${__dirname}", str(bundle)) for one in config["args"]]
+    assert arguments[-1].startswith("${"), "what a host leaves that fills nothing in"
     with anyio.fail_after(120):
         async with Client(StdioServerParameters(command=uv, args=arguments, env=kept | settings)) as client:
             names = [tool.name for tool in (await client.list_tools()).tools]
