@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from calltriage.leaves.instants import instant
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.matching.folding import folded
+from calltriage.matching.folding import folded, loose_line
 from calltriage.matching.speakers import is_of
 from calltriage.operations.calls import Call as VendorCall
 from calltriage.operations.calls import CorrectedTranscript
@@ -28,6 +28,10 @@ does not (a signed link is new each time), and those that the view has under nam
 _SOUND = re.compile(r"\[[^\]\n]{0,40}\]|<[^>\n]{0,40}>|\([^()\n]{0,40}\)$")
 """A mark for a sound or for words that were not understood: `[noise]`, `<unk>`."""
 _WORD = re.compile(r"\w[\w'’-]*")
+
+
+line_of = lru_cache(maxsize=10_000)(loose_line)
+"""The line of a text without signs and accents. Several detectors ask for that of one turn."""
 
 
 class Timing(StrEnum):
@@ -62,15 +66,20 @@ class Turn:
     start_s: float | None = None
     end_s: float | None = None
 
-    @property
+    @cached_property
     def spoken(self) -> str:
         """The text without marks for sounds."""
         return _SOUND.sub(" ", self.text).strip() if "[" in self.text or "<" in self.text else self.text
 
-    @property
+    @cached_property
     def words(self) -> int:
         """How many words were spoken; 0 for a turn that is only a sound."""
         return len(_WORD.findall(self.spoken))
+
+    @property
+    def line(self) -> str:
+        """What was spoken without signs, accents and case, a blank around each word: as words are compared."""
+        return line_of(self.spoken)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,20 @@ from calltriage.pipelines.spec import Detect, Spec, SpecError
 ENTRY_POINTS = "calltriage.detectors"
 BUILT_INS = {
     "agent_silence": "silences",
+    "answer_latency": "silences",
+    "talk_over": "silences",
+    "digits_differ": "heard",
+    "agent_loop": "repeats",
+    "caller_repeats": "repeats",
+    "contradicts_record": "records",
+    "required": "phrases",
+    "forbidden": "phrases",
+    "before": "phrases",
+    "metadata": "facts",
+    "asks_for_human": "word_lists",
+    "anger": "word_lists",
+    "promise": "word_lists",
+    "open_question": "word_lists",
 }
 """Rules of the package, and the module of each."""
 _REFERENCE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
@@ -99,5 +113,5 @@ async def opened(spec: Spec) -> AsyncGenerator[list[Detector]]:
 def _prepared(spec: Spec, detect: Detect) -> Detector:
     found = find(detect.use)
     rule = found if isinstance(found, Rule) else load(found)
-    made = rule.configured(detect.options, name=detect.known_as, most=spec.limits.findings_per_call)
+    made = rule.configured(detect.options, name=detect.known_as, most=spec.limits.findings_per_call, folder=spec.folder)
     return adapted(made, severity=detect.severity, group_by=detect.group_by, was=detect.was)

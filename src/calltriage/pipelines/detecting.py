@@ -18,6 +18,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mappin
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -39,6 +40,16 @@ class Options(BaseModel):
     """Base of a detector's options. Unknown ones are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @property
+    def needs(self) -> Timing:
+        """The least timing that these options ask for, besides what the detector does."""
+        return Timing.NONE
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """What findings depend on besides the options themselves, such as the contents of a file that one names."""
+        return ()
 
 
 class Verdict(StrEnum):
@@ -151,10 +162,20 @@ class Rule:
         return self.function(*given)
 
     def configured(
-        self, options: Mapping[str, object] | None = None, *, name: str | None = None, most: int = MOST_FINDINGS
+        self,
+        options: Mapping[str, object] | None = None,
+        *,
+        name: str | None = None,
+        most: int = MOST_FINDINGS,
+        folder: Path | None = None,
     ) -> Detector:
-        """The detector with options. Raises DetectorError that names the option at fault."""
-        checked = checked_options(self.name, self.options, options or {})
+        """The detector with options, whose files are looked for from a folder. Raises DetectorError that names the option at
+        fault."""
+        checked = checked_options(self.name, self.options, options or {}, folder)
+        needs, sources = self.timing, tuple[str, ...]()
+        if isinstance(checked, Options):
+            needs = needs if needs.suffices(checked.needs) else checked.needs
+            sources = checked.sources
 
         async def run(call: Call) -> Examined:
             return await examined(self.name, lambda: self.function(call, *([] if checked is None else [checked])), most)
@@ -163,9 +184,9 @@ class Rule:
             name=name or self.name,
             kinds=self.kinds,
             version=self.version,
-            version_hash=version_hash(self.name, self.version, checked, source_of(self.function)),
+            version_hash=version_hash(self.name, self.version, checked, source_of(self.function), *sources),
             run=run,
-            needs=self.timing,
+            needs=needs,
             needs_corrected=self.needs_corrected,
             review_only=self.review_only,
             states_facts=self.states_facts,
@@ -203,7 +224,9 @@ def detector(
     return declare
 
 
-def checked_options(name: str, model: type[BaseModel] | None, given: Mapping[str, object]) -> BaseModel | None:
+def checked_options(
+    name: str, model: type[BaseModel] | None, given: Mapping[str, object], folder: Path | None = None
+) -> BaseModel | None:
     """A detector's options, checked. Raises DetectorError that names the option, and the nearest one that exists."""
     known = {} if model is None else model.model_fields
     for key in given:
@@ -212,7 +235,7 @@ def checked_options(name: str, model: type[BaseModel] | None, given: Mapping[str
     if model is None:
         return None
     try:
-        return model.model_validate(dict(given))
+        return model.model_validate(dict(given), context={"folder": folder or Path()})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = first["loc"]

@@ -1,14 +1,18 @@
-"""Silences: moments at which somebody waits for the agent."""
+"""Times between turns: silences, answers that come late, two who speak at once."""
 
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from calltriage.matching.folding import loose_line
+from pydantic import Field
+
 from calltriage.pipelines.calls import AGENT, CALLER, Call, Timing, Turn
 from calltriage.pipelines.detecting import Options, detector
+from calltriage.pipelines.detectors.wording import first_words
 from calltriage.pipelines.durations import Seconds
 from calltriage.pipelines.findings import Finding
 
@@ -17,7 +21,6 @@ ASKS_TO_WAIT = re.compile(
     r"(?:check|look|see|pull|find|get)|(?:ill|i will) (?:check|look|see|find)|checking|looking) "
 )
 """The agent asks to wait, in a line without signs: the silence that follows is the agent's."""
-SHOWN_WORDS = 12
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Gap:
         the caller was to speak."""
         if self.after.speaker != AGENT:
             return False
-        return self.before.speaker == CALLER or ASKS_TO_WAIT.search(loose_line(self.before.text)) is not None
+        return self.before.speaker == CALLER or ASKS_TO_WAIT.search(self.before.line) is not None
 
 
 def spoken_in_order(call: Call) -> list[tuple[float, float, Turn]]:
@@ -66,14 +69,6 @@ def gaps(call: Call) -> Iterator[Gap]:
             yield Gap(round(start - last[0], 2), last[1], turn)
         if last is None or end > last[0]:
             last = (end, turn)
-
-
-def first_words(turn: Turn, most: int = SHOWN_WORDS) -> str:
-    """The first words of a turn, as they stand in it."""
-    text = turn.spoken.strip()
-    ends = [found.end() for found in re.finditer(r"\S+", text)]
-    shown = text[: ends[most - 1]] if len(ends) > most else text
-    return shown if shown and shown in turn.text else turn.text.strip()
 
 
 class SilenceOptions(Options):
@@ -97,3 +92,77 @@ def agent_silence(call: Call, options: SilenceOptions) -> Iterator[Finding]:
             about = "about " if call.timing is Timing.ESTIMATED else ""
             note = f"The agent was silent for {about}{gap.seconds:.1f} s before this turn."
             yield Finding(gap.after, first_words(gap.after), note)
+
+
+class LatencyOptions(Options):
+    """Options of answer_latency."""
+
+    at_least: Seconds = 5.0
+    """What the 95th percentile of the answers has to reach."""
+    answers: Annotated[int, Field(ge=2)] = 4
+    """Answers that a call has to have for its percentile to mean something."""
+
+
+def answers(call: Call) -> list[Gap]:
+    """The stretches between the caller's words and the agent's answers. An answer that comes while the caller still speaks
+    is none."""
+    return [gap for gap in gaps(call) if gap.is_answer]
+
+
+def percentile_95(values: list[float]) -> float:
+    """The 95th percentile of two values or more, between neighbours in proportion."""
+    return statistics.quantiles(values, n=20, method="inclusive")[-1]
+
+
+@detector(version=1, kind="answer_latency", timing=Timing.ESTIMATED, options=LatencyOptions)
+def answer_latency(call: Call, options: LatencyOptions) -> Iterator[Finding]:
+    """The agent answers late throughout: the 95th percentile of its answers' delays is `at_least` (5 s) or more.
+
+    A delay runs from the end of all speech, the caller's last, to the agent's next speech. Calls with fewer than `answers`
+    (4) answers have no percentile. One finding a call, on the latest answer.
+    Times: exact, or estimated (from each turn's begin at three words a second), which is for review alone.
+    """
+    found = answers(call)
+    if len(found) < options.answers:
+        return
+    high = percentile_95([gap.seconds for gap in found])
+    if high >= options.at_least:
+        latest = max(found, key=lambda gap: gap.seconds)
+        median = statistics.median(gap.seconds for gap in found)
+        note = (
+            f"Answers take {high:.1f} s at the 95th percentile and {median:.1f} s at the median ({len(found)} answers); "
+            f"this one took {latest.seconds:.1f} s."
+        )
+        yield Finding(latest.after, first_words(latest.after), note)
+
+
+class TalkOverOptions(Options):
+    """Options of talk_over."""
+
+    at_least: Seconds = 0.5
+    """The shortest overlap that counts."""
+    words: Annotated[int, Field(ge=1)] = 2
+    """Words that each of the two turns has to have: a "yes" in between is no interruption."""
+    by: Literal["agent", "caller", "any"] = "any"
+    """Who begins to speak while the other one speaks."""
+
+
+@detector(version=1, kind="talk_over", timing=Timing.EXACT, options=TalkOverOptions)
+def talk_over(call: Call, options: TalkOverOptions) -> Iterator[Finding]:
+    """Two sides speak at once for `at_least` (0.5 s) or longer, each with `words` (2) or more.
+
+    The finding is on the turn that begins later, which is the one that cuts in. A turn is taken to be spoken from its begin
+    to its end: where a source joins what somebody said before and after a pause, an answer into the pause counts, too.
+    Times: exact alone; each side has to be heard by itself (stereo), or the source cannot know that both spoke.
+    """
+    last: dict[str, tuple[float, Turn]] = {}
+    for start, end, turn in spoken_in_order(call):
+        if turn.words < options.words or turn.speaker not in (AGENT, CALLER):
+            continue
+        other = last.get(CALLER if turn.speaker == AGENT else AGENT)
+        overlap = 0.0 if other is None else min(end, other[0]) - start
+        if other is not None and overlap >= options.at_least and options.by in ("any", turn.speaker):
+            note = f"The {turn.speaker} speaks for {overlap:.1f} s while the {other[1].speaker} speaks."
+            yield Finding(turn, first_words(turn), note)
+        if turn.speaker not in last or end > last[turn.speaker][0]:
+            last[turn.speaker] = (end, turn)

@@ -1,0 +1,138 @@
+"""What the agent says against what the record says."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import PrivateAttr, StringConstraints, ValidationInfo, model_validator
+
+from calltriage.matching.folding import loose_line
+from calltriage.matching.numbers import language_of
+from calltriage.pipelines.calls import AGENT, CALLER, Call, Turn
+from calltriage.pipelines.detecting import Options, detector
+from calltriage.pipelines.detectors.values import names_after, recorded, same, stated
+from calltriage.pipelines.detectors.wording import Several, first_words, phrases
+from calltriage.pipelines.findings import Finding
+
+QUOTED_WORDS = 30
+MOST_TABLE = 8 * 2**20
+"""Bytes that a table may have."""
+NAME_LIKENESS = 75
+"""How nearly, of 100, a spoken name is the recorded one: transcripts write names by their sound."""
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class RecordOptions(Options):
+    """Options of contradicts_record."""
+
+    kind: Literal["time", "money", "phone", "number", "name"]
+    near: Several
+    """Words by which the agent states the value; for names, the words right before it."""
+    fact: Name | None = None
+    """Field of the call's metadata or record that holds the right value."""
+    table: str | None = None
+    """CSV file, from the pipeline's folder, that holds it instead."""
+    match: Name | None = None
+    """Column of the table, and field of the call, by which the row is found."""
+    column: Name | None = None
+    """Column of the table that holds the right value."""
+
+    _rows: dict[str, str] = PrivateAttr(default_factory=dict[str, str])
+    _sources: tuple[str, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="after")
+    def _whole(self, info: ValidationInfo) -> Self:
+        if (self.fact is None) is (self.table is None):
+            raise ValueError("set `fact`, or `table` with `match` and `column`")
+        if self.table is not None:
+            if self.match is None or self.column is None:
+                raise ValueError("`table` needs `match` and `column`")
+            folder = info.context.get("folder") if isinstance(info.context, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            self._read(folder if isinstance(folder, Path) else Path())
+        return self
+
+    def _read(self, folder: Path) -> None:
+        path = folder / (self.table or "")
+        try:
+            data = path.read_bytes() if path.stat().st_size <= MOST_TABLE else None
+        except OSError as error:
+            raise ValueError(f"the table {self.table} cannot be read ({error.strerror})") from None
+        if data is None:
+            raise ValueError(f"the table {self.table} is larger than {MOST_TABLE // 2**20} MiB")
+        try:
+            rows = csv.DictReader(data.decode("utf-8-sig").splitlines())
+        except UnicodeDecodeError:
+            raise ValueError(f"the table {self.table} is no UTF-8 text") from None
+        missing = [name for name in (self.match, self.column) if name not in (rows.fieldnames or ())]
+        if missing:
+            raise ValueError(f"the table {self.table} has no column {missing[0]!r}")
+        self._rows.update({row[self.match or ""]: row[self.column or ""] for row in rows})
+        self._sources = (hashlib.sha256(data).hexdigest(),)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return self._sources
+
+    def right(self, call: Call) -> object:
+        """The right value for a call; None where there is none."""
+        if self.fact is not None:
+            return call.value(self.fact)
+        key = call.value(self.match or "")
+        return None if key is None else self._rows.get(str(key))
+
+
+@detector(version=1, kind="contradicts_record", options=RecordOptions)
+def contradicts_record(call: Call, options: RecordOptions) -> Iterator[Finding]:
+    """The agent states another value than the record has: a time, an amount of money, a telephone number, a number, a name.
+
+    Looked at is what the agent says at a stretch, until the caller speaks, and holds one of `near`. Each value of the type
+    in it has to be one of those that the right value names; spoken and written forms are one ("eleven a m", 11:00 AM). A
+    name stands right after one of `near`, and is the same at 75 % likeness. The right value is a `fact` of the call, or
+    stands in a CSV `table`. What is never said contradicts nothing. One finding a turn.
+    Times: none are needed.
+    """
+    right = options.right(call)
+    if right is None or str(right).strip() == "":
+        return
+    language = language_of(turn.text for turn in call.turns)
+    told = str(right)[:100]
+    near = phrases(*options.near)
+    for passage in _passages(call):
+        if not any(near.found(turn) for turn in passage):
+            continue
+        for turn in passage:
+            if _contradicts(turn, right, options, language):
+                note = f"The record says {told}; the agent says otherwise."
+                yield Finding(turn, first_words(turn, QUOTED_WORDS), note)
+
+
+def _passages(call: Call) -> Iterator[list[Turn]]:
+    """What the agent says at a stretch: its turns until the caller says something."""
+    passage = list[Turn]()
+    for turn in call.turns:
+        if turn.speaker == CALLER and turn.words and passage:
+            yield passage
+            passage = []
+        if turn.speaker == AGENT and turn.words:
+            passage.append(turn)
+    if passage:
+        yield passage
+
+
+def _contradicts(turn: Turn, right: object, options: RecordOptions, language: str) -> bool:
+    if options.kind == "name":
+        return any(not _is_named(words, str(right)) for words in names_after(turn.text, options.near))
+    wanted = recorded(options.kind, right, language)
+    said = stated(options.kind, turn.text, language)
+    return bool(wanted) and any(not any(same(options.kind, one, other) for other in wanted) for one in said)
+
+
+def _is_named(words: list[str], name: str) -> bool:
+    from rapidfuzz.fuzz import ratio  # noqa: PLC0415  native code
+
+    parts = loose_line(name).split()
+    return any(ratio(word, part) >= NAME_LIKENESS for word in words for part in parts)

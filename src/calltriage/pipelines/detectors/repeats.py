@@ -1,0 +1,100 @@
+"""What is said again."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from calltriage.matching.folding import exact_line
+from calltriage.matching.numbers import in_digits, language_of, numbers
+from calltriage.pipelines.calls import Call, Turn
+from calltriage.pipelines.detecting import Options, detector
+from calltriage.pipelines.detectors.wording import first_words, turns_of
+from calltriage.pipelines.findings import Finding
+
+REMEMBERED = 40
+"""Turns of a side that a turn is compared with: those before it. So the time grows with the call, not with its square."""
+COMPARED = 400
+"""Characters of a turn that are compared."""
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A turn that says again what one before it said."""
+
+    turn: Turn
+    before: Turn
+    times: int
+    """How often it was said, this time included."""
+
+
+def repeats(call: Call, speaker: str, words: int, likeness: float, *, parts: bool = False) -> Iterator[Repeat]:
+    """Turns of a side with `words` or more that are alike to `likeness` (0 to 100) with an earlier one and name the same
+    numbers. With `parts`, also turns that hold an earlier one whole, and those that an earlier one holds."""
+    from rapidfuzz.fuzz import ratio  # noqa: PLC0415  native code
+
+    said = deque[tuple[str, Turn, int]](maxlen=REMEMBERED)
+    for turn in turns_of(call, speaker):
+        line = turn.line[:COMPARED]
+        if len(line.split()) < words:
+            continue
+        times = 1
+        for other, before, so_often in reversed(said):
+            is_part = parts and (line in other or other in line)
+            if not is_part and ratio(line, other, score_cutoff=likeness) == 0:
+                continue
+            if is_part or _same_numbers(call, turn, before):
+                times = so_often + 1
+                yield Repeat(turn, before, times)
+                break
+        said.append((line, turn, times))
+
+
+def _same_numbers(call: Call, one: Turn, other: Turn) -> bool:
+    if one.line == other.line:
+        return True
+    language = language_of(turn.text for turn in call.turns)
+    named = [numbers(in_digits(exact_line(turn.text), language)) for turn in (one, other)]
+    return named[0] == named[1]
+
+
+class RepeatOptions(Options):
+    """Options of agent_loop and caller_repeats."""
+
+    words: Annotated[int, Field(ge=2)] = 4
+    """Words that a turn has to have."""
+    times: Annotated[int, Field(ge=2)] = 2
+    """How often it has to be said."""
+
+
+@detector(version=1, kind="agent_loop", options=RepeatOptions)
+def agent_loop(call: Call, options: RepeatOptions) -> Iterator[Finding]:
+    """The agent says nearly the same again: a turn of `words` (4) or more is 92 % alike with one of its 40 turns before.
+
+    Compared are letters in order (the ratio of rapidfuzz), so that "what day" and "what time" differ; numbers have to be
+    equal, so that two amounts differ. `times` (2) is how often it has to be said in all.
+    Times: none are needed.
+    """
+    for repeat in repeats(call, "agent", options.words, 92):
+        if repeat.times >= options.times:
+            note = f"The agent says this {repeat.times} times; the time before is turn {repeat.before.index}."
+            yield Finding(repeat.turn, first_words(repeat.turn), note)
+
+
+@detector(version=1, kind="caller_repeats", options=RepeatOptions)
+def caller_repeats(call: Call, options: RepeatOptions) -> Iterator[Finding]:
+    """The caller has to say something again: a turn of `words` (4) or more is 95 % alike with one of their 40 turns before,
+    holds it whole, or stands in it whole.
+
+    Compared are letters in order (the ratio of rapidfuzz); numbers have to be equal. `times` (2) is how often it has to be
+    said in all. What is said again in other words is not found.
+    Times: none are needed.
+    """
+    for repeat in repeats(call, "caller", options.words, 95, parts=True):
+        if repeat.times >= options.times:
+            note = f"The caller says this {repeat.times} times; the time before is turn {repeat.before.index}."
+            yield Finding(repeat.turn, first_words(repeat.turn), note)
