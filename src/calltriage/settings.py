@@ -9,7 +9,6 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -31,7 +30,7 @@ from pydantic_settings import (
 
 from calltriage.errors import SettingsError
 from calltriage.leaves.installed import how_to_add
-from calltriage.leaves.urls import ENVIRONMENT, check_proxy
+from calltriage.leaves.urls import ENVIRONMENT, base_url, check_proxy
 from calltriage.storage.kept_secrets import SHORTEST_KEY
 
 Region = Literal["us", "eu", "ca", "au"]
@@ -66,16 +65,10 @@ def default_data_dir() -> Path:
 
 def public_url(text: str) -> str:
     """A base URL for links, without a slash at its end. Raises ValueError for what cannot be one."""
-    wrong = ValueError("must be scheme, host and optional path, such as https://desk.example.com")
     try:
-        parts = urlsplit(text)
-        has_port = parts.port is None or parts.port > 0
+        base_url(text)
     except ValueError:
-        raise wrong from None
-    if not re.fullmatch(r"[\x21-\x7e]+", text) or parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise wrong
-    if not has_port or parts.username or parts.password or parts.query or parts.fragment or text.endswith(("?", "#")):
-        raise wrong
+        raise ValueError("must be scheme, host and optional path, such as https://desk.example.com") from None
     return text.rstrip("/")
 
 

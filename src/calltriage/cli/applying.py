@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,13 +137,9 @@ class Known:
         return kept if is_object(kept) and kept.keys() == {"plan_id", "seal"} else None
 
     def keep(self, plan: JsonObject) -> None:
-        draft = f"{secrets.token_hex(16)}.part"
+        text = json.dumps({name: plan[name] for name in ("plan_id", "seal")})
         with Folder(self.folder) as folder:
-            with folder.new(draft) as file:
-                file.write(json.dumps({name: plan[name] for name in ("plan_id", "seal")}).encode())
-                os.fsync(file.fileno())
-            folder.replace(draft, f"{self.digest}.file")
-            folder.sync()
+            folder.put(f"{self.digest}.file", text.encode(), for_good=True)
 
 
 @dataclass(frozen=True)

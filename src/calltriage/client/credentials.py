@@ -20,6 +20,7 @@ from calltriage.client.retries import LONGEST_WAIT, RetryPolicy
 from calltriage.client.signing_keys import ASSERTION_TYPE, SigningKey
 from calltriage.client.transcripts import Transcripts
 from calltriage.errors import Conflict, NotFound, Rejected, SettingsError, Unauthenticated, UnreadableAnswer
+from calltriage.leaves.urls import base_url
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 """Hosts that are this machine."""
@@ -186,17 +187,13 @@ def check_key(key: SecretStr) -> SecretStr:
 
 def check_base_url(url: str) -> None:
     """Refuse an address that would send credentials in the clear, or that is not one."""
-    wrong = SettingsError("A base URL must be scheme, host and optional path, such as https://api.example.com")
     try:
-        parts = urlsplit(url)
-        has_port = parts.port is None or parts.port > 0
+        parts = base_url(url)
     except ValueError:
-        raise wrong from None
-    if not re.fullmatch(r"[\x21-\x7e]+", url) or not has_port or not parts.hostname:
-        raise wrong
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise wrong
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(url)):
+        raise SettingsError(
+            "A base URL must be scheme, host and optional path, such as https://api.example.com"
+        ) from None
+    if parts.scheme != "https" and not is_loopback(url):
         raise SettingsError("A base URL must begin with https:// (http:// is allowed on this machine's loopback only).")
 
 

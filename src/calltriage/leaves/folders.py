@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 import sys
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
+
+from calltriage.leaves.durable import write_whole
 
 BY_DESCRIPTOR = os.open in os.supports_dir_fd
 """Whether files can be reached from a folder's descriptor; Windows cannot."""
@@ -57,6 +60,21 @@ class Folder:
     def new(self, name: str) -> BinaryIO:
         """A new file to write. Raises FileExistsError where the name is taken."""
         return os.fdopen(self.open(name, NEW), "wb", buffering=0)
+
+    def put(self, name: str, data: bytes, *, for_good: bool) -> None:
+        """Put a file in the place of what has its name: a reader sees the old one or the new one. `for_good`: once this
+        returns, the new one survives a power cut. Raises OSError, and then the old one stands."""
+        draft = f"{secrets.token_hex(16)}.part"
+        try:
+            with self.new(draft) as file:
+                write_whole(file, data)
+                if for_good:
+                    os.fsync(file.fileno())
+            self.replace(draft, name)
+        finally:
+            self.remove(draft)
+        if for_good:
+            self.sync()
 
     def about(self, name: str) -> os.stat_result | None:
         """What is under a name, a link itself and not what it points at; None for nothing."""

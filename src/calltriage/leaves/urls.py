@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from calltriage.leaves.strict_json import is_array, is_object
 
@@ -17,21 +18,42 @@ ENVIRONMENT = "environment"
 """Value of CALLTRIAGE_PROXY that allows the environment's own variables."""
 
 
-def check_proxy(url: str) -> None:
-    """Refuse what cannot be a proxy's URL. Raises ValueError, which does not hold it."""
-    wrong = ValueError(
-        "must be http://host:port or https://host:port, with user:password@ before the host where needed"
-    )
+def http_url(url: str) -> SplitResult:
+    """The parts of an http or https URL: printable ASCII, with a host and, where it names one, a port from 1 on.
+
+    Raises ValueError, which does not hold the URL.
+    """
+    wrong = ValueError("is no http or https URL")
     try:
         parts = urlsplit(url)
         has_port = parts.port is None or parts.port > 0
     except ValueError:
         raise wrong from None
-    is_plain = parts.path in {"", "/"} and not parts.query and not parts.fragment
-    if not re.fullmatch(r"[\x21-\x7e]+", url) or parts.scheme not in {"http", "https"} or not parts.hostname:
+    if (
+        not re.fullmatch(r"[\x21-\x7e]+", url)
+        or parts.scheme not in {"http", "https"}
+        or not parts.hostname
+        or not has_port
+    ):
         raise wrong
-    if not has_port or not is_plain:
-        raise wrong
+    return parts
+
+
+def base_url(url: str) -> SplitResult:
+    """The parts of a URL that others are made from: scheme, host, optional port and path alone. Raises ValueError."""
+    parts = http_url(url)
+    if parts.username or parts.password or parts.query or parts.fragment or url.endswith(("?", "#")):
+        raise ValueError("is more than scheme, host and path")
+    return parts
+
+
+def check_proxy(url: str) -> None:
+    """Refuse what cannot be a proxy's URL. Raises ValueError, which does not hold it."""
+    with suppress(ValueError):
+        parts = http_url(url)
+        if parts.path in {"", "/"} and not parts.query and not parts.fragment:
+            return
+    raise ValueError("must be http://host:port or https://host:port, with user:password@ before the host where needed")
 
 
 def without_secrets(value: object) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calltriage.errors import StoreError
+from calltriage.leaves.durable import sync
 
 if TYPE_CHECKING:
     import filelock
@@ -40,8 +41,7 @@ def check_room(folder: Path) -> None:
     """Raise OSError unless a small file can be written in the folder. Nothing is left of it."""
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(bytes(ROOM))
-        file.flush()  # writes on where the system took a part, and hears why
-        os.fsync(file.fileno())
+        sync(file)
 
 
 def unusable(folder: Path, error: Exception) -> StoreError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -46,16 +45,10 @@ class KeptFiles:
 
     def keep(self, name: str, data: bytes) -> None:
         """Keep a file, instead of one of that name. Raises OSError or StoreError where the folder cannot be used."""
-        draft = f"{name}.{secrets.token_hex(4)}.part"
         make_folder(self.folder.parent)
         make_folder(self.folder)
         with Folder(self.folder) as folder:
-            try:
-                with folder.new(draft) as file:
-                    file.write(data)
-                folder.replace(draft, name)
-            finally:
-                folder.remove(draft)
+            folder.put(name, data, for_good=False)
             self._added = None if self._added is None else self._added + len(data)
             if self._added is None or self._added > self.most_bytes // 16:
                 self._sweep(folder)

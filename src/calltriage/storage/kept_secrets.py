@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from calltriage.errors import StoreError
+from calltriage.leaves import durable
 from calltriage.storage.folders import file_lock
 
 if TYPE_CHECKING:
@@ -50,13 +50,4 @@ def secret_lock(file: Path) -> BaseFileLock:
 
 def write_secret(file: Path, key: str) -> None:
     """Write a key into a file that only its owner may read. It is renamed into place, so no reader gets a part of it."""
-    draft = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
-    try:
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as out:
-            out.write(key)
-            out.flush()
-            os.fsync(out.fileno())
-        draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)
+    durable.write(file, key.encode())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from calltriage.errors import StoreError
+from calltriage.leaves.durable import settle
 from calltriage.storage.folders import check_room, file_lock, make_folder, unusable
 from calltriage.storage.postgres import PREPARING_S, compact
 
@@ -188,19 +189,6 @@ class SqliteFile:
                 "for two. Stop it, or point CALLTRIAGE_DATA_DIR elsewhere."
             ) from error
         return bundled
-
-
-def settle(draft: Path, target: Path) -> None:
-    """Give a finished file its name: its bytes are on disk before, the name after."""
-    with draft.open("rb") as written:
-        os.fsync(written.fileno())
-    draft.replace(target)
-    if os.name != "nt":
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _identity(path: Path) -> Identity | None:

@@ -7,13 +7,12 @@ the file was before calltriage came.
 from __future__ import annotations
 
 import os
-import stat
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from calltriage.errors import CalltriageError
+from calltriage.leaves import durable
 
 COPY = ".before-calltriage"
 """What the name of the copy ends with."""
@@ -81,27 +80,5 @@ def _read(path: Path) -> str | None:
 
 
 def _write(path: Path, text: str, like: Path) -> None:
-    """Write a file beside its place and move it there, with the mode and the owner of another, or for its owner alone."""
-    handle, name = tempfile.mkstemp(prefix=".calltriage-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        _take_after(Path(name), like)
-        os.replace(name, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
-
-
-def _take_after(path: Path, like: Path) -> None:
-    try:
-        status = like.stat()
-    except FileNotFoundError:
-        return
-    if os.name != "nt":
-        if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
-            os.chown(path, status.st_uid, status.st_gid)  # or the file would change hands, and its owner be locked out
-        path.chmod(stat.S_IMODE(status.st_mode))
+    """Put a file in its place, with the mode and the owner of another, or for its owner alone where that is not there."""
+    durable.write(path, text.encode(), like.stat() if like.exists() else None)

@@ -28,6 +28,7 @@ from typing import Any, BinaryIO, Protocol, Self
 import anyio
 import anyio.to_thread
 
+from calltriage.leaves.durable import sync, sync_folder
 from calltriage.storage.folders import check_room
 
 PIECE = 2**15
@@ -236,7 +237,7 @@ class BlobFolder:
         _second_name(received, _intact(twins, received.stat().st_size, sha256), target)
         os.utime(target)  # a sweep leaves alone what is young
         for place in (folder, folder.parent):
-            _sync_folder(place)
+            sync_folder(place)
 
     async def read(self, name: str, start: int, length: int) -> AsyncGenerator[bytes]:
         with _told():
@@ -288,17 +289,16 @@ def _created(path: Path) -> BinaryIO:
     for folder in (path.parent.parent, path.parent):
         if not folder.is_dir():  # what lies in a new folder is there for good once the folder's own name is
             folder.mkdir(exist_ok=True, mode=0o700)
-            _sync_folder(folder.parent)
+            sync_folder(folder.parent)
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600), "wb")
 
 
 def _settle(part: BinaryIO, path: Path) -> None:
     """Put a finished file on disk. Raises FileNotFoundError when its folder was moved or replaced meanwhile."""
-    part.flush()
-    os.fsync(part.fileno())
+    sync(part)
     written = os.fstat(part.fileno())
     part.close()
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     if not os.path.samestat(written, path.stat()):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
@@ -334,8 +334,7 @@ def _second_name(received: Path, twins: Iterable[Path], target: Path) -> None:
             return
     with received.open("rb") as bytes_in, _created(target) as bytes_out:
         shutil.copyfileobj(bytes_in, bytes_out, CHUNK)
-        bytes_out.flush()
-        os.fsync(bytes_out.fileno())
+        sync(bytes_out)
 
 
 def _older(path: Path, before: float) -> bool:
@@ -343,16 +342,6 @@ def _older(path: Path, before: float) -> bool:
         return path.stat().st_mtime < before
     except FileNotFoundError:
         return False
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # a directory cannot be opened there; NTFS journals the rename
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

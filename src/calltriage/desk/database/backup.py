@@ -21,8 +21,9 @@ from calltriage.desk.bytes.blobs import is_name
 from calltriage.desk.database.backup_archive import BLOBS, Kept, make_folders, pack, unpack, write_twins
 from calltriage.desk.database.store import DATABASE, Store, own_statements
 from calltriage.errors import StoreError
+from calltriage.leaves.durable import settle
 from calltriage.storage.foreign_files import opened_as_data
-from calltriage.storage.sqlite import SqliteFile, settle, sqlite_driver
+from calltriage.storage.sqlite import SqliteFile, sqlite_driver
 
 KEY = "desk.key"
 LONGEST_KEY = 4096

@@ -20,6 +20,7 @@ from typing import IO
 
 from calltriage.desk.bytes.blobs import CHUNK, is_name
 from calltriage.errors import StoreError
+from calltriage.leaves.durable import sync
 
 BLOBS = "blobs/"
 """Prefix of the members that hold bytes of files."""
@@ -117,8 +118,7 @@ def _write(content: IO[bytes], target: Path | None) -> Kept:
             if write is not None:
                 write.write(piece)
         if write is not None:
-            write.flush()
-            os.fsync(write.fileno())
+            sync(write)
     return Kept(size, digest.hexdigest())
 
 

@@ -23,6 +23,7 @@ import anyio
 import anyio.to_thread
 
 from calltriage.errors import Conflict, NotFound, Rejected, StorageUnavailable, StoreError
+from calltriage.leaves.durable import sync, write_whole
 from calltriage.leaves.folders import Folder, lock
 from calltriage.leaves.seals import Seals
 from calltriage.leaves.strict_json import JsonObject
@@ -177,11 +178,7 @@ class Plans:
         name = self.owner + plan_id
         with Folder(self.folder) as folder:
             self._make_room(folder)
-            with folder.new(f"{name}.part") as draft:
-                draft.write(text.encode())
-                os.fsync(draft.fileno())
-            folder.replace(f"{name}.part", name + PLAN)
-            folder.sync()
+            folder.put(name + PLAN, text.encode(), for_good=True)
         return Plan(plan_id, _seal(text), self.life_s, writes)
 
     def _make_room(self, folder: Folder) -> None:
@@ -248,10 +245,8 @@ class Plans:
 
     def _append(self, file: BinaryIO, plan_id: str, entry: list[Any]) -> None:
         line = self.seals.sealed(DONE, LIFE_S, self.owner, plan_id, *entry).encode() + b"\n"
-        view = memoryview(line)
-        while view:
-            view = view[file.write(view) :]
-        os.fsync(file.fileno())
+        write_whole(file, line)
+        sync(file)
 
     def _lines(self, folder: Folder, plan_id: str) -> list[tuple[bytes, list[Any]]]:
         """The whole lines of what was done of a plan, and what each holds."""
