@@ -19,6 +19,8 @@ from mcp.client.stdio import StdioServerParameters
 
 PATIENCE = 60
 """Seconds after which something that should have happened has not."""
+SERVED_AT = r"at (http://\S+)"
+"""Where a server says that it serves."""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -36,15 +38,15 @@ def over_stdio(folder: Path, **settings: str) -> StdioServerParameters:
 
 
 @asynccontextmanager
-async def started(folder: Path, *arguments: str, **settings: str) -> AsyncGenerator[str]:
+async def started(folder: Path, *arguments: str, pattern: str = SERVED_AT, **settings: str) -> AsyncGenerator[str]:
     """Run `calltriage ARGUMENTS` until the block ends; yields the address it says it serves at."""
-    async with ended_by([signal.SIGTERM], folder, *arguments, **settings) as address:
+    async with ended_by([signal.SIGTERM], folder, *arguments, pattern=pattern, **settings) as address:
         yield address
 
 
 @asynccontextmanager
 async def ended_by(
-    signals: Sequence[signal.Signals], folder: Path, *arguments: str, **settings: str
+    signals: Sequence[signal.Signals], folder: Path, *arguments: str, pattern: str = SERVED_AT, **settings: str
 ) -> AsyncGenerator[str]:
     """Like `started`; the process is ended by these signals, one right after the other."""
     data = {"CALLTRIAGE_DATA_DIR": str(folder / "data")}
@@ -52,7 +54,7 @@ async def ended_by(
     async with await anyio.open_process(command, env=environment(**data, **settings), cwd=folder) as process:
         status = None
         try:
-            yield await _address(process)
+            yield await _address(process, pattern)
         finally:
             for number in signals:
                 process.send_signal(number)
@@ -61,13 +63,13 @@ async def ended_by(
         assert status == 0, "a signal ends a server cleanly"
 
 
-async def _address(process: Process) -> str:
+async def _address(process: Process, pattern: str) -> str:
     assert process.stderr is not None
     stream = BufferedByteReceiveStream(process.stderr)
     with anyio.fail_after(PATIENCE):
         while True:
             line = (await stream.receive_until(b"\n", 65536)).decode()
-            if found := re.search(r"at (http://\S+)", line):
+            if found := re.search(pattern, line):
                 return found[1]
 
 

@@ -14,6 +14,7 @@ import anyio
 import click
 
 from calltriage.cli.apply import apply
+from calltriage.cli.board import board
 from calltriage.cli.desk import desk
 from calltriage.cli.grouping import Grouped
 from calltriage.cli.options import (
@@ -23,7 +24,7 @@ from calltriage.cli.options import (
     SKIP_BAD,
     TEXT,
     TIME_ZONE,
-    announce,
+    announce_with_board,
     begin,
     file_of,
     port_option,
@@ -57,13 +58,14 @@ def cli(context: click.Context, settings_file: Path | None) -> None:  # noqa: AR
     Without a command: serve MCP over standard input and output, for a host such as Claude Desktop. Without credentials
     everything runs on the embedded desk; set CALLTRIAGE_BLAND_API_KEY and CALLTRIAGE_TALKDESK_… to work on the vendors.
     """
-    begin(context, None, "serve", "desk")
+    begin(context, None, "serve", "board", "desk")
     if context.invoked_subcommand is None:
         context.invoke(serve)
 
 
 cli.add_command(desk)
 cli.add_command(apply)
+cli.add_command(board)
 
 
 @cli.command()
@@ -105,7 +107,7 @@ def serve(
     settings = server_settings(context, allowed_roots=roots_of(folders, over_http=http), **selection)
     configure_logging(settings.log_level)
     if http:
-        anyio.run(servers.serve_http, settings, host, port, announce("MCP"))
+        anyio.run(servers.serve_http, settings, host, port, announce_with_board)
     else:
         if sys.stdin.isatty():
             say("MCP on standard input and output: a host starts this for its agent. Ctrl-D ends it.", err=True)

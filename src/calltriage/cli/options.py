@@ -92,6 +92,12 @@ def announce(what: str) -> Callable[[str], None]:
     return lambda address: say(f"{what} at {address}", err=True)
 
 
+def announce_with_board(address: str, board: str) -> None:
+    """Say where MCP is served, and the board for people."""
+    announce("MCP")(address)
+    announce("Board for people, signed in once,")(board)
+
+
 HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 
 

@@ -36,6 +36,8 @@ R = TypeVar("R")
 F = TypeVar("F")
 A = TypeVar("A", bound=Operation[object])
 
+PERSON = "a person on the board "
+"""How the name of a caller begins who is signed in to the board's page; a session's name follows."""
 ISSUE = "UUID, ticket (T-1042) or dashboard URL."
 PAGES_SEARCHED = 50
 """Pages of 100 issues that are looked through for a ticket number, where search does not know it."""
@@ -144,6 +146,11 @@ class Invocation:
     progress: Callable[[float, float | None, str], Awaitable[None]] = _no_progress
     contents: list[ContentBlock] = field(default_factory=list["ContentBlock"])
     """What the answer holds beside its JSON: pictures and links."""
+
+    @property
+    def is_of_person(self) -> bool:
+        """Whether a person calls, from the board's own page. A view in a host counts as its agent."""
+        return self.who.startswith(PERSON)
 
     def goes_round(self, asked: Tool, cursor: str | None, rows: Iterable[object], following: str | None) -> bool:
         """Whether a page of a list repeats one that led to its cursor, in this call or another one of the caller's."""

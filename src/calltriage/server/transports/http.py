@@ -20,7 +20,10 @@ from calltriage.leaves.callers import tell_caller
 from calltriage.leaves.host_headers import LOOPBACK, THIS_MACHINE, Doorkeeper, place_of
 from calltriage.server.call.answering import ANSWER, Answer
 from calltriage.server.call.write_record import CALLER
+from calltriage.server.context import PERSON
 from calltriage.server.files.handover import DOWNLOADS, UPLOADS, Handover
+from calltriage.server.transports import board_page
+from calltriage.server.transports.board_page import BoardPage
 from calltriage.server.transports.frames import MAX_FRAME, VERSION, read_frame
 
 PATH = "/mcp"
@@ -35,6 +38,7 @@ def build_http_app(
     allowed_hosts: tuple[str, ...] = (),
     public_url: str | None = None,
     handover: Handover | None = None,
+    page: BoardPage | None = None,
 ) -> Starlette:
     """An ASGI app that serves MCP at `/mcp`, stateless, on the 2025-11-25 and the 2026-07-28 wire.
 
@@ -45,6 +49,7 @@ def build_http_app(
         allowed_hosts: Host headers accepted besides loopback; their https origins are accepted too.
         public_url: accepted like these.
         handover: its URLs are served, too, on the strength of their own seal.
+        page: the board for people, at `/ui`; without one there is none.
     """
     if host not in LOOPBACK and (token is None or not allowed_hosts):
         raise SettingsError(
@@ -64,8 +69,13 @@ def build_http_app(
     )
     if handover is not None:
         app.router.routes.extend(handover.routes())
+    if page is not None:
+        app.router.routes.extend(page.routes())
     advice = "The operator can add it to CALLTRIAGE_HTTP_ALLOWED_HOSTS."
-    app.user_middleware[:0] = [Middleware(Doorkeeper, places=places, advice=advice), Middleware(Gate, token=token)]
+    app.user_middleware[:0] = [
+        Middleware(Doorkeeper, places=places, advice=advice),
+        Middleware(Gate, token=token, page=page),
+    ]
     return app
 
 
@@ -76,15 +86,16 @@ class Gate:
     It notes who calls, by what was authenticated: the holders of the token are one caller, whatever its value; without a
     token each address is one.
 
-    A handover's URL is its own proof, which a client may pass on to a program that has no token; and its body is a file.
+    A handover's URL is its own proof, which a client may pass on to a program that has no token; and its body is a file. The
+    board's page holds nothing that is secret: who is signed in to it has a cookie instead of the token.
     """
 
-    def __init__(self, app: ASGIApp, token: SecretStr | None) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, token: SecretStr | None, page: BoardPage | None = None) -> None:
+        self._app, self._page = app, page
         self._token = None if token is None else token.get_secret_value().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith((UPLOADS, DOWNLOADS)):
+        if scope["type"] != "http" or self._is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
         try:
@@ -105,6 +116,11 @@ class Gate:
         finally:
             answer.gone()
 
+    def _is_open(self, path: str) -> bool:
+        """Whether a path needs no token, and is no MCP."""
+        is_of_page = self._page is not None and f"{path}/".startswith(f"{board_page.PATH}/")
+        return is_of_page or path.startswith((UPLOADS, DOWNLOADS))
+
     async def _taken(self, scope: Scope, receive: Receive) -> tuple[Scope, bytes]:
         """The scope with its caller noted, and the body as the SDK is to read it.
 
@@ -113,7 +129,7 @@ class Gate:
         caller = self._caller(scope)
         if caller is None:
             raise _RefusedError(401, (b"www-authenticate", b"Bearer"))
-        if self._token is not None:
+        if self._token is not None or caller.startswith(PERSON):
             tell_caller(scope, caller)
         _refuse_head(scope)
         body = await _read_body(receive)
@@ -125,7 +141,10 @@ class Gate:
         return {**scope, CALLER: caller, "headers": _with_length(scope["headers"], len(sent))}, sent
 
     def _caller(self, scope: Scope) -> str | None:
-        """Who calls; None for a request without the token."""
+        """Who calls; None for a request without the token, or the cookie of somebody who is signed in to the page."""
+        person = None if self._page is None else self._page.caller(scope)
+        if person is not None:
+            return person
         if self._token is None:
             return scope["client"][0] if scope["client"] else ""
         given = [value for name, value in scope["headers"] if name == b"authorization"]

@@ -33,6 +33,7 @@ SHARED = ("elements", "wire", "queue", "issue", "call")
 """Scripts of both forms, in order; the one for the way to the server and `main` follow."""
 
 Form = Literal["view", "page"]
+_LESS = "\\u003c"
 
 
 @cache
@@ -45,9 +46,30 @@ def script(form: Form) -> str:
     return str(rjsmin.jsmin(whole))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
 
 
+def icon() -> str:
+    return (FOLDER.parents[1] / "icon.svg").read_text(encoding="utf-8")
+
+
 @cache
 def style() -> str:
     return re.sub(r"\s*([{};,])\s*", r"\1", (FOLDER / "board.css").read_text(encoding="utf-8"))
+
+
+def _document(style: str, script: str, known: str) -> str:
+    """The document with these two elements, and with what it has to know of the server, in JSON."""
+    offer = f'<script type="application/json" id="offer">{known.replace("<", _LESS)}</script>\n'
+    html = (FOLDER / "board.html").read_text(encoding="utf-8")
+    return html.replace("<!-- style -->", style).replace("<!-- script -->", offer + script)
+
+
+@cache
+def page() -> str:
+    """The document as a page, the same for everybody: it asks the server what there is once somebody has signed in."""
+    return _document(
+        '<link rel="icon" type="image/svg+xml" sizes="any" href="ui/icon.svg">\n<link rel="stylesheet" href="ui/board.css">',
+        '<script src="ui/board.js"></script>',
+        '{"version": "", "tools": []}',
+    )
 
 
 @dataclass(frozen=True)
@@ -62,17 +84,11 @@ class Board:
     offered: frozenset[str]
     version: str
 
-    def document(self, style: str, script: str) -> str:
-        """The document with these two elements, and with what it has to know of the server."""
-        known = json.dumps({"version": self.version, "tools": sorted(self.offered)}).replace("<", "\\u003c")
-        offer = f'<script type="application/json" id="offer">{known}</script>\n'
-        html = (FOLDER / "board.html").read_text(encoding="utf-8")
-        return html.replace("<!-- style -->", style).replace("<!-- script -->", offer + script)
-
     def view(self) -> str:
         """The document as one file, which is all that a host's frame may load."""
         policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        return self.document(f"{policy}\n<style>{style()}</style>", f"<script>{script('view')}</script>")
+        known = json.dumps({"version": self.version, "tools": sorted(self.offered)})
+        return _document(f"{policy}\n<style>{style()}</style>", f"<script>{script('view')}</script>", known)
 
     def listed(self) -> list[mcp_types.Resource]:
         """The view, as resources/list names it."""

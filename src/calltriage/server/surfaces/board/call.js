@@ -6,7 +6,7 @@ const openCall = (id, issue, at) => show({ screen: "call", id, issue, at });
 
 async function callScreen(place) {
   if (!place.again) await readCall(place);
-  share({ ...(call.issue && { issue_id: call.issue }), call_id: call.id, message_index: call.turns[call.at]?.message_index });
+  if (!place.again) share({ ...(call.issue && { issue_id: call.issue }), call_id: call.id, message_index: call.turns[call.at]?.message_index });
   const hits = found(call.query);
   const search = el("input", { type: "search", "data-key": "search", value: call.query,
     keydown: (event) => { if (event.key === "Enter") look(event.target.value); } });

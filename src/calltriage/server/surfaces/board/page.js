@@ -5,22 +5,29 @@ const share = () => {};
 const openLink = (url) => window.open(url, "_blank", "noopener");
 let lastId = 0;
 
-async function send(name, given, more) {
-  const about = { [`${META}protocolVersion`]: VERSION, [`${META}clientInfo`]: { name: "calltriage board", version: offer.version },
+// One request, as the newest wire has it: no handshake, all that it needs in itself.
+async function request(method, given, more) {
+  const about = { [`${META}protocolVersion`]: VERSION, [`${META}clientInfo`]: { name: "calltriage board", version: "1" },
     [`${META}clientCapabilities`]: { elicitation: { form: {} } } };
-  const params = { name, arguments: given, ...more, _meta: { ...about, ...more?._meta } };
+  const params = { ...given, ...more, _meta: { ...about, ...more?._meta } };
   const headers = { accept: "application/json, text/event-stream", "content-type": "application/json",
-    "mcp-protocol-version": VERSION, "mcp-method": "tools/call", "mcp-name": name };
-  const body = JSON.stringify({ jsonrpc: "2.0", id: ++lastId, method: "tools/call", params });
+    "mcp-protocol-version": VERSION, "mcp-method": method, ...(given.name && { "mcp-name": given.name }) };
+  const body = JSON.stringify({ jsonrpc: "2.0", id: ++lastId, method, params });
   const response = await fetch("mcp", { method: "POST", headers, body }).catch(() => {
     throw new Refused({ message: "The server does not answer." });
   });
   if (response.status === 401) {
     await signIn();
-    return send(name, given, more);
+    return request(method, given, more);
   }
   const { result } = await messageOf(response);
   if (!result) throw new Refused({ message: `The server refused the request (${response.status}).` });
+  return result;
+}
+
+// Call a tool; a question of the server's is put to the person, and the call is made again with the reply.
+async function send(name, given, more) {
+  const result = await request("tools/call", { name, arguments: given }, more);
   if (result.resultType !== "input_required") return result;
   const inputResponses = {};
   for (const [key, one] of Object.entries(result.inputRequests ?? {})) {
@@ -41,20 +48,18 @@ async function messageOf(response) {
 }
 
 // A code, good once, or the server's token, for a cookie that scripts cannot read.
-async function signIn(code) {
-  let given = code;
-  for (;;) {
-    if (!given) {
-      const field = el("input", { type: "password", autocomplete: "off" });
-      const about = "The code that the server printed when it started, or its access token";
-      if (!(await dialog("Sign in", el("label", {}, about, field), [["Sign in", true]]))) throw new Refused({ message: "Not signed in." });
-      given = field.value.trim();
-    }
-    const answer = await fetch("ui/session", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ code: given }) });
-    if (answer.ok) return;
-    given = "";
-    tell("This code is used up or wrong.", true);
-  }
+async function exchanged(code) {
+  const headers = { "content-type": "application/json" };
+  return (await fetch("ui/session", { method: "POST", headers, body: JSON.stringify({ code }) })).ok;
+}
+
+async function signIn() {
+  const field = el("input", { type: "password", autocomplete: "off" });
+  const about = "The code that the server printed when it started, or its access token";
+  if (!(await dialog("Sign in", el("label", {}, about, field), [["Sign in", true]]))) throw new Refused({ message: "Not signed in." });
+  if (await exchanged(field.value.trim())) return;
+  tell("This code is wrong or used up.", true);
+  await signIn();
 }
 
 async function start() {
@@ -64,6 +69,7 @@ async function start() {
   suited();
   const code = location.hash.slice(1);
   history.replaceState(null, "", location.pathname);
-  if (code) await signIn(code);
+  if (code) await exchanged(code); // one that is used up leads to the question for another, unless a cookie is there
+  offer.tools = (await request("tools/list", {})).tools.map((one) => one.name);
   await show({ screen: "queue" });
 }

@@ -1,0 +1,165 @@
+"""The board as a page of the server's HTTP side: its files, and how a person signs in to it.
+
+The page holds no secret. A code that is good once, or the server's token, becomes a cookie that no script can read. The page
+is a client of `/mcp` like any other one: this module adds no second way to the tools.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pydantic import SecretStr
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Scope
+
+from calltriage.leaves.seals import Seals
+from calltriage.leaves.strict_json import is_object
+from calltriage.server.context import PERSON
+from calltriage.server.surfaces.board import icon, page, script, style
+
+PATH = "/ui"
+SESSION = f"{PATH}/session"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob:; "
+    "media-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+SESSION_SECONDS = 8 * 3600
+CODE_SECONDS = 3600
+"""For how long a code is good that nobody has used."""
+LONGEST_BODY = 4096
+
+
+@dataclass(frozen=True)
+class BoardPage:
+    """The page, and who is signed in to it.
+
+    Attributes:
+        seals: make the cookies: any server with the same secret, port and token takes them.
+        token: the server's own, which signs in, too; None where it has none.
+        clock: Unix seconds.
+    """
+
+    seals: Seals
+    token: SecretStr | None = None
+    clock: Callable[[], float] = time.time
+    _codes: dict[bytes, float] = field(default_factory=dict[bytes, float], repr=False)
+    """When each code ends that was not used yet, by its digest."""
+
+    def new_code(self) -> str:
+        """A code that signs one person in, once."""
+        code = secrets.token_urlsafe(24)
+        self._codes[_digest(code)] = self.clock() + CODE_SECONDS
+        return code
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(PATH, _answer(page, "text/html"), methods=["GET"]),
+            Route(f"{PATH}/board.js", _answer(lambda: script("page"), "text/javascript"), methods=["GET"]),
+            Route(f"{PATH}/board.css", _answer(style, "text/css"), methods=["GET"]),
+            Route(f"{PATH}/icon.svg", _answer(icon, "image/svg+xml"), methods=["GET"]),
+            Route(SESSION, self._sign_in, methods=["POST"]),
+        ]
+
+    def caller(self, scope: Scope) -> str | None:
+        """Who calls from the page: the session of the request's cookie. None without a good one, and for a request of any
+        page but this server's own: pages of other ports share the cookie's site."""
+        if not _is_own_page(scope):
+            return None
+        session = self.seals.opened(self._kind(scope), _cookies(scope).get(_cookie_name(scope), ""))
+        match session:
+            case [str(name)]:
+                return f"{PERSON}{name}"
+            case _:
+                return None
+
+    async def _sign_in(self, request: Request) -> Response:
+        given = await _code_of(request)
+        if given is None or not _is_own_page(request.scope) or not self._is_good(given):
+            return Response(status_code=403, headers=HEADERS)
+        value = self.seals.sealed(self._kind(request.scope), SESSION_SECONDS, secrets.token_hex(8))
+        response = Response(status_code=204, headers=HEADERS)
+        response.set_cookie(
+            _cookie_name(request.scope), value, max_age=SESSION_SECONDS, httponly=True, samesite="strict",
+            secure=_header(request.scope, b"origin").startswith("https:"),
+        )  # fmt: skip
+        return response
+
+    def _is_good(self, given: str) -> bool:
+        """Whether what was given signs in. A code is used up by it."""
+        ends = self._codes.pop(_digest(given), 0.0)
+        token = None if self.token is None else _digest(self.token.get_secret_value())
+        is_token = token is not None and hmac.compare_digest(_digest(given), token)
+        return is_token or self.clock() < ends
+
+    def _kind(self, scope: Scope) -> str:
+        """What a cookie is sealed as: it is good at this port and under this token alone."""
+        token = "" if self.token is None else self.token.get_secret_value()
+        return f"session of the board at {_port(scope)} under {token}"
+
+
+def _answer(text: Callable[[], str], media_type: str) -> Callable[[Request], Response]:
+    return lambda _: Response(text(), media_type=media_type, headers=HEADERS)
+
+
+async def _code_of(request: Request) -> str | None:
+    """The code in a request's body; None for a body of another form, or a long one."""
+    body = bytearray()
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > LONGEST_BODY:
+                return None
+        given = json.loads(body)
+    except (ClientDisconnect, ValueError, RecursionError):
+        return None
+    code = given.get("code") if is_object(given) else None
+    return code if isinstance(code, str) else None
+
+
+def _digest(code: str) -> bytes:
+    return hashlib.sha256(code.encode("utf-8", "surrogatepass")).digest()
+
+
+def _port(scope: Scope) -> int:
+    """The port that the request came to. Cookies know none, so two servers on a machine would share them."""
+    return (scope.get("server") or ("", 0))[1] or 0
+
+
+def _cookie_name(scope: Scope) -> str:
+    return f"calltriage_board_{_port(scope)}"
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    """The one header of this name; empty if there is none, or several."""
+    found = [value.decode("latin-1") for key, value in scope["headers"] if key == name]
+    return found[0] if len(found) == 1 else ""
+
+
+def _cookies(scope: Scope) -> dict[str, str]:
+    pairs = (one.strip().partition("=") for one in _header(scope, b"cookie").split(";"))
+    return {name: value for name, _, value in pairs}
+
+
+def _is_own_page(scope: Scope) -> bool:
+    """Whether a request was made by a page of the very origin that it is sent to."""
+    scheme, _, origin = _header(scope, b"origin").lower().partition("://")
+    usual = {"http": ":80", "https": ":443"}.get(scheme)
+    if usual is None:
+        return False
+    return origin.removesuffix(usual) == _header(scope, b"host").lower().removesuffix(usual)
