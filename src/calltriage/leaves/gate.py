@@ -59,6 +59,15 @@ def one_line(text: str) -> str:
     return ALL_BUT_PRINTED.sub(_escape, text)
 
 
+UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+"""Characters that the contracts' texts may not have, and lone surrogates, which cannot be sent."""
+
+
+def storable(text: str) -> str:
+    """A text with escapes for the characters that no flag, title or comment can store."""
+    return UNSTORABLE.sub(_escape, text)
+
+
 def bare(text: str) -> str:
     """A text as a lenient reader may take it: entities resolved, compatibility forms made plain, invisible characters and
     marks gone, case folded. For deciding what words would do, never for showing them."""

@@ -45,6 +45,14 @@ class Seals:
         """Seconds for which a handle of this kind is still good; 0 if it is not."""
         return max(0, int(self._read(kind, handle)[0] - self.clock()))
 
+    def mark(self, kind: str, text: str) -> str:
+        """A mark that shows for good that a text was written by a holder of the secret."""
+        return base64.urlsafe_b64encode(self._tag(kind, text.encode())).decode().rstrip("=")
+
+    def is_marked(self, kind: str, text: str, mark: str) -> bool:
+        """Whether a mark of this kind is that of the text."""
+        return hmac.compare_digest(mark.encode(), self.mark(kind, text).encode())
+
     def _read(self, kind: str, handle: str) -> list[Any]:
         """The second at which a handle ends, then its values; only a 0 if the handle was not sealed here."""
         try:

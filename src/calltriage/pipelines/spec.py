@@ -179,6 +179,8 @@ class Issues(Table):
     """An issue closed longer ago is not reopened: a new one is filed and related to it."""
     review_share: Share = 0.05
     """Share of what is filed without a person that is given to people for review all the same."""
+    agent_verdicts: bool = False
+    """Whether agents' verdicts on findings count for precision as people's do."""
 
 
 class Limits(Table):

@@ -50,6 +50,8 @@ class Ledger:
     url: SecretStr | None = None
     clock: Callable[[], datetime] = utc_now
     database: Database = field(init=False)
+    turns: dict[int, anyio.Lock] = field(default_factory=dict[int, anyio.Lock], init=False, repr=False)
+    """Turns within this process; see the module `turns`."""
 
     def __post_init__(self) -> None:
         place = SqliteFile(self.folder, FILE) if self.url is None else PostgresDatabase(self.url)

@@ -89,16 +89,17 @@ sampled_out, failed."""
 findings = _table(
     "findings", ("id",),
     _text("id"), _text("pipeline"), _text("call_id"), _text("content_hash"), _text("detector"), _text("kind"),
-    _text("version_hash"), Column("turn", Whole, nullable=False), _text("quote"), _text("note", default=""),
+    _text("version_hash"), Column("turn", Whole), _text("quote"), _text("note", default=""),
     _maybe("key"), _maybe("severity"), _maybe("timing"), _text("verification"), _maybe("fingerprint"),
     Column("group", Json), _text("state"), _maybe("why"), _maybe("issue_id"), _maybe("run_id"), _maybe("call_began"),
-    _text("created_at"), _text("updated_at"),
+    _maybe("call_version"), _text("created_at"), _text("updated_at"),
     Index("pipeline_findings_by_state", "account", "state", "created_at"),
     Index("pipeline_findings_of_call", "account", "call_id", "detector"),
     Index("pipeline_findings_of_incident", "account", "fingerprint", "call_began"),
 )  # fmt: skip
-"""A moment that a detector found. `state`: new, accepted, filed, dismissed, unverified, stale, counted, suppressed. `group`:
-the values that it is grouped by. `why`: reason of the state. A deleted call leaves id, state and verdicts, no words."""
+"""A moment that a detector found. `state`: new, accepted, filed, dismissed, unverified, stale, counted, suppressed; `why`:
+its reason. `group`: the values that it is grouped by. `turn`: NULL for a fact of the call's record. `call_version`: of the
+agent that spoke. A deleted call leaves id, state and verdicts, no words."""
 
 reviews = _table(
     "reviews", ("id",),
@@ -120,7 +121,8 @@ incidents = _table(
     Index("pipeline_incidents_of_issue", "account", "issue_id"),
 )  # fmt: skip
 """A fingerprint and the issue that it owns. `state`: open, waiting, filed, resolved, regressed. `muted`: NULL, always, or
-until_escalating. `commented_on`: day of the last comment with counts."""
+until_escalating. `evidence`: calls attached since it was filed or reopened. `commented_on`: day of the last comment with
+counts, day from which calls are counted for the next one, calls told so far."""
 
 labels = _table(
     "labels", ("call_id", "detector", "turn", "source"),
@@ -138,12 +140,13 @@ spend = _table(
 
 effects = _table(
     "effects", ("key",),
-    _text("key"), _text("kind"), _text("fingerprint"), _maybe("finding_id"), _text("state"), _maybe("issue_id"),
-    Column("result", Json), _text("begun_at"), _maybe("ended_at"),
+    _text("key"), _text("kind"), _text("fingerprint"), _maybe("finding_id"), _maybe("run_id"), _text("state"),
+    Column("request", Json), Column("result", Json), _maybe("issue_id"), _text("begun_at"), _maybe("ended_at"),
     Index("pipeline_effects_of_finding", "account", "finding_id"),
     Index("pipeline_effects_of_incident", "account", "fingerprint", "begun_at"),
 )  # fmt: skip
-"""Writes on issues, kept for ever. `key`: finding id and effect. `state`: begun, done, refused."""
+"""Writes on issues, kept for ever. `key`: finding id and effect. `request`: what is sent, kept before it is. `state`: begun,
+done, refused."""
 
 alerts = _table(
     "alerts", ("event",),

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from calltriage.client.client import Client
 from calltriage.client.side_by_side import at_once
 from calltriage.errors import CallError, NotFound, TryNext
+from calltriage.leaves.gate import storable
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.quotes import around
 from calltriage.operations.activity import ListActivity, TimelineEntry
@@ -27,7 +28,6 @@ from calltriage.server.answers.results import Bundle, beginning, row
 from calltriage.server.answers.sections import Place, Section
 from calltriage.server.context import numbered
 from calltriage.server.tools import calls
-from calltriage.server.tools.flag_moments import escaped
 from calltriage.server.tools.transcripts import GetTranscriptTool
 
 R = TypeVar("R")
@@ -121,7 +121,7 @@ class Readings:
         """Fields of a flag that the transcript, as it was read, does not bear out."""
         if flag.call_id in self.failed:
             return []
-        said = next((escaped(turn["text"]) for turn in turns if turn["message_index"] == flag.message_index), None)
+        said = next((storable(turn["text"]) for turn in turns if turn["message_index"] == flag.message_index), None)
         beyond = ["message_index"] if flag.message_index is not None and said is None else []
         return beyond + (["message_text"] if (flag.message_text or "") not in (said or "") else [])
 

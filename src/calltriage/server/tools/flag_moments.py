@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from anyio import to_thread
 
 from calltriage.errors import NotFound, Rejected, TryNext, UnreadableAnswer
-from calltriage.leaves.gate import gate
+from calltriage.leaves.gate import storable
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.quotes import Near, across, around, nearest, part, place, quoted
 from calltriage.operations.calls import GetCall, Turn
@@ -17,8 +16,6 @@ from calltriage.server.answers.results import untrusted
 from calltriage.server.context import Invocation, numbered
 from calltriage.server.tools.transcripts import GetTranscriptTool
 
-UNSTORABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-"""Characters that the contract's texts may not have, and lone surrogates, which cannot be sent."""
 SURE, APART = 0.8, 0.2
 """Likeness from which a turn is taken for the one that was quoted, and how far behind every other turn must be."""
 MOST_TURNS = 5
@@ -168,9 +165,4 @@ def _sure(near: list[Near]) -> Near | None:
 
 def _storable(text: str) -> str | None:
     """Words as a flag can store them: as they are, up to the contract's limit; what no API takes as escapes."""
-    return escaped(text)[:10_000] or None
-
-
-def escaped(text: str) -> str:
-    """A text with escapes for the characters that no flag can store."""
-    return UNSTORABLE.sub(lambda found: gate(found[0])[0], text)
+    return storable(text)[:10_000] or None

@@ -1,0 +1,29 @@
+"""When an issue was closed: a fault that comes back after that is another matter than one that was there before."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from calltriage.client.client import Client
+from calltriage.leaves.instants import instant
+from calltriage.operations.activity import ListActivity
+from calltriage.operations.issues import Issue
+
+CLOSED = ("done", "closed")
+"""Statuses of an issue that nobody works on any more."""
+PAGES = 5
+"""Pages of its history that are read, newest first."""
+
+
+async def closed_at(issue: Issue, client: Client) -> datetime | None:
+    """When a closed issue was closed last, by its history; where that does not say, when it was changed last."""
+    cursor: str | None = None
+    for _ in range(PAGES):
+        page = await client.send(ListActivity(issue_id=issue.id, limit=100, cursor=cursor))
+        for entry in page.items:
+            if entry.type == "status_changed" and entry.to_status in CLOSED:
+                return instant(entry.created_at)
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    return instant(issue.updated_at)

@@ -1,0 +1,394 @@
+"""The last step of an item: from verified findings to an issue with its evidence, once.
+
+Each incident is settled by one holder at a time, over all processes. What is decided is read from the ledger and the issue,
+and what is written is written under a key, so that settling again changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from calltriage.errors import CallError, NotFound
+from calltriage.filing.closing import CLOSED, closed_at
+from calltriage.filing.fingerprint_line import fingerprint_of, issue_of, line_of
+from calltriage.filing.lookalikes import Draft, Likeness, similar_to
+from calltriage.leaves.instants import instant
+from calltriage.leaves.seals import Seals
+from calltriage.leaves.strict_json import JsonObject
+from calltriage.operations.activity import AddComment
+from calltriage.operations.fields import Severity
+from calltriage.operations.issues import CreateIssue, GetIssue, Issue, UpdateIssue
+from calltriage.operations.relations import LinkIssue
+from calltriage.pipelines import issue_texts
+from calltriage.pipelines.eligibility import Eligibility
+from calltriage.pipelines.evidence import Evidence
+from calltriage.pipelines.findings import Verification
+from calltriage.pipelines.issue_writes import IssueWrites, OverLimitError
+from calltriage.pipelines.ledger import effects, findings, incidents
+from calltriage.pipelines.ledger.effects import Limit
+from calltriage.pipelines.ledger.incidents import MUTED, SPLIT, Candidate, reaches
+from calltriage.pipelines.ledger.ledger import written
+from calltriage.pipelines.ledger.turns import alone
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from calltriage.client.client import Client
+    from calltriage.journal.journal import Journal
+    from calltriage.pipelines.calls import Call
+    from calltriage.pipelines.findings import Verified
+    from calltriage.pipelines.ledger.ledger import Ledger
+    from calltriage.pipelines.spec import Spec
+
+logger = logging.getLogger(__name__)
+
+URGENT = ("critical", "high")
+"""Severities of which one call is enough."""
+SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
+BEFORE_CLOSING = "its call began before the issue was closed"
+"""Why a finding of a closed issue only counts."""
+
+Became = Literal["nothing", "muted", "waiting", "over_limit", "resolved", "filed"]
+"""What became of an incident's findings: none is to be filed; they count only; too few calls so far; the run may file no
+further issue; the issue is closed and they do not reopen it; they are evidence of the issue."""
+
+
+class Hearer(Protocol):
+    """Hears of what happens to incidents."""
+
+    async def tell(self, what: str, event: str, incident: JsonObject) -> None:
+        """`what` happened; `event` is equal for what is the same event again. Never raises."""
+        ...
+
+
+@dataclass
+class _Case:
+    """An incident as it is settled.
+
+    Attributes:
+        family: its fingerprint and those merged into it.
+        chosen: findings that may be filed.
+    """
+
+    incident: JsonObject
+    family: list[str]
+    waiting: list[Candidate]
+    chosen: list[Candidate] = field(default_factory=list[Candidate])
+
+    @property
+    def fingerprint(self) -> str:
+        return self.incident["fingerprint"]
+
+    @property
+    def severity(self) -> Severity:
+        found: list[Severity] = [rank for rank in SEVERITIES if any(one.severity == rank for one in self.chosen)]
+        return found[-1] if found else "medium"
+
+    @property
+    def has_accepted(self) -> bool:
+        return any(one.state == "accepted" for one in self.chosen)
+
+
+@dataclass
+class Filer:
+    """Files what a pipeline finds.
+
+    Attributes:
+        run_id: the run in which it is found; None where a person asks.
+        seals: marks the line by which an issue is known as an incident's.
+        journal: the record that the client keeps, where it keeps one.
+        is_watching: the limit of new issues is one of 24 hours.
+    """
+
+    client: Client
+    ledger: Ledger
+    spec: Spec
+    run_id: str | None
+    seals: Seals
+    journal: Journal | None = None
+    alerts: Hearer | None = None
+    is_watching: bool = False
+    _touched: dict[str, None] = field(default_factory=dict[str, None], init=False)
+
+    def __post_init__(self) -> None:
+        self._eligibility = Eligibility(self.ledger, self.spec)
+        self._writes = IssueWrites(self.client, self.ledger, self.run_id, self.journal)
+        self._evidence = Evidence(self.client, self.ledger, self._writes, self.spec.issues.max_evidence)
+
+    async def file(self, call: Call, found: Sequence[Verified]) -> None:
+        """File what was found in a call and is recorded. May be called again with the same. Raises CallError where the API
+        could not be asked; what was written until then stands."""
+        verified = (one for one in found if one.verification is not Verification.UNVERIFIED)
+        for fingerprint in dict.fromkeys(one.fingerprint for one in verified):
+            await self.settle(fingerprint, call)
+
+    async def finish(self) -> None:
+        """At the end of a run: tell each issue once how many calls were counted and not attached."""
+        for fingerprint in list(self._touched):
+            async with alone(self.ledger, f"incident {fingerprint}"):
+                case = await self._case(fingerprint)
+                if case is not None and case.incident["issue_id"] is not None:
+                    await self._comment(case, is_last=True)
+        self._touched.clear()
+
+    async def settle(self, fingerprint: str, call: Call | None = None) -> Became:
+        """Bring an incident's findings to its issue, as far as they may go there. `call`: the one at hand."""
+        case = await self._case(fingerprint)
+        if case is None or not case.waiting:
+            return "nothing"
+        if case.incident["muted"] is None and not case.chosen:
+            return "nothing"
+        async with alone(self.ledger, f"incident {case.fingerprint}"):
+            case = await self._case(case.fingerprint)
+            if case is None or await self._is_muted(case):
+                return "muted"
+            if not case.chosen:
+                return "nothing"
+            try:
+                return await self._settle(case, call)
+            except OverLimitError:
+                await self._tell("over_limit", f"over_limit {self.spec.name}", case)
+                return "over_limit"
+
+    async def _case(self, fingerprint: str) -> _Case | None:
+        def read(connection: Connection) -> _Case | None:
+            incident = incidents.by_fingerprint(connection, self.ledger, fingerprint)
+            if incident is None:
+                return None
+            family = incidents.family(connection, self.ledger, incident["fingerprint"])
+            return _Case(incident, family, incidents.candidates(connection, self.ledger, family))
+
+        case = await self.ledger.read(read)
+        if case is not None:
+            case.chosen = await self._eligibility.chosen(case.waiting)
+        return case
+
+    async def _is_muted(self, case: _Case) -> bool:
+        """Whether an incident's findings only count. One that is muted until it escalates is heard again when it does."""
+        how = case.incident["muted"]
+        if how is None:
+            return False
+
+        def change(connection: Connection) -> bool:
+            if how == "until_escalating" and incidents.is_escalating(connection, self.ledger, case.family):
+                incidents.unmute(connection, self.ledger, case.fingerprint)
+                incidents.give_back(connection, self.ledger, case.family)
+                return False
+            waiting = [one.id for one in case.waiting if one.state == "new"]
+            findings.set_state(connection, self.ledger, waiting, "counted", MUTED)
+            case.chosen = [one for one in case.chosen if one.state == "accepted"]
+            return not case.chosen  # what a person accepted is filed all the same
+
+        is_muted = await self.ledger.write(change)
+        if not is_muted and not case.has_accepted:
+            await self._tell("escalating", f"escalating {case.fingerprint}", case)
+            fresh = await self._case(case.fingerprint)
+            case.chosen = [] if fresh is None else fresh.chosen
+        return is_muted
+
+    async def _settle(self, case: _Case, call: Call | None) -> Became:
+        try:
+            issue = await self._issue(case)
+        except NotFound:
+            await self._deleted(case)
+            return "muted"
+        if issue is None:
+            if not self._is_enough(case.chosen):
+                await self._change(case, state="waiting")
+                return "waiting"
+            issue = await self._first_issue(case)
+        elif issue.status in CLOSED:
+            reopened = await self._reopened(case, issue)
+            if reopened is None:
+                return "resolved"
+            issue = reopened
+        elif case.incident["state"] != "filed":
+            await self._change(case, state="filed", resolved_at=None)
+        await self._evidence.add(issue, case.incident, case.chosen, call)
+        self._touched[case.fingerprint] = None
+        await self._comment(case, is_last=False)
+        return "filed"
+
+    async def _issue(self, case: _Case) -> Issue | None:
+        issue_id = case.incident["issue_id"]
+        return None if issue_id is None else await self.client.send(GetIssue(issue_id=issue_id))
+
+    async def _deleted(self, case: _Case) -> None:
+        """A person removed the issue: the incident stays silent until a person wants to hear of it."""
+
+        def change(connection: Connection) -> None:
+            incidents.mute(connection, self.ledger, case.fingerprint, "always", "its issue was deleted")
+            incidents.change(connection, self.ledger, case.fingerprint, issue_id=None, ticket=None, state="open")
+            waiting = [one.id for one in case.waiting]
+            findings.set_state(connection, self.ledger, waiting, "counted", MUTED)
+
+        await self.ledger.write(change)
+
+    def _is_enough(self, found: Sequence[Candidate]) -> bool:
+        """Whether so many calls had the fault that it is an issue."""
+        urgent = any(one.severity in URGENT or one.state == "accepted" for one in found)
+        after = self.spec.issues.file_after
+        return bool(found) and (urgent or reaches(found, after.calls, after.within))
+
+    async def _first_issue(self, case: _Case, follows: Issue | None = None) -> Issue:
+        """The issue of an incident that has none: one of our own from before, one that is very alike, or a new one."""
+        key = f"{case.fingerprint}:create_issue" + (f":{follows.id}" if follows else "")
+        line = line_of(case.fingerprint, self.seals)
+        named = follows.triage_id or follows.id if follows else None
+        title = issue_texts.title_of(case.incident)
+        description = issue_texts.description_of(case.incident, self.spec.name, line, named)
+        category = issue_texts.category_of(case.incident["detector"])
+        alike = list[Likeness]()
+        if follows is None and not await self._is_begun(key):
+            there = await issue_of(case.fingerprint, self.client, self.seals)
+            if there is not None:
+                return await self._owned(case, there, "its description names this incident")
+            draft = Draft(title, "", category, frozenset(("call", one.call_id) for one in case.chosen))
+            alike = [one for one in (await similar_to(draft, self.client)).likenesses if self._is_free(one.issue)]
+            close = next((one for one in alike if one.is_close), None)
+            if close is not None and not (case.incident["joined_because"] or "").startswith(SPLIT):
+                return await self._joined(case, close, title)
+        new = CreateIssue(
+            title=title,
+            description=description,
+            category=category,
+            severity=case.severity,
+            source="automated",
+        )
+        issue = await self._writes.once(key, new, case.fingerprint, limit=self._limit(case))
+        await self._owned(case, issue, case.incident["joined_because"])
+        others = [one.issue for one in alike[:1]] if follows is None else [follows]
+        await self._relate(issue, others)
+        await self._tell("filed", f"filed {issue.id}", case)
+        return issue
+
+    async def _is_begun(self, key: str) -> bool:
+        """Whether an attempt to file an issue was made before. It is ended, whatever is alike by now."""
+        return await self.ledger.read(lambda connection: effects.is_begun(connection, self.ledger, key))
+
+    def _limit(self, case: _Case) -> Limit | None:
+        if self.run_id is None or case.has_accepted:
+            return None
+        since = written(self.ledger.clock() - timedelta(days=1)) if self.is_watching else None
+        return Limit(self.spec.limits.new_issues, since)
+
+    def _is_free(self, issue: Issue) -> bool:
+        """Whether an issue is not another incident's."""
+        return fingerprint_of(issue, self.seals) is None
+
+    async def _owned(self, case: _Case, issue: Issue, because: str | None) -> Issue:
+        await self._change(
+            case, issue_id=issue.id, ticket=issue.triage_id or None, state="filed", resolved_at=None, evidence=0,
+            joined_because=because,
+        )  # fmt: skip
+        return issue
+
+    async def _joined(self, case: _Case, close: Likeness, title: str) -> Issue:
+        words = ", ".join(word for found in close.words.values() for word in found)
+        issue = await self._owned(case, close.issue, f"very like this open issue: {close.score} by {words}"[:500])
+        comment = AddComment(issue_id=issue.id, detail=issue_texts.joined(title))
+        await self._writes.once(f"{case.fingerprint}:joined:{issue.id}", comment, case.fingerprint)
+        return issue
+
+    async def _relate(self, issue: Issue, others: Sequence[Issue]) -> None:
+        """Link a new issue to others. It stands whatever comes of this; a link that is there is answered."""
+        for other in others:
+            link = LinkIssue(issue_id=issue.id, related_issue_id=other.id, relation_type="related_to")
+            try:
+                await self.client.send(link)
+            except CallError as error:
+                logger.warning("a new issue could not be linked: %s", error.code)
+
+    # A closed issue
+
+    async def _reopened(self, case: _Case, issue: Issue) -> Issue | None:
+        """The issue to which findings go after theirs was closed: the same one again, or a new one where that was long ago.
+        None where they do not show that the fault came back."""
+        closed = await self._closing(case, issue)
+        fresh = [one for one in case.chosen if one.state == "accepted" or self._is_after(one, case, closed)]
+        await self._count_only([one.id for one in case.chosen if one not in fresh], BEFORE_CLOSING)
+        case.chosen = fresh
+        if await self._was_expected(case, issue):
+            return None
+        if not self._is_enough(fresh):
+            return None
+        began = min(one.at for one in fresh)
+        if (instant(began) or self.ledger.clock()) - closed > self.spec.issues.reopen_within:
+            return await self._first_issue(case, follows=issue)
+        moment = written(closed)
+        told = issue_texts.regressed(len({one.call_id for one in fresh}), began, moment)
+        key = f"{case.fingerprint}:reopen:{issue.id}:{moment}"
+        again = await self._writes.once(key, UpdateIssue(issue_id=issue.id, status="todo"), case.fingerprint)
+        await self._writes.once(f"{key}:comment", AddComment(issue_id=issue.id, detail=told), case.fingerprint)
+        await self._change(case, state="regressed", resolved_at=None, evidence=0)
+        await self._tell("reopened", f"reopened {issue.id}", case)
+        return again
+
+    async def _closing(self, case: _Case, issue: Issue) -> datetime:
+        known = instant(case.incident["resolved_at"])
+        if case.incident["state"] == "resolved" and known is not None:
+            return known
+        closed = await closed_at(issue, self.client) or self.ledger.clock()
+        await self._change(case, state="resolved", resolved_at=written(closed))
+        return closed
+
+    def _is_after(self, one: Candidate, case: _Case, closed: datetime) -> bool:
+        """Whether a call shows that a fault outlived its mend: it began after the grace, with a newer version of the agent
+        than those seen before the mend, where calls name one."""
+        began, before = instant(one.call_began), case.incident["newest_version"]
+        if began is None or began <= closed + self.spec.issues.reopen_grace:
+            return False
+        if before is None or one.call_version is None:
+            return True
+        return findings.version_order(one.call_version) > findings.version_order(before)
+
+    async def _was_expected(self, case: _Case, issue: Issue) -> bool:
+        """A person closed the issue and said that this is expected: from now on it is only counted."""
+
+        def change(connection: Connection) -> bool:
+            if issue.status != "closed" or not incidents.was_expected(connection, self.ledger, case.family):
+                return False
+            incidents.mute(connection, self.ledger, case.fingerprint, "always", "closed by a person as expected")
+            findings.set_state(connection, self.ledger, [one.id for one in case.chosen], "counted", MUTED)
+            return True
+
+        return await self.ledger.write(change)
+
+    async def _count_only(self, ids: Sequence[str], why: str) -> None:
+        if ids:
+            await self.ledger.write(partial(findings.set_state, ledger=self.ledger, ids=ids, state="counted", why=why))
+
+    # What is told
+
+    async def _comment(self, case: _Case, *, is_last: bool) -> None:
+        """Tell an issue of calls that are counted and not attached: once a day, and at the end of a run if that day has no
+        such comment yet."""
+        incident = await self.ledger.read(
+            lambda connection: incidents.by_fingerprint(connection, self.ledger, case.fingerprint)
+        )
+        if incident is None or incident["evidence"] < self.spec.issues.max_evidence:
+            return
+        today, in_all = self.ledger.now()[:10], int(incident["calls"])
+        posted, since, told = (incident["commented_on"] or f"- {today} {incident['evidence']}").split(" ")
+        is_due = posted != today and (is_last or since < today)
+        if in_all > int(told) and is_due:
+            text = issue_texts.counts(in_all - int(told), since, in_all)
+            comment = AddComment(issue_id=incident["issue_id"], detail=text)
+            await self._writes.once(f"{case.fingerprint}:counts:{today}", comment, case.fingerprint)
+            await self._change(case, commented_on=f"{today} {today} {in_all}")
+        elif incident["commented_on"] is None:
+            await self._change(case, commented_on=f"{posted} {since} {told}")
+
+    async def _tell(self, what: str, event: str, case: _Case) -> None:
+        if self.alerts is not None:
+            await self.alerts.tell(what, event, case.incident)
+
+    async def _change(self, case: _Case, **values: Any) -> None:
+        case.incident |= values
+        change = partial(incidents.change, ledger=self.ledger, fingerprint=case.fingerprint, **values)
+        await self.ledger.write(change)

@@ -1,0 +1,100 @@
+"""Writes on issues, each under a key and remembered for ever. What is sent is kept before it is sent: a repeat after a
+crash sends the same, or finds it done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import Connection, and_, func, insert, select, update
+
+from calltriage.leaves.strict_json import JsonObject
+from calltriage.pipelines.ledger.ledger import Ledger
+from calltriage.pipelines.ledger.tables import effects
+
+Standing = Literal["new", "begun", "done", "refused", "over_limit"]
+"""How an effect stands: begun now; begun by an attempt whose end is not known; done; refused by the API; not begun, because
+its run has filed as many issues as it may."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One write.
+
+    Attributes:
+        key: what it is, such as a finding's id and `flag`.
+        kind: the operation's name.
+        request: the operation's arguments.
+    """
+
+    key: str
+    kind: str
+    fingerprint: str
+    request: JsonObject
+    finding_id: str | None = None
+    run_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the ledger knows of an effect."""
+
+    standing: Standing
+    request: JsonObject
+    result: JsonObject | None = None
+    issue_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How many effects of a kind may be begun: by the run, or since an instant."""
+
+    most: int
+    since: str | None = None
+
+
+def begin(connection: Connection, ledger: Ledger, effect: Effect, limit: Limit | None = None) -> Known:
+    """Put an effect on record before it is sent; or what is known of an earlier attempt."""
+    where = and_(effects.c.account == ledger.account, effects.c.key == effect.key)
+    row = connection.execute(select(effects).where(where)).one_or_none()
+    if row is not None:
+        return Known(row.state, row.request or {}, row.result, row.issue_id)
+    if limit is not None and _begun(connection, ledger, effect, limit) >= limit.most:
+        return Known("over_limit", effect.request)
+    values: JsonObject = {**effect.__dict__, "account": ledger.account, "state": "begun", "begun_at": ledger.now()}
+    connection.execute(insert(effects).values(values))
+    return Known("new", effect.request)
+
+
+def is_begun(connection: Connection, ledger: Ledger, key: str) -> bool:
+    """Whether an effect was begun and is neither done nor refused."""
+    where = and_(effects.c.account == ledger.account, effects.c.key == key, effects.c.state == "begun")
+    return connection.execute(select(effects.c.key).where(where)).first() is not None
+
+
+def _begun(connection: Connection, ledger: Ledger, effect: Effect, limit: Limit) -> int:
+    of_run = effects.c.run_id == effect.run_id if limit.since is None else effects.c.begun_at >= limit.since
+    where = and_(effects.c.account == ledger.account, effects.c.kind == effect.kind, of_run)
+    return connection.execute(select(func.count()).select_from(effects).where(where)).scalar_one()
+
+
+def end(
+    connection: Connection,
+    ledger: Ledger,
+    key: str,
+    state: Literal["done", "refused"],
+    *,
+    result: JsonObject | None = None,
+    issue_id: str | None = None,
+) -> None:
+    """Record what became of an effect."""
+    where = and_(effects.c.account == ledger.account, effects.c.key == key)
+    values: JsonObject = {"state": state, "result": result, "issue_id": issue_id, "ended_at": ledger.now()}
+    connection.execute(update(effects).where(where).values(values))
+
+
+def done(connection: Connection, ledger: Ledger, finding_id: str) -> list[JsonObject]:
+    """The writes that were made for a finding, in order."""
+    where = and_(effects.c.account == ledger.account, effects.c.finding_id == finding_id, effects.c.state == "done")
+    query = select(effects).where(where).order_by(effects.c.begun_at)
+    return [dict(row) for row in connection.execute(query).mappings()]

@@ -1,0 +1,251 @@
+"""Findings in the ledger: placed by what their detector may do, recorded once, counted to incidents, and their states.
+
+A finding's id is made of the call, detector, kind, turn and words. Finding it again changes nothing of its state: what a
+person decided stands, and what was filed stays filed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from sqlalchemy import Connection, Row, and_, func, insert, select, update
+
+from calltriage.leaves.strict_json import JsonObject
+from calltriage.pipelines.findings import Verification, Verified
+from calltriage.pipelines.ledger.ledger import Ledger, written
+from calltriage.pipelines.ledger.tables import findings, incidents
+
+if TYPE_CHECKING:
+    from calltriage.pipelines.calls import Call
+    from calltriage.pipelines.spec import Detect
+
+State = Literal["new", "accepted", "filed", "dismissed", "unverified", "stale", "counted", "suppressed"]
+SEVERITIES = ("low", "medium", "high", "critical")
+REVIEW_ONLY = "review only"
+"""Why a new finding is never filed without a person."""
+VERSION_FIELDS = ("agent_version", "agent_version_id", "pathway_version", "version")
+"""Facts of a call that name the version of the agent that spoke; the first that is there counts."""
+SILENT = ("unverified", "suppressed")
+"""States of findings that say nothing of their incident."""
+SHORTEST_ID = 6
+"""Characters of a finding's id by which a person may name it."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A verified finding, and in which state it begins."""
+
+    found: Verified
+    state: State
+    why: str | None = None
+
+
+def place(found: Verified, detect: Detect, suppressed_by: str | None = None) -> Placed:
+    """The state in which a finding begins: by whether its words were said, and by what its detector may do. Its severity is
+    never above the one in the pipeline's file."""
+    if detect.severity is not None:
+        found = replace(found, severity=min(found.severity or detect.severity, detect.severity, key=SEVERITIES.index))
+    if found.verification is Verification.UNVERIFIED:
+        return Placed(found, "unverified", "no turn has these words")
+    if suppressed_by is not None:
+        return Placed(found, "suppressed", f"{suppressed_by} found something in the call")
+    if detect.file == "count":
+        return Placed(found, "counted", "its detector only counts")
+    return Placed(found, "new", REVIEW_ONLY if found.review_only else None)
+
+
+def record(
+    connection: Connection,
+    ledger: Ledger,
+    *,
+    run_id: str,
+    pipeline: str,
+    call: Call,
+    placed: Sequence[Placed],
+    examined: Collection[str],
+) -> None:
+    """Record what detectors found in a call, in the caller's transaction. A finding that is there already is not recorded
+    again. New ones of the `examined` detectors that are not found any more become stale."""
+    at, known = ledger.now(), _of_call(connection, ledger, call.call_id)
+    fresh = {one.found.finding_id: one for one in placed if one.found.finding_id not in known}
+    again = {one.found.finding_id: one for one in placed if one.found.finding_id in known}
+    if fresh:
+        rows = [{**_row(ledger, one, call, at), "pipeline": pipeline, "run_id": run_id} for one in fresh.values()]
+        connection.execute(insert(findings), rows)
+        seen = {row.fingerprint for row in known.values() if row.state not in SILENT}
+        counting = [row for row in rows if row["state"] not in SILENT]
+        _count(connection, ledger, counting, seen)
+    for finding_id, one in again.items():
+        _found_again(connection, ledger, known[finding_id], one, at)
+    gone = [
+        name
+        for name, row in known.items()
+        if name not in again and row.state in ("new", "unverified") and row.detector in examined
+    ]
+    set_state(connection, ledger, gone, "stale", "not found any more")
+
+
+def _of_call(connection: Connection, ledger: Ledger, call_id: str) -> dict[str, Row[*tuple[object, ...]]]:
+    query = select(findings).where(findings.c.account == ledger.account, findings.c.call_id == call_id)
+    return {row.id: row for row in connection.execute(query)}
+
+
+def _row(ledger: Ledger, one: Placed, call: Call, at: str) -> JsonObject:
+    found = one.found
+    version = next((str(value)[:100] for name in VERSION_FIELDS if (value := call.value(name)) is not None), None)
+    return {
+        "account": ledger.account, "id": found.finding_id, "call_id": call.call_id,
+        "content_hash": call.content_hash, "detector": found.detector, "kind": found.kind,
+        "version_hash": found.version_hash, "turn": found.turn, "quote": found.quote, "note": found.note,
+        "key": found.key, "severity": found.severity, "timing": str(found.timing),
+        "verification": str(found.verification), "fingerprint": found.fingerprint, "group": dict(found.group),
+        "state": one.state, "why": one.why, "issue_id": None,
+        "call_began": None if call.began is None else written(call.began), "call_version": version,
+        "created_at": at, "updated_at": at,
+    }  # fmt: skip
+
+
+def _found_again(connection: Connection, ledger: Ledger, row: Row[*tuple[object, ...]], one: Placed, at: str) -> None:
+    """Note the version that finds it now. A stale finding is back in the state in which it would begin."""
+    values: JsonObject = {"version_hash": one.found.version_hash, "updated_at": at}
+    if row.state in ("stale", "unverified", "suppressed") and one.state != row.state:
+        values |= {"state": one.state, "why": one.why}
+    elif row.version_hash == one.found.version_hash:
+        return
+    where = and_(findings.c.account == ledger.account, findings.c.id == row.id)
+    connection.execute(update(findings).where(where).values(values))
+
+
+def _count(
+    connection: Connection,
+    ledger: Ledger,
+    rows: list[JsonObject],
+    seen: set[str],
+) -> None:
+    """Add recorded findings to the counts of their incidents, which are made where they are not there. `seen`: incidents
+    that have the call already."""
+    by_incident = dict[str, list[JsonObject]]()
+    for row in rows:
+        by_incident.setdefault(row["fingerprint"], []).append(row)
+    there = select(incidents).where(incidents.c.account == ledger.account, incidents.c.fingerprint.in_(by_incident))
+    known = {row.fingerprint: row for row in connection.execute(there)}
+    for fingerprint, of_one in by_incident.items():
+        first = of_one[0]
+        if fingerprint not in known:
+            connection.execute(insert(incidents).values(_incident(ledger, first)))
+        before = known.get(fingerprint)
+        began, version = first["call_began"], first["call_version"]
+        values: JsonObject = {
+            "findings": incidents.c.findings + len(of_one),
+            "calls": incidents.c.calls + (fingerprint not in seen),
+            "updated_at": first["updated_at"],
+            "first_call_at": _least(None if before is None else before.first_call_at, began),
+            "last_call_at": _most(None if before is None else before.last_call_at, began),
+        }
+        if before is None or before.state != "resolved":
+            values["newest_version"] = newest(None if before is None else before.newest_version, version)
+        where = and_(incidents.c.account == ledger.account, incidents.c.fingerprint == fingerprint)
+        connection.execute(update(incidents).where(where).values(values))
+
+
+def _incident(ledger: Ledger, row: JsonObject) -> JsonObject:
+    shared = {name: row[name] for name in ("account", "fingerprint", "pipeline", "detector", "kind", "group", "key")}
+    return {**shared, "state": "open", "created_at": ledger.now(), "updated_at": ledger.now()}
+
+
+def _least(one: str | None, other: str | None) -> str | None:
+    return min((at for at in (one, other) if at is not None), default=None)
+
+
+def _most(one: str | None, other: str | None) -> str | None:
+    return max((at for at in (one, other) if at is not None), default=None)
+
+
+def version_order(version: str) -> tuple[tuple[int, int | str], ...]:
+    """Versions in the order in which people count them: 1.9 before 1.10."""
+    parts = re.findall(r"\d+|[^\W\d]+", version)
+    return tuple((1, int(part)) if part.isdigit() else (0, part) for part in parts)
+
+
+def newest(one: str | None, other: str | None) -> str | None:
+    """The newer of two versions, either of which may not be known."""
+    return max((version for version in (one, other) if version is not None), key=version_order, default=None)
+
+
+def set_state(
+    connection: Connection,
+    ledger: Ledger,
+    ids: Collection[str],
+    state: State,
+    why: str | None,
+    *,
+    issue_id: str | None = None,
+) -> None:
+    """Bring findings into a state."""
+    values: JsonObject = {"state": state, "why": why, "updated_at": ledger.now()}
+    if issue_id is not None:
+        values["issue_id"] = issue_id
+    for some in _chunks(list(ids)):
+        where = and_(findings.c.account == ledger.account, findings.c.id.in_(some))
+        connection.execute(update(findings).where(where).values(values))
+
+
+def _chunks(ids: list[str], size: int = 500) -> Iterable[list[str]]:
+    """Ids in parts that a statement may hold."""
+    return (ids[start : start + size] for start in range(0, len(ids), size))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which findings to list. Empty fields do not narrow."""
+
+    state: str | None = None
+    pipeline: str | None = None
+    detector: str | None = None
+    call_id: str | None = None
+    fingerprint: str | None = None
+    since: str | None = None
+    limit: int = 50
+    after: tuple[str, str] | None = None
+    """Instant and id of the last one of the page before."""
+
+
+def listed(connection: Connection, ledger: Ledger, wanted: Wanted) -> list[JsonObject]:
+    """Findings, newest first."""
+    narrowed = ("state", "pipeline", "detector", "call_id", "fingerprint")
+    where = [findings.c[name] == value for name in narrowed if (value := getattr(wanted, name)) is not None]
+    if wanted.since is not None:
+        where.append(findings.c.created_at >= wanted.since)
+    if wanted.after is not None:
+        at, name = wanted.after
+        where.append((findings.c.created_at < at) | ((findings.c.created_at == at) & (findings.c.id < name)))
+    query = select(findings).where(findings.c.account == ledger.account, *where)
+    query = query.order_by(findings.c.created_at.desc(), findings.c.id.desc()).limit(wanted.limit)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def counted(connection: Connection, ledger: Ledger, wanted: Wanted) -> int:
+    """How many findings there are in all."""
+    narrowed = ("state", "pipeline", "detector", "call_id", "fingerprint")
+    where = [findings.c[name] == value for name in narrowed if (value := getattr(wanted, name)) is not None]
+    if wanted.since is not None:
+        where.append(findings.c.created_at >= wanted.since)
+    query = select(func.count()).select_from(findings).where(findings.c.account == ledger.account, *where)
+    return connection.execute(query).scalar_one()
+
+
+def calls_filed(connection: Connection, ledger: Ledger, issue_id: str) -> set[str]:
+    """Calls that are evidence of an issue by a finding."""
+    where = and_(findings.c.account == ledger.account, findings.c.issue_id == issue_id, findings.c.state == "filed")
+    return {call_id for (call_id,) in connection.execute(select(findings.c.call_id).where(where).distinct())}
+
+
+def by_id(connection: Connection, ledger: Ledger, name: str) -> list[JsonObject]:
+    """The findings whose id is this, or begins so: one, none, or several."""
+    if re.fullmatch(r"[0-9a-f]{6,64}", name) is None:
+        return []
+    query = select(findings).where(findings.c.account == ledger.account, findings.c.id.startswith(name)).limit(5)
+    return [dict(row) for row in connection.execute(query).mappings()]

@@ -1,0 +1,95 @@
+"""What people and agents said of findings. Append-only: a later verdict stands beside the earlier one and counts.
+
+An agent's verdict never counts as a person's. It counts for a precision only where the pipeline's file says so.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from sqlalchemy import Connection, insert, select
+
+from calltriage.leaves.strict_json import JsonObject
+from calltriage.pipelines.ledger.ledger import Ledger
+from calltriage.pipelines.ledger.tables import findings, reviews
+
+Verdict = Literal["right", "wrong", "expected", "minor", "duplicate", "missed", "nothing"]
+Reason = Literal["wrong", "expected", "minor", "duplicate"]
+"""Why a finding is dismissed. `wrong`: it is not what the detector says. The others do not speak against the detector."""
+REASONS: tuple[Reason, ...] = get_args(Reason)
+Role = Literal["human", "agent"]
+
+
+@dataclass(frozen=True)
+class Review:
+    """One verdict, on a finding or on what a detector did not find.
+
+    Attributes:
+        by: who says so, as the system knows them.
+        reason: their own words.
+    """
+
+    call_id: str
+    detector: str
+    verdict: Verdict
+    by: str
+    role: Role
+    reason: str | None = None
+    finding_id: str | None = None
+    kind: str | None = None
+    turn: int | None = None
+    quote: str | None = None
+
+
+def add(connection: Connection, ledger: Ledger, review: Review) -> str:
+    """Put a verdict on record. Returns its id."""
+    review_id = uuid.uuid4().hex
+    row: JsonObject = {**review.__dict__, "account": ledger.account, "id": review_id, "at": ledger.now()}
+    connection.execute(insert(reviews).values(row))
+    return review_id
+
+
+def of_finding(connection: Connection, ledger: Ledger, finding_id: str) -> list[JsonObject]:
+    """The verdicts on a finding, oldest first."""
+    query = select(reviews).where(reviews.c.account == ledger.account, reviews.c.finding_id == finding_id)
+    return [dict(row) for row in connection.execute(query.order_by(reviews.c.at)).mappings()]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Verdicts on the findings of one version of a detector."""
+
+    right: int = 0
+    wrong: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.right + self.wrong
+
+
+def tallies(
+    connection: Connection, ledger: Ledger, *, with_agents: bool = False, pipeline: str | None = None
+) -> dict[tuple[str, str], Tally]:
+    """By detector and version: how many findings people called right, and how many wrong. Of several verdicts on one
+    finding the last one counts. A duplicate says nothing of the detector."""
+    query = (
+        select(reviews.c.finding_id, reviews.c.verdict, findings.c.detector, findings.c.version_hash)
+        .join(findings, (findings.c.account == reviews.c.account) & (findings.c.id == reviews.c.finding_id))
+        .where(reviews.c.account == ledger.account)
+        .order_by(reviews.c.at, reviews.c.id)
+    )
+    if not with_agents:
+        query = query.where(reviews.c.role == "human")
+    if pipeline is not None:
+        query = query.where(findings.c.pipeline == pipeline)
+    last = {row.finding_id: row for row in connection.execute(query)}
+    found = dict[tuple[str, str], Tally]()
+    for row in last.values():
+        before = found.get((row.detector, row.version_hash), Tally())
+        if row.verdict in ("right", "expected", "minor"):
+            found[row.detector, row.version_hash] = Tally(before.right + 1, before.wrong)
+        elif row.verdict == "wrong":
+            found[row.detector, row.version_hash] = Tally(before.right, before.wrong + 1)
+    return found

@@ -1,0 +1,477 @@
+"""From findings to an issue with its evidence: once, and alone only where people's verdicts allow it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import httpx2
+import pytest
+from conftest import Clock, endpoints_to
+from faults import Scripted
+from ledgers import opened_ledger
+from pipeline_filing import ALONE, Bench, spec_of
+from sqlalchemy import Connection
+
+from calltriage.client.client import open_client
+from calltriage.desk.app import Desk
+from calltriage.journal.journal import Journal
+from calltriage.operations.issues import CreateIssue, DeleteIssue, UpdateIssue
+from calltriage.operations.relations import ListRelations
+from calltriage.operations.resource_links import ListResources
+from calltriage.pipelines.ledger import Ledger, findings, incidents, tables
+
+T = TypeVar("T")
+
+
+@pytest.fixture
+async def journal(tmp_path: Path, clock: Clock) -> AsyncIterator[Journal]:
+    opened = Journal(tmp_path / "data", clock=clock)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def bench(the_desk: Desk, journal: Journal, clock: Clock, tmp_path: Path) -> AsyncGenerator[Bench]:
+    """A pipeline whose rule may file alone, with the journal behind its client."""
+    transport = httpx2.ASGITransport(the_desk, raise_app_exceptions=False)
+    async with (
+        opened_ledger(tmp_path / "data") as ledger,
+        open_client(endpoints_to(transport), ledger=journal) as client,
+    ):
+        ledger.clock = clock
+        yield Bench(the_desk, client, ledger, clock, spec_of(more=f"[issues]\n{ALONE}"), journal=journal)
+
+
+async def test_a_detector_files_alone_once_the_lower_bound_of_its_precision_reaches_the_bar(bench: Bench) -> None:
+    await bench.trust(right=15)  # all of 15 right: the lower 95 % bound is 0.796
+    await bench.say("first")
+    await bench.run("first")
+    before = await bench.issues()
+    await bench.trust(right=16)  # of 16: 0.806
+    await bench.run("first")
+
+    [issue] = await bench.issues()
+    assert before == []
+    assert issue.source == "automated"
+    assert issue.title == "Wrong hours"
+    assert await bench.states() == {"first": "filed"}
+
+
+async def test_an_agents_verdicts_count_only_where_the_file_says_so(bench: Bench) -> None:
+    await bench.trust()
+    await bench.ledger.write(lambda it: it.execute(tables.reviews.update().values(role="agent")))
+    await bench.say("first")
+    await bench.run("first")
+    alone = await bench.states()
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\nagent_verdicts = true")
+    await bench.run("first")
+
+    assert (alone, await bench.states()) == ({"first": "new"}, {"first": "filed"})
+
+
+async def test_verdicts_on_another_version_of_a_detector_do_not_count(bench: Bench) -> None:
+    await bench.trust()
+    bench.rule = replace(bench.rule, version_hash="another")
+    await bench.say("first")
+    await bench.run("first")
+
+    assert await bench.states() == {"first": "new"}
+
+
+async def test_a_finding_becomes_a_flag_with_the_words_of_its_turn_on_the_attached_call(bench: Bench) -> None:
+    await bench.trust()
+    await bench.say("first", "we open at NINE thirty, or nine thirty")
+    await bench.run("first")
+
+    [issue] = await bench.issues()
+    [flag] = await bench.flags(issue)
+    links = (await bench.client.send(ListResources(issue_id=issue.id))).items
+    assert [(link.resource_type, link.resource_id) for link in links] == [("call", "first")]
+    assert (flag.call_id, flag.type, flag.message_index, flag.message_text) == (
+        "first",
+        "wrong_hours",
+        2,
+        "NINE thirty,",
+    )
+    assert flag.note.startswith("It opens at ten. [finding ")
+
+
+async def test_filing_again_and_under_another_version_changes_nothing(bench: Bench) -> None:
+    await bench.trust()
+    await bench.say("first")
+    await bench.run("first")
+    await bench.run("first")
+    bench.rule = replace(bench.rule, version_hash="another")
+    await bench.run("first")
+
+    [issue] = await bench.issues()
+    assert len(await bench.flags(issue)) == 1
+
+
+async def test_findings_of_one_incident_gather_on_one_issue_and_those_of_another_do_not(bench: Bench) -> None:
+    await bench.trust()
+    for number, branch in enumerate(("north", "north", "south")):
+        await bench.say(f"call-{number}", metadata={"branch": branch})
+    await bench.run("call-0", "call-1", "call-2")
+
+    north, south = await bench.issues()
+    assert (north.title, south.title) == ("Wrong hours (north)", "Wrong hours (south)")
+    assert [flag.call_id for flag in await bench.flags(north)] == ["call-0", "call-1"]
+    assert [flag.call_id for flag in await bench.flags(south)] == ["call-2"]
+
+
+async def test_many_that_file_at_once_file_one_issue(bench: Bench) -> None:
+    await bench.trust()
+    for number in range(6):
+        await bench.say(f"call-{number}")
+    recorded = [await bench.examine(f"call-{number}") for number in range(6)]
+    async with anyio.create_task_group() as group:
+        for call, found in [*recorded, *recorded]:
+            group.start_soon(bench.filer.file, call, found)
+
+    [issue] = await bench.issues()
+    assert len(await bench.flags(issue)) == 6
+
+
+async def test_nothing_is_filed_before_enough_calls_have_the_fault_and_then_all_of_them_are(bench: Bench) -> None:
+    bench.spec = spec_of(more=f'[issues]\nfile_after = {{ calls = 3, within = "24h" }}\n{ALONE}')
+    await bench.trust()
+    for number, began in enumerate(("2026-05-01T10:00:00Z", "2026-05-05T10:00:00Z", "2026-05-06T09:00:00Z")):
+        await bench.say(f"call-{number}", began=began)
+    await bench.run("call-0", "call-1", "call-2")
+    before = await bench.issues()
+    await bench.say("call-3", began="2026-05-06T08:00:00Z")
+    await bench.run("call-3")
+
+    [issue] = await bench.issues()
+    assert before == []
+    assert len(await bench.flags(issue)) == 4
+
+
+async def test_one_call_with_a_severe_fault_is_enough(bench: Bench) -> None:
+    detect, more = (
+        'file = "auto"\nseverity = "high"',
+        f'[issues]\nfile_after = {{ calls = 3, within = "24h" }}\n{ALONE}',
+    )
+    bench.spec = spec_of(detect, more)
+    await bench.trust()
+    await bench.say("first")
+    await bench.run("first")
+
+    assert [issue.severity for issue in await bench.issues()] == ["high"]
+
+
+async def test_what_a_person_accepted_is_filed_whatever_the_detector_may_do(bench: Bench) -> None:
+    bench.spec = spec_of("", '[issues]\nfile_after = { calls = 3, within = "24h" }')
+    await bench.say("first")
+    call, [found] = await bench.examine("first")
+    await bench.filer.file(call, [found])
+    before = await bench.issues()
+    accept = partial(findings.set_state, ledger=bench.ledger, ids=[found.finding_id], state="accepted", why=None)
+    await bench.ledger.write(accept)
+    await bench.filer.settle(found.fingerprint)
+
+    assert (before, len(await bench.issues()), await bench.states()) == ([], 1, {"first": "filed"})
+
+
+async def test_a_share_of_what_needs_no_person_is_held_back_for_one(bench: Bench) -> None:
+    bench.spec = spec_of(more="[issues]\nreview_share = 0.5")
+    await bench.trust()
+    for number in range(20):
+        await bench.say(f"call-{number}")
+    await bench.run(*(f"call-{number}" for number in range(20)))
+    first = await bench.states()
+    await bench.run(*(f"call-{number}" for number in range(20)))
+
+    assert set(first.values()) == {"new", "filed"}
+    assert await bench.states() == first
+
+
+async def test_an_open_issue_that_is_very_alike_is_joined_and_says_why(bench: Bench) -> None:
+    theirs = await bench.client.send(CreateIssue(title="Wrong hours", severity="low", category="Dialogue"))
+    await bench.trust()
+    await bench.say("first")
+    await bench.run("first")
+
+    assert [issue.id for issue in await bench.issues()] == [theirs.id]
+    assert [flag.call_id for flag in await bench.flags(theirs)] == ["first"]
+    assert "very alike" in (await bench.comments(theirs))[0]
+
+
+async def test_an_issue_that_is_only_alike_is_linked(bench: Bench) -> None:
+    title = "Wrong opening hours and days told to callers"
+    theirs = await bench.client.send(CreateIssue(title=title, severity="low", category="Dialogue"))
+    await bench.trust()
+    await bench.say("first")
+    await bench.run("first")
+
+    ours = (await bench.issues())[1]
+    [link] = (await bench.client.send(ListRelations(issue_id=ours.id))).items
+    assert (link.related_issue_id, link.relation_type) == (theirs.id, "related_to")
+
+
+async def test_beyond_the_limit_of_new_issues_findings_stay_new(bench: Bench) -> None:
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\n[limits]\nnew_issues = 2")
+    await bench.trust()
+    for number in range(4):
+        await bench.say(f"call-{number}", metadata={"branch": f"number {number}"})
+    await bench.run(*(f"call-{number}" for number in range(4)))
+    first = sorted((await bench.states()).values())
+    bench.run_id = "run-2"
+    await bench.run("call-2", "call-3")
+
+    assert first == ["filed", "filed", "new", "new"]
+    assert len(await bench.issues()) == 4
+
+
+async def test_beyond_the_evidence_that_an_issue_may_hold_calls_are_counted_and_told_once_a_day(bench: Bench) -> None:
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\nmax_evidence = 2")
+    await bench.trust()
+    for number in range(5):
+        await bench.say(f"call-{number}")
+    filer = bench.filer
+    for number in range(5):
+        await filer.file(*await bench.examine(f"call-{number}"))
+    [issue] = await bench.issues()
+    during = await bench.comments(issue)
+    await filer.finish()
+    await filer.finish()
+    bench.clock.advance(days=1)
+    await bench.say("call-5")
+    await bench.run("call-5")
+
+    assert len(await bench.flags(issue)) == 2
+    assert during == []
+    told = await bench.comments(issue)
+    assert [text.split(" since")[0] for text in told] == ["Found in 3 more calls", "Found in 1 more calls"]
+
+
+async def test_a_muted_incident_only_counts_until_it_escalates(bench: Bench) -> None:
+    await bench.trust()
+    await bench.say("call-0")
+    call, [found] = await bench.examine("call-0")
+    await bench.ledger.write(
+        lambda it: incidents.mute(it, bench.ledger, found.fingerprint, "until_escalating", "known")
+    )
+    await bench.filer.file(call, [found])
+    quiet = await bench.states()
+    for number in range(1, 5):
+        await bench.say(f"call-{number}")
+    await bench.run(*(f"call-{number}" for number in range(1, 5)))
+
+    assert quiet == {"call-0": "counted"}
+    [issue] = await bench.issues()
+    assert len(await bench.flags(issue)) == 5
+
+
+async def test_an_issue_that_a_person_deleted_is_not_filed_again(bench: Bench) -> None:
+    await bench.trust()
+    await bench.say("call-0")
+    await bench.run("call-0")
+    [issue] = await bench.issues()
+    await bench.client.send(DeleteIssue(issue_id=issue.id))
+    await bench.say("call-1")
+    await bench.run("call-1", "call-0")
+
+    assert await bench.issues() == []
+    [row] = await bench.ledger.read(lambda it: incidents.listed(it, bench.ledger, muted=True))
+    assert row["muted_why"] == "its issue was deleted"
+
+
+# A fault that comes back
+
+
+async def closed_issue(bench: Bench) -> Any:
+    """An issue with one call that a person has closed."""
+    await bench.trust()
+    await bench.say("call-0")
+    await bench.run("call-0")
+    [issue] = await bench.issues()
+    bench.clock.advance(hours=1)
+    return await bench.client.send(UpdateIssue(issue_id=issue.id, status="done"))
+
+
+async def test_a_call_that_began_before_the_issue_was_closed_or_soon_after_does_not_reopen_it(bench: Bench) -> None:
+    closed = await closed_issue(bench)
+    await bench.say("before", began="2026-05-06T21:30:00Z")
+    bench.clock.advance(minutes=30)
+    await bench.say("soon-after")
+    await bench.run("before", "soon-after")
+
+    [issue] = await bench.issues()
+    assert (issue.id, issue.status) == (closed.id, "done")
+    assert await bench.states() == {"call-0": "filed", "before": "counted", "soon-after": "counted"}
+
+
+async def test_a_call_that_began_later_reopens_it_once_and_says_so(bench: Bench) -> None:
+    await closed_issue(bench)
+    bench.clock.advance(hours=2)
+    for name in ("later", "later-still"):
+        await bench.say(name)
+    await bench.run("later", "later-still")
+
+    [issue] = await bench.issues()
+    assert issue.status == "todo"
+    assert len(await bench.flags(issue)) == 3
+    assert ["This came back" in text for text in await bench.comments(issue)] == [True]
+
+
+async def test_an_old_version_of_the_agent_does_not_reopen_it_and_a_newer_one_does(bench: Bench) -> None:
+    await bench.trust()
+    await bench.say("call-0", metadata={"agent_version": "1.9"})
+    await bench.run("call-0")
+    [issue] = await bench.issues()
+    await bench.client.send(UpdateIssue(issue_id=issue.id, status="done"))
+    bench.clock.advance(hours=2)
+    await bench.say("old", metadata={"agent_version": "1.9"})
+    await bench.run("old")
+    [after_old] = await bench.issues()
+    await bench.say("new", metadata={"agent_version": "1.10"})
+    await bench.run("new")
+
+    [after_new] = await bench.issues()
+    assert (after_old.status, after_new.status) == ("done", "todo")
+
+
+async def test_an_issue_that_was_closed_long_ago_is_followed_by_a_new_one(bench: Bench) -> None:
+    closed = await closed_issue(bench)
+    bench.clock.advance(days=40)
+    await bench.say("later")
+    await bench.run("later")
+    await bench.run("later")
+
+    old, new = await bench.issues()
+    [link] = (await bench.client.send(ListRelations(issue_id=new.id))).items
+    assert (old.id, old.status, link.related_issue_id) == (closed.id, "done", closed.id)
+    assert f"Follows {closed.triage_id}" in new.description
+
+
+async def test_an_issue_that_was_closed_as_expected_stays_closed(bench: Bench) -> None:
+    await bench.trust()
+    for name in ("call-0", "call-1"):
+        await bench.say(name)
+    await bench.run("call-0", "call-1")
+    [row, *_] = await bench.ledger.read(lambda it: findings.listed(it, bench.ledger, findings.Wanted(call_id="call-1")))
+    dismiss = partial(findings.set_state, ledger=bench.ledger, ids=[row["id"]], state="dismissed", why="expected")
+    await bench.ledger.write(dismiss)
+    [issue] = await bench.issues()
+    await bench.client.send(UpdateIssue(issue_id=issue.id, status="closed"))
+    bench.clock.advance(hours=2)
+    await bench.say("later")
+    await bench.run("later")
+
+    assert [one.status for one in await bench.issues()] == ["closed"]
+    assert (await bench.states())["later"] == "counted"
+
+
+# A crash at any moment, a database that is lost
+
+
+async def test_the_line_in_the_description_leads_back_to_the_issue_when_the_ledger_is_lost(
+    bench: Bench, tmp_path: Path
+) -> None:
+    await bench.trust()
+    await bench.say("call-0")
+    await bench.run("call-0")
+    [issue] = await bench.issues()
+    copied = CreateIssue(title="Copied", severity="low", category="Bug", description=issue.description)
+    await bench.client.send(copied)  # not automated: its line counts for nothing
+    async with opened_ledger(tmp_path / "another") as empty:
+        empty.clock, bench.ledger, bench.journal = bench.clock, empty, None
+        await bench.trust()
+        await bench.say("call-1")
+        await bench.run("call-1", "call-0")
+
+    assert [one.title for one in await bench.issues()] == ["Wrong hours", "Copied"]
+    assert {flag.call_id for flag in await bench.flags(issue)} == {"call-0", "call-1"}
+
+
+async def test_a_line_with_a_seal_of_others_leads_nowhere(bench: Bench, tmp_path: Path) -> None:
+    await bench.trust()
+    await bench.say("call-0")
+    await bench.run("call-0")
+    [issue] = await bench.issues()
+    forged = issue.description[:-5] + "AAAAA"
+    other = CreateIssue(title="Forged", severity="low", category="Bug", description=forged, source="automated")
+    await bench.client.send(other)
+    await bench.client.send(DeleteIssue(issue_id=issue.id))
+    async with opened_ledger(tmp_path / "another") as empty:
+        empty.clock, bench.ledger, bench.journal = bench.clock, empty, None
+        await bench.trust()
+        await bench.run("call-0")
+
+    assert [one.title for one in await bench.issues()] == ["Forged", "Wrong hours"]
+
+
+class Crash(Exception):
+    """The process ends here."""
+
+
+class Crashing(Ledger):
+    """A ledger whose process ends at a write: before it is on disk, or right after."""
+
+    left = 0
+    after = False
+
+    async def write(self, change: Callable[[Connection], T], lane: str = "pipelines") -> T:
+        self.left -= 1
+        if self.left == 0 and not self.after:
+            raise Crash
+        done = await super().write(change, lane)
+        if self.left == 0:
+            raise Crash
+        return done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("with_journal", [True, False])
+async def test_whenever_a_process_ends_the_next_one_files_once(
+    the_desk: Desk, clock: Clock, tmp_path: Path, journal: Journal, with_journal: bool
+) -> None:
+    """Between any two commits of the ledger, with one issue, three flags and two comments to write."""
+    requests = Scripted(inner=httpx2.ASGITransport(the_desk, raise_app_exceptions=False))
+    spec = spec_of(more=f"[issues]\n{ALONE}\nmax_evidence = 2")
+    crashes = 0
+    async with open_client(endpoints_to(requests), ledger=journal if with_journal else None) as client:
+        for after in (False, True):
+            for number in range(1, 60):
+                branch = f"{'after' if after else 'before'} {number}"
+                ledger = Crashing(tmp_path / "data", branch, clock=clock)  # an account of its own
+                bench = Bench(the_desk, client, ledger, clock, spec, journal=journal if with_journal else None)
+                ids = [f"{branch} {n}".replace(" ", "-") for n in range(3)]
+                for name in ids:
+                    await bench.say(name, metadata={"branch": branch})
+                recorded = [await bench.examine(name) for name in ids]
+                await accept_all(ledger)
+                ledger.left, ledger.after = number, after
+                try:
+                    filer = bench.filer
+                    for call, found in recorded:
+                        await filer.file(call, found)
+                    await filer.finish()
+                    ended = True
+                except Crash:
+                    ended, crashes = False, crashes + 1
+                filer = bench.filer
+                for call, found in recorded:
+                    await filer.file(call, found)
+                await filer.finish()
+                found_issues = [one for one in await bench.issues() if f"({branch})" in one.title]
+                assert len(found_issues) == 1, branch
+                assert len(await bench.flags(found_issues[0])) == 2, branch
+                assert len(await bench.comments(found_issues[0])) <= 1, branch
+                await ledger.close()
+                if ended:
+                    break
+    assert crashes > 10
+
+
+async def accept_all(ledger: Ledger) -> None:
+    rows = await ledger.read(lambda it: findings.listed(it, ledger, findings.Wanted(limit=1000)))
+    ids = [row["id"] for row in rows]
+    await ledger.write(partial(findings.set_state, ledger=ledger, ids=ids, state="accepted", why=None))
