@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import weakref
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import mcp_types
 from jsonschema.protocols import Validator
@@ -14,6 +14,7 @@ from mcp.client import Client
 from tokens import real_tokens
 
 from calltriage.leaves.gate import compact
+from calltriage.server.call.result_schemas import marks_schema
 
 UNKNOWN = "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34"
 
@@ -22,13 +23,40 @@ _published: dict[int, dict[str, str]] = {}
 """Output schemas as JSON, by tool, of each agent that has called one and is still there."""
 
 
+MARKS: dict[str, Any] = marks_schema()
+"""What may stand in any object of an answer."""
+
+
 @cache
 def _validator(schema: str) -> Validator:
     """Made once for all agents: checking the schema itself costs more than checking an answer."""
     parsed = json.loads(schema)
     kind = validator_for(parsed)
     kind.check_schema(parsed)
-    return kind(parsed)
+    return kind(closed(parsed))
+
+
+def closed(schema: Any) -> Any:
+    """The schema of a result with no members but those that it names. An entry that is shown in part names the texts inside
+    its members with a point (`artifact.payload`); an error may say more than every error says."""
+    if isinstance(schema, list):
+        return [closed(one) for one in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    node = cast("dict[str, Any]", schema)
+    if not isinstance(node.get("properties"), dict):
+        return {name: closed(one) for name, one in node.items()}
+    members: dict[str, Any] = {name: closed(one) for name, one in node["properties"].items()}
+    if {"code", "message"} <= members.keys():
+        return {**node, "properties": members}
+    inner = {rf"^{name}\.": True for name, one in members.items() if "$ref" in one or one.get("type") == "object"}
+    rest = {name: closed(one) for name, one in node.items() if name != "properties"}
+    return {
+        "additionalProperties": False,
+        **rest,
+        "properties": {**MARKS["properties"], **members},
+        "patternProperties": inner,
+    }
 
 
 async def call(agent: Client, tool: str, /, **arguments: Any) -> mcp_types.CallToolResult:

@@ -22,7 +22,7 @@ from calltriage.operations.base import Operation, Tool, is_operation
 from calltriage.operations.calls import Turn
 from calltriage.operations.fields import WireOnly, marks
 from calltriage.operations.issues import Issue, ListIssues
-from calltriage.operations.results import Page, ResultType
+from calltriage.operations.results import Page
 from calltriage.server.files.local import CHUNK, FileRoots
 from calltriage.server.quota import Quota
 from calltriage.server.trails import Trails
@@ -201,11 +201,12 @@ def preparing(argument: str | None = None) -> Generator[None]:
 
 class Workflow(Tool):
     """A tool that is not one operation. Like one it is a class whose fields are the arguments and whose docstring is what
-    the model reads; `run` does the work, and `result` is the shape of what it returns. One that `saves` may make local
+    the model reads; `run` does the work, and `result` is the shape of
+    what it returns (answers/shapes.py). One that `saves` may make local
     files, whatever its effect on the APIs. One that `wraps` an operation takes its arguments over, and sends them with
     `request`. Its name ends in `Tool`: `AddFlag` is the request, `AddFlagTool` the tool."""
 
-    result: ClassVar[ResultType]
+    result: ClassVar[Any]
     saves: ClassVar[bool] = False
 
     answers_repeats: ClassVar[bool] = False

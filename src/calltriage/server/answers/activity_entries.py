@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Annotated, TypeAlias
+
 from calltriage.leaves.gate import compact
 from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 from calltriage.operations.activity import TimelineEntry
 from calltriage.server.answers.results import row
+from calltriage.server.answers.shapes import Shown
 
 TOLD = frozenset({
     "type", "detail", "from_status", "to_status", "agent_session", "artifact", "created_at", "unreadable_fields",
 })  # fmt: skip
 """Members of an entry that are shown."""
+Entry: TypeAlias = Annotated[TimelineEntry, Shown(only=TOLD)]
 
 
 def entry_row(entry: TimelineEntry) -> JsonObject:

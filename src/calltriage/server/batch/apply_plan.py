@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Required, TypedDict
 
 import anyio
 from pydantic import Field, StringConstraints
@@ -19,14 +19,15 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation, Tool
 from calltriage.operations.results import Result, ResultType
 from calltriage.server.answers.results import BUDGET, Bundle, advising
+from calltriage.server.answers.shapes import Advice, Failure, Gap
 from calltriage.server.batch.foresight import Foresight, differs
 from calltriage.server.batch.plan_triage import APPLY, MOST_WRITES, PlanId, refuse_undone, tried
 from calltriage.server.batch.plans import Course, Plan, Plans, Write
 from calltriage.server.batch.undo import undoing
-from calltriage.server.batch.writes import PLANNABLE, Asked, Made, asked, references, tool_of
+from calltriage.server.batch.writes import MAKES, PLANNABLE, Asked, Made, asked, references, tool_of
 from calltriage.server.call.table import perform
 from calltriage.server.call.write_record import Caller, performed
-from calltriage.server.context import Invocation, Workflow, result_of
+from calltriage.server.context import Invocation, Workflow
 
 RESERVE_S = 10.0
 """Seconds of the deadline that the last write has at least; a third of a shorter one."""
@@ -55,17 +56,16 @@ class WriteOutcome(Result):
     updated_at: str | None = None
     """Of the issue that it touched, for expect_updated_at; given if nobody else changed it."""
     note: str | None = None
-    error: JsonObject | None = None
+    error: Failure | None = None
 
 
-class UndoStep(Result):
-    """A call that takes back what one write did."""
+class UndoStep(TypedDict, total=False):
+    """A call that takes back what one write did; `offered` says whether this server offers the tool."""
 
-    write: int
-    tool: str
-    arguments: JsonObject
-    offered: bool
-    """Whether this server offers the tool."""
+    write: Required[int]
+    tool: Required[str]
+    arguments: Required[JsonObject]
+    offered: Required[bool]
 
 
 class Applied(Result):
@@ -85,9 +85,9 @@ class Applied(Result):
     stopped_at: int | None = None
     retry_after_s: float | None = None
     undo: list[UndoStep] | None = None
-    omitted: list[JsonObject] | None = None
+    omitted: list[Gap] | None = None
     note: str | None = None
-    try_next: JsonObject | None = None
+    try_next: Advice | None = None
 
 
 class ApplyPlanTool(Workflow, effect=Effect.CHANGE):
@@ -330,14 +330,13 @@ def _without_condition(arguments: JsonObject) -> JsonObject:
 
 def _kept(tool: type[Tool], body: JsonObject, made: list[list[str]]) -> JsonObject:
     """What is kept of a write's answer: ids, the outcome and our note; no words of others, such as a flag's note."""
-    result = result_of(tool)
     kept = {name: body[name] for name in ("outcome", "id", "triage_id") if isinstance(body.get(name), str)}
     issues = [one for one in body.get("issues", []) if "updated_at" in one]
     if "triage_id" in body and isinstance(body.get("updated_at"), str):
         kept["updated_at"] = body["updated_at"]
     elif len(issues) == 1:
         kept["updated_at"] = issues[0]["updated_at"]
-    if isinstance(body.get("note"), str) and (result is None or "note" not in result.model_fields):
+    if isinstance(body.get("note"), str) and MAKES.get(tool.tool_name()) != "flag":
         kept["note"] = body["note"]
     return kept | {"made": made}
 

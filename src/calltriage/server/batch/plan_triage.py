@@ -16,6 +16,7 @@ from calltriage.operations.base import Effect, Tool
 from calltriage.operations.fields import Form
 from calltriage.operations.results import Result, ResultType
 from calltriage.server.answers.results import BUDGET, Bundle, advising
+from calltriage.server.answers.shapes import Advice, Failure, Gap
 from calltriage.server.batch.foresight import Foresight
 from calltriage.server.batch.plans import ID_PATTERN, Plan, Plans, Write
 from calltriage.server.batch.writes import (
@@ -25,13 +26,12 @@ from calltriage.server.batch.writes import (
     Made,
     asked,
     resolved,
-    schema_of,
     tool_of,
     understood_of,
 )
 from calltriage.server.call.arguments import checked
 from calltriage.server.call.hints import advise
-from calltriage.server.call.table import perform
+from calltriage.server.call.table import perform, schema_of
 from calltriage.server.context import Invocation, Workflow
 
 MOST_WRITES = 200
@@ -68,7 +68,7 @@ class Problem(Result):
 
     write: int
     tool: str
-    error: JsonObject
+    error: Failure
     """As the tool itself would answer. `instead` is the write to put in its place."""
 
 
@@ -86,9 +86,9 @@ class PlanShown(Result):
     seal: str | None = None
     """What apply_plan takes; there is none where no write can be applied."""
     good_for_s: int | None = None
-    omitted: list[JsonObject] | None = None
+    omitted: list[Gap] | None = None
     note: str | None = None
-    try_next: JsonObject | None = None
+    try_next: Advice | None = None
 
 
 class PlanTriageTool(Workflow, effect=Effect.READ):

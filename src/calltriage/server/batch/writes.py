@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
 from calltriage.errors import Rejected
@@ -14,8 +13,8 @@ from calltriage.operations.base import Tool
 from calltriage.operations.resource_links import AttachResource
 from calltriage.server.call.arguments import checked, understood
 from calltriage.server.call.hints import is_issue
-from calltriage.server.call.schemas import arguments_model, input_schema
-from calltriage.server.call.write_record import ARGUMENT, with_key
+from calltriage.server.call.table import schema_of
+from calltriage.server.call.write_record import ARGUMENT
 from calltriage.server.tools.add_flag import AddFlagTool
 from calltriage.server.tools.create_issue import CreateIssueTool
 from calltriage.server.tools.editing import AddCommentTool, UpdateIssueTool
@@ -77,11 +76,6 @@ def tool_of(name: str, offered: frozenset[str]) -> type[Tool]:
             field="tool",
         )
     return PLANNABLE[name]
-
-
-@cache
-def schema_of(tool: type[Tool]) -> JsonObject:
-    return with_key(tool, input_schema(arguments_model(tool)))
 
 
 def understood_of(tool: type[Tool], arguments: JsonObject) -> tuple[JsonObject, str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Any, get_origin
+from typing import Any
 
 from pydantic import Field, create_model
 
 from calltriage.leaves.strict_json import JsonObject, is_array, is_object
-from calltriage.operations.base import Effect, Operation, Tool
+from calltriage.operations.base import Operation, Tool
 from calltriage.operations.fields import IssueRef, Names, Trimmed, WireOnly, marks
 
 UNSAID = ("title", "default")
@@ -84,26 +84,3 @@ def _without_null(members: JsonObject) -> JsonObject:
     if len(options) != 1:
         return members
     return {**options[0], **{name: value for name, value in members.items() if name != "anyOf"}}
-
-
-JSON_TYPES: dict[Any, str] = {str: "string", int: "integer", bool: "boolean", list: "array", dict: "object"}
-
-ERROR_SCHEMA: JsonObject = {"required": ["error"], "properties": {"error": {"type": "object"}}}
-
-
-def output_schema(result_type: Any, effect: Effect) -> JsonObject:
-    """An object root with `anyOf` of result and error, so that no client throws an error away for breaking it.
-
-    The result's part names what is always there. A write always says its `outcome`; the rest is missing when the API
-    did it and answered unreadably.
-    """
-    if effect is not Effect.READ:
-        outcome = {"enum": ["committed", "replayed", "not_committed", "unknown"]}
-        found: JsonObject = {"required": ["outcome"], "properties": {"outcome": outcome}}
-    else:
-        always = {name: info for name, info in result_type.model_fields.items() if info.is_required()}
-        types = {
-            name: {"type": JSON_TYPES[get_origin(info.annotation) or info.annotation]} for name, info in always.items()
-        }
-        found = {"required": list(always), "properties": types}
-    return {"type": "object", "anyOf": [found, ERROR_SCHEMA]}

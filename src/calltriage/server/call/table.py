@@ -7,7 +7,7 @@ import math
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import mcp_types
@@ -47,11 +47,12 @@ from calltriage.server.call.arguments import checked, rejected, understood
 from calltriage.server.call.confirmation import Policy, confirmed
 from calltriage.server.call.hints import advise
 from calltriage.server.call.host import Host, opened_for
-from calltriage.server.call.schemas import arguments_model, input_schema, names_issue, output_schema
+from calltriage.server.call.result_schemas import result_schema
+from calltriage.server.call.schemas import arguments_model, input_schema, names_issue
 from calltriage.server.call.touched import touched
 from calltriage.server.call.views import view_of
 from calltriage.server.call.write_record import with_key
-from calltriage.server.context import Invocation, ServerParts, Workflow, result_of
+from calltriage.server.context import Invocation, ServerParts, Workflow
 from calltriage.server.tools.evidence import GetEvidenceTool, whole_description
 from calltriage.server.tools.find_calls import FindCallsTool
 from calltriage.server.tools.transcripts import GetTranscriptTool
@@ -63,14 +64,13 @@ logger = logging.getLogger(__name__)
 def describe(tool: type[Tool]) -> mcp_types.Tool:
     """The tool as `tools/list` shows it. Everything follows from the class, so it is worked out once in a process."""
     name = tool.tool_name()
-    result = result_of(tool)
     effect = tool.effect
     return mcp_types.Tool(
         name=name,
         title=name.replace("_", " ").capitalize(),
         description=" ".join((tool.__doc__ or "").split()),
-        input_schema=with_key(tool, input_schema(arguments_model(tool))),
-        output_schema=output_schema(result, effect),
+        input_schema=schema_of(tool),
+        output_schema=result_schema(tool),
         annotations=mcp_types.ToolAnnotations(
             read_only_hint=effect is Effect.READ and not (issubclass(tool, Workflow) and tool.saves),
             destructive_hint=effect in {Effect.CHANGE, Effect.REMOVE},  # the others add at most
@@ -79,6 +79,12 @@ def describe(tool: type[Tool]) -> mcp_types.Tool:
         ),
         _meta=view_of(tool),
     )
+
+
+@cache
+def schema_of(tool: type[Tool]) -> JsonObject:
+    """The schema of what a tool takes."""
+    return with_key(tool, input_schema(arguments_model(tool)))
 
 
 def _answers_repeats(tool: type[Tool]) -> bool:
@@ -104,8 +110,12 @@ class ToolTable:
         self._server = server
         self._confirm: Policy = confirm
         self._tools = {tool.tool_name(): tool for tool in tools}
-        self.listed = [describe(tool) for tool in self._tools.values()]
-        self._schemas = {tool.name: tool.input_schema for tool in self.listed}
+        self._schemas = {name: schema_of(tool) for name, tool in self._tools.items()}
+
+    @cached_property
+    def listed(self) -> list[mcp_types.Tool]:
+        """The tools as `tools/list` shows them."""
+        return [describe(tool) for tool in self._tools.values()]
 
     def input_schema(self, name: str) -> JsonObject | None:
         """Schema of a tool's arguments; None for an unknown name."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Required, TypedDict
 
 from pydantic import Field
 
@@ -17,7 +17,6 @@ from calltriage.journal.unanswered import at_once
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Tool
 from calltriage.operations.fields import Limit
-from calltriage.operations.results import Result, ResultType
 from calltriage.server.call.answering import Answer
 from calltriage.server.context import Invocation, Workflow
 
@@ -51,12 +50,38 @@ def with_key(tool: type[Tool], schema: JsonObject) -> JsonObject:
     return {**schema, "properties": {**schema["properties"], ARGUMENT: SCHEMA}}
 
 
-class RecentWrites(Result):
+class RecentWrite(TypedDict, total=False):
+    """A write on record, in ids and words of the contract alone; `made` is the id of what it made."""
+
+    at: Required[str]
+    tool: Required[str]
+    operation: Required[str]
+    id: str
+    issue_id: str
+    related_issue_id: str
+    call_id: str
+    resource_id: str
+    resource_link_id: str
+    flag_id: str
+    relation_id: str
+    session_id: str
+    attachment_id: str
+    resource_type: str
+    relation_type: str
+    status: str
+    severity: str
+    message_index: int
+    made: str
+    triage_id: str
+    outcome: Required[str]
+
+
+class RecentWrites(TypedDict, total=False):
     """Writes, newest first."""
 
-    items: list[JsonObject]
-    returned: int
-    complete: bool
+    items: Required[list[RecentWrite]]
+    returned: Required[int]
+    complete: Required[bool]
 
 
 @dataclass(frozen=True)
@@ -109,7 +134,7 @@ class ListRecentWritesTool(Workflow, effect=Effect.READ):
     In ids and outcomes only; get_evidence has the state of an issue.
     """
 
-    result: ClassVar[ResultType] = RecentWrites
+    result: ClassVar[Any] = RecentWrites
 
     limit: Limit | None = Field(default=None, description="How many, default 50.")
 

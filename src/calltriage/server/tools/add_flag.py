@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -18,9 +18,9 @@ from calltriage.operations.fields import (
     TurnIndex,
 )
 from calltriage.operations.resource_links import AttachResource
-from calltriage.operations.results import ResultType
 from calltriage.server.answers.advice import same_call
 from calltriage.server.answers.results import shown, together
+from calltriage.server.answers.writes_shown import AddedFlag
 from calltriage.server.context import ISSUE, Invocation, Workflow, preparing
 from calltriage.server.tools.flag_moments import Moment, Sought
 from calltriage.server.tools.several_flags import MOST_FLAGS, MomentRef, failed, flagged_each, moments_of
@@ -34,7 +34,7 @@ class AddFlagTool(Workflow, effect=Effect.ADD, wraps=flags.AddFlag):
     same flag again within minutes is a replay.
     """
 
-    result: ClassVar[ResultType] = flags.Flag
+    result: ClassVar[Any] = AddedFlag
 
     issue_id: IssueRef = Field(description=ISSUE)
     call_id: CallId

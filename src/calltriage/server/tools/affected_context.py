@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Required, TypedDict
 
 from pydantic import Field
 
@@ -11,20 +11,43 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import resource_links
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import IssueRef
-from calltriage.operations.results import Page, Result, ResultType
+from calltriage.operations.results import Page
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, unreadable
 from calltriage.server.answers.sections import EACH, Asked, Section, Where, no_place, place_of
+from calltriage.server.answers.shapes import Shown, as_declared
 from calltriage.server.context import ISSUE, Invocation, Workflow
 
 
-class AffectedContext(Result):
+class AffectedRow(TypedDict, total=False):
+    """A pathway, a persona or a call that an issue touches."""
+
+    call_id: str
+    title: str
+    started_at: str
+    pathway_id: str
+    pathway_name: str
+    pathway_version_id: str
+    version_number: int
+    version_label: str
+    persona_id: str
+    persona_name: str
+    call_count: int
+
+
+class Affected(TypedDict, total=False):
+    """Rows of one kind."""
+
+    items: Required[list[Annotated[AffectedRow, Shown(is_open=True)]]]
+
+
+class AffectedContext(TypedDict, total=False):
     """Pathways, personas and calls that an issue touches: all three, or the one asked for."""
 
-    issue_id: str
-    pathways: JsonObject | None = None
-    personas: JsonObject | None = None
-    calls: JsonObject | None = None
-    complete: bool
+    issue_id: Required[str]
+    pathways: Affected
+    personas: Affected
+    calls: Affected
+    complete: Required[bool]
 
 
 class GetAffectedContextTool(Workflow, effect=Effect.READ):
@@ -33,7 +56,7 @@ class GetAffectedContextTool(Workflow, effect=Effect.READ):
     For the calls themselves use list_resources.
     """
 
-    result: ClassVar[ResultType] = AffectedContext
+    result: ClassVar[Any] = AffectedContext
 
     issue_id: IssueRef = Field(description=ISSUE)
     section: Literal["pathways", "personas", "calls"] | None = Field(default=None, description="Only this one.")
@@ -62,4 +85,5 @@ class GetAffectedContextTool(Workflow, effect=Effect.READ):
 def _brief(row: JsonObject) -> JsonObject:
     """A row without what is not known, and without its calls' ids, of which there may be thousands: a call's own row names
     the pathway and the persona that it ran on."""
-    return {name: value for name, value in row.items() if value is not None and name != "call_ids"}
+    known = {name: value for name, value in row.items() if value is not None and name != "call_ids"}
+    return as_declared(known, AffectedRow)

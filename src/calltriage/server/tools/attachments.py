@@ -25,9 +25,10 @@ from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import A_CURSOR, MAX_LABELS, TEXT, AttachmentName, Form, IssueRef, Metadata
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.resource_links import AttachResource
-from calltriage.operations.results import Result, ResultType
 from calltriage.server.answers.advice import same_call
 from calltriage.server.answers.results import BUDGET, LOST, REPEATS, ended, row, shown, unread, unreadable, untrusted
+from calltriage.server.answers.shapes import Shown
+from calltriage.server.answers.stored_files import AttachmentRows, Storing
 from calltriage.server.context import ISSUE, Invocation, Workflow, preparing
 from calltriage.server.files.local import attachment_name
 from calltriage.server.files.media_types import HEAD, UNKNOWN, checked_type, family, named
@@ -54,7 +55,7 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
     the upload. Returns id, size and SHA-256.
     """
 
-    result: ClassVar[ResultType] = Attachment
+    result: ClassVar[Any] = Annotated[Attachment, Shown(beside=Storing)]
     local: ClassVar[str | None] = "path"
     bounded: ClassVar[bool] = False  # bytes take the time they take
 
@@ -287,14 +288,6 @@ def _sound(name: str) -> str:
     return name
 
 
-class AttachmentRows(Result, origin="the uploader"):
-    """A page of attachments as it is shown."""
-
-    items: list[Any]
-    returned: int
-    complete: bool
-
-
 LONGEST_FILTER = 127
 """Characters of a filter by labels (talkdesk-attachments, section 6)."""
 PAGES_OF_NAMES = 8
@@ -305,7 +298,7 @@ class ListAttachmentsTool(Workflow, effect=Effect.READ):
     """List attachments, the files that were uploaded and stored, newest first. Find an attachment or file by name, type or
     labels; filters are exact and combine with AND."""
 
-    result: ClassVar[ResultType] = AttachmentRows
+    result: ClassVar[Any] = AttachmentRows
 
     name: AttachmentName | None = None
     types: Annotated[list[api.FilterWord], Field(max_length=20)] | None = Field(

@@ -3,7 +3,7 @@ events of the platform that carried it."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, Required, TypedDict
 
 from pydantic import Field, StringConstraints
 
@@ -13,9 +13,10 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import calls
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import A_CURSOR, CallId, Form
-from calltriage.operations.results import ResultType, lost_rows
-from calltriage.server.answers.counted_lists import CURSOR, RowCursor, Rows, brief_row, page_of
+from calltriage.operations.results import lost_rows
+from calltriage.server.answers.counted_lists import CURSOR, RowCursor, brief_row, page_of
 from calltriage.server.answers.results import BUDGET, lacking, passes, unreadable, untrusted
+from calltriage.server.answers.shapes import Page, Shown
 from calltriage.server.context import Invocation, Workflow
 from calltriage.server.tools.transcripts import MaxTokens
 
@@ -34,6 +35,57 @@ EventCursor = Annotated[str, StringConstraints(max_length=512), Form(r"^[0-9]{1,
 """Place of the first event of a page; after a point, the character of its payload's JSON to begin at."""
 
 
+class CorrectedRow(TypedDict, total=False):
+    """A line of a transcript as redone from the recording."""
+
+    start: float
+    end: float
+    speaker: int | str
+    speaker_label: str
+    confidence: float
+    text: str
+
+
+class CorrectedRows(Page, total=False):
+    """A page of them."""
+
+    items: Required[list[CorrectedRow]]
+
+
+class PathwayRow(TypedDict, total=False):
+    """An event of a call on its pathway, with its payload, or a part of the payload's JSON."""
+
+    sequence: int | None
+    event_type: str
+    node_id: str
+    operation_id: int
+    created_at: str
+    payload: JsonObject
+    payload_text: str
+    offset: int
+
+
+class PathwayRows(Page, total=False):
+    """A page of them."""
+
+    items: Required[list[PathwayRow]]
+
+
+class PlatformRow(TypedDict, total=False):
+    """An event of the telephone platform; its further fields stand beside these."""
+
+    timestamp: str
+    level: str
+    category: str
+    message: str
+
+
+class PlatformRows(Page, total=False):
+    """A page of them."""
+
+    items: Required[list[Annotated[PlatformRow, Shown(is_open=True)]]]
+
+
 class GetCorrectedTranscriptTool(Workflow, effect=Effect.READ):
     """Read a call's lines as redone from its recording, with seconds and confidence, for when recognition misheard. Needs a
     recording.
@@ -41,7 +93,7 @@ class GetCorrectedTranscriptTool(Workflow, effect=Effect.READ):
     Flags count turns of get_transcript, not these lines.
     """
 
-    result: ClassVar[ResultType] = Rows
+    result: ClassVar[Any] = CorrectedRows
     columns: ClassVar[tuple[str, ...]] = ("start", "end", "speaker", "speaker_label", "confidence", "text")
 
     call_id: CallId
@@ -63,7 +115,7 @@ class GetPathwayCallEventsTool(Workflow, effect=Effect.READ):
     An event's node_id is what add_flag takes.
     """
 
-    result: ClassVar[ResultType] = Rows
+    result: ClassVar[Any] = PathwayRows
     columns: ClassVar[tuple[str, ...]] = ("sequence", "event_type", "node_id", "operation_id", "created_at")
 
     call_id: CallId
@@ -120,7 +172,7 @@ class GetPathwayCallEventsTool(Workflow, effect=Effect.READ):
 class GetCallEventStreamTool(Workflow, effect=Effect.READ):
     """Read events of the telephone platform: queued, connected, slow, failed, hung up."""
 
-    result: ClassVar[ResultType] = Rows
+    result: ClassVar[Any] = PlatformRows
     columns: ClassVar[tuple[str, ...]] = ("timestamp", "level", "category", "message")
 
     call_id: CallId

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar, Required, TypedDict
 
 from calltriage.errors import TryNext
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import calls
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import CallId
-from calltriage.operations.results import Result, ResultType
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, untrusted
+from calltriage.server.answers.shapes import Advice, Shown
 from calltriage.server.context import Invocation, Workflow
 from calltriage.server.tools.transcripts import GetTranscriptTool, MaxTokens, said_of_source
 
+WORDS = ("transcripts", "concatenated_transcript", "transcript_source")
+"""Fields that hold what was said, and where from."""
 NAMES = 60
 """Tokens kept back for the names of fields that are too long to show."""
 
 
-class CallFacts(Result):
+class CallRecord(TypedDict, total=False):
+    """What an API says of a call, further fields of its own among it, and the names of what is too long to show."""
+
+    facts: Required[Annotated[calls.Call, Shown(without=frozenset({"call_id", *WORDS}), partly=True, is_open=True)]]
+    left_out: list[str]
+
+
+class CallFacts(TypedDict, total=False):
     """What is known about a call."""
 
-    call_id: str
-    turns: int
-    call: JsonObject
-    complete: bool
+    call_id: Required[str]
+    turns: Required[int]
+    transcript_source: str
+    call: Required[CallRecord]
+    complete: Required[bool]
+    try_next: Advice
 
 
 class GetCallTool(Workflow, effect=Effect.READ):
@@ -33,7 +44,7 @@ class GetCallTool(Workflow, effect=Effect.READ):
     For what was said use get_transcript.
     """
 
-    result: ClassVar[ResultType] = CallFacts
+    result: ClassVar[Any] = CallFacts
 
     call_id: CallId
     max_tokens: MaxTokens = BUDGET
@@ -42,8 +53,7 @@ class GetCallTool(Workflow, effect=Effect.READ):
         call = await work.server.client.send(calls.GetCall(call_id=self.call_id))
         turns = len(call.transcripts or [])
         bundle = Bundle(self.max_tokens, gaps=2, call_id=self.call_id, turns=turns, **said_of_source(call))
-        words = {"transcripts", "concatenated_transcript", "transcript_source"}
-        fields = call.model_dump(mode="json", exclude_none=True, exclude={"call_id", *words})
+        fields = call.model_dump(mode="json", exclude_none=True, exclude={"call_id", *WORDS})
         facts, unshown = bundle.facts(fields, spare=NAMES)
         # Names are the vendor's words too: they stand in the holder.
         names = [name for name in unshown if bundle.affords(name)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,8 +16,8 @@ from calltriage.operations.fields import Category, Description, Title
 from calltriage.operations.flags import AddFlag, Flag
 from calltriage.operations.relations import LinkIssue
 from calltriage.operations.resource_links import AttachResource
-from calltriage.operations.results import ResultType
 from calltriage.server.answers.results import SHORT, beginning, shown, together, untrusted
+from calltriage.server.answers.writes_shown import FiledIssue
 from calltriage.server.context import Invocation, Workflow, preparing
 from calltriage.server.tools.add_flag import AddFlagTool
 from calltriage.server.tools.evidence import GetEvidenceTool
@@ -37,7 +37,7 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
     finds the first one.
     """
 
-    result: ClassVar[ResultType] = issues.Issue
+    result: ClassVar[Any] = FiledIssue
 
     title: Title = Field(description="What goes wrong.")
     category: Category = Field(

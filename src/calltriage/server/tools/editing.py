@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, StringConstraints
 
@@ -19,7 +19,6 @@ from calltriage.operations.fields import (
     IssueRef,
 )
 from calltriage.operations.norm import PromptNorm
-from calltriage.operations.results import ResultType
 from calltriage.server.answers.results import SHORT, beginning, shown
 from calltriage.server.context import ISSUE, Invocation, Workflow, preparing
 
@@ -47,7 +46,7 @@ class UpdateIssueTool(Workflow, effect=Effect.CHANGE, wraps=issues.UpdateIssue):
     state comes back. To take an issue off the board set status to closed. A repeat writes the same again.
     """
 
-    result: ClassVar[ResultType] = issues.Issue
+    result: ClassVar[Any] = issues.Issue
 
     issue_id: IssueRef = Field(description=ISSUE)
     expect_updated_at: Instant | None = Field(default=None, description="Write only if updated_at is still this.")
@@ -109,7 +108,7 @@ class AddCommentTool(Workflow, effect=Effect.ADD, wraps=activity.AddComment):
     allow_agent_run is true. That agent is asked with a tool of its own, where the operator offers it.
     """
 
-    result: ClassVar[ResultType] = activity.TimelineEntry
+    result: ClassVar[Any] = activity.TimelineEntry
 
     issue_id: IssueRef = Field(description=ISSUE)
     detail: Comment = Field(description="The comment.")

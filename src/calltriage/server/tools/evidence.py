@@ -16,7 +16,8 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import IssueRef
 from calltriage.operations.issues import GetIssue, Issue
-from calltriage.operations.results import Page, Result, ResultType
+from calltriage.operations.results import Page
+from calltriage.server.answers.evidence_shown import Evidence
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, shown, untrusted
 from calltriage.server.answers.sections import EACH, PAGE, Asked, Place, Section, Where, page_of, place_of
 from calltriage.server.context import ISSUE, Invocation, Workflow
@@ -29,22 +30,6 @@ TITLE = 200
 """Characters of an issue's title at most where only what names the issue is shown."""
 
 
-class Evidence(Result):
-    """What an issue rests on: every section, or the one asked for."""
-
-    issue: JsonObject
-    description: JsonObject | None = None
-    """Only where it was asked for: otherwise it stands in the issue."""
-    flags: JsonObject | None = None
-    resources: JsonObject | None = None
-    relations: JsonObject | None = None
-    attachments: JsonObject | None = None
-    activity: JsonObject | None = None
-    transcripts: JsonObject | None = None
-    """How the calls begin, where no flag shows a word of them."""
-    complete: bool
-
-
 class GetEvidenceTool(Workflow, effect=Effect.READ):
     """Read the whole case, everything that an issue rests on, in one call: the issue, each flagged moment with the turns
     around it, attached evidence, links to other issues, files, recent activity.
@@ -52,7 +37,7 @@ class GetEvidenceTool(Workflow, effect=Effect.READ):
     Never longer than max_tokens; omitted lists what did not fit and the call that fetches it.
     """
 
-    result: ClassVar[ResultType] = Evidence
+    result: ClassVar[Any] = Evidence
 
     issue_id: IssueRef = Field(description=ISSUE)
     section: SectionName | None = Field(default=None, description="Only this one, from cursor on.")

@@ -24,6 +24,7 @@ from calltriage.operations.relations import ListRelations
 from calltriage.operations.resource_links import ListResources, ResourceLink
 from calltriage.operations.results import Result
 from calltriage.server.answers.activity_entries import entry_row, in_texts
+from calltriage.server.answers.evidence_shown import FLAG_DROPS, RELATION_DROPS, RESOURCE_DROPS
 from calltriage.server.answers.results import Bundle, beginning, row
 from calltriage.server.answers.sections import Place, Section
 from calltriage.server.context import numbered
@@ -103,7 +104,7 @@ class Readings:
 
     def _flag(self, flag: Flag) -> JsonObject:
         """A flag with the turn it points at and its neighbours."""
-        body = {key: value for key, value in row(flag).items() if key not in {"issue_id", "author_id", "message_text"}}
+        body = {key: value for key, value in row(flag).items() if key not in FLAG_DROPS | {"message_text"}}
         moment = self._moments[flag.id] = flag.message_text or ""
         turns = self._turns.get(_key(flag), [])
         at = next((turn["text"].find(moment) for turn in turns if turn["message_index"] == flag.message_index), -1)
@@ -181,9 +182,7 @@ def _is_file(link: ResourceLink) -> bool:
 
 async def _briefly(items: list[Result], _page: list[Result]) -> list[JsonObject | None]:
     """Rows, without what the issue says already."""
-    dropped = {"attached_by_id", "created_by_id"}
-    if items and "resource_id" in type(items[0]).model_fields:
-        dropped.add("issue_id")
+    dropped = RESOURCE_DROPS if items and isinstance(items[0], ResourceLink) else RELATION_DROPS
     return [{key: value for key, value in row(item).items() if key not in dropped} for item in items]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from heapq import merge
 from itertools import islice
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import anyio
 from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema
@@ -26,10 +26,11 @@ from calltriage.matching.telephone import dialled
 from calltriage.operations.base import Effect
 from calltriage.operations.calls import Call, CallList, Day, GetCall, ListCalls, SearchCalls, ShortWord, Turn, Zone
 from calltriage.operations.fields import A_CURSOR, LONGEST_CURSOR, Form, Limit, OpaqueId, Word
-from calltriage.operations.results import ResultType
-from calltriage.server.answers.counted_lists import ROWS, Rows, brief_row, page_of
+from calltriage.server.answers.counted_lists import ROWS, brief_row, page_of
 from calltriage.server.answers.empty import NO_CALLS, said_of_nothing
+from calltriage.server.answers.found_calls import CallFacts, CallRows
 from calltriage.server.answers.results import REPEATS, ended
+from calltriage.server.answers.shapes import as_declared
 from calltriage.server.context import Invocation, Workflow
 from calltriage.server.tools.transcripts import Query
 
@@ -41,10 +42,7 @@ AT_A_TIME = 12
 """Transcripts that are asked for before the answer is looked at."""
 SPARE_S = 8.0
 """Seconds of the deadline kept back, at most, for the last transcripts to come."""
-COLUMNS = (
-    "call_id", "created_at", "call_length", "status", "completed", "inbound", "answered_by", "call_ended_by", "from", "to",
-    "batch_id", "pathway_id", "queue_status", "error_message", "summary", "issues", "matches",
-)  # fmt: skip
+COLUMNS = tuple(CallFacts.__annotations__)
 OURS = {"query", "speaker", "number", "time_zone", "limit", "cursor"}
 """Arguments that a list of calls does not know by their names."""
 
@@ -78,7 +76,7 @@ class FindCallsTool(Workflow, effect=Effect.READ):
     With query, rows show the turns. To read a call use get_transcript. SMS are listed elsewhere.
     """
 
-    result: ClassVar[ResultType] = Rows
+    result: ClassVar[Any] = CallRows
 
     query: Query | None = Field(default=None, description="All words, any order; phrases in quotes.")
     speaker: Annotated[Word, StringConstraints(max_length=64)] | None = Field(
@@ -158,7 +156,7 @@ class FindCallsTool(Workflow, effect=Effect.READ):
             body.pop("next_cursor", None)
             lost = sum(side.lost for side in sides)
             nothing = {} if rows or lost or self.cursor else self._nothing()
-            return body | _on(sides, listed[: body["returned"]]) | ({"unreadable_rows": lost} if lost else {}) | nothing
+            return body | _on(sides, listed[: body["returned"]]) | ({"unreadable": lost} if lost else {}) | nothing
         first = self._firsts(1)[0]
         found = await work.server.client.send(
             ListCalls.model_validate({"from": first, "limit": self.limit, **self._filters()})
@@ -324,7 +322,7 @@ def _ids(rows: list[JsonObject]) -> list[str]:
 def _row(facts: JsonObject) -> JsonObject:
     """A call in brief, with the turns that hold the words of a search."""
     turns = facts.get("turns")
-    return brief_row(facts, COLUMNS) | ({"turns": turns} if turns else {})
+    return brief_row(as_declared(facts, CallFacts), COLUMNS) | ({"turns": turns} if turns else {})
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -11,8 +11,8 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import relations
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import IssueRef, RelationType
-from calltriage.operations.results import ResultType
 from calltriage.server.answers.results import shown, together
+from calltriage.server.answers.writes_shown import MadeLink
 from calltriage.server.context import ISSUE, Invocation, Workflow, preparing
 
 MOST_LINKS = 20
@@ -25,7 +25,7 @@ class LinkIssueTool(Workflow, effect=Effect.ADD, answers_repeats=True, wraps=rel
     looked up before the first is linked; each has its own outcome.
     """
 
-    result: ClassVar[ResultType] = relations.Relation
+    result: ClassVar[Any] = MadeLink
 
     issue_id: IssueRef = Field(description=f"Source: {ISSUE}")
     related_issue_id: IssueRef | None = Field(default=None, description="Target issue.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar, Required, TypedDict
 
 from pydantic import Field
 
@@ -14,16 +14,31 @@ from calltriage.operations.base import Effect
 from calltriage.operations.fields import Word
 from calltriage.operations.issues import ListIssues
 from calltriage.operations.members import OrgMember
-from calltriage.operations.results import ResultType, lost_rows
-from calltriage.server.answers.counted_lists import CURSOR, RowCursor, Rows, brief_row, page_of
+from calltriage.operations.results import lost_rows
+from calltriage.server.answers.counted_lists import CURSOR, RowCursor, brief_row, page_of
 from calltriage.server.answers.results import lacking
+from calltriage.server.answers.shapes import Page
 from calltriage.server.context import Invocation, Workflow
+
+
+class MemberRow(TypedDict, total=False):
+    """A member of the organisation."""
+
+    user_id: str
+    name: str
+    is_owner: bool
+
+
+class MemberRows(Page, total=False):
+    """A page of them."""
+
+    items: Required[list[MemberRow]]
 
 
 class ListOrgMembersTool(Workflow, effect=Effect.READ):
     """Find members of the organisation, colleagues by name: the user ids that owner_id and assignee_id take."""
 
-    result: ClassVar[ResultType] = Rows
+    result: ClassVar[Any] = MemberRows
     columns: ClassVar[tuple[str, ...]] = ("user_id", "name", "is_owner")
 
     name: Word | None = Field(default=None, description="Part of a name, case ignored.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, Required, TypedDict
 
 from anyio import current_time
 from pydantic import Field, StringConstraints
@@ -17,10 +17,11 @@ from calltriage.operations.activity import ListActivity, TimelineEntry
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import TEXT, UUID_PATTERN, IssueRef, OpaqueId, Trimmed, Uuid, is_opaque_id
 from calltriage.operations.issues import GetIssue
-from calltriage.operations.results import Page, Result, ResultType
-from calltriage.server.answers.activity_entries import entry_row, in_texts
+from calltriage.operations.results import Page
+from calltriage.server.answers.activity_entries import Entry, entry_row, in_texts
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, unread, untrusted
 from calltriage.server.answers.sections import length, portion
+from calltriage.server.answers.shapes import Advice, Shown
 from calltriage.server.context import ISSUE, Invocation, Workflow, every_page, last_part, preparing
 from calltriage.server.tools.evidence import GetEvidenceTool
 
@@ -41,6 +42,13 @@ NO_ENTRY = "none"
 """The mark of a feed that has no entry yet."""
 
 
+class Asking(TypedDict, total=False):
+    """What is said of a prompt besides the run."""
+
+    warning: str
+    try_next: Advice
+
+
 class PromptNormTool(Workflow, effect=Effect.ADD):
     """Ask Norm, Bland's triage agent, to look at an issue, in its open session or a new one. Every call starts a run.
 
@@ -48,7 +56,7 @@ class PromptNormTool(Workflow, effect=Effect.ADD):
     allow_agent_run is true. The answer comes later: wait_for_norm has it.
     """
 
-    result: ClassVar[ResultType] = norm.Run
+    result: ClassVar[Any] = Annotated[norm.Run, Shown(beside=Asking)]
 
     issue_id: IssueRef = Field(description=ISSUE)
     detail: Annotated[str, StringConstraints(min_length=1, max_length=3_990), TEXT, Trimmed()] = Field(
@@ -158,16 +166,27 @@ def _whole_feed(issue_id: str) -> TryNext:
     return TryNext(GetEvidenceTool.tool_name(), {"issue_id": issue_id, "section": "activity", "max_tokens": MOST})
 
 
-class RunSeen(Result):
-    """What is known of a run."""
+class Entries(TypedDict, total=False):
+    """Entries of the feed."""
 
-    state: str
-    """answered, failed, running, or:
+    items: Required[list[Entry]]
+
+
+class RunSeen(TypedDict, total=False):
+    """What is known of a run.
+
+    Its `state` is answered, failed, running, or:
     queued: it was accepted, and nothing of it shows yet;
     unproven: the newest answer may be an older run's;
     idle: no run is under way and none has answered.
     """
-    complete: bool
+
+    state: Required[str]
+    issue_id: Required[str]
+    waited_s: Required[float]
+    entries: Required[Entries]
+    complete: Required[bool]
+    try_next: Advice
 
 
 FIRST_WAIT, LONGEST_WAIT = 2.0, 15.0
@@ -200,7 +219,7 @@ class WaitForNormTool(Workflow, effect=Effect.READ):
     against the evidence.
     """
 
-    result: ClassVar[ResultType] = RunSeen
+    result: ClassVar[Any] = RunSeen
     bounded: ClassVar[bool] = False  # it waits as long as it is told to
 
     issue_id: IssueRef = Field(description=ISSUE)

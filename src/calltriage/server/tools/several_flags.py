@@ -15,6 +15,7 @@ from calltriage.operations.calls import Turn
 from calltriage.operations.fields import CallId, FlagType, MessageText, Note, TurnIndex
 from calltriage.operations.flags import AddFlag, Flag
 from calltriage.server.answers.results import row
+from calltriage.server.answers.writes_shown import BRIEF_FLAG
 from calltriage.server.context import Invocation
 from calltriage.server.tools.flag_moments import Moment, Sought
 
@@ -94,7 +95,7 @@ async def _flagged(operation: AddFlag, add: Callable[[AddFlag], Awaitable[JsonOb
 
 def brief_flag(flag: Flag) -> JsonObject:
     """A flag without what the rest of the answer says already."""
-    return {name: value for name, value in row(flag).items() if name not in {"issue_id", "author_id"}}
+    return {name: value for name, value in row(flag).items() if name not in BRIEF_FLAG}
 
 
 def failed(flags: list[JsonObject]) -> list[JsonObject]:

@@ -4,7 +4,7 @@ moment both are gone."""
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field, ValidationError
 
@@ -13,9 +13,9 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import FlagId, FlagType, IssueRef, MessageText, NodeName, Note, TurnIndex
 from calltriage.operations.flags import AddFlag, Flag, ListFlags, RemoveFlag
-from calltriage.operations.results import ResultType
 from calltriage.server.answers.advice import same_call
 from calltriage.server.answers.results import shown, untrusted
+from calltriage.server.answers.writes_shown import CorrectedFlag
 from calltriage.server.context import ISSUE, Invocation, Workflow, every_page, preparing
 from calltriage.server.tools.flag_moments import Sought
 
@@ -36,7 +36,7 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
     add_flag. If a failure leaves both, the same call again finishes it.
     """
 
-    result: ClassVar[ResultType] = Flag
+    result: ClassVar[Any] = CorrectedFlag
 
     issue_id: IssueRef = Field(description=ISSUE)
     flag_id: FlagId = Field(description="The wrong one.")

@@ -31,9 +31,16 @@ CORE, EVERYTHING = 4_300, 10_000
 """Tokens that the surface costs; what grows it by more than a twentieth raises them here."""
 
 
+IN_CORE = {tool.tool_name() for tool in TOOLSETS["core"]}
+
+
 def visible(tool: dict[str, Any]) -> str:
     shown = {name: tool[name] for name in ("name", "description", "inputSchema")}
     return json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
+
+
+def whole(tools: list[dict[str, Any]]) -> str:
+    return json.dumps(tools, ensure_ascii=False, separators=(",", ":"))
 
 
 def walk(node: Any) -> list[dict[str, Any]]:
@@ -73,7 +80,7 @@ def test_an_output_schema_accepts_a_result_or_an_error(tool: dict[str, Any]) -> 
     schema = tool["outputSchema"]
     jsonschema.Draft202012Validator.check_schema(schema)
     assert schema["type"] == "object"
-    jsonschema.validate({"error": {"code": "x", "message": "y"}}, schema)
+    jsonschema.validate({"error": {"code": "x", "message": "y", "retryable": False}}, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({}, schema)
 
@@ -104,8 +111,8 @@ def test_the_surface_stays_within_its_budget() -> None:
     assert core <= CORE * 1.05, "core grew: raise the number on purpose"
     assert sum(costs.values()) <= EVERYTHING * 1.05, "the surface grew: raise the number on purpose"
     assert len(TOOLSETS["core"]) <= 14
-    whole = real_tokens(json.dumps(LISTED, ensure_ascii=False, separators=(",", ":")))
-    assert whole <= 1.5 * sum(costs.values())
+    assert real_tokens(whole(LISTED)) <= 25_000
+    assert real_tokens(whole([tool for tool in LISTED if tool["name"] in IN_CORE])) <= 11_100
     assert max(real_tokens(instructions(tools)) for tools in (TOOLS, select())) <= 400
 
 

@@ -261,7 +261,7 @@ async def test_rows_that_cannot_be_read_end_no_list() -> None:
         seen, _ = await read_all(agent, number="+1", limit=2)
         assert seen == [row["call_id"] for row in good]
         page = await ok(agent, "find_calls", number="+1", limit=20)
-        assert (page["unreadable_rows"], page["complete"]) == (2, False)
+        assert (page["unreadable"], page["complete"]) == (2, False)
 
 
 @pytest.mark.parametrize("query", ["refund?", "Refund,", "(refund)", "refund*", '"refund', "refund …", "my: refund!"])
