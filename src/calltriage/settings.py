@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
 
@@ -44,11 +45,17 @@ TALKDESK_HOSTS: dict[Region, tuple[str, str]] = {
 """Gateway and identity domain by region (talkdesk-attachments, section 2; the Australian gateway is not documented)."""
 
 
+MOST_BYTES = 2**20
+"""Bytes of a file of settings, or of a secret."""
+
+
 def read_text(file: Path, what: str) -> str:
     """The text of a file that the operator named. Raises SettingsError that begins with `what`."""
     if not file.is_file():
         raise SettingsError(f"{what} {file} does not exist or is no file.")
     try:
+        if file.stat().st_size > MOST_BYTES:
+            raise SettingsError(f"{what} {file} is larger than {MOST_BYTES // 2**20} MiB.")
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise SettingsError(f"{what} {file} is not text in UTF-8.") from None
@@ -346,6 +353,10 @@ OF_KUBERNETES = re.compile(r"CALLTRIAGE_(SERVICE_(HOST|PORT\w*)|PORT(_\d+_\w+)?)
 """What Kubernetes sets in every container beside a service of this name; a port of its own is an address."""
 
 
+LONGEST, MOST_NAMED = 80, 20
+"""Characters of a wrong name that are shown, and wrong names of a file; the others are counted."""
+
+
 def misnamed(file: Path | None) -> list[str]:
     """A sentence for each variable of the environment, and each name in a settings file, that is no setting."""
     fields = Settings.model_fields.items()
@@ -356,11 +367,15 @@ def misnamed(file: Path | None) -> list[str]:
         is_kubernetes = OF_KUBERNETES.fullmatch(name) and (name != "CALLTRIAGE_PORT" or "://" in value)
         if name.upper().startswith(PREFIX) and not is_kubernetes and name.upper() not in {*known, *FROM_ENVIRONMENT}:
             found.append(f"{name} is no setting and has no effect. {_nearest(name, known)}")
-    for name in [] if file is None or not file.is_file() else _names_in(file):
+    held = [] if file is None or not file.is_file() else _names_in(file)
+    wrong = [name if len(name) <= LONGEST else f"{name[:LONGEST]}…" for name in held if name.upper() not in known]
+    for name in wrong[:MOST_NAMED]:
         if name.upper() in FROM_ENVIRONMENT:
             found.append(f"{name} has no effect in the settings file {file}. Set it in the environment.")
-        elif name.upper() not in known:
+        else:
             found.append(f"{name} in the settings file {file} is no setting and has no effect. {_nearest(name, known)}")
+    if len(wrong) > MOST_NAMED:
+        found.append(f"{len(wrong) - MOST_NAMED} more names in the settings file {file} are no settings.")
     return found
 
 
@@ -368,8 +383,9 @@ def _names_in(file: Path) -> list[str]:
     from dotenv import dotenv_values  # noqa: PLC0415  what pydantic-settings reads files with
 
     try:
-        return list(dotenv_values(file, interpolate=False))
-    except (OSError, UnicodeDecodeError):  # told when the settings are loaded
+        text = read_text(file, "The settings file")
+        return list(dotenv_values(stream=StringIO(text), interpolate=False))
+    except SettingsError:  # told when the settings are loaded
         return []
 
 

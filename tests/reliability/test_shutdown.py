@@ -46,6 +46,12 @@ async def test_a_server_told_to_end_while_it_writes_leaves_nothing_half_done(
     assert max(took) <= 10
 
 
+def made(message: dict[str, Any]) -> set[str]:
+    """The issue that a message acknowledges; none for a notification, an error, or an answer that says no id."""
+    body = message.get("result", {}).get("structuredContent", {})
+    return {body["id"]} if body.get("outcome") == "committed" and "id" in body else set()
+
+
 async def ended(tmp_path: Path, way: str) -> float:
     """End a server while it writes, and see what it leaves; the seconds it took to end."""
     settings = {name: value for name, value in os.environ.items() if not name.startswith("CALLTRIAGE_")}
@@ -69,8 +75,7 @@ async def ended(tmp_path: Path, way: str) -> float:
                 params = {"name": "create_issue", "arguments": new}
                 await say({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params})
             while not acknowledged:
-                found = json.loads(await answers.receive_until(b"\n", 2**20))
-                acknowledged.add(found["result"]["structuredContent"]["id"])
+                acknowledged |= made(json.loads(await answers.receive_until(b"\n", 2**20)))
             began = anyio.current_time()
             if way == "SIGTERM":
                 process.send_signal(signal.SIGTERM)
@@ -78,9 +83,7 @@ async def ended(tmp_path: Path, way: str) -> float:
                 await process.stdin.aclose()
             try:
                 while True:
-                    found = json.loads(await answers.receive_until(b"\n", 2**20))
-                    if body := found.get("result", {}).get("structuredContent", {}).get("id"):
-                        acknowledged.add(body)
+                    acknowledged |= made(json.loads(await answers.receive_until(b"\n", 2**20)))
             except (anyio.EndOfStream, anyio.IncompleteRead):
                 pass
             assert await process.wait() == 0

@@ -37,6 +37,15 @@ def test_a_variable_and_a_line_that_are_no_setting_are_named(
     assert "canary" not in said
 
 
+def test_a_file_of_wrong_names_is_told_in_a_few_lines(tmp_path: Path) -> None:
+    file = tmp_path / "settings.env"
+    file.write_text("[" * 10**5 + "".join(f"\nN{number}=x" for number in range(10_000)), encoding="utf-8")
+    said = misnamed(file)
+    assert said[-1].startswith("9981 more names in the settings file")
+    assert max(map(len, said)) < 1000
+    assert len(said) == 21
+
+
 def test_every_setting_is_known_in_both_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "settings.env"
     names = [f"CALLTRIAGE_{name.upper()}" for name in Settings.model_fields]

@@ -8,8 +8,10 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anyio
+import anyio.to_thread
 from mcp.client import Client
 from rich.console import Console
 from rich.progress import Progress
@@ -17,11 +19,13 @@ from rich.progress import Progress
 from calltriage.cli.terminal import say
 from calltriage.errors import CalltriageError
 from calltriage.leaves.folders import Folder
-from calltriage.leaves.strict_json import JsonObject, is_object, read_json
+from calltriage.leaves.strict_json import JsonObject, RefusedJson, is_object, read_json
 from calltriage.settings import Settings
 from calltriage.wiring import offered_tools, open_server
 
 MOST_WRITES = 200
+MOST_BYTES = 16 * 2**20
+"""Bytes of a file: several times what a plan can hold."""
 MADE, REFUSED, STOPPED = 0, 1, 3
 """Exit statuses."""
 STANDARD_INPUT = Path("-")
@@ -64,28 +68,45 @@ class PlanFileError(CalltriageError):
     """Lines of a file are no writes; the text has a sentence for each."""
 
 
+def _bytes_of(path: Path) -> bytes:
+    """A file, or the start of one that is too large."""
+    if path == STANDARD_INPUT:
+        return sys.stdin.buffer.read(MOST_BYTES + 1)
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES + 1)
+
+
 def read_lines(data: bytes) -> Lines:
     """The writes of a file. Raises PlanFileError naming line and member of whatever is none."""
+    if len(data) > MOST_BYTES:
+        raise PlanFileError(f"The file is larger than {MOST_BYTES // 2**20} MiB. Split it.")
     writes, numbers, complaints = list[JsonObject](), list[int](), list[str]()
     for number, line in enumerate(data.split(b"\n"), 1):
         if not line.strip():
             continue
         numbers.append(number)
-        try:
-            writes.append(value := read_json(line))
-        except ValueError:
-            complaints.append(f"line {number}: is not JSON in UTF-8")
-        else:
-            complaints += [f"line {number}: {said}"] if (said := _complaint(value)) else []
+        if len(numbers) > MOST_WRITES:
+            complaints.append(f"line {number}: is write {MOST_WRITES + 1}; a plan holds {MOST_WRITES}. Split the file.")
+            break
+        write, said = _read(line)
+        writes.append(write)
+        complaints += [f"line {number}: {said}"] if said else []
     if not numbers:
         complaints.append("The file holds no write.")
-    if len(numbers) > MOST_WRITES:
-        complaints.append(
-            f"line {numbers[MOST_WRITES]}: is write {MOST_WRITES + 1}; a plan holds {MOST_WRITES}. Split the file."
-        )
     if complaints:
         raise PlanFileError("\n".join(complaints))
     return Lines(writes, numbers, hashlib.sha256(data).hexdigest()[:32])
+
+
+def _read(line: bytes) -> tuple[Any, str]:
+    """The write of a line, and what is wrong with it: nothing, or a sentence."""
+    try:
+        value = read_json(line)
+    except RefusedJson as error:
+        return None, str(error)
+    except ValueError:
+        return None, "is not JSON in UTF-8"
+    return value, _complaint(value)
 
 
 def _complaint(value: object) -> str:
@@ -102,8 +123,8 @@ def _complaint(value: object) -> str:
 
 async def apply_file(settings: Settings, path: Path, wish: Wish) -> int:
     """Apply a file, and say what became of it. Returns the exit status."""
-    data = sys.stdin.buffer.read() if path == STANDARD_INPUT else await anyio.Path(path).read_bytes()
     try:
+        data = await anyio.to_thread.run_sync(_bytes_of, path)
         lines = read_lines(data)
     except PlanFileError as error:
         for sentence in str(error).split("\n"):

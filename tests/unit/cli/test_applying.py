@@ -62,12 +62,26 @@ async def test_it_ends_with_3_where_a_write_would_do_something_else(
         (b"", "holds no write"),
         (b"\n \n", "holds no write"),
         (b"\xff", "line 1: is not JSON in UTF-8"),
-        (b'{"tool": "x", "arguments": {"n": NaN}}', "line 1: is not JSON in UTF-8"),
+        (b"[" * 1000, "line 1: is nested too deeply"),
+        (b"\n".join([b"["] * 1000), "line 201: is write 201"),
+        (b" " * (16 * 2**20 + 1), "larger than 16 MiB"),
+        (b'{"tool": "x", "arguments": {"n": NaN}}', "line 1: holds a number that is not finite"),
         (b'\n{"tool": "x"}', "line 2: arguments: must be an object"),
         (b'{"arguments": {}}', "line 1: tool: must be the name of a tool"),
         (b'{"tool": "x", "arguments": {}, "<b>": 1}', "line 1: a member: unknown"),
     ],
-    ids=["nothing", "blanks", "no UTF-8", "no number", "no arguments", "no tool", "a member more"],
+    ids=[
+        "nothing",
+        "blanks",
+        "no UTF-8",
+        "deep",
+        "many lines",
+        "large",
+        "no number",
+        "no arguments",
+        "no tool",
+        "a member more",
+    ],
 )
 def test_a_line_that_is_no_write_is_named(data: bytes, complaint: str) -> None:
     with pytest.raises(PlanFileError, match=complaint):

@@ -425,6 +425,7 @@ UNREADABLE: dict[str, bytes] = {
     "bad UTF-8": b'{"data": {"id": "\xff"}}',
     "deep nesting": b'{"data": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "deep nesting and a lone surrogate": b'{"data": ' + b"[" * 600 + b'"\\ud800"' + b"]" * 600 + b"}",
+    "crowded": b'{"data": [' + b"[]," * 2_000_000 + b"[]]}",
     "a number of 5000 digits": b'{"data": ' + b"1" * 5000 + b"}",
 }
 

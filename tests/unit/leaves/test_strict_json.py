@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import pytest
 
-from calltriage.leaves.strict_json import MAX_DEPTH, read_json
+from calltriage.leaves.strict_json import MAX_DEPTH, MAX_VALUES, RefusedJson, read_json
 
 
 def is_refused(body: bytes) -> bool:
@@ -74,3 +75,22 @@ def test_finite_numbers_stay_what_they_are() -> None:
 
 def test_a_byte_order_mark_is_no_part_of_the_value() -> None:
     assert read_json(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
+
+
+@pytest.mark.parametrize("unit", ["[", '{"a":', "[],", "0,", '{"a":1},'])
+def test_megabytes_of_brackets_are_refused_before_their_values_are_made(unit: str) -> None:
+    text = ("[" if unit.endswith(",") else "") + unit * (16 * 2**20 // len(unit))
+    for raw in (text, text.encode()):
+        tracemalloc.start()
+        with pytest.raises(RefusedJson):
+            read_json(raw)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 2**20
+
+
+def test_what_values_a_text_may_hold_is_counted_not_its_length() -> None:
+    assert len(read_json('["' + "x" * (4 * MAX_VALUES) + '"]')[0]) == 4 * MAX_VALUES
+    assert read_json("[1,2,3]", most=4) == [1, 2, 3]
+    with pytest.raises(RefusedJson, match="holds more than 2 values"):
+        read_json("[1,2,3]", most=2)

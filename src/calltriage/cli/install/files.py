@@ -14,6 +14,8 @@ from pathlib import Path
 from calltriage.errors import CalltriageError
 from calltriage.leaves import durable
 
+MOST_BYTES = 16 * 2**20
+"""Bytes of a file that is edited. Its parsers take a multiple of that."""
 COPY = ".before-calltriage"
 """What the name of the copy ends with."""
 BOM = "\ufeff"
@@ -70,7 +72,11 @@ class HostFile:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_bytes().decode()
+        with path.open("rb") as file:
+            found = file.read(MOST_BYTES + 1)
+        if len(found) > MOST_BYTES:
+            raise HostFileError(f"{path} is larger than {MOST_BYTES // 2**20} MiB. Nothing was written.")
+        return found.decode()
     except FileNotFoundError:
         return None
     except UnicodeDecodeError:

@@ -16,13 +16,13 @@ from typing import Any
 
 import filelock
 
-from calltriage.cli.install.documents import UnreadableDocument
+from calltriage.cli.install.documents import Document, UnreadableDocument
 from calltriage.cli.install.files import BOM, HostFile, HostFileError
 from calltriage.cli.install.hosts import HOSTS, NAME, TOKEN, Host, Launch, Place, Remote, Scope, Target, in_mcp_json
 from calltriage.cli.terminal import say
 from calltriage.errors import SettingsError
 from calltriage.leaves.installed import installation
-from calltriage.leaves.strict_json import JsonObject
+from calltriage.leaves.strict_json import MAX_VALUES, TOO_DEEP, JsonObject, is_crowded
 from calltriage.settings import FROM_ENVIRONMENT, PREFIX, Settings, default_data_dir, is_secret, public_url
 from calltriage.wiring import installed_version
 
@@ -167,16 +167,21 @@ class Installer:
             return None  # there was no file
         bom, text = _split_bom(present)
         with _named(file):
-            return bom + self.host.document(text).drop(self.path)
+            return bom + self._document(text).drop(self.path)
 
     def _with(self, file: HostFile, present: str | None, entry: JsonObject) -> str:
         bom, text = _split_bom(present or "")
         with _named(file):
-            return bom + self.host.document(text).put(self.path, entry)
+            return bom + self._document(text).put(self.path, entry)
 
     def _entry(self, file: HostFile, present: str) -> JsonObject | None:
         with _named(file):
-            return _object(self.host.document(_split_bom(present)[1]).get(self.path))
+            return _object(self._document(_split_bom(present)[1]).get(self.path))
+
+    def _document(self, text: str) -> Document:
+        if is_crowded(text):
+            raise UnreadableDocument(f"the file holds more than {MAX_VALUES} values")
+        return self.host.document(text)
 
     @contextmanager
     def _alone(self) -> Generator[None]:
@@ -224,6 +229,8 @@ def _named(file: HostFile) -> Generator[None]:
         yield
     except UnreadableDocument as error:
         raise HostFileError(f"{file.path}: {error}. Nothing was written; mend the file first.") from None
+    except RecursionError:
+        raise HostFileError(f"{file.path}: {TOO_DEEP}. Nothing was written; mend the file first.") from None
 
 
 _HOW = frozenset(

@@ -23,6 +23,8 @@ from calltriage.errors import ImportFileError
 from calltriage.leaves.gate import one_line
 from calltriage.leaves.strict_json import is_object
 
+MOST_BAD = 100_000
+"""Bad lines in a row after which the rest of a source is not read: it is no file of calls."""
 NAMED = 50
 """Bad lines that are named; the others are counted."""
 HEAD = 64 * 1024
@@ -79,12 +81,18 @@ def _check(source: Source, found: Checked, format_name: str | None, how: Reading
         text, assumptions = Text(source), Assumptions(source)
         if text.encoding != "utf-8":
             found.notes.append(source.at(f"read as {text.encoding.upper()}"))
+        in_a_row = 0
         for one in _translated(text, format_name, assumptions):
             place = source.at(one.place) if one.place else source.name
+            in_a_row += 1
             try:
                 found.entries.add(_entry(one, place, how))
+                in_a_row = 0
             except (ValueError, RecursionError) as error:
                 found.complain(place, complaint(error))
+            if in_a_row >= MOST_BAD:
+                found.notes.append(source.at(f"not read beyond {one.place}: {MOST_BAD} in a row could not be loaded"))
+                break
         found.notes += assumptions.notes()
     except OSError as error:
         found.complain(source.name, f"cannot be read: {error.strerror or type(error).__name__}")

@@ -9,15 +9,28 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from calltriage.desk.importing.sources import LONE, Text
-from calltriage.leaves.strict_json import JsonObject, is_array, is_object
+from calltriage.leaves.strict_json import (
+    MAX_DEPTH,
+    TOO_DEEP,
+    JsonObject,
+    RefusedJson,
+    is_array,
+    is_crowded,
+    is_object,
+    read_json,
+)
 
 MAX_LINE = 32 * 2**20
 """Characters of a line or of one value: room for the largest answer with every character escaped."""
 MAX_PIECE = 2**20
 """Characters that the parser of documents reads at once within a long text. Elsewhere pieces are short, for it holds all
 that it makes of one."""
-MAX_DOCUMENT = 256 * 2**20
+MAX_VALUES = 2**21
+"""Values of a line, or of one value of a document: word by word, as some formats have them, the longest call is below it."""
+MAX_DOCUMENT = 32 * 2**20
 """Characters of a broken document that are read to say where it breaks."""
+HOPELESS = 1000
+"""Levels of nesting at which a document is read no further. One with fewer than that goes on after a value too deep."""
 LISTS = ("calls",)
 """Members of an object that list calls, where the object is none itself."""
 
@@ -63,9 +76,13 @@ def _first_lines(text: TextIO) -> tuple[str, str]:
 
 
 def _is_json(line: str) -> bool:
+    if is_crowded(line, MAX_VALUES):
+        return False  # a document that is read piece by piece
     try:
-        json.loads(line)
-    except (ValueError, RecursionError):
+        read_json(line, most=MAX_VALUES)
+    except RefusedJson:
+        return True
+    except ValueError:
         return False
     return True
 
@@ -84,10 +101,12 @@ def _of_lines(text: Text, is_turn: Callable[[Any], bool]) -> Iterator[Found]:
 
 def _of_line(line: str, place: str, is_turn: Callable[[Any], bool]) -> Iterator[Found]:
     try:
-        value: Any = json.loads(line)
+        value: Any = read_json(line, most=MAX_VALUES)
     except json.JSONDecodeError as error:
         yield Found(place, fault=f"not valid JSON at character {error.colno}: {_expected(error)}")
-    except (ValueError, RecursionError):  # a number of thousands of digits, lists in lists in lists
+    except RefusedJson as error:
+        yield Found(place, fault=str(error))
+    except ValueError:  # a number of thousands of digits
         yield Found(place, fault="not valid JSON")
     else:
         items = listed(value)
@@ -155,6 +174,8 @@ def _of_documents(text: Text) -> Iterator[Found]:
                     yield Found(f"item {given}", found.value, found.fault)
     except _TooLongError:
         yield Found(f"item {given + 1}", fault=f"holds a text of more than {MAX_LINE // 2**20} MiB")
+    except _HopelessError:
+        yield Found(f"item {given + 1}", fault=f"{TOO_DEEP}; nothing after it was read")
     except ijson.JSONError:
         yield _fault(text, given + 1)
 
@@ -173,11 +194,11 @@ def _items(events: Events) -> Iterator[Found]:
     for event, value in events:
         if event == "end_array":
             return
-        yield _built(event, value, events)
+        yield _Built(event, value, events).found
 
 
 def _object(events: Events) -> Iterator[Found]:
-    members, fault, lists_calls = JsonObject(), None, False
+    members, fault, lists_calls, size = JsonObject(), None, False, 0
     for event, key in events:
         if event == "end_map":
             break
@@ -186,8 +207,10 @@ def _object(events: Events) -> Iterator[Found]:
             lists_calls = True
             yield from _items(events)
         else:
-            found = _built(event, value, events)
-            members[key], fault = found.value, fault or found.fault
+            built = _Built(event, value, events, size)
+            fault, size = fault or built.found.fault, built.size
+            if fault is None:
+                members[key] = built.found.value
     if not lists_calls:
         yield Found("", members, fault)
 
@@ -196,29 +219,46 @@ def _may_list_calls(members: JsonObject) -> bool:
     return "call_id" not in members and not any(isinstance(value, list | dict) for value in members.values())
 
 
-def _built(event: str, value: object, events: Events) -> Found:
-    """One value, put together from its events; one that is too large is gone through and dropped."""
-    from ijson.common import ObjectBuilder  # noqa: PLC0415
+class _Built:
+    """One value, put together from its events; one that is too large or too deep is gone through and dropped.
 
-    builder: Any = ObjectBuilder()
-    depth = size = 0
-    while True:
-        size += 16 + (len(value) if isinstance(value, str) else 0)
-        if size <= MAX_LINE:
-            builder.event(event, value)
-        depth += (event in STARTS) - (event in ENDS)
-        if depth == 0:
-            break
-        event, value = next(events)
-    if size > MAX_LINE:
-        return Found("", fault=f"is larger than {MAX_LINE // 2**20} MiB")
-    return Found("", builder.value)
+    `size` is what it takes, with what was there before it.
+    """
+
+    def __init__(self, event: str, value: object, events: Events, size: int = 0) -> None:
+        from ijson.common import ObjectBuilder  # noqa: PLC0415
+
+        self.size = size
+        self._fault: str | None = None
+        builder: Any = ObjectBuilder()
+        depth = 0
+        while True:
+            depth += (event in STARTS) - (event in ENDS)
+            self._measure(value, depth)
+            if self._fault is None:
+                builder.event(event, value)
+            if depth == 0:
+                break
+            event, value = next(events)
+        self.found = Found("", None if self._fault else builder.value, self._fault)
+
+    def _measure(self, value: object, depth: int) -> None:
+        """Note what is wrong with the value so far. Raises _HopelessError for a document that is not worth going through."""
+        self.size += MAX_LINE // MAX_VALUES + (len(value) if isinstance(value, str) else 0)
+        if self.size > MAX_LINE:
+            self._fault = f"is larger than {MAX_LINE // 2**20} MiB"
+        elif depth >= MAX_DEPTH:
+            self._fault = self._fault or TOO_DEEP
+        if depth > HOPELESS:
+            raise _HopelessError
 
 
 def _fault(text: Text, item: int) -> Found:
     """Where a document stops being JSON. The parser that goes piece by piece does not say; one that reads all does."""
     with text.open() as file:
         whole = file.read(MAX_DOCUMENT)
+    if is_crowded(whole, MAX_VALUES):
+        whole = ""
     try:
         place = 0
         while match := SOMETHING.search(whole, place):
@@ -232,6 +272,10 @@ def _fault(text: Text, item: int) -> Found:
 
 class _TooLongError(Exception):
     """A text goes on for longer than anything that can be loaded."""
+
+
+class _HopelessError(Exception):
+    """A document is nested deeper than HOPELESS."""
 
 
 class _Encoded:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from functools import cache
@@ -11,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from calltriage.errors import Rejected
-from calltriage.leaves.strict_json import JsonObject, is_array, is_object
+from calltriage.leaves.strict_json import JsonObject, is_array, is_object, read_json
 from calltriage.operations.base import Effect, Tool
 from calltriage.operations.fields import AN_ISSUE, BRIEF_ID_PATTERN, FORM
 from calltriage.server.call.hints import is_issue, nearest
@@ -169,8 +168,8 @@ def _object(value: object, schema: JsonObject) -> Any:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return read_json(text)
+    except ValueError:
         return text
 
 

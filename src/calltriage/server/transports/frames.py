@@ -17,7 +17,7 @@ from mcp_types import JSONRPCError
 from mcp_types.jsonrpc import jsonrpc_message_adapter
 from pydantic import ValidationError
 
-from calltriage.leaves.strict_json import JsonObject, is_object
+from calltriage.leaves.strict_json import JsonObject, RefusedJson, is_crowded, is_object, refuse_depth
 
 ESCAPES = re.compile(
     r"\\\\"  # an escaped backslash, whatever follows it
@@ -26,6 +26,10 @@ ESCAPES = re.compile(
 )
 MAX_FRAME = 4 * 2**20
 """Bytes of one message. The longest arguments are far shorter."""
+MAX_VALUES = 2**18
+"""Values of one message: a fourth of what a text holds that is nothing but values."""
+START = 64 * 1024
+"""Characters in which the id of a message is looked for that is not read whole."""
 VERSION = re.compile(r"[A-Za-z0-9._-]{1,32}")
 """What may be meant for a protocol version. The specification wants the answer to an unknown one to repeat it, so that it
 must hold no words."""
@@ -40,9 +44,17 @@ def read_frame(data: str | bytes) -> str | JSONRPCError:
     """The text of one JSON-RPC message, or the answer to what is none."""
     try:
         text = repaired(data if isinstance(data, str) else data.decode())
+    except UnicodeDecodeError:
+        return NOT_JSON
+    if is_crowded(text, MAX_VALUES):
+        return _refused(text, f"The message holds more than {MAX_VALUES} values. Send less in one call.")
+    try:
         frame: Any = pydantic_core.from_json(text, allow_inf_nan=False)
-    except ValueError:  # of JSON, or of UTF-8
-        return _error(None, mcp_types.PARSE_ERROR, "The message is not JSON in UTF-8.")
+        refuse_depth(frame)
+    except RefusedJson as error:
+        return _refused(text, f"The message {error}.")
+    except ValueError:
+        return NOT_JSON
     if not is_object(frame):
         return _error(None, mcp_types.INVALID_REQUEST, "The message must be one JSON-RPC 2.0 object. Send no batches.")
     return _of_object(text, frame)
@@ -50,17 +62,19 @@ def read_frame(data: str | bytes) -> str | JSONRPCError:
 
 def too_long(start: bytes) -> JSONRPCError:
     """The answer to a message that is longer than MAX_FRAME, with the request's id where the start of it says so."""
+    text = start[:START].decode(errors="replace")
+    return _refused(text, f"The message is longer than {MAX_FRAME} bytes. Pass large files by their path.")
+
+
+def _refused(text: str, why: str) -> JSONRPCError:
+    """The answer to a message that is not read, with the request's id where the start of it says so."""
     try:
-        frame: Any = pydantic_core.from_json(start.decode(errors="replace"), allow_partial=True)
+        frame: Any = pydantic_core.from_json(text[:START], allow_partial=True)
     except ValueError:
         frame = None
     given = frame.get("id") if is_object(frame) and isinstance(frame.get("method"), str) else None
     known = given if isinstance(given, int | str) and not isinstance(given, bool) else None
-    return _error(
-        known,
-        mcp_types.INVALID_REQUEST,
-        f"The message is longer than {MAX_FRAME} bytes. Pass large files by their path.",
-    )
+    return _error(known, mcp_types.INVALID_REQUEST, why)
 
 
 def _of_object(text: str, frame: JsonObject) -> str | JSONRPCError:
@@ -96,3 +110,6 @@ def _has_sound_version(frame: JsonObject) -> bool:
 
 def _error(known: int | str | None, code: int, message: str) -> JSONRPCError:
     return JSONRPCError(jsonrpc="2.0", id=known, error=mcp_types.ErrorData(code=code, message=message))
+
+
+NOT_JSON = _error(None, mcp_types.PARSE_ERROR, "The message is not JSON in UTF-8.")

@@ -118,7 +118,7 @@ def test_what_somebody_wrote_since_stays_when_it_is_removed(name: str, home: Pat
 
 
 @pytest.mark.parametrize(
-    "text", ['{"mcpServers": {"a": 1 "b": 2}}', '{"mcpServers": []}', "\x80", "[]", '{"mcpServers"']
+    "text", ["[" * 2_000_000, '{"mcpServers": {"a": 1 "b": 2}}', '{"mcpServers": []}', "\x80", "[]", '{"mcpServers"']
 )
 def test_a_file_that_cannot_be_read_is_refused_and_stays(text: str, home: Path, run: Run) -> None:
     file = file_of("cursor", home)

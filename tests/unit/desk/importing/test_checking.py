@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from conftest import call_line, read_lines
 
-from calltriage.desk.importing import documents
+from calltriage.desk.importing import checking, documents
+from calltriage.desk.importing.checking import checked
 from calltriage.desk.importing.sources import Borrowed, Source, Text
 from calltriage.errors import ImportFileError
 
@@ -100,6 +101,40 @@ def test_a_list_in_a_line_that_is_too_long_is_read_piece_by_piece(monkeypatch: p
     tracemalloc.stop()
     assert found == documents.Found("item 1", {"a": 1})
     assert peak < 8 * 2**20
+
+
+DEEP = '{"call_id": "deep", "created_at": "2026-05-01T10:00:00Z", "turns": [], "more": %s}'
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_value_that_is_nested_too_deeply_is_named_and_the_others_are_read(indent: int | None) -> None:
+    deep = DEEP % ("[" * 100 + "]" * 100)
+    entries, (complaint,) = read_lines([f"[{deep},\n{json.dumps(CALL, indent=indent)}]"], skip_bad=True)
+    assert [entry.id for entry in entries] == ["c-1"]
+    assert complaint == "item 1: is nested too deeply"
+
+
+def test_a_document_without_hope_is_read_no_further() -> None:
+    entries, (complaint,) = read_lines([f"[{json.dumps(CALL)},\n" + "[" * 10**6], skip_bad=True)
+    assert [entry.id for entry in entries] == ["c-1"]
+    assert complaint == "item 2: is nested too deeply; nothing after it was read"
+
+
+def test_the_members_of_one_object_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "MAX_LINE", 2**20)
+    monkeypatch.setattr(documents, "MAX_VALUES", 2**16)
+    crowd = ",\n".join(f'"m{number}": [{number}]' for number in range(2**16))
+    entries, (complaint,) = read_lines([f"{{\n{crowd}}}\n{json.dumps(CALL)}"], skip_bad=True)
+    assert [entry.id for entry in entries] == ["c-1"]
+    assert complaint == "item 1: is larger than 1 MiB"
+
+
+def test_of_a_file_that_is_no_file_of_calls_the_rest_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "MOST_BAD", 3)
+    lines = ["{}", "{}", json.dumps(CALL), "{}", "{}", "{}", json.dumps({**CALL, "call_id": "c-2"})]
+    with checked([Source("", lambda: cast("BinaryIO", BytesIO("\n".join(lines).encode())))]) as found:
+        assert (found.bad, found.entries.counts["call"]) == (5, 1)
+        assert found.notes == ["not read beyond line 6: 3 in a row could not be loaded"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 from conftest import DESK_URL, call_line
@@ -58,6 +59,16 @@ async def test_bad_lines_are_all_named_and_nothing_is_loaded_unless_they_are_ski
     assert (await desk.get("/v1/calls/own-1")).status_code == 404
     status, done = await post(desk, body, skip_bad="true")
     assert (status, done["data"]["added"], done["data"]["skipped"], len(done["data"]["complaints"])) == (200, 1, 2, 2)
+
+
+@pytest.mark.parametrize("unit", [b"[", b'{"a":', b"[],"])
+async def test_a_body_of_brackets_is_refused_before_it_is_read_whole(desk: httpx2.AsyncClient, unit: bytes) -> None:
+    body = b"[" * unit.endswith(b",") + unit * (60 * 2**20 // len(unit))
+    with anyio.fail_after(60):
+        for sent in (body, gzip.compress(body, 1)):
+            answer = await desk.post("/v1/calls/import", content=sent)
+            assert answer.status_code == 400
+            assert len(answer.content) < 16_000
 
 
 async def test_an_import_is_of_the_organisation_whose_key_is_shown(the_desk: Desk, desk: httpx2.AsyncClient) -> None:

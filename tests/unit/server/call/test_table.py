@@ -114,6 +114,14 @@ async def test_no_rejected_value_is_ever_shown(agent: Client) -> None:
                     assert "canary" not in json.dumps(result.structured_content), (tool.name, name)
 
 
+@pytest.mark.parametrize("text", ["[" * 3_000_000, "[" * 100 + "]" * 100, "[" + "[]," * 1_000_000 + "[]]"])
+async def test_brackets_in_json_text_are_refused_like_any_other_text(agent: Client, text: str) -> None:
+    new = {"title": "T", "severity": "low", "category": "Bug", "resource_links": text}
+    result = await agent.call_tool("create_issue", new)
+    error = (result.structured_content or {})["error"]
+    assert (error["code"], error["field"]) == ("invalid_arguments", "resource_links")
+
+
 async def test_lists_that_arrive_as_json_text_and_nulls_are_understood(agent: Client) -> None:
     links = json.dumps([{"resource_type": "call", "resource_id": "call-card"}])
     assert (await filed(agent, resource_links=links, owner_id=None))["resource_count"] == 1

@@ -49,6 +49,23 @@ def test_what_is_no_message_is_answered_with_its_id_where_it_has_one(data: str |
 
 
 @pytest.mark.parametrize(
+    ("argument", "why"),
+    [
+        ("[" * 63 + "]" * 63, "nested too deeply"),
+        ('{"a":' * 150 + "1" + "}" * 150, "nested too deeply"),
+        ("[" + "0," * 300_000 + "0]", "more than 262144 values"),
+    ],
+    ids=["deep lists", "deep objects", "crowded"],
+)
+def test_a_call_with_deep_or_crowded_arguments_is_answered_under_its_id(argument: str, why: str) -> None:
+    """What is read here is read again by the SDK, and written again by code that recurses."""
+    answer = read_frame('{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"arguments":{"a":' + argument + "}}}")
+    assert isinstance(answer, JSONRPCError)
+    assert (answer.error.code, answer.id) == (-32600, 4)
+    assert why in answer.error.message
+
+
+@pytest.mark.parametrize(
     ("given", "expected"),
     [(1, 1), (1.0, 1), (-7.0, -7), ("a", "a"), (0, 0), ("", "")],
 )
