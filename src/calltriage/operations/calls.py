@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Annotated, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.speaker_marks import by_lines
@@ -165,7 +165,22 @@ Zone = Annotated[
 ShortWord = Annotated[Word, StringConstraints(max_length=32)]
 
 
-class ListCalls(Operation[CallList], http="GET /v1/calls", effect=Effect.READ, envelope=False):
+class CallFilters(BaseModel):
+    """Which calls are meant, whether they are listed or searched. Several values of a filter: any of them."""
+
+    start_date: Day | None = Field(default=None, description="From this day or instant on.")
+    end_date: Day | None = Field(default=None, description="Up to this day or instant.")
+    from_number: Several[ShortWord] | None = None
+    to_number: Several[ShortWord] | None = None
+    completed: bool | None = None
+    inbound: bool | None = None
+    answered_by: Several[ShortWord] | None = None
+    batch_id: Several[Word] | None = None
+    duration_gt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
+    duration_lt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
+
+
+class ListCalls(CallFilters, Operation[CallList], http="GET /v1/calls", effect=Effect.READ, envelope=False):
     """List calls, newest first, without their transcripts."""
 
     from_: Annotated[int, Field(ge=0, le=10**9)] | None = Field(
@@ -175,21 +190,11 @@ class ListCalls(Operation[CallList], http="GET /v1/calls", effect=Effect.READ, e
     limit: Annotated[int, Field(ge=1, le=1000)] | None = Field(default=None, description="Rows, at most 1000.")
     ascending: bool | None = Field(default=None, description="Oldest first.")
     sort_by: Literal["created_at", "updated_at"] | None = None
-    start_date: Day | None = Field(default=None, description="From this day or instant on.")
-    end_date: Day | None = Field(default=None, description="Up to this day or instant.")
     created_at: Annotated[OneDay | None, WireOnly()] = Field(default=None, description="This day alone.")
     timezone: Annotated[Zone | None, WireOnly()] = Field(default=None, description="Zone of days; default UTC.")
     update_start_date: Annotated[OneDay | None, WireOnly()] = Field(default=None, description="Changed since this day.")
     update_end_date: Annotated[OneDay | None, WireOnly()] = Field(default=None, description="Changed up to this day.")
-    from_number: Several[ShortWord] | None = None
-    to_number: Several[ShortWord] | None = None
-    completed: bool | None = None
-    inbound: bool | None = None
-    answered_by: Several[ShortWord] | None = None
-    batch_id: Several[Word] | None = None
     campaign_id: Several[Word] | None = None
-    duration_gt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
-    duration_lt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
 
 
 class SaidTurn(Result, origin="call parties"):
@@ -222,7 +227,9 @@ class FoundCalls(Result, origin="call parties"):
     next_cursor: str | None = None
 
 
-class SearchCalls(Operation[FoundCalls], http="GET /v1/calltriage/calls", effect=Effect.READ, envelope=False):
+class SearchCalls(
+    CallFilters, Operation[FoundCalls], http="GET /v1/calltriage/calls", effect=Effect.READ, envelope=False
+):
     """Find calls by words that were said in them, newest first. The desk's own: no vendor has it."""
 
     query: Annotated[str, StringConstraints(min_length=1, max_length=200), TEXT] = Field(
@@ -232,17 +239,7 @@ class SearchCalls(Operation[FoundCalls], http="GET /v1/calltriage/calls", effect
         default=None, description="Only what this side said."
     )
     number: ShortWord | None = Field(default=None, description="Of either side.")
-    start_date: Day | None = Field(default=None, description="From this day or instant on.")
-    end_date: Day | None = Field(default=None, description="Up to this day or instant.")
     timezone: Zone | None = Field(default=None, description="Zone of days; default UTC.")
-    from_number: Several[ShortWord] | None = None
-    to_number: Several[ShortWord] | None = None
-    completed: bool | None = None
-    inbound: bool | None = None
-    answered_by: Several[ShortWord] | None = None
-    batch_id: Several[Word] | None = None
-    duration_gt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
-    duration_lt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
     limit: Annotated[int, Field(ge=1, le=100)] | None = Field(default=None, description="Rows, default 20.")
     cursor: Cursor | None = Field(default=None, description="next_cursor of the page before; keep the filters.")
 
