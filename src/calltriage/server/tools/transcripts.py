@@ -12,6 +12,8 @@ from calltriage.errors import CallError, Rejected, TryNext
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.folding import exact_line
 from calltriage.matching.quotes import across, mentions, nearest
+from calltriage.matching.search_terms import without_edges
+from calltriage.matching.spoken_search import said, words_of
 from calltriage.operations.base import Effect
 from calltriage.operations.calls import CONCATENATED, Call, GetCall, Turn
 from calltriage.operations.fields import TEXT, CallId, TurnIndex
@@ -201,6 +203,9 @@ class GetTranscriptTool(Workflow, effect=Effect.READ):
             return [window[n] for n in hits], None
         if run := across(within, self.query):
             return [window[n] for n in run], "across_turns"
+        held = said(within, words_of(without_edges(self.query)))  # apart, as find_calls takes a query
+        if held is not None and (apart := [n for n, count in held.turns.items() if count == len(held.texts)]):
+            return [window[n] for n in apart], None
         near = sorted(one.index for one in nearest(within, self.query)[:NEAREST] if one.likeness >= LIKE)
         return [window[n] for n in near], "nearest" if near else None
 

@@ -41,3 +41,13 @@ async def test_one_call_or_several_are_named(agent: Client) -> None:
     assert (await refused(agent, "get_transcript"))["field"] == "call_id"
     assert (await refused(agent, "get_transcript", call_id="a", call_ids=["b"]))["field"] == "call_id"
     assert (await refused(agent, "get_transcript", call_ids=["b"], query="x"))["field"] == "call_ids"
+
+
+async def test_words_apart_are_found_in_the_one_turn_that_holds_all_of_them(agent: Client, the_desk: Desk) -> None:
+    said = ("Cancel the update first.", "I have had a contract for years.", "Today I will cancel my contract.")
+    await load_lines(the_desk, call_line("a", *said))
+    found = await ok(agent, "get_transcript", call_id="a", query="contract cancel")
+    assert [turn["message_index"] for turn in found["transcript"]["turns"]] == [2]
+    assert (found["matches"], "found" in found) == (1, False)
+    nearest = await ok(agent, "get_transcript", call_id="a", query='"contract cancel"')
+    assert (nearest["matches"], nearest["found"]) == (0, "nearest")
