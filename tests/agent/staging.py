@@ -11,7 +11,6 @@ from typing import Any
 import httpx2
 from agent.desk_state import DeskState
 from conftest import DESK_URL, KEY, Clock, call_line, endpoints_to, enrol, load_lines
-from mcp.client import Client as McpClient
 from pydantic import SecretStr
 
 from calltriage.client.client import Client, open_client
@@ -20,7 +19,6 @@ from calltriage.operations.activity import AddComment
 from calltriage.operations.flags import AddFlag
 from calltriage.operations.issues import CreateIssue, UpdateIssue
 from calltriage.operations.resource_links import AttachResource
-from calltriage.server.app import build_server
 
 
 @dataclass
@@ -89,19 +87,14 @@ class Ending:
 
 
 @asynccontextmanager
-async def empty_desk(folder: Path, public_url: str = DESK_URL) -> AsyncGenerator[Start]:
-    """A desk without calls or issues, whose clock stands still but for a millisecond at each look."""
-    desk = Desk(folder / "desk", SecretStr(KEY), public_url, clock=Clock())
+async def open_desk(folder: Path, public_url: str = DESK_URL, *, hours_later: int = 0) -> AsyncGenerator[Start]:
+    """The desk on a folder. Its clock stands still but for a millisecond at each look."""
+    clock = Clock()
+    clock.advance(hours=hours_later)
+    desk = Desk(folder, SecretStr(KEY), public_url, clock=clock)
     transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
     try:
         async with open_client(endpoints_to(transport, public_url)) as client:
             yield Start(desk, client)
     finally:
         await desk.close()
-
-
-@asynccontextmanager
-async def default_surface(start: Start) -> AsyncGenerator[McpClient]:
-    """An MCP client at a server with the default tools."""
-    async with McpClient(build_server(start.client, version="0.0.0")) as connected:
-        yield connected

@@ -5,28 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from agent.desk_state import read_desk
 from agent.seat import Seat
-from agent.staging import Ending, default_surface, empty_desk
+from agent.stage import Stage, prepare
 from agent.task import CARELESS, Policy, Task
 from agent.tasks import TASKS
+from mcp.client import Client
+
+from calltriage.server.app import build_server
 
 EACH = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name())
 
 
-async def outcome(task: Task, policy: Policy, folder: Path) -> dict[str, bool]:
+async def outcome(stage: Stage, name: str, policy: Policy) -> dict[str, bool]:
     """The checks of a task that this policy was given."""
-    async with empty_desk(folder) as start:
-        words = task.written(await task.prepare(start))
-        before = await read_desk(start.client)
-        async with default_surface(start) as connected:
-            answer = await policy(Seat(connected), words)
-        return task.grade(Ending(before, await read_desk(start.client), answer))
+    async with stage.opened(name) as start:
+        async with Client(build_server(start.client, version="0")) as connected:
+            answer = await policy(Seat(connected), stage.words)
+        return await stage.grade(start, answer)
 
 
 @EACH
 async def test_a_task_can_be_done_with_the_default_tools(task: Task, tmp_path: Path) -> None:
-    checks = await outcome(task, task.script, tmp_path)
+    checks = await outcome(await prepare(task, tmp_path), "script", task.script)
     assert len(checks) >= 3
     assert [check for check, holds in checks.items() if not holds] == []
 
@@ -34,12 +34,17 @@ async def test_a_task_can_be_done_with_the_default_tools(task: Task, tmp_path: P
 @EACH
 async def test_each_wrong_policy_fails_and_each_check_is_failed_by_one(task: Task, tmp_path: Path) -> None:
     failed, checks = set[str](), dict[str, bool]()
+    stage = await prepare(task, tmp_path)
     for name, policy in (CARELESS | task.mistakes()).items():
-        checks = await outcome(task, policy, tmp_path / name)
+        checks = await outcome(stage, name, policy)
         wrong = {check for check, holds in checks.items() if not holds}
         assert wrong, f"{name} was not noticed"
         failed |= wrong
     assert set(checks) - failed == set(), "no policy fails these checks"
+
+
+def test_there_are_twenty_tasks() -> None:
+    assert len(TASKS) == 20
 
 
 def test_tasks_have_names_and_words_of_their_own() -> None:
