@@ -7,6 +7,7 @@
     ├── StoreError              the operator: the desk's folder cannot be used
     │   └── StoreBusyError      wait, then ask again: others were writing for too long
     ├── DetectorFailed          one call was not examined: nobody knows whether there is something to find
+    │   ├── DetectorOff         ... and no further one will be: it hung too often
     │   └── Deferred            ... because a cap is reached; it goes on when the next period begins
     └── CallError               a tool call or a `Client` call did not do what was asked
         ├── Rejected            the caller: mend the arguments
@@ -75,6 +76,10 @@ class DetectorError(SettingsError):
 
 class DetectorFailed(CalltriageError):
     """A detector did not get through a call. That says nothing about the call."""
+
+
+class DetectorOff(DetectorFailed):
+    """A detector hung too often and examines no further call until the pipeline is started again."""
 
 
 class Deferred(DetectorFailed):

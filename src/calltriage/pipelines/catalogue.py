@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import import_module
 from importlib.metadata import entry_points
 
 from calltriage.errors import DetectorError
+from calltriage.pipelines import child
 from calltriage.pipelines.detecting import Detector, Rule, adapted, nearest
+from calltriage.pipelines.references import Reference
 from calltriage.pipelines.spec import Detect, Spec, SpecError
 
 ENTRY_POINTS = "calltriage.detectors"
@@ -32,18 +32,6 @@ BUILT_INS = {
     "open_question": "word_lists",
 }
 """Rules of the package, and the module of each."""
-_REFERENCE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A function outside the package, `module:function`. Nothing of it is imported here."""
-
-    module: str
-    function: str
-
-    def __str__(self) -> str:
-        return f"{self.module}:{self.function}"
 
 
 def built_ins() -> dict[str, Rule]:
@@ -62,56 +50,41 @@ def find(use: str) -> Rule | Reference:
     """What a pipeline's file means by `use`. Raises DetectorError with the nearest name."""
     if use in BUILT_INS:
         return built_in(use)
-    if _REFERENCE.fullmatch(use):
-        return Reference(*use.split(":"))
+    if (named := Reference.of(use)) is not None:
+        return named
     installed = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
     if (value := installed.get(use)) is not None:
-        if _REFERENCE.fullmatch(value):
-            return Reference(*value.split(":"))
+        if (named := Reference.of(value)) is not None:
+            return named
         raise DetectorError(f"The entry point {use!r} of an installed package does not name module:function.")
     hint = nearest(use, [*BUILT_INS, *installed])
     raise DetectorError(f"There is no detector {use!r}. {hint} A function of your own is named as module:function.")
 
 
-def load(reference: Reference) -> Rule:
-    """Import a function outside the package. Raises DetectorError that says what is missing."""
-    try:
-        module = import_module(reference.module)
-    except ModuleNotFoundError as error:
-        if error.name is not None and reference.module.startswith(error.name):
-            raise DetectorError(
-                f"There is no module {reference.module!r}. Install it, or run from its folder, or set PYTHONPATH."
-            ) from None
-        raise DetectorError(f"The module {reference.module!r} needs {error.name!r}, which is not installed.") from None
-    except Exception as error:
-        raise DetectorError(f"The module {reference.module!r} cannot be imported: {type(error).__name__}.") from error
-    found = getattr(module, reference.function, None)
-    if isinstance(found, Rule):
-        return found
-    if found is not None:
-        raise DetectorError(f"{reference} is not declared with @detector(version=…, kind=…).")
-    rules = [name for name, value in vars(module).items() if isinstance(value, Rule)]
-    raise DetectorError(
-        f"The module {reference.module!r} has no {reference.function!r}. {nearest(reference.function, rules)}"
-    )
-
-
 @asynccontextmanager
 async def opened(spec: Spec) -> AsyncGenerator[list[Detector]]:
     """The detectors of a pipeline's file, in its order, while the block runs. Raises SpecError, a line a fault."""
-    made, faults = list[Detector](), list[str]()
-    for index, detect in enumerate(spec.detect):
-        try:
-            made.append(_prepared(spec, detect))
-        except DetectorError as error:
-            faults.append(spec.fault(("detect", index, *(error.path or ("use",))), f"is wrong. {error}"))
-    if faults:
-        raise SpecError("\n".join(faults))
-    yield made
+    async with AsyncExitStack() as stack:
+        made, faults = list[Detector](), list[str]()
+        for index, detect in enumerate(spec.detect):
+            try:
+                made.append(await _prepared(spec, detect, stack))
+            except DetectorError as error:
+                faults.append(spec.fault(("detect", index, *(error.path or ("use",))), f"is wrong. {error}"))
+        if faults:
+            raise SpecError("\n".join(faults))
+        yield made
 
 
-def _prepared(spec: Spec, detect: Detect) -> Detector:
-    found = find(detect.use)
-    rule = found if isinstance(found, Rule) else load(found)
-    made = rule.configured(detect.options, name=detect.known_as, most=spec.limits.findings_per_call, folder=spec.folder)
+async def _prepared(spec: Spec, detect: Detect, stack: AsyncExitStack) -> Detector:
+    found, most = find(detect.use), spec.limits.findings_per_call
+    if isinstance(found, Rule):
+        made = found.configured(detect.options, name=detect.known_as, most=most, folder=spec.folder)
+    else:
+        deadline_s = spec.limits.seconds_per_call.total_seconds()
+        made = await stack.enter_async_context(
+            child.opened(
+                found, detect.options, name=detect.known_as, folder=spec.folder, deadline_s=deadline_s, most=most
+            )
+        )
     return adapted(made, severity=detect.severity, group_by=detect.group_by, was=detect.was)

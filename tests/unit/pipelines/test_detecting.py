@@ -10,9 +10,10 @@ from pipeline_calls import call_of
 from calltriage.errors import DetectorError, DetectorFailed
 from calltriage.pipelines import Finding, detector
 from calltriage.pipelines.calls import Call, Timing
-from calltriage.pipelines.catalogue import BUILT_INS, Reference, built_ins, find, load, opened
+from calltriage.pipelines.catalogue import BUILT_INS, built_ins, find, opened
 from calltriage.pipelines.detecting import MOST_FINDINGS, Options, Rule, Verdict, adapted
 from calltriage.pipelines.durations import Seconds
+from calltriage.pipelines.references import Reference, load
 from calltriage.pipelines.spec import SpecError, parse_spec
 
 CALL = call_of([("agent", "You have 60 days."), ("caller", "Thanks.")])
@@ -159,7 +160,7 @@ def test_a_name_that_is_no_detector_is_answered_with_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("reference", "says"),
     [
-        (Reference("no_such_module_anywhere", "f"), "no module 'no_such_module_anywhere'. Install it"),
+        (Reference("no_such_module_anywhere", "f"), "no module 'no_such_module_anywhere'. Put it"),
         (Reference("calltriage.pipelines.detectors.silences", "agent_silense"), "Did you mean 'agent_silence'?"),
         (Reference("json", "dumps"), "json:dumps is not declared with @detector"),
     ],

@@ -1,0 +1,196 @@
+"""A user's detector in a process of its own: it may hang, crash or print without harm, and it sees no setting of ours.
+
+The process is started when the detector is opened, and again after it was killed. It gets one call at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from subprocess import DEVNULL, PIPE
+from typing import Any
+
+import anyio
+from anyio.abc import Process
+from anyio.streams.buffered import BufferedByteReceiveStream
+from pydantic import TypeAdapter, ValidationError
+
+from calltriage.errors import DetectorError, DetectorFailed, DetectorOff
+from calltriage.leaves.strict_json import JsonObject, is_object
+from calltriage.pipelines.calls import Call, Timing
+from calltriage.pipelines.detecting import MOST_FINDINGS, Detector, Examined
+from calltriage.pipelines.references import Reference
+
+MOST_HANGS = 3
+"""Hangs after which a detector is switched off while it is open."""
+START_S = 30.0
+"""Seconds that a process may take to import the user's module."""
+MOST_ANSWER = 16 * 2**20
+"""Bytes of an answer."""
+OURS = "CALLTRIAGE_"
+"""Settings, some of which are secrets: not handed on."""
+
+_examined = TypeAdapter(Examined)
+
+
+@dataclass
+class Child:
+    """The process of one detector.
+
+    Attributes:
+        reference: the function.
+        options: its options as the file has them.
+        folder: the pipeline's, from which modules are imported, too.
+        deadline_s: seconds that one call may take.
+        most: findings of one call that are looked at.
+    """
+
+    reference: Reference
+    options: Mapping[str, object]
+    folder: Path
+    deadline_s: float
+    most: int = MOST_FINDINGS
+    hangs: int = field(default=0, init=False)
+    _process: Process | None = field(default=None, init=False)
+    _answers: BufferedByteReceiveStream | None = field(default=None, init=False)
+    _one: anyio.Lock = field(default_factory=anyio.Lock, init=False)
+
+    async def describe(self) -> JsonObject:
+        """What the function declares. Raises DetectorError."""
+        async with self._one:
+            return await self._start()
+
+    async def examine(self, call: Call) -> Examined:
+        """What the function finds in a call. Raises DetectorFailed; DetectorOff once it has hung too often."""
+        async with self._one:
+            if self.hangs >= MOST_HANGS:
+                raise DetectorOff(
+                    f"Detector {self.reference} is switched off: it took longer than {self.deadline_s:g} s on "
+                    f"{MOST_HANGS} calls. Mend it and run again."
+                )
+            answer = await self._ask(call)
+        if (told := answer.get("failed")) is not None:
+            raise DetectorFailed(str(told)[:300])
+        try:
+            return _examined.validate_python(answer.get("examined"))
+        except ValidationError as error:
+            raise DetectorFailed(f"Detector {self.reference} answered with something that is no finding.") from error
+
+    async def _ask(self, call: Call) -> JsonObject:
+        try:
+            if self._process is None:
+                await self._start()
+            return await self._exchange({"call": asdict(call)}, self.deadline_s)
+        except TimeoutError:
+            self.hangs += 1
+            raise DetectorFailed(
+                f"Detector {self.reference} took longer than {self.deadline_s:g} s on this call and was stopped "
+                f"({self.hangs} of {MOST_HANGS} times before it is switched off)."
+            ) from None
+        except DetectorError as error:
+            raise DetectorFailed(f"Detector {self.reference} does not start again: {error}") from error
+
+    async def _start(self) -> JsonObject:
+        environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(OURS)}
+        program = [sys.executable, "-m", "calltriage.pipelines.child_process"]
+        self._process = await anyio.open_process(
+            program, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment, start_new_session=True
+        )
+        assert self._process.stdout is not None  # noqa: S101  a pipe was asked for
+        self._answers = BufferedByteReceiveStream(self._process.stdout)
+        about = {
+            "module": self.reference.module,
+            "function": self.reference.function,
+            "options": dict(self.options),
+            "folder": str(self.folder.absolute()),
+            "deadline_s": self.deadline_s,
+            "most": self.most,
+        }
+        try:
+            answer = await self._exchange(about, START_S)
+        except TimeoutError:
+            raise DetectorError(f"The module {self.reference.module!r} is not imported within {START_S:g} s.") from None
+        except DetectorFailed as error:
+            raise DetectorError(f"The process of {self.reference} ended while it was imported.") from error
+        if (told := answer.get("refused")) is not None:
+            await self.close()
+            path = tuple(part for part in answer.get("path", ()) if isinstance(part, str | int))
+            raise DetectorError(str(told)[:500], path=path)
+        return answer
+
+    async def _exchange(self, question: JsonObject, seconds: float) -> JsonObject:
+        """One line to the process and one from it. Whatever goes wrong, the process ends."""
+        whole = False
+        try:
+            with anyio.fail_after(seconds):
+                answer = await self._sent(question)
+            whole = True
+            return answer
+        finally:
+            if not whole:
+                with anyio.CancelScope(shield=True):
+                    await self.close()
+
+    async def _sent(self, question: JsonObject) -> JsonObject:
+        process, answers = self._process, self._answers
+        assert process is not None  # noqa: S101
+        assert process.stdin is not None  # noqa: S101
+        assert answers is not None  # noqa: S101
+        try:
+            await process.stdin.send(json.dumps(question, default=str).encode() + b"\n")
+            answer = json.loads(await answers.receive_until(b"\n", MOST_ANSWER))
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, anyio.IncompleteRead) as error:
+            raise DetectorFailed(f"The process of detector {self.reference} ended on this call.") from error
+        except (anyio.DelimiterNotFound, ValueError, RecursionError) as error:
+            raise DetectorFailed(f"Detector {self.reference} answered with something that is no finding.") from error
+        if not is_object(answer):
+            raise DetectorFailed(f"Detector {self.reference} answered with something that is no finding.")
+        return answer
+
+    async def close(self) -> None:
+        """End the process, and what it started."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with suppress(ProcessLookupError):
+            if sys.platform == "win32":
+                process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
+        await process.aclose()
+
+
+@asynccontextmanager
+async def opened(
+    reference: Reference, options: Mapping[str, object], *, name: str, folder: Path, deadline_s: float, most: int
+) -> AsyncGenerator[Detector]:
+    """A user's detector while the block runs. Raises DetectorError."""
+    child = Child(reference, options, folder, deadline_s, most)
+    try:
+        yield _detector(name, await child.describe(), child)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await child.close()
+
+
+def _detector(name: str, about: Mapping[str, Any], child: Child) -> Detector:
+    try:
+        return Detector(
+            name=name,
+            kinds=tuple(str(kind) for kind in about["kinds"]),
+            version=str(about["version"]),
+            version_hash=str(about["version_hash"]),
+            run=child.examine,
+            needs=Timing(about["needs"]),
+            needs_corrected=about["needs_corrected"] is True,
+            review_only=about["review_only"] is True,
+            states_facts=about["states_facts"] is True,
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise DetectorError(f"{child.reference} does not say what it is.") from error

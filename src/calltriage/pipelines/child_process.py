@@ -1,0 +1,80 @@
+"""The program that a user's detector runs in: a line in, a line out. It is started by `child.py`, and ends with its input.
+
+What the user's code prints is dropped: it may hold what callers said. A call that takes too long ends the process, also
+where nobody is left to end it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO
+
+import anyio
+from pydantic import TypeAdapter
+
+from calltriage.errors import CalltriageError, DetectorError
+from calltriage.leaves.strict_json import JsonObject
+from calltriage.pipelines.calls import Call
+from calltriage.pipelines.detecting import Detector
+from calltriage.pipelines.references import Reference, load
+
+GRACE_S = 5
+"""Seconds past the deadline after which the process ends by itself."""
+
+_call = TypeAdapter(Call)
+
+
+def main() -> None:
+    """Read questions until there are none."""
+    out = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    sys.stdout = open(os.devnull, "w", encoding="utf-8", errors="replace")  # noqa: SIM115  until the process ends
+    questions = sys.stdin.buffer
+    about: JsonObject = json.loads(questions.readline())
+    sys.path[:0] = [about["folder"]]
+    try:
+        made = _made(about)
+    except DetectorError as error:
+        _answer(out, {"refused": str(error), "path": list(error.path)})
+        return
+    _answer(out, _described(made))
+    for line in questions:
+        _within(about["deadline_s"] + GRACE_S)
+        _answer(out, anyio.run(_looked_at, made, _call.validate_python(json.loads(line)["call"])))
+        _within(0)
+
+
+def _made(about: JsonObject) -> Detector:
+    rule = load(Reference(about["module"], about["function"]))
+    return rule.configured(about["options"], most=about["most"], folder=Path(about["folder"]))
+
+
+def _described(made: Detector) -> JsonObject:
+    names = ("version", "version_hash", "needs", "needs_corrected", "review_only", "states_facts")
+    return {"kinds": list(made.kinds), **{name: getattr(made, name) for name in names}}
+
+
+async def _looked_at(made: Detector, call: Call) -> JsonObject:
+    try:
+        return {"examined": asdict(await made.examine(call))}
+    except CalltriageError as error:
+        return {"failed": str(error)}
+
+
+def _answer(out: IO[bytes], answer: JsonObject) -> None:
+    out.write(json.dumps(answer, default=str).encode() + b"\n")
+
+
+def _within(seconds: float) -> None:
+    """End the process after so many seconds, whatever it does then; 0 lets it be."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Functions outside the package: named as `module:function`, imported where they are run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from calltriage.errors import DetectorError
+from calltriage.pipelines.detecting import Rule, nearest
+
+FORM = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A function outside the package. Nothing of it is imported by naming it."""
+
+    module: str
+    function: str
+
+    @classmethod
+    def of(cls, text: str) -> Reference | None:
+        """The reference that a text names; None for one that names none."""
+        return cls(*text.split(":")) if FORM.fullmatch(text) else None
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.function}"
+
+
+def load(reference: Reference) -> Rule:
+    """Import a detector. Raises DetectorError that says what is missing."""
+    found = _imported(reference)
+    if isinstance(found, Rule):
+        return found
+    raise DetectorError(f"{reference} is not declared with @detector(version=…, kind=…).")
+
+
+def load_function(reference: Reference) -> Callable[..., Any]:
+    """Import any function. Raises DetectorError that says what is missing."""
+    found = _imported(reference)
+    if callable(found):
+        return found
+    raise DetectorError(f"{reference} is no function.")
+
+
+def _imported(reference: Reference) -> object:
+    try:
+        module = import_module(reference.module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and reference.module.startswith(error.name):
+            raise DetectorError(
+                f"There is no module {reference.module!r}. Put it beside the pipeline's file, or install it."
+            ) from None
+        raise DetectorError(f"The module {reference.module!r} needs {error.name!r}, which is not installed.") from None
+    except Exception as error:
+        raise DetectorError(f"The module {reference.module!r} cannot be imported: {type(error).__name__}.") from error
+    found = getattr(module, reference.function, None)
+    if found is None:
+        rules = [name for name, value in vars(module).items() if isinstance(value, Rule)]
+        hint = nearest(reference.function, rules)
+        raise DetectorError(f"The module {reference.module!r} has no {reference.function!r}. {hint}")
+    return found

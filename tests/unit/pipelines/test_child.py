@@ -1,0 +1,165 @@
+"""A user's detector in a process of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import anyio
+import pytest
+from pipeline_calls import call_of
+
+from calltriage.errors import DetectorError, DetectorFailed, DetectorOff
+from calltriage.pipelines import child
+from calltriage.pipelines.catalogue import opened
+from calltriage.pipelines.detecting import Detector, Verdict
+from calltriage.pipelines.findings import Verification, verified
+from calltriage.pipelines.references import Reference
+from calltriage.pipelines.spec import SpecError, parse_spec
+
+CODE = """
+import os, re, sys
+from calltriage.pipelines import Call, Finding, Turn, detector
+from calltriage.pipelines.detecting import Options
+
+class Days(Options):
+    days: int = 60
+
+@detector(version=2, kind="window", options=Days)
+def window(call: Call, options: Days):
+    print("nothing of", call.turns[0].text, flush=True)
+    sys.stdout.write("this is seen")
+    for turn in call.agent_turns:
+        if f"{options.days} days" in turn.text:
+            yield Finding(turn, f"{options.days} days", key=call.metadata.get("line"))
+
+@detector(version=1, kind="mood")
+def moody(call: Call):
+    mood = call.turns[0].text
+    if mood == "hang":
+        while True:
+            pass
+    if mood == "regex":
+        re.match("(a+)+$", "a" * 64 + "b")
+    if mood == "exit":
+        os._exit(3)
+    if mood == "raise":
+        raise LookupError(mood)
+    if mood == "many":
+        return [Finding(0, "many")] * 10_000
+    if mood == "foreign":
+        return [Finding(Turn(0, "agent", "of another call"), "foreign")]
+    if mood == "colour":
+        return [Finding(0, "colour", severity="red")]
+    if mood == "environment":
+        return [Finding(0, "environment", ",".join(sorted(os.environ)))]
+    return [Finding(0, mood)]
+"""
+
+Open = Callable[..., AbstractAsyncContextManager[Detector]]
+
+
+@pytest.fixture
+def users(tmp_path: Path) -> Open:
+    """Opens a detector of the user's own module."""
+    (tmp_path / "acme_checks.py").write_text(CODE)
+
+    def opens(function: str, deadline_s: float = 30.0, **options: object) -> AbstractAsyncContextManager[Detector]:
+        reference = Reference("acme_checks", function)
+        return child.opened(reference, options, name="mine", folder=tmp_path, deadline_s=deadline_s, most=50)
+
+    return opens
+
+
+async def test_a_users_function_finds_with_its_options_and_what_it_prints_is_dropped(users: Open) -> None:
+    call = call_of(
+        [("agent", "You have 60 days \u2014 or 30 days \ud800."), ("caller", "ok")], metadata={"line": "refunds"}
+    )
+
+    async with users("window", days=30) as made:
+        examined = await made.examine(call)
+        again = await made.examine(call_of([("agent", "none")]))
+
+    assert (made.name, made.kinds, made.version) == ("mine", ("window",), "2")
+    assert (examined.verdict, again.verdict) == (Verdict.FOUND, Verdict.NOT_FOUND)
+    found = verified(call, made, examined.findings[0])
+    assert (found.quote, found.key, found.verification) == ("30 days", "refunds", Verification.EXACT)
+
+
+async def test_a_function_that_raises_exits_or_yields_too_much_fails_or_is_cut_and_goes_on(
+    users: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALLTRIAGE_BLAND_API_KEY", "secret")
+    monkeypatch.setenv("USERS_OWN", "kept")
+
+    async def told(mood: str) -> str:
+        with pytest.raises(DetectorFailed) as failed:
+            await made.examine(call_of([("agent", mood)]))
+        return str(failed.value)
+
+    async with users("moody") as made:
+        assert await told("raise") == "Detector moody raised LookupError."
+        assert "severity must be one of critical" in await told("colour")
+        assert "ended on this call" in await told("exit")
+        many = await made.examine(call_of([("agent", "many")]))
+        foreign_call = call_of([("agent", "foreign")])
+        foreign = await made.examine(foreign_call)
+        environment = (await made.examine(call_of([("agent", "environment")]))).findings[0].note.split(",")
+
+    assert (len(many.findings), many.left_out) == (50, 9_950)
+    assert verified(foreign_call, made, foreign.findings[0]).verification is Verification.UNVERIFIED
+    assert "USERS_OWN" in environment
+    assert not any(name.startswith("CALLTRIAGE_") for name in environment)
+
+
+async def test_a_function_that_hangs_is_stopped_and_after_three_times_switched_off(users: Open) -> None:
+    async with users("moody", deadline_s=2.0) as made:
+        for mood, times in (("hang", "1 of 3"), ("regex", "2 of 3")):
+            with pytest.raises(DetectorFailed, match=f"longer than 2 s on this call and was stopped .{times}"):
+                await made.examine(call_of([("agent", mood)]))
+            assert (await made.examine(call_of([("agent", "fine")]))).verdict is Verdict.FOUND
+        with pytest.raises(DetectorFailed, match="3 of 3"):
+            await made.examine(call_of([("agent", "hang")]))
+        with pytest.raises(DetectorOff, match="switched off"):
+            await made.examine(call_of([("agent", "fine")]))
+
+
+async def test_a_call_that_is_given_up_leaves_nothing_of_its_answer_to_the_next(users: Open) -> None:
+    async with users("moody") as made:
+        with anyio.move_on_after(0.2):
+            await made.examine(call_of([("agent", "hang")]))
+        examined = await made.examine(call_of([("agent", "fine")]))
+
+    assert [one.quote for one in examined.findings] == ["fine"]
+
+
+async def test_the_process_ends_with_the_pipeline(users: Open) -> None:
+    held = child.Child(Reference("json", "dumps"), {}, Path.cwd(), 30.0)
+    with pytest.raises(DetectorError, match="not declared with @detector"):
+        await held.describe()
+    async with users("moody") as made:
+        pid = made.run.__self__._process.pid  # pyright: ignore[reportFunctionMemberAccess]  no other way to it
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def test_a_file_opens_a_function_beside_it_and_tells_its_faults_with_their_lines(
+    users: Open, tmp_path: Path
+) -> None:
+    good = 'name = "a"\n[[detect]]\nuse = "acme_checks:window"\ndays = 30\n'
+    wrong = (
+        good + '[[detect]]\nuse = "acme_checks:window"\nname = "b"\ndais = 3\n[[detect]]\nuse = "acme_checks:windw"\n'
+    )
+
+    async with opened(parse_spec(good, folder=tmp_path)) as (made,):
+        assert (made.name, made.kinds) == ("window", ("window",))
+    with pytest.raises(SpecError) as refused:
+        async with opened(parse_spec(wrong, folder=tmp_path)):
+            pass
+    option, function = str(refused.value).splitlines()
+    assert "line 8: detect 2, dais" in option
+    assert "Did you mean 'days'?" in option
+    assert "line 10: detect 3, use" in function
+    assert "Did you mean 'window'?" in function
