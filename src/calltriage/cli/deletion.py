@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -41,7 +42,7 @@ def delete() -> None:
 @ORGANISATION
 @YES
 @click.pass_context
-def delete_call(context: click.Context, id: str, organisation: str | None, yes: bool) -> None:
+def delete_call(context: click.Context, id: str, organisation: str | None, *, yes: bool) -> None:
     """Delete the call ID: its transcript, summary, events and variables."""
     _delete(settings_of(context), "call", id, organisation, is_meant=yes)
 
@@ -51,13 +52,13 @@ def delete_call(context: click.Context, id: str, organisation: str | None, yes: 
 @ORGANISATION
 @YES
 @click.pass_context
-def delete_conversation(context: click.Context, id: str, organisation: str | None, yes: bool) -> None:
+def delete_conversation(context: click.Context, id: str, organisation: str | None, *, yes: bool) -> None:
     """Delete the SMS conversation ID with its messages."""
     _delete(settings_of(context), "conversation", id, organisation, is_meant=yes)
 
 
 def _delete(settings: Settings, kind: Kind, row_id: str, organisation: str | None, *, is_meant: bool) -> None:
-    found = anyio.run(_carry_out, settings, kind, row_id, organisation, is_meant)
+    found = anyio.run(partial(_carry_out, settings, kind, row_id, organisation, is_meant=is_meant))
     if found:
         rows = [{"issue": one.ticket, "links": 1, "flags": one.flags} for one in found]
         show_rows(rows, ("issue", "links", "flags"), as_json=False)
@@ -70,7 +71,7 @@ def _delete(settings: Settings, kind: Kind, row_id: str, organisation: str | Non
 
 
 async def _carry_out(
-    settings: Settings, kind: Kind, row_id: str, organisation: str | None, is_meant: bool
+    settings: Settings, kind: Kind, row_id: str, organisation: str | None, *, is_meant: bool
 ) -> list[Pointing]:
     from calltriage.desk.operating.deletion import delete_record, pointing_at  # noqa: PLC0415
     from calltriage.embedded import open_desk  # noqa: PLC0415

@@ -98,7 +98,7 @@ def desk_backup(context: click.Context, file: Path) -> None:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--overwrite", is_flag=True, help="Replace the desk that is there; its database is kept beside it.")
 @click.pass_context
-def desk_restore(context: click.Context, file: Path, overwrite: bool) -> None:
+def desk_restore(context: click.Context, file: Path, *, overwrite: bool) -> None:
     """Make the desk in FILE, written by `desk backup`, the one in the data folder.
 
     Everything is checked before anything changes. Stop the servers that use the folder first.
@@ -135,7 +135,7 @@ def desk_sample(context: click.Context, organisation: str | None) -> None:
 @ORGANISATION
 @click.pass_context
 def desk_import(
-    context: click.Context, files: tuple[Path, ...], check: bool, organisation: str | None, **wishes: Any
+    context: click.Context, files: tuple[Path, ...], *, check: bool, organisation: str | None, **wishes: Any
 ) -> None:
     """Load calls, SMS conversations and files into the desk from each FILE, from the files in a folder, or from standard
     input with -.

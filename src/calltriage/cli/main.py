@@ -88,6 +88,7 @@ cli.add_command(board)
 def serve(
     context: click.Context,
     folders: tuple[str, ...] = (),
+    *,
     http: bool = False,
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -246,7 +247,7 @@ def _since(_c: click.Context, _p: click.Parameter, value: str | None) -> datetim
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 @click.pass_context
-def journal_show(context: click.Context, issue: str | None, as_json: bool, **filters: Any) -> None:
+def journal_show(context: click.Context, issue: str | None, *, as_json: bool, **filters: Any) -> None:
     """Show the newest writes: when, on which ticket, by which tool, and what became of it.
 
     In ids and outcomes, never in anybody's words. `journal export` prints every row.
@@ -299,7 +300,7 @@ def journal_verify(context: click.Context, head: tuple[int, str] | None) -> None
 @journal.command("export")
 @click.option("--redacted", is_flag=True, help="Free text as hashes; such an export cannot be verified.")
 @click.pass_context
-def journal_export(context: click.Context, redacted: bool) -> None:
+def journal_export(context: click.Context, *, redacted: bool) -> None:
     """Print every row as a line of JSON."""
     from functools import partial  # noqa: PLC0415
 

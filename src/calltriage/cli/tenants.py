@@ -80,7 +80,7 @@ def keys_show(context: click.Context) -> None:
 @keys.command("list")
 @JSON
 @click.pass_context
-def keys_list(context: click.Context, as_json: bool) -> None:
+def keys_list(context: click.Context, *, as_json: bool) -> None:
     """List the keys with what they stand for, never the keys themselves."""
     rows = _with_tenants(context, lambda tenants: tenants.keys())
     columns = ("id", "name", "kind", "state", "expires_at", "created_at", "user", "organisation")
@@ -197,7 +197,7 @@ def users() -> None:
 @users.command("list")
 @JSON
 @click.pass_context
-def users_list(context: click.Context, as_json: bool) -> None:
+def users_list(context: click.Context, *, as_json: bool) -> None:
     """List the users of all organisations."""
     rows = _with_tenants(context, lambda tenants: tenants.users())
     show_rows(rows, ("id", "name", "state", "expires_at", "created_at", "organisation"), as_json=as_json)
@@ -246,7 +246,7 @@ def organisations(context: click.Context) -> None:
 @organisations.command("list")
 @JSON
 @click.pass_context
-def organisations_list(context: click.Context, as_json: bool) -> None:
+def organisations_list(context: click.Context, *, as_json: bool) -> None:
     """List the organisations of this desk."""
     rows = _with_tenants(context, lambda tenants: tenants.organisations())
     show_rows(rows, ("id", "name", "state", "expires_at", "created_at"), as_json=as_json)

@@ -96,9 +96,9 @@ def place(turns: Sequence[Spoken], index: int, words: str) -> tuple[int, int] | 
         wanted = form(words)
         if wanted == " " or wanted not in form(text):
             continue
-        last = min(bisect.bisect_left(ends, True, key=partial(_holds_to, form, wanted, text)), len(ends) - 1)
+        last = min(bisect.bisect_left(ends, x=True, key=partial(_holds_to, form, wanted, text)), len(ends) - 1)
         starts = [chunk.start() for chunk in CHUNK.finditer(text, 0, ends[last])]
-        first = bisect.bisect_left(starts, True, key=lambda start: wanted not in form(text[start : ends[last]]))
+        first = bisect.bisect_left(starts, x=True, key=lambda start: wanted not in form(text[start : ends[last]]))
         return starts[max(0, first - 1)], ends[last]
     return None
 

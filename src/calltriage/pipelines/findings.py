@@ -75,7 +75,7 @@ class Finding:
         _demand(self.kind is None or is_kind(self.kind), "kind must be lower-case letters, digits, and _ . : -")
 
 
-def _demand(holds: bool, otherwise: str) -> None:
+def _demand(holds: object, otherwise: str) -> None:
     if not holds:
         raise ValueError(f"A finding's {otherwise}.")
 

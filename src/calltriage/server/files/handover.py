@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
@@ -129,7 +130,7 @@ class Handover:
             raise
         finally:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(claim.end, used)
+                await anyio.to_thread.run_sync(partial(claim.end, used=used))
 
     async def keep_swept(self) -> None:
         """Remove what nobody came for, now and every hour, until cancelled."""
@@ -319,7 +320,7 @@ class _Claim:
     file: BinaryIO
     lock: int
 
-    def end(self, used: bool) -> None:
+    def end(self, *, used: bool) -> None:
         """Let go of the file. If it was used, it is emptied and kept under another name, so that its URL is not good twice.
 
         A failure here is logged: it must not replace what became of the file.
