@@ -59,8 +59,8 @@ SEVERAL = "allowed_roots"
 PICKED = {
     "allowed_roots": "files below them may be attached; without any none of yours",
     "bland_auth_scheme": "raw (the bare key, the default) or bearer",
-    "confirm": "where this host cannot ask a person before a removal: empty or ask refuses, allow goes ahead, deny "
-    "removes nothing ever",
+    "confirm": "where this host cannot ask a person before a removal: empty or ask refuses, panel lets the board "
+    "that the host shows ask, allow goes ahead, deny removes nothing ever",
     "data_dir": "where issues, calls and files are kept while no vendor is set; without it your platform's data folder",
 }
 """What a setting means to a person who fills it in, where its own description speaks of variables."""

@@ -199,10 +199,10 @@ class Settings(BaseSettings):
         default=(), description="tools never to offer, comma-separated"
     )
     read_only: bool = Field(default=False, description="offer no tool that writes")
-    confirm: Literal["ask", "allow", "deny"] = Field(
+    confirm: Literal["ask", "panel", "allow", "deny"] = Field(
         default="ask",
-        description="before a removal a person is asked; where the host cannot: `ask` refuses, `allow` goes ahead; `deny` "
-        "removes nothing ever",
+        description="before a removal a person is asked; where the host cannot: `ask` refuses, `panel` lets the board that "
+        "the host shows ask, `allow` goes ahead; `deny` removes nothing ever",
     )
     blobs_url: str | None = Field(
         default=None,

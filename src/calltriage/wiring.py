@@ -293,6 +293,7 @@ async def open_server(settings: Settings, *, over_stdio: bool, base_url: str = "
     has listed the tools."""
     with nothing_collected():
         from calltriage.server.app import build_server  # noqa: PLC0415
+        from calltriage.server.questions import QUESTIONS, Questions  # noqa: PLC0415
 
         tools = offered_tools(settings)
     needs_desk = settings.triage_on_desk or settings.attachments_on_desk
@@ -315,6 +316,7 @@ async def open_server(settings: Settings, *, over_stdio: bool, base_url: str = "
             excluded=settings.exclude_tools,
             confirm=settings.confirm,
             handover=handover,
+            questions=Questions(settings.data_dir / QUESTIONS, seals),
             seals=seals,
             files=_file_roots(settings, over_stdio=over_stdio),
             journal=journal,

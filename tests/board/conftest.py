@@ -115,12 +115,12 @@ async def page(browser: Browser) -> Open:
 
     @asynccontextmanager
     async def opened(
-        served: Served, size: tuple[int, int] = WIDE, theme: str = "light", **more: Any
+        served: Served, size: tuple[int, int] = WIDE, theme: str = "light", question: str = "", **more: Any
     ) -> AsyncGenerator[Seat]:
         async with tab(browser, size, color_scheme=theme, **more) as tabs:
             page, requests, complaints = await tabs.new_page(), list[str](), list[str]()
             watched(page, requests, complaints)
-            await page.goto(served.link)
+            await page.goto(served.link + question)
             seat = Seat(page, page.main_frame, requests, complaints)
             await seat.heading("Issues")
             yield seat

@@ -17,6 +17,7 @@ from calltriage.client.client import Client
 from calltriage.leaves.seals import Seals
 from calltriage.leaves.shutdown import Ending
 from calltriage.server.app import build_server
+from calltriage.server.questions import Questions
 from calltriage.server.toolsets import ALL, select
 from calltriage.server.transports.board_page import BoardPage
 from calltriage.server.transports.http import build_http_app
@@ -98,10 +99,10 @@ class Served:
 
 
 @asynccontextmanager
-async def board_on_port(client: Client, **more: Any) -> AsyncGenerator[Served]:
+async def board_on_port(client: Client, questions: Questions | None = None, **more: Any) -> AsyncGenerator[Served]:
     token, seals, ending = SecretStr("token-for-tests-0123456789"), Seals(), Ending()
     server = build_server(client, version="0.0.0", tools=select([ALL]), duplex=False, seals=seals, **more)
-    board = BoardPage(seals, token)
+    board = BoardPage(seals, token, questions)
     app = build_http_app(server, host="127.0.0.1", token=token, page=board)
     with serving.listen("127.0.0.1", 0) as listening:
         found = Served(serving.address_of(listening), board)

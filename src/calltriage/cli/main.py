@@ -81,8 +81,9 @@ cli.add_command(board)
 @click.option("--read-only", is_flag=True, default=None, help="Offer no tool that writes.")
 @click.option(
     "--confirm",
-    type=click.Choice(["ask", "allow", "deny"]),
-    help="Where no person can be asked before a removal: ask refuses (default), allow goes ahead; deny never removes.",
+    type=click.Choice(["ask", "panel", "allow", "deny"]),
+    help="Where the host cannot ask before a removal: ask refuses (default), panel lets the board in it ask, allow goes "
+    "ahead; deny never removes.",
 )
 @click.pass_context
 def serve(

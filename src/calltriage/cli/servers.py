@@ -57,6 +57,7 @@ async def serve_stdio(settings: Settings) -> None:
 async def serve_http(settings: Settings, host: str, port: int, on_ready: Callable[[str, str], None]) -> None:
     """MCP over Streamable HTTP at `/mcp`, stateless, both protocol generations, until a signal ends it; the board for people
     at `/ui`. `on_ready` hears the server's address, and the board's with a code that signs one person in."""
+    from calltriage.server.questions import QUESTIONS, Questions  # noqa: PLC0415
     from calltriage.server.transports.board_page import BoardPage  # noqa: PLC0415
     from calltriage.server.transports.http import build_http_app  # noqa: PLC0415
     from calltriage.serving import address_of, listen, serve_app  # noqa: PLC0415  brings uvicorn, not for stdio
@@ -68,7 +69,8 @@ async def serve_http(settings: Settings, host: str, port: int, on_ready: Callabl
             _ended_by_signals() as ending,
             open_server(settings, over_stdio=False, base_url=public.rstrip("/")) as (server, handover, is_ready),
         ):
-            page = BoardPage(handover.seals, settings.http_token)
+            questions = Questions(settings.data_dir / QUESTIONS, handover.seals)
+            page = BoardPage(handover.seals, settings.http_token, questions)
             app = build_http_app(
                 server,
                 host=host,
@@ -89,16 +91,19 @@ async def serve_http(settings: Settings, host: str, port: int, on_ready: Callabl
             )
 
 
-async def serve_board(settings: Settings, port: int, on_ready: Callable[[str], None]) -> None:
+async def serve_board(
+    settings: Settings, port: int, on_ready: Callable[[str], None], question: str | None = None
+) -> None:
     """The board for the person at this machine, with every tool that is not excluded. Nobody else gets in: the server's
-    token is made for this process and told to nobody."""
+    token is made for this process and told to nobody. It begins with a question that waits, if one is named."""
+    at = f".{question}" if question else ""
     own = {
         "toolsets": ("all",),
         "http_token": SecretStr(secrets.token_urlsafe(32)),
         "http_public_url": None,
         "http_allowed_hosts": (),
     }
-    await serve_http(settings.model_copy(update=own), "127.0.0.1", port, lambda _, board: on_ready(board))
+    await serve_http(settings.model_copy(update=own), "127.0.0.1", port, lambda _, board: on_ready(board + at))
 
 
 def _door_of_desk(desk: Desk, settings: Settings, host: str, bound: tuple[Any, ...]) -> Doorkeeper:

@@ -29,6 +29,7 @@ from calltriage.server.context import Invocation, ServerParts
 from calltriage.server.files.handover import Handover
 from calltriage.server.files.local import FileRoots
 from calltriage.server.instructions import instructions
+from calltriage.server.questions import Questions
 from calltriage.server.quota import Quota
 from calltriage.server.surfaces import board, completions, mcp_resources, prompts, skills
 from calltriage.server.surfaces.subscriptions import Connection, Context, Subscriptions
@@ -106,7 +107,7 @@ class _Requests:
     async def call_tool(
         self, ctx: Context, params: mcp_types.CallToolRequestParams
     ) -> mcp_types.CallToolResult | mcp_types.InputRequiredResult:
-        host = Host.of(ctx.session, params)
+        host = Host.of(ctx.session, params, ctx.meta)
         arguments, report = params.arguments or {}, ctx.session.report_progress
         answer = self.answers.get(str(ctx.request_id)) if ctx.request is None else ctx.request.scope.get(ANSWER)
         return await self.table.call(
@@ -154,6 +155,7 @@ def build_server(
     files: FileRoots | None = None,
     confirm: Policy = "ask",
     handover: Handover | None = None,
+    questions: Questions | None = None,
     seals: Seals | None = None,
     journal: Journal | None = None,
     writes_per_minute: int = 0,
@@ -171,6 +173,7 @@ def build_server(
         files: local files that tools may read and make; none by default.
         confirm: what becomes of a call that removes something where the host cannot ask a person.
         handover: files to and from remote clients; None where the server has no HTTP side.
+        questions: what waits for a person to answer on the board; None where there is no data folder.
         seals: make handles and the state of questions, as the handover's do; by default good in this process alone.
         journal: keeps writes on record; without one there are no idempotency keys.
         writes_per_minute: calls of one tool that a caller may make, see Quota; 0 is no limit.
@@ -188,6 +191,7 @@ def build_server(
         excluded=frozenset(excluded),
         seals=seals,
         handover=handover,
+        questions=questions,
         quota=Quota(writes_per_minute),
         sleep=sleep,
     )

@@ -24,6 +24,7 @@ from calltriage.operations.fields import WireOnly, marks
 from calltriage.operations.issues import Issue, ListIssues
 from calltriage.operations.results import Page
 from calltriage.server.files.local import CHUNK, FileRoots
+from calltriage.server.questions import Questions
 from calltriage.server.quota import Quota
 from calltriage.server.trails import Trails
 
@@ -69,6 +70,8 @@ class ServerParts:
     """Waits, in seconds."""
     seals: Seals = field(default_factory=Seals)
     """What handles are made with."""
+    questions: Questions | None = None
+    """What waits for a person, where there is a data folder."""
     handover: Handover | None = None
     """Files to and from remote clients, where the server has an HTTP side."""
     tickets: dict[str, str] = field(default_factory=dict[str, str])

@@ -29,17 +29,40 @@ from calltriage.operations.relations import ListRelations, RemoveRelation
 from calltriage.operations.resource_links import ListResources, RemoveResource
 from calltriage.server.call.host import Host
 from calltriage.server.context import Invocation, every_page, preparing
+from calltriage.server.questions import Questions, Wish
 
 STATE = "question"
 """Kind of the handle that holds the state of a question."""
 
-Policy = Literal["ask", "allow", "deny"]
-"""What an operator wants where the host cannot be asked: refuse, go ahead, or never remove anything at all."""
+Policy = Literal["ask", "panel", "allow", "deny"]
+"""What an operator wants where the host cannot be asked: refuse, let the board beside the answer ask, go ahead, or never
+remove anything at all."""
+QUESTION = "calltriage/question"
+"""Key of a refused result's metadata: what the board asks its person, and what it passes for a yes (`host.CONFIRMED`)."""
+
+
+class UnconfirmedError(Forbidden):
+    """Nobody could be asked. `meta` is for the view that a host may show, which hosts do not give to the model."""
+
+    meta: JsonObject | None = None
+
+    def __init__(self, *sentences: str) -> None:
+        super().__init__(" ".join(sentences), code="confirmation_unavailable", outcome="not_committed")
+
 
 PATIENCE_S = 600.0
 """Seconds that a person has to answer."""
 PAGES = 5
 """Pages of a hundred that are looked through for the thing that is to be removed, and for what hangs on it."""
+NOBODY_ASKED = (
+    "This removes something for good, so that a person is asked first, and this host cannot ask. Nothing was removed."
+)
+ON_PANEL = "If the host shows the board beside this, a person can answer there."
+ON_BOARD = (
+    "A person can answer within ten minutes by running: calltriage board --confirm {}. A yes removes it there: do not call "
+    "again, but read what is left."
+)
+BY_POLICY = "The operator can allow removals without a question with --confirm=allow or CALLTRIAGE_CONFIRM=allow."
 UNREAD = "What it is cannot be told: not all of the issue's list could be read."
 KEY = "confirm"
 FORM: JsonObject = {
@@ -60,19 +83,19 @@ async def confirmed(
         NotFound: there is nothing to remove.
     """
     if policy == "deny":
-        raise _refusal(
-            "confirmation_denied", "The operator does not let anything be removed here (CALLTRIAGE_CONFIRM=deny)."
+        raise Forbidden(
+            "The operator does not let anything be removed here (CALLTRIAGE_CONFIRM=deny). Nothing was removed.",
+            code="confirmation_denied",
+            outcome="not_committed",
         )
-    if not host.can_be_asked:
-        if policy == "allow":
-            return None
-        raise _refusal(
-            "confirmation_unavailable",
-            "This removes something for good, so that a person is asked first, and this host cannot ask. The operator can "
-            "allow it with --confirm=allow or CALLTRIAGE_CONFIRM=allow.",
-        )
+    if not host.can_be_asked and policy == "allow":
+        return None
     with preparing():
         question = gate(await _question(tool, given, work))[0]
+    if not host.can_be_asked:
+        wish = Wish(work.who, tool.tool_name(), given.model_dump(mode="json", exclude_unset=True), question)
+        await _asked_elsewhere(wish, work.server.questions, policy, host.agreed)
+        return None
     if not host.is_modern:
         _decided(await _asked_at_once(host.session, question))
         return None
@@ -85,6 +108,28 @@ async def confirmed(
     params = mcp_types.ElicitRequestFormParams(message=question, requested_schema=FORM)
     asked: mcp_types.InputRequests = {KEY: mcp_types.ElicitRequest(params=params)}
     return mcp_types.InputRequiredResult(input_requests=asked, request_state=state)
+
+
+async def _asked_elsewhere(wish: Wish, questions: Questions | None, policy: Policy, agreed: str | None) -> None:
+    """Where the host cannot ask: nothing when a view brings its person's yes. Otherwise the question waits on the board.
+
+    Raises Forbidden, with where a person can answer; Rejected when one has said no.
+    """
+    if questions is None:
+        raise UnconfirmedError(NOBODY_ASKED, BY_POLICY)
+    has_panel = policy == "panel"
+    if has_panel and agreed is not None and await questions.is_agreed(wish, agreed):
+        return
+    if await questions.is_declined(wish):
+        raise _declined()
+    ident = await questions.keep(wish)
+    advice = [ON_PANEL] if has_panel else []
+    advice += [ON_BOARD.format(ident)] if ident is not None else []
+    error = UnconfirmedError(NOBODY_ASKED, *advice, *([] if has_panel else [BY_POLICY]))
+    if has_panel:
+        seal = questions.seal(wish)
+        error.meta = {QUESTION: {"text": wish.question, "seal": seal, "tool": wish.tool, "arguments": wish.arguments}}
+    raise error
 
 
 @dataclass(frozen=True)
@@ -104,16 +149,12 @@ class SealedState:
                 raise InvalidRequestState("not sealed here, or too old")
 
 
-def _refusal(code: str, message: str) -> Forbidden:
-    return Forbidden(f"{message} Nothing was removed.", code=code, outcome="not_committed")
-
-
 async def _asked_at_once(session: ServerSession, question: str) -> mcp_types.ElicitResult:
     try:
         with anyio.move_on_after(PATIENCE_S):
             return await session.elicit_form(question, FORM)
     except (MCPError, ValueError):  # a host that said it could ask, and cannot
-        raise _refusal("confirmation_unavailable", "The host could not ask a person.") from None
+        raise UnconfirmedError("The host could not ask a person. Nothing was removed.") from None
     return mcp_types.ElicitResult(action="cancel")
 
 
@@ -121,12 +162,17 @@ def _decided(reply: mcp_types.ElicitResult) -> None:
     """Only an accepted form with the box ticked is a yes."""
     if reply.action == "accept" and (reply.content or {}).get(KEY) is True:
         return
-    is_no = reply.action != "cancel"
+    if reply.action != "cancel":
+        raise _declined()
     raise Rejected(
-        "The person declined. Nothing was removed; do not ask again unless they want it."
-        if is_no
-        else "The person did not decide. Nothing was removed.",
-        code="confirmation_declined" if is_no else "confirmation_cancelled",
+        "The person did not decide. Nothing was removed.", code="confirmation_cancelled", outcome="not_committed"
+    )
+
+
+def _declined() -> Rejected:
+    return Rejected(
+        "The person declined. Nothing was removed; do not ask again unless they want it.",
+        code="confirmation_declined",
         outcome="not_committed",
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import anyio
@@ -21,6 +22,8 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from calltriage.server.files.local import FileRoots
 
 ROOTS = "roots"
+CONFIRMED = "calltriage/confirmed"
+"""Key of a call's metadata under which a view passes what it got with the question that its person agreed to."""
 PATIENCE_S = 10.0
 """Seconds that a host has to name its folders; no person is asked for them."""
 
@@ -33,15 +36,21 @@ class Host:
         session: the way to it.
         replies: what it answers to the questions of the call before, by their names.
         state: what question the reply is to; sealed on the wire, so that it is one of ours.
+        agreed: what a view passes when its person agreed; a handle of ours, or anything.
     """
 
     session: ServerSession
     replies: Mapping[str, mcp_types.InputResponse] = field(default_factory=dict[str, mcp_types.InputResponse])
     state: str | None = None
+    agreed: str | None = None
 
     @classmethod
-    def of(cls, session: ServerSession, params: mcp_types.CallToolRequestParams) -> Host:
-        return cls(session, params.input_responses or {}, params.request_state)
+    def of(
+        cls, session: ServerSession, params: mcp_types.CallToolRequestParams, meta: Mapping[str, Any] | None
+    ) -> Host:
+        agreed = (meta or {}).get(CONFIRMED)
+        replies = params.input_responses or {}
+        return cls(session, replies, params.request_state, agreed if isinstance(agreed, str) else None)
 
     @property
     def is_modern(self) -> bool:

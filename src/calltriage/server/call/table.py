@@ -44,13 +44,13 @@ from calltriage.server.answers.sections import Place
 from calltriage.server.call import write_record as once
 from calltriage.server.call.answering import Answer
 from calltriage.server.call.arguments import checked, rejected, understood
-from calltriage.server.call.confirmation import Policy, confirmed
+from calltriage.server.call.confirmation import Policy, UnconfirmedError, confirmed
 from calltriage.server.call.hints import advise
 from calltriage.server.call.host import Host, opened_for
 from calltriage.server.call.result_schemas import result_schema
 from calltriage.server.call.schemas import arguments_model, input_schema, names_issue
 from calltriage.server.call.touched import touched
-from calltriage.server.call.views import view_of
+from calltriage.server.call.views import VIEW, view_of
 from calltriage.server.call.write_record import with_key
 from calltriage.server.context import Invocation, ServerParts, Workflow
 from calltriage.server.tools.evidence import GetEvidenceTool, whole_description
@@ -87,6 +87,12 @@ def schema_of(tool: type[Tool]) -> JsonObject:
     return with_key(tool, input_schema(arguments_model(tool)))
 
 
+def _with_panel(tool: type[Tool], policy: Policy) -> mcp_types.Tool:
+    """The tool as it is listed; where the board may ask, what removes has it for a view, so that the question is seen."""
+    asks = policy == "panel" and tool.effect is Effect.REMOVE
+    return describe(tool).model_copy(update={"meta": VIEW}) if asks else describe(tool)
+
+
 def _answers_repeats(tool: type[Tool]) -> bool:
     """Whether a repeat has an answer of its own, "was there already".
 
@@ -115,7 +121,7 @@ class ToolTable:
     @cached_property
     def listed(self) -> list[mcp_types.Tool]:
         """The tools as `tools/list` shows them."""
-        return [describe(tool) for tool in self._tools.values()]
+        return [_with_panel(tool, self._confirm) for tool in self._tools.values()]
 
     def input_schema(self, name: str) -> JsonObject | None:
         """Schema of a tool's arguments; None for an unknown name."""
@@ -318,5 +324,8 @@ def _failed(error: CallError, offered: frozenset[str]) -> mcp_types.CallToolResu
     if escaped:
         body["error"]["escaped_characters"] = escaped
     return mcp_types.CallToolResult(
-        is_error=True, structured_content=body, content=[mcp_types.TextContent(type="text", text=compact(body))]
+        is_error=True,
+        structured_content=body,
+        content=[mcp_types.TextContent(type="text", text=compact(body))],
+        _meta=error.meta if isinstance(error, UnconfirmedError) else None,
     )

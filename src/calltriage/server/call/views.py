@@ -13,6 +13,9 @@ SHOWN_IN: frozenset[type[Tool]] = frozenset({GetEvidenceTool, GetIssue})
 """Tools whose answers the board draws."""
 
 
+VIEW: JsonObject = {"ui": {"resourceUri": BOARD}}
+
+
 def view_of(tool: type[Tool]) -> JsonObject | None:
     """What a tool's listing says of its view: the same to each host, since a list must not vary by connection."""
-    return {"ui": {"resourceUri": BOARD}} if tool in SHOWN_IN else None
+    return VIEW if tool in SHOWN_IN else None

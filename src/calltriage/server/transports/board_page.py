@@ -16,17 +16,18 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Scope
 
 from calltriage.leaves.seals import Seals
-from calltriage.leaves.strict_json import is_object
+from calltriage.leaves.strict_json import JsonObject, is_object
 from calltriage.server.context import PERSON
+from calltriage.server.questions import Questions
 from calltriage.server.surfaces.board import icon, page, script, style
 
 PATH = "/ui"
-SESSION = f"{PATH}/session"
+SESSION, QUESTIONS = f"{PATH}/session", f"{PATH}/questions"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob:; "
     "media-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
@@ -52,11 +53,13 @@ class BoardPage:
     Attributes:
         seals: make the cookies: any server with the same secret, port and token takes them.
         token: the server's own, which signs in, too; None where it has none.
+        questions: what waits for a person's answer.
         clock: Unix seconds.
     """
 
     seals: Seals
     token: SecretStr | None = None
+    questions: Questions | None = None
     clock: Callable[[], float] = time.time
     _codes: dict[bytes, float] = field(default_factory=dict[bytes, float], repr=False)
     """When each code ends that was not used yet, by its digest."""
@@ -74,6 +77,7 @@ class BoardPage:
             Route(f"{PATH}/board.css", _answer(style, "text/css"), methods=["GET"]),
             Route(f"{PATH}/icon.svg", _answer(icon, "image/svg+xml"), methods=["GET"]),
             Route(SESSION, self._sign_in, methods=["POST"]),
+            Route(QUESTIONS, self._question, methods=["POST"]),
         ]
 
     def caller(self, scope: Scope) -> str | None:
@@ -88,9 +92,27 @@ class BoardPage:
             case _:
                 return None
 
+    async def _question(self, request: Request) -> Response:
+        """The call that waits under an id, for somebody who is signed in; with an answer, what the person said to it.
+
+        The page makes the call itself, so that the server asks once more, about what would go now.
+        """
+        if self.caller(request.scope) is None:
+            return Response(status_code=401, headers=HEADERS)
+        given = await _body_of(request)
+        ident, agreed = given.get("id"), given.get("agreed")
+        waits = await self.questions.waiting(ident) if isinstance(ident, str) and self.questions is not None else None
+        if waits is None or self.questions is None or not isinstance(ident, str):
+            return Response(status_code=404, headers=HEADERS)
+        if isinstance(agreed, bool):
+            await self.questions.answer(ident, agreed=agreed)
+            return Response(status_code=204, headers=HEADERS)
+        tool, arguments = waits
+        return JSONResponse({"tool": tool, "arguments": arguments}, headers=HEADERS)
+
     async def _sign_in(self, request: Request) -> Response:
-        given = await _code_of(request)
-        if given is None or not _is_own_page(request.scope) or not self._is_good(given):
+        given = (await _body_of(request)).get("code")
+        if not isinstance(given, str) or not _is_own_page(request.scope) or not self._is_good(given):
             return Response(status_code=403, headers=HEADERS)
         value = self.seals.sealed(self._kind(request.scope), SESSION_SECONDS, secrets.token_hex(8))
         response = Response(status_code=204, headers=HEADERS)
@@ -117,19 +139,18 @@ def _answer(text: Callable[[], str], media_type: str) -> Callable[[Request], Res
     return lambda _: Response(text(), media_type=media_type, headers=HEADERS)
 
 
-async def _code_of(request: Request) -> str | None:
-    """The code in a request's body; None for a body of another form, or a long one."""
+async def _body_of(request: Request) -> JsonObject:
+    """The object in a request's body; an empty one for a body of another form, or a long one."""
     body = bytearray()
     try:
         async for piece in request.stream():
             body += piece
             if len(body) > LONGEST_BODY:
-                return None
+                return {}
         given = json.loads(body)
     except (ClientDisconnect, ValueError, RecursionError):
-        return None
-    code = given.get("code") if is_object(given) else None
-    return code if isinstance(code, str) else None
+        return {}
+    return given if is_object(given) else {}
 
 
 def _digest(code: str) -> bytes:

@@ -62,14 +62,34 @@ async function signIn() {
   await signIn();
 }
 
+// A removal that an agent could not ask about. It is made here, so that the server asks about what would go now.
+async function confirm(id) {
+  const about = (more) => fetch("ui/questions", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ id, ...more }) });
+  const waits = await about({});
+  if (!waits.ok) return tell("No question waits under this name: it was answered, or its ten minutes are over.", true);
+  const { tool, arguments: given } = await waits.json();
+  const said = { agreed: true };
+  try {
+    await ask(tool, given);
+    tell("Removed.");
+  } catch (failure) {
+    said.agreed = false;
+    tell(failure.message, true);
+    if (failure.code !== "confirmation_declined") return undefined;
+  }
+  await about(said);
+  return show({ screen: "queue" });
+}
+
 async function start() {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const suited = () => suit({ theme: dark.matches ? "dark" : "light" });
   dark.addEventListener("change", suited);
   suited();
-  const code = location.hash.slice(1);
+  const [code, question] = location.hash.slice(1).split(".");
   history.replaceState(null, "", location.pathname);
   if (code) await exchanged(code); // one that is used up leads to the question for another, unless a cookie is there
   offer.tools = (await request("tools/list", {})).tools.map((one) => one.name);
   await show({ screen: "queue" });
+  if (question) await confirm(question);
 }

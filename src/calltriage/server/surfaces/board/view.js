@@ -35,9 +35,16 @@ window.addEventListener("message", ({ source, data }) => {
   else post({ id, error: { code: -32601, message: "no such method" } });
 });
 
-// What the host's call brought: evidence, or an issue alone.
-function arrived({ structuredContent: body = {}, isError }) {
-  if (isError) {
+// What the host's call brought: evidence, an issue alone, or a removal that waits for a person's yes.
+async function arrived({ structuredContent: body = {}, isError, _meta }) {
+  const question = _meta?.["calltriage/question"];
+  if (question) {
+    const { outcome } = await panel(question).catch((failure) => ({ outcome: failure.code }));
+    tell(outcome === "committed" ? "Removed." : "Nothing was removed.");
+    share({ tool: question.tool, ...question.arguments, outcome }, "answered");
+  }
+  if (question && can("list_issues")) show({ screen: "queue" });
+  else if (isError) {
     tell(body.error?.message ?? "The call failed.", true);
     if (can("list_issues")) show({ screen: "queue" });
   } else if (body.issue?.id) openIssue(body.issue.id, LISTS.some((name) => body[name]) ? body : undefined);
@@ -45,11 +52,11 @@ function arrived({ structuredContent: body = {}, isError }) {
 }
 
 // Let the agent know what the person looks at, in ids alone: words of a caller would lose their mark of being untrusted.
-function share(ids) {
+function share(ids, does = "looks at") {
   if (allowed.updateModelContext === undefined) return;
   const plain = Object.fromEntries(Object.entries(ids).filter(([, one]) => Number.isInteger(one) || /^[A-Za-z0-9_.-]{1,64}$/.test(one ?? "")));
   const told = Object.entries(plain).map((pair) => pair.join(" ")).join(", ");
-  const text = `The person looks at ${told}.`;
+  const text = `The person ${does} ${told}.`;
   request("ui/update-model-context", { content: [{ type: "text", text }], structuredContent: plain }).catch(() => {});
 }
 

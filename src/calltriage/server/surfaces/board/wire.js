@@ -7,12 +7,15 @@ async function ask(tool, given, more) {
   const result = await send(tool, given, more);
   const body = result.structuredContent ?? {};
   const question = result._meta?.["calltriage/question"];
-  if (result.isError && question && !more) {
-    if (await agreed(question.text)) return ask(tool, given, { _meta: { "calltriage/confirmed": question.seal } });
-    throw new Refused({ message: "Nothing was removed." });
-  }
+  if (result.isError && question && !more) return panel(question);
   if (result.isError) throw new Refused(body.error ?? {});
   return body;
+}
+
+// Ask what the server could not: a yes makes the same call again, with what the server gave for it.
+async function panel({ text, seal, tool, arguments: given }) {
+  if (await agreed(text)) return ask(tool, given, { _meta: { "calltriage/confirmed": seal } });
+  throw new Refused({ code: "confirmation_declined", message: "Nothing was removed." });
 }
 
 // Suit the surroundings: theme, colours, fonts, zone. Names of styles are bounded, since they are the host's own.

@@ -1,0 +1,131 @@
+"""Questions to a person that wait in the data folder: sealed, for ten minutes, for servers and boards on that folder."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import secrets
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import anyio.to_thread
+
+from calltriage.errors import StoreError
+from calltriage.leaves.folders import Folder
+from calltriage.leaves.seals import Seals
+from calltriage.leaves.strict_json import JsonObject, is_object
+from calltriage.storage.folders import make_folder
+from calltriage.storage.kept_files import KeptFiles
+
+SECONDS = 600
+"""For how long a person can answer."""
+QUESTIONS = "questions"
+"""Name of their folder in the data folder."""
+MOST_BYTES = 2**20
+WAITING, NO, PANEL = "question that waits", "question answered with no", "question for a panel"
+"""Kinds of what is sealed: a call that waits, one that a person was against, and one that a view may repeat."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A removal that somebody asked for, as it was asked for.
+
+    Attributes:
+        who: the caller.
+        tool, arguments: the call.
+        question: what a person is asked; another one when what would go is another thing.
+    """
+
+    who: str
+    tool: str
+    arguments: JsonObject
+    question: str
+
+    def payload(self) -> bytes:
+        return json.dumps([self.who, self.tool, self.arguments, self.question], sort_keys=True).encode()
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What waits for a person.
+
+    Attributes:
+        folder: theirs alone, in the data folder.
+        seals: of all servers on the data folder.
+    """
+
+    folder: Path
+    seals: Seals
+    _kept: KeptFiles = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        kept = KeptFiles(self.folder, timedelta(seconds=SECONDS), MOST_BYTES)
+        object.__setattr__(self, "_kept", kept)
+
+    async def keep(self, wish: Wish) -> str | None:
+        """Let a wish wait, and say under which id; None where the folder cannot be used. The same wish has the same id."""
+        ident = self._ident(wish)
+        sealed = self.seals.sealed(WAITING, SECONDS, wish.tool, wish.arguments)
+        try:
+            await anyio.to_thread.run_sync(self._kept.keep, ident, sealed.encode())
+        except (OSError, StoreError):
+            return None
+        return ident
+
+    async def is_declined(self, wish: Wish) -> bool:
+        """Whether a person said no to this very wish within the last minutes."""
+        return self.seals.opened(NO, await self._read(self._ident(wish))) is not None
+
+    async def waiting(self, ident: str) -> tuple[str, JsonObject] | None:
+        """The call that waits under an id; None if there is none, or a person has answered."""
+        match self.seals.opened(WAITING, await self._read(ident)):
+            case [str(tool), arguments] if is_object(arguments):
+                return tool, arguments
+            case _:
+                return None
+
+    async def answer(self, ident: str, *, agreed: bool) -> None:
+        """Take a person's answer in. After a no the same wish is refused for a while; after a yes it was carried out."""
+        if await self.waiting(ident) is None:
+            return
+        sealed = "" if agreed else self.seals.sealed(NO, SECONDS)
+        await anyio.to_thread.run_sync(self._kept.keep, ident, sealed.encode())
+
+    def seal(self, wish: Wish) -> str:
+        """What a view passes when its person agreed to a wish; good for it alone, and once."""
+        return self.seals.sealed(PANEL, SECONDS, self._digest(wish), secrets.token_hex(16))
+
+    async def is_agreed(self, wish: Wish, seal: str) -> bool:
+        """Whether a seal is for this wish. It is used up by that."""
+        match self.seals.opened(PANEL, seal):
+            case [str(digest), str(name)] if hmac.compare_digest(digest, self._digest(wish)):
+                return await anyio.to_thread.run_sync(self._is_first, f"used-{name}")
+            case _:
+                return False
+
+    def _is_first(self, name: str) -> bool:
+        """Whether nobody has made the file of this name before."""
+        try:
+            make_folder(self.folder.parent)
+            make_folder(self.folder)
+            with Folder(self.folder) as folder:
+                folder.new(name).close()
+        except (OSError, StoreError):
+            return False
+        return True
+
+    async def _read(self, ident: str) -> str:
+        try:
+            found = await anyio.to_thread.run_sync(self._kept.read, ident)
+        except (OSError, ValueError):
+            return ""
+        return (found or b"").decode("ascii", "replace")
+
+    def _digest(self, wish: Wish) -> str:
+        return hmac.digest(self.seals.secret(), wish.payload(), "sha256").hex()
+
+    def _ident(self, wish: Wish) -> str:
+        """A short name for a person to type; nobody can guess it who does not know the secret."""
+        return base64.b32encode(bytes.fromhex(self._digest(wish))[:5]).decode().lower()
