@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 
-from calltriage.errors import DetectorError
+import httpx2
+
+from calltriage.client.credentials import check_base_url
+from calltriage.client.http import Http
+from calltriage.client.network import Network
+from calltriage.errors import DetectorError, SettingsError
 from calltriage.pipelines import child
+from calltriage.pipelines.chat.detectors import Criterion, Panel, criterion, detector_of
+from calltriage.pipelines.chat.endpoint import Endpoint, Price, identity
+from calltriage.pipelines.chat.kept import FOLDER, Answers, Cache, Cassette, NoAnswers, Recorder
+from calltriage.pipelines.chat.purse import OwnPurse, Purse
 from calltriage.pipelines.detecting import Detector, Rule, adapted, nearest
+from calltriage.pipelines.redaction import Redactor
 from calltriage.pipelines.references import Reference
 from calltriage.pipelines.spec import Detect, Spec, SpecError
 
 ENTRY_POINTS = "calltriage.detectors"
+CHAT, REPLAY = "chat", "replay:"
+"""The name of detectors that ask an endpoint, and what stands before a cassette's name in the place of one."""
 BUILT_INS = {
     "agent_silence": "silences",
     "answer_latency": "silences",
@@ -57,34 +71,126 @@ def find(use: str) -> Rule | Reference:
         if (named := Reference.of(value)) is not None:
             return named
         raise DetectorError(f"The entry point {use!r} of an installed package does not name module:function.")
-    hint = nearest(use, [*BUILT_INS, *installed])
+    hint = nearest(use, [*BUILT_INS, CHAT, *installed])
     raise DetectorError(f"There is no detector {use!r}. {hint} A function of your own is named as module:function.")
 
 
+@dataclass
+class Opening:
+    """What detectors are opened with, besides their file.
+
+    Attributes:
+        purse: what endpoints may spend; this process's own, with the file's cap for a day, where none is given.
+        data_folder: where answers of endpoints are kept; None keeps none.
+        transport: the way to endpoints; the network by default.
+        redactor: masks what is sent to endpoints.
+    """
+
+    purse: Purse | None = None
+    data_folder: Path | None = None
+    transport: httpx2.AsyncBaseTransport | None = None
+    redactor: Redactor | None = None
+
+
 @asynccontextmanager
-async def opened(spec: Spec) -> AsyncGenerator[list[Detector]]:
+async def opened(spec: Spec, opening: Opening | None = None) -> AsyncGenerator[list[Detector]]:
     """The detectors of a pipeline's file, in its order, while the block runs. Raises SpecError, a line a fault."""
     async with AsyncExitStack() as stack:
-        made, faults = list[Detector](), list[str]()
-        for index, detect in enumerate(spec.detect):
-            try:
-                made.append(await _prepared(spec, detect, stack))
-            except DetectorError as error:
-                faults.append(spec.fault(("detect", index, *(error.path or ("use",))), f"is wrong. {error}"))
-        if faults:
-            raise SpecError("\n".join(faults))
-        yield made
+        maker = _Maker(spec, opening or Opening(), stack)
+        made = [await maker.made(index, detect) for index, detect in enumerate(spec.detect)]
+        panels = maker.panels()
+        if maker.faults:
+            raise SpecError("\n".join(maker.faults))
+        yield [one if isinstance(one, Detector) else panels[one.name] for one in made if one is not None]
 
 
-async def _prepared(spec: Spec, detect: Detect, stack: AsyncExitStack) -> Detector:
-    found, most = find(detect.use), spec.limits.findings_per_call
-    if isinstance(found, Rule):
-        made = found.configured(detect.options, name=detect.known_as, most=most, folder=spec.folder)
-    else:
-        deadline_s = spec.limits.seconds_per_call.total_seconds()
-        made = await stack.enter_async_context(
+@dataclass
+class _Maker:
+    """Makes the detectors of a file, and collects its faults."""
+
+    spec: Spec
+    opening: Opening
+    stack: AsyncExitStack
+    faults: list[str] = field(default_factory=list[str])
+    asked: list[tuple[int, Detect, Criterion]] = field(default_factory=list[tuple[int, Detect, Criterion]])
+
+    async def made(self, index: int, detect: Detect) -> Detector | Criterion | None:
+        try:
+            if detect.use == CHAT:
+                asked = criterion(detect.known_as, detect.options, self.spec.folder)
+                self.asked.append((index, detect, asked))
+                return asked
+            return _adapted(await self._own(detect), detect)
+        except DetectorError as error:
+            self._add(index, error)
+            return None
+
+    async def _own(self, detect: Detect) -> Detector:
+        found, most = find(detect.use), self.spec.limits.findings_per_call
+        if isinstance(found, Rule):
+            return found.configured(detect.options, name=detect.known_as, most=most, folder=self.spec.folder)
+        deadline_s = self.spec.limits.seconds_per_call.total_seconds()
+        return await self.stack.enter_async_context(
             child.opened(
-                found, detect.options, name=detect.known_as, folder=spec.folder, deadline_s=deadline_s, most=most
+                found, detect.options, name=detect.known_as, folder=self.spec.folder, deadline_s=deadline_s, most=most
             )
         )
+
+    def panels(self) -> dict[str, Detector]:
+        """The detectors that ask endpoints, those that ask the same one about the same calls together."""
+        groups = dict[object, list[tuple[int, Detect, Criterion]]]()
+        for row in self.asked:
+            _, detect, asked = row
+            groups.setdefault((asked.options.endpoint, asked.options.when, detect.sample), []).append(row)
+        made = dict[str, Detector]()
+        for rows in groups.values():
+            try:
+                panel = self._panel([asked for *_, asked in rows])
+                made |= {asked.name: _adapted(detector_of(asked, panel), detect) for _, detect, asked in rows}
+            except DetectorError as error:
+                self._add(rows[0][0], error)
+        return made
+
+    def _panel(self, criteria: list[Criterion]) -> Panel:
+        named, folder = criteria[0].options.endpoint, self.spec.folder
+        if named.startswith(REPLAY):
+            return Panel(criteria, None, Cassette.read(folder / named.removeprefix(REPLAY)), self.opening.redactor)
+        endpoint = self._endpoint(named)
+        answers: Answers = NoAnswers()
+        if self.opening.data_folder is not None:
+            answers = Cache(self.opening.data_folder / FOLDER, identity(endpoint))
+        if (record := self.spec.endpoint[named].record) is not None:
+            answers = Recorder(answers, folder / record)
+        return Panel(criteria, endpoint, answers, self.opening.redactor)
+
+    def _endpoint(self, named: str) -> Endpoint:
+        told, cap = self.spec.endpoint[named], self.spec.limits.usd_per_day
+        if cap is not None and told.usd_per_mtok is None:
+            raise DetectorError(
+                f"Endpoint {named} has no usd_per_mtok, so limits.usd_per_day cannot be kept. Name its price.",
+                path=("endpoint",),
+            )
+        try:
+            check_base_url(told.base_url)
+        except SettingsError as error:
+            raise DetectorError(f"Endpoint {named}: {error}", path=("endpoint",)) from None
+        self.opening.transport = self.opening.transport or Network().transport()
+        self.opening.purse = self.opening.purse or OwnPurse(cap)
+        return Endpoint(
+            name=named,
+            http=Http(self.opening.transport, told.base_url),
+            model=told.model,
+            purse=self.opening.purse,
+            key_name=None if told.api_key is None else told.api_key.removeprefix("env:"),
+            price=None if told.usd_per_mtok is None else Price(*told.usd_per_mtok),
+            max_tokens=told.max_tokens,
+            timeout_s=told.timeout.total_seconds(),
+            parameters=told.parameters,
+        )
+
+    def _add(self, index: int, error: DetectorError) -> None:
+        self.faults.append(self.spec.fault(("detect", index, *(error.path or ("use",))), f"is wrong. {error}"))
+
+
+def _adapted(made: Detector, detect: Detect) -> Detector:
     return adapted(made, severity=detect.severity, group_by=detect.group_by, was=detect.was)

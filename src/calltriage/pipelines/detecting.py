@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from enum import StrEnum
@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from calltriage.errors import DetectorError, DetectorFailed
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import Severity
-from calltriage.pipelines.calls import Call, Timing
+from calltriage.pipelines.calls import Call, Timing, Turn
 from calltriage.pipelines.findings import Finding, is_kind
 
 MOST_FINDINGS = 100
@@ -113,6 +113,8 @@ class Detector:
         states_facts: it may find facts of the record, which quote nothing.
         severity: of findings that name none.
         group_by: facts of a call that tell incidents apart.
+        speaker: whose turns it may quote.
+        requests: to an endpoint, at most, for each call.
     """
 
     name: str
@@ -128,6 +130,12 @@ class Detector:
     severity: Severity | None = None
     group_by: tuple[str, ...] = ()
     was: tuple[str, ...] = ()
+    speaker: str = "any"
+    requests: int = 0
+
+    def may_quote(self, turns: Sequence[Turn]) -> bool:
+        """Whether turns are of the side whose words it may quote."""
+        return self.speaker == "any" or all(turn.speaker == self.speaker for turn in turns)
 
     @property
     def identity(self) -> str:
@@ -240,9 +248,8 @@ def checked_options(
         first = error.errors(include_url=False, include_input=False)[0]
         where = first["loc"]
         shown = ".".join(str(part) for part in where)
-        says = (
-            f"option {shown!r} is wrong: {first['msg']}" if shown else f"the options do not go together: {first['msg']}"
-        )
+        fault = first["msg"].removeprefix("Value error, ").rstrip(".")
+        says = f"option {shown!r} is wrong: {fault}" if shown else f"the options do not go together: {fault}"
         raise DetectorError(f"Detector {name}: {says}.", path=where) from None
 
 

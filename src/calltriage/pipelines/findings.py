@@ -168,18 +168,20 @@ def _in_words(call: Call, detector: Detector, index: int, quote: str) -> tuple[i
     long_enough = len(line.split()) >= LEAST_WORDS or len(line.strip()) >= LEAST_CHARACTERS
     if line == " " or (detector.is_model and not long_enough) or len(quote) > MOST_QUOTE:
         return unfound
-    if 0 <= index < len(call.turns) and _stands_in(call.turns[index].text, quote):
+    if not detector.may_quote(call.turns[index : index + 1]):
+        return unfound
+    if 0 <= index < len(call.turns) and quote_stands_in(call.turns[index].text, quote):
         return index, quote, Verification.EXACT
     spoken = [_Spoken(turn.text, turn.speaker) for turn in call.turns]
     if 0 <= index < len(spoken) and quoted([spoken[index]], quote):
         return index, _own_words(spoken[index], quote), Verification.EXACT
     elsewhere = quoted(spoken, quote)
-    if len(elsewhere) != 1 or not long_enough:
+    if len(elsewhere) != 1 or not long_enough or not detector.may_quote([call.turns[elsewhere[0]]]):
         return unfound
     return elsewhere[0], _own_words(spoken[elsewhere[0]], quote), Verification.REPAIRED
 
 
-def _stands_in(text: str, quote: str) -> bool:
+def quote_stands_in(text: str, quote: str) -> bool:
     """Whether a quote stands in a text as it is, at the edges of words. Most do, and this is quick."""
     at = text.find(quote)
     return at >= 0 and not f"{text[at - 1 : at]}{quote[:1]}".isalnum() and not text[at + len(quote) - 1 :][:2].isalnum()

@@ -158,6 +158,8 @@ class Endpoint(Table):
     timeout: Span = timedelta(seconds=60)
     parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Further fields of each request, such as `temperature`."""
+    record: str | None = None
+    """File, from this one's folder, that each answer is written to. `replay:FILE` in the place of an endpoint reads it."""
 
 
 class FileAfter(Table):

@@ -1,0 +1,219 @@
+"""Detectors of a pipeline's file that ask an endpoint. Those that ask the same one about the same calls share a request."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import anyio
+from pydantic import AfterValidator, StringConstraints
+
+from calltriage.errors import DetectorError
+from calltriage.leaves.strict_json import JsonObject
+from calltriage.matching.quotes import place
+from calltriage.pipelines.calls import Call, Turn
+from calltriage.pipelines.chat.answers import Judgement
+from calltriage.pipelines.chat.endpoint import Endpoint, added, identity
+from calltriage.pipelines.chat.kept import Answers, Known, free
+from calltriage.pipelines.chat.questions import messages, question_key
+from calltriage.pipelines.detecting import Detector, Examined, Options, Usage, Verdict, checked_options, version_hash
+from calltriage.pipelines.expressions import checked, holds
+from calltriage.pipelines.findings import Finding, is_kind, quote_stands_in
+from calltriage.pipelines.redaction import Masked, Redactor, known_values
+
+REMEMBERED = 64
+"""Calls whose answers are held for the detectors that share them."""
+MOST_PROMPT = 20_000
+"""Characters of a prompt."""
+LONGEST_CALL = 400_000
+"""Characters of a transcript that is sent."""
+
+
+def _kind(text: str) -> str:
+    if not is_kind(text):
+        raise ValueError("must be lower-case letters, digits, and _ . : -")
+    return text
+
+
+class ChatOptions(Options):
+    """Options of a detector that asks an endpoint."""
+
+    endpoint: Annotated[str, StringConstraints(min_length=1, max_length=300)]
+    """Name of an [endpoint.…] of the file, or `replay:FILE`."""
+    prompt: Annotated[str, StringConstraints(min_length=1, max_length=300)]
+    """File with the question, from the pipeline's folder."""
+    kind: Annotated[str, AfterValidator(_kind)] | None = None
+    """Kind of its findings; the detector's name without."""
+    speaker: Literal["agent", "caller", "any"] = "any"
+    """Whose turns may be quoted."""
+    when: Annotated[str, AfterValidator(checked)] | None = None
+    """A condition that a call has to fulfil to be worth a request."""
+    confirm: Literal["second_pass"] | None = None
+    """Ask again about what was found, and keep what is found twice."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A detector's question."""
+
+    name: str
+    options: ChatOptions
+    text: str
+    """What is asked."""
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A call as the model sees it: turns with masks."""
+
+    turns: tuple[Masked, ...]
+    said: tuple[tuple[int, str, str], ...]
+
+
+@dataclass(frozen=True)
+class _Said:
+    text: str
+    user: str | None = None
+
+
+@dataclass
+class Panel:
+    """Questions that go out together.
+
+    Attributes:
+        endpoint: None for a cassette.
+        answers: what is known.
+        redactor: masks what is sent.
+    """
+
+    criteria: Sequence[Criterion]
+    endpoint: Endpoint | None
+    answers: Answers
+    redactor: Redactor | None = None
+    _held: OrderedDict[str, dict[str, Judgement]] = field(
+        default_factory=OrderedDict[str, dict[str, Judgement]], init=False, repr=False
+    )
+    _turns: dict[str, anyio.Lock] = field(default_factory=dict[str, anyio.Lock], init=False, repr=False)
+
+    async def examine(self, name: str, call: Call) -> Examined:
+        """What the model says to one of the questions. The first one who asks pays for all."""
+        if sum(len(turn.text) for turn in call.turns) > LONGEST_CALL:
+            return Examined(verdict=Verdict.NOT_OFFERED, why=f"The transcript has more than {LONGEST_CALL} characters.")
+        shown = self._shown(call)
+        turn = self._turns.setdefault(call.content_hash, anyio.Lock())
+        try:
+            async with turn:
+                judgements, usage = await self._judged(call, shown)
+        finally:
+            if not turn.locked():
+                self._turns.pop(call.content_hash, None)
+        return self._examined(judgements[name], shown, call, usage)
+
+    async def _judged(self, call: Call, shown: _Shown) -> tuple[dict[str, Judgement], Usage]:
+        if (held := self._held.get(call.content_hash)) is not None:
+            return held, Usage(is_cached=True)
+        judgements, usage = await self._asked(call, {one.name: one.text for one in self.criteria}, shown)
+        doubted = [one for one in self.criteria if one.options.confirm and judgements[one.name].findings]
+        if doubted:
+            found: JsonObject = {one.name: judgements[one.name].model_dump() for one in doubted}
+            again, more = await self._asked(call, {one.name: one.text for one in doubted}, shown, found)
+            judgements = {**judgements, **{name: _both(judgements[name], second) for name, second in again.items()}}
+            usage = added(usage, more)
+        self._held[call.content_hash] = judgements
+        while len(self._held) > REMEMBERED:
+            self._held.popitem(last=False)
+        return judgements, usage
+
+    async def _asked(
+        self, call: Call, asked: dict[str, str], shown: _Shown, found: JsonObject | None = None
+    ) -> tuple[dict[str, Judgement], Usage]:
+        """Answers that are known, or the model's."""
+        sent = messages(asked, shown.said, found)
+        key = question_key(sent)
+        if (known := await self.answers.get(call.call_id, key)) is not None:
+            return known.judgements, free(known.usage)
+        if self.endpoint is None:  # a cassette raises for what it does not know
+            raise AssertionError
+        judgements, usage = await self.endpoint.ask(sent, list(asked))
+        await self.answers.keep(call.call_id, key, Known(judgements, usage))
+        return judgements, usage
+
+    def _shown(self, call: Call) -> _Shown:
+        known = () if self.redactor is None else known_values(call)
+        masked = tuple(
+            Masked(turn.text) if self.redactor is None else self.redactor.mask(turn.text, known) for turn in call.turns
+        )
+        said = tuple((turn.index, turn.speaker, one.text) for turn, one in zip(call.turns, masked, strict=True))
+        return _Shown(masked, said)
+
+    def _examined(self, judgement: Judgement, shown: _Shown, call: Call, usage: Usage) -> Examined:
+        found = tuple(_finding(one.turn, one.quote, one.note, shown, call.turns) for one in judgement.findings)
+        why = "The model cannot tell from the transcript." if judgement.verdict == "cannot_tell" else ""
+        return Examined(found, Verdict(judgement.verdict), why, usage=usage)
+
+
+def _both(first: Judgement, second: Judgement) -> Judgement:
+    """What both looks found."""
+    kept = {(one.turn, one.quote) for one in second.findings}
+    findings = [one for one in first.findings if (one.turn, one.quote) in kept]
+    return Judgement(verdict="found" if findings else "not_found", findings=findings)
+
+
+def _finding(index: int, quote: str, note: str, shown: _Shown, turns: Sequence[Turn]) -> Finding:
+    """A model's moment in the words of the transcript as it was. Words that are not found stay as they came, and will not
+    be verified."""
+    order = [index, *(number for number in range(len(turns)) if number != index)]
+    for number in order:
+        if not 0 <= number < len(turns) or not shown.turns[number].places:
+            continue
+        text = shown.turns[number].text
+        at = text.find(quote) if quote_stands_in(text, quote) else -1
+        span = (at, at + len(quote)) if at >= 0 else place([_Said(text)], 0, quote)
+        if span is not None:
+            begin, end = shown.turns[number].original(*span)
+            return Finding(index, turns[number].text[begin:end], note)
+    return Finding(index, quote, note)
+
+
+def criterion(name: str, options: dict[str, object], folder: Path) -> Criterion:
+    """A detector's question from the file's options. Raises DetectorError."""
+    made = checked_options(name, ChatOptions, options)
+    assert isinstance(made, ChatOptions)  # noqa: S101
+    path = folder / made.prompt
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        told = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
+        raise DetectorError(f"The prompt {made.prompt} cannot be read ({told}).", path=("prompt",)) from None
+    if not text.strip() or len(text) > MOST_PROMPT:
+        raise DetectorError(f"The prompt {made.prompt} must have 1 to {MOST_PROMPT} characters.", path=("prompt",))
+    return Criterion(name, made, text)
+
+
+def detector_of(asked: Criterion, panel: Panel) -> Detector:
+    """The detector of a question."""
+    model = "" if panel.endpoint is None else identity(panel.endpoint)
+    return Detector(
+        name=asked.name,
+        kinds=(asked.options.kind or _as_kind(asked.name),),
+        version="1",
+        version_hash=version_hash("chat", "1", asked.options, asked.text, model),
+        run=partial(_run, asked, panel),
+        is_model=True,
+        speaker=asked.options.speaker,
+        requests=0 if panel.endpoint is None else 1 + bool(asked.options.confirm),
+    )
+
+
+async def _run(asked: Criterion, panel: Panel, call: Call) -> Examined:
+    if asked.options.when is not None and not holds(asked.options.when, call):
+        return Examined(verdict=Verdict.NOT_OFFERED, why=f"The call does not fulfil: {asked.options.when}")
+    return await panel.examine(asked.name, call)
+
+
+def _as_kind(name: str) -> str:
+    return "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in name.lower())[:64]

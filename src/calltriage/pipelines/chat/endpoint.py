@@ -1,0 +1,237 @@
+"""One endpoint: how it is asked for JSON, what a request may cost, and what is done when it does not answer well.
+
+    json_schema, strict → (400) json_object, the schema in the prompt → (400) text, the schema in the prompt
+
+Which of these an endpoint takes is remembered. An answer is read strictly whatever was asked for, since some endpoints
+ignore it. One that has not the form is asked for once more; a second one fails the examination.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import httpx2
+
+from calltriage.client.answers import Answer, read_answer, read_json
+from calltriage.client.http import Http
+from calltriage.client.retries import retry_after_seconds
+from calltriage.errors import DetectorFailed
+from calltriage.leaves.strict_json import JsonObject, is_array, is_object
+from calltriage.pipelines.chat import answers
+from calltriage.pipelines.chat.answers import AnswerError, Judgement
+from calltriage.pipelines.chat.purse import Purse
+from calltriage.pipelines.chat.questions import AGAIN, Message, forms, with_schema
+from calltriage.pipelines.detecting import Usage
+
+MODES = ("json_schema", "json_object", "text")
+REFUSED_FORM = frozenset({400, 404, 415, 422, 501})
+"""Statuses by which endpoints refuse a way of asking for JSON."""
+BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+ATTEMPTS = 4
+"""How often one request is sent while the endpoint is busy."""
+LONGEST_PAUSE_S = 30.0
+AT_ONCE = 8
+"""Requests to an endpoint at a time."""
+
+
+class _NotSent(Exception):
+    """There was no connection, so nothing was sent and nothing is owed."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """USD for 1,000,000 tokens of a prompt and of an answer."""
+
+    prompt: float
+    answer: float
+
+    def of(self, tokens_in: int, tokens_out: int) -> float:
+        return (tokens_in * self.prompt + tokens_out * self.answer) / 1_000_000
+
+
+@dataclass
+class Endpoint:
+    """A model at an address.
+
+    Attributes:
+        name: in the pipeline's file.
+        http: the way to it.
+        model: its name there.
+        key_name: the environment variable that holds the key; None for an endpoint without one.
+        price: None where the file names none; then nothing may be capped.
+        max_tokens: of an answer.
+        timeout_s: for one request.
+        parameters: further fields of each request.
+        purse: what may be spent.
+        sleep: waits between attempts.
+    """
+
+    name: str
+    http: Http
+    model: str
+    purse: Purse
+    key_name: str | None = None
+    price: Price | None = None
+    max_tokens: int = 1024
+    timeout_s: float = 60.0
+    parameters: JsonObject = field(default_factory=dict[str, Any])
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    _mode: int = field(default=0, init=False)
+    _turn: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(AT_ONCE), init=False)
+
+    def worst_usd(self, asked: Sequence[Message]) -> float:
+        """The most that a request can cost: no token is shorter than a byte, and an answer is no longer than allowed."""
+        size = sum(len(message["content"].encode("utf-8", "backslashreplace")) + 16 for message in asked)
+        return 0.0 if self.price is None else self.price.of(size, self.max_tokens)
+
+    async def ask(self, asked: Sequence[Message], questions: Sequence[str]) -> tuple[dict[str, Judgement], Usage]:
+        """What the model answers, and what that cost. Raises DetectorFailed, or Deferred where the money is spent."""
+        text, usage = await self._said(asked, questions)
+        try:
+            return answers.read_answer(text, questions), usage
+        except AnswerError as error:
+            fault = str(error)
+        again = [
+            *asked,
+            {"role": "assistant", "content": text[:4_000]},
+            {"role": "user", "content": AGAIN.format(fault=fault)},
+        ]
+        text, more = await self._said(again, questions)
+        try:
+            return answers.read_answer(text, questions), added(usage, more)
+        except AnswerError as error:
+            raise DetectorFailed(
+                f"Endpoint {self.name} answered twice in a form that was not asked for: {error}."
+            ) from None
+
+    async def _said(self, asked: Sequence[Message], questions: Sequence[str]) -> tuple[str, Usage]:
+        """The text of an answer, in the best way of asking that the endpoint takes."""
+        while True:
+            mode = self._mode
+            body = self._body(MODES[mode], asked, questions)
+            answer, usage = await self._paid(body)
+            if answer.status == 200:
+                return self._text(answer), usage
+            if answer.status in REFUSED_FORM and mode + 1 < len(MODES):
+                self._mode = max(self._mode, mode + 1)
+                continue
+            raise DetectorFailed(self._refused(answer.status))
+
+    def _body(self, mode: str, asked: Sequence[Message], questions: Sequence[str]) -> JsonObject:
+        shown = list(asked) if mode == "json_schema" else with_schema(asked, questions)
+        given = {"model": self.model, "messages": shown, "max_tokens": self.max_tokens, "stream": False}
+        return {"temperature": 0, **self.parameters, **given, **forms(mode, questions)}
+
+    async def _paid(self, body: JsonObject) -> tuple[Answer, Usage]:
+        """A request that money was taken for, sent again while the endpoint is busy."""
+        worst = self.worst_usd(body["messages"])
+        for attempt in range(ATTEMPTS):
+            headers = self._headers()
+            reservation = await self.purse.reserve(self.name, worst)
+            spent = worst  # unless it is known better: whatever cuts this off, the money may be gone
+            try:
+                answer = await self._sent(body, headers)
+                usage = self._usage(answer, worst, attempt + 1)
+                spent = usage.usd
+            except _NotSent as error:
+                spent = 0.0
+                raise DetectorFailed(f"Endpoint {self.name} cannot be reached. Check its base_url.") from error
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self.purse.settle(reservation, spent)
+            if answer.status not in BUSY or attempt + 1 == ATTEMPTS:
+                return answer, usage
+            asked_for = retry_after_seconds(answer.headers.get("retry-after"))
+            await self.sleep(min(2.0**attempt if asked_for is None else asked_for, LONGEST_PAUSE_S))
+        raise AssertionError
+
+    async def _sent(self, body: JsonObject, headers: dict[str, str]) -> Answer:
+        patience = httpx2.Timeout(self.timeout_s)
+        try:
+            with anyio.fail_after(self.timeout_s):
+                async with (
+                    self._turn,
+                    self.http.stream(
+                        "POST", "/chat/completions", headers=headers, json=body, patience=patience
+                    ) as response,
+                ):
+                    return await read_answer(response)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
+            raise _NotSent from error
+        except (TimeoutError, httpx2.TimeoutException):
+            raise DetectorFailed(f"Endpoint {self.name} did not answer within {self.timeout_s:g} s.") from None
+        except httpx2.TransportError as error:
+            raise DetectorFailed(f"The connection to endpoint {self.name} broke ({type(error).__name__}).") from error
+
+    def _headers(self) -> dict[str, str]:
+        if self.key_name is None:
+            return {}
+        key = os.environ.get(self.key_name)
+        if not key:
+            raise DetectorFailed(f"The environment variable {self.key_name} holds no key for endpoint {self.name}.")
+        return {"authorization": f"Bearer {key}"}
+
+    def _usage(self, answer: Answer, worst: float, requests: int) -> Usage:
+        """What a request cost. An answer that does not say counts as the most that it can have cost; a refusal is free."""
+        if answer.status != 200:
+            return Usage(requests=requests)
+        counted = _tokens(answer)
+        if counted is None:
+            return Usage(usd=worst, requests=requests)
+        usd = 0.0 if self.price is None else self.price.of(*counted)
+        return Usage(tokens_in=counted[0], tokens_out=counted[1], usd=usd, requests=requests)
+
+    def _text(self, answer: Answer) -> str:
+        value = _value(answer)
+        choices = value.get("choices")
+        first = choices[0] if is_array(choices) and choices else None
+        message = first.get("message") if is_object(first) else None
+        text = message.get("content") if is_object(message) else None
+        return text if isinstance(text, str) else ""
+
+    def _refused(self, status: int) -> str:
+        if status in (401, 403):
+            held = f"the key in {self.key_name}" if self.key_name else "a request without a key"
+            return f"Endpoint {self.name} does not accept {held} (HTTP {status})."
+        if status in BUSY:
+            return f"Endpoint {self.name} is busy (HTTP {status}), after {ATTEMPTS} requests. Run again later."
+        return f"Endpoint {self.name} refuses the request (HTTP {status}). Check its model and parameters in the file."
+
+
+def _value(answer: Answer) -> JsonObject:
+    try:
+        value = read_json(answer.body)
+    except ValueError:
+        return {}
+    return value if is_object(value) else {}
+
+
+def _tokens(answer: Answer) -> tuple[int, int] | None:
+    usage = _value(answer).get("usage")
+    if not is_object(usage):
+        return None
+    counted = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    if not all(isinstance(count, int) and not isinstance(count, bool) and count >= 0 for count in counted):
+        return None
+    return counted[0] or 0, counted[1] or 0
+
+
+def added(one: Usage, other: Usage) -> Usage:
+    return Usage(
+        tokens_in=one.tokens_in + other.tokens_in,
+        tokens_out=one.tokens_out + other.tokens_out,
+        usd=one.usd + other.usd,
+        requests=one.requests + other.requests,
+    )
+
+
+def identity(endpoint: Endpoint) -> str:
+    """What an answer depends on besides the question: host, model and parameters."""
+    return json.dumps(
+        [endpoint.http.base_url, endpoint.model, endpoint.max_tokens, endpoint.parameters], sort_keys=True
+    )

@@ -1,0 +1,246 @@
+"""Masks for what a text should not hold: numbers of cards, accounts and telephones, spoken ones too, e-mail addresses, and
+values that the call's record knows.
+
+A masked text keeps where its masks stand for what, so that words quoted from it are found again in the text as it was.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+from functools import lru_cache
+from typing import Protocol
+
+from calltriage.errors import CalltriageError, SettingsError
+from calltriage.leaves.strict_json import is_object
+from calltriage.matching.folding import exact_line, folded
+from calltriage.matching.numbers import in_digits, language_of
+from calltriage.pipelines.calls import Call
+from calltriage.pipelines.findings import Verified
+
+BUILT_IN = "builtin"
+LEAST_DIGITS, MOST_DIGITS = 7, 19
+"""Digits of a number that is masked."""
+CARD_DIGITS = 13
+LEAST_VALUE = 3
+"""Characters of a value of the record that is masked: a shorter one stands in other words."""
+PERSONAL = re.compile(r"name|phone|number|e-?mail|address|account|card|birth|ssn|iban|^(from|to)$", re.IGNORECASE)
+"""Fields of a record whose values are masked."""
+IMPERSONAL = re.compile(r"agent|assistant|voice|pathway|company|campaign|batch|model|file|event", re.IGNORECASE)
+"""Fields that only sound so."""
+ENDINGS = "com|net|org|edu|gov|info|biz|io|co|us|uk|de|fr|es|it|nl|eu"
+_WRITTEN_EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,4}")
+_SPOKEN_EMAIL = re.compile(
+    r"\b(?:\w+ (?:dot|underscore|dash|hyphen) ){0,3}(?:\w )*\w+ at (?:\w+ ){1,3}(?:dot|point) (?:" + ENDINGS + r")\b",
+    re.IGNORECASE,
+)
+_TOKEN = re.compile(r"[^\W\d_]+|\d+")
+_BETWEEN = re.compile(r"[\s.,/()+#-]*")
+"""What may stand between the parts of one number."""
+JOINING = {"oh", "o", "and", "double", "triple", "null", "naught"}
+
+
+@dataclass(frozen=True)
+class Masked:
+    """A text with masks.
+
+    Attributes:
+        text: with masks.
+        places: for each mask in order: where it begins and ends in the text, and from where to where what it stands for.
+    """
+
+    text: str
+    places: tuple[tuple[int, int, int, int], ...] = ()
+
+    def original(self, begin: int, end: int) -> tuple[int, int]:
+        """The place in the text as it was of a place in this one. A mask that is touched is taken whole."""
+        return self._before(begin), self._after(end)
+
+    def _before(self, at: int) -> int:
+        shift = 0
+        for start, stop, began, ended in self.places:
+            if at < start:
+                break
+            if at < stop:
+                return began
+            shift = ended - stop
+        return at + shift
+
+    def _after(self, at: int) -> int:
+        shift = 0
+        for start, stop, _, ended in self.places:
+            if at <= start:
+                break
+            if at < stop:
+                return ended
+            shift = ended - stop
+        return at + shift
+
+
+class Redactor(Protocol):
+    """Masks texts."""
+
+    def mask(self, text: str, known: Sequence[str] = ()) -> Masked:
+        """A text with masks; `known` are values that are masked wherever they stand."""
+        ...
+
+
+class RedactionError(CalltriageError):
+    """A user's redactor failed: the text is not stored or sent, for nobody knows what it holds."""
+
+
+class BuiltIn:
+    """Masks what is written or spoken as a number of 7 to 19 digits, e-mail addresses, and values of the record."""
+
+    def mask(self, text: str, known: Sequence[str] = ()) -> Masked:
+        spans = [*_values(text, known), *_emails(text), *_numbers(text)]
+        return _masked(text, spans)
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A user's function of a text that gives the text without what it should not hold. Values of the record are masked
+    before it sees the text."""
+
+    function: Callable[[str], str]
+
+    def mask(self, text: str, known: Sequence[str] = ()) -> Masked:
+        first = _masked(text, list(_values(text, known)))
+        try:
+            told = self.function(first.text)
+        except Exception as error:
+            raise RedactionError(f"The redactor raised {type(error).__name__}; the text is not used.") from error
+        if not isinstance(told, str):  # pyright: ignore[reportUnnecessaryIsInstance]  a user's function
+            raise RedactionError("The redactor gave no text; the text is not used.")
+        places = list[tuple[int, int, int, int]]()
+        for tag, began, ended, start, stop in SequenceMatcher(None, first.text, told, autojunk=False).get_opcodes():
+            if tag != "equal":
+                places.append((start, stop, began, ended))
+        return Masked(told, tuple((start, stop, *first.original(began, ended)) for start, stop, began, ended in places))
+
+
+def known_values(call: Call) -> tuple[str, ...]:
+    """The values of a call's record that say who somebody is: names, numbers, addresses. Longer ones first."""
+    found = {value for facts in (call.metadata, call.record) for value in _personal(facts)}
+    parts = {part for value in found for part in value.split() if part[:1].isupper() and part.isalpha()}
+    return tuple(sorted((one for one in found | parts if len(one) >= LEAST_VALUE), key=len, reverse=True))
+
+
+def _personal(facts: object, depth: int = 0) -> Iterator[str]:
+    if not is_object(facts) or depth > 4:
+        return
+    for name, value in facts.items():
+        if isinstance(value, str) and PERSONAL.search(name) and not IMPERSONAL.search(name) and len(value) <= 200:
+            yield value.strip()
+        yield from _personal(value, depth + 1)
+
+
+def redacted(found: Verified, redactor: Redactor | None, call: Call) -> Verified:
+    """A finding as it is stored and shown. Its ids are those of the words as they were said."""
+    if redactor is None:
+        return found
+    known = known_values(call)
+    key = None if found.key is None else redactor.mask(found.key, known).text
+    masked = [redactor.mask(text, known).text for text in (found.quote, found.note)]
+    return replace(found, quote=masked[0], note=masked[1], key=key)
+
+
+def redactor_of(named: str | None, load: Callable[[str], Callable[..., str]]) -> Redactor | None:
+    """The redactor that a pipeline's file names: none, `builtin`, or `module:function`, which `load` imports."""
+    if named is None:
+        return None
+    if named == BUILT_IN:
+        return BuiltIn()
+    if ":" not in named:
+        raise SettingsError(f"redact must be {BUILT_IN!r} or module:function.")
+    return Hook(load(named))
+
+
+Span = tuple[int, int, str]
+"""From where to where something stands that is masked, and the mask."""
+
+
+def _values(text: str, known: Sequence[str]) -> Iterator[Span]:
+    lowered = text.casefold() if len(text.casefold()) == len(text) else text
+    for value in known:
+        wanted = value.casefold()
+        at = lowered.find(wanted)
+        while at >= 0 and wanted:
+            end = at + len(wanted)
+            if not (lowered[at - 1 : at].isalnum() or lowered[end : end + 1].isalnum()):
+                yield at, end, "[known]"
+            at = lowered.find(wanted, end)
+
+
+def _emails(text: str) -> Iterator[Span]:
+    for pattern in (_WRITTEN_EMAIL, _SPOKEN_EMAIL):
+        for found in pattern.finditer(text):
+            yield found.start(), found.end(), "[e-mail]"
+
+
+def _numbers(text: str) -> Iterator[Span]:
+    language = language_of([folded(text)])
+    for run in _runs(text, language):
+        begin, end = run[0].start(), run[-1].end()
+        digits = re.sub(r"\D", "", in_digits(exact_line(text[begin:end]), language))
+        if len(digits) >= LEAST_DIGITS:
+            yield begin, end, _name(digits)
+
+
+def _runs(text: str, language: str) -> Iterator[list[re.Match[str]]]:
+    """Tokens that may be one number: digits and spoken numbers, nothing but blanks and signs between them."""
+    run = list[re.Match[str]]()
+    for token in _TOKEN.finditer(text):
+        adjoins = bool(run) and _BETWEEN.fullmatch(text, run[-1].end(), token.start()) is not None
+        is_number = _is_number(token[0].casefold(), language)
+        joins = token[0].casefold() in JOINING and not (token[0].casefold() == "and" and run and run[-1][0].isdigit())
+        if run and not (adjoins and (is_number or joins)):
+            yield from _trimmed(run, language)
+            run = []
+        if is_number or (run and adjoins) or token[0].casefold() in ("double", "triple"):
+            run.append(token)
+    yield from _trimmed(run, language)
+
+
+def _trimmed(run: list[re.Match[str]], language: str) -> Iterator[list[re.Match[str]]]:
+    while run and not _is_number(run[-1][0].casefold(), language):
+        run.pop()
+    if run:
+        yield run
+
+
+@lru_cache(maxsize=5_000)
+def _is_number(token: str, language: str) -> bool:
+    return token.isdigit() or in_digits(exact_line(token), language).strip().isdigit()
+
+
+def _name(digits: str) -> str:
+    """What a number is called: a card where its check digit says so, never less hidden where it does not."""
+    if CARD_DIGITS <= len(digits) <= MOST_DIGITS:
+        return "[card]" if _luhn(digits) else "[account]"
+    return "[phone]" if 10 <= len(digits) < CARD_DIGITS else "[number]"
+
+
+def _luhn(digits: str) -> bool:
+    doubled = [int(digit) * (1 + place % 2) for place, digit in enumerate(reversed(digits))]
+    return sum(value // 10 + value % 10 for value in doubled) % 10 == 0
+
+
+def _masked(text: str, spans: Iterable[Span]) -> Masked:
+    """A text with masks. Where two overlap, one stands for both."""
+    joined = list[Span]()
+    for begin, end, mask in sorted(spans):
+        if joined and begin < joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end), joined[-1][2])
+        else:
+            joined.append((begin, end, mask))
+    pieces, places, at, length = list[str](), list[tuple[int, int, int, int]](), 0, 0
+    for begin, end, mask in joined:
+        pieces += [text[at:begin], mask]
+        length += begin - at
+        places.append((length, length + len(mask), begin, end))
+        length += len(mask)
+        at = end
+    return Masked("".join([*pieces, text[at:]]), tuple(places))
