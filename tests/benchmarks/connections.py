@@ -1,9 +1,10 @@
-"""Print what a kept connection costs beside a new one, and what unread downloads hold in memory, on both servers.
+"""Print what a kept connection costs beside a new one, and what unread answers hold in memory, on both servers.
 
 uv run --group dev python tests/benchmarks/connections.py [--requests 200] [--downloads 150] [--mib 20]
 
-Kept and new connections take turns in one run, one request each. Then so many downloads of one file are begun and not read;
-memory is the process's own (VmRSS) over what it had before them: while they are held, and after their clients have left.
+Kept and new connections take turns in one run, one request each. Then so many long lists of issues are asked for at once and
+not read, and so many downloads of one file; memory is the process's own (VmRSS) over what it had before them: while they are
+held, and after their clients have left.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from urllib.parse import urlsplit
 
 from files import MIB, OURS, DeskOnAPort, answer, memory
 
-SETTLE = 3.0
-"""Seconds after which memory is read."""
+SETTLE = 20.0
+"""Seconds after which memory is read: time to work out all answers."""
+ISSUES, LONG = 100, "word " * 1800
+"""Issues of a long list, and the description of each."""
 MCP = {
     "content-type": "application/json",
     "accept": "application/json, text/event-stream",
@@ -68,25 +71,53 @@ def kept_against_new(url: str, method: str, body: bytes | None, headers: dict[st
     )
 
 
-def unread(process: subprocess.Popen[bytes], link: Callable[[], str], count: int) -> str:
-    """MiB that downloads hold while nobody reads them, and that are left when their clients have gone."""
-    with urllib.request.urlopen(link()) as whole:  # what every first download costs is not counted
-        while whole.read(MIB):
-            pass
+def unread(process: subprocess.Popen[bytes], asked: Callable[[], tuple[str, bytes]], count: int) -> str:
+    """MiB that answers hold while nobody reads them, and that are left when their clients have gone.
+
+    `asked` gives the address and a request.
+    """
     before = memory(process, "VmRSS")
     held: list[socket.socket] = []
     for _ in range(count):
-        url = urlsplit(link())
-        one = socket.create_connection((url.hostname or "", url.port or 0))
-        path = f"{url.path}?{url.query}" if url.query else url.path
-        one.sendall(f"GET {path} HTTP/1.1\r\nHost: {url.netloc}\r\n\r\n".encode())
+        url, request = asked()
+        target = urlsplit(url)
+        one = socket.socket()
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        one.connect((target.hostname or "", target.port or 0))
+        one.sendall(request)
         held.append(one)
     time.sleep(SETTLE)
     during = memory(process, "VmRSS") - before
     for one in held:
         one.close()
-    time.sleep(SETTLE)
+    time.sleep(2.0)
     return f"{during:.0f} MiB while held, {memory(process, 'VmRSS') - before:.0f} MiB after"
+
+
+def downloading(link: Callable[[], str]) -> Callable[[], tuple[str, bytes]]:
+    """Requests for a file. What every first download costs is not counted."""
+    with urllib.request.urlopen(link()) as whole:
+        while whole.read(MIB):
+            pass
+
+    def asked() -> tuple[str, bytes]:
+        url = link()
+        target = urlsplit(url)
+        path = f"{target.path}?{target.query}" if target.query else target.path
+        return url, f"GET {path} HTTP/1.1\r\nHost: {target.netloc}\r\n\r\n".encode()
+
+    return asked
+
+
+def listing(url: str, method: str, body: bytes, headers: dict[str, str]) -> Callable[[], tuple[str, bytes]]:
+    """Requests for a list. What the first ones cost is not counted."""
+    for _ in range(5):
+        asked = urllib.request.Request(url, body or None, headers, method=method)
+        urllib.request.urlopen(asked).read()
+    target = urlsplit(url)
+    named = "".join(f"{name}: {value}\r\n" for name, value in {**headers, "content-length": str(len(body))}.items())
+    head = f"{method} {target.path}?{target.query} HTTP/1.1\r\nHost: {target.netloc}\r\n{named}\r\n"
+    return lambda: (url, head.encode() + body)
 
 
 def of_the_server(folder: Path, asked: argparse.Namespace) -> None:
@@ -98,6 +129,18 @@ def of_the_server(folder: Path, asked: argparse.Namespace) -> None:
         url = process.stderr.readline().decode().split()[2]
         ping = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}).encode()
         print(f"serve --http, ping: {kept_against_new(url, 'POST', ping, MCP, asked.requests)}")
+        for number in range(ISSUES):
+            new = {
+                "title": f"{number} {os.urandom(8).hex()}",
+                "severity": "low",
+                "category": "Bug",
+                "description": LONG,
+            }
+            tool(url, "create_issue", {**new, "on_duplicate": "create"})
+        params = {"name": "list_issues", "arguments": {"limit": ISSUES}}
+        call = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
+        lists = unread(process, listing(url, "POST", call, MCP), asked.downloads)
+        print(f"serve --http, {asked.downloads} unread lists of {ISSUES} long issues: {lists}")
         offer = tool(url, "create_attachment", {"upload": "new"})["structuredContent"]["upload"]
         put = urllib.request.Request(offer["url"], os.urandom(asked.mib * MIB), method="PUT")
         urllib.request.urlopen(put).read()
@@ -107,7 +150,9 @@ def of_the_server(folder: Path, asked: argparse.Namespace) -> None:
             content = tool(url, "download_attachment", {"attachment_id": made["id"]})["content"]
             return next(block["uri"] for block in content if block["type"] == "resource_link")
 
-        print(f"serve --http, {asked.downloads} unread downloads: {unread(process, link, asked.downloads)}")
+        print(
+            f"serve --http, {asked.downloads} unread downloads: {unread(process, downloading(link), asked.downloads)}"
+        )
     finally:
         process.terminate()
         process.wait()
@@ -120,13 +165,18 @@ def of_the_desk(folder: Path, asked: argparse.Namespace) -> None:
     try:
         listed = kept_against_new(f"{desk.url}/v1/triage/issues", "GET", None, {"authorization": key}, asked.requests)
         print(f"desk serve, list of issues: {listed}")
+        issues = listing(f"{desk.url}/v1/triage/issues?limit={ISSUES}", "GET", b"", {"authorization": key})
+        lists = unread(desk.process, issues, asked.downloads)
+        print(f"desk serve, {asked.downloads} unread lists of {ISSUES} long issues: {lists}")
         page = answer(f"{desk.url}/attachments/2023-03", desk.headers)
         one = page["_embedded"]["list"][0]["id"]
 
         def link() -> str:
             return answer(f"{desk.url}/attachments/2023-03/{one}/download-link", desk.headers)["url"]
 
-        print(f"desk serve, {asked.downloads} unread downloads: {unread(desk.process, link, asked.downloads)}")
+        print(
+            f"desk serve, {asked.downloads} unread downloads: {unread(desk.process, downloading(link), asked.downloads)}"
+        )
     finally:
         desk.process.terminate()
         desk.process.wait()

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 BATCH = 64
 """Writes that share one commit."""
+READERS = 8
+"""Queries that run at once. Each holds its result until it is written out: more of them take memory and are no faster."""
 PATIENCE_S = 5.0
 """Seconds for which a write waits for those of other processes; less than any client waits for its answer."""
 HASTE_S = 0.25
@@ -119,6 +121,7 @@ class Database:
     prepare: Callable[[Engine], None]
     _engine: Engine | None = field(default=None, init=False)
     _opening: anyio.Lock = field(default_factory=anyio.Lock, init=False)
+    _readers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(READERS), init=False)
     _leader: _Write[Any] | None = field(default=None, init=False)
     """The write that commits what waits; the others wait until it wakes them."""
     _waiting: deque[_Write[Any]] = field(default_factory=deque[_Write[Any]], init=False)
@@ -150,7 +153,7 @@ class Database:
                 self.place.confirm(connection)
                 return query(connection)
 
-        return await anyio.to_thread.run_sync(run)
+        return await anyio.to_thread.run_sync(run, limiter=self._readers)
 
     async def write(self, change: Callable[[Connection], T], lane: str = "", *, deadline: float = math.inf) -> T:
         """Run a change and return once it is on disk. What waits together shares one commit, each in a savepoint.

@@ -18,7 +18,7 @@ from unit.storage.changes import Held, Url, adds, fails_after_adding, names, nam
 from calltriage.desk.database.store import Store
 from calltriage.desk.database.tables import settings
 from calltriage.errors import StoreBusyError
-from calltriage.storage.database import BATCH
+from calltriage.storage.database import BATCH, READERS
 
 
 async def test_a_write_is_there_for_another_reader_once_it_returns(tmp_path: Path, database_url: Url) -> None:
@@ -44,6 +44,29 @@ async def test_writes_that_wait_together_are_all_kept_and_each_gets_its_own_resu
                     tasks.start_soon(write, store, name)
         assert results == wanted
         assert await names_on_disk(tmp_path / "desk", database_url) == set(wanted)
+
+
+async def test_a_hundred_reads_at_once_are_answered_a_few_at_a_time(tmp_path: Path, database_url: Url) -> None:
+    """Each holds its result until that is written out."""
+    under_way, most, lock, full = 0, 0, threading.Lock(), threading.Event()
+
+    def query(_: Connection) -> None:
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+            if under_way == READERS:
+                full.set()
+        assert full.wait(60)  # until as many as may be are there
+        with lock:
+            under_way -= 1
+
+    async with opened(tmp_path / "desk", database_url) as store:
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(100):
+                    tasks.start_soon(store.read, query)
+    assert most == READERS
 
 
 async def test_writes_that_wait_together_share_a_commit(tmp_path: Path, database_url: Url) -> None:

@@ -7,6 +7,7 @@ import math
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
@@ -14,6 +15,7 @@ import mcp_types
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
+from calltriage.client.receipts import Receipt
 from calltriage.errors import CallError, TryNext, UnreadableAnswer
 from calltriage.leaves.gate import compact, estimate_tokens, fits, gate, greatest
 from calltriage.leaves.strict_json import JsonObject
@@ -222,23 +224,40 @@ async def _send(tool: type[Operation[object]], given: Tool, work: Invocation) ->
         operation = tool.model_validate(values)
     except ValidationError as error:  # a rule between arguments that only holds for what they stand for
         raise rejected(error, tool, input_schema(arguments_model(tool))["properties"]) from None
-    receipt = await work.server.client.deliver(operation)
     most = math.inf
-    while is_page(receipt.result):
-        page = receipt.result
+    while True:
+        # A page that was too long is gone by the time that the next one is waited for: many callers wait at once.
+        body = _answer_of(await work.server.client.deliver(operation), operation, work, most)
+        if not isinstance(body, _TooLong):
+            return body
+        most = body.returned
+        operation = operation.model_copy(update={"limit": body.fitting})
+
+
+@dataclass(frozen=True)
+class _TooLong:
+    """A page with too many rows to be shown, and how many of them probably fit."""
+
+    returned: int
+    fitting: int
+
+
+def _answer_of(
+    receipt: Receipt[object], operation: Operation[object], work: Invocation, most: float
+) -> JsonObject | _TooLong:
+    """What is shown of an operation's result. A page is shown whatever its length once it has not fewer rows than `most`,
+    which the page before it had: not every API heeds its limit."""
+    if is_page(page := receipt.result):
         cursor: str | None = getattr(operation, "cursor", None)
         body = shown_page(page, cursor)
-        # Each page has to be shorter than the one before it: not every API heeds its limit.
         if isinstance(operation, ListIssues) and body["complete"] and not body["returned"] and operation.cursor is None:
             return body | _without_issues(operation)
-        if body["returned"] < 2 or body["returned"] >= most or passes(body, BUDGET):
-            if work.goes_round(operation, cursor, page.identities, page.next_cursor):
-                body = ended(body, REPEATS)
-            body = with_beginnings(_rows_that_fit(body, operation), page, BUDGET)
-            return shortened(body, BUDGET, _in_evidence(operation))
-        most = body["returned"]
-        operation = operation.model_copy(update={"limit": _fitting(body)})
-        receipt = await work.server.client.deliver(operation)
+        if 2 <= body["returned"] < most and not passes(body, BUDGET):
+            return _TooLong(body["returned"], _fitting(body))
+        if work.goes_round(operation, cursor, page.identities, page.next_cursor):
+            body = ended(body, REPEATS)
+        body = with_beginnings(_rows_that_fit(body, operation), page, BUDGET)
+        return shortened(body, BUDGET, _in_evidence(operation))
     body = shown(receipt.result) if isinstance(receipt.result, Result) else {}  # a removal has no result
     return body if receipt.outcome is None else {**body, "outcome": receipt.outcome}
 

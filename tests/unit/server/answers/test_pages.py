@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from vendor_examples import ANSWERED, FILE, FLAG, ISSUE_ID, OF_ISSUE, RELATION, 
 from calltriage.client.attachments import Uploaded, create
 from calltriage.client.client import open_client
 from calltriage.errors import CallError
+from calltriage.operations.issues import Issue
 from calltriage.server.answers.results import LOST, REPEATS, STANDING
 from calltriage.server.app import build_server
 from calltriage.server.tools.norm import IN_PART
@@ -138,6 +140,26 @@ async def test_a_page_that_is_too_long_is_asked_for_again_as_long_as_fits() -> N
     assert asked[0] == 100
     assert page["returned"] == asked[-1]
     assert 50 < asked[-1] < 100, "more than half of them fit"
+
+
+async def test_a_page_that_is_too_long_is_gone_while_the_next_one_is_waited_for() -> None:
+    """Hundreds of callers may wait at once, each for its turn."""
+    held = list[int]()
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        gc.collect()
+        held.append(sum(type(one) is Issue and one.title.startswith("A title of") for one in gc.get_objects()))
+        rows = [{**ISSUES[0], "title": "A title of some length, as people write them " * 3}] * 100
+        body = {"data": {"items": rows[: int(request.url.params["limit"])], "next_cursor": "more"}, "errors": None}
+        return httpx2.Response(200, content=json.dumps(body).encode())
+
+    async with (
+        open_client(endpoints_to(httpx2.MockTransport(answer)), deadline_s=5) as client,
+        Client(build_server(client, version="0")) as agent,
+    ):
+        await listed(agent, limit=100)
+    assert len(held) > 1
+    assert held == [0] * len(held)
 
 
 Answer = Callable[[httpx2.Request], Any]
