@@ -1,7 +1,8 @@
 """The board in a real browser: Debian's Chromium, driven by Playwright; as a view in the extension's own host, and as a
 page.
 
-One event loop runs all of these tests, so that the browser is started once.
+One event loop runs all tests of a module, so that the browser is started once for them; no loop outlives its module, since
+other tests want one of their own.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ CHROMIUM = shutil.which("chromium")
 PACKAGES = ("@modelcontextprotocol/ext-apps@2.0.4", "axe-core@4.14.1", "rolldown@1.3.3")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def browser(anyio_backend: str) -> AsyncGenerator[Browser]:
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on this machine (Debian: apt-get install chromium)")
