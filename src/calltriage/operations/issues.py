@@ -147,7 +147,8 @@ class GetIssue(Operation[Issue], http="GET /v1/triage/issues/{issue_id}", effect
 
 
 class ListIssues(Operation[Page[Issue]], http="GET /v1/triage/issues", effect=Effect.READ):
-    """Find issues, open or closed: search them, filter by status, severity, time and more, sort; newest activity first.
+    """Find issues (tickets), open or closed: search them, filter by status, severity, whom they are assigned to, time; sort.
+    Newest activity first.
 
     Different filters all apply; several values of one filter are alternatives.
     Rows show how descriptions begin: get_issue has the rest.

@@ -92,8 +92,8 @@ class PlanShown(Result):
 
 
 class PlanTriageTool(Workflow, effect=Effect.READ):
-    """Plan a batch of up to 200 intended writes and check them all before any is made, a dry run: create_issue,
-    update_issue, attach_resource, add_flag, update_flag, link_issue, add_comment, in order.
+    """Plan a batch of up to 200 intended changes and check them all first, before any is made, a dry run of writes:
+    create_issue, update_issue, attach_resource, add_flag, update_flag, link_issue, add_comment, in order.
 
     Nothing is written. Answers what each would do, each problem with what to do about it, and the seal that apply_plan
     takes to carry out those without problems. "$3" as an issue or flag id is what write 3 makes.

@@ -128,8 +128,8 @@ def split(tool: type[Tool], arguments: JsonObject, caller: Caller) -> tuple[Json
 
 
 class ListRecentWritesTool(Workflow, effect=Effect.READ):
-    """List what you have written: your own latest writes with their outcomes, newest first, and so what is done already
-    after a loss of context.
+    """List what you have written: your own latest writes with their outcomes, newest first, and so what is done already:
+    after a loss of context, and before a repeat.
 
     In ids and outcomes only; get_evidence has the state of an issue.
     """

@@ -30,7 +30,7 @@ MOVED = frozenset(("updated_at", "last_activity_at", "flag_count", "relation_cou
 
 
 class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
-    """File a new triage issue about calls that went wrong, unless one like it is open already.
+    """File a new triage issue, a fault of calls that went wrong, with its evidence and flags, unless one like it is open.
 
     Open issues are searched first; those like it come back in similar, scored and with reasons. If one is very close,
     nothing is filed unless on_duplicate says so; nor with one unknown resource or one quote that no turn has. A repeat

@@ -40,7 +40,8 @@ Instant = Annotated[
 
 
 class UpdateIssueTool(Workflow, effect=Effect.CHANGE, wraps=issues.UpdateIssue):
-    """Change fields of an issue: status, severity, title, to whom it is assigned and so on. Only what is passed changes.
+    """Change fields of an issue: status (close or reopen it), severity, title, to whom it is assigned and so on. Only what
+    is passed changes.
 
     With expect_updated_at (the updated_at you read) nothing is written if the issue was changed since, and its present
     state comes back. To take an issue off the board set status to closed. A repeat writes the same again.
@@ -102,7 +103,7 @@ class UpdateIssueTool(Workflow, effect=Effect.CHANGE, wraps=issues.UpdateIssue):
 
 
 class AddCommentTool(Workflow, effect=Effect.ADD, wraps=activity.AddComment):
-    """Write a comment or note on an issue, for the people and agents who read its activity; every call adds another.
+    """Write a comment or note on an issue, for the team and agents who read its activity; every call adds another.
 
     A comment with @norm in it would start a run of Bland's agent, which may write drafts; it is refused unless
     allow_agent_run is true. That agent is asked with a tool of its own, where the operator offers it.
