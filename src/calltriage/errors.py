@@ -2,6 +2,7 @@
 
     CalltriageError
     ├── SettingsError           the operator: a setting is missing or wrong
+    │   ├── SpecError           ... a pipeline's file
     │   └── DetectorError       ... of a pipeline: a detector, or one of its options
     ├── ImportFileError         the operator: a line of an import file is wrong
     ├── StoreError              the operator: the desk's folder cannot be used
@@ -64,6 +65,10 @@ class StoreError(CalltriageError):
 
 class StoreBusyError(StoreError):
     """Others were writing all the time that this write could wait. Nothing of it was done."""
+
+
+class SpecError(SettingsError):
+    """A pipeline's file is wrong. The text has a line for each fault."""
 
 
 class DetectorError(SettingsError):

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from calltriage.client import client as over_http
 from calltriage.client.client import Client
 from calltriage.client.credentials import ApiKey, ClientCredentials, Endpoint, check_base_url, check_key
+from calltriage.client.home import Home
 from calltriage.client.in_process import background
 from calltriage.client.limits import Breaker, Rate
 from calltriage.client.long_cursors import cursors_in
@@ -41,6 +42,7 @@ from calltriage.storage.kept_secrets import kept_secret
 if TYPE_CHECKING:
     from calltriage.journal.head_notes import HeadNote
     from calltriage.journal.journal import Journal
+    from calltriage.pipelines.ledger import Ledger
     from calltriage.server.files.handover import Handover
     from calltriage.server.files.local import FileRoots
 
@@ -235,7 +237,12 @@ async def open_wired_client(
     try:
         async with (
             over_http.open_client(
-                endpoints, deadline_s=settings.deadline_s, ledger=journal, network=network, cursors=cursors
+                endpoints,
+                deadline_s=settings.deadline_s,
+                ledger=journal,
+                network=network,
+                cursors=cursors,
+                home=_home(settings),
             ) as client,
             background() as desk.tasks,
         ):
@@ -243,6 +250,23 @@ async def open_wired_client(
     finally:
         with anyio.CancelScope(shield=True):
             await journal.close()
+
+
+def _home(settings: Settings) -> Home:
+    """Where a program on the client keeps what it has to remember."""
+    account = hashlib.sha256(_organisation(settings).encode()).hexdigest()[:16]
+    secret = cache(lambda: sealing_key(settings).get_secret_value().encode())
+    return Home(settings.data_dir, account, settings.database_url, secret)
+
+
+@asynccontextmanager
+async def open_ledger(settings: Settings) -> AsyncGenerator[Ledger]:
+    """What pipelines have done on the account that the settings name."""
+    from calltriage.pipelines import ledger  # noqa: PLC0415
+
+    home = _home(settings)
+    async with ledger.open_ledger(home.folder, home.account, home.database_url) as opened:
+        yield opened
 
 
 @asynccontextmanager

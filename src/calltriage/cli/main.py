@@ -32,8 +32,9 @@ from calltriage.cli.options import (
     server_settings,
     settings_of,
 )
+from calltriage.cli.pipelines import pipeline
 from calltriage.cli.terminal import Spoken, say, say_crash, say_usage_error
-from calltriage.errors import CalltriageError, ImportFileError, SettingsError, first_of
+from calltriage.errors import CalltriageError, ImportFileError, SettingsError, SpecError, first_of
 from calltriage.settings import Settings, misnamed
 
 if TYPE_CHECKING:
@@ -63,9 +64,8 @@ def cli(context: click.Context, settings_file: Path | None) -> None:  # noqa: AR
         context.invoke(serve)
 
 
-cli.add_command(desk)
-cli.add_command(apply)
-cli.add_command(board)
+for _command in (desk, apply, board, pipeline):
+    cli.add_command(_command)
 
 
 @cli.command()
@@ -389,7 +389,7 @@ def _lines_of(error: BaseException) -> list[str] | None:
             return []
         case click.Abort():
             return ["Aborted!"]
-        case ImportFileError():  # which has a line for each bad one, none of them with a line's end in it
+        case ImportFileError() | SpecError():  # a line for each fault, none of them with a line's end in it
             return f"calltriage: {error}".split("\n")
         case CalltriageError():
             return [f"calltriage: {error}"]

@@ -14,6 +14,7 @@ import httpx2
 
 from calltriage.client.credentials import Endpoint
 from calltriage.client.exchanges import Exchanges
+from calltriage.client.home import Home
 from calltriage.client.http import Http
 from calltriage.client.ledger import Entry, Ledger
 from calltriage.client.limits import LastAnswers, RetryBudget, Turns, seen_through
@@ -52,12 +53,14 @@ class Client:
         ledger: Ledger | None = None,
         *,
         cursors: LongCursors | None = None,
+        home: Home | None = None,
     ) -> None:
         self._endpoints = endpoints
         self._exchanges = Exchanges(endpoints, http)
         self._links = links
         self._deadline_s = deadline_s
         self._ledger = ledger
+        self._home = home
         self._cursors = cursors or LongCursors()
         self._budgets = {api: RetryBudget() for api in endpoints}
         self._turns = Turns()
@@ -84,6 +87,18 @@ class Client:
     def triage(self) -> Endpoint:
         """How the triage API is reached, and what it can do."""
         return self._endpoints[Api.TRIAGE]
+
+    @property
+    def home(self) -> Home:
+        """Where a program on this client keeps what it has to remember. Raises SettingsError for a client without one."""
+        if self._home is None:
+            raise SettingsError("This client has no data folder. Open one with calltriage.open_client().")
+        return self._home
+
+    @property
+    def record(self) -> Ledger | None:
+        """Where writes are recorded before they are sent."""
+        return self._ledger
 
     @property
     def shares_ids(self) -> bool:
@@ -241,6 +256,7 @@ async def open_client(
     ledger: Ledger | None = None,
     network: Network | None = None,
     cursors: LongCursors | None = None,
+    home: Home | None = None,
 ) -> AsyncGenerator[Client]:
     """Open a client on the given endpoints; its connections close with the block.
 
@@ -250,6 +266,7 @@ async def open_client(
         ledger: keeps a record of the writes, and knows of those before.
         network: reaches the endpoints that bring no transport, and signed links; direct connections unless given.
         cursors: hand out short names for long cursors; without them, a list with such a one cannot be read on.
+        home: where a program on the client keeps what it has to remember.
     """
     network = network or Network()
     async with AsyncExitStack() as stack:
@@ -261,4 +278,4 @@ async def open_client(
         links = Links(endpoints[Api.ATTACHMENTS], deadline_s, network=network) if Api.ATTACHMENTS in endpoints else None
         if links is not None:
             stack.push_async_callback(links.aclose)
-        yield Client(endpoints, http, links, deadline_s, ledger, cursors=cursors)
+        yield Client(endpoints, http, links, deadline_s, ledger, cursors=cursors, home=home)

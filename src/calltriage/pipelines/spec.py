@@ -22,31 +22,22 @@ from pydantic import (
     model_validator,
 )
 
-from calltriage.errors import SettingsError
+from calltriage.errors import SpecError
 from calltriage.operations.calls import ListCalls
 from calltriage.operations.fields import Severity
+from calltriage.pipelines.durations import seconds
 from calltriage.pipelines.toml_lines import Place, lines_of, nearest_line
 
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 LARGEST = 2**20
 """Bytes that a pipeline's file may have."""
 
 
-class SpecError(SettingsError):
-    """A pipeline's file is wrong. The text has a line for each fault."""
-
-
-def _length(value: object) -> object:
-    if isinstance(value, timedelta):
-        return value
-    found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(s|m|h|d)", value) if isinstance(value, str) else None
-    if found is None:
-        raise ValueError('must be a length of time in quotes, such as "8s", "2m", "24h" or "7d"')
-    return timedelta(**{UNITS[found[2]]: float(found[1])})
+def _length(value: object) -> timedelta:
+    return timedelta(seconds=seconds(value))
 
 
 Span = Annotated[timedelta, BeforeValidator(_length)]
-"""A length of time: a number and s, m, h or d."""
+"""A length of time, such as "8s"."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 """A name that is a part of a fingerprint: letters, digits, `_`, `.` and `-`."""
@@ -109,7 +100,7 @@ class Detect(BaseModel):
     name: Name | None = None
     """Its name in fingerprints, unless it is to be that of `use`. It must differ from those of the other detectors."""
     was: tuple[Name, ...] = Field(default=(), strict=False)
-    """Names that it had before: their fingerprints stay known."""
+    """Names that it had before, the first one first: findings and incidents go on under that."""
     file: Literal["auto", "review", "count"] = "review"
     """auto: an issue is filed while `min_precision` holds; review: a person accepts first; count: findings are counted."""
     min_precision: Share = 0.8
@@ -242,6 +233,7 @@ class Spec(Table):
     retention: Span | None = None
     """After this time the words of findings are removed; their ids, states and verdicts stay."""
 
+    _file: str = PrivateAttr(default="")
     _folder: Path = PrivateAttr(default=Path())
     _text: str = PrivateAttr(default="")
     _lines: dict[Place, int] = PrivateAttr(default_factory=dict[Place, int])
@@ -262,7 +254,7 @@ class Spec(Table):
 
     def fault(self, place: Place, what: str) -> str:
         """A sentence about a value of the file."""
-        return f"line {self.line_of(*place)}: {_told(place)} {what}"
+        return f"{self._file} line {self.line_of(*place)}: {_told(place)} {what}"
 
 
 def spec_hash(spec: Spec) -> str:
@@ -297,10 +289,9 @@ def parse_spec(text: str, name: str = "pipeline.toml", folder: Path | None = Non
         spec = Spec.model_validate(given)
     except ValidationError as error:
         raise SpecError("\n".join(f"{name} {fault}" for fault in _faults(error, lines))) from None
-    spec._folder, spec._text, spec._lines = folder or Path(), text, lines  # pyright: ignore[reportPrivateUsage]
-    faults = _contradictions(spec)
-    if faults:
-        raise SpecError("\n".join(f"{name} {fault}" for fault in faults))
+    spec._file, spec._folder, spec._text, spec._lines = name, folder or Path(), text, lines  # pyright: ignore[reportPrivateUsage]
+    if faults := _contradictions(spec):
+        raise SpecError("\n".join(faults))
     return spec
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from calltriage.pipelines.spec import SpecError, parse_spec, read_spec, spec_hash
+from calltriage.errors import SpecError
+from calltriage.pipelines.spec import parse_spec, read_spec, spec_hash
 from calltriage.pipelines.toml_lines import lines_of
 
 SMALL = """name = "refund-line"
@@ -76,8 +77,8 @@ def test_a_whole_file_is_read() -> None:
         (SMALL + "file = 'atuo'\n", "line 4: detect 1, file must be 'auto', 'review' or 'count'."),
         (SMALL + "severity = 'red'\n", "line 4: detect 1, severity must be 'critical', 'high', 'medium' or 'low'."),
         (SMALL + "sample = 2\n", "line 4: detect 1 sample, rate must be less than or equal to 1."),
-        (SMALL + "[calls]\nsettle = 2\n", "line 5: calls, settle must be a length of time in quotes"),
-        (SMALL + "[calls]\nsettle = '2 minutes'\n", "line 5: calls, settle must be a length of time in quotes"),
+        (SMALL + "[calls]\nsettle = -2\n", "line 5: calls, settle must be from 0 seconds to ten years"),
+        (SMALL + "[calls]\nsettle = '2 minutes'\n", "line 5: calls, settle must be a length of time, such as"),
         ("name = 'a'\n", "line 1: detect is missing."),
         (SMALL + "[[detect]]\nuse = 'agent_silence'\n", "line 5: detect 2, use is the second agent_silence."),
         (SMALL + "suppressed_by = ['agent_silense']\n", "line 4: detect 1, suppressed_by names 'agent_silense'"),

@@ -140,7 +140,7 @@ def _count(
         began, version = first["call_began"], first["call_version"]
         values: JsonObject = {
             "findings": incidents.c.findings + len(of_one),
-            "calls": incidents.c.calls + (fingerprint not in seen),
+            "calls": incidents.c.calls + int(fingerprint not in seen),
             "updated_at": first["updated_at"],
             "first_call_at": _least(None if before is None else before.first_call_at, began),
             "last_call_at": _most(None if before is None else before.last_call_at, began),

@@ -1,0 +1,101 @@
+"""`calltriage pipeline init` and `check`: a file to start from, and what is wrong with one."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+
+from calltriage.cli.listing import show_rows
+from calltriage.cli.options import settings_of
+from calltriage.cli.pipelines.showing import say_estimate
+from calltriage.cli.terminal import say
+from calltriage.errors import CallError, SettingsError
+from calltriage.pipelines.calls import Timing
+from calltriage.pipelines.detecting import Detector
+from calltriage.pipelines.examining import Prepared, prepared
+from calltriage.pipelines.pipeline import Estimate, Pipeline
+from calltriage.pipelines.presets import PRESETS, preset
+from calltriage.settings import Settings
+
+FILE = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+SINCE = click.option("--since", metavar="WHEN", help="Calls made from then on: 24h, 7d, 2026-05-01.")
+
+
+@click.command("init")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), default=Path("pipeline.toml"))
+@click.option("--preset", "chosen", type=click.Choice(list(PRESETS)), default="voice-support", show_default=True)
+@click.option("--name", help="The pipeline's name.  [default: the file's]")
+def init(file: Path, chosen: str, name: str | None) -> None:
+    """Write a file to start from. A file that is there stays as it is."""
+    named = re.sub(r"[^A-Za-z0-9_.-]+", "-", name or file.stem).strip("-.") or "pipeline"
+    try:
+        with file.open("x", encoding="utf-8") as written:
+            written.write(preset(chosen, named, str(file)))
+    except FileExistsError:
+        raise SettingsError(f"{file} is there already and was not changed. Name another file.") from None
+    say(f"{file} is written. Try it: calltriage pipeline run {file} --since 30d --dry-run")
+
+
+def _needs(detector: Detector) -> str:
+    times = None if detector.needs is Timing.NONE else f"{detector.needs} times"
+    return ", ".join(filter(None, (times, "corrected transcript" if detector.needs_corrected else None))) or "-"
+
+
+@click.command("check")
+@FILE
+@SINCE
+@click.option("--offline", is_flag=True, help="Do not ask the API how many calls there are.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@click.pass_context
+def check(context: click.Context, file: Path, since: str | None, *, offline: bool, as_json: bool) -> None:
+    """Check a file: every key, every detector, every option.
+
+    Shows the detectors with their versions and, unless --offline, how many calls there are and how many requests reading
+    them takes. Exit status 1 when something is wrong; each fault is told with its line.
+    """
+    loaded, settings = Pipeline.load(file), settings_of(context)
+
+    async def look() -> tuple[list[dict[str, Any]], Estimate | None]:
+        async with prepared(loaded.spec) as detectors:
+            rows = [_row(one) for one in detectors]
+            return rows, None if offline else await _estimate(settings, loaded, since, detectors)
+
+    rows, estimate = anyio.run(look)
+    if as_json:
+        told = None if estimate is None else asdict(estimate)
+        say(json.dumps({"name": loaded.spec.name, "spec_hash": loaded.spec_hash, "detectors": rows, "estimate": told}))
+        return
+    show_rows(rows, ("detector", "version", "hash", "file", "needs", "sample"), as_json=False)
+    if estimate is not None:
+        say_estimate(estimate)
+    say(f"{file} is right.")
+
+
+def _row(one: Prepared) -> dict[str, Any]:
+    """What a person wants to know of a detector. One that needs a person never files by itself."""
+    made, detect = one.detector, one.detect
+    return {
+        "detector": made.name, "version": made.version, "hash": made.version_hash,
+        "file": "review" if made.review_only and detect.file == "auto" else detect.file,
+        "needs": _needs(made), "sample": detect.sample.rate,
+    }  # fmt: skip
+
+
+async def _estimate(
+    settings: Settings, loaded: Pipeline, since: str | None, detectors: Sequence[Prepared]
+) -> Estimate | None:
+    from calltriage.wiring import open_client  # noqa: PLC0415
+
+    try:
+        async with open_client(settings) as client:
+            return await loaded.estimate(client, loaded.window(since=since), detectors)
+    except CallError as error:
+        say(f"The API could not be asked how many calls there are: {error}", err=True)
+        return None

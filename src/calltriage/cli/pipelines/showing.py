@@ -1,0 +1,156 @@
+"""What a person reads of a run: its estimate, its progress, what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from calltriage.cli.terminal import say
+from calltriage.leaves.gate import gate, one_line
+from calltriage.pipelines.examining import Found
+from calltriage.pipelines.ledger.runs import Run
+from calltriage.pipelines.pipeline import Estimate, Report
+from calltriage.pipelines.tallies import DetectorTally, Tally
+
+SHOWN_INCIDENTS = 15
+QUOTE = 100
+"""Characters of a quote on a terminal."""
+
+
+def say_estimate(estimate: Estimate) -> None:
+    """Say what a run takes, before it starts."""
+    if estimate.calls is None:
+        say("The API does not say how many calls there are.", err=True)
+        return
+    takes = "" if estimate.seconds is None else f", at least {_lasting(estimate.seconds)} at the API's rate"
+    say(f"{estimate.calls} calls, {estimate.requests} requests{takes}.", err=True)
+
+
+def _lasting(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+@contextmanager
+def progress() -> Generator[Callable[[int, int | None], None]]:
+    """A bar with rate and time left on standard error, where that is a terminal."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("calls"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("calls", total=None, rate="")
+
+        def heard(done: int, total: int | None) -> None:
+            speed = bar.tasks[0].speed
+            rate = "" if speed is None else f"{speed:.1f}/s"
+            bar.update(task, completed=done, total=total, rate=rate)
+
+        yield heard
+
+
+def show_report(report: Report) -> None:
+    """Print what was found: a table of the detectors, examples, and what becomes an issue."""
+    tally = report.tally
+    console = Console(width=None if Console().is_terminal else 160)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in (
+        "detector",
+        "file",
+        "calls",
+        "with findings",
+        "findings",
+        "unverified",
+        "not offered",
+        "failed",
+        "ms a call",
+    ):
+        table.add_column(name, justify="left" if name in {"detector", "file"} else "right")
+    for one in tally.detectors.values():
+        table.add_row(*_row(one))
+    console.print(table)
+    for one in tally.detectors.values():
+        _show_examples(console, one)
+    _say_incidents(tally)
+    skipped = f", {tally.skipped} gone before they were read" if tally.skipped else ""
+    say(f"{tally.calls} calls examined{skipped}.{'' if report.run else ' Nothing was filed: this was a dry run.'}")
+    if report.run is not None:
+        say_run(report.run)
+    if tally.deferred:
+        say(f"Some calls are left for later: {tally.deferred}")
+
+
+def _row(one: DetectorTally) -> list[str]:
+    share = f" ({one.found_in / one.calls:.0%})" if one.calls else ""
+    each = f"{one.ms / one.calls:.2f}" if one.calls else "-"
+    counts = [one.calls, f"{one.found_in}{share}", one.findings, one.unverified, one.not_offered, one.failed, each]
+    return [one.name, one.file, *map(str, counts)]
+
+
+def _show_examples(console: Console, one: DetectorTally) -> None:
+    if one.why and (one.failed or one.not_offered):
+        console.print(Text(f"\n{one.name}: {one_line(one.why)}"))
+    if not one.examples:
+        return
+    console.print(Text(f"\n{one.name}", style="bold"), Text(f"({len(one.examples)} of {one.findings})"))
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for found in one.examples:
+        table.add_row(*(Text(cell) for cell in _cells(found)))
+    console.print(table)
+
+
+def _cells(found: Found) -> list[str]:
+    one = found.verified
+    where = "record" if one.turn is None else f"turn {one.turn}"
+    quote = one_line(one.quote)
+    shown = f"“{quote[:QUOTE]}{'…' if len(quote) > QUOTE else ''}”" if quote else ""
+    by = f"suppressed by {found.suppressed_by}" if found.suppressed_by else ""
+    return [one_line(one.call_id), where, one.severity or "", shown, one_line(one.note), by]
+
+
+def _say_incidents(tally: Tally) -> None:
+    if not tally.incidents:
+        return
+    say("")
+    say(f"Incidents, each of which becomes one issue at most: {len(tally.incidents)}")
+    ordered = sorted(tally.incidents.values(), key=lambda one: -len(one.calls))
+    for one in ordered[:SHOWN_INCIDENTS]:
+        key = f" {one.key}" if one.key else ""
+        say(f"  {one.detector} / {one.kind}{key}: {len(one.calls)} calls")
+    if len(ordered) > SHOWN_INCIDENTS:
+        say(f"  and {len(ordered) - SHOWN_INCIDENTS} more")
+
+
+def say_run(run: Run) -> None:
+    """Say how a run stands in one line."""
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(run.counts.items())) or "no calls"
+    say(f"Run {run.id} is {run.state}: {counts}.{f' {run.why}' if run.why else ''}")
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The same for a program. Words of callers pass the text gate."""
+    tally, run = report.tally, report.run
+    detectors = [
+        {**{name: value for name, value in vars(one).items() if name != "examples"},
+         "examples": [{**asdict(found.verified), "suppressed_by": found.suppressed_by} for found in one.examples]}
+        for one in tally.detectors.values()
+    ]  # fmt: skip
+    incidents = [
+        {"fingerprint": fingerprint, **vars(one), "calls": len(one.calls)}
+        for fingerprint, one in tally.incidents.items()
+    ]
+    stands = None if run is None else {"id": run.id, "state": run.state, "why": run.why, "items": dict(run.counts)}
+    told = {"run": stands, "calls": tally.calls, "skipped": tally.skipped, "deferred": tally.deferred}
+    return gate({**told, "detectors": detectors, "incidents": incidents})[0]

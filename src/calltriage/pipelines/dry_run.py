@@ -1,0 +1,65 @@
+"""A run that writes nothing, to the ledger neither: what would be found, and what would be filed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from calltriage.client.client import Client
+from calltriage.errors import NotFound
+from calltriage.pipelines.examining import Prepared, examine
+from calltriage.pipelines.listing import is_sampled, is_under_way, pages
+from calltriage.pipelines.reading import patiently, read_call
+from calltriage.pipelines.spec import Spec
+from calltriage.pipelines.tallies import Tally
+from calltriage.pipelines.windows import Window
+
+Progress = Callable[[int, int | None], None]
+"""Hears how many calls are done, and of how many."""
+
+
+async def dry_run(
+    client: Client, spec: Spec, detectors: Sequence[Prepared], window: Window, progress: Progress
+) -> Tally:
+    """Examine the calls of a window and count what is found. Memory does not grow with their number."""
+    tally, total = Tally.of(detectors), 0
+    corrected = any(one.detector.needs_corrected for one in detectors)
+
+    async def work(calls: MemoryObjectReceiveStream[str]) -> None:
+        async for call_id in calls:
+            try:
+                call = await patiently(lambda call_id=call_id: read_call(client, call_id, corrected=corrected))
+            except NotFound:
+                tally.skipped += 1
+            else:
+                tally.add(await examine(call, detectors))
+            progress(tally.calls + tally.skipped, total)
+
+    send, receive = anyio.create_memory_object_stream[str](client.triage.in_flight)
+    async with receive, anyio.create_task_group() as tasks:
+        for _ in range(client.triage.in_flight):
+            tasks.start_soon(work, receive)
+        async with send:
+            async for call_id, of in wanted(client, spec, window):
+                total = of
+                await send.send(call_id)
+    return tally
+
+
+async def wanted(client: Client, spec: Spec, window: Window) -> AsyncGenerator[tuple[str, int | None]]:
+    """The ids of a window's calls, each with how many there are, as far as that is known."""
+    if window.call is not None:
+        yield window.call, 1
+        return
+    count, total = 0, None
+    async for page in pages(client, spec.calls.listing(), since=window.since, until=window.until):
+        total = page.total if total is None else total
+        for call in page.calls:
+            if is_under_way(call) or not is_sampled(call.call_id, spec.calls.sample, "call:"):
+                continue
+            if window.limit is not None and count >= window.limit:
+                return
+            count += 1
+            yield call.call_id, total if window.limit is None else min(window.limit, total or window.limit)

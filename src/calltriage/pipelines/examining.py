@@ -1,0 +1,120 @@
+"""What the detectors of a file make of one call: each one run as far as the call allows, each finding looked up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from calltriage.errors import Deferred, DetectorFailed
+from calltriage.pipelines import catalogue
+from calltriage.pipelines.calls import Call
+from calltriage.pipelines.detecting import Detector, Examined
+from calltriage.pipelines.findings import Verified, verified
+from calltriage.pipelines.ledger.results import Result
+from calltriage.pipelines.listing import is_sampled
+from calltriage.pipelines.spec import Detect, Spec
+
+FAILED, DEFERRED, SAMPLED_OUT = "failed", "deferred", "sampled_out"
+"""Verdicts that are the engine's own, besides those of detectors."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A detector of the file, ready to examine calls."""
+
+    detect: Detect
+    detector: Detector
+
+
+@dataclass(frozen=True)
+class Found:
+    """A finding that was looked up. `suppressed_by` names the detector whose finding keeps it from being filed."""
+
+    verified: Verified
+    detect: Detect
+    suppressed_by: str | None = None
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What came of one call.
+
+    Attributes:
+        results: one for each detector that ran now.
+        examined: names of the detectors that got through.
+        deferred: why something is left for later.
+        failed: a detector that may succeed at another try, and why it did not.
+    """
+
+    call: Call
+    results: tuple[Result, ...]
+    found: tuple[Found, ...]
+    examined: tuple[str, ...]
+    deferred: str | None = None
+    failed: str | None = None
+
+
+@asynccontextmanager
+async def prepared(spec: Spec) -> AsyncGenerator[tuple[Prepared, ...]]:
+    """The detectors of a file with their options, while the block runs. Raises SpecError with a line for each fault."""
+    async with catalogue.opened(spec) as detectors:
+        yield tuple(Prepared(detect, detector) for detect, detector in zip(spec.detect, detectors, strict=True))
+
+
+async def examine(
+    call: Call, detectors: Sequence[Prepared], known: Mapping[tuple[str, str], str] | None = None
+) -> Examination:
+    """Run the detectors on a call; those in `known`, by name and version, have a verdict already and do not run."""
+    results, ran = list[Result](), dict[str, tuple[Prepared, Examined]]()
+    deferred = failed = None
+    found_by = {name for (name, _), verdict in (known or {}).items() if verdict == "found"}
+    for one in sorted(detectors, key=lambda one: bool(one.detect.sample.always_if)):
+        name, version = one.detector.name, one.detector.version_hash
+        if (known or {}).get((name, version), FAILED) not in {FAILED, DEFERRED}:
+            continue
+        if not _is_wanted(call, one.detect, found_by):
+            results.append(Result(name, version, SAMPLED_OUT))
+            continue
+        began = time.perf_counter()
+        try:
+            examined = await one.detector.examine(call)
+        except Deferred as error:
+            deferred = str(error)
+            continue
+        except DetectorFailed as error:
+            failed = str(error) if one.detector.is_model else failed
+            results.append(Result(name, version, FAILED, ms=_ms(began), error=str(error)))
+            continue
+        results.append(_result(one.detector, examined, _ms(began)))
+        ran[name] = (one, examined)
+        found_by |= {name} if examined.findings else set()
+    found = tuple(each for one, examined in ran.values() for each in _looked_up(call, one, examined, found_by))
+    return Examination(call, tuple(results), found, tuple(ran), deferred, failed)
+
+
+def _is_wanted(call: Call, detect: Detect, found_by: set[str]) -> bool:
+    always = not found_by.isdisjoint(detect.sample.always_if)
+    return always or is_sampled(call.call_id, detect.sample.rate)
+
+
+def _looked_up(call: Call, one: Prepared, examined: Examined, found_by: set[str]) -> list[Found]:
+    """The findings of a detector, each one once."""
+    by = next((name for name in one.detect.suppressed_by if name in found_by), None)
+    looked_up = {each.finding_id: each for each in (verified(call, one.detector, found) for found in examined.findings)}
+    return [Found(each, one.detect, by) for each in looked_up.values()]
+
+
+def _result(detector: Detector, examined: Examined, ms: float) -> Result:
+    usage, why = examined.usage, examined.why or None
+    if examined.left_out:
+        why = f"{examined.left_out} findings past the most that are looked at were left out."
+    return Result(
+        detector.name, detector.version_hash, examined.verdict, len(examined.findings),
+        usage.tokens_in + usage.tokens_out, usage.usd, ms, why,
+    )  # fmt: skip
+
+
+def _ms(began: float) -> float:
+    return round((time.perf_counter() - began) * 1000, 3)

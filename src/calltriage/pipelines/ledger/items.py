@@ -1,0 +1,116 @@
+"""The calls of a run: which are to be examined, and which were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy import or_, select, update
+
+from calltriage.pipelines.ledger.ledger import Ledger, written
+from calltriage.pipelines.ledger.rows import add_new
+from calltriage.pipelines.ledger.tables import items
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+TO_DO = ("new", "examined", "deferred")
+"""States in which something is left to do."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A call of a list: its id, when it was made, and from when on it may be examined."""
+
+    call_id: str
+    made_at: str | None = None
+    due_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Item:
+    """A call of a run that is to be examined. `attempt`: times that it was."""
+
+    call_id: str
+    state: str = "new"
+    attempt: int = 0
+
+
+def added(ledger: Ledger, run_id: str, calls: Sequence[Listed]) -> Callable[[Connection], None]:
+    """A change: calls become items of the run; those that are items already stay as they are."""
+    now = ledger.now()
+    rows = [
+        {
+            "account": ledger.account, "run_id": run_id, "call_id": one.call_id, "made_at": one.made_at, "state": "new",
+            "due_at": None if one.due_at is None else written(one.due_at), "updated_at": now,
+        }
+        for one in calls
+    ]  # fmt: skip
+    return lambda connection: add_new(connection, items, rows)
+
+
+def again(ledger: Ledger, run_id: str, call_id: str, due_at: datetime) -> Callable[[Connection], None]:
+    """A change: a call is to be examined, once more if it was. What has not changed in it costs one read."""
+
+    def change(connection: Connection) -> None:
+        added(ledger, run_id, [Listed(call_id, due_at=due_at)])(connection)
+        ended = items.c.state.in_(("done", "skipped", "failed"))
+        values = {"state": "new", "due_at": written(due_at), "updated_at": ledger.now()}
+        connection.execute(update(items).where(_of(ledger, run_id, [call_id]), ended).values(**values))
+
+    return change
+
+
+async def to_do(ledger: Ledger, run_id: str, most: int) -> list[Item]:
+    """Items that are due."""
+    query = (
+        select(items.c.call_id, items.c.state, items.c.attempt)
+        .where(items.c.account == ledger.account, items.c.run_id == run_id, items.c.state.in_(TO_DO))
+        .where(or_(items.c.due_at.is_(None), items.c.due_at <= ledger.now()))
+        .limit(most)
+    )
+    return await ledger.read(lambda connection: [Item(*row) for row in connection.execute(query)])
+
+
+async def next_due(ledger: Ledger, run_id: str) -> str | None:
+    """The instant at which the next item is due; None when nothing is left to do."""
+    query = (
+        select(items.c.due_at)
+        .where(items.c.account == ledger.account, items.c.run_id == run_id, items.c.state.in_(TO_DO))
+        .order_by(items.c.due_at)
+        .limit(1)
+    )
+    return await ledger.read(lambda connection: connection.execute(query).scalar_one_or_none())
+
+
+async def known(ledger: Ledger, run_id: str, call_ids: Sequence[str]) -> set[str]:
+    """Which of these calls are items of the run."""
+    query = select(items.c.call_id).where(_of(ledger, run_id, call_ids))
+    return await ledger.read(lambda connection: set(connection.execute(query).scalars()))
+
+
+def set_state(
+    ledger: Ledger,
+    run_id: str,
+    call_id: str,
+    state: str,
+    *,
+    error: str | None = None,
+    content_hash: str | None = None,
+    due_at: datetime | None = None,
+) -> Callable[[Connection], None]:
+    """A change: how an item stands."""
+    values = {
+        "state": state, "error": error, "updated_at": ledger.now(), "attempt": items.c.attempt + 1,
+        "due_at": None if due_at is None else written(due_at),
+    }  # fmt: skip
+    if content_hash is not None:
+        values["content_hash"] = content_hash
+    change = update(items).where(_of(ledger, run_id, [call_id])).values(**values)
+    return lambda connection: connection.execute(change) and None
+
+
+def _of(ledger: Ledger, run_id: str, call_ids: Sequence[str]):
+    return (items.c.account == ledger.account) & (items.c.run_id == run_id) & items.c.call_id.in_(call_ids)

@@ -1,0 +1,28 @@
+"""Rows that may be there already, on both stores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Connection, Table
+
+
+def add_new(
+    connection: Connection, table: Table, rows: Sequence[dict[str, Any]], replacing: ColumnElement[bool] | None = None
+) -> None:
+    """Insert the rows whose keys are not there yet. The others stay as they are, unless they are of those `replacing`."""
+    if not rows:
+        return
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as insert_into  # noqa: PLC0415
+    else:
+        from sqlalchemy.dialects.sqlite import insert as insert_into  # noqa: PLC0415
+    change = insert_into(table)
+    if replacing is None:
+        connection.execute(change.on_conflict_do_nothing(), rows)
+        return
+    key = list(table.primary_key.columns)
+    values = {column.name: change.excluded[column.name] for column in table.columns if column not in key}
+    connection.execute(change.on_conflict_do_update(index_elements=key, set_=values, where=replacing), rows)

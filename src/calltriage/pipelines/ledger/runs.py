@@ -1,0 +1,157 @@
+"""Runs in the ledger: begun, resumed, paused, cancelled, and how far they are."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, insert, select, update
+
+from calltriage.errors import SettingsError
+from calltriage.pipelines.ledger.ledger import Ledger
+from calltriage.pipelines.ledger.tables import items, runs
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+OPEN = ("running", "paused", "failed")
+"""States of a run that can go on."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as the ledger has it; `tables.runs` says what its fields mean.
+
+    Attributes:
+        counts: its items by state.
+    """
+
+    id: str
+    pipeline: str
+    spec_hash: str
+    spec: str
+    mode: str
+    window: dict[str, Any]
+    state: str
+    watermark: str | None
+    listed: bool
+    found: int
+    requests: int
+    why: str | None
+    created_at: str
+    updated_at: str
+    ended_at: str | None
+    counts: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in OPEN
+
+
+_COLUMNS = [runs.c[name] for name in Run.__dataclass_fields__ if name != "counts"]
+
+
+def _of(ledger: Ledger, run_id: str) -> Any:
+    return (runs.c.account == ledger.account) & (runs.c.id == run_id)
+
+
+async def begin(ledger: Ledger, *, pipeline: str, spec_hash: str, spec: str, mode: str, window: dict[str, Any]) -> Run:
+    """The newest run of the same file and window that can go on, or a new one; it is running from now on."""
+    new_id = f"run_{secrets.token_hex(6)}"
+    same = (
+        runs.c.account == ledger.account,
+        runs.c.pipeline == pipeline,
+        runs.c.spec_hash == spec_hash,
+        runs.c.mode == mode,
+    )
+
+    def change(connection: Connection) -> str:
+        query = select(runs.c.id, runs.c.window).where(*same, runs.c.state.in_(OPEN)).order_by(runs.c.created_at.desc())
+        asked = window["asked"]
+        found = next((row.id for row in connection.execute(query) if row.window.get("asked") == asked), None)
+        if found is not None:
+            connection.execute(update(runs).where(_of(ledger, found)).values(state="running", why=None, updated_at=now))
+            return found
+        connection.execute(
+            insert(runs).values(
+                account=ledger.account, id=new_id, pipeline=pipeline, spec_hash=spec_hash, spec=spec, mode=mode,
+                window=window, state="running", listed=False, created_at=now, updated_at=now,
+            )
+        )  # fmt: skip
+        return new_id
+
+    now = ledger.now()
+    return await get(ledger, await ledger.write(change))
+
+
+async def get(ledger: Ledger, run_id: str) -> Run:
+    """A run by its id. Raises SettingsError for one that is not there."""
+
+    def query(connection: Connection) -> tuple[Any, dict[str, int]]:
+        row = connection.execute(select(*_COLUMNS).where(_of(ledger, run_id))).mappings().one_or_none()
+        return row, _counts(connection, ledger, run_id)
+
+    row, counts = await ledger.read(query)
+    if row is None:
+        raise SettingsError(f"There is no run {run_id[:64]!r}. List them with: calltriage pipeline status")
+    return Run(**row, counts=counts)
+
+
+def _counts(connection: Connection, ledger: Ledger, run_id: str) -> dict[str, int]:
+    query = select(items.c.state, func.count()).where(items.c.account == ledger.account, items.c.run_id == run_id)
+    return {row.state: row[1] for row in connection.execute(query.group_by(items.c.state))}
+
+
+async def newest(ledger: Ledger, most: int = 20, pipeline: str | None = None) -> list[Run]:
+    """The newest runs, newest first."""
+    wanted = (runs.c.account == ledger.account, *([] if pipeline is None else [runs.c.pipeline == pipeline]))
+
+    def query(connection: Connection) -> list[Run]:
+        rows = connection.execute(select(*_COLUMNS).where(*wanted).order_by(runs.c.created_at.desc()).limit(most))
+        return [Run(**row, counts=_counts(connection, ledger, row["id"])) for row in rows.mappings()]
+
+    return await ledger.read(query)
+
+
+async def state_of(ledger: Ledger, run_id: str) -> str:
+    """The state that a run has now, which another process may have changed."""
+    query = select(runs.c.state).where(_of(ledger, run_id))
+    return await ledger.read(lambda connection: connection.execute(query).scalar_one_or_none()) or "cancelled"
+
+
+async def end(ledger: Ledger, run_id: str, state: str, why: str | None = None, *, requests: int = 0) -> None:
+    """Say how a run stands. One that was cancelled stays cancelled."""
+    now = ledger.now()
+    ended = None if state in OPEN else now
+    change = update(runs).where(_of(ledger, run_id), runs.c.state != "cancelled")
+    values = {"state": state, "why": why, "updated_at": now, "ended_at": ended, "requests": runs.c.requests + requests}
+    await ledger.write(lambda connection: connection.execute(change.values(**values)) and None)
+
+
+async def stop(ledger: Ledger, run_id: str, state: str) -> Run:
+    """Cancel or pause a run, whichever process works on it; that process hears of it within seconds. Raises SettingsError
+    for a run that has ended."""
+    now = ledger.now()
+
+    def change(connection: Connection) -> int:
+        ended = now if state == "cancelled" else None
+        mine = update(runs).where(_of(ledger, run_id), runs.c.state.in_(OPEN))
+        values = {"state": state, "why": "asked for", "updated_at": now, "ended_at": ended}
+        return connection.execute(mine.values(**values)).rowcount
+
+    changed = await ledger.write(change)
+    run = await get(ledger, run_id)
+    if not changed and run.state != state:
+        raise SettingsError(f"Run {run_id} is {run.state} already.")
+    return run
+
+
+def progressed(
+    ledger: Ledger, run_id: str, watermark: str | None, *, listed: bool, found: int
+) -> Callable[[Connection], None]:
+    """A change: how far the list of calls was read, how many it has overall."""
+    values = {"watermark": watermark, "listed": listed, "found": found, "updated_at": ledger.now()}
+    change = update(runs).where(_of(ledger, run_id)).values(**values)
+    return lambda connection: connection.execute(change) and None

@@ -1,0 +1,106 @@
+"""The calls of a window, oldest first, in pages: from an instant on, and by offset only within one instant.
+
+A list that is paged by offset shifts while calls come in. A page here begins at the instant of the last call that was seen;
+the calls of that instant which were seen are dropped. So calls that arrive meanwhile neither hide others nor repeat them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from calltriage.client.client import Client
+from calltriage.leaves.instants import instant
+from calltriage.operations.calls import Call, ListCalls
+
+PAGE = 1000
+"""Rows that one request asks for: the most that the API gives."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Calls that no page before had.
+
+    Attributes:
+        watermark: every call made before it has been listed.
+        total: calls of the window, as the API says at the first page; None where it does not.
+        is_last: there are no more for now.
+    """
+
+    calls: tuple[Call, ...]
+    watermark: str | None
+    total: int | None
+    is_last: bool
+
+
+async def pages(
+    client: Client, listing: ListCalls, *, since: str | None, until: str | None = None, size: int = PAGE
+) -> AsyncGenerator[Page]:
+    """The calls made from `since` to `until`. Raises the client's CallErrors."""
+    at, offset, total = _At(since), 0, None
+    while True:
+        given = {"start_date": at.start, "end_date": until, "from_": offset or None, "limit": size, "ascending": True}
+        answer = await client.send(listing.model_copy(update={k: v for k, v in given.items() if v is not None}))
+        rows = answer.calls
+        total = answer.total_count if total is None else total
+        fresh, moved = at.take(rows)
+        offset = 0 if moved else offset + len(rows)
+        is_last = len(rows) < size
+        yield Page(fresh, at.mark, total, is_last)
+        if is_last:
+            return
+
+
+class _At:
+    """How far a list was read: `mark` is the instant of the newest call that was seen, `start` the one that is asked for.
+
+    An API may answer with calls before `start`, as one does that only knows days. Then `start` stays where it is, and pages
+    go on by offset.
+    """
+
+    def __init__(self, since: str | None) -> None:
+        self.mark = self.start = since
+        self._seen = set[str]()
+        self._is_coarse = False
+
+    def take(self, rows: Sequence[Call]) -> tuple[tuple[Call, ...], bool]:
+        """The rows that no page before had, and whether the next page begins at another instant."""
+        mark = None if self.mark is None else _order(self.mark)
+        older = {row.call_id for row in rows if mark is not None and _order(row.created_at) < mark}
+        self._is_coarse = self._is_coarse or bool(older)
+        fresh = tuple(row for row in rows if row.call_id not in self._seen and row.call_id not in older)
+        newest = max((row.created_at for row in rows if row.created_at), key=_order, default=None)
+        if newest is None or (mark is not None and _order(newest) <= mark):
+            self._seen |= {row.call_id for row in rows}
+            return fresh, False
+        self.mark, self._seen = newest, {row.call_id for row in rows if row.created_at == newest}
+        if self._is_coarse:
+            return fresh, False
+        self.start = newest
+        return fresh, True
+
+
+def _order(text: str | None) -> datetime:
+    return instant(text) or datetime.min.replace(tzinfo=UTC)
+
+
+def is_sampled(call_id: str, share: float, salt: str = "") -> bool:
+    """Whether a call is among a share of all calls: the same ones for each detector, and at each run."""
+    drawn = int.from_bytes(hashlib.sha256(f"{salt}{call_id}".encode()).digest()[:8])
+    return drawn < share * 2**64
+
+
+def settled_at(call: Call, settle: timedelta) -> datetime | None:
+    """When a call's record is taken to be final: a while after the call ended. None where nobody knows when that was."""
+    made = call.began
+    if made is None:
+        return None
+    lasted = call.call_length if call.call_length is not None and 0 <= call.call_length < 10**6 else 0.0
+    return made + timedelta(minutes=lasted) + settle
+
+
+def is_under_way(call: Call) -> bool:
+    """Whether a row of the list says that the call has not ended."""
+    return (call.model_extra or {}).get("completed") is False

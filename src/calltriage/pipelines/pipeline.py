@@ -1,0 +1,143 @@
+"""A pipeline in a program: `await Pipeline.load("x.toml").run(client, since="7d", dry_run=True)`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from calltriage.client.client import Client
+from calltriage.journal.journal import Journal
+from calltriage.leaves.seals import Seals
+from calltriage.pipelines import dry_run as dry
+from calltriage.pipelines.dry_run import Progress
+from calltriage.pipelines.examining import Prepared, prepared
+from calltriage.pipelines.filing_step import Filer
+from calltriage.pipelines.ledger import Ledger, open_ledger, runs
+from calltriage.pipelines.ledger.ledger import utc_now
+from calltriage.pipelines.ledger.runs import Run
+from calltriage.pipelines.listing import PAGE
+from calltriage.pipelines.runners.embedded import Embedded
+from calltriage.pipelines.running import Work
+from calltriage.pipelines.spec import Spec, read_spec, spec_hash
+from calltriage.pipelines.tallies import Tally
+from calltriage.pipelines.windows import Window, window
+
+
+def _unheard(done: int, total: int | None) -> None:
+    """Progress that nobody listens to."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run costs before it starts.
+
+    Attributes:
+        calls: in the window, as far as the API says; None where it does not.
+        requests: to read them.
+        seconds: that takes at least, at the API's rate; None where there is no rate.
+    """
+
+    calls: int | None
+    requests: int | None
+    seconds: float | None
+
+
+def _unasked(estimate: Estimate) -> None:
+    """An estimate that nobody wants to see."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of a run: what this process found, and the run in the ledger; None for a dry run."""
+
+    tally: Tally
+    run: Run | None = None
+
+
+@asynccontextmanager
+async def open_ledger_of(client: Client) -> AsyncGenerator[Ledger]:
+    """The ledger that belongs to a client's account. Raises SettingsError for a client without a data folder."""
+    home = client.home
+    async with open_ledger(home.folder, home.account, home.database_url) as ledger:
+        yield ledger
+
+
+def work_of(
+    client: Client, ledger: Ledger, spec: Spec, run_id: str, detectors: Sequence[Prepared], *, is_watching: bool = False
+) -> Work:
+    """What is done with each call of a run."""
+    journal = client.record if isinstance(client.record, Journal) else None
+    seals = Seals(client.home.secret)
+    filer = Filer(client, ledger, spec, run_id, seals, journal, is_watching=is_watching)
+    return Work(client, ledger, spec, run_id, detectors, filer, Tally.of(detectors))
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A file, read and checked. Its detectors are made when it runs."""
+
+    spec: Spec
+
+    @classmethod
+    def load(cls, path: str | Path) -> Pipeline:
+        """Read a file. Raises SpecError with a line for each fault."""
+        return cls(read_spec(Path(path)))
+
+    @property
+    def spec_hash(self) -> str:
+        return spec_hash(self.spec)
+
+    def window(
+        self, *, since: str | None = None, until: str | None = None, call: str | None = None, limit: int | None = None
+    ) -> Window:
+        """The calls that are asked for: settled ones."""
+        return window(utc_now(), since=since, until=until, call=call, limit=limit, settle=self.spec.calls.settle)
+
+    async def estimate(self, client: Client, asked: Window, detectors: Sequence[Prepared]) -> Estimate:
+        """How many calls a window has, and what reading them takes. Sends one request."""
+        calls: int | None = 1
+        if asked.call is None:
+            listing = self.spec.calls.listing().model_copy(
+                update={"start_date": asked.since, "end_date": asked.until, "limit": 1}
+            )
+            calls = (await client.send(listing)).total_count
+        if calls is None:
+            return Estimate(None, None, None)
+        sampled = round(calls * self.spec.calls.sample) if calls > 1 else calls
+        calls = sampled if asked.limit is None else min(asked.limit, sampled)
+        each = 2 if any(one.detector.needs_corrected for one in detectors) else 1
+        requests = calls * each + (0 if asked.call else -(-calls // PAGE))
+        rate = client.triage.rate
+        return Estimate(calls, requests, None if rate is None else requests / rate.per_second)
+
+    async def run(
+        self,
+        client: Client,
+        *,
+        since: str | None = None,
+        until: str | None = None,
+        call: str | None = None,
+        limit: int | None = None,
+        dry_run: bool = False,
+        progress: Progress = _unheard,
+        on_estimate: Callable[[Estimate], None] = _unasked,
+    ) -> Report:
+        """Examine the calls of a window, and file what may be filed. A dry run writes nothing, neither issues nor to the
+        ledger. Otherwise what was cut off before goes on, where the same was asked for.
+
+        `on_estimate` hears what the run takes before a call is read, `progress` how far it is.
+        """
+        asked = self.window(since=since, until=until, call=call, limit=limit)
+        async with prepared(self.spec) as detectors:
+            on_estimate(await self.estimate(client, asked, detectors))
+            if dry_run:
+                return Report(await dry.dry_run(client, self.spec, detectors, asked, progress))
+            async with open_ledger_of(client) as ledger:
+                begun = await runs.begin(
+                    ledger, pipeline=self.spec.name, spec_hash=self.spec_hash, spec=self.spec.text, mode="run",
+                    window=asked.stored(),
+                )  # fmt: skip
+                work = work_of(client, ledger, self.spec, begun.id, detectors)
+                return Report(work.tally, await Embedded(work, begun, progress).carry_out())

@@ -1,0 +1,58 @@
+"""A call as detectors see it, read of the API; waits for an API or a database that is away for a while."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+
+from calltriage.client.client import Client
+from calltriage.errors import CallError, NotFound, Rejected, StoreBusyError
+from calltriage.operations.calls import CorrectedTranscript, GetCall, GetCorrectedTranscript
+from calltriage.pipelines.calls import Call, view_of
+
+T = TypeVar("T")
+
+PATIENCE_S = 600.0
+"""Seconds for which what is away is waited for; then the run is paused."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+
+logger = logging.getLogger(__name__)
+
+
+async def read_call(client: Client, call_id: str, *, corrected: bool = False) -> Call:
+    """A call, and with `corrected` its transcript redone from the recording where there is one. Raises a CallError."""
+    call = await client.send(GetCall(call_id=call_id))
+    redone: CorrectedTranscript | None = None
+    if corrected and call.recording_url:
+        try:
+            redone = await client.send(GetCorrectedTranscript(call_id=call_id))
+        except (NotFound, Rejected):  # a recording without one
+            redone = None
+    return view_of(call, redone)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether an error goes away by itself: the API does not answer, or a database is away."""
+    from sqlalchemy.exc import OperationalError  # noqa: PLC0415
+
+    if isinstance(error, CallError):
+        return error.retryable and error.outcome != "unknown"
+    return isinstance(error, StoreBusyError | OperationalError)
+
+
+async def patiently(step: Callable[[], Awaitable[T]], *, patience_s: float = PATIENCE_S) -> T:
+    """Do a step that may be repeated, again and again while its failure may pass. Raises its last error."""
+    ends, pause = anyio.current_time() + patience_s, FIRST_PAUSE_S
+    while True:
+        try:
+            return await step()
+        except Exception as error:
+            wait = max(pause, getattr(error, "retry_after_s", None) or 0.0)
+            if not may_pass(error) or anyio.current_time() + wait > ends:
+                raise
+            logger.warning("waiting %.1f s: %s", wait, error if isinstance(error, CallError) else type(error).__name__)
+        await anyio.sleep(wait)
+        pause = min(pause * 2, LONGEST_PAUSE_S)

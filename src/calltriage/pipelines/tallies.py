@@ -1,0 +1,109 @@
+"""What a run found, counted while it goes on: as much as fits a screen, however many calls it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from calltriage.pipelines.examining import DEFERRED, FAILED, SAMPLED_OUT, Examination, Found, Prepared
+from calltriage.pipelines.findings import Verification
+
+EXAMPLES = 5
+"""Findings of each detector that a report shows."""
+MOST_INCIDENTS = 10_000
+"""Fingerprints that are counted apart; more than that and the rest are counted together."""
+
+
+@dataclass
+class DetectorTally:
+    """What one detector made of the calls."""
+
+    name: str
+    version_hash: str
+    file: str
+    calls: int = 0
+    """Calls that it examined."""
+    found_in: int = 0
+    findings: int = 0
+    unverified: int = 0
+    suppressed: int = 0
+    not_offered: int = 0
+    cannot_tell: int = 0
+    failed: int = 0
+    sampled_out: int = 0
+    ms: float = 0.0
+    usd: float = 0.0
+    why: str | None = None
+    """The newest reason of a failure, or of a call that it was not offered."""
+    examples: list[Found] = field(default_factory=list[Found])
+
+    def add(self, verdict: str, ms: float, usd: float, why: str | None) -> None:
+        if verdict == SAMPLED_OUT:
+            self.sampled_out += 1
+            return
+        self.calls += verdict not in {FAILED, DEFERRED, "not_offered"}
+        self.found_in += verdict == "found"
+        self.not_offered += verdict == "not_offered"
+        self.cannot_tell += verdict == "cannot_tell"
+        self.failed += verdict == FAILED
+        self.ms, self.usd, self.why = self.ms + ms, self.usd + usd, why or self.why
+
+
+@dataclass
+class Incident:
+    """Findings with one fingerprint."""
+
+    detector: str
+    kind: str
+    key: str | None
+    severity: str | None
+    calls: set[str] = field(default_factory=set[str])
+
+
+@dataclass
+class Tally:
+    """What the calls of a run came to.
+
+    Attributes:
+        calls: examined.
+        skipped: that were gone when they were to be read.
+        deferred: why something is left for later.
+    """
+
+    detectors: dict[str, DetectorTally]
+    calls: int = 0
+    skipped: int = 0
+    deferred: str | None = None
+    incidents: dict[str, Incident] = field(default_factory=dict[str, Incident])
+
+    @classmethod
+    def of(cls, prepared: Sequence[Prepared]) -> Tally:
+        return cls(
+            {
+                one.detector.name: DetectorTally(one.detector.name, one.detector.version_hash, one.detect.file)
+                for one in prepared
+            }
+        )
+
+    def add(self, examination: Examination) -> None:
+        """Count one call."""
+        self.calls += 1
+        self.deferred = examination.deferred or self.deferred
+        for result in examination.results:
+            self.detectors[result.detector].add(result.verdict, result.ms, result.usd, result.error)
+        for found in examination.found:
+            self._add_finding(found)
+
+    def _add_finding(self, found: Found) -> None:
+        one, tally = found.verified, self.detectors[found.verified.detector]
+        tally.findings += 1
+        if one.verification is Verification.UNVERIFIED:
+            tally.unverified += 1
+            return
+        tally.suppressed += found.suppressed_by is not None
+        if len(tally.examples) < EXAMPLES:
+            tally.examples.append(found)
+        if found.suppressed_by is None and found.detect.file != "count":
+            new = Incident(one.detector, one.kind, one.key, one.severity)
+            if one.fingerprint in self.incidents or len(self.incidents) < MOST_INCIDENTS:
+                self.incidents.setdefault(one.fingerprint, new).calls.add(one.call_id)

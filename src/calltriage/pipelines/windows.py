@@ -1,0 +1,73 @@
+"""Which calls a run is about: those since an instant, or one by its id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from calltriage.errors import SettingsError
+from calltriage.pipelines.durations import UNITS, seconds
+from calltriage.pipelines.ledger.ledger import written
+
+
+@dataclass(frozen=True)
+class Window:
+    """Calls made from `since` to `until`, or the one `call`; at most `limit` of them.
+
+    Attributes:
+        asked: what was asked for in words, by which a run that was cut off is found again.
+    """
+
+    since: str | None
+    until: str | None
+    call: str | None
+    limit: int | None
+    asked: str
+
+    def stored(self) -> dict[str, Any]:
+        return {"since": self.since, "until": self.until, "call": self.call, "limit": self.limit, "asked": self.asked}
+
+    @classmethod
+    def of(cls, stored: dict[str, Any]) -> Window:
+        return cls(**stored)
+
+
+def window(
+    now: datetime,
+    *,
+    since: str | None = None,
+    until: str | None = None,
+    call: str | None = None,
+    limit: int | None = None,
+    settle: timedelta = timedelta(),
+) -> Window:
+    """The window that is asked for. `since` and `until` are a span before now (7d), a day or an instant in UTC; without
+    `until` it ends where calls have settled. Raises SettingsError for a text that is none of these."""
+    asked = " ".join(f"{name}={value}" for name, value in vars_of(since, until, call, limit))
+    if call is not None:
+        return Window(None, None, call, limit, asked)
+    first, last = _instant(since, now, "since"), _instant(until, now, "until") or now - settle
+    if first is not None and first >= last:
+        raise SettingsError("There is no time between `since` and `until`. Give an earlier `since`.")
+    return Window(None if first is None else written(first), written(last), None, limit, asked)
+
+
+def vars_of(since: str | None, until: str | None, call: str | None, limit: int | None) -> list[tuple[str, object]]:
+    """What was asked for, without what was not."""
+    given = {"since": since, "until": until, "call": call, "limit": limit}
+    return [(name, value) for name, value in given.items() if value is not None]
+
+
+def _instant(text: str | None, now: datetime, name: str) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        if text[-1:] in UNITS:
+            return now - timedelta(seconds=seconds(text))
+        instant = datetime.fromisoformat(text)
+        return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise SettingsError(
+            f"`{name}` must be a span such as 24h or 7d, a day such as 2026-05-01, or an instant (ISO 8601)."
+        ) from None

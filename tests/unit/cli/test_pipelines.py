@@ -1,0 +1,72 @@
+"""`calltriage pipeline` in this process: a file is started, checked, and run dry over imported calls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from pipeline_lines import silent_line
+
+from calltriage.cli.main import cli
+from calltriage.errors import SettingsError, SpecError
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command line on a data folder with three calls, two of which have a silence."""
+    monkeypatch.setenv("CALLTRIAGE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments: str) -> Result:
+        return CliRunner().invoke(cli, arguments)
+
+    lines = [silent_line("silent-1", 9.5), silent_line("silent-2", 12), silent_line("quick", 1)]
+    (tmp_path / "calls.jsonl").write_text("\n".join(lines))
+    assert invoke("desk", "import", "calls.jsonl").exit_code == 0
+    return invoke
+
+
+def test_a_file_that_init_writes_is_right_and_runs(run: Run) -> None:
+    assert "is written" in run("pipeline", "init", "p.toml").output
+    checked = run("pipeline", "check", "p.toml")
+    assert (checked.exit_code, "p.toml is right." in checked.output) == (0, True)
+    assert "3 calls, 4 requests." in checked.output
+    shown = run("pipeline", "run", "p.toml", "--dry-run")
+    assert shown.exit_code == 0
+    assert "okay silent-1 i have found your order" in shown.output
+    assert "Nothing was filed: this was a dry run." in shown.output
+
+
+def test_init_leaves_a_file_that_is_there_alone(run: Run) -> None:
+    Path("p.toml").write_text("mine")
+    assert isinstance(run("pipeline", "init", "p.toml").exception, SettingsError)
+    assert Path("p.toml").read_text() == "mine"
+
+
+def test_a_dry_run_for_a_program_is_one_object(run: Run) -> None:
+    run("pipeline", "init", "p.toml")
+    told = json.loads(run("pipeline", "run", "p.toml", "--dry-run", "--json").stdout)
+    silence = next(one for one in told["detectors"] if one["name"] == "agent_silence")
+    assert (told["calls"], silence["findings"]) == (3, 2)
+    assert {one["call_id"] for one in silence["examples"]} == {"silent-1", "silent-2"}
+
+
+def test_words_of_a_call_cannot_move_the_terminal(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "more.jsonl").write_text(silent_line("evil\u202e\x1b", 20).replace("evil\\u202e\\u001b", "evil", 1))
+    assert run("desk", "import", "more.jsonl").exit_code == 0
+    run("pipeline", "init", "p.toml")
+    shown = run("pipeline", "run", "p.toml", "--dry-run").output
+    assert "evil\\u202e\\u001b" in shown
+    assert "\x1b" not in shown
+
+
+def test_a_file_that_is_wrong_ends_the_command_with_every_fault(run: Run) -> None:
+    Path("p.toml").write_text('name = "a"\n[[detect]]\nuse = "agent_silence"\nfille = "auto"\n[limts]\n')
+    found = run("pipeline", "check", "p.toml", "--offline").exception
+    assert isinstance(found, SpecError)
+    assert str(found).startswith("p.toml line 5: limts is no key. Did you mean limits?")

@@ -1,0 +1,226 @@
+"""Runs that file: each call once, each incident once, whatever cuts them off."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from itertools import count as count_up
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from conftest import endpoints_to, load_lines
+from ledgers import Url
+from pipeline_lines import silent_line
+from sqlalchemy import func, select
+
+from calltriage.client.client import Client, open_client
+from calltriage.client.home import Home
+from calltriage.desk.app import Desk
+from calltriage.errors import SettingsError, StoreBusyError
+from calltriage.journal.journal import Journal
+from calltriage.operations.flags import ListFlags
+from calltriage.operations.issues import Issue, ListIssues
+from calltriage.pipelines.ledger import Ledger, runs
+from calltriage.pipelines.ledger.tables import findings, items, results
+from calltriage.pipelines.pipeline import Pipeline, Report, open_ledger_of
+from calltriage.pipelines.runners.embedded import only_one
+from calltriage.pipelines.spec import parse_spec
+
+TESTS = Path(__file__).parents[2]
+SILENCE = """name = "quiet"
+[[detect]]
+use = "agent_silence"
+at_least = "8s"
+file = "auto"
+min_precision = 0.0
+[issues]
+file_after = { calls = 1 }
+"""
+
+
+class KilledError(BaseException):
+    """The end of a process, at any line."""
+
+
+class Cut(httpx2.AsyncBaseTransport):
+    """A way to the desk that counts requests and fails once, as a killed process does, at the request it is told."""
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport) -> None:
+        self.inner = inner
+        self.paths = list[str]()
+        self.fail_at: int | None = None
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.paths.append(f"{request.method} {request.url.path}")
+        if self.fail_at is not None and len(self.paths) > self.fail_at:
+            raise KilledError
+        return await self.inner.handle_async_request(request)
+
+
+@pytest.fixture
+def way(the_desk: Desk) -> Cut:
+    return Cut(httpx2.ASGITransport(the_desk, raise_app_exceptions=False))
+
+
+@pytest.fixture
+async def filing(way: Cut, tmp_path: Path, ledger_url: Url) -> AsyncIterator[Client]:
+    """A client with a data folder, whose writes are on record."""
+    async with on_record(way, tmp_path, ledger_url) as client:
+        yield client
+
+
+@asynccontextmanager
+async def on_record(way: Cut, folder: Path, url: Url) -> AsyncGenerator[Client]:
+    journal = Journal(folder / "data", "desk")
+    home = Home(folder / "data", "desk", url, lambda: b"a secret of the tests")
+    async with open_client(endpoints_to(way), ledger=journal, home=home) as client:
+        yield client
+    await journal.close()
+
+
+async def run(client: Client, text: str = SILENCE, **asked: Any) -> Report:
+    return await Pipeline(parse_spec(text, folder=TESTS)).run(client, **asked)
+
+
+async def filed(client: Client) -> list[Issue]:
+    return list((await client.send(ListIssues())).items)
+
+
+async def count(ledger: Ledger, table: Any, **where: str) -> int:
+    query = select(func.count()).select_from(table).where(*(table.c[name] == value for name, value in where.items()))
+    return await ledger.read(lambda connection: connection.execute(query).scalar_one())
+
+
+async def test_a_run_files_an_incident_once_with_each_of_its_calls(the_desk: Desk, filing: Client) -> None:
+    await load_lines(the_desk, *(silent_line(f"silent-{n}", 9.5) for n in range(3)), silent_line("quick", 1))
+    report = await run(filing)
+    assert report.run is not None
+    assert (report.run.state, dict(report.run.counts)) == ("done", {"done": 6})
+    [issue] = await filed(filing)
+    flags = await filing.send(ListFlags(issue_id=issue.id))
+    assert sorted(flag.call_id for flag in flags.items) == ["silent-0", "silent-1", "silent-2"]
+
+
+async def test_the_same_run_again_writes_nothing_more(the_desk: Desk, filing: Client, way: Cut) -> None:
+    await load_lines(the_desk, silent_line("silent-1", 9.5), silent_line("silent-2", 12))
+    await run(filing)
+    before = len(way.paths)
+    await run(filing)
+    assert not [path for path in way.paths[before:] if not path.startswith("GET ")]
+    assert len(await filed(filing)) == 1
+
+
+@pytest.mark.parametrize("fail_at", range(1, 30, 4))
+async def test_a_run_that_was_cut_off_goes_on_and_files_once(
+    the_desk: Desk, tmp_path: Path, ledger_url: Url, fail_at: int
+) -> None:
+    await load_lines(the_desk, *(silent_line(f"silent-{n}", 9.5) for n in range(4)))
+    way = Cut(httpx2.ASGITransport(the_desk, raise_app_exceptions=False))
+    way.fail_at = fail_at
+    with suppress(BaseException):  # the end itself, or a group around it
+        async with on_record(way, tmp_path, ledger_url) as client:
+            await run(client)
+    way.fail_at = None
+    async with on_record(way, tmp_path, ledger_url) as client:
+        report = await run(client)
+        assert report.run is not None
+        assert (report.run.state, report.run.counts["done"]) == ("done", 6)
+        [issue] = await filed(client)
+        flags = await client.send(ListFlags(issue_id=issue.id))
+        assert sorted(flag.call_id for flag in flags.items) == [f"silent-{n}" for n in range(4)]
+        async with open_ledger_of(client) as ledger:
+            assert await count(ledger, findings) == 4
+            assert len({one.id for one in await runs.newest(ledger)}) <= 2
+
+
+async def test_reading_costs_one_request_a_call_and_one_a_page(the_desk: Desk, filing: Client, way: Cut) -> None:
+    await load_lines(the_desk, *(silent_line(f"quick-{n}", 1) for n in range(40)))
+    await run(filing)
+    reads = [path for path in way.paths if path.startswith("GET /v1/calls")]
+    assert len(reads) <= 42 * 1.3
+    assert len([path for path in reads if path != "GET /v1/calls"]) == 42
+
+
+async def test_a_run_that_is_cancelled_stops_and_does_not_go_on(the_desk: Desk, filing: Client) -> None:
+    await load_lines(the_desk, *(silent_line(f"silent-{n}", 9.5) for n in range(5)))
+    asked = Pipeline(parse_spec(SILENCE))
+    async with open_ledger_of(filing) as ledger:
+        begun = await runs.begin(
+            ledger, pipeline="quiet", spec_hash=asked.spec_hash, spec="", mode="run", window=asked.window().stored()
+        )
+        await runs.stop(ledger, begun.id, "cancelled")
+        report = await run(filing)
+        assert report.run is not None
+        assert report.run.id != begun.id
+        assert (await runs.get(ledger, begun.id)).state == "cancelled"
+        with pytest.raises(SettingsError, match="is cancelled already"):
+            await runs.stop(ledger, begun.id, "paused")
+
+
+async def test_two_processes_do_not_work_on_one_run_at_a_time(tmp_path: Path) -> None:
+    async with only_one(tmp_path, "run_a"):
+        with pytest.raises(SettingsError, match="Another process works on run_a"):
+            async with only_one(tmp_path, "run_a"):
+                pass
+    async with only_one(tmp_path, "run_a"):
+        pass
+
+
+async def test_a_call_that_changed_is_examined_again_and_its_old_finding_becomes_stale(
+    the_desk: Desk, filing: Client
+) -> None:
+    await load_lines(the_desk, silent_line("changing", 9.5))
+    text = SILENCE.replace("auto", "review")
+    await run(filing, text)
+    await load_lines(the_desk, silent_line("changing", 1))
+    await run(filing, text)
+    async with open_ledger_of(filing) as ledger:
+        assert await count(ledger, results, call_id="changing") == 2
+        assert await count(ledger, findings, call_id="changing", state="stale") == 1
+
+
+async def test_a_database_that_is_away_is_waited_for(
+    the_desk: Desk, filing: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await load_lines(the_desk, silent_line("silent-1", 9.5))
+    whole, writes = Ledger.write, count_up(1)
+
+    async def write(ledger: Ledger, change: Any, lane: str = "pipelines") -> Any:
+        if 2 <= next(writes) <= 6:
+            raise StoreBusyError("away")
+        return await whole(ledger, change, lane)
+
+    async def no_sleep(_: float) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(Ledger, "write", write)
+    monkeypatch.setattr("calltriage.pipelines.reading.anyio.sleep", no_sleep)
+    report = await run(filing)
+    assert report.run is not None
+    assert (report.run.state, report.run.counts["done"]) == ("done", 3)
+    assert len(await filed(filing)) == 1
+
+
+async def test_a_rule_that_fails_on_a_call_is_counted_and_holds_nothing_up(
+    the_desk: Desk, filing: Client, tmp_path: Path
+) -> None:
+    await load_lines(the_desk, silent_line("silent-1", 9.5))
+    report = await run(filing, SILENCE + '[[detect]]\nuse = "raising_detector:raises"\n')
+    assert report.run is not None
+    assert report.run.state == "done"
+    assert report.tally.detectors["raises"].failed == 3
+    assert len(await filed(filing)) == 1
+
+
+async def test_items_are_those_of_their_account(
+    the_desk: Desk, filing: Client, tmp_path: Path, ledger_url: Url
+) -> None:
+    await load_lines(the_desk, silent_line("silent-1", 9.5))
+    await run(filing)
+    other = Ledger(tmp_path / "data", "another account", ledger_url)
+    assert await runs.newest(other) == []
+    assert await count(other, items) == 3
+    await other.close()
