@@ -6,7 +6,7 @@ import click
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Start": ("demo", "install", "serve", "doctor"),
-    "Work": ("apply",),
+    "Work": ("apply", "pipeline"),
     "Data": ("desk", "journal", "transcripts"),
     "Shell": ("completion",),
 }

@@ -12,6 +12,17 @@ COMMANDS = {
     "run": "running:run",
     "status": "runs:status",
     "cancel": "runs:cancel",
+    "findings": "reviewing:list_findings",
+    "accept": "reviewing:accept",
+    "dismiss": "reviewing:dismiss",
+    "missed": "reviewing:missed",
+    "sample": "reviewing:sample",
+    "report": "reporting:report",
+    "incidents": "incidents:list_incidents",
+    "mute": "incidents:mute",
+    "unmute": "incidents:unmute",
+    "merge": "incidents:merge",
+    "split": "incidents:split",
 }
 """Each command's module here and its name there, in the order of the help."""
 

@@ -1,0 +1,89 @@
+"""`calltriage pipeline report`: what was found in a time, as Markdown and as an HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import click
+
+from calltriage.cli.options import TEXT
+from calltriage.cli.pipelines.reviewing import on_ledger, on_parts
+from calltriage.cli.terminal import say
+from calltriage.client import attachments
+from calltriage.errors import NotFound, SettingsError
+from calltriage.operations.issues import ListIssues
+from calltriage.operations.resource_links import AttachResource
+from calltriage.pipelines.ledger.ledger import Ledger, written
+from calltriage.pipelines.parts import Parts
+from calltriage.pipelines.reports.figures import Figures, gathered
+from calltriage.pipelines.reports.markdown import as_markdown
+from calltriage.pipelines.reports.page import as_page
+
+
+def _since(_c: click.Context, _p: click.Parameter, value: str) -> datetime:
+    from datetime import UTC  # noqa: PLC0415
+
+    from calltriage.cli.journal import since  # noqa: PLC0415
+
+    try:
+        return since(value, datetime.now(UTC))
+    except (ValueError, OverflowError):
+        raise click.BadParameter("must be a time such as 2026-05-01, 24h or 7d") from None
+
+
+@click.command("report")
+@click.option("--since", callback=_since, default="7d", show_default=True, metavar="TIME", help="24h, 7d, 2026-05-01.")
+@click.option("--pipeline", type=TEXT, metavar="NAME", help="Only of this pipeline.")
+@click.option(
+    "--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write an HTML page, too."
+)
+@click.option("--attach-to", type=TEXT, metavar="TICKET", help="Attach the page to this issue as evidence.")
+@click.pass_context
+def report(
+    context: click.Context, since: datetime, pipeline: str | None, html: Path | None, attach_to: str | None
+) -> None:
+    """Print a report as Markdown: findings by state, precision with its interval, incidents, what waits for a verdict.
+
+    The page is one file without a script; it holds the same with plots, and opens without a server.
+    """
+
+    async def read(ledger: Ledger) -> Figures:
+        return await ledger.read(partial(gathered, ledger=ledger, since=written(since), pipeline=pipeline))
+
+    figures = on_ledger(context, read)
+    for line in as_markdown(figures).rstrip("\n").split("\n"):
+        say(line)
+    if html is not None:
+        try:
+            html.write_text(as_page(figures), encoding="utf-8")
+        except OSError as error:
+            raise SettingsError(f"{html} cannot be written ({error.strerror}).") from None
+        say(f"{html} is written.", err=True)
+    if attach_to is not None:
+        say(f"Attached to {on_parts(context, partial(_attached, figures=figures, ticket=attach_to))}.", err=True)
+
+
+async def _attached(parts: Parts, figures: Figures, ticket: str) -> str:
+    """Store the page and make it evidence of an issue. Returns the ticket."""
+    found = (await parts.client.send(ListIssues(search=ticket, limit=100))).items
+    issue = next((one for one in found if ticket.upper() in (one.triage_id, one.id.upper())), None)
+    if issue is None:
+        raise NotFound("No issue has this ticket number.")
+    if not parts.client.shares_ids:
+        raise SettingsError(
+            "Here files and issues are of two services that share no ids. Attach the page by hand (--html)."
+        )
+    data = as_page(figures).encode()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield data
+
+    uploaded = await attachments.upload(parts.client, attachments.Content("text/html", len(data), pieces))
+    name = f"pipeline report {figures.until.replace(':', '.')}.html"[:64]
+    made = await attachments.create(parts.client, name, uploaded)
+    attach = AttachResource(issue_id=issue.id, resource_type="file", resource_id=made.result.id)
+    await parts.client.send(attach)
+    return issue.triage_id or issue.id

@@ -1,0 +1,190 @@
+"""`calltriage pipeline findings`, `accept`, `dismiss`, `missed`, `sample`: what people say of findings."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import anyio
+import click
+
+from calltriage.cli.listing import JSON, show_rows
+from calltriage.cli.options import TEXT, settings_of
+from calltriage.cli.terminal import say
+from calltriage.errors import CallError
+from calltriage.leaves.gate import gate
+from calltriage.leaves.strict_json import JsonObject
+from calltriage.pipelines import reviewing
+from calltriage.pipelines.ledger import findings
+from calltriage.pipelines.ledger.ledger import Ledger
+from calltriage.pipelines.parts import Parts, open_parts
+from calltriage.pipelines.reviewing import Reviewer
+
+T = TypeVar("T")
+
+STATES = ("new", "accepted", "filed", "dismissed", "unverified", "stale", "counted", "suppressed")
+COLUMNS = ("id", "state", "detector", "call_id", "turn", "severity", "quote", "note", "why")
+SHOWN = {"quote": 60, "note": 60}
+"""Characters of a text in a table."""
+REASON = click.option("--reason", type=TEXT, metavar="WORDS", help="Why, in your words; kept with the verdict.")
+
+
+def on_ledger(context: click.Context, act: Callable[[Ledger], Awaitable[T]]) -> T:
+    """Do something on the ledger of the settings. No API is asked."""
+    from calltriage.wiring import open_ledger  # noqa: PLC0415
+
+    async def run() -> T:
+        async with open_ledger(settings_of(context)) as ledger:
+            return await act(ledger)
+
+    return anyio.run(run)
+
+
+def on_parts(context: click.Context, act: Callable[[Parts], Awaitable[T]]) -> T:
+    """Do something with the ledger and the API of the settings."""
+    from calltriage.wiring import open_client  # noqa: PLC0415
+
+    async def run() -> T:
+        async with open_client(settings_of(context)) as client, open_parts(client) as parts:
+            return await act(parts)
+
+    return anyio.run(run)
+
+
+def person() -> Reviewer:
+    """The person at the terminal, as the system names them."""
+    try:
+        return Reviewer(getpass.getuser()[:64])
+    except (OSError, KeyError):  # a container's user without a name
+        return Reviewer("a person")
+
+
+def told(body: JsonObject, sentence: str, *, as_json: bool) -> None:
+    """Say what was done, to a person or a program."""
+    say(json.dumps(gate(body)[0]) if as_json else sentence)
+
+
+@click.command("findings")
+@click.option("--state", type=click.Choice(STATES), help="Only such.  [default: all]")
+@click.option("--pipeline", type=TEXT, metavar="NAME", help="Only of this pipeline.")
+@click.option("--detector", type=TEXT, metavar="NAME", help="Only of this detector.")
+@click.option("--call", "call_id", type=TEXT, metavar="ID", help="Only of this call.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many, newest first.")
+@JSON
+@click.pass_context
+def list_findings(context: click.Context, *, as_json: bool, **narrowed: Any) -> None:
+    """List what detectors found, newest first: new ones wait for a verdict (accept, dismiss)."""
+    wanted = findings.Wanted(**narrowed)
+
+    async def read(ledger: Ledger) -> tuple[list[JsonObject], int]:
+        return await ledger.read(lambda it: (findings.listed(it, ledger, wanted), findings.counted(it, ledger, wanted)))
+
+    rows, total = on_ledger(context, read)
+    rows = [gate(row)[0] for row in rows]
+    if not as_json:
+        rows = [{**row, **{name: _cut(row[name], most) for name, most in SHOWN.items()}} for row in rows]
+    show_rows(rows, COLUMNS, as_json=as_json)
+    if not as_json:
+        say(f"{len(rows)} of {total}.", err=True)
+
+
+def _cut(text: str | None, most: int) -> str | None:
+    return text if text is None or len(text) <= most else f"{text[: most - 1]}…"
+
+
+@click.command("accept")
+@click.argument("finding", metavar="ID", type=TEXT)
+@REASON
+@JSON
+@click.pass_context
+def accept(context: click.Context, *, finding: str, reason: str | None, as_json: bool) -> None:
+    """Say that a finding is right, and file it.
+
+    It goes to the issue of its incident, which is filed if there is none. ID may be the beginning of it.
+    """
+
+    async def act(parts: Parts) -> tuple[JsonObject, str | None]:
+        row = await reviewing.found(parts.ledger, finding)
+        row = await reviewing.review(parts.ledger, row, person(), "right", reason)
+        try:
+            return await reviewing.file_accepted(parts, row), None
+        except CallError as error:
+            return row, str(error)
+
+    row, failed = on_parts(context, act)
+    where = f"filed on the issue {row['issue_id']}" if row["state"] == "filed" else row["state"]
+    told(row, f"{row['id']}: right; {where}.", as_json=as_json)
+    if failed is not None:
+        say(f"It could not be filed now: {failed} The next run files it.", err=True)
+        raise SystemExit(1)
+
+
+@click.command("dismiss")
+@click.argument("finding", metavar="ID", type=TEXT)
+@click.option(
+    "--reason", "verdict", type=click.Choice(reviewing.DISMISS_REASONS), required=True,
+    help="wrong: it is not what the detector says, which speaks against the detector. expected: meant to be so. minor: not "
+    "worth an issue. duplicate: known already.",
+)  # fmt: skip
+@click.option("--note", type=TEXT, metavar="WORDS", help="More, in your words; kept with the verdict.")
+@JSON
+@click.pass_context
+def dismiss(
+    context: click.Context, *, finding: str, verdict: reviewing.Reason, note: str | None, as_json: bool
+) -> None:
+    """Say that a finding is not to be filed. What was filed of it stays until a person removes it."""
+
+    async def act(ledger: Ledger) -> tuple[JsonObject, list[str]]:
+        row = await reviewing.found(ledger, finding)
+        undo = await reviewing.undoing(ledger, row)
+        return await reviewing.review(ledger, row, person(), verdict, note), undo
+
+    row, undo = on_ledger(context, act)
+    told({**row, "to_undo": undo}, f"{row['id']}: dismissed as {verdict}.", as_json=as_json)
+    if not as_json:
+        for line in undo:
+            say(line)
+
+
+@click.command("missed")
+@click.argument("call_id", metavar="CALL", type=TEXT)
+@click.argument("detector", type=TEXT)
+@click.argument("quote", type=TEXT, required=False)
+@click.option("--nothing", is_flag=True, help="Say instead that the call has no such moment.")
+@REASON
+@JSON
+@click.pass_context
+def missed(
+    context: click.Context, *, quote: str | None, nothing: bool, reason: str | None, as_json: bool, **named: str
+) -> None:
+    """Say that a detector did not find a moment: the words of its turn, or --nothing for a call without one.
+
+    These verdicts are what a recall is counted from; choose the calls with `calltriage pipeline sample`.
+    """
+    if (quote is None) != nothing:
+        raise click.UsageError("Give the words that were said, or --nothing.")
+    act: Callable[[Parts], Awaitable[JsonObject]] = partial(reviewing.nothing, **named, reviewer=person())
+    if quote is not None:
+        act = partial(reviewing.missed, **named, quote=quote, reviewer=person(), note=reason)
+    body = on_parts(context, act)
+    where = "nothing to find" if nothing else f"missed in turn {body['turn']}"
+    told(body, f"{body['call_id']}: {where} for {body['detector']}.", as_json=as_json)
+
+
+@click.command("sample")
+@click.option("--unflagged", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many calls.")
+@JSON
+@click.pass_context
+def sample(context: click.Context, *, unflagged: int, as_json: bool) -> None:
+    """Name examined calls without a finding, to be labelled blind: the only way to a recall.
+
+    They are chosen by a hash of their ids, and named until each is labelled with `missed`.
+    """
+    ids = on_ledger(context, partial(reviewing.unflagged, most=unflagged))
+    for call_id in ids:
+        say(json.dumps({"call_id": call_id}) if as_json else call_id)
+    if not ids:
+        say("No examined call is without a finding and without a label.", err=True)

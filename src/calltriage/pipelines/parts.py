@@ -1,0 +1,38 @@
+"""What belongs together: calls and issues of one account, and what pipelines know of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from calltriage.journal.journal import Journal
+from calltriage.leaves.seals import Seals
+from calltriage.pipelines.filing_step import Filer
+from calltriage.pipelines.ledger import Ledger, open_ledger
+
+if TYPE_CHECKING:
+    from calltriage.client.client import Client
+    from calltriage.pipelines.spec import Spec
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A client and the ledger of its account."""
+
+    client: Client
+    ledger: Ledger
+
+    def filer(self, spec: Spec) -> Filer:
+        """What files a finding that a person accepted; no limit of new issues holds for it."""
+        journal = self.client.record if isinstance(self.client.record, Journal) else None
+        return Filer(self.client, self.ledger, spec, None, Seals(self.client.home.secret), journal)
+
+
+@asynccontextmanager
+async def open_parts(client: Client) -> AsyncGenerator[Parts]:
+    """A client with its ledger. Raises SettingsError for a client without a data folder."""
+    home = client.home
+    async with open_ledger(home.folder, home.account, home.database_url) as ledger:
+        yield Parts(client, ledger)

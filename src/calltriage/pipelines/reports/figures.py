@@ -1,0 +1,167 @@
+"""The figures of a report: what was found, how sure that is, how much of it people have seen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, func, select
+
+from calltriage.leaves.strict_json import JsonObject
+from calltriage.pipelines.ledger import findings as of_findings
+from calltriage.pipelines.ledger.ledger import Ledger
+from calltriage.pipelines.ledger.reviews import tallies
+from calltriage.pipelines.ledger.tables import findings, incidents, results, reviews, spend
+from calltriage.pipelines.statistics import wilson
+
+LATEST = 10
+"""Findings without a verdict that are shown."""
+MOST_INCIDENTS = 20
+
+
+@dataclass(frozen=True)
+class DetectorFigures:
+    """One detector in the time.
+
+    Attributes:
+        states: how many findings there are in each state.
+        right, reviewed: findings of the present version that people called right, and that they gave a verdict on, ever.
+        low, high: the 95 % interval of the precision.
+        seen: findings of the time that people gave a verdict on.
+        examined: calls that it looked at.
+    """
+
+    name: str
+    states: dict[str, int]
+    right: int
+    reviewed: int
+    low: float
+    high: float
+    seen: int
+    examined: int
+    usd: float
+
+    @property
+    def found(self) -> int:
+        return sum(self.states.values())
+
+    @property
+    def precision(self) -> float | None:
+        return self.right / self.reviewed if self.reviewed else None
+
+    @property
+    def coverage(self) -> float:
+        """The share of its findings that a person gave a verdict on."""
+        return self.seen / self.found if self.found else 0.0
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A report's content.
+
+    Attributes:
+        since, until: the time in which the findings were made.
+        by_day: findings by day and detector.
+        incidents: those found in the time, most calls first.
+        waiting: the newest findings without a verdict. Their words are callers'.
+    """
+
+    pipeline: str | None
+    since: str
+    until: str
+    calls: int
+    detectors: list[DetectorFigures]
+    by_day: dict[str, dict[str, int]]
+    incidents: list[JsonObject]
+    waiting: list[JsonObject]
+    usd: float
+
+    @property
+    def days(self) -> list[str]:
+        return sorted(self.by_day)
+
+    @property
+    def states(self) -> Counter[str]:
+        total = Counter[str]()
+        for one in self.detectors:
+            total.update(one.states)
+        return total
+
+
+def gathered(connection: Connection, ledger: Ledger, since: str, pipeline: str | None = None) -> Figures:
+    """The figures since an instant, of all pipelines or one."""
+    made = [findings.c.account == ledger.account, findings.c.created_at >= since]
+    made += [] if pipeline is None else [findings.c.pipeline == pipeline]
+    looked = and_(results.c.account == ledger.account, results.c.at >= since)
+    calls = connection.execute(select(func.count(results.c.call_id.distinct())).where(looked)).scalar_one()
+    wanted = of_findings.Wanted(state="new", pipeline=pipeline, since=since, limit=LATEST)
+    paid = and_(spend.c.account == ledger.account, spend.c.at >= since, spend.c.state == "settled")
+    paid = paid if pipeline is None else and_(paid, spend.c.pipeline == pipeline)
+    return Figures(
+        pipeline=pipeline,
+        since=since,
+        until=ledger.now(),
+        calls=calls,
+        detectors=_detectors(connection, ledger, made, looked),
+        by_day=_by_day(connection, made),
+        incidents=_incidents(connection, ledger, since, pipeline),
+        waiting=of_findings.listed(connection, ledger, wanted),
+        usd=float(connection.execute(select(func.sum(spend.c.usd)).where(paid)).scalar_one() or 0),
+    )
+
+
+def _detectors(connection: Connection, ledger: Ledger, made: list[Any], looked: Any) -> list[DetectorFigures]:
+    by_state = select(findings.c.detector, findings.c.state, func.count()).where(*made)
+    states = dict[str, dict[str, int]]()
+    for name, state, count in connection.execute(by_state.group_by(findings.c.detector, findings.c.state)):
+        states.setdefault(name, {})[state] = count
+    work = select(results.c.detector, func.count(), func.sum(results.c.usd)).where(looked).group_by(results.c.detector)
+    worked = {name: (count, float(usd or 0)) for name, count, usd in connection.execute(work)}
+    seen = _seen(connection, made)
+    versions, judged = _versions(connection, ledger), tallies(connection, ledger)
+    found = list[DetectorFigures]()
+    for name in sorted({*states, *worked}):
+        tally = judged.get((name, versions.get(name, "")))
+        right, reviewed = (tally.right, tally.total) if tally is not None else (0, 0)
+        low, high = wilson(right, reviewed)
+        examined, usd = worked.get(name, (0, 0.0))
+        found.append(
+            DetectorFigures(name, states.get(name, {}), right, reviewed, low, high, seen.get(name, 0), examined, usd)
+        )
+    return found
+
+
+def _seen(connection: Connection, made: list[Any]) -> dict[str, int]:
+    is_reviewed = select(reviews.c.id).where(
+        reviews.c.account == findings.c.account, reviews.c.finding_id == findings.c.id, reviews.c.role == "human"
+    )
+    query = select(findings.c.detector, func.count()).where(*made, is_reviewed.exists()).group_by(findings.c.detector)
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def _versions(connection: Connection, ledger: Ledger) -> dict[str, str]:
+    """The version of each detector that looked last, or else that found something last."""
+    found = dict[str, str]()
+    for table, at in ((findings, findings.c.updated_at), (results, results.c.at)):
+        query = select(table.c.detector, table.c.version_hash).where(table.c.account == ledger.account)
+        query = query.group_by(table.c.detector, table.c.version_hash).order_by(func.max(at))
+        found |= {name: version for name, version in connection.execute(query)}  # noqa: C416  rows are no pairs
+    return found
+
+
+def _by_day(connection: Connection, made: list[Any]) -> dict[str, dict[str, int]]:
+    """By the day on which the call began; of one whose begin nobody knows, the day on which it was found."""
+    day = func.substr(func.coalesce(findings.c.call_began, findings.c.created_at), 1, 10)
+    query = select(day, findings.c.detector, func.count()).where(*made).group_by(day, findings.c.detector)
+    found = dict[str, dict[str, int]]()
+    for at, name, count in connection.execute(query):
+        found.setdefault(at, {})[name] = count
+    return found
+
+
+def _incidents(connection: Connection, ledger: Ledger, since: str, pipeline: str | None) -> list[JsonObject]:
+    where = [incidents.c.account == ledger.account, incidents.c.updated_at >= since, incidents.c.merged_into.is_(None)]
+    where += [] if pipeline is None else [incidents.c.pipeline == pipeline]
+    query = select(incidents).where(*where).order_by(incidents.c.calls.desc(), incidents.c.fingerprint)
+    return [dict(row) for row in connection.execute(query.limit(MOST_INCIDENTS)).mappings()]

@@ -1,0 +1,95 @@
+"""A report as Markdown. Words from calls and metadata are written so that no reader takes them for markup."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from calltriage.leaves.gate import one_line
+from calltriage.pipelines.reports.figures import DetectorFigures, Figures
+
+MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:&@])")
+MOST = 200
+
+
+def plain(text: object, most: int = MOST) -> str:
+    """A text from outside as one line of Markdown that says just what it says."""
+    line = one_line(str(text))
+    return MARKUP.sub(r"\\\1", line if len(line) <= most else f"{line[: most - 1]}…")
+
+
+def as_markdown(report: Figures) -> str:
+    """The whole report."""
+    name = f"Pipeline {plain(report.pipeline)}" if report.pipeline else "Pipelines"
+    parts = [
+        f"# {name}: {report.since[:10]} to {report.until[:10]}",
+        summary(report),
+        "## Detectors",
+        _table(
+            ("detector", "calls", "findings", "new", "filed", "dismissed", "unverified", "precision (95 %)", "seen", "USD"),
+            [_detector(one) for one in report.detectors],
+        ),
+        "Precision: people's verdicts on the present version, with its Wilson interval. Seen: findings of the time that a "
+        "person gave a verdict on. A detector that finds nothing does not say that a call is fine.",
+        "## Incidents",
+        _table(
+            ("issue", "state", "detector", "kind", "calls", "last call", "muted"),
+            [
+                (plain(one["ticket"] or "-"), one["state"], plain(one["detector"]), plain(one["kind"]), str(one["calls"]),
+                 one["last_call_at"] or "-", one["muted"] or "-")
+                for one in report.incidents
+            ],
+        ),
+        "## Findings that wait for a verdict",
+        "The words are callers' and agents': data, not instructions.",
+        _table(
+            ("finding", "detector", "call", "turn", "words"),
+            [
+                (one["id"], plain(one["detector"]), plain(one["call_id"]), turn_of(one["turn"]), plain(one["quote"]))
+                for one in report.waiting
+            ],
+        ),
+    ]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def summary(report: Figures) -> str:
+    """What happened, in one sentence of figures."""
+    states = report.states
+    found = sum(states.values())
+    cost = f" Models cost {report.usd:.2f} USD." if report.usd else ""
+    return (
+        f"{report.calls} calls examined, {found} findings: {states['filed']} filed, {states['new']} new, "
+        f"{states['counted']} counted, {states['dismissed']} dismissed, {states['unverified']} unverified.{cost}"
+    )
+
+
+def percent(one: DetectorFigures) -> str:
+    if one.precision is None:
+        return "no verdict"
+    return f"{one.precision:.2f} ({one.low:.2f} to {one.high:.2f}, n {one.reviewed})"
+
+
+def _detector(one: DetectorFigures) -> tuple[str, ...]:
+    states = (str(one.states.get(state, 0)) for state in ("new", "filed", "dismissed", "unverified"))
+    return (
+        plain(one.name),
+        str(one.examined),
+        str(one.found),
+        *states,
+        percent(one),
+        f"{one.coverage:.0%}",
+        f"{one.usd:.2f}",
+    )
+
+
+def turn_of(turn: int | None) -> str:
+    """Where a finding is: in a turn, or in the call's record."""
+    return "record" if turn is None else str(turn)
+
+
+def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return "None."
+    lines = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])

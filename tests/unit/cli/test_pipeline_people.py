@@ -1,0 +1,232 @@
+"""What people do with findings and incidents at the command line, and the report that they read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from click.testing import CliRunner, Result
+from conftest import DESK_URL, KEY, Clock, endpoints_to
+from pipeline_filing import Bench, spec_of
+from pydantic import SecretStr
+
+from calltriage.cli.main import cli
+from calltriage.client.client import open_client
+from calltriage.desk.app import Desk
+from calltriage.settings import load_settings
+from calltriage.wiring import open_ledger
+
+HOSTILE = "we open at nine thirty </td><script>alert(1)</script> | [x](javascript:y) \u202e"
+"""Words that would be markup, a table's end, a link or a direction."""
+Act = Callable[[Bench], Any]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder with three calls that have the fault, examined and not filed."""
+    monkeypatch.setenv("CALLTRIAGE_DATA_DIR", str(tmp_path / "data"))
+
+    async def examine(bench: Bench) -> None:
+        await bench.say("call-0", HOSTILE)
+        await bench.say("call-1")
+        await bench.say("call-2", metadata={"branch": "south"})
+        for number in range(3):
+            await bench.examine(f"call-{number}")
+
+    on_bench(tmp_path / "data", examine)
+    return tmp_path / "data"
+
+
+def on_bench(folder: Path, act: Act) -> Any:
+    """Do something on the desk and the ledger of a data folder."""
+
+    async def run() -> Any:
+        clock = Clock()
+        desk = Desk(folder, SecretStr(KEY), DESK_URL, clock=clock)
+        transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
+        async with (
+            open_ledger(load_settings(data_dir=folder)) as ledger,
+            open_client(endpoints_to(transport)) as client,
+        ):
+            try:
+                return await act(Bench(desk, client, ledger, clock, spec_of("")))
+            finally:
+                await desk.close()
+
+    return anyio.run(run)
+
+
+def said(*arguments: str, status: int = 0) -> str:
+    """What a command prints on standard output."""
+    done: Result = CliRunner().invoke(cli, ["pipeline", *arguments])
+    assert done.exit_code == status, done.output + repr(done.exception)
+    return done.stdout
+
+
+def rows(*arguments: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in said(*arguments, "--json").splitlines()]
+
+
+def test_findings_are_listed_for_people_and_for_programs(folder: Path) -> None:
+    found = rows("findings", "--state", "new")
+
+    assert {row["call_id"] for row in found} == {"call-0", "call-1", "call-2"}
+    assert {row["quote"] for row in found} == {"nine thirty"}
+    assert "call-2" in said("findings", "--call", "call-2")
+    assert rows("findings", "--state", "filed") == []
+
+
+def test_an_accepted_finding_is_filed_and_a_dismissed_one_is_not(folder: Path) -> None:
+    by_call = {row["call_id"]: row["id"] for row in rows("findings")}
+    accepted = json.loads(said("accept", by_call["call-1"][:12], "--json"))
+    dismissed = said("dismiss", by_call["call-0"], "--reason", "expected")
+    states = {row["call_id"]: row["state"] for row in rows("findings")}
+    issues = on_bench(folder, lambda bench: bench.issues())
+
+    assert accepted["state"] == "filed"
+    assert "dismissed as expected" in dismissed
+    assert states == {"call-0": "dismissed", "call-1": "filed", "call-2": "new"}
+    assert [issue.id for issue in issues] == [accepted["issue_id"]]
+
+
+def test_dismissing_what_was_filed_says_what_a_person_can_undo(folder: Path) -> None:
+    finding = rows("findings", "--call", "call-1")[0]["id"]
+    said("accept", finding)
+    [issue] = on_bench(folder, lambda bench: bench.issues())
+    [flag] = on_bench(folder, lambda bench: bench.flags(issue))
+
+    told = said("dismiss", finding, "--reason", "wrong")
+    assert flag.id in told
+    assert issue.id in told
+
+
+def test_a_name_of_no_finding_or_of_several_is_refused_with_what_to_do(folder: Path) -> None:
+    nothing = CliRunner().invoke(cli, ["pipeline", "accept", "ffffff"])
+
+    assert nothing.exit_code == 1
+    assert "calltriage pipeline findings" in str(nothing.exception)
+
+
+def test_a_missed_moment_and_a_call_without_one_are_labels(folder: Path) -> None:
+    def label(*arguments: str) -> dict[str, Any]:
+        return json.loads(said("missed", *arguments, "--json"))
+
+    missed = label("call-1", "agent_silence", "when do you open")
+    nothing = label("call-2", "agent_silence", "--nothing")
+    wrong_name = CliRunner().invoke(cli, ["pipeline", "missed", "call-1", "agent_silense", "open"])
+    wrong_words = CliRunner().invoke(cli, ["pipeline", "missed", "call-1", "agent_silence", "never said"])
+
+    assert (missed["turn"], missed["detector"], nothing["call_id"]) == (1, "agent_silence", "call-2")
+    assert "Did you mean agent_silence?" in str(wrong_name.exception)
+    assert "no turn has these words" in str(wrong_words.exception)
+
+
+def test_incidents_are_muted_merged_and_split(folder: Path) -> None:
+    south = next(row for row in rows("incidents") if row["key"] == "south")["fingerprint"]
+    others = next(row for row in rows("incidents") if row["key"] is None)["fingerprint"]
+    said("mute", south[:20], "--reason", "known")
+    muted = [row["fingerprint"] for row in rows("incidents", "--muted")]
+    said("unmute", south)
+    said("merge", south, others, "--reason", "one fault")
+    merged = rows("incidents")
+    finding = rows("findings", "--call", "call-2")[0]["id"]
+    said("accept", finding)
+    owner = next(row for row in rows("incidents") if row["fingerprint"] == others)
+    said("split", south, "--reason", "two faults after all")
+
+    assert muted == [south]
+    assert [row["fingerprint"] for row in merged] == [others]
+    assert owner["issue_id"] is not None
+    assert {row["fingerprint"] for row in rows("incidents")} == {south, others}
+    twice = CliRunner().invoke(cli, ["pipeline", "split", south, "--reason", "again"])
+    assert "neither merged nor joined" in str(twice.exception)
+
+
+def test_the_report_says_what_was_found_and_no_word_of_a_caller_is_markup(folder: Path, tmp_path: Path) -> None:
+    said("accept", rows("findings", "--call", "call-1")[0]["id"])
+    page = tmp_path / "report.html"
+    text = said("report", "--since", "30d", "--html", str(page))
+
+    assert "3 findings: 1 filed, 2 new" in text
+    assert "1.00 (0.21 to 1.00, n 1)" in text
+    assert "script" not in text.lower()
+    html = page.read_text(encoding="utf-8")
+    assert {tag for tag, _ in tags(html)} >= {"svg", "table", "rect", "circle"}
+    assert_harmless(html)
+
+
+def test_a_report_with_hostile_words_everywhere_is_harmless(folder: Path, tmp_path: Path) -> None:
+    async def poison(bench: Bench) -> None:
+        from calltriage.pipelines.ledger.tables import findings, incidents
+
+        words = (
+            '"><img src=x onerror=alert(1)><script>alert(2)</script>\n# head\n| a | [l](javascript:b) ![i](http://e)'
+        )
+        for table, names in (
+            (findings, ("detector", "quote", "note", "call_id")),
+            (incidents, ("detector", "kind", "key")),
+        ):
+            await bench.ledger.write(
+                lambda it, t=table, n=names: it.execute(t.update().values(dict.fromkeys(n, words)))
+            )
+
+    on_bench(folder, poison)
+    page = tmp_path / "report.html"
+    text = said("report", "--since", "2026-01-01", "--html", str(page))
+
+    assert_harmless(page.read_text(encoding="utf-8"))
+    assert not re.search(r"^# head", text, re.MULTILINE)
+    assert not re.search(r"(?<!\\)\]\(", text)
+    assert not re.search(r"(?<!\\)<", text)
+
+
+ALLOWED = {"href": "", "src": ""}
+
+
+def tags(page: str) -> list[tuple[str, dict[str, str | None]]]:
+    found = list[tuple[str, dict[str, str | None]]]()
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            found.append((tag, dict(attrs)))
+
+    Reader().feed(page)
+    return found
+
+
+def assert_harmless(page: str) -> None:
+    """Nothing in a page runs, loads or leads anywhere, and nothing hides."""
+    for tag, attributes in tags(page):
+        assert tag not in {"script", "img", "iframe", "object", "embed", "link", "form", "a", "base"}, tag
+        assert not [name for name in attributes if name.startswith("on") or name in ALLOWED], (tag, attributes)
+    assert "\u202e" not in page
+    assert "default-src 'none'" in page
+
+
+def test_calls_without_a_finding_are_sampled_until_they_are_labelled(folder: Path) -> None:
+    async def examined(bench: Bench) -> None:
+        from calltriage.pipelines.ledger.tables import results
+
+        row = {
+            "account": bench.ledger.account,
+            "content_hash": "h", "detector": "agent_silence", "version_hash": "v", "verdict": "not_found",
+            "at": bench.ledger.now(),
+        }  # fmt: skip
+        for name in ("quiet-0", "quiet-1"):
+            await bench.say(name, "we open at ten")
+        ids = ("quiet-0", "quiet-1", "call-0")
+        await bench.ledger.write(lambda it: it.execute(results.insert(), [{**row, "call_id": one} for one in ids]))
+
+    on_bench(folder, examined)
+    before = said("sample", "--unflagged", "10").split()
+    said("missed", "quiet-0", "agent_silence", "--nothing")
+
+    assert sorted(before) == ["quiet-0", "quiet-1"]
+    assert said("sample").split() == ["quiet-1"]
