@@ -17,21 +17,13 @@ from pathlib import Path
 from typing import IO, BinaryIO, Literal, TextIO, cast
 
 from calltriage.errors import ImportFileError
+from calltriage.leaves.encodings import detected, marked
 from calltriage.leaves.gate import gate
 from calltriage.operations.fields import is_opaque_id
 
 GZIP = b"\x1f\x8b"
 SAMPLE = 64 * 1024
 """Bytes that an encoding is told by, if the file is not UTF-8."""
-MARKS = {
-    b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16",
-    b"\xfe\xff": "utf-16",
-}  # fmt: skip
-"""Byte order marks, and the encodings that begin with them; a longer mark before one that it begins with."""
-OTHERS = ("cp1252", "cp1250", "cp1251", "shift_jis", "gb18030", "euc_kr")
-"""Encodings that a file may be in besides UTF-8 and UTF-16. A longer list is told apart less well."""
-TOLERANCE = 0.1
-"""How much more disorder Windows-1252, the likeliest by far, may show than the Windows-1250 that is mistaken for it."""
 LONE = re.compile("[\udc80-\udcff]")
 """What stands for a byte that is no text in the file's encoding."""
 
@@ -166,9 +158,8 @@ def _unpacked(source: Source) -> Generator[IO[bytes]]:
 def _encoding(file: IO[bytes]) -> str:
     """UTF-8 wherever some of the text is UTF-8 beyond ASCII: then other bytes are faults, not another encoding."""
     head = file.read(4)
-    for mark, encoding in MARKS.items():
-        if head.startswith(mark):
-            return encoding
+    if (encoding := marked(head)) is not None:
+        return encoding
     sample, is_utf8 = bytearray(), False
     for line in _pieces(head, file):
         if line.isascii() and b"\0" not in line:
@@ -183,24 +174,17 @@ def _encoding(file: IO[bytes]) -> str:
         sample += line
         if len(sample) >= SAMPLE:
             break
-    return _detected(bytes(sample)) if sample else "utf-8"
+    return _told(bytes(sample)) if sample else "utf-8"
+
+
+def _told(sample: bytes) -> str:
+    encoding = detected(sample)
+    if encoding is None:
+        raise ValueError("is not text: expected JSON, WebVTT, SRT or CSV")
+    return encoding
 
 
 def _pieces(head: bytes, file: IO[bytes]) -> Iterator[bytes]:
     yield head + file.readline(SAMPLE)
     while line := file.readline(SAMPLE):
         yield line
-
-
-def _detected(sample: bytes) -> str:
-    from charset_normalizer import from_bytes  # noqa: PLC0415  rarely needed
-
-    if sample.count(0) > len(sample) // 4:  # every other byte, as in UTF-16 of a script that has an alphabet
-        return "utf-16-le" if sample[1::2].count(0) > sample[::2].count(0) else "utf-16-be"
-    matches = [] if b"\0" in sample else list(from_bytes(sample, cp_isolation=list(OTHERS)))
-    near = [one for one in matches if one.chaos <= matches[0].chaos + TOLERANCE]
-    if any("cp1252" in one.could_be_from_charset for one in near) and matches[0].encoding in ("cp1250", "cp1252"):
-        return "cp1252"
-    if not matches:
-        raise ValueError("is not text: expected JSON, WebVTT, SRT or CSV")
-    return matches[0].encoding.replace("_", "-")

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Annotated, Any, ClassVar
 
 import mcp_types
+from anyio import to_thread
 from pydantic import Field, StringConstraints
 
 from calltriage.client.attachments import download
@@ -20,8 +21,9 @@ from calltriage.operations.fields import TEXT, AttachmentId, is_opaque_id
 from calltriage.server.answers.results import untrusted
 from calltriage.server.answers.stored_files import Downloaded
 from calltriage.server.context import Invocation, Workflow
-from calltriage.server.files.media_types import HEAD, is_text, known_type, seen
+from calltriage.server.files.media_types import HEAD, known_type, seen
 from calltriage.server.files.pictures import shown_image
+from calltriage.server.files.texts import text_begun_in, text_in
 
 IMAGE_BYTES = 2**20
 """Bytes of the largest picture that is put into an answer."""
@@ -69,8 +71,10 @@ class DownloadAttachmentTool(Workflow, effect=Effect.READ, saves=True):
             return self._elsewhere(work, found, facts)
         if (media_type := shown_image(data, whole=True)) is not None and len(data) <= IMAGE_BYTES:
             return self._image(work, facts, media_type, data)
-        if is_text(data, whole=True):
-            return self._text(facts, data.decode("utf-8-sig"))
+        if (found_text := await to_thread.run_sync(text_in, data)) is not None:
+            text, encoding = found_text
+            decoded: JsonObject = {} if encoding.startswith("utf-8") else {"decoded_from": encoding}
+            return self._text(facts | decoded, text)
         return self._elsewhere(work, found, facts, data[:HEAD])
 
     async def _small(self, work: Invocation, found: Attachment) -> bytes | None:
@@ -86,7 +90,7 @@ class DownloadAttachmentTool(Workflow, effect=Effect.READ, saves=True):
                     got += len(piece)
                     if not judged and got >= HEAD:  # however the network cuts it
                         judged, head = True, b"".join(pieces)[:HEAD]
-                        if not is_text(head) and shown_image(head) is None:
+                        if shown_image(head) is None and await to_thread.run_sync(text_begun_in, head) is None:
                             return None  # neither to read nor to look at
         except Rejected as error:
             if error.code != "file_too_large":
