@@ -41,12 +41,13 @@ _UNIT = re.compile(rf"(?<=[0-9])(?=(?:{GLUED})\b)")
 _HALF = re.compile(r"(?<=[0-9] )([ap]) m\b")
 _HOUR = re.compile("[1-9]|1[0-9]|2[0-4]")
 _MARKS = re.compile("(?<=[0-9]),(?=[0-9]{3}(?![0-9]))|:")
+_BEGUN = re.compile("(?<![a-z0-9])[0-9]")
 _SIGNS = re.compile(r"[^\w ]+")
 
 
 def language_of(lines: Iterable[str]) -> str:
     """The language of COMMON whose common words stand most often in some lines; English where none does."""
-    words = Counter(word for line in islice(lines, HEARD) for word in line.split())
+    words = Counter(" ".join(islice(lines, HEARD)).split())
     return max(COMMON, key=lambda language: sum(words[word] for word in COMMON[language].split()))
 
 
@@ -85,7 +86,7 @@ def _read(words: str, language: str) -> str:
 
 def may_have_numbers(text: str, language: str) -> bool:
     """Whether a folded text may hold a number, in digits or spoken. A twentieth of the cost of reading it."""
-    return bool(_DIGITS.search(text) or _DIGITS.search(_read(_SIGNS.sub(" ", text), language)))
+    return bool(_BEGUN.search(text) or _BEGUN.search(_read(_SIGNS.sub(" ", text), language)))
 
 
 def numbers(line: str) -> list[str]:
