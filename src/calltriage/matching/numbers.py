@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import islice
 from typing import Any, cast
 
@@ -36,6 +37,8 @@ SCALES = "hundred|thousand|million|billion|1000?|1000000|1000000000|k|mil|mille|
 """Words that make another number of the one before them."""
 LONG = 6
 """Digits from which numbers that follow each other are one: a phone or an account number, not "3 20 dollar bills"."""
+LONGEST_WORD = 100
+"""Characters of a word that are asked whether it is a number."""
 _AMOUNT = re.compile(rf"([{''.join(UNITS)}]) ([0-9]\S*)")
 _UNIT = re.compile(rf"(?<=[0-9])(?=(?:{GLUED})\b)")
 _HALF = re.compile(r"(?<=[0-9] )([ap]) m\b")
@@ -86,7 +89,13 @@ def _read(words: str, language: str) -> str:
 
 def may_have_numbers(text: str, language: str) -> bool:
     """Whether a folded text may hold a number, in digits or spoken. A twentieth of the cost of reading it."""
-    return bool(_BEGUN.search(text) or _BEGUN.search(_read(_SIGNS.sub(" ", text), language)))
+    return bool(_BEGUN.search(text)) or any(_is_number(word, language) for word in _SIGNS.sub(" ", text).split())
+
+
+@lru_cache(maxsize=50_000)
+def _is_number(word: str, language: str) -> bool:
+    """Whether a word alone is a number. Every number of several words has one that is."""
+    return _BEGUN.search(_read(word[:LONGEST_WORD], language)) is not None
 
 
 def numbers(line: str) -> list[str]:
