@@ -1,4 +1,4 @@
-"""Open issues that a new one looks like: found by a few bounded searches, ranked here, each score explained.
+"""Issues that a new one looks like, open or closed a while ago at most: found by a few bounded searches, ranked here, each score explained.
 
 It works on any API that searches titles and descriptions for plain words. Nothing in it is learned or random: the same
 issues and the same draft give the same answer.
@@ -30,11 +30,14 @@ SHARED = 0.3
 """What evidence in common adds to a score."""
 COMPARED = 8
 """Candidates whose evidence is read, when the draft brings evidence."""
-SHOWN = 5
-"""Issues that the answer names at most."""
+SHOWN, CLOSED_SHOWN = 5, 2
+"""Issues that the answer names at most, and how many of them may be closed."""
 CLOSE, ALIKE = 0.77, 0.3
 """Scores from which an issue may be the same fault, and is worth a look. Held by the labelled phrasings in the tests."""
-OPEN: list[Status] = [status for status in get_args(Status) if status not in {"done", "closed"}]
+CLOSED: list[Status] = ["done", "closed"]
+OPEN: list[Status] = [status for status in get_args(Status) if status not in CLOSED]
+CLOSED_SEARCHES = 2
+"""Texts that are searched for in issues that are closed: the title and the word that tells most."""
 
 SAME_WORDS = (
     ("transfer", "handoff", "handover", "escalate", "escalation", "route", "reroute", "forward"),
@@ -87,7 +90,7 @@ class Draft:
 
 @dataclass(frozen=True)
 class Likeness:
-    """How much an open issue looks like the draft, and why."""
+    """How much an issue looks like the draft, and why."""
 
     issue: Issue
     by_words: float
@@ -103,9 +106,13 @@ class Likeness:
         return round(min(1.0, self.by_words + SHARED * bool(self.shared_evidence)), 2)
 
     @property
+    def is_open(self) -> bool:
+        return self.issue.status not in CLOSED
+
+    @property
     def is_close(self) -> bool:
         """Whether it should be used instead. One call may show two faults, so that shared evidence does not count here."""
-        return self.by_words >= CLOSE and not self.differs
+        return self.is_open and self.by_words >= CLOSE and not self.differs
 
     def row(self) -> JsonObject:
         issue = self.issue
@@ -115,12 +122,12 @@ class Likeness:
         if self.differs:
             why["differs"] = self.differs
         fields = {"id": issue.id, "triage_id": issue.triage_id, "title": issue.title, "status": issue.status}
-        return {**fields, "score": self.score, "why": why}
+        return {**fields, **({} if self.is_open else {"closed": True}), "score": self.score, "why": why}
 
 
 @dataclass(frozen=True)
 class Similar:
-    """The open issues that look like the draft, best first, and how many were looked at."""
+    """The issues that look like the draft, best first, and how many were looked at."""
 
     likenesses: list[Likeness]
     looked_at: int
@@ -132,21 +139,25 @@ class Similar:
         return next((issue for issue in close if issue.id != besides), None)
 
     def body(self) -> JsonObject:
-        """The best of them, the one that is close among them; the words in it are the issues' authors'."""
-        best = sorted(self.likenesses, key=lambda one: not one.is_close)[:SHOWN]
+        """The best of them, the one that is close first, few of them closed; the words in it are the issues' authors'."""
+        closed = [one for one in self.likenesses if not one.is_open][CLOSED_SHOWN:]
+        kept = [one for one in self.likenesses if one not in closed]
+        best = sorted(kept, key=lambda one: not one.is_close)[:SHOWN]
         rows = [likeness.row() for likeness in best]
         how_many = {"returned": len(best), "total": len(self.likenesses), "complete": len(best) == len(self.likenesses)}
         return {"items": rows, **how_many, "looked_at": self.looked_at, "searched_for": self.searched}
 
 
 async def similar_to(draft: Draft, client: Client) -> Similar:
-    """Look for open issues like the draft. Raises CallError when the issues cannot be read."""
+    """Look for issues like the draft that are open, or were still worked on in the last 90 days. Raises CallError when the
+    issues cannot be read."""
     words = telling(draft)
     # The same title may stand behind hundreds that share its words, so it is looked for whole too.
-    asked = [ListIssues(search=text, status=OPEN, limit=FOUND) for text in dict.fromkeys([draft.title, *words])]
+    texts = list(dict.fromkeys([draft.title, *words]))
+    asked = [ListIssues(search=text, status=OPEN, limit=FOUND) for text in texts]
+    asked += [ListIssues(search=text, status=CLOSED, date_range="90d", limit=FOUND) for text in texts[:CLOSED_SEARCHES]]
     pages = await at_once(*(client.send(one) for one in [*asked, ListIssues(status=OPEN, limit=NEWEST)]))
-    # A search that knows no status filter must not make a closed issue a reason not to file.
-    candidates = {issue.id: issue for page in pages for issue in page.items if issue.status in OPEN}
+    candidates = {issue.id: issue for page in pages for issue in page.items}
     found = ranked(draft, candidates.values(), {})
     if draft.evidence:
         near = found[:COMPARED]

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import httpx2
 import pytest
-from conftest import endpoints_to
+from conftest import Clock, endpoints_to
 from mcp.client import Client
 from tool_calls import ok, refused
 from vendors import says
@@ -259,7 +259,28 @@ async def test_an_issue_off_the_board_holds_nothing_up(agent: Client, status: st
     first = await ok(agent, "create_issue", **new)
     await ok(agent, "update_issue", issue_id=first["id"], status=status)
     answer = await ok(agent, "create_issue", **new)
-    assert (answer["outcome"], answer["similar"]["items"]) == ("committed", [])
+    assert answer["outcome"] == "committed"
+    (like,) = answer["similar"]["items"]
+    assert (like["id"], like["status"], like["closed"], like["score"]) == (first["id"], status, True, 1.0)
+
+
+async def test_issues_that_were_closed_long_ago_are_not_named(agent: Client, clock: Clock) -> None:
+    new = {"title": "Greeting is cut off", "severity": "low", "category": "Speech"}
+    first = await ok(agent, "create_issue", **new)
+    await ok(agent, "update_issue", issue_id=first["id"], status="closed")
+    clock.advance(days=91)
+    assert (await ok(agent, "create_issue", **new))["similar"]["items"] == []
+
+
+async def test_closed_issues_crowd_out_no_open_one(agent: Client) -> None:
+    new = {"title": "Greeting is cut off", "severity": "low", "category": "Speech"}
+    for _ in range(6):
+        made = await ok(agent, "create_issue", **new)
+        await ok(agent, "update_issue", issue_id=made["id"], status="closed")
+    other = await ok(agent, "create_issue", **new | {"title": "Greeting comes twice"})
+    similar = (await ok(agent, "create_issue", **new, on_duplicate="link"))["similar"]
+    assert [row["id"] for row in similar["items"] if "closed" not in row] == [other["id"]]
+    assert (similar["returned"], similar["total"], similar["complete"]) == (3, 7, False)
 
 
 async def test_evidence_in_common_makes_issues_alike_and_is_named(agent: Client) -> None:
@@ -272,7 +293,8 @@ async def test_evidence_in_common_makes_issues_alike_and_is_named(agent: Client)
     assert answer["outcome"] == "committed", "one call may show two faults"
     await ok(agent, "update_issue", issue_id=answer["id"], status="closed")
     without = await ok(agent, "create_issue", title="Card mailed unasked", **new)
-    assert (without["outcome"], without["similar"]["items"][0]["score"] < best["score"]) == ("committed", True)
+    (same,) = [row for row in without["similar"]["items"] if row["id"] == first["id"]]
+    assert (without["outcome"], same["score"] < best["score"]) == ("committed", True)
 
 
 async def test_the_same_title_is_found_among_many_that_share_its_words(agent: Client) -> None:
@@ -307,8 +329,8 @@ async def test_it_searches_the_vendor_for_a_few_words_and_no_more() -> None:
     # The last read is of the newest issues, to tell a lost answer's issue by.
     before = asked[: next(place for place, one in enumerate(asked) if one["method"] == "POST") - 1]
     reads = [one["search"] for one in before]
-    assert len(reads) == 6
-    assert sorted(word for word in reads if word) == sorted([title, *telling(Draft(title))])
+    assert len(reads) == 8
+    assert {word for word in reads if word} == {title, *telling(Draft(title))}
     assert all(word.casefold() in title.casefold() for word in reads if word)
 
 
