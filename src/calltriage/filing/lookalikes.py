@@ -1,4 +1,5 @@
-"""Issues that a new one looks like, open or closed a while ago at most: found by a few bounded searches, ranked here, each score explained.
+"""Issues that a new one looks like, open or closed in the last 90 days: found by a few bounded searches, ranked here, each
+score explained.
 
 It works on any API that searches titles and descriptions for plain words. Nothing in it is learned or random: the same
 issues and the same draft give the same answer.

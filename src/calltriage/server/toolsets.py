@@ -10,7 +10,7 @@ from calltriage.operations.activity import ListActivity
 from calltriage.operations.attachments import DeleteAttachment, GetAttachment
 from calltriage.operations.base import Effect, Tool
 from calltriage.operations.categories import CreateCategory, ListCategories
-from calltriage.operations.flags import ListFlags, ListFlagTypes, RemoveFlag
+from calltriage.operations.flags import ListFlags, RemoveFlag
 from calltriage.operations.issues import DeleteIssue, GetIssue, ListIssues, MarkIssueViewed
 from calltriage.operations.norm import CreateAgentSession, ListTriageAgents
 from calltriage.operations.relations import ListRelations, RemoveRelation
@@ -33,6 +33,7 @@ from calltriage.server.tools.download_attachment import DownloadAttachmentTool
 from calltriage.server.tools.editing import AddCommentTool, UpdateIssueTool
 from calltriage.server.tools.evidence import GetEvidenceTool
 from calltriage.server.tools.find_calls import FindCallsTool
+from calltriage.server.tools.flag_types import ListFlagTypesTool
 from calltriage.server.tools.link_issue import LinkIssueTool
 from calltriage.server.tools.members import ListOrgMembersTool
 from calltriage.server.tools.norm import PromptNormTool, WaitForNormTool
@@ -55,7 +56,7 @@ TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
         LinkIssueTool,
         CreateAttachmentTool,
         AddCommentTool,
-        ListFlagTypes,
+        ListFlagTypesTool,
     ),
     "evidence": (
         ListResources,

@@ -53,6 +53,14 @@ def beginning(body: JsonObject, name: str, most: int) -> JsonObject:
     return {**body, name: text[:most], "characters_left_out": left_out}
 
 
+def stored(body: JsonObject, name: str, most: int) -> JsonObject:
+    """A body of something just written with the beginning of one of its texts, saying that all of it is kept."""
+    text = body.get(name)
+    if not isinstance(text, str) or len(text) <= most:
+        return body
+    return {**body, name: text[:most], "stored_whole": {name: f"shown to {most} of {len(text)} characters"}}
+
+
 def row(result: Result) -> JsonObject:
     """One object as a list shows it: the fields its class calls brief, or all; the holder of the list is marked."""
     include = None if result.brief is None else result.brief | {"unreadable_fields"}

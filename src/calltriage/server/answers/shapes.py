@@ -60,6 +60,7 @@ class Marks(TypedDict, total=False):
     escaped_characters: characters of the whole answer that are shown as escapes.
     unreadable_fields, unreadable_rows: what of an API's answer cannot be read.
     characters_left_out, characters_before: by the text's name, what of it is not shown.
+    stored_whole: by the text's name, how much is shown of one that was just written whole.
     too_long: a row that is longer than an answer.
     omitted: texts of the answer that were cut; a tool that leaves out more declares it.
     """
@@ -71,6 +72,7 @@ class Marks(TypedDict, total=False):
     unreadable_rows: list[int]
     characters_left_out: dict[str, int]
     characters_before: dict[str, int]
+    stored_whole: dict[str, str]
     too_long: bool
     omitted: list[Gap]
 

@@ -57,5 +57,6 @@ class Downloaded(Saved, total=False):
     shown: str
     text: str
     characters: int
+    decoded_from: str
     complete: bool
     link: TimedLink

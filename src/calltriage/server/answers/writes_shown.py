@@ -24,18 +24,19 @@ class Reasons(TypedDict, total=False):
 
 
 class Alike(TypedDict, total=False):
-    """An open issue that is like a draft."""
+    """An issue that is like a draft: open, or closed not long ago."""
 
     id: Required[str]
     triage_id: Required[str]
     title: Required[str]
     status: Required[str]
+    closed: bool
     score: Required[float]
     why: Required[Reasons]
 
 
 class Similar(TypedDict, total=False):
-    """Open issues like a draft, best first; or the code of the error for which they are not known."""
+    """Issues like a draft, best first; or the code of the error for which they are not known."""
 
     items: list[Alike]
     returned: int
@@ -93,6 +94,7 @@ class Replaced(TypedDict, total=False):
     flag: Required[
         Annotated[Flag, Shown(only=frozenset({"type", "note", "message_index", "message_text"}), partly=True)]
     ]
+    removed_at: str
 
 
 class Correcting(TypedDict, total=False):

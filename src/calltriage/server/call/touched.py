@@ -64,10 +64,9 @@ def _references(tool: type[Tool], given: Tool) -> Iterator[str]:
 
 
 def _times(body: object) -> Iterator[str]:
-    """Times at which the result of a write, and each object inside it, was made."""
+    """Times at which the result of a write, and each object inside it, was made or removed."""
     if is_object(body):
-        if isinstance(when := body.get("created_at"), str):
-            yield when
+        yield from (when for name in ("created_at", "removed_at") if isinstance(when := body.get(name), str))
         for member in body.values():
             yield from _times(member)
     elif is_array(body):

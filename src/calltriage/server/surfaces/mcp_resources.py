@@ -19,7 +19,6 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.attachments import GetAttachment
 from calltriage.operations.base import Tool
 from calltriage.operations.fields import named_kind
-from calltriage.operations.flags import ListFlagTypes
 from calltriage.operations.issues import GetIssue
 from calltriage.server.answers.results import WALL, advising, shortened
 from calltriage.server.call.arguments import checked
@@ -28,6 +27,7 @@ from calltriage.server.call.table import perform, whole_of
 from calltriage.server.call.write_record import ListRecentWritesTool
 from calltriage.server.context import Invocation, ServerParts
 from calltriage.server.tools.evidence import GetEvidenceTool
+from calltriage.server.tools.flag_types import ListFlagTypesTool
 from calltriage.server.tools.transcripts import GetTranscriptTool
 
 MEDIA_TYPE = "application/json"
@@ -64,7 +64,7 @@ class Kind:
 
 
 KINDS = (
-    Kind(UriTemplate.parse("triage://flag-types"), ListFlagTypes, "Flag types",
+    Kind(UriTemplate.parse("triage://flag-types"), ListFlagTypesTool, "Flag types",
          "Flag types in use: type, meaning, usage count, last use.", 0.3),
     Kind(UriTemplate.parse("triage://issues/{issue_id}"), GetIssue, "Issue", "One issue.", 0.6),
     Kind(UriTemplate.parse("triage://issues/{issue_id}/evidence"), GetEvidenceTool, "Issue evidence",

@@ -16,7 +16,7 @@ from calltriage.operations.fields import Category, Description, Title
 from calltriage.operations.flags import AddFlag, Flag
 from calltriage.operations.relations import LinkIssue
 from calltriage.operations.resource_links import AttachResource
-from calltriage.server.answers.results import SHORT, beginning, shown, together, untrusted
+from calltriage.server.answers.results import SHORT, shown, stored, together, untrusted
 from calltriage.server.answers.writes_shown import FiledIssue
 from calltriage.server.context import Invocation, Workflow, preparing
 from calltriage.server.tools.add_flag import AddFlagTool
@@ -142,7 +142,7 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
         if missing := failed(flags):
             raise _unflagged(filed, flags, missing)
         outcomes = [filed.outcome, *(one["outcome"] for one in flags)]
-        body = {**beginning(shown(filed.issue), "description", SHORT), "outcome": together(outcomes)}
+        body = {**stored(shown(filed.issue), "description", SHORT), "outcome": together(outcomes)}
         if filed.flags or filed.link:  # these moved the issue on
             body = {name: value for name, value in body.items() if name not in MOVED}
         told = {"flags": untrusted(Flag.origin or "", items=flags)} if flags else {}

@@ -19,7 +19,7 @@ from calltriage.operations.fields import (
     IssueRef,
 )
 from calltriage.operations.norm import PromptNorm
-from calltriage.server.answers.results import SHORT, beginning, shown
+from calltriage.server.answers.results import SHORT, shown, stored
 from calltriage.server.context import ISSUE, Invocation, Workflow, preparing
 
 AN_INSTANT = "must be an updated_at as it was read, such as 2026-05-06T21:09:57.087Z"
@@ -62,7 +62,7 @@ class UpdateIssueTool(Workflow, effect=Effect.CHANGE, wraps=issues.UpdateIssue):
             if self.expect_updated_at is not None:
                 await self._refuse_if_changed(work, issue_id, self.expect_updated_at)
             receipt = await work.server.client.deliver(operation)
-        return {**beginning(shown(receipt.result), "description", SHORT), **untold, "outcome": receipt.outcome}
+        return {**stored(shown(receipt.result), "description", SHORT), **untold, "outcome": receipt.outcome}
 
     async def _refuse_if_changed(self, work: Invocation, issue_id: str, expected: str) -> None:
         with preparing("issue_id"):
@@ -127,4 +127,4 @@ class AddCommentTool(Workflow, effect=Effect.ADD, wraps=activity.AddComment):
             work.server.allow(PromptNorm, "allow_agent_run")
         operation = self.request(activity.AddComment, issue_id=await work.server.issue_id(self.issue_id))
         receipt = await work.server.client.deliver(operation)
-        return {**beginning(shown(receipt.result), "detail", SHORT), "outcome": receipt.outcome}
+        return {**stored(shown(receipt.result), "detail", SHORT), "outcome": receipt.outcome}

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from calltriage.errors import CallError, Conflict, NotFound, Outcome, Rejected, TryNext, UnreadableAnswer
 from calltriage.leaves.strict_json import JsonObject
+from calltriage.operations.activity import ListActivity
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import FlagId, FlagType, IssueRef, MessageText, NodeName, Note, TurnIndex
 from calltriage.operations.flags import AddFlag, Flag, ListFlags, RemoveFlag
@@ -116,9 +117,11 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
             pass
         except CallError as error:
             raise self._left_both(error, new.id, outcome) from error
+        when = await _removed_at(work, operation.issue_id, self.flag_id, new)
+        removed = {} if when is None else {"removed_at": when}
         return {
             **_answer(new, self.flag_id),
-            "replaced": untrusted("flag authors", flag=_words(old)),
+            "replaced": untrusted("flag authors", flag=_words(old), **removed),
             "outcome": "committed",
         }
 
@@ -184,6 +187,23 @@ def _answer(new: Flag, old_id: str) -> JsonObject:
 def _words(old: Flag) -> JsonObject:
     """What a correction took away, as it was."""
     return old.model_dump(mode="json", exclude_none=True, include={"type", "note", "message_index", "message_text"})
+
+
+async def _removed_at(work: Invocation, issue_id: str, old_id: str, new: Flag) -> str | None:
+    """When the old flag was removed, if that is the latest that happened to the issue: by the feed's newest entry, which
+    names the flag, or comes right after the new one's and from the same person. None where the feed cannot tell."""
+    try:
+        page = await work.server.client.send(ListActivity(issue_id=issue_id, limit=2))
+    except CallError:
+        return None
+    last, *before = page.items or [None]
+    if last is None or last.type != "flag_removed":
+        return None
+    named = (last.metadata or {}).get("flag_id")
+    follows = [
+        one.type == "flag_added" and one.created_at == new.created_at and one.actor == last.actor for one in before
+    ]
+    return last.created_at if named == old_id or (named is None and follows[:1] == [True]) else None
 
 
 async def _flags(work: Invocation, issue_id: str) -> list[Flag]:

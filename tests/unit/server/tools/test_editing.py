@@ -154,6 +154,7 @@ async def test_a_write_does_not_answer_back_a_long_text_that_its_caller_wrote(ag
     comment = await ok(agent, "add_comment", issue_id=issue["id"], detail=text)
     for body, name in ((issue, "description"), (changed, "description"), (comment, "detail")):
         assert text.startswith(body[name])
-        assert body["characters_left_out"] == {name: len(text) - 200}
+        assert body["stored_whole"] == {name: f"shown to 200 of {len(text)} characters"}
+        assert "characters_left_out" not in body
         assert real_tokens(compact(body)) < 400
     assert (await ok(agent, "get_issue", issue_id=issue["id"]))["description"] == text

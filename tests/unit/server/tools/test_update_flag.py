@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from conftest import call_line, endpoints_to, load_lines
 from faults import Scripted, answers, passes
 from mcp.client import Client
 from tool_calls import ok, refused, with_call
+from vendors import agent_before, says
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client
@@ -55,6 +57,67 @@ async def test_a_correction_keeps_what_is_not_passed_and_names_both_flags(
     assert (again["node_id"], again["message_index"]) == ("M", 1)
     once_more = await ok(agent, "update_flag", issue_id=ticket, flag_id=again["id"], note="kept")
     assert once_more["node_id"] == "M"
+
+
+async def test_the_guard_value_that_a_correction_answers_holds_for_the_next_write(
+    agent: Client, the_desk: Desk
+) -> None:
+    ticket, old = await flagged(agent, the_desk)
+    found = await ok(agent, "update_flag", issue_id=ticket, flag_id=old["id"], note="better")
+    (issue,) = found["issues"]
+    assert issue["triage_id"] == ticket
+    assert found["replaced"]["removed_at"] >= found["created_at"]
+    guarded = {"issue_id": ticket, "severity": "high", "expect_updated_at": issue["updated_at"]}
+    assert (await ok(agent, "update_issue", **guarded))["outcome"] == "committed"
+
+
+FEEDS: dict[str, Any] = {
+    "somebody commented since": (
+        [{"type": "comment"}, {"type": "flag_removed", "metadata": {"flag_id": "OLD"}}],
+        False,
+    ),
+    "another flag was removed since": ([{"type": "flag_removed", "metadata": {"flag_id": "other"}}], False),
+    "an unnamed flag, removed by another": (
+        [{"type": "flag_removed", "actor": {"id": "b"}}, {"type": "flag_added"}],
+        False,
+    ),
+    "an unnamed flag, removed by the same": ([{"type": "flag_removed"}, {"type": "flag_added"}], True),
+    "the flag by its name": ([{"type": "flag_removed", "metadata": {"flag_id": "OLD"}}], True),
+    "no feed": (None, False),
+}
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+async def test_the_guard_value_is_given_only_where_the_removal_is_the_last_that_happened(
+    agent: Client, the_desk: Desk, feed: str
+) -> None:
+    entries, is_given = FEEDS[feed]
+    ticket, old = await flagged(agent, the_desk)
+    issue = await ok(agent, "get_issue", issue_id=ticket)
+    at = issue["updated_at"]
+
+    def told(request: httpx2.Request) -> httpx2.Response:
+        path = request.url.path
+        if path.endswith("/activity"):
+            listed = json.loads(json.dumps(entries or []).replace("OLD", old["id"]))
+            items = [{"id": f"e{n}", "created_at": at, "actor": {"id": "a"}, **one} for n, one in enumerate(listed)]
+            return says(500, {})(request) if entries is None else says(200, page(items))(request)
+        if request.method == "DELETE":
+            return httpx2.Response(204)
+        if path.endswith("/flags"):
+            made = {**old, "created_at": at, "note": "better", "id": "00000000-0000-4000-8000-000000000009"}
+            is_added = request.method == "POST"
+            return says(201 if is_added else 200, {"data": made, "errors": None} if is_added else page([old]))(request)
+        return says(200, {"data": issue, "errors": None} if path.endswith(issue["id"]) else page([issue]))(request)
+
+    async with agent_before(told) as before:
+        found = await ok(before, "update_flag", issue_id=issue["id"], flag_id=old["id"], note="better")
+    assert found["outcome"] == "committed"
+    assert ("removed_at" in found["replaced"]) is is_given
+
+
+def page(items: list[Any]) -> dict[str, Any]:
+    return {"data": {"items": items, "next_cursor": None}, "errors": None}
 
 
 @pytest.mark.parametrize(
