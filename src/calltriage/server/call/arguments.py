@@ -17,23 +17,48 @@ from calltriage.server.call.hints import is_issue, nearest
 from calltriage.server.call.schemas import arguments_model, trimmed_arguments
 
 ALIASES: dict[str, tuple[str, ...]] = {
+    "assignee": ("assignee_id",),
     "attachment": ("attachment_id",),
     "body": ("detail", "description"),
     "call": ("call_id",),
+    "calls": ("call_ids",),
     "comment": ("detail", "note"),
     "content": ("detail", "text"),
+    "file_name": ("name",),
+    "file_path": ("path",),
+    "filename": ("name",),
+    "flag": ("flag_id",),
     "flag_type": ("type",),
     "issue": ("issue_id",),
+    "issue_number": ("issue_id",),
+    "keywords": ("query", "search"),
+    "link_type": ("relation_type",),
     "message": ("detail",),
+    "notes": ("note",),
+    "owner": ("owner_id",),
+    "page_size": ("limit",),
+    "phone_number": ("number",),
+    "phrase": ("query", "quote"),
+    "q": ("query", "search"),
     "query": ("search",),
+    "related_issue": ("related_issue_id",),
     "search": ("query",),
+    "since": ("start_date",),
+    "state": ("status",),
     "text": ("detail",),
     "ticket": ("issue_id",),
+    "ticket_id": ("issue_id",),
+    "ticket_number": ("issue_id",),
+    "timezone": ("time_zone",),
     "triage_id": ("issue_id",),
+    "turn_index": ("message_index",),
+    "until": ("end_date",),
 }
 """Names that models write for an argument. One counts where a tool has exactly one of the arguments that it may mean."""
 ID = "id"
-"""The name that models write for the only id that a tool requires."""
+"""The name that models write for the only id that a tool requires, or that a tool which gets something has."""
+DAY, DAYS = ("date", "day"), ("start_date", "end_date")
+"""Names that models write for one day, and the arguments that such a day is both of."""
 HOST_FIELDS = frozenset({"action", "chatInput", "sessionId", "tool", "toolCallId"})
 """Fields that the automation host n8n adds to the arguments of its agents' calls (n8n issues 21500 and 21716): its own ids,
 the tool's name, and what started the run."""
@@ -49,11 +74,14 @@ DECIMAL = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 def understood(tool: type[Tool], schema: JsonObject, arguments: JsonObject) -> tuple[JsonObject, str]:
     """The arguments under the tool's own names, without what the host added and what was not given; and a note that says
     what of it an agent should know. Names that mean nothing here stay, to be refused."""
-    meant = _aliases(schema, arguments)
+    day = _day(schema, arguments)
+    meant = _aliases(tool, schema, arguments)
     hosts = sorted((arguments.keys() & HOST_FIELDS) - schema["properties"].keys() - meant.keys())
-    named = {meant.get(name, name): value for name, value in arguments.items() if name not in hosts}
+    named = {meant.get(name, name): value for name, value in arguments.items() if name not in {day, *hosts}}
+    named |= dict.fromkeys(DAYS, arguments[day]) if day else {}
     given, empty = _without_nothing(named, schema)
     notes = [f"{alias} was taken for {name}." for alias, name in meant.items()]
+    notes += [f"{day} was taken for {' and '.join(DAYS)}."] if day else []
     if hosts:
         notes.append(f"Left out, since the host adds it to every call: {', '.join(hosts)}.")
     if empty and tool.effect is Effect.CHANGE:
@@ -61,7 +89,14 @@ def understood(tool: type[Tool], schema: JsonObject, arguments: JsonObject) -> t
     return given, " ".join(notes)
 
 
-def _aliases(schema: JsonObject, arguments: JsonObject) -> dict[str, str]:
+def _day(schema: JsonObject, arguments: JsonObject) -> str | None:
+    """The name under which one day was passed to a tool that takes the first and the last of several."""
+    names: JsonObject = schema["properties"]
+    given = [name for name in DAY if name in arguments and name not in names]
+    return given[0] if len(given) == 1 and names.keys() >= set(DAYS) and not arguments.keys() & set(DAYS) else None
+
+
+def _aliases(tool: type[Tool], schema: JsonObject, arguments: JsonObject) -> dict[str, str]:
     """The tool's own names for those of the arguments that have another; none where the own name is given as well, or two
     arguments mean the same."""
     names: JsonObject = schema["properties"]
@@ -70,7 +105,9 @@ def _aliases(schema: JsonObject, arguments: JsonObject) -> dict[str, str]:
     for alias in arguments.keys() - names.keys():
         options = {spellings[alias]} if alias in spellings else names.keys() & ALIASES.get(alias, ())
         if alias == ID:
-            options = {name for name in schema.get("required", ()) if name.endswith("_id")}
+            required = {name for name in schema.get("required", ()) if name.endswith("_id")}
+            gets = tool.tool_name().startswith("get_") and not required
+            options = {name for name in names if name.endswith("_id")} if gets else required
         if len(options) == 1:
             found[alias] = next(iter(options))
     times = Counter(found.values())

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from calltriage.errors import CallError, NotFound, Rejected, TryNext
-from calltriage.leaves.strict_json import JsonObject
+from calltriage.leaves.strict_json import JsonObject, is_array
 from calltriage.operations.base import Effect, Tool
 from calltriage.operations.fields import marks
 from calltriage.operations.issues import ListIssues
@@ -40,6 +40,8 @@ def advise(error: CallError, tool: type[Tool], arguments: JsonObject, check: Cal
     """
     if tool.effect is not Effect.READ and error.outcome is None:
         error.outcome = "not_committed"
+    if isinstance(error, NotFound):
+        _name(error, arguments)
     if error.try_next is not None:
         return
     if isinstance(error, Rejected):
@@ -50,6 +52,15 @@ def advise(error: CallError, tool: type[Tool], arguments: JsonObject, check: Cal
         error.try_next = _section(SECTION_OF[error.field], arguments)
     elif isinstance(error, NotFound) and _may_be_issue(tool, error.field):
         error.try_next = TryNext(tool=ListIssues.tool_name(), arguments={})
+
+
+def _name(error: NotFound, arguments: JsonObject) -> None:
+    """Have the error name what was not found as the call gave it; of a URL its last part, the rest may be anything."""
+    given = arguments.get(error.field or "")
+    sole = given[0] if is_array(given) and len(given) == 1 else given
+    text = str(sole).strip().rpartition("/")[2] if isinstance(sole, str | int) else ""
+    if PLAIN.fullmatch(text):
+        error.args = (f"{error} Given: {text}.",)
 
 
 SETTLED_BY: dict[str, tuple[str, ...]] = {

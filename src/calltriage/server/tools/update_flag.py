@@ -193,12 +193,12 @@ async def _removed_at(work: Invocation, issue_id: str, old_id: str, new: Flag) -
     """When the old flag was removed, if that is the latest that happened to the issue: by the feed's newest entry, which
     names the flag, or comes right after the new one's and from the same person. None where the feed cannot tell."""
     try:
-        page = await work.server.client.send(ListActivity(issue_id=issue_id, limit=2))
+        entries = (await work.server.client.send(ListActivity(issue_id=issue_id, limit=2))).items
     except CallError:
         return None
-    last, *before = page.items or [None]
-    if last is None or last.type != "flag_removed":
+    if not entries or entries[0].type != "flag_removed":
         return None
+    last, *before = entries
     named = (last.metadata or {}).get("flag_id")
     follows = [
         one.type == "flag_added" and one.created_at == new.created_at and one.actor == last.actor for one in before

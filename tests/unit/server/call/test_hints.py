@@ -214,3 +214,20 @@ async def test_outer_blanks_are_dropped_and_blank_words_refused(full_agent: Clie
     issue = await ok(agent, "get_issue", issue_id=ticket)
     assert (issue["title"], issue["category"], issue["flag_count"]) == ("Cut off", "Voicemail", 1)
     assert (await ok(agent, "list_issues"))["returned"] == 1
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "given"),
+    [
+        ("get_issue", {"issue_id": "T-9999"}, "T-9999"), ("get_transcript", {"call_id": "no-such"}, "no-such"),
+        ("get_issue", {"id": "https://x.example/a/T-9999"}, "T-9999"),
+        ("get_attachment", {"attachment_id": "0123-x"}, "0123-x"),
+        ("link_issue", {"issue_id": "T-9999", "related_issue_id": "T-9998", "relation_type": "related_to"}, "T-999"),
+    ],
+)  # fmt: skip
+async def test_what_was_not_found_is_named_as_it_was_given(
+    full_agent: Client, tool: str, arguments: dict[str, str], given: str
+) -> None:
+    error = await refused(full_agent, tool, **arguments)
+    assert error["code"] == "not_found"
+    assert f"Given: {given}" in error["message"]

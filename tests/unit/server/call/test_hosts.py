@@ -158,7 +158,14 @@ async def test_a_tool_s_own_argument_wins_over_the_host_s_field(full_agent: Clie
         ("add_comment", "body", "detail"), ("add_comment", "text", "detail"), ("add_comment", "comment", "detail"),
         ("add_comment", "id", "issue_id"), ("get_issue", "id", "issue_id"), ("get_issue", "issueId", "issue_id"),
         ("get_issue", "issueID", "issue_id"), ("get_issue", "issue-id", "issue_id"), ("get_issue", "IssueId", "issue_id"),
-        ("get_call", "id", "call_id"), ("get_transcript", "callId", "call_id"),
+        ("get_call", "id", "call_id"), ("get_transcript", "callId", "call_id"), ("get_transcript", "id", "call_id"),
+        ("get_transcript", "calls", "call_ids"), ("find_calls", "keywords", "query"),
+        ("find_calls", "phone_number", "number"),
+        ("find_calls", "since", "start_date"), ("find_calls", "until", "end_date"), ("find_calls", "timezone", "time_zone"),
+        ("add_flag", "turn_index", "message_index"), ("add_flag", "phrase", "quote"), ("add_flag", "notes", "note"),
+        ("update_flag", "flag", "flag_id"), ("update_issue", "state", "status"), ("update_issue", "owner", "owner_id"),
+        ("create_attachment", "filename", "name"), ("create_attachment", "file_path", "path"),
+        ("link_issue", "link_type", "relation_type"), ("get_evidence", "ticket_number", "issue_id"),
         ("add_flag", "messageIndex", "message_index"),
         ("add_flag", "flag_type", "type"), ("add_flag", "comment", "note"), ("list_issues", "query", "search"),
         ("get_transcript", "search", "query"), ("add_comment", "resourceLinkIds", "resource_link_ids"),
@@ -183,12 +190,27 @@ def test_names_that_models_write_are_taken_and_told(tool: str, alias: str, name:
         ("list_issues", {"toolcallid": "x"}),
         ("list_issues", {"files": "x"}),
         ("add_flag", {"text": "x"}),  # the quote or the note
+        ("find_calls", {"id": "call-card"}),  # a call is not a batch
+        ("find_calls", {"date": "2026-05-04", "day": "2026-05-05"}),
+        ("find_calls", {"date": "2026-05-04", "start_date": "2026-05-01"}),
+        ("list_attachments", {"date": "2026-05-04"}),
     ],
 )
 async def test_a_name_that_may_mean_several_things_or_none_is_refused(
     full_agent: Client, tool: str, arguments: dict[str, Any]
 ) -> None:
     assert (await refused(full_agent, tool, **arguments))["code"] == "unknown_argument"
+
+
+@pytest.mark.parametrize("name", ["date", "day"])
+async def test_one_day_is_the_first_and_the_last_of_a_search(agent: Client, name: str) -> None:
+    (one,) = (await ok(agent, "find_calls", query="card", limit=1))["items"]
+    day = one["created_at"][:10]
+    found = await ok(agent, "find_calls", query="card", **{name: day})
+    assert one["call_id"] in [row["call_id"] for row in found["items"]]
+    assert {row["created_at"][:10] for row in found["items"]} == {day}
+    assert found["note"].startswith(f"{name} was taken for start_date and end_date.")
+    assert (await refused(agent, "find_calls", **{name: "soon"}))["field"] == "start_date"
 
 
 async def test_an_alias_is_told_beside_the_answer(agent: Client) -> None:
