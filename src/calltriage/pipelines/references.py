@@ -63,3 +63,10 @@ def _imported(reference: Reference) -> object:
         hint = nearest(reference.function, rules)
         raise DetectorError(f"The module {reference.module!r} has no {reference.function!r}. {hint}")
     return found
+
+
+def function_named(text: str) -> Callable[..., Any]:
+    """Import the function that a file names as `module:function`. Raises DetectorError."""
+    if (reference := Reference.of(text)) is None:
+        raise DetectorError(f"{text!r} does not name a function: write module:function.")
+    return load_function(reference)

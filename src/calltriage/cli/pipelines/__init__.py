@@ -23,6 +23,7 @@ COMMANDS = {
     "unmute": "incidents:unmute",
     "merge": "incidents:merge",
     "split": "incidents:split",
+    "eval": "evaluating:evaluate_file",
 }
 """Each command's module here and its name there, in the order of the help."""
 
