@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import click
+from anyio import to_thread
 
 from calltriage.cli.listing import show_rows
 from calltriage.cli.options import ORGANISATION, TEXT, settings_of
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 KEPT = (
     "Its words stay in flags and comments that quote it, in the journal, and in backups: those of `desk backup`, and the "
-    "copies of the database that an upgrade or a restore left in the data folder."
+    "copies of the database that an upgrade or a restore left in the data folder. Of what pipelines found in it, ids, "
+    "states and verdicts stay, and no words."
 )
 YES = click.option(
     "--yes", is_flag=True, help="Delete it. Without this option the command only shows what points at it."
@@ -32,8 +34,8 @@ def delete() -> None:
 
     Links to it stay and say that it is unavailable, without its summary; flags stay; each issue hears of it in its feed. Its
     words stay in flags and comments already written, in the journal (`calltriage journal`), and in backups: those of `desk
-    backup`, and the copies of the database that an upgrade or a restore left in the data folder. Importing it again brings
-    it back. A file is deleted as an attachment.
+    backup`, and the copies of the database that an upgrade or a restore left in the data folder. What pipelines found in a
+    call stays as ids, states and verdicts. Importing it again brings it back. A file is deleted as an attachment.
     """
 
 
@@ -77,4 +79,18 @@ async def _carry_out(
     from calltriage.embedded import open_desk  # noqa: PLC0415
 
     async with open_desk(settings) as desk:
-        return await (delete_record if is_meant else pointing_at)(desk, kind, row_id, organisation)
+        found = await (delete_record if is_meant else pointing_at)(desk, kind, row_id, organisation)
+    if is_meant and kind == "call":
+        await _forget(settings, row_id)
+    return found
+
+
+async def _forget(settings: Settings, call_id: str) -> None:
+    """Take the words of a deleted call out of what pipelines keep: their findings, and what models answered about it."""
+    from calltriage.pipelines.chat.kept import forget  # noqa: PLC0415
+    from calltriage.pipelines.ledger.retention import forget_call  # noqa: PLC0415
+    from calltriage.wiring import open_ledger  # noqa: PLC0415
+
+    await to_thread.run_sync(forget, settings.data_dir, call_id)
+    async with open_ledger(settings) as ledger:
+        await ledger.write(partial(forget_call, ledger=ledger, call_id=call_id))

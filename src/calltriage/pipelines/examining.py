@@ -5,15 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
-from calltriage.errors import Deferred, DetectorFailed
+from calltriage.errors import Deferred, DetectorFailed, SettingsError, SpecError
 from calltriage.pipelines import catalogue
 from calltriage.pipelines.calls import Call
+from calltriage.pipelines.catalogue import Opening
 from calltriage.pipelines.detecting import Detector, Examined
 from calltriage.pipelines.findings import Verified, verified
 from calltriage.pipelines.ledger.results import Result
 from calltriage.pipelines.listing import is_sampled
+from calltriage.pipelines.redaction import RedactionError, Redactor, redacted, redactor_of
+from calltriage.pipelines.references import function_named
 from calltriage.pipelines.spec import Detect, Spec
 
 FAILED, DEFERRED, SAMPLED_OUT = "failed", "deferred", "sampled_out"
@@ -26,6 +30,7 @@ class Prepared:
 
     detect: Detect
     detector: Detector
+    redactor: Redactor | None = None
 
 
 @dataclass(frozen=True)
@@ -57,17 +62,23 @@ class Examination:
 
 
 @asynccontextmanager
-async def prepared(spec: Spec) -> AsyncGenerator[tuple[Prepared, ...]]:
-    """The detectors of a file with their options, while the block runs. Raises SpecError with a line for each fault."""
-    async with catalogue.opened(spec) as detectors:
-        yield tuple(Prepared(detect, detector) for detect, detector in zip(spec.detect, detectors, strict=True))
+async def prepared(spec: Spec, opening: Opening | None = None) -> AsyncGenerator[tuple[Prepared, ...]]:
+    """The detectors of a file with their options, while the block runs. What the file masks is masked in what they find and
+    in what is sent to endpoints. Raises SpecError with a line for each fault."""
+    try:
+        redactor = redactor_of(spec.redact, partial(function_named, folder=spec.folder))
+    except SettingsError as error:
+        raise SpecError(spec.fault(("redact",), f"is wrong. {error}")) from None
+    async with catalogue.opened(spec, replace(opening or Opening(), redactor=redactor)) as detectors:
+        pairs = zip(spec.detect, detectors, strict=True)
+        yield tuple(Prepared(detect, detector, redactor) for detect, detector in pairs)
 
 
 async def examine(
     call: Call, detectors: Sequence[Prepared], known: Mapping[tuple[str, str], str] | None = None
 ) -> Examination:
     """Run the detectors on a call; those in `known`, by name and version, have a verdict already and do not run."""
-    results, ran = list[Result](), dict[str, tuple[Prepared, Examined]]()
+    results, ran = list[Result](), dict[str, tuple[Prepared, list[Verified]]]()
     deferred = failed = None
     found_by = {name for (name, _), verdict in (known or {}).items() if verdict == "found"}
     for one in sorted(detectors, key=lambda one: bool(one.detect.sample.always_if)):
@@ -80,17 +91,18 @@ async def examine(
         began = time.perf_counter()
         try:
             examined = await one.detector.examine(call)
+            looked_up = _looked_up(call, one, examined)
         except Deferred as error:
             deferred = str(error)
             continue
-        except DetectorFailed as error:
+        except (DetectorFailed, RedactionError) as error:
             failed = str(error) if one.detector.is_model else failed
             results.append(Result(name, version, FAILED, ms=_ms(began), error=str(error)))
             continue
         results.append(_result(one.detector, examined, _ms(began)))
-        ran[name] = (one, examined)
+        ran[name] = (one, looked_up)
         found_by |= {name} if examined.findings else set()
-    found = tuple(each for one, examined in ran.values() for each in _looked_up(call, one, examined, found_by))
+    found = tuple(each for one, looked_up in ran.values() for each in _placed(one, looked_up, found_by))
     return Examination(call, tuple(results), found, tuple(ran), deferred, failed)
 
 
@@ -99,11 +111,15 @@ def _is_wanted(call: Call, detect: Detect, found_by: set[str]) -> bool:
     return always or is_sampled(call.call_id, detect.sample.rate)
 
 
-def _looked_up(call: Call, one: Prepared, examined: Examined, found_by: set[str]) -> list[Found]:
-    """The findings of a detector, each one once."""
-    by = next((name for name in one.detect.suppressed_by if name in found_by), None)
+def _looked_up(call: Call, one: Prepared, examined: Examined) -> list[Verified]:
+    """The findings of a detector, each one once, with masks where the file asks for them."""
     looked_up = {each.finding_id: each for each in (verified(call, one.detector, found) for found in examined.findings)}
-    return [Found(each, one.detect, by) for each in looked_up.values()]
+    return [redacted(each, one.redactor, call) for each in looked_up.values()]
+
+
+def _placed(one: Prepared, looked_up: Sequence[Verified], found_by: set[str]) -> list[Found]:
+    by = next((name for name in one.detect.suppressed_by if name in found_by), None)
+    return [Found(each, one.detect, by) for each in looked_up]
 
 
 def _result(detector: Detector, examined: Examined, ms: float) -> Result:

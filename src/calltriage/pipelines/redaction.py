@@ -58,6 +58,14 @@ class Masked:
         """The place in the text as it was of a place in this one. A mask that is touched is taken whole."""
         return self._before(begin), self._after(end)
 
+    def part(self, begin: int, end: int) -> str:
+        """What stands in this text for a place in the text as it was. A mask for something that is touched is whole."""
+        first = last = 0
+        for start, stop, began, ended in self.places:
+            first = stop - ended if ended <= begin else start - begin if began < begin else first
+            last = stop - ended if ended <= end else stop - end if began < end else last
+        return self.text[begin + first : end + last]
+
     def _before(self, at: int) -> int:
         shift = 0
         for start, stop, began, ended in self.places:
@@ -143,8 +151,18 @@ def redacted(found: Verified, redactor: Redactor | None, call: Call) -> Verified
         return found
     known = known_values(call)
     key = None if found.key is None else redactor.mask(found.key, known).text
-    masked = [redactor.mask(text, known).text for text in (found.quote, found.note)]
-    return replace(found, quote=masked[0], note=masked[1], key=key)
+    return replace(
+        found, quote=_quote(found, redactor, call, known), note=redactor.mask(found.note, known).text, key=key
+    )
+
+
+def _quote(found: Verified, redactor: Redactor, call: Call, known: Sequence[str]) -> str:
+    """The quote as it stands in its turn with masks: by itself it may hold a part of a number that shows no mask."""
+    said = call.turns[found.turn].text if found.turn is not None and 0 <= found.turn < len(call.turns) else ""
+    at = said.find(found.quote)
+    if at < 0:
+        return redactor.mask(found.quote, known).text
+    return redactor.mask(said, known).part(at, at + len(found.quote))
 
 
 def redactor_of(named: str | None, load: Callable[[str], Callable[..., str]]) -> Redactor | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from calltriage.errors import DetectorError
@@ -65,8 +67,12 @@ def _imported(reference: Reference) -> object:
     return found
 
 
-def function_named(text: str) -> Callable[..., Any]:
-    """Import the function that a file names as `module:function`. Raises DetectorError."""
+def function_named(text: str, folder: Path) -> Callable[..., Any]:
+    """Import the function that a file names as `module:function`, from the file's folder, too. Raises DetectorError."""
     if (reference := Reference.of(text)) is None:
         raise DetectorError(f"{text!r} does not name a function: write module:function.")
-    return load_function(reference)
+    sys.path.insert(0, str(folder.absolute()))
+    try:
+        return load_function(reference)
+    finally:
+        sys.path.remove(str(folder.absolute()))

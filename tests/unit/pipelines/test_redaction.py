@@ -124,3 +124,21 @@ def test_a_file_names_the_built_in_one_a_function_or_none() -> None:
     assert made.mask("abc").text == "ABC"
     with pytest.raises(SettingsError, match="builtin"):
         redactor_of("built_in", lambda _: str.upper)
+
+
+@pytest.mark.parametrize(
+    ("quote", "shown"),
+    [
+        ("so 415-555", "so [phone]"),
+        ("555-0132 and", "[phone] and"),
+        ("555", "[phone]"),
+        ("and 4111 1111 1111 1111 thanks", "and [card] thanks"),
+        ("thanks", "thanks"),
+        ("so", "so"),
+    ],
+)
+def test_a_part_of_a_number_is_shown_as_the_whole_mask(quote: str, shown: str) -> None:
+    text = "so 415-555-0132 and 4111 1111 1111 1111 thanks"
+    at = text.index(quote)
+
+    assert BUILTIN.mask(text).part(at, at + len(quote)) == shown

@@ -17,12 +17,11 @@ from calltriage.cli.terminal import say
 from calltriage.errors import NotFound, SettingsError
 from calltriage.leaves.gate import one_line
 from calltriage.pipelines.calls import Call, view_of
-from calltriage.pipelines.catalogue import Opening, opened
+from calltriage.pipelines.catalogue import Opening
 from calltriage.pipelines.detecting import Detector
 from calltriage.pipelines.evaluation import Comparison, Labels, Score, compared, evaluate, read_labels
+from calltriage.pipelines.examining import prepared
 from calltriage.pipelines.reading import read_call
-from calltriage.pipelines.redaction import redactor_of
-from calltriage.pipelines.references import function_named
 from calltriage.pipelines.spec import Spec, read_spec
 from calltriage.settings import Settings
 
@@ -92,11 +91,9 @@ def evaluate_file(
 
 
 async def _measured(settings: Settings, spec: Spec, labels: Labels, asked: dict[str, Any]) -> list[Score]:
-    opening = Opening(
-        data_folder=None if asked["no_cache"] else settings.data_dir, redactor=redactor_of(spec.redact, function_named)
-    )
-    async with opened(spec, opening) as detectors:
-        measured = [one for one in detectors if one.name in labels]
+    opening = Opening(data_folder=None if asked["no_cache"] else settings.data_dir)
+    async with prepared(spec, opening) as detectors:
+        measured = [one.detector for one in detectors if one.detector.name in labels]
         if asked["given"] is not None:
             return await evaluate(measured, labels, _of_file(asked["given"]))
         return await evaluate(measured, labels, _of_api(settings, measured, labels))

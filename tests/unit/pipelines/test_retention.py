@@ -1,0 +1,81 @@
+"""What is left of a call that was deleted: that something was found and filed, and no word of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from functools import partial
+from pathlib import Path
+
+import anyio
+import httpx2
+import pytest
+from click.testing import CliRunner
+from conftest import Clock, endpoints_to
+from ledgers import opened_ledger
+from pipeline_filing import ALONE, Bench, spec_of
+from pydantic import SecretStr
+from sqlalchemy import select
+
+from calltriage.cli.main import cli
+from calltriage.client.client import open_client
+from calltriage.desk.app import Desk
+from calltriage.pipelines.chat.answers import Judgement
+from calltriage.pipelines.chat.kept import FOLDER, Cache, Known
+from calltriage.pipelines.detecting import Usage
+from calltriage.pipelines.ledger import tables
+from calltriage.pipelines.ledger.retention import forget_call
+
+
+@pytest.fixture
+async def bench(the_desk: Desk, clock: Clock, tmp_path: Path, ledger_url: SecretStr | None) -> AsyncGenerator[Bench]:
+    transport = httpx2.ASGITransport(the_desk, raise_app_exceptions=False)
+    async with opened_ledger(tmp_path / "data", ledger_url) as ledger, open_client(endpoints_to(transport)) as client:
+        ledger.clock = clock
+        yield Bench(the_desk, client, ledger, clock, spec_of(more=f"[issues]\n{ALONE}"))
+
+
+async def test_words_leave_the_ledger_and_what_was_filed_is_not_filed_again(bench: Bench) -> None:
+    await bench.trust()
+    await bench.say("deleted", metadata={"branch": "north"})
+    await bench.run("deleted")
+    before = await bench.rows()
+
+    count = await bench.ledger.write(partial(forget_call, ledger=bench.ledger, call_id="deleted"))
+
+    [row] = [row for row in await bench.rows() if row["call_id"] == "deleted"]
+    assert count == 1
+    assert (row["state"], row["quote"], row["note"], row["key"]) == ("filed", "", "", None)
+    assert row["id"] in {one["id"] for one in before}
+    sent = select(tables.effects.c.request).where(tables.effects.c.finding_id == row["id"])
+    requests = await bench.ledger.read(lambda it: it.execute(sent).scalars().all())
+    assert set(requests) == {None}
+    [issue] = await bench.issues()
+    flags = await bench.flags(issue)
+    await bench.run("deleted")
+    assert [one.id for one in await bench.issues()] == [issue.id]
+    assert await bench.flags(issue) == flags
+
+
+def test_deleting_a_call_on_the_desk_forgets_what_models_answered_about_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    monkeypatch.setenv("CALLTRIAGE_DATA_DIR", str(data))
+    line = {"call_id": "gone", "created_at": "2026-05-06T10:00:00Z", "turns": [{"speaker": "agent", "text": "hello"}]}
+    (tmp_path / "calls.jsonl").write_text(json.dumps(line))
+    run = CliRunner().invoke
+    assert run(cli, ["desk", "import", str(tmp_path / "calls.jsonl")]).exit_code == 0
+    cache = Cache(data / FOLDER, "endpoint")
+    known = Known({"a": Judgement(verdict="not_found", findings=[])}, Usage())
+    anyio.run(cache.keep, "gone", "key", known)
+    anyio.run(cache.keep, "stays", "key", known)
+
+    looked = run(cli, ["desk", "delete", "call", "gone"])
+    assert anyio.run(cache.get, "gone", "key") == known
+    deleted = run(cli, ["desk", "delete", "call", "gone", "--yes"])
+
+    assert (looked.exit_code, deleted.exit_code) == (1, 0)
+    assert "no words" in deleted.stderr
+    assert anyio.run(cache.get, "gone", "key") is None
+    assert anyio.run(cache.get, "stays", "key") == known
