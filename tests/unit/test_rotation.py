@@ -22,6 +22,7 @@ from calltriage.client.client import Client
 from calltriage.errors import CallError, Unauthenticated
 from calltriage.operations.attachments import GetAttachment
 from calltriage.operations.base import Operation
+from calltriage.operations.calls import GetCallRecording
 from calltriage.operations.flags import ListFlagTypes
 from calltriage.operations.issues import CreateIssue
 from calltriage.settings import load_settings
@@ -93,6 +94,22 @@ def talkdesk(client_id: str = "client", **proof: str) -> dict[str, str]:
     return {
         "talkdesk_client_id": client_id, "talkdesk_token_url": "@/oauth/token", "talkdesk_base_url": "@", **proof
     }  # fmt: skip
+
+
+async def test_a_new_api_key_counts_for_a_file_too(tmp_path: Path) -> None:
+    """The audio of a call comes another way than JSON does."""
+    vendor = Vendor(FIRST)
+    async with running(tmp_path, vendor, **bland(FIRST)) as (client, file):
+        vendor.accepts = SECOND
+        write(file, vendor, **bland(SECOND))
+        with anyio.fail_after(20):
+            async with client.stream(GetCallRecording(call_id="c-1")) as fetch:
+                assert fetch.status == 200
+        assert [line.split(" ")[1] for line in vendor.came] == [FIRST, SECOND]
+        vendor.accepts = "neither"
+        with pytest.raises(Unauthenticated):
+            async with client.stream(GetCallRecording(call_id="c-1")):
+                pass
 
 
 @pytest.mark.parametrize(

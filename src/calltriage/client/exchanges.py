@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
 import httpx2
@@ -51,13 +51,13 @@ class Exchanges:
 
     @asynccontextmanager
     async def stream(self, operation: Operation[object]) -> AsyncGenerator[Fetch]:
-        """Send a read and yield its answer while the bytes arrive. Sent once. Raises a CallError for a failure."""
-        headers = {"authorization": await self._authorization(operation)}
+        """Send a read and yield its answer while the bytes arrive. Repeated only after a 401, with renewed credentials.
+
+        It waits for its turn like any other, and holds no slot while the bytes arrive. Raises a CallError for a failure.
+        """
         try:
-            opening = self._http[operation.api].stream(
-                operation.method, operation.url(), headers={**headers, "accept": "*/*"}, patience=BYTES_TIMEOUT
-            )
-            async with opening as response:
+            async with AsyncExitStack() as stack:
+                response = await self._opened(operation, stack)
                 if response.status_code not in operation.success:
                     raise failure(await read_answer(response), type(operation))
                 yield Fetch.of(response)
@@ -65,6 +65,28 @@ class Exchanges:
             raise not_connected(error, is_write=False) from error
         except httpx2.TransportError as error:
             raise unreachable("The transfer broke off. Call again.", is_write=False, maybe_applied=False) from error
+
+    async def _opened(self, operation: Operation[object], stack: AsyncExitStack) -> httpx2.Response:
+        """The head of an answer whose body comes later; the stack closes it."""
+
+        async def send(authorization: str) -> httpx2.Response:
+            headers = {"authorization": authorization, "accept": "*/*"}
+            http = self._http[operation.api]
+            opening = http.stream(operation.method, operation.url(), headers=headers, patience=BYTES_TIMEOUT)
+            return await stack.enter_async_context(opening)
+
+        rate = self._endpoints[operation.api].rate
+        if rate is not None:
+            await rate.acquire()
+        async with self._slots[operation.api]:
+            refused = await self._authorization(operation)
+            response = await send(refused)
+            if response.status_code == 401:
+                renewed = await self._authorization(operation, refused=refused)
+                if renewed != refused:
+                    await response.aclose()
+                    response = await send(renewed)
+            return response
 
     async def _exchange_noted(self, operation: Operation[object], deadline: float) -> Answer:
         """One exchange, whose answer is remembered."""

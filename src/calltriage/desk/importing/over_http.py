@@ -36,7 +36,7 @@ MAX_WEBHOOK = 8 * 2**20
 AT_ONCE = 4
 """Bodies that are read and loaded at once; further ones wait for their turn."""
 
-SIGNATURE = re.compile("[0-9a-f]{64}")
+SIGNATURE = re.compile("[0-9a-fA-F]{64}")
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Arriving:
             raise _unsigned()
         async with self._turns, _body(request, MAX_WEBHOOK) as file:
             body = file.read()
-            if not any(hmac.compare_digest(_signature(secret, body), signature) for secret in secrets):
+            if not any(hmac.compare_digest(_signature(secret, body), signature.lower()) for secret in secrets):
                 raise _unsigned()
             return await self._load(file, org_id, format_name="bland")
 
@@ -130,5 +130,7 @@ async def _body(request: Request, most: int) -> AsyncGenerator[IO[bytes]]:
                 raise ContractError(413, "payload_too_large", f"The body has more than {most // 2**20} MiB")
         if unpacking is not None and not unpacking.eof:
             raise ContractError(400, "bad_request", "The body is packed with gzip, and broken")
+        if file.tell() == 0:
+            raise ContractError(400, "bad_request", "The body is empty")
         file.seek(0)
         yield cast("IO[bytes]", file)

@@ -106,6 +106,12 @@ async def test_a_body_is_bounded_packed_or_not(desk: httpx2.AsyncClient, monkeyp
     assert (await post(desk, gzip.compress(call_line("c", "hi").encode())[:-9]))[0] == 400
 
 
+async def test_a_body_that_holds_nothing_is_refused(desk: httpx2.AsyncClient) -> None:
+    for body in (b"", gzip.compress(b"")):
+        status, refused = await post(desk, body)
+        assert (status, refused["errors"][0]["message"]) == (400, "The body is empty")
+
+
 async def test_files_of_the_desks_machine_cannot_be_named(desk: httpx2.AsyncClient) -> None:
     status, refused = await post(desk, json.dumps({"kind": "file", "path": "/etc/passwd"}))
     assert status == 400
@@ -129,7 +135,8 @@ async def test_a_signed_webhook_is_a_call_of_its_organisation_and_again_the_same
     key = await the_desk.tenants.add_webhook_key()
     body = json.dumps(BLAND).encode()
     assert (await deliver(desk, key.key, body, key.org_id)).json()["data"]["added"] == 1
-    assert (await deliver(desk, key.key, body, key.org_id)).json()["data"]["unchanged"] == 1
+    shouted = hmac.digest(key.key.encode(), body, "sha256").hex().upper()
+    assert (await deliver(desk, key.key, body, key.org_id, shouted)).json()["data"]["unchanged"] == 1
     call = (await desk.get("/v1/calls/b-1")).json()
     assert (call["call_id"], call["transcripts"][0]["text"]) == ("b-1", "Hello?")
     corrected = json.dumps({**BLAND, "summary": "Corrected."}).encode()
@@ -146,10 +153,9 @@ async def test_a_webhook_that_is_not_signed_as_it_must_be_is_refused(the_desk: D
         await deliver(desk, key.key, body, "nobody"),
         await deliver(desk, key.key + "x", body, key.org_id),
         await deliver(desk, key.key, body, key.org_id, ""),
-        await deliver(desk, key.key, body, key.org_id, good.upper()),
         await deliver(desk, key.key, body + b" ", key.org_id, good),
     ]
-    assert [answer.status_code for answer in answers] == [401] * 6
+    assert [answer.status_code for answer in answers] == [401] * 5
     assert len({answer.text for answer in answers}) == 1
     assert (await desk.get("/v1/calls/b-1")).status_code == 404
 
