@@ -104,9 +104,9 @@ async def view(browser: Browser, host_script: str) -> Open:
 
 
 @pytest.fixture
-async def served(client: Client) -> AsyncGenerator[Served]:
+async def served(client: Client, tmp_path: Path) -> AsyncGenerator[Served]:
     """The page, with every tool; each `link` signs one person in."""
-    async with board_on_port(client) as found:
+    async with board_on_port(client, tmp_path) as found:
         yield found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -17,6 +18,7 @@ from calltriage.client.client import Client
 from calltriage.leaves.seals import Seals
 from calltriage.leaves.shutdown import Ending
 from calltriage.server.app import build_server
+from calltriage.server.files.handover import Handover
 from calltriage.server.questions import Questions
 from calltriage.server.toolsets import ALL, select
 from calltriage.server.transports.board_page import BoardPage
@@ -99,12 +101,19 @@ class Served:
 
 
 @asynccontextmanager
-async def board_on_port(client: Client, questions: Questions | None = None, **more: Any) -> AsyncGenerator[Served]:
+async def board_on_port(
+    client: Client, folder: Path, questions: Questions | None = None, **more: Any
+) -> AsyncGenerator[Served]:
+    """The board's page on a port, with every tool; files come and go through the folder."""
     token, seals, ending = SecretStr("token-for-tests-0123456789"), Seals(), Ending()
-    server = build_server(client, version="0.0.0", tools=select([ALL]), duplex=False, seals=seals, **more)
-    board = BoardPage(seals, token, questions)
-    app = build_http_app(server, host="127.0.0.1", token=token, page=board)
     with serving.listen("127.0.0.1", 0) as listening:
+        handover = Handover(serving.address_of(listening), folder / "uploads", seals, 2**20, client)
+        tools = select([ALL])
+        server = build_server(
+            client, version="0.0.0", tools=tools, duplex=False, seals=seals, handover=handover, **more
+        )
+        board = BoardPage(seals, token, questions)
+        app = build_http_app(server, host="127.0.0.1", token=token, page=board, handover=handover)
         found = Served(serving.address_of(listening), board)
         async with anyio.create_task_group() as group:
             started = anyio.Event()

@@ -96,9 +96,9 @@ async def test_without_the_panel_a_view_cannot_confirm_anything(
 
 @pytest.mark.parametrize(("answer", "stays"), [("Keep", True), ("Remove", False)])
 async def test_the_page_answers_for_the_removal_whose_id_the_agent_was_told(
-    client: Client, questions: Questions, page: Any, answer: str, stays: bool
+    client: Client, questions: Questions, tmp_path: Path, page: Any, answer: str, stays: bool
 ) -> None:
-    async with silent(client, questions, "ask") as agent, board_on_port(client, questions) as served:
+    async with silent(client, questions, "ask") as agent, board_on_port(client, tmp_path, questions) as served:
         given = await flag(agent)
         message = (await refused(agent, "remove_flag", **given))["message"]
         ident = message.split("calltriage board --confirm ")[1][:8]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -187,10 +188,10 @@ async def test_the_view_looks_as_its_host_does_and_tells_its_size(full_agent: Mc
 
 
 async def test_a_page_of_another_origin_writes_nothing_with_the_cookie_of_the_board(
-    client: Client, full_agent: McpClient, page: Any, served: Served
+    client: Client, full_agent: McpClient, page: Any, served: Served, tmp_path: Path
 ) -> None:
     issue = await filed(full_agent, title="Stays as it is")
-    async with page(served) as seat, board_on_port(client) as elsewhere:
+    async with page(served) as seat, board_on_port(client, tmp_path) as elsewhere:
         stranger = await seat.page.context.new_page()
         await stranger.goto(f"{elsewhere.base}/healthz")
         sent = await stranger.evaluate(

@@ -24,19 +24,21 @@ from urllib.parse import quote
 import anyio
 import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from calltriage.client.attachments import download
 from calltriage.client.client import Client
+from calltriage.client.recordings import Recording, open_recording
 from calltriage.errors import CallError, NotFound, Rejected
 from calltriage.leaves.folders import Folder, lock
 from calltriage.leaves.seals import Seals
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.attachments import Attachment
+from calltriage.operations.calls import Call, GetCall
 from calltriage.operations.fields import is_opaque_id
+from calltriage.server.files.giving import answer
 from calltriage.server.files.local import CHUNK, OpenFile
-from calltriage.server.files.media_types import UNKNOWN
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +102,10 @@ class Handover:
         facts = (attachment.id, attachment.name[:200], attachment.type, attachment.size)
         handle = self.seals.sealed("download", LIFE, *facts)
         return {"url": f"{self.base_url}{DOWNLOADS}{handle}", "good_for_s": LIFE}
+
+    def recording_link(self, call_id: str) -> JsonObject:
+        """A URL that plays a call's recording."""
+        return {"url": f"{self.base_url}{DOWNLOADS}{self.seals.sealed('recording', LIFE, call_id)}", "good_for_s": LIFE}
 
     @asynccontextmanager
     async def taken(self, handle: str) -> AsyncGenerator[OpenFile]:
@@ -227,33 +233,55 @@ class Handover:
         return {name.partition(".")[0] for name in names if name.endswith(PART) or "." not in name}
 
     async def _give(self, request: Request) -> Response:
-        match self.seals.opened("download", request.path_params["handle"]):
-            case [str(attachment_id), str(name), str() | None as media_type, int() | None as size] if is_opaque_id(
-                attachment_id
-            ) and (size is None or size >= 0):
-                pass
-            case _:
-                return _refused(403, "handle_refused", HANDLE_REFUSED)
-        headers = {
-            "accept-ranges": "none",
-            "content-disposition": f"attachment; filename*=UTF-8''{quote(name, safe='', errors='replace')}",
-            "x-content-type-options": "nosniff",
-            "cache-control": "no-store",
-            **({} if size is None else {"content-length": str(size)}),
-        }
-        safe = media_type if re.fullmatch(r"[\x21-\x7e]{1,127}", media_type or "") else UNKNOWN
-        if request.method == "HEAD":
-            return StreamingResponse(
-                iter(()), 200, headers, safe
-            )  # which, unlike a plain one, claims no length of its own
-        pieces = download(self.client, attachment_id, limit=self.limit, size=size)
+        handle = request.path_params["handle"]
         try:
-            first = await anext(pieces, b"")
+            match self.seals.opened("download", handle) or self.seals.opened("recording", handle):
+                case [str(attachment_id), str(name), str() | None as media_type, int() | None as size] if is_opaque_id(
+                    attachment_id
+                ) and (size is None or size >= 0):
+                    pieces = download(self.client, attachment_id, limit=self.limit, size=size)
+                    named = f"attachment; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
+                    facts = {"content-disposition": named}
+                    return await answer(request, pieces, size=size, media_type=media_type, **facts)
+                case [str(call_id)] if is_opaque_id(call_id):
+                    return await self._play(request, call_id)
+                case _:
+                    return _refused(403, "handle_refused", HANDLE_REFUSED)
         except NotFound:
-            return _refused(404, "not_found", "The attachment does not exist any more.")
+            return _refused(404, "not_found", "The file does not exist any more.")
         except CallError as error:
-            return _refused(502, error.code, "The attachment cannot be had now.")
-        return StreamingResponse(_from(first, pieces), 200, headers, safe)
+            return _refused(502, error.code, "The file cannot be had now.")
+
+    async def _play(self, request: Request, call_id: str) -> Response:
+        """The audio of a call, for a player: shown in place, and only as what plays."""
+        call = await self.client.send(GetCall(call_id=call_id))
+        audio = _audio(self.client, call, call_id, self.limit)
+        about = await anext(audio)
+        if not isinstance(about, Recording):
+            raise TypeError
+        plays = re.fullmatch(r"(audio|video)/[\w.+-]{1,64}", about.media_type or "")
+        return await answer(
+            request,
+            _bytes_of(audio),
+            size=about.size,
+            media_type=plays and plays[0],
+            **{"content-disposition": "inline"},
+        )
+
+
+async def _audio(client: Client, call: Call, call_id: str, limit: int) -> AsyncGenerator[Recording | bytes]:
+    """What a recording is, then its bytes."""
+    async with open_recording(client, call, call_id, limit=limit) as recording:
+        yield recording
+        async for piece in recording.pieces:
+            yield piece
+
+
+async def _bytes_of(audio: AsyncGenerator[Recording | bytes]) -> AsyncGenerator[bytes]:
+    async with aclosing(audio):
+        async for piece in audio:
+            if isinstance(piece, bytes):
+                yield piece
 
 
 async def _written(request: Request, file: BinaryIO, length: int) -> bool:
@@ -282,13 +310,6 @@ def _write(file: BinaryIO, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
-
-
-async def _from(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    async with aclosing(rest):
-        yield first
-        async for piece in rest:
-            yield piece
 
 
 @dataclass(frozen=True)

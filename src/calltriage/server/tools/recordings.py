@@ -23,11 +23,17 @@ LONGEST_LINK = 2048
 """Characters of a link that is shown."""
 
 
+class AudioLink(Link, total=False):
+    """Where the audio can be had; one of this server's own ends."""
+
+    good_for_s: int
+
+
 class CallRecording(Saved, total=False):
     """A recording: the link to it, or the file that it was saved in."""
 
     call_id: Required[str]
-    link: Link
+    link: AudioLink
     media_type: str
     size: int
 
@@ -48,19 +54,29 @@ class GetCallRecordingTool(Workflow, effect=Effect.READ, saves=True):
     async def run(self, work: Invocation) -> JsonObject:
         call = await work.server.client.send(GetCall(call_id=self.call_id))
         if self.save_to is None and (url := _link(call)) is not None:
-            link = mcp_types.ResourceLink(type="resource_link", uri=url, name=f"recording of {self.call_id}")
-            work.contents.append(link)
-            return untrusted(ORIGIN, call_id=self.call_id, link={"url": url})
+            return untrusted(ORIGIN, call_id=self.call_id, link=self._linked(work) or self._shown(work, {"url": url}))
         async with open_recording(work.server.client, call, self.call_id, limit=work.files.limit) as recording:
             facts: JsonObject = {"call_id": self.call_id, "media_type": (recording.media_type or "")[:127] or None}
             facts = {name: value for name, value in facts.items() if value is not None}
             if self.save_to is None:
                 size = {} if recording.size is None else {"size": recording.size}
+                if link := self._linked(work):
+                    return untrusted(ORIGIN, **facts, **size, link=link)
                 note = "There is a recording. No link leads to it without the API's key: call again with save_to."
                 return untrusted(ORIGIN, **facts, **size, note=note)
             name = f"recording-{self.call_id}{recording.ending}"
             saved = await work.files.save(self.save_to, name, told(work, recording.pieces, recording.size))
         return untrusted(ORIGIN, **facts, saved_to=str(saved.path), bytes_saved=saved.size, sha256=saved.sha256)
+
+    def _linked(self, work: Invocation) -> JsonObject | None:
+        """A link on this server's own HTTP side, where it has one: the vendor's own shows a signature."""
+        handover = work.server.handover
+        return None if handover is None else self._shown(work, handover.recording_link(self.call_id))
+
+    def _shown(self, work: Invocation, link: JsonObject) -> JsonObject:
+        named = mcp_types.ResourceLink(type="resource_link", uri=link["url"], name=f"recording of {self.call_id}")
+        work.contents.append(named)
+        return link
 
 
 def _link(call: Call) -> str | None:

@@ -52,7 +52,7 @@ def icon() -> str:
 
 @cache
 def style() -> str:
-    return re.sub(r"\s*([{};,])\s*", r"\1", (FOLDER / "board.css").read_text(encoding="utf-8"))
+    return re.sub(r"\s*([{};,>])\s*|(:)\s+", r"\1\2", (FOLDER / "board.css").read_text(encoding="utf-8"))
 
 
 def _document(style: str, script: str, known: str) -> str:

@@ -12,7 +12,7 @@ async function callScreen(place) {
     keydown: (event) => { if (event.key === "Enter") look(event.target.value); } });
   const node = el("div", {}, el("h1", { tabindex: "-1" }, `Call ${call.id}`),
     el("p", { class: "facts" }, when(call.head.created_at), el("span", {}, count(call.turns.length, "turn")), el("span", {}, count(call.flags.length, "flag"))),
-    strip(call.turns, call.flags, (index) => stand(placeOf(index))),
+    player(call.id), strip(call.turns, call.flags, (index) => stand(placeOf(index))),
     el("div", { class: "tools", role: "search" }, el("label", {}, "Search in this call", search), button("Find", () => look(search.value)),
       call.query && el("span", { class: "note" }, `in ${count(hits.length, "turn")}`),
       hits.length > 0 && button("Next hit", () => stand(hits.find((one) => one > call.at) ?? hits[0]))),
@@ -90,7 +90,7 @@ function turnRow(turn, spot) {
   const name = turn.at_s === undefined ? `${turn.message_index}` : clock(turn.at_s);
   return el("li", { class: `${flags.length > 0 ? "flagged" : ""} ${spot === call.at ? "at" : ""}` },
     button(name, () => { stand(spot); playFrom(turn.at_s); }, { class: "no", "data-key": `turn ${turn.message_index}`, tabindex: spot === call.at ? 0 : -1,
-      "aria-label": `Turn ${turn.message_index}, ${turn.user ?? "unknown"}` }),
+      "aria-label": `Turn ${turn.message_index}, ${name}, ${turn.user ?? "unknown"}` }),
     el("p", { class: "words", "data-spot": spot, mouseup: () => { call.at = spot; } }, el("span", { class: "note" }, `${turn.user ?? "?"}: `), marked(turn.text)),
     flags.length > 0 && el("ul", { class: "tools" }, flags.map((flag) => el("li", { class: "tools" }, el("strong", {}, flag.type), flag.note,
       flagButtons(flag, call.issue)))));
@@ -122,6 +122,7 @@ function strip(turns, flags, go) {
     tick.style.left = `${(share(turn) * 100).toFixed(2)}%`;
     return [tick];
   });
+  if (end > 0) ticks.push(el("span", { class: "head", "data-end": end }));
   return el("div", { class: "strip", role: "group", "aria-label": `Flags by ${end > 0 ? "time" : "turn"}` }, ticks);
 }
 
@@ -206,4 +207,12 @@ function playFrom(seconds) {
   if (!player || seconds === undefined) return;
   player.currentTime = seconds;
   player.play().catch(() => {});
+}
+
+// Show how far the recording has been heard: on the strip, and which turn it is.
+function heard(seconds) {
+  const head = main.querySelector(".strip .head");
+  if (head) head.style.left = `${Math.min(100, (seconds / Number(head.dataset.end)) * 100).toFixed(2)}%`;
+  const spot = call.turns.findLastIndex((turn) => turn.at_s <= seconds);
+  main.querySelectorAll(".turns > li").forEach((row, n) => row.classList.toggle("heard", n === spot));
 }

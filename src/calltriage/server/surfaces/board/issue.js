@@ -136,7 +136,9 @@ function graph(issue, relations) {
 }
 
 function fileRow(file) {
-  return el("li", {}, el("span"), el("span", {}, file.name ?? file.id), el("span", { class: "facts" }, el("span", {}, file.type),
+  const name = file.name ?? file.id;
+  return el("li", {}, el("span"), can("download_attachment") && file.id ? button(name, () => openFile(file.id), { class: "link", "data-key": `file ${file.id}` })
+    : el("span", {}, name), el("span", { class: "facts" }, el("span", {}, file.type),
     Number.isInteger(file.size) && el("span", {}, count(file.size, "byte"))));
 }
 

@@ -2,7 +2,6 @@
 const VERSION = "2026-07-28", META = "io.modelcontextprotocol/";
 const reaches = () => true;
 const share = () => {};
-const openLink = (url) => window.open(url, "_blank", "noopener");
 let lastId = 0;
 
 // One request, as the newest wire has it: no handshake, all that it needs in itself.
@@ -79,6 +78,37 @@ async function confirm(id) {
   }
   await about(said);
   return show({ screen: "queue" });
+}
+
+// The recording of a call, in a place of its own that stays while screens come and go. Its link ends: another one is asked for.
+function player(callId) {
+  if (!can("get_call_recording")) return null;
+  const play = async () => {
+    const found = await ask("get_call_recording", { call_id: callId }).catch((failure) => tell(failure.message, true));
+    const url = found?.link?.url;
+    if (!url) return;
+    const audio = el("audio", { id: "player", controls: true, preload: "metadata", src: new URL(url).pathname, "aria-label": `Recording of ${callId}`,
+      timeupdate: () => callId === call.id && heard(audio.currentTime), error: () => tell("The recording cannot be played. Load it again.", true) });
+    by("sound")?.remove();
+    main.before(el("section", { id: "sound", "aria-label": "Recording" }, audio));
+    tell("The recording is there. Choose a turn to hear it.");
+  };
+  return button("Play the recording", play);
+}
+
+// What an attachment holds: a text to read here, a picture, or a link.
+async function openFile(id) {
+  const result = await send("download_attachment", { attachment_id: id });
+  const body = result.structuredContent ?? {}, image = result.content?.find((one) => one.type === "image");
+  if (result.isError) return tell(body.error?.message ?? "It cannot be read.", true);
+  if (image) {
+    const bytes = Uint8Array.from(atob(image.data), (one) => one.charCodeAt(0));
+    const shown = URL.createObjectURL(new Blob([bytes], { type: image.mimeType }));
+    await dialog(body.name, el("img", { src: shown, alt: body.name }), [["Close", null]]);
+    return URL.revokeObjectURL(shown);
+  }
+  if (body.link) return window.open(new URL(body.link.url).pathname, "_blank", "noopener");
+  return dialog(body.name ?? "File", el("p", { class: "text" }, body.text ?? body.note), [["Close", null]]);
 }
 
 async function start() {

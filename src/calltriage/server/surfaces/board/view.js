@@ -60,7 +60,15 @@ function share(ids, does = "looks at") {
   request("ui/update-model-context", { content: [{ type: "text", text }], structuredContent: plain }).catch(() => {});
 }
 
-const openLink = (url) => request("ui/open-link", { url }).catch(() => tell("The host did not open the link.", true));
+// A frame may play nothing and load nothing: the page does.
+const player = (callId) => can("get_call_recording") && el("p", { class: "note" }, `The recording of ${callId} plays on the board's page: calltriage board.`);
+
+// What an attachment holds: a text to read here, or a link that the host opens.
+async function openFile(id) {
+  const { name, text, note, link } = await ask("download_attachment", { attachment_id: id }).catch((failure) => ({ text: failure.message }));
+  if (link) return request("ui/open-link", { url: link.url }).catch(() => tell("The host did not open the link.", true));
+  return dialog(name ?? "File", el("p", { class: "text" }, text ?? note ?? "A picture, which the page shows: calltriage board."), [["Close", null]]);
+}
 
 function keepSize() {
   let timer;
