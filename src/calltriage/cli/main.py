@@ -59,7 +59,7 @@ def cli(context: click.Context, settings_file: Path | None) -> None:  # noqa: AR
     Without a command: serve MCP over standard input and output, for a host such as Claude Desktop. Without credentials
     everything runs on the embedded desk; set CALLTRIAGE_BLAND_API_KEY and CALLTRIAGE_TALKDESK_… to work on the vendors.
     """
-    begin(context, None, "serve", "board", "desk")
+    begin(context, None, "serve", "board", "desk", "pipeline")
     if context.invoked_subcommand is None:
         context.invoke(serve)
 

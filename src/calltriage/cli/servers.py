@@ -28,7 +28,7 @@ EVERY_ADDRESS = ("0.0.0.0", "::", "::ffff:0.0.0.0")  # noqa: S104  named to be r
 
 
 @asynccontextmanager
-async def _ended_by_signals() -> AsyncGenerator[Ending]:
+async def ended_by_signals() -> AsyncGenerator[Ending]:
     """Around a server, from where it begins to make things until all of it is closed. After a signal the process ends here
     with status 0, so that no further signal meets a process that is half gone."""
     ending = Ending()
@@ -47,7 +47,7 @@ async def serve_stdio(settings: Settings) -> None:
     """
     with nothing_collected():
         from calltriage.server.transports import stdio  # noqa: PLC0415  brings the MCP SDK: most of the start
-    async with _ended_by_signals() as ending, open_server(settings, over_stdio=True) as (server, *_):
+    async with ended_by_signals() as ending, open_server(settings, over_stdio=True) as (server, *_):
         with anyio.CancelScope() as serving:
             ending.then(serving.cancel, stdio.DRAIN_SECONDS)
             if not ending.asked:
@@ -66,7 +66,7 @@ async def serve_http(settings: Settings, host: str, port: int, on_ready: Callabl
     with listen(host, port) as listening:
         public = settings.http_public_url or (f"https://{hosts[0]}" if hosts else address_of(listening))
         async with (
-            _ended_by_signals() as ending,
+            ended_by_signals() as ending,
             open_server(settings, over_stdio=False, base_url=public.rstrip("/")) as (server, handover, is_ready),
         ):
             questions = Questions(settings.data_dir / QUESTIONS, handover.seals)
@@ -135,7 +135,7 @@ async def serve_desk(settings: Settings, host: str, port: int, on_ready: Callabl
         address = address_of(listening)
         desk = build_desk(settings, known_as or address, SecretStr(secrets.token_urlsafe(32)))
         door = _door_of_desk(desk, settings, host, listening.getsockname())
-        async with _ended_by_signals() as ending:
+        async with ended_by_signals() as ending:
             try:
                 await _start_desk(desk, settings)
                 async with background() as tasks:

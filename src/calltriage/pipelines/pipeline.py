@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from calltriage.client.client import Client
+from calltriage.errors import SettingsError
 from calltriage.journal.journal import Journal
 from calltriage.leaves.seals import Seals
 from calltriage.pipelines import dry_run as dry
@@ -15,13 +17,14 @@ from calltriage.pipelines.dry_run import Progress
 from calltriage.pipelines.examining import Prepared, prepared
 from calltriage.pipelines.filing_step import Filer
 from calltriage.pipelines.ledger import Ledger, open_ledger, runs
-from calltriage.pipelines.ledger.ledger import utc_now
+from calltriage.pipelines.ledger.ledger import utc_now, written
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.listing import PAGE
-from calltriage.pipelines.runners.embedded import Embedded
+from calltriage.pipelines.runners.embedded import Embedded, only_one
 from calltriage.pipelines.running import Work
 from calltriage.pipelines.spec import Spec, read_spec, spec_hash
 from calltriage.pipelines.tallies import Tally
+from calltriage.pipelines.watching import Watching
 from calltriage.pipelines.windows import Window, window
 
 
@@ -141,3 +144,28 @@ class Pipeline:
                 )  # fmt: skip
                 work = work_of(client, ledger, self.spec, begun.id, detectors)
                 return Report(work.tally, await Embedded(work, begun, progress).carry_out())
+
+    @asynccontextmanager
+    async def watching(self, client: Client) -> AsyncGenerator[Watching]:
+        """What examines calls from now on, or from where an earlier watch of this pipeline was. Raises SettingsError for a
+        webhook's secret that is not set, and while another process watches."""
+        secret = of_environment(self.spec.watch.webhook_secret)
+        now = written(utc_now())
+        async with prepared(self.spec) as detectors, open_ledger_of(client) as ledger:
+            begun = await runs.begin(
+                ledger, pipeline=self.spec.name, spec_hash=self.spec_hash, spec=self.spec.text, mode="watch",
+                window={"since": now, "until": None, "call": None, "limit": None, "asked": "watch"},
+            )  # fmt: skip
+            async with only_one(ledger.folder, f"watch-{self.spec.name}"):
+                work = work_of(client, ledger, self.spec, begun.id, detectors, is_watching=True)
+                yield Watching(work, begun, secret)
+
+
+def of_environment(reference: str | None) -> str | None:
+    """The value of `env:NAME`. Raises SettingsError where it is not set."""
+    if reference is None:
+        return None
+    name = reference.removeprefix("env:")
+    if not (value := os.environ.get(name)):
+        raise SettingsError(f"The environment variable {name}, which the pipeline's file names, is not set.")
+    return value

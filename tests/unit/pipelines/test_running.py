@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from itertools import count as count_up
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,15 @@ from typing import Any
 import anyio
 import httpx2
 import pytest
-from conftest import endpoints_to, load_lines
+from conftest import load_lines
 from ledgers import Url
 from pipeline_lines import silent_line
+from pipeline_runs import on_record
 from sqlalchemy import func, select
 
-from calltriage.client.client import Client, open_client
-from calltriage.client.home import Home
+from calltriage.client.client import Client
 from calltriage.desk.app import Desk
 from calltriage.errors import SettingsError, StoreBusyError
-from calltriage.journal.journal import Journal
 from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import Issue, ListIssues
 from calltriage.pipelines.ledger import Ledger, runs
@@ -37,7 +36,7 @@ at_least = "8s"
 file = "auto"
 min_precision = 0.0
 [issues]
-file_after = { calls = 1 }
+review_share = 0.0
 """
 
 
@@ -70,15 +69,6 @@ async def filing(way: Cut, tmp_path: Path, ledger_url: Url) -> AsyncIterator[Cli
     """A client with a data folder, whose writes are on record."""
     async with on_record(way, tmp_path, ledger_url) as client:
         yield client
-
-
-@asynccontextmanager
-async def on_record(way: Cut, folder: Path, url: Url) -> AsyncGenerator[Client]:
-    journal = Journal(folder / "data", "desk")
-    home = Home(folder / "data", "desk", url, lambda: b"a secret of the tests")
-    async with open_client(endpoints_to(way), ledger=journal, home=home) as client:
-        yield client
-    await journal.close()
 
 
 async def run(client: Client, text: str = SILENCE, **asked: Any) -> Report:

@@ -6,10 +6,13 @@ from importlib import import_module
 
 import click
 
+from calltriage.cli.options import begin
+
 COMMANDS = {
     "init": "files:init",
     "check": "files:check",
     "run": "running:run",
+    "watch": "watching:watch",
     "status": "runs:status",
     "cancel": "runs:cancel",
     "findings": "reviewing:list_findings",
@@ -43,8 +46,10 @@ class Commands(click.Group):
 
 
 @click.command(cls=Commands)
-def pipeline() -> None:
+@click.pass_context
+def pipeline(context: click.Context) -> None:
     """Investigations that run by themselves: look through calls, verify what is found, file an issue once.
 
     A pipeline is a TOML file with detectors. Begin with `init`, then `check` and `run --dry-run`, which files nothing.
     """
+    begin(context, "watch")

@@ -1,0 +1,68 @@
+"""Figures of a run as Prometheus reads them. Numbers and names of ours only: no words of a call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select
+
+from calltriage.leaves.instants import instant
+from calltriage.pipelines.ledger import items, runs
+from calltriage.pipelines.ledger.ledger import Ledger
+from calltriage.pipelines.ledger.runs import Run
+from calltriage.pipelines.ledger.tables import findings, spend
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+Samples = list[tuple[dict[str, str], float]]
+
+
+async def metrics(ledger: Ledger, run: Run) -> str:
+    """Items by state, findings by detector and state, seconds behind, USD of today."""
+    now = await runs.get(ledger, run.id)
+    by_state = await ledger.read(lambda connection: _findings(connection, ledger, run.pipeline))
+    usd = await ledger.read(lambda connection: _usd(connection, ledger, run.pipeline))
+    due = instant(await items.next_due(ledger, run.id))
+    behind = 0.0 if due is None else max(0.0, (ledger.clock() - due).total_seconds())
+    name = {"pipeline": run.pipeline}
+    return "".join(
+        (
+            _told(
+                "calltriage_pipeline_items", "gauge", [({**name, "state": s}, n) for s, n in sorted(now.counts.items())]
+            ),
+            _told("calltriage_pipeline_findings", "gauge", [({**name, **labels}, n) for labels, n in by_state]),
+            _told("calltriage_pipeline_seconds_behind", "gauge", [(name, behind)]),
+            _told("calltriage_pipeline_usd_today", "gauge", [(name, usd)]),
+        )
+    )
+
+
+def _findings(connection: Connection, ledger: Ledger, pipeline: str) -> Samples:
+    query = select(findings.c.detector, findings.c.state, func.count()).where(
+        findings.c.account == ledger.account, findings.c.pipeline == pipeline
+    )
+    rows = connection.execute(
+        query.group_by(findings.c.detector, findings.c.state).order_by(*query.selected_columns[:2])
+    )
+    return [({"detector": detector, "state": state}, count) for detector, state, count in rows]
+
+
+def _usd(connection: Connection, ledger: Ledger, pipeline: str) -> float:
+    query = select(func.coalesce(func.sum(spend.c.usd + spend.c.reserved_usd), 0.0)).where(
+        spend.c.account == ledger.account, spend.c.pipeline == pipeline, spend.c.day == ledger.now()[:10]
+    )
+    return connection.execute(query).scalar_one()
+
+
+def _told(name: str, kind: str, samples: Samples) -> str:
+    lines = [f"{name}{{{_labels(labels)}}} {value:g}\n" for labels, value in samples]
+    return f"# TYPE {name} {kind}\n{''.join(lines)}"
+
+
+def _labels(labels: dict[str, str]) -> str:
+    return ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,193 @@
+"""Live: calls are heard of by looking at the list and by webhooks, wait until they have settled, and are examined.
+
+The list is read from a watermark on. It shows an older call after a younger one where the older one ends later. So a look
+begins a while before the newest call that was seen, and not after the oldest one that has not ended. A webhook is a hint:
+its call is read by its id like any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import re
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import anyio
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from calltriage.leaves.instants import instant
+from calltriage.operations.calls import Call
+from calltriage.pipelines.ledger import items, runs
+from calltriage.pipelines.ledger.items import Item, Listed
+from calltriage.pipelines.ledger.ledger import written
+from calltriage.pipelines.ledger.runs import Run
+from calltriage.pipelines.listing import is_sampled, is_under_way, pages, settled_at
+from calltriage.pipelines.metrics import metrics
+from calltriage.pipelines.reading import patiently
+from calltriage.pipelines.running import Work
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+OVERLAP = timedelta(minutes=15)
+"""How far before the newest call that was seen a look begins: a list may show a call late."""
+LONGEST_CALL = timedelta(hours=24)
+"""A call that has not ended after this time is not waited for."""
+IDLE_S = 0.5
+"""Seconds between two looks at the ledger when nothing is due."""
+BATCH = 200
+MAX_WEBHOOK = 8 * 2**20
+"""Bytes of a webhook's body."""
+SIGNATURE = re.compile("[0-9a-f]{64}")
+CALL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Watching:
+    """Examines calls as they end, until it is cancelled or the run is stopped.
+
+    Attributes:
+        secret: what webhooks are signed with; None: none is taken.
+    """
+
+    work: Work
+    run: Run
+    secret: str | None = None
+    _hint: anyio.Event = field(default_factory=anyio.Event, init=False)
+
+    async def carry_out(self) -> None:
+        """Look, work and look again. Raises what makes all calls fail; then, and when it is cancelled, the run is paused."""
+        ledger, run_id = self.work.ledger, self.run.id
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._keep_looking)
+                await self._keep_working()
+                tasks.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                if await runs.state_of(ledger, run_id) == "running":
+                    await runs.end(ledger, run_id, "paused", "not watching now")
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await patiently(self.look)
+            await anyio.sleep(self.work.spec.watch.every.total_seconds())
+
+    async def look(self) -> None:
+        """Read what is new in the list, and note how far it was read in the same commit."""
+        ledger, spec, now = self.work.ledger, self.work.spec, self.work.ledger.clock()
+        run = await runs.get(ledger, self.run.id)
+        mark = instant(run.watermark) or instant(self.run.window["since"]) or now
+        since, unended = written(mark - OVERLAP), list[datetime]()
+        listing = spec.calls.listing().model_copy(update={"completed": None} if spec.calls.completed else {})
+        async for page in pages(self.work.client, listing, since=since):
+            fresh, begun = self._sorted(page.calls, now)
+            unended += begun
+            newest = max(mark, instant(page.watermark) or mark)
+            mark = min([newest, *unended])
+            await self._add(fresh, written(mark))
+
+    def _sorted(self, calls: tuple[Call, ...], now: datetime) -> tuple[list[Listed], list[datetime]]:
+        """Calls that ended, each with when it has settled; and when those began that have not."""
+        spec, fresh, unended = self.work.spec.calls, list[Listed](), list[datetime]()
+        for call in calls:
+            if is_under_way(call) and spec.completed:
+                if call.began is not None and now - call.began < LONGEST_CALL:
+                    unended.append(call.began)
+            elif is_sampled(call.call_id, spec.sample, "call:"):
+                fresh.append(Listed(call.call_id, call.created_at, settled_at(call, spec.settle)))
+        return fresh, unended
+
+    async def _add(self, fresh: list[Listed], watermark: str) -> None:
+        ledger, run_id = self.work.ledger, self.run.id
+        add = items.added(ledger, run_id, fresh)
+        note = runs.progressed(ledger, run_id, watermark, listed=False, found=0)
+
+        def change(connection: Connection) -> None:
+            add(connection)
+            note(connection)
+
+        await ledger.write(change)
+        self._hint.set()
+
+    async def _keep_working(self) -> None:
+        while await patiently(lambda: runs.state_of(self.work.ledger, self.run.id)) == "running":
+            batch = await patiently(lambda: items.to_do(self.work.ledger, self.run.id, BATCH))
+            if not batch:
+                self._hint = anyio.Event()
+                with anyio.move_on_after(IDLE_S):
+                    await self._hint.wait()
+                continue
+            await self._side_by_side(batch)
+
+    async def _side_by_side(self, batch: list[Item]) -> None:
+        left = iter(batch)
+
+        async def take() -> None:
+            for item in left:
+                await self.work.item(item)
+                logger.info("item %s ended", item.call_id)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(self.work.client.triage.in_flight):
+                tasks.start_soon(take)
+
+    async def hint(self, call_id: str) -> None:
+        """A call is said to have ended, or to have changed: it is read once it has settled."""
+        due = self.work.ledger.clock() + self.work.spec.calls.settle
+        again = items.again(self.work.ledger, self.run.id, call_id, due)
+        await self.work.ledger.write(again)
+        self._hint.set()
+
+    def app(self) -> Starlette:
+        """`POST /webhook` for hints, `GET /metrics` for figures."""
+        return Starlette(
+            routes=[
+                Route("/webhook", self._webhook, methods=["POST"]),
+                Route("/metrics", self._metrics, methods=["GET"]),
+            ]
+        )
+
+    async def _webhook(self, request: Request) -> Response:
+        """The vendor's post-call webhook, signed with HMAC-SHA256 of the body in hexadecimal digits."""
+        signature = request.headers.get("x-webhook-signature", "")
+        if self.secret is None or not SIGNATURE.fullmatch(signature):
+            return _said(401, "Unsigned, or this pipeline takes no webhooks. Set [watch] webhook_secret.")
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > MAX_WEBHOOK:
+                return _said(413, "Larger than a webhook may be.")
+        if not hmac.compare_digest(hmac.new(self.secret.encode(), body, hashlib.sha256).hexdigest(), signature):
+            return _said(401, "The signature is not one of this pipeline's secret.")
+        call_id = _call_of(bytes(body))
+        if call_id is None:
+            return _said(400, "The body names no call_id.")
+        await self.hint(call_id)
+        return _said(202, "noted")
+
+    async def _metrics(self, request: Request) -> Response:  # noqa: ARG002  Starlette's signature
+        text = await metrics(self.work.ledger, self.run)
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+
+
+def _call_of(body: bytes) -> str | None:
+    try:
+        told = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    found = told.get("call_id") if isinstance(told, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  JSON
+    return found if isinstance(found, str) and CALL_ID.fullmatch(found) else None
+
+
+def _said(status: int, text: str) -> Response:
+    return PlainTextResponse(f"{text}\n", status_code=status)

@@ -1,0 +1,196 @@
+"""Watching: calls are examined once after they ended, however they are heard of."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from conftest import load_lines
+from pipeline_lines import silent_line
+from pipeline_runs import on_record
+
+from calltriage.client.client import Client
+from calltriage.desk.app import Desk
+from calltriage.errors import SettingsError
+from calltriage.operations.issues import ListIssues
+from calltriage.pipelines.ledger import items, runs
+from calltriage.pipelines.pipeline import Pipeline
+from calltriage.pipelines.spec import parse_spec
+from calltriage.pipelines.watching import Watching
+
+NOW = datetime(2026, 5, 6, 12, 0, tzinfo=UTC)
+SECRET = "the secret of a webhook, long enough"
+QUIET = """name = "quiet"
+[watch]
+every = "1h"
+webhook_secret = "env:HOOK"
+[calls]
+settle = "2m"
+[[detect]]
+use = "agent_silence"
+file = "auto"
+min_precision = 0.0
+"""
+
+
+class Hands:
+    """The time of a ledger, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+async def filing(the_desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
+    monkeypatch.setenv("HOOK", SECRET)
+    async with on_record(httpx2.ASGITransport(the_desk, raise_app_exceptions=False), tmp_path) as client:
+        yield client
+
+
+@pytest.fixture
+def time() -> Hands:
+    return Hands()
+
+
+@pytest.fixture
+async def watching(filing: Client, time: Hands) -> AsyncIterator[Watching]:
+    async with Pipeline(parse_spec(QUIET)).watching(filing) as found:
+        found.work.ledger.clock = time
+        found.run.window["since"] = "2026-05-06T11:00:00.000Z"
+        yield found
+
+
+def silent(call_id: str, minute: int, **more: Any) -> str:
+    return silent_line(call_id, 9.5, created_at=f"2026-05-06T11:{minute:02}:00.000Z", **more)
+
+
+async def due(watching: Watching) -> list[str]:
+    return sorted(one.call_id for one in await items.to_do(watching.work.ledger, watching.run.id, 100))
+
+
+async def test_a_look_finds_each_new_call_once_and_notes_how_far_it_was(the_desk: Desk, watching: Watching) -> None:
+    watching.work.ledger.clock = lambda: NOW
+    await load_lines(the_desk, silent("a", 10), silent("b", 20))
+    await watching.look()
+    await load_lines(the_desk, silent("c", 30))
+    await watching.look()
+    assert [one for one in await due(watching) if one in "abc"] == ["a", "b", "c"]
+    run = await runs.get(watching.work.ledger, watching.run.id)
+    assert run.watermark == "2026-05-06T11:30:00.000Z"
+
+
+async def test_a_call_that_the_list_shows_late_is_found(the_desk: Desk, watching: Watching) -> None:
+    await load_lines(the_desk, silent("young", 30))
+    await watching.look()
+    await load_lines(the_desk, silent("late", 20))
+    await watching.look()
+    assert "late" in await due(watching)
+
+
+async def test_a_call_that_ends_long_after_younger_ones_is_found(the_desk: Desk, watching: Watching) -> None:
+    await load_lines(the_desk, silent("long", 1, completed=False), silent("young", 50))
+    await watching.look()
+    assert "long" not in await due(watching)
+    await load_lines(the_desk, silent("long", 1, completed=True))
+    await watching.look()
+    assert "long" in await due(watching)
+
+
+async def test_a_call_is_examined_when_it_has_settled(the_desk: Desk, watching: Watching, time: Hands) -> None:
+    await load_lines(the_desk, silent_line("fresh", 9.5, created_at="2026-05-06T11:59:30.000Z"))
+    await watching.look()
+    assert "fresh" not in await due(watching)
+    time.now += timedelta(minutes=3)
+    assert "fresh" in await due(watching)
+
+
+async def signed(watching: Watching, body: bytes, signature: str | None = None) -> httpx2.Response:
+    right = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    headers = {"x-webhook-signature": right if signature is None else signature}
+    transport = httpx2.ASGITransport(watching.app())
+    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+        return await http.post("/webhook", content=body, headers=headers)
+
+
+async def test_a_webhook_lets_its_call_be_read_once_it_has_settled(watching: Watching, time: Hands) -> None:
+    assert (await signed(watching, b'{"call_id": "call-card"}')).status_code == 202
+    assert await due(watching) == []
+    time.now += timedelta(minutes=2)
+    assert await due(watching) == ["call-card"]
+
+
+@pytest.mark.parametrize(
+    ("body", "signature", "status"),
+    [
+        (b'{"call_id": "call-card"}', "0" * 64, 401),
+        (b'{"call_id": "call-card"}', "", 401),
+        (b"{", None, 400),
+        (b"[]", None, 400),
+        (b'{"call_id": "../../etc"}', None, 400),
+        (b'{"call_id": 7}', None, 400),
+        (b"[" * 100_000, None, 400),
+        (b" " * (8 * 2**20 + 1), None, 413),
+    ],
+)
+async def test_a_webhook_that_is_not_ours_or_makes_no_sense_changes_nothing(
+    watching: Watching, time: Hands, body: bytes, signature: str | None, status: int
+) -> None:
+    assert (await signed(watching, body, signature)).status_code == status
+    time.now += timedelta(days=1)
+    assert await due(watching) == []
+
+
+async def test_one_call_from_webhook_look_and_backfill_at_once_is_filed_once(
+    the_desk: Desk, filing: Client, watching: Watching, time: Hands
+) -> None:
+    await load_lines(the_desk, silent("one", 10), silent("two", 10))
+    time.now = datetime.now(UTC) + timedelta(days=400)
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watching.carry_out)
+            for call_id in ("one", "two", "one"):
+                tasks.start_soon(signed, watching, json.dumps({"call_id": call_id}).encode())
+            await Pipeline(parse_spec(QUIET)).run(filing)
+            while await due(watching):  # noqa: ASYNC110  the ledger sets no event
+                await anyio.sleep(0.01)
+            tasks.cancel_scope.cancel()
+    found = (await filing.send(ListIssues())).items
+    assert [issue.title for issue in found if "silence" in issue.title.lower()] == [issue.title for issue in found]
+    assert len(found) == 1
+
+
+async def test_figures_name_states_and_no_words_of_a_call(the_desk: Desk, watching: Watching) -> None:
+    await load_lines(the_desk, silent("a", 10))
+    await watching.look()
+    [item] = [one for one in await items.to_do(watching.work.ledger, watching.run.id, 9) if one.call_id == "a"]
+    await watching.work.item(item)
+    transport = httpx2.ASGITransport(watching.app())
+    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+        told = (await http.get("/metrics")).text
+    assert 'calltriage_pipeline_items{pipeline="quiet",state="done"} 1\n' in told
+    assert 'calltriage_pipeline_findings{pipeline="quiet",detector="agent_silence",state="filed"} 1\n' in told
+    assert "order" not in told
+
+
+async def test_a_secret_that_is_not_set_ends_the_start(filing: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOOK")
+    with pytest.raises(SettingsError, match="environment variable HOOK"):
+        async with Pipeline(parse_spec(QUIET)).watching(filing):
+            pass
+
+
+async def test_one_pipeline_is_watched_once(filing: Client, watching: Watching) -> None:
+    with pytest.raises(SettingsError, match="Another process works on watch-quiet"):
+        async with Pipeline(parse_spec(QUIET)).watching(filing):
+            pass
