@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -188,19 +189,23 @@ def install(context: click.Context, **wishes: Any) -> None:
     type=click.Path(exists=True, allow_dash=True, path_type=Path),
     help="Your own calls (see `calltriage desk import --help`).",
 )
+@click.option("--pipeline", is_flag=True, help="Watch a pipeline find and file instead of an agent.")
 @SKIP_BAD
 @FORMAT
 @TIME_ZONE
-def demo(calls: Path | None, **wishes: Any) -> None:
-    """Watch an agent triage a call, start to end.
+def demo(calls: Path | None, *, pipeline: bool, **wishes: Any) -> None:
+    """Watch an agent triage a call, start to end. Or a pipeline, with --pipeline.
 
     Starts the real server as a child process, connects a real MCP client to it over standard input and output, and works
     on an empty desk in a temporary folder. Nothing is left behind and no vendor is called.
     """
-    from calltriage.cli.demo import run_demo  # noqa: PLC0415
     from calltriage.cli.importing import Wishes  # noqa: PLC0415
 
-    run_demo(calls, Wishes(**wishes))
+    if pipeline:
+        from calltriage.cli.pipelines.demo import run_pipeline_demo as run  # noqa: PLC0415
+    else:
+        from calltriage.cli.demo import run_demo as run  # noqa: PLC0415
+    run(calls, Wishes(**wishes))
 
 
 @cli.group()
@@ -253,8 +258,6 @@ def journal_show(context: click.Context, issue: str | None, *, as_json: bool, **
 
     In ids and outcomes, never in anybody's words. `journal export` prints every row.
     """
-    from functools import partial  # noqa: PLC0415
-
     from calltriage.cli import journal as history  # noqa: PLC0415
     from calltriage.journal.showing import Wanted  # noqa: PLC0415
 
@@ -303,8 +306,6 @@ def journal_verify(context: click.Context, head: tuple[int, str] | None) -> None
 @click.pass_context
 def journal_export(context: click.Context, *, redacted: bool) -> None:
     """Print every row as a line of JSON."""
-    from functools import partial  # noqa: PLC0415
-
     from calltriage.cli import journal as history  # noqa: PLC0415
 
     anyio.run(partial(history.export, settings_of(context), hide=redacted))

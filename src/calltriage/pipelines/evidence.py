@@ -65,7 +65,8 @@ class Evidence:
         """Attach a finding's call and flag its moment. What the API refuses for good is counted, with the reason."""
         try:
             await self._attach(issue, one)
-            flag = AddFlag(issue_id=issue.id, call_id=one.call_id, type=one.kind, **await self._moment(one))
+            fault = issue_texts.fault_of(one.detector, one.kind)
+            flag = AddFlag(issue_id=issue.id, call_id=one.call_id, type=fault, **await self._moment(one))
             made = await self.writes.once(f"{one.id}:flag:{issue.id}", flag, incident["fingerprint"], finding_id=one.id)
         except CallError as error:
             if not is_verdict(error):

@@ -18,6 +18,8 @@ CATEGORIES = {
     "metadata": "Telephony", "language": "Speech",
 }  # fmt: skip
 """Built-in category of a detector's issues; `Dialogue` for others."""
+GENERIC = ("before", "required", "forbidden", "metadata")
+"""Kinds that say how a detector looks, not what is wrong: their faults are called as the detector is."""
 COUNTS_ONLY = "Further calls are counted, not attached: an issue of a pipeline holds so many at most."
 
 
@@ -31,9 +33,14 @@ def _value(text: object) -> str:
 
 
 def title_of(incident: Mapping[str, object]) -> str:
-    """`Agent silence (pathway_id p-7, key x)`: the kind, and what tells incidents of the kind apart."""
-    kind = str(incident["kind"]).replace("_", " ").capitalize()
-    return storable(f"{kind}{_apart(incident)}")[:MOST_TITLE]
+    """`Agent silence (pathway_id p-7, key x)`: the fault, and what tells incidents of it apart."""
+    fault = fault_of(str(incident["detector"]), str(incident["kind"])).replace("_", " ").capitalize()
+    return storable(f"{fault}{_apart(incident)}")[:MOST_TITLE]
+
+
+def fault_of(detector: str, kind: str) -> str:
+    """What a fault is called: the type of its flags, and the beginning of its issue's title."""
+    return detector if kind in GENERIC else kind
 
 
 def _apart(incident: Mapping[str, object]) -> str:
