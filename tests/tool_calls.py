@@ -33,7 +33,7 @@ def _validator(schema: str) -> Validator:
     parsed = json.loads(schema)
     kind = validator_for(parsed)
     kind.check_schema(parsed)
-    return kind(closed(parsed))
+    return kind({**closed(parsed), "$defs": {**MARKS["$defs"], **closed(parsed.get("$defs", {}))}})
 
 
 def closed(schema: Any) -> Any:

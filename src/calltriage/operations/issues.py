@@ -120,7 +120,8 @@ class CreateIssue(Operation[Issue], http="POST /v1/triage/issues", effect=Effect
     resource_links: Annotated[list[ResourceRef], Field(max_length=100), NO_RESOURCE] | None = Field(
         default=None, description="Evidence to attach."
     )
-    agent_id: UserId | None = Field(default=None, description="Agent it is about.")
+    agent_id: UserId | None = None
+    """Agent that it is about."""
     agent_version_id: UserId | None = None
 
     def trace(self) -> Trace[Issue]:
@@ -143,7 +144,7 @@ class GetIssue(Operation[Issue], http="GET /v1/triage/issues/{issue_id}", effect
     For its evidence, flags and links use get_evidence.
     """
 
-    issue_id: IssueId = Field(description="The issue.")
+    issue_id: IssueId
 
 
 class ListIssues(Operation[Page[Issue]], http="GET /v1/triage/issues", effect=Effect.READ):
@@ -183,9 +184,9 @@ class UpdateIssue(Operation[Issue], http="PATCH /v1/triage/issues/{issue_id}", e
     issue_id: IssueId = Field(description="The issue.")
     title: Title | None = None
     description: Description | None = None
-    status: Status | None = Field(default=None, description="Any may follow any.")
+    status: Status | None = None
     severity: Severity | None = None
-    category: Category | None = Field(default=None, description="Free text.")
+    category: Category | None = None
     owner_id: Annotated[UserId | None, Clearable()] = Field(default=None, description="Null clears.")
     assignee_id: Annotated[UserId | None, Clearable()] = Field(default=None, description="Null clears.")
 

@@ -42,10 +42,10 @@ class AttachResource(
     add_flag can point at it.
     """
 
-    issue_id: IssueId = Field(description="The issue.")
+    issue_id: IssueId
     resource_type: ResourceType
     resource_id: ResourceId = Field(
-        description="A call's call_id, a conversation's id, or a file's: create_attachment's where both services are one."
+        description="Its own id; a file's is create_attachment's where both services are one."
     )
 
     def trace(self) -> Trace[ResourceLink]:

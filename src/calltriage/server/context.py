@@ -268,7 +268,7 @@ def _take_over(tool: type[Workflow], operation: type[Operation[object]]) -> None
 
 def numbered(index: int, turn: Turn, began: datetime | None = None) -> JsonObject:
     """A turn as tools show it, under the index that flags take, with its time in a call that `began` then."""
-    told = {"message_index": index, "user": turn.user and turn.user[:64]}
+    told: JsonObject = {"message_index": index} | ({} if turn.user is None else {"user": turn.user[:64]})
     times = {"at_s": turn.at_s(began), "for_s": turn.for_s()}
     told |= {name: seconds for name, seconds in times.items() if seconds is not None}
     told |= {"text": turn.text}

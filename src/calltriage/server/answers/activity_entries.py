@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, TypedDict
 
 from calltriage.leaves.gate import compact
 from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 from calltriage.operations.activity import TimelineEntry
+from calltriage.operations.sessions import AgentSession
 from calltriage.server.answers.results import row
 from calltriage.server.answers.shapes import Shown
 
@@ -14,7 +15,16 @@ TOLD = frozenset({
     "type", "detail", "from_status", "to_status", "agent_session", "artifact", "created_at", "unreadable_fields",
 })  # fmt: skip
 """Members of an entry that are shown."""
-Entry: TypeAlias = Annotated[TimelineEntry, Shown(only=TOLD)]
+Session: TypeAlias = Annotated[AgentSession, Shown(without=frozenset({"agent_profile_id"}))]
+
+
+class OfSession(TypedDict, total=False):
+    """The session that an entry belongs to."""
+
+    agent_session: Session
+
+
+Entry: TypeAlias = Annotated[TimelineEntry, Shown(only=TOLD, beside=(OfSession,))]
 
 
 def entry_row(entry: TimelineEntry) -> JsonObject:

@@ -42,55 +42,33 @@ FLAG_DROPS = frozenset({"org_id", "issue_id", "author_id"})
 RESOURCE_DROPS = frozenset({"org_id", "issue_id", "attached_by_id"})
 RELATION_DROPS = frozenset({"org_id", "created_by_id"})
 
-FlagEntry: TypeAlias = Annotated[Flag, Shown(without=FLAG_DROPS, beside=AtFlag)]
-ResourceEntry: TypeAlias = Annotated[ResourceLink, Shown(without=RESOURCE_DROPS)]
-RelationEntry: TypeAlias = Annotated[Relation, Shown(without=RELATION_DROPS)]
-FileEntry: TypeAlias = Annotated[
-    Attachment,
-    Shown(only=frozenset({*(Attachment.brief or ()), "unreadable_fields"}), beside=FileLink, partly=True),
-]
 
+class OtherEntry(TypedDict, total=False):
+    """What no API's object has: turns of a call that is shown from its beginning, a part of the issue's description."""
 
-class FlagEntries(TypedDict, total=False):
-    items: Required[list[FlagEntry]]
-
-
-class ResourceEntries(TypedDict, total=False):
-    items: Required[list[ResourceEntry]]
-
-
-class RelationEntries(TypedDict, total=False):
-    items: Required[list[RelationEntry]]
-
-
-class FileEntries(TypedDict, total=False):
-    items: Required[list[FileEntry]]
-
-
-class ActivityEntries(TypedDict, total=False):
-    items: Required[list[Entry]]
-
-
-class DescriptionPart(TypedDict, total=False):
-    """A part of an issue's description."""
-
+    turns_in_call: int
     description: str
 
 
-class DescriptionParts(TypedDict, total=False):
-    items: Required[list[DescriptionPart]]
+ISSUE_PARTS = frozenset(Issue.model_fields) - {
+    "org_id", "number", "author_id", "external_link", "source", "latest_agent_session", "is_processing", "agent_id",
+    "agent_version_id",
+}  # fmt: skip
+"""What evidence says of the issue itself; get_issue says the rest."""
+
+IssueShown: TypeAlias = Annotated[Issue, Shown(only=ISSUE_PARTS)]
+FlagEntry: TypeAlias = Annotated[Flag, Shown(without=FLAG_DROPS, beside=(AtFlag,))]
+ResourceEntry: TypeAlias = Annotated[ResourceLink, Shown(without=RESOURCE_DROPS)]
+RelationEntry: TypeAlias = Annotated[Relation, Shown(without=RELATION_DROPS)]
+FileEntry: TypeAlias = Annotated[Attachment, Shown(only=frozenset(Attachment.brief or ()), beside=(FileLink,))]
+AnyEntry: TypeAlias = Annotated[Entry, Shown(beside=(FlagEntry, ResourceEntry, RelationEntry, FileEntry, OtherEntry))]
+"""One type for all sections, whose members have the same types wherever they stand: a type for each costs twice as much."""
 
 
-class CallBeginning(TypedDict, total=False):
-    """How a call begins."""
+class SectionShown(TypedDict, total=False):
+    """Entries of a section."""
 
-    call_id: Required[str]
-    turns_in_call: Required[int]
-    turns: Required[list[SaidTurn]]
-
-
-class CallBeginnings(TypedDict, total=False):
-    items: Required[list[CallBeginning]]
+    items: Required[list[AnyEntry]]
 
 
 class EvidenceGap(Gap, total=False):
@@ -107,13 +85,13 @@ class Evidence(TypedDict, total=False):
     beginnings of the calls, where no flag shows a word of them.
     """
 
-    issue: Required[Issue]
-    description: DescriptionParts
-    flags: FlagEntries
-    resources: ResourceEntries
-    relations: RelationEntries
-    attachments: FileEntries
-    activity: ActivityEntries
-    transcripts: CallBeginnings
+    issue: Required[IssueShown]
+    description: SectionShown
+    flags: SectionShown
+    resources: SectionShown
+    relations: SectionShown
+    attachments: SectionShown
+    activity: SectionShown
+    transcripts: SectionShown
     complete: Required[bool]
     omitted: list[EvidenceGap]

@@ -49,7 +49,9 @@ class CallRow(CallFacts, total=False):
 
 
 class Searched(TypedDict, total=False):
-    """How far calls were looked through: `of_these_kept_here` were read before."""
+    """What was looked through: a scope, or so many calls, of which `of_these_kept_here` were read before."""
+
+    scope: str
 
     calls_read: int
     calls_listed: int
@@ -61,6 +63,6 @@ class CallRows(Page, total=False):
     """A page of calls. `unreadable` counts calls of two lists that cannot be read."""
 
     items: Required[list[CallRow]]
-    searched: str | Searched
+    searched: Searched
     days: str
     unreadable: int

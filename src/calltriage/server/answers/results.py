@@ -32,9 +32,11 @@ def untrusted(origin: str, **members: object) -> JsonObject:
     return {"trust": "untrusted", "origin": origin, **members}
 
 
-def shown(result: Result) -> JsonObject:
-    """One object of an API: the fields that it answered with a value, marked when it holds strangers' words."""
-    fields = result.model_dump(mode="json", exclude_none=True, exclude_unset=True)
+def shown(result: Result, only: frozenset[str] | None = None) -> JsonObject:
+    """One object of an API: the fields that it answered with a value, or those of `only`; marked when it holds strangers'
+    words."""
+    include = None if only is None else {*only, "unreadable_fields"}
+    fields = result.model_dump(mode="json", exclude_none=True, exclude_unset=True, include=include)
     return untrusted(result.origin, **fields) if result.origin else fields
 
 

@@ -1,7 +1,8 @@
 """The shapes of what tools answer, as types: output schemas follow from them (call/result_schemas.py).
 
 A shape is a `Result`, whose fields without a default are always there, or a TypedDict with `total=False`, whose `Required`
-members are. A result's field without a value is left out; only a TypedDict can say that a member may be null.
+members are. The schema says so of an answer's own members alone: any part inside it may be cut or unreadable. A result's
+field without a value is left out; only a TypedDict can say that a member may be null.
 """
 
 from __future__ import annotations
@@ -20,18 +21,17 @@ class Shown:
     Attributes:
         only: its fields that are shown; None for all.
         without: its fields that are not.
-        beside: a TypedDict of what stands beside them.
-        partly: whether any of its fields may be missing.
+        beside: the shapes of what stands beside them.
         is_open: whether an API's further members stand in it as they are.
     """
 
     only: frozenset[str] | None = None
     without: frozenset[str] = frozenset()
-    beside: Any = None
-    partly: bool = False
+    beside: tuple[Any, ...] = ()
     is_open: bool = False
 
     def shows(self, name: str) -> bool:
+        """Whether it shows this field."""
         return (self.only is None or name in self.only) and name not in self.without
 
 
@@ -43,20 +43,26 @@ class Advice(TypedDict, total=False):
 
 
 class Gap(TypedDict, total=False):
-    """What an answer leaves out, and where it is: so many entries of a section, or characters of a field."""
+    """So many entries of a section, or characters of it, that an answer leaves out, and the call that shows them."""
 
     section: str
     left_out: int
+    try_next: Advice
+
+
+class CutText(Gap, total=False):
+    """So many characters of a text that an answer leaves out, and where they are."""
+
     field: str
     characters: int
     resource: str
-    try_next: Advice
 
 
 class Marks(TypedDict, total=False):
     """What may stand in any object of an answer besides its members. No schema repeats it: objects are open.
 
     trust, origin: it holds strangers' words, and whose.
+    note, try_next: what the server says of the call, and the call that helps.
     escaped_characters: characters of the whole answer that are shown as escapes.
     unreadable_fields, unreadable_rows: what of an API's answer cannot be read.
     characters_left_out, characters_before: by the text's name, what of it is not shown.
@@ -67,6 +73,8 @@ class Marks(TypedDict, total=False):
 
     trust: str
     origin: str
+    note: str
+    try_next: Advice
     escaped_characters: int
     unreadable_fields: list[str]
     unreadable_rows: list[int]
@@ -74,25 +82,22 @@ class Marks(TypedDict, total=False):
     characters_before: dict[str, int]
     stored_whole: dict[str, str]
     too_long: bool
-    omitted: list[Gap]
+    omitted: list[CutText]
 
 
 class Touched(TypedDict, total=False):
-    """An issue after a write: its time of change, or why that is not said."""
+    """An issue after a write; its time of change, unless a note says why not."""
 
     id: Required[str]
     triage_id: str
     updated_at: str
-    note: str
 
 
 class Failure(TypedDict, total=False):
-    """What every error says, and what helps; the README lists what else some say."""
+    """What programs ask of every error; the rest of it is for whoever reads it."""
 
     code: Required[str]
     message: Required[str]
-    retryable: Required[bool]
-    try_next: Advice
 
 
 class Part(TypedDict, total=False):
@@ -105,18 +110,17 @@ class Part(TypedDict, total=False):
 class Page(TypedDict, total=False):
     """A page of rows, and how complete the list is with it; a subclass says what its `items` are."""
 
-    returned: Required[int]
+    returned: int
     complete: Required[bool]
     total: int
     next_cursor: str
-    try_next: Advice
 
 
 class SaidTurn(TypedDict, total=False):
     """A turn of a call under the index that flags take, with its seconds in the call; of a long text a part."""
 
     message_index: Required[int]
-    user: str | None
+    user: str
     at_s: float
     for_s: float
     offset: int
@@ -165,7 +169,7 @@ def as_declared(fields: JsonObject, shape: Any) -> JsonObject:
             kept[name] = str(value)  # as the reader of answers takes numbers where texts are said
         else:
             unfit.append(name)
-    return kept | ({"unreadable_fields": [*fields.get("unreadable_fields", ()), *unfit]} if unfit else {})
+    return kept | ({"unreadable_fields": [*(fields.get("unreadable_fields") or ()), *unfit]} if unfit else {})
 
 
 def _is_a(value: object, kind: Any) -> bool:

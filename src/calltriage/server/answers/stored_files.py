@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Required, TypedDict
+from typing import Annotated, Required, TypeAlias, TypedDict
 
 from calltriage.operations.attachments import Attachment
-from calltriage.server.answers.shapes import Advice, Page, Part, Saved, Shown, TimedLink
+from calltriage.server.answers.shapes import Page, Part, Saved, Shown, TimedLink
 
 
 class Upload(TypedDict, total=False):
@@ -21,9 +21,11 @@ class Upload(TypedDict, total=False):
 class HungOn(Part, total=False):
     """What became of hanging a file on an issue."""
 
-    issue_id: str
     resource_link_id: str
     created_at: str
+
+
+FILE_SHOWN = frozenset(Attachment.brief or ())
 
 
 class Storing(TypedDict, total=False):
@@ -35,15 +37,12 @@ class Storing(TypedDict, total=False):
     grew_while_read: bool
     upload: Upload
     evidence: HungOn
-    try_next: Advice
 
 
 class AttachmentRows(Page, total=False):
     """A page of attachments as it is shown."""
 
-    items: Required[
-        list[Annotated[Attachment, Shown(only=frozenset({*(Attachment.brief or ()), "unreadable_fields"}))]]
-    ]
+    items: Required[list[Annotated[Attachment, Shown(only=FILE_SHOWN)]]]
 
 
 class Downloaded(Saved, total=False):
@@ -60,3 +59,6 @@ class Downloaded(Saved, total=False):
     decoded_from: str
     complete: bool
     link: TimedLink
+
+
+StoredFile: TypeAlias = Annotated[Attachment, Shown(only=FILE_SHOWN, beside=(Storing,))]

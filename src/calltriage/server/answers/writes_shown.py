@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Required, TypeAlias, TypedDict
 
+from calltriage.operations.activity import TimelineEntry
 from calltriage.operations.flags import Flag
 from calltriage.operations.issues import Issue
 from calltriage.operations.relations import Relation
-from calltriage.server.answers.shapes import Advice, Part, Shown
+from calltriage.server.answers.shapes import Part, Shown
 
-BRIEF_FLAG = frozenset({"org_id", "issue_id", "author_id"})
-"""What a flag among several does not say again."""
+ISSUE_SHOWN = frozenset({
+    "id", "triage_id", "title", "description", "status", "severity", "category", "owner_id", "assignee_id", "created_at",
+    "updated_at", "resource_count",
+})  # fmt: skip
+"""What is shown of an issue that was written."""
+FLAG_SHOWN = frozenset(Flag.model_fields) - {"org_id", "author_id"}
+LINK_SHOWN = frozenset(Relation.model_fields) - {"org_id", "created_by_id"}
+COMMENT = frozenset({"id", "issue_id", "type", "detail", "created_at"})
+ONE_FLAG = frozenset({"id", "call_id", "type", "message_index", "created_at"})
+"""What is shown of a flag among several: what tells them apart."""
+ONE_LINK = frozenset({"id", "related_issue_id", "related_triage_id", "related_title", "created_at"})
 
 
 class Reasons(TypedDict, total=False):
@@ -47,25 +57,28 @@ class Similar(TypedDict, total=False):
     unread: str
 
 
-class FlagsAdded(TypedDict, total=False):
-    """What became of each flag of a new issue."""
+class Added(Part, total=False):
+    """What became of a flag of a new issue, or of its link."""
 
-    items: Required[list[Annotated[Flag, Shown(without=BRIEF_FLAG, beside=Part, partly=True)]]]
-
-
-class LinkMade(Part, total=False):
-    """What became of the link of a new issue."""
-
+    id: str
+    call_id: str
+    type: str
+    message_index: int
     relation_id: str
     related_issue_id: str
     created_at: str
 
 
+class FlagsAdded(TypedDict, total=False):
+    """What became of each flag of a new issue."""
+
+    items: Required[list[Added]]
+
+
 class Filing(TypedDict, total=False):
     similar: Similar
     flags: FlagsAdded
-    link: LinkMade
-    try_next: Advice
+    link: Added
 
 
 class Attached(TypedDict, total=False):
@@ -84,16 +97,14 @@ class FlagAdded(Part, total=False):
 class Flagging(TypedDict, total=False):
     attached: Attached
     unverified: list[str]
-    also: list[Annotated[Flag, Shown(beside=FlagAdded, partly=True)]]
+    also: list[Annotated[Flag, Shown(only=ONE_FLAG, beside=(FlagAdded,))]]
     explanation: str
 
 
 class Replaced(TypedDict, total=False):
     """The flag that a correction took away, as it was."""
 
-    flag: Required[
-        Annotated[Flag, Shown(only=frozenset({"type", "note", "message_index", "message_text"}), partly=True)]
-    ]
+    flag: Required[Annotated[Flag, Shown(only=frozenset({"type", "note", "message_index", "message_text"}))]]
     removed_at: str
 
 
@@ -104,10 +115,12 @@ class Correcting(TypedDict, total=False):
 
 
 class Linking(TypedDict, total=False):
-    links: list[Annotated[Relation, Shown(beside=Part, partly=True)]]
+    links: list[Annotated[Relation, Shown(only=ONE_LINK, beside=(Part,))]]
 
 
-FiledIssue: TypeAlias = Annotated[Issue, Shown(beside=Filing)]
-AddedFlag: TypeAlias = Annotated[Flag, Shown(beside=Flagging)]
-CorrectedFlag: TypeAlias = Annotated[Flag, Shown(beside=Correcting)]
-MadeLink: TypeAlias = Annotated[Relation, Shown(beside=Linking)]
+WrittenIssue: TypeAlias = Annotated[Issue, Shown(only=ISSUE_SHOWN)]
+FiledIssue: TypeAlias = Annotated[Issue, Shown(only=ISSUE_SHOWN, beside=(Filing,))]
+AddedFlag: TypeAlias = Annotated[Flag, Shown(only=FLAG_SHOWN, beside=(Flagging,))]
+CorrectedFlag: TypeAlias = Annotated[Flag, Shown(only=FLAG_SHOWN, beside=(Correcting,))]
+MadeLink: TypeAlias = Annotated[Relation, Shown(only=LINK_SHOWN, beside=(Linking,))]
+MadeComment: TypeAlias = Annotated[TimelineEntry, Shown(only=COMMENT)]

@@ -19,11 +19,9 @@ from calltriage.operations.results import Result
 from calltriage.server.answers.shapes import Failure, Marks, Page, Shown, Touched, hints
 from calltriage.server.context import result_of
 
-MARKS = Marks.__annotations__.keys()
 SCALARS: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 SMALLEST = 40
 """Characters of a schema that is worth a definition of its own."""
-WHOLE = Shown()
 
 
 def result_schema(tool: type[Tool]) -> JsonObject:
@@ -38,9 +36,10 @@ def result_schema(tool: type[Tool]) -> JsonObject:
         found["outcome"] = ({"type": "string"}, True)
     if tool.effect in {Effect.ADD, Effect.ENSURE}:
         found.setdefault("issues", (shapes.of(list[Touched]), False))
-    found.setdefault("note", ({"type": "string"}, False))
+    always = [name for name, (_, is_always) in found.items() if is_always]
+    result = {"required": always, "properties": {name: schema for name, (schema, _) in found.items()}}
     error = {"required": ["error"], "properties": {"error": shapes.of(Failure)}}
-    root: JsonObject = {"type": "object", "anyOf": [_object(found, typed=False), error]}
+    root: JsonObject = {"type": "object", "anyOf": [result, error]}
     return shapes.with_definitions(root)
 
 
@@ -51,7 +50,7 @@ Members = dict[str, tuple[JsonObject, bool]]
 def marks_schema() -> JsonObject:
     """The members that any object of an answer may have."""
     shapes = _Shapes()
-    return shapes.with_definitions(_object(shapes.members(Marks), typed=True))
+    return shapes.with_definitions(_object(shapes.members(Marks)))
 
 
 class _Shapes:
@@ -63,7 +62,7 @@ class _Shapes:
 
     def of(self, annotation: Any) -> JsonObject:
         """The schema of a value of this type."""
-        shown, annotation = _unwrapped(annotation)
+        annotation, *marks = _unwrapped(annotation)
         origin = get_origin(annotation)
         if annotation in SCALARS:
             return {"type": SCALARS[annotation]}
@@ -77,38 +76,43 @@ class _Shapes:
             return self._any_of(list(get_args(annotation)))
         if not (is_typeddict(annotation) or _is_result(annotation)):
             return {}  # any JSON
-        schema = _object(self.members(annotation, shown), typed=True)
-        return self._defined(annotation.__name__, schema | ({"additionalProperties": True} if shown.is_open else {}))
+        schema = _object(self.members(annotation, *marks))
+        return self._defined(
+            annotation.__name__,
+            schema | ({"additionalProperties": True} if any(mark.is_open for mark in marks) else {}),
+        )
 
-    def members(self, shape: Any, shown: Shown = WHOLE) -> Members:
+    def members(self, shape: Any, *marks: Shown) -> Members:
         """The members of an object of this shape."""
-        mark, shape = _unwrapped(shape)
-        shown = mark if mark is not WHOLE else shown
+        shape, *more = _unwrapped(shape)
+        marks = (*marks, *more)
         if is_typeddict(shape):
             found = {name: (self.of(hint), get_origin(hint) is Required) for name, hint in hints(shape).items()}
         elif _is_page(shape):
             found = self._page(shape)
         else:
             found = self._fields(shape)
-        found = {name: (one, always and not shown.partly) for name, (one, always) in found.items() if shown.shows(name)}
-        beside = {} if shown.beside is None else self.members(shown.beside)
-        return found | beside
+        found = {name: one for name, one in found.items() if all(mark.shows(name) for mark in marks)}
+        for mark in marks:
+            for beside in mark.beside:
+                found |= self.members(beside)
+        return found
 
     def _fields(self, result: type[Result]) -> Members:
         return {
             name.removesuffix("_"): (self.of(_without_null(info.annotation)), info.is_required())
             for name, info in result.model_fields.items()
-            if name not in MARKS
+            if name != "unreadable_fields"
         }
 
     def _page(self, page: type[ApiPage[Any]]) -> Members:
         """A page of an API's list, each row in brief."""
         row: type[Result] = get_args(page.model_fields["items"].annotation)[0]
-        only = None if row.brief is None else row.brief | {"unreadable_fields"}
-        shown = self.members(row, Shown(only=frozenset(only) if only else None, without=frozenset({"org_id"})))
+        brief = None if row.brief is None else frozenset(row.brief)
+        shown = self.members(row, Shown(only=brief, without=frozenset({"org_id"})))
         if row.begins:
             shown |= {name: ({"type": "string"}, False) for name in (row.begins, f"{row.begins}_begins")}
-        items = {"type": "array", "items": self._defined(row.__name__, _object(shown, typed=True))}
+        items = {"type": "array", "items": self._defined(row.__name__, _object(shown))}
         return {"items": (items, True), **self.members(Page, Shown(without=frozenset({"total"})))}
 
     def _any_of(self, options: list[Any]) -> JsonObject:
@@ -150,13 +154,13 @@ class _Shapes:
         return {name: self._placed(one, kept) for name, one in node.items()}
 
 
-def _unwrapped(annotation: Any) -> tuple[Shown, Any]:
+def _unwrapped(annotation: Any) -> list[Any]:
     """A type without what is said about it, and how a result of it is shown."""
-    shown = WHOLE
+    marks = list[Any]()
     while get_origin(annotation) in {Required, Annotated}:
-        shown = next((one for one in get_args(annotation)[1:] if isinstance(one, Shown)), shown)
-        annotation = get_args(annotation)[0]
-    return shown, annotation
+        annotation, *said = get_args(annotation)
+        marks += [one for one in said if isinstance(one, Shown)]
+    return [annotation, *marks]
 
 
 def _without_null(annotation: Any) -> Any:
@@ -179,13 +183,9 @@ def _named(name: str, schema: JsonObject) -> JsonObject:
     return {name: schema} if schema else {}
 
 
-def _object(members: Members, *, typed: bool) -> JsonObject:
-    always = [name for name, (_, is_always) in members.items() if is_always]
-    return {
-        **({"type": "object"} if typed else {}),
-        **({"required": always} if always else {}),
-        "properties": {name: schema for name, (schema, _) in members.items()},
-    }
+def _object(members: Members) -> JsonObject:
+    """An object inside an answer. It does not say what is always there, since any of it may be cut or unreadable."""
+    return {"type": "object", "properties": {name: schema for name, (schema, _) in members.items()}}
 
 
 def _references(node: Any) -> Iterator[str]:

@@ -69,8 +69,8 @@ def _flatten(node: object, definitions: JsonObject) -> Any:
         members = {**target, **members}
     members = _without_null(members)
     properties = members.pop("properties", None)
-    for name in {"minLength", "minItems"} & members.keys():
-        if members[name] == 1:  # an empty value gets an error of its own
+    for name in {"minLength", "minItems", "minimum"} & members.keys():
+        if members[name] in {0, 1}:  # what nobody passes: an empty or negative value gets an error of its own
             del members[name]
     flat = {key: _flatten(value, definitions) for key, value in members.items() if key not in UNSAID}
     if properties is not None:  # a property may be called `title`: only keywords are dropped

@@ -49,6 +49,7 @@ from calltriage.server.call.arguments import checked, rejected, understood
 from calltriage.server.call.confirmation import Policy, UnconfirmedError, confirmed
 from calltriage.server.call.hints import advise
 from calltriage.server.call.host import Host, opened_for
+from calltriage.server.call.host_hints import hints_of
 from calltriage.server.call.result_schemas import result_schema
 from calltriage.server.call.schemas import arguments_model, input_schema, names_issue
 from calltriage.server.call.touched import touched
@@ -79,7 +80,7 @@ def describe(tool: type[Tool]) -> mcp_types.Tool:
             idempotent_hint=effect is not Effect.ADD or _answers_repeats(tool),
             open_world_hint=False,
         ),
-        _meta=view_of(tool),
+        _meta=hints_of(tool) | (view_of(tool) or {}),
     )
 
 

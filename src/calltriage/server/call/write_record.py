@@ -28,7 +28,6 @@ CALLER = "calltriage.caller"
 SCHEMA: JsonObject = {
     "type": "string",
     "maxLength": 128,
-    "description": "Makes a repeat safe.",
 }
 
 UNRECORDED = (

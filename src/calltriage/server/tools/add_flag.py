@@ -20,7 +20,7 @@ from calltriage.operations.fields import (
 from calltriage.operations.resource_links import AttachResource
 from calltriage.server.answers.advice import same_call
 from calltriage.server.answers.results import shown, together
-from calltriage.server.answers.writes_shown import AddedFlag
+from calltriage.server.answers.writes_shown import FLAG_SHOWN, ONE_FLAG, AddedFlag
 from calltriage.server.context import ISSUE, Invocation, Workflow, preparing
 from calltriage.server.tools.flag_moments import Moment, Sought
 from calltriage.server.tools.several_flags import MOST_FLAGS, MomentRef, failed, flagged_each, moments_of
@@ -96,7 +96,7 @@ class AddFlagTool(Workflow, effect=Effect.ADD, wraps=flags.AddFlag):
                 error.try_next = self._attaching(work, attach)
                 raise
             return await self._flag_once_attached(work, attach, operation)
-        return {**shown(receipt.result), "outcome": receipt.outcome}
+        return {**shown(receipt.result, FLAG_SHOWN), "outcome": receipt.outcome}
 
     def _attaching(self, work: Invocation, attach: AttachResource) -> TryNext | None:
         """The same call, attaching what is missing; the attaching alone where that would repeat free text."""
@@ -117,7 +117,7 @@ class AddFlagTool(Workflow, effect=Effect.ADD, wraps=flags.AddFlag):
         except CallError as error:
             error.details["attached"] = attached
             raise
-        return {**shown(receipt.result), "attached": attached, "outcome": receipt.outcome}
+        return {**shown(receipt.result, FLAG_SHOWN), "attached": attached, "outcome": receipt.outcome}
 
     def _sought(self) -> Sought:
         given = self.model_dump(mode="json", exclude={"quote"}, exclude_unset=True)
@@ -134,4 +134,15 @@ def _all_of(body: JsonObject, also: list[JsonObject]) -> JsonObject:
     """A flag with those that were to be added with it, and the outcome that holds for all."""
     missing = len(failed(also))
     told = {"explanation": f"{missing} of {len(also) + 1} flags were not added, or it is unknown."} if missing else {}
-    return {**body, "also": also, "outcome": together(one["outcome"] for one in [body, *also]), **told}
+    return {
+        **body,
+        "also": [_brief(one) for one in also],
+        "outcome": together(one["outcome"] for one in [body, *also]),
+        **told,
+    }
+
+
+def _brief(flag: JsonObject) -> JsonObject:
+    """What became of a flag among several."""
+    told = ONE_FLAG | {"trust", "origin", "unreadable_fields", "attached", "outcome", "error"}
+    return {name: value for name, value in flag.items() if name in told}

@@ -27,8 +27,7 @@ from calltriage.operations.issues import GetIssue
 from calltriage.operations.resource_links import AttachResource
 from calltriage.server.answers.advice import same_call
 from calltriage.server.answers.results import BUDGET, LOST, REPEATS, ended, row, shown, unread, unreadable, untrusted
-from calltriage.server.answers.shapes import Shown
-from calltriage.server.answers.stored_files import AttachmentRows, Storing
+from calltriage.server.answers.stored_files import FILE_SHOWN, AttachmentRows, StoredFile
 from calltriage.server.context import ISSUE, Invocation, Workflow, preparing
 from calltriage.server.files.local import attachment_name
 from calltriage.server.files.media_types import HEAD, UNKNOWN, checked_type, family, named
@@ -55,20 +54,20 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
     the upload. Returns id, size and SHA-256.
     """
 
-    result: ClassVar[Any] = Annotated[Attachment, Shown(beside=Storing)]
+    result: ClassVar[Any] = StoredFile
     local: ClassVar[str | None] = "path"
     bounded: ClassVar[bool] = False  # bytes take the time they take
 
     name: AttachmentName | None = Field(default=None, description="Default: the path's last part.")
     path: Annotated[str, StringConstraints(min_length=1, max_length=4096), TEXT] | None = None
-    text: Annotated[str, StringConstraints(max_length=60_000), TEXT] | None = Field(default=None, description="UTF-8.")
+    text: Annotated[str, StringConstraints(max_length=60_000), TEXT] | None = None
     base64: Annotated[str, StringConstraints(max_length=60_000)] | None = Field(default=None, description="Small only.")
     upload: (
         Annotated[str, StringConstraints(max_length=600), Form(WORD, "must be new, or a handle as it was answered")]
         | None
     ) = Field(default=None, description="'new' answers a URL to PUT a file to over HTTP; then pass its handle.")
     metadata: Annotated[Metadata, Field(max_length=MOST_LABELS)] | None = Field(
-        default=None, description='Labels: text, numbers, booleans, e.g. {"flow_id": "abc"}.'
+        default=None, description='Labels, e.g. {"flow_id": "abc"}.'
     )
     attach_to: IssueRef | None = Field(default=None, description=f"Issue: {ISSUE}")
 
@@ -158,7 +157,7 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
             if labels := over_api.unkept(made, self.metadata):
                 facts |= {"labels_not_stored": labels, "note": over_api.UNKEPT}
             grew = {"grew_while_read": True} if content is not None and content.grew() else {}
-            return {**shown(made.result), **facts, **grew}
+            return {**shown(made.result, FILE_SHOWN), **facts, **grew}
 
     def _name_of_kept(self, media_type: str) -> str:
         """The name for bytes that wait at the API already, whose kind was seen when they were sent."""
@@ -224,7 +223,7 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
                 error.try_next = TryNext(tool=AttachResource.tool_name(), arguments=operation.model_dump(mode="json"))
             return error.as_part()
         made = {"resource_link_id": receipt.result.id, "created_at": receipt.result.created_at}
-        return {"issue_id": issue_id, **made, "outcome": receipt.outcome}
+        return {**made, "outcome": receipt.outcome}
 
 
 @dataclass(frozen=True)

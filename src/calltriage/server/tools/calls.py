@@ -23,7 +23,7 @@ NAMES = 60
 class CallRecord(TypedDict, total=False):
     """What an API says of a call, further fields of its own among it, and the names of what is too long to show."""
 
-    facts: Required[Annotated[calls.Call, Shown(without=frozenset({"call_id", *WORDS}), partly=True, is_open=True)]]
+    facts: Required[Annotated[calls.Call, Shown(without=frozenset({"call_id", *WORDS}), is_open=True)]]
     left_out: list[str]
 
 

@@ -250,9 +250,7 @@ class Messages(TypedDict, total=False):
     """The messages of a conversation, and the names of what is too long to show."""
 
     messages: Required[
-        list[
-            Annotated[SmsMessage, Shown(without=frozenset({"message"}), beside=MessageFacts, partly=True, is_open=True)]
-        ]
+        list[Annotated[SmsMessage, Shown(without=frozenset({"message"}), beside=(MessageFacts,), is_open=True)]]
     ]
     left_out: list[str]
 
@@ -267,7 +265,7 @@ class Conversation(TypedDict, total=False):
     conversation: Required[
         Annotated[
             SmsConversation,
-            Shown(without=frozenset({"id", "messages"}), beside=Messages, partly=True, is_open=True),
+            Shown(without=frozenset({"id", "messages"}), beside=(Messages,), is_open=True),
         ]
     ]
 

@@ -17,16 +17,13 @@ from calltriage.operations.flags import AddFlag, Flag
 from calltriage.operations.relations import LinkIssue
 from calltriage.operations.resource_links import AttachResource
 from calltriage.server.answers.results import SHORT, shown, stored, together, untrusted
-from calltriage.server.answers.writes_shown import FiledIssue
+from calltriage.server.answers.writes_shown import ISSUE_SHOWN, ONE_FLAG, FiledIssue
 from calltriage.server.context import Invocation, Workflow, preparing
 from calltriage.server.tools.add_flag import AddFlagTool
 from calltriage.server.tools.evidence import GetEvidenceTool
 from calltriage.server.tools.flag_moments import Moment
 from calltriage.server.tools.link_issue import LinkIssueTool
-from calltriage.server.tools.several_flags import MOST_FLAGS, FlagRef, brief_flag, failed, flagged_each, moments_of
-
-MOVED = frozenset(("updated_at", "last_activity_at", "flag_count", "relation_count"))
-"""Fields of a new issue that its first flag or link makes old."""
+from calltriage.server.tools.several_flags import MOST_FLAGS, FlagRef, failed, flagged_each, moments_of
 
 
 class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
@@ -46,9 +43,7 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
     description: Description | None = Field(
         default=None, description="What happened, what was expected, how to see it."
     )
-    resource_links: Annotated[list[issues.ResourceRef], Field(max_length=100)] | None = Field(
-        default=None, description="Evidence to attach."
-    )
+    resource_links: Annotated[list[issues.ResourceRef], Field(max_length=100)] | None = None
     flags: Annotated[list[FlagRef], Field(min_length=1, max_length=MOST_FLAGS)] | None = Field(
         default=None, description="Moments of calls in resource_links."
     )
@@ -136,15 +131,17 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
 
         async def add(flag: AddFlag) -> JsonObject:
             receipt = await work.server.client.deliver(flag)
-            return {**brief_flag(receipt.result), "outcome": receipt.outcome}
+            return {**shown(receipt.result, ONE_FLAG), "outcome": receipt.outcome}
 
         flags = await flagged_each(filed.flags, add)
         if missing := failed(flags):
             raise _unflagged(filed, flags, missing)
         outcomes = [filed.outcome, *(one["outcome"] for one in flags)]
-        body = {**stored(shown(filed.issue), "description", SHORT), "outcome": together(outcomes)}
-        if filed.flags or filed.link:  # these moved the issue on
-            body = {name: value for name, value in body.items() if name not in MOVED}
+        moved = {"updated_at"} if filed.flags or filed.link else set[str]()
+        body = {
+            **stored(shown(filed.issue, ISSUE_SHOWN - moved), "description", SHORT),
+            "outcome": together(outcomes),
+        }
         told = {"flags": untrusted(Flag.origin or "", items=flags)} if flags else {}
         return body | told | ({} if filed.link is None else {"link": filed.link})
 

@@ -20,6 +20,7 @@ from calltriage.operations.fields import (
 )
 from calltriage.operations.norm import PromptNorm
 from calltriage.server.answers.results import SHORT, shown, stored
+from calltriage.server.answers.writes_shown import COMMENT, ISSUE_SHOWN, MadeComment, WrittenIssue
 from calltriage.server.context import ISSUE, Invocation, Workflow, preparing
 
 AN_INSTANT = "must be an updated_at as it was read, such as 2026-05-06T21:09:57.087Z"
@@ -47,7 +48,7 @@ class UpdateIssueTool(Workflow, effect=Effect.CHANGE, wraps=issues.UpdateIssue):
     state comes back. To take an issue off the board set status to closed. A repeat writes the same again.
     """
 
-    result: ClassVar[Any] = issues.Issue
+    result: ClassVar[Any] = WrittenIssue
 
     issue_id: IssueRef = Field(description=ISSUE)
     expect_updated_at: Instant | None = Field(default=None, description="Write only if updated_at is still this.")
@@ -62,7 +63,11 @@ class UpdateIssueTool(Workflow, effect=Effect.CHANGE, wraps=issues.UpdateIssue):
             if self.expect_updated_at is not None:
                 await self._refuse_if_changed(work, issue_id, self.expect_updated_at)
             receipt = await work.server.client.deliver(operation)
-        return {**stored(shown(receipt.result), "description", SHORT), **untold, "outcome": receipt.outcome}
+        return {
+            **stored(shown(receipt.result, ISSUE_SHOWN), "description", SHORT),
+            **untold,
+            "outcome": receipt.outcome,
+        }
 
     async def _refuse_if_changed(self, work: Invocation, issue_id: str, expected: str) -> None:
         with preparing("issue_id"):
@@ -109,10 +114,10 @@ class AddCommentTool(Workflow, effect=Effect.ADD, wraps=activity.AddComment):
     allow_agent_run is true. That agent is asked with a tool of its own, where the operator offers it.
     """
 
-    result: ClassVar[Any] = activity.TimelineEntry
+    result: ClassVar[Any] = MadeComment
 
     issue_id: IssueRef = Field(description=ISSUE)
-    detail: Comment = Field(description="The comment.")
+    detail: Comment
     allow_agent_run: bool = Field(default=False, description="Let @norm in detail start a run.")
 
     async def run(self, work: Invocation) -> JsonObject:
@@ -127,4 +132,4 @@ class AddCommentTool(Workflow, effect=Effect.ADD, wraps=activity.AddComment):
             work.server.allow(PromptNorm, "allow_agent_run")
         operation = self.request(activity.AddComment, issue_id=await work.server.issue_id(self.issue_id))
         receipt = await work.server.client.deliver(operation)
-        return {**stored(shown(receipt.result), "detail", SHORT), "outcome": receipt.outcome}
+        return {**stored(shown(receipt.result, COMMENT), "detail", SHORT), "outcome": receipt.outcome}

@@ -17,7 +17,7 @@ from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import IssueRef
 from calltriage.operations.issues import GetIssue, Issue
 from calltriage.operations.results import Page
-from calltriage.server.answers.evidence_shown import Evidence
+from calltriage.server.answers.evidence_shown import ISSUE_PARTS, Evidence
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, shown, untrusted
 from calltriage.server.answers.sections import EACH, PAGE, Asked, Place, Section, Where, page_of, place_of
 from calltriage.server.context import ISSUE, Invocation, Workflow
@@ -102,7 +102,7 @@ def whole_description(issue_id: str) -> TryNext:
 
 def _issue(bundle: Bundle, issue: Issue, asked: Asked) -> JsonObject:
     """The issue itself is always there; a long description is cut, to leave a quarter of the budget for what follows."""
-    body, spare = shown(issue), bundle.left // 4
+    body, spare = shown(issue, ISSUE_PARTS), bundle.left // 4
     if bundle.affords(body, spare):
         return body
     text = issue.description

@@ -142,7 +142,7 @@ class FindCallsTool(Workflow, effect=Effect.READ):
         if kept < len(rows):  # the rest is asked for anew, as a shorter page ends where this one was cut
             return await self.model_copy(update={"limit": max(1, kept)})._search(work)
         body["complete"] = found.next_cursor is None and not lost
-        body["searched"] = "every transcript on the desk, within the filters"
+        body["searched"] = {"scope": "every transcript on the desk, within the filters"}
         if found.next_cursor is not None:
             body["next_cursor"] = found.next_cursor
         return body

@@ -12,7 +12,7 @@ from calltriage.operations import relations
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import IssueRef, RelationType
 from calltriage.server.answers.results import shown, together
-from calltriage.server.answers.writes_shown import MadeLink
+from calltriage.server.answers.writes_shown import LINK_SHOWN, ONE_LINK, MadeLink
 from calltriage.server.context import ISSUE, Invocation, Workflow, preparing
 
 MOST_LINKS = 20
@@ -28,7 +28,7 @@ class LinkIssueTool(Workflow, effect=Effect.ADD, answers_repeats=True, wraps=rel
     result: ClassVar[Any] = MadeLink
 
     issue_id: IssueRef = Field(description=f"Source: {ISSUE}")
-    related_issue_id: IssueRef | None = Field(default=None, description="Target issue.")
+    related_issue_id: IssueRef | None = None
     related_issue_ids: Annotated[list[IssueRef], Field(min_length=1, max_length=MOST_LINKS)] | None = Field(
         default=None, description="Instead: up to 20 targets."
     )
@@ -102,18 +102,23 @@ async def _links(work: Invocation, issue_id: str) -> list[relations.Relation]:
         return []
 
 
-async def _made(work: Invocation, link: relations.LinkIssue, there: dict[str, relations.Relation]) -> JsonObject:
-    """The link, or the one that says the same from the other end."""
+async def _made(
+    work: Invocation,
+    link: relations.LinkIssue,
+    there: dict[str, relations.Relation],
+    only: frozenset[str] = LINK_SHOWN,
+) -> JsonObject:
+    """The link, or the one that says the same from the other end; `only` these fields of it."""
     if (same := there.get(link.related_issue_id)) is not None:
-        return {**shown(same), "outcome": "replayed"}
+        return {**shown(same, only), "outcome": "replayed"}
     receipt = await work.server.client.deliver(link)
-    return {**shown(receipt.result), "outcome": receipt.outcome}
+    return {**shown(receipt.result, only), "outcome": receipt.outcome}
 
 
 async def _linked(work: Invocation, link: relations.LinkIssue, there: dict[str, relations.Relation]) -> JsonObject:
     """What became of one link of several: a failure is told, since others may stand already."""
     try:
-        return await _made(work, link, there)
+        return await _made(work, link, there, ONE_LINK)
     except CallError as error:
         return {"related_issue_id": link.related_issue_id, **error.as_part()}
 

@@ -56,7 +56,7 @@ class PromptNormTool(Workflow, effect=Effect.ADD):
     allow_agent_run is true. The answer comes later: wait_for_norm has it.
     """
 
-    result: ClassVar[Any] = Annotated[norm.Run, Shown(beside=Asking)]
+    result: ClassVar[Any] = Annotated[norm.Run, Shown(beside=(Asking,))]
 
     issue_id: IssueRef = Field(description=ISSUE)
     detail: Annotated[str, StringConstraints(min_length=1, max_length=3_990), TEXT, Trimmed()] = Field(

@@ -13,9 +13,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Tool
 from calltriage.operations.calls import Turn
 from calltriage.operations.fields import CallId, FlagType, MessageText, Note, TurnIndex
-from calltriage.operations.flags import AddFlag, Flag
-from calltriage.server.answers.results import row
-from calltriage.server.answers.writes_shown import BRIEF_FLAG
+from calltriage.operations.flags import AddFlag
 from calltriage.server.context import Invocation
 from calltriage.server.tools.flag_moments import Moment, Sought
 
@@ -91,11 +89,6 @@ async def _flagged(operation: AddFlag, add: Callable[[AddFlag], Awaitable[JsonOb
     except CallError as error:
         where = {"call_id": operation.call_id, "message_index": operation.message_index}
         return {name: value for name, value in where.items() if value is not None} | error.as_part()
-
-
-def brief_flag(flag: Flag) -> JsonObject:
-    """A flag without what the rest of the answer says already."""
-    return {name: value for name, value in row(flag).items() if name not in BRIEF_FLAG}
 
 
 def failed(flags: list[JsonObject]) -> list[JsonObject]:

@@ -81,7 +81,7 @@ class Transcript(OneTranscript, total=False):
     """
 
     matches: int
-    found: Literal["across_turns", "nearest"]
+    found: str
     returned: Required[int]
     complete: Required[bool]
     omitted: list[Unread]
@@ -102,11 +102,11 @@ class GetTranscriptTool(Workflow, effect=Effect.READ):
     call_ids: Annotated[list[CallId], Field(min_length=1, max_length=MOST_CALLS)] | None = Field(
         default=None, description="Instead: up to 20 calls."
     )
-    around: TurnIndex | None = Field(default=None, description="Turn in the middle of the window.")
+    around: TurnIndex | None = Field(default=None, description="Middle of the window.")
     from_: TurnIndex | None = Field(default=None, alias="from", description="First turn.")
     to: TurnIndex | None = Field(default=None, description="Last turn.")
     query: Query | None = Field(default=None, description="Words to find.")
-    offset: TurnIndex | None = Field(default=None, description="Characters of the first turn to skip, as omitted says.")
+    offset: TurnIndex | None = Field(default=None, description="As omitted says.")
     max_tokens: MaxTokens = BUDGET
 
     async def run(self, work: Invocation) -> JsonObject:

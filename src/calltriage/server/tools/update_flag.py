@@ -16,7 +16,7 @@ from calltriage.operations.fields import FlagId, FlagType, IssueRef, MessageText
 from calltriage.operations.flags import AddFlag, Flag, ListFlags, RemoveFlag
 from calltriage.server.answers.advice import same_call
 from calltriage.server.answers.results import shown, untrusted
-from calltriage.server.answers.writes_shown import CorrectedFlag
+from calltriage.server.answers.writes_shown import FLAG_SHOWN, CorrectedFlag
 from calltriage.server.context import ISSUE, Invocation, Workflow, every_page, preparing
 from calltriage.server.tools.flag_moments import Sought
 
@@ -40,11 +40,11 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
     result: ClassVar[Any] = CorrectedFlag
 
     issue_id: IssueRef = Field(description=ISSUE)
-    flag_id: FlagId = Field(description="The wrong one.")
+    flag_id: FlagId
     type: FlagType | None = None
     note: Note | None = None
-    quote: MessageText | None = Field(default=None, min_length=1, description="Words said in the right turn.")
-    message_index: TurnIndex | None = Field(default=None, description="The right turn, from 0.")
+    quote: MessageText | None = Field(default=None, min_length=1)
+    message_index: TurnIndex | None = None
     node_id: NodeName | None = None
     node_name: NodeName | None = None
 
@@ -61,7 +61,7 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
             operation = await self._corrected(work, issue_id, old)
             if operation.is_like(old):
                 return {
-                    **shown(old),
+                    **shown(old, FLAG_SHOWN),
                     "outcome": "replayed",
                     "explanation": "The flag is so already. Nothing was written.",
                 }
@@ -110,7 +110,7 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
         there = _like(operation, others)
         new, outcome = (there, "replayed") if there is not None else await self._added(work, operation, flags)
         if new.id == old.id:  # an API may keep one flag of equal content
-            return {**shown(new), "outcome": outcome}
+            return {**shown(new, FLAG_SHOWN), "outcome": outcome}
         try:
             await work.server.client.deliver(RemoveFlag(issue_id=operation.issue_id, flag_id=self.flag_id))
         except NotFound:  # somebody else removed it meanwhile
@@ -181,7 +181,7 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
 
 
 def _answer(new: Flag, old_id: str) -> JsonObject:
-    return {**shown(new), "replaced_flag_id": old_id}
+    return {**shown(new, FLAG_SHOWN), "replaced_flag_id": old_id}
 
 
 def _words(old: Flag) -> JsonObject:

@@ -158,7 +158,8 @@ async def test_one_member_stands_for_a_list_of_it_and_digits_for_a_number(full_a
             "it would match nothing"
         )
     cited = await ok(agent, "add_comment", issue_id=ticket, detail="As heard.", resource_link_ids=link["id"])
-    assert [one["id"] for one in cited["resources"]] == [link["id"]]
+    [comment, *_] = (await ok(agent, "list_activity", issue_id=ticket))["items"]
+    assert (comment["id"], [one["id"] for one in comment["resources"]]) == (cited["id"], [link["id"]])
     draft = {"title": "Nobody answers", "severity": "low", "category": "Bug"}
     one = {"resource_type": "call", "resource_id": "call-hours"}
     for number, given in enumerate((one, json.dumps(one), json.dumps([one]))):

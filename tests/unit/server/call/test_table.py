@@ -41,7 +41,8 @@ from calltriage.operations.issues import ListIssues
 )
 async def test_an_issue_is_found_by_uuid_ticket_or_url(agent: Client, form: str) -> None:
     issue = await filed(agent)
-    assert (await ok(agent, "get_issue", issue_id=form.format(**issue)))["id"] == issue["id"]
+    named = form.format(**issue, number=issue["triage_id"].removeprefix("T-"))
+    assert (await ok(agent, "get_issue", issue_id=named))["id"] == issue["id"]
 
 
 async def test_a_ticket_number_is_found_where_search_does_not_know_it(agent: Client, the_desk: Desk) -> None:

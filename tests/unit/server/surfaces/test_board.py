@@ -35,8 +35,9 @@ async def contents(agent: Client) -> mcp_types.TextResourceContents:
 
 
 async def test_tool_listing_and_contents_name_the_same_view(agent: Client) -> None:
-    tools = {tool.name: tool.meta for tool in (await agent.list_tools()).tools if tool.meta}
-    assert tools == {name: {"ui": {"resourceUri": BOARD}} for name in ("get_issue", "get_evidence")}
+    views = {tool.name: (tool.meta or {}).get("ui") for tool in (await agent.list_tools()).tools}
+    assert {name for name, view in views.items() if view == {"resourceUri": BOARD}} == {"get_issue", "get_evidence"}
+    assert sum(view is not None for view in views.values()) == 2
     listed = [one for one in (await agent.list_resources()).resources if str(one.uri) == BOARD]
     read = await contents(agent)
     assert [(one.mime_type, one.meta) for one in listed] == [(read.mime_type, read.meta)] == [(MEDIA_TYPE, META)]

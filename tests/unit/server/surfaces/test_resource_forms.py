@@ -27,7 +27,8 @@ async def test_an_issue_s_resources_are_read_by_each_form_of_its_name(
     agent: Client, form: str, part: str, tool: str
 ) -> None:
     issue = await filed(agent)
-    read = await text_of(agent, f"triage://issues/{form.format(**issue)}{part}")
+    number = issue["triage_id"].removeprefix("T-")
+    read = await text_of(agent, f"triage://issues/{form.format(**issue, number=number)}{part}")
     assert json.loads(read) == await ok(agent, tool, issue_id=issue["id"])
 
 

@@ -479,7 +479,7 @@ async def test_labels_are_kept_with_a_conflict_and_found_by(the_desk: Desk) -> N
         assert hint["arguments"]["metadata"] == labels
         made = await ok(agent, hint["tool"], **hint["arguments"])
         assert labels.items() <= made["metadata"].items()
-        assert made["provider"] == {"name": "embedded"}
+        assert (await ok(agent, "get_attachment", attachment_id=made["id"]))["provider"] == {"name": "embedded"}
         for given in ({"flow_id": "ABCDEF0987654321"}, {"size": 12, "urgent": True}, '{"urgent": true}'):
             found = await ok(agent, "list_attachments", labels=given)
             assert [one["id"] for one in found["items"]] == [made["id"]], given

@@ -40,7 +40,7 @@ async def test_words_find_the_call_the_turn_and_the_issue(agent: Client, the_des
 async def test_nothing_found_says_what_was_searched(agent: Client) -> None:
     found = await ok(agent, "find_calls", query="zebra")
     assert (found["items"], found["complete"]) == ([], True)
-    assert "every transcript" in found["searched"]
+    assert "every transcript" in found["searched"]["scope"]
 
 
 async def test_a_number_is_found_on_either_side_page_by_page(agent: Client, the_desk: Desk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -38,6 +39,7 @@ async def test_discover_and_a_call_are_answered_on_the_newest_wire_without_a_ses
         found = await ask(http, "server/discover", newest(), mcp_protocol_version=NEWEST, mcp_method="server/discover")
         assert NEWEST in found["supportedVersions"]
         assert found["instructions"] == instructions(select())
+        assert "listChanged" not in json.dumps(found["capabilities"])  # no list changes while the server runs
         headers = {"mcp_protocol_version": NEWEST, "mcp_method": "tools/call", "mcp_name": "list_issues"}
         called = await ask(http, "tools/call", newest(name="list_issues", arguments={}), **headers)
         assert called["structuredContent"].items() >= {"items": [], "returned": 0, "complete": True}.items()
