@@ -53,6 +53,24 @@ async def test_by_keys_alone_a_person_flags_a_turn_and_corrects_the_flag(
     ] == [("wrong_question", "asked too late", 4, "which card would you like to replace")]
 
 
+async def test_with_the_keys_turned_off_arrows_alone_still_move(
+    full_agent: McpClient, page: Any, served: Served
+) -> None:
+    ticket = await with_call(full_agent)
+    async with page(served) as seat:
+        await seat.press("?")
+        await seat.board.get_by_role("button", name="Turn keys off").click()
+        await seat.press("g", "x")
+        assert await seat.board.get_by_role("checkbox", checked=True).count() == 0
+        await seat.board.locator(".rows button", has_text=ticket).click()
+        await seat.heading(ticket)
+        await seat.board.get_by_role("button", name="call-card", exact=True).click()
+        await seat.heading("Call call-card")
+        await seat.press("ArrowDown", "ArrowDown", "ArrowUp", "5", "f", "j")
+        assert await seat.board.evaluate("document.activeElement.innerText") == "1"
+        assert await seat.board.get_by_role("dialog").count() == 0
+
+
 async def test_a_digit_flags_the_words_that_are_selected(client: Client, full_agent: McpClient, view: Any) -> None:
     ticket = await with_call(full_agent)
     await ok(full_agent, "add_flag", issue_id=ticket, call_id="call-card", type="late", message_index=0)

@@ -15,6 +15,7 @@ from conftest import CALLS
 from e2e.processes import environment, run, started
 from npm import BIN, NODE, install
 
+from calltriage.server.call.views import BOARD
 from calltriage.server.toolsets import ALL, select
 
 pytestmark = pytest.mark.slow
@@ -147,6 +148,19 @@ async def test_the_inspector_finds_every_schema_portable(inspector: Path, tmp_pa
     listed = json.loads(said)
     tools = listed.get("result", listed)["tools"]
     assert [tool["name"] for tool in tools] == [tool.tool_name() for tool in select([ALL])]
+
+
+async def test_the_inspector_finds_the_board_at_the_tools_that_show_it(inspector: Path, tmp_path: Path) -> None:
+    settings = ["-e", f"CALLTRIAGE_DATA_DIR={tmp_path / 'data'}"]
+    command = [NODE, inspector, "--cli", *settings, sys.executable, "-m", "calltriage", "--protocol-era", "modern"]
+    status, said, complaints = await output([*command, "--method", "tools/list", "--app-info", "-q"], tmp_path)
+    assert status == 0, said + complaints
+    shown = [json.loads(line) for line in said.splitlines() if BOARD in line]
+    assert len(shown) == 2
+    assert {name for name in ("get_issue", "get_evidence") if any(name in str(one) for one in shown)} == {
+        "get_issue",
+        "get_evidence",
+    }
 
 
 @pytest.fixture(scope="module")

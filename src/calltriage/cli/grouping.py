@@ -6,7 +6,7 @@ import click
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Start": ("demo", "install", "serve", "doctor"),
-    "Work": ("apply", "pipeline"),
+    "Work": ("board", "apply", "pipeline"),
     "Data": ("desk", "journal", "transcripts"),
     "Shell": ("completion",),
 }

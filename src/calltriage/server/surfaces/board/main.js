@@ -63,8 +63,10 @@ async function help() {
 }
 
 document.addEventListener("keydown", (event) => {
-  const { target, key } = event;
-  if (!keysWork || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  const { target } = event;
+  const steps = target.matches?.(".no, .rows .link") ? { ArrowDown: "j", ArrowUp: "k" } : {}; // these work without the others
+  const key = steps[event.key] ?? event.key;
+  if (!(keysWork || event.key in steps) || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   if (["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName) && target.type !== "checkbox") {
     if (key === "Escape") main.querySelector("h1").focus();
     return;
