@@ -223,8 +223,9 @@ def rejected(error: ValidationError, tool: type[Tool], names: JsonObject) -> Rej
     first: str | None = None
     for item in error.errors(include_url=False, include_input=False, include_context=False)[:5]:
         top = str(item["loc"][0]) if item["loc"] else ""
-        # Deeper parts of a path may be keys that the caller made up: only places in a list are shown.
-        places = (str(part) for part in item["loc"][1:4] if isinstance(part, int))
+        members: JsonObject = names.get(top, {}).get("items", {}).get("properties", {})
+        # Deeper parts of a path may be keys that the caller made up: only places in a list and known members are shown.
+        places = (str(part) for part in item["loc"][1:4] if isinstance(part, int) or part in members)
         path = ".".join([top, *places]) if top in names else "arguments"
         first = first or (top if top in names else None)
         if item["type"] == "missing":
@@ -232,12 +233,11 @@ def rejected(error: ValidationError, tool: type[Tool], names: JsonObject) -> Rej
         elif is_issue(tool, top) and item["type"] not in {"value_error", FORM}:
             rule = AN_ISSUE
         elif item["type"] == "extra_forbidden":
-            members = names.get(top, {}).get("items", {}).get("properties", {})
             rule = f"holds an unknown member; there are: {', '.join(members)}"
         elif item["type"] == "string_too_short" and top in trimmed_arguments(tool):
             rule = "must not be blank"
         elif item["type"] in {"model_type", "dict_type"}:
-            rule = "must be an object"
+            rule = f"must be an object{' with ' * bool(members)}{', '.join(members)}"
         else:
             rule = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
             rule = rule.replace("String should", "must").replace("List should", "must")

@@ -25,6 +25,8 @@ from calltriage.server.context import ISSUE, Invocation, Workflow, preparing
 from calltriage.server.tools.flag_moments import Moment, Sought
 from calltriage.server.tools.several_flags import MOST_FLAGS, MomentRef, failed, flagged_each, moments_of
 
+NOT_ATTACHED = "The call is not attached to this issue. Attach it first, or call again with attach_if_missing true."
+
 
 class AddFlagTool(Workflow, effect=Effect.ADD, wraps=flags.AddFlag):
     """Mark or tag the moment of an attached call where something went wrong.
@@ -94,6 +96,7 @@ class AddFlagTool(Workflow, effect=Effect.ADD, wraps=flags.AddFlag):
                 raise
             if not self.attach_if_missing:
                 error.try_next = self._attaching(work, attach)
+                error.args = error.args if error.try_next is None else (NOT_ATTACHED,)
                 raise
             return await self._flag_once_attached(work, attach, operation)
         return {**shown(receipt.result, FLAG_SHOWN), "outcome": receipt.outcome}

@@ -288,3 +288,12 @@ async def test_a_call_that_is_not_attached_offers_the_same_call_or_where_that_ha
     other = (await filed(agent))["triage_id"]
     alone = (await refused(agent, "add_flag", **flag | {"issue_id": other, "note": "said so twice"}))["try_next"]
     assert alone["tool"] == "attach_resource"
+
+
+async def test_a_call_that_is_not_attached_is_refused_with_the_argument_that_attaches_it(agent: Client) -> None:
+    ticket = (await filed(agent))["triage_id"]
+    flag = {"issue_id": ticket, "call_id": "call-card", "type": "x", "quote": "lost my debit card"}
+    error = await refused(agent, "add_flag", **flag)
+    assert (error["code"], error["try_next"]["tool"]) == ("call_not_attached", "attach_resource")
+    assert "attach_if_missing true" in error["message"]
+    assert (await ok(agent, "add_flag", **flag, attach_if_missing=True))["outcome"] == "committed"
