@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mcp.client import Client
+from mcp.shared.exceptions import MCPError
 
 
 @dataclass(frozen=True)
@@ -63,5 +64,8 @@ class McpSurface:
         return [Tool(one.name, one.description or "", one.input_schema) for one in listed]
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> Answer:
-        result = await self._client.call_tool(tool, arguments)
+        try:
+            result = await self._client.call_tool(tool, arguments)
+        except MCPError as error:  # the server refused the request itself
+            return Answer(error.message, is_error=True)
         return Answer("\n".join(getattr(block, "text", "") for block in result.content), result.is_error)

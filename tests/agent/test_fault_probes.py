@@ -14,6 +14,7 @@ from conftest import call_line, endpoints_to, load_lines
 from faults import Scripted, Step, answers, loses_the_answer
 from mcp.client import Client
 from tokens import real_tokens
+from tool_calls import ok, refused
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client
@@ -27,19 +28,6 @@ from calltriage.server.toolsets import ALL, select
 
 UUID = "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34"
 FAILED = {"data": None, "errors": [{"error": "server_failure", "message": "secret page of the vendor"}]}
-
-
-async def ok(agent: Client, tool: str, /, **arguments: Any) -> dict[str, Any]:
-    result = await agent.call_tool(tool, arguments)
-    assert not result.is_error, result.structured_content
-    return result.structured_content or {}
-
-
-async def error(agent: Client, tool: str, /, **arguments: Any) -> dict[str, Any]:
-    result = await agent.call_tool(tool, arguments)
-    assert result.is_error, result.structured_content
-    assert json.loads(getattr(result.content[0], "text", "")) == result.structured_content
-    return (result.structured_content or {})["error"]
 
 
 async def filed(agent: Client, title: str = "Card not replaced", **more: Any) -> dict[str, Any]:
@@ -68,21 +56,21 @@ def over_desk(desk: Desk, step: Step, *, path: str, method: str = "POST") -> Scr
 async def test_probe_01_a_429_is_an_error_with_its_wait() -> None:
     async with agent_over(Scripted(answers(429, FAILED, {"retry-after": "120"}))) as agent:
         for tool in ("get_issue", "list_flags"):
-            found = await error(agent, tool, issue_id=UUID)
+            found = await refused(agent, tool, issue_id=UUID)
             assert (found["code"], found["retryable"], found["retry_after_s"]) == ("rate_limited", True, 120)
             assert found["status"] == 429
 
 
 async def test_probe_02_a_500_with_json_is_an_error_and_shows_nothing_of_it() -> None:
     async with agent_over(Scripted(answers(500, FAILED))) as agent:
-        found = await error(agent, "get_issue", issue_id=UUID)
+        found = await refused(agent, "get_issue", issue_id=UUID)
         assert (found["code"], found["status"], found["retryable"]) == ("server_failure", 500, True)
         assert "secret" not in json.dumps(found)
 
 
 async def test_probe_03_a_409_keeps_its_code(agent: Client) -> None:
     issue = await filed(agent)
-    found = await error(agent, "add_flag", issue_id=issue["id"], call_id="call-card", type="x")
+    found = await refused(agent, "add_flag", issue_id=issue["id"], call_id="call-card", type="x")
     assert (found["code"], found["status"], found["retryable"]) == ("call_not_attached", 409, False)
 
 
@@ -113,7 +101,7 @@ async def test_probe_04_dots_in_an_id_reach_no_other_route() -> None:
 
 
 async def test_probe_05_a_misspelt_argument_is_an_error_that_names_the_right_one(agent: Client) -> None:
-    found = await error(agent, "attach_resource", issue_id=UUID, resource_kind="call", resource_id="call-card")
+    found = await refused(agent, "attach_resource", issue_id=UUID, resource_kind="call", resource_id="call-card")
     assert found["code"] == "unknown_argument"
     assert "resource_type" in found["allowed"]
     assert found["outcome"] == "not_committed"
@@ -125,7 +113,7 @@ async def test_probe_06_a_missing_required_argument_is_an_error_before_anything_
         for tool in (await agent.list_tools()).tools:
             required = tool.input_schema.get("required", [])
             if required:
-                found = await error(agent, tool.name)
+                found = await refused(agent, tool.name)
                 assert found["code"] == "invalid_arguments"
                 assert f"{required[0]}: required" in found["message"]
     assert network.requests == []
@@ -138,13 +126,13 @@ async def test_probe_07_a_value_outside_an_enum_is_an_error_that_lists_the_value
          ["related_to", "blocks", "duplicate_of"]),
         ("list_issues", {"status": ["open"]}, ["backlog", "todo", "in_progress", "in_review", "done", "closed"]),
     ):  # fmt: skip
-        found = await error(agent, tool, **arguments)
+        found = await refused(agent, tool, **arguments)
         assert (found["code"], found["allowed"]) == ("invalid_arguments", values)
 
 
 async def test_probe_08_an_empty_update_is_an_error_and_is_not_sent(agent: Client) -> None:
     issue = await filed(agent)
-    found = await error(agent, "update_issue", issue_id=issue["id"])
+    found = await refused(agent, "update_issue", issue_id=issue["id"])
     assert found["outcome"] == "not_committed"
     assert (await ok(agent, "get_issue", issue_id=issue["id"]))["updated_at"] == issue["updated_at"]
 
@@ -236,7 +224,7 @@ async def test_probe_15_two_writers_at_once_both_get_their_effect_once(agent: Cl
     assert sorted(outcomes) == ["committed", *["replayed"] * 7]
     stale = (await ok(agent, "get_issue", issue_id=issue["id"]))["updated_at"]
     await ok(agent, "update_issue", issue_id=issue["id"], status="done", expect_updated_at=stale)
-    found = await error(agent, "update_issue", issue_id=issue["id"], status="todo", expect_updated_at=stale)
+    found = await refused(agent, "update_issue", issue_id=issue["id"], status="todo", expect_updated_at=stale)
     assert found["outcome"] == "not_committed"
     assert (await client.send(GetIssue(issue_id=issue["id"]))).status == "done"
 

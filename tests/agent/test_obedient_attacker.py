@@ -25,6 +25,7 @@ from faults import Scripted
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel
+from tool_calls import ok
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client
@@ -350,9 +351,3 @@ async def seeded(agent: Client, words: str) -> str:
     other = await ok(agent, "create_issue", title="Another", severity="low", category="Bug", owner_id=words[:100])
     await ok(agent, "link_issue", issue_id=other["id"], related_issue_id=name, relation_type="blocks")
     return name
-
-
-async def ok(agent: Client, tool: str, /, **arguments: Any) -> dict[str, Any]:
-    result = await agent.call_tool(tool, arguments)
-    assert not result.is_error, result.structured_content
-    return result.structured_content or {}
