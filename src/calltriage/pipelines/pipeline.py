@@ -13,11 +13,13 @@ from calltriage.errors import SettingsError
 from calltriage.journal.journal import Journal
 from calltriage.leaves.seals import Seals
 from calltriage.pipelines import dry_run as dry
+from calltriage.pipelines.catalogue import Opening
 from calltriage.pipelines.dry_run import Progress
 from calltriage.pipelines.examining import Prepared, prepared
 from calltriage.pipelines.filing_step import Filer
 from calltriage.pipelines.ledger import Ledger, open_ledger, runs
 from calltriage.pipelines.ledger.ledger import utc_now, written
+from calltriage.pipelines.ledger.purse import LedgerPurse
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.listing import PAGE
 from calltriage.pipelines.runners.embedded import Embedded, only_one
@@ -65,6 +67,21 @@ async def open_ledger_of(client: Client) -> AsyncGenerator[Ledger]:
     home = client.home
     async with open_ledger(home.folder, home.account, home.database_url) as ledger:
         yield ledger
+
+
+@asynccontextmanager
+async def opened_detectors(client: Client, spec: Spec, *, cache: bool = True) -> AsyncGenerator[tuple[Prepared, ...]]:
+    """The detectors of a file while the block runs. What endpoints cost is counted in the client's ledger; what they answer
+    is kept in its data folder, unless `cache` is off. Raises SpecError with a line for each fault."""
+    if not spec.endpoint:
+        async with prepared(spec) as detectors:
+            yield detectors
+        return
+    async with open_ledger_of(client) as ledger:
+        purse = LedgerPurse(ledger, spec.name, spec.limits.usd_per_day)
+        opening = Opening(purse=purse, data_folder=client.home.folder if cache else None)
+        async with prepared(spec, opening) as detectors:
+            yield detectors
 
 
 def work_of(
@@ -124,16 +141,17 @@ class Pipeline:
         call: str | None = None,
         limit: int | None = None,
         dry_run: bool = False,
+        cache: bool = True,
         progress: Progress = _unheard,
         on_estimate: Callable[[Estimate], None] = _unasked,
     ) -> Report:
         """Examine the calls of a window, and file what may be filed. A dry run writes nothing, neither issues nor to the
-        ledger. Otherwise what was cut off before goes on, where the same was asked for.
+        ledger, but what endpoints cost. Otherwise what was cut off before goes on, where the same was asked for.
 
         `on_estimate` hears what the run takes before a call is read, `progress` how far it is.
         """
         asked = self.window(since=since, until=until, call=call, limit=limit)
-        async with prepared(self.spec) as detectors:
+        async with opened_detectors(client, self.spec, cache=cache) as detectors:
             on_estimate(await self.estimate(client, asked, detectors))
             if dry_run:
                 return Report(await dry.dry_run(client, self.spec, detectors, asked, progress))

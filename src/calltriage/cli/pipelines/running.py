@@ -26,6 +26,7 @@ UNFINISHED = 4
 @click.option("--until", metavar="WHEN", help="Calls made up to then.  [default: those that have settled]")
 @click.option("--call", metavar="ID", help="This call alone.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many calls, oldest first.")
+@click.option("--no-cache", "cache", is_flag=True, flag_value=False, default=True, help="Ask endpoints anew.")
 @click.option("--dry-run", is_flag=True, help="Show what is found, and write nothing.")
 @click.option("--json", "json_wanted", is_flag=True, help="One JSON object, for programs.")
 @click.pass_context
