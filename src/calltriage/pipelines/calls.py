@@ -4,82 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 from calltriage.leaves.instants import instant
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.matching.folding import folded, loose_line
+from calltriage.matching.folding import folded
+from calltriage.matching.numbers import language_of
 from calltriage.matching.speakers import is_of
 from calltriage.operations.calls import Call as VendorCall
 from calltriage.operations.calls import CorrectedTranscript
 from calltriage.operations.calls import Turn as VendorTurn
+from calltriage.pipelines.alignment import aligned
+from calltriage.pipelines.turns import AGENT, CALLER, UNKNOWN, Timing, Turn
 
-AGENT, CALLER, UNKNOWN = "agent", "caller", "unknown"
 WORDS_A_SECOND = 3
 """How fast a turn whose end nobody noted is taken to be spoken."""
+FEW_WORDS = 2
+"""Words of a turn that may be a sound that was taken for words: the recording need not have them."""
 UNSEEN = {"recording_url", "updated_at", "transcripts", "concatenated_transcript", "metadata", "call_id"}
 """Fields of a call that detectors do not get in its record: those that change from one reading to the next though the call
 does not (a signed link is new each time), and those that the view has under names of its own."""
-_SOUND = re.compile(r"\[[^\]\n]{0,40}\]|<[^>\n]{0,40}>|\([^()\n]{0,40}\)$")
-"""A mark for a sound or for words that were not understood: `[noise]`, `<unk>`."""
-_WORD = re.compile(r"\w[\w'’-]*")
-
-
-line_of = lru_cache(maxsize=10_000)(loose_line)
-"""The line of a text without signs and accents. Several detectors ask for that of one turn."""
-
-
-class Timing(StrEnum):
-    """How well it is known when turns began and ended."""
-
-    EXACT = "exact"
-    """Begin and end of each spoken turn were measured."""
-    ESTIMATED = "estimated"
-    """The begin of each spoken turn was noted; its end is estimated from its words."""
-    NONE = "none"
-
-    def suffices(self, needed: Timing) -> bool:
-        """Whether what needs times as good as `needed` can use these."""
-        order = (Timing.NONE, Timing.ESTIMATED, Timing.EXACT)
-        return order.index(self) >= order.index(needed)
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One turn.
-
-    Attributes:
-        index: place in the transcript, from 0: what a flag takes as `message_index`.
-        speaker: `agent`, `caller`, or what the source calls somebody else.
-        text: as it was written down.
-        start_s, end_s: seconds from the call's begin; see Call.timing.
-    """
-
-    index: int
-    speaker: str
-    text: str
-    start_s: float | None = None
-    end_s: float | None = None
-
-    @cached_property
-    def spoken(self) -> str:
-        """The text without marks for sounds."""
-        return _SOUND.sub(" ", self.text).strip() if "[" in self.text or "<" in self.text else self.text
-
-    @cached_property
-    def words(self) -> int:
-        """How many words were spoken; 0 for a turn that is only a sound."""
-        return len(_WORD.findall(self.spoken))
-
-    @property
-    def line(self) -> str:
-        """What was spoken without signs, accents and case, a blank around each word: as words are compared."""
-        return line_of(self.spoken)
 
 
 @dataclass(frozen=True)
@@ -150,10 +97,14 @@ def _inside(value: object, path: list[str]) -> object:
 
 
 def view_of(call: VendorCall, corrected: CorrectedTranscript | None = None) -> Call:
-    """A call that was read, and, if it was read, too, what its recording says."""
+    """A call that was read, and, if it was read, too, what its recording says. Where the recording's lines have times, and
+    the turns have none that are exact, the turns get those of the lines that hold their words."""
     began = call.began
     turns = tuple(_turn(index, turn, began) for index, turn in enumerate(call.transcripts or []))
     turns, timing = _timed(turns)
+    redone = None if corrected is None else corrected_turns(corrected)
+    if redone and timing is not Timing.EXACT and (heard := _times_of(turns, redone)) is not None:
+        turns, timing = heard, Timing.EXACT
     record = {name: value for name, value in call.model_dump(mode="json").items() if name not in UNSEEN}
     return Call(
         call_id=call.call_id,
@@ -163,7 +114,7 @@ def view_of(call: VendorCall, corrected: CorrectedTranscript | None = None) -> C
         record={**record, "recorded": bool(call.recording_url)},
         turns=turns,
         timing=timing,
-        corrected=None if corrected is None else corrected_turns(corrected),
+        corrected=redone,
     )
 
 
@@ -211,6 +162,26 @@ def _with_end(turn: Turn, next_start: float | None) -> Turn:
         return replace(turn, end_s=None)
     end = turn.start_s + turn.words / WORDS_A_SECOND
     return replace(turn, end_s=round(end if next_start is None else min(end, next_start), 3))
+
+
+def _times_of(turns: tuple[Turn, ...], redone: tuple[Turn, ...]) -> tuple[Turn, ...] | None:
+    """The turns with the times of the lines that hold their words; None where that cannot be told of each of them."""
+    if any(line.words and (line.start_s is None or line.end_s is None) for line in redone):
+        return None
+    language = language_of(line.text for line in redone)
+    times = dict[int, tuple[float, float]]()
+    words_alone = [_at(turn, None, None) for turn in turns]  # the turns' own times are what is in doubt
+    for own, lines in aligned(words_alone, redone, language) or ():
+        spans = [(line.start_s, line.end_s) for line in lines if line.start_s is not None and line.end_s is not None]
+        if len(own) == 1 and spans:
+            times[own[0].index] = min(start for start, _ in spans), max(end for _, end in spans)
+    if not times or any(turn.words > FEW_WORDS and turn.index not in times for turn in turns):
+        return None
+    return tuple(_at(turn, *times.get(turn.index, (None, None))) for turn in turns)
+
+
+def _at(turn: Turn, start: float | None, end: float | None) -> Turn:
+    return replace(turn, start_s=start, end_s=end)
 
 
 def _ended(call: VendorCall, began: datetime | None) -> datetime | None:

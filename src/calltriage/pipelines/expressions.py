@@ -13,7 +13,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, TypeGuard
 
-from calltriage.pipelines.calls import AGENT, Call, Turn, line_of
+from calltriage.pipelines.calls import Call
+from calltriage.pipelines.turns import AGENT, Turn, line_of
 
 MOST_CHARACTERS = 500
 Term = Callable[[Call], Any]

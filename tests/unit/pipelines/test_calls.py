@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from pipeline_calls import BEGAN, call_of, vendor_call
+from pipeline_calls import BEGAN, Said, call_of, vendor_call
 
 from calltriage.pipelines.calls import Timing, view_of
+from calltriage.pipelines.detectors.silences import agent_silence
+from calltriage.pipelines.findings import verified
 
 
 def test_each_side_is_called_the_same_whatever_the_source_calls_it() -> None:
@@ -95,3 +97,41 @@ def test_a_call_ended_when_its_vendor_says_or_as_long_after_its_begin_as_it_last
     assert [str(call.ended) for call in (said, counted, call_of([]))] == [
         "2026-05-06 10:07:00+00:00", "2026-05-06 10:01:30+00:00", "None",
     ]  # fmt: skip
+
+
+BLAND = [
+    {"user": "user", "text": "what are your hours", "created_at": "2026-05-06T10:00:02+00:00"},
+    {"user": "user", "text": "mm hmm", "created_at": "2026-05-06T10:00:08+00:00"},
+    {"user": "assistant", "text": "We open at nine thirty", "created_at": "2026-05-06T10:00:16+00:00"},
+]
+"""Turns as a vendor writes them during a call: with the instant at which each was written, and no end."""
+
+
+async def test_turns_get_the_times_of_the_recordings_lines_that_hold_their_words() -> None:
+    redone: list[Said] = [("0", "What are your hours?", 1.5, 6.25), ("1", "We open at 9:30.", 15.0, 17.0)]
+
+    call = call_of([], corrected=redone, transcripts=BLAND)
+
+    assert (call_of([], transcripts=BLAND).timing, call.timing) == (Timing.ESTIMATED, Timing.EXACT)
+    assert [(turn.start_s, turn.end_s) for turn in call.turns] == [(1.5, 6.25), (None, None), (15.0, 17.0)]
+    made = agent_silence.configured()
+    found = verified(call, made, (await made.examine(call)).findings[0])
+    assert (found.turn, found.timing, found.review_only) == (2, Timing.EXACT, False)
+    assert found.note == "The agent was silent for 8.8 s before this turn."
+
+
+@pytest.mark.parametrize(
+    "redone",
+    [
+        [("0", "What are your hours?", 1.5, 6.25)],
+        [("0", "What are your hours?", 1.5, 6.25), ("1", "We open at 9:30.", 15.0)],
+        [("0", "Something else entirely", 1.5, 6.25), ("1", "was said on this one", 15.0, 17.0)],
+        [],
+    ],
+    ids=["a turn is not in it", "without an end", "another call's", "empty"],
+)
+def test_times_stay_estimated_where_the_recording_does_not_tell_those_of_each_turn(redone: list[Said]) -> None:
+    call = call_of([], corrected=redone, transcripts=BLAND)
+
+    assert call.timing is Timing.ESTIMATED
+    assert call.turns[0].start_s == 2.0

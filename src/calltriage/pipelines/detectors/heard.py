@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from calltriage.matching.numbers import language_of
+from calltriage.pipelines.alignment import Group, aligned, spoken_in_digits
 from calltriage.pipelines.calls import Call, Turn
 from calltriage.pipelines.detecting import detector
-from calltriage.pipelines.detectors.alignment import Group, aligned, spoken_in_digits
 from calltriage.pipelines.detectors.wording import first_words
 from calltriage.pipelines.findings import Finding
 

@@ -85,7 +85,8 @@ def agent_silence(call: Call, options: SilenceOptions) -> Iterator[Finding]:
     A silence runs from the end of all speech to the next speech, which is the agent's. The agent was to speak after a
     turn of the caller, or after it asked to wait. The caller's own pauses do not count, and turns that are only sounds
     are no speech.
-    Times: exact, or estimated (from each turn's begin at three words a second), which is for review alone.
+    Times: exact (of the source, or of the recording where another detector reads it), or estimated (from each turn's begin
+    at three words a second), which is for review alone.
     """
     for gap in gaps(call):
         if gap.is_of_agent and gap.seconds >= options.at_least:
@@ -120,7 +121,8 @@ def answer_latency(call: Call, options: LatencyOptions) -> Iterator[Finding]:
 
     A delay runs from the end of all speech, the caller's last, to the agent's next speech. Calls with fewer than `answers`
     (4) answers have no percentile. One finding a call, on the latest answer.
-    Times: exact, or estimated (from each turn's begin at three words a second), which is for review alone.
+    Times: exact (of the source, or of the recording where another detector reads it), or estimated (from each turn's begin
+    at three words a second), which is for review alone.
     """
     found = answers(call)
     if len(found) < options.answers:

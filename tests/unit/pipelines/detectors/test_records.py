@@ -9,9 +9,9 @@ import pytest
 from pipeline_calls import Said, call_of
 
 from calltriage.errors import DetectorError
+from calltriage.pipelines.alignment import aligned
 from calltriage.pipelines.catalogue import built_in
 from calltriage.pipelines.detecting import Verdict
-from calltriage.pipelines.detectors.alignment import aligned
 from calltriage.pipelines.detectors.values import money, phones, same, stated, times
 
 AT: dict[str, Any] = {"kind": "time", "fact": "hours", "near": ["open", "hours"]}

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from calltriage.matching.folding import exact_line
 from calltriage.matching.numbers import in_digits
-from calltriage.pipelines.calls import Turn
+from calltriage.pipelines.turns import Turn
 
 MOST_WORDS = 8_000
 """Words of a transcript that are compared; a longer call is not compared at all, for the work grows faster than the call."""
