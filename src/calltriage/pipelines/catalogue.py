@@ -44,6 +44,7 @@ BUILT_INS = {
     "anger": "word_lists",
     "promise": "word_lists",
     "open_question": "word_lists",
+    "language": "languages",
 }
 """Rules of the package, and the module of each."""
 
