@@ -24,6 +24,8 @@ BUILT_IN = "builtin"
 LEAST_DIGITS, MOST_DIGITS = 7, 19
 """Digits of a number that is masked."""
 CARD_DIGITS = 13
+MOST_TOKENS = 60
+"""Words and figures of one number; more in a row are taken for several."""
 LEAST_VALUE = 3
 """Characters of a value of the record that is masked: a shorter one stands in other words."""
 PERSONAL = re.compile(r"name|phone|number|e-?mail|address|account|card|birth|ssn|iban|^(from|to)$", re.IGNORECASE)
@@ -33,7 +35,9 @@ IMPERSONAL = re.compile(r"agent|assistant|voice|pathway|company|campaign|batch|m
 ENDINGS = "com|net|org|edu|gov|info|biz|io|co|us|uk|de|fr|es|it|nl|eu"
 _WRITTEN_EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,4}")
 _SPOKEN_EMAIL = re.compile(
-    r"\b(?:\w+ (?:dot|underscore|dash|hyphen) ){0,3}(?:\w )*\w+ at (?:\w+ ){1,3}(?:dot|point) (?:" + ENDINGS + r")\b",
+    r"\b(?:\w+ (?:dot|underscore|dash|hyphen) ){0,3}(?:\w ){0,20}\w{1,64} at (?:\w+ ){1,3}(?:dot|point) (?:"
+    + ENDINGS
+    + r")\b",
     re.IGNORECASE,
 )
 _TOKEN = re.compile(r"[^\W\d_]+|\d+")
@@ -214,7 +218,7 @@ def _runs(text: str, language: str) -> Iterator[list[re.Match[str]]]:
         adjoins = bool(run) and _BETWEEN.fullmatch(text, run[-1].end(), token.start()) is not None
         is_number = _is_number(token[0].casefold(), language)
         joins = token[0].casefold() in JOINING and not (token[0].casefold() == "and" and run and run[-1][0].isdigit())
-        if run and not (adjoins and (is_number or joins)):
+        if run and (len(run) == MOST_TOKENS or not (adjoins and (is_number or joins))):
             yield from _trimmed(run, language)
             run = []
         if is_number or (run and adjoins) or token[0].casefold() in ("double", "triple"):

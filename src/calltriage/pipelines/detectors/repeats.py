@@ -9,8 +9,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from calltriage.matching.folding import exact_line
-from calltriage.matching.numbers import in_digits, language_of, numbers
+from calltriage.matching.numbers import language_of, numbers
+from calltriage.pipelines.alignment import spoken_in_digits
 from calltriage.pipelines.calls import Call, Turn
 from calltriage.pipelines.detecting import Options, detector
 from calltriage.pipelines.detectors.wording import first_words, turns_of
@@ -37,6 +37,7 @@ def repeats(call: Call, speaker: str, words: int, likeness: float, *, parts: boo
     numbers. With `parts`, also turns that hold an earlier one whole, and those that an earlier one holds."""
     from rapidfuzz.fuzz import ratio  # noqa: PLC0415  native code
 
+    language: str | None = None
     said = deque[tuple[str, Turn, int]](maxlen=REMEMBERED)
     for turn in turns_of(call, speaker):
         line = turn.line[:COMPARED]
@@ -47,19 +48,16 @@ def repeats(call: Call, speaker: str, words: int, likeness: float, *, parts: boo
             is_part = parts and (line in other or other in line)
             if not is_part and ratio(line, other, score_cutoff=likeness) == 0:
                 continue
-            if is_part or _same_numbers(call, turn, before):
+            language = language or language_of(one.text for one in call.turns)
+            if is_part or _numbers(turn, language) == _numbers(before, language):
                 times = so_often + 1
                 yield Repeat(turn, before, times)
                 break
         said.append((line, turn, times))
 
 
-def _same_numbers(call: Call, one: Turn, other: Turn) -> bool:
-    if one.line == other.line:
-        return True
-    language = language_of(turn.text for turn in call.turns)
-    named = [numbers(in_digits(exact_line(turn.text), language)) for turn in (one, other)]
-    return named[0] == named[1]
+def _numbers(turn: Turn, language: str) -> list[str]:
+    return numbers(spoken_in_digits(turn.text[:COMPARED], language))
 
 
 class RepeatOptions(Options):
