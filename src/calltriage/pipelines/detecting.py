@@ -115,6 +115,7 @@ class Detector:
         group_by: facts of a call that tell incidents apart.
         speaker: whose turns it may quote.
         requests: to an endpoint, at most, for each call.
+        usd: what a usual call costs at most; see chat.detectors.USUAL_CALL.
     """
 
     name: str
@@ -132,6 +133,7 @@ class Detector:
     was: tuple[str, ...] = ()
     speaker: str = "any"
     requests: int = 0
+    usd: float = 0.0
 
     def may_quote(self, turns: Sequence[Turn]) -> bool:
         """Whether turns are of the side whose words it may quote."""

@@ -42,11 +42,13 @@ class Estimate:
         calls: in the window, as far as the API says; None where it does not.
         requests: to read them.
         seconds: that takes at least, at the API's rate; None where there is no rate.
+        usd: what endpoints cost at most, for calls of a usual length.
     """
 
     calls: int | None
     requests: int | None
     seconds: float | None
+    usd: float = 0.0
 
 
 def _unasked(estimate: Estimate) -> None:
@@ -130,7 +132,10 @@ class Pipeline:
         each = 2 if any(one.detector.needs_corrected for one in detectors) else 1
         requests = calls * each + (0 if asked.call else -(-calls // PAGE))
         rate = client.triage.rate
-        return Estimate(calls, requests, None if rate is None else requests / rate.per_second)
+        seconds = None if rate is None else requests / rate.per_second
+        return Estimate(
+            calls, requests, seconds, calls * sum(one.detector.usd * one.detect.sample.rate for one in detectors)
+        )
 
     async def run(
         self,

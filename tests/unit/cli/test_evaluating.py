@@ -102,3 +102,16 @@ def test_calls_are_read_of_the_api_where_no_file_is_given(folder: Path) -> None:
 def test_a_split_without_labels_and_a_wrong_file_are_told() -> None:
     assert "holds no label of this split" in str(evaluated("--split", "dev").exception)
     assert "new.tml" in str(evaluated(file="new.tml").exception)
+
+
+def test_a_check_says_what_endpoints_cost_before_anything_is_asked(folder: Path) -> None:
+    (folder / "promise.md").write_text("Does the agent promise something?")
+    endpoint = '[endpoint.local]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "small"\nusd_per_mtok = [3, 15]\n'
+    chat = '[[detect]]\nuse = "chat"\nendpoint = "local"\nprompt = "promise.md"\nsample = 0.5\n'
+    (folder / "chat.toml").write_text(f'name = "chat"\n{chat}{endpoint}')
+    CliRunner().invoke(cli, ["desk", "import", "calls.jsonl"])
+
+    checked = CliRunner().invoke(cli, ["pipeline", "check", "chat.toml"])
+
+    assert checked.exit_code == 0, checked.output
+    assert "endpoints cost at most about 0.2" in checked.output

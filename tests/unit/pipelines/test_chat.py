@@ -375,3 +375,19 @@ async def test_a_transcript_that_is_too_long_is_not_sent(folder: Path) -> None:
     examined = await examine(file(folder), Script(), call_of([("agent", "word " * 90_000)]))
 
     assert examined.verdict is Verdict.NOT_OFFERED
+
+
+async def test_what_calls_cost_is_told_before_any_is_read_and_shared_requests_are_told_once(folder: Path) -> None:
+    (folder / "anger.md").write_text("Is the caller angry?")
+    second = (
+        '[[detect]]\nuse = "chat"\nname = "anger"\nendpoint = "local"\nprompt = "anger.md"\nconfirm = "second_pass"\n'
+    )
+
+    async with opened(file(folder, more="usd_per_mtok = [3, 15]"), Opening()) as (alone,):
+        assert 0.01 < alone.usd < 0.05
+        assert alone.requests == 1
+    async with opened(file(folder, second, more="usd_per_mtok = [3, 15]"), Opening()) as made:
+        assert [round(one.usd / alone.usd) for one in made] == [2, 0]
+        assert [one.requests for one in made] == [1, 2]
+    async with opened(file(folder), Opening()) as (unpriced,):
+        assert unpriced.usd == 0

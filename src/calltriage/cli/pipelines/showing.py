@@ -30,7 +30,8 @@ def say_estimate(estimate: Estimate) -> None:
         say("The API does not say how many calls there are.", err=True)
         return
     takes = "" if estimate.seconds is None else f", at least {_lasting(estimate.seconds)} at the API's rate"
-    say(f"{estimate.calls} calls, {estimate.requests} requests{takes}.", err=True)
+    costs = f"; endpoints cost at most about {estimate.usd:.2f} USD" if estimate.usd else ""
+    say(f"{estimate.calls} calls, {estimate.requests} requests{takes}{costs}.", err=True)
 
 
 def _lasting(seconds: float) -> str:

@@ -19,7 +19,7 @@ from calltriage.pipelines.calls import Call, Turn
 from calltriage.pipelines.chat.answers import Judgement
 from calltriage.pipelines.chat.endpoint import Endpoint, added, identity
 from calltriage.pipelines.chat.kept import Answers, Known, free
-from calltriage.pipelines.chat.questions import messages, question_key
+from calltriage.pipelines.chat.questions import INSTRUCTIONS, messages, question_key
 from calltriage.pipelines.detecting import Detector, Examined, Options, Usage, Verdict, checked_options, version_hash
 from calltriage.pipelines.expressions import checked, holds
 from calltriage.pipelines.findings import Finding, is_kind, quote_stands_in
@@ -29,6 +29,10 @@ REMEMBERED = 64
 """Calls whose answers are held for the detectors that share them."""
 MOST_PROMPT = 20_000
 """Characters of a prompt."""
+USUAL_CALL = 6_000
+"""Characters of a usual transcript, by which the cost of calls is told before any is read."""
+CHARACTERS_A_TOKEN = 3
+"""Fewer than a token has, so that the cost is told too high rather than too low."""
 LONGEST_CALL = 400_000
 """Characters of a transcript that is sent."""
 
@@ -98,6 +102,15 @@ class Panel:
         default_factory=OrderedDict[str, dict[str, Judgement]], init=False, repr=False
     )
     _turns: dict[str, anyio.Lock] = field(default_factory=dict[str, anyio.Lock], init=False, repr=False)
+
+    @property
+    def usd(self) -> float:
+        """What a usual call costs at most, all questions and second looks included."""
+        if self.endpoint is None or self.endpoint.price is None:
+            return 0.0
+        prompt = len(INSTRUCTIONS) + USUAL_CALL + sum(len(one.text) for one in self.criteria)
+        looks = 1 + any(one.options.confirm for one in self.criteria)
+        return looks * self.endpoint.price.of(prompt // CHARACTERS_A_TOKEN, self.endpoint.max_tokens)
 
     async def examine(self, name: str, call: Call) -> Examined:
         """What the model says to one of the questions. The first one who asks pays for all."""
@@ -206,6 +219,7 @@ def detector_of(asked: Criterion, panel: Panel) -> Detector:
         is_model=True,
         speaker=asked.options.speaker,
         requests=0 if panel.endpoint is None else 1 + bool(asked.options.confirm),
+        usd=panel.usd if asked is panel.criteria[0] else 0.0,  # those that share a request cost it once
     )
 
 
