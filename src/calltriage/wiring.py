@@ -256,7 +256,7 @@ def _home(settings: Settings) -> Home:
     """Where a program on the client keeps what it has to remember."""
     account = hashlib.sha256(_organisation(settings).encode()).hexdigest()[:16]
     secret = cache(lambda: sealing_key(settings).get_secret_value().encode())
-    return Home(settings.data_dir, account, settings.database_url, secret)
+    return Home(settings.data_dir, account, settings.database_url, secret, settings.proxy)
 
 
 @asynccontextmanager

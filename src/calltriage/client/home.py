@@ -18,9 +18,11 @@ class Home:
         account: names where calls and issues are; never a credential.
         database_url: PostgreSQL database instead of files in the folder.
         secret: seals what this program has to know again as its own.
+        proxy: on the way to other hosts than the APIs; see network.Network.
     """
 
     folder: Path
     account: str
     database_url: SecretStr | None
     secret: Callable[[], bytes]
+    proxy: SecretStr | None = None

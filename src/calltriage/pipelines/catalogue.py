@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import httpx2
+from pydantic import SecretStr
 
 from calltriage.client.credentials import check_base_url
 from calltriage.client.http import Http
@@ -83,13 +84,15 @@ class Opening:
     Attributes:
         purse: what endpoints may spend; this process's own, with the file's cap for a day, where none is given.
         data_folder: where answers of endpoints are kept; None keeps none.
-        transport: the way to endpoints; the network by default.
+        transport: the way to endpoints; the network by default, with `proxy` on the way.
+        proxy: see network.Network.
         redactor: masks what is sent to endpoints.
     """
 
     purse: Purse | None = None
     data_folder: Path | None = None
     transport: httpx2.AsyncBaseTransport | None = None
+    proxy: SecretStr | None = None
     redactor: Redactor | None = None
 
 
@@ -100,6 +103,8 @@ async def opened(spec: Spec, opening: Opening | None = None) -> AsyncGenerator[l
         maker = _Maker(spec, opening or Opening(), stack)
         made = [await maker.made(index, detect) for index, detect in enumerate(spec.detect)]
         panels = maker.panels()
+        if maker.network is not None:
+            stack.push_async_callback(maker.network.aclose)
         if maker.faults:
             raise SpecError("\n".join(maker.faults))
         yield [one if isinstance(one, Detector) else panels[one.name] for one in made if one is not None]
@@ -112,6 +117,9 @@ class _Maker:
     spec: Spec
     opening: Opening
     stack: AsyncExitStack
+    purse: Purse | None = None
+    network: httpx2.AsyncBaseTransport | None = None
+    """The way to endpoints, where it was made here."""
     faults: list[str] = field(default_factory=list[str])
     asked: list[tuple[int, Detect, Criterion]] = field(default_factory=list[tuple[int, Detect, Criterion]])
 
@@ -175,13 +183,16 @@ class _Maker:
             check_base_url(told.base_url)
         except SettingsError as error:
             raise DetectorError(f"Endpoint {named}: {error}", path=("endpoint",)) from None
-        self.opening.transport = self.opening.transport or Network().transport()
-        self.opening.purse = self.opening.purse or OwnPurse(cap)
+        transport = self.opening.transport or self.network
+        if transport is None:
+            proxy = None if self.opening.proxy is None else self.opening.proxy.get_secret_value()
+            transport = self.network = Network(proxy).transport()
+        self.purse = self.purse or self.opening.purse or OwnPurse(cap)
         return Endpoint(
             name=named,
-            http=Http(self.opening.transport, told.base_url),
+            http=Http(transport, told.base_url),
             model=told.model,
-            purse=self.opening.purse,
+            purse=self.purse,
             key_name=None if told.api_key is None else told.api_key.removeprefix("env:"),
             price=None if told.usd_per_mtok is None else Price(*told.usd_per_mtok),
             max_tokens=told.max_tokens,

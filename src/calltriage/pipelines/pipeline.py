@@ -81,7 +81,8 @@ async def opened_detectors(client: Client, spec: Spec, *, cache: bool = True) ->
         return
     async with open_ledger_of(client) as ledger:
         purse = LedgerPurse(ledger, spec.name, spec.limits.usd_per_day)
-        opening = Opening(purse=purse, data_folder=client.home.folder if cache else None)
+        home = client.home
+        opening = Opening(purse=purse, data_folder=home.folder if cache else None, proxy=home.proxy)
         async with prepared(spec, opening) as detectors:
             yield detectors
 

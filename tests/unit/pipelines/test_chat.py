@@ -11,6 +11,7 @@ import anyio
 import httpx2
 import pytest
 from pipeline_calls import call_of
+from pydantic import SecretStr
 from vendors import Answer, breaks, says
 
 from calltriage.errors import Deferred, DetectorFailed
@@ -391,3 +392,15 @@ async def test_what_calls_cost_is_told_before_any_is_read_and_shared_requests_ar
         assert [one.requests for one in made] == [1, 2]
     async with opened(file(folder), Opening()) as (unpriced,):
         assert unpriced.usd == 0
+
+
+async def test_an_endpoint_is_reached_over_the_network_through_the_proxy_of_the_settings(folder: Path) -> None:
+    remote = FILE.replace("http://127.0.0.1:9/v1", "https://models.example/v1")
+    spec = parse_spec(remote.format(options="", more="", limits="", endpoint="local"), folder=folder)
+
+    async with opened(spec, Opening(proxy=SecretStr("http://127.0.0.1:9"))) as (made,):
+        with pytest.raises(DetectorFailed, match="cannot be reached"):
+            await made.examine(CALL)
+    async with opened(file(folder)) as (made,):
+        with pytest.raises(DetectorFailed, match="cannot be reached"):
+            await made.examine(CALL)

@@ -91,7 +91,7 @@ def evaluate_file(
 
 
 async def _measured(settings: Settings, spec: Spec, labels: Labels, asked: dict[str, Any]) -> list[Score]:
-    opening = Opening(data_folder=None if asked["no_cache"] else settings.data_dir)
+    opening = Opening(data_folder=None if asked["no_cache"] else settings.data_dir, proxy=settings.proxy)
     async with prepared(spec, opening) as detectors:
         measured = [one.detector for one in detectors if one.detector.name in labels]
         if asked["given"] is not None:
