@@ -175,7 +175,7 @@ class Pipeline:
         webhook's secret that is not set, and while another process watches."""
         secret = of_environment(self.spec.watch.webhook_secret)
         now = written(utc_now())
-        async with prepared(self.spec) as detectors, open_ledger_of(client) as ledger:
+        async with opened_detectors(client, self.spec) as detectors, open_ledger_of(client) as ledger:
             begun = await runs.begin(
                 ledger, pipeline=self.spec.name, spec_hash=self.spec_hash, spec=self.spec.text, mode="watch",
                 window={"since": now, "until": None, "call": None, "limit": None, "asked": "watch"},
