@@ -230,6 +230,8 @@ class Workflow(Tool):
 
     local: ClassVar[str | None] = None
     """Argument that names a local file or folder."""
+    unsaving: ClassVar[str] = ""
+    """Of a tool that saves, what the model reads of it where no local file may be made."""
     bounded: ClassVar[bool] = True
     """Whether all its calls together have the deadline of one; otherwise each has its own."""
 

@@ -15,6 +15,7 @@ import mcp_types
 import pytest
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
+from tool_calls import refused
 
 import calltriage
 from calltriage.client.client import Client as ApiClient
@@ -24,6 +25,7 @@ from calltriage.operations.base import Effect, Tool
 from calltriage.operations.issues import CreateIssue, GetIssue, ListIssues
 from calltriage.server.app import build_server
 from calltriage.server.call.table import describe
+from calltriage.server.files.local import FileRoots
 from calltriage.server.instructions import instructions
 from calltriage.server.toolsets import ALL, DEFAULT, TOOLSETS, select
 
@@ -163,6 +165,24 @@ async def test_no_advice_names_a_tool_that_is_not_offered(client: ApiClient) -> 
         assert '"omitted"' in text
         assert '"tool":"get_evidence"' not in text
         assert '"tool":"list_activity"' not in text
+
+
+async def test_a_server_that_only_reads_offers_no_folder_to_save_into(client: ApiClient, tmp_path: Path) -> None:
+    for files in (FileRoots((tmp_path,)), FileRoots((tmp_path,), writable=False)):
+        server = build_server(client, version="0", tools=select([ALL], read_only=True), files=files)
+        async with Client(server) as agent:
+            listed = {tool.name: tool for tool in (await agent.list_tools()).tools}
+            for name, given in {
+                "download_attachment": {"attachment_id": "a"}, "get_call_recording": {"call_id": "call-card"},
+            }.items():  # fmt: skip
+                hints = listed[name].annotations
+                told = (listed[name].description, listed[name].input_schema["properties"])
+                assert ("save_to" in str(told)) is files.writable
+                assert hints is not None
+                assert hints.read_only_hint is not files.writable
+                if not files.writable:
+                    error = await refused(agent, name, **given, save_to=str(tmp_path))
+                    assert error["code"] == "unknown_argument"
 
 
 @pytest.mark.parametrize("selection", [{"read_only": True}, {"excluded": ["create_issue", "list_issues"]}])

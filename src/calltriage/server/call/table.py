@@ -75,7 +75,7 @@ def describe(tool: type[Tool]) -> mcp_types.Tool:
         input_schema=schema_of(tool),
         output_schema=result_schema(tool),
         annotations=mcp_types.ToolAnnotations(
-            read_only_hint=effect is Effect.READ and not (issubclass(tool, Workflow) and tool.saves),
+            read_only_hint=effect is Effect.READ and not _saves(tool),
             destructive_hint=effect in {Effect.CHANGE, Effect.REMOVE},  # the others add at most
             idempotent_hint=effect is not Effect.ADD or _answers_repeats(tool),
             open_world_hint=False,
@@ -85,15 +85,29 @@ def describe(tool: type[Tool]) -> mcp_types.Tool:
 
 
 @cache
-def schema_of(tool: type[Tool]) -> JsonObject:
-    """The schema of what a tool takes."""
-    return with_key(tool, input_schema(arguments_model(tool)))
+def schema_of(tool: type[Tool], *, saving: bool = True) -> JsonObject:
+    """The schema of what a tool takes. Where no local file may be made, it takes no folder for one."""
+    schema = with_key(tool, input_schema(arguments_model(tool)))
+    if saving or not _saves(tool):
+        return schema
+    taken = {name: value for name, value in schema["properties"].items() if name != getattr(tool, "local", None)}
+    return {**schema, "properties": taken}
 
 
-def _with_panel(tool: type[Tool], policy: Policy) -> mcp_types.Tool:
+def _saves(tool: type[Tool]) -> bool:
+    return issubclass(tool, Workflow) and tool.saves
+
+
+def _as_offered(tool: type[Tool], policy: Policy, *, saving: bool) -> mcp_types.Tool:
     """The tool as it is listed; where the board may ask, what removes has it for a view, so that the question is seen."""
     asks = policy == "panel" and tool.effect is Effect.REMOVE
-    return describe(tool).model_copy(update={"meta": VIEW}) if asks else describe(tool)
+    told = describe(tool).model_copy(update={"meta": VIEW}) if asks else describe(tool)
+    if saving or not _saves(tool):
+        return told
+    hints = told.annotations and told.annotations.model_copy(update={"read_only_hint": True})
+    words = tool.unsaving if issubclass(tool, Workflow) else ""
+    changed = {"description": words, "input_schema": schema_of(tool, saving=False), "annotations": hints}
+    return told.model_copy(update=changed)
 
 
 def _answers_repeats(tool: type[Tool]) -> bool:
@@ -119,12 +133,12 @@ class ToolTable:
         self._server = server
         self._confirm: Policy = confirm
         self._tools = {tool.tool_name(): tool for tool in tools}
-        self._schemas = {name: schema_of(tool) for name, tool in self._tools.items()}
+        self._schemas = {name: schema_of(tool, saving=server.files.writable) for name, tool in self._tools.items()}
 
     @cached_property
     def listed(self) -> list[mcp_types.Tool]:
         """The tools as `tools/list` shows them."""
-        return [_with_panel(tool, self._confirm) for tool in self._tools.values()]
+        return [_as_offered(tool, self._confirm, saving=self._server.files.writable) for tool in self._tools.values()]
 
     def input_schema(self, name: str) -> JsonObject | None:
         """Schema of a tool's arguments; None for an unknown name."""

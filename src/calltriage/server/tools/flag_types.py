@@ -40,15 +40,15 @@ class FlagTypeRows(PageShown, total=False):
 
 
 class ListFlagTypesTool(Workflow, effect=Effect.READ):
-    """List the flag types in use in the whole organisation, most used first, with what they mean and how often they are set.
+    """List the flag types in use, the organisation's, most used first, with what they mean and how often they are set.
 
-    Read it before add_flag, so that equal moments get equal types.
+    Read it before add_flag: equal moments get equal types.
     """
 
     result: ClassVar[Any] = FlagTypeRows
 
-    search: Word | None = Field(default=None, description="Words in type or meaning, parts of words too.")
-    limit: Limit = Field(default=ROWS, description=f"Rows, default {ROWS}.")
+    search: Word | None = Field(default=None, description="Parts of words.")
+    limit: Limit = ROWS
     cursor: RowCursor | None = Field(default=None, description=CURSOR)
 
     async def run(self, work: Invocation) -> JsonObject:
