@@ -191,7 +191,8 @@ class FindCallsTool(Workflow, effect=Effect.READ):
         ]
         pages = await at_once(*(work.server.client.send(one) for one in asked))
         sides = [
-            _side(page, source, first, limit) for source, (page, first) in enumerate(zip(pages, firsts, strict=True))
+            _side(page, source, first, limit, self.number)
+            for source, (page, first) in enumerate(zip(pages, firsts, strict=True))
         ]
         rows = merge(
             *(_timed(side.rows, ascending=bool(self.ascending)) for side in sides),
@@ -279,18 +280,26 @@ class _Side:
     rows: list[_Listed]
     seen: int
     total: int | None
-
-    @property
-    def lost(self) -> int:
-        return self.seen - len(self.rows)
+    lost: int
 
 
-def _side(page: CallList, source: int, first: int, limit: int) -> _Side:
+def _side(page: CallList, source: int, first: int, limit: int, number: str | None) -> _Side:
     lost = set(page.unreadable_rows("calls"))
     seen = len(page.calls) + len(lost)
     places = [n for n in range(seen) if n not in lost]
-    rows = [_Listed(call, source, first + place + 1) for call, place in zip(page.calls, places, strict=True)]
-    return _Side(first, rows, seen, first + seen if page.total_count is None and seen < limit else page.total_count)
+    rows = [
+        _Listed(call, source, first + place + 1)
+        for call, place in zip(page.calls, places, strict=True)
+        if source == 0 or not _is_from(call, number)  # the first list has it, too
+    ]
+    total = first + seen if page.total_count is None and seen < limit else page.total_count
+    return _Side(first, rows, seen, total, len(lost))
+
+
+def _is_from(call: Call, number: str | None) -> bool:
+    """Whether a number is the one that a call came from."""
+    told = (call.model_extra or {}).get("from")
+    return number is not None and isinstance(told, str) and dialled(told) == number
 
 
 def _timed(rows: list[_Listed], *, ascending: bool) -> Iterator[tuple[datetime, _Listed]]:

@@ -254,6 +254,17 @@ async def test_two_lists_are_read_whole_whatever_their_times_look_like() -> None
             assert seen[:2] == ["from0", "to0"], "the newest first"
 
 
+@pytest.mark.parametrize("limit", [1, 2, 20])
+async def test_a_call_from_a_number_to_itself_is_listed_once(agent: Client, the_desk: Desk, limit: int) -> None:
+    sides = [{"from": "+77", "to": "+1"}, {"from": "+77", "to": "+77"}, {"from": "+1", "to": "+77"}]
+    await load_lines(
+        the_desk, *(call_line(f"n{n}", "x", created_at=AT.format(n), **side) for n, side in enumerate(sides, 1))
+    )
+    seen, page = await read_all(agent, number="+77", limit=limit)
+    assert (seen, page["complete"]) == (["n3", "n2", "n1"], True)
+    assert "unreadable" not in page
+
+
 async def test_rows_that_cannot_be_read_end_no_list() -> None:
     good = [{"call_id": f"c{n}", "created_at": AT.format(9 - n)} for n in range(6)]
     rows = {"from": [*good[:2], {"call_id": None}, {"call_id": {}}, *good[2:]], "to": []}
