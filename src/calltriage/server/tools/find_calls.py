@@ -32,6 +32,7 @@ from calltriage.server.answers.found_calls import CallFacts, CallRows
 from calltriage.server.answers.results import REPEATS, ended
 from calltriage.server.answers.shapes import as_declared
 from calltriage.server.context import Invocation, Workflow
+from calltriage.server.tools.nothing_said import why_nothing
 from calltriage.server.tools.transcripts import Query
 
 MOST_READ = 60
@@ -131,9 +132,8 @@ class FindCallsTool(Workflow, effect=Effect.READ):
         ours = {"query": without_edges(self.query or ""), "speaker": self.speaker, "number": self.number}
         newest_first: JsonObject = {"ascending": None}  # a search has no other order
         asked = {**self._filters(), **ours, **newest_first, "limit": self.limit, "cursor": self.cursor}
-        found = await work.server.client.send(
-            SearchCalls.model_validate({k: v for k, v in asked.items() if v is not None})
-        )
+        search = SearchCalls.model_validate({k: v for k, v in asked.items() if v is not None})
+        found = await work.server.client.send(search)
         rows = [_row(call.model_dump(mode="json", exclude_none=True)) for call in found.calls]
         lost = found.unreadable_rows("calls")
         body = page_of(rows, 0, None, "call parties", lost=lost)
@@ -145,6 +145,8 @@ class FindCallsTool(Workflow, effect=Effect.READ):
         body["searched"] = {"scope": "every transcript on the desk, within the filters"}
         if found.next_cursor is not None:
             body["next_cursor"] = found.next_cursor
+        elif not rows and self.cursor is None and not lost:
+            body["note"] = await why_nothing(work, search)
         return body
 
     async def _list(self, work: Invocation) -> JsonObject:

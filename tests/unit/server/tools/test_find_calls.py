@@ -41,6 +41,22 @@ async def test_nothing_found_says_what_was_searched(agent: Client) -> None:
     found = await ok(agent, "find_calls", query="zebra")
     assert (found["items"], found["complete"]) == ([], True)
     assert "every transcript" in found["searched"]["scope"]
+    assert "other forms" in found["note"]
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [("refund zebra", "Said in no call within the filters: zebra. Said in some: refund."),
+     ('"refund now"', "no call holds all of it. Without quotation marks"), ("zebra, giraffe!", "zebra, giraffe. Whole"),
+     ("refund money", "no call holds all of it.")],
+)  # fmt: skip
+async def test_an_empty_search_says_which_of_its_words_were_said(
+    agent: Client, the_desk: Desk, query: str, told: str
+) -> None:
+    await load_lines(the_desk, call_line("one", "Now for my refund."), call_line("two", "Where is the money?"))
+    found = await ok(agent, "find_calls", query=query)
+    assert (found["items"], found["complete"]) == ([], True)
+    assert told in found["note"]
 
 
 async def test_a_number_is_found_on_either_side_page_by_page(agent: Client, the_desk: Desk) -> None:
