@@ -144,7 +144,7 @@ class GetIssue(Operation[Issue], http="GET /v1/triage/issues/{issue_id}", effect
     For its evidence, flags and links use get_evidence.
     """
 
-    issue_id: IssueId
+    issue_id: IssueId = Field(description="The issue.")
 
 
 class ListIssues(Operation[Page[Issue]], http="GET /v1/triage/issues", effect=Effect.READ):
@@ -184,7 +184,7 @@ class UpdateIssue(Operation[Issue], http="PATCH /v1/triage/issues/{issue_id}", e
     issue_id: IssueId = Field(description="The issue.")
     title: Title | None = None
     description: Description | None = None
-    status: Status | None = None
+    status: Status | None = Field(default=None, description="In any order.")
     severity: Severity | None = None
     category: Category | None = None
     owner_id: Annotated[UserId | None, Clearable()] = Field(default=None, description="Null clears.")

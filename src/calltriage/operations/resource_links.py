@@ -42,7 +42,7 @@ class AttachResource(
     add_flag can point at it.
     """
 
-    issue_id: IssueId
+    issue_id: IssueId = Field(description="The issue.")
     resource_type: ResourceType
     resource_id: ResourceId = Field(
         description="Its own id; a file's is create_attachment's where both services are one."

@@ -91,7 +91,7 @@ class FindCallsTool(Workflow, effect=Effect.READ):
     to_number: Telephone | None = None
     inbound: bool | None = None
     completed: bool | None = None
-    answered_by: ShortWord | None = Field(default=None, description="E.g. human.")
+    answered_by: ShortWord | None = None
     batch_id: OpaqueId | None = None
     duration_gt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")
     duration_lt: Annotated[float, Field(ge=0, le=10**6)] | None = Field(default=None, description="Minutes.")

@@ -28,7 +28,7 @@ class LinkIssueTool(Workflow, effect=Effect.ADD, answers_repeats=True, wraps=rel
     result: ClassVar[Any] = MadeLink
 
     issue_id: IssueRef = Field(description=f"Source: {ISSUE}")
-    related_issue_id: IssueRef | None = None
+    related_issue_id: IssueRef | None = Field(default=None, description="Target issue.")
     related_issue_ids: Annotated[list[IssueRef], Field(min_length=1, max_length=MOST_LINKS)] | None = Field(
         default=None, description="Instead: up to 20 targets."
     )

@@ -102,10 +102,10 @@ class GetTranscriptTool(Workflow, effect=Effect.READ):
     call_ids: Annotated[list[CallId], Field(min_length=1, max_length=MOST_CALLS)] | None = Field(
         default=None, description="Instead: up to 20 calls."
     )
-    around: TurnIndex | None = Field(default=None, description="Middle of the window.")
-    from_: TurnIndex | None = Field(default=None, alias="from", description="First turn.")
-    to: TurnIndex | None = Field(default=None, description="Last turn.")
-    query: Query | None = Field(default=None, description="Words to find.")
+    around: TurnIndex | None = Field(default=None, description="Middle one.")
+    from_: TurnIndex | None = Field(default=None, alias="from")
+    to: TurnIndex | None = None
+    query: Query | None = None
     offset: TurnIndex | None = Field(default=None, description="As omitted says.")
     max_tokens: MaxTokens = BUDGET
 

@@ -40,12 +40,12 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
     result: ClassVar[Any] = CorrectedFlag
 
     issue_id: IssueRef = Field(description=ISSUE)
-    flag_id: FlagId
+    flag_id: FlagId = Field(description="Wrong one.")
     type: FlagType | None = None
     note: Note | None = None
-    quote: MessageText | None = Field(default=None, min_length=1)
-    message_index: TurnIndex | None = None
-    node_id: NodeName | None = None
+    quote: MessageText | None = Field(default=None, min_length=1, description="Of that turn.")
+    message_index: TurnIndex | None = Field(default=None, description="Right turn.")
+    node_id: NodeName | None = Field(default=None, description="Pathway node.")
     node_name: NodeName | None = None
 
     async def run(self, work: Invocation) -> JsonObject:
