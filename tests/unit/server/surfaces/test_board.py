@@ -25,7 +25,7 @@ NAMES = ("http://www.w3.org/2000/svg", "http-equiv")
 
 
 def document() -> str:
-    return Board(frozenset({"list_issues", "get_issue"}), "1.2.3").view()
+    return Board(frozenset(tool.tool_name() for tool in select([ALL])), "1.2.3").view()
 
 
 async def contents(agent: Client) -> mcp_types.TextResourceContents:
@@ -49,7 +49,7 @@ async def test_the_extension_is_declared_to_hosts_of_the_newer_protocol(client: 
         assert (host.server_capabilities.extensions or {})[EXTENSION] == {}
 
 
-async def test_the_document_knows_the_tools_that_are_offered_and_no_others(client: ApiClient) -> None:
+async def test_the_document_knows_the_tools_that_are_offered_and_that_it_calls(client: ApiClient) -> None:
     for read_only in (False, True):
         tools = select([ALL], read_only=read_only)
         async with Client(build_server(client, version="3.2.1", tools=tools)) as host:
@@ -57,7 +57,9 @@ async def test_the_document_knows_the_tools_that_are_offered_and_no_others(clien
         known: dict[str, Any] = json.loads(
             re.findall(r'<script type="application/json" id="offer">(.*)</script>', text)[0]
         )
-        assert known == {"version": "3.2.1", "tools": sorted(tool.tool_name() for tool in tools)}
+        called = sorted(tool.tool_name() for tool in tools if f'"{tool.tool_name()}"' in script("view"))
+        assert known == {"version": "3.2.1", "tools": called}
+        assert ("update_issue" in called, "list_issues" in called) == (not read_only, True)
 
 
 def test_the_document_is_small_and_makes_nothing_of_text() -> None:
@@ -83,11 +85,10 @@ def test_the_document_is_one_file_whose_own_policy_lets_it_load_nothing() -> Non
 
 
 def test_nothing_that_a_server_is_called_ends_the_data_of_the_document() -> None:
-    text = Board(frozenset({"</script><script>alert(1)"}), "<!--").view()
+    text = Board(frozenset({"list_issues"}), "<!--</script><script>alert(1)").view()
     assert text.count("</script>") == 2
-    assert "alert" not in text.replace(
-        '{"version": "\\u003c!--", "tools": ["\\u003c/script>\\u003cscript>alert(1)"]}', ""
-    )
+    kept = '{"version": "\\u003c!--\\u003c/script>\\u003cscript>alert(1)", "tools": ["list_issues"]}'
+    assert "alert" not in text.replace(kept, "")
 
 
 @pytest.mark.parametrize("form", ["view", "page"])

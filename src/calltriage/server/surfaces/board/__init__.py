@@ -85,9 +85,10 @@ class Board:
     version: str
 
     def view(self) -> str:
-        """The document as one file, which is all that a host's frame may load."""
+        """The document as one file, which is all that a host's frame may load. Of the tools it knows those that it calls."""
         policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        known = json.dumps({"version": self.version, "tools": sorted(self.offered)})
+        used = sorted(name for name in self.offered if f'"{name}"' in script("view"))
+        known = json.dumps({"version": self.version, "tools": used})
         return _document(f"{policy}\n<style>{style()}</style>", f"<script>{script('view')}</script>", known)
 
     def listed(self) -> list[mcp_types.Resource]:
