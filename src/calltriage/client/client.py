@@ -84,6 +84,11 @@ class Client:
         return self._links
 
     @property
+    def endpoints(self) -> Mapping[Api, Endpoint]:
+        """How each API is reached."""
+        return self._endpoints
+
+    @property
     def triage(self) -> Endpoint:
         """How the triage API is reached, and what it can do."""
         return self._endpoints[Api.TRIAGE]

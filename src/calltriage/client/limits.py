@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -76,8 +76,21 @@ class Rate:
     per_second: float = 5.0
     burst: int = 10
     _limiter: AsyncLimiter | None = field(default=None, init=False, repr=False)
+    _shared: Callable[[], Awaitable[None]] | None = field(default=None, init=False, repr=False, compare=False)
+
+    @contextmanager
+    def shared(self, take: Callable[[], Awaitable[None]]) -> Generator[None]:
+        """While the block runs, `take` waits for each request's turn, among all processes that share it."""
+        before, self._shared = self._shared, take
+        try:
+            yield
+        finally:
+            self._shared = before
 
     async def acquire(self) -> None:
+        if self._shared is not None:
+            await self._shared()
+            return
         if self._limiter is None:
             from aiolimiter import AsyncLimiter  # noqa: PLC0415  only vendors are limited
 

@@ -20,6 +20,7 @@ from calltriage.pipelines.filing_step import Filer
 from calltriage.pipelines.ledger import Ledger, open_ledger, runs
 from calltriage.pipelines.ledger.ledger import utc_now, written
 from calltriage.pipelines.ledger.purse import LedgerPurse
+from calltriage.pipelines.ledger.pace import paced
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.listing import PAGE
 from calltriage.pipelines.runners.embedded import Embedded, only_one
@@ -68,7 +69,8 @@ async def open_ledger_of(client: Client) -> AsyncGenerator[Ledger]:
     """The ledger that belongs to a client's account. Raises SettingsError for a client without a data folder."""
     home = client.home
     async with open_ledger(home.folder, home.account, home.database_url) as ledger:
-        yield ledger
+        with paced(client, ledger):
+            yield ledger
 
 
 @asynccontextmanager

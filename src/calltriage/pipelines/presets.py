@@ -20,6 +20,49 @@ at_least = "8s"
 file = "review"       # auto | review (a person accepts first) | count
 """
 
+LOOP = """
+# The agent says the same again and again.
+[[detect]]
+use = "agent_loop"
+"""
+
+REPEATS = """
+# The caller has to say the same again.
+[[detect]]
+use = "caller_repeats"
+"""
+
+DIGITS = """
+# The live transcript has other numbers than the one redone from the recording: one request more a call.
+[[detect]]
+use = "digits_differ"
+"""
+
+LATENCY = """
+# The agent's answers come late: a finding when one in twenty takes 5 seconds or more.
+[[detect]]
+use = "answer_latency"
+"""
+
+OPENING = """
+# What an agent has to say at the beginning. Write your own words here.
+[[detect]]
+use = "required"
+name = "disclosure"
+phrases = ["this call is recorded", "recorded line"]
+within = "30s"
+severity = "high"
+"""
+
+NEVER = """
+# What an agent must never say. Write your own words here.
+[[detect]]
+use = "forbidden"
+name = "threats"
+phrases = ["we will sue", "send the police", "garnish your wages"]
+severity = "critical"
+"""
+
 TAIL = """
 [issues]
 file_after = { calls = 3, within = "24h" }   # of severity high and critical: at once
@@ -30,7 +73,11 @@ new_issues = 20       # of one run
 usd_per_day = 5       # for detectors that ask a model
 """
 
-PRESETS = {"voice-support": HEAD + SILENCE + TAIL}
+PRESETS = {
+    "voice-support": HEAD + SILENCE + LATENCY + LOOP + REPEATS + TAIL,
+    "outbound": HEAD + OPENING + SILENCE + LATENCY + LOOP + TAIL,
+    "collections": HEAD + OPENING + NEVER + SILENCE + DIGITS + TAIL,
+}
 
 
 def preset(name: str, pipeline: str, file: str) -> str:

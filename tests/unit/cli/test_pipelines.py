@@ -12,6 +12,7 @@ from pipeline_lines import silent_line
 
 from calltriage.cli.main import cli
 from calltriage.errors import SettingsError, SpecError
+from calltriage.pipelines.presets import PRESETS
 
 Run = Callable[..., Result]
 
@@ -31,11 +32,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return invoke
 
 
-def test_a_file_that_init_writes_is_right_and_runs(run: Run) -> None:
-    assert "is written" in run("pipeline", "init", "p.toml").output
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_a_file_that_init_writes_is_right_and_runs(run: Run, preset: str) -> None:
+    assert "is written" in run("pipeline", "init", "p.toml", "--preset", preset).output
     checked = run("pipeline", "check", "p.toml")
     assert (checked.exit_code, "p.toml is right." in checked.output) == (0, True)
-    assert "3 calls, 4 requests." in checked.output
+    assert f"3 calls, {7 if preset == 'collections' else 4} requests." in checked.output
     shown = run("pipeline", "run", "p.toml", "--dry-run")
     assert shown.exit_code == 0
     assert "okay silent-1 i have found your order" in shown.output

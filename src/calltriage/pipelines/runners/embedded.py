@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 BATCH = 500
 """Items that are taken from the ledger at once."""
+AT_ONCE = 32
+"""Items that are worked on at once. The client bounds its requests itself; meanwhile others wait for their turn to file."""
 AHEAD = 5_000
 """Calls that are listed and not yet examined, at most."""
 LOOK_EVERY_S = 1.0
@@ -164,7 +166,7 @@ class Embedded:
                 self.progress(tally.calls + tally.skipped, self._total)
 
         async with anyio.create_task_group() as tasks:
-            for _ in range(self.work.client.triage.in_flight):
+            for _ in range(AT_ONCE):
                 tasks.start_soon(take)
         self._move()
 
