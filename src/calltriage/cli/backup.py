@@ -10,6 +10,8 @@ from calltriage.errors import SettingsError
 from calltriage.journal import head_notes
 from calltriage.journal.checking import refuse_unsound
 from calltriage.journal.rows import FILE
+from calltriage.pipelines.ledger import ledger
+from calltriage.pipelines.ledger.checking import refuse_unsound as refuse_unsound_ledger
 from calltriage.settings import Settings
 
 
@@ -28,7 +30,10 @@ def restore(settings: Settings, source: Path, *, overwrite: bool) -> int:
 
 def _beside_the_desk() -> Others:
     """The databases of a data folder that a backup holds besides the desk's."""
-    return {FILE: Other(refuse_unsound, spoken_in=(head_notes.NOTE, head_notes.NOTED))}
+    return {
+        FILE: Other(refuse_unsound, spoken_in=(head_notes.NOTE, head_notes.NOTED)),
+        ledger.FILE: Other(refuse_unsound_ledger),
+    }
 
 
 def _own_folder(settings: Settings, tool: str) -> Path:

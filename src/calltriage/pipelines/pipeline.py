@@ -19,8 +19,8 @@ from calltriage.pipelines.examining import Prepared, prepared
 from calltriage.pipelines.filing_step import Filer
 from calltriage.pipelines.ledger import Ledger, open_ledger, runs
 from calltriage.pipelines.ledger.ledger import utc_now, written
-from calltriage.pipelines.ledger.purse import LedgerPurse
 from calltriage.pipelines.ledger.pace import paced
+from calltriage.pipelines.ledger.purse import LedgerPurse
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.listing import PAGE
 from calltriage.pipelines.runners.embedded import Embedded, only_one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from click.testing import CliRunner, Result
 from pipeline_lines import silent_line
 
 from calltriage.cli.main import cli
-from calltriage.errors import SettingsError, SpecError
+from calltriage.errors import SettingsError, SpecError, StoreError
+from calltriage.pipelines.ledger.ledger import FILE
 from calltriage.pipelines.presets import PRESETS
+from calltriage.storage.sqlite import sqlite_driver
 
 Run = Callable[..., Result]
 
@@ -72,3 +75,24 @@ def test_a_file_that_is_wrong_ends_the_command_with_every_fault(run: Run) -> Non
     found = run("pipeline", "check", "p.toml", "--offline").exception
     assert isinstance(found, SpecError)
     assert str(found).startswith("p.toml line 5: limts is no key. Did you mean limits?")
+
+
+def test_a_backup_holds_what_pipelines_have_done(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("pipeline", "init", "p.toml")
+    assert run("pipeline", "run", "p.toml").exit_code == 0
+    before = run("pipeline", "status", "--json").stdout
+    assert json.loads(before)["items"] == {"done": 3}
+    assert run("desk", "backup", "desk.tar").exit_code == 0
+    monkeypatch.setenv("CALLTRIAGE_DATA_DIR", str(tmp_path / "restored"))
+    assert run("desk", "restore", "desk.tar").exit_code == 0
+    assert run("pipeline", "status", "--json").stdout == before
+
+
+def test_a_backup_with_a_ledger_that_runs_something_is_refused(run: Run, tmp_path: Path) -> None:
+    run("pipeline", "init", "p.toml")
+    run("pipeline", "run", "p.toml")
+    with closing(sqlite_driver().connect(tmp_path / "data" / FILE)) as connection:
+        connection.execute("CREATE TRIGGER odd AFTER INSERT ON pipeline_runs BEGIN DELETE FROM pipeline_effects; END")
+    found = run("desk", "backup", "desk.tar").exception
+    assert isinstance(found, StoreError)
+    assert "The pipelines' ledger has odd in its schema" in str(found)
