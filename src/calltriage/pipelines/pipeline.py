@@ -13,6 +13,7 @@ from calltriage.errors import SettingsError
 from calltriage.journal.journal import Journal
 from calltriage.leaves.seals import Seals
 from calltriage.pipelines import dry_run as dry
+from calltriage.pipelines.alerts import alerts_of
 from calltriage.pipelines.catalogue import Opening
 from calltriage.pipelines.dry_run import Progress
 from calltriage.pipelines.examining import Prepared, prepared
@@ -95,7 +96,8 @@ def work_of(
     """What is done with each call of a run."""
     journal = client.record if isinstance(client.record, Journal) else None
     seals = Seals(client.home.secret)
-    filer = Filer(client, ledger, spec, run_id, seals, journal, is_watching=is_watching)
+    alerts = alerts_of(spec, ledger)
+    filer = Filer(client, ledger, spec, run_id, seals, journal, alerts, is_watching=is_watching)
     return Work(client, ledger, spec, run_id, detectors, filer, Tally.of(detectors))
 
 

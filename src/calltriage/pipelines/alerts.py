@@ -1,0 +1,133 @@
+"""Alerts: what happens to incidents, told to a webhook or in Slack's shape, once for an event and a quiet time. The next
+message says how many were kept back. No word of a call is in one.
+
+A message is signed: `X-Calltriage-Signature: sha256=<hex>` is the HMAC-SHA256 of the body with the key of `secret`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import httpx2
+from sqlalchemy import Connection, and_, insert, select, update
+
+from calltriage.client.credentials import check_base_url
+from calltriage.errors import SettingsError
+from calltriage.leaves.instants import instant
+from calltriage.leaves.strict_json import JsonObject
+from calltriage.pipelines.ledger.tables import alerts
+
+if TYPE_CHECKING:
+    from calltriage.pipelines.ledger.ledger import Ledger
+    from calltriage.pipelines.spec import Alert, Spec
+
+logger = logging.getLogger(__name__)
+
+SECONDS = 10.0
+"""Time that a receiver has."""
+SIGNATURE, EVENT_ID = "x-calltriage-signature", "x-calltriage-event-id"
+WORDS = {
+    "filed": "filed a new issue",
+    "reopened": "reopened an issue: the fault came back after it was closed",
+    "escalating": "hears a muted incident again: it is found far more often than before",
+    "over_limit": "files no further issue in this run: its limit is reached, and findings wait",
+}
+"""What is said of each event."""
+
+
+@dataclass(frozen=True)
+class Alerts:
+    """Tells events of one pipeline.
+
+    Attributes:
+        transport: replaced in tests; the network unless given.
+    """
+
+    ledger: Ledger
+    pipeline: str
+    alert: Alert
+    url: str = field(repr=False)
+    secret: bytes | None = field(default=None, repr=False)
+    transport: httpx2.AsyncBaseTransport | None = field(default=None, repr=False)
+
+    async def tell(self, what: str, event: str, incident: JsonObject) -> None:
+        """Tell an event unless an equal one was told within the quiet time. A receiver that fails is logged; the event is
+        told at the next occasion then."""
+        name, message_id = f"{self.pipeline} {event}", uuid.uuid4().hex
+        try:
+            kept_back = await self.ledger.write(lambda it: self._claim(it, name, message_id))
+            if kept_back is None:
+                return
+            await self._send(self._body(what, message_id, kept_back, incident), message_id)
+        except (httpx2.HTTPError, OSError) as error:
+            logger.warning("an alert could not be sent: %s", type(error).__name__)
+            await self.ledger.write(lambda it: self._give_back(it, name, message_id))
+
+    def _claim(self, connection: Connection, name: str, message_id: str) -> int | None:
+        """How many equal events were kept back until this one, which is to be told; None for one that is kept back."""
+        where = and_(alerts.c.account == self.ledger.account, alerts.c.event == name)
+        row = connection.execute(select(alerts).where(where)).one_or_none()
+        now = self.ledger.now()
+        if row is None:
+            values = {"account": self.ledger.account, "event": name, "sent_at": now, "message_id": message_id}
+            connection.execute(insert(alerts).values(**values, updated_at=now))
+            return 0
+        last = instant(row.sent_at)
+        if last is not None and timedelta(0) <= self.ledger.clock() - last < self.alert.quiet:
+            connection.execute(update(alerts).where(where).values(suppressed=row.suppressed + 1, updated_at=now))
+            return None
+        told = {"sent_at": now, "message_id": message_id, "suppressed": 0, "updated_at": now}
+        connection.execute(update(alerts).where(where).values(**told))
+        return int(row.suppressed)
+
+    def _give_back(self, connection: Connection, name: str, message_id: str) -> None:
+        """An event that could not be told counts as kept back."""
+        mine = and_(alerts.c.account == self.ledger.account, alerts.c.event == name, alerts.c.message_id == message_id)
+        connection.execute(update(alerts).where(mine).values(sent_at=None, suppressed=alerts.c.suppressed + 1))
+
+    def _body(self, what: str, message_id: str, kept_back: int, incident: Mapping[str, object]) -> JsonObject:
+        facts = {
+            name: incident.get(name) for name in ("fingerprint", "detector", "kind", "ticket", "issue_id", "calls")
+        }
+        if self.alert.shape == "json":
+            told = {"id": message_id, "event": what, "pipeline": self.pipeline, "at": self.ledger.now()}
+            return {**told, "suppressed": kept_back, "incident": facts}
+        more = f" ({kept_back} more like this were kept back)" if kept_back else ""
+        about = " / ".join(str(facts[name]) for name in ("ticket", "detector", "kind") if facts[name])
+        return {"text": f"Pipeline {self.pipeline} {WORDS.get(what, what)}: {about}{more}"}
+
+    async def _send(self, body: JsonObject, message_id: str) -> None:
+        data = json.dumps(body, separators=(",", ":")).encode()
+        headers = {"content-type": "application/json", EVENT_ID: message_id}
+        if self.secret is not None:
+            headers[SIGNATURE] = f"sha256={hmac.new(self.secret, data, hashlib.sha256).hexdigest()}"
+        async with httpx2.AsyncClient(transport=self.transport, timeout=SECONDS, trust_env=False) as http:
+            (await http.post(self.url, content=data, headers=headers)).raise_for_status()
+
+
+def alerts_of(spec: Spec, ledger: Ledger) -> Alerts | None:
+    """What tells a pipeline's events; None where its file has no [alert]. Raises SettingsError for an address that cannot
+    be used: https, or http on a loopback address."""
+    if spec.alert is None:
+        return None
+    url = _from_environment(spec.alert.webhook)
+    check_base_url(url)
+    secret = None if spec.alert.secret is None else _from_environment(spec.alert.secret).encode()
+    return Alerts(ledger, spec.name, spec.alert, url, secret)
+
+
+def _from_environment(reference: str) -> str:
+    name = reference.removeprefix("env:")
+    value = os.environ.get(name)
+    if not value:
+        raise SettingsError(f"The environment has no {name}, which the pipeline's file names under [alert].")
+    return value
