@@ -192,8 +192,8 @@ class Settings(BaseSettings):
     )
     toolsets: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("core",),
-        description="toolsets to offer, comma-separated: core, evidence, attachments, batch, catalogue, norm, cleanup; or "
-        "all",
+        description="toolsets to offer, comma-separated: core, evidence, attachments, batch, pipelines, catalogue, norm, "
+        "cleanup; or all",
     )
     exclude_tools: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="tools never to offer, comma-separated"

@@ -76,7 +76,7 @@ for _command in (desk, apply, board, pipeline):
 @port_option(8000)
 @click.option(
     "--toolsets",
-    help="Comma list of core (default), evidence, attachments, batch, catalogue, norm, cleanup; or all.",
+    help="Comma list of core (default), evidence, attachments, batch, pipelines, catalogue, norm, cleanup; or all.",
 )
 @click.option("--exclude-tools", help="Comma list of tools never to offer.")
 @click.option("--read-only", is_flag=True, default=None, help="Offer no tool that writes.")

@@ -28,6 +28,7 @@ ELSEWHERE: dict[str, str] = {
     "evidence": "SMS, single lists of an issue, recordings",
     "attachments": "listing and downloading files",
     "batch": "up to 200 writes as one plan",
+    "pipelines": "what detectors found by themselves, verdicts on it, runs",
     "catalogue": "categories",
     "norm": "Bland's own agent",
     "cleanup": "removing and deleting",

@@ -37,6 +37,7 @@ from calltriage.server.tools.flag_types import ListFlagTypesTool
 from calltriage.server.tools.link_issue import LinkIssueTool
 from calltriage.server.tools.members import ListOrgMembersTool
 from calltriage.server.tools.norm import PromptNormTool, WaitForNormTool
+from calltriage.server.tools.pipelines import PIPELINE_TOOLS
 from calltriage.server.tools.recordings import GetCallRecordingTool
 from calltriage.server.tools.transcripts import GetTranscriptTool
 from calltriage.server.tools.update_flag import UpdateFlagTool
@@ -77,6 +78,7 @@ TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
     ),
     "attachments": (ListAttachmentsTool, GetAttachment, DownloadAttachmentTool),
     "batch": (PlanTriageTool, ApplyPlanTool),
+    "pipelines": PIPELINE_TOOLS,
     "catalogue": (ListCategories, CreateCategory),
     "norm": (ListTriageAgents, CreateAgentSession, PromptNormTool, WaitForNormTool),
     "cleanup": (RemoveResource, RemoveFlag, RemoveRelation, DeleteIssue, DeleteAttachment),

@@ -205,7 +205,7 @@ async def agent_of(vendor: Any, told: list[Any], confirm: Policy = "allow", **mo
             yield agent
 
 
-ALONE = [tool for tool in select([ALL]) if tool not in TOOLSETS["batch"]]
+ALONE = [tool for tool in select([ALL]) if tool not in (*TOOLSETS["batch"], *TOOLSETS["pipelines"])]
 """Tools that are called by themselves. Those of plans need a journal, and show what these show: see their own tests."""
 
 

@@ -1,0 +1,323 @@
+"""What pipelines found, for agents: findings with their turns, verdicts that are kept apart from people's, runs by name."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal, Required, TypedDict
+
+from pydantic import Field, StringConstraints
+
+from calltriage.errors import Conflict, NotFound, SettingsError
+from calltriage.leaves.strict_json import JsonObject
+from calltriage.operations.base import Effect
+from calltriage.operations.calls import GetCall
+from calltriage.operations.fields import TEXT, CallId, Form, Limit, Note, Word
+from calltriage.server.answers.results import untrusted
+from calltriage.server.answers.shapes import Page, SaidTurn
+from calltriage.server.context import Invocation, Workflow, numbered
+
+ORIGIN = "call parties and detectors"
+AROUND = 2
+"""Turns on either side of a finding's that are shown."""
+MOST_CALLS = 200
+"""Calls that one invocation examines."""
+ROW = ("id", "state", "detector", "kind", "call_id", "turn", "quote", "note", "severity", "issue_id", "why")
+AN_ID = "must be a finding's id or its beginning: 6 or more of 0 to 9 and a to f"
+FindingId = Annotated[str, StringConstraints(max_length=64), Form(r"^[0-9a-f]{6,}$", AN_ID)]
+State = Literal["new", "accepted", "filed", "dismissed", "unverified", "stale", "counted", "suppressed"]
+Quote = Annotated[str, StringConstraints(min_length=1, max_length=2000), TEXT]
+RunId = Annotated[str, StringConstraints(max_length=64), Form(r"^[A-Za-z0-9_-]+$", "must be a run's id as it was read")]
+A_TIME = "must be a span such as 24h or 7d, or a day (YYYY-MM-DD)"
+Since = Annotated[
+    str, StringConstraints(max_length=10), Form(r"^([0-9]{1,5}[mhd]|[0-9]{4}-[0-9]{2}-[0-9]{2})$", A_TIME, "^[0-9]")
+]
+
+
+class FindingRow(TypedDict, total=False):
+    """A finding: words that a turn has, and what became of it."""
+
+    id: Required[str]
+    state: Required[str]
+    detector: str
+    kind: str
+    call_id: str
+    turn: int
+    quote: str
+    note: str
+    severity: str
+    issue_id: str
+    why: str
+
+
+class FindingRows(Page, total=False):
+    """Findings, newest first."""
+
+    items: Required[list[FindingRow]]
+
+
+class Verdict(TypedDict, total=False):
+    """What somebody said of a finding."""
+
+    verdict: Required[str]
+    role: Required[str]
+    at: str
+
+
+class OneFinding(TypedDict, total=False):
+    """A finding with the turns around it and the verdicts on it."""
+
+    finding: Required[FindingRow]
+    turns: Required[list[SaidTurn]]
+    reviews: Required[list[Verdict]]
+
+
+class Reviewed(TypedDict, total=False):
+    """A verdict that is on record."""
+
+    outcome: Required[str]
+    id: str
+    state: str
+    call_id: str
+    detector: str
+    turn: int
+    note: str
+
+
+class RunShown(TypedDict, total=False):
+    """A run, and how far it is."""
+
+    id: Required[str]
+    pipeline: Required[str]
+    state: Required[str]
+    mode: str
+    found: int
+    requests: int
+    calls: dict[str, int]
+    why: str
+
+
+class DetectorShown(TypedDict, total=False):
+    """What one detector found in a run."""
+
+    detector: Required[str]
+    calls: Required[int]
+    found_in: Required[int]
+    findings: Required[int]
+    unverified: int
+    failed: int
+    not_offered: int
+    examples: list[FindingRow]
+
+
+class RunMade(TypedDict, total=False):
+    """What a run came to."""
+
+    outcome: Required[str]
+    dry_run: Required[bool]
+    calls: Required[int]
+    detectors: Required[list[DetectorShown]]
+
+
+@asynccontextmanager
+async def _parts(work: Invocation) -> AsyncGenerator[Any]:
+    """The ledger with the client. What an operator has to mend is an error that an agent can tell."""
+    from calltriage.pipelines.parts import open_parts  # noqa: PLC0415  the database library comes with it
+
+    try:
+        async with open_parts(work.server.client) as parts:
+            yield parts
+    except SettingsError as error:
+        raise Conflict(
+            f"Pipelines cannot be used here: {error}", code="pipeline_error", outcome="not_committed"
+        ) from None
+
+
+def _row(finding: JsonObject) -> JsonObject:
+    return {name: finding[name] for name in ROW if finding.get(name) not in (None, "")}
+
+
+class ListFindingsTool(Workflow, effect=Effect.READ):
+    """List what pipelines found in calls: moments with their own words, newest first; new ones wait for a verdict.
+
+    More than limit: narrow by state, detector or call_id. An absent finding does not say that a call is fine.
+    """
+
+    result: ClassVar[Any] = FindingRows
+
+    state: State | None = None
+    pipeline: Word | None = Field(default=None, description="Only of this pipeline.")
+    detector: Word | None = None
+    call_id: CallId | None = None
+    limit: Limit | None = Field(default=None, description="Default 20.")
+
+    async def run(self, work: Invocation) -> JsonObject:
+        from calltriage.pipelines.ledger import findings  # noqa: PLC0415
+
+        narrowed = self.model_dump(include={"state", "pipeline", "detector", "call_id"})
+        wanted = findings.Wanted(**narrowed, limit=self.limit or 20)
+        async with _parts(work) as parts:
+            rows = await parts.ledger.read(partial(findings.listed, ledger=parts.ledger, wanted=wanted))
+            total = await parts.ledger.read(partial(findings.counted, ledger=parts.ledger, wanted=wanted))
+        items = [_row(row) for row in rows]
+        return untrusted(ORIGIN, items=items, returned=len(items), total=total, complete=len(items) == total)
+
+
+class GetFindingTool(Workflow, effect=Effect.READ):
+    """Read one finding with the turns around it, and the verdicts that people and agents gave on it."""
+
+    result: ClassVar[Any] = OneFinding
+
+    finding_id: FindingId = Field(description="Its id, or the beginning of it.")
+
+    async def run(self, work: Invocation) -> JsonObject:
+        from calltriage.pipelines import reviewing  # noqa: PLC0415
+        from calltriage.pipelines.ledger import reviews  # noqa: PLC0415
+
+        async with _parts(work) as parts:
+            row = await reviewing.found(parts.ledger, self.finding_id)
+            said = await parts.ledger.read(partial(reviews.of_finding, ledger=parts.ledger, finding_id=row["id"]))
+        verdicts = [{name: one[name] for name in ("verdict", "role", "at")} for one in said]
+        return untrusted(ORIGIN, finding=_row(row), turns=await _around(work, row), reviews=verdicts)
+
+
+async def _around(work: Invocation, finding: JsonObject) -> list[JsonObject]:
+    """The finding's turn and those beside it; none for a fact of the record, and for a call that is gone."""
+    at: int = finding["turn"] or 0
+    try:
+        call = None if finding["turn"] is None else await work.server.client.send(GetCall(call_id=finding["call_id"]))
+    except (NotFound, ValueError):
+        call = None
+    if call is None or call.transcripts is None:
+        return []
+    began: datetime | None = call.began
+    first = max(0, at - AROUND)
+    return [numbered(n, turn, began) for n, turn in enumerate(call.transcripts[first : at + AROUND + 1], first)]
+
+
+class ReviewFindingTool(Workflow, effect=Effect.ADD):
+    """Say of a finding whether it is right, with a reason. Read it first (get_finding).
+
+    Your verdict stands beside people's and is kept apart: it files nothing and dismisses nothing.
+    """
+
+    result: ClassVar[Any] = Reviewed
+
+    finding_id: FindingId
+    verdict: Literal["right", "wrong", "expected", "minor", "duplicate"] = Field(
+        description="wrong: not what the detector says; expected, minor, duplicate: right, but no issue."
+    )
+    reason: Note | None = Field(default=None, description="What in the turns shows it.")
+
+    async def run(self, work: Invocation) -> JsonObject:
+        from calltriage.pipelines import reviewing  # noqa: PLC0415
+
+        async with _parts(work) as parts:
+            row = await reviewing.found(parts.ledger, self.finding_id)
+            agent = reviewing.Reviewer("agent", "agent")
+            row = await reviewing.review(parts.ledger, row, agent, self.verdict, self.reason)
+        note = "On record as an agent's verdict. A person decides with calltriage pipeline accept or dismiss."
+        return {"outcome": "committed", "id": row["id"], "state": row["state"], "note": note}
+
+
+class ReportMissedTool(Workflow, effect=Effect.ADD):
+    """Say that a detector did not find a moment of a call, with words of its turn."""
+
+    result: ClassVar[Any] = Reviewed
+
+    call_id: CallId
+    detector: Word = Field(description="Its name, as findings have it.")
+    quote: Quote = Field(description="Words of the one turn meant.")
+    reason: Note | None = None
+
+    async def run(self, work: Invocation) -> JsonObject:
+        from calltriage.pipelines import reviewing  # noqa: PLC0415
+
+        async with _parts(work) as parts:
+            said = await reviewing.missed(
+                parts, self.call_id, self.detector, self.quote, reviewer=reviewing.Reviewer("agent", "agent"),
+                note=self.reason,
+            )  # fmt: skip
+        return {"outcome": "committed", **{name: said[name] for name in ("call_id", "detector", "turn")}}
+
+
+class RunPipelineTool(Workflow, effect=Effect.ADD):
+    """Examine calls with a pipeline that the operator has run before, by its name. A dry run unless you say otherwise:
+    it writes nothing.
+
+    Otherwise findings are kept, and those that may be filed without a person are filed, each once.
+    """
+
+    result: ClassVar[Any] = RunMade
+    bounded: ClassVar[bool] = False
+
+    pipeline: Word = Field(description="Its name.")
+    since: Since | None = Field(default=None, description="24h, 7d or a day.")
+    call_id: CallId | None = Field(default=None, description="This call alone.")
+    limit: Annotated[int, Field(ge=1, le=MOST_CALLS)] | None = Field(default=None, description="Calls, default 50.")
+    dry_run: bool = Field(default=True, description="Default true.")
+
+    async def run(self, work: Invocation) -> JsonObject:
+        from calltriage.pipelines.ledger import runs  # noqa: PLC0415
+        from calltriage.pipelines.pipeline import Pipeline  # noqa: PLC0415
+        from calltriage.pipelines.spec import parse_spec  # noqa: PLC0415
+
+        async with _parts(work) as parts:
+            known = await runs.newest(parts.ledger, 1, self.pipeline)
+            if not known:
+                raise NotFound(
+                    "No pipeline of this name has run here. An operator starts one with: calltriage pipeline run FILE",
+                    field="pipeline",
+                    outcome="not_committed",
+                )
+            made = await Pipeline(parse_spec(known[0].spec)).run(
+                work.server.client, since=self.since, call=self.call_id, limit=self.limit or 50, dry_run=self.dry_run
+            )
+        return {
+            "outcome": "not_committed" if self.dry_run else "committed",
+            "dry_run": self.dry_run,
+            "calls": made.tally.calls,
+            "detectors": [_tally(one) for one in made.tally.detectors.values()],
+        }
+
+
+def _tally(one: Any) -> JsonObject:
+    """What a detector found; its examples are words of callers."""
+    counts = {name: getattr(one, name) for name in ("calls", "found_in", "findings", "unverified", "failed")}
+    examples = [
+        {"id": found.verified.finding_id, "state": "new", "call_id": found.verified.call_id, "quote": found.verified.quote,
+         "note": found.verified.note, **({} if found.verified.turn is None else {"turn": found.verified.turn})}
+        for found in one.examples
+    ]  # fmt: skip
+    return untrusted(ORIGIN, detector=one.name, **counts, not_offered=one.not_offered, examples=examples)
+
+
+class GetRunTool(Workflow, effect=Effect.READ):
+    """Read how far a run of a pipeline is: its calls by state, and why it stands still where it does."""
+
+    result: ClassVar[Any] = RunShown
+
+    run_id: RunId = Field(description="As calltriage pipeline status shows it.")
+
+    async def run(self, work: Invocation) -> JsonObject:
+        from calltriage.pipelines.ledger import runs  # noqa: PLC0415
+
+        async with _parts(work) as parts:
+            try:
+                run = await runs.get(parts.ledger, self.run_id)
+            except SettingsError:
+                raise NotFound("No run has this id.", field="run_id") from None
+        shown = {name: getattr(run, name) for name in ("id", "pipeline", "state", "mode", "found", "requests", "why")}
+        return {name: value for name, value in shown.items() if value is not None} | {"calls": dict(run.counts)}
+
+
+PIPELINE_TOOLS = (
+    ListFindingsTool,
+    GetFindingTool,
+    ReviewFindingTool,
+    ReportMissedTool,
+    RunPipelineTool,
+    GetRunTool,
+)

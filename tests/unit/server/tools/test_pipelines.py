@@ -1,0 +1,108 @@
+"""What pipelines found, in an agent's seat: read with its turns, judged apart from people, run by name."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import httpx2
+import pytest
+from conftest import Clock, endpoints_to
+from mcp.client import Client as McpClient
+from pipeline_filing import Bench, spec_of
+from tool_calls import ok, refused
+
+from calltriage.client.client import open_client
+from calltriage.client.home import Home
+from calltriage.desk.app import Desk
+from calltriage.pipelines.ledger import open_ledger, runs
+from calltriage.server.app import build_server
+from calltriage.server.toolsets import select
+
+FILE = 'name = "quiet"\ncalls = { settle = "0s" }\n[[detect]]\nuse = "forbidden"\nphrases = ["nine thirty"]\n'
+
+
+@pytest.fixture
+async def seat(the_desk: Desk, clock: Clock, tmp_path: Path) -> AsyncGenerator[tuple[McpClient, Bench]]:
+    """An agent with the toolset, on a desk with one examined call."""
+    home = Home(tmp_path / "data", "desk", None, lambda: b"a secret of the tests, long enough")
+    transport = httpx2.ASGITransport(the_desk, raise_app_exceptions=False)
+    async with (
+        open_client(endpoints_to(transport), home=home) as client,
+        open_ledger(home.folder, home.account) as ledger,
+        McpClient(build_server(client, version="0", tools=select(["core", "pipelines"]))) as agent,
+    ):
+        bench = Bench(the_desk, client, ledger, clock, spec_of(""))
+        await bench.say("first")
+        await bench.examine("first")
+        yield agent, bench
+
+
+async def test_findings_are_listed_and_read_with_the_turns_around_them(seat: tuple[McpClient, Bench]) -> None:
+    agent, _ = seat
+    listed = await ok(agent, "list_findings", state="new")
+    [row] = listed["items"]
+    read = await ok(agent, "get_finding", finding_id=row["id"][:10])
+
+    assert (listed["trust"], listed["total"], listed["complete"]) == ("untrusted", 1, True)
+    assert (row["call_id"], row["turn"], row["quote"]) == ("first", 2, "nine thirty")
+    assert [turn["message_index"] for turn in read["turns"]] == [0, 1, 2]
+    assert (read["trust"], read["finding"]["id"]) == ("untrusted", row["id"])
+
+
+async def test_an_agents_verdict_is_kept_apart_and_changes_no_state(seat: tuple[McpClient, Bench]) -> None:
+    agent, bench = seat
+    [row] = (await ok(agent, "list_findings"))["items"]
+    said = await ok(agent, "review_finding", finding_id=row["id"], verdict="right", reason="It opens at ten.")
+    read = await ok(agent, "get_finding", finding_id=row["id"])
+
+    assert (said["outcome"], said["state"]) == ("committed", "new")
+    assert [(one["verdict"], one["role"]) for one in read["reviews"]] == [("right", "agent")]
+    assert await bench.issues() == []
+
+
+async def test_a_missed_moment_needs_words_of_one_turn_and_a_detector_that_exists(
+    seat: tuple[McpClient, Bench],
+) -> None:
+    agent, _ = seat
+    said = await ok(agent, "report_missed", call_id="first", detector="agent_silence", quote="when do you open")
+    words = await refused(agent, "report_missed", call_id="first", detector="agent_silence", quote="never said")
+    name = await refused(agent, "report_missed", call_id="first", detector="agent_silense", quote="when do you open")
+
+    assert (said["call_id"], said["turn"]) == ("first", 1)
+    assert words["field"] == "quote"
+    assert "Did you mean agent_silence?" in name["message"]
+
+
+async def test_a_pipeline_runs_by_its_name_and_dry_unless_asked_otherwise(seat: tuple[McpClient, Bench]) -> None:
+    agent, bench = seat
+    unknown = await refused(agent, "run_pipeline", pipeline="quiet", call_id="first")
+    begun = await runs.begin(bench.ledger, pipeline="quiet", spec_hash="h", spec=FILE, mode="run", window={"asked": {}})
+    dry = await ok(agent, "run_pipeline", pipeline="quiet", call_id="first")
+    after_dry = (await ok(agent, "list_findings", pipeline="quiet"))["total"]
+    wet = await ok(agent, "run_pipeline", pipeline="quiet", call_id="first", dry_run=False)
+    found = await ok(agent, "list_findings", pipeline="quiet")
+    shown = await ok(agent, "get_run", run_id=begun.id)
+
+    assert unknown["field"] == "pipeline"
+    assert (dry["dry_run"], dry["outcome"], after_dry) == (True, "not_committed", 0)
+    assert [(one["detector"], one["findings"]) for one in dry["detectors"]] == [("forbidden", 1)]
+    assert (wet["dry_run"], wet["outcome"], found["total"]) == (False, "committed", 1)
+    assert await bench.issues() == []  # its detector waits for a person
+    assert shown["pipeline"] == "quiet"
+
+
+async def test_without_a_data_folder_the_tools_say_what_is_missing(the_desk: Desk) -> None:
+    transport = httpx2.ASGITransport(the_desk, raise_app_exceptions=False)
+    async with (
+        open_client(endpoints_to(transport)) as client,
+        McpClient(build_server(client, version="0", tools=select(["pipelines"]))) as agent,
+    ):
+        error = await refused(agent, "list_findings")
+    assert error["code"] == "pipeline_error"
+
+
+async def test_an_id_of_nothing_is_not_found(seat: tuple[McpClient, Bench]) -> None:
+    agent, _ = seat
+    assert (await refused(agent, "get_finding", finding_id="ffffff"))["code"] == "not_found"
+    assert (await refused(agent, "get_run", run_id="run_nothing"))["code"] == "not_found"
