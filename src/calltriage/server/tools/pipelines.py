@@ -140,9 +140,9 @@ def _row(finding: JsonObject) -> JsonObject:
 
 
 class ListFindingsTool(Workflow, effect=Effect.READ):
-    """List what pipelines found in calls: moments with their own words, newest first; new ones wait for a verdict.
+    """List what pipelines and their detectors found, newest first. Findings in state new wait for a verdict.
 
-    More than limit: narrow by state, detector or call_id. An absent finding does not say that a call is fine.
+    More than limit: narrow. Where a detector found nothing, nobody has said that all is well.
     """
 
     result: ClassVar[Any] = FindingRows
@@ -166,7 +166,7 @@ class ListFindingsTool(Workflow, effect=Effect.READ):
 
 
 class GetFindingTool(Workflow, effect=Effect.READ):
-    """Read one finding with the turns around it, and the verdicts that people and agents gave on it."""
+    """Read one finding with its turns and the verdicts on it, people's and agents'."""
 
     result: ClassVar[Any] = OneFinding
 
@@ -198,9 +198,9 @@ async def _around(work: Invocation, finding: JsonObject) -> list[JsonObject]:
 
 
 class ReviewFindingTool(Workflow, effect=Effect.ADD):
-    """Say of a finding whether it is right, with a reason. Read it first (get_finding).
+    """Give a verdict on a finding: whether its detector is right, and why. Read it first (get_finding).
 
-    Your verdict stands beside people's and is kept apart: it files nothing and dismisses nothing.
+    It is kept apart from people's verdicts and decides nothing.
     """
 
     result: ClassVar[Any] = Reviewed
@@ -223,7 +223,7 @@ class ReviewFindingTool(Workflow, effect=Effect.ADD):
 
 
 class ReportMissedTool(Workflow, effect=Effect.ADD):
-    """Say that a detector did not find a moment of a call, with words of its turn."""
+    """Tell that a detector missed a moment, which its quote names."""
 
     result: ClassVar[Any] = Reviewed
 
@@ -244,10 +244,9 @@ class ReportMissedTool(Workflow, effect=Effect.ADD):
 
 
 class RunPipelineTool(Workflow, effect=Effect.ADD):
-    """Examine calls with a pipeline that the operator has run before, by its name. A dry run unless you say otherwise:
-    it writes nothing.
+    """Run a pipeline, known by its name since its operator ran it: its detectors examine what came since.
 
-    Otherwise findings are kept, and those that may be filed without a person are filed, each once.
+    A dry run unless dry_run is false; then findings are kept, and what needs no person goes where its pipeline says, once.
     """
 
     result: ClassVar[Any] = RunMade
@@ -295,7 +294,7 @@ def _tally(one: Any) -> JsonObject:
 
 
 class GetRunTool(Workflow, effect=Effect.READ):
-    """Read how far a run of a pipeline is: its calls by state, and why it stands still where it does."""
+    """Read how far a pipeline's run is, and why it stopped."""
 
     result: ClassVar[Any] = RunShown
 
