@@ -149,7 +149,7 @@ class ListFindingsTool(Workflow, effect=Effect.READ):
 
     state: State | None = None
     pipeline: Word | None = Field(default=None, description="Only of this pipeline.")
-    detector: Word | None = None
+    detector: Word | None = Field(default=None, description="Its name.")
     call_id: CallId | None = None
     limit: Limit | None = Field(default=None, description="Default 20.")
 
@@ -230,7 +230,7 @@ class ReportMissedTool(Workflow, effect=Effect.ADD):
     call_id: CallId
     detector: Word = Field(description="Its name, as findings have it.")
     quote: Quote = Field(description="Words of the one turn meant.")
-    reason: Note | None = None
+    reason: Note | None = Field(default=None, description="What shows it.")
 
     async def run(self, work: Invocation) -> JsonObject:
         from calltriage.pipelines import reviewing  # noqa: PLC0415
