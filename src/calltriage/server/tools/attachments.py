@@ -47,7 +47,8 @@ WORD = r"^[A-Za-z0-9_-]+$"
 
 
 class CreateAttachmentTool(Workflow, effect=Effect.ADD):
-    """Save or store a report, a recording or another file as an attachment, and hang it on an issue as evidence with attach_to.
+    """Save or store a report, a recording or another file as an attachment, and hang it on an issue as evidence with
+    attach_to.
 
     Pass exactly one of path (a local file below an allowed folder; its bytes never pass through you), text, base64, or
     upload. Names are unique in the account: an equal file of the name is replayed, another one is a conflict that keeps
