@@ -43,6 +43,7 @@ class Picture:
 
 PICTURES = {
     "demo": Picture("An agent triages a call", ("calltriage demo",)),
+    "pipeline": Picture("An investigation that runs by itself", ("calltriage demo --pipeline",)),
     "calls-in": Picture(
         "Getting calls in",
         (
@@ -75,6 +76,7 @@ FIXED: tuple[Callable[[str], str], ...] = (
     lambda text: re.sub(r"\(\d+ ms\)", "(20 ms)", text),
     lambda text: re.sub(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "2026-05-06T10:00:00.000Z", text),
     lambda text: re.sub(r"\b\d{4} characters\b", "3000 characters", text),
+    lambda text: re.sub(r"(Pipelines: 2000-01-01 to )[\d-]{10}", r"\g<1>2026-05-06", text),
     lambda text: re.sub(r"(?m)^.*Loading.*\n", "", text),  # a bar of progress, which is gone when it is done
 )
 """What differs from run to run, and what stands in its place."""

@@ -24,7 +24,7 @@ async def app(scope, receive, send):
 
 async def main():
     with serving.listen("127.0.0.1", 0) as listening:
-        async with servers._ended_by_signals() as ending:
+        async with servers.ended_by_signals() as ending:
             try:
                 await serving.serve_app(app, listening, lambda _: print("ready", flush=True), ending=ending)
             finally:

@@ -101,7 +101,9 @@ def _saves(tool: type[Tool]) -> bool:
 def _as_offered(tool: type[Tool], policy: Policy, *, saving: bool) -> mcp_types.Tool:
     """The tool as it is listed; where the board may ask, what removes has it for a view, so that the question is seen."""
     asks = policy == "panel" and tool.effect is Effect.REMOVE
-    told = describe(tool).model_copy(update={"meta": VIEW}) if asks else describe(tool)
+    told = describe(tool)
+    if asks:
+        told = told.model_copy(update={"meta": {**(told.meta or {}), **VIEW}})
     if saving or not _saves(tool):
         return told
     hints = told.annotations and told.annotations.model_copy(update={"read_only_hint": True})

@@ -152,7 +152,10 @@ async def test_what_removes_has_the_board_for_a_view_where_the_board_asks(client
     removes = {tool.tool_name() for tool in select([ALL]) if tool.effect is Effect.REMOVE}
     for policy, expected in (("panel", removes), ("ask", set[str]())):
         async with silent(client, None, policy) as agent:  # type: ignore[arg-type]
-            shown = {tool.name for tool in (await agent.list_tools()).tools if tool.meta == VIEW}
+            tools = (await agent.list_tools()).tools
+        shown = {tool.name for tool in tools if VIEW.items() <= (tool.meta or {}).items()}
+        hinted = {tool.name for tool in tools if any(name.startswith("anthropic/") for name in tool.meta or {})}
+        assert hinted == {tool.tool_name() for tool in select([ALL])}
         assert shown == expected | {"get_issue", "get_evidence"}
 
 
