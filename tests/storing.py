@@ -41,7 +41,12 @@ class Time:
 
 @asynccontextmanager
 async def agent_on(
-    desk: Desk, *roots: Path, network: Scripted | None = None, clock: Time | None = None, writable: bool = True
+    desk: Desk,
+    *roots: Path,
+    network: Scripted | None = None,
+    clock: Time | None = None,
+    writable: bool = True,
+    closed: str | None = None,
 ) -> AsyncGenerator[tuple[McpClient, httpx2.AsyncClient]]:
     """An agent with every tool, and plain HTTP to its server's own side."""
     transport = network or httpx2.ASGITransport(desk, raise_app_exceptions=False)
@@ -52,7 +57,7 @@ async def agent_on(
             client,
             version="0",
             tools=select(("all",)),
-            files=FileRoots(roots, private=(desk.folder,), limit=LIMIT, writable=writable),
+            files=FileRoots(roots, private=(desk.folder,), limit=LIMIT, writable=writable, closed=closed),
             handover=handover,
             seals=seals,
             confirm="allow",

@@ -20,7 +20,7 @@ from calltriage.server.batch.plan_triage import PlanTriageTool
 from calltriage.server.call.write_record import ListRecentWritesTool
 from calltriage.server.tools.add_flag import AddFlagTool
 from calltriage.server.tools.affected_context import GetAffectedContextTool
-from calltriage.server.tools.attachments import CreateAttachmentTool, ListAttachmentsTool
+from calltriage.server.tools.attachments import CreateAttachmentTool
 from calltriage.server.tools.call_details import (
     GetCallEventStreamTool,
     GetCorrectedTranscriptTool,
@@ -35,6 +35,7 @@ from calltriage.server.tools.evidence import GetEvidenceTool
 from calltriage.server.tools.find_calls import FindCallsTool
 from calltriage.server.tools.flag_types import ListFlagTypesTool
 from calltriage.server.tools.link_issue import LinkIssueTool
+from calltriage.server.tools.list_attachments import ListAttachmentsTool
 from calltriage.server.tools.members import ListOrgMembersTool
 from calltriage.server.tools.norm import PromptNormTool, WaitForNormTool
 from calltriage.server.tools.pipelines import PIPELINE_TOOLS

@@ -16,18 +16,15 @@ from calltriage.client import attachments as over_api
 from calltriage.client.attachments import Uploaded
 from calltriage.client.limits import within
 from calltriage.errors import CallError, Conflict, Rejected, TryNext, UnreadableAnswer
-from calltriage.leaves.gate import compact, fits, gate
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.matching.folding import folded
 from calltriage.operations import attachments as api
-from calltriage.operations.attachments import Attachment, AttachmentPage, ListFollowingAttachments
-from calltriage.operations.base import Effect, Operation
-from calltriage.operations.fields import A_CURSOR, MAX_LABELS, TEXT, AttachmentName, Form, IssueRef, Metadata
+from calltriage.operations.base import Effect
+from calltriage.operations.fields import MAX_LABELS, TEXT, AttachmentName, Form, IssueRef, Metadata
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.resource_links import AttachResource
 from calltriage.server.answers.advice import same_call
-from calltriage.server.answers.results import BUDGET, LOST, REPEATS, ended, row, shown, unread, unreadable, untrusted
-from calltriage.server.answers.stored_files import FILE_SHOWN, AttachmentRows, StoredFile
+from calltriage.server.answers.results import shown
+from calltriage.server.answers.stored_files import FILE_SHOWN, StoredFile
 from calltriage.server.context import ISSUE, Invocation, Workflow, preparing
 from calltriage.server.files.local import attachment_name
 from calltriage.server.files.media_types import HEAD, UNKNOWN, checked_type, family, named
@@ -43,7 +40,7 @@ NEW = "new"
 MOST_LABELS = MAX_LABELS - 2
 """Labels that a file can be given: two more are the client's own."""
 WORD = r"^[A-Za-z0-9_-]+$"
-"""What handles and cursors of ours look like."""
+"""What our handles look like."""
 
 
 class CreateAttachmentTool(Workflow, effect=Effect.ADD):
@@ -84,6 +81,13 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
             self._check_attachable(work)
         if self.upload == NEW:
             return self._offer(work)
+        if self.path is not None and work.files.closed is not None and work.server.handover is not None:
+            raise Rejected(
+                work.files.closed,
+                code="path_not_allowed",
+                field="path",
+                try_next=self._again(NEW, self._name_of_path()),
+            )
         came_along = self.text is not None or self.base64 is not None  # so it is small
         with within(work.server.client.deadline_s) if came_along else nullcontext():
             return await self._stored_and_attached(work)
@@ -123,9 +127,18 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
                 "Uploads go over a server's HTTP side, and this one has none. Pass path, text or base64.", "upload"
             )
         offer = work.server.handover.offer(work.who)
-        kept = self.model_dump(mode="json", include={"name", "metadata", "attach_to"}, exclude_none=True)
-        again = TryNext(tool=self.tool_name(), arguments={**kept, "upload": offer["handle"]})
-        return {"outcome": "not_committed", "upload": offer, "try_next": again}
+        return {"outcome": "not_committed", "upload": offer, "try_next": self._again(offer["handle"], self.name)}
+
+    def _again(self, upload: str, name: str | None) -> TryNext:
+        """The same call with the bytes from an upload."""
+        kept = self.model_dump(mode="json", include={"metadata", "attach_to"}, exclude_none=True)
+        named = {} if name is None else {"name": name}
+        return TryNext(tool=self.tool_name(), arguments={**named, **kept, "upload": upload})
+
+    def _name_of_path(self) -> str | None:
+        """The name, or the last part of a path of another machine; None where that can be no attachment's name."""
+        last = attachment_name(re.split(r"[\\/]", self.path or "")[-1])
+        return self.name or (last if 0 < len(last) <= 64 else None)
 
     async def _stored(self, work: Invocation) -> JsonObject:
         """The file, once it is stored; its bytes are sent unless they wait at the API already."""
@@ -286,108 +299,3 @@ def _sound(name: str) -> str:
     if len(name) > 64:
         raise _refused("The file's name is longer than an attachment's 64 characters. Pass name.", "name")
     return name
-
-
-LONGEST_FILTER = 127
-"""Characters of a filter by labels (talkdesk-attachments, section 6)."""
-PAGES_OF_NAMES = 8
-"""Pages of 250 files that are looked through for a name written otherwise."""
-
-
-class ListAttachmentsTool(Workflow, effect=Effect.READ):
-    """List attachments, the files that were uploaded and stored, newest first. Find an attachment or file by name, type or
-    labels; filters are exact and combine with AND."""
-
-    result: ClassVar[Any] = AttachmentRows
-
-    name: AttachmentName | None = None
-    types: Annotated[list[api.FilterWord], Field(max_length=20)] | None = Field(
-        default=None, description="Media types, any of them."
-    )
-    labels: Metadata | None = Field(default=None, description='Metadata that it has, e.g. {"flow_id": "abc"}.')
-    limit: Annotated[int, Field(ge=1, le=25)] | None = Field(default=None, description="Page size, default 25.")
-    cursor: Annotated[str, StringConstraints(max_length=3000), Form(WORD, A_CURSOR)] | None = Field(
-        default=None, description="next_cursor of the page before."
-    )
-
-    async def run(self, work: Invocation) -> JsonObject:
-        labels, rows = _filter_of(self.labels), self.limit or 25
-        asked = api.ListAttachments(name=self.name, types=self.types, metadata=labels, per_page=rows)
-        operation: Operation[AttachmentPage] = asked
-        if self.cursor is not None:
-            operation = ListFollowingAttachments(query=_query_of(self.cursor))
-        page = await work.server.client.send(operation)
-        if self.name is not None and self.cursor is None and not page.items and not page.lost_rows:
-            return await self._named_otherwise(work, labels)
-        body = self._page(page)
-        if work.goes_round(self, self.cursor, (item.id for item in page.items), body.get("next_cursor")):
-            body = ended(body, REPEATS)
-        if not fits(compact(gate(body)[0]), BUDGET):
-            for item in body["items"]:
-                item.pop("metadata", None)
-            first = TryNext(api.GetAttachment.tool_name(), {"attachment_id": body["items"][0]["id"]})
-            body["omitted"] = [{"field": "metadata", "try_next": first}]
-        return body
-
-    def _page(self, page: AttachmentPage) -> JsonObject:
-        """A page with those of its rows that are wanted."""
-        # An API may take a filter for less than exact, and pages may overlap while files come and go.
-        items = {item.id: row(item) for item in page.items if self._wants(item)}
-        body = untrusted(
-            "the uploader",
-            items=list(items.values()),
-            returned=len(items),
-            complete=page.is_last,
-            **unread(page.lost_rows),
-            **unreadable(page),
-        )
-        if page.lost_next:
-            body["note"] = LOST
-        if page.total is not None:
-            body["total"] = page.total
-        if page.following is not None:
-            body["next_cursor"] = base64.urlsafe_b64encode(page.following.encode()).decode().rstrip("=")
-        return body
-
-    async def _named_otherwise(self, work: Invocation, labels: str | None) -> JsonObject:
-        """The files of the name as it may be written, too, in other forms of its characters: read from the list itself."""
-        operation: Operation[AttachmentPage] = api.ListAttachments(types=self.types, metadata=labels, per_page=250)
-        items, is_whole = dict[str, JsonObject](), False
-        for _ in range(PAGES_OF_NAMES):
-            page = await work.server.client.send(operation)
-            items |= {item.id: row(item) for item in page.items if self._wants(item)}
-            is_whole = page.is_last
-            if page.following is None:
-                break
-            operation = ListFollowingAttachments(query=page.following)
-        shown = list(items.values())[: self.limit or 25]
-        complete = is_whole and len(shown) == len(items)
-        return untrusted("the uploader", items=shown, returned=len(shown), complete=complete)
-
-    def _wants(self, item: Attachment) -> bool:
-        types = {media_type.lower() for media_type in self.types or ()}
-        is_named = self.name is None or folded(self.name) == folded(item.name)
-        # A row without labels may be short of them: then the API's own filter has to do.
-        has = item.metadata is None or all(
-            item.metadata.get(name) == value for name, value in (self.labels or {}).items()
-        )
-        return is_named and has and (not types or (item.type or "").lower() in types)
-
-
-def _filter_of(labels: JsonObject | None) -> str | None:
-    """Labels as the API filters by them: one JSON object in a text."""
-    if labels is None:
-        return None
-    text = compact(labels)
-    if len(text) > LONGEST_FILTER:
-        raise _refused(
-            f"The API filters by at most {LONGEST_FILTER} characters of labels. Pass fewer or shorter ones.", "labels"
-        )
-    return text
-
-
-def _query_of(cursor: str) -> str:
-    try:
-        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
-    except (binascii.Error, ValueError):
-        raise Rejected(f"cursor: {A_CURSOR}. Nothing was done.", field="cursor") from None

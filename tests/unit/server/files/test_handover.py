@@ -43,6 +43,31 @@ async def test_a_remote_client_puts_a_file_and_names_its_handle(the_desk: Desk) 
     assert sum(left) == 0
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/home/ann/report.txt", "report.txt"),
+        (r"C:\Users\ann\report.txt", "report.txt"),
+        ("/home/ann/" + "x" * 99, None),
+    ],
+)
+async def test_a_path_of_a_remote_clients_machine_leads_to_an_upload_of_it(
+    the_desk: Desk, path: str, name: str | None
+) -> None:
+    async with agent_on(the_desk, closed="This server reads no local files.") as (agent, http):
+        ticket = (await filed(agent))["triage_id"]
+        error = await refused(agent, "create_attachment", path=path, attach_to=ticket, metadata={"a": "b"})
+        assert (error["code"], error["outcome"]) == ("path_not_allowed", "not_committed")
+        again = error["try_next"]["arguments"]
+        assert again == {"attach_to": ticket, "metadata": {"a": "b"}, "upload": "new"} | (
+            {"name": name} if name else {}
+        )
+        offer = await ok(agent, error["try_next"]["tool"], **again)
+        await http.put(offer["upload"]["url"], content=b"text")
+        made = await ok(agent, offer["try_next"]["tool"], **{"name": "report.txt", **offer["try_next"]["arguments"]})
+        assert (made["name"], made["evidence"]["outcome"]) == ("report.txt", "committed")
+
+
 async def test_an_upload_stays_usable_when_its_name_is_taken_under_one_handle(the_desk: Desk) -> None:
     async with agent_on(the_desk) as (agent, http):
         await ok(agent, "create_attachment", text="x", name="a.txt")
