@@ -435,11 +435,12 @@ async def test_a_save_that_breaks_off_leaves_nothing(the_desk: Desk, root: Path)
 
 
 async def test_nothing_is_saved_where_that_is_not_allowed(the_desk: Desk, root: Path) -> None:
-    for roots, writable in (((), True), ((root,), False)):
+    no_folder, no_argument = ((), True, "path_not_allowed"), ((root,), False, "unknown_argument")
+    for roots, writable, code in (no_folder, no_argument):
         async with agent_on(the_desk, *roots, writable=writable) as (agent, _):
             made = await ok(agent, "create_attachment", text="x", name="a.txt")
             error = await refused(agent, "download_attachment", attachment_id=made["id"], save_to=".")
-            assert error["code"] == "path_not_allowed"
+            assert error["code"] == code
     assert list(root.iterdir()) == []
 
 
