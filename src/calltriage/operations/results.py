@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Sequence
 from functools import cache
-from typing import Annotated, Any, ClassVar, Generic, Self, TypeAlias, TypeGuard, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeGuard, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -115,9 +115,6 @@ class Result(BaseModel):
             self.unreadable_fields = list(dict.fromkeys(unreadable))[:MOST_NAMED]
         return self
 
-
-ResultType: TypeAlias = type[Result]
-"""A class of results. A tool with a field `type` cannot write it so."""
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

@@ -209,7 +209,7 @@ class Workflow(Tool):
     files, whatever its effect on the APIs. One that `wraps` an operation takes its arguments over, and sends them with
     `request`. Its name ends in `Tool`: `AddFlag` is the request, `AddFlagTool` the tool."""
 
-    result: ClassVar[Any]
+    result: ClassVar[object]
     saves: ClassVar[bool] = False
 
     answers_repeats: ClassVar[bool] = False

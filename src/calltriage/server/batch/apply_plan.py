@@ -17,7 +17,7 @@ from calltriage.client.receipts import Receipt
 from calltriage.errors import CallError, Conflict, Outcome, RateLimited, Rejected, TryNext
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation, Tool
-from calltriage.operations.results import Result, ResultType
+from calltriage.operations.results import Result
 from calltriage.server.answers.results import BUDGET, Bundle, advising
 from calltriage.server.answers.shapes import Advice, Failure, Gap
 from calltriage.server.batch.foresight import Foresight, differs
@@ -98,7 +98,7 @@ class ApplyPlanTool(Workflow, effect=Effect.CHANGE):
     of it happens twice. undo lists the calls that take it back, and does nothing.
     """
 
-    result: ClassVar[ResultType] = Applied
+    result: ClassVar[object] = Applied
 
     plan_id: PlanId
     seal: Annotated[str, StringConstraints(max_length=64)] = Field(description="As plan_triage answered it.")

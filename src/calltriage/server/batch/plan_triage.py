@@ -14,7 +14,7 @@ from calltriage.errors import CallError, Conflict, Rejected, TryNext
 from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 from calltriage.operations.base import Effect, Tool
 from calltriage.operations.fields import Form
-from calltriage.operations.results import Result, ResultType
+from calltriage.operations.results import Result
 from calltriage.server.answers.results import BUDGET, Bundle, advising
 from calltriage.server.answers.shapes import Advice, Failure, Gap
 from calltriage.server.batch.foresight import Foresight
@@ -99,7 +99,7 @@ class PlanTriageTool(Workflow, effect=Effect.READ):
     takes to carry out those without problems. "$3" as an issue or flag id is what write 3 makes.
     """
 
-    result: ClassVar[ResultType] = PlanShown
+    result: ClassVar[object] = PlanShown
     bounded: ClassVar[bool] = False
 
     writes: Annotated[list[PlannedWrite], Field(min_length=1, max_length=MOST_WRITES)] | None = Field(

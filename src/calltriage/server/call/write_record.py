@@ -133,7 +133,7 @@ class ListRecentWritesTool(Workflow, effect=Effect.READ):
     In ids and outcomes only; get_evidence has the state of an issue.
     """
 
-    result: ClassVar[Any] = RecentWrites
+    result: ClassVar[object] = RecentWrites
 
     limit: Limit | None = Field(default=None, description="How many, default 50.")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -36,7 +36,7 @@ class AddFlagTool(Workflow, effect=Effect.ADD, wraps=flags.AddFlag):
     same flag again within minutes is a replay.
     """
 
-    result: ClassVar[Any] = AddedFlag
+    result: ClassVar[object] = AddedFlag
 
     issue_id: IssueRef = Field(description=ISSUE)
     call_id: CallId

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal, Required, TypedDict
+from typing import Annotated, ClassVar, Literal, Required, TypedDict
 
 from pydantic import Field
 
@@ -56,7 +56,7 @@ class GetAffectedContextTool(Workflow, effect=Effect.READ):
     For the calls themselves use list_resources.
     """
 
-    result: ClassVar[Any] = AffectedContext
+    result: ClassVar[object] = AffectedContext
 
     issue_id: IssueRef = Field(description=ISSUE)
     section: Literal["pathways", "personas", "calls"] | None = Field(default=None, description="Only this one.")

@@ -52,7 +52,7 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
     the upload. Returns id, size and SHA-256.
     """
 
-    result: ClassVar[Any] = StoredFile
+    result: ClassVar[object] = StoredFile
     local: ClassVar[str | None] = "path"
     bounded: ClassVar[bool] = False  # bytes take the time they take
 

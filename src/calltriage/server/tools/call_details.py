@@ -3,7 +3,7 @@ events of the platform that carried it."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Required, TypedDict
+from typing import Annotated, ClassVar, Required, TypedDict
 
 from pydantic import Field, StringConstraints
 
@@ -93,7 +93,7 @@ class GetCorrectedTranscriptTool(Workflow, effect=Effect.READ):
     Flags count turns of get_transcript, not these lines.
     """
 
-    result: ClassVar[Any] = CorrectedRows
+    result: ClassVar[object] = CorrectedRows
     columns: ClassVar[tuple[str, ...]] = ("start", "end", "speaker", "speaker_label", "confidence", "text")
 
     call_id: CallId
@@ -115,7 +115,7 @@ class GetPathwayCallEventsTool(Workflow, effect=Effect.READ):
     An event's node_id is what add_flag takes.
     """
 
-    result: ClassVar[Any] = PathwayRows
+    result: ClassVar[object] = PathwayRows
     columns: ClassVar[tuple[str, ...]] = ("sequence", "event_type", "node_id", "operation_id", "created_at")
 
     call_id: CallId
@@ -172,7 +172,7 @@ class GetPathwayCallEventsTool(Workflow, effect=Effect.READ):
 class GetCallEventStreamTool(Workflow, effect=Effect.READ):
     """Read events of the telephone platform: queued, connected, slow, failed, hung up."""
 
-    result: ClassVar[Any] = PlatformRows
+    result: ClassVar[object] = PlatformRows
     columns: ClassVar[tuple[str, ...]] = ("timestamp", "level", "category", "message")
 
     call_id: CallId

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Required, TypedDict
+from typing import Annotated, ClassVar, Required, TypedDict
 
 from calltriage.errors import TryNext
 from calltriage.leaves.strict_json import JsonObject
@@ -44,7 +44,7 @@ class GetCallTool(Workflow, effect=Effect.READ):
     For what was said use get_transcript.
     """
 
-    result: ClassVar[Any] = CallFacts
+    result: ClassVar[object] = CallFacts
 
     call_id: CallId
     max_tokens: MaxTokens = BUDGET

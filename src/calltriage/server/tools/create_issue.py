@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -34,7 +34,7 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
     finds the first one.
     """
 
-    result: ClassVar[Any] = FiledIssue
+    result: ClassVar[object] = FiledIssue
 
     title: Title = Field(description="What goes wrong.")
     category: Category = Field(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, StringConstraints
 
@@ -48,7 +48,7 @@ class UpdateIssueTool(Workflow, effect=Effect.CHANGE, wraps=issues.UpdateIssue):
     state comes back. To take an issue off the board set status to closed. A repeat writes the same again.
     """
 
-    result: ClassVar[Any] = WrittenIssue
+    result: ClassVar[object] = WrittenIssue
 
     issue_id: IssueRef = Field(description=ISSUE)
     expect_updated_at: Instant | None = Field(default=None, description="Write only if updated_at is still this.")
@@ -114,7 +114,7 @@ class AddCommentTool(Workflow, effect=Effect.ADD, wraps=activity.AddComment):
     allow_agent_run is true. That agent is asked with a tool of its own, where the operator offers it.
     """
 
-    result: ClassVar[Any] = MadeComment
+    result: ClassVar[object] = MadeComment
 
     issue_id: IssueRef = Field(description=ISSUE)
     detail: Comment

@@ -37,7 +37,7 @@ class GetEvidenceTool(Workflow, effect=Effect.READ):
     Never longer than max_tokens; omitted lists what did not fit and the call that fetches it.
     """
 
-    result: ClassVar[Any] = Evidence
+    result: ClassVar[object] = Evidence
 
     issue_id: IssueRef = Field(description=ISSUE)
     section: SectionName | None = Field(default=None, description="Only this one, from cursor on.")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from heapq import merge
 from itertools import islice
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import anyio
 from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema
@@ -77,7 +77,7 @@ class FindCallsTool(Workflow, effect=Effect.READ):
     With query, rows show the turns. To read a call use get_transcript. SMS are listed elsewhere.
     """
 
-    result: ClassVar[Any] = CallRows
+    result: ClassVar[object] = CallRows
 
     query: Query | None = Field(default=None, description="All words, any order; phrases in quotes.")
     speaker: Annotated[Word, StringConstraints(max_length=64)] | None = Field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Required, TypedDict
+from typing import ClassVar, Required, TypedDict
 
 from pydantic import Field
 
@@ -45,7 +45,7 @@ class ListFlagTypesTool(Workflow, effect=Effect.READ):
     Read it before add_flag: equal moments get equal types.
     """
 
-    result: ClassVar[Any] = FlagTypeRows
+    result: ClassVar[object] = FlagTypeRows
 
     search: Word | None = Field(default=None, description="Parts of words.")
     limit: Limit = ROWS

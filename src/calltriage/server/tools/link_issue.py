@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -25,7 +25,7 @@ class LinkIssueTool(Workflow, effect=Effect.ADD, answers_repeats=True, wraps=rel
     looked up before the first is linked; each has its own outcome.
     """
 
-    result: ClassVar[Any] = MadeLink
+    result: ClassVar[object] = MadeLink
 
     issue_id: IssueRef = Field(description=f"Source: {ISSUE}")
     related_issue_id: IssueRef | None = Field(default=None, description="Target issue.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
@@ -32,7 +32,7 @@ class ListAttachmentsTool(Workflow, effect=Effect.READ):
     """List attachments, the files that were uploaded and stored, newest first. Find an attachment or file by name, type or
     labels; filters are exact and combine with AND."""
 
-    result: ClassVar[Any] = AttachmentRows
+    result: ClassVar[object] = AttachmentRows
 
     name: AttachmentName | None = None
     types: Annotated[list[api.FilterWord], Field(max_length=20)] | None = Field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Required, TypedDict
+from typing import ClassVar, Required, TypedDict
 
 from pydantic import Field
 
@@ -38,7 +38,7 @@ class MemberRows(Page, total=False):
 class ListOrgMembersTool(Workflow, effect=Effect.READ):
     """Find members of the organisation, colleagues by name: the user ids that owner_id and assignee_id take."""
 
-    result: ClassVar[Any] = MemberRows
+    result: ClassVar[object] = MemberRows
     columns: ClassVar[tuple[str, ...]] = ("user_id", "name", "is_owner")
 
     name: Word | None = Field(default=None, description="Part of a name, case ignored.")

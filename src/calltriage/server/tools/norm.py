@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Required, TypedDict
+from typing import Annotated, ClassVar, Required, TypedDict
 
 from anyio import current_time
 from pydantic import Field, StringConstraints
@@ -56,7 +56,7 @@ class PromptNormTool(Workflow, effect=Effect.ADD):
     allow_agent_run is true. The answer comes later: wait_for_norm has it.
     """
 
-    result: ClassVar[Any] = Annotated[norm.Run, Shown(beside=(Asking,))]
+    result: ClassVar[object] = Annotated[norm.Run, Shown(beside=(Asking,))]
 
     issue_id: IssueRef = Field(description=ISSUE)
     detail: Annotated[str, StringConstraints(min_length=1, max_length=3_990), TEXT, Trimmed()] = Field(
@@ -219,7 +219,7 @@ class WaitForNormTool(Workflow, effect=Effect.READ):
     against the evidence.
     """
 
-    result: ClassVar[Any] = RunSeen
+    result: ClassVar[object] = RunSeen
     bounded: ClassVar[bool] = False  # it waits as long as it is told to
 
     issue_id: IssueRef = Field(description=ISSUE)

@@ -145,7 +145,7 @@ class ListFindingsTool(Workflow, effect=Effect.READ):
     More than limit: narrow. Where a detector found nothing, nobody has said that all is well.
     """
 
-    result: ClassVar[Any] = FindingRows
+    result: ClassVar[object] = FindingRows
 
     state: State | None = None
     pipeline: Word | None = Field(default=None, description="Only of this pipeline.")
@@ -168,7 +168,7 @@ class ListFindingsTool(Workflow, effect=Effect.READ):
 class GetFindingTool(Workflow, effect=Effect.READ):
     """Read one finding with its turns and the verdicts on it, people's and agents'."""
 
-    result: ClassVar[Any] = OneFinding
+    result: ClassVar[object] = OneFinding
 
     finding_id: FindingId = Field(description="Its id, or the beginning of it.")
 
@@ -203,7 +203,7 @@ class ReviewFindingTool(Workflow, effect=Effect.ADD):
     It is kept apart from people's verdicts and decides nothing.
     """
 
-    result: ClassVar[Any] = Reviewed
+    result: ClassVar[object] = Reviewed
 
     finding_id: FindingId
     verdict: Literal["right", "wrong", "expected", "minor", "duplicate"] = Field(
@@ -225,7 +225,7 @@ class ReviewFindingTool(Workflow, effect=Effect.ADD):
 class ReportMissedTool(Workflow, effect=Effect.ADD):
     """Tell that a detector missed a moment, which its quote names."""
 
-    result: ClassVar[Any] = Reviewed
+    result: ClassVar[object] = Reviewed
 
     call_id: CallId
     detector: Word = Field(description="Its name, as findings have it.")
@@ -249,7 +249,7 @@ class RunPipelineTool(Workflow, effect=Effect.ADD):
     A dry run unless dry_run is false; then findings are kept, and what needs no person goes where its pipeline says, once.
     """
 
-    result: ClassVar[Any] = RunMade
+    result: ClassVar[object] = RunMade
     bounded: ClassVar[bool] = False
 
     pipeline: Word = Field(description="Its name.")
@@ -296,7 +296,7 @@ def _tally(one: Any) -> JsonObject:
 class GetRunTool(Workflow, effect=Effect.READ):
     """Read how far a pipeline's run is, and why it stopped."""
 
-    result: ClassVar[Any] = RunShown
+    result: ClassVar[object] = RunShown
 
     run_id: RunId = Field(description="As calltriage pipeline status shows it.")
 

@@ -4,7 +4,7 @@ moment both are gone."""
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field, ValidationError
 
@@ -37,7 +37,7 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
     add_flag. If a failure leaves both, the same call again finishes it.
     """
 
-    result: ClassVar[Any] = CorrectedFlag
+    result: ClassVar[object] = CorrectedFlag
 
     issue_id: IssueRef = Field(description=ISSUE)
     flag_id: FlagId = Field(description="Wrong one.")
