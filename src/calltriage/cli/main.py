@@ -16,6 +16,7 @@ import click
 
 from calltriage.cli.apply import apply
 from calltriage.cli.board import board
+from calltriage.cli.completion import completion
 from calltriage.cli.desk import desk
 from calltriage.cli.grouping import Grouped
 from calltriage.cli.options import (
@@ -65,7 +66,7 @@ def cli(context: click.Context, settings_file: Path | None) -> None:  # noqa: AR
         context.invoke(serve)
 
 
-for _command in (desk, apply, board, pipeline):
+for _command in (desk, apply, completion, board, pipeline):
     cli.add_command(_command)
 
 
@@ -115,21 +116,6 @@ def serve(
         if sys.stdin.isatty():
             say("MCP on standard input and output: a host starts this for its agent. Ctrl-D ends it.", err=True)
         anyio.run(servers.serve_stdio, settings)
-
-
-@cli.command()
-@click.argument("shell", type=click.Choice(["bash", "fish", "zsh"]))
-def completion(shell: str) -> None:
-    """Print what lets a shell complete commands and options.
-
-    For bash, in ~/.bashrc: eval "$(calltriage completion bash)". For zsh the same, in ~/.zshrc.
-
-    For fish: calltriage completion fish > ~/.config/fish/completions/calltriage.fish
-    """
-    from click.shell_completion import get_completion_class  # noqa: PLC0415
-
-    if (found := get_completion_class(shell)) is not None:
-        click.echo(found(cli, {}, "calltriage", "_CALLTRIAGE_COMPLETE").source())
 
 
 @cli.command()
