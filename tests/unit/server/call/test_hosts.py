@@ -65,7 +65,7 @@ def test_every_optional_argument_may_be_filled_with_nothing(nothing: str) -> Non
         "type": "x", "detail": "d", "name": "n", "relation_type": "blocks", "resource_type": "call", "resource_id": "c",
         "conversation_id": "c", "attachment_id": "a", "flag_id": UNKNOWN, "resource_link_id": UNKNOWN,
         "relation_id": UNKNOWN, "plan_id": "9" * 16, "seal": "s" * 24, "writes": [],
-            "finding_id": "f" * 16, "verdict": "right", "detector": "d", "quote": "q", "pipeline": "p", "run_id": "r",
+        "finding_id": "f" * 16, "verdict": "right", "detector": "d", "quote": "q", "pipeline": "p", "run_id": "r",
     }  # fmt: skip
     for name, tool in TOOLS.items():
         schema = describe(tool).input_schema
