@@ -11,7 +11,7 @@ import anyio
 
 from calltriage.client.limits import deadline_in
 from calltriage.errors import Conflict
-from calltriage.storage.folders import file_lock
+from calltriage.storage.folders import file_lock, try_lock
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -50,11 +50,8 @@ async def turn(folder: Path) -> AsyncGenerator[None]:
 
 
 def _is_free(lock: BaseFileLock) -> bool:
-    """Take the lock; False where another process has it."""
+    """Whether the lock is ours now, or there can be none."""
     try:
-        lock.acquire(blocking=False)
-    except TimeoutError:
-        return False
+        return try_lock(lock)
     except (OSError, NotImplementedError):  # a file system without locks
         return True
-    return True

@@ -59,6 +59,15 @@ def file_lock(path: Path, timeout_s: float) -> filelock.BaseFileLock:
     return filelock.FileLock(path, timeout=timeout_s, mode=0o600)
 
 
+def try_lock(lock: filelock.BaseFileLock) -> bool:
+    """Take a lock; False where another process has it. Raises OSError or NotImplementedError where there can be no lock."""
+    try:
+        lock.acquire(blocking=False)
+    except TimeoutError:
+        return False
+    return True
+
+
 def open_to_others(folder: Path) -> list[str]:
     """What of a data folder others than its owner may read, change or enter: `.` for the folder, names for what is in it.
 

@@ -15,10 +15,9 @@ import anyio
 import anyio.to_thread
 
 from calltriage.errors import StoreBusyError
-from calltriage.storage.folders import file_lock, make_folder
+from calltriage.storage.folders import file_lock, make_folder, try_lock
 
 if TYPE_CHECKING:
-    from filelock import BaseFileLock
     from sqlalchemy import Connection
 
     from calltriage.pipelines.ledger.ledger import Ledger
@@ -49,22 +48,13 @@ async def _with_file(ledger: Ledger, lane: int) -> AsyncGenerator[None]:
     make_folder(ledger.folder)
     lock = file_lock(ledger.folder / f"pipelines-{lane:02}.lock", 0)
     with _patience() as waiting:
-        while not _is_free(lock):  # noqa: ASYNC110  another process sets no event here
+        while not try_lock(lock):  # noqa: ASYNC110  another process sets no event here
             await anyio.sleep(LOOK_EVERY_S)
     _refuse_if_late(waiting)
     try:
         yield
     finally:
         lock.release()
-
-
-def _is_free(lock: BaseFileLock) -> bool:
-    """Take the lock; False where another process has it."""
-    try:
-        lock.acquire(blocking=False)
-    except TimeoutError:
-        return False
-    return True
 
 
 @asynccontextmanager

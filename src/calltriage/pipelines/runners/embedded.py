@@ -18,7 +18,7 @@ from calltriage.pipelines.listing import is_sampled, is_under_way, pages
 from calltriage.pipelines.reading import patiently
 from calltriage.pipelines.running import Work
 from calltriage.pipelines.windows import Window
-from calltriage.storage.folders import file_lock, make_folder
+from calltriage.storage.folders import file_lock, make_folder, try_lock
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -41,10 +41,8 @@ async def only_one(folder: Path, run_id: str) -> AsyncGenerator[None]:
     SettingsError while another one has it."""
     make_folder(folder)
     lock = file_lock(folder / f"pipeline-{run_id}.lock", 0)
-    try:
-        lock.acquire(blocking=False)
-    except TimeoutError:
-        raise SettingsError(f"Another process works on {run_id}. See: calltriage pipeline status") from None
+    if not try_lock(lock):
+        raise SettingsError(f"Another process works on {run_id}. See: calltriage pipeline status")
     try:
         yield
     finally:

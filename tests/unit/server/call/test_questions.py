@@ -13,6 +13,7 @@ import pytest
 from mcp.client import Client
 from mcp_over_http import served
 from pydantic import SecretStr
+from storing import Time
 from tool_calls import filed, with_call
 
 from calltriage.client.client import Client as ApiClient
@@ -28,16 +29,6 @@ from calltriage.server.transports.board_page import BoardPage
 
 MODES = ["legacy", "2026-07-28"]
 HERE = "http://127.0.0.1:8000"
-
-
-class Time:
-    """Unix seconds, moved by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 from mcp_over_http import ACCEPT, NEWEST, newest, served
 from pydantic import SecretStr
+from storing import Time
 
 from calltriage.client.client import Client
 from calltriage.leaves.seals import Seals
@@ -23,16 +24,6 @@ POLICY = (
     "media-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
-
-
-class Time:
-    """Unix seconds, moved by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
