@@ -408,13 +408,17 @@ KNOWN_AGAIN = {"add_flag", "link_issue", "create_attachment"}
 """Tools that add, and whose repeats are recognised without a key."""
 
 
+ON_THE_LEDGER = {"run_pipeline", "review_finding", "report_missed"}
+"""Tools that write to the pipelines' ledger; `test_pipeline_crashes.py` tries what the ledger files with the vendor."""
+
+
 def named(tool: str) -> str:
     """The tool of a row."""
     return tool.partition(":")[0]
 
 
 def test_every_tool_that_writes_is_here() -> None:
-    assert {tool.partition(":")[0] for tool in TOOLS} == set(EFFECTS)
+    assert {named(tool) for tool in TOOLS} | ON_THE_LEDGER == set(EFFECTS)
 
 
 @pytest.fixture
