@@ -31,6 +31,7 @@ from pydantic_settings import (
 
 from calltriage.errors import SettingsError
 from calltriage.leaves.installed import how_to_add
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.leaves.urls import ENVIRONMENT, base_url, check_proxy
 from calltriage.storage.kept_secrets import SHORTEST_KEY
 
@@ -104,7 +105,7 @@ class SecretFiles(PydanticBaseSettingsSource):
             raise SettingsError(f"Set {name.upper()} or {name.upper()}_FILE: not both.")
         return read_text(Path(file).expanduser(), f"{name.upper()}_FILE: the file").strip(), field_name, False
 
-    def __call__(self) -> dict[str, Any]:
+    def __call__(self) -> JsonObject:
         fields = self.settings_cls.model_fields.items()
         values = {name: self.get_field_value(field, name)[0] for name, field in fields}
         return {name: value for name, value in values.items() if value is not None}
@@ -254,7 +255,7 @@ class Settings(BaseSettings):
         "allowed_roots", "http_allowed_hosts", "desk_allowed_hosts", "toolsets", "exclude_tools", mode="before"
     )
     @classmethod
-    def _split(cls, value: object, info: ValidationInfo) -> Any:
+    def _split(cls, value: object, info: ValidationInfo) -> object:
         """Folders are separated as in PATH, everything else by commas."""
         if info.field_name == "allowed_roots" and value == "none":
             return ()
@@ -277,7 +278,7 @@ class Settings(BaseSettings):
 
     @field_validator("data_dir", "allowed_roots")
     @classmethod
-    def _absolute(cls, value: object) -> Any:
+    def _absolute(cls, value: object) -> object:
         """`~` is the user's home, as hosts' files write it; a relative folder is one from where the server starts."""
         if isinstance(value, tuple):
             return tuple(Path(folder).expanduser().absolute() for folder in cast("tuple[Path, ...]", value))

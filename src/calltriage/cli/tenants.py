@@ -11,6 +11,7 @@ import click
 from calltriage.cli.listing import JSON, show_rows
 from calltriage.cli.options import EXPIRES, ORGANISATION, TEXT, settings_of, span
 from calltriage.cli.terminal import say
+from calltriage.leaves.strict_json import JsonObject
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -298,7 +299,7 @@ def moved(name: str) -> click.Command:
         raise click.UsageError(f"`desk {name}` is now `calltriage desk {MOVED[name]}`.")
 
     rest = click.Argument(["_"], nargs=-1, type=click.UNPROCESSED)
-    anything: dict[str, Any] = {"ignore_unknown_options": True, "help_option_names": []}
+    anything: JsonObject = {"ignore_unknown_options": True, "help_option_names": []}
     return click.Command(name, callback=say, params=[rest], hidden=True, context_settings=anything)
 
 

@@ -32,7 +32,7 @@ class Http:
         *,
         headers: Mapping[str, str],
         params: Mapping[str, Any] | None = None,
-        json: Any = None,
+        json: object = None,
         data: Mapping[str, Any] | None = None,
         patience: httpx2.Timeout = TIMEOUT,
     ) -> AsyncGenerator[httpx2.Response]:

@@ -18,6 +18,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from calltriage.client.receipts import Receipt
 from calltriage.errors import NotFound, Outcome
 from calltriage.leaves.instants import instant
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.attachments import ListFollowingAttachments
 from calltriage.operations.base import Operation
 from calltriage.operations.results import Page, is_page
@@ -211,7 +212,7 @@ class _NewRows:
     def __init__(self, sight: Sight) -> None:
         self._sight = sight
         self._is_covered = sight.before is not None
-        self.rows = dict[str, Any]()
+        self.rows = JsonObject()
         self.is_doubtful = False
         self.last = None if sight.before is None else sight.before.last
 

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
@@ -36,6 +36,7 @@ from calltriage.storage import Database, SqliteFile
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 REPEATS = 20
@@ -325,7 +326,7 @@ class Journal:
             return
         await self._written()
 
-    async def _write(self, change: Callable[[Connection], Any]) -> Any:
+    async def _write(self, change: Callable[[Connection], T]) -> T:
         done = await self._guarded(self.database.write(change, deadline=deadline_in(math.inf)))
         await self._written()
         return done
@@ -354,10 +355,10 @@ class Journal:
             except Exception as error:  # noqa: BLE001  the write that came before is done, whatever happens here
                 logger.warning("the journal's head could not be noted: %s", error)
 
-    async def _read(self, query: Callable[[Connection], Any]) -> Any:
+    async def _read(self, query: Callable[[Connection], T]) -> T:
         return await self._guarded(self.database.read(query))
 
-    async def _guarded(self, work: Awaitable[Any]) -> Any:
+    async def _guarded(self, work: Awaitable[T]) -> T:
         from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
         try:

@@ -133,7 +133,7 @@ def _made(old: JsonObject, settled: Row, kind: type[Operation[object]]) -> datet
     return found.replace(tzinfo=found.tzinfo or UTC)
 
 
-def _mapped(value: object, ids: dict[str, str]) -> Any:
+def _mapped(value: object, ids: dict[str, str]) -> object:
     """The value with the ids of the new desk."""
     match value:
         case str():

@@ -101,7 +101,7 @@ def _newest(connection: Connection, since: datetime | None) -> Iterator[Row]:
         before = some[0].seq
 
 
-def _hashed(value: object) -> Any:
+def _hashed(value: object) -> object:
     if not isinstance(value, str | list | dict):
         return value
     return "sha256:" + hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).hexdigest()[:16]

@@ -43,7 +43,7 @@ class RequestUploadLink(
     )
 
 
-def _addresses(links: object) -> Any:
+def _addresses(links: object) -> object:
     """The addresses of HAL links by their names, without what may be secret. Those of other forms are left out."""
     if not is_object(links):
         raise ValueError("no object")
@@ -117,7 +117,7 @@ class AttachmentList(Result):
     items: list[Attachment] = Field(default_factory=list[Attachment], alias="list")
 
 
-def _next_alone(links: object) -> Any:
+def _next_alone(links: object) -> object:
     """The links of a page without those that nobody follows, which HAL allows in several forms (`curies`, lists, nulls)."""
     if not is_object(links):
         return links

@@ -158,7 +158,7 @@ def _instant(text: str) -> str:
 _filters = TypeAdapter(Annotated[list[SmsFilter], Field(max_length=20)])
 
 
-def _as_text(value: object) -> Any:
+def _as_text(value: object) -> object:
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 

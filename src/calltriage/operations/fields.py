@@ -130,7 +130,7 @@ the length limits, so that an endless text is refused by its length."""
 TICKET_PATTERN = r"^[Tt]-[0-9]{1,12}\Z"
 
 
-def _reference(value: object) -> Any:
+def _reference(value: object) -> object:
     """An issue's reference without the white space, `#`, query or fragment that it is copied with."""
     return re.split("[?#]", value.strip().removeprefix("#"), maxsplit=1)[0] if isinstance(value, str) else value
 
@@ -288,7 +288,7 @@ Word = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]
 T = TypeVar("T")
 
 
-def _listed(value: object) -> Any:
+def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 

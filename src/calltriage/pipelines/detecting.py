@@ -19,7 +19,6 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -168,7 +167,7 @@ class Rule:
     review_only: bool = False
     states_facts: bool = False
 
-    def __call__(self, *given: Any) -> Yielded:
+    def __call__(self, *given: object) -> Yielded:
         return self.function(*given)
 
     def configured(

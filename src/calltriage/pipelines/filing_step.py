@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from calltriage.errors import CallError, NotFound
 from calltriage.filing.closing import CLOSED, closed_at
@@ -388,7 +388,7 @@ class Filer:
         if self.alerts is not None:
             await self.alerts.tell(what, event, case.incident)
 
-    async def _change(self, case: _Case, **values: Any) -> None:
+    async def _change(self, case: _Case, **values: object) -> None:
         case.incident |= values
         change = partial(incidents.change, ledger=self.ledger, fingerprint=case.fingerprint, **values)
         await self.ledger.write(change)

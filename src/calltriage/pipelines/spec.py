@@ -9,7 +9,7 @@ import tomllib
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal, cast
 
 from pydantic import (
     BaseModel,
@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from calltriage.errors import SpecError
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.calls import ListCalls
 from calltriage.operations.fields import Severity
 from calltriage.pipelines.durations import seconds
@@ -115,11 +116,11 @@ class Detect(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _lists(cls, value: Any) -> Any:
+    def _lists(cls, value: object) -> object:
         """A single word is a list of one."""
         if not isinstance(value, dict):
             return value
-        given = cast("dict[str, Any]", value)
+        given = cast("JsonObject", value)
         lists = ("was", "group_by", "suppressed_by")
         return given | {name: [given[name]] for name in lists if isinstance(given.get(name), str)}
 
@@ -129,7 +130,7 @@ class Detect(BaseModel):
         return self.name or re.split(r"[:.]", self.use)[-1]
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> JsonObject:
         """The detector's own options."""
         return dict(self.model_extra or {})
 
@@ -147,7 +148,7 @@ class Endpoint(Table):
     max_tokens: Annotated[int, Field(ge=1, le=100_000)] = 1024
     """Tokens that an answer may have."""
     timeout: Span = timedelta(seconds=60)
-    parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
+    parameters: JsonObject = Field(default_factory=JsonObject)
     """Further fields of each request, such as `temperature`."""
     record: str | None = None
     """File, from this one's folder, that each answer is written to. `replay:FILE` in the place of an endpoint reads it."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from calltriage.errors import SettingsError
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.durations import UNITS, seconds
 from calltriage.pipelines.ledger.ledger import written
 
@@ -25,11 +25,11 @@ class Window:
     limit: int | None
     asked: str
 
-    def stored(self) -> dict[str, Any]:
+    def stored(self) -> JsonObject:
         return {"since": self.since, "until": self.until, "call": self.call, "limit": self.limit, "asked": self.asked}
 
     @classmethod
-    def of(cls, stored: dict[str, Any]) -> Window:
+    def of(cls, stored: JsonObject) -> Window:
         return cls(**stored)
 
 

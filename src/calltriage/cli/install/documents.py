@@ -48,7 +48,7 @@ def mapping_at(root: Any, path: Sequence[str]) -> Any:
     return root
 
 
-def mapping(value: Any, name: str) -> Any:
+def mapping(value: object, name: str) -> Any:
     if not isinstance(value, Mapping):
         raise UnreadableDocument(f"an object was expected in {name}")
     return value  # pyright: ignore[reportUnknownVariableType]  each library's own kind of mapping

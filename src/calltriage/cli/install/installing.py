@@ -12,7 +12,6 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import filelock
 
@@ -252,7 +251,7 @@ _HOW = frozenset(
 _VARIABLES = ("env", "envs")
 
 
-def _object(value: Any) -> JsonObject | None:
+def _object(value: object) -> JsonObject | None:
     return dict(value) if isinstance(value, Mapping) else None  # pyright: ignore[reportUnknownArgumentType]
 
 

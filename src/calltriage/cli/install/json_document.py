@@ -77,7 +77,7 @@ class JsonDocument:
         held = _held(pair)
         return self._spliced((held.start_byte, held.end_byte, self._written(value, self._indent_of(pair))))
 
-    def _insert(self, inside: Node, name: str, value: Any) -> str:
+    def _insert(self, inside: Node, name: str, value: object) -> str:
         """The text with one more member at the end of an object."""
         pairs = [child for child in inside.named_children if child.type == "pair"]
         if not pairs:
@@ -95,10 +95,10 @@ class JsonDocument:
             return self._spliced((self._end_of_comment(comma), None, f"{member},"))
         return self._spliced((last.end_byte, None, ","), (self._end_of_comment(last), None, member))
 
-    def _member(self, name: str, value: Any, indent: str) -> str:
+    def _member(self, name: str, value: object, indent: str) -> str:
         return f"{json.dumps(name)}: {self._written(value, indent)}"
 
-    def _written(self, value: Any, indent: str) -> str:
+    def _written(self, value: object, indent: str) -> str:
         lines = json.dumps(value, indent=self._unit(), ensure_ascii=False).split("\n")
         return f"{self._newline}{indent}".join(lines)
 
@@ -205,7 +205,7 @@ def _value(node: Node) -> Any:
             return json.loads(node.text or b"null", strict=False)
 
 
-def _nested(path: Sequence[str], value: Any) -> Any:
+def _nested(path: Sequence[str], value: object) -> object:
     for name in reversed(path):
         value = {name: value}
     return value

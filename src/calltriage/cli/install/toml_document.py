@@ -52,7 +52,7 @@ class TomlDocument:
         return tomlkit.dumps(root)
 
 
-def _inline(value: Any) -> Any:
+def _inline(value: object) -> Any:
     """A value as it stands on one line."""
     import tomlkit  # noqa: PLC0415
 

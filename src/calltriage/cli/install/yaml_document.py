@@ -97,7 +97,7 @@ def _yaml() -> Any:
     return yaml
 
 
-def _dumped(root: Any) -> str:
+def _dumped(root: object) -> str:
     out = StringIO()
     _yaml().dump(root, out)
     return out.getvalue()

@@ -16,6 +16,7 @@ from calltriage.cli.options import settings_of
 from calltriage.cli.terminal import say
 from calltriage.errors import NotFound, SettingsError
 from calltriage.leaves.gate import one_line
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.calls import Call, view_of
 from calltriage.pipelines.catalogue import Opening
 from calltriage.pipelines.detecting import Detector
@@ -90,7 +91,7 @@ def evaluate_file(
         sys.exit(BELOW)
 
 
-async def _measured(settings: Settings, spec: Spec, labels: Labels, asked: dict[str, Any]) -> list[Score]:
+async def _measured(settings: Settings, spec: Spec, labels: Labels, asked: JsonObject) -> list[Score]:
     opening = Opening(data_folder=None if asked["no_cache"] else settings.data_dir, proxy=settings.proxy)
     async with prepared(spec, opening) as detectors:
         measured = [one.detector for one in detectors if one.detector.name in labels]

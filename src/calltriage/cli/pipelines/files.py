@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import anyio
 import click
@@ -17,6 +16,7 @@ from calltriage.cli.options import settings_of
 from calltriage.cli.pipelines.showing import say_estimate
 from calltriage.cli.terminal import say
 from calltriage.errors import CallError, SettingsError
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.calls import Timing
 from calltriage.pipelines.detecting import Detector
 from calltriage.pipelines.examining import Prepared, prepared
@@ -62,7 +62,7 @@ def check(context: click.Context, file: Path, since: str | None, *, offline: boo
     """
     loaded, settings = Pipeline.load(file), settings_of(context)
 
-    async def look() -> tuple[list[dict[str, Any]], Estimate | None]:
+    async def look() -> tuple[list[JsonObject], Estimate | None]:
         async with prepared(loaded.spec) as detectors:
             rows = [_row(one) for one in detectors]
             return rows, None if offline else await _estimate(settings, loaded, since, detectors)
@@ -78,7 +78,7 @@ def check(context: click.Context, file: Path, since: str | None, *, offline: boo
     say(f"{file} is right.")
 
 
-def _row(one: Prepared) -> dict[str, Any]:
+def _row(one: Prepared) -> JsonObject:
     """What a person wants to know of a detector. One that needs a person never files by itself."""
     made, detect = one.detector, one.detect
     return {

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import anyio
 import click
 
 from calltriage.cli.listing import JSON, show_rows
 from calltriage.cli.options import TEXT, settings_of
 from calltriage.cli.pipelines.showing import say_run
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger import runs
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.wiring import open_ledger
@@ -33,7 +32,7 @@ def status(context: click.Context, run_id: str | None, pipeline: str | None, las
     show_rows([_row(run) for run in anyio.run(look)], COLUMNS, as_json=as_json)
 
 
-def _row(run: Run) -> dict[str, Any]:
+def _row(run: Run) -> JsonObject:
     waiting = sum(run.counts.get(state, 0) for state in ("new", "examined", "deferred"))
     return {
         "run": run.id, "pipeline": run.pipeline, "mode": run.mode, "state": run.state,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from calltriage.cli.terminal import say
 from calltriage.leaves.gate import gate, one_line
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.examining import Found
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.pipeline import Estimate, Report
@@ -140,7 +140,7 @@ def say_run(run: Run) -> None:
     say(f"Run {run.id} is {run.state}: {counts}.{f' {run.why}' if run.why else ''}")
 
 
-def as_json(report: Report) -> dict[str, Any]:
+def as_json(report: Report) -> JsonObject:
     """The same for a program. Words of callers pass the text gate."""
     tally, run = report.tally, report.run
     detectors = [

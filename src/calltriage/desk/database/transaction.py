@@ -135,7 +135,7 @@ class Transaction:
             condition = condition & part
         return condition
 
-    def run(self, statement: Executable, **values: Any) -> CursorResult[Any]:
+    def run(self, statement: Executable, **values: object) -> CursorResult[Any]:
         """Run a statement that was built once, for the caller's organisation."""
         return self.connection.execute(statement, {"org_id": self.who.org_id, **values})
 

@@ -84,7 +84,7 @@ def get_call_event_stream(tx: Transaction, call: GetCallEventStream) -> Reply:
     return Reply(200, [_event(told) for told in events] if is_array(events) else [])
 
 
-def _event(told: Any) -> JsonObject:
+def _event(told: object) -> JsonObject:
     """An event with fields of the documented types. A value of another type is told as its JSON, a row that is no object
     as the message of an event."""
     event = told if is_object(told) else {"message": told}
@@ -92,7 +92,7 @@ def _event(told: Any) -> JsonObject:
     return {name: typed.get(name, value) for name, value in event.items() if name in typed or name not in EVENT_TEXTS}
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return value if isinstance(value, str) else compact(value)
 
 

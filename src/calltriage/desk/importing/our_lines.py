@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, tzinfo
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import (
     AfterValidator,
@@ -28,7 +28,7 @@ EARLIEST_EPOCH = 10**8
 LEAST_MILLISECONDS = 10**11
 
 
-def _named_instant(value: object) -> Any:
+def _named_instant(value: object) -> object:
     """ISO 8601 text, or a number since 1970. A number in text is refused: nothing says what it counts."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return instant_of_number(value)
@@ -75,7 +75,7 @@ InstantText = Annotated[str, BeforeValidator(_shown_instant)]
 Short = Annotated[str, Field(max_length=256)]
 
 
-def _id_as_text(value: object) -> Any:
+def _id_as_text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 

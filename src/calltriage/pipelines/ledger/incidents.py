@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from sqlalchemy import Connection, and_, func, select, update
 
@@ -98,7 +98,7 @@ def candidates(
     return [Candidate(*row) for row in connection.execute(query)]
 
 
-def change(connection: Connection, ledger: Ledger, fingerprint: str, **values: Any) -> None:
+def change(connection: Connection, ledger: Ledger, fingerprint: str, **values: object) -> None:
     """Set members of an incident."""
     where = and_(incidents.c.account == ledger.account, incidents.c.fingerprint == fingerprint)
     connection.execute(update(incidents).where(where).values(**values, updated_at=ledger.now()))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, insert, select, update
 
 from calltriage.errors import SettingsError
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.tables import items, runs
 
@@ -33,7 +34,7 @@ class Run:
     spec_hash: str
     spec: str
     mode: str
-    window: dict[str, Any]
+    window: JsonObject
     state: str
     watermark: str | None
     listed: bool
@@ -57,7 +58,7 @@ def _of(ledger: Ledger, run_id: str) -> Any:
     return (runs.c.account == ledger.account) & (runs.c.id == run_id)
 
 
-async def begin(ledger: Ledger, *, pipeline: str, spec_hash: str, spec: str, mode: str, window: dict[str, Any]) -> Run:
+async def begin(ledger: Ledger, *, pipeline: str, spec_hash: str, spec: str, mode: str, window: JsonObject) -> Run:
     """The newest run of the same file and window that can go on, or a new one; it is running from now on."""
     new_id = f"run_{secrets.token_hex(6)}"
     same = (

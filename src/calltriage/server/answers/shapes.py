@@ -148,17 +148,17 @@ class Saved(TypedDict, total=False):
 
 
 @cache
-def hints(shape: Any) -> dict[str, Any]:
+def hints(shape: object) -> JsonObject:
     """The types of a TypedDict's members."""
     return get_type_hints(shape, include_extras=True)
 
 
 @cache
-def _kinds(shape: Any) -> dict[str, type[Any]]:
+def _kinds(shape: object) -> dict[str, type[Any]]:
     return {name: get_origin(hint) or hint for name, hint in hints(shape).items()}
 
 
-def as_declared(fields: JsonObject, shape: Any) -> JsonObject:
+def as_declared(fields: JsonObject, shape: object) -> JsonObject:
     """The fields of an object without those whose values are not what the shape declares; these are named as unreadable."""
     kinds, unfit, kept = _kinds(shape), list[str](), JsonObject()
     for name, value in fields.items():

@@ -185,7 +185,7 @@ class _Applying:
     retry_after_s: float | None = None
     first: int | None = None
     note: str = ""
-    _seen: dict[str, Any] = field(default_factory=dict[str, Any])
+    _seen: JsonObject = field(default_factory=JsonObject)
 
     @property
     def plan(self) -> Plan:

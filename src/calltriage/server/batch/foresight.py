@@ -71,7 +71,7 @@ class Foresight:
     """
 
     client: Client
-    answers: dict[str, Any] = field(default_factory=dict[str, Any])
+    answers: JsonObject = field(default_factory=JsonObject)
     steps: list[Step] = field(default_factory=list[Step])
     number: int = 0
     _issues: dict[str, Issue] = field(default_factory=dict[str, Issue])
@@ -179,7 +179,7 @@ class Foresight:
         self._made += 1
         return f"{PLACE_HOLDER}{self._made:012x}"
 
-    def _noted(self, operation: Operation[object], words: str, result: R, **rests_on: Any) -> Receipt[R]:
+    def _noted(self, operation: Operation[object], words: str, result: R, **rests_on: object) -> Receipt[R]:
         self.steps.append(Step(operation.tool_name(), words, rests_on))
         return Receipt(result, "committed")
 
@@ -295,6 +295,6 @@ def _moved(then: JsonObject, now: JsonObject) -> bool:
     return any(_plain(value) not in same[name] for name, value in now.items() if name in same)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """A value as it is compared: an API may trim and fold what it stores."""
     return " ".join(value.split()).casefold() if isinstance(value, str) else value

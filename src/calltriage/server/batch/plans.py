@@ -282,7 +282,7 @@ def _unknown() -> NotFound:
     )
 
 
-async def _in_thread(act: Callable[..., T], *arguments: Any) -> T:
+async def _in_thread(act: Callable[..., T], *arguments: object) -> T:
     """Invocation on the files, whose failure is the data folder's."""
     try:
         return await anyio.to_thread.run_sync(act, *arguments)

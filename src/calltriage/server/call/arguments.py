@@ -157,7 +157,7 @@ def checked(tool: type[Tool], schema: JsonObject, arguments: JsonObject) -> Tool
         raise rejected(error, tool, names) from None
 
 
-def _meant(value: object, schema: JsonObject) -> Any:
+def _meant(value: object, schema: JsonObject) -> object:
     """The value in the schema's type that a host or a model meant. Any other value stays and is refused later."""
     match schema.get("type"), value:
         case "boolean", str():
@@ -178,7 +178,7 @@ def _meant(value: object, schema: JsonObject) -> Any:
             return value
 
 
-def _listed(value: object, items: JsonObject) -> Any:
+def _listed(value: object, items: JsonObject) -> object:
     """A list that arrived as JSON text, or as its only member."""
     if isinstance(value, str) and value.lstrip()[:1] in {"[", "{"}:
         value = _parsed(value)
@@ -192,7 +192,7 @@ def _listed(value: object, items: JsonObject) -> Any:
     return value
 
 
-def _object(value: object, schema: JsonObject) -> Any:
+def _object(value: object, schema: JsonObject) -> object:
     """An object that arrived as JSON text, its members read like arguments."""
     if isinstance(value, str) and value.lstrip()[:1] == "{":
         value = _parsed(value)
@@ -210,7 +210,7 @@ def _parsed(text: str) -> Any:
         return text
 
 
-def _trimmed(value: object) -> Any:
+def _trimmed(value: object) -> object:
     """A text, or each text of a list, without outer blanks."""
     if is_array(value):
         return [_trimmed(item) for item in value]

@@ -144,7 +144,7 @@ class _Shapes:
         definitions = {name: self._placed(self._named[name], kept) for name in self._named if name in kept}
         return {**self._placed(root, kept), **({"$defs": definitions} if definitions else {})}
 
-    def _placed(self, node: Any, kept: set[str]) -> Any:
+    def _placed(self, node: object, kept: set[str]) -> Any:
         if is_array(node):
             return [self._placed(one, kept) for one in node]
         if not is_object(node):
@@ -154,7 +154,7 @@ class _Shapes:
         return {name: self._placed(one, kept) for name, one in node.items()}
 
 
-def _unwrapped(annotation: Any) -> list[Any]:
+def _unwrapped(annotation: object) -> list[Any]:
     """A type without what is said about it, and how a result of it is shown."""
     marks = list[Any]()
     while get_origin(annotation) in {Required, Annotated}:
@@ -163,18 +163,18 @@ def _unwrapped(annotation: Any) -> list[Any]:
     return [annotation, *marks]
 
 
-def _without_null(annotation: Any) -> Any:
+def _without_null(annotation: object) -> Any:
     """The type of a result's field that has a value."""
     if get_origin(annotation) not in {Union, types.UnionType}:
         return annotation
     return Union[tuple(one for one in get_args(annotation) if one is not type(None))]  # noqa: UP007  of as many as there are
 
 
-def _is_result(annotation: Any) -> bool:
+def _is_result(annotation: object) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, Result)
 
 
-def _is_page(shape: Any) -> TypeGuard[type[ApiPage[Any]]]:
+def _is_page(shape: object) -> TypeGuard[type[ApiPage[Any]]]:
     return isinstance(shape, type) and issubclass(shape, ApiPage)
 
 
@@ -188,7 +188,7 @@ def _object(members: Members) -> JsonObject:
     return {"type": "object", "properties": {name: schema for name, (schema, _) in members.items()}}
 
 
-def _references(node: Any) -> Iterator[str]:
+def _references(node: object) -> Iterator[str]:
     """Names of the definitions that a schema refers to."""
     if is_array(node):
         for one in node:

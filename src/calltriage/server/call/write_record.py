@@ -93,7 +93,7 @@ class Caller:
     answer: Answer | None = None
 
     @classmethod
-    def of(cls, request: Any, meta: Mapping[str, Any] | None, answer: Answer | None = None) -> Caller:
+    def of(cls, request: object, meta: Mapping[str, Any] | None, answer: Answer | None = None) -> Caller:
         """From the HTTP request, if there is one, and a request's metadata. Raises Rejected for metadata that cannot be."""
         known = meta or {}
         key, seconds = known.get(f"{META}{ARGUMENT}"), known.get(f"{META}deadline_s", math.inf)

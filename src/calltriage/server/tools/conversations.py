@@ -116,7 +116,7 @@ class Condition(SmsFilter):
 
     @model_validator(mode="before")
     @classmethod
-    def _as_of_the_field(cls, given: object) -> Any:
+    def _as_of_the_field(cls, given: object) -> object:
         """Numbers and booleans as models write them: in text for a field that has them, or bare for one that has text."""
         if not is_object(given):
             return given

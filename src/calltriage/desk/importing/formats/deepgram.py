@@ -6,7 +6,6 @@ Source: developers.deepgram.com, "Pre-Recorded Audio", "Utterances", "Diarizatio
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Any
 
 from calltriage.desk.importing.formats.format import (
     Format,
@@ -49,7 +48,7 @@ def _utterance(said: JsonObject, channels: int) -> JsonObject:
     return turn(speaker, said.get("transcript") or "", said.get("start"), said.get("end"))
 
 
-def _speaker(diarized: object, channel: object, channels: int) -> Any:
+def _speaker(diarized: object, channel: object, channels: int) -> object:
     """Who spoke: the channel where each speaker has one, else whom the model told apart."""
     return channel if channels > 1 else diarized
 
