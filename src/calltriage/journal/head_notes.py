@@ -6,7 +6,6 @@ works, not with each row, and not forced to disk. So it costs nothing, and the j
 
 from __future__ import annotations
 
-import hmac
 import os
 import re
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calltriage.errors import StoreError
+from calltriage.leaves.seals import is_signature, signature
 
 NOTE = "journal.head"
 NOTED = "journal.noted"
@@ -50,7 +50,7 @@ class HeadNote:
             raise StoreError(f"{self.folder / NOTE} cannot be read ({type(error).__name__}).") from error
         found = LINE.fullmatch(text)
         has_key = (self.folder / KEY).is_file()  # reading makes none
-        if found is None or not has_key or not hmac.compare_digest(found[3], self._seal(int(found[1]), found[2])):
+        if found is None or not has_key or not is_signature(found[3], self.key(), _sealed(int(found[1]), found[2])):
             raise StoreError(
                 f"{self.folder / NOTE} was not made with the key of this folder: it was altered, or the note or its key "
                 f"({KEY}) comes from elsewhere. So nothing says whether rows were cut off. Keep a copy of both and of the "
@@ -65,11 +65,12 @@ class HeadNote:
         try:
             handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(handle, "w", encoding="ascii", newline="") as file:
-                file.write(f"{seq}:{digest} {self._seal(seq, digest)}\n")
+                file.write(f"{seq}:{digest} {signature(self.key(), _sealed(seq, digest))}\n")
             draft.replace(target)
             target.with_name(NOTED).touch(0o600)  # after the note: a crash in between is no false alarm
         finally:
             draft.unlink(missing_ok=True)
 
-    def _seal(self, seq: int, digest: str) -> str:
-        return hmac.digest(self.key(), f"journal head\n{seq}:{digest}".encode(), "sha256").hex()
+
+def _sealed(seq: int, digest: str) -> bytes:
+    return f"journal head\n{seq}:{digest}".encode()

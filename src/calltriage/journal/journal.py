@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import logging
 import math
@@ -29,6 +27,7 @@ from calltriage.journal.head_notes import HeadNote
 from calltriage.journal.rows import FILE, Check, Row, append, facts, head_of, holds, outcome_of, prepare, rows
 from calltriage.journal.showing import brief
 from calltriage.journal.unanswered import FOLDER, Unanswered, When, at_once
+from calltriage.leaves.seals import signature
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation
 from calltriage.storage import Database, SqliteFile
@@ -387,7 +386,7 @@ def _within(call: Call) -> Generator[None]:
 
 
 def _digest(salt: bytes, *parts: str) -> str:
-    return hmac.new(salt, "\n".join(parts).encode("utf-8", "backslashreplace"), hashlib.sha256).hexdigest()
+    return signature(salt, "\n".join(parts).encode("utf-8", "backslashreplace"))
 
 
 def _compact(value: object) -> str:

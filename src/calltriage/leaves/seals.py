@@ -1,4 +1,7 @@
-"""Handles that only this server can make: each holds values that are readable, sealed with a secret, and good for a time."""
+"""Signatures, and handles that only this server can make: each holds readable values, sealed with a secret, for a time.
+
+No other module of the package makes an HMAC.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,16 @@ from typing import Any
 
 TAG = 16
 """Bytes of the seal in front of what is sealed."""
+
+
+def signature(secret: bytes, message: bytes) -> str:
+    """HMAC-SHA256 of a message, in hexadecimal digits."""
+    return hmac.digest(secret, message, "sha256").hex()
+
+
+def is_signature(given: str, secret: bytes, message: bytes) -> bool:
+    """Whether a text is the signature of a message. The comparison takes equally long for each wrong one."""
+    return hmac.compare_digest(given.encode("utf-8", "backslashreplace"), signature(secret, message).encode())
 
 
 def _own_secret() -> Callable[[], bytes]:

@@ -6,8 +6,6 @@ A message is signed: `X-Calltriage-Signature: sha256=<hex>` is the HMAC-SHA256 o
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import logging
 import os
@@ -23,6 +21,7 @@ from sqlalchemy import Connection, and_, insert, select, update
 from calltriage.client.credentials import check_base_url
 from calltriage.errors import SettingsError
 from calltriage.leaves.instants import instant
+from calltriage.leaves.seals import signature
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger.tables import alerts
 
@@ -109,7 +108,7 @@ class Alerts:
         data = json.dumps(body, separators=(",", ":")).encode()
         headers = {"content-type": "application/json", EVENT_ID: message_id}
         if self.secret is not None:
-            headers[SIGNATURE] = f"sha256={hmac.new(self.secret, data, hashlib.sha256).hexdigest()}"
+            headers[SIGNATURE] = f"sha256={signature(self.secret, data)}"
         async with httpx2.AsyncClient(transport=self.transport, timeout=SECONDS, trust_env=False) as http:
             (await http.post(self.url, content=data, headers=headers)).raise_for_status()
 

@@ -7,8 +7,6 @@ its call is read by its id like any other.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import logging
 import re
@@ -23,6 +21,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from calltriage.leaves.instants import instant
+from calltriage.leaves.seals import is_signature
 from calltriage.operations.calls import Call
 from calltriage.pipelines.ledger import items, runs
 from calltriage.pipelines.ledger.items import Item, Listed
@@ -167,7 +166,7 @@ class Watching:
             body += part
             if len(body) > MAX_WEBHOOK:
                 return _said(413, "Larger than a webhook may be.")
-        if not hmac.compare_digest(hmac.new(self.secret.encode(), body, hashlib.sha256).hexdigest(), signature):
+        if not is_signature(signature, self.secret.encode(), bytes(body)):
             return _said(401, "The signature is not one of this pipeline's secret.")
         call_id = _call_of(bytes(body))
         if call_id is None:

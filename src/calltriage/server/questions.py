@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hmac
 import json
 import secrets
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import anyio.to_thread
 
 from calltriage.errors import StoreError
 from calltriage.leaves.folders import Folder
-from calltriage.leaves.seals import Seals
+from calltriage.leaves.seals import Seals, is_signature, signature
 from calltriage.leaves.strict_json import JsonObject, is_object
 from calltriage.storage.folders import make_folder
 from calltriage.storage.kept_files import KeptFiles
@@ -100,7 +99,7 @@ class Questions:
     async def is_agreed(self, wish: Wish, seal: str) -> bool:
         """Whether a seal is for this wish. It is used up by that."""
         match self.seals.opened(PANEL, seal):
-            case [str(digest), str(name)] if hmac.compare_digest(digest, self._digest(wish)):
+            case [str(digest), str(name)] if is_signature(digest, self.seals.secret(), wish.payload()):
                 return await anyio.to_thread.run_sync(self._is_first, f"used-{name}")
             case _:
                 return False
@@ -124,7 +123,7 @@ class Questions:
         return (found or b"").decode("ascii", "replace")
 
     def _digest(self, wish: Wish) -> str:
-        return hmac.digest(self.seals.secret(), wish.payload(), "sha256").hex()
+        return signature(self.seals.secret(), wish.payload())
 
     def _ident(self, wish: Wish) -> str:
         """A short name for a person to type; nobody can guess it who does not know the secret."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import json
 import re
+import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,6 +30,7 @@ from sqlalchemy import (
 
 from calltriage.desk.database import tables
 from calltriage.desk.database.tables import written
+from calltriage.leaves.seals import signature
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Operation
 from calltriage.operations.fields import NO_ISSUE, UUID_PATTERN, Missing
@@ -190,7 +190,7 @@ class Transaction:
     def open_cursor(self, cursor: str, name: str) -> list[Any]:
         try:
             raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-            if not hmac.compare_digest(raw[:16], self._seal(raw[16:], name)):
+            if not secrets.compare_digest(raw[:16], self._seal(raw[16:], name)):
                 raise ValueError("sealed for another list")
             return json.loads(raw[16:])
         except ValueError as error:
@@ -198,7 +198,7 @@ class Transaction:
 
     def _seal(self, payload: bytes, name: str) -> bytes:
         message = f"{self.who.org_id}\n{name}\n".encode() + payload
-        return hmac.new(self.secret, message, hashlib.sha256).digest()[:16]
+        return bytes.fromhex(signature(self.secret, message))[:16]
 
     def count(self, table: Table, *conditions: ColumnElement[bool]) -> int:
         query = select(func.count()).select_from(table).where(self.mine(table, *conditions))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import secrets
 from urllib.parse import urlencode
@@ -23,6 +21,7 @@ from calltriage.desk.database.transaction import (
     not_found,
     plain_row,
 )
+from calltriage.leaves.seals import signature
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.attachments import (
     RECORDING_OF,
@@ -213,13 +212,13 @@ def _essence(media_type: str) -> str:
 
 def _signed_url(tx: Transaction, method: str, key: str, seconds: int) -> str:
     expires = int(tx.now.timestamp()) + seconds
-    signature = sign(tx.secret, method, key, expires)
-    return f"{tx.public_url}/blobs/{key}?expires={expires}&signature={signature}"
+    signed = signature(tx.secret, signed_text(method, key, expires))
+    return f"{tx.public_url}/blobs/{key}?expires={expires}&signature={signed}"
 
 
-def sign(secret: bytes, method: str, key: str, expires: int) -> str:
-    """HMAC-SHA256 over method, key and expiry, in hex."""
-    return hmac.new(secret, f"{method}\n{key}\n{expires}".encode(), hashlib.sha256).hexdigest()
+def signed_text(method: str, key: str, expires: int) -> bytes:
+    """What the signature of a URL covers."""
+    return f"{method}\n{key}\n{expires}".encode()
 
 
 HANDLERS = (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
 import math
 import re
+import secrets
 import uuid
 from datetime import datetime
 from typing import Any
@@ -64,7 +64,7 @@ class Access:
     async def by_key(self, key: str, now: datetime) -> Principal | None:
         """The principal of an API key."""
         facts, found = await self.facts(), digest(key)
-        if hmac.compare_digest(found, self._key_digest):
+        if secrets.compare_digest(found, self._key_digest):
             return Principal(facts["org_id"], facts["user_id"])
         return await self._holder((keys.c.kind == API_KEY) & (keys.c.material == found), now)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
 import logging
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -30,6 +29,7 @@ from calltriage.desk.handlers import attachments
 from calltriage.desk.http.access import Access
 from calltriage.desk.http.wire_formats import ByteError
 from calltriage.errors import StoreError
+from calltriage.leaves.seals import is_signature
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.attachments import CreateAttachment
 
@@ -68,12 +68,12 @@ class Files:
 
     async def _signed_key(self, request: Request) -> str:
         key, query = request.path_params["object_key"], request.query_params
-        expires, signature = query.get("expires", ""), query.get("signature", "")
+        expires, given = query.get("expires", ""), query.get("signature", "")
         if "authorization" in request.headers:
             raise ByteError(400, "InvalidArgument", "Only one auth mechanism allowed")
         good = expires.isascii() and expires.isdigit() and len(expires) < 16
-        wanted = attachments.sign(await self.access.secret(), request.method, key, int(expires) if good else 0)
-        if not good or not hmac.compare_digest(signature.encode(), wanted.encode()):
+        signed = attachments.signed_text(request.method, key, int(expires) if good else 0)
+        if not is_signature(given, await self.access.secret(), signed) or not good:
             raise ByteError(403, "SignatureDoesNotMatch", "The signature does not match")
         if int(expires) <= self.clock().timestamp():
             raise ByteError(403, "AccessDenied", "Request has expired")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import re
 import tempfile
 import zlib
@@ -25,6 +24,7 @@ from calltriage.desk.importing.formats import NAMES
 from calltriage.desk.importing.loading import load_import
 from calltriage.desk.importing.sources import GZIP, Borrowed, Source
 from calltriage.errors import ImportFileError
+from calltriage.leaves.seals import is_signature
 
 if TYPE_CHECKING:
     from calltriage.desk.app import Desk
@@ -69,7 +69,7 @@ class Arriving:
             raise _unsigned()
         async with self._turns, _body(request, MAX_WEBHOOK) as file:
             body = file.read()
-            if not any(hmac.compare_digest(_signature(secret, body), signature.lower()) for secret in secrets):
+            if not any(is_signature(signature.lower(), secret.encode(), body) for secret in secrets):
                 raise _unsigned()
             return await self._load(file, org_id, format_name="bland")
 
@@ -93,10 +93,6 @@ class Arriving:
         counts = {"added": done.added, "changed": done.changed, "unchanged": done.unchanged, "skipped": found.bad}
         data = {**counts, "complaints": found.complaints, "notes": found.notes}
         return json_reply(200, {"data": data, "errors": None})
-
-
-def _signature(secret: str, body: bytes) -> str:
-    return hmac.digest(secret.encode(), body, "sha256").hex()
 
 
 def _unsigned() -> ContractError:

@@ -7,7 +7,6 @@ is a client of `/mcp` like any other one: this module adds no second way to the 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 import secrets
 import time
@@ -126,7 +125,7 @@ class BoardPage:
         """Whether what was given signs in. A code is used up by it."""
         ends = self._codes.pop(_digest(given), 0.0)
         token = None if self.token is None else _digest(self.token.get_secret_value())
-        is_token = token is not None and hmac.compare_digest(_digest(given), token)
+        is_token = token is not None and secrets.compare_digest(_digest(given), token)
         return is_token or self.clock() < ends
 
     def _kind(self, scope: Scope) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hmac
+import secrets
 from typing import Any
 
 from mcp.server.lowlevel import Server
@@ -149,7 +149,7 @@ class Gate:
             return scope["client"][0] if scope["client"] else ""
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         scheme, _, token = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
-        is_right = scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(b" "), self._token)
+        is_right = scheme.lower() == b"bearer" and secrets.compare_digest(token.strip(b" "), self._token)
         return SHARED_TOKEN if is_right else None
 
 
