@@ -13,11 +13,13 @@ from e2e.processes import environment, started
 from npm import BIN, install
 
 
-def said_by(home: Path, *arguments: str, path: str | None = None, **more: str) -> tuple[int, str]:
-    """Status and words of the command line, in a home of its own."""
+def said_by(
+    home: Path, *arguments: str, path: str | None = None, within: tuple[str, ...] = (), **more: str
+) -> tuple[int, str]:
+    """Status and words of the command line, in a home of its own. `within`: a command that runs it."""
     env = environment(HOME=str(home), XDG_DATA_HOME=str(home / "share"), COLUMNS="300", **more)
     env["PATH"] = str(home / "nothing") if path is None else path
-    command = [sys.executable, "-m", "calltriage", *arguments]
+    command = [*within, sys.executable, "-m", "calltriage", *arguments]
     done = subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, timeout=120, check=False)
     return done.returncode, done.stdout + done.stderr
 
@@ -62,18 +64,27 @@ async def test_doctor_reaches_a_server_on_a_port(tmp_path: Path) -> None:
     async with started(tmp_path, "serve", "--http", "--port", "0") as url:
         assert said_by(tmp_path, "install", "cursor", "--url", url)[0] == 0
         status, said = said_by(tmp_path, "doctor", "--host", "cursor")
-    assert status == 0, said
-    assert "14: list_issues" in said
+        assert status == 0, said
+        assert "14: list_issues" in said
+        assert said_by(tmp_path, "install", "cursor", "--url", url.removesuffix("/mcp"))[0] == 0
+        status, said = said_by(tmp_path, "doctor", "--host", "cursor")
+        assert (status, "ends with /mcp" in said) == (1, True), said
+    status, said = said_by(tmp_path, "doctor", "--host", "cursor")
+    assert (status, "no server answers at this address" in said) == (1, True), said
 
 
 ROOT = Path(__file__).parents[2]
+OFFLINE = ("unshare", "--map-root-user", "--net")
+"""Runs a command without any network."""
 OWN = {"claude-code": "@anthropic-ai/claude-code", "codex": "@openai/codex", "gemini": "@google/gemini-cli"}
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", OWN)
 def test_the_hosts_own_command_adds_connects_and_removes(name: str, tmp_path: Path) -> None:
-    """Offline and without a login. `claude mcp list` starts the server; the others show what they would start."""
+    """Without a network and without a login. `claude mcp list` starts the server; the others show what they would start."""
+    if subprocess.run([*OFFLINE, "true"], check=False).returncode != 0:
+        pytest.skip("a command without a network needs Linux's network namespaces (unshare)")
     program = name.split("-", maxsplit=1)[0]
     modules = install(tmp_path, OWN[name])
     path = os.pathsep.join([str(modules / ".bin"), str(BIN), os.environ["PATH"]])
@@ -82,22 +93,22 @@ def test_the_hosts_own_command_adds_connects_and_removes(name: str, tmp_path: Pa
 
     def own(*arguments: str) -> str:
         env = environment(HOME=str(home), PATH=path, GEMINI_CLI_TRUST_WORKSPACE="true")
-        command = [str(modules / ".bin" / program), *arguments]
+        command = [*OFFLINE, str(modules / ".bin" / program), *arguments]
         done = subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, timeout=120, check=False)
         return done.stdout + done.stderr
 
     for _ in range(2):
-        status, said = said_by(home, "install", name, "--toolsets", "core,cleanup", path=path)
+        status, said = said_by(home, "install", name, "--toolsets", "core,cleanup", path=path, within=OFFLINE)
         assert status == 0, said
     listed = own("mcp", "list")
     assert listed.count("calltriage:") + listed.count("calltriage ") >= 1, listed
     assert "core,cleanup" in listed
     if name != "codex":  # which starts nothing to list it
         assert "onnected" in listed, listed
-    status, said = said_by(home, "doctor", "--host", name, path=path)
+    status, said = said_by(home, "doctor", "--host", name, path=path, within=OFFLINE)
     assert status == 0, said
     assert "delete_issue" in said
-    status, said = said_by(home, "install", name, "--remove", path=path)
+    status, said = said_by(home, "install", name, "--remove", path=path, within=OFFLINE)
     assert status == 0, said
     assert "calltriage" not in own("mcp", "list").replace(str(tmp_path), "")
 

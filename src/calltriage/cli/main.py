@@ -145,7 +145,7 @@ def doctor(context: click.Context, host: str | None, scope: Scope) -> None:
 
 
 @cli.command()
-@click.argument("host")
+@click.argument("host", default="")
 @SCOPE
 @click.option(
     "--url", metavar="URL", help="A server that runs elsewhere (https://…/mcp), instead of a process of the host's own."

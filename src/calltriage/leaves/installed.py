@@ -40,6 +40,11 @@ class Installation:
             case "pip":
                 return f"run `pip install {named}`"
 
+    @property
+    def typed(self) -> str:
+        """What a person types in a shell to run it. The command of a clone is not on PATH."""
+        return "uv run calltriage" if self.way in ("clone", "bundle") else "calltriage"
+
     def command(self, prefix: Path, uv: str) -> tuple[str, ...]:
         """What starts it, by full paths: hosts that are no shell have a PATH of their own. `prefix`: its environment; `uv`:
         the program, which a clone and a bundle are run with."""

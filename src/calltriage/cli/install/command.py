@@ -71,6 +71,8 @@ def try_host(name: str, scope: Scope) -> bool:
 
 def _check_host(name: str, *also: str) -> None:
     known = [*HOSTS, *also]
+    if not name:
+        raise SettingsError(f"Name a host: {', '.join(known)}.")
     if name not in known:
         near = get_close_matches(name.lower().replace(" ", "-"), known, 1)
         meant = f"Did you mean {near[0]}? " if near else ""

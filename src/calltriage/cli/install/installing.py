@@ -22,6 +22,7 @@ from calltriage.cli.terminal import say
 from calltriage.errors import SettingsError
 from calltriage.leaves.installed import installation
 from calltriage.leaves.strict_json import MAX_VALUES, TOO_DEEP, JsonObject, is_crowded
+from calltriage.leaves.urls import without_secrets
 from calltriage.settings import FROM_ENVIRONMENT, PREFIX, Settings, default_data_dir, is_secret, public_url
 from calltriage.wiring import installed_version
 
@@ -52,8 +53,11 @@ def remote(place: Place, url: str) -> Remote:
     """A server on a port. Raises SettingsError for what is no address of one."""
     try:
         return Remote(public_url(url), has_token=bool(place.environment.get(TOKEN)))
-    except ValueError as error:
-        raise SettingsError(f"--url {error}.") from None
+    except ValueError:
+        raise SettingsError(
+            f"--url {without_secrets(url)!r} is no address of a server. It is scheme, host and path, such as "
+            "https://triage.example.com/mcp."
+        ) from None
 
 
 def published() -> Launch:
@@ -218,7 +222,7 @@ class Installer:
     def _say_done(self, says: str) -> None:
         name = next(name for name, host in HOSTS.items() if host is self.host)
         scope = "" if self.scope == "user" else f" --scope {self.scope}"
-        say(f"{says}{self.host.after}. Try it: calltriage doctor --host {name}{scope}")
+        say(f"{says}{self.host.after}. Try it: {installation().typed} doctor --host {name}{scope}")
 
 
 @contextmanager

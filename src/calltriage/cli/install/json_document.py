@@ -24,7 +24,8 @@ class JsonDocument:
         root = _json_parser().parse(self._bytes).root_node
         fault = next(_faults(root), None)
         if fault is not None:
-            raise UnreadableDocument("JSON was expected to go on differently here", *self._place(fault))
+            place = _strict_place(root, self._bytes)
+            raise UnreadableDocument("JSON was expected to go on differently here", *(place or self._place(fault)))
         values = _parts(root)
         if len(values) != 1 or values[0].type != "object":
             raise UnreadableDocument("one JSON object was expected in this file", *self._place((values or [root])[-1]))
@@ -164,6 +165,42 @@ def _faults(node: Node) -> Iterator[Node]:
     elif not node.is_error:
         for child in node.children:
             yield from _faults(child)
+
+
+MOST_COMMAS = 100
+"""Trailing commas that are looked past for the place of a fault."""
+
+
+def _strict_place(root: Node, text: bytes) -> tuple[int, int] | None:
+    """Line and column at which Python's parser stops, which is nearer to the fault than what the grammar marks.
+
+    Comments and trailing commas are blanked for it. None where it finds no fault.
+    """
+    blanked = bytearray(text)
+    for comment in _comments(root):
+        kept = (byte if byte in b"\r\n" else 0x20 for byte in blanked[comment.start_byte : comment.end_byte])
+        blanked[comment.start_byte : comment.end_byte] = bytes(kept)
+    plain = blanked.decode()
+    for _ in range(MOST_COMMAS):
+        try:
+            json.loads(plain, strict=False)
+        except json.JSONDecodeError as error:
+            before = plain[: error.pos].rstrip()
+            if plain[error.pos : error.pos + 1] not in ("}", "]") or not before.endswith(","):
+                return error.lineno, error.colno
+            plain = f"{before[:-1]} {plain[len(before) :]}"
+        else:
+            return None
+    return None
+
+
+def _comments(node: Node) -> Iterator[Node]:
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        if node.type == "comment":
+            yield node
+        waiting += node.children
 
 
 def _trails(node: Node) -> bool:

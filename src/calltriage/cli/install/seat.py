@@ -25,6 +25,19 @@ REFERENCE = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)\}")
 """How hosts write the value of a variable."""
 
 
+ANSWERS = {
+    401: "the server asks for another token (401). Set CALLTRIAGE_HTTP_TOKEN to the one that it was started with, and "
+    "install calltriage again. The host needs that variable, too.",
+    404: "the server has no MCP at this address (404). calltriage's ends with /mcp.",
+    421: "the server is not reached under this name (421). Name it in its CALLTRIAGE_HTTP_ALLOWED_HOSTS.",
+}
+"""What a person does about a status of a server on a port."""
+
+
+class Refused(Exception):
+    """A server on a port that answers, and is no server for this entry."""
+
+
 async def examine(installer: Installer) -> bool:
     """Print where the entry is, what it starts and what came of it; whether it works."""
     good, lines = await _examined(installer)
@@ -40,7 +53,7 @@ async def examine(installer: Installer) -> bool:
 
 async def _examined(installer: Installer) -> tuple[bool, list[tuple[str, str]]]:
     """Whether it works, and lines of what was looked at; the last one says what is wrong, if something is."""
-    lines = list[tuple[str, str]]()
+    lines, is_remote = list[tuple[str, str]](), False
     try:
         entry = installer.found()
         if entry is None:
@@ -49,22 +62,33 @@ async def _examined(installer: Installer) -> tuple[bool, list[tuple[str, str]]]:
         missing = sorted({name for name in _named(entry) if name not in os.environ})
         if missing:
             return False, [*lines, ("Environment", f"not set here: {', '.join(missing)}. The host reads them, too.")]
+        is_remote = _address(entry) is not None
         lines.append(("Server", _address(entry) or " ".join([_command(entry), *entry.get("args", [])])))
         tools = await _tools_of(entry)
     except CalltriageError as error:
         return False, [*lines, ("File", str(error))]
     except Exception as error:  # noqa: BLE001  whatever it is, the person reads why
-        return False, [*lines, ("Tools", _why(error))]
+        return False, [*lines, ("Tools", _why(error, is_remote=is_remote))]
     return True, [*lines, ("Tools", f"{len(tools)}: {', '.join(tools)}")]
 
 
-def _why(error: BaseException) -> str:
+def _why(error: BaseException, *, is_remote: bool) -> str:
     error = first_of(error)
+    by_hand = "See what it logs." if is_remote else "Start the command above by hand to see why."
+    if isinstance(error, Refused):
+        return str(error)
     if isinstance(error, TimeoutError):
-        return f"no answer within {WAITS_S:.0f} s. Start the command above by hand to see why."
+        return f"no answer within {WAITS_S:.0f} s. {by_hand}"
     if isinstance(error, FileNotFoundError):
         return "the program does not exist. Install calltriage again, or the program that it is started with."
-    return f"{type(error).__name__}. Start the command above by hand to see why."
+    if isinstance(error, httpx2.ConnectError):
+        return "no server answers at this address. Start it there, or install calltriage again with another --url."
+    return f"{type(error).__name__}. {by_hand}"
+
+
+async def _check_status(response: httpx2.Response) -> None:
+    if response.status_code in ANSWERS:
+        raise Refused(ANSWERS[response.status_code])
 
 
 async def _tools_of(entry: JsonObject) -> list[str]:
@@ -76,7 +100,10 @@ async def _tools_of(entry: JsonObject) -> list[str]:
             args = [str(arg) for arg in entry.get("args", [])]
             client = Client(StdioServerParameters(command=_command(entry), args=args, env=env))
         else:
-            http = await stack.enter_async_context(httpx2.AsyncClient(headers=_headers(entry), timeout=WAITS_S))
+            hooks = {"response": [_check_status]}
+            http = await stack.enter_async_context(
+                httpx2.AsyncClient(headers=_headers(entry), timeout=WAITS_S, event_hooks=hooks)
+            )
             client = Client(streamable_http_client(address, http_client=http))
         connected = await stack.enter_async_context(client)
         return [tool.name for tool in (await connected.list_tools()).tools]

@@ -91,6 +91,8 @@ def test_what_is_not_there_is_made(document: type[Document], text: str) -> None:
         (JsonDocument, '{"a": 1}\n{"b": 2}', "line 2, column 1"),
         (JsonDocument, "[1]", "one JSON object"),
         (JsonDocument, "{,}", "line 1, column 2"),
+        (JsonDocument, '{"mcpServers": {"a": {} "b"}}', "line 1, column 25"),
+        (JsonDocument, '{\n // {\n "a": [1,2,],\n "b": {"x": 1 /* , */ , },\n "c" 2\n}', "line 5, column 6"),
         (JsonDocument, '{"a": 1,,}', "line 1"),
         (JsonDocument, "{'a': 1}", "line 1"),
         (JsonDocument, '{"ü": 1 2}', "line 1"),

@@ -188,7 +188,8 @@ def test_a_settings_file_is_named_where_a_host_cannot_name_a_variable(home: Path
     [
         (("windsrf",), "Did you mean windsurf?"),
         (("cursor", "--toolsets", "evidnce"), "Did you mean evidence?"),
-        (("cursor", "--url", "ftp://x/mcp"), "--url"),
+        (("cursor", "--url", "ftp://x/mcp"), "--url 'ftp://x/mcp' is no address of a server"),
+        ((), "Name a host: claude-code, "),
         (("cursor", "--url", "https://x.example/mcp", "--toolsets", "core"), "no effect"),
         (("claude-desktop", "--url", "https://x.example/mcp"), "Connectors"),
         (("lm-studio", "--scope", "project"), "no file for a project"),
@@ -202,7 +203,7 @@ def test_what_cannot_be_is_said_and_nothing_is_written(
     status, said = run("install", *arguments)
     assert status == 1
     assert says in said
-    assert not file_of(arguments[0] if arguments[0] in HOSTS else "cursor", home).exists()
+    assert not file_of(next((name for name in arguments if name in HOSTS), "cursor"), home).exists()
 
 
 def test_a_home_without_the_host_says_so(home: Path, run: Run) -> None:
@@ -292,6 +293,11 @@ def test_any_other_host_reads_what_is_printed(run: Run) -> None:
 )
 def test_it_is_started_the_way_it_was_installed(installation: Installation, command: tuple[str, ...]) -> None:
     assert installation.command(Path("/env"), "/bin/uv") == command
+
+
+def test_what_is_to_be_typed_next_is_a_command_that_a_shell_finds(run: Run) -> None:
+    assert "Try it: uv run calltriage doctor --host zed" in run("install", "zed")[1]
+    assert Installation("uv tool", "").typed == "calltriage"
 
 
 @pytest.mark.parametrize("name", HOSTS)
