@@ -1,5 +1,6 @@
-"""An MCP server that FastMCP generates from the desk's OpenAPI document. `seats.py` starts it, in an environment of its
-own: FastMCP is no dependency of this project.
+"""An MCP server that FastMCP generates from the desk's OpenAPI document: over stdio, or with `MCP_PORT` on that port.
+
+`seats.py` and the benchmark of peers start it, in an environment of its own: FastMCP is no dependency of this project.
 """
 
 # pyright: reportMissingImports=false
@@ -42,7 +43,11 @@ def main() -> None:
     document = httpx2.get(f"{url}/openapi.json").json()
     auth = DeskAuth(url, os.environ["DESK_CLIENT"], os.environ["DESK_KEY"])
     client = httpx2.AsyncClient(base_url=url, auth=auth, timeout=60)
-    FastMCP.from_openapi(document, client=client, name="desk").run(show_banner=False)
+    server = FastMCP.from_openapi(document, client=client, name="desk")
+    if port := os.environ.get("MCP_PORT"):
+        server.run("http", show_banner=False, host="127.0.0.1", port=int(port), stateless_http=True, log_level="error")
+    else:
+        server.run(show_banner=False)
 
 
 if __name__ == "__main__":

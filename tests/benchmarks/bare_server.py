@@ -1,6 +1,7 @@
-"""The yardstick: two trivial tools on the same SDK, nothing else."""
+"""The yardstick: two trivial tools on the same SDK, nothing else. Over stdio, or with `--http PORT` on a port."""
 
 import json
+import sys
 from typing import Any
 
 import anyio
@@ -27,16 +28,30 @@ async def call_tool(_c: Context, params: mcp_types.CallToolRequestParams) -> mcp
     return mcp_types.CallToolResult(content=[text], structured_content=body)
 
 
-async def main() -> None:
-    server = Server(
+def build() -> Server[dict[str, Any]]:
+    return Server(
         "bare",
         version="0",
         get_tool_input_schema=lambda _: SCHEMA,
         on_list_tools=list_tools,
         on_call_tool=call_tool,
     )
+
+
+async def over_stdio() -> None:
+    server = build()
     async with stdio_server() as (incoming, outgoing):
         await server.run(incoming, outgoing, server.create_initialization_options())
 
 
-anyio.run(main)
+def over_http(port: int) -> None:
+    import uvicorn
+
+    app = build().streamable_http_app(streamable_http_path="/mcp", stateless_http=True, host="127.0.0.1")
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error")
+
+
+if sys.argv[1:2] == ["--http"]:
+    over_http(int(sys.argv[2]))
+else:
+    anyio.run(over_stdio)
