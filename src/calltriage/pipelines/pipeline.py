@@ -25,6 +25,7 @@ from calltriage.pipelines.ledger.purse import LedgerPurse
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.listing import PAGE
 from calltriage.pipelines.runners.embedded import Embedded, only_one
+from calltriage.pipelines.runners.queue import Share, is_spread
 from calltriage.pipelines.running import Work
 from calltriage.pipelines.spec import Spec, read_spec, spec_hash
 from calltriage.pipelines.tallies import Tally
@@ -171,7 +172,8 @@ class Pipeline:
                     window=asked.stored(),
                 )  # fmt: skip
                 work = work_of(client, ledger, self.spec, begun.id, detectors)
-                return Report(work.tally, await Embedded(work, begun, progress).carry_out())
+                runner = Share if is_spread(ledger) else Embedded
+                return Report(work.tally, await runner(work, begun, progress).carry_out())
 
     @asynccontextmanager
     async def watching(self, client: Client) -> AsyncGenerator[Watching]:
@@ -184,9 +186,10 @@ class Pipeline:
                 ledger, pipeline=self.spec.name, spec_hash=self.spec_hash, spec=self.spec.text, mode="watch",
                 window={"since": now, "until": None, "call": None, "limit": None, "asked": "watch"},
             )  # fmt: skip
-            async with only_one(ledger.folder, f"watch-{self.spec.name}"):
+            async with only_one(ledger, f"watch-{self.spec.name}"):
                 work = work_of(client, ledger, self.spec, begun.id, detectors, is_watching=True)
-                yield Watching(work, begun, secret)
+                hands = Share(work, begun, _unheard, is_watch=True) if is_spread(ledger) else None
+                yield Watching(work, begun, secret, hands)
 
 
 def of_environment(reference: str | None) -> str | None:

@@ -36,11 +36,14 @@ async def read_call(client: Client, call_id: str, *, corrected: bool = False) ->
 
 def may_pass(error: BaseException) -> bool:
     """Whether an error goes away by itself: the API does not answer, or a database is away."""
-    from sqlalchemy.exc import OperationalError  # noqa: PLC0415
+    from sqlalchemy.exc import DBAPIError, OperationalError  # noqa: PLC0415
+    from sqlalchemy.exc import TimeoutError as NoConnectionError  # noqa: PLC0415
 
     if isinstance(error, CallError):
         return error.retryable and error.outcome != "unknown"
-    return isinstance(error, StoreBusyError | OperationalError)
+    if isinstance(error, StoreBusyError | OperationalError | NoConnectionError):
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
 async def patiently(step: Callable[[], Awaitable[T]], *, patience_s: float = PATIENCE_S) -> T:

@@ -12,7 +12,7 @@ import logging
 import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 from starlette.applications import Starlette
@@ -50,17 +50,31 @@ CALL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 logger = logging.getLogger(__name__)
 
 
+class Hands(Protocol):
+    """Those who examine what is due."""
+
+    async def keep_working(self) -> None:
+        """Work until the run is stopped. Raises what makes all calls fail."""
+        ...
+
+    def hint(self) -> None:
+        """Something new is due."""
+        ...
+
+
 @dataclass
 class Watching:
     """Examines calls as they end, until it is cancelled or the run is stopped.
 
     Attributes:
         secret: what webhooks are signed with; None: none is taken.
+        hands: who examines what is due; None: the tasks of this process alone.
     """
 
     work: Work
     run: Run
     secret: str | None = None
+    hands: Hands | None = None
     _hint: anyio.Event = field(default_factory=anyio.Event, init=False)
 
     async def carry_out(self) -> None:
@@ -69,7 +83,7 @@ class Watching:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._keep_looking)
-                await self._keep_working()
+                await (self.hands or self).keep_working()
                 tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
@@ -116,9 +130,10 @@ class Watching:
             note(connection)
 
         await ledger.write(change)
-        self._hint.set()
+        self._tell()
 
-    async def _keep_working(self) -> None:
+    async def keep_working(self) -> None:
+        """Work on what is due until the run is stopped."""
         while await patiently(lambda: runs.state_of(self.work.ledger, self.run.id)) == "running":
             batch = await patiently(lambda: items.to_do(self.work.ledger, self.run.id, BATCH))
             if not batch:
@@ -145,7 +160,12 @@ class Watching:
         due = self.work.ledger.clock() + self.work.spec.calls.settle
         again = items.again(self.work.ledger, self.run.id, call_id, due)
         await self.work.ledger.write(again)
+        self._tell()
+
+    def _tell(self) -> None:
         self._hint.set()
+        if self.hands is not None:
+            self.hands.hint()
 
     def app(self) -> Starlette:
         """`POST /webhook` for hints, `GET /metrics` for figures."""

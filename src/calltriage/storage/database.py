@@ -279,6 +279,6 @@ def _in_savepoint(connection: Connection, job: _Write[Any]) -> None:
 
 
 def _in_transaction(connection: Connection) -> bool:
-    """Whether the database still holds the transaction that was begun; SQLite ends it by itself when its disk is full.
-    PostgreSQL's driver has no such word: there a lost transaction is a lost connection, and the commit fails."""
-    return getattr(connection.connection.dbapi_connection, "in_transaction", True)
+    """Whether the database still holds the transaction that was begun. SQLite ends it by itself when its disk is full. On
+    PostgreSQL a lost transaction is a lost connection."""
+    return not connection.invalidated and getattr(connection.connection.dbapi_connection, "in_transaction", True)

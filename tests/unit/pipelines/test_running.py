@@ -1,8 +1,8 @@
-"""Runs that file: each call once, each incident once, whatever cuts them off."""
+"""The contract of the runners: each call once, each incident once, whatever cuts a run off. On each of them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from itertools import count as count_up
 from pathlib import Path
@@ -12,9 +12,10 @@ import anyio
 import httpx2
 import pytest
 from conftest import load_lines
-from ledgers import Url
+from ledgers import Url, opened_ledger
 from pipeline_lines import silent_line
 from pipeline_runs import on_record
+from pydantic import SecretStr
 from sqlalchemy import func, select
 
 from calltriage.client.client import Client
@@ -57,6 +58,19 @@ class Cut(httpx2.AsyncBaseTransport):
         if self.fail_at is not None and len(self.paths) > self.fail_at:
             raise KilledError
         return await self.inner.handle_async_request(request)
+
+
+@pytest.fixture(params=["embedded on a file", "embedded on postgres", "queue on postgres"])
+def ledger_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Url]:
+    """Where the ledger is, with the runner that is used there."""
+    runner, place = request.param.split(" on ")
+    if place == "a file":
+        yield None
+        return
+    if runner == "embedded":  # as where the extra is not installed
+        monkeypatch.setattr("calltriage.pipelines.pipeline.is_spread", lambda _: False)
+    with request.getfixturevalue("postgres").database() as url:
+        yield SecretStr(url)
 
 
 @pytest.fixture
@@ -150,13 +164,16 @@ async def test_a_run_that_is_cancelled_stops_and_does_not_go_on(the_desk: Desk, 
             await runs.stop(ledger, begun.id, "paused")
 
 
-async def test_two_processes_do_not_work_on_one_run_at_a_time(tmp_path: Path) -> None:
-    async with only_one(tmp_path, "run_a"):
-        with pytest.raises(SettingsError, match="Another process works on run_a"):
-            async with only_one(tmp_path, "run_a"):
-                pass
-    async with only_one(tmp_path, "run_a"):
-        pass
+async def test_two_processes_do_not_work_on_one_run_at_a_time(tmp_path: Path, ledger_url: Url) -> None:
+    async with opened_ledger(tmp_path, ledger_url) as one, opened_ledger(tmp_path / "other", ledger_url) as other:
+        if ledger_url is None:  # two processes of one machine; on PostgreSQL they may be on two
+            other.folder = one.folder
+        async with only_one(one, "run_a"):
+            with pytest.raises(SettingsError, match="Another process works on run_a"):
+                async with only_one(other, "run_a"):
+                    pass
+        async with only_one(other, "run_a"):
+            pass
 
 
 async def test_a_call_that_changed_is_examined_again_and_its_old_finding_becomes_stale(

@@ -6,18 +6,21 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
 import pytest
 from postgres import PostgresServer
 from pydantic import SecretStr
-from sqlalchemy import Text
+from sqlalchemy import Connection, Text, select
 from sqlalchemy.dialects.postgresql import dialect
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.schema import CreateTable
 from unit.storage.changes import adds, names, opened
 
-from calltriage.desk.database.tables import metadata
+from calltriage.desk.database.store import Store
+from calltriage.desk.database.tables import metadata, settings
 from calltriage.errors import SettingsError, StoreError
 from calltriage.settings import load_settings
 
@@ -97,6 +100,31 @@ async def test_a_lost_connection_is_replaced(tmp_path: Path, postgres: PostgresS
             postgres.disconnect_all(url)
             await store.write(adds("b"))
             assert await store.read(names) == {"a", "b"}
+
+
+async def test_a_connection_that_is_lost_among_waiting_writes_is_told_to_each_as_one_that_is_lost(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    errors = list[BaseException]()
+    with postgres.database() as url:
+
+        def cut(connection: Connection) -> None:
+            postgres.disconnect_all(url)
+            connection.execute(select(settings.c.name))
+
+        async def write(store: Store, change: Callable[[Connection], object]) -> None:
+            try:
+                await store.write(change)
+            except DBAPIError as error:
+                errors.append(error)
+
+        async with opened(tmp_path, SecretStr(url)) as store:
+            await store.open()
+            async with anyio.create_task_group() as tasks:
+                for change in (adds("alone"), adds("before"), cut, adds("after")):  # the first commits, the others wait
+                    tasks.start_soon(write, store, change)
+            assert [type(error) for error in errors] == [OperationalError] * 3
+            assert await store.read(names) == {"alone"}
 
 
 def test_every_text_is_ordered_by_code_point_whatever_the_database_s_language_is() -> None:

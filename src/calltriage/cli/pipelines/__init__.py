@@ -13,6 +13,7 @@ COMMANDS = {
     "check": "files:check",
     "run": "running:run",
     "watch": "watching:watch",
+    "worker": "working:worker",
     "status": "runs:status",
     "cancel": "runs:cancel",
     "findings": "reviewing:list_findings",
@@ -52,4 +53,4 @@ def pipeline(context: click.Context) -> None:
 
     A pipeline is a TOML file with detectors. Begin with `init`, then `check` and `run --dry-run`, which files nothing.
     """
-    begin(context, "watch")
+    begin(context, "watch", "worker")

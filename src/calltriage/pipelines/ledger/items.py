@@ -74,6 +74,16 @@ async def to_do(ledger: Ledger, run_id: str, most: int) -> list[Item]:
     return await ledger.read(lambda connection: [Item(*row) for row in connection.execute(query)])
 
 
+async def left_of(ledger: Ledger, run_id: str, call_ids: Sequence[str]) -> list[Item]:
+    """Which of these calls are due."""
+    query = (
+        select(items.c.call_id, items.c.state, items.c.attempt)
+        .where(_of(ledger, run_id, call_ids), items.c.state.in_(TO_DO))
+        .where(or_(items.c.due_at.is_(None), items.c.due_at <= ledger.now()))
+    )
+    return await ledger.read(lambda connection: [Item(*row) for row in connection.execute(query)])
+
+
 async def next_due(ledger: Ledger, run_id: str) -> str | None:
     """The instant at which the next item is due; None when nothing is left to do."""
     query = (

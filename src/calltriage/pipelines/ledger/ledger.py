@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FILE = "pipelines.sqlite3"
 SCHEMA_VERSION = 1
+SESSIONS = 6
+"""Sessions of PostgreSQL that hold turns at once. The rest of the pool's are for those who have one."""
 
 T = TypeVar("T")
 
@@ -52,6 +54,7 @@ class Ledger:
     database: Database = field(init=False)
     turns: dict[int, anyio.Lock] = field(default_factory=dict[int, anyio.Lock], init=False, repr=False)
     """Turns within this process; see the module `turns`."""
+    sessions: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(SESSIONS), init=False, repr=False)
 
     def __post_init__(self) -> None:
         place = SqliteFile(self.folder, FILE) if self.url is None else PostgresDatabase(self.url)

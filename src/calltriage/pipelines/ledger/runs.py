@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 OPEN = ("running", "paused", "failed")
 """States of a run that can go on."""
+ASKED_FOR = "asked for"
+"""Why a run stands still that a person stopped."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,20 @@ async def begin(ledger: Ledger, *, pipeline: str, spec_hash: str, spec: str, mod
     return await get(ledger, await ledger.write(change))
 
 
+async def open_of(ledger: Ledger, spec_hashes: Collection[str]) -> list[Run]:
+    """Runs of these files that can go on, oldest first; their items are not counted."""
+    wanted = (runs.c.account == ledger.account, runs.c.spec_hash.in_(spec_hashes), runs.c.state.in_(OPEN))
+    query = select(*_COLUMNS).where(*wanted).order_by(runs.c.created_at)
+    return await ledger.read(lambda connection: [Run(**row) for row in connection.execute(query).mappings()])
+
+
+async def go_on(ledger: Ledger, run_id: str) -> None:
+    """A paused run is running again."""
+    change = update(runs).where(_of(ledger, run_id), runs.c.state.in_(OPEN))
+    values = {"state": "running", "why": None, "updated_at": ledger.now()}
+    await ledger.write(lambda connection: connection.execute(change.values(**values)) and None)
+
+
 async def get(ledger: Ledger, run_id: str) -> Run:
     """A run by its id. Raises SettingsError for one that is not there."""
 
@@ -139,7 +155,7 @@ async def stop(ledger: Ledger, run_id: str, state: str) -> Run:
     def change(connection: Connection) -> int:
         ended = now if state == "cancelled" else None
         mine = update(runs).where(_of(ledger, run_id), runs.c.state.in_(OPEN))
-        values = {"state": state, "why": "asked for", "updated_at": now, "ended_at": ended}
+        values = {"state": state, "why": ASKED_FOR, "updated_at": now, "ended_at": ended}
         return connection.execute(mine.values(**values)).rowcount
 
     changed = await ledger.write(change)

@@ -1,7 +1,7 @@
 """A turn among everybody who files: one of them at a time looks at an incident and writes what the look allows.
 
 On one machine it is a lock file in the data folder, on PostgreSQL an advisory lock of a session. Both end with their
-process, so that nobody waits for one that was killed.
+process, so that nobody waits for one that was killed. `alone` waits for a turn; `held` is for one that is kept for long.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import anyio.to_thread
@@ -18,7 +21,8 @@ from calltriage.errors import StoreBusyError
 from calltriage.storage.folders import file_lock, make_folder, try_lock
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    import filelock
+    from sqlalchemy import Connection, Engine
 
     from calltriage.pipelines.ledger.ledger import Ledger
 
@@ -27,13 +31,39 @@ PATIENCE_S = 60.0
 """Seconds that a turn is waited for. A turn may hold a few requests to a vendor."""
 LANES = 64
 """Lock files. Names share them, so that the folder stays small."""
+GATE = "pipelines-held.lock"
+"""Held for a moment while a lock file of its own is taken or removed: none is taken that is no longer at its path."""
+GATE_S = 10.0
+KEEPALIVE = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
+"""The server ends the session of a machine that is lost after a minute, so that another one can have its turns."""
+
+
+class Turn(Protocol):
+    """A turn that is kept for long."""
+
+    async def take(self) -> bool:
+        """Whether it is ours: it is taken, or taken again where it was lost with its session."""
+        ...
+
+    async def give_back(self) -> None: ...
+
+
+@asynccontextmanager
+async def held(ledger: Ledger, name: str) -> AsyncGenerator[Turn | None]:
+    """A turn for as long as the block runs; None where somebody else has it. Raises what the database raises."""
+    turn: Turn = _OfFile(ledger.folder, name) if ledger.url is None else _OfSession(ledger, _number(ledger, name))
+    try:
+        yield turn if await turn.take() else None
+    finally:
+        with anyio.CancelScope(shield=True):
+            await turn.give_back()
 
 
 @asynccontextmanager
 async def alone(ledger: Ledger, name: str) -> AsyncGenerator[None]:
     """Around a look and the writes that depend on it, for all processes on the ledger. Raises StoreBusyError when others
     keep the turn for too long; nothing was done then."""
-    number = int.from_bytes(hashlib.blake2b(f"{ledger.account}\n{name}".encode(), digest_size=8).digest(), signed=True)
+    number = _number(ledger, name)
     async with ledger.turns.setdefault(number % LANES, anyio.Lock()):
         if ledger.url is None:
             async with _with_file(ledger, number % LANES):
@@ -41,6 +71,10 @@ async def alone(ledger: Ledger, name: str) -> AsyncGenerator[None]:
         else:
             async with _with_session(ledger, number):
                 yield
+
+
+def _number(ledger: Ledger, name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{ledger.account}\n{name}".encode(), digest_size=8).digest(), signed=True)
 
 
 @asynccontextmanager
@@ -61,7 +95,13 @@ async def _with_file(ledger: Ledger, lane: int) -> AsyncGenerator[None]:
 async def _with_session(ledger: Ledger, key: int) -> AsyncGenerator[None]:
     """A session of its own holds the lock: the server frees it when the session ends, however it ends."""
     engine = await ledger.database.open()
-    session = await anyio.to_thread.run_sync(lambda: engine.connect().execution_options(isolation_level="AUTOCOMMIT"))
+    async with ledger.sessions, _session_with(engine, key):
+        yield
+
+
+@asynccontextmanager
+async def _session_with(engine: Engine, key: int) -> AsyncGenerator[None]:
+    session = await anyio.to_thread.run_sync(_session, engine)
     try:
         with _patience() as waiting:
             while not await anyio.to_thread.run_sync(_is_given, session, key):  # noqa: ASYNC110
@@ -73,13 +113,100 @@ async def _with_session(ledger: Ledger, key: int) -> AsyncGenerator[None]:
             await anyio.to_thread.run_sync(_end, session)
 
 
+@dataclass
+class _OfFile:
+    folder: Path
+    name: str
+    _lock: filelock.BaseFileLock | None = field(default=None, init=False)
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / f"pipeline-{self.name}.lock"
+
+    async def take(self) -> bool:
+        """In this thread: the library keeps what is taken for each thread. The gate is held for a moment only."""
+        if self._lock is not None:
+            return True
+        make_folder(self.folder)
+        with file_lock(self.folder / GATE, GATE_S):
+            lock = file_lock(self._path, 0)
+            if not try_lock(lock):
+                return False
+        self._lock = lock
+        return True
+
+    async def give_back(self) -> None:
+        if self._lock is not None:
+            with file_lock(self.folder / GATE, GATE_S):
+                self._path.unlink(missing_ok=True)
+                self._lock.release()
+            self._lock = None
+
+
+@dataclass
+class _OfSession:
+    ledger: Ledger
+    key: int
+    _kept: Connection | None = field(default=None, init=False)
+
+    async def take(self) -> bool:
+        if self._kept is not None and await anyio.to_thread.run_sync(_is_alive, self._kept):
+            return True
+        await self.give_back()
+        engine = await self.ledger.database.open()
+        session = await anyio.to_thread.run_sync(_session, engine)
+        try:
+            is_given = await anyio.to_thread.run_sync(partial(_take_for_long, session, self.key))
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(_end, session)
+            raise
+        self._kept = session
+        if not is_given:
+            await self.give_back()
+        return is_given
+
+    async def give_back(self) -> None:
+        if self._kept is not None:
+            session, self._kept = self._kept, None
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(_end, session)
+
+
+def _session(engine: Engine) -> Connection:
+    return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _take_for_long(session: Connection, key: int) -> bool:
+    session.exec_driver_sql(KEEPALIVE)
+    return _is_given(session, key)
+
+
+def _is_alive(session: Connection) -> bool:
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+
+    try:
+        session.exec_driver_sql("SELECT 1")
+    except DBAPIError:
+        return False
+    return True
+
+
 def _is_given(session: Connection, key: int) -> bool:
     return bool(session.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (key,)).scalar_one())
 
 
 def _end(session: Connection) -> None:
-    session.exec_driver_sql("SELECT pg_advisory_unlock_all()")
-    session.close()
+    """Close a session, and with it its locks. One whose server is away has none."""
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+
+    try:
+        if not session.invalidated:
+            session.exec_driver_sql("SELECT pg_advisory_unlock_all()")
+    except DBAPIError:
+        session.invalidate()
+    finally:
+        session.close()
 
 
 def _patience() -> anyio.CancelScope:

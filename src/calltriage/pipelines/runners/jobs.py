@@ -1,0 +1,181 @@
+"""The queue of one run on PostgreSQL, by procrastinate: a job is a few calls that some worker examines.
+
+The ledger says which calls are left. So a job may be lost or done twice: the calls of a lost one are queued again, those of
+one that is done twice are found done. Jobs have no locks of procrastinate's: that of a lost worker's job would stay taken.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+
+from calltriage.errors import StoreBusyError, StoreError
+from calltriage.pipelines.ledger.ledger import Ledger
+from calltriage.pipelines.ledger.turns import alone
+
+if TYPE_CHECKING:
+    from procrastinate import App
+    from procrastinate.jobs import Job
+    from procrastinate.types import JSONDict
+
+TASK = "examine"
+CALLS = 8
+"""Calls of a job. They are examined side by side."""
+JOBS_AT_ONCE = 4
+"""Jobs that a process works on at once."""
+HEARTBEAT_S = 3.0
+"""Seconds between two signs of life of a worker."""
+STALLED_S = 15.0
+"""Seconds without a sign of life after which a worker is taken for lost, and its jobs are done by others."""
+LOOK_EVERY_S = 2.0
+"""Seconds between two looks for jobs. A new one is told of at once, unless the word is lost."""
+CONNECT_S = 10.0
+CONNECTIONS = 4
+
+Examine = Callable[[list[str]], Awaitable[None]]
+
+logger = logging.getLogger(__name__)
+
+
+class _Elsewhere(logging.Filter):
+    """Keeps out what the queue's tasks failed by: it is told in our own words."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        from procrastinate.exceptions import ConnectorException  # noqa: PLC0415
+
+        return record.exc_info is None or not isinstance(record.exc_info[1], ConnectorException)
+
+
+ELSEWHERE = _Elsewhere()
+LIBRARIES = ("procrastinate", "psycopg.pool")
+"""Loggers that tell of each lost connection with its address and a traceback."""
+
+
+@contextmanager
+def _told() -> Generator[None]:
+    """Errors of the queue as those of the ledger: a database that is away is waited for."""
+    from procrastinate.exceptions import ConnectorException  # noqa: PLC0415
+    from psycopg import OperationalError  # noqa: PLC0415
+
+    try:
+        yield
+    except OperationalError as error:
+        raise StoreBusyError("The database of the queue is away.") from error
+    except ConnectorException as error:
+        cause = error.__cause__
+        if isinstance(cause, OperationalError):
+            raise StoreBusyError("The database of the queue is away.") from error
+        raise StoreError(
+            f"The queue on PostgreSQL cannot be used ({type(cause).__name__}). Its user must be allowed to create tables, "
+            "types and functions in the database of CALLTRIAGE_DATABASE_URL."
+        ) from error
+
+
+@dataclass
+class Jobs:
+    """The jobs of a run. Raises StoreBusyError while the database is away."""
+
+    app: App
+    queue: str
+
+    async def queued(self) -> set[str]:
+        """Calls of jobs that wait or are worked on."""
+        with _told():
+            waiting = await self.app.job_manager.list_jobs_async(queue=self.queue, status="todo")
+            begun = await self.app.job_manager.list_jobs_async(queue=self.queue, status="doing")
+        return {call_id for job in (*waiting, *begun) for call_id in _calls(job)}
+
+    async def add(self, calls: Sequence[str]) -> None:
+        """Queue calls."""
+        if not calls:
+            return
+        batches: list[JSONDict] = [{"calls": list(calls[at : at + CALLS])} for at in range(0, len(calls), CALLS)]
+        with _told():
+            await self.app.configure_task(TASK, queue=self.queue).batch_defer_async(*batches)
+
+    async def rescue(self) -> None:
+        """Queue jobs of lost workers again."""
+        from procrastinate.exceptions import ConnectorException  # noqa: PLC0415
+
+        with _told():
+            stalled = await self.app.job_manager.get_stalled_jobs(queue=self.queue, seconds_since_heartbeat=STALLED_S)
+        for job in stalled:
+            logger.warning("%d calls of a lost worker are queued again", len(_calls(job)))
+            try:
+                await self.app.job_manager.retry_job(job)
+            except ConnectorException:  # it has ended meanwhile, or the database is away: the next look tells
+                continue
+
+    async def work(self, let_go: Callable[[], None]) -> None:
+        """Work on jobs until this is cancelled. Returns when the database went away: begun jobs are ended before. `let_go`
+        ends those that are under way."""
+        from procrastinate.worker import Worker  # noqa: PLC0415
+
+        worker = Worker(
+            self.app, [self.queue], concurrency=JOBS_AT_ONCE, fetch_job_polling_interval=LOOK_EVERY_S,
+            delete_jobs="always", install_signal_handlers=False, update_heartbeat_interval=HEARTBEAT_S,
+            stalled_worker_timeout=STALLED_S,
+        )  # fmt: skip
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_run, worker.run, tasks.cancel_scope)
+            try:
+                await anyio.sleep_forever()
+            finally:
+                worker.stop()
+                let_go()
+
+
+async def _run(run: Callable[[], Awaitable[None]], scope: anyio.CancelScope) -> None:
+    """A worker that is stopped by its own word, for being cancelled again and again leaves its end undone."""
+    from procrastinate.exceptions import ConnectorException  # noqa: PLC0415
+
+    with anyio.CancelScope(shield=True):
+        try:
+            await run()
+        except ConnectorException as error:
+            logger.warning("the queue's worker ended: %s", type(error.__cause__).__name__)
+    scope.cancel()
+
+
+def _calls(job: Job) -> list[str]:
+    found = job.task_kwargs.get("calls")
+    return [call for call in found if isinstance(call, str)] if isinstance(found, list) else []
+
+
+@asynccontextmanager
+async def opened_jobs(ledger: Ledger, run_id: str, examine: Examine) -> AsyncGenerator[Jobs]:
+    """The queue of a run on the ledger's database. What is taken from it is given to `examine`."""
+    from procrastinate import App, PsycopgConnector  # noqa: PLC0415
+
+    url = "" if ledger.url is None else ledger.url.get_secret_value()
+    options = {
+        "application_name": "calltriage", "connect_timeout": round(CONNECT_S),
+        # The ledger knows what is left: a job that a crash of the server takes with it is queued again.
+        "options": "-c synchronous_commit=off",
+    }  # fmt: skip
+    connector = PsycopgConnector(conninfo=url, min_size=1, max_size=CONNECTIONS, timeout=CONNECT_S, kwargs=options)
+    app = App(connector=connector)
+
+    @app.task(name=TASK)
+    async def _(*, calls: list[str]) -> None:
+        await examine(calls)
+
+    for name in LIBRARIES:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger("asyncio").addFilter(ELSEWHERE)
+    with _told():
+        await app.open_async()
+    try:
+        async with alone(ledger, "the queue's tables"):
+            with _told():
+                if not await app.check_connection_async():
+                    await app.schema_manager.apply_schema_async()
+        yield Jobs(app, f"calltriage_{run_id}")
+    finally:
+        with anyio.CancelScope(shield=True):
+            await app.close_async()

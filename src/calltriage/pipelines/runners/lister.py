@@ -1,0 +1,82 @@
+"""Which calls a run is about: the list of calls is read into the ledger, a page and its watermark in one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from calltriage.pipelines.ledger import items, runs
+from calltriage.pipelines.ledger.items import Listed
+from calltriage.pipelines.ledger.runs import Run
+from calltriage.pipelines.listing import Page, is_sampled, is_under_way, pages
+from calltriage.pipelines.reading import patiently
+from calltriage.pipelines.running import Work
+from calltriage.pipelines.windows import Window
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+@dataclass
+class Lister:
+    """Reads the list of a run from where it was left off.
+
+    Attributes:
+        on_page: hears how many calls were added; the next page is read when it returns.
+        total: calls that the API says there are; None until it does.
+        is_done: every call of the window is an item of the run.
+    """
+
+    work: Work
+    run: Run
+    on_page: Callable[[int], Awaitable[None]]
+    total: int | None = field(default=None, init=False)
+    is_done: bool = field(default=False, init=False)
+    _found: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._found = sum(self.run.counts.values())
+        self.total = self.run.found or None
+
+    async def carry_out(self) -> None:
+        """List what is not listed yet."""
+        window = Window.of(self.run.window)
+        if not self.run.listed and window.call is not None:
+            await self._add([Listed(window.call)], None, listed=True)
+        elif not self.run.listed:
+            await self._list(window)
+        self.is_done = True
+
+    async def _list(self, window: Window) -> None:
+        listing, since = self.work.spec.calls.listing(), self.run.watermark or window.since
+        async for page in pages(self.work.client, listing, since=since, until=window.until):
+            self.total = self.total or page.total
+            fresh = self._sampled(page)
+            if window.limit is not None:
+                fresh = fresh[: window.limit - self._found]
+            full = window.limit is not None and self._found + len(fresh) >= window.limit
+            await self._add(fresh, page.watermark, listed=full or page.is_last)
+            if full:
+                return
+            await self.on_page(len(fresh))
+
+    def _sampled(self, page: Page) -> list[Listed]:
+        share = self.work.spec.calls.sample
+        return [
+            Listed(call.call_id, call.created_at)
+            for call in page.calls
+            if not is_under_way(call) and is_sampled(call.call_id, share, "call:")
+        ]
+
+    async def _add(self, fresh: list[Listed], watermark: str | None, *, listed: bool) -> None:
+        ledger, run_id = self.work.ledger, self.run.id
+        add = items.added(ledger, run_id, fresh)
+        note = runs.progressed(ledger, run_id, watermark, listed=listed, found=self.total or 0)
+
+        def change(connection: Connection) -> None:
+            add(connection)
+            note(connection)
+
+        await patiently(lambda: ledger.write(change))
+        self._found += len(fresh)

@@ -1,0 +1,204 @@
+"""The runner for several machines: the calls of a run are jobs of a queue on PostgreSQL, and every process takes some.
+
+One of the processes leads: it lists calls, queues what the ledger says is left, queues again what a lost worker had, and
+says when the run is over. The lead is a turn on the ledger. It is free as soon as the leader is gone, and the next one goes
+on from the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+
+import anyio
+
+from calltriage.errors import SettingsError, is_group
+from calltriage.pipelines.ledger import items, runs
+from calltriage.pipelines.ledger.items import TO_DO, Item
+from calltriage.pipelines.ledger.ledger import Ledger
+from calltriage.pipelines.ledger.runs import Run
+from calltriage.pipelines.ledger.turns import Turn, held
+from calltriage.pipelines.reading import may_pass, patiently
+from calltriage.pipelines.runners.jobs import Jobs, opened_jobs
+from calltriage.pipelines.runners.lister import Lister
+from calltriage.pipelines.running import Work
+
+QUEUED = 2_000
+"""Calls that wait in the queue, at most: the ledger has the rest."""
+AHEAD = 5_000
+"""Calls that are listed and not yet examined, at most."""
+LOOK_EVERY_S = 0.5
+"""Seconds between two looks at what is left, and whether the run was stopped."""
+SHOW_EVERY_S = 2.0
+
+Progress = Callable[[int, int | None], None]
+
+
+def is_spread(ledger: Ledger) -> bool:
+    """Whether runs on this ledger are spread over processes: it is on PostgreSQL, and the extra `scale` is installed."""
+    return ledger.url is not None and find_spec("procrastinate") is not None
+
+
+@dataclass
+class Share:
+    """What this process does of a run.
+
+    Attributes:
+        is_watch: calls come in from elsewhere, and the run has no end.
+        leaves_paused: a run that this process leaves undone is paused. Otherwise others go on with it.
+    """
+
+    work: Work
+    run: Run
+    progress: Progress
+    is_watch: bool = False
+    leaves_paused: bool = True
+    _hint: anyio.Event = field(default_factory=anyio.Event, init=False)
+    _under_way: set[anyio.CancelScope] = field(default_factory=set[anyio.CancelScope], init=False)
+    _over: anyio.CancelScope = field(default_factory=anyio.CancelScope, init=False)
+    _error: BaseException | None = field(default=None, init=False)
+    _ahead: int = field(default=0, init=False)
+
+    async def carry_out(self) -> Run:
+        """Take part until the run is over or was stopped: the run as it stands then. An error leaves it paused."""
+        ledger, run_id = self.work.ledger, self.run.id
+        try:
+            await self.keep_working()
+            if await self._state() != "cancelled":
+                await self.work.filer.finish()
+        except BaseException as error:
+            if self.leaves_paused or isinstance(error, Exception):
+                with anyio.CancelScope(shield=True):
+                    told = str(error) if isinstance(error, SettingsError) else type(error).__name__
+                    await runs.end(ledger, run_id, "paused", getattr(error, "code", None) or told)
+            raise
+        return await runs.get(ledger, run_id)
+
+    async def keep_working(self) -> None:
+        """Work on what is due until the run is not running any more. Raises what makes all calls fail."""
+        try:
+            await self._work()
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from None
+        if self._error is not None:
+            raise self._error
+
+    async def _work(self) -> None:
+        async with opened_jobs(self.work.ledger, self.run.id, self._examine) as jobs:
+            with self._over:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._look)
+                    tasks.start_soon(self._keep_leading, jobs)
+                    while True:
+                        await jobs.work(self._let_go)
+                        await anyio.sleep(LOOK_EVERY_S)
+
+    def hint(self) -> None:
+        """Something new is due."""
+        self._hint.set()
+
+    def _let_go(self) -> None:
+        for scope in self._under_way:
+            scope.cancel()
+
+    async def _state(self) -> str:
+        return await patiently(lambda: runs.state_of(self.work.ledger, self.run.id))
+
+    async def _look(self) -> None:
+        """End the work when the run was ended or stopped, whoever did it."""
+        looks = 0
+        while await self._state() == "running":
+            looks += 1
+            if looks % round(SHOW_EVERY_S / LOOK_EVERY_S) == 0:
+                await self._show()
+            await anyio.sleep(LOOK_EVERY_S)
+        await self._show()
+        self._over.cancel()
+
+    async def _show(self) -> None:
+        run = await patiently(lambda: runs.get(self.work.ledger, self.run.id))
+        self.progress(sum(count for state, count in run.counts.items() if state not in TO_DO), run.found or None)
+
+    # Work
+
+    async def _examine(self, calls: list[str]) -> None:
+        """A job: its calls as far as the ledger says that they are left. An error ends this process's share."""
+        with anyio.CancelScope() as scope:
+            self._under_way.add(scope)
+            try:
+                left = await patiently(lambda: items.left_of(self.work.ledger, self.run.id, calls))
+                await self._side_by_side(left)
+            except anyio.get_cancelled_exc_class():
+                raise
+            except BaseException as error:  # noqa: BLE001  it is raised by `keep_working`
+                self._error = self._error or _first(error)
+                self._over.cancel()
+            finally:
+                self._under_way.discard(scope)
+
+    async def _side_by_side(self, left: Sequence[Item]) -> None:
+        async with anyio.create_task_group() as tasks:
+            for item in left:
+                tasks.start_soon(self.work.item, item)
+
+    # The lead
+
+    async def _keep_leading(self, jobs: Jobs) -> None:
+        while True:
+            try:
+                async with held(self.work.ledger, self.run.id) as turn:
+                    if turn is not None:
+                        await self._lead(turn, jobs)
+            except Exception as error:  # noqa: BLE001  most of them are raised as they are
+                if not may_pass(_first(error)):
+                    raise _first(error) from None
+            await anyio.sleep(LOOK_EVERY_S)
+
+    async def _lead(self, turn: Turn, jobs: Jobs) -> None:
+        """Lead until the run is over, or until the turn is lost with the database."""
+        run = await runs.get(self.work.ledger, self.run.id)
+        self._ahead = sum(run.counts.get(state, 0) for state in TO_DO)
+        lister = Lister(self.work, run, self._on_page)
+        async with anyio.create_task_group() as tasks:
+            if not self.is_watch:
+                tasks.start_soon(lister.carry_out)
+            while await turn.take():
+                is_listed = lister.is_done
+                if not await self._queue_what_is_left(jobs) and is_listed:
+                    await self._end()
+                    break
+                with anyio.move_on_after(LOOK_EVERY_S):
+                    await self._hint.wait()
+                self._hint = anyio.Event()
+            tasks.cancel_scope.cancel()
+
+    async def _on_page(self, fresh: int) -> None:
+        """The next page is read when not too many calls wait."""
+        self._ahead += fresh
+        self.hint()
+        while self._ahead > AHEAD:  # noqa: ASYNC110  other processes make room
+            await anyio.sleep(LOOK_EVERY_S)
+
+    async def _queue_what_is_left(self, jobs: Jobs) -> bool:
+        """Queue calls that are due and in no job. Whether anything was left to do."""
+        await jobs.rescue()
+        queued = await jobs.queued()  # before the ledger is read: what ends between the two is not queued again
+        left = await items.to_do(self.work.ledger, self.run.id, len(queued) + AHEAD + 1)
+        self._ahead = len(left)
+        fresh = [one.call_id for one in left if one.call_id not in queued]
+        await jobs.add(fresh[: max(0, QUEUED - len(queued))])
+        return bool(queued or left)
+
+    async def _end(self) -> None:
+        await self.work.filer.finish()
+        due = await items.next_due(self.work.ledger, self.run.id)
+        why = None if due is None else f"Some calls wait until {due}. The same command goes on then."
+        await runs.end(self.work.ledger, self.run.id, "paused" if why else "done", why)
+
+
+def _first(error: BaseException) -> BaseException:
+    """The error that a group of tasks was ended by."""
+    while is_group(error):
+        error = error.exceptions[0]
+    return error

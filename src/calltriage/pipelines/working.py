@@ -1,0 +1,95 @@
+"""A worker: takes part in the runs of its files, whichever process began them, until it is ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+import anyio
+
+from calltriage.client.client import Client
+from calltriage.errors import CalltriageError, SettingsError
+from calltriage.leaves.installed import how_to_add
+from calltriage.pipelines.examining import Prepared
+from calltriage.pipelines.ledger import Ledger, items, runs
+from calltriage.pipelines.ledger.runs import ASKED_FOR, Run
+from calltriage.pipelines.pipeline import Pipeline, open_ledger_of, opened_detectors, work_of
+from calltriage.pipelines.reading import patiently
+from calltriage.pipelines.runners.queue import Share, is_spread
+
+LOOK_EVERY_S = 1.0
+"""Seconds between two looks for runs."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 600.0
+"""Seconds after which a run that failed here is tried again; each time twice as many."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Worker:
+    """Takes part in running runs, and goes on with those that nobody works on: a person alone stops one for good."""
+
+    client: Client
+    pipelines: Sequence[Pipeline]
+    _under_way: set[str] = field(default_factory=set[str], init=False)
+    _pauses: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]], init=False)
+    """Of a run that failed here: when it is tried again, and the pause before."""
+
+    async def carry_out(self) -> None:
+        """Work until this is cancelled. Raises SettingsError where runs are not spread, SpecError for a wrong file."""
+        async with AsyncExitStack() as stack:
+            ledger = await stack.enter_async_context(open_ledger_of(self.client))
+            if not is_spread(ledger):
+                raise SettingsError(
+                    "A worker needs a PostgreSQL database that it shares with others: set CALLTRIAGE_DATABASE_URL, and "
+                    f"{how_to_add('scale')}."
+                )
+            made = {
+                one.spec_hash: (one, await stack.enter_async_context(opened_detectors(self.client, one.spec)))
+                for one in self.pipelines
+            }
+            async with anyio.create_task_group() as tasks:
+                while True:
+                    for run in await patiently(lambda: runs.open_of(ledger, list(made))):
+                        if run.id not in self._under_way and await self._goes_on(ledger, run):
+                            self._under_way.add(run.id)
+                            tasks.start_soon(self._take_part, ledger, run, made)
+                    await anyio.sleep(LOOK_EVERY_S)
+
+    async def _goes_on(self, ledger: Ledger, run: Run) -> bool:
+        """Whether there is something to do of a run, by its state and by how it went here."""
+        if anyio.current_time() < self._pauses.get(run.id, (0.0, 0.0))[0]:
+            return False
+        if run.state == "running":
+            return True
+        if run.mode != "run" or run.why == ASKED_FOR:
+            return False
+        return not run.listed or bool(await patiently(lambda: items.to_do(ledger, run.id, 1)))
+
+    async def _take_part(
+        self, ledger: Ledger, run: Run, made: Mapping[str, tuple[Pipeline, tuple[Prepared, ...]]]
+    ) -> None:
+        pipeline, detectors = made[run.spec_hash]
+        is_watch = run.mode == "watch"
+        work = work_of(self.client, ledger, pipeline.spec, run.id, detectors, is_watching=is_watch)
+        logger.info("takes part in %s of %s", run.id, run.pipeline)
+        try:
+            if run.state != "running":
+                await patiently(lambda: runs.go_on(ledger, run.id))
+            ended = await Share(work, run, _unheard, is_watch=is_watch, leaves_paused=False).carry_out()
+        except CalltriageError as error:
+            before = self._pauses.get(run.id, (0.0, FIRST_PAUSE_S / 2))[1]
+            pause = min(2 * before, LONGEST_PAUSE_S)
+            self._pauses[run.id] = anyio.current_time() + pause, pause
+            logger.error("%s failed here and is tried again in %.0f s: %s", run.id, pause, error)
+        else:
+            self._pauses.pop(run.id, None)
+            logger.info("%s is %s: %d calls examined here", run.id, ended.state, work.tally.calls)
+        finally:
+            self._under_way.discard(run.id)
+
+
+def _unheard(done: int, total: int | None) -> None:
+    """Progress that nobody looks at."""

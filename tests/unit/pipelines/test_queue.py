@@ -1,0 +1,284 @@
+"""Runs that are spread over several processes: what one of them leaves, the others do, and nobody does it twice."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import anyio
+import httpx2
+import psycopg
+import pytest
+from conftest import load_lines
+from pipeline_lines import silent_line
+from pipeline_runs import on_record
+from postgres import PostgresServer
+from pydantic import SecretStr
+
+from calltriage.client.client import Client
+from calltriage.client.in_process import background
+from calltriage.desk.app import Desk
+from calltriage.errors import SettingsError
+from calltriage.operations.flags import ListFlags
+from calltriage.operations.issues import ListIssues
+from calltriage.pipelines.ledger import runs
+from calltriage.pipelines.ledger.ledger import Ledger
+from calltriage.pipelines.ledger.runs import Run
+from calltriage.pipelines.pipeline import Pipeline, open_ledger_of
+from calltriage.pipelines.runners import jobs, queue
+from calltriage.pipelines.runners.jobs import opened_jobs
+from calltriage.pipelines.spec import parse_spec
+from calltriage.pipelines.working import Worker
+
+PATIENCE_S = 60
+SECRET = "the secret of a webhook, long enough"
+SILENCE = """name = "quiet"
+[calls]
+settle = "0s"
+[watch]
+every = "200ms"
+webhook_secret = "env:HOOK"
+[[detect]]
+use = "agent_silence"
+at_least = "8s"
+file = "auto"
+min_precision = 0.0
+[issues]
+max_evidence = 200
+review_share = 0.0
+"""
+
+
+class Counting(httpx2.AsyncBaseTransport):
+    """A way to the desk that counts how often each call is read."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.inner = httpx2.ASGITransport(desk, raise_app_exceptions=False)
+        self.read = Counter[str]()
+        self.moved = anyio.Event()
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        call_id = request.url.path.removeprefix("/v1/calls/")
+        if request.method == "GET" and call_id != request.url.path:
+            self.read[call_id] += 1
+            self.moved.set()
+        return await self.inner.handle_async_request(request)
+
+    async def reaches(self, calls: int) -> None:
+        while len(self.read) < calls:
+            self.moved = anyio.Event()
+            await self.moved.wait()
+
+
+@pytest.fixture
+def url(postgres: PostgresServer) -> Iterator[SecretStr]:
+    with postgres.database() as address:
+        yield SecretStr(address)
+
+
+@pytest.fixture
+def way(the_desk: Desk) -> Counting:
+    return Counting(the_desk)
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    monkeypatch.setenv("HOOK", SECRET)
+    return Pipeline(parse_spec(SILENCE))
+
+
+@pytest.fixture
+async def client(way: Counting, tmp_path: Path, url: SecretStr) -> AsyncIterator[Client]:
+    async with on_record(way, tmp_path, url) as found:
+        yield found
+
+
+@asynccontextmanager
+async def workers(
+    way: Counting, tmp_path: Path, url: SecretStr, pipeline: Pipeline, count: int
+) -> AsyncGenerator[None]:
+    """Workers with a data folder each, as on machines of their own."""
+    async with AsyncExitStack() as stack, background() as tasks:
+        for number in range(count):
+            client = await stack.enter_async_context(on_record(way, tmp_path / f"machine-{number}", url))
+            tasks.start_soon(Worker(client, [pipeline]).carry_out)
+        yield
+
+
+async def begun(ledger: Ledger, pipeline: Pipeline) -> Run:
+    return await runs.begin(
+        ledger, pipeline="quiet", spec_hash=pipeline.spec_hash, spec="", mode="run", window=pipeline.window().stored()
+    )
+
+
+async def reaches(ledger: Ledger, run_id: str, done: int) -> Run:
+    """A run once so many of its calls are examined, and it has ended unless it is a watch. Other processes work on it, of
+    which nothing here hears."""
+    with anyio.fail_after(PATIENCE_S):
+        while True:
+            run = await runs.get(ledger, run_id)
+            if run.counts.get("done", 0) >= done and (run.mode == "watch" or run.state != "running"):
+                return run
+            await anyio.sleep(0.05)
+
+
+async def flagged(client: Client) -> list[str]:
+    """Calls of the one issue's flags."""
+    [issue] = (await client.send(ListIssues())).items
+    return sorted(flag.call_id for flag in (await client.send(ListFlags(issue_id=issue.id, limit=100))).items)
+
+
+async def test_workers_do_a_run_that_another_process_began_and_left(
+    the_desk: Desk, way: Counting, client: Client, tmp_path: Path, url: SecretStr, pipeline: Pipeline
+) -> None:
+    await load_lines(the_desk, *(silent_line(f"silent-{n:02}", 9.5) for n in range(12)))
+    async with open_ledger_of(client) as ledger, workers(way, tmp_path, url, pipeline, 2):
+        run = await reaches(ledger, (await begun(ledger, pipeline)).id, 14)
+    assert (run.state, dict(run.counts)) == ("done", {"done": 14})
+    assert await flagged(client) == [f"silent-{n:02}" for n in range(12)]
+
+
+async def test_a_run_and_its_workers_read_each_call_once(
+    the_desk: Desk, way: Counting, client: Client, tmp_path: Path, url: SecretStr, pipeline: Pipeline
+) -> None:
+    await load_lines(the_desk, *(silent_line(f"quick-{n:03}", 1) for n in range(120)))
+    async with workers(way, tmp_path, url, pipeline, 2):
+        report = await pipeline.run(client)
+    assert report.run is not None
+    assert report.run.counts == {"done": 122}
+    assert [call for call, count in way.read.items() if count > 1] == []
+    assert report.tally.calls < 122  # the others did some
+
+
+async def test_a_worker_goes_on_with_a_run_that_was_left_but_not_with_one_that_a_person_stopped(
+    the_desk: Desk, way: Counting, client: Client, tmp_path: Path, url: SecretStr, pipeline: Pipeline
+) -> None:
+    await load_lines(the_desk, silent_line("silent-1", 9.5))
+    async with open_ledger_of(client) as ledger:
+        stopped = await begun(ledger, pipeline)
+        await runs.stop(ledger, stopped.id, "paused")
+        left = await runs.begin(
+            ledger, pipeline="quiet", spec_hash=pipeline.spec_hash, spec="", mode="run",
+            window=pipeline.window(since="2026-01-01").stored(),
+        )  # fmt: skip
+        await runs.end(ledger, left.id, "paused", "CancelledError")
+        async with workers(way, tmp_path, url, pipeline, 1):
+            await reaches(ledger, left.id, 3)
+        assert (await runs.get(ledger, stopped.id)).why == runs.ASKED_FOR
+
+
+async def test_the_jobs_of_a_lost_worker_are_done_by_another_one(
+    the_desk: Desk, way: Counting, client: Client, tmp_path: Path, url: SecretStr, pipeline: Pipeline
+) -> None:
+    await load_lines(the_desk, *(silent_line(f"silent-{n:02}", 9.5) for n in range(8)))
+    async with open_ledger_of(client) as ledger:
+        run = await begun(ledger, pipeline)
+
+        async def nobody(calls: list[str]) -> None:
+            raise AssertionError(calls)
+
+        async with opened_jobs(ledger, run.id, nobody) as lost:
+            await lost.add([f"silent-{n:02}" for n in range(8)])
+        async with await psycopg.AsyncConnection.connect(url.get_secret_value(), autocommit=True) as connection:
+            worker = await connection.execute(
+                "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - interval '1 hour') RETURNING id"
+            )
+            await connection.execute(
+                "UPDATE procrastinate_jobs SET status = 'doing', worker_id = %s", await worker.fetchone()
+            )
+        report = await pipeline.run(client)
+    assert report.run is not None
+    assert (report.run.id, report.run.state, report.run.counts["done"]) == (run.id, "done", 10)
+    assert await flagged(client) == [f"silent-{n:02}" for n in range(8)]
+
+
+async def test_connections_that_break_in_the_middle_lose_nothing(
+    the_desk: Desk, way: Counting, client: Client, postgres: PostgresServer, url: SecretStr, pipeline: Pipeline
+) -> None:
+    await load_lines(the_desk, *(silent_line(f"silent-{n:02}", 9.5) for n in range(30)))
+    reports = list[str]()
+
+    async def run() -> None:
+        report = await pipeline.run(client)
+        reports.append(report.run.state if report.run else "")
+
+    with anyio.fail_after(3 * PATIENCE_S):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+            for calls in (1, 10, 20):
+                await way.reaches(calls)
+                postgres.disconnect_all(url.get_secret_value())
+    assert reports == ["done"]
+    assert await flagged(client) == [f"silent-{n:02}" for n in range(30)]
+
+
+async def test_a_call_that_is_heard_of_in_three_ways_at_once_is_filed_once(
+    the_desk: Desk, way: Counting, client: Client, tmp_path: Path, url: SecretStr, pipeline: Pipeline
+) -> None:
+    await load_lines(the_desk, *(silent_line(f"silent-{n}", 9.5) for n in range(3)))
+    async with AsyncExitStack() as stack:
+        second = await stack.enter_async_context(on_record(way, tmp_path / "watch", url))
+        watching = await stack.enter_async_context(pipeline.watching(second))
+        watching.run.window["since"] = "2026-01-01T00:00:00.000Z"
+        tasks = await stack.enter_async_context(background())
+        tasks.start_soon(watching.carry_out)
+        for n in range(3):
+            tasks.start_soon(partial(watching.hint, f"silent-{n}"))
+        report = await pipeline.run(client)
+        await reaches(watching.work.ledger, watching.run.id, 3)
+    assert report.run is not None
+    assert report.run.state == "done"
+    assert await flagged(client) == ["silent-0", "silent-1", "silent-2"]
+
+
+async def test_a_signed_webhook_reaches_the_workers(
+    the_desk: Desk, way: Counting, client: Client, tmp_path: Path, url: SecretStr, pipeline: Pipeline
+) -> None:
+    await load_lines(the_desk, silent_line("hinted", 9.5))
+    body = json.dumps({"call_id": "hinted"}).encode()
+    signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    async with pipeline.watching(client) as watching, workers(way, tmp_path, url, pipeline, 1):
+        async with httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(watching.app()), base_url="http://watch.test"
+        ) as vendor:
+            headers = {"x-webhook-signature": signature}
+            answer = await vendor.post("/webhook", content=body, headers=headers)
+        assert answer.status_code == 202
+        await reaches(watching.work.ledger, watching.run.id, 1)  # nothing of this process works: a worker does
+    assert await flagged(client) == ["hinted"]
+
+
+async def test_an_error_that_all_calls_would_meet_pauses_the_run_and_is_raised(
+    the_desk: Desk, client: Client, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await load_lines(the_desk, silent_line("silent-1", 9.5))
+
+    async def refused(*_: object, **__: object) -> None:
+        raise SettingsError("this key is not one of the API's")
+
+    monkeypatch.setattr("calltriage.pipelines.running.read_call", refused)
+    with pytest.raises(SettingsError, match="not one of the API's"):
+        await pipeline.run(client)
+    async with open_ledger_of(client) as ledger:
+        [run] = await runs.newest(ledger)
+    assert (run.state, run.why) == ("paused", "this key is not one of the API's")
+
+
+async def test_a_worker_without_a_database_for_several_says_what_it_needs(
+    way: Counting, tmp_path: Path, pipeline: Pipeline
+) -> None:
+    async with on_record(way, tmp_path) as client:
+        with pytest.raises(SettingsError, match=r"set CALLTRIAGE_DATABASE_URL, and .*scale"):
+            await Worker(client, [pipeline]).carry_out()
+
+
+def test_the_queue_holds_less_than_what_is_listed_ahead() -> None:
+    """Otherwise a page would wait for room that nobody makes."""
+    assert queue.QUEUED < queue.AHEAD
+    assert jobs.HEARTBEAT_S * 3 < jobs.STALLED_S
