@@ -31,8 +31,16 @@ FASTMCP = ["uv", "run", "--quiet", "--no-project", "--python", sys.executable, "
 Opened = tuple[Seat, Start]
 
 
+UNREACHABLE = ("client error (Connect)", "operation timed out", "network was disabled")
+"""What uv says of an index that cannot be reached."""
+
+
 class NotInstalled(Exception):
     """A surface cannot be had here. The text says why."""
+
+
+class OutOfReach(NotInstalled):
+    """There is no way to the index that it comes from."""
 
 
 @asynccontextmanager
@@ -69,7 +77,7 @@ async def from_openapi(stage: Stage) -> AsyncGenerator[Opened]:
 
 @cache
 def check_fastmcp() -> None:
-    """Install FastMCP in an environment of its own. Raises NotInstalled."""
+    """Install FastMCP in an environment of its own. Raises NotInstalled, OutOfReach where there is no network."""
     try:
         done = subprocess.run(
             [*FASTMCP, "-c", "import fastmcp"], capture_output=True, text=True, timeout=600, check=False
@@ -77,7 +85,8 @@ def check_fastmcp() -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NotInstalled(f"uv could not be run ({type(error).__name__})") from None
     if done.returncode:
-        raise NotInstalled((done.stderr.strip().splitlines() or ["it could not be installed"])[-1][:200])
+        kind = OutOfReach if any(words in done.stderr for words in UNREACHABLE) else NotInstalled
+        raise kind((done.stderr.strip().splitlines() or ["it could not be installed"])[-1][:200])
 
 
 SURFACES: dict[str, Callable[[Stage], AbstractAsyncContextManager[Opened]]] = {

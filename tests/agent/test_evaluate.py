@@ -126,6 +126,10 @@ async def test_the_plain_api_can_do_the_same_tasks_on_the_same_desk(tmp_path: Pa
 
 @pytest.mark.slow
 async def test_what_fastmcp_generates_can_be_measured_too(tmp_path: Path) -> None:
+    try:
+        await anyio.to_thread.run_sync(seats.check_fastmcp)
+    except seats.OutOfReach:
+        pytest.skip("PyPI is out of reach, and FastMCP comes from there")
     model = ScriptedEndpoint(choose=by_surface)
     evaluation, printed = await evaluated(model, tmp_path, "block_several", surfaces=("from_openapi",))
     (attempt,) = evaluation.attempts
@@ -142,6 +146,16 @@ async def test_a_surface_that_cannot_be_installed_is_left_out_and_said_to_be(
     evaluation, printed = await evaluated(model, tmp_path, *tasks, surfaces=("from_openapi", "calltriage"))
     assert [one.surface for one in evaluation.attempts] == ["calltriage", "calltriage"]
     assert printed.count("left out, FastMCP could not be installed: uv could not be run") == 1
+
+
+def test_an_index_that_is_out_of_reach_is_told_from_one_without_the_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    monkeypatch.setenv("UV_NO_CACHE", "1")
+    with pytest.raises(seats.OutOfReach):
+        seats.check_fastmcp.__wrapped__()
 
 
 # Faults of endpoints.

@@ -244,7 +244,7 @@ async def test_probe_16_text_outside_ascii_comes_through_every_pipe(agent: Clien
     read = await agent.read_resource(f"triage://issues/{issue['id']}/evidence")
     evidence = json.loads(getattr(read.contents[0], "text", ""))
     assert (evidence["issue"]["title"], evidence["flags"]["items"][0]["note"]) == (words, words)
-    assert [one["name"] for one in evidence["attachments"]["items"]] == [f"{words}.txt"]
+    assert [one["attachment"]["name"] for one in evidence["resources"]["items"][1:]] == [f"{words}.txt"]
     ref = mcp_types.PromptReference(name="investigate_issue")
     completed = await agent.complete(ref, {"name": "issue_id", "value": "Größe"})
     assert completed.completion.values == [f"{issue['triage_id']} {words}"]

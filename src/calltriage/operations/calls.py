@@ -224,6 +224,8 @@ class FoundCalls(Result, origin="call parties"):
     calls: list[FoundCall]
     examined: int | None = None
     """Calls that were looked at for this page."""
+    near_words: list[str] | None = None
+    """Words said in the newest calls that are like those of the search; only where it asks for them and finds nothing."""
     next_cursor: str | None = None
 
 
@@ -240,12 +242,13 @@ class SearchCalls(
     )
     number: ShortWord | None = Field(default=None, description="Of either side.")
     timezone: Zone | None = Field(default=None, description="Zone of days; default UTC.")
+    near: bool | None = Field(default=None, description="If nothing is found, name words like those of the query.")
     limit: Annotated[int, Field(ge=1, le=100)] | None = Field(default=None, description="Rows, default 20.")
     cursor: Cursor | None = Field(default=None, description="next_cursor of the page before; keep the filters.")
 
     def filters(self) -> ListCalls:
         """The list of calls that is searched."""
-        ours = {"query", "speaker", "number", "limit", "cursor"}
+        ours = {"query", "speaker", "number", "near", "limit", "cursor"}
         return ListCalls.model_validate(self.model_dump(exclude=ours, exclude_none=True))
 
 

@@ -232,6 +232,8 @@ class Workflow(Tool):
     """Argument that names a local file or folder."""
     unsaving: ClassVar[str] = ""
     """Of a tool that saves, what the model reads of it where no local file may be made."""
+    note_in: ClassVar[str] = "note"
+    """See note_of; another one where the result has a `note` of its own."""
     bounded: ClassVar[bool] = True
     """Whether all its calls together have the deadline of one; otherwise each has its own."""
 
@@ -242,6 +244,11 @@ class Workflow(Tool):
         """The operation with every argument of this tool that it has, too; `given` goes before them."""
         shared = {name: getattr(self, name) for name in self.model_fields_set if name in operation.model_fields}
         return operation.model_validate({**shared, **given})
+
+
+def note_of(tool: type[Tool]) -> str:
+    """The member of a tool's answer under which the server says what is to be known of the call."""
+    return tool.note_in if issubclass(tool, Workflow) else "note"
 
 
 def result_of(tool: type[Tool]) -> Any:

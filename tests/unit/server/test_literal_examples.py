@@ -220,7 +220,7 @@ async def test_a_file_link_of_the_triage_vendor_shows_what_it_says_and_why_there
     vendors = Vendors(resources=[LINK])
     async with agent_of(vendors) as agent:
         bundle = await called(agent, "get_evidence", issue_id=ID)
-    [file] = bundle["attachments"]["items"]
+    [file] = [one for one in bundle["resources"]["items"] if one["resource_type"] == "file"]
     assert (file["resource_id"], file["title"], file["metadata"]) == (FILE_ID, LINK["title"], LINK["metadata"])
     assert "no documented request" in file["no_bytes"]
     assert bundle["complete"] is True

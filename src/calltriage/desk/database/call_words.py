@@ -43,6 +43,8 @@ NEAR = 2_000
 """Newest calls that PostgreSQL looks through before it asks the index: of a word that many calls hold, these have enough."""
 FEW = 2_000
 """Calls that other filters leave, up to which each of them is looked at instead of the index."""
+NEWEST = 400
+"""Calls in which words are looked for that are like others."""
 ARRIVALS = 2**25
 """Room in a place for the order of arrival within a second."""
 
@@ -137,6 +139,16 @@ def few_places(tx: Transaction, filters: list[ColumnElement[bool]]) -> list[int]
     left = select(call_words.c.place).select_from(joined).where(tx.mine(calls, *filters)).limit(FEW + 1)
     found = list(tx.connection.execute(left).scalars())
     return found if len(found) <= FEW else None
+
+
+def newest_words(tx: Transaction, few: list[int] | None, *, before: int, after: int) -> set[str]:
+    """Words that were said in the newest calls between these places, of these few if the others do not count."""
+    within = [call_words.c.place < before, call_words.c.place >= after]
+    if few is not None:
+        within.append(call_words.c.place.in_(few))
+    newest = select(call_words.c.terms).where(tx.mine(call_words, *within)).order_by(call_words.c.place.desc())
+    rows = tx.connection.execute(newest.limit(NEWEST)).scalars()
+    return {term for terms in rows for term in terms.split() if term.isalpha()}
 
 
 def next_places(

@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, select
 
-from calltriage.desk.database.call_words import few_places, next_places, place_of
-from calltriage.desk.database.tables import call_words, calls, issues, links
+from calltriage.desk.database.call_words import few_places, newest_words, next_places, place_of
+from calltriage.desk.database.tables import call_words, calls
 from calltriage.desk.database.transaction import Reply, Transaction, bad_request, handled
-from calltriage.desk.handlers.calls import CALL_FIELDS, call_filters, call_row, first_and_last
+from calltriage.desk.handlers.calls import CALL_FIELDS, any_form, call_filters, call_row, first_and_last, with_issues
 from calltriage.leaves.strict_json import JsonObject
+from calltriage.matching.near_words import near_words
 from calltriage.matching.spoken_search import Words, said, shown_turns, words_of
-from calltriage.matching.telephone import dialled
 from calltriage.operations.calls import ListCalls, SearchCalls
 
 SIZE = 20
@@ -33,7 +33,7 @@ def search_calls(tx: Transaction, call: SearchCalls) -> Reply:
     words = words_of(call.query)
     if not words.texts:
         raise bad_request(query="must hold words")
-    name = f"calls said {call.model_dump_json(exclude={'limit', 'cursor'})}"
+    name = f"calls said {call.model_dump_json(exclude={'limit', 'cursor', 'near'})}"
     before: int = LAST_PLACE if call.cursor is None else tx.open_cursor(call.cursor, name)[0]
     listed, size = call.filters(), call.limit or SIZE
     first, last = _window(listed)
@@ -49,7 +49,11 @@ def search_calls(tx: Transaction, call: SearchCalls) -> Reply:
         found += _holding(tx, call, words, filters, places)
         before = places[-1] if places else before
     cursor = None if is_end else tx.seal_cursor([before], name)
-    return Reply(200, {"calls": _with_issues(tx, found), "examined": examined, "next_cursor": cursor})
+    body = {"calls": with_issues(tx, found), "examined": examined, "next_cursor": cursor}
+    if call.near and not found and is_end:
+        said = newest_words(tx, few, before=last, after=first)
+        return Reply(200, {**body, "near_words": near_words(call.query, said)})
+    return Reply(200, body)
 
 
 def _window(listed: ListCalls) -> tuple[int, int]:
@@ -64,7 +68,7 @@ def _window(listed: ListCalls) -> tuple[int, int]:
 def _filters(call: SearchCalls, listed: ListCalls) -> list[ColumnElement[bool]]:
     found = call_filters(listed)
     if call.number is not None:
-        wanted = {call.number, dialled(call.number)}
+        wanted = any_form([call.number])
         found.append(calls.c.from_number.in_(wanted) | calls.c.to_number.in_(wanted))
     return found
 
@@ -87,20 +91,6 @@ def _holding(
             fields = call_row({name: row[name] for name in CALL_FIELDS}) | {"summary": row["record"].get("summary")}
             found.append({**fields, "matches": len(held.turns), "turns": shown_turns(turns, held)})
     return found
-
-
-def _with_issues(tx: Transaction, found: list[JsonObject]) -> list[JsonObject]:
-    """The calls, each with the tickets of the issues that it is attached to."""
-    ids = [row["call_id"] for row in found]
-    attached = links.c.resource_type == "call", links.c.resource_id.in_(ids)
-    here = (issues.c.org_id == links.c.org_id) & (issues.c.id == links.c.issue_id)
-    query = (
-        select(links.c.resource_id, issues.c.number).where(here, tx.mine(links, *attached)).order_by(issues.c.number)
-    )
-    tickets: dict[str, list[str]] = {}
-    for row in tx.connection.execute(query):
-        tickets.setdefault(row.resource_id, []).append(f"T-{row.number}")
-    return [{**row, "issues": tickets.get(row["call_id"], [])} for row in found]
 
 
 HANDLERS = (handled(SearchCalls, by=search_calls),)

@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import JSON, ColumnElement, Float, String, Text, cast, func, or_, select, type_coerce
 from sqlalchemy.dialects.postgresql import JSONB
 
-from calltriage.desk.database.tables import by_code_point, calls, conversations, written
+from calltriage.desk.database.tables import by_code_point, calls, conversations, issues, links, written
 from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, bad_request, handled, not_found
 from calltriage.desk.handlers import call_shapes
 from calltriage.leaves.gate import compact
 from calltriage.leaves.strict_json import JsonObject, is_array, is_object
-from calltriage.matching.telephone import dialled
+from calltriage.matching.telephone import forms
 from calltriage.operations.calls import (
     GetCall,
     GetCallEventStream,
@@ -105,6 +105,7 @@ def find_call(tx: Transaction, call_id: str) -> AnyRow:
 
 
 def list_calls(tx: Transaction, call: ListCalls) -> Reply:
+    """Rows of calls. That each names its `issues` is the desk's own; vendors add fields, too."""
     matches = tx.mine(calls, *call_filters(call))
     order = calls.c.updated_at if call.sort_by == "updated_at" else calls.c.created_at
     first, size = call.from_ or 0, call.limit or MOST_CALLS
@@ -114,8 +115,22 @@ def list_calls(tx: Transaction, call: ListCalls) -> Reply:
     ways = (order.asc(), calls.c.id.asc()) if call.ascending else (order.desc(), calls.c.id.desc())
     rows = tx.connection.execute(query.order_by(*ways).offset(first).limit(size)).mappings().all()
     total = tx.connection.execute(select(func.count()).select_from(calls).where(matches)).scalar_one()
-    items = [call_row(dict(row)) for row in rows]
+    items = with_issues(tx, [call_row(dict(row)) for row in rows])
     return Reply(200, {"total_count": total, "count": len(items), "calls": items})
+
+
+def with_issues(tx: Transaction, found: list[JsonObject]) -> list[JsonObject]:
+    """The calls, each with the tickets of the issues that it is attached to."""
+    ids = [row["call_id"] for row in found]
+    attached = links.c.resource_type == "call", links.c.resource_id.in_(ids)
+    here = (issues.c.org_id == links.c.org_id) & (issues.c.id == links.c.issue_id)
+    query = (
+        select(links.c.resource_id, issues.c.number).where(here, tx.mine(links, *attached)).order_by(issues.c.number)
+    )
+    tickets: dict[str, list[str]] = {}
+    for row in tx.connection.execute(query):
+        tickets.setdefault(row.resource_id, []).append(f"T-{row.number}")
+    return [{**row, "issues": tickets.get(row["call_id"], [])} for row in found]
 
 
 def call_row(row: JsonObject) -> JsonObject:
@@ -129,7 +144,7 @@ def call_filters(call: ListCalls) -> list[ColumnElement[bool]]:
     for name in ("from_number", "to_number", "answered_by", "batch_id", "campaign_id"):
         wanted = getattr(call, name)
         if wanted is not None:
-            found.append(CALL_TEXTS[name].in_({*wanted, *map(dialled, wanted)} if name.endswith("_number") else wanted))
+            found.append(CALL_TEXTS[name].in_(any_form(wanted) if name.endswith("_number") else wanted))
     if call.completed is not None:
         state = _about["queue_status"].as_string()
         ended = or_(state.is_(None), state.not_in(call_shapes.UNDER_WAY))
@@ -141,6 +156,11 @@ def call_filters(call: ListCalls) -> list[ColumnElement[bool]]:
     if call.duration_lt is not None:
         found.append(calls.c.call_length < call.duration_lt)
     return found
+
+
+def any_form(numbers: Iterable[str]) -> set[str]:
+    """Telephone numbers in each form under which a call may have them."""
+    return {form for number in numbers for form in (number, *forms(number))}
 
 
 def _within(call: ListCalls) -> list[ColumnElement[bool]]:

@@ -27,13 +27,10 @@ class AtFlag(TypedDict, total=False):
     moment: Moment
 
 
-class FileLink(TypedDict, total=False):
-    """What the link of a file says of it, and why its bytes are not to be had."""
+class OfFile(TypedDict, total=False):
+    """What stands beside the link of a file: its attachment, or why its bytes are not to be had."""
 
-    resource_id: str
-    title: str
-    status: str
-    created_at: str
+    attachment: Annotated[Attachment, Shown(only=frozenset(Attachment.brief or ()))]
     no_bytes: str
 
 
@@ -58,10 +55,9 @@ ISSUE_PARTS = frozenset(Issue.model_fields) - {
 
 IssueShown: TypeAlias = Annotated[Issue, Shown(only=ISSUE_PARTS)]
 FlagEntry: TypeAlias = Annotated[Flag, Shown(without=FLAG_DROPS, beside=(AtFlag,))]
-ResourceEntry: TypeAlias = Annotated[ResourceLink, Shown(without=RESOURCE_DROPS)]
+ResourceEntry: TypeAlias = Annotated[ResourceLink, Shown(without=RESOURCE_DROPS, beside=(OfFile,))]
 RelationEntry: TypeAlias = Annotated[Relation, Shown(without=RELATION_DROPS)]
-FileEntry: TypeAlias = Annotated[Attachment, Shown(only=frozenset(Attachment.brief or ()), beside=(FileLink,))]
-AnyEntry: TypeAlias = Annotated[Entry, Shown(beside=(FlagEntry, ResourceEntry, RelationEntry, FileEntry, OtherEntry))]
+AnyEntry: TypeAlias = Annotated[Entry, Shown(beside=(FlagEntry, ResourceEntry, RelationEntry, OtherEntry))]
 """One type for all sections, whose members have the same types wherever they stand: a type for each costs twice as much."""
 
 
@@ -79,18 +75,19 @@ class EvidenceGap(Gap, total=False):
 
 
 class Evidence(TypedDict, total=False):
-    """What an issue rests on: every section, or the one asked for.
+    """What an issue rests on: every section, or the one asked for. `evidence_count` counts what is attached, where that is
+    known.
 
     `description` is a section only where it was asked for: otherwise it stands in the issue. `transcripts` are the
     beginnings of the calls, where no flag shows a word of them.
     """
 
     issue: Required[IssueShown]
+    evidence_count: int
     description: SectionShown
     flags: SectionShown
     resources: SectionShown
     relations: SectionShown
-    attachments: SectionShown
     activity: SectionShown
     transcripts: SectionShown
     complete: Required[bool]

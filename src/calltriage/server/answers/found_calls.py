@@ -49,7 +49,8 @@ class CallRow(CallFacts, total=False):
 
 
 class Searched(TypedDict, total=False):
-    """What was looked through: a scope, or so many calls, of which `of_these_kept_here` were read before."""
+    """What was looked through: a scope, or so many calls, of which `of_these_kept_here` were read before. `near_words` were
+    said where those of the search were not."""
 
     scope: str
 
@@ -57,6 +58,7 @@ class Searched(TypedDict, total=False):
     calls_listed: int
     of_these_kept_here: int
     unreadable: int
+    near_words: list[str]
 
 
 class CallRows(Page, total=False):

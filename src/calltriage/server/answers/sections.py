@@ -124,7 +124,6 @@ class Section:
         present: makes entries into what is shown of them, None for one that cannot be read; gets some entries and all
             of their page.
         count: field of the issue that says how many entries there are, if one does.
-        belongs: whether an item of the list is an entry of this section.
         gaps: what `omitted` will have to say of an entry that is shown.
         elsewhere: the call that shows what is nested in an entry, if one does.
         moment: what every part of an entry shows instead of what is nested in it.
@@ -142,7 +141,6 @@ class Section:
     operation: Callable[..., Operation[object]]
     present: Callable[[list[Any], list[Any]], Awaitable[list[JsonObject | None]]] = as_they_are
     count: str | None = None
-    belongs: Callable[[Any], bool] = lambda _: True
     gaps: Callable[[JsonObject], list[JsonObject]] = _no_gaps
     elsewhere: Callable[[JsonObject], TryNext | None] = lambda _: None
     moment: Callable[[JsonObject], JsonObject] = lambda _: {}
@@ -165,7 +163,7 @@ class Section:
         list has ended before `place`."""
         self._total = total or self._total
         self.repeats = self.goes_round(self.place.cursor, page)
-        self._items = [item for item in page.items if self.belongs(item)]
+        self._items = page.items
         self._next = None if self.repeats else page.next_cursor
         self.unreadable += page.unreadable_rows("items")
         self.lost_cursor = page.lost_cursor
@@ -270,6 +268,13 @@ class Section:
         if self._next is None:
             return len(self._items) - self.place.skip
         return self._total - self.place.seen if self._total > self.place.seen else None
+
+    def in_all(self) -> int | None:
+        """Number of entries of the whole list, read from its beginning; None if nobody says it."""
+        left = None if self.failed or self.lost_cursor or self.repeats else self.left_out()
+        if left is None or self._next is not None:
+            return self._total or None
+        return self.place.seen + left + len(self.unreadable)
 
     def body(self) -> JsonObject:
         return untrusted(self.origin, items=self.shown)

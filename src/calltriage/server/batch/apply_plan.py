@@ -24,10 +24,10 @@ from calltriage.server.batch.foresight import Foresight, differs
 from calltriage.server.batch.plan_triage import APPLY, MOST_WRITES, PlanId, refuse_undone, tried
 from calltriage.server.batch.plans import Course, Plan, Plans, Write
 from calltriage.server.batch.undo import undoing
-from calltriage.server.batch.writes import MAKES, PLANNABLE, Asked, Made, asked, references, tool_of
+from calltriage.server.batch.writes import PLANNABLE, Asked, Made, asked, references, tool_of
 from calltriage.server.call.table import perform
 from calltriage.server.call.write_record import Caller, performed
-from calltriage.server.context import Invocation, Workflow
+from calltriage.server.context import Invocation, Workflow, note_of
 
 RESERVE_S = 10.0
 """Seconds of the deadline that the last write has at least; a third of a shorter one."""
@@ -336,8 +336,8 @@ def _kept(tool: type[Tool], body: JsonObject, made: list[list[str]]) -> JsonObje
         kept["updated_at"] = body["updated_at"]
     elif len(issues) == 1:
         kept["updated_at"] = issues[0]["updated_at"]
-    if isinstance(body.get("note"), str) and MAKES.get(tool.tool_name()) != "flag":
-        kept["note"] = body["note"]
+    if isinstance(note := body.get(note_of(tool)), str):
+        kept["note"] = note
     return kept | {"made": made}
 
 

@@ -46,7 +46,7 @@ def names_issue(metadata: Iterable[Any]) -> bool:
 
 def input_schema(model: type[Tool]) -> JsonObject:
     """The model's JSON Schema without `$ref`, without unions with null, without titles. Objects inside it are closed, too,
-    without saying so each time."""
+    without saying so each time, and what stands in a list leaves its pattern to the check."""
     schema = model.model_json_schema()
     definitions: JsonObject = schema.pop("$defs", {})
     flat: JsonObject = _flatten(schema, definitions)
@@ -56,9 +56,9 @@ def input_schema(model: type[Tool]) -> JsonObject:
     return flat
 
 
-def _flatten(node: object, definitions: JsonObject) -> Any:
+def _flatten(node: object, definitions: JsonObject, *, in_list: bool = False) -> Any:
     if is_array(node):
-        return [_flatten(item, definitions) for item in node]
+        return [_flatten(item, definitions, in_list=in_list) for item in node]
     if not is_object(node):
         return node
     members = dict(node)
@@ -72,9 +72,14 @@ def _flatten(node: object, definitions: JsonObject) -> Any:
     for name in {"minLength", "minItems", "minimum"} & members.keys():
         if members[name] in {0, 1}:  # what nobody passes: an empty or negative value gets an error of its own
             del members[name]
-    flat = {key: _flatten(value, definitions) for key, value in members.items() if key not in UNSAID}
+    unsaid = {*UNSAID, *(("pattern",) if in_list else ())}
+    flat = {
+        key: _flatten(value, definitions, in_list=in_list or key == "items")
+        for key, value in members.items()
+        if key not in unsaid
+    }
     if properties is not None:  # a property may be called `title`: only keywords are dropped
-        flat["properties"] = {name: _flatten(value, definitions) for name, value in properties.items()}
+        flat["properties"] = {name: _flatten(value, definitions, in_list=in_list) for name, value in properties.items()}
     return flat
 
 

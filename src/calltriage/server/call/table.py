@@ -178,7 +178,7 @@ class ToolTable:
             body = await once.performed(
                 tool, work, lambda: perform(tool, given, work), arguments=own, key=key, caller=caller
             )
-            body = advising(once.noting(body, note) if note else body, work.server.offered)
+            body = advising(once.noting(tool, body, note) if note else body, work.server.offered)
             try:
                 return _result(body, work)
             except CallError as error:
@@ -227,7 +227,7 @@ async def perform(tool: type[Tool], given: Tool, work: Invocation) -> JsonObject
         if error.outcome not in {"committed", "replayed"}:
             raise
         # The write is done. An answer that cannot be read must not make it look undone.
-        return {"outcome": error.outcome, "note": f"{error} Read it back before writing again."}
+        return once.noting(tool, {"outcome": error.outcome}, f"{error} Read it back before writing again.")
     return body | await touched(tool, given, body, work)
 
 

@@ -18,7 +18,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Tool
 from calltriage.operations.fields import Limit
 from calltriage.server.call.answering import Answer
-from calltriage.server.context import Invocation, Workflow
+from calltriage.server.context import Invocation, Workflow, note_of
 
 ARGUMENT = "idempotency_key"
 META = "calltriage/"
@@ -170,9 +170,10 @@ async def performed(
         when_answered = at_once if caller.answer is None else caller.answer.when_gone
         async with work.server.journal.calling(tool.tool_name(), caller.who, key, when_answered) as call:
             body = await act() if key is None else await work.server.journal.once(call, arguments, act)
-        return noting(body, UNRECORDED) if call.unrecorded else body
+        return noting(tool, body, UNRECORDED) if call.unrecorded else body
 
 
-def noting(body: JsonObject, note: str) -> JsonObject:
-    """The body with a note, before the one that it has."""
-    return {**body, "note": f"{note} {body['note']}" if isinstance(body.get("note"), str) else note}
+def noting(tool: type[Tool], body: JsonObject, note: str) -> JsonObject:
+    """The body of a tool's answer with what the server says of the call, before what it says already."""
+    name = note_of(tool)
+    return {**body, name: f"{note} {body[name]}" if isinstance(body.get(name), str) else note}

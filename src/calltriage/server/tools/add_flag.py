@@ -37,6 +37,7 @@ class AddFlagTool(Workflow, effect=Effect.ADD, wraps=flags.AddFlag):
     """
 
     result: ClassVar[object] = AddedFlag
+    note_in: ClassVar[str] = "explanation"  # a flag has a note of its own
 
     issue_id: IssueRef = Field(description=ISSUE)
     call_id: CallId

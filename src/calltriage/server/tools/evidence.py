@@ -24,8 +24,10 @@ from calltriage.server.context import ISSUE, Invocation, Workflow
 from calltriage.server.tools.evidence_sections import Readings
 from calltriage.server.tools.first_words import FirstWords
 
-SectionName = Literal["description", "flags", "resources", "relations", "attachments", "activity"]
+SectionName = Literal["description", "flags", "resources", "relations", "activity"]
 DESCRIPTION: SectionName = "description"
+COUNT = 12
+"""Tokens of the number of pieces of evidence."""
 TITLE = 200
 """Characters of an issue's title at most where only what names the issue is shown."""
 
@@ -75,6 +77,7 @@ class GetEvidenceTool(Workflow, effect=Effect.READ):
         bundle = Bundle(self.max_tokens, gaps=3)
         bundle.keeps(EACH * len(wanted) + estimate_tokens(place.cursor or ""))
         bundle.body["issue"] = _issue(bundle, issue, asked) if self.section is None else _named(bundle, issue)
+        bundle.body |= _counted(wanted) if self.section is None and bundle.keeps(COUNT) else {}
         words = FirstWords(wanted if self.section is None else [], issue.flag_count)
         words.reserve(bundle)
         await asked.fill(bundle, wanted, lambda one: one.fill_on(bundle, work.server.client, listed))
@@ -93,6 +96,12 @@ class GetEvidenceTool(Workflow, effect=Effect.READ):
             if self.section is not None:
                 raise
             return error
+
+
+def _counted(wanted: list[Section]) -> JsonObject:
+    """How many pieces of evidence are attached, as far as that is known."""
+    count = next(one for one in wanted if one.name == "resources").in_all()
+    return {} if count is None else {"evidence_count": count}
 
 
 def whole_description(issue_id: str) -> TryNext:

@@ -1,4 +1,4 @@
-"""What an issue's evidence is read from: its lists, the turns at its flags, and files."""
+"""What an issue's evidence is read from: its lists, the turns at its flags, and the files among what is attached."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ from calltriage.operations.base import Operation
 from calltriage.operations.calls import Call, GetCall
 from calltriage.operations.fields import is_opaque_id
 from calltriage.operations.flags import Flag, ListFlags
-from calltriage.operations.relations import ListRelations
+from calltriage.operations.relations import ListRelations, Relation
 from calltriage.operations.resource_links import ListResources, ResourceLink
-from calltriage.operations.results import Result
 from calltriage.server.answers.activity_entries import entry_row, in_texts
 from calltriage.server.answers.evidence_shown import FLAG_DROPS, RELATION_DROPS, RESOURCE_DROPS
 from calltriage.server.answers.results import Bundle, beginning, row
@@ -78,12 +77,11 @@ class Readings:
                 "the evidence itself",
                 replace(place),
                 ListResources,
-                _briefly,
+                self._resources,
                 "resource_count",
                 elsewhere=_evidence_itself,
             ),
-            Section("relations", "issue authors", replace(place), ListRelations, _briefly, "relation_count"),
-            Section("attachments", "the uploader", replace(place), ListResources, self._files, belongs=_is_file),
+            Section("relations", "issue authors", replace(place), ListRelations, _relations, "relation_count"),
             Section("activity", "issue authors and agents", replace(place), ListActivity, _entries, in_texts=in_texts),
         )
 
@@ -140,19 +138,21 @@ class Readings:
                     del turn["characters_left_out"]
                     turn.pop("offset", None)
 
-    async def _files(self, links: list[ResourceLink], _page: list[ResourceLink]) -> list[JsonObject | None]:
+    async def _resources(self, links: list[ResourceLink], _page: list[ResourceLink]) -> list[JsonObject | None]:
+        """Rows of what is attached; that of a file holds its attachment, or why its bytes are not to be had."""
+        files = await at_once(*(self._file(link) for link in links))
+        rows = ({name: value for name, value in row(link).items() if name not in RESOURCE_DROPS} for link in links)
+        return [one | file for one, file in zip(rows, files, strict=True)]
+
+    async def _file(self, link: ResourceLink) -> JsonObject:
+        if link.resource_type != "file":
+            return {}
         if not self.client.shares_ids:  # another service's file may have the same id
-            return [_said_of(link, TWO_SERVICES) for link in links]
-        found = await at_once(
-            *(
-                self._if_there(link.resource_id, lambda link=link: GetAttachment(attachment_id=link.resource_id))
-                for link in links
-            )
-        )
-        return [
-            _said_of(link, f"The file cannot be read: {self.failed[link.resource_id]}.") if one is None else row(one)
-            for link, one in zip(links, found, strict=True)
-        ]
+            return {"no_bytes": TWO_SERVICES}
+        found = await self._if_there(link.resource_id, lambda: GetAttachment(attachment_id=link.resource_id))
+        if found is None:
+            return {"no_bytes": f"The file cannot be read: {self.failed[link.resource_id]}."}
+        return {"attachment": row(found)}
 
     async def call(self, call_id: str) -> Call | None:
         """A call with its turns, or None with the reason kept."""
@@ -170,20 +170,8 @@ class Readings:
         return None
 
 
-def _said_of(link: ResourceLink, why: str) -> JsonObject:
-    """What the link of a file says of it, and why its bytes are not to be had."""
-    told = {"resource_id", "title", "status", "metadata", "created_at"}
-    return {name: value for name, value in row(link).items() if name in told} | {"no_bytes": why}
-
-
-def _is_file(link: ResourceLink) -> bool:
-    return link.resource_type == "file"
-
-
-async def _briefly(items: list[Result], _page: list[Result]) -> list[JsonObject | None]:
-    """Rows, without what the issue says already."""
-    dropped = RESOURCE_DROPS if items and isinstance(items[0], ResourceLink) else RELATION_DROPS
-    return [{key: value for key, value in row(item).items() if key not in dropped} for item in items]
+async def _relations(items: list[Relation], _page: list[Relation]) -> list[JsonObject | None]:
+    return [{name: value for name, value in row(item).items() if name not in RELATION_DROPS} for item in items]
 
 
 async def _entries(items: list[TimelineEntry], _page: list[TimelineEntry]) -> list[JsonObject | None]:
@@ -235,10 +223,15 @@ def _around_flag(flag: JsonObject) -> TryNext | None:
 
 
 def _evidence_itself(link: JsonObject) -> TryNext | None:
-    """The call that shows of a call what its link copied from it; None for anything else."""
-    if link["resource_type"] != "call" or not is_opaque_id(link["resource_id"]):
+    """The call that shows what is nested in a row: of a call what its link copied from it, of a file its attachment. None
+    for anything else."""
+    if not is_opaque_id(link["resource_id"]):
         return None
-    return TryNext(tool=calls.GetCallTool.tool_name(), arguments={"call_id": link["resource_id"]})
+    if link["resource_type"] == "call":
+        return TryNext(tool=calls.GetCallTool.tool_name(), arguments={"call_id": link["resource_id"]})
+    if "attachment" in link:
+        return TryNext(tool=GetAttachment.tool_name(), arguments={"attachment_id": link["resource_id"]})
+    return None
 
 
 def _turns(flag: JsonObject, first: int, last: int, **more: object) -> TryNext:

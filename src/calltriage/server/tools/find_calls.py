@@ -6,14 +6,12 @@ within a bound, and the answer says how many of how many were read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from heapq import merge
-from itertools import islice
 from typing import Annotated, ClassVar
 
 import anyio
+from anyio import to_thread
 from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema
 
 from calltriage.client.limits import deadline_in
@@ -24,7 +22,7 @@ from calltriage.matching.search_terms import without_edges
 from calltriage.matching.spoken_search import Words, said, shown_turns, words_of
 from calltriage.matching.telephone import dialled
 from calltriage.operations.base import Effect
-from calltriage.operations.calls import Call, CallList, Day, GetCall, ListCalls, SearchCalls, ShortWord, Turn, Zone
+from calltriage.operations.calls import Call, Day, GetCall, ListCalls, SearchCalls, ShortWord, Turn, Zone
 from calltriage.operations.fields import A_CURSOR, LONGEST_CURSOR, Form, Limit, OpaqueId, Word
 from calltriage.server.answers.counted_lists import ROWS, brief_row, page_of
 from calltriage.server.answers.empty import NO_CALLS, said_of_nothing
@@ -32,7 +30,8 @@ from calltriage.server.answers.found_calls import CallFacts, CallRows
 from calltriage.server.answers.results import REPEATS, ended
 from calltriage.server.answers.shapes import as_declared
 from calltriage.server.context import Invocation, Workflow
-from calltriage.server.tools.nothing_said import why_nothing
+from calltriage.server.tools.call_lists import Asked, Listed, Side, lists_of, merged, on
+from calltriage.server.tools.nothing_said import Nothing, nothing_read, why_nothing
 from calltriage.server.tools.transcripts import Query
 
 MOST_READ = 60
@@ -59,15 +58,6 @@ Telephone = Annotated[ShortWord, AfterValidator(dialled)]
 Place = Annotated[
     str, StringConstraints(max_length=LONGEST_CURSOR), Form(r"^[A-Za-z0-9._-]+$", A_CURSOR), _briefly(LONGEST_CURSOR)
 ]
-
-
-@dataclass
-class _Listed:
-    """A row of a list, and from which place of which list one reads on behind it."""
-
-    call: Call
-    source: int
-    after: int
 
 
 class FindCallsTool(Workflow, effect=Effect.READ):
@@ -146,19 +136,22 @@ class FindCallsTool(Workflow, effect=Effect.READ):
         if found.next_cursor is not None:
             body["next_cursor"] = found.next_cursor
         elif not rows and self.cursor is None and not lost:
-            body["note"] = await why_nothing(work, search)
+            nothing = await why_nothing(work, search)
+            body["note"] = nothing.note
+            body["searched"] |= _near(nothing)
         return body
 
     async def _list(self, work: Invocation) -> JsonObject:
-        """A page of the list; of two lists, where a number may stand on either side."""
-        if self.number is not None:
-            listed, sides = await self._merged(work, self._firsts(2), self.limit)
+        """A page of the list; of several lists, where a number may stand on either side."""
+        lists = self._lists(work)
+        if len(lists) > 1:
+            listed, sides = await self._merged(work, lists, self.limit)
             rows = [_row(one.call.model_dump(mode="json")) for one in listed]
             body = page_of(rows, 0, None, "call parties")
             body.pop("next_cursor", None)
             lost = sum(side.lost for side in sides)
             nothing = {} if rows or lost or self.cursor else self._nothing()
-            return body | _on(sides, listed[: body["returned"]]) | ({"unreadable": lost} if lost else {}) | nothing
+            return body | on(sides, listed[: body["returned"]]) | ({"unreadable": lost} if lost else {}) | nothing
         first = self._firsts(1)[0]
         found = await work.server.client.send(
             ListCalls.model_validate({"from": first, "limit": self.limit, **self._filters()})
@@ -175,6 +168,17 @@ class FindCallsTool(Workflow, effect=Effect.READ):
         number = {} if self.number is None else {"number": self.number}
         return said_of_nothing(self.tool_name(), self._filters() | number, NO_CALLS)
 
+    def _lists(self, work: Invocation) -> list[dict[str, str]]:
+        """What each of the lists is narrowed by that together hold the calls. A desk takes a number in any of its forms."""
+        has_forms = not work.server.client.triage.searches_calls
+        return lists_of(self.number, self.from_number, self.to_number, has_forms=has_forms)
+
+    async def _merged(
+        self, work: Invocation, lists: list[dict[str, str]], limit: int
+    ) -> tuple[list[Listed], list[Side]]:
+        asked = Asked(self._filters(), lists, is_ascending=bool(self.ascending))
+        return await merged(work.server.client, asked, self._firsts(len(lists)), limit)
+
     def _firsts(self, lists: int) -> list[int]:
         """The places from which each list is read. Raises Rejected for a cursor of another search."""
         parts = ["0"] * lists if self.cursor is None else self.cursor.split(".")
@@ -182,31 +186,9 @@ class FindCallsTool(Workflow, effect=Effect.READ):
             raise Rejected(f"cursor: {A_CURSOR}.", field="cursor")
         return list(map(int, parts))
 
-    async def _merged(self, work: Invocation, firsts: list[int], limit: int) -> tuple[list[_Listed], list[_Side]]:
-        """The next rows of all lists together, each list in its own order; and what each list answered."""
-        numbers = ["from_number", "to_number"] if self.number is not None else [None]
-        asked = [
-            ListCalls.model_validate(
-                {"from": first, "limit": limit, **self._filters(), **({name: self.number} if name else {})}
-            )
-            for first, name in zip(firsts, numbers, strict=True)
-        ]
-        pages = await at_once(*(work.server.client.send(one) for one in asked))
-        sides = [
-            _side(page, source, first, limit, self.number)
-            for source, (page, first) in enumerate(zip(pages, firsts, strict=True))
-        ]
-        rows = merge(
-            *(_timed(side.rows, ascending=bool(self.ascending)) for side in sides),
-            key=lambda timed: timed[0],
-            reverse=not self.ascending,
-        )
-        return [row for _, row in islice(rows, limit)], sides
-
     async def _read(self, work: Invocation, words: Words) -> JsonObject:
         """Calls of a list whose API cannot search words: read and looked through, as many as there is time for."""
-        firsts = self._firsts(1 if self.number is None else 2)
-        listed, sides = await self._merged(work, firsts, MOST_LISTED)
+        listed, sides = await self._merged(work, self._lists(work), MOST_LISTED)
         ends = deadline_in(work.server.client.deadline_s)
         ends -= min(SPARE_S, (ends - anyio.current_time()) / 3)
         look = _Look(words, self.speaker, self.limit)
@@ -217,7 +199,7 @@ class FindCallsTool(Workflow, effect=Effect.READ):
         body = page_of(look.found, 0, None, "call parties")
         body.pop("next_cursor", None)
         seen = look.place_after(int(body["returned"]))  # what did not fit is found again behind the cursor
-        on = _on(sides, listed[:seen])
+        further = on(sides, listed[:seen])
         known = [side.total for side in sides if side.total is not None]
         of = {"calls_listed": sum(known)} if len(known) == len(sides) else {}
         told: JsonObject = {"calls_read": look.seen - look.unread, **of}
@@ -225,10 +207,15 @@ class FindCallsTool(Workflow, effect=Effect.READ):
             told["of_these_kept_here"] = look.kept
         if unread := look.unread + sum(side.lost for side in sides):
             told["unreadable"] = unread
-            on["complete"] = False
-        note = "This API cannot search words, so transcripts were read, the newest first."
-        more = " Pass next_cursor to read on." if "next_cursor" in on else ""
-        return body | on | {"searched": told, "note": note + more}
+            further["complete"] = False
+        notes = ["This API cannot search words, so transcripts were read, the newest first."]
+        if not look.found and look.others:
+            nothing = await to_thread.run_sync(nothing_read, self.query or "", look.others)
+            notes.append(nothing.note)
+            told |= _near(nothing)
+        if "next_cursor" in further:
+            notes.append("Pass next_cursor to read on.")
+        return body | further | {"searched": told, "note": " ".join(notes)}
 
 
 @dataclass
@@ -240,6 +227,7 @@ class _Look:
         asked: those that the API was asked for.
         kept: those whose transcripts were kept from an earlier search.
         unread: those that could not be read.
+        others: what was said in those that do not hold the words, until one does.
     """
 
     words: Words
@@ -250,13 +238,14 @@ class _Look:
     asked: int = 0
     kept: int = 0
     unread: int = 0
+    others: list[str] = field(default_factory=list[str])
     _ends_at: list[int] = field(default_factory=list[int])
 
     def next_size(self, listed: int) -> int:
         """How many calls are looked at next; 0 when there is no need or no room."""
         return min(AT_A_TIME, self.most - len(self.found), MOST_READ - self.asked, listed - self.seen)
 
-    def take(self, rows: list[_Listed], read: Sequence[_Said | None]) -> None:
+    def take(self, rows: list[Listed], read: Sequence[_Said | None]) -> None:
         for row, said_in in zip(rows, read, strict=True):
             self.seen += 1
             self.asked += said_in is None or not said_in.was_kept
@@ -268,62 +257,16 @@ class _Look:
                 facts = row.call.model_dump(mode="json") | {"matches": len(held.turns)}
                 self.found.append(_row(facts | {"turns": shown_turns(said_in.turns, held)}))
                 self._ends_at.append(self.seen)
+            elif not self.found:
+                self.others += [turn.text for turn in said_in.turns]
 
     def place_after(self, shown: int) -> int:
         """How many listed calls lie before what is read on from, where so many of those found are shown."""
         return self.seen if shown == len(self.found) else self._ends_at[shown - 1]
 
 
-@dataclass(frozen=True)
-class _Side:
-    """What one list answered from a place on: rows, how many places they and the lost ones take, how many it has in all."""
-
-    first: int
-    rows: list[_Listed]
-    seen: int
-    total: int | None
-    lost: int
-
-
-def _side(page: CallList, source: int, first: int, limit: int, number: str | None) -> _Side:
-    lost = set(page.unreadable_rows("calls"))
-    seen = len(page.calls) + len(lost)
-    places = [n for n in range(seen) if n not in lost]
-    rows = [
-        _Listed(call, source, first + place + 1)
-        for call, place in zip(page.calls, places, strict=True)
-        if source == 0 or not _is_from(call, number)  # the first list has it, too
-    ]
-    total = first + seen if page.total_count is None and seen < limit else page.total_count
-    return _Side(first, rows, seen, total, len(lost))
-
-
-def _is_from(call: Call, number: str | None) -> bool:
-    """Whether a number is the one that a call came from."""
-    told = (call.model_extra or {}).get("from")
-    return number is not None and isinstance(told, str) and dialled(told) == number
-
-
-def _timed(rows: list[_Listed], *, ascending: bool) -> Iterator[tuple[datetime, _Listed]]:
-    """Rows with the times that they are merged by. A list's own order stands: a row without a time, or out of order, has
-    that of the row before it."""
-    last = datetime.min.replace(tzinfo=UTC) if ascending else datetime.max.replace(tzinfo=UTC)
-    for row in rows:
-        began = row.call.began or last
-        last = max(last, began) if ascending else min(last, began)
-        yield last, row
-
-
-def _on(sides: list[_Side], shown: list[_Listed]) -> JsonObject:
-    """How to read on behind the rows that were shown, and whether there is more."""
-    after = list[int]()
-    for n, side in enumerate(sides):
-        mine = [row.after for row in shown if row.source == n]
-        after.append(side.first + side.seen if len(mine) == len(side.rows) else max([side.first, *mine]))
-    ends = all(side.total is not None and place >= side.total for place, side in zip(after, sides, strict=True))
-    if ends or not any(side.seen for side in sides):
-        return {"complete": not any(side.lost for side in sides)}
-    return {"complete": False, "next_cursor": ".".join(map(str, after))}
+def _near(nothing: Nothing) -> JsonObject:
+    return {"near_words": nothing.near_words} if nothing.near_words else {}
 
 
 def _ids(rows: list[JsonObject]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-from pydantic import Field, WithJsonSchema
+from pydantic import Field
 
 from calltriage.client.side_by_side import at_once
 from calltriage.errors import CallError
@@ -19,16 +19,12 @@ from calltriage.server.tools.flag_moments import Moment, Sought
 
 MOST_FLAGS = 20
 
-ShortCallId = Annotated[CallId, WithJsonSchema({"type": "string", "maxLength": 128})]
-ShortIndex = Annotated[TurnIndex, WithJsonSchema({"type": "integer", "maximum": 2**31 - 1})]
-"""Where the schema leaves the form to the check: what stands in a list was told beside it, and is dear to an agent."""
-
 
 class Place(Tool):
     """Where in a call a flag points, and why."""
 
     quote: Annotated[MessageText, Field(min_length=1)] | None = None
-    message_index: ShortIndex | None = None
+    message_index: TurnIndex | None = None
     note: Note | None = None
 
     def sought(self, call_id: str) -> Sought:
@@ -39,13 +35,13 @@ class Place(Tool):
 class MomentRef(Place):
     """One more moment of a flag's type; of the flag's own call unless it says another one."""
 
-    call_id: ShortCallId | None = None
+    call_id: CallId | None = None
 
 
 class FlagRef(Place):
     """A flag, as one of several."""
 
-    call_id: ShortCallId
+    call_id: CallId
     type: FlagType
 
 

@@ -11,6 +11,7 @@ from calltriage.client.side_by_side import at_once
 from calltriage.errors import CallError, Rejected, TryNext
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.folding import exact_line
+from calltriage.matching.near_words import near_words, words_in
 from calltriage.matching.quotes import across, mentions, nearest
 from calltriage.matching.search_terms import without_edges
 from calltriage.matching.spoken_search import said, words_of
@@ -20,6 +21,7 @@ from calltriage.operations.fields import TEXT, CallId, TurnIndex
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, unreadable, untrusted
 from calltriage.server.answers.shapes import Gap, SaidTurn, as_declared
 from calltriage.server.context import Invocation, Workflow, numbered
+from calltriage.server.tools.nothing_said import HOW
 
 AROUND = 5
 """Turns on either side of the one that a window is around."""
@@ -172,7 +174,8 @@ class GetTranscriptTool(Workflow, effect=Effect.READ):
             unfiltered = TryNext(tool=self.tool_name(), arguments={"call_id": self.call_id, **self._given()})
             bundle.lacks("turns without the query", len(window) - len(wanted), try_next=unfiltered)
         bundle.lacks("words of turns that cannot be read", sum(turns[n].is_silent for n in window))
-        bundle.body |= {"returned": len(kept), "transcript": untrusted("call parties", **head, turns=kept)}
+        nothing = {} if self.query is None or wanted else {"note": _nothing_in(len(window))}
+        bundle.body |= {"returned": len(kept), "transcript": untrusted("call parties", **head, turns=kept)} | nothing
         return bundle.done()
 
     def _from_offset(self, turn: JsonObject, *, first: bool) -> JsonObject:
@@ -208,7 +211,18 @@ class GetTranscriptTool(Workflow, effect=Effect.READ):
         if held is not None and (apart := [n for n, count in held.turns.items() if count == len(held.texts)]):
             return [window[n] for n in apart], None
         near = sorted(one.index for one in nearest(within, self.query)[:NEAREST] if one.likeness >= LIKE)
+        near = near or self._like_words(within, self.query)
         return [window[n] for n in near], "nearest" if near else None
+
+    def _like_words(self, turns: list[Turn], query: str) -> list[int]:
+        """The turns with words like those of a query that no turn holds."""
+        said = [words_in([turn.text]) for turn in turns]
+        near = set(near_words(query, set[str]().union(*said)))
+        return [n for n, words in enumerate(said) if words & near][:NEAREST]
+
+
+def _nothing_in(turns: int) -> str:
+    return f"None of {turns} turn{'s' * (turns != 1)} holds it. {HOW}"
 
 
 def said_of_source(call: Call) -> JsonObject:

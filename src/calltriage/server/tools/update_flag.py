@@ -38,6 +38,7 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
     """
 
     result: ClassVar[object] = CorrectedFlag
+    note_in: ClassVar[str] = "explanation"  # a flag has a note of its own
 
     issue_id: IssueRef = Field(description=ISSUE)
     flag_id: FlagId = Field(description="Wrong one.")

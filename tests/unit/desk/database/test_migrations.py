@@ -25,7 +25,7 @@ from sqlalchemy import JSON, Boolean, Connection, MetaData, Table, create_engine
 from calltriage.desk.app import Desk
 from calltriage.desk.database.migrations import v8
 from calltriage.desk.database.store import SCHEMA_VERSION, Store
-from calltriage.desk.database.tables import call_words, metadata, settings
+from calltriage.desk.database.tables import call_words, calls, metadata, settings
 from calltriage.desk.http.access import digest
 from calltriage.errors import StoreError
 from calltriage.storage.sqlite import sqlite_driver
@@ -197,6 +197,36 @@ async def test_the_calls_of_version_7_are_found_by_their_numbers(
         found = (await http.get("/v1/calltriage/calls", params={"query": "3:30"})).json()
         assert sorted(call["call_id"] for call in found["calls"]) == ["c0", "c1", "c2"]
         assert found["examined"] == 3
+    assert await desk.store.read(difference) == []
+    await desk.close()
+
+
+async def test_the_numbers_of_calls_that_were_imported_with_blanks_are_found(
+    tmp_path: Path, database_url: SecretStr | None
+) -> None:
+    def older(connection: Connection) -> None:
+        connection.execute(update(calls).where(calls.c.id == "c0").values(from_number="+1 (555) 010-0100"))
+        connection.execute(update(calls).where(calls.c.id == "c1").values(to_number="1\u00a0555\u2011010.0100"))
+        connection.execute(update(calls).where(calls.c.id == "c2").values(from_number="- withheld -"))
+        connection.execute(update(settings).where(settings.c.name == "schema_version").values(value="8"))
+
+    desk = Desk(tmp_path, SecretStr(KEY), DESK_URL, database_url=database_url)
+    await load_lines(desk, *(call_line(f"c{n}", "Hello.") for n in range(4)))
+    await desk.store.write(older)
+    await desk.close()
+    desk = Desk(tmp_path, SecretStr(KEY), DESK_URL, database_url=database_url)
+    transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url=DESK_URL, headers={"authorization": KEY}) as http:
+
+        async def found(**query: str) -> list[str]:
+            answer = (await http.get("/v1/calls", params=query)).json()
+            return [call["call_id"] for call in answer["calls"]]
+
+        assert await found(from_number="+15550100100") == await found(from_number="1 555 0100100") == ["c0"]
+        assert await found(to_number="15550100100") == await found(to_number="+15550100100") == ["c1"]
+        assert await found(from_number="- withheld -") == ["c2"], "what is no number stays as it is"
+        said = (await http.get("/v1/calltriage/calls", params={"query": "hello", "number": "15550100100"})).json()
+        assert sorted(call["call_id"] for call in said["calls"]) == ["c0", "c1"]
     assert await desk.store.read(difference) == []
     await desk.close()
 

@@ -216,10 +216,22 @@ async def test_one_day_is_the_first_and_the_last_of_a_search(agent: Client, name
 
 async def test_an_alias_is_told_beside_the_answer(agent: Client) -> None:
     ticket = await with_call(agent)
-    flag = {"issueId": ticket, "callId": "call-hours", "type": "x", "attachIfMissing": "true", "messageIndex": "1"}
-    body = await ok(agent, "add_flag", **flag)
-    assert (body["outcome"], body["message_index"]) == ("committed", 1)
-    assert "messageIndex was taken for message_index." in body["note"]
+    body = await ok(agent, "add_comment", issueId=ticket, text="Seen.")
+    assert body["detail"] == "Seen."
+    assert "issueId was taken for issue_id." in body["note"]
+
+
+async def test_what_the_server_says_of_a_flag_stands_apart_from_the_note_of_the_flag(agent: Client) -> None:
+    ticket = await with_call(agent)
+    given = {"issueId": ticket, "callId": "call-hours", "type": "x", "attachIfMissing": "true", "messageIndex": "1"}
+    flag = await ok(agent, "add_flag", **given, comment="Why it matters.")
+    assert (flag["outcome"], flag["message_index"], flag["note"]) == ("committed", 1, "Why it matters.")
+    assert "messageIndex was taken for message_index." in flag["explanation"]
+    same = {"issue_id": ticket, "flagId": flag["id"], "note": "Why it matters."}
+    again = await ok(agent, "update_flag", **same)
+    assert (again["outcome"], again["note"]) == ("replayed", "Why it matters.")
+    assert again["explanation"].startswith("flagId was taken for flag_id.")
+    assert again["explanation"].endswith("Nothing was written.")
 
 
 def test_no_alias_hides_an_argument_and_each_stands_for_some() -> None:

@@ -21,7 +21,7 @@ from calltriage.desk.database import tables
 from calltriage.leaves.gate import compact
 from calltriage.server.app import build_server
 
-SECTIONS = ("flags", "resources", "relations", "attachments", "activity")
+SECTIONS = ("flags", "resources", "relations", "activity")
 
 
 @pytest.mark.parametrize("budget", [2000, 6000, 19_000])
@@ -63,13 +63,28 @@ async def test_no_more_calls_are_read_than_are_shown(client: Client, the_desk: D
     assert 0 < shown <= read <= shown + 4, "the next four are read side by side"
 
 
-async def test_files_are_read_on_over_pages_that_hold_none(
-    agent: McpClient, client: Client, the_desk: Desk, monkeypatch: pytest.MonkeyPatch
+async def test_a_file_stands_once_among_what_is_attached_with_its_attachment_in_its_row(
+    agent: McpClient, client: Client, the_desk: Desk
 ) -> None:
     issue_id = await large_case(the_desk, client, links=101, flags=0)
-    await ok(agent, "create_attachment", name="late report", text="x", attach_to=issue_id)
+    stored = await ok(agent, "create_attachment", name="late report", text="x", attach_to=issue_id)
     bodies = await read_on(agent, issue_id=issue_id)
-    assert [file["name"] for file in entries(bodies, "attachments")] == ["late report"]
+    assert [body["evidence_count"] for body in bodies if "evidence_count" in body] == [102], "in the first answer"
+    *links, file = entries(bodies, "resources")
+    assert not any("attachment" in link for link in links)
+    assert (file["resource_type"], file["resource_id"]) == ("file", stored["id"])
+    assert file["attachment"]["name"] == "late report"
+    assert str(bodies).count("'late report'") == 1 + (file["title"] == "late report"), "no other section lists it"
+
+
+async def test_evidence_is_counted_by_its_rows_where_an_issue_says_no_count(agent: McpClient) -> None:
+    calls = [{"resource_type": "call", "resource_id": name} for name in ("call-card", "call-hours")]
+    full = await ok(agent, "create_issue", title="Two", severity="low", category="Bug", resource_links=calls)
+    assert (await ok(agent, "get_evidence", issue_id=full["id"]))["evidence_count"] == 2
+    empty = await filed(agent)
+    assert (await ok(agent, "get_evidence", issue_id=empty["id"]))["evidence_count"] == 0
+    part = await ok(agent, "get_evidence", issue_id=full["id"], section="resources")
+    assert "evidence_count" not in part
 
 
 async def test_what_is_longer_than_the_whole_budget_is_shown_in_part(agent: McpClient, the_desk: Desk) -> None:

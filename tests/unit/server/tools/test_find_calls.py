@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import sqlalchemy as sql
 from conftest import call_line, endpoints_to, load_lines
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
@@ -18,6 +19,7 @@ from vendors import agent_before, says
 from calltriage.client.client import open_client
 from calltriage.client.transcripts import Transcripts
 from calltriage.desk.app import Desk
+from calltriage.desk.database.tables import call_words, calls, organisations
 from calltriage.operations.base import Api
 from calltriage.server.app import build_server
 from calltriage.server.tools.find_calls import FindCallsTool
@@ -59,6 +61,46 @@ async def test_an_empty_search_says_which_of_its_words_were_said(
     assert told in found["note"]
 
 
+@pytest.mark.parametrize(
+    ("query", "near"),
+    [
+        ("refudn", ["refund"]),
+        ("refund replacements", ["replacement"]),
+        ("cancelation", ["cancellation"]),
+        ("zebra", None),
+    ],
+)
+async def test_an_empty_search_names_words_that_were_said_and_come_near(
+    agent: Client, the_desk: Desk, query: str, near: list[str] | None
+) -> None:
+    await load_lines(
+        the_desk, call_line("one", "Now for my refund."), call_line("two", "A replacement, or a cancellation?")
+    )
+    found = await ok(agent, "find_calls", query=query)
+    assert (found["items"], found["complete"], found["trust"]) == ([], True, "untrusted")
+    assert found["searched"].get("near_words") == near
+    assert ("near_words were said." in found["note"]) is (near is not None)
+    narrowed = await ok(agent, "find_calls", query=query, start_date="2026-06-01")
+    assert "near_words" not in narrowed["searched"], "what was said outside of the filters"
+
+
+async def test_words_of_other_organisations_come_near_to_nothing(agent: Client, the_desk: Desk) -> None:
+    await load_lines(the_desk, call_line("one", "Now for my refund."))
+    move = sql.update(calls).where(calls.c.id == "one").values(org_id="another")
+
+    def away(connection: sql.Connection) -> None:
+        [row] = connection.execute(sql.select(call_words).where(call_words.c.call_id == "one")).mappings()
+        connection.execute(sql.delete(call_words).where(call_words.c.call_id == "one"))
+        connection.execute(
+            sql.insert(organisations).values(id="another", name="Another", last_number=0, created_at=AT.format(1))
+        )
+        connection.execute(move)
+        connection.execute(sql.insert(call_words).values(**{**row, "org_id": "another"}))
+
+    await the_desk.store.write(away)
+    assert "near_words" not in (await ok(agent, "find_calls", query="refudn"))["searched"]
+
+
 async def test_a_number_is_found_on_either_side_page_by_page(agent: Client, the_desk: Desk) -> None:
     sides = [{"from": "+77"}, {"to": "+77"}, {"from": "+77"}, {"to": "+78"}]
     await load_lines(
@@ -86,6 +128,30 @@ async def test_a_number_is_found_however_it_is_written(agent: Client, the_desk: 
     for asked in ({"number": written}, {"number": written, "query": "hello"}):
         assert [row["call_id"] for row in (await ok(agent, "find_calls", **asked))["items"]] == ["in", "out"]
     assert [row["call_id"] for row in (await ok(agent, "find_calls", from_number=written))["items"]] == ["in"]
+
+
+@pytest.mark.parametrize("query", [{}, {"query": "hello"}])
+async def test_a_number_is_one_with_its_plus_sign_and_without(
+    agent: Client, the_desk: Desk, query: dict[str, str]
+) -> None:
+    await load_lines(
+        the_desk,
+        call_line("plus", "hello", created_at=AT.format(5), **{"from": "+14155550143"}),
+        call_line("bare", "hello", created_at=AT.format(4), **{"from": "14155550143"}),
+        call_line("to", "hello", created_at=AT.format(3), to="14155550143"),
+    )
+    for number in ("+14155550143", "14155550143", "1 (415) 555-0143"):
+        found = await ok(agent, "find_calls", number=number, **query)
+        assert [row["call_id"] for row in found["items"]] == ["plus", "bare", "to"]
+        found = await ok(agent, "find_calls", from_number=number, **query)
+        assert [row["call_id"] for row in found["items"]] == ["plus", "bare"]
+
+
+async def test_rows_of_a_day_name_the_issues_that_hold_the_calls(agent: Client, the_desk: Desk) -> None:
+    await load_lines(the_desk, *(call_line(f"c{n}", "Hi.", created_at=AT.format(n)) for n in (2, 3)))
+    tickets = [await with_call(agent, "c2") for _ in range(2)]
+    found = await ok(agent, "find_calls", start_date="2026-05-02", end_date="2026-05-03")
+    assert [(row["call_id"], row.get("issues", [])) for row in found["items"]] == [("c3", []), ("c2", tickets)]
 
 
 async def test_a_number_of_no_call_says_that_nothing_fits(agent: Client) -> None:
@@ -176,6 +242,15 @@ async def test_on_a_vendor_a_call_that_cannot_be_read_is_counted() -> None:
     assert page["searched"] == {"calls_read": 4, "calls_listed": 5, "unreadable": 1}
 
 
+async def test_on_a_vendor_an_empty_search_names_words_that_come_near() -> None:
+    async with agent_before(vendor(5)) as agent:
+        page = await ok(agent, "find_calls", query="refnud")
+        assert (page["items"], page["trust"]) == ([], "untrusted")
+        assert page["searched"] == {"calls_read": 5, "calls_listed": 5, "near_words": ["refund"]}
+        assert "None of the calls that were read holds it." in page["note"]
+        assert "near_words" not in (await ok(agent, "find_calls", query="refund"))["searched"]
+
+
 async def test_on_a_vendor_spoken_numbers_and_digits_are_one() -> None:
     said = {
         "c0": "Come at three thirty.",
@@ -234,6 +309,32 @@ async def test_on_a_vendor_the_next_search_asks_for_no_transcript_that_was_kept(
         asked.clear()
         await ok(agent, "get_transcript", call_id="c0")
         assert asked == ["/v1/calls/c0"], "who reads one call by its id gets it from the vendor"
+
+
+@pytest.mark.parametrize("is_exact", [True, False], ids=["compares texts", "compares numbers"])
+@pytest.mark.parametrize("limit", [1, 2, 20])
+async def test_on_a_vendor_a_number_is_one_with_its_plus_sign_and_without(is_exact: bool, limit: int) -> None:
+    numbers = ["+14155550143", "14155550143", "+1 415 555 0143", "+14155550100", "14155550143"]
+    rows = [
+        {"call_id": f"c{n}", "created_at": AT.format(9 - n), "from": number, "to": "+1"}
+        for n, number in enumerate(numbers)
+    ]
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        wanted = request.url.params.get("from_number") or request.url.params["to_number"]
+        side = "from" if "from_number" in request.url.params else "to"
+        digits = wanted.removeprefix("+")
+        found = [row for row in rows if row[side] == wanted or (
+            not is_exact and row[side].replace(" ", "").removeprefix("+") == digits)]  # fmt: skip
+        first = int(request.url.params.get("from", 0))
+        page = found[first : first + int(request.url.params["limit"])]
+        return says(200, {"total_count": len(found), "count": len(page), "calls": page})(request)
+
+    expected = ["c0", "c1", "c4"] if is_exact else ["c0", "c1", "c2", "c4"]
+    async with agent_before(answer) as agent:
+        for asked in ({"number": "14155550143"}, {"number": "+1 415 5550143"}, {"from_number": "14155550143"}):
+            seen, page = await read_all(agent, **asked, limit=limit)
+            assert (seen, page["complete"]) == (expected, True)
 
 
 def sides(request: httpx2.Request, rows: dict[str, list[Any]], total: int | None = None) -> httpx2.Response:

@@ -51,3 +51,16 @@ async def test_words_apart_are_found_in_the_one_turn_that_holds_all_of_them(agen
     assert (found["matches"], "found" in found) == (1, False)
     nearest = await ok(agent, "get_transcript", call_id="a", query='"contract cancel"')
     assert (nearest["matches"], nearest["found"]) == (0, "nearest")
+
+
+async def test_a_query_that_no_turn_holds_shows_turns_with_words_like_it_or_says_that_there_are_none(
+    agent: Client, the_desk: Desk
+) -> None:
+    await load_lines(the_desk, call_line("a", "Hello.", "I asked for a cancellation.", "Bye."))
+    near = await ok(agent, "get_transcript", call_id="a", query="cancelling")
+    assert ([turn["message_index"] for turn in near["transcript"]["turns"]], near["found"]) == ([1], "nearest")
+    none = await ok(agent, "get_transcript", call_id="a", query="zebra")
+    assert (none["matches"], none["transcript"]["turns"], none["complete"]) == (0, [], False)
+    assert none["note"].startswith("None of 3 turns holds it.")
+    window = await ok(agent, "get_transcript", call_id="a", query="zebra", **{"from": 1, "to": 1}, max_tokens=500)
+    assert window["note"].startswith("None of 1 turn holds it.")

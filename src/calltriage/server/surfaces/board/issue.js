@@ -1,5 +1,5 @@
-// One issue with everything that it rests on: fields, flagged moments, a call, links, files, activity.
-const LISTS = ["flags", "resources", "relations", "attachments", "activity"];
+// One issue with everything that it rests on: fields, flagged moments, a call, evidence, links, activity.
+const LISTS = ["flags", "resources", "relations", "activity"];
 const rowsOf = (evidence, name) => evidence[name]?.items ?? [];
 
 // Open an issue by its id, or draw what a host has already read of it.
@@ -22,7 +22,6 @@ async function issueScreen(place) {
     part("Evidence", evidence, "resources", (one) => resourceRow(one, issue)),
     part("Links", evidence, "relations", (one) => linkRow(one, issue)),
     graph(issue, rowsOf(evidence, "relations")),
-    part("Files", evidence, "attachments", fileRow),
     part("Activity", evidence, "activity", (one) => el("li", {}, el("span", { class: "facts" }, el("span", {}, one.type?.replaceAll("_", " ")),
       when(one.created_at)), el("p", { class: "text" }, one.detail))),
     commentBox(issue), left(evidence, place));
@@ -105,10 +104,8 @@ function flagCard(flag, issue) {
 }
 
 function resourceRow(one, issue) {
-  const isCall = one.resource_type === "call" && can("get_transcript");
-  return el("li", {}, el("span"), isCall ? button(`Call ${one.title ?? one.resource_id}`, () => openCall(one.resource_id, issue.id), { class: "link" })
-    : el("span", {}, `${one.resource_type}: ${one.title ?? one.resource_id}`),
-  el("span", { class: "facts" }, el("span", {}, one.resource_id), when(one.metadata?.created_at ?? one.created_at),
+  return el("li", {}, el("span"), resourceName(one, issue),
+    el("span", { class: "facts" }, el("span", {}, one.resource_id), one.attachment && fileFacts(one.attachment), when(one.metadata?.created_at ?? one.created_at),
     can("remove_resource") && button("Detach", () => removed("remove_resource", { issue_id: issue.id, resource_link_id: one.id }, "Detached."),
       { "data-key": `detach ${one.id}` })));
 }
@@ -135,12 +132,16 @@ function graph(issue, relations) {
     dot([200, 110], issue.triage_id), ends.map((one, place) => dot(spot(place), one.related_triage_id ?? "?")));
 }
 
-function fileRow(file) {
-  const name = file.name ?? file.id;
-  return el("li", {}, el("span"), can("download_attachment") && file.id ? button(name, () => openFile(file.id), { class: "link", "data-key": `file ${file.id}` })
-    : el("span", {}, name), el("span", { class: "facts" }, el("span", {}, file.type),
-    Number.isInteger(file.size) && el("span", {}, count(file.size, "byte"))));
+function resourceName(one, issue) {
+  const name = one.title ?? one.resource_id;
+  if (one.resource_type === "call" && can("get_transcript")) return button(`Call ${name}`, () => openCall(one.resource_id, issue.id), { class: "link" });
+  const file = one.attachment;
+  return file && can("download_attachment")
+    ? button(`File ${file.name ?? name}`, () => openFile(file.id ?? one.resource_id), { class: "link", "data-key": `file ${one.id}` })
+    : el("span", {}, `${one.resource_type}: ${file?.name ?? name}`);
 }
+
+const fileFacts = (file) => [el("span", {}, file.type), Number.isInteger(file.size) && el("span", {}, count(file.size, "byte"))];
 
 async function removed(tool, given, words) {
   try {
