@@ -7,7 +7,7 @@ from itertools import chain, islice
 
 from calltriage.matching.search_terms import search_line, terms
 
-LIKE = 0.88
+LIKE = 0.86
 """How like a word has to be, by Jaro and Winkler: `refunds`, `refunded` and `refudn` are like `refund`, `found` is not."""
 EACH = 3
 """Words that are named for one that was not said."""

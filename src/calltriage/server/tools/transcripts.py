@@ -210,15 +210,18 @@ class GetTranscriptTool(Workflow, effect=Effect.READ):
         held = said(within, words_of(without_edges(self.query)))  # apart, as find_calls takes a query
         if held is not None and (apart := [n for n, count in held.turns.items() if count == len(held.texts)]):
             return [window[n] for n in apart], None
-        near = sorted(one.index for one in nearest(within, self.query)[:NEAREST] if one.likeness >= LIKE)
-        near = near or self._like_words(within, self.query)
+        near = _with_words_like(within, self.query)
+        near = near or sorted(one.index for one in nearest(within, self.query)[:NEAREST] if one.likeness >= LIKE)
         return [window[n] for n in near], "nearest" if near else None
 
-    def _like_words(self, turns: list[Turn], query: str) -> list[int]:
-        """The turns with words like those of a query that no turn holds."""
-        said = [words_in([turn.text]) for turn in turns]
-        near = set(near_words(query, set[str]().union(*said)))
-        return [n for n, words in enumerate(said) if words & near][:NEAREST]
+
+def _with_words_like(turns: list[Turn], query: str) -> list[int]:
+    """The turns with words like those of a query of which none was said."""
+    said = [words_in([turn.text]) for turn in turns]
+    if any(words & words_in([query]) for words in said):
+        return []
+    near = set(near_words(query, set[str]().union(*said)))
+    return [n for n, words in enumerate(said) if words & near][:NEAREST]
 
 
 def _nothing_in(turns: int) -> str:
