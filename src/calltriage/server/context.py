@@ -24,6 +24,7 @@ from calltriage.operations.fields import WireOnly, marks
 from calltriage.operations.issues import Issue, ListIssues
 from calltriage.operations.results import Page
 from calltriage.server.files.local import CHUNK, FileRoots
+from calltriage.server.holders import Holders
 from calltriage.server.questions import Questions
 from calltriage.server.quota import Quota
 from calltriage.server.trails import Trails
@@ -76,6 +77,8 @@ class ServerParts:
     """Files to and from remote clients, where the server has an HTTP side."""
     tickets: dict[str, str] = field(default_factory=dict[str, str])
     """UUIDs of ticket numbers already looked up; a number never names another issue."""
+    holders: Holders = field(default_factory=Holders)
+    """Which issues hold which calls, where an API cannot be asked that."""
     trails: Trails = field(default_factory=Trails)
     """The pages that led to each cursor."""
     turn: anyio.Lock = field(default_factory=anyio.Lock)

@@ -54,7 +54,7 @@ class WriteOutcome(Result):
     """Of what it made."""
     triage_id: str | None = None
     updated_at: str | None = None
-    """Of the issue that it touched, for expect_updated_at; given if nobody else changed it."""
+    """Of the issue that issue_id names, for expect_updated_at; given if nobody else changed it."""
     note: str | None = None
     error: Failure | None = None
 
@@ -331,11 +331,11 @@ def _without_condition(arguments: JsonObject) -> JsonObject:
 def _kept(tool: type[Tool], body: JsonObject, made: list[list[str]]) -> JsonObject:
     """What is kept of a write's answer: ids, the outcome and our note; no words of others, such as a flag's note."""
     kept = {name: body[name] for name in ("outcome", "id", "triage_id") if isinstance(body.get(name), str)}
-    issues = [one for one in body.get("issues", []) if "updated_at" in one]
+    own = next(iter(body.get("issues", ())), {})  # that of issue_id
     if "triage_id" in body and isinstance(body.get("updated_at"), str):
         kept["updated_at"] = body["updated_at"]
-    elif len(issues) == 1:
-        kept["updated_at"] = issues[0]["updated_at"]
+    elif "updated_at" in own:
+        kept["updated_at"] = own["updated_at"]
     if isinstance(note := body.get(note_of(tool)), str):
         kept["note"] = note
     return kept | {"made": made}

@@ -30,6 +30,7 @@ from calltriage.server.answers.found_calls import CallFacts, CallRows
 from calltriage.server.answers.results import REPEATS, ended
 from calltriage.server.answers.shapes import as_declared
 from calltriage.server.context import Invocation, Workflow
+from calltriage.server.tools.call_holders import with_issues
 from calltriage.server.tools.call_lists import Asked, Listed, Side, lists_of, merged, on
 from calltriage.server.tools.nothing_said import Nothing, nothing_read, why_nothing
 from calltriage.server.tools.transcripts import Query
@@ -105,6 +106,8 @@ class FindCallsTool(Workflow, effect=Effect.READ):
             body = await (self._search(work) if work.server.client.triage.searches_calls else self._read(work, words))
         if work.goes_round(self, self.cursor, _ids(body["items"]), body.get("next_cursor")):
             body = ended(body, REPEATS)
+        if body["items"] and not work.server.client.triage.searches_calls:
+            body = await with_issues(work, body)
         return body | self._days()
 
     def _filters(self) -> JsonObject:

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from calltriage.errors import CallError, Rejected
+from calltriage.errors import CallError, NotFound, Rejected
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations import relations
 from calltriage.operations.base import Effect
@@ -47,7 +47,7 @@ class LinkIssueTool(Workflow, effect=Effect.ADD, answers_repeats=True, wraps=rel
                 await self._refuse_circle(work, [link], "related_issue_id")
             return await _made(work, link, await self._there(work, source))
         with preparing("related_issue_ids"):
-            targets = [await work.server.issue_id(one, "related_issue_ids") for one in self.related_issue_ids or ()]
+            targets = [await _target(work, place, one) for place, one in enumerate(self.related_issue_ids or ())]
             links = [self._link(source, target, "related_issue_ids") for target in dict.fromkeys(targets)]
             await self._refuse_circle(work, links, "related_issue_ids")
         there = await self._there(work, source)
@@ -121,6 +121,15 @@ async def _linked(work: Invocation, link: relations.LinkIssue, there: dict[str, 
         return await _made(work, link, there, ONE_LINK)
     except CallError as error:
         return {"related_issue_id": link.related_issue_id, **error.as_part()}
+
+
+async def _target(work: Invocation, place: int, reference: str) -> str:
+    """The UUID of one of several targets. Raises NotFound with its place among them."""
+    try:
+        return await work.server.issue_id(reference, "related_issue_ids")
+    except NotFound as error:
+        error.details = {**error.details, "place": place}
+        raise
 
 
 def _all_of(links: list[JsonObject]) -> JsonObject:

@@ -289,7 +289,8 @@ async def test_calls_and_files_that_repeat_end_over_several_calls() -> None:
             first = (await agent.call_tool(tool, {})).structured_content or {}
             assert first["complete"] is False
             second = (await agent.call_tool(tool, {"cursor": first["next_cursor"]})).structured_content or {}
-            assert (second["complete"], second["note"]) == (False, REPEATS), tool
+            assert second["complete"] is False
+            assert second["note"].startswith(REPEATS), tool
             assert "next_cursor" not in second
 
 

@@ -362,3 +362,11 @@ async def test_an_applied_plan_lists_the_calls_that_undo_it(planner: Client, cli
     was = {name: issue.get(name) for name in ("title", "description", "status", "assignee_id")}
     assert {name: getattr(now, name) for name in was} == was
     assert {one.id for one in (await client.send(ListIssues())).items} == {issue["id"], other["id"]}
+
+
+async def test_a_link_answers_the_new_time_of_the_issue_that_it_links(planner: Client) -> None:
+    one, two = await filed(planner, title="One"), await filed(planner, title="Two")
+    ends = {"issue_id": one["id"], "related_issue_id": two["id"], "relation_type": "blocks"}
+    [outcome] = (await applied(planner, await planned(planner, write("link_issue", **ends))))["outcomes"]
+    guard = {"issue_id": one["id"], "expect_updated_at": outcome["updated_at"]}
+    assert (await ok(planner, "update_issue", severity="low", **guard))["outcome"] == "committed"

@@ -13,7 +13,7 @@ import sqlalchemy as sql
 from conftest import call_line, endpoints_to, load_lines
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
-from tool_calls import ok, refused, with_call
+from tool_calls import UNKNOWN, ok, refused, with_call
 from vendors import agent_before, says
 
 from calltriage.client.client import open_client
@@ -194,12 +194,18 @@ async def test_the_former_name_names_the_new_one(full_agent: Client) -> None:
         await full_agent.call_tool("list_calls", {})
 
 
+def listed(rows: list[Any], following: str | None = None) -> dict[str, Any]:
+    return {"data": {"items": rows, "next_cursor": following}, "errors": None}
+
+
 def vendor(calls: int, broken: int | None = None) -> Any:
-    """A vendor of so many calls, the newest first; every tenth says "refund". It knows no search."""
+    """A vendor of so many calls, the newest first; every tenth says "refund". It knows no search, and has no issue."""
     ids = [f"c{n}" for n in range(calls)]
 
     def answer(request: httpx2.Request) -> httpx2.Response:
         path = request.url.path
+        if path == "/v1/triage/issues":
+            return says(200, listed([]))(request)
         if path == "/v1/calls":
             first, size = int(request.url.params.get("from", 0)), int(request.url.params["limit"])
             rows = [{"call_id": one, "created_at": AT.format(1)} for one in ids[first : first + size]]
@@ -251,6 +257,71 @@ async def test_on_a_vendor_an_empty_search_names_words_that_come_near() -> None:
         assert "near_words" not in (await ok(agent, "find_calls", query="refund"))["searched"]
 
 
+class Filed:
+    """A vendor with calls, and issues that hold some of them."""
+
+    def __init__(self, holding: dict[str, list[str]], following: str | None = None) -> None:
+        self.holding, self.following = holding, following
+        self.activity = dict.fromkeys(holding, AT.format(1))
+        self.asked = list[str]()
+        self._calls = vendor(20)
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        path = request.url.path
+        if not path.startswith("/v1/triage/"):
+            return self._calls(request)
+        self.asked.append(path)
+        if path == "/v1/triage/issues":
+            assert request.url.params["resource_type"] == "call"
+            issues = [self._issue(ticket) for ticket in self.holding]
+            return says(200, listed(issues, self.following))(request)
+        ticket = f"T-{int(path.split('/')[4][-12:])}"
+        links = [{"id": UNKNOWN, "resource_type": "call", "resource_id": one} for one in self.holding[ticket]]
+        return says(200, listed(links))(request)
+
+    def _issue(self, ticket: str) -> dict[str, Any]:
+        at = self.activity[ticket]
+        return {"id": f"{UNKNOWN[:-12]}{int(ticket[2:]):012}", "triage_id": ticket, "last_activity_at": at}
+
+
+@pytest.mark.parametrize("query", [{}, {"query": "refund"}])
+async def test_on_a_vendor_rows_name_the_issues_that_hold_the_calls(query: dict[str, str]) -> None:
+    filed = Filed({"T-1": ["c0"], "T-2": ["c10", "c0"], "T-3": ["elsewhere"]})
+
+    async def found(agent: Client) -> dict[str, Any]:
+        page = await ok(agent, "find_calls", **query)
+        assert "issues:" not in page.get("note", "")
+        return {row["call_id"]: row["issues"] for row in page["items"] if "issues" in row}
+
+    async with agent_before(filed) as agent:
+        assert await found(agent) == {"c0": ["T-1", "T-2"], "c10": ["T-2"]}
+        assert (filed.asked[0], len(filed.asked)) == ("/v1/triage/issues", 4)
+        assert await found(agent) == {"c0": ["T-1", "T-2"], "c10": ["T-2"]}
+        assert filed.asked[4:] == ["/v1/triage/issues"], "nothing happened to the issues"
+        filed.holding["T-3"], filed.activity["T-3"] = ["c10"], AT.format(2)
+        assert await found(agent) == {"c0": ["T-1", "T-2"], "c10": ["T-2", "T-3"]}
+        assert len(filed.asked) == 7, "the list, and the issue to which something happened"
+
+
+async def test_on_a_vendor_with_many_issues_the_answer_says_which_were_looked_through() -> None:
+    async with agent_before(Filed({f"T-{n}": ["c1"] for n in range(1, 41)}, following="more")) as agent:
+        page = await ok(agent, "find_calls")
+        assert page["items"][1]["issues"] == [f"T-{n}" for n in range(1, 26)]
+        assert page["note"].endswith("issues: of the 25 issues of latest activity that hold calls.")
+
+
+async def test_on_a_vendor_whose_issues_cannot_be_read_the_calls_are_listed_all_the_same() -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/v1/triage/issues":
+            return says(403, {})(request)
+        return vendor(3)(request)
+
+    async with agent_before(answer) as agent:
+        page = await ok(agent, "find_calls")
+        assert [row["call_id"] for row in page["items"]] == ["c0", "c1", "c2"]
+        assert page["note"].endswith("could not be read.")
+
+
 async def test_on_a_vendor_spoken_numbers_and_digits_are_one() -> None:
     said = {
         "c0": "Come at three thirty.",
@@ -260,6 +331,8 @@ async def test_on_a_vendor_spoken_numbers_and_digits_are_one() -> None:
     }
 
     def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/v1/triage/issues":
+            return says(200, listed([]))(request)
         if request.url.path == "/v1/calls":
             rows = [{"call_id": one, "created_at": AT.format(1)} for one in said]
             return says(200, {"total_count": len(said), "count": len(said), "calls": rows})(request)
@@ -290,7 +363,7 @@ async def test_on_a_vendor_the_next_search_asks_for_no_transcript_that_was_kept(
 
     def counted(request: httpx2.Request) -> httpx2.Response:
         body = json.loads(answer(request).content)
-        if request.url.path != "/v1/calls":
+        if request.url.path not in {"/v1/calls", "/v1/triage/issues"}:
             asked.append(request.url.path)
             body |= over | {"created_at": AT.format(1)} if request.url.path != "/v1/calls/c7" else {}
         return says(200, body)(request)
@@ -321,6 +394,8 @@ async def test_on_a_vendor_a_number_is_one_with_its_plus_sign_and_without(is_exa
     ]
 
     def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/v1/triage/issues":
+            return says(200, listed([]))(request)
         wanted = request.url.params.get("from_number") or request.url.params["to_number"]
         side = "from" if "from_number" in request.url.params else "to"
         digits = wanted.removeprefix("+")

@@ -107,3 +107,11 @@ async def test_an_issue_that_is_named_twice_is_told_once(agent: Client) -> None:
     ends = [two["id"], two["triage_id"], two["id"].upper()]
     told = await ok(agent, "link_issue", issue_id=one["triage_id"], related_issue_ids=ends, relation_type="blocks")
     assert [issue["triage_id"] for issue in told["issues"]] == [one["triage_id"], two["triage_id"]]
+
+
+async def test_one_of_several_that_has_no_issue_is_named_by_its_place(agent: Client) -> None:
+    one, two = [await filed(agent, title=f"T{n}", on_duplicate="create") for n in range(2)]
+    ends = {"issue_id": one["id"], "related_issue_ids": [two["triage_id"], "T-999999"], "relation_type": "blocks"}
+    error = await refused(agent, "link_issue", **ends)
+    assert (error["field"], error["outcome"]) == ("related_issue_ids", "not_committed")
+    assert error["place"] == 1
