@@ -49,6 +49,8 @@ async def test_over_stateless_http_only_the_newer_protocol_can_ask_and_the_older
                 answer = await removal(client)
             if mode == "legacy":
                 assert answer["error"]["code"] == "confirmation_unavailable"
+                assert "stateless transport" in answer["error"]["message"]
+                assert "version 2026-07-28 can be asked" in answer["error"]["message"]
                 assert (person.asked, answer["is_there"]) == ([], True)
             else:
                 assert (len(person.asked), answer["is_there"]) == (1, not agrees)

@@ -57,6 +57,11 @@ PAGES = 5
 NOBODY_ASKED = (
     "This removes something for good, so that a person is asked first, and this host cannot ask. Nothing was removed."
 )
+STATELESS = (
+    "This removes something for good, so that a person is asked first. Over HTTP this server keeps no session (stateless "
+    "transport) and cannot ask a client of this protocol version. Nothing was removed. A client of version 2026-07-28 can "
+    "be asked, and each over stdio."
+)
 ON_PANEL = "If the host shows the board beside this, a person can answer there."
 ON_BOARD = (
     "A person can answer within ten minutes by running: calltriage board --confirm {}. A yes removes it there: do not call "
@@ -94,7 +99,7 @@ async def confirmed(
         question = gate(await _question(tool, given, work))[0]
     if not host.can_be_asked:
         wish = Wish(work.who, tool.tool_name(), given.model_dump(mode="json", exclude_unset=True), question)
-        await _asked_elsewhere(wish, work.server.questions, policy, host.agreed)
+        await _asked_elsewhere(wish, work.server.questions, policy, host)
         return None
     if not host.is_modern:
         _decided(await _asked_at_once(host.session, question))
@@ -110,22 +115,23 @@ async def confirmed(
     return mcp_types.InputRequiredResult(input_requests=asked, request_state=state)
 
 
-async def _asked_elsewhere(wish: Wish, questions: Questions | None, policy: Policy, agreed: str | None) -> None:
+async def _asked_elsewhere(wish: Wish, questions: Questions | None, policy: Policy, host: Host) -> None:
     """Where the host cannot ask: nothing when a view brings its person's yes. Otherwise the question waits on the board.
 
     Raises Forbidden, with where a person can answer; Rejected when one has said no.
     """
+    why = STATELESS if host.has_no_way_back else NOBODY_ASKED
     if questions is None:
-        raise UnconfirmedError(NOBODY_ASKED, BY_POLICY)
+        raise UnconfirmedError(why, BY_POLICY)
     has_panel = policy == "panel"
-    if has_panel and agreed is not None and await questions.is_agreed(wish, agreed):
+    if has_panel and host.agreed is not None and await questions.is_agreed(wish, host.agreed):
         return
     if await questions.is_declined(wish):
         raise _declined()
     ident = await questions.keep(wish)
     advice = [ON_PANEL] if has_panel else []
     advice += [ON_BOARD.format(ident)] if ident is not None else []
-    error = UnconfirmedError(NOBODY_ASKED, *advice, *([] if has_panel else [BY_POLICY]))
+    error = UnconfirmedError(why, *advice, *([] if has_panel else [BY_POLICY]))
     if has_panel:
         seal = questions.seal(wish)
         error.meta = {QUESTION: {"text": wish.question, "seal": seal, "tool": wish.tool, "arguments": wish.arguments}}

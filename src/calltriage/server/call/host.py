@@ -62,14 +62,19 @@ class Host:
         capabilities = self.session.client_capabilities
         able = capabilities and capabilities.elicitation
         has_form = able is not None and (able.form is not None or able.url is None)
-        return has_form and (self.is_modern or self.session.can_send_request)
+        return has_form and not self.has_no_way_back
+
+    @property
+    def has_no_way_back(self) -> bool:
+        """Whether its transport lets the server ask nothing: stateless HTTP on an older wire, whatever the host can do."""
+        return not self.is_modern and not self.session.can_send_request
 
     @property
     def declares_folders(self) -> bool:
         """Whether it says which folders its agent works in."""
         capabilities = self.session.client_capabilities
         declares = capabilities is not None and capabilities.roots is not None
-        return declares and (self.is_modern or self.session.can_send_request)
+        return declares and not self.has_no_way_back
 
 
 async def opened_for(path: str, files: FileRoots, host: Host) -> FileRoots | mcp_types.InputRequiredResult:
