@@ -46,7 +46,7 @@ def search_calls(tx: Transaction, call: SearchCalls) -> Reply:
         places = next_places(tx, alternatives, few, before=min(before, last), after=first, size=most)
         is_end = len(places) < most
         examined += len(places)
-        found += _holding(tx, call, words, filters, places)
+        found += _holding(tx, call, words, filters, places) if places else []
         before = places[-1] if places else before
     cursor = None if is_end else tx.seal_cursor([before], name)
     body = {"calls": with_issues(tx, found), "examined": examined, "next_cursor": cursor}

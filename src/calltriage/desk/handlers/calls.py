@@ -121,6 +121,8 @@ def list_calls(tx: Transaction, call: ListCalls) -> Reply:
 
 def with_issues(tx: Transaction, found: list[JsonObject]) -> list[JsonObject]:
     """The calls, each with the tickets of the issues that it is attached to."""
+    if not found:
+        return []
     ids = [row["call_id"] for row in found]
     attached = links.c.resource_type == "call", links.c.resource_id.in_(ids)
     here = (issues.c.org_id == links.c.org_id) & (issues.c.id == links.c.issue_id)
