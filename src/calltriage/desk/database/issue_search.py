@@ -34,6 +34,8 @@ from calltriage.matching.search_terms import search_line
 
 FEW = 2000
 """Matches that are fetched and sorted whole; a text with more of them is looked for among the first issues of the list."""
+FIRST = 500
+"""Issues of the list that PostgreSQL looks at before it asks its index, which tells no match before it has read all."""
 NEAR = 20_000
 """Issues of the list looked at before all matches are."""
 GRAM = 3
@@ -93,7 +95,7 @@ def holding(tx: Transaction, wanted: str, walk: Select[*tuple[object, ...]], siz
     """The condition "holds the text". `walk` selects the list without it, in its order; `size` issues are needed of it.
 
     Few matches are found through the index. Of a text with many, enough stand among the first issues of the list; where
-    they do not, all are found through the index.
+    they do not, all are found through the index. SQLite's index stops at the first matches, so it is asked before the list.
     """
     texts, number = search_terms.wanted(wanted), _ticket_number(folded(wanted))
     holds = _holds(issues, texts, number)
@@ -108,6 +110,8 @@ def holding(tx: Transaction, wanted: str, walk: Select[*tuple[object, ...]], siz
     candidates = _candidates(tx, texts, number)
     if candidates is None:
         return holds
+    if tx.connection.dialect.name == "postgresql" and (enough := among_first(FIRST)) is not None:
+        return issues.c.seq.in_(enough)
     some = candidates.limit(FEW + 1)
     if tx.connection.execute(select(func.count()).select_from(some.subquery())).scalar_one() <= FEW:
         return issues.c.seq.in_(some) & holds

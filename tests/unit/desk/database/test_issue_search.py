@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
+from postgres import PostgresServer
 from pydantic import SecretStr
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, event, insert, select, update
 
 from calltriage.desk.database import issue_search
 from calltriage.desk.database.store import Store
@@ -87,6 +88,7 @@ def filed(connection: Connection, org: str, texts: list[tuple[str, str]]) -> lis
 def strategy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param.startswith("many"):
         monkeypatch.setattr(issue_search, "FEW", 1)
+        monkeypatch.setattr(issue_search, "FIRST", 0)
         monkeypatch.setattr(issue_search, "NEAR", 0 if "none" in request.param else 4)
     return request.param
 
@@ -117,6 +119,26 @@ def test_a_search_finds_the_issues_that_hold_the_text_newest_first(
         await store.close()
 
     anyio.run(run)
+
+
+async def test_on_postgresql_matches_are_not_counted_where_the_first_issues_hold_enough(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    asked = list[str]()
+
+    def check(connection: Connection) -> None:
+        org = new_org(connection)
+        filed(connection, org, [(f"Refund {n}", "") for n in range(9)])
+        event.listen(connection, "before_cursor_execute", lambda *given: asked.append(given[2]))
+        listed = list_issues(at(connection, org, 10_000), ListIssues(search="refund", limit=3)).body["items"]
+        assert [item["number"] for item in listed] == [1009, 1008, 1007]
+
+    with postgres.emptied_desk() as url:
+        store = Store(tmp_path / "desk", SecretStr(url))
+        await store.write(check)
+        await store.close()
+    assert asked
+    assert not any(statement.startswith("SELECT count(") for statement in asked)
 
 
 async def test_search_follows_what_happens_to_an_issue(tmp_path: Path, database_url: SecretStr | None) -> None:
