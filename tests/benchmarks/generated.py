@@ -26,7 +26,7 @@ from calltriage.desk.database.tables import written as instant
 from calltriage.desk.handlers.issues import SEVERITY_RANK, STATUS_RANK
 
 COMMON, RARE = "refund", "zyxwvut"
-"""A word of about every fifth issue, and one of every 50,000th."""
+"""A word of about every fifth issue, and one of twenty issues, of whatever number."""
 OTHERS = 200
 """Organisations beside the desk's own, which has four issues of five."""
 LINKED = (10, 100, 1000, 10_000)
@@ -50,13 +50,13 @@ def _issues(count: int, own: str) -> Iterator[dict[str, Any]]:
     words, weights = _words(source)
     orgs = [f"{source.getrandbits(32):08x}-0000-4000-8000-000000000000" for _ in range(OTHERS)]
     statuses, severities = list(STATUS_RANK), list(SEVERITY_RANK)
-    numbers = dict.fromkeys([own, *orgs], 1000)
+    numbers, apart = dict.fromkeys([own, *orgs], 1000), max(1, count // 20)
     for place in range(count):
         org = own if source.random() < 0.8 else source.choice(orgs)
         numbers[org] += 1
         title = " ".join(source.choices(words, cum_weights=weights, k=6))
         description = " ".join(source.choices(words, cum_weights=weights, k=18))
-        if place % 50_000 == 49_999:
+        if place % apart == apart - 1:
             description += f" {RARE}"
         created = instant(BEGAN + timedelta(seconds=60 * place))
         moved = instant(BEGAN + timedelta(seconds=60 * place + source.randrange(30 * 86_400)))
