@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from calltriage.cli.main import cli
+from calltriage.storage.sqlite import sqlite_driver
 
 PIPELINE = 'name = "line"\n[[detect]]\nuse = "forbidden"\nname = "promise"\nphrases = ["{phrase}"]\n'
 
@@ -104,11 +106,26 @@ def test_a_split_without_labels_and_a_wrong_file_are_told() -> None:
     assert "new.tml" in str(evaluated(file="new.tml").exception)
 
 
+CHAT = '[[detect]]\nuse = "chat"\nendpoint = "local"\nprompt = "promise.md"\nname = "promise"\n'
+ENDPOINT = '[endpoint.local]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "small"\nusd_per_mtok = [3, 15]\n'
+
+
+def test_what_an_evaluation_spends_counts_for_the_pipeline_s_day(folder: Path) -> None:
+    (folder / "promise.md").write_text("Does the agent promise something?")
+    (folder / "chat.toml").write_text(f'name = "chat"\n{CHAT}{ENDPOINT}[limits]\nusd_per_day = 5\n')
+
+    (row,) = as_json(evaluated("--json", file="chat.toml"))["detectors"]
+
+    assert row["failed"] == 16  # nobody listens there
+    with closing(sqlite_driver().connect(folder / "data" / "pipelines.sqlite3")) as ledger:
+        found = ledger.execute("SELECT pipeline, state, count(*) FROM pipeline_spend GROUP BY 1, 2").fetchall()
+    assert found == [("chat", "settled", 16)]
+
+
 def test_a_check_says_what_endpoints_cost_before_anything_is_asked(folder: Path) -> None:
     (folder / "promise.md").write_text("Does the agent promise something?")
-    endpoint = '[endpoint.local]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "small"\nusd_per_mtok = [3, 15]\n'
     chat = '[[detect]]\nuse = "chat"\nendpoint = "local"\nprompt = "promise.md"\nsample = 0.5\n'
-    (folder / "chat.toml").write_text(f'name = "chat"\n{chat}{endpoint}')
+    (folder / "chat.toml").write_text(f'name = "chat"\n{chat}{ENDPOINT}')
     CliRunner().invoke(cli, ["desk", "import", "calls.jsonl"])
 
     checked = CliRunner().invoke(cli, ["pipeline", "check", "chat.toml"])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
@@ -25,6 +26,9 @@ from calltriage.pipelines.examining import prepared
 from calltriage.pipelines.reading import read_call
 from calltriage.pipelines.spec import Spec, read_spec
 from calltriage.settings import Settings
+
+if TYPE_CHECKING:
+    from calltriage.pipelines.ledger.purse import LedgerPurse
 
 BELOW = 3
 """Exit status when a detector is below the bar."""
@@ -60,7 +64,7 @@ COLUMNS = (
 def evaluate_file(
     context: click.Context, file: Path, *, labels: Path, min_precision: float | None, as_json: bool, **asked: Any
 ) -> None:
-    """Measure a file's detectors on labelled calls. Nothing is written.
+    """Measure a file's detectors on labelled calls. Nothing is written but what endpoints cost.
 
     A label is a line of JSON: {"call_id": "a", "detector": "agent_silence", "verdict": "positive", "turn": 7}. "negative" is
     a moment that must not be found, "none" says that the call has nothing to find. A finding is right when a positive label
@@ -92,12 +96,24 @@ def evaluate_file(
 
 
 async def _measured(settings: Settings, spec: Spec, labels: Labels, asked: JsonObject) -> list[Score]:
-    opening = Opening(data_folder=None if asked["no_cache"] else settings.data_dir, proxy=settings.proxy)
-    async with prepared(spec, opening) as detectors:
+    async with AsyncExitStack() as stack:
+        purse = await stack.enter_async_context(_purse(settings, spec)) if spec.endpoint else None
+        folder = None if asked["no_cache"] else settings.data_dir
+        detectors = await stack.enter_async_context(prepared(spec, Opening(purse, folder, proxy=settings.proxy)))
         measured = [one.detector for one in detectors if one.detector.name in labels]
         if asked["given"] is not None:
             return await evaluate(measured, labels, _of_file(asked["given"]))
         return await evaluate(measured, labels, _of_api(settings, measured, labels))
+
+
+@asynccontextmanager
+async def _purse(settings: Settings, spec: Spec) -> AsyncGenerator[LedgerPurse]:
+    """The money of the file's pipeline: a day's cap is one for runs and for this."""
+    from calltriage.pipelines.ledger.purse import LedgerPurse  # noqa: PLC0415  brings the database library
+    from calltriage.wiring import open_ledger  # noqa: PLC0415
+
+    async with open_ledger(settings) as ledger:
+        yield LedgerPurse(ledger, spec.name, spec.limits.usd_per_day)
 
 
 async def _of_file(path: Path) -> AsyncIterator[Call]:
