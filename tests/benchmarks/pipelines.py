@@ -1,9 +1,11 @@
 """How fast pipelines are: rules on one core, and whole runs on a desk of which every tenth call is filed.
 
-    uv run --group dev python tests/benchmarks/pipelines.py                     both, with 2,000 calls
+    uv run --group dev python tests/benchmarks/pipelines.py                     all, with 2,000 calls
     uv run --group dev python tests/benchmarks/pipelines.py --calls 1000000     a backfill
+    uv run --group dev python tests/benchmarks/pipelines.py --only workers      two workers, one queue on PostgreSQL
 
-Calls are made up: 18 turns with exact times. Figures are of this machine at this moment.
+For the workers the desk is on a port, as a vendor is, and PostgreSQL waits for its disk. Calls are made up: 18 turns with
+exact times. Figures are of this machine at this moment.
 """
 
 from __future__ import annotations
@@ -25,13 +27,18 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import KEY, load_lines
 from pipeline_lines import long_line
 from pipeline_runs import on_record
+from postgres import PostgresServer
+from reliability.killing import Command, Vendor, pipeline_settings, served
 
 from calltriage.desk.app import Desk
 from calltriage.operations.calls import Call as VendorCall
 from calltriage.pipelines.calls import view_of
 from calltriage.pipelines.examining import examine, prepared
+from calltriage.pipelines.ledger import runs
 from calltriage.pipelines.pipeline import Pipeline
 from calltriage.pipelines.spec import parse_spec
+from calltriage.settings import Settings, load_settings
+from calltriage.wiring import open_ledger
 
 RULES = """name = "rules"
 [[detect]]
@@ -118,6 +125,46 @@ async def whole(calls: int) -> None:
     )
 
 
+async def spread(calls: int, count: int = 2) -> None:
+    """The same by workers, from the moment the run begins until it is done."""
+    with tempfile.TemporaryDirectory() as folder, PostgresServer(durable=True) as postgres, postgres.database() as url:
+        place = Path(folder)
+        (place / "p.toml").write_text(FILING)
+        desk = Desk(place / "desk", SecretStr(KEY), "http://desk.test")
+        await _load(desk, calls, list(lines(calls)) if calls <= LOADED_AT_ONCE else None)
+        async with served(Vendor(desk)) as address:
+            settings = pipeline_settings(address, url)
+            command = ["pipeline", "worker", str(place / "p.toml")]
+            crew = [Command(place / f"machine-{n}", command, settings) for n in range(count)]
+            for one in crew:
+                await one.start()
+            wired = load_settings(
+                data_dir=place, bland_api_key=SecretStr(KEY), bland_base_url=address, database_url=SecretStr(url)
+            )
+            took = await _until_done(Pipeline.load(place / "p.toml"), wired, count)
+            for one in crew:
+                await one.kill()
+        await desk.close()
+    print(f"{count} workers, desk on a port: {calls / took:,.0f} calls a second ({calls} calls in {took:.1f} s)")
+
+
+async def _until_done(pipeline: Pipeline, settings: Settings, count: int) -> float:
+    """Begin a run once the workers are there, which one without a call shows; how long it takes."""
+    took = 0.0
+    async with open_ledger(settings) as ledger:
+        for window in (pipeline.window(since="1999-01-01", until="1999-01-02"), pipeline.window()):
+            began = time.perf_counter()
+            run = await runs.begin(
+                ledger, pipeline="filing", spec_hash=pipeline.spec_hash, spec="", mode="run", window=window.stored()
+            )
+            while await runs.state_of(ledger, run.id) == "running":  # noqa: ASYNC110  others end it
+                await anyio.sleep(0.1)
+            took = time.perf_counter() - began
+            await anyio.sleep(5 * count if window.since else 0)  # the others end their starts
+        print(f"  {(await runs.get(ledger, run.id)).counts}")
+    return took
+
+
 async def _load(desk: Desk, calls: int, few: list[str] | None) -> None:
     if few is not None:
         await load_lines(desk, *few)
@@ -135,6 +182,11 @@ async def _load(desk: Desk, calls: int, few: list[str] | None) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--calls", type=int, default=2_000)
-    wanted = parser.parse_args().calls
-    anyio.run(rules, min(wanted, 2_000))
-    anyio.run(whole, wanted)
+    parser.add_argument("--only", choices=("rules", "embedded", "workers"))
+    given = parser.parse_args()
+    if given.only in (None, "rules"):
+        anyio.run(rules, min(given.calls, 2_000))
+    if given.only in (None, "embedded"):
+        anyio.run(whole, given.calls)
+    if given.only in (None, "workers"):
+        anyio.run(spread, min(given.calls, 20_000))

@@ -19,6 +19,7 @@ from calltriage.pipelines.dry_run import Progress
 from calltriage.pipelines.examining import Prepared, prepared
 from calltriage.pipelines.filing_step import Filer
 from calltriage.pipelines.ledger import Ledger, open_ledger, runs
+from calltriage.pipelines.ledger.keys import note_key
 from calltriage.pipelines.ledger.ledger import utc_now, written
 from calltriage.pipelines.ledger.pace import paced
 from calltriage.pipelines.ledger.purse import LedgerPurse
@@ -172,7 +173,7 @@ class Pipeline:
                     window=asked.stored(),
                 )  # fmt: skip
                 work = work_of(client, ledger, self.spec, begun.id, detectors)
-                runner = Share if is_spread(ledger) else Embedded
+                runner = Share if await _is_spread(client, ledger) else Embedded
                 return Report(work.tally, await runner(work, begun, progress).carry_out())
 
     @asynccontextmanager
@@ -188,8 +189,16 @@ class Pipeline:
             )  # fmt: skip
             async with only_one(ledger, f"watch-{self.spec.name}"):
                 work = work_of(client, ledger, self.spec, begun.id, detectors, is_watching=True)
-                hands = Share(work, begun, _unheard, is_watch=True) if is_spread(ledger) else None
+                hands = Share(work, begun, _unheard, is_watch=True) if await _is_spread(client, ledger) else None
                 yield Watching(work, begun, secret, hands)
+
+
+async def _is_spread(client: Client, ledger: Ledger) -> bool:
+    """Whether workers may take part in what is begun here. They hear with which key."""
+    if not is_spread(ledger):
+        return False
+    await note_key(ledger, Seals(client.home.secret))
+    return True
 
 
 def of_environment(reference: str | None) -> str | None:

@@ -12,8 +12,10 @@ import anyio
 from calltriage.client.client import Client
 from calltriage.errors import CalltriageError, SettingsError
 from calltriage.leaves.installed import how_to_add
+from calltriage.leaves.seals import Seals
 from calltriage.pipelines.examining import Prepared
 from calltriage.pipelines.ledger import Ledger, items, runs
+from calltriage.pipelines.ledger.keys import has_key
 from calltriage.pipelines.ledger.runs import ASKED_FOR, Run
 from calltriage.pipelines.pipeline import Pipeline, open_ledger_of, opened_detectors, work_of
 from calltriage.pipelines.reading import patiently
@@ -76,6 +78,7 @@ class Worker:
         work = work_of(self.client, ledger, pipeline.spec, run.id, detectors, is_watching=is_watch)
         logger.info("takes part in %s of %s", run.id, run.pipeline)
         try:
+            await self._check_key(ledger)
             if run.state != "running":
                 await patiently(lambda: runs.go_on(ledger, run.id))
             ended = await Share(work, run, _unheard, is_watch=is_watch, leaves_paused=False).carry_out()
@@ -89,6 +92,13 @@ class Worker:
             logger.info("%s is %s: %d calls examined here", run.id, ended.state, work.tally.calls)
         finally:
             self._under_way.discard(run.id)
+
+    async def _check_key(self, ledger: Ledger) -> None:
+        if not await patiently(lambda: has_key(ledger, Seals(self.client.home.secret))):
+            raise SettingsError(
+                "The machine that began this run has another sealing key. Set CALLTRIAGE_SEALING_KEY to one value on all "
+                "machines that share runs."
+            )
 
 
 def _unheard(done: int, total: int | None) -> None:

@@ -25,9 +25,11 @@ from calltriage.client.client import Client
 from calltriage.client.in_process import background
 from calltriage.desk.app import Desk
 from calltriage.errors import SettingsError
+from calltriage.leaves.seals import Seals
 from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import ListIssues
 from calltriage.pipelines.ledger import runs
+from calltriage.pipelines.ledger.keys import has_key, note_key
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.pipeline import Pipeline, open_ledger_of
@@ -268,6 +270,23 @@ async def test_an_error_that_all_calls_would_meet_pauses_the_run_and_is_raised(
     async with open_ledger_of(client) as ledger:
         [run] = await runs.newest(ledger)
     assert (run.state, run.why) == ("paused", "this key is not one of the API's")
+
+
+async def test_a_worker_with_another_sealing_key_takes_no_part_and_says_what_to_set(
+    the_desk: Desk, way: Counting, client: Client, tmp_path: Path, url: SecretStr, pipeline: Pipeline,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    await load_lines(the_desk, silent_line("silent-1", 9.5))
+    async with open_ledger_of(client) as ledger:
+        await note_key(ledger, Seals(lambda: b"the key of another machine"))
+        run = await begun(ledger, pipeline)
+        async with workers(way, tmp_path, url, pipeline, 1):
+            with anyio.fail_after(PATIENCE_S):
+                while "CALLTRIAGE_SEALING_KEY" not in caplog.text:  # noqa: ASYNC110  a log sets no event
+                    await anyio.sleep(0.05)
+        assert (await runs.get(ledger, run.id)).counts == {}
+        await pipeline.run(client)  # what begins runs says which key it is
+        assert await has_key(ledger, Seals(client.home.secret))
 
 
 async def test_a_worker_without_a_database_for_several_says_what_it_needs(

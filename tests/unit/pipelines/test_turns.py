@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import anyio
 from ledgers import Url, opened_ledger
+from postgres import PostgresServer
+from pydantic import SecretStr
 
 from calltriage.pipelines.ledger import Ledger
-from calltriage.pipelines.ledger.turns import alone
+from calltriage.pipelines.ledger.turns import alone, held
 
 
 async def test_of_many_that_want_a_turn_one_has_it_at_a_time(tmp_path: Path, ledger_url: Url) -> None:
-    inside, most, held = 0, 0, 0
+    inside, most, times = 0, 0, 0
 
     async def hold(ledger: Ledger) -> None:
-        nonlocal inside, most, held
+        nonlocal inside, most, times
         async with alone(ledger, "an incident"):
             inside += 1
-            held += 1
+            times += 1
             most = max(most, inside)
             await anyio.lowlevel.checkpoint()
             await ledger.read(lambda connection: None)
@@ -31,7 +34,7 @@ async def test_of_many_that_want_a_turn_one_has_it_at_a_time(tmp_path: Path, led
     ):
         for ledger in (one, other, one, other, one):
             group.start_soon(hold, ledger)
-    assert (most, held) == (1, 5)
+    assert (most, times) == (1, 5)
 
 
 async def test_a_turn_that_ends_with_an_error_is_free(tmp_path: Path, ledger_url: Url) -> None:
@@ -43,3 +46,56 @@ async def test_a_turn_that_ends_with_an_error_is_free(tmp_path: Path, ledger_url
             pass
         async with alone(other, "an incident"):
             pass
+
+
+async def test_a_turn_that_is_kept_for_long_is_one_s_at_a_time(tmp_path: Path, ledger_url: Url) -> None:
+    async with opened_ledger(tmp_path, ledger_url) as one, opened_ledger(tmp_path, ledger_url) as other:
+        async with held(one, "a"), held(other, "a") as second, held(other, "b") as third:
+            assert (second is None, third is not None) == (True, True)
+        async with held(other, "a") as second:
+            assert second is not None
+
+
+async def test_a_turn_that_was_lost_with_its_session_is_taken_again_unless_somebody_has_it(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    with postgres.database() as url:
+        secret = SecretStr(url)
+        async with (
+            opened_ledger(tmp_path, secret) as one,
+            opened_ledger(tmp_path, secret) as other,
+            held(one, "a") as first,
+        ):
+            assert first is not None
+            postgres.disconnect_all(url)
+            assert await first.take()
+            async with held(other, "a") as second:
+                assert second is None
+            postgres.disconnect_all(url)
+            async with held(other, "a") as second:
+                assert second is not None
+                assert not await first.take()
+
+
+def test_no_two_hold_a_turn_whose_lock_file_comes_and_goes(tmp_path: Path) -> None:
+    guard, inside, most = threading.Lock(), 0, 0
+
+    async def take() -> None:
+        nonlocal inside, most
+        async with opened_ledger(tmp_path) as ledger:
+            for _ in range(100):
+                async with held(ledger, "a") as turn:
+                    if turn is not None:
+                        with guard:
+                            inside += 1
+                            most = max(most, inside)
+                        await anyio.lowlevel.checkpoint()
+                        with guard:
+                            inside -= 1
+
+    threads = [threading.Thread(target=anyio.run, args=(take,)) for _ in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert most == 1

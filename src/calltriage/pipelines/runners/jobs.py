@@ -24,10 +24,8 @@ if TYPE_CHECKING:
     from procrastinate.types import JSONDict
 
 TASK = "examine"
-CALLS = 8
+CALLS = 4
 """Calls of a job. They are examined side by side."""
-JOBS_AT_ONCE = 4
-"""Jobs that a process works on at once."""
 HEARTBEAT_S = 3.0
 """Seconds between two signs of life of a worker."""
 STALLED_S = 15.0
@@ -111,13 +109,13 @@ class Jobs:
             except ConnectorException:  # it has ended meanwhile, or the database is away: the next look tells
                 continue
 
-    async def work(self, let_go: Callable[[], None]) -> None:
-        """Work on jobs until this is cancelled. Returns when the database went away: begun jobs are ended before. `let_go`
-        ends those that are under way."""
+    async def work(self, at_once: int, let_go: Callable[[], None]) -> None:
+        """Work on so many jobs at once until this is cancelled. Returns when the database went away: begun jobs are ended
+        before. `let_go` ends those that are under way."""
         from procrastinate.worker import Worker  # noqa: PLC0415
 
         worker = Worker(
-            self.app, [self.queue], concurrency=JOBS_AT_ONCE, fetch_job_polling_interval=LOOK_EVERY_S,
+            self.app, [self.queue], concurrency=at_once, fetch_job_polling_interval=LOOK_EVERY_S,
             delete_jobs="always", install_signal_handlers=False, update_heartbeat_interval=HEARTBEAT_S,
             stalled_worker_timeout=STALLED_S,
         )  # fmt: skip

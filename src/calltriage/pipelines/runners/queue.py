@@ -20,7 +20,7 @@ from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.ledger.turns import Turn, held
 from calltriage.pipelines.reading import may_pass, patiently
-from calltriage.pipelines.runners.jobs import Jobs, opened_jobs
+from calltriage.pipelines.runners.jobs import CALLS, Jobs, opened_jobs
 from calltriage.pipelines.runners.lister import Lister
 from calltriage.pipelines.running import Work
 
@@ -91,12 +91,17 @@ class Share:
                     tasks.start_soon(self._look)
                     tasks.start_soon(self._keep_leading, jobs)
                     while True:
-                        await jobs.work(self._let_go)
+                        await jobs.work(self._jobs_at_once, self._let_go)
                         await anyio.sleep(LOOK_EVERY_S)
 
     def hint(self) -> None:
         """Something new is due."""
         self._hint.set()
+
+    @property
+    def _jobs_at_once(self) -> int:
+        """So many that requests never wait for recording, and no more: what is in hand is read again after a crash."""
+        return max(2, self.work.client.triage.in_flight * 2 // CALLS)
 
     def _let_go(self) -> None:
         for scope in self._under_way:
