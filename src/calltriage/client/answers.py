@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, cast
 
 import httpx2
@@ -44,11 +45,18 @@ class Answer:
     @property
     def api_time(self) -> datetime | None:
         """When the API says that it answered: the `Date` header (RFC 9110, section 6.6.1), in whole seconds."""
-        try:
-            moment = parsedate_to_datetime(self.headers.get_list("date")[-1])
-            return moment.replace(tzinfo=moment.tzinfo or UTC)
-        except (IndexError, ValueError, OverflowError):
-            return None
+        dates = self.headers.get_list("date")
+        return _moment(dates[-1]) if dates else None
+
+
+@lru_cache(maxsize=16)
+def _moment(date: str) -> datetime | None:
+    """The instant that a header says; answers of one second say the same."""
+    try:
+        moment = parsedate_to_datetime(date)
+        return moment.replace(tzinfo=moment.tzinfo or UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 async def read_answer(response: httpx2.Response) -> Answer:

@@ -8,7 +8,7 @@ here: an API's machines may date them behind or ahead of its `Date` header, in w
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -67,6 +67,12 @@ class Ask(Protocol):
     """Sends a read."""
 
     async def __call__(self, operation: Operation[R], /) -> Receipt[R]: ...
+
+
+class Share(Protocol):
+    """Makes a read of this name once for all that wait for it; it begins after each of them has asked."""
+
+    async def __call__(self, name: str, read: Callable[[], Awaitable[T]], /) -> T: ...
 
 
 @dataclass(frozen=True)
@@ -241,26 +247,33 @@ class ListLook(Generic[R]):
         self._rows = trace.rows
         self._result = trace.result
 
-    async def before(self, ask: Ask) -> Before | None:
-        """What the list shows before the write. None when too little of it could be read to tell later what is new."""
-        rows = await self._first_rows(ask)
+    async def before(self, ask: Ask, share: Share) -> Before | None:
+        """What the list shows before the write. None when too little of it could be read to tell later what is new.
+
+        Writes that wait for the same list read it once.
+        """
+        rows = await self._first_rows(ask, share)
         if not rows.is_whole and not (self._rows.newest_first and rows.items):
             return None
         equal = tuple(dict.fromkeys(item.id for item in rows.items if self._rows.same(item) is not False))
         return Before(equal, None if rows.is_whole else rows.items[-1].id)
 
-    async def _first_rows(self, ask: Ask) -> _FirstRows:
+    async def _first_rows(self, ask: Ask, share: Share) -> _FirstRows:
         known, pages = _read_before.get(), self._rows.pages
         name = f"{pages.tool_name()} {pages.model_dump_json()}"
         if known is not None and name in known:
             return known[name]
+        rows = await share(f"{self._rows.rows_before} {name}", lambda: self._read_first(ask))
+        if known is not None and self._result is None:  # else the write's answer does not name the row that it makes
+            known[name] = rows
+        return rows
+
+    async def _read_first(self, ask: Ask) -> _FirstRows:
         rows, lost, most = _FirstRows(), False, 1 if self._rows.newest_first else PAGES_BEFORE
         async for answer in _read(self._rows, ask, most, self._rows.rows_before):
             rows.items += answer.result.items
             lost = lost or bool(answer.result.unreadable_rows("items"))
             rows.is_whole = _is_end(answer.result) and not lost
-        if known is not None and self._result is None:  # else the write's answer does not name the row that it makes
-            known[name] = rows
         return rows
 
     async def find(self, sight: Sight) -> Verdict[R]:

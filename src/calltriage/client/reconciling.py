@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import anyio
 
+from calltriage.client.common_reads import CommonReads
 from calltriage.client.credentials import Endpoint
 from calltriage.client.exchanges import Exchanges
 from calltriage.client.ledger import Entry
@@ -66,6 +68,7 @@ class Reconciler:
         self._budgets = budgets
         self._deadline_s = deadline_s
         self._seen = Seen()
+        self._common = CommonReads()
 
     def course(self, operation: Operation[object], *, first: Entry | None = None) -> Course:
         """The course of an operation that begins now. `first` describes its first attempt if another course made it."""
@@ -100,7 +103,7 @@ class Reconciler:
 
         with suppress(CallError):
             if isinstance(trace, LeftRow) and operation.effect is Effect.ADD:
-                course.sight.before = await ListLook(trace).before(ask)
+                course.sight.before = await ListLook(trace).before(ask, partial(self._common.one, until=ends))
             elif isinstance(trace, Changed):
                 course.sight.stood = (await ask(trace.read)).result
 

@@ -45,15 +45,22 @@ class RetryPolicy:
             deadline: instant on the event loop's clock.
             budget: what the API's calls pay their retries from.
         """
-        from tenacity import AsyncRetrying, retry_if_exception  # noqa: PLC0415
-
         least = (deadline - anyio.current_time()) * 0.1  # seconds that a try needs to be worth its wait
+        try:
+            return await send()
+        except CallError as error:
+            if not may_repeat(effect, error):
+                raise
+            first = [error]
+        from tenacity import AsyncRetrying, retry_if_exception  # noqa: PLC0415  few calls fail
 
         def is_last(state: RetryCallState) -> bool:
             too_late = anyio.current_time() + state.upcoming_sleep + least >= deadline
             return state.attempt_number >= self.tries or too_late or not budget.take()
 
         async def attempt() -> T:
+            if first:
+                raise first.pop()
             return await send()
 
         retrying = AsyncRetrying(

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,12 +23,12 @@ from calltriage.client.look_ups import Before
 from calltriage.client.receipts import Receipt
 from calltriage.errors import CallError, Conflict, ServerFailure, StorageUnavailable, StoreBusyError, StoreError
 from calltriage.journal.checking import check_folder
+from calltriage.journal.digests import caller_name, digested
 from calltriage.journal.equal_writes import NAMED, OPEN, SETTLED, UNDER_WAY, Asked, Call, Standings, this_process
 from calltriage.journal.head_notes import HeadNote
 from calltriage.journal.rows import FILE, Check, Row, append, facts, head_of, holds, outcome_of, prepare, rows
 from calltriage.journal.showing import brief
 from calltriage.journal.unanswered import FOLDER, Unanswered, When, at_once
-from calltriage.leaves.seals import signature
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation
 from calltriage.storage import Database, SqliteFile
@@ -138,7 +139,7 @@ class Journal:
         arguments = operation.model_dump(mode="json", exclude_unset=is_patch, exclude_none=not is_patch)
         if not call.caller:
             call = replace(self._named(salt, ""), tool=call.tool or name, key=call.key)
-        return Asked(call, _digest(salt, name, json.dumps(arguments, sort_keys=True)), uuid.uuid4().hex), arguments
+        return Asked(call, digested(salt, name, json.dumps(arguments, sort_keys=True)), uuid.uuid4().hex), arguments
 
     async def end(self, entry: Entry, operation: Operation[object], came: Receipt[object] | BaseException) -> None:
         """Record what became of a write. A failure to do so is logged: the write is what it is."""
@@ -157,9 +158,7 @@ class Journal:
     def _named(self, salt: bytes, who: str) -> Call:
         """A call of this caller, under each name that its writes may stand under."""
 
-        def name(organisation: str, who: str) -> str:
-            return _digest(salt, "caller", organisation, who)[:16]
-
+        name = partial(caller_name, salt)
         before = self.organisation if self.former_organisation is None else self.former_organisation
         former = {name(before, one) for one in (who, self.former.get(who, ""))}
         whoever = ("", SHARED_TOKEN, *self.former.values())
@@ -179,7 +178,7 @@ class Journal:
         with self._unanswered.call(when_answered) as (writes, beside, elsewhere):
             salt = await self._digest_key()
             arrived, _ = await self._read(head_of)
-            digest = None if key is None else _digest(salt, "key", tool, key)
+            digest = None if key is None else digested(salt, "key", tool, key)
             named = self._named(salt, who)
             call = replace(
                 named,
@@ -215,7 +214,7 @@ class Journal:
         Raises Conflict when the key came with other arguments before. A call that was cut off is gone through again: each of
         its writes is found done, looked for, or sent.
         """
-        content = _digest(await self._digest_key(), call.tool, json.dumps(arguments, sort_keys=True))
+        content = digested(await self._digest_key(), call.tool, json.dumps(arguments, sort_keys=True))
         asked = Asked(call, content, uuid.uuid4().hex)
 
         def change(connection: Connection) -> JsonObject | None:
@@ -383,10 +382,6 @@ def _within(call: Call) -> Generator[None]:
         yield
     finally:
         _call.reset(token)
-
-
-def _digest(salt: bytes, *parts: str) -> str:
-    return signature(salt, "\n".join(parts).encode("utf-8", "backslashreplace"))
 
 
 def _compact(value: object) -> str:

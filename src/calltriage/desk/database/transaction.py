@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, cached_property
+from operator import attrgetter
 from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import (
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Connection,
     CursorResult,
     Executable,
+    Integer,
     Row,
     Select,
     Table,
@@ -41,6 +43,39 @@ DEFAULT_LIMIT = 50
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 Keys: TypeAlias = tuple[ColumnElement[Any], ...]
 """What a list is ordered by; the last one tells any two rows apart."""
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """A list whose statements are built once: building one costs several times more than running it.
+
+    Attributes:
+        query: its rows, by parameters.
+        order: what it is ordered by.
+        descending: the last come first.
+    """
+
+    query: Select[*tuple[Any, ...]]
+    order: Keys
+    descending: bool = False
+
+    @cached_property
+    def first(self) -> Select[*tuple[Any, ...]]:
+        """The first rows, `size` of them."""
+        return _ordered(self.query, self.order, descending=self.descending).limit(bindparam("size", type_=Integer()))
+
+    @cached_property
+    def following(self) -> Select[*tuple[Any, ...]]:
+        """Those behind the position whose parts are `after0` and so on."""
+        position = tuple_(*(bindparam(f"after{n}", type_=column.type) for n, column in enumerate(self.order)))
+        place = tuple_(*self.order)
+        return self.first.where(place < position if self.descending else place > position)
+
+
+def _ordered(query: Select[*tuple[Any, ...]], order: Keys, *, descending: bool) -> Select[*tuple[Any, ...]]:
+    """A list in its order, with what its cursors hold."""
+    query = query.order_by(*(column.desc() if descending else column.asc() for column in order))
+    return query.add_columns(*(column.label(f"_key{n}") for n, column in enumerate(order)))
 
 
 @dataclass(frozen=True)
@@ -151,15 +186,18 @@ class Transaction:
         return row
 
     def page(
-        self, query: Select[*tuple[Any, ...]], order: Keys, *, limit: int | None, cursor: str | None, name: str,
-        descending: bool = False,
-    ) -> tuple[list[AnyRow], str | None]:  # fmt: skip
+        self, listing: Listing, *, limit: int | None, cursor: str | None, name: str, **values: Any
+    ) -> tuple[list[AnyRow], str | None]:
         """One page by keyset: rows after the cursor's position, and the next cursor or None.
 
         A cursor holds the position and is sealed for the list's `name` (its sort included) and the organisation.
         """
-        query = self.after(query, order, cursor=cursor, name=name, descending=descending)
-        return self.cut(query, order, limit=limit, name=name)
+        size, query = limit or DEFAULT_LIMIT, listing.first
+        if cursor is not None:
+            position, query = self.open_cursor(cursor, name), listing.following
+            values |= {f"after{n}": value for n, value in enumerate(position)}
+        rows = list(self.run(query, size=size + 1, **values))
+        return self._page_of(rows, size, len(listing.order), name)
 
     def after(
         self, query: Select[*tuple[Any, ...]], order: Keys, *, cursor: str | None, name: str, descending: bool
@@ -169,19 +207,21 @@ class Transaction:
             position = tuple_(*(literal(value) for value in self.open_cursor(cursor, name)))
             place = tuple_(*order)
             query = query.where(place < position if descending else place > position)
-        return query.order_by(*(column.desc() if descending else column.asc() for column in order))
+        return _ordered(query, order, descending=descending)
 
     def cut(
         self, query: Select[*tuple[Any, ...]], order: Keys, *, limit: int | None, name: str
     ) -> tuple[list[AnyRow], str | None]:
         """The first page of ordered rows, and the cursor behind it or None."""
-        query = query.add_columns(*(column.label(f"_key{n}") for n, column in enumerate(order)))
         size = limit or DEFAULT_LIMIT
-        rows = list(self.connection.execute(query.limit(size + 1)))
-        more = len(rows) > size
+        return self._page_of(list(self.connection.execute(query.limit(size + 1))), size, len(order), name)
+
+    def _page_of(self, rows: list[AnyRow], size: int, keys: int, name: str) -> tuple[list[AnyRow], str | None]:
+        """The first `size` rows of those that were read, one more than that, and the cursor behind them or None."""
+        if len(rows) <= size:
+            return rows, None
         rows = rows[:size]
-        keys = [getattr(rows[-1], f"_key{n}") for n in range(len(order))] if more else []
-        return rows, self.seal_cursor(keys, name) if more else None
+        return rows, self.seal_cursor([getattr(rows[-1], f"_key{n}") for n in range(keys)], name)
 
     def seal_cursor(self, position: list[Any], name: str) -> str:
         payload = json.dumps(position, separators=(",", ":"), ensure_ascii=False).encode()
@@ -214,4 +254,12 @@ def columns_of(table: Table, result: type[Result], *, computed: Iterable[str] = 
 
 def plain_row(row: AnyRow | JsonObject, *names: str) -> JsonObject:
     """The named columns of a row, or of the values that one was made of."""
-    return {name: row[name] if isinstance(row, dict) else getattr(row, name) for name in names}
+    if isinstance(row, dict):
+        return {name: row[name] for name in names}
+    return dict(zip(names, _values_of(names)(row), strict=True))
+
+
+@cache
+def _values_of(names: tuple[str, ...]) -> Callable[[AnyRow], tuple[Any, ...]]:
+    first = attrgetter(*names)
+    return first if len(names) > 1 else lambda row: (first(row),)

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import re
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from calltriage.desk.database.tables import activity, links
-from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, handled, not_found, plain_row
+from calltriage.desk.database.transaction import (
+    AnyRow,
+    Listing,
+    Reply,
+    Transaction,
+    equal,
+    handled,
+    not_found,
+    plain_row,
+)
 from calltriage.desk.handlers import norm
 from calltriage.desk.handlers.activity_writing import TALK, entry, record
 from calltriage.desk.handlers.resource_links import LINK_QUERY, shown_link
@@ -15,18 +24,24 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.activity import AddComment, ListActivity
 from calltriage.operations.fields import NO_LINK
 
+HAPPENED = activity.c.session_id.is_(None) | (activity.c.created_at <= bindparam("instant"))
+"""A run is written ahead."""
+FEED = Listing(
+    select(activity).where(equal(activity, "issue_id"), HAPPENED),
+    (activity.c.created_at, activity.c.seq),
+    descending=True,
+)
+
 
 def list_activity(tx: Transaction, call: ListActivity) -> Reply:
     tx.issue(call.issue_id)
-    has_happened = activity.c.session_id.is_(None) | (activity.c.created_at <= tx.instant)  # a run is written ahead
-    here = tx.mine(activity, activity.c.issue_id == call.issue_id, has_happened)
     rows, cursor = tx.page(
-        select(activity).where(here),
-        (activity.c.created_at, activity.c.seq),
+        FEED,
         limit=call.limit,
         cursor=call.cursor,
         name=f"activity of {call.issue_id}",
-        descending=True,
+        issue_id=call.issue_id,
+        instant=tx.instant,
     )
     return Reply(200, {"items": shown_entries(tx, rows), "next_cursor": cursor})
 

@@ -29,11 +29,15 @@ def folded_name(name: str) -> str:
 BUILT_IN_FOLDED = {name.casefold(): name for name in BUILT_IN}
 
 
-def ensure_category(tx: Transaction, name: str) -> tuple[JsonObject, bool]:
+def ensure_category(tx: Transaction, name: str) -> None:
+    """Have a category of this name; the built-in ones are there."""
+    if folded_name(name) not in BUILT_IN_FOLDED:
+        _stored_category(tx, name)
+
+
+def _stored_category(tx: Transaction, name: str) -> tuple[JsonObject, bool]:
     """The category of this name, case and outer blanks ignored, and whether it is new. The first spelling stays."""
     folded = folded_name(name)
-    if folded in BUILT_IN_FOLDED:
-        return _built_in(tx)[folded], False
     known = tx.connection.execute(
         select(categories).where(tx.mine(categories, categories.c.folded == folded))
     ).one_or_none()
@@ -57,7 +61,10 @@ def filtered_names(tx: Transaction, wanted: list[str]) -> set[str]:
 
 
 def create_category(tx: Transaction, call: CreateCategory) -> Reply:
-    category, is_new = ensure_category(tx, call.name)
+    folded = folded_name(call.name)
+    if folded in BUILT_IN_FOLDED:
+        return Reply(200, _built_in(tx)[folded])
+    category, is_new = _stored_category(tx, call.name)
     return Reply(201 if is_new else 200, category)
 
 

@@ -9,9 +9,11 @@ from calltriage.desk.database.transaction import (
     DEFAULT_LIMIT,
     AnyRow,
     ContractError,
+    Listing,
     Reply,
     Transaction,
     columns_of,
+    equal,
     handled,
     not_found,
     plain_row,
@@ -24,6 +26,7 @@ from calltriage.operations.flags import AddFlag, Flag, ListFlags, ListFlagTypes,
 
 FLAG_COLUMNS = columns_of(flags, Flag)
 ADD_ROW = insert(flags)
+FLAGS_OF_ISSUE = Listing(select(flags).where(equal(flags, "issue_id")), (flags.c.seq,))
 
 
 def add_flag(tx: Transaction, call: AddFlag) -> Reply:
@@ -48,11 +51,11 @@ def add_flag(tx: Transaction, call: AddFlag) -> Reply:
 def list_flags(tx: Transaction, call: ListFlags) -> Reply:
     tx.issue(call.issue_id)
     rows, cursor = tx.page(
-        select(flags).where(tx.mine(flags, flags.c.issue_id == call.issue_id)),
-        (flags.c.seq,),
+        FLAGS_OF_ISSUE,
         limit=call.limit,
         cursor=call.cursor,
         name=f"flags of {call.issue_id}",
+        issue_id=call.issue_id,
     )
     return Reply(200, {"items": [plain_row(row, *FLAG_COLUMNS) for row in rows], "next_cursor": cursor})
 

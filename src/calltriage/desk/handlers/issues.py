@@ -7,14 +7,14 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, update
 
 from calltriage.desk.database.issue_search import FEW, holding, searched
-from calltriage.desk.database.tables import issues, links, new_id, organisations, relations, views, written
+from calltriage.desk.database.tables import issues, links, new_id, organisations, views, written
 from calltriage.desk.database.transaction import DEFAULT_LIMIT, AnyRow, Reply, Transaction, handled
 from calltriage.desk.handlers import resource_links
 from calltriage.desk.handlers.activity_writing import entry, move_clocks, record
 from calltriage.desk.handlers.categories import ensure_category, filtered_names, folded_name
 from calltriage.desk.handlers.issue_shapes import ISSUE_QUERY, read_issue, shown_issues
 from calltriage.desk.handlers.members import check_members
-from calltriage.desk.handlers.relations import remove_relation_row, touching
+from calltriage.desk.handlers.relations import TOUCHING, remove_relation_row
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.issues import (
     CreateIssue,
@@ -162,7 +162,7 @@ def _change(tx: Transaction, before: AnyRow, name: str, new: str | None) -> Json
 def delete_issue(tx: Transaction, call: DeleteIssue) -> Reply:
     """The tables' foreign keys take what hangs on it; the other ends of its relations hear of it (section 4)."""
     tx.issue(call.issue_id)
-    for row in tx.connection.execute(select(relations).where(touching(tx, call.issue_id))).all():
+    for row in tx.run(TOUCHING, issue_id=call.issue_id).all():
         remove_relation_row(tx, row)
     tx.connection.execute(delete(issues).where(tx.mine(issues, issues.c.id == call.issue_id)))
     return Reply(204, None)

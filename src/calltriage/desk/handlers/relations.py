@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, delete, insert, select, union_all
+from sqlalchemy import ColumnElement, bindparam, delete, insert, select, union_all
 
 from calltriage.desk.database.tables import issues, new_id, relations
 from calltriage.desk.database.transaction import (
     AnyRow,
+    Listing,
     Reply,
     Transaction,
     columns_of,
@@ -24,6 +25,21 @@ SEEN_FROM_ONE_END = ("related_triage_id", "related_title", "direction")
 RELATION_COLUMNS = columns_of(relations, Relation, computed=SEEN_FROM_ONE_END)
 SAME_RELATION = select(relations).where(equal(relations, "issue_id", "related_issue_id", "relation_type"))
 ADD_ROW = insert(relations)
+
+
+def _touching() -> ColumnElement[bool]:
+    """Relations from or to an issue: one index for each end, where an OR would read all of the organisation's."""
+    ends = (relations.c.issue_id, relations.c.related_issue_id)
+    ours, here = relations.c.org_id == bindparam("org_id"), bindparam("issue_id")
+    return relations.c.seq.in_(union_all(*(select(relations.c.seq).where(ours, end == here) for end in ends)))
+
+
+TOUCHING = select(relations).where(_touching())
+"""The relations that an issue is an end of."""
+RELATIONS_OF_ISSUE = Listing(TOUCHING, (relations.c.seq,))
+OTHER_ENDS = select(issues.c.id, issues.c.number, issues.c.title).where(
+    issues.c.org_id == bindparam("org_id"), issues.c.id.in_(bindparam("others", expanding=True))
+)
 
 
 def link_issue(tx: Transaction, call: LinkIssue) -> Reply:
@@ -47,19 +63,14 @@ def link_issue(tx: Transaction, call: LinkIssue) -> Reply:
 def list_relations(tx: Transaction, call: ListRelations) -> Reply:
     here = tx.issue(call.issue_id)
     rows, cursor = tx.page(
-        select(relations).where(touching(tx, here.id)),
-        (relations.c.seq,),
+        RELATIONS_OF_ISSUE,
         limit=call.limit,
         cursor=call.cursor,
         name=f"relations of {here.id}",
+        issue_id=here.id,
     )
     others = {row.related_issue_id if row.issue_id == here.id else row.issue_id for row in rows}
-    by_id = {
-        row.id: row
-        for row in tx.connection.execute(
-            select(issues.c.id, issues.c.number, issues.c.title).where(tx.mine(issues, issues.c.id.in_(others)))
-        )
-    }
+    by_id = {row.id: row for row in tx.run(OTHER_ENDS, others=list(others))} if others else {}
     items = [
         _shown(row, by_id[row.related_issue_id], "outgoing")
         if row.issue_id == here.id
@@ -67,14 +78,6 @@ def list_relations(tx: Transaction, call: ListRelations) -> Reply:
         for row in rows
     ]
     return Reply(200, {"items": items, "next_cursor": cursor})
-
-
-def touching(tx: Transaction, issue_id: str) -> ColumnElement[bool]:
-    """Relations from or to an issue: one index for each end, where an OR would read all of the organisation's."""
-    ends = (relations.c.issue_id, relations.c.related_issue_id)
-    return relations.c.seq.in_(
-        union_all(*(select(relations.c.seq).where(tx.mine(relations, end == issue_id)) for end in ends))
-    )
 
 
 def _shown(row: AnyRow | JsonObject, other: AnyRow, direction: str) -> JsonObject:

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Table, case, delete, exists, insert, selec
 from calltriage.desk.database.tables import attachments, calls, conversations, flags, links, new_id
 from calltriage.desk.database.transaction import (
     AnyRow,
+    Listing,
     Reply,
     Transaction,
     columns_of,
@@ -50,7 +51,7 @@ LINK_QUERY = select(
 """Links, and whether their resources can still be read. Like all that does not depend on a request it is built once."""
 SAME_LINK = LINK_QUERY.where(equal(links, "issue_id", "resource_type", "resource_id"))
 LINK_OF_ID = LINK_QUERY.where(equal(links, "id"))
-LINKS_OF_ISSUE = LINK_QUERY.where(equal(links, "issue_id"))
+LINKS_OF_ISSUE = Listing(LINK_QUERY.where(equal(links, "issue_id")), (links.c.seq,))
 ADD_ROW = insert(links)
 
 
@@ -113,11 +114,11 @@ def shown_link(row: AnyRow) -> JsonObject:
 def list_resources(tx: Transaction, call: ListResources) -> Reply:
     tx.issue(call.issue_id)
     rows, cursor = tx.page(
-        LINKS_OF_ISSUE.params(org_id=tx.who.org_id, issue_id=call.issue_id),
-        (links.c.seq,),
+        LINKS_OF_ISSUE,
         limit=call.limit,
         cursor=call.cursor,
         name=f"resources of {call.issue_id}",
+        issue_id=call.issue_id,
     )
     return Reply(200, {"items": [shown_link(row) for row in rows], "next_cursor": cursor})
 
