@@ -30,8 +30,10 @@ ADD_ROW = insert(relations)
 def _touching() -> ColumnElement[bool]:
     """Relations from or to an issue: one index for each end, where an OR would read all of the organisation's."""
     ends = (relations.c.issue_id, relations.c.related_issue_id)
-    ours, here = relations.c.org_id == bindparam("org_id"), bindparam("issue_id")
-    return relations.c.seq.in_(union_all(*(select(relations.c.seq).where(ours, end == here) for end in ends)))
+    ours = relations.c.org_id == bindparam("org_id")
+    return relations.c.seq.in_(
+        union_all(*(select(relations.c.seq).where(ours, end == bindparam("issue_id")) for end in ends))
+    )
 
 
 TOUCHING = select(relations).where(_touching())
