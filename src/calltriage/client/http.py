@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import httpx2
@@ -15,6 +16,12 @@ HEADERS = {
     "accept-encoding": "identity",
     "user-agent": f"python-httpx2/{httpx2.__version__}",
 }
+
+
+@lru_cache(maxsize=1024)
+def _joined(base_url: str, path: str) -> httpx2.URL:
+    """The URL of a path. The library takes long to read one, and most paths are asked for several times."""
+    return httpx2.URL(f"{base_url.rstrip('/')}{path}")
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class Http:
         """One request, its answer open while the block runs. Raises httpx2.TransportError when there is none."""
         request = httpx2.Request(
             method,
-            f"{self.base_url.rstrip('/')}{url}" if url.startswith("/") else url,
+            _joined(self.base_url, url) if url.startswith("/") else url,
             headers={**HEADERS, **headers},
             params=params or None,
             json=json,

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import cache
 
 from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, update
 
 from calltriage.desk.database.issue_search import FEW, holding, searched
 from calltriage.desk.database.tables import issues, links, new_id, organisations, views, written
-from calltriage.desk.database.transaction import DEFAULT_LIMIT, AnyRow, Reply, Transaction, handled
+from calltriage.desk.database.transaction import (
+    DEFAULT_LIMIT,
+    AnyRow,
+    Keys,
+    Listing,
+    Reply,
+    Transaction,
+    equal,
+    handled,
+)
 from calltriage.desk.handlers import resource_links
 from calltriage.desk.handlers.activity_writing import entry, move_clocks, record
 from calltriage.desk.handlers.categories import ensure_category, filtered_names, folded_name
@@ -91,13 +101,27 @@ def get_issue(tx: Transaction, call: GetIssue) -> Reply:
 def list_issues(tx: Transaction, call: ListIssues) -> Reply:
     conditions = list(_filters(tx, call))
     sort, order = call.sort or "last_activity_at", call.order or "desc"
-    keys, name = (SORT_COLUMNS.get(sort, issues.c[sort]), issues.c.id), f"issues by {sort} {order}"
+    keys, name = _keys(sort), f"issues by {sort} {order}"
+    if not conditions and call.search is None:
+        listing, caller = _every_issue(sort, order), tx.who.user_id
+        rows, cursor = tx.page(listing, limit=call.limit, cursor=call.cursor, name=name, caller=caller)
+        return Reply(200, {"items": shown_issues(tx, rows), "next_cursor": cursor})
     query = ISSUE_QUERY.where(tx.mine(issues, *conditions)).params(caller=tx.who.user_id)
     query = tx.after(query, keys, cursor=call.cursor, name=name, descending=order == "desc")
     if call.search is not None:
         query = query.where(holding(tx, call.search, query, (call.limit or DEFAULT_LIMIT) + 1))
     rows, cursor = tx.cut(query, keys, limit=call.limit, name=name)
     return Reply(200, {"items": shown_issues(tx, rows), "next_cursor": cursor})
+
+
+def _keys(sort: str) -> Keys:
+    return SORT_COLUMNS.get(sort, issues.c[sort]), issues.c.id
+
+
+@cache
+def _every_issue(sort: str, order: str) -> Listing:
+    """The list without a filter, which each new issue is looked for in."""
+    return Listing(ISSUE_QUERY.where(equal(issues)), _keys(sort), descending=order == "desc")
 
 
 def _filters(tx: Transaction, call: ListIssues) -> list[ColumnElement[bool]]:

@@ -100,6 +100,8 @@ def _aliases(tool: type[Tool], schema: JsonObject, arguments: JsonObject) -> dic
     """The tool's own names for those of the arguments that have another; none where the own name is given as well, or two
     arguments mean the same."""
     names: JsonObject = schema["properties"]
+    if arguments.keys() <= names.keys():
+        return {}
     spellings = {spelling: name for name in names for spelling in _spellings(name)}
     found = dict[str, str]()
     for alias in arguments.keys() - names.keys():

@@ -320,15 +320,18 @@ def _rows_that_fit(body: JsonObject, operation: Operation[object]) -> JsonObject
 def _result(body: JsonObject, work: Invocation) -> mcp_types.CallToolResult:
     """A result in both forms, through the gate and within the budget that its tool did not keep by itself; what stands
     beside its JSON comes after it."""
-    if "complete" not in body:
-        body = shortened(body, BUDGET, advising(whole_of(body), work.server.offered))
-    body, escaped = gate(body)
+    given, escaped = gate(body)
+    text = compact(given)
+    if "complete" not in body and not fits(text, BUDGET):
+        given, escaped = gate(shortened(body, BUDGET, advising(whole_of(body), work.server.offered)))
+        text = compact(given)
     if escaped:
-        body["escaped_characters"] = escaped
-    if not fits(compact(body), WALL):
+        given["escaped_characters"] = escaped
+        text = compact(given)
+    if not fits(text, WALL):
         raise CallError("The result is larger than a result may be. Ask for less.", code="result_too_large")
     return mcp_types.CallToolResult(
-        structured_content=body, content=[mcp_types.TextContent(type="text", text=compact(body)), *work.contents]
+        structured_content=given, content=[mcp_types.TextContent(type="text", text=text), *work.contents]
     )
 
 
