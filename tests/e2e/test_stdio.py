@@ -213,3 +213,16 @@ async def test_two_servers_share_one_data_folder(tmp_path: Path) -> None:
             pages.append(await ask(one, "list_issues", search="filed at once", cursor=pages[-1]["next_cursor"]))
         tickets = [issue["triage_id"] for page in pages for issue in page["items"]]
         assert sorted(tickets) == [f"T-{number}" for number in range(1001, 1041)]
+
+
+async def test_a_second_start_tells_the_same_and_does_the_same(tmp_path: Path) -> None:
+    """The second one answers the greeting and the list from what the first one kept."""
+    listed, tickets = list[Any](), list[str]()
+    for title in ("One", "Two"):
+        async with Client(over_stdio(tmp_path), mode="legacy") as client:
+            listed.append((client.instructions, client.server_info, (await client.list_tools()).tools))
+            made = await ask(client, "create_issue", title=title, severity="low", category="Bug")
+            tickets.append(made["triage_id"])
+    assert listed[0] == listed[1]
+    assert tickets == ["T-1001", "T-1002"]
+    assert list((tmp_path / "data" / "openings").iterdir())

@@ -105,17 +105,18 @@ def serve(
     Over HTTP it is stateless and answers the 2025-11-25 and the 2026-07-28 protocol. Off loopback it asks for
     CALLTRIAGE_HTTP_TOKEN and CALLTRIAGE_HTTP_ALLOWED_HOSTS.
     """
-    from calltriage.cli import servers  # noqa: PLC0415
+    from calltriage.cli.opening import opened  # noqa: PLC0415
     from calltriage.logs import configure_logging  # noqa: PLC0415
 
     settings = server_settings(context, allowed_roots=roots_of(folders, over_http=http), **selection)
     configure_logging(settings.log_level)
-    if http:
+    opening = None if http else opened(settings)
+    from calltriage.cli import servers  # noqa: PLC0415  most of the start, after what needs none of it
+
+    if opening is None:
         anyio.run(servers.serve_http, settings, host, port, announce_with_board)
     else:
-        if sys.stdin.isatty():
-            say("MCP on standard input and output: a host starts this for its agent. Ctrl-D ends it.", err=True)
-        anyio.run(servers.serve_stdio, settings)
+        anyio.run(servers.serve_stdio, settings, opening)
 
 
 @cli.command()

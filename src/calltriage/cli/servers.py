@@ -18,6 +18,7 @@ from calltriage.errors import SettingsError, StoreError
 from calltriage.leaves.collecting import nothing_collected
 from calltriage.leaves.host_headers import THIS_MACHINE, Doorkeeper, in_brackets
 from calltriage.leaves.shutdown import Ending
+from calltriage.opening import Opening
 from calltriage.settings import Settings
 from calltriage.wiring import open_server
 
@@ -40,7 +41,7 @@ async def ended_by_signals() -> AsyncGenerator[Ending]:
             os._exit(0)  # a thread may still wait for a line of input that nobody will send
 
 
-async def serve_stdio(settings: Settings) -> None:
+async def serve_stdio(settings: Settings, opening: Opening) -> None:
     """MCP over standard input and output, UTF-8 both ways, until the input ends or a signal comes (SIGINT, SIGTERM, SIGHUP).
 
     A signal cuts reads; a write that was begun is seen through and recorded, if that takes no longer than DRAIN_SECONDS.
@@ -51,7 +52,7 @@ async def serve_stdio(settings: Settings) -> None:
         with anyio.CancelScope() as serving:
             ending.then(serving.cancel, stdio.DRAIN_SECONDS)
             if not ending.asked:
-                await stdio.run_over_stdio(server)
+                await stdio.run_over_stdio(server, opening)
 
 
 async def serve_http(settings: Settings, host: str, port: int, on_ready: Callable[[str, str], None]) -> None:

@@ -10,7 +10,6 @@ import sys
 import traceback
 
 import click
-import rich.markup
 
 from calltriage.leaves.gate import one_line
 
@@ -22,7 +21,9 @@ def say(text: str, *, err: bool = False) -> None:
 
 def shown(text: object) -> str:
     """A text as it stands in rich markup: visible, and no markup itself."""
-    return rich.markup.escape(one_line(str(text)))
+    from rich.markup import escape  # noqa: PLC0415  for commands that show something
+
+    return escape(one_line(str(text)))
 
 
 def say_usage_error(error: click.ClickException) -> None:

@@ -18,12 +18,14 @@ from mcp_types import (
     CONNECTION_CLOSED,
     ErrorData,
     JSONRPCError,
+    JSONRPCMessage,
     JSONRPCNotification,
     JSONRPCRequest,
     JSONRPCResponse,
     RequestId,
 )
 
+from calltriage.opening import Opening
 from calltriage.server.call.answering import Answer
 
 if TYPE_CHECKING:
@@ -41,14 +43,16 @@ async def draining(
     outgoing: WriteStream[SessionMessage],
     end_streams: Callable[[], None],
     answers: dict[str, Answer],
+    opening: Opening | None = None,
 ) -> AsyncGenerator[tuple[MemoryObjectReceiveStream[Frame], MemoryObjectSendStream[SessionMessage]]]:
     """The streams to run a server on. `end_streams` ends what it has open without an end of its own.
 
-    `answers` holds those to the requests that were read, by id, until they have gone out.
+    `answers` holds those to the requests that were read, by id, until they have gone out. `opening` knows which have gone
+    out before.
     """
     to_server, read = anyio.create_memory_object_stream[Frame](0)
     write, from_server = anyio.create_memory_object_stream[SessionMessage](0)
-    relay = _Relay(to_server, end_streams, answers)
+    relay = _Relay(to_server, end_streams, answers, opening)
     # All ends are closed here, too: a task that was cancelled before its first step closes none of its own.
     async with incoming, read, write, to_server, from_server, anyio.create_task_group() as tasks:
         tasks.start_soon(relay.carry_in, incoming)
@@ -64,10 +68,12 @@ class _Relay:
         to_server: MemoryObjectSendStream[Frame],
         end_streams: Callable[[], None],
         answers: dict[str, Answer],
+        opening: Opening | None,
     ) -> None:
         self._to_server = to_server
         self._end_streams = end_streams
         self._answers = answers
+        self._opening = opening
         self._unanswered = Counter[str]()
         self._questions = dict[str, RequestId]()
         """The server's own requests that the client has not answered."""
@@ -94,16 +100,25 @@ class _Relay:
                 message = sent.message
                 if isinstance(message, JSONRPCRequest):
                     self._questions[str(message.id)] = message.id
-                await outgoing.send(sent)
+                if self._goes_out(message):
+                    await outgoing.send(sent)
                 if isinstance(message, JSONRPCResponse | JSONRPCError):
                     self._settle(message.id)
                 if self._ended:
                     self._end_streams()  # one may have opened since
                     self._moved.set()
 
+    def _goes_out(self, message: JSONRPCMessage) -> bool:
+        """Whether a message of the server's goes to the client: all but the answers that it has."""
+        if self._opening is None or not isinstance(message, JSONRPCResponse | JSONRPCError):
+            return True
+        return self._opening.goes_out(message.id, message.result if isinstance(message, JSONRPCResponse) else None)
+
     def _note(self, frame: Frame) -> None:
         message = None if isinstance(frame, Exception) else frame.message
         if isinstance(message, JSONRPCRequest):
+            if self._opening is not None:
+                self._opening.asked(message.model_dump(by_alias=True, exclude_unset=True))
             self._unanswered[str(message.id)] += 1
             self._answers.setdefault(str(message.id), Answer())
         elif isinstance(message, JSONRPCResponse | JSONRPCError):

@@ -17,6 +17,7 @@ from mcp_types import JSONRPCError
 from mcp_types.jsonrpc import jsonrpc_message_adapter
 from pydantic import ValidationError
 
+from calltriage.leaves.lines import MAX_FRAME
 from calltriage.leaves.strict_json import JsonObject, RefusedJson, is_crowded, is_object, refuse_depth
 
 ESCAPES = re.compile(
@@ -24,8 +25,6 @@ ESCAPES = re.compile(
     r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a whole pair
     r"|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
-MAX_FRAME = 4 * 2**20
-"""Bytes of one message. The longest arguments are far shorter."""
 MAX_VALUES = 2**18
 """Values of one message: a fourth of what a text holds that is nothing but values."""
 START = 64 * 1024

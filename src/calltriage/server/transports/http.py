@@ -18,13 +18,14 @@ from calltriage.errors import SettingsError
 from calltriage.journal.journal import SHARED_TOKEN
 from calltriage.leaves.callers import tell_caller
 from calltriage.leaves.host_headers import LOOPBACK, THIS_MACHINE, Doorkeeper, place_of
+from calltriage.leaves.lines import MAX_FRAME
 from calltriage.server.call.answering import ANSWER, Answer
 from calltriage.server.call.write_record import CALLER
 from calltriage.server.context import PERSON
 from calltriage.server.files.handover import DOWNLOADS, UPLOADS, Handover
 from calltriage.server.transports import board_page
 from calltriage.server.transports.board_page import BoardPage
-from calltriage.server.transports.frames import MAX_FRAME, VERSION, read_frame
+from calltriage.server.transports.frames import VERSION, read_frame
 
 PATH = "/mcp"
 CLOSE = (b"connection", b"close")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, cast
 
 import anyio
-import anyio.to_thread
 from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCError
 
+from calltriage.leaves.lines import MAX_FRAME
+from calltriage.opening import Opening
 from calltriage.server.app import TriageServer
 from calltriage.server.transports.draining import draining
-from calltriage.server.transports.frames import MAX_FRAME, read_frame, too_long
+from calltriage.server.transports.frames import read_frame, too_long
 
 if TYPE_CHECKING:
     from mcp.shared._stream_protocols import WriteStream
@@ -32,10 +32,12 @@ class FrameInput:
     outgoing: WriteStream[SessionMessage]
     """Where answers go; set before the first line is read."""
 
+    def __init__(self, opening: Opening) -> None:
+        self._opening = opening
+
     async def __aiter__(self) -> AsyncGenerator[str]:
         is_rest = False
-        # Waiting for a line may be given up, so that a signal can end the server while its host says nothing.
-        while line := await anyio.to_thread.run_sync(_line, abandon_on_cancel=True):
+        while line := await self._opening.read():
             is_cut = not line.endswith(b"\n") and len(line) > MAX_FRAME
             if not is_rest:
                 frame = too_long(line) if is_cut else _read(line)
@@ -46,21 +48,16 @@ class FrameInput:
             is_rest = is_cut
 
 
-def _line() -> bytes:
-    """The next line, or the start of one that is longer than MAX_FRAME; empty at the end of the input."""
-    return sys.stdin.buffer.readline(MAX_FRAME + 1)
-
-
 def _read(line: bytes) -> str | JSONRPCError:
     """Some hosts in Windows begin with a byte order mark, or send bytes that are no UTF-8 within a text."""
     text = line.decode("utf-8-sig", errors="replace").strip()
     return read_frame(text) if text else ""
 
 
-async def run_over_stdio(server: TriageServer) -> None:
+async def run_over_stdio(server: TriageServer, opening: Opening) -> None:
     """Serve one client over standard input and output until the input ends and all that was read is answered."""
-    lines = FrameInput()
+    lines = FrameInput(opening)
     async with stdio_server(stdin=cast("anyio.AsyncFile[str]", lines)) as (incoming, outgoing):
         lines.outgoing = outgoing
-        async with draining(incoming, outgoing, server.end_streams, server.answers) as (read, write):
+        async with draining(incoming, outgoing, server.end_streams, server.answers, opening) as (read, write):
             await server.run(read, write, server.create_initialization_options())

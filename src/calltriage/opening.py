@@ -1,0 +1,204 @@
+"""The first requests of a host, answered from what the server answered to the same ones before.
+
+Most of a start is the import of what calls need. A host asks first who the server is and for the list of tools, always in
+the same words, and the answer follows from the installed code and the settings. So it is kept in the data folder, sent at
+once, and the server reads the same requests as soon as it is there; its own answers to them replace what is kept. Whatever
+was not asked before waits for the server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from calltriage.errors import StoreError
+from calltriage.leaves.lines import MAX_FRAME, Lines
+from calltriage.leaves.strict_json import JsonObject, is_object, read_json
+from calltriage.storage.kept_files import KeptFiles
+
+logger = logging.getLogger(__name__)
+
+ASKED_FIRST = ("initialize", "server/discover", "tools/list")
+"""Requests whose answers follow from the code, the settings and what the host has said so far."""
+LAST = "tools/list"
+"""After it a host has what it needs, and the server is loaded."""
+FOLDER = "openings"
+"""Name of the folder in the data folder."""
+KEPT_FOR = timedelta(days=90)
+MOST_BYTES = 2 * 2**20
+"""Bytes that all answers may take: several hosts, each with its own words."""
+PATIENCE_S = 0.1
+"""Seconds for which a host's next line is waited for before the server is loaded."""
+LONGEST = MAX_FRAME + 1
+"""Bytes of a line that are read at once: of one that is longer, its start."""
+PACKAGE = Path(__file__).parent
+
+
+@cache
+def code_mark() -> str:
+    """What changes with the code that answers: versions, and the package's own files, which a checkout changes in place."""
+    found = [version(name) for name in ("calltriage", "mcp", "pydantic")]
+    for folder, _, names in os.walk(PACKAGE):
+        for name in names:
+            if not name.endswith(".pyc"):
+                about = Path(folder, name).stat()
+                found.append(f"{name} {about.st_mtime_ns} {about.st_size}")
+    return _digest(*sorted(found))
+
+
+@dataclass(eq=False)
+class _Line:
+    """A line that was read ahead.
+
+    Attributes:
+        request_id: the id of the request in it that was answered, as JSON.
+        answer: what it was answered.
+        answered: set when the server has answered it, too.
+    """
+
+    text: bytes
+    request_id: str | None = None
+    answer: str | None = None
+    answered: anyio.Event = field(default_factory=anyio.Event)
+
+
+@dataclass
+class Opening:
+    """The lines of one host, and the answers that it may have before the server is there.
+
+    Attributes:
+        lines: what the host writes.
+        kept: answers to earlier hosts.
+        mark: what they follow from besides the host's words.
+    """
+
+    lines: Lines
+    kept: KeptFiles
+    mark: str
+    _ahead: deque[_Line] = field(default_factory=deque["_Line"], init=False)
+    """What was read, and the server has not read."""
+    _again: _Line | None = field(default=None, init=False)
+    """What the server works on although its answer has gone out."""
+    _greeted: str | None = field(default="", init=False)
+    """Names of what the server was asked; None once the last was."""
+    _asked: dict[str, str] = field(default_factory=dict[str, str], init=False)
+    """Names of the answers to requests that the server works on."""
+
+    # Before the server is there
+
+    def answer_ahead(self, send: Callable[[bytes], object]) -> None:
+        """Answer the host's first requests, as far as they were answered before, and return as soon as one was not, or the
+        host says nothing."""
+        greeted = ""
+        while self.lines.has_line(PATIENCE_S, LONGEST):
+            line = _Line(self.lines.read(LONGEST))
+            self._ahead.append(line)
+            message = _message(line.text)
+            if message.get("method") == "notifications/initialized":
+                continue
+            name = _name(self.mark, greeted, message)
+            answer = None if name is None else self._kept_answer(name)
+            if answer is None:
+                return
+            greeted += name or ""
+            line.request_id, line.answer = _id(message["id"]), answer
+            send(f'{{"jsonrpc":"2.0","id":{json.dumps(message["id"])},"result":{answer}}}\n'.encode())
+            if message["method"] == LAST:
+                return
+
+    def _kept_answer(self, name: str) -> str | None:
+        try:
+            data = self.kept.read(name)
+            answer = None if data is None else read_json(data)
+        except (OSError, ValueError):  # cut off by a crash, or none of ours
+            return None
+        return _compact(answer) if is_object(answer) else None
+
+    # For the server
+
+    async def read(self) -> bytes:
+        """The host's next line, as `Lines.read` with `LONGEST`. Those that were answered ahead come again, each once the
+        server has answered the one before, too: a host may use the id of an answered request again."""
+        if self._again is not None:
+            await self._again.answered.wait()
+            self._again = None
+        if not self._ahead:  # the wait may be given up, so that a signal can end the server while its host says nothing
+            return await anyio.to_thread.run_sync(self.lines.read, LONGEST, abandon_on_cancel=True)
+        line = self._ahead.popleft()
+        self._again = None if line.answer is None else line
+        return line.text
+
+    def asked(self, request: JsonObject) -> None:
+        """Hear of a request that the server begins to work on: its `id`, `method` and `params`."""
+        name = None if self._greeted is None else _name(self.mark, self._greeted, request)
+        if self._greeted is not None and name is not None:
+            self._greeted = None if request["method"] == LAST else self._greeted + name
+            self._asked[_id(request["id"])] = name
+
+    def goes_out(self, request_id: object, result: JsonObject | None) -> bool:
+        """Whether the server's answer to a request goes to the host; it does not where an answer went ahead. None stands
+        for an error."""
+        known = _id(request_id)
+        again = self._again if self._again is not None and self._again.request_id == known else None
+        sent, name = None if again is None else again.answer, self._asked.pop(known, None)
+        if name is not None and result is not None and (answer := _compact(result)) != sent:
+            self._keep(name, answer)
+        if again is not None:
+            again.answered.set()
+        return again is None
+
+    def _keep(self, name: str, answer: str) -> None:
+        try:
+            self.kept.keep(name, answer.encode())
+        except (OSError, StoreError, ValueError) as error:
+            logger.info("the first answers cannot be kept (%s); the next start is slower", type(error).__name__)
+
+
+def opening_of(lines: Lines, data_dir: Path, settings: str) -> Opening:
+    """The opening of a server with these settings, in which no secret is told."""
+    kept = KeptFiles(data_dir / FOLDER, KEPT_FOR, MOST_BYTES)
+    return Opening(lines, kept, _digest(code_mark(), settings))
+
+
+def _message(line: bytes) -> JsonObject:
+    """The message of a line; empty for what is none."""
+    try:
+        found = read_json(line)
+    except ValueError:
+        return {}
+    return found if is_object(found) else {}
+
+
+def _name(mark: str, greeted: str, request: JsonObject) -> str | None:
+    """What the answer to a request is kept as; None for a request that is never answered ahead."""
+    request_id, method = request.get("id"), request.get("method")
+    is_named = isinstance(request_id, str) or (isinstance(request_id, int) and not isinstance(request_id, bool))
+    if request.get("jsonrpc") != "2.0" or not is_named or method not in ASKED_FIRST:
+        return None
+    params: Any = request.get("params")
+    return _digest(mark, greeted, str(method), json.dumps(params, sort_keys=True))
+
+
+def _id(request_id: object) -> str:
+    return json.dumps(request_id)
+
+
+def _compact(answer: JsonObject) -> str:
+    return json.dumps(answer, separators=(",", ":"))
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "backslashreplace")).hexdigest()

@@ -1,0 +1,178 @@
+"""A host's first requests, answered ahead from what was answered before."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from calltriage.leaves.lines import Lines
+from calltriage.opening import FOLDER, Opening, opening_of
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows cannot wait for a pipe")
+
+HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "host", "version": "1"}}
+GREETED: dict[str, Any] = {"serverInfo": {"name": "calltriage"}}
+LISTED: dict[str, Any] = {"tools": [{"name": "a\nb"}]}
+
+
+def request(number: Any, method: str, params: Any = None) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": number, "method": method} | ({} if params is None else {"params": params})
+
+
+READY = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+
+
+class Host:
+    """One start of a server, spoken to over a pipe."""
+
+    def __init__(self, folder: Path, settings: str = "same") -> None:
+        self._out, self._in = os.pipe()
+        self.opening: Opening = opening_of(Lines(self._out), folder, settings)
+        self.answers = list[dict[str, Any]]()
+
+    def says(self, *messages: dict[str, Any]) -> None:
+        os.write(self._in, b"".join(json.dumps(message).encode() + b"\n" for message in messages))
+
+    def answered_ahead(self) -> list[dict[str, Any]]:
+        self.opening.answer_ahead(lambda data: self.answers.append(json.loads(data)))
+        return self.answers
+
+    async def works(self, *answers: dict[str, Any] | None) -> list[bool]:
+        """Has the server read all that was said, answer the requests, and say which of the answers go out."""
+        gone, left = list[bool](), list(answers)
+        while left:
+            message = json.loads(await self.opening.read())
+            if "id" in message:
+                self.opening.asked(message)
+                gone.append(self.opening.goes_out(message["id"], left.pop(0)))
+        return gone
+
+    def close(self) -> None:
+        os.close(self._in)
+        os.close(self._out)
+
+
+@pytest.fixture
+async def known(tmp_path: Path) -> Path:
+    """A data folder whose server was asked once."""
+    host = Host(tmp_path)
+    host.says(request(1, "initialize", HELLO), READY, request(2, "tools/list", {}))
+    assert host.answered_ahead() == []
+    assert await host.works(GREETED, LISTED) == [True, True]
+    host.close()
+    return tmp_path
+
+
+async def test_the_same_requests_are_answered_before_the_server_is_there_and_once(known: Path) -> None:
+    host = Host(known)
+    host.says(request("a", "initialize", HELLO), READY, request("b", "tools/list", {}), request("c", "ping"))
+    assert host.answered_ahead() == [
+        {"jsonrpc": "2.0", "id": "a", "result": GREETED},
+        {"jsonrpc": "2.0", "id": "b", "result": LISTED},
+    ]
+    assert await host.works(GREETED, LISTED, {}) == [False, False, True]
+    host.close()
+
+
+async def test_an_id_that_is_used_again_is_answered_once_each_time(known: Path) -> None:
+    host = Host(known)
+    host.says(request(1, "initialize", HELLO), READY, request(1, "tools/list", {}), request(1, "tools/list", {}))
+    assert len(host.answered_ahead()) == 2
+    assert await host.works(GREETED, LISTED, LISTED) == [False, False, True]
+    host.close()
+
+
+async def test_the_server_reads_the_next_line_once_it_has_answered_the_one_before(known: Path) -> None:
+    host, read = Host(known), list[bytes]()
+    host.says(request(1, "initialize", HELLO), READY, request(1, "tools/list", {}))
+    host.answered_ahead()
+
+    async def reads() -> None:
+        for _ in range(3):
+            read.append(await host.opening.read())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(reads)
+        await anyio.wait_all_tasks_blocked()
+        assert len(read) == 1
+        host.opening.goes_out(1, GREETED)
+    assert len(read) == 3
+    host.close()
+
+
+OTHERS: dict[str, tuple[dict[str, Any], ...]] = {
+    "another host": (request(1, "initialize", HELLO | {"clientInfo": {"name": "other", "version": "1"}}),),
+    "another version": (request(1, "initialize", HELLO | {"protocolVersion": "2024-11-05"}),),
+    "no greeting": (request(1, "tools/list", {}),),
+    "an id that is none": (request(True, "initialize", HELLO),),
+    "a call": (request(1, "tools/call", {"name": "get_issue"}),),
+    "no message": ({"x": [1]},),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+async def test_what_was_not_asked_before_waits_for_the_server(known: Path, name: str) -> None:
+    host = Host(known)
+    host.says(*OTHERS[name])
+    assert host.answered_ahead() == []
+    assert json.loads(await host.opening.read()) == OTHERS[name][0]
+    host.close()
+
+
+async def test_a_long_first_line_is_read_whole_by_the_server(known: Path) -> None:
+    host, long = Host(known), request(1, "tools/call", {"text": "x" * 300_000})
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(anyio.to_thread.run_sync, host.says, long)
+        await anyio.to_thread.run_sync(host.answered_ahead)
+        assert json.loads(await host.opening.read()) == long
+    assert host.answers == []
+    host.close()
+
+
+async def test_other_settings_are_answered_by_the_server(known: Path) -> None:
+    host = Host(known, "read only")
+    host.says(request(1, "initialize", HELLO))
+    assert host.answered_ahead() == []
+    host.close()
+
+
+async def test_an_answer_that_changed_is_kept_instead(known: Path) -> None:
+    for answer in (GREETED, GREETED | {"instructions": "new"}):
+        host = Host(known)
+        host.says(request(1, "initialize", HELLO))
+        assert [one["result"] for one in host.answered_ahead()] == [answer]
+        await host.works(GREETED | {"instructions": "new"})
+        host.close()
+
+
+@pytest.mark.parametrize("held", [b"", b'{"tools": [', b"[1]", b"\xff"])
+async def test_a_broken_answer_is_not_given(known: Path, held: bytes) -> None:
+    for file in (known / FOLDER).iterdir():
+        file.write_bytes(held)
+    host = Host(known)
+    host.says(request(1, "initialize", HELLO))
+    assert host.answered_ahead() == []
+    host.close()
+
+
+async def test_errors_and_what_is_asked_after_the_list_are_not_kept(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.says(request(1, "initialize", HELLO), request(2, "tools/list"), request(3, "tools/list"))
+    assert await host.works(None, LISTED, LISTED) == [True, True, True]
+    assert len(list((tmp_path / FOLDER).iterdir())) == 1
+    host.close()
+
+
+async def test_a_folder_that_cannot_be_used_changes_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    host = Host(tmp_path / "file")
+    host.says(request(1, "initialize", HELLO))
+    assert host.answered_ahead() == []
+    assert await host.works(GREETED) == [True]
+    host.close()
