@@ -4,6 +4,7 @@ uv run --group dev python manifests/fill.py                 write them; tests/go
 uv run --group dev python manifests/fill.py --check         exit 1 and name the files that differ
 uv run --group dev python manifests/fill.py --bundle DIR    lay out the Claude Desktop bundle in DIR, for `mcpb pack DIR`
 uv run --group dev python manifests/fill.py --plugin DIR    lay out the plugin of Claude Code and Gemini CLI in DIR
+uv run --group dev python manifests/fill.py --codex DIR     lay out a marketplace for Codex in DIR, with the plugin in it
 """
 
 from __future__ import annotations
@@ -129,6 +130,16 @@ def bundle_manifest(project: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+NOT_LIVE = "Nothing is published yet: the repository, the package and the icon are not at these addresses."
+"""Take it out, with the `_meta` that holds it, in the commit that is published."""
+
+
+def icon_address(project: dict[str, Any]) -> str:
+    """Where the repository shows the icon as it is."""
+    raw = project["urls"]["Repository"].replace("https://github.com/", "https://raw.githubusercontent.com/")
+    return f"{raw}/v{project['version']}/{ICON.relative_to(ROOT).as_posix()}"
+
+
 def registry_entry(project: dict[str, Any]) -> dict[str, Any]:
     """The MCP registry's server.json, schema of 2025-12-11."""
     return {
@@ -138,6 +149,8 @@ def registry_entry(project: dict[str, Any]) -> dict[str, Any]:
         "description": "Call triage for agents: issues, evidence, flags, links and attachments.",
         "version": project["version"],
         "repository": {"url": project["urls"]["Repository"], "source": "github"},
+        "icons": [{"src": icon_address(project), "mimeType": "image/svg+xml", "sizes": ["any"]}],
+        "_meta": {"io.modelcontextprotocol.registry/publisher-provided": {"live": False, "note": NOT_LIVE}},
         "packages": [
             {
                 "registryType": "pypi",
@@ -175,6 +188,29 @@ def claude_plugin(project: dict[str, Any]) -> dict[str, Any]:
         "license": project["license"],
         "keywords": project["keywords"],
     }
+
+
+def codex_plugin(project: dict[str, Any]) -> dict[str, Any]:
+    """Codex's `.codex-plugin/plugin.json`. It names a file of its own for the servers, since Codex fills in no variable."""
+    return {
+        "name": project["name"],
+        "version": project["version"],
+        "description": project["description"],
+        "author": project["authors"][0],
+        "repository": project["urls"]["Repository"],
+        "license": project["license"],
+        "keywords": project["keywords"],
+        "skills": "./skills/",
+        "mcpServers": "./codex.mcp.json",
+    }
+
+
+def codex_marketplace(project: dict[str, Any]) -> dict[str, Any]:
+    """Codex's `.agents/plugins/marketplace.json`: the one plugin, in a folder below."""
+    source = {"source": "local", "path": f"./plugins/{NAME}"}
+    policy = {"installation": "AVAILABLE", "authentication": "ON_INSTALL"}
+    entry = {"name": project["name"], "source": source, "policy": policy, "category": "Productivity"}
+    return {"name": project["name"], "interface": {"displayName": NAME}, "plugins": [entry]}
 
 
 def gemini_extension(project: dict[str, Any]) -> dict[str, Any]:
@@ -288,6 +324,8 @@ def filled() -> dict[Path, str]:
         HERE / "registry" / "server.json": registry_entry(project),
         HERE / "plugin" / ".claude-plugin" / "plugin.json": claude_plugin(project),
         HERE / "plugin" / ".mcp.json": {"mcpServers": _started_from("${CLAUDE_PLUGIN_ROOT}")},
+        HERE / "plugin" / ".codex-plugin" / "plugin.json": codex_plugin(project),
+        HERE / "plugin" / "codex.mcp.json": {"mcpServers": {NAME: {**_started_from(".")[NAME], "cwd": "."}}},
         HERE / "plugin" / "gemini-extension.json": gemini_extension(project),
     }
     readme = ROOT / "README.md"
@@ -327,6 +365,15 @@ def lay_out_plugin(folder: Path) -> None:
     _copy_sources(folder)
 
 
+def lay_out_marketplace(folder: Path) -> None:
+    """Lay out a marketplace for Codex in a new folder, which installs plugins from marketplaces alone."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    catalogue = folder / ".agents" / "plugins" / "marketplace.json"
+    catalogue.parent.mkdir(parents=True)
+    catalogue.write_text(json.dumps(codex_marketplace(project), indent=2) + "\n", encoding="utf-8")
+    lay_out_plugin(folder / "plugins" / NAME)
+
+
 def _copy_sources(folder: Path) -> None:
     for name in BUNDLED:
         source = ROOT / name
@@ -348,13 +395,14 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--bundle", type=Path, metavar="DIR")
     parser.add_argument("--plugin", type=Path, metavar="DIR")
+    parser.add_argument("--codex", type=Path, metavar="DIR")
     given = parser.parse_args()
     if given.check:
         differing = stale()
         for path in differing:
             print(f"{path.relative_to(ROOT)} is stale: run `uv run --group dev python manifests/fill.py`")
         sys.exit(1 if differing else 0)
-    for folder in (given.bundle, given.plugin):
+    for folder in (given.bundle, given.plugin, given.codex):
         if folder is not None and folder.exists():
             parser.error(f"{folder} exists; name a new folder")
     fill()
@@ -362,6 +410,8 @@ def main() -> None:
         lay_out(given.bundle)
     if given.plugin is not None:
         lay_out_plugin(given.plugin)
+    if given.codex is not None:
+        lay_out_marketplace(given.codex)
 
 
 if __name__ == "__main__":

@@ -114,6 +114,28 @@ def test_the_hosts_own_command_adds_connects_and_removes(name: str, tmp_path: Pa
 
 
 @pytest.mark.long
+def test_codex_installs_the_plugin_from_its_marketplace_and_would_start_its_sources(tmp_path: Path) -> None:
+    modules = install(tmp_path, OWN["codex"])
+    marketplace, home = tmp_path / "marketplace", tmp_path / "home"
+    home.mkdir()
+    laid_out = [sys.executable, str(ROOT / "manifests" / "fill.py"), "--codex", str(marketplace)]
+    assert subprocess.run(laid_out, check=False, timeout=120).returncode == 0
+
+    def codex(*arguments: str) -> str:
+        env = environment(HOME=str(home), PATH=os.pathsep.join([str(BIN), os.environ["PATH"]]))
+        command = [*OFFLINE, str(modules / ".bin" / "codex"), *arguments]
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=True).stdout
+
+    codex("plugin", "marketplace", "add", str(marketplace))
+    codex("plugin", "add", "calltriage@calltriage")
+    [server] = json.loads(codex("mcp", "list", "--json"))
+    assert (server["name"], server["enabled"]) == ("calltriage", True)
+    installed = Path(server["transport"]["cwd"])
+    assert (installed / "pyproject.toml").is_file()
+    assert len([*installed.glob("skills/*/SKILL.md")]) == 3
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "command"), [("claude-code", "plugin"), ("gemini", "extensions")])
 def test_the_plugin_is_valid_by_the_hosts_own_tool(name: str, command: str, tmp_path: Path) -> None:
     modules = install(tmp_path, OWN[name])

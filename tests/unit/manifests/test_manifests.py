@@ -129,6 +129,16 @@ def test_the_registry_entry_has_every_setting_and_marks_exactly_the_secrets() ->
     assert f"<!-- mcp-name: {entry['name']} -->" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_registry_entry_is_marked_as_not_live_and_shows_the_icon_that_is_there() -> None:
+    entry = manifest("registry/server.json")
+    [about] = entry["_meta"].values()
+    assert about["live"] is False
+    [icon] = entry["icons"]
+    repository = project()["urls"]["Repository"].removeprefix("https://github.com/")
+    path = icon["src"].removeprefix(f"https://raw.githubusercontent.com/{repository}/v{entry['version']}/")
+    assert (ROOT / path).is_file()
+
+
 def test_what_a_host_leaves_empty_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(f"CALLTRIAGE_{name.upper()}", raising=False)
