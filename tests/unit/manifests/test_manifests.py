@@ -224,6 +224,8 @@ async def test_the_bundle_starts_by_its_own_command_and_lists_its_tools(tmp_path
             names = [tool.name for tool in (await client.list_tools()).tools]
             assert client.server_info is not None
             assert client.server_info.version == project()["version"]
+            [icon] = client.server_info.icons or []
+            assert base64.b64decode(icon.src.partition(",")[2]) == fill.ICON.read_bytes().strip()
     assert names == [tool["name"] for tool in manifest("mcpb/manifest.json")["tools"]]
 
 
