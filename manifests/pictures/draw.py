@@ -11,19 +11,24 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from rich.console import Console
 from rich.terminal_theme import DIMMED_MONOKAI
 from rich.text import Text
+
+from calltriage.leaves.seals import signature
 
 HERE = Path(__file__).parent
 COLUMNS = 100
@@ -31,11 +36,18 @@ CALL = (
     '{"call_id": "c-1", "created_at": "2026-05-01T10:00:00Z", "summary": "Caller was cut off.", '
     '"turns": [{"speaker": "agent", "text": "Hello?"}, {"speaker": "caller", "text": "Hi, I"}]}\n'
 )
+ENDED = {
+    "call_id": "b-1", "created_at": "2026-05-02T09:00:00.000Z", "to": "+15550100", "from": "+15550101", "completed": True,
+    "status": "completed",
+    "transcripts": [{"id": 1, "created_at": "2026-05-02T09:00:01.000Z", "text": "Hello?", "user": "user"}],
+}  # fmt: skip
+"""A call as Bland's webhook sends it after its end."""
+WEBHOOK = "curl -H x-webhook-signature:$SIGNATURE --data-binary @ended.json $DESK/webhooks/bland/$ORGANISATION"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture: its title, and what is typed in it."""
+    """A picture: its title, and what is typed in it, our own commands or a shell's."""
 
     title: str
     commands: tuple[str, ...]
@@ -50,6 +62,7 @@ PICTURES = {
             "calltriage desk sample",
             "calltriage desk import calls.jsonl",
             "calltriage desk keys add --webhook",
+            WEBHOOK,
         ),
     ),
 }
@@ -87,21 +100,55 @@ def said(commands: tuple[str, ...]) -> str:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CALLTRIAGE_")}
     with TemporaryDirectory() as folder:
         (Path(folder) / "calls.jsonl").write_text(CALL, encoding="utf-8")
+        (Path(folder) / "ended.json").write_text(json.dumps(ENDED), encoding="utf-8")
         env = kept | {
             "CALLTRIAGE_DATA_DIR": str(Path(folder) / "desk"), "COLUMNS": str(COLUMNS), "FORCE_COLOR": "1",
             "TERM": "xterm-256color",
         }  # fmt: skip
         pieces = list[str]()
         for command in commands:
-            done = subprocess.run(  # noqa: S603  the commands of PICTURES
-                [sys.executable, "-m", *command.split()], cwd=folder, env=env, check=True, timeout=120,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-            pieces += [f"\x1b[1m$ {command}\x1b[0m", done.stdout.decode().rstrip("\n"), ""]
+            printed = _printed(command, folder, env)
+            env |= _learnt(printed)
+            pieces += [f"\x1b[1m$ {command}\x1b[0m", printed.rstrip("\n"), ""]
     text = "\n".join(pieces)
     for fix in FIXED:
         text = fix(text)
     return text
+
+
+def _printed(command: str, folder: str, env: dict[str, str]) -> str:
+    about: dict[str, Any] = {"cwd": folder, "timeout": 120, "stdout": subprocess.PIPE}
+    if command.startswith("calltriage"):
+        ours = [sys.executable, "-m", *command.split()]
+        return subprocess.run(ours, check=True, env=env, stderr=subprocess.STDOUT, **about).stdout.decode()  # noqa: S603  of PICTURES
+    with _desk(folder, env) as address:
+        there = {**env, "DESK": address}
+        shell = ["sh", "-c", command]
+        return subprocess.run(shell, check=True, env=there, stderr=subprocess.DEVNULL, **about).stdout.decode()  # noqa: S603
+
+
+@contextmanager
+def _desk(folder: str, env: dict[str, str]) -> Iterator[str]:
+    """The address of the desk on a port."""
+    command = [sys.executable, "-m", "calltriage", "desk", "serve", "--port", "0"]
+    with subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True) as running:  # noqa: S603
+        try:
+            said = running.stderr.readline() if running.stderr else ""
+            found = re.search(r"http://[\w.:]+", said)
+            if found is None:
+                sys.exit(f"The desk did not start: {said}")
+            yield found[0]
+        finally:
+            running.terminate()
+
+
+def _learnt(printed: str) -> dict[str, str]:
+    """The variables of the webhook's command, from the address and the secret that were printed."""
+    organisation, secret = re.search(r"/webhooks/bland/([\w-]+)", printed), re.search(r"(?m)^[\w-]{43}$", printed)
+    if organisation is None or secret is None:
+        return {}
+    signed = signature(secret[0].encode(), json.dumps(ENDED).encode())
+    return {"ORGANISATION": organisation[1], "SIGNATURE": signed}
 
 
 def drawn(name: str) -> str:

@@ -7,12 +7,12 @@ import re
 import anyio
 import click
 
-from calltriage.cli.options import announce, port_option, server_settings
+from calltriage.cli.options import announce, port_option, server_settings, wrong
 
 
 def _question(_c: click.Context, _p: click.Parameter, value: str | None) -> str | None:
     if value is not None and re.fullmatch("[a-z2-7]{8}", value.lower()) is None:
-        raise click.BadParameter("must be the eight letters and digits that the agent was told")
+        raise wrong(value, "must be the eight letters and digits that the agent was told")
     return value and value.lower()
 
 

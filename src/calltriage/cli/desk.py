@@ -21,6 +21,7 @@ from calltriage.cli.options import (
     port_option,
     server_settings,
     settings_of,
+    wrong,
 )
 from calltriage.cli.terminal import say
 from calltriage.settings import public_url
@@ -41,7 +42,7 @@ def _public_url(_: click.Context, __: click.Parameter, value: str | None) -> str
     try:
         return None if value is None else public_url(value)
     except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+        raise wrong(value, str(error)) from None
 
 
 @desk.command("serve")

@@ -30,9 +30,11 @@ from calltriage.cli.options import (
     begin,
     file_of,
     port_option,
+    refuse_address,
     roots_of,
     server_settings,
     settings_of,
+    wrong,
 )
 from calltriage.cli.pipelines import pipeline
 from calltriage.cli.terminal import Spoken, say, say_crash, say_usage_error
@@ -108,6 +110,8 @@ def serve(
     from calltriage.cli.opening import opened  # noqa: PLC0415
     from calltriage.logs import configure_logging  # noqa: PLC0415
 
+    if not http:
+        refuse_address(context)
     settings = server_settings(context, allowed_roots=roots_of(folders, over_http=http), **selection)
     configure_logging(settings.log_level)
     opening = None if http else opened(settings)
@@ -228,7 +232,7 @@ def _since(_c: click.Context, _p: click.Parameter, value: str | None) -> datetim
     try:
         return None if value is None else since(value, datetime.now(UTC))
     except (ValueError, OverflowError):
-        raise click.BadParameter("must be a time such as 2026-05-01, 2026-05-01T10:00 (UTC), 90m, 24h or 7d") from None
+        raise wrong(value, "must be a time such as 2026-05-01, 2026-05-01T10:00 (UTC), 90m, 24h or 7d") from None
 
 
 @journal.command("show")
@@ -258,7 +262,7 @@ def _head(_c: click.Context, _p: click.Parameter, value: str | None) -> tuple[in
         return None
     seq, _, digest = value.partition(":")
     if not (seq.isascii() and seq.isdigit()) or len(digest) != 64:
-        raise click.BadParameter("must be as verify prints it: the row's number, a colon and its hash")
+        raise wrong(value, "must be as verify prints it: the row's number, a colon and its hash")
     return int(seq), digest
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NEVER = "never"
+COMMAND_LINE = click.core.ParameterSource.COMMANDLINE
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -50,11 +52,16 @@ def file_of(context: click.Context) -> Path | None:
     return settings_file(context.find_root().params.get("settings_file"))
 
 
+def wrong(value: str, why: str) -> click.BadParameter:
+    """The error for a value that was typed, which it repeats."""
+    return click.BadParameter(f"{value!r} {why}")
+
+
 def span(_: click.Context, __: click.Parameter, value: str) -> timedelta:
     """The callback of an option that takes a length of time."""
     found = re.fullmatch(r"([0-9]{1,5})([mhd])", value)
     if found is None:
-        raise click.BadParameter("must be a number of minutes, hours or days, such as 90m, 24h or 30d")
+        raise wrong(value, "must be a number of minutes, hours or days, such as 90m, 24h or 30d")
     return timedelta(**{UNITS[found[2]]: int(found[1])})
 
 
@@ -65,9 +72,9 @@ def _end(context: click.Context, option: click.Parameter, value: str | None) -> 
     try:
         end = now + span(context, option, value) if value[-1:] in UNITS else _instant(value).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise click.BadParameter("must be a span (30d), a day (2027-01-31), an instant (ISO 8601) or never") from None
+        raise wrong(value, "must be a span (30d), a day (2027-01-31), an instant (ISO 8601) or never") from None
     if end <= now:
-        raise click.BadParameter("does not lie in the future")
+        raise wrong(value, "does not lie in the future")
     return end
 
 
@@ -107,6 +114,15 @@ def port_option(default: int) -> Callable[[Any], Any]:
     )
 
 
+def refuse_address(context: click.Context) -> None:
+    """Raise UsageError where an address was typed that nothing listens on."""
+    typed = [f"--{name}" for name in ("host", "port") if context.get_parameter_source(name) is COMMAND_LINE]
+    if typed:
+        raise click.UsageError(
+            f"{' and '.join(typed)} has no effect without --http: MCP is on standard input and output."
+        )
+
+
 def server_settings(context: click.Context, **given: object) -> Settings:
     """The settings of a server, whose start a signal ends. Says on standard error which names of settings have no effect."""
     KEPT.end_at_once()
@@ -127,14 +143,15 @@ def _time_zone(_: click.Context, __: click.Parameter, value: str | None) -> str 
     try:
         return value if value is None else ZoneInfo(value).key
     except (KeyError, ValueError, OSError):
-        raise click.BadParameter("must be an IANA time zone, such as Europe/Berlin") from None
+        raise wrong(value, "must be an IANA time zone, such as Europe/Berlin") from None
 
 
 def _format(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     from calltriage.desk.importing.formats import NAMES  # noqa: PLC0415
 
     if value is not None and value not in NAMES:
-        raise click.BadParameter(f"must be one of {', '.join(NAMES)}")
+        near = get_close_matches(value.lower(), NAMES, 1)
+        raise wrong(value, f"must be one of {', '.join(NAMES)}{f'; did you mean {near[0]}?' if near else ''}")
     return value
 
 

@@ -69,5 +69,6 @@ def _instant(text: str | None, now: datetime, name: str) -> datetime | None:
         return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise SettingsError(
-            f"`{name}` must be a span such as 24h or 7d, a day such as 2026-05-01, or an instant (ISO 8601)."
+            f"`{name}` must be a span such as 24h or 7d, a day such as 2026-05-01, or an instant (ISO 8601), "
+            f"not {text[:64]!r}."
         ) from None

@@ -93,7 +93,26 @@ def test_bytes_that_are_no_text_are_no_name_and_no_id(run: Run, path: tuple[str,
 
 def test_an_end_that_is_no_instant_in_utc_is_refused(run: Run) -> None:
     said = run("desk", "keys", "add", "--expires", "9999-12-31T23:59:59-14:00", status=2)[1]
-    assert "must be a span" in said
+    assert "'9999-12-31T23:59:59-14:00' must be a span" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("desk", "import", "-", "--format", "vaip"), "'vaip' must be one of"),
+        (("desk", "import", "-", "--format", "vaip"), "did you mean vapi?"),
+        (("desk", "import", "-", "--time-zone", "Berlin"), "'Berlin' must be an IANA time zone"),
+        (("journal", "show", "--since", "yesterday"), "'yesterday' must be a time"),
+        (("journal", "verify", "--head", "12"), "'12' must be as verify prints it"),
+        (("board", "--confirm", "x"), "'x' must be the eight"),
+        (("serve", "--port", "8000"), "--port has no effect without --http"),
+        (("desk", "serve", "--public-url", "desk.example"), "'desk.example' must be scheme"),
+    ],
+)
+def test_what_was_typed_wrong_is_repeated_with_what_would_be_right(
+    run: Run, arguments: tuple[str, ...], says: str
+) -> None:
+    assert says in run(*arguments, status=2)[1]
 
 
 def test_no_group_repeats_an_argument_as_it_was_typed(run: Run) -> None:

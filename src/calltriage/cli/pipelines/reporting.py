@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from calltriage.cli.options import TEXT
+from calltriage.cli.options import TEXT, wrong
 from calltriage.cli.pipelines.reviewing import on_ledger, on_parts
 from calltriage.cli.terminal import say
 from calltriage.client import attachments
@@ -31,7 +31,7 @@ def _since(_c: click.Context, _p: click.Parameter, value: str) -> datetime:
     try:
         return since(value, datetime.now(UTC))
     except (ValueError, OverflowError):
-        raise click.BadParameter("must be a time such as 2026-05-01, 24h or 7d") from None
+        raise wrong(value, "must be a time such as 2026-05-01, 24h or 7d") from None
 
 
 @click.command("report")
