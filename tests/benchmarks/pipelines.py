@@ -4,8 +4,7 @@
     uv run --group dev python tests/benchmarks/pipelines.py --calls 1000000     a backfill
     uv run --group dev python tests/benchmarks/pipelines.py --only workers      two workers, one queue on PostgreSQL
 
-For the workers the desk is on a port, as a vendor is, and PostgreSQL waits for its disk. Calls are made up: 18 turns with
-exact times. Figures are of this machine at this moment.
+PostgreSQL waits for its disk. Calls are made up: 18 turns with exact times. Figures are of this machine at this moment.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from conftest import KEY, load_lines
 from pipeline_lines import long_line
 from pipeline_runs import on_record
 from postgres import PostgresServer
-from reliability.killing import Command, Vendor, pipeline_settings, served
+from reliability.killing import Command, killed_at_the_end
 
 from calltriage.desk.app import Desk
 from calltriage.operations.calls import Call as VendorCall
@@ -126,26 +125,28 @@ async def whole(calls: int) -> None:
 
 
 async def spread(calls: int, count: int = 2) -> None:
-    """The same by workers, from the moment the run begins until it is done."""
+    """The same by workers, from the moment the run begins until it is done. The desk is in each of them, on PostgreSQL."""
     with tempfile.TemporaryDirectory() as folder, PostgresServer(durable=True) as postgres, postgres.database() as url:
-        place = Path(folder)
+        place, database = Path(folder), SecretStr(url)
         (place / "p.toml").write_text(FILING)
-        desk = Desk(place / "desk", SecretStr(KEY), "http://desk.test")
+        desk = Desk(place / "desk", SecretStr(KEY), "http://desk.test", database_url=database)
         await _load(desk, calls, list(lines(calls)) if calls <= LOADED_AT_ONCE else None)
-        async with served(Vendor(desk)) as address:
-            settings = pipeline_settings(address, url)
-            command = ["pipeline", "worker", str(place / "p.toml")]
-            crew = [Command(place / f"machine-{n}", command, settings) for n in range(count)]
+        await desk.close()
+        settings = {"CALLTRIAGE_DATABASE_URL": url, "CALLTRIAGE_SEALING_KEY": KEY}
+        crew = [
+            Command(place / f"machine-{n}", ["pipeline", "worker", str(place / "p.toml")], settings)
+            for n in range(count)
+        ]
+        async with killed_at_the_end(*crew):
             for one in crew:
                 await one.start()
-            wired = load_settings(
-                data_dir=place, bland_api_key=SecretStr(KEY), bland_base_url=address, database_url=SecretStr(url)
-            )
+            wired = load_settings(data_dir=place, database_url=database)
             took = await _until_done(Pipeline.load(place / "p.toml"), wired, count)
-            for one in crew:
-                await one.kill()
-        await desk.close()
-    print(f"{count} workers, desk on a port: {calls / took:,.0f} calls a second ({calls} calls in {took:.1f} s)")
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(
+        f"{count} workers, desk and queue on PostgreSQL: {calls / took:,.0f} calls a second ({calls} calls in {took:.1f} s, "
+        f"{spent.ru_utime + spent.ru_stime:.1f} s of CPU besides the database's)"
+    )
 
 
 async def _until_done(pipeline: Pipeline, settings: Settings, count: int) -> float:

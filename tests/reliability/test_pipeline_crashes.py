@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any, LiteralString
 
 import anyio
 import anyio.to_thread
@@ -76,9 +78,26 @@ async def vendor_with(folder: Path, calls: int) -> Vendor:
 
 def is_done(database: str) -> bool:
     """Whether the newest run is through."""
-    with psycopg.connect(database, autocommit=True) as connection:
-        row = connection.execute("SELECT state FROM pipeline_runs ORDER BY created_at DESC LIMIT 1").fetchone()
-    return row is not None and row[0] == "done"
+    return _asked(database, "SELECT state FROM pipeline_runs ORDER BY created_at DESC LIMIT 1") == "done"
+
+
+def has_much_to_do(database: str) -> bool:
+    """Whether a run has not ended before its command is started again, which would begin another one."""
+    return int(_asked(database, "SELECT count(*) FROM pipeline_items WHERE state = 'new'") or 0) > 400
+
+
+def _asked(database: str, query: LiteralString) -> Any:
+    """One figure; None before there are tables."""
+    with suppress(psycopg.errors.UndefinedTable), psycopg.connect(database, autocommit=True) as connection:
+        row = connection.execute(query).fetchone()
+        return None if row is None else row[0]
+    return None
+
+
+def read_again(vendor: Vendor) -> int:
+    """How often a call was read once more. Filing reads, too: those that are filed do not count."""
+    filed = {call(n) for n in range(0, SILENT_UNTIL, 10)}
+    return sum(count - 1 for call_id, count in vendor.read.items() if call_id not in filed)
 
 
 async def check(vendor: Vendor, calls: int, kills: int) -> None:
@@ -86,7 +105,7 @@ async def check(vendor: Vendor, calls: int, kills: int) -> None:
     silent = {call(n) for n in range(0, min(calls, SILENT_UNTIL), 10)}
     flagged = await vendor.flagged()
     lost = [call(n) for n in range(calls) if not vendor.read[call(n)]]
-    again = sum(count - 1 for call_id, count in vendor.read.items() if call_id not in silent)  # filing reads, too
+    again = read_again(vendor)
     twice = [call_id for call_id, count in flagged.items() if count > 1]
     reads = sum(vendor.read.values())
     told(kills=kills, calls=calls, lost=len(lost), flagged_twice=len(twice), read_again=again, share=again / reads)
@@ -119,7 +138,7 @@ async def test_a_run_that_is_killed_again_and_again_loses_nothing_and_files_once
 async def test_a_run_of_three_processes_of_which_any_is_killed_again_and_again_loses_nothing_and_files_once(
     tmp_path: Path, postgres: PostgresServer, rounds: int
 ) -> None:
-    chance, calls = seeded(), 60 * rounds
+    chance, calls = seeded(), 100 * rounds
     vendor = await vendor_with(tmp_path, calls)
     with postgres.database() as url:
         async with served(vendor) as address:
@@ -143,10 +162,10 @@ async def test_a_run_of_three_processes_of_which_any_is_killed_again_and_again_l
 
 
 async def _kill_any(crew: list[Command], vendor: Vendor, url: str, chance: random.Random, rounds: int) -> None:
-    """Kill one of the processes at a time and start it again, the run's only while there is something to do."""
-    run, *_ = crew
+    """Kill one of the processes at a time and start it again."""
+    run, *workers = crew
     for _ in range(rounds):
-        victim = chance.choice(crew)
+        victim = chance.choice(crew if has_much_to_do(url) else workers)
         with anyio.move_on_after(PATIENCE):
             await first(partial(vendor.reaches, vendor.requests + chance.randrange(1, 120)), run.process.wait)
         await victim.kill()
@@ -155,6 +174,30 @@ async def _kill_any(crew: list[Command], vendor: Vendor, url: str, chance: rando
             return
         for one in {run, victim} if run.process.returncode is not None else {victim}:
             await one.start()
+
+
+@pytest.mark.long
+async def test_of_a_long_run_that_is_killed_four_times_hardly_a_call_is_read_again(
+    tmp_path: Path, database: str | None
+) -> None:
+    chance, calls, kills = seeded(), 30_000, 4
+    vendor = await vendor_with(tmp_path, calls)
+    async with served(vendor) as address:
+        command = ["pipeline", "run", str(tmp_path / "p.toml")]
+        run = Command(tmp_path / "one", command, pipeline_settings(address, database))
+        async with killed_at_the_end(run):
+            for _ in range(kills):
+                await run.start()
+                await first(
+                    partial(vendor.reaches, vendor.requests + chance.randrange(500, calls // 5)), run.process.wait
+                )
+                await run.kill()
+            await run.start()
+            assert await run.process.wait() == 0
+    assert run.kills == kills
+    await check(vendor, calls, kills)
+    assert read_again(vendor) < calls / 1_000
+    await vendor.desk.close()
 
 
 async def test_a_worker_of_three_that_is_lost_and_never_comes_back_loses_nothing(

@@ -62,8 +62,8 @@ class Worker:
 
     async def _goes_on(self, ledger: Ledger, run: Run) -> bool:
         """Whether there is something to do of a run, by its state and by how it went here."""
-        if anyio.current_time() < self._pauses.get(run.id, (0.0, 0.0))[0]:
-            return False
+        if anyio.current_time() < self._pauses.get(run.id, (0.0, 0.0))[0] or "calls=" in run.window["asked"]:
+            return False  # it failed here a moment ago; or its calls are of a file that is elsewhere
         if run.state == "running":
             return True
         if run.mode != "run" or run.why == ASKED_FOR:
