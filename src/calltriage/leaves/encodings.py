@@ -11,6 +11,8 @@ MARKS = {
 """Byte order marks, and the encodings that begin with them; a longer mark before one that it begins with."""
 OTHERS = ("cp1252", "cp1250", "cp1251", "shift_jis", "gb18030", "euc_kr")
 """Encodings that a file may be in besides UTF-8 and UTF-16. A longer list is told apart less well."""
+WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+"""Encodings of two or four bytes a character. Text in no other one holds the byte 0."""
 TOLERANCE = 0.1
 """How much more disorder Windows-1252, the likeliest by far, may show than the Windows-1250 that is mistaken for it."""
 FREQUENT = {
@@ -30,12 +32,21 @@ def marked(head: bytes) -> str | None:
     return next((encoding for mark, encoding in MARKS.items() if head.startswith(mark)), None)
 
 
-def detected(sample: bytes) -> str | None:
-    """The encoding of bytes that are not UTF-8 and have no mark; None where they are no text."""
+def wide(head: bytes) -> str | None:
+    """Which of the wide encodings bytes from the start of a file without a mark are in; None where they are in none."""
+    if b"\0" not in head:
+        return None
     from charset_normalizer import from_bytes  # noqa: PLC0415  rarely needed
 
-    if sample.count(0) > len(sample) // 4:  # every other byte, as in UTF-16 of a script that has an alphabet
-        return "utf-16-le" if sample[1::2].count(0) > sample[::2].count(0) else "utf-16-be"
+    whole = head[: len(head) // 4 * 4] or head  # no character of four bytes is cut
+    best = from_bytes(whole, cp_isolation=[one.replace("-", "_") for one in WIDE]).best()
+    return None if best is None else best.encoding.replace("_", "-")
+
+
+def detected(sample: bytes) -> str | None:
+    """The encoding of bytes that are not UTF-8, are in no wide encoding and have no mark; None where they are no text."""
+    from charset_normalizer import from_bytes  # noqa: PLC0415  rarely needed
+
     matches = [] if b"\0" in sample else list(from_bytes(sample, cp_isolation=list(OTHERS)))
     if not matches:
         return None

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, Literal, TextIO, cast
 
 from calltriage.errors import ImportFileError
-from calltriage.leaves.encodings import detected, marked
+from calltriage.leaves.encodings import detected, marked, wide
 from calltriage.leaves.gate import gate
 from calltriage.operations.fields import is_opaque_id
 
@@ -157,8 +157,8 @@ def _unpacked(source: Source) -> Generator[IO[bytes]]:
 
 def _encoding(file: IO[bytes]) -> str:
     """UTF-8 wherever some of the text is UTF-8 beyond ASCII: then other bytes are faults, not another encoding."""
-    head = file.read(4)
-    if (encoding := marked(head)) is not None:
+    head = file.read(SAMPLE)
+    if (encoding := marked(head) or wide(head)) is not None:
         return encoding
     sample, is_utf8 = bytearray(), False
     for line in _pieces(head, file):
@@ -185,6 +185,6 @@ def _told(sample: bytes) -> str:
 
 
 def _pieces(head: bytes, file: IO[bytes]) -> Iterator[bytes]:
-    yield head + file.readline(SAMPLE)
+    yield from (head + file.readline(SAMPLE)).splitlines(keepends=True)
     while line := file.readline(SAMPLE):
         yield line

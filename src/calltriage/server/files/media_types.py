@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from calltriage.errors import Rejected
+from calltriage.leaves.encodings import marked, wide
 
 HEAD = 8192
 """Bytes from the start of a file that are looked at."""
@@ -16,6 +17,8 @@ UNKNOWN = "application/octet-stream"
 SURE = 0.4
 """Confidence from which on the library's finding counts; a single two-byte match stays below it."""
 TEXTUAL = ("json", "xml", "javascript", "yaml", "toml", "csv", "x-ndjson", "x-sh", "mpegurl", "x-subrip", "sql")
+PACKED = "vnd.openxmlformats"
+"""How the types of office files begin, which are archives."""
 RECORDINGS: dict[str, str] = dict.fromkeys((".ogg", ".oga", ".opus", ".spx"), "audio/ogg")
 """Endings of recordings that not every machine knows, or each by another name."""
 CODINGS = ("cp1252", "latin-1", "cp1250", "cp1251", "cp932", "euc-jp", "euc-kr", "big5")
@@ -43,7 +46,7 @@ class Seen:
 def family(media_type: str) -> str:
     """What may stand in for what: image, audio, video, text, pdf, program, or other."""
     major, _, minor = media_type.lower().partition("/")
-    if major == "text" or any(word in minor for word in TEXTUAL):
+    if major == "text" or (any(word in minor for word in TEXTUAL) and not minor.startswith(PACKED)):
         return "text"
     if major in {"image", "audio", "video"}:
         return major
@@ -123,7 +126,8 @@ def checked_type(name: str, head: bytes) -> str:
     if fits or kind in {"other", "program"}:
         lies = not fits and "program" in kinds and declared != UNKNOWN and kind != "program"
     elif kind == "text":
-        reads = is_text(head) or head[:2] in {b"\xff\xfe", b"\xfe\xff"} or _is_coded_text(head)
+        is_wide = marked(head) is not None or wide(head) is not None
+        reads = is_text(head) or is_wide or _is_coded_text(head)
         lies = bool(kinds - {"text", "other"}) or not reads
     else:
         lies = bool(kinds) or is_text(head)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 
-from calltriage.leaves.encodings import detected, marked
+from calltriage.leaves.encodings import detected, marked, wide
 from calltriage.server.files.media_types import SURE, is_text, seen
 
 SAMPLE = 64 * 1024
@@ -24,7 +24,9 @@ def text_begun_in(data: bytes) -> tuple[str, str] | None:
 def _text_in(data: bytes, *, whole: bool) -> tuple[str, str] | None:
     if is_text(data, whole=whole):
         return data.decode("utf-8-sig", "strict" if whole else "ignore"), "utf-8"
-    encoding = marked(data) or (None if _is_other(data) else detected(_beyond_ascii(data)))
+    encoding = marked(data)
+    if encoding is None and not _is_other(data):
+        encoding = wide(data[:SAMPLE]) or detected(_beyond_ascii(data))
     if encoding is None:
         return None
     try:

@@ -172,6 +172,27 @@ def test_a_file_is_read_in_the_encoding_that_it_has(encoding: str) -> None:
     assert ([entry.values["record"]["summary"] for entry in entries], bad) == ([WORDS, None], ())
 
 
+WIDE = ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"]
+
+
+@pytest.mark.parametrize("encoding", WIDE)
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The line is dead.",
+        "Добрый день, мне нужна помощь с заказом. " * 9,
+        "\u4e0a\u4e0a\u5348請求が二回来ています。" * 9,  # in UTF-16 the first characters hold the byte of a line's end
+        "مرحبا أريد إلغاء الاشتراك " * 9,
+        "고객이 환불을 요청했습니다. " * 9,
+    ],
+)
+def test_a_file_of_two_or_four_bytes_a_character_needs_no_mark(words: str, encoding: str) -> None:
+    text = json.dumps({**CALL, "summary": words.strip()}, ensure_ascii=False) + "\n"
+    with checked([Source("", lambda: cast("BinaryIO", BytesIO(text.encode(encoding))))]) as found:
+        assert [entry.values["record"]["summary"] for entry in found.entries] == [words.strip()]
+        assert found.notes == [f"read as {encoding.upper()}"]
+
+
 def test_a_byte_that_is_broken_in_utf_8_does_not_make_the_file_one_of_another_encoding() -> None:
     good = json.dumps({**CALL, "summary": WORDS}, ensure_ascii=False).encode()
     entries, bad = read_lines([good.replace("ü".encode(), b"\xfc"), good], skip_bad=True)

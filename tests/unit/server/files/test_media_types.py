@@ -73,6 +73,7 @@ def test_a_file_that_is_what_its_name_says_has_its_type(name: str, head: bytes, 
         ("a.opus", TEXT), ("a.spx", PNG), ("a.png", OPUS), ("a.txt", OPUS), ("a.txt", NOISE), ("a.csv", b"\x01\x02\xff" * 9),
         ("a.pdf", EXE + PDF), ("a.pdf", HTML + PDF), ("a.pdf", b"see %PDF- there"),
         ("a.gif", PDF), ("a.mp4", HTML), ("a.webp", TEXT), ("report.pdf", ELF),
+        ("a.csv", ZIP), ("a.txt", ZIP), ("a.json", ZIP),
     ],
 )  # fmt: skip
 def test_a_file_that_lies_about_itself_is_refused(name: str, head: bytes) -> None:

@@ -294,7 +294,8 @@ TEXTS = {
     "long": ("請求が二回来ています。" * 1500, "shift_jis", "shift-jis"), "chinese": ("客户要求退款", "gb18030", "gb18030"),
     "taiwan": ("客戶要求退款，請處理", "big5", "big5"), "euc": ("請求が二回", "euc_jp", "euc-jp"),
     "korean": ("고객이 환불을 요청", "euc_kr", "euc-kr"), "russian": ("Ответ клиента", "cp1251", "cp1251"),
-    "marked": ("Grüße", "utf-16", "utf-16"),
+    "marked": ("Grüße", "utf-16", "utf-16"), "wide": ("Добрый день, мне нужна помощь", "utf-16-le", "utf-16-le"),
+    "widest": ("請求が二回来ています。", "utf-32-be", "utf-32-be"),
 }  # fmt: skip
 
 
