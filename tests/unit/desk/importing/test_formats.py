@@ -320,6 +320,68 @@ def test_what_a_format_says_of_a_call_is_kept(name: str) -> None:
     assert any("dated by the file's" in note for note in notes) == (FACTS[name]["created_at"][:10] == "2026-05-02")
 
 
+def words(text: str) -> list[tuple[Any, Any, Any]]:
+    (entry,), complaints, _ = read(text)
+    assert complaints == []
+    return [(user, said, start) for user, said, start, _ in spoken(entry)]
+
+
+AS_PROGRAMS_WRITE = {
+    "a blank line below the times": (
+        "WEBVTT\n\n00:01.000 --> 00:02.000\n\nAgent: Hello\n\nand welcome\n\n00:03.000 --> 00:04.000\nUser: 4417\n",
+        [("assistant", "Hello\nand welcome", 1000), ("user", "4417", 3000)],
+    ),
+    "a comma before milliseconds": (
+        "WEBVTT\n\n00:00:01,000 --> 00:00:02,000\n<v Ann>Yes, 1,000\n\n00:03.000-->00:04.000align:start\n<v Bob>No\n",
+        [("Ann", "Yes, 1,000", 1000), ("Bob", "No", 3000)],
+    ),
+    "an arrow in a note": (
+        "WEBVTT\n\nNOTE cut\nhere --> there\n\nSTYLE\n::cue { color: red }\n\n00:01.000 --> 00:02.000\n<v Ann>\nYes\n",
+        [("Ann", "Yes", 1000)],
+    ),
+    "a subtitle without its number": (
+        "1\n00:00:01,000 --> 00:00:02,000\nAgent: Hi\\Nthere\n\n00:00:03,000 --> 00:00:04,000\nUser: Yes\n\n4417\n\n7\n\n"
+        "00:00:05,000 --> 00:00:06,000\nAgent: Bye\n",
+        [("assistant", "Hi\nthere", 1000), ("user", "Yes\n4417", 3000), ("assistant", "Bye", 5000)],
+    ),
+    "a separator above the header": (
+        "\ufeffsep=;\r\ncall_id;time;speaker;text\r\nc-1;2026-05-01T10:00:00Z;Ann;Yes; no\r\n".replace("; no", ", no"),
+        [("Ann", "Yes, no", 0)],
+    ),
+    "a day with points": (
+        "call_id;time;speaker;text\nc-1;01.05.2026 10:00;Ann;Yes\nc-1;1.5.2026, 10:00:05;Bob;No\n",
+        [("Ann", "Yes", 0), ("Bob", "No", 5000)],
+    ),
+    "seconds by their name": (
+        "call_id,offset_seconds,speaker,text\nc-1,1.5,Ann,Yes\nc-1,3,Bob,No\n",
+        [("Ann", "Yes", 1500), ("Bob", "No", 3000)],
+    ),
+    "a call of Vapi with its text alone": (
+        json.dumps({"id": "v-2", "orgId": "o", "createdAt": "2026-05-01T10:00:00Z", "type": "webCall", "messages": None,
+                    "artifact": {"messages": None, "transcript": "AI: Hello\nUser: Hi\n"}}),
+        [("AI", "Hello", None), ("user", "Hi", None)],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AS_PROGRAMS_WRITE)
+def test_what_programs_write_beside_the_standard_is_read_whole(name: str) -> None:
+    text, said = AS_PROGRAMS_WRITE[name]
+    assert words(text) == said
+
+
+@pytest.mark.parametrize("cell", ["32.05.2026 10:00", "01.05.2026 25:00", "05/01/2026 10:00"])
+def test_a_day_that_is_none_or_may_be_two_is_refused(cell: str) -> None:
+    entries, complaints, _ = read(f"call_id;time;speaker;text\nc-1;{cell};Ann;Yes\n")
+    assert entries == []
+    assert "line 2: time: expected ISO 8601" in complaints[0]
+
+
+def test_rows_below_a_separator_are_counted_from_the_first_line() -> None:
+    _, complaints, _ = read("sep=,\ncall_id,time,speaker,text\nc-1,,Ann\n")
+    assert complaints == ["line 3: expected 4 cells as in the header, found 3"]
+
+
 def test_a_call_without_a_time_is_no_other_one_when_its_file_changes() -> None:
     def entry(changed: datetime) -> Entry:
         source = Source("", lambda: cast("BinaryIO", BytesIO(VTT.encode())), stem="named", changed=changed)

@@ -20,6 +20,10 @@ VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
 TAG = re.compile(r"</?[A-Za-z0-9:.][^<>]*>|\{\\[^{}]*\}")
 """Tags of WebVTT and of SRT, whose players also know positions such as `{\\an8}`."""
 SRT_HEAD = re.compile(r"(?:\d+[ \t]*\r?\n)?\s*\d+:\d{1,2}:\d{1,2}[,.]\d{1,3}\s*-->\s*\d+:\d{1,2}:\d{1,2}[,.]\d{1,3}")
+APART = re.compile(r"\n(?:[ \t]*\n)+")
+"""Blank lines between cues."""
+NO_CUE = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")
+"""How a block begins that holds nothing that is said."""
 TIMING = re.compile(r"\s*(?:\d+:)?\d{1,2}:\d{1,2}[.,]\d{1,3}\s*-->\s*(?:\d+:)?\d{1,2}:\d{1,2}[.,]\d{1,3}")
 
 
@@ -47,7 +51,7 @@ def _call(text: Text, form: str) -> Iterator[Found]:
     if len(whole) > MAX_LINE:
         raise ValueError(f"is larger than {MAX_LINE // 2**20} MiB")
     _refuse_broken(whole, text.encoding)
-    read = WebVTT.from_buffer(io.StringIO(whole.strip() + "\n"), format=form)
+    read = WebVTT.from_buffer(io.StringIO(_evened(whole, form)), format=form)
     spans = [span for caption in read.captions for span in _spans(caption)]
     marked = by_marks([words for _, words, _, _ in spans])
     turns = [
@@ -59,12 +63,37 @@ def _call(text: Text, form: str) -> Iterator[Found]:
     yield Found("", {"turns": turns})
 
 
+def _evened(whole: str, form: str) -> str:
+    """The same cues as their standard has them; the library leaves out others. Words below a blank line belong to the cue
+    before it, SRT cues have a number, and WebVTT has a point before the milliseconds."""
+    kept, has_cue = list[str](), False
+    blocks = APART.split("\n".join(whole.strip().splitlines()))
+    for block, after in zip(blocks, [*blocks[1:], ""], strict=True):
+        lines = block.split("\n")
+        at = next((n for n, line in enumerate(lines) if TIMING.match(line)), None)
+        if form == "vtt" and NO_CUE.match(block):
+            continue
+        if at is None and has_cue:
+            is_number = block.strip().isdecimal() and TIMING.match(after) is not None
+            kept[-1] += "" if is_number else f"\n{block}"
+            continue
+        if at is not None:
+            has_cue = True
+            lines[at] = lines[at].replace(",", ".") if form == "vtt" else lines[at]
+        number = [str(len(kept) + 1)] if form == "srt" and at == 0 else []
+        kept.append("\n".join(number + lines))
+    even = "\n\n".join(kept) + "\n"
+    return even if form == "vtt" else even.replace("\\N", "\n").replace("\\h", " ")
+
+
 def _refuse_broken(whole: str, encoding: str) -> None:
     """The library leaves out what it cannot read; here it is named."""
+    is_note = False
     for n, line in enumerate(whole.splitlines(), 1):
         if LONE.search(line):
             raise ValueError(f"line {n} is not {encoding.upper()}")
-        if "-->" in line and not TIMING.match(line):
+        is_note = bool(line.strip()) and (is_note or NO_CUE.match(line) is not None)
+        if "-->" in line and not is_note and not TIMING.match(line):
             raise ValueError(f"line {n} is no line of times: expected 00:00:01.000 --> 00:00:02.000")
 
 

@@ -27,7 +27,18 @@ COLUMNS = {
         "session_id",
         "interaction_id",
     ),
-    "time": ("time", "timestamp", "created_at", "date", "datetime", "start", "start_time", "offset"),
+    "time": (
+        "time",
+        "timestamp",
+        "created_at",
+        "date",
+        "datetime",
+        "start",
+        "start_time",
+        "offset",
+        "offset_seconds",
+        "start_seconds",
+    ),
     "end": ("end", "end_time"),
     "speaker": ("speaker", "role", "participant", "party", "user", "who", "sender"),
     "text": ("text", "content", "message", "transcript", "utterance", "words"),
@@ -42,6 +53,10 @@ CREATE TABLE said (n INTEGER PRIMARY KEY, call INTEGER, row TEXT);
 BEGIN;
 """
 DELIMITERS = ",;\t|"
+SEPARATOR = re.compile(r"\ufeff?sep=.\s*", re.IGNORECASE)
+"""The line before a header by which Excel knows the delimiter."""
+DAY_FIRST = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:[ T,]+(\d{1,2}):(\d{2})(?::(\d{2}))?)?")
+"""A date with points has the day first; with slashes nobody can say."""
 CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)")
 
 
@@ -64,7 +79,8 @@ def _header(line: str) -> tuple[str, dict[str, int], list[str]] | None:
 
 
 def _matches(head: str) -> bool:
-    return _header(head.split("\n", 1)[0].rstrip("\r")) is not None
+    lines = [line.rstrip("\r") for line in head.split("\n", 2)]
+    return _header(lines[1] if SEPARATOR.fullmatch(lines[0]) and lines[1:] else lines[0]) is not None
 
 
 def _lines(text: Text) -> Iterator[Found]:
@@ -88,13 +104,16 @@ def _lines(text: Text) -> Iterator[Found]:
 def _rows(text: Text) -> Iterator[Found]:
     """The cells of each row, by what their columns say; or what is wrong with a row."""
     with text.open() as file:
-        found = _header(file.readline().rstrip("\r\n"))
+        first, above = file.readline(), 1
+        if SEPARATOR.fullmatch(first):
+            first, above = file.readline(), 2
+        found = _header(first.rstrip("\r\n"))
         if found is None:
-            raise ValueError("line 1: expected a header that names call, time, speaker and text")
+            raise ValueError(f"line {above}: expected a header that names call, time, speaker and text")
         delimiter, columns, names = found
         reader = csv.reader(file, delimiter=delimiter, strict=True)
         while True:
-            place = f"line {reader.line_num + 2}"
+            place = f"line {reader.line_num + above + 1}"
             try:
                 cells = next(reader, None)
                 if cells is None:
@@ -150,7 +169,11 @@ def _time(cell: str) -> datetime | float | None:
         return count
     if clock is not None:
         return int(clock[1] or 0) * 3600 + int(clock[2]) * 60 + float(clock[3].replace(",", "."))
+    day_first = DAY_FIRST.fullmatch(cell)
     try:
+        if day_first is not None:
+            day, month, year, *at = (int(part or 0) for part in day_first.groups())
+            return datetime(year, month, day, *at)  # noqa: DTZ001  the zone is the import's
         return datetime.fromisoformat(cell)
     except ValueError:
         raise ValueError("time: expected ISO 8601, a number, or minutes and seconds such as 01:05") from None

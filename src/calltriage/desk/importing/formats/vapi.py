@@ -22,6 +22,7 @@ TAKEN = {"id", "createdAt", "startedAt", "endedAt", "messages", "transcript", "s
 
 AGENTS = {"assistant", "assistantId", "squad", "squadId", "workflow", "workflowId"}
 """One of these says who took a call, also one in which nothing was said."""
+KINDS = {"inboundPhoneCall", "outboundPhoneCall", "webCall", "vapi.websocketCall"}
 
 
 def _call(value: object) -> JsonObject:
@@ -40,7 +41,8 @@ def _messages(call: JsonObject) -> list[JsonObject]:
 def _matches(value: object) -> bool:
     call = _call(value)
     is_spoken = any("message" in one and "secondsFromStart" in one for one in _messages(call))
-    return is_spoken or ({"id", "orgId"} <= call.keys() and not call.keys().isdisjoint(AGENTS))
+    is_known = call.get("type") in KINDS or not call.keys().isdisjoint(AGENTS)
+    return is_spoken or ({"id", "orgId"} <= call.keys() and is_known)
 
 
 def _line(value: object) -> Line:
