@@ -129,13 +129,26 @@ def _spellings(name: str) -> frozenset[str]:
 def _without_nothing(values: JsonObject, schema: JsonObject) -> tuple[JsonObject, list[str]]:
     """The values, where a text for "no value" is null, without optional ones that are empty text; and the names of those."""
     optional = schema["properties"].keys() - set(schema.get("required", ()))
-    empty = sorted(name for name in optional & values.keys() if values[name] == "")
+    empty = sorted(name for name in optional & values.keys() if values[name] == "" or _is_empty_list(values[name]))
     given = {
-        name: None if name in optional - SOUGHT and isinstance(value, str) and value.strip() in NOTHING else value
+        name: None if name in optional - SOUGHT and _is_nothing(value) else value
         for name, value in values.items()
         if name not in empty
     }
     return given, empty
+
+
+def _is_empty_list(value: object) -> bool:
+    """Whether a list has members, none of which says anything."""
+    return is_array(value) and len(value) > 0 and all(one in ("", None) for one in value)
+
+
+def _is_nothing(value: object) -> bool:
+    """Whether a value is a text for "no value", or a list of it (Claude Code sends `["null"]` for a list that is null: its
+    issue 95239)."""
+    if is_array(value):
+        return len(value) > 0 and all(isinstance(one, str) and _is_nothing(one) for one in value)
+    return isinstance(value, str) and value.strip() in NOTHING
 
 
 def checked(tool: type[Tool], schema: JsonObject, arguments: JsonObject) -> Tool:

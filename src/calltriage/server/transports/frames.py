@@ -2,7 +2,8 @@
 
 The SDK quotes rejected values in its answers over HTTP, and over stdio answers nothing. It also refuses what hosts in
 JavaScript write: an id of 1.0, and half of a surrogate pair (`"\\ud800"`). The half becomes an escaped NUL, which every
-argument refuses with a clear error.
+argument refuses with a clear error. Where an object is due, an empty list is an empty one, as programs write it that know
+one kind of empty array (MCPSharp's issue 6), and arguments may be the text of one, as models' APIs hand them out.
 """
 
 from __future__ import annotations
@@ -78,9 +79,10 @@ def _refused(text: str, why: str) -> JSONRPCError:
 
 def _of_object(text: str, frame: JsonObject) -> str | JSONRPCError:
     given: Any = frame.get("id")
-    if isinstance(given, float) and given.is_integer():
-        frame["id"] = given = int(given)
-        text = json.dumps(frame, separators=(",", ":"))
+    changes: JsonObject = {"id": int(given)} if isinstance(given, float) and given.is_integer() else {}
+    if changes := changes | _params_meant(frame):
+        frame |= changes
+        text, given = json.dumps(frame, separators=(",", ":")), frame.get("id")
     known = given if isinstance(given, int | str) and not isinstance(given, bool) else None
     if "method" not in frame:  # an answer: its id is one of the server's requests
         known = None
@@ -97,6 +99,22 @@ def _of_object(text: str, frame: JsonObject) -> str | JSONRPCError:
     if not _has_sound_version(frame):
         return _error(known, mcp_types.INVALID_PARAMS, "The protocol version must be like 2026-07-28.")
     return text
+
+
+def _params_meant(frame: JsonObject) -> JsonObject:
+    """The parameters of a request as an object with an object of arguments, where they came otherwise."""
+    params: Any = frame.get("params")
+    if "method" not in frame or params == []:
+        return {"params": {}} if "method" in frame else {}
+    arguments: Any = params.get("arguments") if is_object(params) else None
+    if isinstance(arguments, str):
+        try:
+            arguments = pydantic_core.from_json(arguments or "{}", allow_inf_nan=False)
+            refuse_depth(arguments)
+        except ValueError:
+            return {}
+        return {"params": params | {"arguments": arguments}} if is_object(arguments) else {}
+    return {"params": params | {"arguments": {}}} if arguments == [] else {}
 
 
 def _has_sound_version(frame: JsonObject) -> bool:

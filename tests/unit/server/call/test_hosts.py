@@ -57,6 +57,13 @@ async def test_text_that_is_no_such_value_is_refused(
     assert (error["code"], error["field"]) == ("invalid_arguments", argument)
 
 
+@pytest.mark.parametrize("nothing", [["null"], [None], [""], ["undefined", "None"], ["", None]])
+async def test_a_list_of_nothing_is_a_list_that_was_not_given(agent: Client, nothing: list[Any]) -> None:
+    await filed(agent)
+    assert (await ok(agent, "list_issues", status=nothing, severity=nothing))["returned"] == 1
+    assert (await refused(agent, "list_issues", status=["todo", *nothing]))["field"] == "status"
+
+
 @pytest.mark.parametrize("nothing", ["", "null", "None", "undefined", " null "])
 def test_every_optional_argument_may_be_filled_with_nothing(nothing: str) -> None:
     """Some hosts fill whatever the model left out. Words to look for stay words."""

@@ -76,6 +76,29 @@ def test_a_whole_number_is_an_id_however_it_is_written(given: Any, expected: Any
     assert (read["id"], type(read["id"])) == (expected, type(expected))
 
 
+CALL = {**PING, "method": "tools/call"}
+NAMED = {"name": "list_issues"}
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ({**PING, "params": []}, {}),
+        ({**CALL, "params": {**NAMED, "arguments": []}}, {**NAMED, "arguments": {}}),
+        ({**CALL, "params": {**NAMED, "arguments": ""}}, {**NAMED, "arguments": {}}),
+        ({**CALL, "params": {**NAMED, "arguments": '{"limit": 1}'}}, {**NAMED, "arguments": {"limit": 1}}),
+        ({**CALL, "params": {**NAMED, "arguments": {"text": "[]"}}}, {**NAMED, "arguments": {"text": "[]"}}),
+        ({**CALL, "params": {**NAMED, "arguments": "[1]"}}, {**NAMED, "arguments": "[1]"}),
+        ({**CALL, "params": {**NAMED, "arguments": "limit 1"}}, {**NAMED, "arguments": "limit 1"}),
+        ({**CALL, "params": {**NAMED, "arguments": "[" * 200}}, {**NAMED, "arguments": "[" * 200}),
+    ],
+)
+def test_an_empty_list_and_text_are_read_as_the_object_that_is_due(given: Any, meant: Any) -> None:
+    text = read_frame(json.dumps(given))
+    assert isinstance(text, str)
+    assert json.loads(text) == {**given, "params": meant}
+
+
 @pytest.mark.parametrize("era", ["2025-11-25", "2026-07-28"])
 async def test_over_http_nothing_of_a_malformed_request_is_repeated(client: Client, era: str) -> None:
     about = newest() if era == "2026-07-28" else {}
