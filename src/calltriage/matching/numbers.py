@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, cast
 
+from calltriage.matching.clock import as_written
 from calltriage.matching.folding import unaccented, without_punctuation
 
 COMMON = {
@@ -22,9 +22,13 @@ COMMON = {
     "da": "jeg er det ikke du og en til har pa min",
 }
 """Words that tell which language is spoken, of those whose numbers can be read."""
+_COMMON = {language: frozenset(words.split()) for language, words in COMMON.items()}
+_COMMON_ANYWHERE = frozenset[str]().union(*_COMMON.values())
 HEARD = 200
 """Lines that are listened to for the language."""
 _TIMES = {"double": 2, "triple": 3}
+_WITH_NUMBERS = frozenset({*_TIMES, "oh", "o", "oclock"})
+"""Words that mean something beside a number."""
 _DIGITS = re.compile(r"[0-9]+")
 UNITS = {"$": "dollars", "€": "euros", "£": "pounds"}
 GLUED = "am|pm|mg|ml|kg|km|cm|mm|gb|mb|lbs?|oz|min|hrs?"
@@ -37,27 +41,51 @@ SCALES = "hundred|thousand|million|billion|1000?|1000000|1000000000|k|mil|mille|
 """Words that make another number of the one before them."""
 LONG = 6
 """Digits from which numbers that follow each other are one: a phone or an account number, not "3 20 dollar bills"."""
+MOST_ASKED = 50_000
 LONGEST_WORD = 100
 """Characters of a word that are asked whether it is a number."""
-_AMOUNT = re.compile(rf"([{''.join(UNITS)}]) ([0-9]\S*)")
-_UNIT = re.compile(rf"(?<=[0-9])(?=(?:{GLUED})\b)")
+_AMOUNT = re.compile(
+    rf"(?P<before>[{''.join(UNITS)}]) (?P<number>[0-9]\S*)|(?P<first>[0-9]\S*) (?P<behind>[{''.join(UNITS)}])(?! [0-9])"
+)
+SAID = "\xa4"
+"""Stands behind a price that was said without its currency."""
+_PRICE = re.compile(rf"(?<= )([0-9]{{1,2}}\.[0-9]{{2}}) (?:{'|'.join(UNITS.values())})(?= )")
+_UNIT = re.compile(rf"[0-9](?=(?:{GLUED})\b)")
 _HALF = re.compile(r"(?<=[0-9] )([ap]) m\b")
 _HOUR = re.compile("[1-9]|1[0-9]|2[0-4]")
 _MARKS = re.compile("(?<=[0-9]),(?=[0-9]{3}(?![0-9]))|:")
-_BEGUN = re.compile("(?<![a-z0-9])[0-9]")
+_BEGUN = re.compile("[0-9](?<![a-z0-9][0-9])")
+"""A digit with none and no letter before it. What a pattern begins with decides how fast it is."""
 _SIGNS = re.compile(r"[^\w ]+")
 
 
 def language_of(lines: Iterable[str]) -> str:
     """The language of COMMON whose common words stand most often in some lines; English where none does."""
-    words = Counter(" ".join(islice(lines, HEARD)).split())
-    return max(COMMON, key=lambda language: sum(words[word] for word in COMMON[language].split()))
+    words = Counter(filter(_COMMON_ANYWHERE.__contains__, " ".join(islice(lines, HEARD)).split()))
+    return max(COMMON, key=lambda language: sum(words[word] for word in words.keys() & _COMMON[language]))
 
 
 def in_digits(line: str, language: str) -> str:
     """An exact line without signs, its numbers in digits, amounts and units as words: "$5" as "5 dollars"."""
-    pieces = _grouped(_each(line, language))
+    return _line(_grouped(_written(line, language)))
+
+
+def in_prices(line: str, language: str) -> str:
+    """The same, with two numbers that may be a price as one: "five fifty" as "5.50", with SAID behind it."""
+    return _line(_grouped(_written(line, language), price=f"{{}}.{{}} {SAID}"))
+
+
+def wanted_price(line: str, language: str) -> str:
+    """What to look for in lines `in_prices`: "$5.50" as people say it, or "five fifty" as either."""
+    return _PRICE.sub(rf"\1 {SAID}", _line(_grouped(_written(line, language), price="{}.{}")))
+
+
+def _line(pieces: list[str]) -> str:
     return f" {' '.join(pieces)} " if pieces else " "
+
+
+def _written(line: str, language: str) -> list[str]:
+    return as_written(" ".join(_each(line, language)), language).split()
 
 
 def ends_in_numbers(line: str, language: str) -> bool:
@@ -74,11 +102,15 @@ def is_cut(said: str, wanted: str, language: str) -> bool:
 
 def _each(line: str, language: str) -> list[str]:
     """The pieces of a line, its numbers in digits as they are read out."""
-    line = _AMOUNT.sub(lambda found: f"{found[2]} {UNITS[found[1]]}", line)
+    line = _AMOUNT.sub(_with_unit, line)
     read = _read(
         without_punctuation(line.replace(" % ", " percent ").replace(' o " clock ', " oclock ")).strip(), language
     )
-    return _in_full(_HALF.sub(r"\1m", _UNIT.sub(" ", unaccented(read))).split())
+    return _in_full(_HALF.sub(r"\1m", _UNIT.sub(r"\g<0> ", unaccented(read))).split())
+
+
+def _with_unit(found: re.Match[str]) -> str:
+    return f"{found['number'] or found['first']} {UNITS[found['before'] or found['behind']]}"
 
 
 def _read(words: str, language: str) -> str:
@@ -87,15 +119,27 @@ def _read(words: str, language: str) -> str:
     return cast("Any", text_to_num).alpha2digit(words, language, 0.0)
 
 
-def may_have_numbers(text: str, language: str) -> bool:
-    """Whether a folded text may hold a number, in digits or spoken. A twentieth of the cost of reading it."""
-    return bool(_BEGUN.search(text)) or any(_is_number(word, language) for word in _SIGNS.sub(" ", text).split())
+def with_numbers(texts: Sequence[str], language: str) -> list[int]:
+    """Which of some folded texts may hold a number, in digits or spoken. A small part of the cost of reading them."""
+    words = set(" ".join(texts).split())
+    signed = [word for word in words if not word.isalnum()]
+    spoken = _spoken(words.difference(signed).union(_SIGNS.sub(" ", " ".join(signed)).split()), language)
+    return [n for n, text in enumerate(texts) if _BEGUN.search(text) or any(word in text for word in spoken)]
 
 
-@lru_cache(maxsize=50_000)
-def _is_number(word: str, language: str) -> bool:
-    """Whether a word alone is a number. Every number of several words has one that is."""
-    return _BEGUN.search(_read(word[:LONGEST_WORD], language)) is not None
+_asked: dict[str, tuple[set[str], set[str]]] = {}
+"""Words that are no numbers, and words that are, by language: of those that were asked lately."""
+
+
+def _spoken(words: set[str], language: str) -> list[str]:
+    """Those of some words that are numbers alone. Every number of several words has one that is."""
+    others, spoken = _asked.setdefault(language, (set(), set()))
+    for word in words - others - spoken:
+        if word.isalpha() and _BEGUN.search(_read(word[:LONGEST_WORD], language)):
+            spoken.add(word)
+        elif len(others) < MOST_ASKED:
+            others.add(word)
+    return list(words & spoken)
 
 
 def numbers(line: str) -> list[str]:
@@ -108,6 +152,9 @@ def _in_full(pieces: list[str]) -> list[str]:
     with their minutes."""
     full = list[str]()
     for place, piece in enumerate(pieces):
+        if piece.isalpha() and piece not in _WITH_NUMBERS:
+            full.append(piece)
+            continue
         after = pieces[place + 1] if place + 1 < len(pieces) else ""
         if piece in _TIMES and re.fullmatch("[0-9]", after):
             full += [after] * (_TIMES[piece] - 1)
@@ -126,19 +173,27 @@ def _in_full(pieces: list[str]) -> list[str]:
     return full
 
 
-def _grouped(pieces: list[str]) -> list[str]:
-    """Numbers that follow each other as one, where they are read digit by digit, are long, or are the parts of a year or a
-    time of day."""
+def _grouped(pieces: list[str], price: str = "{}{}") -> list[str]:
+    """Numbers that follow each other as one, where they are read digit by digit, are long, or are the parts of a year, of a
+    time of day or of a price; how these two are joined is `price`."""
     found, run = list[str](), list[str]()
     for piece in [*pieces, ""]:
-        if _DIGITS.fullmatch(piece):
+        if piece[:1].isdigit() and _DIGITS.fullmatch(piece):
             run.append(piece)
             continue
-        whole = "".join(run)
-        is_one = len(whole) == len(run) or _are_parts(run, piece) or len(whole) >= LONG
-        found += [whole] if run and is_one else run
-        found, run = found + [piece] * bool(piece), []
+        if run:
+            found += _joined(run, piece, price)
+            run = list[str]()
+        if piece:
+            found.append(piece)
     return found
+
+
+def _joined(run: list[str], after: str, price: str) -> list[str]:
+    whole = "".join(run)
+    if len(whole) == len(run) or len(whole) >= LONG:
+        return [whole]
+    return price.format(*run).split() if _are_parts(run, after) else run
 
 
 def _are_parts(run: list[str], after: str) -> bool:

@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from typing import Protocol
 
 from calltriage.matching.folding import UNSPACED, exact_line, folded, joined_line, loose_line, unaccented
-from calltriage.matching.numbers import ends_in_numbers, in_digits, is_cut, language_of
+from calltriage.matching.numbers import ends_in_numbers, in_digits, in_prices, is_cut, language_of, wanted_price
 from calltriage.matching.opposites import contrary
 
 CHUNK = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
@@ -82,8 +82,11 @@ def _with_numbers(texts: list[str], plain: list[str], words: str) -> list[int]:
     if not any(piece[:1].isdigit() for piece in wanted.split()):
         return []
     rest = {piece for piece in wanted.split() if not piece[:1].isdigit()} - {"dollars", "euros", "pounds", "percent"}
-    maybe = (n for n, text in enumerate(plain) if all(piece in text for piece in rest))
-    return [n for n in maybe if wanted in in_digits(exact_line(texts[n]), language)]
+    maybe = [n for n, text in enumerate(plain) if all(piece in text for piece in rest)]
+    if hits := [n for n in maybe if wanted in in_digits(exact_line(texts[n]), language)]:
+        return hits
+    price = wanted_price(exact_line(words), language)
+    return [n for n in maybe if price != wanted and price in in_prices(exact_line(texts[n]), language)]
 
 
 def place(turns: Sequence[Spoken], index: int, words: str) -> tuple[int, int] | None:
@@ -92,8 +95,9 @@ def place(turns: Sequence[Spoken], index: int, words: str) -> tuple[int, int] | 
     ends = [chunk.end() for chunk in CHUNK.finditer(text)]
     language = language_of(folded(turn.text) for turn in turns)
     spoken: Callable[[str], str] = lambda part: in_digits(exact_line(part), language)  # noqa: E731
-    for form in (*FORMS, spoken):
-        wanted = form(words)
+    priced: Callable[[str], str] = lambda part: in_prices(exact_line(part), language)  # noqa: E731
+    sought = [(form, form(words)) for form in (*FORMS, spoken)]
+    for form, wanted in [*sought, (priced, wanted_price(exact_line(words), language))]:
         if wanted == " " or wanted not in form(text):
             continue
         last = min(bisect.bisect_left(ends, x=True, key=partial(_holds_to, form, wanted, text)), len(ends) - 1)

@@ -22,13 +22,6 @@ def search_line(text: str) -> str:
     return f" {' '.join(unaccented(exact_line(text)).split())} "
 
 
-def wanted(search: str) -> list[str]:
-    """What has to stand in a line, each of it: words with a blank on either side. Of a text with signs the last word may go
-    on; its numbers may not."""
-    found = [open_line(search_line(text)) if may_go_on else search_line(text) for text, may_go_on in pieces(search)]
-    return list(dict.fromkeys(line for line in found if line.strip()))
-
-
 def pieces(search: str) -> Iterator[tuple[str, bool]]:
     """The texts of a folded search, each of which is looked for as it is written, and whether its last word may go on."""
     for quoted, text in re.findall(r'"([^"]+)"|((?:[^"]|"(?![^"]+"))+)', folded(search)):

@@ -10,10 +10,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from calltriage.matching.folding import exact_line, folded
-from calltriage.matching.numbers import COMMON, ends_in_numbers, in_digits, is_cut, language_of, may_have_numbers
+from calltriage.matching.numbers import (
+    COMMON,
+    SAID,
+    UNITS,
+    ends_in_numbers,
+    in_digits,
+    in_prices,
+    is_cut,
+    language_of,
+    wanted_price,
+    with_numbers,
+)
 from calltriage.matching.quotes import SHOWN, Spoken, around
 from calltriage.matching.search_terms import open_line, pieces, search_line, terms
 from calltriage.matching.speakers import is_of
@@ -22,7 +33,9 @@ TURNS = 3
 """Turns that are shown of a call."""
 USUAL = "en"
 """The language of calls that have no mark of a language in the index."""
-_NUMBERS_OR_WORD = re.compile(r"[0-9]\S*(?: [0-9]\S*)*(?: (?:dollars|euros|pounds|percent)(?!\S))?|\S+")
+_PUT = frozenset({*UNITS.values(), "percent", "am", "pm", "heures"})
+"""Words that reading numbers puts for signs."""
+_NUMBERS_OR_WORD = re.compile(r"[0-9]\S*(?: [0-9]\S*)*(?: (?:dollars|euros|pounds|percent|\xa4)(?!\S))?|\S+")
 
 
 @dataclass(frozen=True)
@@ -32,18 +45,30 @@ class Words:
     Attributes:
         texts: what has to stand in the lines of a call, each of it; and the same with its accents, as numbers are read.
         readings: the texts with numbers in digits, by the language that reads numbers in them.
+        prices: the same as prices are said or written otherwise, where there may be some.
     """
 
     texts: dict[str, str]
     readings: dict[str, tuple[str, ...]]
+    prices: dict[str, tuple[str, ...]]
 
     def alternatives(self) -> list[list[str]]:
         """Lists of terms for an index: a call that holds the search has all of one of them."""
         found = [_all_terms(self.texts)]
-        is_shared = len(self.readings) == len(COMMON) and len(set(self.readings.values())) == 1
-        for language, texts in self.readings.items():
-            found.append(_all_terms(texts) + [_mark(language)] * (language != USUAL and not is_shared))
+        for readings in (self.readings, self.prices):
+            is_shared = len(readings) == len(COMMON) and len(set(readings.values())) == 1
+            for language, texts in readings.items():
+                found.append(_all_terms(texts) + [_mark(language)] * (language != USUAL and not is_shared))
         return [list(one) for one in dict.fromkeys(map(tuple, found))]
+
+    def lines(self) -> list[list[str]]:
+        """What has to stand in `line_with_numbers`, as lists of which one is enough."""
+        found = [list(self.texts)]
+        for readings in (self.readings, self.prices):
+            for language, texts in readings.items():
+                if list(texts) not in found:
+                    found.append([*texts, *[_read_in(language)] * (language != USUAL)])
+        return found
 
 
 @lru_cache(maxsize=64)
@@ -54,16 +79,18 @@ def words_of(search: str) -> Words:
         line = search_line(text)
         if line.strip():
             found[open_line(line) if may_go_on else line] = exact_line(text)
-    readings = {language: _in_digits(search, language) for language in COMMON}
-    return Words(found, {language: texts for language, texts in readings.items() if any(map(_has_number, texts))})
+    readings = {language: _texts_read(search, language, in_digits) for language in COMMON}
+    numeric = {language: texts for language, texts in readings.items() if any(map(_has_number, texts))}
+    prices = {language: _texts_read(search, language, wanted_price) for language in numeric}
+    return Words(found, numeric, {one: texts for one, texts in prices.items() if texts != numeric[one]})
 
 
-def _in_digits(search: str, language: str) -> tuple[str, ...]:
+def _texts_read(search: str, language: str, read: Callable[[str, str], str]) -> tuple[str, ...]:
     """The texts of a search as a language reads their numbers. Numbers that follow each other stay together."""
     found, words = list[str](), list[str]()
 
     def end_of_words() -> None:
-        line = in_digits(exact_line(" ".join(words)), language)
+        line = read(exact_line(" ".join(words)), language)
         found.extend(f" {piece} " for piece in _NUMBERS_OR_WORD.findall(line))
         words.clear()
 
@@ -72,7 +99,7 @@ def _in_digits(search: str, language: str) -> tuple[str, ...]:
             words.append(text)
             continue
         end_of_words()
-        line = in_digits(exact_line(text), language)
+        line = read(exact_line(text), language)
         found.append(open_line(line) if may_go_on else line)
     end_of_words()
     return tuple(dict.fromkeys(text for text in found if text.strip()))
@@ -91,6 +118,24 @@ def _mark(language: str) -> str:
     return f"language:{language}"
 
 
+def _read_in(language: str) -> str:
+    """Stands before a line whose numbers a language reads. No word is so."""
+    return f" {SAID}{language} "
+
+
+def line_with_numbers(text: str) -> str:
+    """A text as searches look in it, and again with its numbers in digits, as its language reads them, where these are not
+    there already."""
+    plain, line = folded(text), search_line(text)
+    language = language_of([plain])
+    if not with_numbers([plain], language):
+        return line
+    exact, pieces = exact_line(text), {*line.split(), SAID}
+    marks = [] if language == USUAL else [_read_in(language)]
+    read = dict.fromkeys([in_digits(exact, language), in_prices(exact, language)])
+    return "\n".join([line, *marks, *(one for one in read if not pieces.issuperset(one.split()))])
+
+
 def call_terms(said: Sequence[str]) -> dict[str, None]:
     """What an index knows a call by: the terms of its turns, those of their numbers in digits, and its language."""
     texts = [folded(text) for text in said]
@@ -98,8 +143,9 @@ def call_terms(said: Sequence[str]) -> dict[str, None]:
     found = {} if language == USUAL else {_mark(language): None}
     for text in texts:
         found |= terms(search_line(text))
-        if may_have_numbers(text, language):
-            found |= terms(in_digits(exact_line(text), language))
+    for n in with_numbers(texts, language):
+        line = exact_line(texts[n])
+        found |= terms(in_digits(line, language)) | terms(in_prices(line, language))
     return found
 
 
@@ -121,13 +167,18 @@ class Held:
 def said(turns: Sequence[Spoken], words: Words, speaker: str | None = None) -> Held | None:
     """The turns that hold a search; None unless each of its texts was said, by the side that is meant."""
     theirs = [n for n, turn in enumerate(turns) if speaker is None or is_of(turn.user, speaker)]
-    language = language_of(folded(turn.text) for turn in turns) if words.readings else USUAL
+    plain = [folded(turn.text) for turn in turns] if words.readings else []
+    language = language_of(plain) if plain else USUAL
     read = words.readings.get(language)
     if read is None:
         return _word_for_word(turns, theirs, words, None)
     # Words that are one number together, "thirty three", are not looked for one by one.
     held = _word_for_word(turns, theirs, words, language) if len(read) == len(words.texts) else None
-    return held or _in_numbers(turns, theirs, read, language)
+    held = held or _in_numbers(plain, theirs, read, partial(in_digits, language=language), language)
+    prices = words.prices.get(language)
+    if held is None and prices is not None:
+        held = _in_numbers(plain, theirs, prices, partial(in_prices, language=language), language)
+    return held
 
 
 def _word_for_word(turns: Sequence[Spoken], theirs: list[int], words: Words, language: str | None) -> Held | None:
@@ -145,20 +196,30 @@ def _word_for_word(turns: Sequence[Spoken], theirs: list[int], words: Words, lan
     return _held(lines, list(words.texts), search_line, holds)
 
 
-def _in_numbers(turns: Sequence[Spoken], theirs: list[int], texts: Sequence[str], language: str) -> Held | None:
-    """Where the texts stand with all numbers in digits."""
+def _in_numbers(
+    plain: Sequence[str], theirs: list[int], texts: Sequence[str], read_line: Callable[[str], str], language: str
+) -> Held | None:
+    """Where the texts stand in folded turns whose numbers are read."""
 
     def read(text: str) -> str:
-        return in_digits(exact_line(text), language)
+        return read_line(exact_line(text))
 
-    words = [text for text in texts if not _has_number(text)]
-    runs = [_longest_run(text) for text in words]
-    lines = {
-        n: read(turns[n].text)
-        for n in theirs
-        if _may_hold(turns[n].text, runs) or may_have_numbers(folded(turns[n].text), language)
-    }
+    runs = [_longest_run(text) for text in texts if not _has_number(text)]
+    beside = [_beside_numbers(text) for text in texts if _has_number(text)]
+    numbered = {n for n in with_numbers(plain, language) if any(_may_be_beside(plain[n], words) for words in beside)}
+    lines = {n: read(plain[n]) for n in theirs if n in numbered or _may_hold(plain[n], runs)}
     return _held(lines, texts, read, lambda line, text, _: text in line)
+
+
+def _beside_numbers(text: str) -> list[str]:
+    """Of which words one stands in each turn that holds a text with numbers; none where nothing is known."""
+    words = [word for word in text.split() if word.isalpha() and word not in _PUT]
+    unit = next((unit for unit in UNITS.items() if f" {unit[1]} " in text), None)
+    return [max(words, key=len)] if words else [] if unit is None else [unit[0], unit[1][:-1]]
+
+
+def _may_be_beside(said: str, words: list[str]) -> bool:
+    return not words or "'" in said or _may_hold(said, words)
 
 
 def _held(

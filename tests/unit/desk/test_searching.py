@@ -22,6 +22,7 @@ CALLS = {
     "fee": ("The setup fee is $50.", "I can't pay 1.5 percent."),
     "spoken": ("Come at three thirty, please.", "It costs five hundred dollars, said no one."),
     "written": ("Come at 3:30 to room 7.", "It costs $500 with 5 seats, code 555-0142."),
+    "clock": ("Come at half past eight.", "It was nine ninety nine, or twelve dollars and fifty cents."),
     "german": ("Ich habe das nicht, und es ist elf Uhr.", "Das sind fünfhundertzwanzig Euro."),
 }
 
@@ -81,6 +82,13 @@ QUERIES = {
     "11": ["german"],
     "once": [],
     "elf": ["german"],
+    "8:30": ["clock"],
+    "half past eight": ["clock"],
+    "$9.99": ["clock"],
+    "$9.99 was": ["clock"],
+    "$999": [],
+    "$12.50": ["clock"],
+    '"or $12.50"': ["clock"],
     "no one": ["spoken"],
 }
 

@@ -1,5 +1,6 @@
 """Finding issues by words: all words of a search, in any order, in title or description, and ticket numbers (bland-triage,
-section 5). What stands in quotation marks, and a search with other signs, is looked for as it is written.
+section 5). What stands in quotation marks, and a search with other signs, is looked for as it is written. Numbers are found
+however they are written or spoken.
 
 Words are compared by the one folding of `matching`, at their edges. An index of trigrams names the issues that may hold
 them; whether they do is always asked of the words themselves. So the index changes how long an answer takes and nothing
@@ -28,9 +29,8 @@ from sqlalchemy import (
 from calltriage.desk.database.indexes import make_where_possible
 from calltriage.desk.database.tables import issues, settings
 from calltriage.desk.database.transaction import Transaction
-from calltriage.matching import search_terms
 from calltriage.matching.folding import folded
-from calltriage.matching.search_terms import search_line
+from calltriage.matching.spoken_search import line_with_numbers, words_of
 
 FEW = 2000
 """Matches that are fetched and sorted whole; a text with more of them is looked for among the first issues of the list."""
@@ -88,7 +88,7 @@ def drop_index(connection: Connection) -> None:
 
 def searched(title: str, description: str) -> str:
     """What a search looks in."""
-    return search_line(f"{title}\n{description}")
+    return line_with_numbers(f"{title}\n{description}")
 
 
 def holding(tx: Transaction, wanted: str, walk: Select[*tuple[object, ...]], size: int) -> ColumnElement[bool]:
@@ -97,7 +97,8 @@ def holding(tx: Transaction, wanted: str, walk: Select[*tuple[object, ...]], siz
     Few matches are found through the index. Of a text with many, enough stand among the first issues of the list; where
     they do not, all are found through the index. SQLite's index stops at the first matches, so it is asked before the list.
     """
-    texts, number = search_terms.wanted(wanted), _ticket_number(folded(wanted))
+    words, number = words_of(wanted), _ticket_number(folded(wanted))
+    texts = words.lines() if words.texts else []
     holds = _holds(issues, texts, number)
 
     def among_first(near: int) -> list[int] | None:
@@ -125,8 +126,10 @@ def _ticket_number(text: str) -> int | None:
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 12 else None
 
 
-def _holds(rows: FromClause, texts: list[str], number: int | None) -> ColumnElement[bool]:
-    holds = and_(*(rows.c.words.like(_pattern(text), escape="\\") for text in texts)) if texts else false()
+def _holds(rows: FromClause, texts: list[list[str]], number: int | None) -> ColumnElement[bool]:
+    """The condition "holds each text of one of the lists, or is the ticket"."""
+    whole = [and_(*(rows.c.words.like(_pattern(text), escape="\\") for text in one)) for one in texts]
+    holds = or_(false(), *whole)
     return holds if number is None else or_(holds, rows.c.number == number)
 
 
@@ -134,7 +137,7 @@ def _pattern(text: str) -> str:
     return "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
 
 
-def _candidates(tx: Transaction, texts: list[str], number: int | None) -> Select[tuple[int]] | None:
+def _candidates(tx: Transaction, texts: list[list[str]], number: int | None) -> Select[tuple[int]] | None:
     """Numbers of rows that may hold the texts, and of all that do; None when the index has no opinion."""
     if not texts or tx.connection.execute(_kept).scalar_one_or_none() != "trigrams":
         return None
@@ -148,10 +151,14 @@ def _candidates(tx: Transaction, texts: list[str], number: int | None) -> Select
     return select(union_all(found, ticket).subquery().c[0])
 
 
-def _of_grams(tx: Transaction, texts: list[str]) -> str:
-    """The question to FTS5: issues of organisations with this one's mark in which each trigram of the texts stands."""
+def _of_grams(tx: Transaction, texts: list[list[str]]) -> str:
+    """The question to FTS5: issues of organisations with this mark that hold each trigram of one of the lists."""
+    return f"{_quoted(tx.who.org_id[:GRAM])} AND ({' OR '.join(f'({_all_grams(one)})' for one in texts)})"
+
+
+def _all_grams(texts: list[str]) -> str:
     grams = dict.fromkeys(text[start : start + GRAM] for text in texts for start in range(len(text) - GRAM + 1))
-    return " AND ".join(map(_quoted, [tx.who.org_id[:GRAM], *list(grams)[:MOST_GRAMS]]))
+    return " AND ".join(map(_quoted, list(grams)[:MOST_GRAMS]))
 
 
 def _quoted(gram: str) -> str:

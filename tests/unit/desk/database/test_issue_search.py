@@ -174,10 +174,14 @@ FINDS = [
     ("The fee is $5.", "$5"), ("Hold on — that was never agreed", "hold on—that"), ("100% done", "100% d"),
     ("ยกเลิก คำสั่ง", "คำสั่ง"),
     ("מִסְפָּר ההזמנה", "מספר"), ("Order ٤٤١٧", "4417"),
+    ("Charged fifty dollars", "$50"), ("Charged $50 twice", "fifty dollars"), ("Told to come at half past three", "3:30"),
+    ("Told to come at 3:30", "come three thirty"), ("Fee of five fifty", "$5.50"), ("Fee of $5.50", '"of five fifty"'),
+    ("Das ist um 15 Uhr 30 und nicht das", "15:30"), ("The number is five five five zero one", "55501"),
 ]  # fmt: skip
 FINDS_NOT = [
     ("The fee is $50.", "$5"), ("The slot is unconfirmed, sorry", "confirmed, sorry"), ("No, I can't", "can"),
     ("concatenated", "cat"), ("Take 150 mg", "50 mg"), ("at 12:30", "12"), ("version 11.5", "1.5"),
+    ("Fee of $550", "$5.50"), ("Room 11", "once"), ("five hundred dollars", "$5"),
 ]  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from sqlalchemy import JSON, Boolean, Connection, MetaData, Table, create_engine, delete, update
 
 from calltriage.desk.app import Desk
-from calltriage.desk.database.migrations import v8
+from calltriage.desk.database.migrations import v10
 from calltriage.desk.database.store import SCHEMA_VERSION, Store
 from calltriage.desk.database.tables import call_words, calls, metadata, settings
 from calltriage.desk.http.access import digest
@@ -177,11 +177,11 @@ async def test_a_database_of_an_older_version_becomes_one_of_todays_too(old: Pat
         await desk.close()
 
 
-@pytest.mark.parametrize("largest", [1, v8.LARGEST], ids=["one call at a time", "together"])
+@pytest.mark.parametrize("largest", [1, v10.LARGEST], ids=["one call at a time", "together"])
 async def test_the_calls_of_version_7_are_found_by_their_numbers(
     tmp_path: Path, database_url: SecretStr | None, largest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(v8, "LARGEST", largest)
+    monkeypatch.setattr(v10, "LARGEST", largest)
 
     def older(connection: Connection) -> None:
         connection.execute(delete(call_words))

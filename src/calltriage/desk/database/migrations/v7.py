@@ -1,4 +1,4 @@
-"""Version 7: what was said in calls has a table of its own. Version 8 fills it."""
+"""Version 7: what was said in calls has a table of its own. Version 10 fills it."""
 
 from __future__ import annotations
 
