@@ -97,9 +97,10 @@ async def verify(settings: Settings, noted: tuple[int, str] | None) -> Check:
 
 
 async def export(settings: Settings, *, hide: bool) -> None:
-    """Print every row as a line of JSON: whole, or with free text as hashes."""
-    for row in await anyio.to_thread.run_sync(_rows, settings.data_dir):
-        say(json.dumps(redacted(row) if hide else asdict(row), separators=(",", ":")))
+    """Print every row as a line of JSON: whole, or with free text as hashes. One row at a time is in memory."""
+    with opened_to_read(settings.data_dir) as connection:
+        for row in rows(connection):
+            say(json.dumps(redacted(row) if hide else asdict(row), separators=(",", ":")))
 
 
 async def replay_into_desk(settings: Settings, source: Path) -> Replayed:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import tracemalloc
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -411,6 +414,30 @@ def test_a_file_that_is_no_journal_is_a_sentence(
     assert found.stdout.startswith("broken at row 1") or isinstance(found.exception, StoreError), found.exception
     after = [(path.name, path.is_file() and path.read_bytes()) for path in sorted(noted.glob("journal.s*"))]
     assert after == before, "asking changes nothing"
+
+
+@pytest.mark.usefixtures("worked")
+def test_an_export_of_any_length_holds_few_rows_in_memory(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    new = {
+        "seq": "n + (SELECT max(seq) FROM entries)",
+        "write_id": "write_id || n",
+        "arguments": """printf('{"detail":"%.*c"}', 8000, 'x')""",
+    }
+    with closing(DRIVER.connect(old / "journal.sqlite3")) as file, file:
+        many = "WITH n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n LIMIT 2000) "
+        columns = [new.get(name, name) for _, name, *_ in file.execute("PRAGMA table_info(entries)")]
+        first = "(SELECT * FROM entries WHERE seq = 1)"
+        file.execute(f"INSERT INTO entries {many} SELECT {', '.join(columns)} FROM n, {first}")
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        anyio.run(partial(history.export, hide=False), Settings(data_dir=old))  # imports what it needs
+        tracemalloc.start()
+        try:
+            anyio.run(partial(history.export, hide=False), Settings(data_dir=old))
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert most < 4 * 2**20, "of 16 MiB"
 
 
 @pytest.mark.usefixtures("worked")
