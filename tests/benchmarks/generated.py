@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 
-from calltriage.desk.database.issue_search import make_index, searched
+from calltriage.desk.database.issue_search import drop_index, make_index, searched
 from calltriage.desk.database.tables import (
     activity,
     calls,
@@ -85,13 +85,10 @@ def fill(engine: Engine, count: int) -> dict[int, str]:
     rows = map(_dashed, _issues(count, own))
     seen = {own}
     with engine.connect().execution_options(begin="IMMEDIATE") as connection, connection.begin():
-        if engine.dialect.name == "sqlite":  # the index is made in one go, at the end
-            connection.exec_driver_sql("PRAGMA cache_size = -1000000")  # KiB
-            for name in ("issue_grams_insert", "issue_grams_delete", "issue_grams_update"):
-                connection.exec_driver_sql(f"DROP TRIGGER {name}")
-            for name in ("issue_gram_terms", "issue_grams"):
-                connection.exec_driver_sql(f"DROP TABLE {name}")
-            connection.execute(delete(settings).where(settings.c.name == "search_index"))
+        drop_index(connection)  # it is made in one go, at the end
+        connection.execute(delete(settings).where(settings.c.name == "search_index"))
+        roomy = {"sqlite": "PRAGMA cache_size = -1000000", "postgresql": "SET LOCAL maintenance_work_mem = '1GB'"}
+        connection.exec_driver_sql(roomy[engine.dialect.name])
         for done in range(0, count, BATCH):
             batch = list(itertools.islice(rows, BATCH))
             new = {row["org_id"] for row in batch} - seen
@@ -104,9 +101,9 @@ def fill(engine: Engine, count: int) -> dict[int, str]:
         number = connection.execute(last).scalar_one()
         connection.execute(update(organisations).where(organisations.c.id == own).values(last_number=number))
         linked = _link(connection, own)
+        make_index(connection)
         if engine.dialect.name == "sqlite":
-            make_index(connection)
-            connection.exec_driver_sql("PRAGMA cache_size = -2000")
+            connection.exec_driver_sql("PRAGMA cache_size = -2000")  # KiB
     if engine.dialect.name == "postgresql":  # what its own housekeeping does a minute later
         with engine.connect().execution_options(begin="IMMEDIATE") as connection, connection.begin():
             connection.exec_driver_sql("ANALYZE")

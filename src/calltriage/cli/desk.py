@@ -55,21 +55,40 @@ def _public_url(_: click.Context, __: click.Parameter, value: str | None) -> str
     help="Where clients reach the desk, for the links it hands out; needed with --host 0.0.0.0.  "
     "[default: CALLTRIAGE_DESK_PUBLIC_URL, else the address it listens on]",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes that serve the port, one for each core. Bounds on connections hold in each, and each opens up to 16 "
+    "connections to PostgreSQL.",
+)
+@click.option("--inherited", type=int, hidden=True, help="Number of the socket that --workers hands over.")
 @click.pass_context
-def desk_serve(context: click.Context, host: str, port: int, known_as: str | None) -> None:
+def desk_serve(
+    context: click.Context, *, host: str, port: int, known_as: str | None, workers: int, inherited: int | None
+) -> None:
     """Serve the desk's HTTP contracts.
 
     Triage is at /v1/… with the key of `calltriage desk keys show` in the Authorization header. Attachments are at
     /attachments/… with a token from /oauth/token, where the client id is `desk` and the secret is the same key.
     """
     from calltriage.cli import servers  # noqa: PLC0415
+    from calltriage.cli.workers import say_ready  # noqa: PLC0415
     from calltriage.logs import configure_logging  # noqa: PLC0415
 
     settings = server_settings(context)
     configure_logging(settings.log_level)
     if known_as is not None:
         settings = settings.model_copy(update={"desk_public_url": known_as})
-    anyio.run(servers.serve_desk, settings, host, port, announce("Desk"))
+    if inherited is not None:
+        anyio.run(servers.serve_desk, settings, host, port, lambda _: say_ready(), inherited)
+    elif workers == 1:
+        anyio.run(servers.serve_desk, settings, host, port, announce("Desk"))
+    elif sys.platform == "win32":
+        raise click.UsageError("--workers needs a system on which a process can hand a socket on: Linux or macOS.")
+    else:
+        sys.exit(anyio.run(servers.serve_desk_by_several, settings, host, port, announce("Desk"), workers))
 
 
 @desk.command("backup")

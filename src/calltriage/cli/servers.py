@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from pydantic import SecretStr
 
 from calltriage.client.in_process import background
 from calltriage.embedded import build_desk, give_sample
-from calltriage.errors import SettingsError, StoreError
+from calltriage.errors import SettingsError, StoreError, first_of
 from calltriage.leaves.collecting import nothing_collected
 from calltriage.leaves.host_headers import THIS_MACHINE, Doorkeeper, in_brackets
 from calltriage.leaves.shutdown import Ending
@@ -23,6 +24,8 @@ from calltriage.settings import Settings
 from calltriage.wiring import open_server
 
 if TYPE_CHECKING:
+    import socket
+
     from calltriage.desk.app import Desk
 
 EVERY_ADDRESS = ("0.0.0.0", "::", "::ffff:0.0.0.0")  # noqa: S104  named to be refused
@@ -119,38 +122,78 @@ def _door_of_desk(desk: Desk, settings: Settings, host: str, bound: tuple[Any, .
         raise SettingsError(f"CALLTRIAGE_DESK_ALLOWED_HOSTS and CALLTRIAGE_DESK_PUBLIC_URL: each {error}.") from None
 
 
-async def serve_desk(settings: Settings, host: str, port: int, on_ready: Callable[[str], None]) -> None:
+async def serve_desk(
+    settings: Settings, host: str, port: int, on_ready: Callable[[str], None], inherited: int | None = None
+) -> None:
     """The desk's HTTP contracts on a port, until a signal ends it.
 
-    The links that it hands out begin with the public URL; without one, with the address that it listens on.
+    The links that it hands out begin with the public URL; without one, with the address that it listens on. `inherited` is
+    the number of a listening socket that the first of several processes handed over.
     """
-    from calltriage.serving import address_of, listen, serve_app  # noqa: PLC0415  brings uvicorn
+    from calltriage.cli import workers  # noqa: PLC0415
+    from calltriage.serving import address_of, serve_app  # noqa: PLC0415  brings uvicorn
 
     known_as = settings.desk_public_url
-    with listen(host, port) as listening:
-        if known_as is None and listening.getsockname()[0] in EVERY_ADDRESS:  # which has many names: 0, 0.0, ::0
-            raise SettingsError(
-                f"{host} is every address of this machine and none that a client could be sent to. Say where clients reach "
-                "the desk with --public-url or CALLTRIAGE_DESK_PUBLIC_URL, or choose one address with --host."
-            )
-        address = address_of(listening)
-        desk = build_desk(settings, known_as or address, SecretStr(secrets.token_urlsafe(32)))
+    with _desk_socket(settings, host, port) if inherited is None else workers.inherited(inherited) as listening:
+        desk = build_desk(settings, known_as or address_of(listening), SecretStr(secrets.token_urlsafe(32)))
         door = _door_of_desk(desk, settings, host, listening.getsockname())
         async with ended_by_signals() as ending:
             try:
-                await _start_desk(desk, settings)
                 async with background() as tasks:
+                    if inherited is not None:
+                        tasks.start_soon(workers.end_with_first, ending)
+                    await _start_desk(desk, settings)
                     tasks.start_soon(desk.files.keep_swept)
                     await serve_app(
-                        door,
-                        listening,
-                        lambda address: on_ready(f"{address} (known as {known_as})" if known_as else address),
-                        ready=desk.is_ready,
+                        door, listening, lambda address: on_ready(_told(address, known_as)), ready=desk.is_ready,
                         ending=ending,
-                    )
+                    )  # fmt: skip
             finally:
                 with anyio.CancelScope(shield=True):
                     await desk.close()
+
+
+def _desk_socket(settings: Settings, host: str, port: int) -> socket.socket:
+    """What the desk listens on. Raises SettingsError for an address that no link could begin with."""
+    from calltriage.serving import listen  # noqa: PLC0415
+
+    listening = listen(host, port)
+    if settings.desk_public_url is None and listening.getsockname()[0] in EVERY_ADDRESS:  # many names: 0, 0.0, ::0
+        listening.close()
+        raise SettingsError(
+            f"{host} is every address of this machine and none that a client could be sent to. Say where clients reach "
+            "the desk with --public-url or CALLTRIAGE_DESK_PUBLIC_URL, or choose one address with --host."
+        )
+    return listening
+
+
+def _told(address: str, known_as: str | None) -> str:
+    return f"{address} (known as {known_as})" if known_as else address
+
+
+async def serve_desk_by_several(
+    settings: Settings, host: str, port: int, on_ready: Callable[[str], None], count: int
+) -> int:
+    """The desk on one port by so many processes, until a signal ends them all. The status of one that could not start, or 0.
+
+    Each of them is this command again, with the socket's number behind it.
+    """
+    from calltriage.cli.workers import FirstStartFailedError, Workers  # noqa: PLC0415
+    from calltriage.serving import GRACE_SECONDS, address_of  # noqa: PLC0415
+
+    command = [sys.executable, "-m", "calltriage", *sys.argv[1:], "--inherited"]
+    with _desk_socket(settings, host, port) as listening:
+        address = _told(address_of(listening), settings.desk_public_url)
+        async with ended_by_signals() as ending:
+            processes = Workers(command, listening, lambda: on_ready(f"{address}, by {count} processes"))
+            try:
+                await processes.serve(count, ending, 3 * GRACE_SECONDS)
+            except BaseException as error:
+                first = first_of(error)
+                if not isinstance(first, FirstStartFailedError):
+                    raise
+                return first.status
+    return 0
 
 
 async def _start_desk(desk: Desk, settings: Settings) -> None:
