@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -298,3 +300,27 @@ async def test_looking_at_the_keys_without_the_server_s_own_leaves_it_good(home:
         assert await tenants.keys() == before
         assert await tenants.keep_own_key(served)
         assert await tenants.keys() == before
+
+
+def test_a_desk_on_a_file_loads_nothing_that_terminals_or_postgresql_need(tmp_path: Path) -> None:
+    program = (
+        "import sys, anyio, calltriage.cli.main\n"
+        "from calltriage import open_client\n"
+        "from calltriage.operations.issues import ListIssues\n"
+        "async def main():\n"
+        "    async with open_client() as client:\n"
+        "        await client.send(ListIssues())\n"
+        "anyio.run(main)\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PATH": os.environ["PATH"], "CALLTRIAGE_DATA_DIR": str(tmp_path / "desk")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    loaded = set(done.stdout.split())
+    assert "sqlalchemy.dialects.sqlite" in loaded
+    assert loaded.isdisjoint({"rich", "sqlalchemy.dialects.postgresql", "psycopg"})

@@ -7,9 +7,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from calltriage.cli.terminal import say
 from calltriage.leaves.gate import one_line
@@ -25,6 +22,10 @@ def show_rows(rows: Iterable[Mapping[str, Any]], columns: tuple[str, ...], *, as
         for row in rows:
             say(json.dumps(row))
         return
+    from rich.console import Console  # noqa: PLC0415  20 ms that no server's start needs
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column.replace("_", " "), no_wrap=True)

@@ -27,7 +27,6 @@ from sqlalchemy import (
     table,
     true,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import Text
 
@@ -200,6 +199,8 @@ def _stands_in(words: ColumnElement[Any], term: str) -> ColumnElement[bool]:
 
 
 def _array(words: ColumnElement[Any]) -> Any:
+    from sqlalchemy.dialects.postgresql import ARRAY  # noqa: PLC0415  3 MiB that a desk on a file never needs
+
     return func.string_to_array(words, literal_column("' '"), type_=ARRAY(Text))
 
 

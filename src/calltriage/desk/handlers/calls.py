@@ -9,7 +9,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import JSON, ColumnElement, Float, String, Text, cast, func, or_, select, type_coerce
-from sqlalchemy.dialects.postgresql import JSONB
 
 from calltriage.desk.database.tables import by_code_point, calls, conversations, issues, links, written
 from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, bad_request, handled, not_found
@@ -240,6 +239,8 @@ def _without(tx: Transaction, record: ColumnElement[Any], names: Iterable[str]) 
     """A record without some of its members, left out before it is read. SQL has no one word for that."""
     if tx.connection.dialect.name == "sqlite":
         return type_coerce(func.json_remove(record, *(f"$.{name}" for name in names)), JSON)
+    from sqlalchemy.dialects.postgresql import JSONB  # noqa: PLC0415  3 MiB that a desk on a file never needs
+
     rest = cast(record, JSONB)
     for name in names:
         rest = rest.op("-", return_type=JSONB())(cast(name, Text))
