@@ -1,9 +1,10 @@
 """Print what memory a server and the commands for whole files take, as Markdown.
 
-uv run --group dev python tests/benchmarks/memory.py [--calls 100000] [--mib 1024] [--folder DIR]
+uv run --group dev python tests/benchmarks/memory.py [--calls 100000] [--mib 64] [--folder DIR]
 
 The server runs over stdio with its desk inside and every tool call is one of read, list and write in turn. The commands are
-given one file, or one desk, of so many MiB; idle is what the same command takes for one of a few KiB.
+given one file, or one desk, of so many MiB; idle is what the same command takes for one of a few KiB. An import of 1 GiB of
+calls takes most of an hour: its words are indexed.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def of_the_commands(folder: Path, mib: float) -> list[tuple[str, float, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=100_000)
-    parser.add_argument("--mib", type=float, default=1024)
+    parser.add_argument("--mib", type=float, default=64)
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args()
     with TemporaryDirectory(dir=given.folder) as folder:
