@@ -340,7 +340,7 @@ async def open_server(settings: Settings, *, over_stdio: bool, base_url: str = "
             excluded=settings.exclude_tools,
             confirm=settings.confirm,
             handover=handover,
-            questions=Questions(settings.data_dir / QUESTIONS, seals),
+            questions=Questions(settings.data_dir / QUESTIONS, seals, None if over_stdio else f"{base_url}/ui"),
             seals=seals,
             files=_file_roots(settings, over_stdio=over_stdio),
             journal=journal,

@@ -21,7 +21,7 @@ from npm import NODE, install
 from playwright.async_api import Browser, async_playwright
 
 from calltriage.client.client import Client
-from calltriage.server.surfaces.board import BOARD
+from calltriage.server.call.views import BOARD
 
 CHROMIUM = shutil.which("chromium")
 PACKAGES = ("@modelcontextprotocol/ext-apps@2.0.4", "axe-core@4.14.1", "rolldown@1.3.3")
@@ -71,14 +71,14 @@ Open = Callable[..., Any]
 
 @pytest.fixture
 async def view(browser: Browser, host_script: str) -> Open:
-    """Opens the board as a view of an MCP client: `async with view(agent, ...) as seat`. The result of a tool that the host
-    called is given to it with `arrive`."""
+    """Opens a view of an MCP client, the board unless told: `async with view(agent, ...) as seat`. The result of a
+    tool that the host called is given to it with `arrive`."""
 
     @asynccontextmanager
     async def opened(
-        agent: McpClient, size: tuple[int, int] = WIDE, theme: str = "light", **context: Any
+        agent: McpClient, size: tuple[int, int] = WIDE, theme: str = "light", uri: str = BOARD, **context: Any
     ) -> AsyncGenerator[Seat]:
-        found = (await agent.read_resource(BOARD)).contents[0]
+        found = (await agent.read_resource(uri)).contents[0]
         async with tab(browser, size) as tabs:
             page, requests, complaints = await tabs.new_page(), list[str](), list[str]()
             watched(page, requests, complaints)
@@ -137,8 +137,9 @@ def violations(axe: str) -> Axe:
     """The rules that a screen breaks, by axe-core."""
 
     async def found(seat: Seat) -> list[str]:
-        await seat.board.evaluate(axe)
-        result = await seat.board.evaluate("() => axe.run()")
+        if not await seat.board.evaluate("() => 'axe' in window"):
+            await seat.board.evaluate(axe)
+        result = await seat.board.evaluate("() => axe.run({ resultTypes: ['violations', 'passes'] })")
         assert len(result["passes"]) > 10
         return [f"{one['id']}: {one['nodes'][0]['html']}" for one in result["violations"]]
 

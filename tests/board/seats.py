@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +110,9 @@ async def board_on_port(
         handover = Handover(serving.address_of(listening), folder / "uploads", seals, 2**20, client)
         tools = select([ALL])
         server = build_server(
-            client, version="0.0.0", tools=tools, duplex=False, seals=seals, handover=handover, **more
-        )
+            client, version="0.0.0", tools=tools, duplex=False, seals=seals, handover=handover,
+            questions=questions and replace(questions, page=f"{serving.address_of(listening)}/ui"), **more,
+        )  # fmt: skip
         board = BoardPage(seals, token, questions)
         app = build_http_app(server, host="127.0.0.1", token=token, page=board, handover=handover)
         found = Served(serving.address_of(listening), board)

@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
-from board.seats import arrive, board_on_port
+from board.seats import Served, arrive, board_on_port
 from mcp.client import Client as McpClient
+from mcp_over_http import NEWEST, ask, newest
 from tool_calls import ok, refused, with_call
 
 from calltriage.client.client import Client
@@ -113,3 +115,35 @@ async def test_the_page_answers_for_the_removal_whose_id_the_agent_was_told(
             await late.said("No question waits under this name")
         again = await refused(agent, "remove_flag", **given)
     assert again["code"] == ("confirmation_declined" if stays else "not_found")
+
+
+@pytest.mark.parametrize(("answer", "stays"), [("Keep", True), ("Remove", False)])
+async def test_the_page_answers_for_a_host_that_opened_it_and_the_call_goes_on(
+    client: Client, full_agent: McpClient, questions: Questions, tmp_path: Path, page: Any, answer: str, stays: bool
+) -> None:
+    async with board_on_port(client, tmp_path, questions) as served:
+        given = await flag(full_agent)
+        asked = await removing(served, given)
+        url = asked["inputRequests"]["confirm"]["params"]["url"]
+        assert url.startswith(f"{served.base}/ui#.")
+        async with page(served, question=url.partition("#")[2]) as seat:
+            dialog = seat.board.get_by_role("dialog")
+            assert given["flag_id"] in await dialog.inner_text()
+            await dialog.get_by_role("button", name=answer).click()
+            await seat.said("Nothing was removed." if stays else "You agreed.")
+            assert await is_there(client, given)
+            assert seat.complaints == []
+        more = {"inputResponses": {"confirm": {"action": "accept"}}, "requestState": asked["requestState"]}
+        body = (await removing(served, given, **more))["structuredContent"]
+    assert (body["error"]["code"] if stays else body["outcome"]) == ("confirmation_declined" if stays else "committed")
+    assert await is_there(client, given) is stays
+
+
+async def removing(served: Served, given: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A call of a host that can ask its person nothing, but can open a page."""
+    params = newest(name="remove_flag", arguments=given, **more)
+    params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = {"elicitation": {"url": {}}}
+    headers = {"mcp_protocol_version": NEWEST, "mcp_method": "tools/call", "mcp_name": "remove_flag"}
+    headers |= {"authorization": f"Bearer {served.page.token.get_secret_value()}" if served.page.token else ""}
+    async with httpx2.AsyncClient(base_url=served.base) as http:
+        return await ask(http, "tools/call", params, **headers)

@@ -5,51 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from board.hostile import HOSTILE
+from board.hostile import HOSTILE, only_text
 from board.seats import Seat, Served, arrive
 from conftest import call_line, load_lines
 from mcp.client import Client as McpClient
 from tool_calls import filed, ok
 
+from calltriage.client.client import Client
 from calltriage.desk.app import Desk
+from calltriage.operations.issues import CreateIssue
 
 pytestmark = pytest.mark.slow
 
-ELEMENTS = {
-    *(
-        "HTML",
-        "HEAD",
-        "META",
-        "TITLE",
-        "LINK",
-        "STYLE",
-        "SCRIPT",
-        "BODY",
-        "HEADER",
-        "NAV",
-        "MAIN",
-        "SECTION",
-        "DIV",
-        "P",
-    ),
-    *("H1", "H2", "H3", "BUTTON", "LABEL", "SELECT", "OPTION", "INPUT", "TEXTAREA", "UL", "OL", "LI", "SPAN", "STRONG"),
-    *("TIME", "DL", "DT", "DD", "DETAILS", "SUMMARY", "MARK", "AUDIO", "svg", "line", "circle", "text"),
-}
-"""Every element that the board makes by itself."""
-FOREIGN = """known => ({
-  ran: [window, window.parent].some((one) => { try { return "__pwned" in one; } catch { return false; } }),
-  elements: [...document.querySelectorAll("*")].map((one) => one.tagName).filter((one) => !known.includes(one)),
-  scripts: document.scripts.length,
-  handlers: [...document.querySelectorAll("*")].flatMap((one) => one.getAttributeNames())
-    .filter((name) => /^on|^srcdoc$/.test(name)).length,
-  links: [...document.querySelectorAll("a[href], [src]:not(script), [href]:not(link)")].length,
-})"""
 
-
-async def hostile_case(desk: Desk, agent: McpClient) -> str:
+async def hostile_case(desk: Desk, client: Client, agent: McpClient) -> str:
     """A ticket with every hostile text in every place that takes text of others."""
     await load_lines(desk, call_line("call-hostile", *HOSTILE, summary=HOSTILE[0]))
-    others = [await filed(agent, title=text, description=text, category=text[:64]) for text in HOSTILE]
+    fields = [{"title": text, "description": text, "category": text[:64], "severity": "low"} for text in HOSTILE]
+    others = [await client.send(CreateIssue.model_validate(one)) for one in fields]
     ticket = (await filed(agent, title=HOSTILE[1], description="\n".join(HOSTILE)))["triage_id"]
     await ok(agent, "attach_resource", issue_id=ticket, resource_type="call", resource_id="call-hostile")
     for place, text in enumerate(HOSTILE[:12]):
@@ -57,7 +30,7 @@ async def hostile_case(desk: Desk, agent: McpClient) -> str:
         await ok(agent, "add_flag", **flag, message_index=place)
         await ok(agent, "add_comment", issue_id=ticket, detail=text)
     for other in others[:5]:
-        await ok(agent, "link_issue", issue_id=ticket, related_issue_id=other["id"], relation_type="related_to")
+        await ok(agent, "link_issue", issue_id=ticket, related_issue_id=other.id, relation_type="related_to")
     await ok(agent, "create_attachment", name="<img src=x onerror=1>.txt", text="x", attach_to=ticket)
     return ticket
 
@@ -87,29 +60,18 @@ async def look_around(seat: Seat, ticket: str) -> None:
     assert seat.complaints == []
 
 
-async def only_text(seat: Seat, where: str) -> None:
-    found = await seat.board.evaluate(FOREIGN, sorted(ELEMENTS))
-    scripts = found.pop("scripts")
-    assert found == {"ran": False, "elements": [], "handlers": 0, "links": 0}, where
-    assert scripts == 2
-
-
-async def test_in_a_hosts_view_hostile_words_stay_words(the_desk: Desk, full_agent: McpClient, view: Any) -> None:
-    ticket = await hostile_case(the_desk, full_agent)
+async def test_hostile_words_stay_words_in_a_hosts_view_and_on_the_page(
+    the_desk: Desk, client: Client, full_agent: McpClient, view: Any, page: Any, served: Served
+) -> None:
+    ticket = await hostile_case(the_desk, client, full_agent)
     async with view(full_agent) as seat:
         await arrive(seat, full_agent, "get_evidence", issue_id=ticket)
         await seat.heading(ticket)
         await look_around(seat, ticket)
         assert seat.requests == []
         shared = str(await seat.seen("contexts"))
-    assert "T-1051" in shared
+    assert ticket in shared
     assert not [text for text in HOSTILE if text in shared]
-
-
-async def test_on_the_page_hostile_words_stay_words(
-    the_desk: Desk, full_agent: McpClient, page: Any, served: Served
-) -> None:
-    ticket = await hostile_case(the_desk, full_agent)
     async with page(served) as seat:
         await seat.board.locator(".rows button", has_text=ticket).click()
         await seat.heading(ticket)

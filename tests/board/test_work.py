@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from board.seats import PHONE, WIDE, Served, arrive, board_on_port
@@ -12,7 +14,7 @@ from tool_calls import filed, ok, with_call
 
 from calltriage.client.client import Client
 from calltriage.operations.flags import Flag, ListFlags
-from calltriage.operations.issues import GetIssue, ListIssues, UpdateIssue
+from calltriage.operations.issues import CreateIssue, GetIssue, ListIssues, UpdateIssue
 
 pytestmark = pytest.mark.slow
 
@@ -92,29 +94,36 @@ async def test_a_digit_flags_the_words_that_are_selected(client: Client, full_ag
 
 
 async def test_of_twenty_issues_changed_at_once_the_one_that_somebody_else_changed_is_left_and_told(
-    client: Client, full_agent: McpClient, page: Any, served: Served
+    client: Client, page: Any, served: Served
 ) -> None:
-    issues = [await filed(full_agent, title=f"Fault number {n}") for n in range(20)]
+    fields = {"severity": "low", "category": "Billing"}
+    issues = [await client.send(CreateIssue.model_validate({**fields, "title": f"Fault {n}"})) for n in range(20)]
     async with page(served) as seat:
-        await client.send(UpdateIssue(issue_id=issues[7]["id"], status="in_review"))
+        await client.send(UpdateIssue(issue_id=issues[7].id, status="in_review"))
         await seat.board.get_by_role("button", name="Select all").click()
         await seat.board.get_by_label("New status").select_option("done")
         await seat.board.get_by_role("button", name="Change 20 selected").click()
         told = await seat.said("19 changed.")
-        row = seat.board.locator(".rows > li", has_text=issues[7]["triage_id"])
+        row = seat.board.locator(".rows > li", has_text=issues[7].triage_id)
         assert "Changed by somebody else meanwhile; it is in_review now. Not written." in await row.inner_text()
         assert await seat.board.get_by_text("changed", exact=True).count() == 19
         assert await seat.board.get_by_role("button", name="Change 1 selected").is_enabled()
     assert told == "19 changed. 1 changed by somebody else since you read them, so not written."
     found = {one.id: one.status for one in (await client.send(ListIssues(limit=100))).items}
-    assert found == {one["id"]: "in_review" if one is issues[7] else "done" for one in issues}
+    assert found == {one.id: "in_review" if one is issues[7] else "done" for one in issues}
+
+
+async def in_tokyo(client: Client, issue_id: str) -> str:
+    """When an issue was changed, as a German in Tokyo writes it."""
+    at = (await client.send(GetIssue(issue_id=issue_id))).updated_at or ""
+    return f"{datetime.fromisoformat(at).astimezone(ZoneInfo('Asia/Tokyo')):%d.%m.%Y, %H:%M}"
 
 
 async def test_two_people_on_one_issue_see_that_the_other_was_first(
     client: Client, full_agent: McpClient, page: Any, served: Served
 ) -> None:
     issue = await filed(full_agent, title="Both look at it")
-    async with page(served) as one, page(served) as other:
+    async with page(served) as one, page(served, timezone_id="Asia/Tokyo", locale="de-DE") as other:
         for seat in (one, other):
             await seat.press("Enter")
             await seat.heading("Both look at it")
@@ -125,6 +134,7 @@ async def test_two_people_on_one_issue_see_that_the_other_was_first(
             if answer.startswith("Show"):
                 dialog = other.board.get_by_role("dialog")
                 assert "Now it has status: in_progress" in await dialog.inner_text()
+                assert await dialog.locator("time").inner_text() == await in_tokyo(client, issue["id"])
                 await other.board.get_by_role("button", name=answer).click()
                 await other.said("Not written")
                 await one.board.get_by_label("Severity", exact=True).select_option("low")
@@ -133,6 +143,52 @@ async def test_two_people_on_one_issue_see_that_the_other_was_first(
                 await other.board.get_by_role("button", name=answer).click()
                 await other.said("Changed: status closed.")
             assert (await client.send(GetIssue(issue_id=issue["id"]))).status == status
+
+
+async def test_a_flag_that_somebody_else_corrected_is_not_overwritten_unseen(
+    full_agent: McpClient, client: Client, page: Any, served: Served
+) -> None:
+    ticket = await with_call(full_agent)
+    made = await ok(full_agent, "add_flag", issue_id=ticket, call_id="call-card", type="late", message_index=3)
+    async with page(served) as seat:
+        await seat.press("Enter")
+        await seat.heading(ticket)
+        await seat.press("c")
+        await seat.heading("Call call-card")
+        await ok(full_agent, "update_flag", issue_id=ticket, flag_id=made["id"], note="by another")
+        for told, note in (
+            ("Somebody else corrected or removed this flag", "by another"),
+            ("Corrected: early", "mine"),
+        ):
+            await seat.board.get_by_role("button", name="Correct late").click()
+            await seat.board.get_by_label("Type").fill("early")
+            await seat.board.get_by_label("Note").fill("mine")
+            await seat.board.get_by_role("dialog").get_by_role("button", name="Save").click()
+            await seat.said(told)
+            await seat.board.locator(".turns .tools", has_text=note).first.wait_for()
+        assert seat.complaints == []
+    assert [(flag.type, flag.note) for flag in await flags_of(client, made["issue_id"])] == [("early", "mine")]
+
+
+async def test_what_somebody_else_changes_is_told_while_a_person_reads_and_nothing_typed_is_lost(
+    full_agent: McpClient, page: Any, served: Served
+) -> None:
+    issue = await filed(full_agent, title="Both look at it")
+    async with page(served) as seat:
+        await seat.page.clock.install()
+        await seat.press("Enter")
+        await seat.heading("Both look at it")
+        await seat.board.get_by_label("Your comment").fill("half a thought")
+        await seat.page.clock.run_for(20_000)
+        assert await seat.board.locator("#changed").count() == 0
+        await ok(full_agent, "update_issue", issue_id=issue["id"], severity="critical")
+        await seat.page.clock.run_for(20_000)
+        await seat.board.locator("#changed").wait_for()
+        assert await seat.board.get_by_label("Your comment").input_value() == "half a thought"
+        await seat.board.get_by_role("button", name="Show what it is now").click()
+        await seat.board.wait_for_selector("main:not([aria-busy]) select:has(option[value=critical]:checked)")
+        assert await seat.board.locator("#changed").count() == 0
+        assert seat.complaints == []
 
 
 async def test_what_a_person_removes_is_asked_about_and_goes_after_a_yes_alone(

@@ -20,6 +20,7 @@ from calltriage.client.client import Client
 from calltriage.journal.journal import Journal
 from calltriage.leaves.seals import Seals
 from calltriage.operations.base import Effect, Tool
+from calltriage.server.call import views
 from calltriage.server.call.answering import ANSWER, Answer
 from calltriage.server.call.confirmation import PATIENCE_S, Policy, SealedState
 from calltriage.server.call.host import Host
@@ -234,7 +235,7 @@ def _server_of(
         cache_hints=dict.fromkeys(SAME_FOR_ALL, CacheHint(HOUR_MS, "public")),
     )
     server.extensions[skills.EXTENSION] = {}
-    server.extensions[board.EXTENSION] = {}
+    server.extensions[views.EXTENSION] = {}
     server.add_request_handler("skills/list", mcp_types.PaginatedRequestParams, requests.list_skills)
     server.add_request_handler("skills/get", skills.GetSkillParams, requests.get_skill)
     server.end_streams, server.answers = watched.close, requests.answers

@@ -23,8 +23,10 @@ SECONDS = 600
 QUESTIONS = "questions"
 """Name of their folder in the data folder."""
 MOST_BYTES = 2**20
-WAITING, NO, PANEL = "question that waits", "question answered with no", "question for a panel"
-"""Kinds of what is sealed: a call that waits, one that a person was against, and one that a view may repeat."""
+WAITING, AWAITED = "question that waits", "question whose caller waits"
+NO, YES, PANEL = "question answered with no", "question answered with yes", "question for a panel"
+"""Kinds of what is sealed: a call that waits for somebody to make it, one whose caller makes it after a yes; one that a
+person was against, one that they were for, and one that a view may repeat."""
 
 
 @dataclass(frozen=True)
@@ -47,26 +49,43 @@ class Wish:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """A call that waits for a person.
+
+    Attributes:
+        is_awaited: its caller makes it after a yes; otherwise whoever says yes does.
+    """
+
+    tool: str
+    arguments: JsonObject
+    question: str
+    is_awaited: bool
+
+
+@dataclass(frozen=True)
 class Questions:
     """What waits for a person.
 
     Attributes:
         folder: theirs alone, in the data folder.
         seals: of all servers on the data folder.
+        page: where people reach the board's page of this server; None where it has none.
     """
 
     folder: Path
     seals: Seals
+    page: str | None = None
     _kept: KeptFiles = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         kept = KeptFiles(self.folder, timedelta(seconds=SECONDS), MOST_BYTES)
         object.__setattr__(self, "_kept", kept)
 
-    async def keep(self, wish: Wish) -> str | None:
-        """Let a wish wait, and say under which id; None where the folder cannot be used. The same wish has the same id."""
-        ident = self._ident(wish)
-        sealed = self.seals.sealed(WAITING, SECONDS, wish.tool, wish.arguments)
+    async def keep(self, wish: Wish, *, awaited: bool = False) -> str | None:
+        """Let a wish wait, and say under which id; None where the folder cannot be used. The same wish has the same id. Of
+        one that is `awaited` the caller makes the call after a yes."""
+        ident, kind = self._ident(wish), AWAITED if awaited else WAITING
+        sealed = self.seals.sealed(kind, SECONDS, wish.tool, wish.arguments, wish.question)
         try:
             await anyio.to_thread.run_sync(self._kept.keep, ident, sealed.encode())
         except (OSError, StoreError):
@@ -77,19 +96,33 @@ class Questions:
         """Whether a person said no to this very wish within the last minutes."""
         return self.seals.opened(NO, await self._read(self._ident(wish))) is not None
 
-    async def waiting(self, ident: str) -> tuple[str, JsonObject] | None:
-        """The call that waits under an id; None if there is none, or a person has answered."""
-        match self.seals.opened(WAITING, await self._read(ident)):
-            case [str(tool), arguments] if is_object(arguments):
-                return tool, arguments
+    async def is_approved(self, wish: Wish) -> bool:
+        """Whether a person said yes to this very wish, whose caller waits. The yes is used up by that."""
+        match self.seals.opened(YES, await self._read(self._ident(wish))):
+            case [str(name)]:
+                return await anyio.to_thread.run_sync(self._is_first, f"used-{name}")
             case _:
-                return None
+                return False
+
+    async def waiting(self, ident: str) -> Waiting | None:
+        """What waits under an id; None if there is nothing, or a person has answered."""
+        sealed = await self._read(ident)
+        for kind in (WAITING, AWAITED):
+            match self.seals.opened(kind, sealed):
+                case [str(tool), arguments, str(question)] if is_object(arguments):
+                    return Waiting(tool, arguments, question, is_awaited=kind == AWAITED)
+                case _:
+                    pass
+        return None
 
     async def answer(self, ident: str, *, agreed: bool) -> None:
-        """Take a person's answer in. After a no the same wish is refused for a while; after a yes it was carried out."""
-        if await self.waiting(ident) is None:
+        """Take a person's answer in. After a no the same wish is refused for a while; after a yes it was carried out, or its
+        caller may make it, once."""
+        waits = await self.waiting(ident)
+        if waits is None:
             return
-        sealed = "" if agreed else self.seals.sealed(NO, SECONDS)
+        yes = self.seals.sealed(YES, SECONDS, secrets.token_hex(16)) if waits.is_awaited else ""
+        sealed = yes if agreed else self.seals.sealed(NO, SECONDS)
         await anyio.to_thread.run_sync(self._kept.keep, ident, sealed.encode())
 
     def seal(self, wish: Wish) -> str:

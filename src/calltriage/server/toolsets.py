@@ -38,6 +38,7 @@ from calltriage.server.tools.link_issue import LinkIssueTool
 from calltriage.server.tools.list_attachments import ListAttachmentsTool
 from calltriage.server.tools.members import ListOrgMembersTool
 from calltriage.server.tools.norm import PromptNormTool, WaitForNormTool
+from calltriage.server.tools.pipeline_report import GetPipelineReportTool
 from calltriage.server.tools.pipelines import PIPELINE_TOOLS
 from calltriage.server.tools.recordings import GetCallRecordingTool
 from calltriage.server.tools.transcripts import GetTranscriptTool
@@ -79,7 +80,7 @@ TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
     ),
     "attachments": (ListAttachmentsTool, GetAttachment, DownloadAttachmentTool),
     "batch": (PlanTriageTool, ApplyPlanTool),
-    "pipelines": PIPELINE_TOOLS,
+    "pipelines": (*PIPELINE_TOOLS, GetPipelineReportTool),
     "catalogue": (ListCategories, CreateCategory),
     "norm": (ListTriageAgents, CreateAgentSession, PromptNormTool, WaitForNormTool),
     "cleanup": (RemoveResource, RemoveFlag, RemoveRelation, DeleteIssue, DeleteAttachment),

@@ -132,6 +132,12 @@ async def newest(ledger: Ledger, most: int = 20, pipeline: str | None = None) ->
     return await ledger.read(query)
 
 
+async def pipelines(ledger: Ledger) -> list[str]:
+    """The names of the pipelines that ever ran."""
+    query = select(runs.c.pipeline).where(runs.c.account == ledger.account).distinct().order_by(runs.c.pipeline)
+    return await ledger.read(lambda connection: list(connection.execute(query).scalars()))
+
+
 async def state_of(ledger: Ledger, run_id: str) -> str:
     """The state that a run has now, which another process may have changed."""
     query = select(runs.c.state).where(_of(ledger, run_id))

@@ -52,6 +52,8 @@ class UnconfirmedError(Forbidden):
 
 PATIENCE_S = 600.0
 """Seconds that a person has to answer."""
+LOOKS, LOOK_S = 20, 2.0
+"""How many times, and every how many seconds, an answer on the page is looked for before its host asks again."""
 PAGES = 5
 """Pages of a hundred that are looked through for the thing that is to be removed, and for what hangs on it."""
 NOBODY_ASKED = (
@@ -99,8 +101,7 @@ async def confirmed(
         question = gate(await _question(tool, given, work))[0]
     if not host.can_be_asked:
         wish = Wish(work.who, tool.tool_name(), given.model_dump(mode="json", exclude_unset=True), question)
-        await _asked_elsewhere(wish, work.server.questions, policy, host)
-        return None
+        return await _asked_elsewhere(wish, work, policy, host)
     if not host.is_modern:
         _decided(await _asked_at_once(host.session, question))
         return None
@@ -115,19 +116,25 @@ async def confirmed(
     return mcp_types.InputRequiredResult(input_requests=asked, request_state=state)
 
 
-async def _asked_elsewhere(wish: Wish, questions: Questions | None, policy: Policy, host: Host) -> None:
-    """Where the host cannot ask: nothing when a view brings its person's yes. Otherwise the question waits on the board.
+async def _asked_elsewhere(
+    wish: Wish, work: Invocation, policy: Policy, host: Host
+) -> mcp_types.InputRequiredResult | None:
+    """Where the host cannot ask: nothing when a view brings its person's yes, or the page has one. Otherwise the question
+    waits on the board, and a host that can sends its person there.
 
     Raises Forbidden, with where a person can answer; Rejected when one has said no.
     """
+    questions = work.server.questions
     why = STATELESS if host.has_no_way_back else NOBODY_ASKED
     if questions is None:
         raise UnconfirmedError(why, BY_POLICY)
     has_panel = policy == "panel"
     if has_panel and host.agreed is not None and await questions.is_agreed(wish, host.agreed):
-        return
+        return None
     if await questions.is_declined(wish):
         raise _declined()
+    if questions.page is not None and host.opens_pages and not (has_panel and host.shows_views):
+        return await _asked_on_page(wish, questions, host, work.server.sleep)
     ident = await questions.keep(wish)
     advice = [ON_PANEL] if has_panel else []
     advice += [ON_BOARD.format(ident)] if ident is not None else []
@@ -136,6 +143,32 @@ async def _asked_elsewhere(wish: Wish, questions: Questions | None, policy: Poli
         seal = questions.seal(wish)
         error.meta = {QUESTION: {"text": wish.question, "seal": seal, "tool": wish.tool, "arguments": wish.arguments}}
     raise error
+
+
+async def _asked_on_page(
+    wish: Wish, questions: Questions, host: Host, sleep: Callable[[float], Awaitable[None]]
+) -> mcp_types.InputRequiredResult | None:
+    """Nothing when a person signed in to the page has said yes there. Otherwise the host sends its person to the page: that
+    they went is no answer yet, so that one is waited for, and then they are sent again.
+
+    Raises Rejected when a person has said no, at the host or on the page.
+    """
+    state, reply = hashlib.sha256(wish.question.encode()).hexdigest(), host.replies.get(KEY)
+    if isinstance(reply, mcp_types.ElicitResult) and host.state == state:
+        if reply.action != "accept":
+            _decided(reply)
+        for _ in range(LOOKS):
+            if await questions.is_approved(wish):
+                return None
+            if await questions.is_declined(wish):
+                raise _declined()
+            await sleep(LOOK_S)
+    ident = await questions.keep(wish, awaited=True)
+    if ident is None:
+        raise UnconfirmedError(NOBODY_ASKED, BY_POLICY)
+    params = mcp_types.ElicitRequestURLParams(message=wish.question, url=f"{questions.page}#.{ident}")
+    asked: mcp_types.InputRequests = {KEY: mcp_types.ElicitRequest(params=params)}
+    return mcp_types.InputRequiredResult(input_requests=asked, request_state=state)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from mcp.server.session import ServerSession
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
+from calltriage.server.call.views import EXTENSION
 from calltriage.server.files.local import FileRoots
 
 ROOTS = "roots"
@@ -68,6 +69,19 @@ class Host:
     def has_no_way_back(self) -> bool:
         """Whether its transport lets the server ask nothing: stateless HTTP on an older wire, whatever the host can do."""
         return not self.is_modern and not self.session.can_send_request
+
+    @property
+    def opens_pages(self) -> bool:
+        """Whether it can send a person to a page, and make the call again after that."""
+        capabilities = self.session.client_capabilities
+        able = capabilities and capabilities.elicitation
+        return self.is_modern and able is not None and able.url is not None
+
+    @property
+    def shows_views(self) -> bool:
+        """Whether it says that it shows views (MCP Apps)."""
+        capabilities = self.session.client_capabilities
+        return EXTENSION in ((capabilities and capabilities.extensions) or {})
 
     @property
     def declares_folders(self) -> bool:

@@ -53,6 +53,7 @@ WORDS = {
     "report_missed": "a detector overlooked it",
     "run_pipeline": "start a pipeline, dry run",
     "get_run": "progress of a run",
+    "get_pipeline_report": "precision of detectors",
     "remove_resource": "detach evidence",
     "remove_flag": "delete a flag",
     "remove_relation": "unlink issues",

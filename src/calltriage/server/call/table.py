@@ -53,7 +53,7 @@ from calltriage.server.call.host_hints import hints_of
 from calltriage.server.call.result_schemas import result_schema
 from calltriage.server.call.schemas import arguments_model, input_schema, names_issue
 from calltriage.server.call.touched import touched
-from calltriage.server.call.views import VIEW, view_of
+from calltriage.server.call.views import BOARD, seen_in, view_of
 from calltriage.server.call.write_record import with_key
 from calltriage.server.context import Invocation, ServerParts, Workflow
 from calltriage.server.tools.evidence import GetEvidenceTool, whole_description
@@ -103,7 +103,7 @@ def _as_offered(tool: type[Tool], policy: Policy, *, saving: bool) -> mcp_types.
     asks = policy == "panel" and tool.effect is Effect.REMOVE
     told = describe(tool)
     if asks:
-        told = told.model_copy(update={"meta": {**(told.meta or {}), **VIEW}})
+        told = told.model_copy(update={"meta": {**(told.meta or {}), **seen_in(BOARD)}})
     if saving or not _saves(tool):
         return told
     hints = told.annotations and told.annotations.model_copy(update={"read_only_hint": True})

@@ -1,4 +1,4 @@
-"""The view that hosts show beside a tool's answer (MCP Apps, `io.modelcontextprotocol/ui`)."""
+"""The views that hosts show beside a tool's answer (MCP Apps, `io.modelcontextprotocol/ui`)."""
 
 from __future__ import annotations
 
@@ -6,16 +6,28 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Tool
 from calltriage.operations.issues import GetIssue
 from calltriage.server.tools.evidence import GetEvidenceTool
+from calltriage.server.tools.pipelines import GetFindingTool, ListFindingsTool
 
+EXTENSION = "io.modelcontextprotocol/ui"
+"""Name of the extension, by which hosts say that they show views."""
 BOARD = "ui://calltriage/board.html"
-"""URI of the board's document, the one view there is."""
-SHOWN_IN: frozenset[type[Tool]] = frozenset({GetEvidenceTool, GetIssue})
-"""Tools whose answers the board draws."""
+FINDINGS = "ui://calltriage/findings.html"
+"""URIs of the board's documents: issues and calls; what pipelines found."""
+SHOWN_IN: dict[type[Tool], str] = {
+    GetEvidenceTool: BOARD,
+    GetIssue: BOARD,
+    ListFindingsTool: FINDINGS,
+    GetFindingTool: FINDINGS,
+}
+"""Which document draws the answers of which tool."""
 
 
-VIEW: JsonObject = {"ui": {"resourceUri": BOARD}}
+def seen_in(uri: str) -> JsonObject:
+    """What a tool's listing, or a result, says of its view."""
+    return {"ui": {"resourceUri": uri}}
 
 
 def view_of(tool: type[Tool]) -> JsonObject | None:
     """What a tool's listing says of its view: the same to each host, since a list must not vary by connection."""
-    return VIEW if tool in SHOWN_IN else None
+    uri = SHOWN_IN.get(tool)
+    return None if uri is None else seen_in(uri)

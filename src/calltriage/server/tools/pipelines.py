@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Required, TypedDict
 
 from pydantic import Field, StringConstraints
 
-from calltriage.errors import Conflict, NotFound, SettingsError
+from calltriage.errors import CallError, Conflict, NotFound, SettingsError
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect
 from calltriage.operations.calls import GetCall
@@ -80,6 +80,7 @@ class Reviewed(TypedDict, total=False):
     outcome: Required[str]
     id: str
     state: str
+    issue_id: str
     call_id: str
     detector: str
     turn: int
@@ -122,7 +123,7 @@ class RunMade(TypedDict, total=False):
 
 
 @asynccontextmanager
-async def _parts(work: Invocation) -> AsyncGenerator[Any]:
+async def opened_parts(work: Invocation) -> AsyncGenerator[Any]:
     """The ledger with the client. What an operator has to mend is an error that an agent can tell."""
     from calltriage.pipelines.parts import open_parts  # noqa: PLC0415  the database library comes with it
 
@@ -158,7 +159,7 @@ class ListFindingsTool(Workflow, effect=Effect.READ):
 
         narrowed = self.model_dump(include={"state", "pipeline", "detector", "call_id"})
         wanted = findings.Wanted(**narrowed, limit=self.limit or 20)
-        async with _parts(work) as parts:
+        async with opened_parts(work) as parts:
             rows = await parts.ledger.read(partial(findings.listed, ledger=parts.ledger, wanted=wanted))
             total = await parts.ledger.read(partial(findings.counted, ledger=parts.ledger, wanted=wanted))
         items = [_row(row) for row in rows]
@@ -176,7 +177,7 @@ class GetFindingTool(Workflow, effect=Effect.READ):
         from calltriage.pipelines import reviewing  # noqa: PLC0415
         from calltriage.pipelines.ledger import reviews  # noqa: PLC0415
 
-        async with _parts(work) as parts:
+        async with opened_parts(work) as parts:
             row = await reviewing.found(parts.ledger, self.finding_id)
             said = await parts.ledger.read(partial(reviews.of_finding, ledger=parts.ledger, finding_id=row["id"]))
         verdicts = [{name: one[name] for name in ("verdict", "role", "at")} for one in said]
@@ -214,12 +215,29 @@ class ReviewFindingTool(Workflow, effect=Effect.ADD):
     async def run(self, work: Invocation) -> JsonObject:
         from calltriage.pipelines import reviewing  # noqa: PLC0415
 
-        async with _parts(work) as parts:
+        async with opened_parts(work) as parts:
             row = await reviewing.found(parts.ledger, self.finding_id)
+            if work.is_of_person:
+                return await self._decided(parts, row, reviewing.Reviewer(work.who, "human"))
             agent = reviewing.Reviewer("agent", "agent")
             row = await reviewing.review(parts.ledger, row, agent, self.verdict, self.reason)
         note = "On record as an agent's verdict. A person decides with calltriage pipeline accept or dismiss."
         return {"outcome": "committed", "id": row["id"], "state": row["state"], "note": note}
+
+    async def _decided(self, parts: Any, row: JsonObject, person: Any) -> JsonObject:
+        """A person's verdict, and what follows from it: what is right is filed, what was filed stays."""
+        from calltriage.pipelines import reviewing  # noqa: PLC0415
+
+        undo = await reviewing.undoing(parts.ledger, row) if self.verdict in reviewing.DISMISS_REASONS else []
+        row, notes = await reviewing.review(parts.ledger, row, person, self.verdict, self.reason), undo
+        if row["state"] == "accepted":
+            try:
+                row = await reviewing.file_accepted(parts, row)
+            except CallError as error:
+                notes = [f"It could not be filed now: {error} The next run files it."]
+        issue = {} if row["issue_id"] is None else {"issue_id": row["issue_id"]}
+        told = {"note": " ".join(notes)} if notes else {}
+        return {"outcome": "committed", "id": row["id"], "state": row["state"], **issue, **told}
 
 
 class ReportMissedTool(Workflow, effect=Effect.ADD):
@@ -235,7 +253,7 @@ class ReportMissedTool(Workflow, effect=Effect.ADD):
     async def run(self, work: Invocation) -> JsonObject:
         from calltriage.pipelines import reviewing  # noqa: PLC0415
 
-        async with _parts(work) as parts:
+        async with opened_parts(work) as parts:
             said = await reviewing.missed(
                 parts, self.call_id, self.detector, self.quote, reviewer=reviewing.Reviewer("agent", "agent"),
                 note=self.reason,
@@ -263,7 +281,7 @@ class RunPipelineTool(Workflow, effect=Effect.ADD):
         from calltriage.pipelines.pipeline import Pipeline  # noqa: PLC0415
         from calltriage.pipelines.spec import parse_spec  # noqa: PLC0415
 
-        async with _parts(work) as parts:
+        async with opened_parts(work) as parts:
             known = await runs.newest(parts.ledger, 1, self.pipeline)
             if not known:
                 raise NotFound(
@@ -303,7 +321,7 @@ class GetRunTool(Workflow, effect=Effect.READ):
     async def run(self, work: Invocation) -> JsonObject:
         from calltriage.pipelines.ledger import runs  # noqa: PLC0415
 
-        async with _parts(work) as parts:
+        async with opened_parts(work) as parts:
             try:
                 run = await runs.get(parts.ledger, self.run_id)
             except SettingsError:

@@ -73,7 +73,7 @@ class BoardPage:
         return [
             Route(PATH, _answer(page, "text/html"), methods=["GET"]),
             Route(f"{PATH}/board.js", _answer(lambda: script("page"), "text/javascript"), methods=["GET"]),
-            Route(f"{PATH}/board.css", _answer(style, "text/css"), methods=["GET"]),
+            Route(f"{PATH}/board.css", _answer(lambda: style("page"), "text/css"), methods=["GET"]),
             Route(f"{PATH}/icon.svg", _answer(icon, "image/svg+xml"), methods=["GET"]),
             Route(SESSION, self._sign_in, methods=["POST"]),
             Route(QUESTIONS, self._question, methods=["POST"]),
@@ -94,7 +94,8 @@ class BoardPage:
     async def _question(self, request: Request) -> Response:
         """The call that waits under an id, for somebody who is signed in; with an answer, what the person said to it.
 
-        The page makes the call itself, so that the server asks once more, about what would go now.
+        The page makes the call itself, so that the server asks once more, about what would go now. Where the caller waits to
+        make it, the page has the question alone.
         """
         if self.caller(request.scope) is None:
             return Response(status_code=401, headers=HEADERS)
@@ -106,8 +107,8 @@ class BoardPage:
         if isinstance(agreed, bool):
             await self.questions.answer(ident, agreed=agreed)
             return Response(status_code=204, headers=HEADERS)
-        tool, arguments = waits
-        return JSONResponse({"tool": tool, "arguments": arguments}, headers=HEADERS)
+        found = {"tool": waits.tool, "arguments": waits.arguments}
+        return JSONResponse(found | ({"awaited": waits.question} if waits.is_awaited else {}), headers=HEADERS)
 
     async def _sign_in(self, request: Request) -> Response:
         given = (await _body_of(request)).get("code")

@@ -22,7 +22,7 @@ from calltriage.operations.base import Effect
 from calltriage.server.app import build_server
 from calltriage.server.call.confirmation import QUESTION, Policy
 from calltriage.server.call.host import CONFIRMED
-from calltriage.server.call.views import VIEW
+from calltriage.server.call.views import BOARD, seen_in
 from calltriage.server.questions import SECONDS, Questions
 from calltriage.server.toolsets import ALL, select
 from calltriage.server.transports.board_page import BoardPage
@@ -144,7 +144,7 @@ async def test_what_removes_has_the_board_for_a_view_where_the_board_asks(client
     for policy, expected in (("panel", removes), ("ask", set[str]())):
         async with silent(client, None, policy) as agent:  # type: ignore[arg-type]
             tools = (await agent.list_tools()).tools
-        shown = {tool.name for tool in tools if VIEW.items() <= (tool.meta or {}).items()}
+        shown = {tool.name for tool in tools if seen_in(BOARD).items() <= (tool.meta or {}).items()}
         hinted = {tool.name for tool in tools if any(name.startswith("anthropic/") for name in tool.meta or {})}
         assert hinted == {tool.tool_name() for tool in select([ALL])}
         assert shown == expected | {"get_issue", "get_evidence"}

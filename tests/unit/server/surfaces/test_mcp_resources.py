@@ -44,6 +44,7 @@ async def test_what_can_be_read_is_listed(agent: Client) -> None:
         "skill://hand-over/SKILL.md",
         "skill://triage-a-call/SKILL.md",
         "ui://calltriage/board.html",
+        "ui://calltriage/findings.html",
     ]
     templates = [one.uri_template for one in (await agent.list_resource_templates()).resource_templates]
     assert templates == [

@@ -58,7 +58,7 @@ async def test_the_page_is_for_anybody_and_tells_nothing_of_the_server(http: htt
     for path, media_type, text in (
         ("/ui", "text/html", page()),
         ("/ui/board.js", "text/javascript", script("page")),
-        ("/ui/board.css", "text/css", style()),
+        ("/ui/board.css", "text/css", style("page")),
     ):
         answer = await http.get(path)
         assert (answer.status_code, answer.text) == (200, text)

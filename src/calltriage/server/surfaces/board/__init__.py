@@ -1,7 +1,7 @@
-"""The board: one document for people, shown by hosts as a view (MCP Apps) and by browsers as a page.
+"""The board for people: hosts show it as views (MCP Apps), each a document of its own, and browsers as one page.
 
-Its parts lie here as they are written. They are put together and made small when they are first read. Both forms share all
-parts but one: `view.js` reaches the server through the host, `page.js` over HTTP.
+Its parts lie here as they are written. They are put together and made small when they are first read. A view has the screens
+of its purpose, the page has all; `view.js` reaches the server through the host, `page.js` over HTTP.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from typing import Literal
 import mcp_types
 
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.server.call.views import BOARD
+from calltriage.server.call.views import BOARD, FINDINGS
 
-EXTENSION = "io.modelcontextprotocol/ui"
 MEDIA_TYPE = "text/html;profile=mcp-app"
 META: JsonObject = {"ui": {"csp": {"connectDomains": [], "resourceDomains": []}, "prefersBorder": True}}
 """What hosts are told of the view, on the listing and on the contents since some read one alone: it loads nothing."""
@@ -29,10 +28,11 @@ POLICY = (
 """The view's own policy, under whatever the host sets: no request, no markup made of text."""
 HOUR_MS = 3_600_000
 FOLDER = Path(__file__).parent
-SHARED = ("elements", "wire", "queue", "issue", "call")
-"""Scripts of both forms, in order; the one for the way to the server and `main` follow."""
-
-Form = Literal["view", "page"]
+SHARED = ("elements", "wire")
+"""Scripts of every form. Those of its screens follow, then the one for the way to the server, and `main`."""
+Form = Literal["board", "findings", "page"]
+SCREENS: dict[Form, tuple[str, ...]] = {"board": ("queue", "issue", "call"), "findings": ("findings", "report")}
+SCREENS["page"] = (*SCREENS["board"], *SCREENS["findings"])
 _LESS = "\\u003c"
 
 
@@ -41,7 +41,8 @@ def script(form: Form) -> str:
     """The board's script in one of its forms. What makes it small loses blanks of a template inside of a template."""
     import rjsmin  # noqa: PLC0415  for who shows the board
 
-    parts = [(FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in (*SHARED, form, "main")]
+    names = (*SHARED, *SCREENS[form], "page" if form == "page" else "view", "main")
+    parts = [(FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in names]
     whole = f'(() => {{ "use strict";\n{"".join(parts)}}})();'
     return str(rjsmin.jsmin(whole))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
 
@@ -51,8 +52,10 @@ def icon() -> str:
 
 
 @cache
-def style() -> str:
-    return re.sub(r"\s*([{};,>])\s*|(:)\s+", r"\1\2", (FOLDER / "board.css").read_text(encoding="utf-8"))
+def style(form: Form) -> str:
+    names = ("board",) if form == "board" else ("board", "findings")
+    text = "".join((FOLDER / f"{name}.css").read_text(encoding="utf-8") for name in names)
+    return re.sub(r"\s*([{};,>])\s*|(:)\s+|(?<=[ :(])0(?=\.)", r"\1\2", text).replace(";}", "}")
 
 
 def _document(style: str, script: str, known: str) -> str:
@@ -73,6 +76,27 @@ def page() -> str:
 
 
 @dataclass(frozen=True)
+class View:
+    """One document that hosts show.
+
+    Attributes:
+        form: which screens it has.
+        title, description: what hosts list it as.
+    """
+
+    form: Form
+    title: str
+    description: str
+
+
+VIEWS = {
+    BOARD: View("board", "Board", "Issues, evidence and calls for a person to work on."),
+    FINDINGS: View("findings", "Findings", "What pipelines found, for a person to judge, and a report of it."),
+}
+"""The views by their URIs. What a tool's listing names of them is in `call/views.py`."""
+
+
+@dataclass(frozen=True)
 class Board:
     """The board of one server.
 
@@ -84,25 +108,29 @@ class Board:
     offered: frozenset[str]
     version: str
 
-    def view(self) -> str:
-        """The document as one file, which is all that a host's frame may load. Of the tools it knows those that it calls."""
+    def view(self, uri: str) -> str:
+        """A view as one file, which is all that a host's frame may load. Of the tools it knows those that it calls."""
+        form = VIEWS[uri].form
+        text = script(form)
         policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        used = sorted(name for name in self.offered if f'"{name}"' in script("view"))
+        used = sorted(name for name in self.offered if f'"{name}"' in text)
         known = json.dumps({"version": self.version, "tools": used})
-        return _document(f"{policy}\n<style>{style()}</style>", f"<script>{script('view')}</script>", known)
+        return _document(f"{policy}\n<style>{style(form)}</style>", f"<script>{text}</script>", known)
 
     def listed(self) -> list[mcp_types.Resource]:
-        """The view, as resources/list names it."""
+        """The views, as resources/list names them."""
+        audience = mcp_types.Annotations(audience=["user"], priority=0.1)
         return [
             mcp_types.Resource(
-                uri=BOARD, name="board", title="Board", description="Issues, evidence and calls for a person to work on.",
-                mime_type=MEDIA_TYPE, annotations=mcp_types.Annotations(audience=["user"], priority=0.1), _meta=META,
+                uri=uri, name=view.form, title=view.title, description=view.description, mime_type=MEDIA_TYPE,
+                annotations=audience, _meta=META,
             )
+            for uri, view in VIEWS.items()
         ]  # fmt: skip
 
     def read(self, uri: str) -> mcp_types.ReadResourceResult | None:
-        """The view's text; None for a URI that is not the view's."""
-        if uri != BOARD:
+        """A view's text; None for a URI that is no view's."""
+        if uri not in VIEWS:
             return None
-        content = mcp_types.TextResourceContents(uri=BOARD, mime_type=MEDIA_TYPE, text=self.view(), _meta=META)
+        content = mcp_types.TextResourceContents(uri=uri, mime_type=MEDIA_TYPE, text=self.view(uri), _meta=META)
         return mcp_types.ReadResourceResult(contents=[content], ttl_ms=HOUR_MS, cache_scope="public")

@@ -4,16 +4,17 @@ const call = { id: null, issue: null, turns: [], flags: [], types: [], at: 0, qu
 
 const openCall = (id, issue, at) => show({ screen: "call", id, issue, at });
 
+SCREENS.call = { drawn: callScreen };
+
 async function callScreen(place) {
   if (!place.again) await readCall(place);
   if (!place.again) share({ ...(call.issue && { issue_id: call.issue }), call_id: call.id, message_index: call.turns[call.at]?.message_index });
   const hits = found(call.query);
-  const search = el("input", { type: "search", "data-key": "search", value: call.query,
-    keydown: (event) => { if (event.key === "Enter") look(event.target.value); } });
+  const [search, ...finding] = searchField("Search in this call", call.query, look);
   const node = el("div", {}, el("h1", { tabindex: "-1" }, `Call ${call.id}`),
-    el("p", { class: "facts" }, when(call.head.created_at), el("span", {}, count(call.turns.length, "turn")), el("span", {}, count(call.flags.length, "flag"))),
+    facts(when(call.head.created_at), count(call.turns.length, "turn"), count(call.flags.length, "flag")),
     player(call.id), strip(call.turns, call.flags, (index) => stand(placeOf(index))),
-    el("div", { class: "tools", role: "search" }, el("label", {}, "Search in this call", search), button("Find", () => look(search.value)),
+    el("div", { class: "tools", role: "search" }, finding,
       call.query && el("span", { class: "note" }, `in ${count(hits.length, "turn")}`),
       hits.length > 0 && button("Next hit", () => stand(hits.find((one) => one > call.at) ?? hits[0]))),
     flagTools(),
@@ -87,7 +88,7 @@ function stand(spot) {
 
 function turnRow(turn, spot) {
   const flags = flagsAt(spot);
-  const name = turn.at_s === undefined ? `${turn.message_index}` : clock(turn.at_s);
+  const name = placeName(turn);
   return el("li", { class: `${flags.length > 0 ? "flagged" : ""} ${spot === call.at ? "at" : ""}` },
     button(name, () => { stand(spot); playFrom(turn.at_s); }, { class: "no", "data-key": `turn ${turn.message_index}`, tabindex: spot === call.at ? 0 : -1,
       "aria-label": `Turn ${turn.message_index}, ${name}, ${turn.user ?? "unknown"}` }),
@@ -152,8 +153,7 @@ async function flagAs(type, { turn, quote } = moment(), note) {
   } catch (failure) {
     return tell(failure.message, true);
   }
-  await Promise.all([readFlags(), readTypes()]);
-  return redraw();
+  return flagsChanged();
 }
 
 // Type and note of a flag, as a person fills them in; null where they leave it.
@@ -196,8 +196,14 @@ async function edit(flag, issueId = call.issue) {
     const made = await ask("update_flag", change);
     tell(`Corrected: ${made.type}, turn ${made.message_index ?? "unknown"}.`);
   } catch (failure) {
-    tell(failure.message, true);
+    tell(["not_found", "flag_replaced"].includes(failure.code) ? "Somebody else corrected or removed this flag meanwhile. Yours is not written." : failure.message, true);
   }
+  return flagsChanged();
+}
+
+// Draw anew with the flags as they are now.
+async function flagsChanged() {
+  await Promise.all([readFlags(), readTypes()]);
   return redraw();
 }
 

@@ -24,7 +24,17 @@ function select(label, options, value, change, isTold) {
   chosen.value = value;
   return isTold ? chosen : el("label", {}, label, chosen);
 }
-const named = (names) => names.map((one) => [one, one.replaceAll("_", " ")]);
+
+// Short facts on a line; what is not known is left out.
+const facts = (...all) => el("span", { class: "facts" }, all.flat().filter(Boolean).map((one) => (one.nodeType ? one : el("span", {}, one))));
+
+// A field to search with, which begins at Enter or its button.
+function searchField(label, value, go, key = "search") {
+  const field = el("input", { type: "search", "data-key": key, value, keydown: (event) => { if (event.key === "Enter") go(field.value); } });
+  return [field, el("label", {}, label, field), button("Find", () => go(field.value))];
+}
+const inWords = (name) => name?.replaceAll("_", " ");
+const named = (names) => names.map((one) => [one, inWords(one)]);
 
 const zone = { locale: undefined, timeZone: undefined };
 // An instant in the person's own zone and words.
@@ -36,6 +46,15 @@ function when(text) {
 }
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
 const count = (many, one) => `${many} ${one}${many === 1 ? "" : "s"}`;
+
+// Where a turn is: its second, or its number where no time is known.
+const placeName = (turn) => (turn.at_s === undefined ? `${turn.message_index}` : clock(turn.at_s));
+// A turn of a call, to be read.
+const plainTurn = (turn, isFlagged) => el("li", { class: isFlagged && "flagged" },
+  el("span", { class: "note" }, placeName(turn)),
+  el("p", {}, el("span", { class: "note" }, `${turn.user ?? "?"}: `), turn.text));
+
+const section = (title, ...content) => el("section", { "aria-label": title }, el("h2", {}, title), content);
 
 // Tell the outcome of what a person did. A new element is read out even where its words are the same.
 const tell = (text, isBad) => by("said").replaceChildren(el("p", isBad ? { class: "bad" } : {}, text));
@@ -57,6 +76,10 @@ function dialog(title, content, choices) {
     box.showModal();
   });
 }
+
+// Tell that somebody else was first, and ask whether to write all the same.
+const overrules = async (what, ...words) => (await dialog(`Somebody else changed this ${what}`, el("p", { class: "text" }, words),
+  [["Show what it is now", false], ["Write mine all the same", true]])) === true;
 
 // Ask before something is removed for good. The question is the server's.
 const agreed = async (words) =>

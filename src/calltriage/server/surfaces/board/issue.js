@@ -5,6 +5,10 @@ const rowsOf = (evidence, name) => evidence[name]?.items ?? [];
 // Open an issue by its id, or draw what a host has already read of it.
 const openIssue = (id, evidence) => id && show({ screen: "issue", id, evidence });
 
+SCREENS.issue = { drawn: issueScreen, takes: (body) => (body.issue
+  ? openIssue(body.issue.id, LISTS.some((name) => body[name]) ? body : undefined)
+  : openIssue(body.id, can("get_evidence") ? undefined : { issue: body })) };
+
 async function issueScreen(place) {
   const evidence = place.evidence ?? await ask("get_evidence", { issue_id: place.id, max_tokens: 12000 });
   place.evidence = undefined; // what is shown again is read again
@@ -22,8 +26,7 @@ async function issueScreen(place) {
     part("Evidence", evidence, "resources", (one) => resourceRow(one, issue)),
     part("Links", evidence, "relations", (one) => linkRow(one, issue)),
     graph(issue, rowsOf(evidence, "relations")),
-    part("Activity", evidence, "activity", (one) => el("li", {}, el("span", { class: "facts" }, el("span", {}, one.type?.replaceAll("_", " ")),
-      when(one.created_at)), el("p", { class: "text" }, one.detail))),
+    part("Activity", evidence, "activity", (one) => el("li", {}, facts(inWords(one.type), when(one.created_at)), el("p", { class: "text" }, one.detail))),
     commentBox(issue), left(evidence, place));
   return { node, title: issue.triage_id, keys: {
     c: ["Open the first call", () => calls[0] && openCall(calls[0], issue.id)],
@@ -37,7 +40,7 @@ async function firstCall(callId, evidence) {
     const turns = (await ask("get_transcript", { call_id: callId })).transcript?.turns ?? [];
     const flags = rowsOf(evidence, "flags").filter((one) => one.call_id === callId);
     const open = (index) => openCall(callId, evidence.issue.id, index);
-    return el("section", { "aria-label": "First call" }, el("h2", {}, "Call "), button(callId, () => open(), { class: "link" }),
+    return section("First call", button(callId, () => open(), { class: "link" }),
       strip(turns, flags, open), el("details", {}, el("summary", {}, `Transcript, ${count(turns.length, "turn")}`),
         el("ol", { class: "turns" }, turns.map((turn) => plainTurn(turn, flags.some((one) => one.message_index === turn.message_index))))));
   } catch (failure) {
@@ -45,21 +48,17 @@ async function firstCall(callId, evidence) {
   }
 }
 
-const plainTurn = (turn, isFlagged) => el("li", { class: isFlagged && "flagged" },
-  el("span", { class: "note" }, turn.at_s === undefined ? `${turn.message_index}` : clock(turn.at_s)),
-  el("p", {}, el("span", { class: "note" }, `${turn.user ?? "?"}: `), turn.text));
-
 function part(title, evidence, name, drawn) {
   const rows = rowsOf(evidence, name);
   if (rows.length === 0) return null;
-  return el("section", { "aria-label": title }, el("h2", {}, `${title} (${rows.length})`), el("ul", { class: "rows plain" }, rows.map(drawn)));
+  return section(`${title} (${rows.length})`, el("ul", { class: "rows" }, rows.map(drawn)));
 }
 
 function unseen(issue) {
   const seen = async () => {
     await ask("mark_issue_viewed", { issue_id: issue.id });
     tell("Marked as seen.");
-    show({ screen: "issue", id: issue.id });
+    openIssue(issue.id);
   };
   return el("p", {}, el("strong", { class: "pill" }, "new activity"), " ", can("mark_issue_viewed") && button("Mark as seen", seen));
 }
@@ -85,17 +84,15 @@ async function change(issue, fields, expected = issue.updated_at) {
     if (!current) tell(failure.message, true);
     else {
       const now = Object.keys(fields).map((name) => `${name.replace("_id", "")}: ${current[name] ?? "nobody"}`).join(", ");
-      const choice = await dialog("Somebody else changed this issue", el("p", { class: "text" },
-        `Your change was not written. Now it has ${now}, changed `, when(current.updated_at)), [["Show what it is now", 0], ["Write mine all the same", 1]]);
-      if (choice === 1) return change(issue, fields, current.updated_at);
+      if (await overrules("issue", `Your change was not written. Now it has ${now}, changed `, when(current.updated_at))) return change(issue, fields, current.updated_at);
       tell("Not written: somebody else changed this issue meanwhile.", true);
     }
   }
-  return show({ screen: "issue", id: issue.id });
+  return openIssue(issue.id);
 }
 
 function flagCard(flag, issue) {
-  return el("li", { class: "plainrow" }, el("span"), el("div", {}, el("strong", {}, flag.type), " ", flag.note && el("span", {}, flag.note),
+  return el("li", {}, el("span"), el("div", {}, el("strong", {}, flag.type), " ", flag.note && el("span", {}, flag.note),
     flag.turns ? el("ol", { class: "turns" }, flag.turns.map((turn) => plainTurn(turn, turn.message_index === flag.message_index)))
       : el("p", { class: "text" }, flag.message_text ?? flag.moment?.text),
     el("div", { class: "tools" }, flag.call_id && can("get_transcript") &&
@@ -105,18 +102,18 @@ function flagCard(flag, issue) {
 
 function resourceRow(one, issue) {
   return el("li", {}, el("span"), resourceName(one, issue),
-    el("span", { class: "facts" }, el("span", {}, one.resource_id), one.attachment && fileFacts(one.attachment), when(one.metadata?.created_at ?? one.created_at),
+    facts(one.resource_id, one.attachment && fileFacts(one.attachment), when(one.metadata?.created_at ?? one.created_at),
     can("remove_resource") && button("Detach", () => removed("remove_resource", { issue_id: issue.id, resource_link_id: one.id }, "Detached."),
       { "data-key": `detach ${one.id}` })));
 }
 
-const saidOf = (one) => `${one.direction === "incoming" ? "is named by" : ""} ${one.relation_type?.replaceAll("_", " ")}`.trim();
+const saidOf = (one) => `${one.direction === "incoming" ? "is named by" : ""} ${inWords(one.relation_type)}`.trim();
 const otherEnd = (one, issue) => (one.related_issue_id === issue.id ? one.issue_id : one.related_issue_id);
 
 function linkRow(one, issue) {
   return el("li", {}, el("span"), button(`${one.related_triage_id ?? ""} ${one.related_title ?? ""}`, () => openIssue(otherEnd(one, issue)),
     { class: "link", "data-key": `link ${one.id}` }),
-  el("span", { class: "facts" }, el("span", {}, saidOf(one)),
+  facts(saidOf(one),
     can("remove_relation") && button("Unlink", () => removed("remove_relation", { issue_id: issue.id, relation_id: one.id }, "Unlinked."),
       { "data-key": `unlink ${one.id}` })));
 }
@@ -141,7 +138,7 @@ function resourceName(one, issue) {
     : el("span", {}, `${one.resource_type}: ${file?.name ?? name}`);
 }
 
-const fileFacts = (file) => [el("span", {}, file.type), Number.isInteger(file.size) && el("span", {}, count(file.size, "byte"))];
+const fileFacts = (file) => [file.type, Number.isInteger(file.size) && count(file.size, "byte")];
 
 async function removed(tool, given, words) {
   try {
@@ -150,7 +147,7 @@ async function removed(tool, given, words) {
   } catch (failure) {
     tell(failure.message, true);
   }
-  return redraw();
+  return flagsChanged();
 }
 
 function commentBox(issue) {
@@ -161,12 +158,12 @@ function commentBox(issue) {
     try {
       await ask("add_comment", { issue_id: issue.id, detail: text.value });
       tell("Comment added.");
-      return show({ screen: "issue", id: issue.id });
+      return openIssue(issue.id);
     } catch (failure) {
       return tell(failure.message, true);
     }
   };
-  return el("section", { "aria-label": "Comment" }, el("h2", {}, "Comment"), el("label", { class: "wide" }, "Your comment", text), button("Add comment", write));
+  return section("Comment", el("label", {}, "Your comment", text), button("Add comment", write));
 }
 
 // What did not fit into the answer, and the way to read on in a list.
@@ -177,7 +174,7 @@ function left(evidence, place) {
     const next = await ask("get_evidence", gap.try_next.arguments);
     evidence[name] = { ...evidence[name], items: [...rowsOf(evidence, name), ...rowsOf(next, name)] };
     evidence.omitted = [...gaps.filter((one) => one !== gap), ...(next.omitted ?? [])];
-    show({ screen: "issue", id: place.id, evidence });
+    openIssue(place.id, evidence);
   };
   return gaps.map((gap) => el("p", { class: "note" }, `${gap.left_out ?? "Some"} of ${gap.section} left out. `,
     LISTS.includes(gap.section) && gap.try_next?.tool === "get_evidence" && button(`More ${gap.section}`, more(gap))));

@@ -1,5 +1,4 @@
 // Which screen is shown, the keys that work on it, and how the board starts.
-const SCREENS = { queue: queueScreen, issue: issueScreen, call: callScreen };
 const main = by("main");
 const trail = [];
 let here = null, turn = 0, keysWork = true;
@@ -10,7 +9,7 @@ async function show(place, { back = false, focus } = {}) {
   main.setAttribute("aria-busy", "true");
   let drawn;
   try {
-    drawn = await SCREENS[place.screen](place);
+    drawn = await SCREENS[place.screen].drawn(place);
   } catch (failure) {
     if (mine === turn) tell(failure.message, true);
     drawn = here && here.screen === place.screen ? null : { title: "Not shown", keys: {}, node: el("div", {}, el("h1", { tabindex: "-1" }, "Not shown"),
@@ -24,6 +23,7 @@ async function show(place, { back = false, focus } = {}) {
   document.title = `${drawn.title} – calltriage board`;
   main.replaceChildren(drawn.node);
   navigation();
+  watch(here);
   if (!focusOn(focus ?? drawn.focus)) main.querySelector("h1").focus();
 }
 
@@ -32,7 +32,7 @@ const isSame = (one, other) => one.screen === other.screen && one.id === other.i
 // Draw the screen anew with what is known; focus stays where it was.
 function redraw(focus) {
   const key = focus ?? document.activeElement?.dataset?.key;
-  return show({ ...here, again: here.screen === "queue" || here.screen === "call", evidence: undefined }, { back: true, focus: key });
+  return show({ ...here, again: true, evidence: undefined }, { back: true, focus: key });
 }
 
 function focusOn(key) {
@@ -45,19 +45,19 @@ function focusOn(key) {
 function goBack() {
   const before = trail.pop();
   if (before) show(before, { back: true });
-  else if (here?.screen !== "queue" && can("list_issues")) show({ screen: "queue" }, { back: true });
+  else if (!isHome(here?.screen)) goHome({ back: true });
 }
 
 function navigation() {
-  by("nav").replaceChildren(...[
-    can("list_issues") && button("Issues", () => show({ screen: "queue" }), { "aria-current": here.screen === "queue" && "page" }),
-    here.screen !== "queue" && button("Back", goBack)].filter(Boolean));
+  const places = homes().map(([screen, { label }]) => button(label, () => show({ screen }), { "aria-current": here.screen === screen && "page" }));
+  by("nav").replaceChildren(...places, ...(isHome(here.screen) ? [] : [button("Back", goBack)]));
 }
 
-const EVERYWHERE = { b: ["Back", goBack], g: ["Issues", () => can("list_issues") && show({ screen: "queue" })], "?": ["These keys", () => help()] };
+const everywhere = () => ({ b: ["Back", goBack], "?": ["These keys", help],
+  ...Object.fromEntries(homes().map(([screen, { key, label }]) => [key, [label, () => show({ screen })]])) });
 
 async function help() {
-  const rows = Object.entries({ ...here?.keys, ...EVERYWHERE }).map(([key, [label]]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, label)]);
+  const rows = Object.entries({ ...here?.keys, ...everywhere() }).map(([key, [label]]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, label)]);
   const chosen = await dialog("Keys", el("dl", {}, rows), [["Close", null], [keysWork ? "Turn keys off" : "Turn keys on", "switch"]]);
   if (chosen === "switch") keysWork = !keysWork;
 }
@@ -71,7 +71,7 @@ document.addEventListener("keydown", (event) => {
     if (key === "Escape") main.querySelector("h1").focus();
     return;
   }
-  const run = ({ ...EVERYWHERE, ...here?.keys }[key] ?? (key === "Escape" ? EVERYWHERE.b : undefined))?.[1];
+  const run = ({ ...everywhere(), ...here?.keys }[key] ?? (key === "Escape" ? everywhere().b : undefined))?.[1];
   if (!run) return;
   event.preventDefault();
   run();

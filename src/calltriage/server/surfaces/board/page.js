@@ -1,7 +1,9 @@
 // The board as a page of its own: an ordinary client of the 2026-07-28 wire, one POST for each call.
 const VERSION = "2026-07-28", META = "io.modelcontextprotocol/";
+const isPage = true;
 const reaches = () => true;
 const share = () => {};
+const LOOK_MS = 15_000;
 let lastId = 0;
 
 // One request, as the newest wire has it: no handshake, all that it needs in itself.
@@ -61,12 +63,42 @@ async function signIn() {
   await signIn();
 }
 
+// What changes when somebody else works on what a screen shows.
+const MARKS = {
+  issue: async ({ id }) => { const now = await ask("get_issue", { issue_id: id }); return `${now.updated_at} ${now.last_activity_at}`; },
+  call: ({ issue }) => (issue ? MARKS.issue({ id: issue }) : ""),
+  finding: async ({ id }) => { const now = await ask("get_finding", { finding_id: id }); return `${now.finding.state} ${now.reviews.length}`; },
+};
+let looking;
+
+// Look now and then whether somebody else changed what is shown, and say so. Nothing is drawn anew before the person wants it.
+function watch(place) {
+  clearInterval(looking);
+  by("changed")?.remove();
+  if (!MARKS[place.screen]) return;
+  let seen;
+  const look = async () => {
+    const now = document.hidden ? seen : await Promise.resolve(MARKS[place.screen](place)).catch(() => seen);
+    seen ??= now;
+    if (mine !== looking || now === seen || by("changed")) return;
+    main.before(el("p", { id: "changed", class: "card", role: "status" }, "Somebody changed this since you opened it. ",
+      button("Show what it is now", () => redraw(), { "data-key": "changed" })));
+  };
+  const mine = looking = setInterval(look, LOOK_MS);
+  look();
+}
+
 // A removal that an agent could not ask about. It is made here, so that the server asks about what would go now.
 async function confirm(id) {
   const about = (more) => fetch("ui/questions", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ id, ...more }) });
   const waits = await about({});
   if (!waits.ok) return tell("No question waits under this name: it was answered, or its ten minutes are over.", true);
-  const { tool, arguments: given } = await waits.json();
+  const { tool, arguments: given, awaited } = await waits.json();
+  if (awaited) {
+    const said = { agreed: await agreed(awaited) };
+    await about(said);
+    return tell(said.agreed ? "You agreed. It is removed as soon as the agent's host asks again." : "Nothing was removed.");
+  }
   const said = { agreed: true };
   try {
     await ask(tool, given);
@@ -77,7 +109,7 @@ async function confirm(id) {
     if (failure.code !== "confirmation_declined") return undefined;
   }
   await about(said);
-  return show({ screen: "queue" });
+  return goHome();
 }
 
 // The recording of a call, in a place of its own that stays while screens come and go. Its link ends: another one is asked for.
@@ -120,6 +152,6 @@ async function start() {
   history.replaceState(null, "", location.pathname);
   if (code) await exchanged(code); // one that is used up leads to the question for another, unless a cookie is there
   offer.tools = (await request("tools/list", {})).tools.map((one) => one.name);
-  await show({ screen: "queue" });
+  await goHome();
   if (question) await confirm(question);
 }

@@ -6,6 +6,8 @@ const AT_ONCE = 4;
 const list = { status: "open", severity: "", search: "", issues: [], cursor: null, chosen: new Set(), outcomes: new Map(), at: 0, bulk: {} };
 let members;
 
+SCREENS.queue = { drawn: queueScreen, label: "Issues", tool: "list_issues", key: "g" };
+
 async function fetched(cursor) {
   const asked = { limit: 50 };
   if (list.status) asked.status = list.status === "open" ? OPEN : [list.status];
@@ -31,13 +33,12 @@ async function queueScreen({ again }) {
   if (!again) await fetched();
   const known = await people();
   const narrowed = (name) => (value) => { list[name] = value; show({ screen: "queue" }); };
-  const search = el("input", { type: "search", "data-key": "search", value: list.search,
-    keydown: (event) => { if (event.key === "Enter") narrowed("search")(event.target.value); } });
+  const [search, ...finding] = searchField("Search", list.search, narrowed("search"));
   const node = el("div", {}, el("h1", { tabindex: "-1" }, "Issues"),
     el("div", { class: "tools", role: "search" },
       select("Status", [["open", "open"], ["", "any"], ...named(STATUSES)], list.status, narrowed("status")),
       select("Severity", [["", "any"], ...named(SEVERITIES)], list.severity, narrowed("severity")),
-      el("label", {}, "Search", search), button("Find", () => narrowed("search")(search.value))),
+      finding),
     can("update_issue") && bulkTools(known),
     el("p", { class: "note" }, `${count(list.issues.length, "issue")}${list.cursor ? ", and more" : ""}`),
     el("ul", { class: "rows" }, list.issues.map((issue, place) => queueRow(issue, place, new Map(known)))),
@@ -51,16 +52,14 @@ async function queueScreen({ again }) {
 
 function queueRow(issue, place, known) {
   const outcome = list.outcomes.get(issue.id);
-  const facts = [issue.status?.replaceAll("_", " "), issue.category, known.get(issue.assignee_id) ?? issue.assignee_id,
-    issue.flag_count ? count(issue.flag_count, "flag") : ""].filter(Boolean);
   return el("li", { class: place === list.at && "at" },
     can("update_issue") ? el("input", { type: "checkbox", checked: list.chosen.has(issue.id), "aria-label": `Select ${issue.triage_id}`,
       "data-key": `select ${issue.id}`, change: () => choose(issue) }) : el("span"),
     button(`${issue.triage_id} ${issue.title}`, () => openIssue(issue.id), { class: "link", "data-key": `open ${issue.id}`,
       focus: () => { list.at = place; markRow(); } }),
-    el("span", { class: "facts" }, el("span", { class: `pill ${SEVERITIES.includes(issue.severity) ? issue.severity : ""}` }, issue.severity),
-      facts.map((one) => el("span", {}, one)), when(issue.last_activity_at ?? issue.updated_at),
-      outcome && el("strong", { class: outcome.isBad && "bad" }, outcome.text)));
+    facts(el("span", { class: `pill ${SEVERITIES.includes(issue.severity) ? issue.severity : ""}` }, issue.severity), inWords(issue.status),
+      issue.category, known.get(issue.assignee_id) ?? issue.assignee_id, issue.flag_count && count(issue.flag_count, "flag"),
+      when(issue.last_activity_at ?? issue.updated_at), outcome && el("strong", { class: outcome.isBad && "bad" }, outcome.text)));
 }
 
 function markRow() {

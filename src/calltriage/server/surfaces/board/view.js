@@ -1,6 +1,8 @@
 // The board as a view of a host (MCP Apps): JSON-RPC in messages to the window around it.
 let allowed = {}, lastId = 0;
+const watch = () => {}; // calls of a view go through its host, and some hosts ask their person about each
 const waiting = new Map();
+const isPage = false;
 const reaches = () => allowed.serverTools !== undefined;
 const post = (message) => window.parent.postMessage({ jsonrpc: "2.0", ...message }, "*");
 const request = (method, params) => new Promise((done, failed) => {
@@ -43,12 +45,9 @@ async function arrived({ structuredContent: body = {}, isError, _meta }) {
     tell(outcome === "committed" ? "Removed." : "Nothing was removed.");
     share({ tool: question.tool, ...question.arguments, outcome }, "answered");
   }
-  if (question && can("list_issues")) show({ screen: "queue" });
-  else if (isError) {
-    tell(body.error?.message ?? "The call failed.", true);
-    if (can("list_issues")) show({ screen: "queue" });
-  } else if (body.issue?.id) openIssue(body.issue.id, LISTS.some((name) => body[name]) ? body : undefined);
-  else if (body.id) openIssue(body.id, can("get_evidence") ? undefined : { issue: body });
+  else if (isError) tell(body.error?.message ?? "The call failed.", true);
+  if (question || isError) goHome();
+  else Object.values(SCREENS).some((one) => one.takes?.(body));
 }
 
 // Let the agent know what the person looks at, in ids alone: words of a caller would lose their mark of being untrusted.

@@ -1,5 +1,12 @@
 // What the board asks of the server. How it gets there is view.js, through a host, or page.js, over HTTP.
 const offer = JSON.parse(by("offer").textContent);
+
+// Every screen by its name. One is drawn by its function 'drawn'; one with a label and a key is reached from everywhere where
+// its tool is offered; 'takes' shows the answer of a tool that the host called, if it is this screen's.
+const SCREENS = {};
+const homes = () => Object.entries(SCREENS).filter(([, one]) => one.label && can(one.tool));
+const isHome = (screen) => homes().some(([name]) => name === screen);
+const goHome = (more) => homes().length > 0 && show({ screen: homes()[0][0] }, more);
 const can = (tool) => offer.tools.includes(tool) && reaches();
 
 // The body of a tool's answer. Throws Refused.

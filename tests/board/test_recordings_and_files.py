@@ -1,11 +1,13 @@
-"""A call's recording on the page: it plays, and turns are where it is heard."""
+"""What hangs on an issue: a recording plays on the page, turns are where it is heard, files are read and pictures seen."""
 
 from __future__ import annotations
 
 import base64
 import io
 import json
+import struct
 import wave
+import zlib
 from typing import Any
 
 import pytest
@@ -106,4 +108,40 @@ async def test_a_file_of_an_issue_is_read_on_the_board(
             await seat.board.get_by_role("button", name="report.txt").click()
             assert "It was <b>late</b>." in await seat.board.get_by_role("dialog").inner_text()
             await seat.press("Escape")
+            assert seat.complaints == []
+
+
+def picture(width: int, height: int) -> bytes:
+    """A grey PNG of this size."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = zlib.compress((b"\0" + b"\x80" * width) * height)
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+async def test_a_picture_of_an_issue_is_seen_on_the_page_and_named_in_a_view(
+    full_agent: McpClient, page: Any, view: Any, served: Served, violations: Any
+) -> None:
+    ticket = await with_call(full_agent)
+    data = base64.b64encode(picture(40, 30)).decode()
+    await ok(full_agent, "create_attachment", name="screen.png", base64=data, attach_to=ticket)
+    async with page(served) as on_page, view(full_agent) as in_host:
+        await on_page.press("Enter")
+        await arrive(in_host, full_agent, "get_evidence", issue_id=ticket)
+        for seat in (on_page, in_host):
+            await seat.heading(ticket)
+            await seat.board.get_by_role("button", name="screen.png").click()
+            await seat.board.get_by_role("dialog", name="screen.png").wait_for()
+            assert await violations(seat) == []
+        shown = on_page.board.get_by_role("img", name="screen.png")
+        assert await shown.evaluate("one => one.decode().then(() => [one.naturalWidth, one.naturalHeight])") == [40, 30]
+        assert (await shown.get_attribute("src") or "").startswith(f"blob:{served.base}/")
+        assert "A picture, which the page shows" in await in_host.board.get_by_role("dialog").inner_text()
+        assert in_host.requests == []
+        for seat in (on_page, in_host):
+            await seat.press("Escape")
+            assert await seat.board.get_by_role("dialog").count() == 0
             assert seat.complaints == []
