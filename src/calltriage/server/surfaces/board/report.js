@@ -43,7 +43,7 @@ function daysOf(days) {
 }
 
 function incidentRow(one) {
-  const name = `${one.ticket ?? "no issue yet"} ${inWords(one.detector)}`;
+  const name = `${inWords(one.detector)}: ${one.ticket ?? "no issue yet"}`;
   return el("li", {}, el("span"), one.issue_id && SCREENS.issue ? button(name, () => openIssue(one.issue_id), { class: "link", "data-key": `issue ${one.issue_id}` })
     : el("span", {}, name),
   facts(el("span", { class: "pill" }, one.state), inWords(one.kind), count(one.calls, "call"), one.last_call_at && el("span", {}, "last ", when(one.last_call_at))));
