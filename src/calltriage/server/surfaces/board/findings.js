@@ -50,7 +50,7 @@ function findingRow(one, place) {
 }
 
 const factsOf = (one) => facts(el("span", { class: "pill" }, one.state), one.severity && el("span", { class: `pill ${one.severity}` }, one.severity),
-  `call ${one.call_id}`, Number.isInteger(one.turn) && `turn ${one.turn}`, inWords(one.kind), one.why);
+  `call ${one.call_id}`, Number.isInteger(one.turn) && `turn ${one.turn}`, one.kind !== one.detector && inWords(one.kind), one.why);
 
 function stepTo(place) {
   haul.at = Math.max(0, Math.min(place, haul.items.length - 1));

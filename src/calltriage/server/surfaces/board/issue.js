@@ -26,7 +26,7 @@ async function issueScreen(place) {
     part("Evidence", evidence, "resources", (one) => resourceRow(one, issue)),
     part("Links", evidence, "relations", (one) => linkRow(one, issue)),
     graph(issue, rowsOf(evidence, "relations")),
-    part("Activity", evidence, "activity", (one) => el("li", {}, facts(inWords(one.type), when(one.created_at)), el("p", { class: "text" }, one.detail))),
+    part("Activity", evidence, "activity", (one) => el("li", {}, el("span"), facts(inWords(one.type), when(one.created_at)), el("span"), el("p", { class: "text" }, one.detail))),
     commentBox(issue), left(evidence, place));
   return { node, title: issue.triage_id, keys: {
     c: ["Open the first call", () => calls[0] && openCall(calls[0], issue.id)],
@@ -163,7 +163,7 @@ function commentBox(issue) {
       return tell(failure.message, true);
     }
   };
-  return section("Comment", el("label", {}, "Your comment", text), button("Add comment", write));
+  return section("Comment", el("label", {}, "Your comment", text), el("div", { class: "tools" }, button("Add comment", write)));
 }
 
 // What did not fit into the answer, and the way to read on in a list.
