@@ -132,7 +132,7 @@ async def spread(calls: int, count: int = 2) -> None:
         desk = Desk(place / "desk", SecretStr(KEY), "http://desk.test", database_url=database)
         await _load(desk, calls, list(lines(calls)) if calls <= LOADED_AT_ONCE else None)
         await desk.close()
-        settings = {"CALLTRIAGE_DATABASE_URL": url, "CALLTRIAGE_SEALING_KEY": KEY}
+        settings = {"CALLTRIAGE_DATABASE_URL": url, "CALLTRIAGE_SEALING_KEY": 2 * KEY}
         crew = [
             Command(place / f"machine-{n}", ["pipeline", "worker", str(place / "p.toml")], settings)
             for n in range(count)

@@ -6,14 +6,14 @@ import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
-from sqlalchemy import func, select, update
+from sqlalchemy import Double, case, cast, func
 
 from calltriage.client.client import Client
 from calltriage.pipelines.ledger.ledger import Ledger
-from calltriage.pipelines.ledger.rows import add_new
+from calltriage.pipelines.ledger.rows import insert_into
 from calltriage.pipelines.ledger.tables import paces
 
 if TYPE_CHECKING:
@@ -26,22 +26,25 @@ FURTHEST_S = 600.0
 async def reserve(ledger: Ledger, api: str, per_second: float) -> float:
     """Take the next instant at which a request may go out; the seconds until then."""
 
+    step = 1 / per_second
+
     def change(connection: Connection) -> float:
-        now = _now(connection)
-        this = (paces.c.account == ledger.account) & (paces.c.api == api)
-        add_new(connection, paces, [{"account": ledger.account, "api": api, "next_at": now}])
-        found: float = connection.execute(select(paces.c.next_at).where(this)).scalar_one()
-        at = found if now <= found <= now + FURTHEST_S else now
-        connection.execute(update(paces).where(this).values(next_at=at + 1 / per_second))
-        return at - now
+        now: Any = _now(connection)
+        row = {"account": ledger.account, "api": api, "next_at": now + step}
+        insert = insert_into(connection, paces).values(row)
+        kept = case((paces.c.next_at.between(now, now + FURTHEST_S), paces.c.next_at), else_=now)
+        taken = insert.on_conflict_do_update(
+            index_elements=[paces.c.account, paces.c.api], set_={"next_at": kept + step}
+        ).returning(paces.c.next_at - now - step)
+        return max(0.0, round(float(connection.execute(taken).scalar_one()), 5))
 
     return await ledger.write(change, "pace")
 
 
-def _now(connection: Connection) -> float:
+def _now(connection: Connection) -> Any:
     """Seconds since 1970 on the clock that all of them share: the server's, or that of the one machine."""
     if connection.dialect.name == "postgresql":
-        return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
+        return cast(func.extract("epoch", func.clock_timestamp()), Double)
     return time.time()
 
 

@@ -9,17 +9,24 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Table
 
 
+def insert_into(connection: Connection, table: Table) -> Any:
+    """An insert that may say what happens to a row whose key is there; each store has a kind of its own."""
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as on_postgres  # noqa: PLC0415
+
+        return on_postgres(table)
+    from sqlalchemy.dialects.sqlite import insert as on_sqlite  # noqa: PLC0415
+
+    return on_sqlite(table)
+
+
 def add_new(
     connection: Connection, table: Table, rows: Sequence[dict[str, Any]], replacing: ColumnElement[bool] | None = None
 ) -> None:
     """Insert the rows whose keys are not there yet. The others stay as they are, unless they are of those `replacing`."""
     if not rows:
         return
-    if connection.dialect.name == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert as insert_into  # noqa: PLC0415
-    else:
-        from sqlalchemy.dialects.sqlite import insert as insert_into  # noqa: PLC0415
-    change = insert_into(table)
+    change = insert_into(connection, table)
     if replacing is None:
         connection.execute(change.on_conflict_do_nothing(), rows)
         return
