@@ -86,7 +86,7 @@ def blow_up_journal(data: Path, mib: float) -> None:
     """Rows put into a journal's file directly, each of 64 KiB."""
     driver: Any = sqlite_driver()
     with closing(driver.connect(data / JOURNAL)) as file, file:
-        names = [name for _, name, *_ in file.execute("PRAGMA table_info(entries)")]
+        names = [str(name) for _, name, *_ in file.execute("PRAGMA table_info(entries)")]
         new = {
             "seq": "n + (SELECT max(seq) FROM entries)",
             "write_id": "write_id || n",
