@@ -331,7 +331,7 @@ def _without_condition(arguments: JsonObject) -> JsonObject:
 def _kept(tool: type[Tool], body: JsonObject, made: list[list[str]]) -> JsonObject:
     """What is kept of a write's answer: ids, the outcome and our note; no words of others, such as a flag's note."""
     kept = {name: body[name] for name in ("outcome", "id", "triage_id") if isinstance(body.get(name), str)}
-    own: JsonObject = next(iter(body.get("issues", ())), {})  # that of issue_id
+    own: JsonObject = (body.get("issues") or [{}])[0]  # that of issue_id
     if "triage_id" in body and isinstance(body.get("updated_at"), str):
         kept["updated_at"] = body["updated_at"]
     elif "updated_at" in own:
