@@ -38,10 +38,22 @@ NEAR = {
 }
 """How the record is compared: the type of the value, the fields of the task that hold it, and words by which it is said."""
 
+ASKED: dict[str, dict[str, Any]] = {
+    "required": {"phrases": ["harper valley"], "within_turns": 2},
+    "forbidden": {"phrases": ["can you repeat", "could you repeat", "repeat that", "say that again"]},
+    "before": {
+        "first": ["my name is", "this is"],
+        "speaker": "caller",
+        "then": ["balance", "has been transferred", "has been sent", "have ordered", "i've ordered", "have scheduled"],
+    },
+}
+"""What is asked of rules that do nothing without options: the agent opens with the bank's name; the agent does not ask the
+caller to repeat something; the caller is known by name before the agent tells or does what is for them alone."""
+
 
 def detectors() -> list[Detector]:
-    """The built-in detectors that can be measured, with their usual options."""
-    plain = [built_in(name).configured() for name in BUILT_INS if name in labels_of()]
+    """The built-in detectors that can be measured, with their usual options or those of ASKED."""
+    plain = [built_in(name).configured(ASKED.get(name)) for name in BUILT_INS if name in labels_of()]
     records = [
         built_in("contradicts_record").configured({"kind": kind, "fact": name, "near": list(near)}, name=name)
         for name, (kind, _, near) in NEAR.items()
