@@ -162,7 +162,10 @@ class Attacker:
             await self.read(where, error.error)
 
 
-NAMED = {"issue_id": UUID, "call_id": "call-1", "attachment_id": "file-1"}
+NAMED = {
+    "issue_id": UUID, "call_id": "call-1", "attachment_id": "file-1", "finding_id": "ffffff", "run_id": "run_1", "name": "p",
+    "pipeline": "p", "detector": "agent_silence",
+}  # fmt: skip
 """What resources and prompts are asked for; the desk's test replaces the issue."""
 
 

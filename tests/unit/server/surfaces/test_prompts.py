@@ -19,6 +19,7 @@ from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client
 from calltriage.operations.base import Tool
 from calltriage.server.app import build_server
+from calltriage.server.surfaces.prompts import OF_PIPELINES
 from calltriage.server.toolsets import ALL, TOOLSETS, select
 
 NAMES = {tool.tool_name() for tools in TOOLSETS.values() for tool in tools}
@@ -131,6 +132,8 @@ async def test_a_procedure_names_only_tools_that_are_offered(client: ApiClient, 
     server = build_server(client, version="0", tools=SELECTIONS[selection])
     async with Client(build_server(client, version="0")) as writer, Client(server) as agent:
         for prompt in (await agent.list_prompts()).prompts:
+            if prompt.name in OF_PIPELINES:  # they need a pipeline that ran: unit/server/tools/test_pipelines.py
+                continue
             words = procedure(await agent.get_prompt(prompt.name, await arguments_of(writer, prompt)))
             named = set(re.findall(r"[a-z]+(?:_[a-z]+)+", words)) & NAMES
             assert named <= offered, prompt.name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -9,16 +11,19 @@ import httpx2
 import pytest
 from conftest import Clock, endpoints_to
 from mcp.client import Client as McpClient
+from mcp.shared.exceptions import MCPError
 from pipeline_filing import Bench, spec_of
 from tool_calls import ok, refused
 
 from calltriage.client.client import open_client
 from calltriage.client.home import Home
 from calltriage.desk.app import Desk
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger import open_ledger, runs
 from calltriage.server.app import build_server
-from calltriage.server.toolsets import select
+from calltriage.server.toolsets import ALL, select
 
+ALL_NAMES = {tool.tool_name() for tool in select([ALL])}
 FILE = 'name = "quiet"\ncalls = { settle = "0s" }\n[[detect]]\nuse = "forbidden"\nphrases = ["nine thirty"]\n'
 
 
@@ -106,3 +111,66 @@ async def test_an_id_of_nothing_is_not_found(seat: tuple[McpClient, Bench]) -> N
     agent, _ = seat
     assert (await refused(agent, "get_finding", finding_id="ffffff"))["code"] == "not_found"
     assert (await refused(agent, "get_run", run_id="run_nothing"))["code"] == "not_found"
+
+
+async def test_findings_runs_and_reports_are_resources_with_marked_words(seat: tuple[McpClient, Bench]) -> None:
+    agent, bench = seat
+    begun = await runs.begin(bench.ledger, pipeline="hours", spec_hash="h", spec=FILE, mode="run", window={"asked": {}})
+    [row] = (await ok(agent, "list_findings"))["items"]
+    templates = {one.uri_template for one in (await agent.list_resource_templates()).resource_templates}
+    finding = await read(agent, f"triage://findings/{row['id']}")
+    run = await read(agent, f"triage://runs/{begun.id}")
+    report = await read(agent, "triage://pipelines/hours/report")
+
+    of_pipelines = {"triage://findings/{finding_id}", "triage://runs/{run_id}", "triage://pipelines/{name}/report"}
+    assert of_pipelines <= templates
+    assert finding == await ok(agent, "get_finding", finding_id=row["id"])
+    assert run == await ok(agent, "get_run", run_id=begun.id)
+    assert (report["trust"], report["detectors"][0]["states"]) == ("untrusted", {"new": 1})
+    assert [one["quote"] for one in report["waiting"]] == ["nine thirty"]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["triage://findings/ffffff", "triage://runs/run_x", "triage://pipelines/no-such/report", "triage://findings/x"],
+)
+async def test_a_resource_of_nothing_is_a_protocol_error(seat: tuple[McpClient, Bench], uri: str) -> None:
+    agent, _ = seat
+    with pytest.raises(MCPError, match="Resource not found"):
+        await agent.read_resource(uri)
+
+
+async def test_prompts_bring_the_report_and_name_tools_that_are_there(seat: tuple[McpClient, Bench]) -> None:
+    agent, bench = seat
+    await runs.begin(bench.ledger, pipeline="hours", spec_hash="h", spec=FILE, mode="run", window={"asked": {}})
+    tools = {one.name for one in (await agent.list_tools()).tools}
+    for prompt in ("review_findings", "tune_detector"):
+        got = await agent.get_prompt(prompt, {"pipeline": "hours", "detector": "wrong_hours"})
+        first, resource, holder = [message.content for message in got.messages]
+        steps = getattr(first, "text", "")
+        held = json.loads(getattr(getattr(resource, "resource", None), "text", "{}"))
+        assert held["waiting"][0]["quote"] == "nine thirty"
+        assert "wrong_hours" not in steps
+        assert json.loads(getattr(holder, "text", "{}"))["trust"] == "untrusted"
+        named = set(re.findall(r"[a-z]+(?:_[a-z]+)+", steps)) & ALL_NAMES
+        assert "list_findings" in named
+        assert named <= tools
+    with pytest.raises(MCPError, match="No pipeline of this name"):
+        await agent.get_prompt("review_findings", {"pipeline": "no-such"})
+
+
+async def test_without_the_toolset_none_of_this_is_offered(the_desk: Desk) -> None:
+    transport = httpx2.ASGITransport(the_desk, raise_app_exceptions=False)
+    async with (
+        open_client(endpoints_to(transport)) as client,
+        McpClient(build_server(client, version="0", tools=select(["core"]))) as agent,
+    ):
+        uris = [one.uri_template for one in (await agent.list_resource_templates()).resource_templates]
+        prompts = [one.name for one in (await agent.list_prompts()).prompts]
+    assert not [uri for uri in uris if "findings" in uri or "runs" in uri or "pipelines" in uri]
+    assert not {"review_findings", "tune_detector"} & set(prompts)
+
+
+async def read(agent: McpClient, uri: str) -> JsonObject:
+    [contents] = (await agent.read_resource(uri)).contents
+    return json.loads(getattr(contents, "text", ""))
