@@ -19,9 +19,10 @@ from calltriage.operations.calls import GetCall
 from calltriage.operations.flags import Flag, ListFlags
 from calltriage.operations.issues import Issue, ListIssues
 from calltriage.pipelines import Finding, detector
+from calltriage.pipelines.alerts import Hearer
 from calltriage.pipelines.calls import Call, view_of
 from calltriage.pipelines.detecting import Detector
-from calltriage.pipelines.filing_step import Filer, Hearer
+from calltriage.pipelines.filing_step import Filer
 from calltriage.pipelines.findings import Verified, verified
 from calltriage.pipelines.ledger import Ledger, findings, reviews
 from calltriage.pipelines.ledger.reviews import Review

@@ -1,4 +1,5 @@
-"""How fast pipelines are: rules on one core, and whole runs on a desk of which every tenth call is filed.
+"""How fast pipelines are: rules on one core, an evaluation of 10,000 labelled calls, and whole runs on a desk of which every
+tenth call is filed, with the memory that they take, in one process and by workers.
 
     uv run --group dev python tests/benchmarks/pipelines.py                     all, with 2,000 calls
     uv run --group dev python tests/benchmarks/pipelines.py --calls 1000000     a backfill
@@ -10,34 +11,35 @@ PostgreSQL waits for its disk. Calls are made up: 18 turns with exact times. Fig
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import anyio
-import httpx2
 from pydantic import SecretStr
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from conftest import KEY, load_lines
 from pipeline_lines import long_line
-from pipeline_runs import on_record
 from postgres import PostgresServer
 from reliability.killing import Command, killed_at_the_end
 
 from calltriage.desk.app import Desk
+from calltriage.embedded import open_desk
 from calltriage.operations.calls import Call as VendorCall
-from calltriage.pipelines.calls import view_of
+from calltriage.pipelines.calls import Call, view_of
+from calltriage.pipelines.evaluation import evaluate, read_labels
 from calltriage.pipelines.examining import examine, prepared
 from calltriage.pipelines.ledger import runs
 from calltriage.pipelines.pipeline import Pipeline
 from calltriage.pipelines.spec import parse_spec
 from calltriage.settings import Settings, load_settings
-from calltriage.wiring import open_ledger
+from calltriage.wiring import open_client, open_ledger
 
 RULES = """name = "rules"
 [[detect]]
@@ -76,6 +78,8 @@ review_share = 0.0
 [limits]
 new_issues = 100000
 """
+LABELLED = 10_000
+NONE = {"verdict": "none"}
 LOADED_AT_ONCE = 2_000
 
 
@@ -103,25 +107,52 @@ def vendor(line: str) -> str:
     )  # fmt: skip
 
 
-async def whole(calls: int) -> None:
-    """A run over a desk on a disk, every tenth call filed."""
+async def evaluation(calls: int) -> None:
+    """What `pipeline eval` does on labelled calls, reading their labels and making their views included."""
+    made = [VendorCall.model_validate_json(vendor(line)) for line in lines(calls)]
+    labels = [
+        {
+            "call_id": one.call_id,
+            "detector": "agent_silence",
+            **({"verdict": "positive", "turn": 4} if n % 10 == 0 else NONE),
+        }
+        for n, one in enumerate(made)
+    ]
     with tempfile.TemporaryDirectory() as folder:
-        desk = Desk(Path(folder) / "desk", SecretStr(KEY), "http://desk.test")
-        left = list(lines(calls)) if calls <= LOADED_AT_ONCE else None
-        await _load(desk, calls, left)
-        way = httpx2.ASGITransport(desk, raise_app_exceptions=False)
-        async with on_record(way, Path(folder), in_flight=16) as client:
+        path = Path(folder) / "labels.jsonl"
+        path.write_text("\n".join(map(json.dumps, labels)))
+        began = time.process_time()
+        async with prepared(parse_spec(RULES)) as detectors:
+            silence = [one.detector for one in detectors if one.detector.name == "agent_silence"]
+            [score] = await evaluate(silence, read_labels(path, ["agent_silence"]), views(made))
+            row = score.row()
+        spent = time.process_time() - began
+    print(f"evaluation: {calls} labelled calls in {spent:.1f} s of CPU (F1 {row['f1']:.2f}, MCC {score.mcc:.2f})")
+
+
+async def views(calls: list[VendorCall]) -> AsyncIterator[Call]:
+    for call in calls:
+        yield view_of(call)
+
+
+async def whole(calls: int) -> None:
+    """A run over the embedded desk on a disk, as `calltriage pipeline run` does it, every tenth call filed."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = load_settings(data_dir=Path(folder), bland_api_key=None, talkdesk_client_id=None, database_url=None)
+        async with open_desk(settings) as desk:
+            await _load(desk, calls)
+        async with open_client(settings) as client:
+            highest = Highest()
             began, spent = time.perf_counter(), time.process_time()
-            report = await Pipeline(parse_spec(FILING)).run(client)
+            report = await Pipeline(parse_spec(FILING)).run(client, progress=highest)
             took, spent = time.perf_counter() - began, time.process_time() - spent
-        await desk.close()
     assert report.run is not None
     filed = report.tally.detectors["agent_silence"].found_in
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(
         f"embedded runner, desk on disk: {calls / took:,.0f} calls a second ({calls} calls in {took:.1f} s, {spent:.1f} s "
-        f"of CPU, {filed} filed, {report.run.counts}); largest memory {largest} MiB"
+        f"of CPU: {calls / spent:,.0f} calls a second of CPU; {filed} filed, {report.run.counts})"
     )
+    print(f"memory at each tenth of the run: {', '.join(map(str, highest.at_tenths))} MiB")
 
 
 async def spread(calls: int, count: int = 2) -> None:
@@ -130,7 +161,7 @@ async def spread(calls: int, count: int = 2) -> None:
         place, database = Path(folder), SecretStr(url)
         (place / "p.toml").write_text(FILING)
         desk = Desk(place / "desk", SecretStr(KEY), "http://desk.test", database_url=database)
-        await _load(desk, calls, list(lines(calls)) if calls <= LOADED_AT_ONCE else None)
+        await _load(desk, calls)
         await desk.close()
         settings = {"CALLTRIAGE_DATABASE_URL": url, "CALLTRIAGE_SEALING_KEY": 2 * KEY}
         crew = [
@@ -166,10 +197,27 @@ async def _until_done(pipeline: Pipeline, settings: Settings, count: int) -> flo
     return took
 
 
-async def _load(desk: Desk, calls: int, few: list[str] | None) -> None:
-    if few is not None:
-        await load_lines(desk, *few)
-        return
+class Highest:
+    """Hears of progress, and notes the memory that the process has at each tenth of a run."""
+
+    def __init__(self) -> None:
+        self.at_tenths = list[int]()
+
+    def __call__(self, done: int, total: int | None) -> None:
+        if total and done * 10 >= total * (len(self.at_tenths) + 1):
+            self.at_tenths.append(resident_mib())
+
+
+def resident_mib() -> int:
+    """Memory that the process has now; where nothing says that, the most that it had."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return pages * resource.getpagesize() // 2**20
+
+
+async def _load(desk: Desk, calls: int) -> None:
     batch = list[str]()
     for line in lines(calls):
         batch.append(line)
@@ -183,10 +231,12 @@ async def _load(desk: Desk, calls: int, few: list[str] | None) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--calls", type=int, default=2_000)
-    parser.add_argument("--only", choices=("rules", "embedded", "workers"))
+    parser.add_argument("--only", choices=("rules", "evaluation", "embedded", "workers"))
     given = parser.parse_args()
     if given.only in (None, "rules"):
         anyio.run(rules, min(given.calls, 2_000))
+    if given.only in (None, "evaluation"):
+        anyio.run(evaluation, LABELLED)
     if given.only in (None, "embedded"):
         anyio.run(whole, given.calls)
     if given.only in (None, "workers"):

@@ -111,6 +111,11 @@ class Client:
         return len({str(httpx2.URL(endpoint.base_url)).rstrip("/") for endpoint in self._endpoints.values()}) == 1
 
     @property
+    def requests(self) -> int:
+        """How many requests it has sent, those for operations."""
+        return self._exchanges.requests
+
+    @property
     def deadline_s(self) -> float:
         """Seconds that one call may take."""
         return self._deadline_s

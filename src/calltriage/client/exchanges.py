@@ -33,6 +33,7 @@ class Exchanges:
         self._http = http
         self._slots = {api: anyio.CapacityLimiter(endpoint.in_flight) for api, endpoint in endpoints.items()}
         self.last_answers = LastAnswers()
+        self.requests = 0
 
     async def exchange(self, operation: Operation[object], deadline: float, *, guarded: bool) -> Answer:
         """One exchange if the API is not left alone at the moment; look-ups, not guarded, are always sent."""
@@ -154,6 +155,7 @@ class Exchanges:
         if operation.method in {"DELETE", "PUT"} and not payload:  # they have no body in either contract
             content = {}
         http = self._http[operation.api]
+        self.requests += 1
         async with http.stream(operation.method, operation.url(), headers=headers, **content) as response:
             on_head(Answer(response.status_code, response.headers, None, broke_off=True))
             return await read_answer(response)

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import httpx2
 from sqlalchemy import Connection, and_, insert, select, update
@@ -34,13 +34,26 @@ logger = logging.getLogger(__name__)
 SECONDS = 10.0
 """Time that a receiver has."""
 SIGNATURE, EVENT_ID = "x-calltriage-signature", "x-calltriage-event-id"
+FACTS = ("fingerprint", "detector", "kind", "ticket", "issue_id", "calls")
+OF_RATES = ("found_in", "of_calls")
+"""What a message says of an incident, and of a detector's rate."""
 WORDS = {
     "filed": "filed a new issue",
     "reopened": "reopened an issue: the fault came back after it was closed",
     "escalating": "hears a muted incident again: it is found far more often than before",
+    "rate": "finds something in more calls than its file allows",
+    "detector_off": "switched a detector off: it took too long on several calls, and later calls are not examined by it",
     "over_limit": "files no further issue in this run: its limit is reached, and findings wait",
 }
 """What is said of each event."""
+
+
+class Hearer(Protocol):
+    """Hears of what happens to incidents and detectors."""
+
+    async def tell(self, what: str, event: str, incident: JsonObject) -> None:
+        """`what` happened; `event` is equal for what is the same event again. Never raises."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -63,30 +76,33 @@ class Alerts:
         told at the next occasion then."""
         name, message_id = f"{self.pipeline} {event}", uuid.uuid4().hex
         try:
-            kept_back = await self.ledger.write(lambda it: self._claim(it, name, message_id))
-            if kept_back is None:
+            claim = await self.ledger.write(lambda it: self._claim(it, name, message_id))
+            if claim is None:
                 return
+            message_id, kept_back = claim
             await self._send(self._body(what, message_id, kept_back, incident), message_id)
         except (httpx2.HTTPError, OSError) as error:
             logger.warning("an alert could not be sent: %s", type(error).__name__)
             await self.ledger.write(lambda it: self._give_back(it, name, message_id))
 
-    def _claim(self, connection: Connection, name: str, message_id: str) -> int | None:
-        """How many equal events were kept back until this one, which is to be told; None for one that is kept back."""
+    def _claim(self, connection: Connection, name: str, message_id: str) -> tuple[str, int] | None:
+        """The message's id, and how many equal events were kept back until this one, which is to be told; None for one that
+        is kept back. A message that could not be sent keeps its id: a receiver that had it all the same can tell."""
         where = and_(alerts.c.account == self.ledger.account, alerts.c.event == name)
         row = connection.execute(select(alerts).where(where)).one_or_none()
         now = self.ledger.now()
         if row is None:
             values = {"account": self.ledger.account, "event": name, "sent_at": now, "message_id": message_id}
             connection.execute(insert(alerts).values(**values, updated_at=now))
-            return 0
+            return message_id, 0
         last = instant(row.sent_at)
         if last is not None and timedelta(0) <= self.ledger.clock() - last < self.alert.quiet:
             connection.execute(update(alerts).where(where).values(suppressed=row.suppressed + 1, updated_at=now))
             return None
-        told = {"sent_at": now, "message_id": message_id, "suppressed": 0, "updated_at": now}
+        again = row.message_id if row.sent_at is None and row.message_id else message_id
+        told = {"sent_at": now, "message_id": again, "suppressed": 0, "updated_at": now}
         connection.execute(update(alerts).where(where).values(**told))
-        return int(row.suppressed)
+        return again, int(row.suppressed)
 
     def _give_back(self, connection: Connection, name: str, message_id: str) -> None:
         """An event that could not be told counts as kept back."""
@@ -94,14 +110,15 @@ class Alerts:
         connection.execute(update(alerts).where(mine).values(sent_at=None, suppressed=alerts.c.suppressed + 1))
 
     def _body(self, what: str, message_id: str, kept_back: int, incident: Mapping[str, object]) -> JsonObject:
-        facts = {
-            name: incident.get(name) for name in ("fingerprint", "detector", "kind", "ticket", "issue_id", "calls")
+        facts = {name: incident.get(name) for name in FACTS} | {
+            one: incident[one] for one in OF_RATES if one in incident
         }
         if self.alert.shape == "json":
             told = {"id": message_id, "event": what, "pipeline": self.pipeline, "at": self.ledger.now()}
             return {**told, "suppressed": kept_back, "incident": facts}
         more = f" ({kept_back} more like this were kept back)" if kept_back else ""
         about = " / ".join(str(facts[name]) for name in ("ticket", "detector", "kind") if facts[name])
+        about += f" ({facts['found_in']} of {facts['of_calls']} calls)" if "of_calls" in facts else ""
         return {"text": f"Pipeline {self.pipeline} {WORDS.get(what, what)}: {about}{more}"}
 
     async def _send(self, body: JsonObject, message_id: str) -> None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from calltriage.leaves.instants import instant
 from calltriage.leaves.strict_json import JsonObject
@@ -105,7 +105,7 @@ def view_of(call: VendorCall, corrected: CorrectedTranscript | None = None) -> C
     redone = None if corrected is None else corrected_turns(corrected)
     if redone and timing is not Timing.EXACT and (heard := _times_of(turns, redone)) is not None:
         turns, timing = heard, Timing.EXACT
-    record = {name: value for name, value in call.model_dump(mode="json").items() if name not in UNSEEN}
+    record = call.model_dump(mode="json", exclude=UNSEEN)
     return Call(
         call_id=call.call_id,
         began=began,
@@ -129,11 +129,19 @@ def corrected_turns(corrected: CorrectedTranscript) -> tuple[Turn, ...]:
 
 def side_of(speaker: object) -> str:
     """How a speaker is called here: by their side where the source's word is known, else by the source's word."""
+    return _side(speaker) if isinstance(speaker, str) else _side_of(speaker)
+
+
+def _side_of(speaker: object) -> str:
     if is_of(speaker, AGENT):
         return AGENT
     if is_of(speaker, CALLER):
         return CALLER
     return folded(str(speaker))[:64] if speaker not in (None, "") else UNKNOWN
+
+
+_side = lru_cache(maxsize=500)(_side_of)
+"""The same for a word: the turns of calls have few of them."""
 
 
 def _turn(index: int, turn: VendorTurn, began: datetime | None) -> Turn:

@@ -19,7 +19,7 @@ from calltriage.errors import DetectorError, SettingsError
 from calltriage.pipelines import child
 from calltriage.pipelines.chat.detectors import Criterion, Panel, criterion, detector_of
 from calltriage.pipelines.chat.endpoint import Endpoint, Price, identity
-from calltriage.pipelines.chat.kept import FOLDER, Answers, Cache, Cassette, NoAnswers, Recorder
+from calltriage.pipelines.chat.kept import FOLDER, KEPT, Answers, Cache, Cassette, NoAnswers, Recorder
 from calltriage.pipelines.chat.purse import OwnPurse, Purse
 from calltriage.pipelines.detecting import Detector, Rule, adapted, nearest
 from calltriage.pipelines.redaction import Redactor
@@ -167,9 +167,9 @@ class _Maker:
         endpoint = self._endpoint(named)
         answers: Answers = NoAnswers()
         if self.opening.data_folder is not None:
-            answers = Cache(self.opening.data_folder / FOLDER, identity(endpoint))
+            answers = Cache(self.opening.data_folder / FOLDER, identity(endpoint), keeps=self.spec.retention or KEPT)
         if (record := self.spec.endpoint[named].record) is not None:
-            answers = Recorder(answers, folder / record)
+            answers = Recorder(answers, folder / record, self.spec.retention)
         return Panel(criteria, endpoint, answers, self.opening.redactor)
 
     def _endpoint(self, named: str) -> Endpoint:

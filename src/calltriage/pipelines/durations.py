@@ -28,5 +28,10 @@ def seconds(value: object) -> float:
     return float(value)
 
 
-Seconds = Annotated[float, BeforeValidator(seconds)]
-"""A length of time, kept as seconds."""
+def length(value: object) -> timedelta:
+    """A length of time. Raises ValueError."""
+    return timedelta(seconds=seconds(value))
+
+
+Span = Annotated[timedelta, BeforeValidator(length)]
+"""A length of time, such as "8s"."""

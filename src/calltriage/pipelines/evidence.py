@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from calltriage.errors import CallError
+from calltriage.client.side_by_side import at_once
+from calltriage.errors import CallError, NotFound
 from calltriage.leaves.gate import storable
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.calls import GetCall
@@ -16,7 +17,7 @@ from calltriage.operations.issues import Issue
 from calltriage.operations.resource_links import AttachResource
 from calltriage.pipelines import issue_texts
 from calltriage.pipelines.calls import view_of
-from calltriage.pipelines.issue_writes import IssueWrites, is_verdict
+from calltriage.pipelines.issue_writes import Ended, IssueWrites, Write, is_verdict
 from calltriage.pipelines.ledger import findings, incidents
 from calltriage.pipelines.ledger.incidents import Candidate
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 LONGEST_TEXT = 10_000
 """Characters of a flag's words that the contract takes."""
+TOGETHER = 20
+"""Findings of one issue that are filed side by side."""
 BEYOND = "its issue has as many calls as it may hold"
 """Why a finding only counts."""
 
@@ -47,43 +50,95 @@ class Evidence:
     most: int
     _calls: dict[str, Call] = field(default_factory=dict[str, "Call"], init=False)
 
-    async def add(self, issue: Issue, incident: JsonObject, found: Sequence[Candidate], call: Call | None) -> None:
-        """Add findings to the incident's issue: as evidence while there is room, else to its counts."""
-        self._calls = {} if call is None else {call.call_id: call}
+    async def add(
+        self, issue: Issue, incident: JsonObject, found: Sequence[Candidate], calls: Mapping[str, Call]
+    ) -> None:
+        """Add findings to the incident's issue: as evidence while there is room, else to its counts. `calls`: those at hand,
+        as the API has them."""
+        self._calls = dict(calls)
+        attached = await self.ledger.read(partial(findings.calls_filed, ledger=self.ledger, issue_id=issue.id))
+        chosen = list[tuple[Candidate, bool]]()
+        beyond, room = list[str](), self.most - incident["evidence"]
         for one in found:
-            if one.call_id in await self._attached(issue):
-                await self._add(issue, incident, one, adds_call=False)
-            elif incident["evidence"] < self.most:
-                await self._add(issue, incident, one, adds_call=True)
+            is_further = one.call_id not in attached
+            if is_further and room <= 0:
+                beyond.append(one.id)
+                continue
+            chosen.append((one, is_further))
+            attached.add(one.call_id)
+            room -= is_further
+        for first in range(0, len(chosen), TOGETHER):
+            await self._add(issue, incident, chosen[first : first + TOGETHER])
+        if beyond:
+            await self._place(beyond, "counted", BEYOND)
+
+    async def there(self, found: Sequence[Candidate], calls: Mapping[str, Call]) -> list[Candidate]:
+        """The findings from the first one on whose call the API has; `calls` are some that it has. Those before it only
+        count: no issue is filed of which nothing can be evidence."""
+        for number, one in enumerate(found):
+            try:
+                if one.call_id not in calls:
+                    await self.client.send(GetCall(call_id=one.call_id))
+            except NotFound:
+                await self._place([one.id], "counted", "the API has no such call")
             else:
-                await self._place(one, "counted", BEYOND)
+                return list(found[number:])
+        return []
 
-    async def _attached(self, issue: Issue) -> set[str]:
-        return await self.ledger.read(lambda connection: findings.calls_filed(connection, self.ledger, issue.id))
+    async def _add(self, issue: Issue, incident: JsonObject, some: Sequence[tuple[Candidate, bool]]) -> None:
+        """Attach findings' calls and flag their moments. What the API refuses for good is counted, with the reason."""
+        refused, ready = dict[str, str](), dict[str, tuple[Candidate, bool]]()
+        writes = list[Write]()
 
-    async def _add(self, issue: Issue, incident: JsonObject, one: Candidate, *, adds_call: bool) -> None:
-        """Attach a finding's call and flag its moment. What the API refuses for good is counted, with the reason."""
-        try:
-            await self._attach(issue, one)
-            fault = issue_texts.fault_of(one.detector, one.kind)
-            flag = AddFlag(issue_id=issue.id, call_id=one.call_id, type=fault, **await self._moment(one))
-            made = await self.writes.once(f"{one.id}:flag:{issue.id}", flag, incident["fingerprint"], finding_id=one.id)
-        except CallError as error:
-            if not is_verdict(error):
-                raise
-            await self._place(one, "counted", f"refused: {error.code}")
-            return
+        async def prepare(one: Candidate) -> AddFlag | None:
+            try:
+                await self._attach(issue, one)
+                fault = issue_texts.fault_of(one.detector, one.kind)
+                return AddFlag(issue_id=issue.id, call_id=one.call_id, type=fault, **await self._moment(one))
+            except CallError as error:
+                if not is_verdict(error):
+                    raise
+                refused[one.id] = error.code
+                return None
 
-        def change(connection: Connection) -> None:
+        flags = await at_once(*(prepare(one) for one, _ in some))
+        for (one, is_further), flag in zip(some, flags, strict=True):
+            if flag is not None:
+                key = f"{one.id}:flag:{issue.id}"
+                ready[key] = one, is_further
+                writes.append(Write(key, flag, incident["fingerprint"], one.id))
+
+        def ended(connection: Connection, came: dict[str, Ended]) -> None:
+            self._filed(connection, issue, incident, {ready[key]: one for key, one in came.items()}, refused)
+
+        came = await self.writes.each_once(writes, ended)
+        incident["evidence"] = self._evidence(incident, {ready[key]: one for key, one in came.items()})
+
+    def _filed(
+        self,
+        connection: Connection,
+        issue: Issue,
+        incident: JsonObject,
+        came: Mapping[tuple[Candidate, bool], Ended],
+        refused: dict[str, str],
+    ) -> None:
+        """Record what became of findings. May be run again."""
+        codes = dict(refused)
+        for (one, _), end in came.items():
+            if end.state == "refused":
+                codes[one.id] = end.code or "refused"
+                continue
             why = "accepted" if one.state == "accepted" else None
             findings.set_state(connection, self.ledger, [one.id], "filed", why, issue_id=issue.id)
-            if adds_call:
-                evidence = incident["evidence"] + 1
-                incidents.change(connection, self.ledger, incident["fingerprint"], evidence=evidence)
+        for finding_id, code in codes.items():
+            findings.set_state(connection, self.ledger, [finding_id], "counted", f"refused: {code}")
+        evidence = self._evidence(incident, came)
+        incidents.change(connection, self.ledger, incident["fingerprint"], evidence=evidence)
 
-        await self.ledger.write(change)
-        incident["evidence"] += adds_call
-        incident["last_flag"] = made.id
+    def _evidence(self, incident: JsonObject, came: Mapping[tuple[Candidate, bool], Ended]) -> int:
+        """How many calls the issue holds once findings were filed."""
+        before: int = incident["evidence"]
+        return before + sum(is_further for (_, is_further), end in came.items() if end.state == "done")
 
     async def _attach(self, issue: Issue, one: Candidate) -> None:
         attach = AttachResource(issue_id=issue.id, resource_type="call", resource_id=one.call_id)
@@ -104,5 +159,5 @@ class Evidence:
             self._calls[call_id] = view_of(await self.client.send(GetCall(call_id=call_id)))
         return self._calls[call_id]
 
-    async def _place(self, one: Candidate, state: findings.State, why: str) -> None:
-        await self.ledger.write(partial(findings.set_state, ledger=self.ledger, ids=[one.id], state=state, why=why))
+    async def _place(self, ids: Sequence[str], state: findings.State, why: str) -> None:
+        await self.ledger.write(partial(findings.set_state, ledger=self.ledger, ids=ids, state=state, why=why))

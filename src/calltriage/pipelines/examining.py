@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from calltriage.errors import Deferred, DetectorFailed, SettingsError, SpecError
+from calltriage.errors import Deferred, DetectorFailed, DetectorOff, SettingsError, SpecError
+from calltriage.leaves.amounts import amount
 from calltriage.pipelines import catalogue
 from calltriage.pipelines.calls import Call
 from calltriage.pipelines.catalogue import Opening
@@ -51,6 +52,7 @@ class Examination:
         examined: names of the detectors that got through.
         deferred: why something is left for later.
         failed: a detector that may succeed at another try, and why it did not.
+        off: names of detectors that were switched off.
     """
 
     call: Call
@@ -59,6 +61,7 @@ class Examination:
     examined: tuple[str, ...]
     deferred: str | None = None
     failed: str | None = None
+    off: tuple[str, ...] = ()
 
 
 @asynccontextmanager
@@ -80,6 +83,7 @@ async def examine(
     """Run the detectors on a call; those in `known`, by name and version, have a verdict already and do not run."""
     results, ran = list[Result](), dict[str, tuple[Prepared, list[Verified]]]()
     deferred = failed = None
+    off = list[str]()
     found_by = {name for (name, _), verdict in (known or {}).items() if verdict == "found"}
     for one in sorted(detectors, key=lambda one: bool(one.detect.sample.always_if)):
         name, version = one.detector.name, one.detector.version_hash
@@ -96,6 +100,7 @@ async def examine(
             deferred = str(error)
             continue
         except (DetectorFailed, RedactionError) as error:
+            off += [name] if isinstance(error, DetectorOff) else []
             failed = str(error) if one.detector.is_model else failed
             results.append(Result(name, version, FAILED, ms=_ms(began), error=str(error)))
             continue
@@ -103,7 +108,7 @@ async def examine(
         ran[name] = (one, looked_up)
         found_by |= {name} if examined.findings else set()
     found = tuple(each for one, looked_up in ran.values() for each in _placed(one, looked_up, found_by))
-    return Examination(call, tuple(results), found, tuple(ran), deferred, failed)
+    return Examination(call, tuple(results), found, tuple(ran), deferred, failed, tuple(off))
 
 
 def _is_wanted(call: Call, detect: Detect, found_by: set[str]) -> bool:
@@ -125,7 +130,7 @@ def _placed(one: Prepared, looked_up: Sequence[Verified], found_by: set[str]) ->
 def _result(detector: Detector, examined: Examined, ms: float) -> Result:
     usage, why = examined.usage, examined.why or None
     if examined.left_out:
-        why = f"{examined.left_out} findings past the most that are looked at were left out."
+        why = f"Left out: {amount(examined.left_out, 'finding')} past the most that are looked at."
     return Result(
         detector.name, detector.version_hash, examined.verdict, len(examined.findings),
         usage.tokens_in + usage.tokens_out, usage.usd, ms, why,

@@ -7,11 +7,11 @@ and what is written is written under a key, so that settling again changes nothi
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from calltriage.errors import CallError, NotFound
 from calltriage.filing.closing import CLOSED, closed_at
@@ -25,6 +25,7 @@ from calltriage.operations.fields import Severity
 from calltriage.operations.issues import CreateIssue, GetIssue, Issue, UpdateIssue
 from calltriage.operations.relations import LinkIssue
 from calltriage.pipelines import issue_texts
+from calltriage.pipelines.counting import Counts
 from calltriage.pipelines.eligibility import Eligibility
 from calltriage.pipelines.evidence import Evidence
 from calltriage.pipelines.findings import Verification
@@ -34,12 +35,14 @@ from calltriage.pipelines.ledger.effects import Limit
 from calltriage.pipelines.ledger.incidents import MUTED, SPLIT, Candidate, reaches
 from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.turns import alone
+from calltriage.pipelines.rates import tell_rates
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from calltriage.client.client import Client
     from calltriage.journal.journal import Journal
+    from calltriage.pipelines.alerts import Hearer
     from calltriage.pipelines.calls import Call
     from calltriage.pipelines.findings import Verified
     from calltriage.pipelines.ledger.ledger import Ledger
@@ -56,14 +59,6 @@ BEFORE_CLOSING = "its call began before the issue was closed"
 Became = Literal["nothing", "muted", "waiting", "over_limit", "resolved", "filed"]
 """What became of an incident's findings: none is to be filed; they count only; too few calls so far; the run may file no
 further issue; the issue is closed and they do not reopen it; they are evidence of the issue."""
-
-
-class Hearer(Protocol):
-    """Hears of what happens to incidents."""
-
-    async def tell(self, what: str, event: str, incident: JsonObject) -> None:
-        """`what` happened; `event` is equal for what is the same event again. Never raises."""
-        ...
 
 
 @dataclass
@@ -113,35 +108,62 @@ class Filer:
     journal: Journal | None = None
     alerts: Hearer | None = None
     is_watching: bool = False
+    _off: set[str] = field(default_factory=set[str], init=False)
     _touched: dict[str, None] = field(default_factory=dict[str, None], init=False)
 
     def __post_init__(self) -> None:
         self._eligibility = Eligibility(self.ledger, self.spec)
         self._writes = IssueWrites(self.client, self.ledger, self.run_id, self.journal)
         self._evidence = Evidence(self.client, self.ledger, self._writes, self.spec.issues.max_evidence)
+        self._counts = Counts(self.ledger, self._writes, self.spec.issues.max_evidence)
 
-    async def file(self, call: Call, found: Sequence[Verified]) -> None:
-        """File what was found in a call and is recorded. May be called again with the same. Raises CallError where the API
-        could not be asked; what was written until then stands."""
+    async def file(self, call: Call | None, found: Sequence[Verified]) -> None:
+        """File what was found in a call and is recorded; `call`, if given, is as the API has it. May be called again with
+        the same. Raises CallError where the API could not be asked; what was written until then stands."""
         verified = (one for one in found if one.verification is not Verification.UNVERIFIED)
+        calls = {} if call is None else {call.call_id: call}
         for fingerprint in dict.fromkeys(one.fingerprint for one in verified):
-            await self.settle(fingerprint, call)
+            await self.settle(fingerprint, calls)
+
+    async def tell_rates(self) -> None:
+        """Tell of detectors that find something too often."""
+        if self.alerts is not None:
+            await tell_rates(self.ledger, self.spec, self.alerts)
+
+    async def tell_off(self, detector: str) -> None:
+        """Tell of a detector that was switched off; once in this process, and once in a quiet time."""
+        if self.alerts is not None and detector not in self._off:
+            self._off.add(detector)
+            await self.alerts.tell("detector_off", f"detector_off {detector}", {"detector": detector})
 
     async def finish(self) -> None:
-        """At the end of a run: tell each issue once how many calls were counted and not attached."""
+        """At the end of a run: tell each issue once how many calls were counted and not attached, and what was found too
+        often."""
+        await self.tell_rates()
         for fingerprint in list(self._touched):
             async with alone(self.ledger, f"incident {fingerprint}"):
                 case = await self._case(fingerprint)
                 if case is not None and case.incident["issue_id"] is not None:
-                    await self._comment(case, is_last=True)
+                    await self._counts.tell(case.incident, is_last=True)
         self._touched.clear()
 
-    async def settle(self, fingerprint: str, call: Call | None = None) -> Became:
-        """Bring an incident's findings to its issue, as far as they may go there. `call`: the one at hand."""
+    async def waiting(self, fingerprints: Sequence[str]) -> list[str]:
+        """Those of some incidents of which something is to be filed or counted; of those that were merged, one."""
+        read = self._read_case
+        cases = await self.ledger.read(lambda connection: {one: read(connection, one) for one in fingerprints})
+        by_owner = {case.fingerprint: (name, case) for name, case in cases.items() if case is not None}
+        return [name for name, case in by_owner.values() if await self._has_work(case)]
+
+    async def _has_work(self, case: _Case) -> bool:
+        if case.incident["muted"] is not None:
+            return bool(case.waiting)
+        return bool(await self._eligibility.chosen(case.waiting))
+
+    async def settle(self, fingerprint: str, calls: Mapping[str, Call] | None = None) -> Became:
+        """Bring an incident's findings to its issue, as far as they may go there. `calls`: those at hand, as the API has
+        them."""
         case = await self._case(fingerprint)
-        if case is None or not case.waiting:
-            return "nothing"
-        if case.incident["muted"] is None and not case.chosen:
+        if case is None or not await self._has_work(case):
             return "nothing"
         async with alone(self.ledger, f"incident {case.fingerprint}"):
             case = await self._case(case.fingerprint)
@@ -150,23 +172,23 @@ class Filer:
             if not case.chosen:
                 return "nothing"
             try:
-                return await self._settle(case, call)
+                return await self._settle(case, calls or {})
             except OverLimitError:
                 await self._tell("over_limit", f"over_limit {self.spec.name}", case)
                 return "over_limit"
 
     async def _case(self, fingerprint: str) -> _Case | None:
-        def read(connection: Connection) -> _Case | None:
-            incident = incidents.by_fingerprint(connection, self.ledger, fingerprint)
-            if incident is None:
-                return None
-            family = incidents.family(connection, self.ledger, incident["fingerprint"])
-            return _Case(incident, family, incidents.candidates(connection, self.ledger, family))
-
-        case = await self.ledger.read(read)
+        case = await self.ledger.read(lambda connection: self._read_case(connection, fingerprint))
         if case is not None:
             case.chosen = await self._eligibility.chosen(case.waiting)
         return case
+
+    def _read_case(self, connection: Connection, fingerprint: str) -> _Case | None:
+        incident = incidents.by_fingerprint(connection, self.ledger, fingerprint)
+        if incident is None:
+            return None
+        family = incidents.family(connection, self.ledger, incident["fingerprint"])
+        return _Case(incident, family, incidents.candidates(connection, self.ledger, family))
 
     async def _is_muted(self, case: _Case) -> bool:
         """Whether an incident's findings only count. One that is muted until it escalates is heard again when it does."""
@@ -191,7 +213,7 @@ class Filer:
             case.chosen = [] if fresh is None else fresh.chosen
         return is_muted
 
-    async def _settle(self, case: _Case, call: Call | None) -> Became:
+    async def _settle(self, case: _Case, calls: Mapping[str, Call]) -> Became:
         try:
             issue = await self._issue(case)
         except NotFound:
@@ -201,6 +223,9 @@ class Filer:
             if not self._is_enough(case.chosen):
                 await self._change(case, state="waiting")
                 return "waiting"
+            case.chosen = await self._evidence.there(case.chosen, calls)
+            if not case.chosen:
+                return "nothing"
             issue = await self._first_issue(case)
         elif issue.status in CLOSED:
             reopened = await self._reopened(case, issue)
@@ -209,9 +234,9 @@ class Filer:
             issue = reopened
         elif case.incident["state"] != "filed":
             await self._change(case, state="filed", resolved_at=None)
-        await self._evidence.add(issue, case.incident, case.chosen, call)
+        await self._evidence.add(issue, case.incident, case.chosen, calls)
         self._touched[case.fingerprint] = None
-        await self._comment(case, is_last=False)
+        await self._counts.tell(case.incident, is_last=False)
         return "filed"
 
     async def _issue(self, case: _Case) -> Issue | None:
@@ -364,25 +389,6 @@ class Filer:
             await self.ledger.write(partial(findings.set_state, ledger=self.ledger, ids=ids, state="counted", why=why))
 
     # What is told
-
-    async def _comment(self, case: _Case, *, is_last: bool) -> None:
-        """Tell an issue of calls that are counted and not attached: once a day, and at the end of a run if that day has no
-        such comment yet."""
-        incident = await self.ledger.read(
-            lambda connection: incidents.by_fingerprint(connection, self.ledger, case.fingerprint)
-        )
-        if incident is None or incident["evidence"] < self.spec.issues.max_evidence:
-            return
-        today, in_all = self.ledger.now()[:10], int(incident["calls"])
-        posted, since, told = (incident["commented_on"] or f"- {today} {incident['evidence']}").split(" ")
-        is_due = posted != today and (is_last or since < today)
-        if in_all > int(told) and is_due:
-            text = issue_texts.counts(in_all - int(told), since, in_all)
-            comment = AddComment(issue_id=incident["issue_id"], detail=text)
-            await self._writes.once(f"{case.fingerprint}:counts:{today}", comment, case.fingerprint)
-            await self._change(case, commented_on=f"{today} {today} {in_all}")
-        elif incident["commented_on"] is None:
-            await self._change(case, commented_on=f"{posted} {since} {told}")
 
     async def _tell(self, what: str, event: str, case: _Case) -> None:
         if self.alerts is not None:

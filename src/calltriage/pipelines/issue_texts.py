@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from calltriage.leaves.amounts import amount
 from calltriage.leaves.gate import one_line, storable
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import LONGEST_NAME
@@ -69,12 +70,12 @@ def note_of(note: str, finding_id: str) -> str:
 
 
 def counts(calls: int, since: str, in_all: int) -> str:
-    return f"Found in {calls} more calls since {since}; {in_all} calls in all. {COUNTS_ONLY}"
+    return f"Found in {amount(calls, 'more call')} since {since}; {amount(in_all, 'call')} in all. {COUNTS_ONLY}"
 
 
 def regressed(calls: int, first: str, closed: str) -> str:
     return (
-        f"This came back: {calls} calls that began after the issue was closed ({closed}) show it, the first at {first}. "
+        f"This came back in {amount(calls, 'call')} begun after the issue was closed ({closed}), the first at {first}. "
         "The issue is open again."
     )
 

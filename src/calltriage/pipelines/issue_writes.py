@@ -6,22 +6,24 @@ over machines that share no journal.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import anyio
 
 from calltriage.client.reconciling import SETTLE_S
+from calltriage.client.side_by_side import at_once
 from calltriage.errors import CallError, Conflict, NotFound, Rejected
 from calltriage.filing.fingerprint_line import described
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.issues import CreateIssue
 from calltriage.operations.results import read_result
 from calltriage.operations.traces import LeftRow
 from calltriage.pipelines.ledger import effects
-from calltriage.pipelines.ledger.effects import Effect, Limit
+from calltriage.pipelines.ledger.effects import Effect, Known, Limit
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -45,6 +47,27 @@ PASSING = {"in_flight", "idempotency_conflict"}
 
 class OverLimitError(Exception):
     """The run has filed as many issues as it may. Nothing was sent."""
+
+
+@dataclass(frozen=True)
+class Write:
+    """One of several writes. `key` says what it is, such as a finding's id and `flag`."""
+
+    key: str
+    operation: Operation[Any]
+    fingerprint: str
+    finding_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a write ended. `code`: of its refusal. `is_new`: it ended now and not at an earlier attempt."""
+
+    state: Literal["done", "refused"]
+    code: str | None
+    result: JsonObject | None
+    issue_id: str | None = None
+    is_new: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,8 +97,7 @@ class IssueWrites:
 
         Raises OverLimitError, and the CallError of a write that was not made or of which nobody knows.
         """
-        request = operation.model_dump(mode="json", exclude_unset=True)
-        effect = Effect(key, operation.tool_name(), fingerprint, request, finding_id, self.run_id)
+        effect = Effect(key, operation.tool_name(), fingerprint, _request(operation), finding_id, self.run_id)
         known = await self.ledger.write(partial(effects.begin, ledger=self.ledger, effect=effect, limit=limit))
         if known.standing == "over_limit":
             raise OverLimitError
@@ -86,6 +108,67 @@ class IssueWrites:
         operation = type(operation).model_validate(known.request)
         found = await self._made_before(operation) if known.standing == "begun" else None
         return await self._sent(key, operation) if found is None else await self._ended(key, operation, found)
+
+    async def each_once(
+        self, several: Sequence[Write], ended: Callable[[Connection, dict[str, Ended]], None]
+    ) -> dict[str, Ended]:
+        """Make writes side by side, each unless it was made under its key: one transaction before, one after them.
+
+        `ended` records in that one what follows from those that were made or refused, by key; it may be called twice. Raises
+        the CallError of one of which neither is true.
+        """
+        begun = [
+            Effect(
+                one.key,
+                one.operation.tool_name(),
+                one.fingerprint,
+                _request(one.operation),
+                one.finding_id,
+                self.run_id,
+            )
+            for one in several
+        ]
+        known = await self.ledger.write(partial(effects.begin_all, ledger=self.ledger, several=begun))
+        if any(one.standing == "begun" for one in known):
+            await self.client.triage.retry.sleep(SETTLE_S)
+        came = dict[str, Ended]()
+        try:
+            await at_once(*(self._come(one, it, came) for one, it in zip(several, known, strict=True)))
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.ledger.write(partial(self._end_all, came=came, ended=ended))
+        return came
+
+    async def _come(self, one: Write, known: Known, came: dict[str, Ended]) -> None:
+        """What came of a write, kept in `came`."""
+        if known.standing == "refused":
+            came[one.key] = Ended("refused", (known.result or {}).get("code"), known.result, is_new=False)
+            return
+        if known.standing == "done":
+            came[one.key] = Ended("done", None, known.result, known.issue_id, is_new=False)
+            return
+        operation = type(one.operation).model_validate(known.request)
+        result = await self._found(operation) if known.standing == "begun" else None
+        try:
+            if result is None:
+                async with self._as_pipeline(one.key):
+                    result = (await self.client.deliver(operation)).result
+        except VERDICTS as error:
+            if error.outcome not in (None, "not_committed") or error.code in PASSING:
+                raise
+            came[one.key] = Ended("refused", error.code, {"code": error.code})
+            return
+        kept: Any = result
+        issue_id = getattr(operation, "issue_id", None) or getattr(result, "id", None)
+        came[one.key] = Ended("done", None, kept.model_dump(mode="json", exclude_unset=True), issue_id)
+
+    def _end_all(
+        self, connection: Connection, came: dict[str, Ended], ended: Callable[[Connection, dict[str, Ended]], None]
+    ) -> None:
+        for key, one in came.items():
+            if one.is_new:
+                effects.end(connection, self.ledger, key, one.state, result=one.result, issue_id=one.issue_id)
+        ended(connection, came)
 
     async def _sent(self, key: str, operation: Operation[R]) -> R:
         try:
@@ -121,6 +204,9 @@ class IssueWrites:
     async def _made_before(self, operation: Operation[R]) -> R | None:
         """What an earlier attempt made, if it made it. The request of one that was killed may still arrive."""
         await self.client.triage.retry.sleep(SETTLE_S)
+        return await self._found(operation)
+
+    async def _found(self, operation: Operation[R]) -> R | None:
         if isinstance(operation, CreateIssue):
             found: Any = await described(operation.description or "", self.client)
             return found
@@ -137,6 +223,10 @@ class IssueWrites:
             if cursor is None:
                 break
         return None
+
+
+def _request(operation: Operation[Any]) -> JsonObject:
+    return operation.model_dump(mode="json", exclude_unset=True)
 
 
 def is_verdict(error: CallError) -> bool:

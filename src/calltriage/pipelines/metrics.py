@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
@@ -19,7 +20,8 @@ Samples = list[tuple[dict[str, str], float]]
 
 
 async def metrics(ledger: Ledger, run: Run) -> str:
-    """Items by state, findings by detector and state, seconds behind, USD of today."""
+    """Items by state (deferred ones are a state), findings by detector and state, the share of findings without their words,
+    requests, seconds behind, USD of today."""
     now = await runs.get(ledger, run.id)
     by_state = await ledger.read(lambda connection: _findings(connection, ledger, run.pipeline))
     usd = await ledger.read(lambda connection: _usd(connection, ledger, run.pipeline))
@@ -32,6 +34,8 @@ async def metrics(ledger: Ledger, run: Run) -> str:
                 "calltriage_pipeline_items", "gauge", [({**name, "state": s}, n) for s, n in sorted(now.counts.items())]
             ),
             _told("calltriage_pipeline_findings", "gauge", [({**name, **labels}, n) for labels, n in by_state]),
+            _told("calltriage_pipeline_unverified_ratio", "gauge", _unverified(name, by_state)),
+            _told("calltriage_pipeline_requests_total", "counter", [(name, now.requests)]),
             _told("calltriage_pipeline_seconds_behind", "gauge", [(name, behind)]),
             _told("calltriage_pipeline_usd_today", "gauge", [(name, usd)]),
         )
@@ -46,6 +50,15 @@ def _findings(connection: Connection, ledger: Ledger, pipeline: str) -> Samples:
         query.group_by(findings.c.detector, findings.c.state).order_by(*query.selected_columns[:2])
     )
     return [({"detector": detector, "state": state}, count) for detector, state, count in rows]
+
+
+def _unverified(name: dict[str, str], by_state: Samples) -> Samples:
+    """The share of each detector's findings whose words no turn has."""
+    found, unverified = Counter[str](), Counter[str]()
+    for labels, count in by_state:
+        found[labels["detector"]] += round(count)
+        unverified[labels["detector"]] += round(count) if labels["state"] == "unverified" else 0
+    return [({**name, "detector": one}, unverified[one] / found[one]) for one in sorted(found)]
 
 
 def _usd(connection: Connection, ledger: Ledger, pipeline: str) -> float:

@@ -60,6 +60,19 @@ def _unasked(estimate: Estimate) -> None:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Calls that are read elsewhere than on the API on which issues are filed.
+
+    Attributes:
+        client: what reads them.
+        name: equal for the same calls; a run that was cut off is found again by it.
+    """
+
+    client: Client
+    name: str
+
+
+@dataclass(frozen=True)
 class Report:
     """What came of a run: what this process found, and the run in the ledger; None for a dry run."""
 
@@ -93,14 +106,21 @@ async def opened_detectors(client: Client, spec: Spec, *, cache: bool = True) ->
 
 
 def work_of(
-    client: Client, ledger: Ledger, spec: Spec, run_id: str, detectors: Sequence[Prepared], *, is_watching: bool = False
+    client: Client,
+    ledger: Ledger,
+    spec: Spec,
+    run_id: str,
+    detectors: Sequence[Prepared],
+    *,
+    is_watching: bool = False,
+    reader: Client | None = None,
 ) -> Work:
-    """What is done with each call of a run."""
+    """What is done with each call of a run. `reader`: where calls are read, if not with the client that files."""
     journal = client.record if isinstance(client.record, Journal) else None
     seals = Seals(client.home.secret)
     alerts = alerts_of(spec, ledger)
     filer = Filer(client, ledger, spec, run_id, seals, journal, alerts, is_watching=is_watching)
-    return Work(client, ledger, spec, run_id, detectors, filer, Tally.of(detectors))
+    return Work(client, ledger, spec, run_id, detectors, filer, Tally.of(detectors), reader or client)
 
 
 @dataclass(frozen=True)
@@ -119,10 +139,17 @@ class Pipeline:
         return spec_hash(self.spec)
 
     def window(
-        self, *, since: str | None = None, until: str | None = None, call: str | None = None, limit: int | None = None
+        self,
+        *,
+        since: str | None = None,
+        until: str | None = None,
+        call: str | None = None,
+        limit: int | None = None,
+        calls: str | None = None,
     ) -> Window:
-        """The calls that are asked for: settled ones."""
-        return window(utc_now(), since=since, until=until, call=call, limit=limit, settle=self.spec.calls.settle)
+        """The calls that are asked for: settled ones. `calls` names their source, if it is another one than the API."""
+        settle = self.spec.calls.settle
+        return window(utc_now(), since=since, until=until, call=call, limit=limit, calls=calls, settle=settle)
 
     async def estimate(self, client: Client, asked: Window, detectors: Sequence[Prepared]) -> Estimate:
         """How many calls a window has, and what reading them takes. Sends one request."""
@@ -154,26 +181,31 @@ class Pipeline:
         limit: int | None = None,
         dry_run: bool = False,
         cache: bool = True,
+        calls: Source | None = None,
         progress: Progress = _unheard,
         on_estimate: Callable[[Estimate], None] = _unasked,
     ) -> Report:
         """Examine the calls of a window, and file what may be filed. A dry run writes nothing, neither issues nor to the
         ledger, but what endpoints cost. Otherwise what was cut off before goes on, where the same was asked for.
 
+        `calls` are read in the place of the API's; issues are filed on the API, where it has the call.
         `on_estimate` hears what the run takes before a call is read, `progress` how far it is.
         """
-        asked = self.window(since=since, until=until, call=call, limit=limit)
+        source = None if calls is None else calls.name
+        asked, reader = self.window(since=since, until=until, call=call, limit=limit, calls=source), client
+        if calls is not None:
+            reader = calls.client
         async with opened_detectors(client, self.spec, cache=cache) as detectors:
-            on_estimate(await self.estimate(client, asked, detectors))
+            on_estimate(await self.estimate(reader, asked, detectors))
             if dry_run:
-                return Report(await dry.dry_run(client, self.spec, detectors, asked, progress))
+                return Report(await dry.dry_run(reader, self.spec, detectors, asked, progress))
             async with open_ledger_of(client) as ledger:
                 begun = await runs.begin(
                     ledger, pipeline=self.spec.name, spec_hash=self.spec_hash, spec=self.spec.text, mode="run",
                     window=asked.stored(),
                 )  # fmt: skip
-                work = work_of(client, ledger, self.spec, begun.id, detectors)
-                runner = Share if await _is_spread(client, ledger) else Embedded
+                work = work_of(client, ledger, self.spec, begun.id, detectors, reader=reader)
+                runner = Share if calls is None and await _is_spread(client, ledger) else Embedded
                 return Report(work.tally, await runner(work, begun, progress).carry_out())
 
     @asynccontextmanager

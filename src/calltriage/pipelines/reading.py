@@ -39,6 +39,8 @@ def may_pass(error: BaseException) -> bool:
     from sqlalchemy.exc import DBAPIError, OperationalError  # noqa: PLC0415
     from sqlalchemy.exc import TimeoutError as NoConnectionError  # noqa: PLC0415
 
+    if isinstance(error, BaseExceptionGroup):
+        return all(may_pass(one) for one in error.exceptions)
     if isinstance(error, CallError):
         return error.retryable and error.outcome != "unknown"
     if isinstance(error, StoreBusyError | OperationalError | NoConnectionError):

@@ -20,7 +20,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.quotes import quoted
 from calltriage.operations.calls import GetCall, Turn
 from calltriage.pipelines.catalogue import BUILT_INS
-from calltriage.pipelines.ledger import effects, findings, reviews, tables
+from calltriage.pipelines.ledger import effects, findings, incidents, reviews, tables
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.reviews import Reason, Review, Role
 from calltriage.pipelines.parts import Parts
@@ -90,6 +90,13 @@ async def file_accepted(parts: Parts, finding: JsonObject) -> JsonObject:
     return await found(parts.ledger, finding["id"])
 
 
+async def issue_name(ledger: Ledger, finding: JsonObject) -> str:
+    """The ticket of the issue that a filed finding is on; its id where the issue has no ticket."""
+    incident = await ledger.read(partial(incidents.by_fingerprint, ledger=ledger, fingerprint=finding["fingerprint"]))
+    is_of_incident = incident is not None and incident["issue_id"] == finding["issue_id"]
+    return (incident["ticket"] if incident and is_of_incident else None) or finding["issue_id"]
+
+
 async def spec_of(ledger: Ledger, finding: JsonObject) -> Spec:
     """The pipeline's file as it was when a finding was found; its defaults where that is not known any more."""
     runs = tables.runs
@@ -105,7 +112,11 @@ async def undoing(ledger: Ledger, finding: JsonObject) -> list[str]:
     """What a person can undo of a finding that was filed and is dismissed: removing stays with people."""
     made = await ledger.read(partial(effects.done, ledger=ledger, finding_id=finding["id"]))
     flags = [one for one in made if one["kind"] == "add_flag"]
-    return [f"Its flag {_made(one)} stays on the issue {one['issue_id']} until a person removes it." for one in flags]
+    names = [await issue_name(ledger, {**finding, "issue_id": one["issue_id"]}) for one in flags]
+    return [
+        f"Its flag {_made(one)} stays on {name} until a person removes it."
+        for one, name in zip(flags, names, strict=True)
+    ]
 
 
 def _made(effect: JsonObject) -> str:

@@ -7,31 +7,60 @@ its results, findings and effects in the ledger and repeats none of them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+
+import anyio
 
 from calltriage.client.client import Client
 from calltriage.errors import Blocked, CallError, Forbidden, NotFound, StorageUnavailable, Unauthenticated
 from calltriage.pipelines.calls import Call
-from calltriage.pipelines.examining import Examination, Prepared, examine
+from calltriage.pipelines.examining import FAILED, Examination, Prepared, examine
 from calltriage.pipelines.filing_step import Filer
-from calltriage.pipelines.ledger import findings, items, results
-from calltriage.pipelines.ledger.items import Item
-from calltriage.pipelines.ledger.ledger import Ledger
+from calltriage.pipelines.findings import Verification
+from calltriage.pipelines.ledger import findings, results
+from calltriage.pipelines.ledger.items import Item, Standing
+from calltriage.pipelines.ledger.ledger import Ledger, written
+from calltriage.pipelines.ledger.retention import forget_older
 from calltriage.pipelines.reading import may_pass, patiently, read_call
+from calltriage.pipelines.recording import Recorder
 from calltriage.pipelines.spec import Spec
 from calltriage.pipelines.tallies import Tally
 
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
+AT_ONCE = 32
+"""Items that are worked on at once. The client bounds its requests itself; meanwhile others wait for their turn to file."""
 TRIES = 3
 """Times that a call is examined by a detector whose failure may pass."""
 AGAIN_AFTER = timedelta(minutes=1)
+LOOK_AGAIN_AFTER = timedelta(hours=1)
+"""How long after its end a watched call is looked at again, if its transcript had not been redone from the recording yet."""
+LONGEST_ID = 200
+"""Characters of a call's id in the log."""
 
 logger = logging.getLogger(__name__)
+
+
+def _unheard() -> None:
+    """Progress that nobody listens to."""
+
+
+@dataclass(frozen=True)
+class _Examined:
+    """An item whose findings are recorded, and the incidents that they belong to. `examination` is None where an earlier
+    process recorded them."""
+
+    item: Item
+    examination: Examination | None
+    state: str
+    fingerprints: tuple[str, ...]
+    began: float
+
+    def standing(self, failed: Mapping[str, str]) -> Standing:
+        """How the item ends, where the filing of some incidents failed."""
+        code = next((failed[one] for one in self.fingerprints if one in failed), None)
+        return Standing(self.item.call_id, "done" if code is None else "failed", code)
 
 
 @dataclass
@@ -40,6 +69,7 @@ class Work:
 
     Attributes:
         tally: what this process found.
+        reader: where calls are read, if not from the API on which issues are filed.
     """
 
     client: Client
@@ -49,73 +79,170 @@ class Work:
     detectors: Sequence[Prepared]
     filer: Filer
     tally: Tally
+    reader: Client
 
     def __post_init__(self) -> None:
         self._corrected = any(one.detector.needs_corrected for one in self.detectors)
         self._remembers = any(one.detector.is_model for one in self.detectors)
+        self._recorder = Recorder(self.ledger, self.run_id, self.spec.name, self._requests)
+
+    def _requests(self) -> int:
+        """How many requests the clients of this run have sent."""
+        own = self.client.requests
+        return own if self.reader is self.client else own + self.reader.requests
 
     async def item(self, item: Item) -> None:
         """Bring an item to its end, or to where it waits. Waits for what is away. Raises what makes all others fail, too."""
+        await self.batch([item])
+
+    async def batch(self, items: Sequence[Item], heard: Callable[[], None] = _unheard) -> None:
+        """Bring items to their end, or to where they wait, some of them side by side. `heard` is called for each that was
+        examined. What they found is filed together at last: so an incident is looked at once for all of them."""
+        left, found = iter(items), list[_Examined]()
+
+        async def take() -> None:
+            for item in left:
+                done = await self._examined(item)
+                found.extend([done] if done is not None else [])
+                heard()
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(min(AT_ONCE, len(items))):
+                tasks.start_soon(take)
+        await self._file(found)
+
+    async def _examined(self, item: Item) -> _Examined | None:
+        """Examine a call and record what was found; None where nothing is left to do then."""
+        began = time.perf_counter()
         try:
-            await patiently(lambda: self._carry_out(item))
+            done = await self._carry_out(item, began)
         except (Unauthenticated, Forbidden, Blocked, StorageUnavailable):
             raise
         except CallError as error:
             if may_pass(error):
                 raise
-            await self._end(item, "failed", error.code)
+            await self._end([Standing(item.call_id, "failed", error.code)])
+            self._tell(item, "failed", None, began)
             logger.warning("call %s failed: %s", item.call_id, error.code)
+            return None
+        return done
 
-    async def _carry_out(self, item: Item) -> None:
+    def _tell(self, item: Item, state: str, examination: Examination | None, began: float) -> None:
+        """One line of the log for each item's end: ids, names of ours and figures, no words of a call."""
+        results = () if examination is None else examination.results
+        told = {
+            "run": self.run_id, "pipeline": self.spec.name, "call_id": item.call_id[:LONGEST_ID], "state": state,
+            "attempt": item.attempt + 1, "findings": 0 if examination is None else len(examination.found),
+            "failed": [one.detector for one in results if one.verdict == FAILED],
+            "ms": round((time.perf_counter() - began) * 1000),
+        }  # fmt: skip
+        logger.info("item ended", extra=told)
+
+    async def _carry_out(self, item: Item, began: float) -> _Examined | None:
+        if item.state == "examined":  # and cut off before it was filed
+            fingerprints = await patiently(lambda: _waiting(self.ledger, item.call_id))
+            return _Examined(item, None, item.state, tuple(fingerprints), began)
         try:
-            call = await read_call(self.client, item.call_id, corrected=self._corrected)
+            call = await patiently(lambda: read_call(self.reader, item.call_id, corrected=self._corrected))
         except NotFound:
-            await self._end(item, "skipped", "gone")
+            await self._end([Standing(item.call_id, "skipped", "gone")])
             self.tally.skipped += 1
-            return
-        known = await results.of_call(self.ledger, call.call_id, call.content_hash) if self._remembers else {}
+            self._tell(item, "skipped", None, began)
+            return None
+        known = dict[tuple[str, str], str]()
+        if self._remembers:
+            known = await patiently(lambda: results.of_call(self.ledger, call.call_id, call.content_hash))
         examination = await examine(call, self.detectors, known)
-        state, due_at = self._state_after(item, examination)
-        await self.ledger.write(lambda connection: self._record(connection, examination, state, due_at))
-        await self._file(call, examination, known)
-        if state == "examined":
-            await self._end(item, "done")
+        state, due_at, why = self._state_after(item, examination, known)
+        standing = Standing(call.call_id, state, why, call.content_hash, due_at)
+        await patiently(lambda: self._recorder.record(examination, standing))
         self.tally.add(examination)
+        for detector in examination.off:
+            await self.filer.tell_off(detector)
+        fingerprints = await self._fingerprints(call, examination, known)
+        if state != "examined" and not fingerprints:
+            self._tell(item, state, examination, began)
+            return None
+        return _Examined(item, examination, state, fingerprints, began)
 
-    def _state_after(self, item: Item, examination: Examination) -> tuple[str, datetime | None]:
+    async def _fingerprints(
+        self, call: Call, examination: Examination, known: Mapping[tuple[str, str], str]
+    ) -> tuple[str, ...]:
+        """Incidents of what was found now, and of what was found before and was cut off before it was filed."""
+        verified = (one.verified for one in examination.found)
+        found = [one.fingerprint for one in verified if one.verification is not Verification.UNVERIFIED]
+        if "found" in known.values():
+            found += await patiently(lambda: _waiting(self.ledger, call.call_id))
+        return tuple(dict.fromkeys(found))
+
+    def _state_after(
+        self, item: Item, examination: Examination, known: Mapping[tuple[str, str], str]
+    ) -> tuple[str, datetime | None, str | None]:
+        """How an item stands once its results are recorded, from when on it is due again, and why."""
         now = self.ledger.clock()
         if examination.deferred is not None:
-            return "deferred", (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+            tomorrow = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+            return "deferred", tomorrow, examination.deferred
         if examination.failed is not None and item.attempt + 1 < TRIES:
-            return "new", now + AGAIN_AFTER * 2**item.attempt
-        return "examined" if examination.found or item.state != "new" else "done", None
+            return "new", now + AGAIN_AFTER * 2**item.attempt, examination.failed
+        if (again := self._look_again_at(examination.call)) is not None and now < again:
+            return "deferred", again, "looked at again once its recording may have been transcribed"
+        return "examined" if examination.found or "found" in known.values() else "done", None, examination.failed
 
-    def _record(self, connection: Connection, examination: Examination, state: str, due_at: datetime | None) -> None:
-        call, ledger = examination.call, self.ledger
-        results.stored(ledger, call.call_id, call.content_hash, examination.results)(connection)
-        placed = [findings.place(one.verified, one.detect, one.suppressed_by) for one in examination.found]
-        findings.record(
-            connection, ledger, run_id=self.run_id, pipeline=self.spec.name, call=call, placed=placed,
-            examined=examination.examined,
-        )  # fmt: skip
-        why = examination.deferred or examination.failed
-        items.set_state(
-            ledger, self.run_id, call.call_id, state, error=why, content_hash=call.content_hash, due_at=due_at
-        )(connection)
+    def _look_again_at(self, call: Call) -> datetime | None:
+        """When a call whose words are still those of the live transcript is looked at a second time. Only calls that are
+        watched may still be redone; and only a detector that compares the two has a use for it."""
+        if not (self._corrected and self.filer.is_watching and call.corrected is None):
+            return None
+        return None if call.ended is None else call.ended + LOOK_AGAIN_AFTER
 
-    async def _file(self, call: Call, examination: Examination, known: Mapping[tuple[str, str], str]) -> None:
-        """File what was found now, and what was found before and was cut off before it was filed."""
-        found = [one.verified for one in examination.found]
-        if found:
-            await self.filer.file(call, found)
-        if "found" in known.values():
-            now = {one.fingerprint for one in found}
-            for fingerprint in await _waiting(self.ledger, call.call_id):
-                if fingerprint not in now:
-                    await self.filer.settle(fingerprint, call)
+    async def _file(self, found: Sequence[_Examined]) -> None:
+        """File what calls have shown, incident by incident, and end their items."""
+        by_incident = dict[str, dict[str, Call]]()
+        for one in found:
+            for fingerprint in one.fingerprints:
+                calls = by_incident.setdefault(fingerprint, {})
+                if one.examination is not None and self.reader is self.client:
+                    calls[one.item.call_id] = one.examination.call
+        due = await patiently(lambda: self.filer.waiting(list(by_incident))) if by_incident else []
+        left, failed = iter(due), dict[str, str]()
 
-    async def _end(self, item: Item, state: str, error: str | None = None) -> None:
-        await self.ledger.write(items.set_state(self.ledger, self.run_id, item.call_id, state, error=error))
+        async def take() -> None:
+            for fingerprint in left:
+                code = await self._settled(fingerprint, by_incident.get(fingerprint, {}))
+                failed.update({} if code is None else {fingerprint: code})
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(min(AT_ONCE, len(due))):
+                tasks.start_soon(take)
+        await self._end([one.standing(failed) for one in found if one.state == "examined"])
+        for one in found:
+            state = one.standing(failed).state if one.state == "examined" else one.state
+            self._tell(one.item, state, one.examination, one.began)
+
+    async def _settled(self, fingerprint: str, calls: Mapping[str, Call]) -> str | None:
+        """Bring an incident's findings to its issue; the code of an error that will come again."""
+        try:
+            await patiently(lambda: self.filer.settle(fingerprint, calls))
+        except (Unauthenticated, Forbidden, Blocked, StorageUnavailable):
+            raise
+        except CallError as error:
+            if may_pass(error):
+                raise
+            logger.warning("findings could not be filed: %s", error.code)
+            return error.code
+        return None
+
+    async def forget_old(self) -> None:
+        """Remove the words of findings that are older than the file keeps them."""
+        keeps = self.spec.retention
+        if keeps is not None:
+            names = [name for one in self.spec.detect for name in (one.known_as, *one.was)]
+            await forget_older(self.ledger, self.spec.name, names, written(self.ledger.clock() - keeps))
+
+    async def _end(self, standings: Sequence[Standing]) -> None:
+        if standings:
+            await patiently(lambda: self._recorder.end(standings))
 
 
 async def _waiting(ledger: Ledger, call_id: str) -> list[str]:

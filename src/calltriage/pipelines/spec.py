@@ -26,19 +26,13 @@ from calltriage.errors import SpecError
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.calls import ListCalls
 from calltriage.operations.fields import Severity
-from calltriage.pipelines.durations import seconds
+from calltriage.pipelines.durations import Span
 from calltriage.pipelines.toml_lines import Place, lines_of, nearest_line
 
 LARGEST = 2**20
 """Bytes that a pipeline's file may have."""
 
 
-def _length(value: object) -> timedelta:
-    return timedelta(seconds=seconds(value))
-
-
-Span = Annotated[timedelta, BeforeValidator(_length)]
-"""A length of time, such as "8s"."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 """A name that is a part of a fingerprint: letters, digits, `_`, `.` and `-`."""

@@ -57,7 +57,7 @@ class Incident:
     kind: str
     key: str | None
     severity: str | None
-    calls: set[str] = field(default_factory=set[str])
+    calls: int = 0
 
 
 @dataclass
@@ -91,19 +91,24 @@ class Tally:
         self.deferred = examination.deferred or self.deferred
         for result in examination.results:
             self.detectors[result.detector].add(result.verdict, result.ms, result.usd, result.error)
+        shown = dict[str, Incident]()
         for found in examination.found:
-            self._add_finding(found)
+            shown |= self._add_finding(found)
+        for incident in shown.values():
+            incident.calls += 1
 
-    def _add_finding(self, found: Found) -> None:
+    def _add_finding(self, found: Found) -> dict[str, Incident]:
+        """Count one finding; the incident that its call shows by it, if there is one."""
         one, tally = found.verified, self.detectors[found.verified.detector]
         tally.findings += 1
         if one.verification is Verification.UNVERIFIED:
             tally.unverified += 1
-            return
+            return {}
         tally.suppressed += found.suppressed_by is not None
         if len(tally.examples) < EXAMPLES:
             tally.examples.append(found)
-        if found.suppressed_by is None and found.detect.file != "count":
-            new = Incident(one.detector, one.kind, one.key, one.severity)
-            if one.fingerprint in self.incidents or len(self.incidents) < MOST_INCIDENTS:
-                self.incidents.setdefault(one.fingerprint, new).calls.add(one.call_id)
+        is_counted = found.suppressed_by is not None or found.detect.file == "count"
+        if is_counted or (one.fingerprint not in self.incidents and len(self.incidents) >= MOST_INCIDENTS):
+            return {}
+        new = Incident(one.detector, one.kind, one.key, one.severity)
+        return {one.fingerprint: self.incidents.setdefault(one.fingerprint, new)}

@@ -8,7 +8,6 @@ its call is read by its id like any other.
 from __future__ import annotations
 
 import json
-import logging
 import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,7 +23,7 @@ from calltriage.leaves.instants import instant
 from calltriage.leaves.seals import is_signature
 from calltriage.operations.calls import Call
 from calltriage.pipelines.ledger import items, runs
-from calltriage.pipelines.ledger.items import Item, Listed
+from calltriage.pipelines.ledger.items import Listed
 from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.listing import is_sampled, is_under_way, pages, settled_at
@@ -41,13 +40,13 @@ LONGEST_CALL = timedelta(hours=24)
 """A call that has not ended after this time is not waited for."""
 IDLE_S = 0.5
 """Seconds between two looks at the ledger when nothing is due."""
+FORGET_EVERY_S = 3_600.0
+"""Seconds between two looks for findings whose words are to be removed."""
 BATCH = 200
 MAX_WEBHOOK = 8 * 2**20
 """Bytes of a webhook's body."""
 SIGNATURE = re.compile("[0-9a-f]{64}")
 CALL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
-
-logger = logging.getLogger(__name__)
 
 
 class Hands(Protocol):
@@ -83,6 +82,7 @@ class Watching:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._keep_looking)
+                tasks.start_soon(self._keep_forgetting)
                 await (self.hands or self).keep_working()
                 tasks.cancel_scope.cancel()
         finally:
@@ -93,7 +93,13 @@ class Watching:
     async def _keep_looking(self) -> None:
         while True:
             await patiently(self.look)
+            await patiently(self.work.filer.tell_rates)
             await anyio.sleep(self.work.spec.watch.every.total_seconds())
+
+    async def _keep_forgetting(self) -> None:
+        while True:
+            await patiently(self.work.forget_old)
+            await anyio.sleep(FORGET_EVERY_S)
 
     async def look(self) -> None:
         """Read what is new in the list, and note how far it was read in the same commit."""
@@ -102,7 +108,7 @@ class Watching:
         mark = instant(run.watermark) or instant(self.run.window["since"]) or now
         since, unended = written(mark - OVERLAP), list[datetime]()
         listing = spec.calls.listing().model_copy(update={"completed": None} if spec.calls.completed else {})
-        async for page in pages(self.work.client, listing, since=since):
+        async for page in pages(self.work.reader, listing, since=since):
             fresh, begun = self._sorted(page.calls, now)
             unended += begun
             newest = max(mark, instant(page.watermark) or mark)
@@ -141,19 +147,7 @@ class Watching:
                 with anyio.move_on_after(IDLE_S):
                     await self._hint.wait()
                 continue
-            await self._side_by_side(batch)
-
-    async def _side_by_side(self, batch: list[Item]) -> None:
-        left = iter(batch)
-
-        async def take() -> None:
-            for item in left:
-                await self.work.item(item)
-                logger.info("item %s ended", item.call_id)
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(self.work.client.triage.in_flight):
-                tasks.start_soon(take)
+            await self.work.batch(batch)
 
     async def hint(self, call_id: str) -> None:
         """A call is said to have ended, or to have changed: it is read once it has settled."""

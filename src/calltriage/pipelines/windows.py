@@ -17,6 +17,7 @@ class Window:
 
     Attributes:
         asked: what was asked for in words, by which a run that was cut off is found again.
+        calls: names where the calls are, if that is not the API.
     """
 
     since: str | None
@@ -24,9 +25,10 @@ class Window:
     call: str | None
     limit: int | None
     asked: str
+    calls: str | None = None
 
     def stored(self) -> JsonObject:
-        return {"since": self.since, "until": self.until, "call": self.call, "limit": self.limit, "asked": self.asked}
+        return vars(self).copy()
 
     @classmethod
     def of(cls, stored: JsonObject) -> Window:
@@ -40,22 +42,24 @@ def window(
     until: str | None = None,
     call: str | None = None,
     limit: int | None = None,
+    calls: str | None = None,
     settle: timedelta = timedelta(),
 ) -> Window:
     """The window that is asked for. `since` and `until` are a span before now (7d), a day or an instant in UTC; without
     `until` it ends where calls have settled. Raises SettingsError for a text that is none of these."""
-    asked = " ".join(f"{name}={value}" for name, value in vars_of(since, until, call, limit))
+    asked = " ".join(
+        f"{name}={value}" for name, value in _given(since=since, until=until, call=call, limit=limit, calls=calls)
+    )
     if call is not None:
-        return Window(None, None, call, limit, asked)
+        return Window(None, None, call, limit, asked, calls)
     first, last = _instant(since, now, "since"), _instant(until, now, "until") or now - settle
     if first is not None and first >= last:
         raise SettingsError("There is no time between `since` and `until`. Give an earlier `since`.")
-    return Window(None if first is None else written(first), written(last), None, limit, asked)
+    return Window(None if first is None else written(first), written(last), None, limit, asked, calls)
 
 
-def vars_of(since: str | None, until: str | None, call: str | None, limit: int | None) -> list[tuple[str, object]]:
+def _given(**given: object) -> list[tuple[str, object]]:
     """What was asked for, without what was not."""
-    given = {"since": since, "until": until, "call": call, "limit": limit}
     return [(name, value) for name, value in given.items() if value is not None]
 
 

@@ -162,6 +162,12 @@ def test_the_report_says_what_was_found_and_no_word_of_a_caller_is_markup(folder
     assert_harmless(html)
 
 
+def test_the_report_for_a_program_is_one_object(folder: Path) -> None:
+    told = json.loads(said("report", "--since", "30d", "--json"))
+    [detector] = told["detectors"]
+    assert (detector["name"], sum(detector["states"].values())) == ("wrong_hours", len(told["waiting"]))
+
+
 def test_a_report_with_hostile_words_everywhere_is_harmless(folder: Path, tmp_path: Path) -> None:
     async def poison(bench: Bench) -> None:
         from calltriage.pipelines.ledger.tables import findings, incidents

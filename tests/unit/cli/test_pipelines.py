@@ -70,6 +70,31 @@ def test_words_of_a_call_cannot_move_the_terminal(run: Run, tmp_path: Path) -> N
     assert "\x1b" not in shown
 
 
+def test_calls_of_a_file_are_examined_and_nothing_is_filed_without_the_call(run: Run) -> None:
+    run("pipeline", "init", "p.toml")
+    Path("other.jsonl").write_text("\n".join([silent_line("elsewhere", 11), silent_line("silent-1", 10)]))
+    shown = run("pipeline", "run", "p.toml", "--calls", "other.jsonl", "--log")
+    assert (shown.exit_code, "2 calls examined." in shown.output) == (0, True)
+    rows = [json.loads(line) for line in run("pipeline", "findings", "--json").stdout.splitlines()]
+    by_call = {row["call_id"]: row["id"] for row in rows if row["detector"] == "agent_silence"}
+    assert by_call.keys() == {"elsewhere", "silent-1"}
+    nowhere = run("pipeline", "accept", by_call["elsewhere"])
+    filed = run("pipeline", "accept", by_call["silent-1"][:12])
+    assert nowhere.output == f"{by_call['elsewhere']}: right; counted (the API has no such call).\n"
+    assert filed.output == f"{by_call['silent-1']}: right; filed on T-1001.\n"
+
+
+def test_the_log_has_a_line_for_each_item_and_no_word_of_a_call(run: Run) -> None:
+    run("pipeline", "init", "p.toml")
+    shown = run("pipeline", "run", "p.toml", "--log")
+    lines = [json.loads(line) for line in shown.stderr.splitlines() if line.startswith("{")]
+    ends = {line["call_id"]: line for line in lines if line["message"] == "item ended"}
+    assert ends.keys() == {"silent-1", "silent-2", "quick"}
+    assert (ends["silent-1"]["state"], ends["silent-1"]["pipeline"], ends["silent-1"]["attempt"]) == ("done", "p", 1)
+    assert ends["silent-1"]["findings"] > ends["quick"]["findings"]
+    assert not any("found your order" in line for line in shown.stderr.splitlines())
+
+
 def test_a_file_that_is_wrong_ends_the_command_with_every_fault(run: Run) -> None:
     Path("p.toml").write_text('name = "a"\n[[detect]]\nuse = "agent_silence"\nfille = "auto"\n[limts]\n')
     found = run("pipeline", "check", "p.toml", "--offline").exception

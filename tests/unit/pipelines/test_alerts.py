@@ -12,12 +12,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
-from conftest import Clock
+from conftest import Clock, load_lines
 from ledgers import Url, opened_ledger
+from pipeline_lines import silent_line
+from pipeline_runs import on_record
 
+from calltriage.desk.app import Desk
 from calltriage.errors import SettingsError
 from calltriage.pipelines.alerts import SIGNATURE, alerts_of
+from calltriage.pipelines.ledger import Ledger
+from calltriage.pipelines.ledger.results import Made, Result, store
+from calltriage.pipelines.pipeline import Pipeline
+from calltriage.pipelines.rates import tell_rates
 from calltriage.pipelines.spec import Spec, parse_spec
 
 INCIDENT = {
@@ -119,6 +127,71 @@ async def test_a_receiver_that_fails_disturbs_nothing_and_hears_of_it_later(
     assert [body["suppressed"] for body in receiver.bodies] == [0, 1]
     assert "an alert could not be sent" in caplog.text
     assert receiver.url not in caplog.text
+
+
+async def test_a_message_that_is_sent_again_keeps_its_id(receiver: Receiver, tmp_path: Path) -> None:
+    async with opened_ledger(tmp_path) as ledger:
+        alerts = alerts_of(spec_of(), ledger)
+        assert alerts is not None
+        receiver.status = 500
+        await alerts.tell("filed", "filed one", INCIDENT)
+        receiver.status = 204
+        await alerts.tell("filed", "filed one", INCIDENT)
+
+    assert len(receiver.bodies) == 2
+    assert len({body["id"] for body in receiver.bodies}) == 1
+
+
+async def test_a_detector_that_finds_something_in_too_many_calls_is_told_once_an_interval(
+    receiver: Receiver, tmp_path: Path, clock: Clock, ledger_url: Url
+) -> None:
+    async with opened_ledger(tmp_path, ledger_url) as ledger:
+        ledger.clock = clock
+        spec = spec_of('rate = { share = 0.2, calls = 20, within = "30m" }')
+        alerts = alerts_of(spec, ledger)
+        assert alerts is not None
+        await examined(ledger, "agent_silence", found=19, of=19)
+        await tell_rates(ledger, spec, alerts)
+        too_few = len(receiver.got)
+        await examined(ledger, "agent_silence", found=8, of=21, name="b")
+        await examined(ledger, "of another file", found=90, of=90, name="c")
+        await tell_rates(ledger, spec, alerts)
+        await tell_rates(ledger, spec, alerts)
+        clock.advance(minutes=61)
+        await examined(ledger, "agent_silence", found=11, of=40, name="d")  # 28 %, but perhaps no more than 16 %
+        await tell_rates(ledger, spec, alerts)
+        await examined(ledger, "agent_silence", found=40, of=40, name="e")
+        await tell_rates(ledger, spec, alerts)
+
+    assert too_few == 0
+    told = [(one["event"], one["suppressed"], one["incident"]["found_in"]) for one in receiver.bodies]
+    assert told == [("rate", 0, 27), ("rate", 1, 51)]
+    assert receiver.bodies[0]["incident"]["of_calls"] == 40
+
+
+async def examined(ledger: Ledger, detector: str, *, found: int, of: int, name: str = "a") -> None:
+    """A detector examined calls, and found something in some of them."""
+    made = [
+        Made(f"{name}-{number}", "hash", [Result(detector, "version", "found" if number < found else "not_found")])
+        for number in range(of)
+    ]
+    await ledger.write(lambda connection: store(connection, ledger, made))
+
+
+async def test_a_detector_that_was_switched_off_is_told_once(
+    receiver: Receiver, the_desk: Desk, tmp_path: Path
+) -> None:
+    await load_lines(the_desk, *(silent_line(f"call-{number}", 1) for number in range(5)))
+    spec = parse_spec(
+        'name = "p"\ncalls = { settle = "0s" }\n[limits]\nseconds_per_call = "200ms"\n'
+        '[[detect]]\nuse = "raising_detector:hangs"\n[alert]\nwebhook = "env:ALERT_URL"\n',
+        folder=Path(__file__).parents[2],
+    )
+    async with on_record(httpx2.ASGITransport(the_desk, raise_app_exceptions=False), tmp_path) as client:
+        report = await Pipeline(spec).run(client)
+
+    assert report.tally.detectors["hangs"].failed == 7
+    assert [(one["event"], one["incident"]["detector"]) for one in receiver.bodies] == [("detector_off", "hangs")]
 
 
 async def test_slacks_shape_is_one_text(receiver: Receiver, tmp_path: Path) -> None:

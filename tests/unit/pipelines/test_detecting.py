@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 
 import pytest
 from pipeline_calls import call_of
@@ -12,7 +13,7 @@ from calltriage.pipelines import Finding, detector
 from calltriage.pipelines.calls import Call, Timing
 from calltriage.pipelines.catalogue import BUILT_INS, built_ins, find, opened
 from calltriage.pipelines.detecting import MOST_FINDINGS, Options, Rule, Verdict, adapted
-from calltriage.pipelines.durations import Seconds
+from calltriage.pipelines.durations import Span
 from calltriage.pipelines.references import Reference, load
 from calltriage.pipelines.spec import SpecError, parse_spec
 
@@ -23,7 +24,7 @@ class Days(Options):
     """Options of the detectors of this module."""
 
     days: int = 60
-    within: Seconds = 3.0
+    within: Span = timedelta(seconds=3)
 
 
 @detector(version=2, kind=("wrong_window", "other"), options=Days)

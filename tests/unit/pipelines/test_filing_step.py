@@ -248,7 +248,7 @@ async def test_beyond_the_evidence_that_an_issue_may_hold_calls_are_counted_and_
     assert len(await bench.flags(issue)) == 2
     assert during == []
     told = await bench.comments(issue)
-    assert [text.split(" since")[0] for text in told] == ["Found in 3 more calls", "Found in 1 more calls"]
+    assert [text.split(" since")[0] for text in told] == ["Found in 3 more calls", "Found in 1 more call"]
 
 
 async def test_a_muted_incident_only_counts_until_it_escalates(bench: Bench) -> None:

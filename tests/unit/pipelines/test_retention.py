@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -20,11 +21,17 @@ from sqlalchemy import select
 from calltriage.cli.main import cli
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
+from calltriage.errors import DetectorError
 from calltriage.pipelines.chat.answers import Judgement
-from calltriage.pipelines.chat.kept import FOLDER, Cache, Known
+from calltriage.pipelines.chat.kept import FOLDER, Cache, Known, NoAnswers, Recorder
 from calltriage.pipelines.detecting import Usage
-from calltriage.pipelines.ledger import tables
-from calltriage.pipelines.ledger.retention import forget_call
+from calltriage.pipelines.ledger import reviews, tables
+from calltriage.pipelines.ledger.ledger import written
+from calltriage.pipelines.ledger.retention import forget_call, forget_older
+from calltriage.pipelines.ledger.reviews import Review
+from calltriage.pipelines.running import Work
+from calltriage.pipelines.spec import parse_spec
+from calltriage.pipelines.tallies import Tally
 
 
 @pytest.fixture
@@ -55,6 +62,56 @@ async def test_words_leave_the_ledger_and_what_was_filed_is_not_filed_again(benc
     await bench.run("deleted")
     assert [one.id for one in await bench.issues()] == [issue.id]
     assert await bench.flags(issue) == flags
+
+
+async def test_words_leave_the_ledger_when_they_are_older_than_the_file_keeps_them(bench: Bench) -> None:
+    await bench.trust()
+    await bench.say("old", metadata={"branch": "north"})
+    await bench.run("old")
+    verdict = Review("old", "wrong_hours", "missed", "a person", "human", "words of a person", turn=1, quote="words")
+    await bench.ledger.write(partial(reviews.add, ledger=bench.ledger, review=verdict))
+    bench.clock.advance(days=31)
+    await bench.say("fresh", metadata={"branch": "north"})
+    await bench.run("fresh")
+
+    before = written(bench.clock() - timedelta(days=30))
+    count = await forget_older(bench.ledger, "hours", ["wrong_hours"], before)
+
+    rows = {row["call_id"]: row for row in await bench.rows()}
+    assert count == 19
+    assert (rows["old"]["quote"], rows["old"]["note"], rows["old"]["key"]) == ("", "", None)
+    assert (rows["old"]["state"], rows["fresh"]["state"]) == ("filed", "filed")
+    assert rows["fresh"]["quote"] == "nine thirty"
+    kept = select(tables.reviews.c.quote, tables.reviews.c.reason).where(tables.reviews.c.call_id == "old")
+    assert (await bench.ledger.read(lambda it: it.execute(kept).all())) == [(None, None)]
+    flags = await bench.flags((await bench.issues())[0])
+    await bench.run("old")
+    assert await bench.flags((await bench.issues())[0]) == flags
+    assert await forget_older(bench.ledger, "hours", ["wrong_hours"], before) == 0
+
+
+async def test_a_run_removes_old_words_at_its_end(bench: Bench) -> None:
+    await bench.say("old")
+    await bench.run("old")
+    bench.clock.advance(days=31)
+    spec = parse_spec('name = "hours"\nretention = "30d"\n[[detect]]\nuse = "wrong_hours"\n')
+    work = Work(bench.client, bench.ledger, spec, "run-1", (), bench.filer, Tally({}), bench.client)
+    await work.forget_old()
+    assert [row["quote"] for row in await bench.rows()] == [""]
+
+
+def test_what_a_cassette_recorded_too_long_ago_is_taken_out(tmp_path: Path, clock: Clock) -> None:
+    tape = tmp_path / "tape.jsonl"
+    known = Known({"a": Judgement(verdict="not_found", findings=[])}, Usage())
+    recorder = Recorder(NoAnswers(), tape, timedelta(days=30), clock)
+    anyio.run(recorder.keep, "call", "old", known)
+    clock.advance(days=31)
+    anyio.run(recorder.keep, "call", "fresh", known)
+    Recorder(NoAnswers(), tape, timedelta(days=30), clock)
+    assert [json.loads(line)["key"] for line in tape.read_text().splitlines()] == ["fresh"]
+    tape.write_text("no line of a cassette\n")
+    with pytest.raises(DetectorError, match="cassette"):
+        Recorder(NoAnswers(), tape, timedelta(days=30), clock)
 
 
 def test_deleting_a_call_on_the_desk_forgets_what_models_answered_about_it(

@@ -52,10 +52,13 @@ class Cut(httpx2.AsyncBaseTransport):
         self.inner = inner
         self.paths = list[str]()
         self.fail_at: int | None = None
+        self.forbids: str | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         self.paths.append(f"{request.method} {request.url.path}")
         if self.fail_at is not None and len(self.paths) > self.fail_at:
+            raise KilledError
+        if self.forbids is not None and self.paths[-1].startswith(self.forbids):
             raise KilledError
         return await self.inner.handle_async_request(request)
 
@@ -146,6 +149,57 @@ async def test_reading_costs_one_request_a_call_and_one_a_page(the_desk: Desk, f
     reads = [path for path in way.paths if path.startswith("GET /v1/calls")]
     assert len(reads) <= 42 * 1.3
     assert len([path for path in reads if path != "GET /v1/calls"]) == 42
+
+
+async def test_an_issue_is_looked_at_once_for_all_calls_that_show_its_fault(
+    the_desk: Desk, filing: Client, way: Cut
+) -> None:
+    await load_lines(the_desk, *(silent_line(f"silent-{n:02}", 9.5) for n in range(20)))
+    await run(filing)
+    [issue] = await filed(filing)
+    looks = [path for path in way.paths if path == f"GET /v1/triage/issues/{issue.id}"]
+    assert len(looks) <= 2
+    assert len((await filing.send(ListFlags(issue_id=issue.id, limit=100))).items) == 20
+
+
+async def test_what_was_examined_and_not_filed_is_filed_without_reading_calls_again(
+    the_desk: Desk, tmp_path: Path, ledger_url: Url
+) -> None:
+    await load_lines(the_desk, *(silent_line(f"silent-{n}", 9.5) for n in range(3)), silent_line("quick", 1))
+    inner = httpx2.ASGITransport(the_desk, raise_app_exceptions=False)
+    way = Cut(inner)
+    way.forbids = "POST "
+    with suppress(BaseException):
+        async with on_record(way, tmp_path, ledger_url) as client:
+            await run(client)
+    read_before = [path for path in way.paths if path.startswith("GET /v1/calls/")]
+    way.forbids, way.paths = None, []
+    async with on_record(way, tmp_path, ledger_url) as client:
+        report = await run(client)
+        [issue] = await filed(client)
+        flags = (await client.send(ListFlags(issue_id=issue.id))).items
+    read_again = {path.rpartition("/")[2] for path in way.paths if path.startswith("GET /v1/calls/")}
+    assert report.run is not None
+    assert report.run.state == "done"
+    assert len(read_before) == 6
+    assert sorted(flag.call_id for flag in flags) == ["silent-0", "silent-1", "silent-2"]
+    assert read_again <= {"silent-0", "silent-1", "silent-2"}  # for the words of their flags
+
+
+async def test_calls_that_end_together_are_recorded_in_few_commits(
+    the_desk: Desk, filing: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await load_lines(the_desk, *(silent_line(f"quick-{n:02}", 1) for n in range(60)))
+    whole, commits = Ledger.write, list[str]()
+
+    async def write(ledger: Ledger, change: Any, lane: str = "pipelines") -> Any:
+        commits.append(lane)
+        return await whole(ledger, change, lane)
+
+    monkeypatch.setattr(Ledger, "write", write)
+    report = await run(filing)
+    assert report.tally.calls == 62
+    assert len(commits) < 40
 
 
 async def test_a_run_that_is_cancelled_stops_and_does_not_go_on(the_desk: Desk, filing: Client) -> None:

@@ -115,6 +115,43 @@ async def test_a_call_is_examined_when_it_has_settled(the_desk: Desk, watching: 
     assert "fresh" in await due(watching)
 
 
+REDONE = {
+    "corrected": [
+        {"speaker_label": "agent", "text": "that is one hundred and twenty dollars", "start": 0, "end": 2},
+        {"speaker_label": "caller", "text": "thank you", "start": 3, "end": 4},
+    ]
+}
+
+
+async def test_a_watched_call_is_looked_at_again_once_its_recording_was_transcribed(
+    the_desk: Desk, filing: Client, time: Hands
+) -> None:
+    lines = [("agent", "that is one hundred and twenty two dollars"), ("caller", "thank you")]
+    turns = [{"speaker": who, "text": text} for who, text in lines]
+    call = {"call_id": "misheard", "created_at": "2026-05-06T11:50:00.000Z", "call_length": 1.0, "turns": turns}
+    rule = QUIET.replace("agent_silence", "digits_differ")
+    async with Pipeline(parse_spec(rule)).watching(filing) as watching:
+        watching.work.ledger.clock = time
+        watching.run.window["since"] = "2026-05-06T11:00:00.000Z"
+        await load_lines(the_desk, json.dumps(call))
+        await watching.look()
+        [first] = [
+            one for one in await items.to_do(watching.work.ledger, watching.run.id, 9) if one.call_id == "misheard"
+        ]
+        await watching.work.item(first)
+        again = await items.next_due(watching.work.ledger, watching.run.id)
+        await load_lines(the_desk, json.dumps({**call, **REDONE, "recording_url": "https://recordings.example/a.wav"}))
+        time.now += timedelta(hours=1)
+        [second] = [
+            one for one in await items.to_do(watching.work.ledger, watching.run.id, 9) if one.call_id == "misheard"
+        ]
+        await watching.work.item(second)
+        found = watching.work.tally.detectors["digits_differ"]
+        run = await runs.get(watching.work.ledger, watching.run.id)
+    assert again == "2026-05-06T12:51:00.000Z"
+    assert (found.findings, run.counts["done"]) == (1, 1)
+
+
 async def signed(watching: Watching, body: bytes, signature: str | None = None) -> httpx2.Response:
     right = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
     headers = {"x-webhook-signature": right if signature is None else signature}
@@ -180,6 +217,9 @@ async def test_figures_name_states_and_no_words_of_a_call(the_desk: Desk, watchi
         told = (await http.get("/metrics")).text
     assert 'calltriage_pipeline_items{pipeline="quiet",state="done"} 1\n' in told
     assert 'calltriage_pipeline_findings{pipeline="quiet",detector="agent_silence",state="filed"} 1\n' in told
+    assert 'calltriage_pipeline_unverified_ratio{pipeline="quiet",detector="agent_silence"} 0\n' in told
+    requests = next(line for line in told.splitlines() if line.startswith("calltriage_pipeline_requests_total{"))
+    assert int(requests.rpartition(" ")[2]) >= 5  # the list, the call, and what its issue takes
     assert "order" not in told
 
 

@@ -15,6 +15,7 @@ from calltriage.cli.pipelines.reviewing import person
 from calltriage.cli.terminal import shown
 from calltriage.client.client import Client
 from calltriage.desk.importing.sample import sample_lines
+from calltriage.leaves.amounts import amount
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import GetIssue
@@ -70,18 +71,18 @@ def run_pipeline_demo(calls: Path | None, wishes: Wishes) -> None:
 
 async def _show(settings: Settings, count: int) -> None:
     console = Console()
-    console.print(f"[bold]calltriage demo --pipeline[/]: three detectors, an empty desk with {count} calls")
+    console.print(f"[bold]calltriage demo --pipeline[/]: three detectors, an empty desk with {amount(count, 'call')}")
     _step(console, 1, "The pipeline's file", FILE)
     async with open_client(settings) as client, open_parts(client) as parts:
         report = await Pipeline(parse_spec(FILE, "demo.toml")).run(client)
-        examined = f"{report.tally.calls} calls examined; nothing is filed before a person has seen it."
+        examined = f"{amount(report.tally.calls, 'call')} examined; nothing is filed before a person has seen it."
         _step(console, 2, "calltriage pipeline run demo.toml", examined)
         rows = await parts.ledger.read(lambda it: listed(it, parts.ledger, Wanted(state="new", limit=1000)))
         _step(
             console,
             3,
             "calltriage pipeline findings",
-            f"{len(rows)} findings, each with words that its turn really has:",
+            f"{amount(len(rows), 'finding')}, each with words that its turn really has:",
         )
         console.print(_table(rows[:SHOWN]))
         if rows:
@@ -104,7 +105,7 @@ async def _accept(console: Console, parts: Parts, client: Client, row: JsonObjec
     _step(console, 4, f"calltriage pipeline accept {row['id'][:12]}", told)
     await reviewing.file_accepted(parts, accepted)
     again = (await client.send(ListFlags(issue_id=issue.id))).items
-    _step(console, 5, "The same again: nothing happens twice", f"{len(again)} flag on {issue.triage_id}.")
+    _step(console, 5, "The same again: nothing happens twice", f"{amount(len(again), 'flag')} on {issue.triage_id}.")
 
 
 def _step(console: Console, number: int, what: str, told: str) -> None:

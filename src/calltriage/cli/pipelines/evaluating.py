@@ -16,6 +16,7 @@ from calltriage.cli.listing import show_rows
 from calltriage.cli.options import settings_of
 from calltriage.cli.terminal import say
 from calltriage.errors import NotFound, SettingsError
+from calltriage.leaves.amounts import amount
 from calltriage.leaves.gate import one_line
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.calls import Call, view_of
@@ -170,8 +171,8 @@ def _figure(share: Any, interval: Any) -> str | None:
 def _show(change: Comparison) -> None:
     """A comparison, with the calls of which the two say something else."""
     say(
-        f"{change.detector}: {change.better} calls better, {change.worse} worse "
-        f"(p = {change.p:.3f} that both are equally good), {len(change.flips)} changed verdicts."
+        f"{change.detector}: {amount(change.better, 'call')} better, {change.worse} worse "
+        f"(p = {change.p:.3f} that both are equally good), {amount(len(change.flips), 'changed verdict')}."
     )
     rows = [
         {

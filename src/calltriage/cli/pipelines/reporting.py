@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -14,6 +16,7 @@ from calltriage.cli.pipelines.reviewing import on_ledger, on_parts
 from calltriage.cli.terminal import say
 from calltriage.client import attachments
 from calltriage.errors import NotFound, SettingsError
+from calltriage.leaves.gate import gate
 from calltriage.operations.issues import ListIssues
 from calltriage.operations.resource_links import AttachResource
 from calltriage.pipelines.ledger.ledger import Ledger, written
@@ -41,9 +44,16 @@ def _since(_c: click.Context, _p: click.Parameter, value: str) -> datetime:
     "--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write an HTML page, too."
 )
 @click.option("--attach-to", type=TEXT, metavar="TICKET", help="Attach the page to this issue as evidence.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 @click.pass_context
 def report(
-    context: click.Context, since: datetime, pipeline: str | None, html: Path | None, attach_to: str | None
+    context: click.Context,
+    *,
+    since: datetime,
+    pipeline: str | None,
+    html: Path | None,
+    attach_to: str | None,
+    as_json: bool,
 ) -> None:
     """Print a report as Markdown: findings by state, precision with its interval, incidents, what waits for a verdict.
 
@@ -54,7 +64,8 @@ def report(
         return await ledger.read(partial(gathered, ledger=ledger, since=written(since), pipeline=pipeline))
 
     figures = on_ledger(context, read)
-    for line in as_markdown(figures).rstrip("\n").split("\n"):
+    told = json.dumps(gate(asdict(figures))[0]) if as_json else as_markdown(figures).rstrip("\n")
+    for line in told.split("\n"):
         say(line)
     if html is not None:
         try:

@@ -110,12 +110,15 @@ def accept(context: click.Context, *, finding: str, reason: str | None, as_json:
         row = await reviewing.found(parts.ledger, finding)
         row = await reviewing.review(parts.ledger, row, person(), "right", reason)
         try:
-            return await reviewing.file_accepted(parts, row), None
+            row = await reviewing.file_accepted(parts, row)
+            is_filed = row["state"] == "filed"
+            return {**row, "issue": await reviewing.issue_name(parts.ledger, row) if is_filed else None}, None
         except CallError as error:
             return row, str(error)
 
     row, failed = on_parts(context, act)
-    where = f"filed on the issue {row['issue_id']}" if row["state"] == "filed" else row["state"]
+    where = f"filed on {row.get('issue') or row['issue_id']}" if row["state"] == "filed" else row["state"]
+    where += f" ({row['why']})" if row["state"] == "counted" and row["why"] else ""
     told(row, f"{row['id']}: right; {where}.", as_json=as_json)
     if failed is not None:
         say(f"It could not be filed now: {failed} The next run files it.", err=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import AsyncExitStack, ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,11 @@ import click
 from calltriage.cli.options import settings_of
 from calltriage.cli.pipelines.files import FILE, SINCE
 from calltriage.cli.pipelines.showing import as_json, progress, say_estimate, show_report
+from calltriage.cli.pipelines.sources import imported, opened
 from calltriage.cli.terminal import say
+from calltriage.logs import configure_logging
 from calltriage.pipelines.pipeline import Pipeline, Report
+from calltriage.settings import Settings
 
 UNFINISHED = 4
 """Exit status of a run of which something is left."""
@@ -23,32 +28,51 @@ UNFINISHED = 4
 @click.command("run")
 @FILE
 @SINCE
+@click.option(
+    "--calls",
+    "given",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Calls of this file instead of the API's, in any format that `desk import` takes.",
+)
 @click.option("--until", metavar="WHEN", help="Calls made up to then.  [default: those that have settled]")
 @click.option("--call", metavar="ID", help="This call alone.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many calls, oldest first.")
 @click.option("--no-cache", "cache", is_flag=True, flag_value=False, default=True, help="Ask endpoints anew.")
 @click.option("--dry-run", is_flag=True, help="Show what is found, and write nothing.")
+@click.option("--log", is_flag=True, help="A line of JSON at each call's end, on standard error.")
 @click.option("--json", "json_wanted", is_flag=True, help="One JSON object, for programs.")
 @click.pass_context
-def run(context: click.Context, file: Path, *, dry_run: bool, json_wanted: bool, **asked: Any) -> None:
+def run(
+    context: click.Context, file: Path, *, given: Path | None, dry_run: bool, json_wanted: bool, log: bool, **asked: Any
+) -> None:
     """Examine calls once, and file what may be filed.
 
-    Without --since: all calls there are. A run that was cut off goes on when the same command is given again. Exit status 0
-    when every call was examined, 1 when something is wrong, 4 when some calls are left for later.
+    Without --since: all calls there are. What is found in calls of a file is filed where the API has the call. A run that
+    was cut off goes on when the same command is given again. Exit status 0 when every call was examined, 1 when something is
+    wrong, 4 when some calls are left for later.
     """
     loaded, settings = Pipeline.load(file), settings_of(context)
-
-    async def carry_out() -> Report:
-        from calltriage.wiring import open_client  # noqa: PLC0415
-
-        async with open_client(settings) as client:
-            with progress() as heard:
-                return await loaded.run(client, **asked, dry_run=dry_run, progress=heard, on_estimate=say_estimate)
-
-    report = anyio.run(carry_out)
+    if log:
+        configure_logging("INFO")
+    with ExitStack() as stack:
+        own = None if given is None else (stack.enter_context(imported(given)), given)
+        report = anyio.run(partial(_carried_out, settings, loaded, own, {**asked, "dry_run": dry_run}))
     if json_wanted:
         say(json.dumps(as_json(report)))
     else:
         show_report(report)
     if report.run is not None and report.run.state not in {"done", "cancelled"}:
         sys.exit(UNFINISHED)
+
+
+async def _carried_out(
+    settings: Settings, loaded: Pipeline, own: tuple[Settings, Path] | None, asked: dict[str, Any]
+) -> Report:
+    """Run over the API's calls, or over those of a desk of their own."""
+    from calltriage.wiring import open_client  # noqa: PLC0415
+
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(open_client(settings))
+        calls = None if own is None else await stack.enter_async_context(opened(*own))
+        with progress() as heard:
+            return await loaded.run(client, **asked, calls=calls, progress=heard, on_estimate=say_estimate)

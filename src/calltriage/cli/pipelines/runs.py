@@ -13,7 +13,7 @@ from calltriage.pipelines.ledger import runs
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.wiring import open_ledger
 
-COLUMNS = ("run", "pipeline", "mode", "state", "asked", "calls", "to_do", "failed", "began", "why")
+COLUMNS = ("run", "pipeline", "mode", "state", "asked", "calls", "to_do", "failed", "requests", "began", "why")
 
 
 @click.command("status")
@@ -37,19 +37,25 @@ def _row(run: Run) -> JsonObject:
     return {
         "run": run.id, "pipeline": run.pipeline, "mode": run.mode, "state": run.state,
         "asked": run.window.get("asked") or "all calls", "calls": sum(run.counts.values()), "to_do": waiting,
-        "failed": run.counts.get("failed", 0), "began": run.created_at, "why": run.why, "items": dict(run.counts),
+        "failed": run.counts.get("failed", 0), "requests": run.requests, "began": run.created_at,
+        "why": run.why, "items": dict(run.counts),
     }  # fmt: skip
 
 
 @click.command("cancel")
 @click.argument("run_id", type=TEXT, metavar="RUN")
 @click.option("--pause", is_flag=True, help="Only pause it: the same command goes on with it.")
+@JSON
 @click.pass_context
-def cancel(context: click.Context, run_id: str, *, pause: bool) -> None:
+def cancel(context: click.Context, run_id: str, *, pause: bool, as_json: bool) -> None:
     """Stop a run, whichever process works on it. What was filed stays filed."""
 
     async def stop() -> Run:
         async with open_ledger(settings_of(context)) as ledger:
             return await runs.stop(ledger, run_id, "paused" if pause else "cancelled")
 
-    say_run(anyio.run(stop))
+    run = anyio.run(stop)
+    if as_json:
+        show_rows([_row(run)], COLUMNS, as_json=True)
+    else:
+        say_run(run)

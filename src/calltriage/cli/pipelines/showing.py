@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from calltriage.cli.terminal import say
+from calltriage.leaves.amounts import amount
 from calltriage.leaves.gate import gate, one_line
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.examining import Found
@@ -31,7 +32,7 @@ def say_estimate(estimate: Estimate) -> None:
         return
     takes = "" if estimate.seconds is None else f", at least {_lasting(estimate.seconds)} at the API's rate"
     costs = f"; endpoints cost at most about {estimate.usd:.2f} USD" if estimate.usd else ""
-    say(f"{estimate.calls} calls, {estimate.requests} requests{takes}{costs}.", err=True)
+    say(f"{amount(estimate.calls, 'call')}, {amount(estimate.requests or 0, 'request')}{takes}{costs}.", err=True)
 
 
 def _lasting(seconds: float) -> str:
@@ -86,7 +87,9 @@ def show_report(report: Report) -> None:
         _show_examples(console, one)
     _say_incidents(tally)
     skipped = f", {tally.skipped} gone before they were read" if tally.skipped else ""
-    say(f"{tally.calls} calls examined{skipped}.{'' if report.run else ' Nothing was filed: this was a dry run.'}")
+    say(
+        f"{amount(tally.calls, 'call')} examined{skipped}.{'' if report.run else ' Nothing was filed: this was a dry run.'}"
+    )
     if report.run is not None:
         say_run(report.run)
     if tally.deferred:
@@ -126,10 +129,10 @@ def _say_incidents(tally: Tally) -> None:
         return
     say("")
     say(f"Incidents, each of which becomes one issue at most: {len(tally.incidents)}")
-    ordered = sorted(tally.incidents.values(), key=lambda one: -len(one.calls))
+    ordered = sorted(tally.incidents.values(), key=lambda one: -one.calls)
     for one in ordered[:SHOWN_INCIDENTS]:
         key = f" {one.key}" if one.key else ""
-        say(f"  {one.detector} / {one.kind}{key}: {len(one.calls)} calls")
+        say(f"  {one.detector} / {one.kind}{key}: {amount(one.calls, 'call')}")
     if len(ordered) > SHOWN_INCIDENTS:
         say(f"  and {len(ordered) - SHOWN_INCIDENTS} more")
 
@@ -148,10 +151,7 @@ def as_json(report: Report) -> JsonObject:
          "examples": [{**asdict(found.verified), "suppressed_by": found.suppressed_by} for found in one.examples]}
         for one in tally.detectors.values()
     ]  # fmt: skip
-    incidents = [
-        {"fingerprint": fingerprint, **vars(one), "calls": len(one.calls)}
-        for fingerprint, one in tally.incidents.items()
-    ]
+    incidents = [{"fingerprint": fingerprint, **vars(one)} for fingerprint, one in tally.incidents.items()]
     stands = None if run is None else {"id": run.id, "state": run.state, "why": run.why, "items": dict(run.counts)}
     told = {"run": stands, "calls": tally.calls, "skipped": tally.skipped, "deferred": tally.deferred}
     return gate({**told, "detectors": detectors, "incidents": incidents})[0]

@@ -14,6 +14,7 @@ from anyio import to_thread
 from pydantic import TypeAdapter, ValidationError
 
 from calltriage.errors import DetectorError, DetectorFailed, StoreError
+from calltriage.leaves import durable
 from calltriage.leaves.folders import Folder
 from calltriage.pipelines.chat.answers import Judgement
 from calltriage.pipelines.detecting import Usage
@@ -68,10 +69,11 @@ class Cache:
     folder: Path
     endpoint: str
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC), repr=False)
+    keeps: timedelta = KEPT
     _files: KeptFiles = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._files = KeptFiles(self.folder, KEPT, MOST_BYTES, self.clock)
+        self._files = KeptFiles(self.folder, min(self.keeps, KEPT), MOST_BYTES, self.clock)
 
     async def get(self, call_id: str, key: str) -> Known | None:
         return await to_thread.run_sync(self._get, self._name(call_id, key))
@@ -158,10 +160,20 @@ class Cassette:
 
 @dataclass
 class Recorder:
-    """Keeps answers elsewhere, and writes each to a cassette besides."""
+    """Keeps answers elsewhere, and writes each to a cassette besides.
+
+    Attributes:
+        keeps: answers that were written longer ago are taken out of the file when it is opened.
+    """
 
     answers: Answers
     path: Path
+    keeps: timedelta | None = None
+    clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC), repr=False)
+
+    def __post_init__(self) -> None:
+        if self.keeps is not None and self.path.exists():
+            _take_out(self.path, (self.clock() - self.keeps).isoformat())
 
     async def get(self, call_id: str, key: str) -> Known | None:
         if (known := await self.answers.get(call_id, key)) is not None:
@@ -173,9 +185,22 @@ class Recorder:
         await to_thread.run_sync(self._write, key, known)
 
     def _write(self, key: str, known: Known) -> None:
-        row = {"key": key, "answer": _known.dump_python(known, mode="json")}
+        row = {"key": key, "at": self.clock().isoformat(), "answer": _known.dump_python(known, mode="json")}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+
+
+def _take_out(path: Path, before: str) -> None:
+    """Take the answers before an instant out of a cassette. Raises DetectorError for a file that is none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if str(json.loads(line)["at"]) >= before]
+        if len(kept) < len(lines):
+            durable.write(path, "".join(kept).encode())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DetectorError(
+            f"The cassette {path} cannot be kept ({type(error).__name__}).", path=("endpoint",)
+        ) from None
 
 
 def free(usage: Usage) -> Usage:

@@ -12,7 +12,7 @@ from calltriage.leaves.instants import instant
 from calltriage.pipelines.calls import Call, Timing, Turn
 from calltriage.pipelines.detecting import Options, detector
 from calltriage.pipelines.detectors.wording import Phrase, Several, first_words, last_spoken, phrases, turns_of
-from calltriage.pipelines.durations import Seconds
+from calltriage.pipelines.durations import Span
 from calltriage.pipelines.findings import Finding
 
 EVENTS = {"event:transfer": "transferred_at"}
@@ -25,8 +25,8 @@ class RequiredOptions(Options):
 
     phrases: Several
     speaker: Side = "agent"
-    within: Seconds | None = None
-    """Seconds from the call's begin in which it has to be said; without, the whole call."""
+    within: Span | None = None
+    """Time from the call's begin in which it has to be said; without, the whole call."""
     within_turns: Annotated[int, Field(ge=1)] | None = None
     """Turns of this side in which it has to be said."""
     if_turns: Annotated[int, Field(ge=1)] = 2
@@ -59,7 +59,9 @@ def required(call: Call, options: RequiredOptions) -> Iterator[Finding]:
 def _due(spoken: Sequence[Turn], options: RequiredOptions) -> Sequence[Turn]:
     """The turns in one of which it has to be said."""
     if options.within is not None:
-        spoken = [turn for turn in spoken if turn.start_s is not None and turn.start_s <= options.within]
+        spoken = [
+            turn for turn in spoken if turn.start_s is not None and turn.start_s <= options.within.total_seconds()
+        ]
     return spoken if options.within_turns is None else spoken[: options.within_turns]
 
 
@@ -67,7 +69,7 @@ def _lasted(call: Call, options: RequiredOptions) -> bool:
     if options.within is None:
         return True
     ends = [turn.end_s for turn in call.turns if turn.end_s is not None]
-    return bool(ends) and max(ends) >= options.within
+    return bool(ends) and max(ends) >= options.within.total_seconds()
 
 
 def _who(speaker: str) -> str:
@@ -75,7 +77,7 @@ def _who(speaker: str) -> str:
 
 
 def _until(options: RequiredOptions) -> str:
-    within = "" if options.within is None else f" in the first {options.within:g} s"
+    within = "" if options.within is None else f" in the first {options.within.total_seconds():g} s"
     return within + ("" if options.within_turns is None else f" in the first {options.within_turns} turns")
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Annotated
 
 from pydantic import Field
@@ -37,27 +38,35 @@ def repeats(call: Call, speaker: str, words: int, likeness: float, *, parts: boo
     numbers. With `parts`, also turns that hold an earlier one whole, and those that an earlier one holds."""
     from rapidfuzz.fuzz import ratio  # noqa: PLC0415  native code
 
-    language: str | None = None
-    said = deque[tuple[str, Turn, int]](maxlen=REMEMBERED)
+    language = cache(lambda: language_of(turn.text for turn in call.turns))
+    said = deque[_Said](maxlen=REMEMBERED)
     for turn in turns_of(call, speaker):
-        line = turn.line[:COMPARED]
-        if len(line.split()) < words:
+        now = _Said(turn, turn.line[:COMPARED], language)
+        if len(now.line.split()) < words:
             continue
-        times = 1
-        for other, before, so_often in reversed(said):
-            is_part = parts and (line in other or other in line)
-            if not is_part and ratio(line, other, score_cutoff=likeness) == 0:
+        for before in reversed(said):
+            is_part = parts and (now.line in before.line or before.line in now.line)
+            if not is_part and ratio(now.line, before.line, score_cutoff=likeness) == 0:
                 continue
-            language = language or language_of(one.text for one in call.turns)
-            if is_part or _numbers(turn, language) == _numbers(before, language):
-                times = so_often + 1
-                yield Repeat(turn, before, times)
+            if is_part or now.numbers == before.numbers:
+                now.times = before.times + 1
+                yield Repeat(turn, before.turn, now.times)
                 break
-        said.append((line, turn, times))
+        said.append(now)
 
 
-def _numbers(turn: Turn, language: str) -> list[str]:
-    return numbers(spoken_in_digits(turn.text[:COMPARED], language))
+@dataclass
+class _Said:
+    """A turn, and how often it was said until then. Its numbers are read once, however many turns are alike."""
+
+    turn: Turn
+    line: str
+    language: Callable[[], str]
+    times: int = 1
+
+    @cached_property
+    def numbers(self) -> list[str]:
+        return numbers(spoken_in_digits(self.turn.text[:COMPARED], self.language()))
 
 
 class RepeatOptions(Options):

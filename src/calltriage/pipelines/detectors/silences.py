@@ -6,14 +6,16 @@ import re
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from calltriage.leaves.amounts import amount
 from calltriage.pipelines.calls import AGENT, CALLER, Call, Timing, Turn
 from calltriage.pipelines.detecting import Options, detector
 from calltriage.pipelines.detectors.wording import first_words
-from calltriage.pipelines.durations import Seconds
+from calltriage.pipelines.durations import Span
 from calltriage.pipelines.findings import Finding
 
 ASKS_TO_WAIT = re.compile(
@@ -74,7 +76,7 @@ def gaps(call: Call) -> Iterator[Gap]:
 class SilenceOptions(Options):
     """Options of agent_silence."""
 
-    at_least: Seconds = 8.0
+    at_least: Span = timedelta(seconds=8)
     """The shortest silence that counts."""
 
 
@@ -89,7 +91,7 @@ def agent_silence(call: Call, options: SilenceOptions) -> Iterator[Finding]:
     at three words a second), which is for review alone.
     """
     for gap in gaps(call):
-        if gap.is_of_agent and gap.seconds >= options.at_least:
+        if gap.is_of_agent and gap.seconds >= options.at_least.total_seconds():
             about = "about " if call.timing is Timing.ESTIMATED else ""
             note = f"The agent was silent for {about}{gap.seconds:.1f} s before this turn."
             yield Finding(gap.after, first_words(gap.after), note)
@@ -98,7 +100,7 @@ def agent_silence(call: Call, options: SilenceOptions) -> Iterator[Finding]:
 class LatencyOptions(Options):
     """Options of answer_latency."""
 
-    at_least: Seconds = 5.0
+    at_least: Span = timedelta(seconds=5)
     """What the 95th percentile of the answers has to reach."""
     answers: Annotated[int, Field(ge=2)] = 4
     """Answers that a call has to have for its percentile to mean something."""
@@ -128,12 +130,12 @@ def answer_latency(call: Call, options: LatencyOptions) -> Iterator[Finding]:
     if len(found) < options.answers:
         return
     high = percentile_95([gap.seconds for gap in found])
-    if high >= options.at_least:
+    if high >= options.at_least.total_seconds():
         latest = max(found, key=lambda gap: gap.seconds)
         median = statistics.median(gap.seconds for gap in found)
         note = (
-            f"Answers take {high:.1f} s at the 95th percentile and {median:.1f} s at the median ({len(found)} answers); "
-            f"this one took {latest.seconds:.1f} s."
+            f"Answers take {high:.1f} s at the 95th percentile and {median:.1f} s at the median "
+            f"({amount(len(found), 'answer')}); this one took {latest.seconds:.1f} s."
         )
         yield Finding(latest.after, first_words(latest.after), note)
 
@@ -141,7 +143,7 @@ def answer_latency(call: Call, options: LatencyOptions) -> Iterator[Finding]:
 class TalkOverOptions(Options):
     """Options of talk_over."""
 
-    at_least: Seconds = 0.5
+    at_least: Span = timedelta(seconds=0.5)
     """The shortest overlap that counts."""
     words: Annotated[int, Field(ge=1)] = 2
     """Words that each of the two turns has to have: a "yes" in between is no interruption."""
@@ -163,7 +165,7 @@ def talk_over(call: Call, options: TalkOverOptions) -> Iterator[Finding]:
             continue
         other = last.get(CALLER if turn.speaker == AGENT else AGENT)
         overlap = 0.0 if other is None else min(end, other[0]) - start
-        if other is not None and overlap >= options.at_least and options.by in ("any", turn.speaker):
+        if other is not None and overlap >= options.at_least.total_seconds() and options.by in ("any", turn.speaker):
             note = f"The {turn.speaker} speaks for {overlap:.1f} s while the {other[1].speaker} speaks."
             yield Finding(turn, first_words(turn), note)
         if turn.speaker not in last or end > last[turn.speaker][0]:

@@ -3,6 +3,7 @@ crash sends the same, or finds it done."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,6 +65,19 @@ def begin(connection: Connection, ledger: Ledger, effect: Effect, limit: Limit |
     values: JsonObject = {**effect.__dict__, "account": ledger.account, "state": "begun", "begun_at": ledger.now()}
     connection.execute(insert(effects).values(values))
     return Known("new", effect.request)
+
+
+def begin_all(connection: Connection, ledger: Ledger, several: Sequence[Effect]) -> list[Known]:
+    """Put effects on record before they are sent; what is known of each."""
+    keys = [one.key for one in several]
+    query = select(effects).where(effects.c.account == ledger.account, effects.c.key.in_(keys))
+    known = {
+        row.key: Known(row.state, row.request or {}, row.result, row.issue_id) for row in connection.execute(query)
+    }
+    begun = {"account": ledger.account, "state": "begun", "begun_at": ledger.now()}
+    if fresh := [{**one.__dict__, **begun} for one in several if one.key not in known]:
+        connection.execute(insert(effects), fresh)
+    return [known.get(one.key) or Known("new", one.request) for one in several]
 
 
 def is_begun(connection: Connection, ledger: Ledger, key: str) -> bool:

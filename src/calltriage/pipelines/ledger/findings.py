@@ -69,28 +69,57 @@ def record(
 ) -> None:
     """Record what detectors found in a call, in the caller's transaction. A finding that is there already is not recorded
     again. New ones of the `examined` detectors that are not found any more become stale."""
-    at, known = ledger.now(), _of_call(connection, ledger, call.call_id)
-    fresh = {one.found.finding_id: one for one in placed if one.found.finding_id not in known}
-    again = {one.found.finding_id: one for one in placed if one.found.finding_id in known}
+    record_all(connection, ledger, run_id, pipeline, [Recorded(call, placed, examined)])
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What the `examined` detectors found in a call."""
+
+    call: Call
+    placed: Sequence[Placed]
+    examined: Collection[str]
+
+
+def record_all(connection: Connection, ledger: Ledger, run_id: str, pipeline: str, calls: Sequence[Recorded]) -> None:
+    """Record what was found in several calls, as `record` does."""
+    of_calls = _of_calls(connection, ledger, [one.call.call_id for one in calls])
+    for one in calls:
+        known = of_calls.get(one.call.call_id, {})
+        if one.placed or known:
+            _record(connection, ledger, {"pipeline": pipeline, "run_id": run_id}, one, known)
+
+
+Known = dict[str, Row[*tuple[object, ...]]]
+"""Findings of a call that are recorded, by id."""
+
+
+def _record(connection: Connection, ledger: Ledger, about: JsonObject, one: Recorded, known: Known) -> None:
+    at = ledger.now()
+    fresh = {each.found.finding_id: each for each in one.placed if each.found.finding_id not in known}
+    again = {each.found.finding_id: each for each in one.placed if each.found.finding_id in known}
     if fresh:
-        rows = [{**_row(ledger, one, call, at), "pipeline": pipeline, "run_id": run_id} for one in fresh.values()]
+        rows = [{**_row(ledger, each, one.call, at), **about} for each in fresh.values()]
         connection.execute(insert(findings), rows)
         seen = {row.fingerprint for row in known.values() if row.state not in SILENT}
         counting = [row for row in rows if row["state"] not in SILENT]
         _count(connection, ledger, counting, seen)
-    for finding_id, one in again.items():
-        _found_again(connection, ledger, known[finding_id], one, at)
+    for finding_id, each in again.items():
+        _found_again(connection, ledger, known[finding_id], each, at)
     gone = [
         name
         for name, row in known.items()
-        if name not in again and row.state in ("new", "unverified") and row.detector in examined
+        if name not in again and row.state in ("new", "unverified") and row.detector in one.examined
     ]
     set_state(connection, ledger, gone, "stale", "not found any more")
 
 
-def _of_call(connection: Connection, ledger: Ledger, call_id: str) -> dict[str, Row[*tuple[object, ...]]]:
-    query = select(findings).where(findings.c.account == ledger.account, findings.c.call_id == call_id)
-    return {row.id: row for row in connection.execute(query)}
+def _of_calls(connection: Connection, ledger: Ledger, call_ids: Sequence[str]) -> dict[str, Known]:
+    query = select(findings).where(findings.c.account == ledger.account, findings.c.call_id.in_(call_ids))
+    found = dict[str, Known]()
+    for row in connection.execute(query):
+        found.setdefault(row.call_id, {})[row.id] = row
+    return found
 
 
 def _row(ledger: Ledger, one: Placed, call: Call, at: str) -> JsonObject:

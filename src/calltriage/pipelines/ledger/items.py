@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 
 from calltriage.pipelines.ledger.ledger import Ledger, written
 from calltriage.pipelines.ledger.rows import add_new
@@ -101,25 +101,32 @@ async def known(ledger: Ledger, run_id: str, call_ids: Sequence[str]) -> set[str
     return await ledger.read(lambda connection: set(connection.execute(query).scalars()))
 
 
-def set_state(
-    ledger: Ledger,
-    run_id: str,
-    call_id: str,
-    state: str,
-    *,
-    error: str | None = None,
-    content_hash: str | None = None,
-    due_at: datetime | None = None,
-) -> Callable[[Connection], None]:
-    """A change: how an item stands."""
-    values = {
-        "state": state, "error": error, "updated_at": ledger.now(), "attempt": items.c.attempt + 1,
-        "due_at": None if due_at is None else written(due_at),
-    }  # fmt: skip
-    if content_hash is not None:
-        values["content_hash"] = content_hash
-    change = update(items).where(_of(ledger, run_id, [call_id])).values(**values)
-    return lambda connection: connection.execute(change) and None
+@dataclass(frozen=True)
+class Standing:
+    """How an item stands from now on."""
+
+    call_id: str
+    state: str
+    error: str | None = None
+    content_hash: str | None = None
+    due_at: datetime | None = None
+
+
+def stand(connection: Connection, ledger: Ledger, run_id: str, standings: Sequence[Standing]) -> None:
+    """Say how items stand. A content hash that is not given stays as it is."""
+    if not standings:
+        return
+    this = (items.c.account == ledger.account) & (items.c.run_id == run_id) & (items.c.call_id == bindparam("this"))
+    change = update(items).where(this).values(
+        state=bindparam("state"), error=bindparam("error"), due_at=bindparam("due"), updated_at=ledger.now(),
+        attempt=items.c.attempt + 1, content_hash=func.coalesce(bindparam("hash"), items.c.content_hash),
+    )  # fmt: skip
+    rows = [
+        {"this": one.call_id, "state": one.state, "error": one.error, "hash": one.content_hash,
+         "due": None if one.due_at is None else written(one.due_at)}
+        for one in standings
+    ]  # fmt: skip
+    connection.execute(change, rows)
 
 
 def _of(ledger: Ledger, run_id: str, call_ids: Sequence[str]):

@@ -3,11 +3,11 @@ twice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import case, func, select
 
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.rows import add_new
@@ -41,8 +41,43 @@ async def of_call(ledger: Ledger, call_id: str, content_hash: str) -> dict[tuple
     )
 
 
-def stored(ledger: Ledger, call_id: str, content_hash: str, made: Sequence[Result]) -> Callable[[Connection], None]:
-    """A change: results are kept; a failure makes room for what came of the next try."""
-    key = {"account": ledger.account, "call_id": call_id, "content_hash": content_hash, "at": ledger.now()}
-    rows = [{**key, **asdict(one)} for one in made]
-    return lambda connection: add_new(connection, results, rows, replacing=results.c.verdict == "failed")
+@dataclass(frozen=True)
+class Made:
+    """What detectors made of one text of a call."""
+
+    call_id: str
+    content_hash: str
+    results: Sequence[Result]
+
+
+@dataclass(frozen=True)
+class Share:
+    """In how many of the calls that a detector examined in a time it found something."""
+
+    detector: str
+    found: int
+    calls: int
+
+
+def shares(connection: Connection, ledger: Ledger, detectors: Collection[str], since: str) -> list[Share]:
+    """The share of each detector since an instant. Calls of which a detector could not tell do not count."""
+    found = func.count(case((results.c.verdict == "found", results.c.call_id)).distinct())
+    query = (
+        select(results.c.detector, found, func.count(results.c.call_id.distinct()))
+        .where(results.c.account == ledger.account, results.c.at >= since)
+        .where(results.c.detector.in_(detectors), results.c.verdict.in_(("found", "not_found")))
+        .group_by(results.c.detector)
+        .order_by(results.c.detector)
+    )
+    return [Share(*row) for row in connection.execute(query)]
+
+
+def store(connection: Connection, ledger: Ledger, made: Sequence[Made]) -> None:
+    """Keep results; a failure makes room for what came of the next try."""
+    at = ledger.now()
+    rows = [
+        {"account": ledger.account, "call_id": one.call_id, "content_hash": one.content_hash, "at": at, **vars(result)}
+        for one in made
+        for result in one.results
+    ]
+    add_new(connection, results, rows, replacing=results.c.verdict == "failed")

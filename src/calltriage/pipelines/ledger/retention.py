@@ -1,20 +1,25 @@
-"""What is left of a deleted call: that it was examined, what became of its findings, and no word of it."""
+"""What is left of a deleted call, and of findings past the time that a pipeline's file keeps them: that a call was examined,
+what became of its findings, and no word of it."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import partial
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from calltriage.pipelines.ledger.tables import effects, findings, items, results, reviews
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
     from calltriage.pipelines.ledger.ledger import Ledger
 
 GONE = ""
 """Stands where words were."""
+AT_ONCE = 1_000
+"""Findings whose words are removed in one commit, so that others can write in between."""
 
 
 def forget_call(connection: Connection, ledger: Ledger, call_id: str) -> int:
@@ -23,14 +28,39 @@ def forget_call(connection: Connection, ledger: Ledger, call_id: str) -> int:
     Ids, states and verdicts stay: a call that is imported again files nothing twice, and what people decided still counts.
     """
     of_call = (findings.c.account == ledger.account) & (findings.c.call_id == call_id)
-    gone = {"quote": GONE, "note": GONE, "key": None}
-    ids = select(findings.c.id).where(of_call)
-    done = (effects.c.account == ledger.account) & effects.c.finding_id.in_(ids) & (effects.c.state != "begun")
-    connection.execute(effects.update().where(done).values(request=None))
-    count = connection.execute(findings.update().where(of_call).values(**gone)).rowcount
+    count = _forget(connection, ledger, of_call)
     of_call = (reviews.c.account == ledger.account) & (reviews.c.call_id == call_id)
     connection.execute(reviews.update().where(of_call).values(quote=None, reason=None))
     for table in (items, results):
         of_call = (table.c.account == ledger.account) & (table.c.call_id == call_id)
         connection.execute(table.update().where(of_call).values(error=None))
     return count
+
+
+async def forget_older(ledger: Ledger, pipeline: str, detectors: Collection[str], before: str) -> int:
+    """Take the words out of a pipeline's findings recorded before an instant and of the verdicts on its detectors, and say
+    of how many findings. Ids, states and verdicts stay, so that nothing is filed twice."""
+    count = 0
+    while some := await ledger.write(partial(_some, ledger=ledger, pipeline=pipeline, before=before)):
+        count += some
+    old = (reviews.c.account == ledger.account) & reviews.c.detector.in_(detectors) & (reviews.c.at < before)
+    has_words = or_(reviews.c.quote.is_not(None), reviews.c.reason.is_not(None))
+    change = reviews.update().where(old, has_words).values(quote=None, reason=None)
+    await ledger.write(lambda connection: connection.execute(change) and None)
+    return count
+
+
+def _some(connection: Connection, ledger: Ledger, pipeline: str, before: str) -> int:
+    has_words = or_(findings.c.quote != GONE, findings.c.note != GONE, findings.c.key.is_not(None))
+    old = (findings.c.account == ledger.account) & (findings.c.pipeline == pipeline) & (findings.c.created_at < before)
+    query = select(findings.c.id).where(old, has_words).limit(AT_ONCE)
+    ids = list(connection.execute(query).scalars())
+    return _forget(connection, ledger, (findings.c.account == ledger.account) & findings.c.id.in_(ids)) if ids else 0
+
+
+def _forget(connection: Connection, ledger: Ledger, which: ColumnElement[bool]) -> int:
+    """Take the words out of findings, and out of what was sent for them."""
+    ids = select(findings.c.id).where(which)
+    done = (effects.c.account == ledger.account) & effects.c.finding_id.in_(ids) & (effects.c.state != "begun")
+    connection.execute(effects.update().where(done).values(request=None))
+    return connection.execute(findings.update().where(which).values(quote=GONE, note=GONE, key=None)).rowcount

@@ -144,12 +144,12 @@ async def state_of(ledger: Ledger, run_id: str) -> str:
     return await ledger.read(lambda connection: connection.execute(query).scalar_one_or_none()) or "cancelled"
 
 
-async def end(ledger: Ledger, run_id: str, state: str, why: str | None = None, *, requests: int = 0) -> None:
+async def end(ledger: Ledger, run_id: str, state: str, why: str | None = None) -> None:
     """Say how a run stands. One that was cancelled stays cancelled."""
     now = ledger.now()
     ended = None if state in OPEN else now
     change = update(runs).where(_of(ledger, run_id), runs.c.state != "cancelled")
-    values = {"state": state, "why": why, "updated_at": now, "ended_at": ended, "requests": runs.c.requests + requests}
+    values = {"state": state, "why": why, "updated_at": now, "ended_at": ended}
     await ledger.write(lambda connection: connection.execute(change.values(**values)) and None)
 
 
@@ -169,6 +169,12 @@ async def stop(ledger: Ledger, run_id: str, state: str) -> Run:
     if not changed and run.state != state:
         raise SettingsError(f"Run {run_id} is {run.state} already.")
     return run
+
+
+def requested(connection: Connection, ledger: Ledger, run_id: str, requests: int) -> None:
+    """Add to the requests that a run took."""
+    change = update(runs).where(_of(ledger, run_id)).values(requests=runs.c.requests + requests)
+    connection.execute(change)
 
 
 def progressed(

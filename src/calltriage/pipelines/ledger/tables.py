@@ -82,6 +82,7 @@ results = _table(
     "results", ("call_id", "content_hash", "detector", "version_hash"),
     _text("call_id"), _text("content_hash"), _text("detector"), _text("version_hash"), _text("verdict"),
     _count("findings"), _count("tokens"), _amount("usd"), _amount("ms"), _maybe("error"), _text("at"),
+    Index("pipeline_results_by_time", "account", "at"),
 )  # fmt: skip
 """What one version of a detector made of one text of a call. `verdict`: found, not_found, cannot_tell, not_offered,
 sampled_out, failed."""
@@ -95,7 +96,8 @@ findings = _table(
     _maybe("call_version"), _text("created_at"), _text("updated_at"),
     Index("pipeline_findings_by_state", "account", "state", "created_at"),
     Index("pipeline_findings_of_call", "account", "call_id", "detector"),
-    Index("pipeline_findings_of_incident", "account", "fingerprint", "call_began"),
+    Index("pipeline_findings_of_incident", "account", "fingerprint", "state", "call_began"),
+    Index("pipeline_findings_of_issue", "account", "issue_id"),
 )  # fmt: skip
 """A moment that a detector found. `state`: new, accepted, filed, dismissed, unverified, stale, counted, suppressed; `why`:
 its reason. `group`: the values that it is grouped by. `turn`: NULL for a fact of the call's record. `call_version`: of the

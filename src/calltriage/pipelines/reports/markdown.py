@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from calltriage.leaves.amounts import amount
 from calltriage.leaves.gate import one_line
 from calltriage.pipelines.reports.figures import DetectorFigures, Figures
 
@@ -59,8 +60,9 @@ def summary(report: Figures) -> str:
     found = sum(states.values())
     cost = f" Models cost {report.usd:.2f} USD." if report.usd else ""
     return (
-        f"{report.calls} calls examined, {found} findings: {states['filed']} filed, {states['new']} new, "
-        f"{states['counted']} counted, {states['dismissed']} dismissed, {states['unverified']} unverified.{cost}"
+        f"{amount(report.calls, 'call')} examined, {amount(found, 'finding')}: {states['filed']} filed, "
+        f"{states['new']} new, {states['counted']} counted, {states['dismissed']} dismissed, "
+        f"{states['unverified']} unverified.{cost}"
     )
 
 

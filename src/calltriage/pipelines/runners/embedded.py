@@ -18,10 +18,10 @@ from calltriage.pipelines.reading import patiently
 from calltriage.pipelines.runners.lister import Lister
 from calltriage.pipelines.running import Work
 
-BATCH = 500
-"""Items that are taken from the ledger at once."""
-AT_ONCE = 32
-"""Items that are worked on at once. The client bounds its requests itself; meanwhile others wait for their turn to file."""
+BATCH = 2_000
+"""Items that are taken from the ledger at once, and whose findings are filed together."""
+SLOW_BATCH = 200
+"""The same where the API has a rate: so that what is found is not filed much later."""
 AHEAD = 5_000
 """Calls that are listed and not yet examined, at most."""
 LOOK_EVERY_S = 1.0
@@ -78,6 +78,7 @@ class Embedded:
         if await self._state() != "running":
             return "stopped"
         await self.work.filer.finish()
+        await patiently(self.work.forget_old)
         due = await patiently(lambda: items.next_due(self.work.ledger, self.run.id))
         return None if due is None else f"Some calls wait until {due}. The same command goes on then."
 
@@ -104,9 +105,10 @@ class Embedded:
 
     async def _work_off(self) -> None:
         """Take what is due from the ledger, batch after batch, until all is listed and nothing is due."""
+        most = BATCH if self.work.reader.triage.rate is None else SLOW_BATCH
         while True:
             listed, moved = self._lister.is_done, self._moved
-            batch = await patiently(lambda: items.to_do(self.work.ledger, self.run.id, BATCH))
+            batch = await patiently(lambda: items.to_do(self.work.ledger, self.run.id, most))
             if batch:
                 await self._side_by_side(batch)
             elif listed:
@@ -115,18 +117,12 @@ class Embedded:
                 await moved.wait()
 
     async def _side_by_side(self, batch: list[Item]) -> None:
-        left = iter(batch)
+        def heard() -> None:
+            self._ahead -= 1
+            tally = self.work.tally
+            self.progress(tally.calls + tally.skipped, self._lister.total)
 
-        async def take() -> None:
-            for item in left:
-                await self.work.item(item)
-                self._ahead -= 1
-                tally = self.work.tally
-                self.progress(tally.calls + tally.skipped, self._lister.total)
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(AT_ONCE):
-                tasks.start_soon(take)
+        await self.work.batch(batch, heard)
         self._move()
 
     def _move(self) -> None:

@@ -50,7 +50,7 @@ class Lister:
 
     async def _list(self, window: Window) -> None:
         listing, since = self.work.spec.calls.listing(), self.run.watermark or window.since
-        async for page in pages(self.work.client, listing, since=since, until=window.until):
+        async for page in pages(self.work.reader, listing, since=since, until=window.until):
             self.total = self.total or page.total
             fresh = self._sampled(page)
             if window.limit is not None:

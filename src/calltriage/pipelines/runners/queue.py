@@ -7,7 +7,7 @@ on from the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 
@@ -15,7 +15,7 @@ import anyio
 
 from calltriage.errors import SettingsError, is_group
 from calltriage.pipelines.ledger import items, runs
-from calltriage.pipelines.ledger.items import TO_DO, Item
+from calltriage.pipelines.ledger.items import TO_DO
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.ledger.turns import Turn, held
@@ -133,7 +133,7 @@ class Share:
             self._under_way.add(scope)
             try:
                 left = await patiently(lambda: items.left_of(self.work.ledger, self.run.id, calls))
-                await self._side_by_side(left)
+                await self.work.batch(left)
             except anyio.get_cancelled_exc_class():
                 raise
             except BaseException as error:  # noqa: BLE001  it is raised by `keep_working`
@@ -141,11 +141,6 @@ class Share:
                 self._over.cancel()
             finally:
                 self._under_way.discard(scope)
-
-    async def _side_by_side(self, left: Sequence[Item]) -> None:
-        async with anyio.create_task_group() as tasks:
-            for item in left:
-                tasks.start_soon(self.work.item, item)
 
     # The lead
 

@@ -343,7 +343,7 @@ class PipelineReport(Workflow, effect=Effect.READ):
         from calltriage.pipelines.ledger.ledger import written  # noqa: PLC0415
         from calltriage.pipelines.reports.figures import gathered  # noqa: PLC0415
 
-        async with _parts(work) as parts:
+        async with opened_parts(work) as parts:
             if not await runs.newest(parts.ledger, 1, self.name):
                 raise NotFound("No pipeline of this name has run here.", field="name")
             since = written(parts.ledger.clock() - REPORTED)

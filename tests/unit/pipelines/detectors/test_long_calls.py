@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pipeline_calls import Said, call_of
 
+from calltriage.pipelines.alignment import spoken_in_digits
 from calltriage.pipelines.catalogue import BUILT_INS, built_in
 from calltriage.pipelines.redaction import BuiltIn
 
@@ -30,6 +31,14 @@ async def test_a_rule_ends_on_endless_turns_and_on_thousands_of_them(name: str) 
     examined = await built_in(name).configured(OPTIONS.get(name)).examine(call)
 
     assert len(examined.findings) <= 100
+
+
+async def test_the_numbers_of_a_turn_are_read_once_however_many_turns_are_alike() -> None:
+    lines = [f"the amount that you owe us today is {n} dollars and thank you" for n in range(300)]
+    spoken_in_digits.cache_clear()
+    await built_in("agent_loop").configured().examine(call_of([("agent", line) for line in lines]))
+    read = spoken_in_digits.cache_info()
+    assert read.hits + read.misses == len(lines)
 
 
 @pytest.mark.parametrize("text", LONG)
