@@ -192,6 +192,7 @@ class Share:
 
     async def _end(self) -> None:
         await self.work.filer.finish()
+        await self.work.forget_old()
         due = await items.next_due(self.work.ledger, self.run.id)
         why = None if due is None else f"Some calls wait until {due}. The same command goes on then."
         await runs.end(self.work.ledger, self.run.id, "paused" if why else "done", why)
