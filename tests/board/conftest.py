@@ -1,7 +1,7 @@
 """The board in a real browser: Debian's Chromium, driven by Playwright; as a view in the extension's own host, and as a
 page.
 
-One event loop runs all tests of a module, so that the browser is started once for them; no loop outlives its module, since
+One event loop runs all tests of this package, so that the browser is started once for them. It does not outlive the package:
 other tests want one of their own.
 """
 
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from board.seats import WIDE, Seat, Served, board_on_port, tab, watched
 from mcp.client import Client as McpClient
 from npm import NODE, install
 from playwright.async_api import Browser, async_playwright
 
+from board.seats import WIDE, Seat, Served, board_on_port, tab, watched
 from calltriage.client.client import Client
 from calltriage.server.call.views import BOARD
 
@@ -27,12 +27,12 @@ CHROMIUM = shutil.which("chromium")
 PACKAGES = ("@modelcontextprotocol/ext-apps@2.0.4", "axe-core@4.14.1", "rolldown@1.3.3")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 async def browser(anyio_backend: str) -> AsyncGenerator[Browser]:
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on this machine (Debian: apt-get install chromium)")

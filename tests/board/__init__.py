@@ -1,0 +1,1 @@
+"""Tests of the board; a package, so that they share one event loop and one browser."""
