@@ -24,7 +24,7 @@ def test_the_demo_finds_accepts_files_once_and_reports() -> None:
     assert "3 calls examined" in said
     assert "Filed as T-1001 Skipped verification, with the call attached and turn 4 flagged." in said
     assert "1 flag on T-1001." in said
-    assert "1 findings: 1 filed, 0 new" in said
+    assert "1 finding: 1 filed, 0 new" in said
 
 
 @pytest.mark.skipif(not RECORDED.exists(), reason="the sample of recorded calls is not here")

@@ -27,6 +27,7 @@ from calltriage.server.app import build_server
 from calltriage.server.call.table import describe
 from calltriage.server.files.local import FileRoots
 from calltriage.server.instructions import instructions
+from calltriage.server.surfaces import pipeline_prompts
 from calltriage.server.toolsets import ALL, DEFAULT, TOOLSETS, select
 
 EVERY = [tool.tool_name() for tool in chain.from_iterable(TOOLSETS.values())]
@@ -81,6 +82,7 @@ def test_no_sentence_in_the_code_names_a_tool_that_may_be_hidden_from_who_reads_
     for toolset, tools in TOOLSETS.items():
         for tool in tools:
             homes.setdefault(tool.__module__, set()).add(toolset)
+    homes[pipeline_prompts.__name__] = {"pipelines"}  # offered with the toolset alone
     seen = 0
     for path in chain.from_iterable((package / part).rglob("*.py") for part in ("operations", "client", "server")):
         module = ".".join(("calltriage", *path.relative_to(package).with_suffix("").parts))
