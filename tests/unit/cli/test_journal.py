@@ -416,6 +416,16 @@ def test_a_file_that_is_no_journal_is_a_sentence(
     assert after == before, "asking changes nothing"
 
 
+@pytest.mark.parametrize("asked", ["show", "export"])
+@pytest.mark.parametrize("damage", FILES)
+def test_what_reads_a_file_that_is_no_journal_ends_with_a_sentence(
+    noted: Path, command: CliRunner, damage: Callable[[Path], None], asked: str
+) -> None:
+    damage(noted / "journal.sqlite3")
+    found = command.invoke(cli, ["journal", asked])
+    assert found.exit_code == 0 or isinstance(found.exception, StoreError), found.exception
+
+
 @pytest.mark.usefixtures("worked")
 def test_an_export_of_any_length_holds_few_rows_in_memory(tmp_path: Path) -> None:
     old = tmp_path / "old"
