@@ -9,11 +9,11 @@ from typing import Any
 
 import httpx2
 import pytest
-from board.seats import Served, arrive, board_on_port
 from mcp.client import Client as McpClient
 from mcp_over_http import NEWEST, ask, newest
 from tool_calls import ok, refused, with_call
 
+from board.seats import Served, arrive, board_on_port
 from calltriage.client.client import Client
 from calltriage.leaves.seals import Seals
 from calltriage.operations.flags import ListFlags

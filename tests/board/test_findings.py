@@ -10,14 +10,14 @@ from typing import Any
 
 import httpx2
 import pytest
-from board.hostile import HOSTILE, only_text
-from board.seats import PHONE, WIDE, Seat, Served, arrive, board_on_port
 from conftest import Clock, call_line, endpoints_to, load_lines
 from mcp.client import Client as McpClient
 from pipeline_filing import Bench, spec_of
 from playwright.async_api import expect
 from tool_calls import ok
 
+from board.hostile import HOSTILE, only_text
+from board.seats import PHONE, WIDE, Seat, Served, arrive, board_on_port
 from calltriage.client.client import open_client
 from calltriage.client.home import Home
 from calltriage.desk.app import Desk

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from board.hostile import HOSTILE, only_text
-from board.seats import Seat, Served, arrive
 from conftest import call_line, load_lines
 from mcp.client import Client as McpClient
 from tool_calls import filed, ok
 
+from board.hostile import HOSTILE, only_text
+from board.seats import Seat, Served, arrive
 from calltriage.client.client import Client
 from calltriage.desk.app import Desk
 from calltriage.operations.issues import CreateIssue

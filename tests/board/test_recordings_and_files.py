@@ -11,11 +11,11 @@ import zlib
 from typing import Any
 
 import pytest
-from board.seats import Served, arrive
 from conftest import load_lines
 from mcp.client import Client as McpClient
 from tool_calls import ok, with_call
 
+from board.seats import Served, arrive
 from calltriage.desk.app import Desk
 
 pytestmark = pytest.mark.slow

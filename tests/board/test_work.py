@@ -8,10 +8,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from board.seats import PHONE, WIDE, Served, arrive, board_on_port
 from mcp.client import Client as McpClient
 from tool_calls import filed, ok, with_call
 
+from board.seats import PHONE, WIDE, Served, arrive, board_on_port
 from calltriage.client.client import Client
 from calltriage.operations.flags import Flag, ListFlags
 from calltriage.operations.issues import CreateIssue, GetIssue, ListIssues, UpdateIssue
