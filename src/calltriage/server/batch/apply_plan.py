@@ -15,7 +15,7 @@ from calltriage.client.diverted import Diverted
 from calltriage.client.limits import deadline_in
 from calltriage.client.receipts import Receipt
 from calltriage.errors import CallError, Conflict, Outcome, RateLimited, Rejected, TryNext
-from calltriage.leaves.strict_json import JsonObject
+from calltriage.leaves.strict_json import JsonArray, JsonObject
 from calltriage.operations.base import Effect, Operation, Tool
 from calltriage.operations.results import Result
 from calltriage.server.answers.results import BUDGET, Bundle, advising
@@ -331,7 +331,8 @@ def _without_condition(arguments: JsonObject) -> JsonObject:
 def _kept(tool: type[Tool], body: JsonObject, made: list[list[str]]) -> JsonObject:
     """What is kept of a write's answer: ids, the outcome and our note; no words of others, such as a flag's note."""
     kept = {name: body[name] for name in ("outcome", "id", "triage_id") if isinstance(body.get(name), str)}
-    own: JsonObject = (body.get("issues") or [{}])[0]  # that of issue_id
+    issues: JsonArray = body.get("issues") or []
+    own: JsonObject = issues[0] if issues else {}  # that of issue_id
     if "triage_id" in body and isinstance(body.get("updated_at"), str):
         kept["updated_at"] = body["updated_at"]
     elif "updated_at" in own:
