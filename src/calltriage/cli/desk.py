@@ -39,8 +39,10 @@ for _command in (*tenants.GROUPS, deletion.delete):
 
 
 def _public_url(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
     try:
-        return None if value is None else public_url(value)
+        return public_url(value)
     except ValueError as error:
         raise wrong(value, str(error)) from None
 
@@ -82,7 +84,7 @@ def desk_serve(
     if known_as is not None:
         settings = settings.model_copy(update={"desk_public_url": known_as})
     if inherited is not None:
-        anyio.run(servers.serve_desk, settings, host, port, lambda _: say_ready(), inherited)
+        anyio.run(servers.serve_desk, settings, host, port, say_ready, inherited)
     elif workers == 1:
         anyio.run(servers.serve_desk, settings, host, port, announce("Desk"))
     elif sys.platform == "win32":

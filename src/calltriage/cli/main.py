@@ -229,8 +229,10 @@ def journal() -> None:
 def _since(_c: click.Context, _p: click.Parameter, value: str | None) -> datetime | None:
     from calltriage.cli.journal import since  # noqa: PLC0415
 
+    if value is None:
+        return None
     try:
-        return None if value is None else since(value, datetime.now(UTC))
+        return since(value, datetime.now(UTC))
     except (ValueError, OverflowError):
         raise wrong(value, "must be a time such as 2026-05-01, 2026-05-01T10:00 (UTC), 90m, 24h or 7d") from None
 

@@ -140,8 +140,10 @@ def begin(context: click.Context, *servers: str | None) -> None:
 def _time_zone(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     from zoneinfo import ZoneInfo  # noqa: PLC0415
 
+    if value is None:
+        return None
     try:
-        return value if value is None else ZoneInfo(value).key
+        return ZoneInfo(value).key
     except (KeyError, ValueError, OSError):
         raise wrong(value, "must be an IANA time zone, such as Europe/Berlin") from None
 

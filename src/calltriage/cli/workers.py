@@ -117,8 +117,8 @@ def inherited(number: int) -> socket.socket:
     return socket.socket(found.family, found.type, socket.IPPROTO_TCP, fileno=found.detach())
 
 
-def say_ready() -> None:
-    """Tell the first process that this one serves."""
+def say_ready(_address: str) -> None:
+    """Tell the first process that this one serves; it knows where."""
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import anyio
 
@@ -40,7 +40,7 @@ def may_pass(error: BaseException) -> bool:
     from sqlalchemy.exc import TimeoutError as NoConnectionError  # noqa: PLC0415
 
     if isinstance(error, BaseExceptionGroup):
-        return all(may_pass(one) for one in error.exceptions)
+        return all(may_pass(one) for one in cast("BaseExceptionGroup[BaseException]", error).exceptions)
     if isinstance(error, CallError):
         return error.retryable and error.outcome != "unknown"
     if isinstance(error, StoreBusyError | OperationalError | NoConnectionError):

@@ -436,7 +436,7 @@ def test_an_export_of_any_length_holds_few_rows_in_memory(tmp_path: Path) -> Non
     }
     with closing(DRIVER.connect(old / "journal.sqlite3")) as file, file:
         many = "WITH n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n LIMIT 2000) "
-        columns = [new.get(name, name) for _, name, *_ in file.execute("PRAGMA table_info(entries)")]
+        columns = [new.get(str(name), str(name)) for _, name, *_ in file.execute("PRAGMA table_info(entries)")]
         first = "(SELECT * FROM entries WHERE seq = 1)"
         file.execute(f"INSERT INTO entries {many} SELECT {', '.join(columns)} FROM n, {first}")
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):

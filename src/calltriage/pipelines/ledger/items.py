@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy import Text, bindparam, func, or_, select, update
 
 from calltriage.pipelines.ledger.ledger import Ledger, written
 from calltriage.pipelines.ledger.rows import add_new
@@ -119,7 +119,7 @@ def stand(connection: Connection, ledger: Ledger, run_id: str, standings: Sequen
     this = (items.c.account == ledger.account) & (items.c.run_id == run_id) & (items.c.call_id == bindparam("this"))
     change = update(items).where(this).values(
         state=bindparam("state"), error=bindparam("error"), due_at=bindparam("due"), updated_at=ledger.now(),
-        attempt=items.c.attempt + 1, content_hash=func.coalesce(bindparam("hash"), items.c.content_hash),
+        attempt=items.c.attempt + 1, content_hash=func.coalesce(bindparam("hash", type_=Text()), items.c.content_hash),
     )  # fmt: skip
     rows = [
         {"this": one.call_id, "state": one.state, "error": one.error, "hash": one.content_hash,

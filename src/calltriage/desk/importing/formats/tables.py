@@ -172,8 +172,8 @@ def _time(cell: str) -> datetime | float | None:
     day_first = DAY_FIRST.fullmatch(cell)
     try:
         if day_first is not None:
-            day, month, year, *at = (int(part or 0) for part in day_first.groups())
-            return datetime(year, month, day, *at)  # noqa: DTZ001  the zone is the import's
+            day, month, year, hour, minute, second = (int(part or 0) for part in day_first.groups())
+            return datetime(year, month, day, hour, minute, second)  # noqa: DTZ001  the zone is the import's
         return datetime.fromisoformat(cell)
     except ValueError:
         raise ValueError("time: expected ISO 8601, a number, or minutes and seconds such as 01:05") from None
