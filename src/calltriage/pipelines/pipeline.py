@@ -25,6 +25,7 @@ from calltriage.pipelines.ledger.pace import paced
 from calltriage.pipelines.ledger.purse import LedgerPurse
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.listing import PAGE
+from calltriage.pipelines.reading import patiently
 from calltriage.pipelines.runners.embedded import Embedded, only_one
 from calltriage.pipelines.runners.queue import Share, is_spread
 from calltriage.pipelines.running import Work
@@ -229,7 +230,7 @@ async def _is_spread(client: Client, ledger: Ledger) -> bool:
     """Whether workers may take part in what is begun here. They hear with which key."""
     if not is_spread(ledger):
         return False
-    await note_key(ledger, Seals(client.home.secret))
+    await patiently(lambda: note_key(ledger, Seals(client.home.secret)))
     return True
 
 

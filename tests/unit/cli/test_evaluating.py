@@ -116,10 +116,10 @@ def test_what_an_evaluation_spends_counts_for_the_pipeline_s_day(folder: Path) -
 
     (row,) = as_json(evaluated("--json", file="chat.toml"))["detectors"]
 
-    assert row["failed"] == 16  # nobody listens there
+    assert row["failed"] == 20  # nobody listens there
     with closing(sqlite_driver().connect(folder / "data" / "pipelines.sqlite3")) as ledger:
         found = ledger.execute("SELECT pipeline, state, count(*) FROM pipeline_spend GROUP BY 1, 2").fetchall()
-    assert found == [("chat", "settled", 16)]
+    assert found == [("chat", "settled", 20)]
 
 
 def test_a_check_says_what_endpoints_cost_before_anything_is_asked(folder: Path) -> None:
