@@ -15,7 +15,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -83,11 +83,13 @@ class Opening:
         lines: what the host writes.
         kept: answers to earlier hosts.
         mark: what they follow from besides the host's words.
+        began: when the host could write, and nobody read but this.
     """
 
     lines: Lines
     kept: KeptFiles
     mark: str
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
     _ahead: deque[_Line] = field(default_factory=deque["_Line"], init=False)
     """What was read, and the server has not read."""
     _again: _Line | None = field(default=None, init=False)

@@ -351,6 +351,24 @@ async def test_equal_calls_that_overlap_are_one_write_on_real_processes(
             are_one(await at_once(tool, arguments[tool], one, two))
 
 
+async def test_an_equal_call_that_came_while_its_process_loaded_is_a_repeat(
+    the_desk: Desk, clock: Clock, tmp_path: Path
+) -> None:
+    """Nobody read it then, so it may have come before the first was answered. What comes after the first answer did not."""
+    began = clock()
+    clock.advance(seconds=1)
+    one, other = (Journal(tmp_path / "journal", clock=clock) for _ in range(2))
+    other.came_since = began
+    async with agent_of(the_desk, one) as first, agent_of(the_desk, other) as second:
+        arguments = (await ground(first))["add_comment"]
+        bodies = [await called(agent, "add_comment", arguments) for agent in (first, second)]
+        are_one(bodies)
+        clock.advance(seconds=1)
+        assert (await called(second, "add_comment", arguments))["outcome"] == "committed"
+    await one.close()
+    await other.close()
+
+
 @pytest.mark.parametrize("how", ["stdio", "HTTP", "two processes"])
 async def test_an_equal_call_is_a_repeat_until_the_first_is_answered_on_real_processes(
     the_desk: Desk, tmp_path: Path, how: str

@@ -70,6 +70,8 @@ class Journal:
         former: names under which earlier versions noted callers, by their names now; by default they noted none.
         former_organisation: what they would call the organisation with the present credentials; by default the same.
         former_others: what they called others, whose keys are not this one's.
+        came_since: when the process began to load. Its first calls may have come then: nobody read them. Set by a server
+            whose host writes to it before it is loaded.
     """
 
     folder: Path
@@ -81,6 +83,7 @@ class Journal:
     former: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     former_organisation: str | None = field(default=None, repr=False)
     former_others: tuple[str, ...] = ()
+    came_since: datetime | None = None
     database: Database = field(init=False)
     _standings: Standings = field(init=False, repr=False)
     _unanswered: Unanswered = field(init=False, repr=False)
@@ -174,7 +177,7 @@ class Journal:
 
         `when_answered` is given what is to be done once the answer has gone out; by default the call ends with this block.
         """
-        came = self.clock()
+        came = self.came_since or self.clock()
         with self._unanswered.call(when_answered) as (writes, beside, elsewhere):
             salt = await self._digest_key()
             arrived, _ = await self._read(head_of)
@@ -192,6 +195,7 @@ class Journal:
             )
             async with self._in_turn(call):
                 yield call
+            self.came_since = None
 
     @asynccontextmanager
     async def _in_turn(self, call: Call) -> AsyncGenerator[None]:
