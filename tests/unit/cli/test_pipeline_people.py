@@ -104,7 +104,7 @@ def test_dismissing_what_was_filed_says_what_a_person_can_undo(folder: Path) -> 
 
     told = said("dismiss", finding, "--reason", "wrong")
     assert flag.id in told
-    assert issue.id in told
+    assert f"stays on {issue.triage_id} until" in told
 
 
 def test_a_name_of_no_finding_or_of_several_is_refused_with_what_to_do(folder: Path) -> None:
