@@ -56,7 +56,7 @@ async def served(folder: Path, **settings: str) -> AsyncGenerator[Desk]:
                 line = (await BufferedByteReceiveStream(first.stderr).receive_until(b"\n", 65536)).decode()
             found = re.search(SERVED_AT, line)
             assert found is not None, line
-            yield Desk(first, found[1].rstrip(","))
+            yield Desk(first, found[1])
         finally:
             if first.returncode is None:
                 first.terminate()
@@ -182,5 +182,4 @@ async def test_a_desk_that_cannot_start_says_so_once_and_ends(tmp_path: Path) ->
     with anyio.fail_after(PATIENCE):
         done = await anyio.run_process(command, env=environment(**own), cwd=tmp_path, check=False)
     assert done.returncode == 1
-    assert done.stderr.decode().count("data") == 1
-    assert "Traceback" not in done.stderr.decode()
+    assert [line[:29] for line in done.stderr.decode().splitlines()] == ["calltriage: The data folder /"]

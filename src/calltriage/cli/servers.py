@@ -188,7 +188,7 @@ async def serve_desk_by_several(
     with _desk_socket(settings, host, port) as listening:
         address = _told(address_of(listening), settings.desk_public_url)
         async with ended_by_signals() as ending:
-            processes = Workers(command, listening, lambda: on_ready(f"{address}, by {count} processes"))
+            processes = Workers(command, listening, lambda: on_ready(f"{address} by {count} processes"))
             try:
                 await processes.serve(count, ending, 3 * GRACE_SECONDS)
             except BaseException as error:
