@@ -19,7 +19,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -190,7 +189,7 @@ def _name(mark: str, greeted: str, request: JsonObject) -> str | None:
     is_named = isinstance(request_id, str) or (isinstance(request_id, int) and not isinstance(request_id, bool))
     if request.get("jsonrpc") != "2.0" or not is_named or method not in ASKED_FIRST:
         return None
-    params: Any = request.get("params")
+    params: object = request.get("params")
     return _digest(mark, greeted, str(method), json.dumps(params, sort_keys=True))
 
 

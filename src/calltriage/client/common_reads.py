@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import anyio
 
@@ -58,7 +58,7 @@ class CommonReads:
                 self._next.pop(name, None)
         if shared.error is not None:
             raise shared.error
-        return cast("T", shared.result)
+        return shared.result
 
     def _leave(self, name: str, shared: _Read) -> None:
         """Let who asks from now on wait for another read."""

@@ -224,7 +224,7 @@ async def _question(tool: type[Tool], given: Tool, work: Invocation) -> str:
     return await asked(given, work)
 
 
-async def _detaching(given: Any, work: Invocation) -> str:
+async def _detaching(given: RemoveResource, work: Invocation) -> str:
     issue_id, link_id = await work.server.issue_id(given.issue_id), given.resource_link_id
     links, all_links = await every_page(
         work.server.client, lambda cursor: ListResources(issue_id=issue_id, limit=100, cursor=cursor), PAGES
@@ -245,7 +245,7 @@ async def _detaching(given: Any, work: Invocation) -> str:
     return f"{what} {count}{more} flags hang on this call and may go with it. The call itself stays."
 
 
-async def _unflagging(given: Any, work: Invocation) -> str:
+async def _unflagging(given: RemoveFlag, work: Invocation) -> str:
     issue_id = await work.server.issue_id(given.issue_id)
     flags, all_flags = await every_page(
         work.server.client, lambda cursor: ListFlags(issue_id=issue_id, limit=100, cursor=cursor), PAGES
@@ -260,7 +260,7 @@ async def _unflagging(given: Any, work: Invocation) -> str:
     return f"{what} Its type is {_theirs(flag.type)}."
 
 
-async def _unlinking(given: Any, work: Invocation) -> str:
+async def _unlinking(given: RemoveRelation, work: Invocation) -> str:
     issue_id = await work.server.issue_id(given.issue_id)
     relations, all_links = await every_page(
         work.server.client, lambda cursor: ListRelations(issue_id=issue_id, limit=100, cursor=cursor), PAGES
@@ -276,7 +276,7 @@ async def _unlinking(given: Any, work: Invocation) -> str:
     )
 
 
-async def _deleting_issue(given: Any, work: Invocation) -> str:
+async def _deleting_issue(given: DeleteIssue, work: Invocation) -> str:
     issue = await work.server.client.send(GetIssue(issue_id=await work.server.issue_id(given.issue_id)))
     return (
         f"Delete issue {issue.triage_id} ({issue.id}) for good, with {issue.resource_count} evidence links, "
@@ -285,7 +285,7 @@ async def _deleting_issue(given: Any, work: Invocation) -> str:
     )
 
 
-async def _deleting_attachment(given: Any, work: Invocation) -> str:
+async def _deleting_attachment(given: DeleteAttachment, work: Invocation) -> str:
     attachment = await work.server.client.send(GetAttachment(attachment_id=given.attachment_id))
     size = "" if attachment.size is None else f" of {attachment.size} bytes"
     return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, ClassVar, Required, TypedDict
+from typing import TYPE_CHECKING, ClassVar, Required, TypedDict
 
 from pydantic import Field
 
@@ -15,6 +15,9 @@ from calltriage.operations.fields import Word
 from calltriage.server.answers.results import untrusted
 from calltriage.server.context import Invocation, Workflow
 from calltriage.server.tools.pipelines import ORIGIN, Since, opened_parts
+
+if TYPE_CHECKING:  # the database library comes with it
+    from calltriage.pipelines.reports.figures import DetectorFigures
 
 INCIDENT = ("ticket", "issue_id", "state", "detector", "kind", "calls", "last_call_at")
 
@@ -90,13 +93,11 @@ class GetPipelineReportTool(Workflow, effect=Effect.READ):
         )
 
 
-def _figure(one: Any) -> JsonObject:
+def _figure(one: DetectorFigures) -> JsonObject:
     """A detector's figures; no precision where no person gave a verdict."""
-    sure = (
-        {"precision": round(one.precision, 3), "low": round(one.low, 3), "high": round(one.high, 3)}
-        if one.reviewed
-        else {}
-    )
+    sure: JsonObject = {}
+    if one.precision is not None:
+        sure = {"precision": round(one.precision, 3), "low": round(one.low, 3), "high": round(one.high, 3)}
     return {
         "detector": one.name, "calls": one.examined, "findings": one.found, "states": one.states, "seen": one.seen,
         "reviewed": one.reviewed, **sure,

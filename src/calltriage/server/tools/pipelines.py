@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal, Required, TypedDict
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Required, TypedDict
 
 from pydantic import Field, StringConstraints
 
@@ -18,6 +18,11 @@ from calltriage.operations.fields import TEXT, CallId, Form, Limit, Note, Word
 from calltriage.server.answers.results import untrusted
 from calltriage.server.answers.shapes import Page, SaidTurn
 from calltriage.server.context import Invocation, Workflow, numbered
+
+if TYPE_CHECKING:  # the database library comes with them
+    from calltriage.pipelines.parts import Parts
+    from calltriage.pipelines.reviewing import Reviewer
+    from calltriage.pipelines.tallies import DetectorTally
 
 ORIGIN = "call parties and detectors"
 AROUND = 2
@@ -126,7 +131,7 @@ class RunMade(TypedDict, total=False):
 
 
 @asynccontextmanager
-async def opened_parts(work: Invocation) -> AsyncGenerator[Any]:
+async def opened_parts(work: Invocation) -> AsyncGenerator[Parts]:
     """The ledger with the client. What an operator has to mend is an error that an agent can tell."""
     from calltriage.pipelines.parts import open_parts  # noqa: PLC0415  the database library comes with it
 
@@ -227,7 +232,7 @@ class ReviewFindingTool(Workflow, effect=Effect.ADD):
         note = "On record as an agent's verdict. A person decides with calltriage pipeline accept or dismiss."
         return {"outcome": "committed", "id": row["id"], "state": row["state"], "note": note}
 
-    async def _decided(self, parts: Any, row: JsonObject, person: Any) -> JsonObject:
+    async def _decided(self, parts: Parts, row: JsonObject, person: Reviewer) -> JsonObject:
         """A person's verdict, and what follows from it: what is right is filed, what was filed stays."""
         from calltriage.pipelines import reviewing  # noqa: PLC0415
 
@@ -303,7 +308,7 @@ class RunPipelineTool(Workflow, effect=Effect.ADD):
         }
 
 
-def _tally(one: Any) -> JsonObject:
+def _tally(one: DetectorTally) -> JsonObject:
     """What a detector found; its examples are words of callers."""
     counts = {name: getattr(one, name) for name in ("calls", "found_in", "findings", "unverified", "failed")}
     examples = [

@@ -78,7 +78,7 @@ def _refused(text: str, why: str) -> JSONRPCError:
 
 
 def _of_object(text: str, frame: JsonObject) -> str | JSONRPCError:
-    given: Any = frame.get("id")
+    given: object = frame.get("id")
     changes: JsonObject = {"id": int(given)} if isinstance(given, float) and given.is_integer() else {}
     if changes := changes | _params_meant(frame):
         frame |= changes
@@ -106,7 +106,7 @@ def _params_meant(frame: JsonObject) -> JsonObject:
     params: Any = frame.get("params")
     if "method" not in frame or params == []:
         return {"params": {}} if "method" in frame else {}
-    arguments: Any = params.get("arguments") if is_object(params) else None
+    arguments: object = params.get("arguments") if is_object(params) else None
     if isinstance(arguments, str):
         try:
             arguments = pydantic_core.from_json(arguments or "{}", allow_inf_nan=False)
@@ -119,7 +119,7 @@ def _params_meant(frame: JsonObject) -> JsonObject:
 
 def _has_sound_version(frame: JsonObject) -> bool:
     """Whether the version that a request carries in its metadata, if one, can be one: the SDK's answer repeats it."""
-    found: Any = frame
+    found: object = frame
     for name in ("params", "_meta", "io.modelcontextprotocol/protocolVersion"):
         found = found.get(name) if is_object(found) else None
     return not isinstance(found, str) or VERSION.fullmatch(found) is not None
