@@ -340,7 +340,7 @@ async def test_rows_of_lists_show_what_there_is_and_no_more(the_desk: Desk, desk
     row = (await desk.get("/v1/calls", params={"limit": 1})).json()["calls"][0]
     assert row == {
         "call_id": "c-1", "created_at": "2026-05-02T10:00:00Z", "call_length": None, "queue_status": "complete",
-        "status": "completed", "error_message": None, "answered_by": None,
+        "status": "completed", "error_message": None, "answered_by": None, "issues": [],
         **{name: facts[name] for name in facts if name != "x"},
     }  # fmt: skip
     [row] = (await desk.get("/v1/sms/conversations")).json()["data"]
