@@ -294,7 +294,8 @@ async def test_a_call_has_every_documented_field_and_ended_well_unless_it_is_tol
     for name in ("plain", "failed", "live", "open", "odd"):
         call = (await desk.get(f"/v1/calls/{name}")).json()
         assert call.keys() == DOCUMENTED_FIELDS
-        assert calls[name] == {field: call[field] for field in calls[name]}
+        row = {field: value for field, value in calls[name].items() if field != "issues"}  # the desk's own
+        assert row == {field: call[field] for field in row}
         states[name] = (call["completed"], call["status"], call["queue_status"], call["error_message"])
     assert states == {
         "plain": (True, "completed", "complete", None),

@@ -172,7 +172,7 @@ async def test_what_was_examined_and_not_filed_is_filed_without_reading_calls_ag
     with suppress(BaseException):
         async with on_record(way, tmp_path, ledger_url) as client:
             await run(client)
-    read_before = [path for path in way.paths if path.startswith("GET /v1/calls/")]
+    read_before = {path.rpartition("/")[2] for path in way.paths if path.startswith("GET /v1/calls/")}
     way.forbids, way.paths = None, []
     async with on_record(way, tmp_path, ledger_url) as client:
         report = await run(client)
@@ -181,7 +181,7 @@ async def test_what_was_examined_and_not_filed_is_filed_without_reading_calls_ag
     read_again = {path.rpartition("/")[2] for path in way.paths if path.startswith("GET /v1/calls/")}
     assert report.run is not None
     assert report.run.state == "done"
-    assert len(read_before) == 6
+    assert read_before >= {"silent-0", "silent-1", "silent-2", "quick"}
     assert sorted(flag.call_id for flag in flags) == ["silent-0", "silent-1", "silent-2"]
     assert read_again <= {"silent-0", "silent-1", "silent-2"}  # for the words of their flags
 
