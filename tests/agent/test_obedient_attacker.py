@@ -169,6 +169,7 @@ NAMED = {
 """What resources and prompts are asked for; the desk's test replaces the issue."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("disguise", DISGUISES)
 async def test_the_attacker_does_obey_what_stands_outside(full_agent: Client, disguise: str) -> None:
     """Else the other tests would prove nothing."""
@@ -288,6 +289,7 @@ async def attacker_at(transport: httpx2.AsyncBaseTransport) -> AsyncGenerator[At
         yield Attacker(agent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("disguise", DISGUISES)
 async def test_no_order_in_a_vendors_answer_stands_outside_an_untrusted_holder(disguise: str) -> None:
     """Titles, notes, turns, speakers, summaries, variables, names, categories, flag types, messages, labels."""
@@ -301,6 +303,7 @@ async def test_no_order_in_a_vendors_answer_stands_outside_an_untrusted_holder(d
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 429, 500, 503])
 async def test_no_order_in_a_vendors_error_is_passed_on(status: int) -> None:
     for words in (ORDER, DISGUISES["a closing of JSON, forged"], DISGUISES["zero width"], DISGUISES["tag characters"]):
@@ -312,6 +315,7 @@ async def test_no_order_in_a_vendors_error_is_passed_on(status: int) -> None:
 # The desk, after strangers have written wherever they can.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "disguise", ["plain", "a closing of JSON, forged", "right to left", "zero width", "full width"]
 )

@@ -24,6 +24,7 @@ async def outcome(stage: Stage, name: str, policy: Policy) -> dict[str, bool]:
         return await stage.grade(start, answer)
 
 
+@pytest.mark.slow
 @EACH
 async def test_a_task_can_be_done_with_the_default_tools(task: Task, tmp_path: Path) -> None:
     checks = await outcome(await prepare(task, tmp_path), "script", task.script)
@@ -31,6 +32,7 @@ async def test_a_task_can_be_done_with_the_default_tools(task: Task, tmp_path: P
     assert [check for check, holds in checks.items() if not holds] == []
 
 
+@pytest.mark.slow
 @EACH
 async def test_each_wrong_policy_fails_and_each_check_is_failed_by_one(task: Task, tmp_path: Path) -> None:
     failed, checks = set[str](), dict[str, bool]()

@@ -165,6 +165,7 @@ def check(operation: AnyOperation, answer: httpx2.Response, status: int | None =
 MALFORMED = ["x", "T-1001", "not-a-uuid-canary", "a/b", "%2e%2e", "\x00", "🙂", "x" * 200, "'; --"]
 
 
+@pytest.mark.slow
 @named(WITH_PATH)
 async def test_an_id_of_no_form_names_nothing(callers: tuple[Caller, Caller], operation: AnyOperation) -> None:
     for name in operation.path_fields():
@@ -177,6 +178,7 @@ async def test_an_id_of_no_form_names_nothing(callers: tuple[Caller, Caller], op
                 check(operation, answer, 400 if too_long else 404)
 
 
+@pytest.mark.slow
 @named(WITH_PATH)
 async def test_an_unknown_id_and_another_organisations_are_the_same(
     callers: tuple[Caller, Caller], operation: AnyOperation
@@ -217,6 +219,7 @@ async def test_a_cursor_of_another_list_or_organisation_is_refused(
     check(operation, await ours.send(operation, params={"cursor": ""}), 400)
 
 
+@pytest.mark.slow
 @named(WITH_QUERY)
 async def test_query_values_out_of_range_or_of_another_type_are_refused(
     callers: tuple[Caller, Caller], operation: AnyOperation
@@ -239,6 +242,7 @@ async def test_query_values_out_of_range_or_of_another_type_are_refused(
             check(operation, await callers[0].send(operation, params={name: value}))
 
 
+@pytest.mark.slow
 @named([one for one in CATALOGUE if one.method != "GET"])
 async def test_a_body_that_is_no_object_is_refused(callers: tuple[Caller, Caller], operation: AnyOperation) -> None:
     bodies = [

@@ -89,6 +89,7 @@ async def _prepare(desk: Desk, http: httpx2.AsyncClient) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["good", "bad"])
 @pytest.mark.parametrize("label", OPERATIONS)
 def test_generated_requests_are_answered_as_the_document_says(send: Send, label: str, mode: GenerationMode) -> None:

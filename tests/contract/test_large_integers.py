@@ -148,6 +148,7 @@ IMPORTED: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", IMPORTED)
 async def test_an_import_takes_or_names_a_large_integer(desk: httpx2.AsyncClient, kind: str) -> None:
     failed = list[Any]()

@@ -49,6 +49,7 @@ def may_fail(name: str, tool: str, place: Path) -> bool:
     return place in READING[name].identity and (tool != "get_evidence" or name == "issue")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READING)
 async def test_one_part_that_cannot_be_read_never_costs_the_answer(name: str) -> None:
     vendor, failed = Vendor(), list[Any]()
@@ -104,6 +105,7 @@ async def test_a_write_whose_answer_cannot_be_read_in_part_is_done_all_the_same(
 LISTS = ("issues", "resources", "flags", "relations", "activity", "flag types", "categories")
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=60)
 @given(data=st.data(), name=st.sampled_from(list(READING)))
 async def test_two_parts_that_cannot_be_read_never_cost_the_answer(data: st.DataObject, name: str) -> None:
@@ -148,6 +150,7 @@ ROWS: dict[str, tuple[Path, str]] = {
 NO_ROWS = [17, "odd", None, [], True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", [0, 7, 19])
 @pytest.mark.parametrize("name", ROWS)
 async def test_one_broken_row_in_twenty_is_named_by_each_tool_that_reads_the_list(name: str, broken: int) -> None:

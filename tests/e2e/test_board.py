@@ -55,6 +55,7 @@ async def removed_on_page(link: str, *, agreed: bool) -> dict[str, Any]:
     return done["structuredContent"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("agreed", [True, False])
 async def test_a_removal_that_an_agent_could_not_ask_about_is_answered_by_the_person_at_the_machine(
     tmp_path: Path, agreed: bool

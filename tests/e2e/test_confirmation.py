@@ -31,6 +31,7 @@ async def removal(client: Client) -> dict[str, Any]:
     return {**answer, "is_there": not (await client.call_tool("get_issue", issue)).is_error}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
 async def test_over_stdio_a_person_is_asked(tmp_path: Path, mode: str) -> None:
     for agrees in (True, False):

@@ -44,6 +44,7 @@ DOORS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("door", "shape"),
     [(door, shape) for door in DOORS for shape in SHAPES if shape != "objects in objects" or door == "an import"],

@@ -53,6 +53,7 @@ def journal_replaced(data: Path) -> None:
 AWAY: list[Callable[[Path], None]] = [moved, shutil.rmtree, replaced, desk_replaced, journal_replaced]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("away", AWAY)
 async def test_what_is_acknowledged_is_where_a_new_server_finds_it(
     tmp_path: Path, away: Callable[[Path], None]
@@ -76,6 +77,7 @@ async def test_what_is_acknowledged_is_where_a_new_server_finds_it(
         assert "After" in await titles(client)
 
 
+@pytest.mark.slow
 async def test_a_server_goes_on_when_the_folder_is_put_back(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with Client(over_stdio(tmp_path)) as client:

@@ -48,6 +48,7 @@ async def test_a_server_whose_folder_cannot_be_used_lives_and_is_not_ready(tmp_p
     shutil.rmtree(tmp_path / "data")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [("serve", "--http"), ("desk", "serve")])
 async def test_a_server_whose_files_are_gone_is_not_ready(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     lines = tmp_path / "files.jsonl"

@@ -24,6 +24,7 @@ from calltriage.storage.sqlite import sqlite_driver
 NEW = {"title": "Card line is silent", "severity": "high", "category": "Speech", "on_duplicate": "create"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["k", None])
 @pytest.mark.parametrize("file", [DATABASE, FILE])
 async def test_a_call_that_waits_for_another_process_hears_in_time_and_may_be_made_again(

@@ -94,6 +94,7 @@ async def test_a_date_to_wait_for_is_never_a_negative_wait(monkeypatch: pytest.M
 FAKETIME = [*Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FAKETIME, reason="wants Debian's libfaketime, which .ci/run installs")
 @pytest.mark.parametrize("after", ["in one process", "after a restart"])
 async def test_a_key_is_known_to_a_real_process_whose_clock_is_set_back_by_two_days(tmp_path: Path, after: str) -> None:

@@ -426,6 +426,7 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "asyncio", {"loop_factory": VirtualLoop}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extent", ["some", pytest.param("all", marks=pytest.mark.long)])
 @pytest.mark.parametrize("tool", TOOLS)
 async def test_whatever_befalls_a_write_its_effects_are_what_its_outcome_says(
@@ -454,6 +455,7 @@ QUICK = ["reset", "reset before the header", "reset after the header", "closed a
          "a flood of headers", "a gzip bomb", "429, no Retry-After", "no answer after"]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize(
     ("tool", "faults"),

@@ -414,6 +414,7 @@ KILLS: dict[str, list[bool]] = {
 """Whether the desk carried out what each killed process sent."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["k", None])
 @pytest.mark.parametrize("name", ADDING)
 async def test_a_write_that_is_killed_again_and_again_is_one_row(

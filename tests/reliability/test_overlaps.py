@@ -334,6 +334,7 @@ async def agents_over(folder: Path, how: str, vendor: str) -> AsyncGenerator[lis
         yield (seats * 2)[:2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["stdio", "HTTP", "two processes"])
 async def test_equal_calls_that_overlap_are_one_write_on_real_processes(
     the_desk: Desk, tmp_path: Path, how: str
@@ -369,6 +370,7 @@ async def test_an_equal_call_that_came_while_its_process_loaded_is_a_repeat(
     await other.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["stdio", "HTTP", "two processes"])
 async def test_an_equal_call_is_a_repeat_until_the_first_is_answered_on_real_processes(
     the_desk: Desk, tmp_path: Path, how: str
@@ -406,6 +408,7 @@ async def test_an_equal_call_is_a_repeat_until_the_first_is_answered_on_real_pro
         are_one(bodies)
 
 
+@pytest.mark.slow
 async def test_equal_issues_filed_by_two_processes_at_once_are_one(the_desk: Desk, tmp_path: Path) -> None:
     async with (
         over_sockets(passes, httpx2.ASGITransport(the_desk, raise_app_exceptions=False)) as vendor,

@@ -55,6 +55,7 @@ async def test_the_open_folders_are_tried_and_said_as_they_are(
     assert list(there.iterdir()) == []
 
 
+@pytest.mark.slow
 async def test_the_transcripts_kept_of_a_vendor_are_measured_and_one_command_removes_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -165,6 +165,7 @@ async def test_no_authority_is_read_where_no_certificate_is_checked() -> None:
 # What failed
 
 
+@pytest.mark.slow
 async def test_a_host_that_is_not_there_is_told_by_its_kind() -> None:
     error = await failure(triage("https://no-such-host.invalid"), READ)
     assert type(error) is Unreachable

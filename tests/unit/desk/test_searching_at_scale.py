@@ -18,6 +18,7 @@ FOUND = {"rare word": 3, "common word": 20, "absent word": 0, "rare and common w
          "word that another language counts with": 0}  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [6_000, pytest.param(1_000_000, marks=pytest.mark.long)])
 async def test_a_search_looks_at_the_calls_that_it_shows(
     tmp_path: Path, database_url: SecretStr | None, count: int

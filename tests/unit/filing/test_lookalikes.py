@@ -162,6 +162,7 @@ async def with_open_issues(agent: Client, issues: Sequence[tuple[str, str, str]]
     return ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("filed", "same", "new", "least_recall"),
     [(OPEN, SAME, NEW, 0.8), (OTHER_OPEN, OTHER_SAME, OTHER_NEW, 0.6)],
@@ -297,6 +298,7 @@ async def test_evidence_in_common_makes_issues_alike_and_is_named(agent: Client)
     assert (without["outcome"], same["score"] < best["score"]) == ("committed", True)
 
 
+@pytest.mark.slow
 async def test_the_same_title_is_found_among_many_that_share_its_words(agent: Client) -> None:
     title = "Refund transfer skips verification of account"
     new = {"severity": "low", "category": "Routing"}

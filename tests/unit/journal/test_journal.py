@@ -272,6 +272,7 @@ TOOLS: dict[str, tuple[str, Callable[[str, str], dict[str, Any]]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["lost", "500 after", "502", "429", "refused"])
 @pytest.mark.parametrize("key", ["k", None])
 @pytest.mark.parametrize("tool", TOOLS)
@@ -769,6 +770,7 @@ async def test_a_note_that_was_removed_is_missed_by_verify_and_by_servers(
     await noted(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
 @pytest.mark.parametrize("with_log", [False, True])
 async def test_a_journal_that_cannot_be_written_is_verified_shown_and_exported(

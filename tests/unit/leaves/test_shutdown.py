@@ -35,6 +35,7 @@ anyio.run(main)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 @pytest.mark.parametrize("stuck", ["await anyio.sleep(3600)", "time.sleep(3600)"], ids=["waiting", "blocking"])

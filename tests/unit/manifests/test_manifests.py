@@ -80,6 +80,7 @@ def test_the_manifests_are_what_their_source_says() -> None:
     assert fill.stale() == []
 
 
+@pytest.mark.slow
 def test_the_check_names_the_file_that_differs_and_filling_mends_it(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
@@ -154,6 +155,7 @@ def test_the_registry_linter_finds_nothing() -> None:
     assert "mcp-registry" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_bundle_formats_own_tool_validates_and_packs_it(mcpb: Path, tmp_path: Path) -> None:
     fill.lay_out(tmp_path / "bundle")
     tool = [BIN / "node", mcpb / "cli" / "cli.js"]
@@ -208,6 +210,7 @@ def test_a_host_hands_over_what_the_user_filled_in_and_no_placeholder(
     assert handed["args"][-2:] == FOLDERS if fill.SEVERAL in filled_in else handed["args"][-1] == "serve"
 
 
+@pytest.mark.slow
 async def test_the_bundle_starts_by_its_own_command_and_lists_its_tools(tmp_path: Path) -> None:
     config = manifest("mcpb/manifest.json")["server"]["mcp_config"]
     uv = os.environ.get("UV") or shutil.which(config["command"])

@@ -71,6 +71,7 @@ def test_vowel_signs_are_letters(text: str) -> None:
     assert loose_line(text).replace(" ", "") == folded(text).replace(" ", "")
 
 
+@pytest.mark.slow
 def test_folding_any_character_twice_changes_nothing_more() -> None:
     for point in range(sys.maxunicode + 1):
         once = folded(f"a{chr(point)}b {chr(point)}")

@@ -114,6 +114,7 @@ async def test_a_function_that_raises_exits_or_yields_too_much_fails_or_is_cut_a
     assert not any(name.startswith("CALLTRIAGE_") for name in environment)
 
 
+@pytest.mark.slow
 async def test_a_function_that_hangs_is_stopped_and_after_three_times_switched_off(users: Open) -> None:
     async with users("moody", deadline_s=2.0) as made:
         for mood, times in (("hang", "1 of 3"), ("regex", "2 of 3")):

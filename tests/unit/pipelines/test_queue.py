@@ -146,6 +146,7 @@ async def test_workers_do_a_run_that_another_process_began_and_left(
     assert await flagged(client) == [f"silent-{n:02}" for n in range(12)]
 
 
+@pytest.mark.slow
 async def test_a_run_and_its_workers_read_each_call_once(
     the_desk: Desk, way: Counting, client: Client, tmp_path: Path, url: SecretStr, pipeline: Pipeline
 ) -> None:

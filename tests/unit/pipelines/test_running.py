@@ -120,6 +120,7 @@ async def test_the_same_run_again_writes_nothing_more(the_desk: Desk, filing: Cl
     assert len(await filed(filing)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fail_at", range(1, 30, 4))
 async def test_a_run_that_was_cut_off_goes_on_and_files_once(
     the_desk: Desk, tmp_path: Path, ledger_url: Url, fail_at: int
@@ -151,6 +152,7 @@ async def test_reading_costs_one_request_a_call_and_one_a_page(the_desk: Desk, f
     assert len([path for path in reads if path != "GET /v1/calls"]) == 42
 
 
+@pytest.mark.slow
 async def test_an_issue_is_looked_at_once_for_all_calls_that_show_its_fault(
     the_desk: Desk, filing: Client, way: Cut
 ) -> None:

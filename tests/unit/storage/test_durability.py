@@ -75,6 +75,7 @@ async def killed_after(count: int, folder: Path, who: str, url: str = "") -> set
     return {line.removeprefix("kept ") for line in whole if line.startswith("kept ")}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")
 async def test_acknowledged_writes_survive_a_kill_at_any_moment(tmp_path: Path) -> None:
     moments, kept = random.Random(SEED), set[str]()
@@ -90,6 +91,7 @@ async def test_acknowledged_writes_survive_a_kill_at_any_moment(tmp_path: Path) 
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")
 async def test_acknowledged_writes_survive_a_kill_of_the_server_and_of_postgresql(tmp_path: Path) -> None:
     kept = set[str]()

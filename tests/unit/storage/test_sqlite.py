@@ -102,6 +102,7 @@ async def test_two_processes_that_open_and_write_one_folder_lose_nothing(tmp_pat
     assert await names_on_disk(tmp_path / "desk") == {f"{who}{number}" for who in "ab" for number in range(50)}
 
 
+@pytest.mark.slow
 async def test_many_stores_may_open_one_new_folder_at_once(tmp_path: Path) -> None:
     for round_number in range(20):
         stores = [Store(tmp_path / f"desk-{round_number}") for _ in range(6)]

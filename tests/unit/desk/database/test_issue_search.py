@@ -93,6 +93,7 @@ def strategy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     return request.param
 
 
+@pytest.mark.slow
 @budget(derandomize=True, deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=9), asked=st.lists(TEXTS, min_size=1, max_size=6))
 def test_a_search_finds_the_issues_that_hold_the_text_newest_first(

@@ -203,6 +203,7 @@ BAD: dict[str, str] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAD)
 async def test_a_bad_line_is_named_and_nothing_is_loaded(the_desk: Desk, client: Client, name: str) -> None:
     with pytest.raises(ImportFileError, match=r"^line 3: .*Nothing was loaded"):
@@ -211,6 +212,7 @@ async def test_a_bad_line_is_named_and_nothing_is_loaded(the_desk: Desk, client:
         await client.send(GetCall(call_id="c-0"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAD)
 async def test_a_bad_line_may_be_skipped(the_desk: Desk, client: Client, name: str) -> None:
     report = await load_lines(the_desk, line(call_id="c-0"), "", BAD[name], line(call_id="c-9"), skip_bad=True)
@@ -278,6 +280,7 @@ async def test_a_call_whose_time_is_a_number_is_refused_or_can_be_read(
     assert isinstance((await client.send(GetCall(call_id="c-1"))).created_at, str)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ended_at", ["yesterday", "2026-05-01T09:00:00.000Z", 5, None, ["x"], "", "9999-99-99"])
 async def test_an_end_that_makes_no_sense_gives_no_length(the_desk: Desk, client: Client, ended_at: Any) -> None:
     await load_lines(the_desk, line(ended_at=ended_at))
@@ -309,6 +312,7 @@ def test_naive_times_are_of_the_zone_that_the_call_names_or_else_of_the_import(
     assert ended - datetime.fromisoformat(shown) == timedelta(minutes=length)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "length"),
     [
@@ -367,6 +371,7 @@ STRANGE_TEXT: dict[str, tuple[str, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STRANGE_TEXT)
 @pytest.mark.parametrize(
     "place",
@@ -409,6 +414,7 @@ async def test_nested_metadata_that_was_accepted_can_be_read(the_desk: Desk, cli
         assert (await client.send(GetCall(call_id=call_id))).call_id == call_id
 
 
+@pytest.mark.slow
 async def test_the_largest_call_that_can_be_imported_can_be_read_and_one_byte_more_is_refused(
     the_desk: Desk, client: Client
 ) -> None:
@@ -443,6 +449,7 @@ async def test_the_neighbouring_answers_of_a_call_are_bounded_too(the_desk: Desk
             await load_lines(the_desk, line(**more))
 
 
+@pytest.mark.slow
 async def test_a_page_of_calls_with_the_longest_facts_can_be_read(the_desk: Desk, client: Client) -> None:
     facts = dict.fromkeys(["from", "to", "queue_status", "error_message", "answered_by", "pathway_id"], "🙂" * 256)
     await load_lines(the_desk, *(line(call_id=f"f-{n}", summary="🙂" * 50_000, **facts) for n in range(100)))

@@ -61,6 +61,7 @@ async def test_bad_lines_are_all_named_and_nothing_is_loaded_unless_they_are_ski
     assert (status, done["data"]["added"], done["data"]["skipped"], len(done["data"]["complaints"])) == (200, 1, 2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", [b"[", b'{"a":', b"[],"])
 async def test_a_body_of_brackets_is_refused_before_it_is_read_whole(desk: httpx2.AsyncClient, unit: bytes) -> None:
     body = b"[" * unit.endswith(b",") + unit * (60 * 2**20 // len(unit))

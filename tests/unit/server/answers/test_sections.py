@@ -54,6 +54,7 @@ def _plain(shown: str) -> str:
     return shown
 
 
+@pytest.mark.slow
 @texts
 async def test_a_description_that_get_issue_cuts_is_read_whole(agent: Client, text: str) -> None:
     issue = await filed(agent, description=text)
@@ -65,6 +66,7 @@ async def test_a_description_that_get_issue_cuts_is_read_whole(agent: Client, te
         assert _plain(first["description"]) == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [1000, 6000, 19_000])
 @texts
 async def test_a_description_that_the_bundle_cuts_is_read_on_from_there(agent: Client, text: str, budget: int) -> None:
@@ -94,6 +96,7 @@ async def test_a_place_behind_the_end_is_refused_and_not_taken_for_an_empty_end(
         assert (await ok(full_agent, again["tool"], **again["arguments"]))["complete"] is True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tool", "more"), [
     ("get_evidence", {"max_tokens": 1000}), ("get_evidence", {}), ("list_activity", {}),
 ])  # fmt: skip
@@ -111,6 +114,7 @@ async def test_a_comment_is_read_whole(full_agent: Client, text: str, tool: str,
     assert told == comments[1] + comments[0], "newest first"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [1000, 6000, 19_000])
 @texts
 async def test_a_flag_is_read_whole_through_all_of_its_texts(

@@ -100,6 +100,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], str, str | None]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", PROBLEMS)
 async def test_a_write_that_its_tool_would_refuse_is_a_problem_and_the_others_are_applied(
     planner: Client, client: ApiClient, what: str
@@ -178,6 +179,7 @@ async def test_a_plan_holds_1_to_200_writes(planner: Client, count: int) -> None
     assert (error["code"], error["field"]) == ("invalid_arguments", "writes")
 
 
+@pytest.mark.slow
 async def test_a_long_plan_and_its_outcomes_come_in_pages_that_lead_to_each_row(planner: Client) -> None:
     await filed(planner)
     comments = [write("add_comment", issue_id="T-1001", detail=f"Comment {n}") for n in range(197)]

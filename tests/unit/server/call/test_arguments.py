@@ -43,6 +43,7 @@ VALUES: list[Callable[[Any], Any]] = [
 ]
 
 
+@pytest.mark.slow
 @WITHOUT_WAITING
 async def test_no_refused_value_comes_back_whatever_argument_holds_it(full_agent: Client, the_desk: Desk) -> None:
     agent = full_agent

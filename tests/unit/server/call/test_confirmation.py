@@ -103,6 +103,7 @@ async def test_a_person_is_asked_about_the_thing_by_its_id_and_what_goes_with_it
     assert await left(client) == (1, 0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     ("person", "code"),

@@ -200,6 +200,7 @@ async def test_a_file_goes_from_disk_to_evidence_without_passing_through_the_age
     assert (await ok(agent, "create_attachment", base64="aGk=", name="hi.txt"))["size"] == 2
 
 
+@pytest.mark.slow
 async def test_every_page_fits_and_together_they_hold_every_issue_once(agent: Client) -> None:
     titles = {f"{number} " + "請求書の確認 " * 28 for number in range(60)}
     for title in titles:

@@ -33,6 +33,7 @@ async def test_affected_context_keeps_its_budget_with_very_many_calls() -> None:
         assert (shown + left, found["complete"]) == (500, False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [1000, 6000, 19_000])
 async def test_affected_context_is_read_whole_by_following_its_advice(budget: int) -> None:
     ids = [f"9bbe5547-d5b1-4b83-9f80-{n:012}" for n in range(700)]

@@ -333,6 +333,7 @@ async def test_a_long_text_comes_in_parts_that_are_the_whole(the_desk: Desk) -> 
     assert rounds > 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["🙂" * 300, "\u202e" * 300, "𠀀" * 300], ids=["emoji", "invisible", "rare"])
 async def test_the_least_budget_comes_further_with_any_text_and_pays_for_the_name_too(
     the_desk: Desk, text: str

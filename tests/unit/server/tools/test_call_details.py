@@ -53,6 +53,7 @@ async def test_a_call_without_a_recording_says_so(full_agent: Client, the_desk: 
     assert error["code"] == "not_found"
 
 
+@pytest.mark.slow
 async def test_the_way_through_a_pathway_is_read_in_order_whatever_its_payloads_are(
     full_agent: Client, the_desk: Desk
 ) -> None:
@@ -71,6 +72,7 @@ async def test_the_way_through_a_pathway_is_read_in_order_whatever_its_payloads_
     assert rows[59]["payload_text"].startswith('{"note":"the webhook answered')
 
 
+@pytest.mark.slow
 async def test_the_call_that_reads_a_payload_on_is_paid_for_whatever_its_id_costs(
     full_agent: Client, the_desk: Desk
 ) -> None:

@@ -24,6 +24,7 @@ from calltriage.server.app import build_server
 SECTIONS = ("flags", "resources", "relations", "activity")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [2000, 6000, 19_000])
 async def test_a_large_case_is_read_whole_and_nothing_twice_by_following_the_advice_of_the_core_tools(
     agent: McpClient, client: Client, the_desk: Desk, budget: int

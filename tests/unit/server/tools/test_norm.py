@@ -454,6 +454,7 @@ PAYLOADS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAYLOADS)
 async def test_a_long_artifact_is_within_every_budget_and_read_on_to_its_end(name: str) -> None:
     payload, links = PAYLOADS[name], [{"label": "Draft", "url": f"https://x.example/{n}"} for n in range(900)]
