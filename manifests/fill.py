@@ -192,17 +192,7 @@ def claude_plugin(project: dict[str, Any]) -> dict[str, Any]:
 
 def codex_plugin(project: dict[str, Any]) -> dict[str, Any]:
     """Codex's `.codex-plugin/plugin.json`. It names a file of its own for the servers, since Codex fills in no variable."""
-    return {
-        "name": project["name"],
-        "version": project["version"],
-        "description": project["description"],
-        "author": project["authors"][0],
-        "repository": project["urls"]["Repository"],
-        "license": project["license"],
-        "keywords": project["keywords"],
-        "skills": "./skills/",
-        "mcpServers": "./codex.mcp.json",
-    }
+    return {**claude_plugin(project), "skills": "./skills/", "mcpServers": "./codex.mcp.json"}
 
 
 def codex_marketplace(project: dict[str, Any]) -> dict[str, Any]:

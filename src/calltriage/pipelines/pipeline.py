@@ -35,7 +35,7 @@ from calltriage.pipelines.watching import Watching
 from calltriage.pipelines.windows import Window, window
 
 
-def _unheard(done: int, total: int | None) -> None:
+def unheard(done: int, total: int | None) -> None:
     """Progress that nobody listens to."""
 
 
@@ -183,7 +183,7 @@ class Pipeline:
         dry_run: bool = False,
         cache: bool = True,
         calls: Source | None = None,
-        progress: Progress = _unheard,
+        progress: Progress = unheard,
         on_estimate: Callable[[Estimate], None] = _unasked,
     ) -> Report:
         """Examine the calls of a window, and file what may be filed. A dry run writes nothing, neither issues nor to the
@@ -222,7 +222,7 @@ class Pipeline:
             )  # fmt: skip
             async with only_one(ledger, f"watch-{self.spec.name}"):
                 work = work_of(client, ledger, self.spec, begun.id, detectors, is_watching=True)
-                hands = Share(work, begun, _unheard, is_watch=True) if await _is_spread(client, ledger) else None
+                hands = Share(work, begun, unheard, is_watch=True) if await _is_spread(client, ledger) else None
                 yield Watching(work, begun, secret, hands)
 
 

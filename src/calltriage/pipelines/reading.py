@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import anyio
 
 from calltriage.client.client import Client
-from calltriage.errors import CallError, NotFound, Rejected, StoreBusyError
+from calltriage.errors import CallError, NotFound, Rejected, StoreBusyError, is_group
 from calltriage.operations.calls import CorrectedTranscript, GetCall, GetCorrectedTranscript
 from calltriage.pipelines.calls import Call, view_of
 
@@ -39,8 +39,8 @@ def may_pass(error: BaseException) -> bool:
     from sqlalchemy.exc import DBAPIError, OperationalError  # noqa: PLC0415
     from sqlalchemy.exc import TimeoutError as NoConnectionError  # noqa: PLC0415
 
-    if isinstance(error, BaseExceptionGroup):
-        return all(may_pass(one) for one in cast("BaseExceptionGroup[BaseException]", error).exceptions)
+    if is_group(error):
+        return all(may_pass(one) for one in error.exceptions)
     if isinstance(error, CallError):
         return error.retryable and error.outcome != "unknown"
     if isinstance(error, StoreBusyError | OperationalError | NoConnectionError):

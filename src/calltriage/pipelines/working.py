@@ -17,7 +17,7 @@ from calltriage.pipelines.examining import Prepared
 from calltriage.pipelines.ledger import Ledger, items, runs
 from calltriage.pipelines.ledger.keys import has_key
 from calltriage.pipelines.ledger.runs import ASKED_FOR, Run
-from calltriage.pipelines.pipeline import Pipeline, open_ledger_of, opened_detectors, work_of
+from calltriage.pipelines.pipeline import Pipeline, open_ledger_of, opened_detectors, unheard, work_of
 from calltriage.pipelines.reading import patiently
 from calltriage.pipelines.runners.queue import Share, is_spread
 
@@ -81,7 +81,7 @@ class Worker:
             await self._check_key(ledger)
             if run.state != "running":
                 await patiently(lambda: runs.go_on(ledger, run.id))
-            ended = await Share(work, run, _unheard, is_watch=is_watch, leaves_paused=False).carry_out()
+            ended = await Share(work, run, unheard, is_watch=is_watch, leaves_paused=False).carry_out()
         except CalltriageError as error:
             before = self._pauses.get(run.id, (0.0, FIRST_PAUSE_S / 2))[1]
             pause = min(2 * before, LONGEST_PAUSE_S)
@@ -99,7 +99,3 @@ class Worker:
                 "The machine that began this run has another sealing key. Set CALLTRIAGE_SEALING_KEY to one value on all "
                 "machines that share runs."
             )
-
-
-def _unheard(done: int, total: int | None) -> None:
-    """Progress that nobody looks at."""

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio
 
 from calltriage.errors import SettingsError
+from calltriage.pipelines.dry_run import Progress
 from calltriage.pipelines.ledger import items, runs
 from calltriage.pipelines.ledger.items import Item
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.ledger.turns import Turn, held
 from calltriage.pipelines.reading import patiently
-from calltriage.pipelines.runners.lister import Lister
+from calltriage.pipelines.runners.lister import AHEAD, Lister
 from calltriage.pipelines.running import Work
 
 BATCH = 2_000
 """Items that are taken from the ledger at once, and whose findings are filed together."""
 SLOW_BATCH = 200
 """The same where the API has a rate: so that what is found is not filed much later."""
-AHEAD = 5_000
-"""Calls that are listed and not yet examined, at most."""
 LOOK_EVERY_S = 1.0
 """Seconds between two looks whether the run was cancelled."""
-
-Progress = Callable[[int, int | None], None]
 
 
 @asynccontextmanager

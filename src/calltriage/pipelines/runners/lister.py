@@ -17,6 +17,9 @@ from calltriage.pipelines.windows import Window
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+AHEAD = 5_000
+"""Calls that are listed and not yet examined, at most."""
+
 
 @dataclass
 class Lister:

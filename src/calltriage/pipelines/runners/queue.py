@@ -7,13 +7,13 @@ on from the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 
 import anyio
 
-from calltriage.errors import SettingsError, is_group
+from calltriage.errors import SettingsError, first_of
+from calltriage.pipelines.dry_run import Progress
 from calltriage.pipelines.ledger import items, runs
 from calltriage.pipelines.ledger.items import TO_DO
 from calltriage.pipelines.ledger.ledger import Ledger
@@ -21,18 +21,14 @@ from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.ledger.turns import Turn, held
 from calltriage.pipelines.reading import may_pass, patiently
 from calltriage.pipelines.runners.jobs import CALLS, Jobs, opened_jobs
-from calltriage.pipelines.runners.lister import Lister
+from calltriage.pipelines.runners.lister import AHEAD, Lister
 from calltriage.pipelines.running import Work
 
 QUEUED = 2_000
 """Calls that wait in the queue, at most: the ledger has the rest."""
-AHEAD = 5_000
-"""Calls that are listed and not yet examined, at most."""
 LOOK_EVERY_S = 0.5
 """Seconds between two looks at what is left, and whether the run was stopped."""
 SHOW_EVERY_S = 2.0
-
-Progress = Callable[[int, int | None], None]
 
 
 def is_spread(ledger: Ledger) -> bool:
@@ -80,7 +76,7 @@ class Share:
         try:
             await self._work()
         except BaseExceptionGroup as errors:
-            raise _first(errors) from None
+            raise first_of(errors) from None
         if self._error is not None:
             raise self._error
 
@@ -137,7 +133,7 @@ class Share:
             except anyio.get_cancelled_exc_class():
                 raise
             except BaseException as error:  # noqa: BLE001  it is raised by `keep_working`
-                self._error = self._error or _first(error)
+                self._error = self._error or first_of(error)
                 self._over.cancel()
             finally:
                 self._under_way.discard(scope)
@@ -151,8 +147,8 @@ class Share:
                     if turn is not None:
                         await self._lead(turn, jobs)
             except Exception as error:  # noqa: BLE001  most of them are raised as they are
-                if not may_pass(_first(error)):
-                    raise _first(error) from None
+                if not may_pass(first_of(error)):
+                    raise first_of(error) from None
             await anyio.sleep(LOOK_EVERY_S)
 
     async def _lead(self, turn: Turn, jobs: Jobs) -> None:
@@ -196,10 +192,3 @@ class Share:
         due = await items.next_due(self.work.ledger, self.run.id)
         why = None if due is None else f"Some calls wait until {due}. The same command goes on then."
         await runs.end(self.work.ledger, self.run.id, "paused" if why else "done", why)
-
-
-def _first(error: BaseException) -> BaseException:
-    """The error that a group of tasks was ended by."""
-    while is_group(error):
-        error = error.exceptions[0]
-    return error

@@ -25,7 +25,7 @@ from mcp_types import (
     RequestId,
 )
 
-from calltriage.opening import Opening
+from calltriage.opening import ASKED_FIRST, Opening
 from calltriage.server.call.answering import Answer
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class _Relay:
     def _note(self, frame: Frame) -> None:
         message = None if isinstance(frame, Exception) else frame.message
         if isinstance(message, JSONRPCRequest):
-            if self._opening is not None:
+            if self._opening is not None and message.method in ASKED_FIRST:
                 self._opening.asked(message.model_dump(by_alias=True, exclude_unset=True))
             self._unanswered[str(message.id)] += 1
             self._answers.setdefault(str(message.id), Answer())
