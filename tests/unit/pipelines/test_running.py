@@ -27,6 +27,8 @@ from calltriage.pipelines.ledger import Ledger, runs
 from calltriage.pipelines.ledger.tables import findings, items, results
 from calltriage.pipelines.pipeline import Pipeline, Report, open_ledger_of
 from calltriage.pipelines.runners.embedded import only_one
+from calltriage.pipelines.runners.jobs import CALLS
+from calltriage.pipelines.runners.queue import is_spread
 from calltriage.pipelines.spec import parse_spec
 
 TESTS = Path(__file__).parents[2]
@@ -160,7 +162,9 @@ async def test_an_issue_is_looked_at_once_for_all_calls_that_show_its_fault(
     await run(filing)
     [issue] = await filed(filing)
     looks = [path for path in way.paths if path == f"GET /v1/triage/issues/{issue.id}"]
-    assert len(looks) <= 2
+    async with open_ledger_of(filing) as ledger:
+        filed_together = CALLS if is_spread(ledger) else 20
+    assert len(looks) <= 20 // filed_together + 1
     assert len((await filing.send(ListFlags(issue_id=issue.id, limit=100))).items) == 20
 
 
