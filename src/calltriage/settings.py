@@ -341,12 +341,14 @@ def load_settings(env_file: Path | None = None, **given: object) -> Settings:
         return settings.kept_in(partial(load_settings, None if file is None else file.absolute(), **given))
     except ValidationError as error:
         found = [
-            f"CALLTRIAGE_{str(item['loc'][0]).upper()}: {item['msg']}"
+            f"CALLTRIAGE_{str(item['loc'][0]).upper()}: {item['msg'].replace(COUNTED, 'characters')}"
             for item in error.errors(include_url=False, include_input=False, include_context=False)
         ]
         raise SettingsError("Settings are wrong. " + "; ".join(found)) from None
 
 
+COUNTED = "items after validation"
+"""What pydantic says that it counts in a secret that is too short: these are characters."""
 PREFIX = "CALLTRIAGE_"
 FROM_ENVIRONMENT = ("CALLTRIAGE_SETTINGS_FILE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """What the environment alone can say."""

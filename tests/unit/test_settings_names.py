@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from calltriage.settings import Settings, misnamed
+from calltriage.errors import SettingsError
+from calltriage.settings import Settings, load_settings, misnamed
 
 
 @pytest.mark.parametrize(
@@ -76,3 +77,9 @@ def test_what_kubernetes_sets_is_nobody_s_mistake(monkeypatch: pytest.MonkeyPatc
     assert misnamed(None) == []
     monkeypatch.setenv("CALLTRIAGE_PORT", "8000")
     assert len(misnamed(None)) == 1
+
+
+def test_a_secret_that_is_too_short_is_told_by_its_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLTRIAGE_SEALING_KEY", "abc")
+    with pytest.raises(SettingsError, match=r"CALLTRIAGE_SEALING_KEY: .* at least 32 characters, not 3$"):
+        load_settings()

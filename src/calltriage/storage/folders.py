@@ -31,8 +31,9 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for lock in (*folder.glob("*.lock"), *folder.glob("*.opening")):
-            if lock.lstat().st_mode & OTHERS and not lock.is_symlink():
-                lock.chmod(0o600)
+            with suppress(FileNotFoundError):  # another process removes its lock file when its turn ends
+                if lock.lstat().st_mode & OTHERS and not lock.is_symlink():
+                    lock.chmod(0o600)
     except OSError as error:
         raise unusable(folder, error) from error
 

@@ -73,7 +73,7 @@ function look(query) {
   const hits = found(call.query);
   if (call.query) tell(hits.length > 0 ? `Found in ${count(hits.length, "turn")}.` : "Not said in this call.");
   if (hits.length > 0) call.at = hits[0];
-  redraw(`turn ${call.turns[call.at]?.message_index}`);
+  redraw({ focus: `turn ${call.turns[call.at]?.message_index}` });
 }
 
 // Stand on a turn: the keys work on this one.
@@ -146,14 +146,14 @@ function flagTools() {
 
 async function flagAs(type, { turn, quote } = moment(), note) {
   const given = { issue_id: call.issue, call_id: call.id, type, message_index: turn.message_index, ...(quote && { quote }), ...(note && { note }) };
+  let flag;
   try {
-    const flag = await ask("add_flag", given);
-    tell(`Flagged turn ${flag.message_index ?? turn.message_index} as ${flag.type ?? type}.`);
-    share({ issue_id: call.issue, call_id: call.id, flag_id: flag.id, message_index: turn.message_index });
+    flag = await ask("add_flag", given);
   } catch (failure) {
     return tell(failure.message, true);
   }
-  return flagsChanged();
+  share({ issue_id: call.issue, call_id: call.id, flag_id: flag.id, message_index: turn.message_index });
+  return flagsChanged(`Flagged turn ${flag.message_index ?? turn.message_index} as ${flag.type ?? type}.`);
 }
 
 // Type and note of a flag, as a person fills them in; null where they leave it.
@@ -192,19 +192,19 @@ async function edit(flag, issueId = call.issue) {
   if (given.type !== flag.type) change.type = given.type;
   if (given.note && given.note !== flag.note) change.note = given.note;
   if (turn.value !== "" && Number(turn.value) !== flag.message_index) change.message_index = Number(turn.value);
+  let made;
   try {
-    const made = await ask("update_flag", change);
-    tell(`Corrected: ${made.type}, turn ${made.message_index ?? "unknown"}.`);
+    made = await ask("update_flag", change);
   } catch (failure) {
-    tell(["not_found", "flag_replaced"].includes(failure.code) ? "Somebody else corrected or removed this flag meanwhile. Yours is not written." : failure.message, true);
+    return flagsChanged(["not_found", "flag_replaced"].includes(failure.code) ? "Somebody else corrected or removed this flag meanwhile. Yours is not written." : failure.message, true);
   }
-  return flagsChanged();
+  return flagsChanged(`Corrected: ${made.type}, turn ${made.message_index ?? "unknown"}.`);
 }
 
 // Draw anew with the flags as they are now.
-async function flagsChanged() {
-  await Promise.all([readFlags(), readTypes()]);
-  return redraw();
+async function flagsChanged(words, isBad = false) {
+  const failure = await Promise.all([readFlags(), readTypes()]).then(() => null, (one) => one);
+  return redraw({ said: failure ? [`${words} The flags shown are from before: ${failure.message}`, true] : [words, isBad] });
 }
 
 // Hear the call from a turn on, where there is a recording to play.

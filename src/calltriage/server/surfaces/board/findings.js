@@ -7,7 +7,7 @@ SCREENS.findings = { drawn: findingsScreen, label: "Findings", tool: "list_findi
   takes: (body) => body.items && show({ screen: "findings", given: body }) };
 SCREENS.finding = { drawn: findingScreen, takes: (body) => body.finding && openFinding(body.finding.id, body) };
 
-const openFinding = (id, given) => id && show({ screen: "finding", id, given });
+const openFinding = (id, given, said) => id && show({ screen: "finding", id, given }, { said });
 
 async function readFindings() {
   const asked = { limit: 50, ...(haul.state && { state: haul.state }), ...(haul.detector.trim() && { detector: haul.detector.trim() }) };
@@ -115,10 +115,9 @@ async function verdict({ finding, reviews }, word, reason) {
     const row = haul.items.find((one) => one.id === finding.id);
     if (row) Object.assign(row, { state: made.state, issue_id: made.issue_id ?? row.issue_id });
     const told = word === "right" ? "Accepted" : `Dismissed as ${word}`;
-    tell(`${told}. Its state is ${made.state}. ${made.note ?? ""}`);
     share({ finding_id: finding.id, verdict: word, state: made.state }, "judged");
     const next = haul.items.findIndex((one, n) => n > haul.at && one.state === "new");
-    return next < 0 ? openFinding(finding.id) : openFinding(haul.items[next].id);
+    return await openFinding(next < 0 ? finding.id : haul.items[next].id, undefined, [`${told}. Its state is ${made.state}. ${made.note ?? ""}`]);
   } catch (failure) {
     return tell(failure.message, true);
   }

@@ -3,7 +3,7 @@ const LISTS = ["flags", "resources", "relations", "activity"];
 const rowsOf = (evidence, name) => evidence[name]?.items ?? [];
 
 // Open an issue by its id, or draw what a host has already read of it.
-const openIssue = (id, evidence) => id && show({ screen: "issue", id, evidence });
+const openIssue = (id, evidence, said) => id && show({ screen: "issue", id, evidence }, { said });
 
 SCREENS.issue = { drawn: issueScreen, takes: (body) => (body.issue
   ? openIssue(body.issue.id, LISTS.some((name) => body[name]) ? body : undefined)
@@ -57,8 +57,7 @@ function part(title, evidence, name, drawn) {
 function unseen(issue) {
   const seen = async () => {
     await ask("mark_issue_viewed", { issue_id: issue.id });
-    tell("Marked as seen.");
-    openIssue(issue.id);
+    openIssue(issue.id, undefined, ["Marked as seen."]);
   };
   return el("p", {}, el("strong", { class: "pill" }, "new activity"), " ", can("mark_issue_viewed") && button("Mark as seen", seen));
 }
@@ -75,20 +74,20 @@ function fieldsOf(issue, known) {
 
 // Write a change unless somebody else was first; then the person sees what it is now and decides.
 async function change(issue, fields, expected = issue.updated_at) {
+  const told = Object.entries(fields).map(([name, value]) => `${name.replace("_id", "")} ${value ?? "nobody"}`);
+  let said = [`Changed: ${told.join(", ")}.`];
   try {
     await ask("update_issue", { issue_id: issue.id, expect_updated_at: expected, ...fields });
-    const told = Object.entries(fields).map(([name, value]) => `${name.replace("_id", "")} ${value ?? "nobody"}`);
-    tell(`Changed: ${told.join(", ")}.`);
   } catch (failure) {
     const current = failure.error?.current;
-    if (!current) tell(failure.message, true);
+    if (!current) said = [failure.message, true];
     else {
       const now = Object.keys(fields).map((name) => `${name.replace("_id", "")}: ${current[name] ?? "nobody"}`).join(", ");
       if (await overrules("issue", `Your change was not written. Now it has ${now}, changed `, when(current.updated_at))) return change(issue, fields, current.updated_at);
-      tell("Not written: somebody else changed this issue meanwhile.", true);
+      said = ["Not written: somebody else changed this issue meanwhile.", true];
     }
   }
-  return openIssue(issue.id);
+  return openIssue(issue.id, undefined, said);
 }
 
 function flagCard(flag, issue) {
@@ -143,11 +142,10 @@ const fileFacts = (file) => [file.type, Number.isInteger(file.size) && count(fil
 async function removed(tool, given, words) {
   try {
     await ask(tool, given);
-    tell(words);
   } catch (failure) {
-    tell(failure.message, true);
+    return flagsChanged(failure.message, true);
   }
-  return flagsChanged();
+  return flagsChanged(words);
 }
 
 function commentBox(issue) {
@@ -157,8 +155,7 @@ function commentBox(issue) {
     if (!text.value.trim()) return tell("Write the comment first.", true);
     try {
       await ask("add_comment", { issue_id: issue.id, detail: text.value });
-      tell("Comment added.");
-      return openIssue(issue.id);
+      return await openIssue(issue.id, undefined, ["Comment added."]);
     } catch (failure) {
       return tell(failure.message, true);
     }

@@ -3,19 +3,24 @@ const main = by("main");
 const trail = [];
 let here = null, turn = 0, keysWork = true;
 
-// Show a screen. What is drawn in place of it meanwhile wins.
-async function show(place, { back = false, focus } = {}) {
+// Show a screen. What is drawn in place of it meanwhile wins. What came of a change (the arguments of tell) is said once
+// the screen shows it: whoever hears it can go on from there.
+async function show(place, { back = false, focus, said = [] } = {}) {
   const mine = (turn += 1);
+  let drawn, words = said;
   main.setAttribute("aria-busy", "true");
-  let drawn;
   try {
     drawn = await SCREENS[place.screen].drawn(place);
   } catch (failure) {
-    if (mine === turn) tell(failure.message, true);
+    if (mine === turn) words = [[said[0], failure.message].filter(Boolean).join(" "), true];
     drawn = here && here.screen === place.screen ? null : { title: "Not shown", keys: {}, node: el("div", {}, el("h1", { tabindex: "-1" }, "Not shown"),
       el("p", {}, failure instanceof Refused ? failure.message : "The board failed at drawing this."), button("Try again", () => show(place, { back: true }))) };
   }
-  if (mine !== turn) return;
+  if (mine === turn) draw(place, drawn, back, focus);
+  if (words.length > 0) tell(...words);
+}
+
+function draw(place, drawn, back, focus) {
   main.removeAttribute("aria-busy");
   if (!drawn) return;
   if (here && !back && !isSame(here, place)) trail.push({ ...here, again: false });
@@ -30,9 +35,8 @@ async function show(place, { back = false, focus } = {}) {
 const isSame = (one, other) => one.screen === other.screen && one.id === other.id;
 
 // Draw the screen anew with what is known; focus stays where it was.
-function redraw(focus) {
-  const key = focus ?? document.activeElement?.dataset?.key;
-  return show({ ...here, again: true, evidence: undefined }, { back: true, focus: key });
+function redraw({ focus = document.activeElement?.dataset?.key, said } = {}) {
+  return show({ ...here, again: true, evidence: undefined }, { back: true, focus, said });
 }
 
 function focusOn(key) {

@@ -74,8 +74,7 @@ function moveTo(place) {
 function choose(issue) {
   if (!issue || !can("update_issue")) return;
   if (!list.chosen.delete(issue.id)) list.chosen.add(issue.id);
-  tell(`${count(list.chosen.size, "issue")} selected.`);
-  redraw();
+  redraw({ said: [`${count(list.chosen.size, "issue")} selected.`] });
 }
 
 function bulkTools(known) {
@@ -104,11 +103,10 @@ async function changeAll() {
   const worker = async () => { for (let one = todo.shift(); one; one = todo.shift()) sums[await changed(one, change)] += 1; };
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
   list.chosen = new Set([...list.chosen].filter((id) => list.outcomes.get(id)?.isBad));
-  redraw();
   const told = [`${sums.written} changed.`];
   if (sums.stale) told.push(`${sums.stale} changed by somebody else since you read them, so not written.`);
   if (sums.failed) told.push(`${sums.failed} failed.`);
-  tell(told.join(" "), told.length > 1);
+  return redraw({ said: [told.join(" "), told.length > 1] });
 }
 
 async function changed(issue, change) {
