@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,12 @@ def test_every_resource_is_listed_once() -> None:
     listed = loaded(KUBERNETES / "kustomization.yaml")["resources"]
     there = {path.name for path in KUBERNETES.glob("*.yaml")} - {"kustomization.yaml"}
     assert sorted(listed) == sorted(there)
+
+
+def test_the_image_carries_every_extra() -> None:
+    project = tomllib.loads((MANIFESTS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    carried = re.findall(r"--extra (\S+)", CONTAINERFILE.read_text(encoding="utf-8"))
+    assert sorted(carried) == sorted(project["optional-dependencies"])
 
 
 def test_the_image_is_asked_for_where_it_listens() -> None:
