@@ -246,7 +246,7 @@ async def test_a_file_that_is_not_shown_as_text_has_no_strangers_words_beside_it
     assert outside_of_blocks(result.content) == []
 
 
-OF_PIPELINES = {"triage://findings/{finding_id}", "triage://runs/{run_id}", "triage://pipelines/{name}/report"}
+OF_PIPELINES = {"triage://findings/{finding_id}", "triage://runs/{run_id}", "triage://pipelines/{pipeline}/report"}
 """Their words are the ledger's, which this vendor has not: unit/server/tools/test_pipelines.py looks at them."""
 
 

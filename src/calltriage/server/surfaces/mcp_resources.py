@@ -28,7 +28,8 @@ from calltriage.server.call.write_record import ListRecentWritesTool
 from calltriage.server.context import Invocation, ServerParts
 from calltriage.server.tools.evidence import GetEvidenceTool
 from calltriage.server.tools.flag_types import ListFlagTypesTool
-from calltriage.server.tools.pipelines import GetFindingTool, GetRunTool, PipelineReport
+from calltriage.server.tools.pipeline_report import GetPipelineReportTool
+from calltriage.server.tools.pipelines import GetFindingTool, GetRunTool
 from calltriage.server.tools.transcripts import GetTranscriptTool
 
 MEDIA_TYPE = "application/json"
@@ -83,9 +84,9 @@ KINDS = (
          toolset_of=GetFindingTool),
     Kind(UriTemplate.parse("triage://runs/{run_id}"), GetRunTool, "Pipeline run", "How far a pipeline's run is.", 0.3,
          toolset_of=GetRunTool),
-    Kind(UriTemplate.parse("triage://pipelines/{name}/report"), PipelineReport, "Pipeline report",
+    Kind(UriTemplate.parse("triage://pipelines/{pipeline}/report"), GetPipelineReportTool, "Pipeline report",
          "What a pipeline found in 30 days: detectors with their precision, incidents, findings that wait. Untrusted.", 0.6,
-         toolset_of=GetFindingTool),
+         toolset_of=GetPipelineReportTool),
 )  # fmt: skip
 
 

@@ -1,25 +1,26 @@
-"""A pipeline's report, for agents and for the board: what was found, how sure that is, how much of it people have seen."""
+"""A pipeline's report, for agents, for the board and as an MCP resource: what was found, how sure that is, how much of it
+people have seen."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Required, TypedDict
 
 from pydantic import Field
 
-from calltriage.errors import Rejected, SettingsError
+from calltriage.errors import NotFound, Rejected, SettingsError
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import Word
 from calltriage.server.answers.results import untrusted
 from calltriage.server.context import Invocation, Workflow
-from calltriage.server.tools.pipelines import ORIGIN, Since, opened_parts
+from calltriage.server.tools.pipelines import ORIGIN, FindingRow, Since, finding_row, opened_parts
 
 if TYPE_CHECKING:  # the database library comes with it
     from calltriage.pipelines.reports.figures import DetectorFigures
 
-INCIDENT = ("ticket", "issue_id", "state", "detector", "kind", "calls", "last_call_at")
+SINCE = "30d"
+"""How far back a report looks unless the caller says."""
 
 
 class DetectorFigure(TypedDict, total=False):
@@ -39,58 +40,73 @@ class DetectorFigure(TypedDict, total=False):
 class IncidentRow(TypedDict, total=False):
     """A fault that calls share, and its issue."""
 
+    fingerprint: str
     ticket: str
     issue_id: str
     state: str
     detector: str
     kind: str
+    key: str
+    findings: int
     calls: int
     last_call_at: str
+    muted: str
 
 
 class ReportShown(TypedDict, total=False):
-    """A report. `pipelines`: all that ever ran."""
+    """A report. `waiting`: the newest findings without a verdict. `pipelines`: all that ever ran."""
 
     since: Required[str]
     until: Required[str]
     calls: Required[int]
+    usd: float
     detectors: Required[list[DetectorFigure]]
     days: dict[str, int]
     incidents: list[IncidentRow]
+    waiting: list[FindingRow]
     pipelines: list[str]
 
 
 class GetPipelineReportTool(Workflow, effect=Effect.READ):
     """Read what pipelines found in a time: by detector with the precision that people's verdicts give, by day, incidents
-    with their issues."""
+    with their issues, findings that wait."""
 
     result: ClassVar[object] = ReportShown
 
     pipeline: Word | None = Field(default=None, description="Only of this one.")
-    since: Since | None = Field(default=None, description="Default 7d.")
+    since: Since | None = Field(default=None, description=f"Default {SINCE}.")
 
     async def run(self, work: Invocation) -> JsonObject:
         from calltriage.pipelines.ledger import runs  # noqa: PLC0415
         from calltriage.pipelines.reports.figures import gathered  # noqa: PLC0415
         from calltriage.pipelines.windows import window  # noqa: PLC0415
 
-        try:
-            begin = window(datetime.now(UTC), since=self.since or "7d").since
-        except SettingsError as error:
-            raise Rejected(str(error), field="since") from None
         async with opened_parts(work) as parts:
+            names = await runs.pipelines(parts.ledger)
+            if self.pipeline is not None and self.pipeline not in names:
+                raise NotFound("No pipeline of this name has run here.", field="pipeline")
+            try:
+                begin = window(parts.ledger.clock(), since=self.since or SINCE).since
+            except SettingsError as error:
+                raise Rejected(str(error), field="since") from None
             read = partial(gathered, ledger=parts.ledger, since=begin or "", pipeline=self.pipeline)
-            found, names = await parts.ledger.read(read), await runs.pipelines(parts.ledger)
+            found = await parts.ledger.read(read)
         return untrusted(
             ORIGIN,
             since=found.since,
             until=found.until,
             calls=found.calls,
+            usd=found.usd,
             detectors=[_figure(one) for one in found.detectors],
             days={day: sum(found.by_day[day].values()) for day in found.days},
-            incidents=[{name: one[name] for name in INCIDENT if one[name] is not None} for one in found.incidents],
+            incidents=[_incident(one) for one in found.incidents],
+            waiting=[finding_row(one) for one in found.waiting],
             pipelines=names,
         )
+
+
+def _incident(one: JsonObject) -> JsonObject:
+    return {name: one[name] for name in IncidentRow.__annotations__ if one[name] not in (None, "")}
 
 
 def _figure(one: DetectorFigures) -> JsonObject:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Required, TypedDict
 
@@ -27,9 +27,6 @@ if TYPE_CHECKING:  # the database library comes with them
 ORIGIN = "call parties and detectors"
 AROUND = 2
 """Turns on either side of a finding's that are shown."""
-REPORTED = timedelta(days=30)
-"""How far back a pipeline's report looks."""
-INCIDENT = ("fingerprint", "state", "ticket", "detector", "kind", "key", "findings", "calls", "last_call_at", "muted")
 MOST_CALLS = 200
 """Calls that one invocation examines."""
 ROW = ("id", "state", "detector", "kind", "call_id", "turn", "quote", "note", "severity", "issue_id", "why")
@@ -144,7 +141,8 @@ async def opened_parts(work: Invocation) -> AsyncGenerator[Parts]:
         ) from None
 
 
-def _row(finding: JsonObject) -> JsonObject:
+def finding_row(finding: JsonObject) -> JsonObject:
+    """The members of a finding that agents see, without the empty ones."""
     return {name: finding[name] for name in ROW if finding.get(name) not in (None, "")}
 
 
@@ -170,7 +168,7 @@ class ListFindingsTool(Workflow, effect=Effect.READ):
         async with opened_parts(work) as parts:
             rows = await parts.ledger.read(partial(findings.listed, ledger=parts.ledger, wanted=wanted))
             total = await parts.ledger.read(partial(findings.counted, ledger=parts.ledger, wanted=wanted))
-        items = [_row(row) for row in rows]
+        items = [finding_row(row) for row in rows]
         return untrusted(ORIGIN, items=items, returned=len(items), total=total, complete=len(items) == total)
 
 
@@ -189,7 +187,7 @@ class GetFindingTool(Workflow, effect=Effect.READ):
             row = await reviewing.found(parts.ledger, self.finding_id)
             said = await parts.ledger.read(partial(reviews.of_finding, ledger=parts.ledger, finding_id=row["id"]))
         verdicts = [{name: one[name] for name in ("verdict", "role", "at")} for one in said]
-        return untrusted(ORIGIN, finding=_row(row), turns=await _around(work, row), reviews=verdicts)
+        return untrusted(ORIGIN, finding=finding_row(row), turns=await _around(work, row), reviews=verdicts)
 
 
 async def _around(work: Invocation, finding: JsonObject) -> list[JsonObject]:
@@ -336,34 +334,6 @@ class GetRunTool(Workflow, effect=Effect.READ):
                 raise NotFound("No run has this id.", field="run_id") from None
         shown = {name: getattr(run, name) for name in ("id", "pipeline", "state", "mode", "found", "requests", "why")}
         return {name: value for name, value in shown.items() if value is not None} | {"calls": dict(run.counts)}
-
-
-class PipelineReport(Workflow, effect=Effect.READ):
-    """Read what a pipeline found in the last 30 days. A resource alone: its parts have tools of their own."""
-
-    name: Word
-
-    async def run(self, work: Invocation) -> JsonObject:
-        from calltriage.pipelines.ledger import runs  # noqa: PLC0415
-        from calltriage.pipelines.ledger.ledger import written  # noqa: PLC0415
-        from calltriage.pipelines.reports.figures import gathered  # noqa: PLC0415
-
-        async with opened_parts(work) as parts:
-            if not await runs.newest(parts.ledger, 1, self.name):
-                raise NotFound("No pipeline of this name has run here.", field="name")
-            since = written(parts.ledger.clock() - REPORTED)
-            figures = await parts.ledger.read(partial(gathered, ledger=parts.ledger, since=since, pipeline=self.name))
-        detectors = [
-            {"detector": one.name, "examined": one.examined, "states": one.states, "verdicts": one.reviewed,
-             "precision": one.precision, "interval": [one.low, one.high] if one.reviewed else None,
-             "seen_by_people": one.seen}
-            for one in figures.detectors
-        ]  # fmt: skip
-        incidents = [{name: one[name] for name in INCIDENT if one[name] not in (None, "")} for one in figures.incidents]
-        return untrusted(
-            ORIGIN, pipeline=self.name, since=figures.since, until=figures.until, calls=figures.calls, usd=figures.usd,
-            detectors=detectors, incidents=incidents, waiting=[_row(one) for one in figures.waiting],
-        )  # fmt: skip
 
 
 PIPELINE_TOOLS = (

@@ -12,7 +12,7 @@ import pytest
 from conftest import Clock, endpoints_to
 from mcp.client import Client as McpClient
 from mcp.shared.exceptions import MCPError
-from pipeline_filing import Bench, spec_of
+from pipeline_filing import ALONE, Bench, spec_of
 from tool_calls import ok, refused
 
 from calltriage.client.client import open_client
@@ -121,13 +121,76 @@ async def test_findings_runs_and_reports_are_resources_with_marked_words(seat: t
     finding = await read(agent, f"triage://findings/{row['id']}")
     run = await read(agent, f"triage://runs/{begun.id}")
     report = await read(agent, "triage://pipelines/hours/report")
+    told = await ok(agent, "get_pipeline_report", pipeline="hours")
 
-    of_pipelines = {"triage://findings/{finding_id}", "triage://runs/{run_id}", "triage://pipelines/{name}/report"}
+    of_pipelines = {"triage://findings/{finding_id}", "triage://runs/{run_id}", "triage://pipelines/{pipeline}/report"}
     assert of_pipelines <= templates
     assert finding == await ok(agent, "get_finding", finding_id=row["id"])
     assert run == await ok(agent, "get_run", run_id=begun.id)
-    assert (report["trust"], report["detectors"][0]["states"]) == ("untrusted", {"new": 1})
-    assert [one["quote"] for one in report["waiting"]] == ["nine thirty"]
+    assert report["trust"] == "untrusted"
+    assert _without_time(report) == _without_time(told)
+
+
+def _without_time(report: JsonObject) -> JsonObject:
+    """A report but for its time, which goes on between two of them."""
+    return {name: value for name, value in report.items() if name not in {"since", "until"}}
+
+
+async def test_a_report_tells_what_each_detector_found_and_which_findings_wait(seat: tuple[McpClient, Bench]) -> None:
+    agent, bench = seat
+    await bench.say("second", began="2026-05-02T09:00:00Z")
+    await bench.examine("second")
+    report = await ok(agent, "get_pipeline_report")
+
+    [detector] = report["detectors"]
+    assert (detector["detector"], detector["findings"], detector["states"]) == ("wrong_hours", 2, {"new": 2})
+    assert (detector["seen"], detector["reviewed"]) == (0, 0)
+    assert "precision" not in detector, "no person gave a verdict"
+    assert {one["call_id"]: one["quote"] for one in report["waiting"]} == {
+        "first": "nine thirty",
+        "second": "nine thirty",
+    }
+    assert report["days"] == {"2026-05-02": 1, "2026-05-06": 1}
+    assert report["usd"] == 0
+
+
+async def test_the_precision_of_a_report_is_of_peoples_verdicts_alone(seat: tuple[McpClient, Bench]) -> None:
+    agent, bench = seat
+    await bench.trust(right=3, wrong=1)
+    [row] = (await ok(agent, "list_findings", call_id="first"))["items"]
+    await ok(agent, "review_finding", finding_id=row["id"], verdict="wrong")
+    [detector] = (await ok(agent, "get_pipeline_report"))["detectors"]
+
+    assert (detector["reviewed"], detector["seen"], detector["precision"]) == (4, 4, 0.75)
+    assert 0 < detector["low"] < 0.75 < detector["high"] < 1
+
+
+async def test_a_report_names_the_issue_of_an_incident(seat: tuple[McpClient, Bench]) -> None:
+    agent, bench = seat
+    await bench.trust()
+    bench.spec = spec_of(more=ALONE + "\n[issues]\nfile_after = { calls = 1 }")
+    await bench.run("first")
+    [issue] = await bench.issues()
+    [filed] = [one for one in (await ok(agent, "get_pipeline_report"))["incidents"] if "issue_id" in one]
+
+    assert (filed["issue_id"], filed["ticket"], filed["state"]) == (issue.id, issue.triage_id, "filed")
+    assert (filed["detector"], filed["kind"]) == ("wrong_hours", "wrong_hours")
+    assert "muted" not in filed
+
+
+async def test_a_report_narrows_to_a_pipeline_and_to_a_time(seat: tuple[McpClient, Bench]) -> None:
+    agent, bench = seat
+    for name in ("hours", "quiet"):
+        await runs.begin(bench.ledger, pipeline=name, spec_hash="h", spec=FILE, mode="run", window={"asked": {}})
+    hours = await ok(agent, "get_pipeline_report", pipeline="hours")
+    quiet = await ok(agent, "get_pipeline_report", pipeline="quiet")
+    later = await refused(agent, "get_pipeline_report", since="2999-01-01")
+    unknown = await refused(agent, "get_pipeline_report", pipeline="no-such")
+
+    assert ([one["call_id"] for one in hours["waiting"]], quiet["waiting"]) == (["first"], [])
+    assert hours["pipelines"] == quiet["pipelines"] == ["hours", "quiet"]
+    assert (later["code"], later["field"]) == ("invalid_arguments", "since")
+    assert (unknown["code"], unknown["field"]) == ("not_found", "pipeline")
 
 
 @pytest.mark.parametrize(
