@@ -126,7 +126,7 @@ class Evidence:
         codes = dict(refused)
         for (one, _), end in came.items():
             if end.state == "refused":
-                codes[one.id] = end.code or "refused"
+                codes[one.id] = end.error.code if end.error else "refused"
                 continue
             why = "accepted" if one.state == "accepted" else None
             findings.set_state(connection, self.ledger, [one.id], "filed", why, issue_id=issue.id)

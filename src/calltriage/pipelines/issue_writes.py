@@ -61,13 +61,21 @@ class Write:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a write ended. `code`: of its refusal. `is_new`: it ended now and not at an earlier attempt."""
+    """How a write ended. `error`: the refusal, if it was refused. `is_new`: it ended now and not at an earlier attempt."""
 
     state: Literal["done", "refused"]
-    code: str | None
     result: JsonObject | None
     issue_id: str | None = None
+    error: CallError | None = None
     is_new: bool = True
+
+
+Following = Callable[["Connection", dict[str, Ended]], None]
+"""Records what follows from writes that ended, by key, in the transaction that records their ends. May be called twice."""
+
+
+def _nothing_follows(connection: Connection, came: dict[str, Ended]) -> None:
+    """Where a write's end is all there is to record."""
 
 
 @dataclass(frozen=True)
@@ -84,38 +92,23 @@ class IssueWrites:
     run_id: str | None = None
     journal: Journal | None = None
 
-    async def once(
-        self,
-        key: str,
-        operation: Operation[R],
-        fingerprint: str,
-        *,
-        finding_id: str | None = None,
-        limit: Limit | None = None,
-    ) -> R:
+    async def once(self, key: str, operation: Operation[R], fingerprint: str, *, limit: Limit | None = None) -> R:
         """Make a write unless it was made under this key. A repeat sends what the first attempt was to send.
 
-        Raises OverLimitError, and the CallError of a write that was not made or of which nobody knows.
+        Raises OverLimitError, and the CallError of a write that was refused or of which nobody knows.
         """
-        effect = Effect(key, operation.tool_name(), fingerprint, _request(operation), finding_id, self.run_id)
-        known = await self.ledger.write(partial(effects.begin, ledger=self.ledger, effect=effect, limit=limit))
-        if known.standing == "over_limit":
-            raise OverLimitError
-        if known.standing == "refused":
-            raise Conflict("The API refused this write before.", code=(known.result or {}).get("code"))
-        if known.standing == "done":
-            return read_result(operation.result_type(), known.result)
-        operation = type(operation).model_validate(known.request)
-        found = await self._made_before(operation) if known.standing == "begun" else None
-        return await self._sent(key, operation) if found is None else await self._ended(key, operation, found)
+        ended = (await self.each_once([Write(key, operation, fingerprint)], limit=limit))[key]
+        if ended.error is not None:
+            raise ended.error
+        return read_result(operation.result_type(), ended.result)
 
     async def each_once(
-        self, several: Sequence[Write], ended: Callable[[Connection, dict[str, Ended]], None]
+        self, several: Sequence[Write], follow: Following = _nothing_follows, *, limit: Limit | None = None
     ) -> dict[str, Ended]:
         """Make writes side by side, each unless it was made under its key: one transaction before, one after them.
 
-        `ended` records in that one what follows from those that were made or refused, by key; it may be called twice. Raises
-        the CallError of one of which neither is true.
+        Returns how each ended, by key. Raises OverLimitError before anything is sent where `limit` leaves no room for those
+        that are new, and the CallError of a write that was neither made nor refused.
         """
         begun = [
             Effect(
@@ -128,27 +121,30 @@ class IssueWrites:
             )
             for one in several
         ]
-        known = await self.ledger.write(partial(effects.begin_all, ledger=self.ledger, several=begun))
-        if any(one.standing == "begun" for one in known):
+        known = await self.ledger.write(partial(effects.begin, ledger=self.ledger, several=begun, limit=limit))
+        if known is None:
+            raise OverLimitError
+        if any(one.standing == "begun" for one in known):  # the request of an attempt that was killed may still arrive
             await self.client.triage.retry.sleep(SETTLE_S)
         came = dict[str, Ended]()
         try:
             await at_once(*(self._come(one, it, came) for one, it in zip(several, known, strict=True)))
         finally:
             with anyio.CancelScope(shield=True):
-                await self.ledger.write(partial(self._end_all, came=came, ended=ended))
+                await self.ledger.write(partial(self._end_all, came=came, follow=follow))
         return came
 
     async def _come(self, one: Write, known: Known, came: dict[str, Ended]) -> None:
         """What came of a write, kept in `came`."""
         if known.standing == "refused":
-            came[one.key] = Ended("refused", (known.result or {}).get("code"), known.result, is_new=False)
+            error = Conflict("The API refused this write before.", code=(known.result or {}).get("code"))
+            came[one.key] = Ended("refused", known.result, error=error, is_new=False)
             return
         if known.standing == "done":
-            came[one.key] = Ended("done", None, known.result, known.issue_id, is_new=False)
+            came[one.key] = Ended("done", known.result, known.issue_id, is_new=False)
             return
         operation = type(one.operation).model_validate(known.request)
-        result = await self._found(operation) if known.standing == "begun" else None
+        result = await self._made_before(operation) if known.standing == "begun" else None
         try:
             if result is None:
                 async with self._as_pipeline(one.key):
@@ -156,42 +152,17 @@ class IssueWrites:
         except VERDICTS as error:
             if error.outcome not in (None, "not_committed") or error.code in PASSING:
                 raise
-            came[one.key] = Ended("refused", error.code, {"code": error.code})
+            came[one.key] = Ended("refused", {"code": error.code}, error=error)
             return
         kept: Any = result
         issue_id = getattr(operation, "issue_id", None) or getattr(result, "id", None)
-        came[one.key] = Ended("done", None, kept.model_dump(mode="json", exclude_unset=True), issue_id)
+        came[one.key] = Ended("done", kept.model_dump(mode="json", exclude_unset=True), issue_id)
 
-    def _end_all(
-        self, connection: Connection, came: dict[str, Ended], ended: Callable[[Connection, dict[str, Ended]], None]
-    ) -> None:
+    def _end_all(self, connection: Connection, came: dict[str, Ended], follow: Following) -> None:
         for key, one in came.items():
             if one.is_new:
                 effects.end(connection, self.ledger, key, one.state, result=one.result, issue_id=one.issue_id)
-        ended(connection, came)
-
-    async def _sent(self, key: str, operation: Operation[R]) -> R:
-        try:
-            async with self._as_pipeline(key):
-                receipt = await self.client.deliver(operation)
-        except VERDICTS as error:
-            if error.outcome in (None, "not_committed") and error.code not in PASSING:
-                await self._end(key, "refused", {"code": error.code})
-            raise
-        return await self._ended(key, operation, receipt.result)
-
-    async def _ended(self, key: str, operation: Operation[R], result: R) -> R:
-        kept: Any = result
-        issue_id = getattr(operation, "issue_id", None) or getattr(result, "id", None)
-        await self._end(key, "done", kept.model_dump(mode="json", exclude_unset=True), issue_id)
-        return result
-
-    async def _end(self, key: str, state: Any, result: Any, issue_id: str | None = None) -> None:
-        change: Callable[[Connection], None] = partial(
-            effects.end, ledger=self.ledger, key=key, state=state, result=result, issue_id=issue_id
-        )
-        with anyio.CancelScope(shield=True):
-            await self.ledger.write(change)
+        follow(connection, came)
 
     @asynccontextmanager
     async def _as_pipeline(self, key: str) -> AsyncGenerator[None]:
@@ -202,11 +173,7 @@ class IssueWrites:
             yield
 
     async def _made_before(self, operation: Operation[R]) -> R | None:
-        """What an earlier attempt made, if it made it. The request of one that was killed may still arrive."""
-        await self.client.triage.retry.sleep(SETTLE_S)
-        return await self._found(operation)
-
-    async def _found(self, operation: Operation[R]) -> R | None:
+        """What an earlier attempt made, if it made it."""
         if isinstance(operation, CreateIssue):
             found: Any = await described(operation.description or "", self.client)
             return found

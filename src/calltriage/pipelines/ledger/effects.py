@@ -13,9 +13,8 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.tables import effects
 
-Standing = Literal["new", "begun", "done", "refused", "over_limit"]
-"""How an effect stands: begun now; begun by an attempt whose end is not known; done; refused by the API; not begun, because
-its run has filed as many issues as it may."""
+Standing = Literal["new", "begun", "done", "refused"]
+"""How an effect stands: begun now; begun by an attempt whose end is not known; done; refused by the API."""
 
 
 @dataclass(frozen=True)
@@ -48,35 +47,28 @@ class Known:
 
 @dataclass(frozen=True)
 class Limit:
-    """How many effects of a kind may be begun: by the run, or since an instant."""
+    """How many effects of one kind may be begun: by the run, or since an instant."""
 
     most: int
     since: str | None = None
 
 
-def begin(connection: Connection, ledger: Ledger, effect: Effect, limit: Limit | None = None) -> Known:
-    """Put an effect on record before it is sent; or what is known of an earlier attempt."""
-    where = and_(effects.c.account == ledger.account, effects.c.key == effect.key)
-    row = connection.execute(select(effects).where(where)).one_or_none()
-    if row is not None:
-        return Known(row.state, row.request or {}, row.result, row.issue_id)
-    if limit is not None and _begun(connection, ledger, effect, limit) >= limit.most:
-        return Known("over_limit", effect.request)
-    values: JsonObject = {**effect.__dict__, "account": ledger.account, "state": "begun", "begun_at": ledger.now()}
-    connection.execute(insert(effects).values(values))
-    return Known("new", effect.request)
-
-
-def begin_all(connection: Connection, ledger: Ledger, several: Sequence[Effect]) -> list[Known]:
-    """Put effects on record before they are sent; what is known of each."""
+def begin(
+    connection: Connection, ledger: Ledger, several: Sequence[Effect], limit: Limit | None = None
+) -> list[Known] | None:
+    """Put effects of one kind on record before they are sent; what is known of each. None, and nothing is put on record,
+    where those that are new are more than `limit` leaves room for."""
     keys = [one.key for one in several]
     query = select(effects).where(effects.c.account == ledger.account, effects.c.key.in_(keys))
     known = {
         row.key: Known(row.state, row.request or {}, row.result, row.issue_id) for row in connection.execute(query)
     }
+    fresh = [one for one in several if one.key not in known]
+    if fresh and limit is not None and _begun(connection, ledger, fresh[0], limit) + len(fresh) > limit.most:
+        return None
     begun = {"account": ledger.account, "state": "begun", "begun_at": ledger.now()}
-    if fresh := [{**one.__dict__, **begun} for one in several if one.key not in known]:
-        connection.execute(insert(effects), fresh)
+    if fresh:
+        connection.execute(insert(effects), [{**one.__dict__, **begun} for one in fresh])
     return [known.get(one.key) or Known("new", one.request) for one in several]
 
 
