@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -48,6 +48,12 @@ ALONE = "review_share = 0"
 """Nothing is held back for review."""
 
 
+async def settle(filer: Filer, call: Call, found: Sequence[Verified]) -> None:
+    """Bring what was found in a call to its issues."""
+    for fingerprint in dict.fromkeys(one.fingerprint for one in found):
+        await filer.settle(fingerprint, {call.call_id: call})
+
+
 @dataclass
 class Bench:
     """Calls with the fault, and what a pipeline makes of them."""
@@ -77,8 +83,8 @@ class Bench:
         made = replace(self.rule, severity=detect.severity, group_by=detect.group_by)
         found = [verified(call, made, one) for one in (await made.examine(call)).findings]
         record = partial(
-            findings.record, ledger=self.ledger, run_id=self.run_id or "run-1", pipeline=self.spec.name, call=call,
-            placed=[findings.place(one, detect) for one in found], examined=[made.name],
+            findings.record, ledger=self.ledger, run_id=self.run_id or "run-1", pipeline=self.spec.name,
+            calls=[findings.Recorded(call, [findings.place(one, detect) for one in found], [made.name])],
         )  # fmt: skip
         await self.ledger.write(record)
         return call, found
@@ -93,7 +99,7 @@ class Bench:
         """Examine calls and file what is found."""
         for call_id in call_ids:
             call, found = await self.examine(call_id)
-            await self.filer.file(call, found)
+            await settle(self.filer, call, found)
 
     async def trust(self, right: int = 18, wrong: int = 0) -> None:
         """People's verdicts on other findings of the rule, in calls of their own."""

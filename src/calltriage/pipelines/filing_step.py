@@ -28,7 +28,6 @@ from calltriage.pipelines import issue_texts
 from calltriage.pipelines.counting import Counts
 from calltriage.pipelines.eligibility import Eligibility
 from calltriage.pipelines.evidence import Evidence
-from calltriage.pipelines.findings import Verification
 from calltriage.pipelines.issue_writes import IssueWrites, OverLimitError
 from calltriage.pipelines.ledger import effects, findings, incidents
 from calltriage.pipelines.ledger.effects import Limit
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
     from calltriage.journal.journal import Journal
     from calltriage.pipelines.alerts import Hearer
     from calltriage.pipelines.calls import Call
-    from calltriage.pipelines.findings import Verified
     from calltriage.pipelines.ledger.ledger import Ledger
     from calltriage.pipelines.spec import Spec
 
@@ -117,14 +115,6 @@ class Filer:
         self._evidence = Evidence(self.client, self.ledger, self._writes, self.spec.issues.max_evidence)
         self._counts = Counts(self.ledger, self._writes, self.spec.issues.max_evidence)
 
-    async def file(self, call: Call | None, found: Sequence[Verified]) -> None:
-        """File what was found in a call and is recorded; `call`, if given, is as the API has it. May be called again with
-        the same. Raises CallError where the API could not be asked; what was written until then stands."""
-        verified = (one for one in found if one.verification is not Verification.UNVERIFIED)
-        calls = {} if call is None else {call.call_id: call}
-        for fingerprint in dict.fromkeys(one.fingerprint for one in verified):
-            await self.settle(fingerprint, calls)
-
     async def tell_rates(self) -> None:
         """Tell of detectors that find something too often."""
         if self.alerts is not None:
@@ -161,7 +151,7 @@ class Filer:
 
     async def settle(self, fingerprint: str, calls: Mapping[str, Call] | None = None) -> Became:
         """Bring an incident's findings to its issue, as far as they may go there. `calls`: those at hand, as the API has
-        them."""
+        them. May be called again. Raises CallError where the API could not be asked; what was written until then stands."""
         case = await self._case(fingerprint)
         if case is None or not await self._has_work(case):
             return "nothing"

@@ -75,7 +75,7 @@ class Recorder:
             )
             for one in examinations
         ]
-        findings.record_all(connection, self.ledger, self.run_id, self.pipeline, found)
+        findings.record(connection, self.ledger, self.run_id, self.pipeline, found)
         items.stand(connection, self.ledger, self.run_id, [one.standing for one in batch])
 
     async def end(self, standings: Sequence[Standing]) -> None:

@@ -91,13 +91,10 @@ class Work:
         own = self.client.requests
         return own if self.reader is self.client else own + self.reader.requests
 
-    async def item(self, item: Item) -> None:
-        """Bring an item to its end, or to where it waits. Waits for what is away. Raises what makes all others fail, too."""
-        await self.batch([item])
-
     async def batch(self, items: Sequence[Item], heard: Callable[[], None] = _unheard) -> None:
         """Bring items to their end, or to where they wait, some of them side by side. `heard` is called for each that was
-        examined. What they found is filed together at last: so an incident is looked at once for all of them."""
+        examined. What they found is filed together at last: so an incident is looked at once for all of them. Waits for what
+        is away. Raises what makes all others fail, too."""
         left, found = iter(items), list[_Examined]()
 
         async def take() -> None:

@@ -14,7 +14,7 @@ import pytest
 from conftest import Clock, endpoints_to
 from faults import Scripted
 from ledgers import opened_ledger
-from pipeline_filing import ALONE, Bench, spec_of
+from pipeline_filing import ALONE, Bench, settle, spec_of
 from sqlalchemy import Connection
 
 from calltriage.client.client import open_client
@@ -132,7 +132,7 @@ async def test_many_that_file_at_once_file_one_issue(bench: Bench) -> None:
     recorded = [await bench.examine(f"call-{number}") for number in range(6)]
     async with anyio.create_task_group() as group:
         for call, found in [*recorded, *recorded]:
-            group.start_soon(bench.filer.file, call, found)
+            group.start_soon(settle, bench.filer, call, found)
 
     [issue] = await bench.issues()
     assert len(await bench.flags(issue)) == 6
@@ -170,7 +170,7 @@ async def test_what_a_person_accepted_is_filed_whatever_the_detector_may_do(benc
     bench.spec = spec_of("", '[issues]\nfile_after = { calls = 3, within = "24h" }')
     await bench.say("first")
     call, [found] = await bench.examine("first")
-    await bench.filer.file(call, [found])
+    await settle(bench.filer, call, [found])
     before = await bench.issues()
     accept = partial(findings.set_state, ledger=bench.ledger, ids=[found.finding_id], state="accepted", why=None)
     await bench.ledger.write(accept)
@@ -236,7 +236,7 @@ async def test_beyond_the_evidence_that_an_issue_may_hold_calls_are_counted_and_
         await bench.say(f"call-{number}")
     filer = bench.filer
     for number in range(5):
-        await filer.file(*await bench.examine(f"call-{number}"))
+        await settle(filer, *await bench.examine(f"call-{number}"))
     [issue] = await bench.issues()
     during = await bench.comments(issue)
     await filer.finish()
@@ -258,7 +258,7 @@ async def test_a_muted_incident_only_counts_until_it_escalates(bench: Bench) -> 
     await bench.ledger.write(
         lambda it: incidents.mute(it, bench.ledger, found.fingerprint, "until_escalating", "known")
     )
-    await bench.filer.file(call, [found])
+    await settle(bench.filer, call, [found])
     quiet = await bench.states()
     for number in range(1, 5):
         await bench.say(f"call-{number}")
@@ -452,14 +452,14 @@ async def test_whenever_a_process_ends_the_next_one_files_once(
                 try:
                     filer = bench.filer
                     for call, found in recorded:
-                        await filer.file(call, found)
+                        await settle(filer, call, found)
                     await filer.finish()
                     ended = True
                 except Crash:
                     ended, crashes = False, crashes + 1
                 filer = bench.filer
                 for call, found in recorded:
-                    await filer.file(call, found)
+                    await settle(filer, call, found)
                 await filer.finish()
                 found_issues = [one for one in await bench.issues() if f"({branch})" in one.title]
                 assert len(found_issues) == 1, branch

@@ -138,14 +138,14 @@ async def test_a_watched_call_is_looked_at_again_once_its_recording_was_transcri
         [first] = [
             one for one in await items.to_do(watching.work.ledger, watching.run.id, 9) if one.call_id == "misheard"
         ]
-        await watching.work.item(first)
+        await watching.work.batch([first])
         again = await items.next_due(watching.work.ledger, watching.run.id)
         await load_lines(the_desk, json.dumps({**call, **REDONE, "recording_url": "https://recordings.example/a.wav"}))
         time.now += timedelta(hours=1)
         [second] = [
             one for one in await items.to_do(watching.work.ledger, watching.run.id, 9) if one.call_id == "misheard"
         ]
-        await watching.work.item(second)
+        await watching.work.batch([second])
         found = watching.work.tally.detectors["digits_differ"]
         run = await runs.get(watching.work.ledger, watching.run.id)
     assert again == "2026-05-06T12:51:00.000Z"
@@ -211,7 +211,7 @@ async def test_figures_name_states_and_no_words_of_a_call(the_desk: Desk, watchi
     await load_lines(the_desk, silent("a", 10))
     await watching.look()
     [item] = [one for one in await items.to_do(watching.work.ledger, watching.run.id, 9) if one.call_id == "a"]
-    await watching.work.item(item)
+    await watching.work.batch([item])
     transport = httpx2.ASGITransport(watching.app())
     async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
         told = (await http.get("/metrics")).text

@@ -57,21 +57,6 @@ def place(found: Verified, detect: Detect, suppressed_by: str | None = None) -> 
     return Placed(found, "new", REVIEW_ONLY if found.review_only else None)
 
 
-def record(
-    connection: Connection,
-    ledger: Ledger,
-    *,
-    run_id: str,
-    pipeline: str,
-    call: Call,
-    placed: Sequence[Placed],
-    examined: Collection[str],
-) -> None:
-    """Record what detectors found in a call, in the caller's transaction. A finding that is there already is not recorded
-    again. New ones of the `examined` detectors that are not found any more become stale."""
-    record_all(connection, ledger, run_id, pipeline, [Recorded(call, placed, examined)])
-
-
 @dataclass(frozen=True)
 class Recorded:
     """What the `examined` detectors found in a call."""
@@ -81,8 +66,9 @@ class Recorded:
     examined: Collection[str]
 
 
-def record_all(connection: Connection, ledger: Ledger, run_id: str, pipeline: str, calls: Sequence[Recorded]) -> None:
-    """Record what was found in several calls, as `record` does."""
+def record(connection: Connection, ledger: Ledger, run_id: str, pipeline: str, calls: Sequence[Recorded]) -> None:
+    """Record what detectors found in calls, in the caller's transaction. A finding that is there already is not recorded
+    again. New ones of a call's `examined` detectors that are not found any more become stale."""
     of_calls = _of_calls(connection, ledger, [one.call.call_id for one in calls])
     for one in calls:
         known = of_calls.get(one.call.call_id, {})
