@@ -12,7 +12,7 @@ from calltriage.matching.clock import as_written
 from calltriage.matching.folding import unaccented, without_punctuation
 
 COMMON = {
-    "en": "the and you is to it that of my what have for",
+    "en": "the and you is to it that of my what have for a no per",
     "de": "und ich nicht das ist die der sie mir ein es wir",
     "fr": "je est pas vous le la les et que un une il",
     "es": "que no el la de es por los una en mi si",
@@ -21,7 +21,8 @@ COMMON = {
     "nl": "ik het de een niet dat van en is je wat op",
     "da": "jeg er det ikke du og en til har pa min",
 }
-"""Words that tell which language is spoken, of those whose numbers can be read."""
+"""Words that tell which language is spoken, of those whose numbers can be read. Words that English shares with another one
+count for both: a line like "$5.50 a week" is English unless more of it is Portuguese."""
 _COMMON = {language: frozenset(words.split()) for language, words in COMMON.items()}
 _COMMON_ANYWHERE = frozenset[str]().union(*_COMMON.values())
 HEARD = 200
@@ -49,7 +50,7 @@ _AMOUNT = re.compile(
 )
 SAID = "\xa4"
 """Stands behind a price that was said without its currency."""
-_PRICE = re.compile(rf"(?<= )([0-9]{{1,2}}\.[0-9]{{2}}) (?:{'|'.join(UNITS.values())})(?= )")
+_PRICE = re.compile(rf"(?<= )([0-9]{{1,2}}\.[0-9]{{2}}) (?:{'|'.join(UNITS.values())}|{SAID})(?= )")
 _UNIT = re.compile(rf"[0-9](?=(?:{GLUED})\b)")
 _HALF = re.compile(r"(?<=[0-9] )([ap]) m\b")
 _HOUR = re.compile("[1-9]|1[0-9]|2[0-4]")
@@ -60,7 +61,8 @@ _SIGNS = re.compile(r"[^\w ]+")
 
 
 def language_of(lines: Iterable[str]) -> str:
-    """The language of COMMON whose common words stand most often in some lines; English where none does."""
+    """The language of COMMON whose common words stand most often in some lines; English where none does, or
+    others do no more often."""
     words = Counter(filter(_COMMON_ANYWHERE.__contains__, " ".join(islice(lines, HEARD)).split()))
     return max(COMMON, key=lambda language: sum(words[word] for word in words.keys() & _COMMON[language]))
 
@@ -71,8 +73,11 @@ def in_digits(line: str, language: str) -> str:
 
 
 def in_prices(line: str, language: str) -> str:
-    """The same, with two numbers that may be a price as one: "five fifty" as "5.50", with SAID behind it."""
-    return _line(_grouped(_written(line, language), price=f"{{}}.{{}} {SAID}"))
+    """The same, with two numbers that may be a price as one: "five fifty" as "5.50", with SAID behind it. A second line has
+    the prices without what stands behind them: "five fifty a week" leaves the currency out."""
+    line = _line(_grouped(_written(line, language), price=f"{{}}.{{}} {SAID}"))
+    bare = _PRICE.sub(r"\1", line)
+    return line if bare == line else f"{line}\n{bare}"
 
 
 def wanted_price(line: str, language: str) -> str:

@@ -48,6 +48,9 @@ HELD = [
     ("that is $5.50", "five fifty"), ("the fee is $50.00", "fifty dollars"), ("the fee is $50", "$50.00"),
     ("das ist fünf Euro fünfzig und nicht mehr", "5,50 €"), ("die Gebühr ist 5 € und nicht", "fünf Euro"),
     ("pas cinq euros cinquante pour vous et le", "5,50 euros"), ("two pounds and five pence", "£2.05"),
+    ("$5.50 a week", "five fifty"), ("You'll be charged $5.50 a week", "five fifty"), ("no, $5.50", "five fifty"),
+    ("$5.50 per week", "five dollars fifty"), ("só a taxa de cinquenta e a conta", "50"),
+    ("The fee is $5.50 a week", "five fifty a week"), ("It was €5.50 for that", "was five fifty for that"),
     ("l'appel est fini", "appel"),
     ("the customer's card", "customer"),
 ]  # fmt: skip
@@ -57,6 +60,7 @@ NOT_HELD = [
     ("The fee is five hundred dollars", "the fee is five"), ("The fee is 5 thousand", "the fee is 5"),
     ("3 20 dollar bills", "320 dollar bills"), ("five five five zero", "555"), ("Hello", "?!"), ("It is 12:30", "is 12"),
     ("The fee is $550", "$5.50"), ("It is at 5:50", "$5.50"), ("The fee is $15.50", "five fifty"), ("€5.50", "$5.50"),
+    ("The fee is €5.50 a week", "$5.50 a week"), ("The fee is $5.50 a week", "five fifty a month"),
     ("twenty five fifty", "$5.50"), ("from 5 to 10 days", "9:55"), ("half past three", "4:30"),
     ("from nine thirty to five", "4:30"),
     ("It is 3:30", "is 3"), ("three thirty dollar bills", "$330"), ("It is 3", "3:00"),
