@@ -28,9 +28,9 @@ K1, B = 1.2, 0.75
 
 @cache
 def _stemmer() -> Any:
-    import snowballstemmer
+    import Stemmer
 
-    return cast("Any", snowballstemmer).stemmer("english")
+    return cast("Any", Stemmer).Stemmer("english")
 
 
 STOP = frozenset(

@@ -302,7 +302,7 @@ async def test_looking_at_the_keys_without_the_server_s_own_leaves_it_good(home:
         assert await tenants.keys() == before
 
 
-def test_a_desk_on_a_file_loads_nothing_that_terminals_or_postgresql_need(tmp_path: Path) -> None:
+def test_a_desk_on_a_file_loads_nothing_that_terminals_postgresql_or_tokens_need(tmp_path: Path) -> None:
     program = (
         "import sys, anyio, calltriage.cli.main\n"
         "from calltriage import open_client\n"
@@ -323,4 +323,4 @@ def test_a_desk_on_a_file_loads_nothing_that_terminals_or_postgresql_need(tmp_pa
     )
     loaded = set(done.stdout.split())
     assert "sqlalchemy.dialects.sqlite" in loaded
-    assert loaded.isdisjoint({"rich", "sqlalchemy.dialects.postgresql", "psycopg"})
+    assert loaded.isdisjoint({"rich", "sqlalchemy.dialects.postgresql", "psycopg", "jwt", "cryptography"})

@@ -238,9 +238,9 @@ def _plain(text: str) -> str:
 
 @cache
 def _stemmer() -> Any:
-    import snowballstemmer  # noqa: PLC0415  a tenth of a second, at the first issue that is filed
+    import Stemmer  # noqa: PLC0415  native code, needed by the first issue that is filed
 
-    return cast("Any", snowballstemmer).stemmer("english")
+    return cast("Any", Stemmer).Stemmer("english")
 
 
 @cache

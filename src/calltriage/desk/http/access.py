@@ -11,7 +11,6 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-import jwt
 from pydantic import SecretStr
 from sqlalchemy import ColumnElement, Connection, Select, delete, insert, select
 from sqlalchemy.exc import IntegrityError
@@ -124,6 +123,8 @@ class Access:
 
     async def issue_token(self, who: Principal, scope: str | None, now: datetime) -> JsonObject | None:
         """An access token with the scopes asked for, or all; None when one of them is not to be had."""
+        import jwt  # noqa: PLC0415  4 MiB with its cryptography; a desk without attachments never issues a token
+
         wanted = scope.split() if scope else list(SCOPES)
         if not set(wanted) <= set(SCOPES):
             return None
@@ -144,6 +145,8 @@ class Access:
         scheme, _, token = (header or "").partition(" ")
         if scheme.lower() != "bearer":
             return None
+        import jwt  # noqa: PLC0415
+
         try:
             claims = jwt.decode(
                 token,

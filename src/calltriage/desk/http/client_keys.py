@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import jwt
-
 from calltriage.desk import CLIENT_ID
 
 ASSERTION_SECONDS = 300
@@ -67,6 +65,8 @@ def public_key_of(pem: bytes) -> PublicKey | None:
 
 def key_id_of(assertion: str) -> str | None:
     """The key that an assertion says it was signed with."""
+    import jwt  # noqa: PLC0415  not needed until a client signs
+
     try:
         return str(jwt.get_unverified_header(assertion).get("kid"))
     except jwt.PyJWTError:
@@ -75,6 +75,8 @@ def key_id_of(assertion: str) -> str | None:
 
 def read_assertion(assertion: str, public_key: str, token_url: str, now: datetime) -> Claims | None:
     """What an assertion says; None unless it is signed with the key, meant for this token URL and good at this instant."""
+    import jwt  # noqa: PLC0415
+
     usable = public_key_of(public_key.encode())
     if usable is None:
         return None
