@@ -16,8 +16,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import Any
 from rich.console import Console
 from rich.terminal_theme import DIMMED_MONOKAI
 from rich.text import Text
+from running import running
 
 from calltriage.leaves.seals import signature
 
@@ -121,25 +121,10 @@ def _printed(command: str, folder: str, env: dict[str, str]) -> str:
     if command.startswith("calltriage"):
         ours = [sys.executable, "-m", *command.split()]
         return subprocess.run(ours, check=True, env=env, stderr=subprocess.STDOUT, **about).stdout.decode()  # noqa: S603  of PICTURES
-    with _desk(folder, env) as address:
+    with running("desk", "serve", "--port", "0", env=env, folder=Path(folder)) as address:
         there = {**env, "DESK": address}
         shell = ["sh", "-c", command]
         return subprocess.run(shell, check=True, env=there, stderr=subprocess.DEVNULL, **about).stdout.decode()  # noqa: S603
-
-
-@contextmanager
-def _desk(folder: str, env: dict[str, str]) -> Iterator[str]:
-    """The address of the desk on a port."""
-    command = [sys.executable, "-m", "calltriage", "desk", "serve", "--port", "0"]
-    with subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True) as running:  # noqa: S603
-        try:
-            said = running.stderr.readline() if running.stderr else ""
-            found = re.search(r"http://[\w.:]+", said)
-            if found is None:
-                sys.exit(f"The desk did not start: {said}")
-            yield found[0]
-        finally:
-            running.terminate()
 
 
 def _learnt(printed: str) -> dict[str, str]:

@@ -16,7 +16,6 @@ import os
 import re
 import shutil
 import struct
-import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from typing import Any
 
 from click.testing import CliRunner
 from playwright.sync_api import Page, sync_playwright
+from running import running
 
 from calltriage.cli.main import cli
 
@@ -130,17 +130,9 @@ class Command:
     @contextmanager
     def board(self) -> Iterator[str]:
         """The link of the running board."""
-        command = [sys.executable, "-m", "calltriage", "board"]
         env = {name: value for name, value in {**os.environ, **self.env}.items() if value is not None}
-        with subprocess.Popen(command, stderr=subprocess.PIPE, env=env, text=True) as running:  # noqa: S603
-            try:
-                said = running.stderr.readline() if running.stderr else ""
-                found = re.search(r"http://\S+", said)
-                if found is None:
-                    sys.exit(f"The board did not start: {said}")
-                yield found[0]
-            finally:
-                running.terminate()
+        with running("board", env=env) as link:
+            yield link
 
 
 def report(folder: Path) -> str:

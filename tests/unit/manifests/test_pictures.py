@@ -27,6 +27,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
+load("running")  # the others import it: as scripts they find it beside them
 draw, photograph = load("draw"), load("photograph")
 CHANGED = "take it again: uv run --group dev python manifests/pictures/photograph.py"
 
