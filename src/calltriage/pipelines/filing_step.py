@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from calltriage.errors import CallError, NotFound
 from calltriage.filing.closing import CLOSED, closed_at
@@ -53,10 +53,6 @@ URGENT = ("critical", "high")
 SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
 BEFORE_CLOSING = "its call began before the issue was closed"
 """Why a finding of a closed issue only counts."""
-
-Became = Literal["nothing", "muted", "waiting", "over_limit", "resolved", "filed"]
-"""What became of an incident's findings: none is to be filed; they count only; too few calls so far; the run may file no
-further issue; the issue is closed and they do not reopen it; they are evidence of the issue."""
 
 
 @dataclass
@@ -149,23 +145,20 @@ class Filer:
             return bool(case.waiting)
         return bool(await self._eligibility.chosen(case.waiting))
 
-    async def settle(self, fingerprint: str, calls: Mapping[str, Call] | None = None) -> Became:
+    async def settle(self, fingerprint: str, calls: Mapping[str, Call] | None = None) -> None:
         """Bring an incident's findings to its issue, as far as they may go there. `calls`: those at hand, as the API has
         them. May be called again. Raises CallError where the API could not be asked; what was written until then stands."""
         case = await self._case(fingerprint)
         if case is None or not await self._has_work(case):
-            return "nothing"
+            return
         async with alone(self.ledger, f"incident {case.fingerprint}"):
             case = await self._case(case.fingerprint)
-            if case is None or await self._is_muted(case):
-                return "muted"
-            if not case.chosen:
-                return "nothing"
+            if case is None or await self._is_muted(case) or not case.chosen:
+                return
             try:
-                return await self._settle(case, calls or {})
+                await self._settle(case, calls or {})
             except OverLimitError:
                 await self._tell("over_limit", f"over_limit {self.spec.name}", case)
-                return "over_limit"
 
     async def _case(self, fingerprint: str) -> _Case | None:
         case = await self.ledger.read(lambda connection: self._read_case(connection, fingerprint))
@@ -203,31 +196,30 @@ class Filer:
             case.chosen = [] if fresh is None else fresh.chosen
         return is_muted
 
-    async def _settle(self, case: _Case, calls: Mapping[str, Call]) -> Became:
+    async def _settle(self, case: _Case, calls: Mapping[str, Call]) -> None:
         try:
             issue = await self._issue(case)
         except NotFound:
             await self._deleted(case)
-            return "muted"
+            return
         if issue is None:
             if not self._is_enough(case.chosen):
                 await self._change(case, state="waiting")
-                return "waiting"
+                return
             case.chosen = await self._evidence.there(case.chosen, calls)
             if not case.chosen:
-                return "nothing"
+                return
             issue = await self._first_issue(case)
         elif issue.status in CLOSED:
             reopened = await self._reopened(case, issue)
             if reopened is None:
-                return "resolved"
+                return
             issue = reopened
         elif case.incident["state"] != "filed":
             await self._change(case, state="filed", resolved_at=None)
         await self._evidence.add(issue, case.incident, case.chosen, calls)
         self._touched[case.fingerprint] = None
         await self._counts.tell(case.incident, is_last=False)
-        return "filed"
 
     async def _issue(self, case: _Case) -> Issue | None:
         issue_id = case.incident["issue_id"]
