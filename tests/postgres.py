@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
@@ -14,18 +14,29 @@ from pathlib import Path
 import anyio
 import psycopg
 from psycopg.rows import TupleRow
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Composed, Identifier
 from pydantic import SecretStr
-from sqlalchemy import Table
 
 from calltriage.desk.database.store import Store
-from calltriage.desk.database.tables import metadata, organisations, settings, users
+from calltriage.desk.database.tables import metadata
 
 
-async def _make_desk(url: str) -> None:
-    store = Store(Path("unused"), SecretStr(url))
+async def _make_empty(folder: Path, url: SecretStr) -> None:
+    store = Store(folder, url)
     await store.open()
     await store.close()
+
+
+def _way_back(connection: psycopg.Connection[TupleRow]) -> Composed:
+    """Keep the rows of all tables; the statements that put them back, whatever was written since."""
+    connection.execute("CREATE SCHEMA kept")
+    steps = [SQL("DELETE FROM {}").format(Identifier(name)) for name in metadata.tables]
+    for table in metadata.sorted_tables:
+        name = Identifier(table.name)
+        connection.execute(SQL("CREATE TABLE kept.{} AS TABLE {}").format(name, name))
+        if connection.execute(SQL("SELECT 1 FROM kept.{} LIMIT 1").format(name)).fetchone():
+            steps.append(SQL("INSERT INTO {} SELECT * FROM kept.{}").format(name, name))
+    return SQL("; ").join(steps)
 
 
 class PostgresServer:
@@ -35,7 +46,7 @@ class PostgresServer:
         self._durable = durable
         self._stack = ExitStack()
         self._numbers = count(1)
-        self._desk: tuple[str, psycopg.Connection[TupleRow], dict[Table, list[TupleRow]]] | None = None
+        self._desks = dict[str, tuple[str, psycopg.Connection[TupleRow], Composed]]()
 
     def __enter__(self) -> PostgresServer:
         with warnings.catch_warnings():
@@ -71,25 +82,25 @@ class PostgresServer:
 
     @contextmanager
     def emptied_desk(self) -> Generator[str]:
-        """The URL of a desk's database in which nothing has happened; much sooner there than a new one."""
-        if self._desk is None:
+        """The URL of a desk's database in which nothing has happened."""
+        with self.desk("empty", _make_empty) as url:
+            yield url
+
+    @contextmanager
+    def desk(self, name: str, make: Callable[[Path, SecretStr], Awaitable[None]]) -> Generator[str]:
+        """The URL of a desk's database as `make` leaves it, which is called once; much sooner there than a new one.
+        `make` is given a folder, and the URL of an empty database."""
+        if name not in self._desks:
             url = self._stack.enter_context(self.database())
-            anyio.run(_make_desk, url)
+            with tempfile.TemporaryDirectory() as folder:
+                anyio.run(make, Path(folder), SecretStr(url))
             connection = self._stack.enter_context(psycopg.connect(url, autocommit=True))
-            kept = {table: connection.execute(SQL("SELECT * FROM {}").format(Identifier(table.name))).fetchall()
-                    for table in (settings, organisations, users)}  # fmt: skip
-            self._desk = url, connection, kept
-        url, connection, kept = self._desk
+            self._desks[name] = url, connection, _way_back(connection)
+        url, connection, way_back = self._desks[name]
         try:
             yield url
         finally:
-            connection.execute(
-                SQL("; ").join(SQL("DELETE FROM {}").format(Identifier(name)) for name in metadata.tables)
-            )
-            for table, rows in kept.items():
-                places = SQL(", ").join([SQL("%s")] * len(table.columns))
-                for row in rows:
-                    connection.execute(SQL("INSERT INTO {} VALUES ({})").format(Identifier(table.name), places), row)
+            connection.execute(way_back)
 
     @contextmanager
     def database(self) -> Generator[str]:
