@@ -3,6 +3,7 @@ see the property."""
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -155,6 +156,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     where = metafunc.definition.path.relative_to(Path(__file__).parent).as_posix()
     if "database_url" in metafunc.fixturenames and where.startswith(ON_BOTH_STORES):
         metafunc.parametrize("database_url", ["sqlite", "postgres"], indirect=True)
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: the collector of garbage need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 NOT_INSTALLED = (

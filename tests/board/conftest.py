@@ -12,16 +12,18 @@ import subprocess
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from mcp.client import Client as McpClient
 from npm import NODE, install
-from playwright.async_api import Browser, async_playwright
 
 from board.seats import WIDE, Seat, Served, board_on_port, tab, watched
 from calltriage.client.client import Client
 from calltriage.server.call.views import BOARD
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
 
 CHROMIUM = shutil.which("chromium")
 PACKAGES = ("@modelcontextprotocol/ext-apps@2.0.4", "axe-core@4.14.1", "rolldown@1.3.3")
@@ -36,6 +38,8 @@ def anyio_backend() -> str:
 async def browser(anyio_backend: str) -> AsyncGenerator[Browser]:
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on this machine (Debian: apt-get install chromium)")
+    from playwright.async_api import async_playwright  # as long to import as all that a quick test needs
+
     async with async_playwright() as driver:
         opened = await driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield opened

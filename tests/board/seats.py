@@ -6,11 +6,10 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from mcp.client import Client as McpClient
-from playwright.async_api import Browser, BrowserContext, Frame, Page
 from pydantic import SecretStr
 
 from calltriage import serving
@@ -23,6 +22,9 @@ from calltriage.server.questions import Questions
 from calltriage.server.toolsets import ALL, select
 from calltriage.server.transports.board_page import BoardPage
 from calltriage.server.transports.http import build_http_app
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, BrowserContext, Frame, Page
 
 WIDE, PHONE = (1000, 900), (360, 740)
 

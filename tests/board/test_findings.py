@@ -13,7 +13,6 @@ import pytest
 from conftest import Clock, call_line, endpoints_to, load_lines
 from mcp.client import Client as McpClient
 from pipeline_filing import Bench, spec_of
-from playwright.async_api import expect
 from tool_calls import ok
 
 from board.hostile import HOSTILE, only_text
@@ -182,6 +181,8 @@ def everything(call: Call) -> Iterator[Finding]:
 
 async def look_around(seat: Seat) -> None:
     """Go through all screens of findings."""
+    from playwright.async_api import expect
+
     await seat.heading("Findings")
     assert await seat.board.locator(".rows > li").count() == 50
     await only_text(seat, "the list")

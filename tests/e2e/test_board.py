@@ -13,6 +13,8 @@ from mcp_over_http import NEWEST, ask, newest
 
 from calltriage.server.toolsets import ALL, TOOLSETS, select
 
+pytestmark = pytest.mark.slow
+
 
 async def tools_of_page(address: str) -> set[str]:
     """Names of the tools that somebody has who follows the link of the board."""
@@ -55,7 +57,6 @@ async def removed_on_page(link: str, *, agreed: bool) -> dict[str, Any]:
     return done["structuredContent"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("agreed", [True, False])
 async def test_a_removal_that_an_agent_could_not_ask_about_is_answered_by_the_person_at_the_machine(
     tmp_path: Path, agreed: bool

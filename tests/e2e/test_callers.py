@@ -19,6 +19,8 @@ from mcp.client.streamable_http import streamable_http_client
 from calltriage.server.files.handover import MOST_WAITING
 from calltriage.server.surfaces.subscriptions import MOST_IN_ALL, MOST_STREAMS
 
+pytestmark = pytest.mark.slow
+
 SERVE = ("serve", "--http", "--port", "0", "--toolsets", "all")
 
 
@@ -32,7 +34,6 @@ async def caller(address: str, token: str | None = None, **more: Any) -> AsyncGe
         yield agent
 
 
-@pytest.mark.slow
 async def test_keys_and_recent_writes_outlive_a_change_of_the_token(tmp_path: Path) -> None:
     new = {"title": "Once", "severity": "low", "category": "Bug", "on_duplicate": "create", "idempotency_key": "k"}
     made = list[dict[str, Any]]()
@@ -45,7 +46,6 @@ async def test_keys_and_recent_writes_outlive_a_change_of_the_token(tmp_path: Pa
     assert [one["outcome"] for one in made] == ["committed", "replayed"]
 
 
-@pytest.mark.slow
 async def test_a_reply_to_a_question_is_good_on_every_server_of_the_folder(tmp_path: Path) -> None:
     yes: mcp_types.InputResponses = {"confirm": mcp_types.ElicitResult(action="accept", content={"confirm": True})}
 
@@ -109,7 +109,6 @@ async def test_one_caller_s_uploads_leave_room_for_another_s(tmp_path: Path) -> 
         )
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has more loopback addresses")
 async def test_streams_make_room_for_others_of_their_caller_and_of_whoever_has_fewer(tmp_path: Path) -> None:
     """A caller's first stream ends when it opens one too many; where all places are taken, the first of those with most."""

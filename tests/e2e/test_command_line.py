@@ -20,8 +20,9 @@ from conftest import CALLS, call_line
 from e2e.processes import PATIENCE, environment, over_stdio, run, started
 from mcp.client import Client
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 async def test_the_demo_runs_the_main_job_and_leaves_nothing_behind(tmp_path: Path) -> None:
     status, said, complaints = await run(tmp_path, "demo", COLUMNS="120")
     assert status == 0, complaints
@@ -39,7 +40,6 @@ async def test_the_demo_runs_the_main_job_and_leaves_nothing_behind(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
 async def test_the_demo_runs_on_own_calls(tmp_path: Path) -> None:
     file = tmp_path / "own.jsonl"
     file.write_text(call_line("own-1", "good morning", "my own words about the matter", "bye"), encoding="utf-8")
@@ -57,7 +57,6 @@ async def test_the_demo_says_which_line_of_own_calls_is_wrong(tmp_path: Path) ->
     assert "Traceback" not in complaint
 
 
-@pytest.mark.slow
 async def test_a_bad_line_loads_nothing_unless_it_is_skipped_and_loading_again_changes_nothing(tmp_path: Path) -> None:
     file = tmp_path / "calls.jsonl"
     file.write_text("\n".join([CALLS[0], "{not json", CALLS[1]]), encoding="utf-8")
@@ -82,7 +81,6 @@ async def test_the_desks_key_is_made_once_and_kept_for_its_owner_alone(tmp_path:
     assert "is not the desk's own" in complaint
 
 
-@pytest.mark.slow
 async def test_a_backup_names_what_it_does_not_hold(tmp_path: Path) -> None:
     elsewhere = {"CALLTRIAGE_BLOBS_URL": "s3://bucket/prefix", "AWS_REGION": "us-east-1"}
     assert (await run(tmp_path, "desk", "organisations", "list"))[0] == 0
@@ -106,7 +104,6 @@ async def test_doctor_says_what_works_and_where(tmp_path: Path) -> None:
     assert str(tmp_path / "data") in said
 
 
-@pytest.mark.slow
 async def test_doctor_says_what_to_do_about_a_vendor_that_cannot_be_reached(tmp_path: Path) -> None:
     secret = "canary-secret-0123456789"
     vendor = {"CALLTRIAGE_BLAND_API_KEY": secret, "CALLTRIAGE_BLAND_BASE_URL": "http://127.0.0.1:9"}
@@ -116,7 +113,6 @@ async def test_doctor_says_what_to_do_about_a_vendor_that_cannot_be_reached(tmp_
     assert secret not in said + complaints
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
@@ -141,7 +137,6 @@ async def test_wrong_settings_are_named_and_nothing_starts(
     assert "Traceback" not in said + complaint
 
 
-@pytest.mark.slow
 async def test_a_server_says_at_its_start_which_names_have_no_effect(tmp_path: Path) -> None:
     (tmp_path / "own.env").write_text("CALLTRIAGE_TOOLSET=all\n", encoding="utf-8")
     wrong = {"CALLTRIAGE_READONLY": "1", "CALLTRIAGE_SETTINGS_FILE": "own.env", "CALLTRIAGE_LOG_LEVEL": "ERROR"}
@@ -163,7 +158,6 @@ async def test_settings_may_stand_in_a_file(tmp_path: Path) -> None:
     ] == "kept-in-a-settings-file\n"
 
 
-@pytest.mark.slow
 async def test_a_data_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file in the way", encoding="utf-8")
     for command in (["doctor"], ["desk", "keys", "show"], ["desk", "import", "-"]):
@@ -179,7 +173,6 @@ async def test_the_version_is_the_packages(tmp_path: Path) -> None:
     assert (await run(tmp_path, "--version"))[1].strip() == version("calltriage")
 
 
-@pytest.mark.slow
 async def test_real_recorded_calls_work_as_they_are(tmp_path: Path) -> None:
     sample = Path(__file__).parents[2].parent / "shared" / "data" / "harper-valley-28.jsonl"
     if not sample.exists():
@@ -199,7 +192,6 @@ async def test_a_selection_of_tools_that_names_none_stops_the_start_with_the_nea
     assert "Did you mean add_flag?" in complaint
 
 
-@pytest.mark.slow
 async def test_the_demo_reads_lines_as_the_import_does(tmp_path: Path) -> None:
     line = json.dumps(json.loads(call_line("own-1", "one\u2028two\x85three", "four")), ensure_ascii=False)
     (tmp_path / "own.jsonl").write_bytes(b"\xef\xbb\xbf" + line.encode() + b"\r\n")
@@ -248,7 +240,6 @@ WRONG: dict[str, tuple[str, int, str]] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", WRONG)
 async def test_what_goes_wrong_at_the_command_line_is_said_without_a_traceback(tmp_path: Path, name: str) -> None:
     script, status, said = WRONG[name]
@@ -268,7 +259,6 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("command", [["demo"], ["desk", "import", "-"]], ids=" ".join)
 async def test_an_interrupt_ends_a_command_and_nothing_is_left_of_it(tmp_path: Path, command: list[str]) -> None:
@@ -291,7 +281,6 @@ async def test_an_interrupt_ends_a_command_and_nothing_is_left_of_it(tmp_path: P
     assert not list(tmp_path.glob("*/**")), "temporary folders are gone, and the desk has not begun"
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 async def test_an_interrupted_import_says_what_was_loaded_and_the_same_command_loads_the_rest(tmp_path: Path) -> None:
     count = 5000
@@ -328,7 +317,6 @@ def loaded(database: Path) -> int:
             return 0
 
 
-@pytest.mark.slow
 async def test_every_bad_line_is_named_in_one_run_and_a_check_loads_nothing(tmp_path: Path) -> None:
     bad = ['{"call_id": "x"}'] * 60
     (tmp_path / "calls.jsonl").write_text("\n".join([CALLS[0], *bad]), encoding="utf-8")
@@ -344,7 +332,6 @@ async def test_every_bad_line_is_named_in_one_run_and_a_check_loads_nothing(tmp_
     assert (status, said) == (0, "1 added, 0 changed, 0 there already, 60 skipped.\n")
 
 
-@pytest.mark.slow
 async def test_the_demo_offers_what_its_complaints_name(tmp_path: Path) -> None:
     (tmp_path / "own.jsonl").write_text("{\n" + call_line("own-1", "good morning", "my words"), encoding="utf-8")
     status, _, complaint = await run(tmp_path, "demo", "--calls", "own.jsonl")
@@ -360,7 +347,6 @@ async def test_a_newcomer_gets_sample_calls_once(tmp_path: Path) -> None:
     assert (await run(tmp_path, "desk", "sample"))[:2] == (0, "0 added, 0 changed, 3 there already.\n")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("sample", ["1", ""])
 async def test_a_setting_gives_a_server_without_calls_the_sample(tmp_path: Path, sample: str) -> None:
     for _ in range(2):
@@ -371,7 +357,6 @@ async def test_a_setting_gives_a_server_without_calls_the_sample(tmp_path: Path,
             assert ("calltriage desk import" in found.get("note", "")) == (not sample)
 
 
-@pytest.mark.slow
 async def test_each_key_sees_its_own_organisation_alone(tmp_path: Path) -> None:
     """Two organisations and a second user of one of them, each made at the command line."""
     _, first, _ = await run(tmp_path, "desk", "keys", "show")
@@ -410,7 +395,6 @@ async def test_an_organisation_that_is_not_there_is_said_so(tmp_path: Path, comm
     assert "Traceback" not in said
 
 
-@pytest.mark.slow
 async def test_keys_are_made_listed_rotated_and_revoked_while_the_desk_serves(tmp_path: Path) -> None:
     async with (
         started(tmp_path, "desk", "serve", "--port", "0") as address,
@@ -494,7 +478,6 @@ async def test_an_end_or_a_change_that_makes_no_sense_is_a_usage_error(tmp_path:
     assert "Error: " in said
 
 
-@pytest.mark.slow
 async def test_a_call_is_deleted_only_when_that_is_meant_and_agents_see_what_became_of_it(tmp_path: Path) -> None:
     await run(tmp_path, "desk", "import", "-", stdin=call_line("doomed", "pumpernickel", summary="A pumpernickel."))
     async with Client(over_stdio(tmp_path, CALLTRIAGE_TOOLSETS="all")) as agent:

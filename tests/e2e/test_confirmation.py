@@ -10,6 +10,8 @@ import pytest
 from e2e.processes import over_stdio, started
 from mcp.client import Client
 
+pytestmark = pytest.mark.slow
+
 
 class Person:
     """Answers each question so, and keeps what was asked."""
@@ -31,7 +33,6 @@ async def removal(client: Client) -> dict[str, Any]:
     return {**answer, "is_there": not (await client.call_tool("get_issue", issue)).is_error}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
 async def test_over_stdio_a_person_is_asked(tmp_path: Path, mode: str) -> None:
     for agrees in (True, False):

@@ -13,6 +13,8 @@ import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 from e2e.processes import PATIENCE, environment
 
+pytestmark = pytest.mark.slow
+
 SIZE = 60 * 2**20
 SHAPES = {"lists in lists": b"[", "objects in objects": b'{"a":', "lists side by side": b"[],"}
 ROOM = 768 * 2**20
@@ -44,7 +46,6 @@ DOORS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("door", "shape"),
     [(door, shape) for door in DOORS for shape in SHAPES if shape != "objects in objects" or door == "an import"],

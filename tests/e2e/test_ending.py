@@ -20,6 +20,8 @@ from e2e.processes import PATIENCE, ended_by, environment, run
 
 import calltriage
 
+pytestmark = pytest.mark.slow
+
 SOURCES = str(Path(calltriage.__file__).parent.parent)
 SERVER = [sys.executable, "-m", "calltriage"]
 MODERN = {
@@ -59,7 +61,6 @@ def body(answer: Any) -> dict[str, Any]:
     return answer["result"]["structuredContent"]
 
 
-@pytest.mark.slow
 async def test_every_call_that_was_read_is_answered_although_the_input_ends_at_once(tmp_path: Path) -> None:
     new = [call(n, "create_issue", **NEW | {"title": f"Issue {n}", "on_duplicate": "create"}) for n in range(1, 9)]
     answers = await piped(tmp_path, *hello(), *new, call(9, "list_flag_types"), call(10, "no_such_tool"))
@@ -79,7 +80,6 @@ async def test_on_the_newer_wire_a_call_is_answered_and_a_stream_is_ended(tmp_pa
     assert answers[2]["result"]["resultType"] == "complete"
 
 
-@pytest.mark.slow
 async def test_a_question_that_nobody_can_answer_any_more_is_a_refusal(tmp_path: Path) -> None:
     made = body((await piped(tmp_path, *hello(), call(1, "create_issue", **NEW)))[1])["id"]
     answers = await piped(tmp_path, *hello(elicitation={}), call(1, "delete_issue", issue_id=made))
@@ -153,7 +153,6 @@ def _interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize(
     ("number", "times"),
@@ -196,7 +195,6 @@ async def test_ctrl_c_ends_the_server_on_a_terminal(tmp_path: Path, times: int) 
             os.close(ours)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("arguments", [("serve", "--http"), ("desk", "serve")])
 @pytest.mark.parametrize("times", [1, 3])
@@ -270,7 +268,6 @@ async def reached(process: Process, stage: str, data: Path) -> None:
         await anyio.sleep(0.001)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux tells what a process has loaded")
 @pytest.mark.parametrize(("server", "stage", "number"), STAGES)
 async def test_a_signal_ends_a_server_that_is_still_starting_without_a_word(

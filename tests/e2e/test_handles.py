@@ -19,6 +19,8 @@ from calltriage.leaves.seals import Seals
 from calltriage.server.call.confirmation import STATE
 from calltriage.server.tools.attachments import KEPT
 
+pytestmark = pytest.mark.slow
+
 TOKEN, SECRET = "t" * 32, "s" * 32
 NAME = "0123456789abcdef" * 2
 
@@ -40,7 +42,6 @@ def forms(private: Path) -> list[object]:
     ]  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("sealing", ["with the server's own secret", "with the token"])
 async def test_no_handle_of_any_kind_reaches_a_file_by_any_form_of_a_path(tmp_path: Path, sealing: str) -> None:
     """With the secret too, so that the seal is not the only thing that stands before the files."""
@@ -92,7 +93,6 @@ def tree(folder: Path) -> dict[str, bytes | None]:
     }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["a link to a file", "a link to a folder", "a folder", "a pipe", "a link to nothing"])
 async def test_what_is_no_file_under_a_handle_s_name_is_not_followed(tmp_path: Path, kind: str) -> None:
     private = tmp_path / "private.txt"
@@ -146,7 +146,6 @@ async def test_an_uploads_folder_that_is_a_link_is_not_followed(tmp_path: Path) 
     assert list(elsewhere.iterdir()) == []
 
 
-@pytest.mark.slow
 async def test_servers_without_a_folder_in_common_open_one_another_s_handles_by_a_configured_key(
     tmp_path: Path,
 ) -> None:
@@ -190,7 +189,6 @@ async def test_the_secret_of_a_folder_is_its_owner_s_alone_and_outlives_the_serv
     assert key.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("made", "helps"), [("data", "CALLTRIAGE_DATA_DIR"), ("data/sealing.key/x", "CALLTRIAGE_SEALING_KEY")]
 )

@@ -12,6 +12,8 @@ import pytest
 from e2e.processes import environment, started
 from npm import BIN, install
 
+pytestmark = pytest.mark.slow
+
 
 def said_by(
     home: Path, *arguments: str, path: str | None = None, within: tuple[str, ...] = (), **more: str
@@ -31,7 +33,6 @@ def with_a_process_of_ours(file: Path, member: str) -> None:
     file.write_text(json.dumps(held), encoding="utf-8")
 
 
-@pytest.mark.slow
 def test_doctor_starts_what_the_host_would_start(tmp_path: Path) -> None:
     file = tmp_path / ".cursor" / "mcp.json"
     file.parent.mkdir()
@@ -60,7 +61,6 @@ def test_doctor_says_what_is_wrong_with_a_command(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
-@pytest.mark.slow
 async def test_doctor_reaches_a_server_on_a_port(tmp_path: Path) -> None:
     (tmp_path / ".cursor").mkdir()
     async with started(tmp_path, "serve", "--http", "--port", "0") as url:

@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from e2e.processes import PATIENCE, ask, load, over_stdio, run, started
 from mcp.client import Client
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 @pytest.mark.parametrize("era", ["legacy", "auto"])
 async def test_both_protocol_generations_are_served_over_http(tmp_path: Path, era: Literal["legacy", "auto"]) -> None:
     await load(tmp_path, *CALLS)
@@ -97,7 +98,6 @@ async def test_a_bearer_token_is_asked_for_where_one_is_set(tmp_path: Path) -> N
         assert (await http.post(address, json={}, headers=right)).status_code == 400
 
 
-@pytest.mark.slow
 async def test_the_server_works_against_a_desk_on_a_port_as_against_the_vendors(tmp_path: Path) -> None:
     await load(tmp_path, *CALLS)
     _, key, _ = await run(tmp_path, "desk", "keys", "show")
@@ -128,7 +128,6 @@ async def test_the_server_works_against_a_desk_on_a_port_as_against_the_vendors(
             assert [one["resource_count"] for one in listed] == [1]
 
 
-@pytest.mark.slow
 async def test_a_client_signs_in_to_the_desk_with_a_key_that_was_added_to_it(tmp_path: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     der, pem = serialization.Encoding.DER, serialization.Encoding.PEM
@@ -157,7 +156,6 @@ async def test_a_client_signs_in_to_the_desk_with_a_key_that_was_added_to_it(tmp
             assert (await ask(client, "create_attachment", name="a.txt", text="signed"))["size"] == 6
 
 
-@pytest.mark.slow
 async def test_many_clients_at_once_each_get_their_own_answers(tmp_path: Path) -> None:
     """Every client numbers its requests alike; none may hear another's answer."""
     async with started(tmp_path, "serve", "--http", "--port", "0") as address:

@@ -13,7 +13,7 @@ import pytest
 from e2e.processes import PATIENCE, over_stdio
 from mcp.client import Client
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="open files cannot be moved there")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="open files cannot be moved there")]
 
 
 async def ask(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -53,7 +53,6 @@ def journal_replaced(data: Path) -> None:
 AWAY: list[Callable[[Path], None]] = [moved, shutil.rmtree, replaced, desk_replaced, journal_replaced]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("away", AWAY)
 async def test_what_is_acknowledged_is_where_a_new_server_finds_it(
     tmp_path: Path, away: Callable[[Path], None]
@@ -77,7 +76,6 @@ async def test_what_is_acknowledged_is_where_a_new_server_finds_it(
         assert "After" in await titles(client)
 
 
-@pytest.mark.slow
 async def test_a_server_goes_on_when_the_folder_is_put_back(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with Client(over_stdio(tmp_path)) as client:

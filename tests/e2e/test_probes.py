@@ -11,6 +11,8 @@ import pytest
 from anyio.abc import SocketStream
 from e2e.processes import PATIENCE, run, started
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "t" * 40
 
 
@@ -48,7 +50,6 @@ async def test_a_server_whose_folder_cannot_be_used_lives_and_is_not_ready(tmp_p
     shutil.rmtree(tmp_path / "data")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [("serve", "--http"), ("desk", "serve")])
 async def test_a_server_whose_files_are_gone_is_not_ready(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     lines = tmp_path / "files.jsonl"

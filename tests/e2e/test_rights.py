@@ -14,7 +14,7 @@ import pytest
 from e2e.processes import PATIENCE, over_stdio, run, started
 from mcp.client import Client
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="rights there are no mode bits")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="rights there are no mode bits")]
 
 
 @pytest.fixture(params=[0, 0o022, 0o077])
@@ -37,7 +37,6 @@ async def ask(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     return result.structured_content or {}
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("umask")
 async def test_everything_in_the_data_folder_is_its_owner_s_alone(tmp_path: Path) -> None:
     data = tmp_path / "data"
@@ -59,7 +58,6 @@ async def test_everything_in_the_data_folder_is_its_owner_s_alone(tmp_path: Path
     assert not open_to_others(data)
 
 
-@pytest.mark.slow
 async def test_a_lock_that_an_older_version_left_open_is_closed(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir(mode=0o700)
