@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from itertools import product
 from typing import Any
 from uuid import uuid4
 
@@ -159,31 +160,34 @@ async def test_the_key_is_taken_bare_and_after_bearer(the_desk: Desk, header: st
 
 
 @pytest.mark.parametrize("header", [None, "org_wrong", "Bearer sk-wrong", "Bearer "])
-@pytest.mark.parametrize(("method", "path", "body"), ROUTES)
 async def test_without_a_good_key_every_route_answers_auth_failure(
-    the_desk: Desk, header: str | None, method: str, path: str, body: Any
+    the_desk: Desk, subtests: pytest.Subtests, header: str | None
 ) -> None:
     async with speaking(the_desk, header) as http:
-        refused(await http.request(method, path, json=body), 401, "AUTH_FAILURE", "Unauthorized")
+        for method, path, body in ROUTES:
+            with subtests.test(method=method, path=path):
+                refused(await http.request(method, path, json=body), 401, "AUTH_FAILURE", "Unauthorized")
 
 
 @pytest.mark.parametrize("issue_id", [NOWHERE, "T-1001", "9bbe5547", f"{NOWHERE}0", "%20"])
-@pytest.mark.parametrize(("method", "path", "body"), SUB_ROUTES)
 async def test_unknown_and_malformed_issue_ids_are_not_found(
-    desk: httpx2.AsyncClient, method: str, path: str, body: Any, issue_id: str
+    desk: httpx2.AsyncClient, subtests: pytest.Subtests, issue_id: str
 ) -> None:
     await filed(desk)
-    answer = await desk.request(method, f"{ISSUES}/{issue_id}{path}", json=body)
-    refused(answer, 404, "not_found", "Issue not found")
+    for method, path, body in SUB_ROUTES:
+        with subtests.test(method=method, path=path):
+            answer = await desk.request(method, f"{ISSUES}/{issue_id}{path}", json=body)
+            refused(answer, 404, "not_found", "Issue not found")
 
 
-@pytest.mark.parametrize(("method", "path", "body"), SUB_ROUTES)
 async def test_an_issue_of_another_organisation_looks_unknown(
-    desk: httpx2.AsyncClient, stranger: httpx2.AsyncClient, method: str, path: str, body: Any
+    desk: httpx2.AsyncClient, stranger: httpx2.AsyncClient, subtests: pytest.Subtests
 ) -> None:
     theirs = (await filed(desk, resource_links=[CARD]))["id"]
-    answer = await stranger.request(method, f"{ISSUES}/{theirs}{path}", json=body)
-    refused(answer, 404, "not_found", "Issue not found")
+    for method, path, body in SUB_ROUTES:
+        with subtests.test(method=method, path=path):
+            answer = await stranger.request(method, f"{ISSUES}/{theirs}{path}", json=body)
+            refused(answer, 404, "not_found", "Issue not found")
 
 
 async def test_nothing_of_another_organisation_shows_in_lists_or_can_be_named(
@@ -201,13 +205,14 @@ async def test_nothing_of_another_organisation_shows_in_lists_or_can_be_named(
 
 
 @pytest.mark.parametrize("path", ["/resources", "/flags", "/relations"])
-@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"7", b"null", b'"text"', b"\xff", b'{"surplus": 1}', b"{}"])
 async def test_a_bad_body_is_400_on_a_known_issue_and_404_on_an_unknown_one(
-    desk: httpx2.AsyncClient, path: str, raw: bytes
+    desk: httpx2.AsyncClient, subtests: pytest.Subtests, path: str
 ) -> None:
     issue = await filed(desk)
-    refused(await desk.post(f"{ISSUES}/{issue['id']}{path}", content=raw), 400, "bad_request")
-    refused(await desk.post(f"{ISSUES}/{NOWHERE}{path}", content=raw), 404, "not_found", "Issue not found")
+    for raw in (b"", b"{", b"[]", b"7", b"null", b'"text"', b"\xff", b'{"surplus": 1}', b"{}"):
+        with subtests.test(raw=raw):
+            refused(await desk.post(f"{ISSUES}/{issue['id']}{path}", content=raw), 400, "bad_request")
+            refused(await desk.post(f"{ISSUES}/{NOWHERE}{path}", content=raw), 404, "not_found", "Issue not found")
 
 
 # --- filing and reading issues ---
@@ -337,10 +342,11 @@ async def test_numbers_count_up_from_1001_in_each_organisation(
     assert filings[0]["org_id"] == filings[1]["org_id"] != filings[2]["org_id"]
 
 
-@pytest.mark.parametrize(("name", "value"), BAD_ISSUES, ids=brief)
-async def test_a_bad_field_of_an_issue_is_named_in_a_400(desk: httpx2.AsyncClient, name: str, value: Any) -> None:
-    assert name in refused(await desk.post(ISSUES, json={**MINIMAL, name: value}), 400, "bad_request")
-    assert await listed(desk, ISSUES) == []
+async def test_a_bad_field_of_an_issue_is_named_in_a_400(desk: httpx2.AsyncClient, subtests: pytest.Subtests) -> None:
+    for name, value in BAD_ISSUES:
+        with subtests.test(name=name, value=value):
+            assert name in refused(await desk.post(ISSUES, json={**MINIMAL, name: value}), 400, "bad_request")
+            assert await listed(desk, ISSUES) == []
 
 
 async def test_a_400_names_every_invalid_path(desk: httpx2.AsyncClient) -> None:
@@ -503,12 +509,13 @@ BOARD_QUERIES: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("query", "expected"), BOARD_QUERIES)
 async def test_issues_are_filtered_searched_and_sorted(
-    desk: httpx2.AsyncClient, the_desk: Desk, clock: Clock, query: dict[str, Any], expected: str
+    desk: httpx2.AsyncClient, the_desk: Desk, clock: Clock, subtests: pytest.Subtests
 ) -> None:
     await board(desk, the_desk, clock)
-    assert "".join(issue["title"][0] for issue in await listed(desk, ISSUES, **query)) == expected
+    for query, expected in BOARD_QUERIES:
+        with subtests.test(query=query):
+            assert "".join(issue["title"][0] for issue in await listed(desk, ISSUES, **query)) == expected
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
@@ -522,16 +529,17 @@ async def test_equal_sort_values_are_ordered_by_id_in_the_same_direction(
     assert found == (ascending if order == "asc" else ascending[::-1])
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        {"status": "open"}, {"status": "todo,open"}, {"status": ["todo", "open"]}, {"severity": "high;low"},
-        {"resource_type": "sms"}, {"date_range": "1h"}, {"date_field": "updated_at"}, {"sort": "title"},
-        {"order": "up"}, {"search": ""}, {"search": "x" * 201}, {"category": ""},
-    ], ids=brief,
-)  # fmt: skip
-async def test_a_filter_value_outside_the_contract_is_400(desk: httpx2.AsyncClient, query: dict[str, Any]) -> None:
-    assert next(iter(query)) in refused(await desk.get(ISSUES, params=query), 400, "bad_request")
+BAD_QUERIES: list[dict[str, Any]] = [
+    {"status": "open"}, {"status": "todo,open"}, {"status": ["todo", "open"]}, {"severity": "high;low"},
+    {"resource_type": "sms"}, {"date_range": "1h"}, {"date_field": "updated_at"}, {"sort": "title"},
+    {"order": "up"}, {"search": ""}, {"search": "x" * 201}, {"category": ""},
+]  # fmt: skip
+
+
+async def test_a_filter_value_outside_the_contract_is_400(desk: httpx2.AsyncClient, subtests: pytest.Subtests) -> None:
+    for query in BAD_QUERIES:
+        with subtests.test(query=query):
+            assert next(iter(query)) in refused(await desk.get(ISSUES, params=query), 400, "bad_request")
 
 
 async def test_issues_are_filtered_by_the_agent_and_the_version_that_they_were_filed_with(
@@ -563,30 +571,35 @@ async def full_issue(desk: httpx2.AsyncClient) -> dict[str, str]:
     return {"": ISSUES, **paths, "/flag-types": "/v1/triage/flag-types"}
 
 
-@pytest.mark.parametrize("name", [*LISTS, "/flag-types"])
-@pytest.mark.parametrize("size", [1, 2])
-async def test_pages_of_a_list_add_up_to_the_list(desk: httpx2.AsyncClient, name: str, size: int) -> None:
-    path = (await full_issue(desk))[name]
-    whole, pages, cursor = await listed(desk, path), list[Any](), None
+async def in_pages(desk: httpx2.AsyncClient, path: str, size: int) -> list[Any]:
+    """All of a list, page by page."""
+    items, cursor = list[Any](), None
     while True:
         page = await shown(desk, path, limit=size, **({} if cursor is None else {"cursor": cursor}))
         assert 0 < len(page["items"]) <= size
-        pages += page["items"]
+        items += page["items"]
         if (cursor := page["next_cursor"]) is None:
-            break
-    assert pages == whole
-    assert len(whole) > 1
+            return items
 
 
-@pytest.mark.parametrize("sort", ["last_activity_at", "created_at", "severity", "status"])
-@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_pages_of_a_list_add_up_to_the_list(desk: httpx2.AsyncClient, subtests: pytest.Subtests) -> None:
+    for name, path in (await full_issue(desk)).items():
+        whole = await listed(desk, path)
+        assert len(whole) > 1
+        for size in (1, 2):
+            with subtests.test(name=name, size=size):
+                assert await in_pages(desk, path, size) == whole
+
+
 async def test_pages_of_issues_add_up_in_every_sort(
-    desk: httpx2.AsyncClient, the_desk: Desk, clock: Clock, sort: str, order: str
+    desk: httpx2.AsyncClient, the_desk: Desk, clock: Clock, subtests: pytest.Subtests
 ) -> None:
     await board(desk, the_desk, clock)
-    first = await shown(desk, ISSUES, sort=sort, order=order, limit=3)
-    rest = await listed(desk, ISSUES, sort=sort, order=order, limit=3, cursor=first["next_cursor"])
-    assert first["items"] + rest == await listed(desk, ISSUES, sort=sort, order=order)
+    for sort, order in product(("last_activity_at", "created_at", "severity", "status"), ("asc", "desc")):
+        with subtests.test(sort=sort, order=order):
+            first = await shown(desk, ISSUES, sort=sort, order=order, limit=3)
+            rest = await listed(desk, ISSUES, sort=sort, order=order, limit=3, cursor=first["next_cursor"])
+            assert first["items"] + rest == await listed(desk, ISSUES, sort=sort, order=order)
 
 
 async def test_a_page_holds_fifty_items_unless_told_and_a_hundred_at_most(desk: httpx2.AsyncClient) -> None:
@@ -597,26 +610,25 @@ async def test_a_page_holds_fifty_items_unless_told_and_a_hundred_at_most(desk: 
     assert len(await listed(desk, ISSUES, limit=100)) == 51
 
 
-@pytest.mark.parametrize("name", [*LISTS, "/flag-types"])
-@pytest.mark.parametrize(
-    "query",
-    [{"limit": 0}, {"limit": 101}, {"limit": -1}, {"limit": "ten"}, {"cursor": ""}, {"cursor": "x" * 513}],
-    ids=brief,
-)
-async def test_a_limit_or_cursor_out_of_range_is_400(
-    desk: httpx2.AsyncClient, name: str, query: dict[str, Any]
-) -> None:
-    path = (await full_issue(desk))[name]
-    assert next(iter(query)) in refused(await desk.get(path, params=query), 400, "bad_request")
+OUT_OF_RANGE: list[dict[str, Any]] = [
+    {"limit": 0}, {"limit": 101}, {"limit": -1}, {"limit": "ten"}, {"cursor": ""}, {"cursor": "x" * 513},
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [*LISTS, "/flag-types"])
-async def test_a_bad_cursor_or_one_of_another_list_is_400(desk: httpx2.AsyncClient, name: str) -> None:
+async def test_a_limit_or_cursor_out_of_range_is_400(desk: httpx2.AsyncClient, subtests: pytest.Subtests) -> None:
+    for (name, path), query in product((await full_issue(desk)).items(), OUT_OF_RANGE):
+        with subtests.test(name=name, query=query):
+            assert next(iter(query)) in refused(await desk.get(path, params=query), 400, "bad_request")
+
+
+async def test_a_bad_cursor_or_one_of_another_list_is_400(desk: httpx2.AsyncClient, subtests: pytest.Subtests) -> None:
     paths = await full_issue(desk)
-    cursors = {other: (await shown(desk, path, limit=1))["next_cursor"] for other, path in paths.items()}
-    own = cursors.pop(name)
-    for cursor in ["garbage", "🙂", NOWHERE, own[:-2] + ("AA" if own[-2:] != "AA" else "BB"), *cursors.values()]:
-        refused(await desk.get(paths[name], params={"cursor": cursor}), 400, "bad_request")
+    cursors = {name: (await shown(desk, path, limit=1))["next_cursor"] for name, path in paths.items()}
+    for name, own in cursors.items():
+        of_others = [cursor for other, cursor in cursors.items() if other != name]
+        for cursor in ["garbage", "🙂", NOWHERE, own[:-2] + ("AA" if own[-2:] != "AA" else "BB"), *of_others]:
+            with subtests.test(name=name, cursor=cursor):
+                refused(await desk.get(paths[name], params={"cursor": cursor}), 400, "bad_request")
 
 
 async def test_a_cursor_of_another_organisation_is_400(desk: httpx2.AsyncClient, stranger: httpx2.AsyncClient) -> None:
@@ -626,13 +638,15 @@ async def test_a_cursor_of_another_organisation_is_400(desk: httpx2.AsyncClient,
     refused(await stranger.get(ISSUES, params={"cursor": cursor}), 400, "bad_request")
 
 
-@pytest.mark.parametrize(
-    "query", [{"sort": "created_at"}, {"order": "asc"}, {"sort": "status", "order": "asc"}, {"sort": "severity"}]
-)
-async def test_a_cursor_of_issues_is_bound_to_sort_and_order(desk: httpx2.AsyncClient, query: dict[str, str]) -> None:
+async def test_a_cursor_of_issues_is_bound_to_sort_and_order(
+    desk: httpx2.AsyncClient, subtests: pytest.Subtests
+) -> None:
     await full_issue(desk)
     cursor = (await shown(desk, ISSUES, limit=1))["next_cursor"]
-    refused(await desk.get(ISSUES, params={**query, "cursor": cursor}), 400, "bad_request")
+    queries = [{"sort": "created_at"}, {"order": "asc"}, {"sort": "status", "order": "asc"}, {"sort": "severity"}]
+    for query in queries:
+        with subtests.test(query=query):
+            refused(await desk.get(ISSUES, params={**query, "cursor": cursor}), 400, "bad_request")
     same = {"sort": "last_activity_at", "order": "desc", "cursor": cursor}
     assert (await desk.get(ISSUES, params=same)).status_code == 200
 
@@ -778,20 +792,21 @@ async def test_a_flag_type_is_stored_in_lower_snake_case(desk: httpx2.AsyncClien
     assert (await flagged(desk, issue["id"], type=typed))["type"] == stored
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("type", "!!!"), ("type", ""), ("type", "x" * 65), ("type", "-" * 65 + "x" * 64), ("type", 7), ("type", None),
-        ("call_id", ""), ("call_id", "x" * 129), ("call_id", None), ("note", ""), ("note", "x" * 4001), ("note", None),
-        ("node_id", "x" * 257), ("node_name", "x" * 257), ("message_text", "x" * 10_001), ("message_index", -1),
-        ("message_index", "12"), ("message_index", 1.5), ("message_index", True), ("message_index", None),
-    ], ids=brief,
-)  # fmt: skip
-async def test_a_bad_field_of_a_flag_is_named_in_a_400(desk: httpx2.AsyncClient, name: str, value: Any) -> None:
+BAD_FLAGS: list[tuple[str, Any]] = [
+    ("type", "!!!"), ("type", ""), ("type", "x" * 65), ("type", "-" * 65 + "x" * 64), ("type", 7), ("type", None),
+    ("call_id", ""), ("call_id", "x" * 129), ("call_id", None), ("note", ""), ("note", "x" * 4001), ("note", None),
+    ("node_id", "x" * 257), ("node_name", "x" * 257), ("message_text", "x" * 10_001), ("message_index", -1),
+    ("message_index", "12"), ("message_index", 1.5), ("message_index", True), ("message_index", None),
+]  # fmt: skip
+
+
+async def test_a_bad_field_of_a_flag_is_named_in_a_400(desk: httpx2.AsyncClient, subtests: pytest.Subtests) -> None:
     path = f"{ISSUES}/{(await filed(desk, resource_links=[CARD]))['id']}/flags"
-    body = {"call_id": "call-card", "type": "x", name: value}
-    assert name in refused(await desk.post(path, json=body), 400, "bad_request")
-    assert await listed(desk, path) == []
+    for name, value in BAD_FLAGS:
+        with subtests.test(name=name, value=value):
+            body = {"call_id": "call-card", "type": "x", name: value}
+            assert name in refused(await desk.post(path, json=body), 400, "bad_request")
+            assert await listed(desk, path) == []
 
 
 async def test_limits_of_a_flag_are_inclusive_and_the_index_is_not_held_against_the_call(
