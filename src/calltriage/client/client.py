@@ -12,6 +12,7 @@ from typing import TypeVar
 import anyio
 import httpx2
 
+from calltriage.client.common_reads import CommonReads
 from calltriage.client.credentials import Endpoint
 from calltriage.client.exchanges import Exchanges
 from calltriage.client.home import Home
@@ -64,6 +65,7 @@ class Client:
         self._cursors = cursors or LongCursors()
         self._budgets = {api: RetryBudget() for api in endpoints}
         self._turns = Turns()
+        self._common = CommonReads()
         self._reconciler = Reconciler(self._exchanges, endpoints, self._budgets, deadline_s)
         self._watchers: list[Watcher] = []
 
@@ -123,6 +125,12 @@ class Client:
     async def send(self, operation: Operation[R]) -> R:
         """Send an operation and return its result. Raises a `CallError` (calltriage.errors) when it did not succeed."""
         return (await self.deliver(operation)).result
+
+    async def send_shared(self, read: Operation[R]) -> R:
+        """Like `send`, for a read that several tasks may ask for at once: one request, sent after they asked, answers them
+        all. They share the result, so nobody may change it."""
+        name = f"{type(read).__name__} {read.model_dump_json()}"
+        return await self._common.one(name, lambda: self.send(read), anyio.current_time() + self._deadline_s)
 
     def stream(self, operation: Operation[object]) -> AbstractAsyncContextManager[Fetch]:
         """Send a read and yield its answer while the bytes arrive. Sent once. Raises a CallError for a failure."""

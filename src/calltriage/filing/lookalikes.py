@@ -35,6 +35,8 @@ SHOWN, CLOSED_SHOWN = 5, 2
 """Issues that the answer names at most, and how many of them may be closed."""
 CLOSE, ALIKE = 0.77, 0.3
 """Scores from which an issue may be the same fault, and is worth a look. Held by the labelled phrasings in the tests."""
+KNOWN = 1_000
+"""Texts whose words are kept: a search finds the same issues for many drafts."""
 CLOSED: list[Status] = ["done", "closed"]
 OPEN: list[Status] = [status for status in get_args(Status) if status not in CLOSED]
 CLOSED_SEARCHES = 2
@@ -157,7 +159,7 @@ async def similar_to(draft: Draft, client: Client) -> Similar:
     texts = list(dict.fromkeys([draft.title, *words]))
     asked = [ListIssues(search=text, status=OPEN, limit=FOUND) for text in texts]
     asked += [ListIssues(search=text, status=CLOSED, date_range="90d", limit=FOUND) for text in texts[:CLOSED_SEARCHES]]
-    pages = await at_once(*(client.send(one) for one in [*asked, ListIssues(status=OPEN, limit=NEWEST)]))
+    pages = await at_once(*(client.send_shared(one) for one in [*asked, ListIssues(status=OPEN, limit=NEWEST)]))
     candidates = {issue.id: issue for page in pages for issue in page.items}
     found = ranked(draft, candidates.values(), {})
     if draft.evidence:
@@ -172,7 +174,7 @@ async def similar_to(draft: Draft, client: Client) -> Similar:
 async def _evidence(client: Client, issue_id: str) -> set[tuple[str, str]]:
     """An issue's evidence; of one that cannot be read, none."""
     try:
-        page = await client.send(ListResources(issue_id=issue_id, limit=100))
+        page = await client.send_shared(ListResources(issue_id=issue_id, limit=100))
     except (CallError, ValueError):
         return set()
     return {(link.resource_type, link.resource_id) for link in page.items}
@@ -204,7 +206,7 @@ def _likeness(draft: Draft, issue: Issue, held: set[tuple[str, str]]) -> Likenes
     )  # fmt: skip
 
 
-def _differences(draft: Draft, issue: Issue, own: set[str], text: set[str]) -> list[str]:
+def _differences(draft: Draft, issue: Issue, own: frozenset[str], text: frozenset[str]) -> list[str]:
     """What makes two titles speak of different faults: telling words on both sides that the other's text does not have, or
     one says that a thing is not done, is done again, before or after, and the other does not."""
     only_here, only_there = (
@@ -215,9 +217,12 @@ def _differences(draft: Draft, issue: Issue, own: set[str], text: set[str]) -> l
     return sorted(only_here | only_there if only_here and only_there else ()) + sorted(stances)
 
 
-def _stances(title: str) -> set[str]:
+@lru_cache(maxsize=KNOWN)
+def _stances(title: str) -> frozenset[str]:
     words, negated = re.findall(r"[\w']+", folded(title)), {"not"} if negates(title) else set[str]()
-    return negated | {name for name, pattern in STANCES if any(re.fullmatch(pattern, word) for word in words)}
+    return frozenset(negated) | {
+        name for name, pattern in STANCES if any(re.fullmatch(pattern, word) for word in words)
+    }
 
 
 def telling(draft: Draft) -> list[str]:
@@ -226,11 +231,12 @@ def telling(draft: Draft) -> list[str]:
     for place, text in enumerate((draft.title, draft.description)):
         for word in _words(text):
             stem = _stem(word)
-            best.setdefault(stem, (-_weight({_meaning(stem)}), place, word))
+            best.setdefault(stem, (-_weight(frozenset({_meaning(stem)})), place, word))
     order = sorted(best.values(), key=lambda one: (one[0], one[1], -len(one[2]), one[2]))
     return [word for _, _, word in order[:SEARCHES]]
 
 
+@lru_cache(maxsize=KNOWN)
 def _plain(text: str) -> str:
     """A title as it is compared whole: its words, or itself when it has none."""
     return loose_line(text).strip() or text.strip()
@@ -278,9 +284,11 @@ def _words(text: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _stems(text: str) -> set[str]:
-    return {_meaning(_stem(unaccented(word))) for word in _words(text)}
+@lru_cache(maxsize=KNOWN)
+def _stems(text: str) -> frozenset[str]:
+    return frozenset(_meaning(_stem(unaccented(word))) for word in _words(text))
 
 
-def _weight(stems: set[str]) -> float:
-    return sum(0.4 if stem in _weak() else 1.0 for stem in stems)
+def _weight(stems: frozenset[str]) -> float:
+    weak = len(stems & _weak())
+    return len(stems) - weak + 0.4 * weak

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ BEYOND = "its issue has as many calls as it may hold"
 """Why a finding only counts."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Evidence:
     """Adds findings to issues.
 
@@ -48,14 +48,12 @@ class Evidence:
     ledger: Ledger
     writes: IssueWrites
     most: int
-    _calls: dict[str, Call] = field(default_factory=dict[str, "Call"], init=False)
 
     async def add(
         self, issue: Issue, incident: JsonObject, found: Sequence[Candidate], calls: Mapping[str, Call]
     ) -> None:
         """Add findings to the incident's issue: as evidence while there is room, else to its counts. `calls`: those at hand,
         as the API has them."""
-        self._calls = dict(calls)
         attached = await self.ledger.read(partial(findings.calls_filed, ledger=self.ledger, issue_id=issue.id))
         chosen = list[tuple[Candidate, bool]]()
         beyond, room = list[str](), self.most - incident["evidence"]
@@ -68,7 +66,7 @@ class Evidence:
             attached.add(one.call_id)
             room -= is_further
         for first in range(0, len(chosen), TOGETHER):
-            await self._add(issue, incident, chosen[first : first + TOGETHER])
+            await self._add(issue, incident, chosen[first : first + TOGETHER], calls)
         if beyond:
             await self._place(beyond, "counted", BEYOND)
 
@@ -85,7 +83,9 @@ class Evidence:
                 return list(found[number:])
         return []
 
-    async def _add(self, issue: Issue, incident: JsonObject, some: Sequence[tuple[Candidate, bool]]) -> None:
+    async def _add(
+        self, issue: Issue, incident: JsonObject, some: Sequence[tuple[Candidate, bool]], calls: Mapping[str, Call]
+    ) -> None:
         """Attach findings' calls and flag their moments. What the API refuses for good is counted, with the reason."""
         refused, ready = dict[str, str](), dict[str, tuple[Candidate, bool]]()
         writes = list[Write]()
@@ -94,7 +94,8 @@ class Evidence:
             try:
                 await self._attach(issue, one)
                 fault = issue_texts.fault_of(one.detector, one.kind)
-                return AddFlag(issue_id=issue.id, call_id=one.call_id, type=fault, **await self._moment(one))
+                moment = await self._moment(one, calls)
+                return AddFlag(issue_id=issue.id, call_id=one.call_id, type=fault, **moment)
             except CallError as error:
                 if not is_verdict(error):
                     raise
@@ -144,20 +145,15 @@ class Evidence:
         attach = AttachResource(issue_id=issue.id, resource_type="call", resource_id=one.call_id)
         await self.client.send(attach)  # a repeat returns the first link
 
-    async def _moment(self, one: Candidate) -> JsonObject:
+    async def _moment(self, one: Candidate, calls: Mapping[str, Call]) -> JsonObject:
         """What a flag says of a finding's moment. A fact of the record has no turn."""
         note: JsonObject = {"note": issue_texts.note_of(one.note, one.id)}
         if one.turn is None:
             return note
-        turns = (await self._call(one.call_id)).turns
-        said = turns[one.turn].text if one.turn < len(turns) else one.quote
+        call = calls.get(one.call_id) or view_of(await self.client.send(GetCall(call_id=one.call_id)))
+        said = call.turns[one.turn].text if one.turn < len(call.turns) else one.quote
         words = one.quote if one.quote and one.quote in said else said  # a redacted quote is not what was said
         return {**note, "message_index": one.turn, "message_text": storable(words)[:LONGEST_TEXT] or None}
-
-    async def _call(self, call_id: str) -> Call:
-        if call_id not in self._calls:
-            self._calls[call_id] = view_of(await self.client.send(GetCall(call_id=call_id)))
-        return self._calls[call_id]
 
     async def _place(self, ids: Sequence[str], state: findings.State, why: str) -> None:
         await self.ledger.write(partial(findings.set_state, ledger=self.ledger, ids=ids, state=state, why=why))

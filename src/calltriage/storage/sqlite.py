@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from calltriage.errors import StoreError
 from calltriage.leaves.durable import settle
+from calltriage.storage.database import READERS
 from calltriage.storage.folders import check_room, file_lock, make_folder, unusable
 from calltriage.storage.postgres import PREPARING_S, compact
 
@@ -74,6 +75,7 @@ class SqliteFile:
             "sqlite:///file",  # the creator knows which one; this says that connections are pooled
             module=driver,
             creator=lambda: self._connected(driver),
+            pool_size=READERS + 1,  # beyond those, each use would open a connection anew and close it
             hide_parameters=True,
             json_serializer=compact,
         )

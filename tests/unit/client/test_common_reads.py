@@ -13,7 +13,7 @@ from calltriage.client.common_reads import CommonReads
 from calltriage.desk.app import Desk
 from calltriage.errors import Unreachable
 from calltriage.operations.activity import AddComment
-from calltriage.operations.issues import CreateIssue
+from calltriage.operations.issues import CreateIssue, ListIssues
 
 
 class Reads:
@@ -123,3 +123,18 @@ async def test_comments_that_are_asked_for_together_look_at_their_issue_twice_at
             for number in range(20):
                 tasks.start_soon(client.send, AddComment(issue_id=issue.id, detail=f"Comment {number}"))
     assert Counter(asked) == {"GET activity": 2, "POST comments": 20}
+
+
+async def test_equal_reads_that_are_asked_for_together_and_shared_take_two_requests_at_most(the_desk: Desk) -> None:
+    asked = Counter[str]()
+
+    class Listening(httpx2.ASGITransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            asked[request.url.params.get("search", "")] += 1
+            return await super().handle_async_request(request)
+
+    async with open_client(endpoints_to(Listening(the_desk))) as client, anyio.create_task_group() as tasks:
+        for _ in range(10):
+            for word in ("card", "loop"):
+                tasks.start_soon(client.send_shared, ListIssues(search=word))
+    assert asked == {"card": 2, "loop": 2}

@@ -154,6 +154,17 @@ async def test_reading_costs_one_request_a_call_and_one_a_page(the_desk: Desk, f
     assert len([path for path in reads if path != "GET /v1/calls"]) == 42
 
 
+async def test_calls_of_several_incidents_that_are_filed_together_are_read_once(
+    the_desk: Desk, filing: Client, way: Cut
+) -> None:
+    lines = [silent_line(f"silent-{n}", 9.5, metadata={"line": f"line {n}"}) for n in range(CALLS)]
+    await load_lines(the_desk, *lines)
+    await run(filing, SILENCE.replace("[issues]", 'group_by = ["line"]\n[issues]'))
+    assert len(await filed(filing)) == CALLS
+    reads = [path for path in way.paths if path.startswith("GET /v1/calls/silent")]
+    assert len(reads) == len(set(reads)) == CALLS
+
+
 @pytest.mark.slow
 async def test_an_issue_is_looked_at_once_for_all_calls_that_show_its_fault(
     the_desk: Desk, filing: Client, way: Cut
