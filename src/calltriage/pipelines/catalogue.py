@@ -50,11 +50,6 @@ BUILT_INS = {
 """Rules of the package, and the module of each."""
 
 
-def built_ins() -> dict[str, Rule]:
-    """The rules of the package by name."""
-    return {name: built_in(name) for name in BUILT_INS}
-
-
 def built_in(name: str) -> Rule:
     """A rule of the package. Raises KeyError for a name that is none."""
     rule = getattr(import_module(f"calltriage.pipelines.detectors.{BUILT_INS[name]}"), name)

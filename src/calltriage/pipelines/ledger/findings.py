@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from sqlalchemy import Connection, Row, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
 
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.findings import Verification, Verified
@@ -221,34 +221,28 @@ class Wanted:
     pipeline: str | None = None
     detector: str | None = None
     call_id: str | None = None
-    fingerprint: str | None = None
     since: str | None = None
     limit: int = 50
-    after: tuple[str, str] | None = None
-    """Instant and id of the last one of the page before."""
 
 
-def listed(connection: Connection, ledger: Ledger, wanted: Wanted) -> list[JsonObject]:
-    """Findings, newest first."""
-    narrowed = ("state", "pipeline", "detector", "call_id", "fingerprint")
+def _meant(ledger: Ledger, wanted: Wanted) -> ColumnElement[bool]:
+    narrowed = ("state", "pipeline", "detector", "call_id")
     where = [findings.c[name] == value for name in narrowed if (value := getattr(wanted, name)) is not None]
     if wanted.since is not None:
         where.append(findings.c.created_at >= wanted.since)
-    if wanted.after is not None:
-        at, name = wanted.after
-        where.append((findings.c.created_at < at) | ((findings.c.created_at == at) & (findings.c.id < name)))
-    query = select(findings).where(findings.c.account == ledger.account, *where)
+    return and_(findings.c.account == ledger.account, *where)
+
+
+def listed(connection: Connection, ledger: Ledger, wanted: Wanted) -> list[JsonObject]:
+    """Findings, newest first, `limit` at most."""
+    query = select(findings).where(_meant(ledger, wanted))
     query = query.order_by(findings.c.created_at.desc(), findings.c.id.desc()).limit(wanted.limit)
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def counted(connection: Connection, ledger: Ledger, wanted: Wanted) -> int:
-    """How many findings there are in all."""
-    narrowed = ("state", "pipeline", "detector", "call_id", "fingerprint")
-    where = [findings.c[name] == value for name in narrowed if (value := getattr(wanted, name)) is not None]
-    if wanted.since is not None:
-        where.append(findings.c.created_at >= wanted.since)
-    query = select(func.count()).select_from(findings).where(findings.c.account == ledger.account, *where)
+    """How many findings there are in all, whatever the `limit`."""
+    query = select(func.count()).select_from(findings).where(_meant(ledger, wanted))
     return connection.execute(query).scalar_one()
 
 
