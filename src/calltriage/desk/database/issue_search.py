@@ -9,6 +9,8 @@ else, and a store that cannot have one is only slower.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -16,6 +18,7 @@ from sqlalchemy import (
     FromClause,
     Select,
     and_,
+    case,
     column,
     false,
     func,
@@ -37,7 +40,10 @@ FEW = 2000
 FIRST = 500
 """Issues of the list that PostgreSQL looks at before it asks its index, which tells no match before it has read all."""
 NEAR = 20_000
-"""Issues of the list looked at before all matches are."""
+"""Issues of the list that one answer looks at."""
+MOST = 5000
+"""Matches that are fetched and sorted whole where these issues of the list do not fill a page. SQLite's index is asked for
+several words together if one of them alone has no more matches."""
 GRAM = 3
 """Characters of a trigram. What is looked for has as many at least: a word has a blank on either side."""
 MOST_GRAMS = 24
@@ -91,33 +97,65 @@ def searched(title: str, description: str) -> str:
     return line_with_numbers(f"{title}\n{description}")
 
 
-def holding(tx: Transaction, wanted: str, walk: Select[*tuple[object, ...]], size: int) -> ColumnElement[bool]:
-    """The condition "holds the text". `walk` selects the list without it, in its order; `size` issues are needed of it.
+@dataclass(frozen=True)
+class Looked:
+    """Where a search has looked.
 
-    Few matches are found through the index. Of a text with many, enough stand among the first issues of the list; where
-    they do not, all are found through the index. SQLite's index stops at the first matches, so it is asked before the list.
+    Attributes:
+        holds: the condition "is one of the issues that were found".
+        only: how many issues of the list were looked at, where these were not all.
+    """
+
+    holds: ColumnElement[bool]
+    only: int | None = None
+
+
+def look_for(tx: Transaction, wanted: str, walk: Select[*tuple[object, ...]], size: int) -> Looked:
+    """Look for issues that hold the text. `walk` selects the list without it, in its order; `size` issues are needed of it.
+
+    Few matches are found through the index. Of a text with many, enough stand among the first issues of the list. Where
+    they do not, what these hold is all that is found. So an answer reads a bounded number of issues, however many there
+    are. SQLite's index stops at the first matches, so for one word it is asked before the list.
     """
     words, number = words_of(wanted), _ticket_number(folded(wanted))
     texts = words.lines() if words.texts else []
     holds = _holds(issues, texts, number)
-
-    def among_first(near: int) -> list[int] | None:
-        """The first `size` issues that hold the text, if they are among the first `near` of the list."""
-        first = walk.with_only_columns(issues.c.seq, issues.c.words, issues.c.number).limit(near).subquery()
-        query = select(first.c.seq).where(_holds(first, texts, number)).limit(size)
-        found = list(tx.connection.execute(query).scalars())
-        return found if len(found) == size else None
-
     candidates = _candidates(tx, texts, number)
     if candidates is None:
-        return holds
-    if tx.connection.dialect.name == "postgresql" and (enough := among_first(FIRST)) is not None:
-        return issues.c.seq.in_(enough)
-    some = candidates.limit(FEW + 1)
-    if tx.connection.execute(select(func.count()).select_from(some.subquery())).scalar_one() <= FEW:
-        return issues.c.seq.in_(some) & holds
-    enough = among_first(NEAR)
-    return issues.c.seq.in_(candidates) & holds if enough is None else issues.c.seq.in_(enough)
+        return Looked(holds)
+
+    def among_first(near: int) -> list[int]:
+        """The first `size` issues that hold the text, of the first `near` of the list."""
+        first = walk.with_only_columns(issues.c.seq, issues.c.words, issues.c.number).limit(near).subquery()
+        query = select(first.c.seq).where(_holds(first, texts, number)).limit(size)
+        return list(tx.connection.execute(query).scalars())
+
+    if tx.connection.dialect.name == "postgresql" and len(found := among_first(FIRST)) == size:
+        return Looked(issues.c.seq.in_(found))
+    matches = _matches(tx, candidates, texts, FEW)
+    if matches is not None and matches <= FEW:
+        return Looked(issues.c.seq.in_(candidates.limit(FEW)) & holds)
+    found = among_first(NEAR)
+    if len(found) == size:
+        return Looked(issues.c.seq.in_(found))
+    if matches is not None and (_matches(tx, candidates, texts, MOST) or 0) <= MOST:
+        return Looked(issues.c.seq.in_(candidates) & holds)
+    return Looked(issues.c.seq.in_(found), only=NEAR)
+
+
+def _matches(tx: Transaction, candidates: Select[tuple[int]], texts: list[list[str]], most: int) -> int | None:
+    """How many candidates there are, `most` + 1 for more. None where SQLite would have to compare texts each of which has
+    many matches: its index then goes on to the last of them."""
+    count = _count(candidates, most)
+    several = [one for one in texts if len(one) > 1] if tx.connection.dialect.name == "sqlite" else []
+    if not several:
+        return tx.connection.execute(count).scalar_one()
+    rare = (or_(*(_count(_by_grams(tx, [[text]]), MOST).scalar_subquery() <= MOST for text in one)) for one in several)
+    return tx.connection.execute(select(case((and_(*rare), count.scalar_subquery())))).scalar_one()
+
+
+def _count(candidates: Select[tuple[int]], most: int) -> Select[tuple[int]]:
+    return select(func.count()).select_from(candidates.limit(most + 1).subquery())
 
 
 def _ticket_number(text: str) -> int | None:
@@ -142,13 +180,18 @@ def _candidates(tx: Transaction, texts: list[list[str]], number: int | None) -> 
     if not texts or tx.connection.execute(_kept).scalar_one_or_none() != "trigrams":
         return None
     if tx.connection.dialect.name == "sqlite":
-        found = select(_grams.c.rowid).where(literal_column("issue_grams").op("MATCH")(_of_grams(tx, texts)))
+        found = _by_grams(tx, texts)
     else:
         found = select(issues.c.seq).where(tx.mine(issues, _holds(issues, texts, None)))
     if number is None:
         return found
     ticket = select(issues.c.seq).where(tx.mine(issues, issues.c.number == number))
     return select(union_all(found, ticket).subquery().c[0])
+
+
+def _by_grams(tx: Transaction, texts: list[list[str]]) -> Select[tuple[int]]:
+    """What FTS5 finds."""
+    return select(_grams.c.rowid).where(literal_column("issue_grams").op("MATCH")(_of_grams(tx, texts)))
 
 
 def _of_grams(tx: Transaction, texts: list[list[str]]) -> str:

@@ -216,6 +216,12 @@ class Transaction:
         size = limit or DEFAULT_LIMIT
         return self._page_of(list(self.connection.execute(query.limit(size + 1))), size, len(order), name)
 
+    def cursor_behind(self, query: Select[*tuple[Any, ...]], order: Keys, *, count: int, name: str) -> str | None:
+        """The cursor behind the first `count` of ordered rows; None where there are no more."""
+        keys: Select[*tuple[Any, ...]] = query.with_only_columns(*order)
+        rows: list[AnyRow] = list(self.connection.execute(keys.offset(count - 1).limit(2)))
+        return self.seal_cursor(list(rows[0]), name) if len(rows) > 1 else None
+
     def _page_of(self, rows: list[AnyRow], size: int, keys: int, name: str) -> tuple[list[AnyRow], str | None]:
         """The first `size` rows of those that were read, one more than that, and the cursor behind them or None."""
         if len(rows) <= size:

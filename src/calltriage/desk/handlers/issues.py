@@ -7,7 +7,7 @@ from functools import cache
 
 from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, update
 
-from calltriage.desk.database.issue_search import FEW, holding, searched
+from calltriage.desk.database.issue_search import FEW, look_for, searched
 from calltriage.desk.database.tables import issues, links, new_id, organisations, views, written
 from calltriage.desk.database.transaction import (
     DEFAULT_LIMIT,
@@ -108,9 +108,13 @@ def list_issues(tx: Transaction, call: ListIssues) -> Reply:
         return Reply(200, {"items": shown_issues(tx, rows), "next_cursor": cursor})
     query = ISSUE_QUERY.where(tx.mine(issues, *conditions)).params(caller=tx.who.user_id)
     query = tx.after(query, keys, cursor=call.cursor, name=name, descending=order == "desc")
-    if call.search is not None:
-        query = query.where(holding(tx, call.search, query, (call.limit or DEFAULT_LIMIT) + 1))
-    rows, cursor = tx.cut(query, keys, limit=call.limit, name=name)
+    if call.search is None:
+        rows, cursor = tx.cut(query, keys, limit=call.limit, name=name)
+    else:
+        looked = look_for(tx, call.search, query, (call.limit or DEFAULT_LIMIT) + 1)
+        rows, cursor = tx.cut(query.where(looked.holds), keys, limit=call.limit, name=name)
+        if looked.only is not None:
+            cursor = tx.cursor_behind(query, keys, count=looked.only, name=name)
     return Reply(200, {"items": shown_issues(tx, rows), "next_cursor": cursor})
 
 

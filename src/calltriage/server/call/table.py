@@ -32,6 +32,7 @@ from calltriage.server.answers.results import (
     BUDGET,
     LEAST,
     MOST,
+    PART,
     REPEATS,
     WALL,
     advising,
@@ -273,10 +274,22 @@ def _answer_of(
             return _TooLong(body["returned"], _fitting(body))
         if work.goes_round(operation, cursor, page.identities, page.next_cursor):
             body = ended(body, REPEATS)
+        elif isinstance(operation, ListIssues) and "next_cursor" in body and _is_short(body, operation):
+            body["note"] = PART
         body = with_beginnings(_rows_that_fit(body, operation), page, BUDGET)
         return shortened(body, BUDGET, _in_evidence(operation))
     body = shown(receipt.result) if isinstance(receipt.result, Result) else {}  # a removal has no result
     return body if receipt.outcome is None else {**body, "outcome": receipt.outcome}
+
+
+LISTED = 50
+"""Issues of a page whose limit is not given (bland-triage, section 5)."""
+
+
+def _is_short(body: JsonObject, operation: ListIssues) -> bool:
+    """Whether a page of a search has fewer rows than were asked for."""
+    rows: int = body["returned"] + len(body.get("unreadable_rows", ()))
+    return operation.search is not None and rows < (operation.limit or LISTED)
 
 
 def _fitting(body: JsonObject) -> int:

@@ -84,12 +84,15 @@ def filed(connection: Connection, org: str, texts: list[tuple[str, str]]) -> lis
     ]
 
 
-@pytest.fixture(params=["few", "many", "many, and none near", "no index"])
+@pytest.fixture(params=["few", "many", "many, and none near", "too many", "no index"])
 def strategy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param.startswith("many"):
         monkeypatch.setattr(issue_search, "FEW", 1)
         monkeypatch.setattr(issue_search, "FIRST", 0)
         monkeypatch.setattr(issue_search, "NEAR", 0 if "none" in request.param else 4)
+    if request.param == "too many":
+        for name, most in {"FEW": 0, "FIRST": 0, "MOST": 0, "NEAR": 2}.items():
+            monkeypatch.setattr(issue_search, name, most)
     return request.param
 
 
@@ -145,6 +148,50 @@ def test_on_postgresql_matches_are_not_counted_where_the_first_issues_hold_enoug
     assert not any(statement.startswith("SELECT count(") for statement in asked)
 
 
+async def test_a_search_for_frequent_words_reads_a_bounded_number_of_issues_and_leads_on(
+    tmp_path: Path, database_url: SecretStr | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, most in {"FEW": 3, "FIRST": 2, "MOST": 4, "NEAR": 10}.items():
+        monkeypatch.setattr(issue_search, name, most)
+
+    def check(connection: Connection) -> None:
+        org = new_org(connection)
+        titles = ["lost card"] * 5 + ["lost", "card"] * 15
+        filed(connection, org, [(title, "") for title in titles])
+
+        def page(cursor: str | None, text: str = "lost card") -> tuple[list[int], str | None]:
+            body = list_issues(at(connection, org, 10_000), ListIssues(search=text, limit=3, cursor=cursor)).body
+            return [item["number"] for item in body["items"]], body["next_cursor"]
+
+        cursor, pages = None, list[list[int]]()
+        while not pages or cursor is not None:
+            numbers, cursor = page(cursor)
+            pages.append(numbers)
+        assert pages == [[], [], [], [1005, 1004, 1003], [1002, 1001]]
+        assert page(None, "lost cards") == ([], None), "a word that no issue holds"
+
+    store = Store(tmp_path / "desk", database_url)
+    await store.write(check)
+    await store.close()
+
+
+async def test_several_words_of_which_one_is_rare_are_found_however_many_issues_hold_the_others(
+    tmp_path: Path, database_url: SecretStr | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, most in {"FEW": 1, "FIRST": 1, "MOST": 2, "NEAR": 3}.items():
+        monkeypatch.setattr(issue_search, name, most)
+
+    def check(connection: Connection) -> None:
+        org = new_org(connection)
+        filed(connection, org, [("stolen card", ""), ("stolen card", "")] + [("lost card", "")] * 9)
+        body = list_issues(at(connection, org, 10_000), ListIssues(search="card stolen")).body
+        assert ([item["number"] for item in body["items"]], body["next_cursor"]) == ([1002, 1001], None)
+
+    store = Store(tmp_path / "desk", database_url)
+    await store.write(check)
+    await store.close()
+
+
 async def test_search_follows_what_happens_to_an_issue(tmp_path: Path, database_url: SecretStr | None) -> None:
     def check(connection: Connection) -> None:
         org = new_org(connection)
@@ -180,6 +227,7 @@ FINDS = [
     ("מִסְפָּר ההזמנה", "מספר"), ("Order ٤٤١٧", "4417"),
     ("Charged fifty dollars", "$50"), ("Charged $50 twice", "fifty dollars"), ("Told to come at half past three", "3:30"),
     ("Told to come at 3:30", "come three thirty"), ("Fee of five fifty", "$5.50"), ("Fee of $5.50", '"of five fifty"'),
+    ("$5.50 a week", "five fifty a week"), ("$5.50 per week", "five fifty"),
     ("Das ist um 15 Uhr 30 und nicht das", "15:30"), ("The number is five five five zero one", "55501"),
 ]  # fmt: skip
 FINDS_NOT = [
