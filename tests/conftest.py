@@ -19,6 +19,7 @@ import anyio
 import httpx2
 import pytest
 import sqlalchemy as sql
+from jsonschema import Draft202012Validator
 from mcp.client import Client as McpClient
 from postgres import PostgresServer
 from pydantic import SecretStr
@@ -49,6 +50,23 @@ DESK_URL = "http://desk.test"
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def each_schema_is_checked_once() -> Iterator[None]:
+    """An MCP client checks the output schema of each tool that it calls, which takes longer than the call does. What has
+    passed here once is not checked again for the next client."""
+    check, passed = Draft202012Validator.check_schema, set[str]()
+
+    def check_new(schema: Any, *more: Any) -> None:
+        text = json.dumps(schema)
+        if text not in passed:
+            check(schema, *more)
+            passed.add(text)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Draft202012Validator, "check_schema", staticmethod(check_new))
+        yield
 
 
 class Clock:

@@ -113,16 +113,17 @@ async def test_a_token_ends_after_599_seconds(
 @pytest.mark.parametrize(
     "form", [None, "{key}", "Bearer ", "Bearer {key}", "Bearer a.b.c", "Bearer {token}x", "{token}"]
 )
-@pytest.mark.parametrize(("method", "path", "body", "scope"), OPERATIONS)
 async def test_without_a_good_bearer_token_every_operation_is_refused_before_its_body_is_read(
-    bare: httpx2.AsyncClient, form: str | None, method: str, path: str, body: Any, scope: str
+    bare: httpx2.AsyncClient, subtests: pytest.Subtests, form: str | None
 ) -> None:
     token = await token_of(bare, KEY)
     headers = {} if form is None else {"authorization": form.format(key=KEY, token=token)}
-    for content in (None if body is None else json.dumps(body), b"{"):
-        answer = await bare.request(method, path, content=content, headers=headers)
-        refused(answer, 401, "2320001", "Authorization failed")
-        assert answer.headers["www-authenticate"] == "Bearer"
+    for method, path, body, _ in OPERATIONS:
+        for content in (None if body is None else json.dumps(body), b"{"):
+            with subtests.test(method=method, path=path, content=content):
+                answer = await bare.request(method, path, content=content, headers=headers)
+                refused(answer, 401, "2320001", "Authorization failed")
+                assert answer.headers["www-authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize(("method", "path", "body", "scope"), OPERATIONS)
@@ -351,23 +352,21 @@ async def test_another_account_sees_neither_the_attachment_nor_the_reservation(
     assert (await create(stranger, "ours.wav", await uploaded(stranger))).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("more", "fields"),
-    [
-        ({"name": ""}, ["name"]), ({"name": "é" * 65}, ["name"]), ({"name": 7}, ["name"]), ({"name": None}, ["name"]),
-        *(({"name": f"a{control}b"}, ["name"]) for control in "\x00\x01\t\n\r\x1f\x7f"),
-        ({"request_id": ""}, ["request_id"]), ({"request_id": "x" * 65}, ["request_id"]),
-        ({"request_id": 7}, ["request_id"]), ({"name": 1, "request_id": 1}, ["name", "request_id"]),
-        ({"metadata": []}, ["metadata"]), ({"metadata": "x"}, ["metadata"]), ({"metadata": None}, ["metadata"]),
-        ({"metadata": {str(n): n for n in range(51)}}, ["metadata"]),
-    ],
-    ids=brief,
-)  # fmt: skip
-async def test_a_bad_member_is_named_in_fields(
-    account: httpx2.AsyncClient, more: dict[str, Any], fields: list[str]
-) -> None:
+BAD_MEMBERS: list[tuple[dict[str, Any], list[str]]] = [
+    ({"name": ""}, ["name"]), ({"name": "é" * 65}, ["name"]), ({"name": 7}, ["name"]), ({"name": None}, ["name"]),
+    *(({"name": f"a{control}b"}, ["name"]) for control in "\x00\x01\t\n\r\x1f\x7f"),
+    ({"request_id": ""}, ["request_id"]), ({"request_id": "x" * 65}, ["request_id"]),
+    ({"request_id": 7}, ["request_id"]), ({"name": 1, "request_id": 1}, ["name", "request_id"]),
+    ({"metadata": []}, ["metadata"]), ({"metadata": "x"}, ["metadata"]), ({"metadata": None}, ["metadata"]),
+    ({"metadata": {str(n): n for n in range(51)}}, ["metadata"]),
+]  # fmt: skip
+
+
+async def test_a_bad_member_is_named_in_fields(account: httpx2.AsyncClient, subtests: pytest.Subtests) -> None:
     request_id = await uploaded(account)
-    bad_request(await account.post(ATTACHMENTS, json={"name": "x", "request_id": request_id, **more}), *fields)
+    for more, fields in BAD_MEMBERS:
+        with subtests.test(more=brief(more)):
+            bad_request(await account.post(ATTACHMENTS, json={"name": "x", "request_id": request_id, **more}), *fields)
     assert (await create(account, "x", request_id)).status_code == 200
 
 

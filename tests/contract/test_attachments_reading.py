@@ -122,39 +122,38 @@ async def test_a_page_past_the_end_is_empty(account: httpx2.AsyncClient, page: i
     assert "next" not in answer.json()["_links"]
 
 
-@pytest.mark.parametrize(
-    ("query", "found"),
-    [
-        ("name=a.wav", ["a.wav"]), ("name=A.wav", []), ("name=a", []), ("types=AUDIO/wav", ["a.wav"]),
-        ("types=audio/wav&types=text/plain", ["b.txt", "a.wav"]), ("types=audio", []),
-        ("state=published", ["b.txt", "a.wav"]),
-        ("state=draft", []), ('metadata={"n": 1}', ["a.wav"]), ('metadata={"n": 1.0}', []), ('metadata={"n": "1"}', []),
-        ('metadata={"yes": true, "n": 1}', ["a.wav"]), ('metadata={"yes": true, "n": 2}', []),
-        ("metadata={}", ["b.txt", "a.wav"]),
-        ('metadata={"ü": "é"}', ["b.txt"]), ('name=a.wav&metadata={"ü": "é"}', []),
-    ],
-)  # fmt: skip
-async def test_filters_are_exact_and_combine_with_and(
-    account: httpx2.AsyncClient, query: str, found: list[str]
-) -> None:
+FILTERS: list[tuple[str, list[str]]] = [
+    ("name=a.wav", ["a.wav"]), ("name=A.wav", []), ("name=a", []), ("types=AUDIO/wav", ["a.wav"]),
+    ("types=audio/wav&types=text/plain", ["b.txt", "a.wav"]), ("types=audio", []),
+    ("state=published", ["b.txt", "a.wav"]),
+    ("state=draft", []), ('metadata={"n": 1}', ["a.wav"]), ('metadata={"n": 1.0}', []), ('metadata={"n": "1"}', []),
+    ('metadata={"yes": true, "n": 1}', ["a.wav"]), ('metadata={"yes": true, "n": 2}', []),
+    ("metadata={}", ["b.txt", "a.wav"]),
+    ('metadata={"ü": "é"}', ["b.txt"]), ('name=a.wav&metadata={"ü": "é"}', []),
+]  # fmt: skip
+
+
+async def test_filters_are_exact_and_combine_with_and(account: httpx2.AsyncClient, subtests: pytest.Subtests) -> None:
     await stored(account, "a.wav", metadata={"n": 1, "yes": True})
     await stored(account, "b.txt", media_type="text/plain", metadata={"ü": "é"})
-    assert names(await account.get(f"{ATTACHMENTS}?{query}")) == found
+    for query, found in FILTERS:
+        with subtests.test(query=query):
+            assert names(await account.get(f"{ATTACHMENTS}?{query}")) == found
 
 
-@pytest.mark.parametrize(
-    ("query", "field"),
-    [
-        ("per_page=251", "per_page"), ("per_page=0", "per_page"), ("per_page=x", "per_page"), ("page=0", "page"),
-        ("page=4611686018427387905", "page"), ("name=", "name"), (f"name={'x' * 513}", "name"),
-        (f"types={'x' * 128}", "types.0"), ("state=", "state"), (f"metadata={'x' * 128}", "metadata"),
-        ("metadata=x", "metadata"), ("metadata=[]", "metadata"), ('metadata={"x": null}', "metadata"),
-        ('metadata={"x": {}}', "metadata"), ('metadata={"x": NaN}', "metadata"), (f"metadata={'[' * 120}", "metadata"),
-    ],
-    ids=lambda value: value[:24],
-)  # fmt: skip
-async def test_a_bad_filter_is_named_in_a_400(account: httpx2.AsyncClient, query: str, field: str) -> None:
-    bad_request(await account.get(f"{ATTACHMENTS}?{query}"), field)
+BAD_FILTERS: list[tuple[str, str]] = [
+    ("per_page=251", "per_page"), ("per_page=0", "per_page"), ("per_page=x", "per_page"), ("page=0", "page"),
+    ("page=4611686018427387905", "page"), ("name=", "name"), (f"name={'x' * 513}", "name"),
+    (f"types={'x' * 128}", "types.0"), ("state=", "state"), (f"metadata={'x' * 128}", "metadata"),
+    ("metadata=x", "metadata"), ("metadata=[]", "metadata"), ('metadata={"x": null}', "metadata"),
+    ('metadata={"x": {}}', "metadata"), ('metadata={"x": NaN}', "metadata"), (f"metadata={'[' * 120}", "metadata"),
+]  # fmt: skip
+
+
+async def test_a_bad_filter_is_named_in_a_400(account: httpx2.AsyncClient, subtests: pytest.Subtests) -> None:
+    for query, field in BAD_FILTERS:
+        with subtests.test(query=query[:24]):
+            bad_request(await account.get(f"{ATTACHMENTS}?{query}"), field)
 
 
 async def test_the_largest_page_is_250(account: httpx2.AsyncClient) -> None:

@@ -83,46 +83,48 @@ async def test_a_list_of_conversations_has_no_messages_but_says_how_many(
     assert not {"messages", "disposition_logs"} & row.keys()
 
 
-@pytest.mark.parametrize(
-    ("key", "ascending"),
-    [
-        ("created_at", "abc"), ("updated_at", "abc"), ("user_number", "abc"), ("agent_number", "bca"),
-        ("is_active", "bac"), ("message_count", "cba"), ("curr_pathway_id", "cba"), ("curr_pathway_version", "bca"),
-        ("timed_out_at", "cab"),
-    ],
-)  # fmt: skip
+SORTED = [
+    ("created_at", "abc"), ("updated_at", "abc"), ("user_number", "abc"), ("agent_number", "bca"),
+    ("is_active", "bac"), ("message_count", "cba"), ("curr_pathway_id", "cba"), ("curr_pathway_version", "bca"),
+    ("timed_out_at", "cab"),
+]  # fmt: skip
+
+
 async def test_conversations_are_sorted_by_each_key_in_both_directions(
-    desk: httpx2.AsyncClient, the_desk: Desk, key: str, ascending: str
+    desk: httpx2.AsyncClient, the_desk: Desk, subtests: pytest.Subtests
 ) -> None:
     await load_lines(the_desk, *CONVERSATIONS)
-    wanted = [f"convo_{letter}" for letter in ascending]
-    assert await listed(desk, sortBy=key, sortDir="asc") == wanted
-    assert await listed(desk, sortBy=key, sortDir="desc") == wanted[::-1]
+    for key, ascending in SORTED:
+        with subtests.test(key=key):
+            wanted = [f"convo_{letter}" for letter in ascending]
+            assert await listed(desk, sortBy=key, sortDir="asc") == wanted
+            assert await listed(desk, sortBy=key, sortDir="desc") == wanted[::-1]
 
 
-@pytest.mark.parametrize(
-    ("field", "operator", "value", "wanted"),
-    [
-        ("user_number", "eq", "+15550001111", "a"), ("user_number", "contains", "555000", "ab"),
-        ("user_number", "startsWith", "+44", "c"), ("user_number", "endsWith", "2222", "b"),
-        ("user_number", "startsWith", "%", ""), ("user_number", "contains", "_", ""),
-        ("curr_pathway_id", "eq", "p1", "a"), ("curr_pathway_id", "contains", "P", "b"),
-        ("curr_pathway_id", "eq", None, "c"),
-        ("curr_pathway_version", "eq", "2", "a"), ("current_node_id", "eq", "n1", "a"), ("is_active", "eq", True, "ac"),
-        ("is_active", "eq", False, "b"), ("message_count", "eq", 1, "b"), ("message_count", "gt", 0, "ab"),
-        ("message_count", "gte", 2, "a"), ("message_count", "lt", 1, "c"), ("message_count", "lte", 1, "bc"),
-        ("created_at", "gt", "2026-05-02", "bc"), ("created_at", "lte", "2026-05-02T12:00:00+02:00", "ab"),
-        ("created_at", "startsWith", "2026-05-03", "c"), ("updated_at", "gte", "2026-06-01T00:00:00Z", "c"),
-        ("timed_out_at", "lt", "2026-05-02T00:00:00Z", "a"), ("timed_out_at", "eq", "2026-05-02T10:00:00Z", "b"),
-        ("variables", "contains", "Oslo", "a"), ("variables", "eq", None, "bc"),
-    ],
-)  # fmt: skip
+CONVERSATION_FILTERS: list[tuple[str, str, Any, str]] = [
+    ("user_number", "eq", "+15550001111", "a"), ("user_number", "contains", "555000", "ab"),
+    ("user_number", "startsWith", "+44", "c"), ("user_number", "endsWith", "2222", "b"),
+    ("user_number", "startsWith", "%", ""), ("user_number", "contains", "_", ""),
+    ("curr_pathway_id", "eq", "p1", "a"), ("curr_pathway_id", "contains", "P", "b"),
+    ("curr_pathway_id", "eq", None, "c"),
+    ("curr_pathway_version", "eq", "2", "a"), ("current_node_id", "eq", "n1", "a"), ("is_active", "eq", True, "ac"),
+    ("is_active", "eq", False, "b"), ("message_count", "eq", 1, "b"), ("message_count", "gt", 0, "ab"),
+    ("message_count", "gte", 2, "a"), ("message_count", "lt", 1, "c"), ("message_count", "lte", 1, "bc"),
+    ("created_at", "gt", "2026-05-02", "bc"), ("created_at", "lte", "2026-05-02T12:00:00+02:00", "ab"),
+    ("created_at", "startsWith", "2026-05-03", "c"), ("updated_at", "gte", "2026-06-01T00:00:00Z", "c"),
+    ("timed_out_at", "lt", "2026-05-02T00:00:00Z", "a"), ("timed_out_at", "eq", "2026-05-02T10:00:00Z", "b"),
+    ("variables", "contains", "Oslo", "a"), ("variables", "eq", None, "bc"),
+]  # fmt: skip
+
+
 async def test_conversations_are_filtered_by_each_field_and_operator(
-    desk: httpx2.AsyncClient, the_desk: Desk, field: str, operator: str, value: Any, wanted: str
+    desk: httpx2.AsyncClient, the_desk: Desk, subtests: pytest.Subtests
 ) -> None:
     await load_lines(the_desk, *CONVERSATIONS)
-    filters = json.dumps([{"field": field, "operator": operator, "value": value}])
-    assert await listed(desk, filters=filters, sortDir="asc") == [f"convo_{letter}" for letter in wanted]
+    for field, operator, value, wanted in CONVERSATION_FILTERS:
+        with subtests.test(field=field, operator=operator, value=value):
+            filters = json.dumps([{"field": field, "operator": operator, "value": value}])
+            assert await listed(desk, filters=filters, sortDir="asc") == [f"convo_{letter}" for letter in wanted]
 
 
 async def test_filters_of_conversations_all_apply_and_count_in_the_total(
@@ -180,30 +182,31 @@ CALLS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("query", "wanted"),
-    [
-        ({}, "321"), ({"ascending": "true"}, "123"), ({"sort_by": "created_at"}, "321"), ({"from": 1}, "21"),
-        ({"from": 1, "to": 2}, "2"), ({"limit": 1}, "3"), ({"from_number": "+1"}, "1"), ({"to_number": "+4"}, "2"),
-        ({"completed": "true"}, "31"), ({"completed": "false"}, "2"), ({"inbound": "true"}, "2"),
-        ({"answered_by": "human"}, "1"), ({"batch_id": "b1"}, "1"), ({"campaign_id": "c1"}, "1"),
-        ({"duration_gt": 2}, "2"), ({"duration_lt": 3}, "1"), ({"start_date": "2026-06-02"}, "32"),
-        ({"end_date": "2026-06-02"}, "21"), ({"start_date": "2026-06-01T23:30:00Z", "end_date": "2026-06-01"}, "1"),
-        ({"created_at": "2026-06-02"}, "2"), ({"created_at": "2026-06-02", "timezone": "Europe/Oslo"}, "21"),
-        ({"start_date": "2026-06-02", "timezone": "Europe/Oslo"}, "321"), ({"update_start_date": "2001-01-01"}, "321"),
-        ({"update_end_date": "2001-01-01"}, ""), ({"completed": "true", "inbound": "true"}, ""),
-        ({"answered_by": "human,voicemail"}, "21"), ({"answered_by": ["voicemail", "human"]}, "21"),
-        ({"from_number": "+1, +3"}, "21"), ({"to_number": ["+2,+9", "+4"]}, "21"), ({"batch_id": "b1,b2"}, "1"),
-        ({"campaign_id": ["c0", "c1"]}, "1"), ({"limit": 1000}, "321"),
-    ],
-)  # fmt: skip
+CALL_FILTERS: list[tuple[dict[str, Any], str]] = [
+    ({}, "321"), ({"ascending": "true"}, "123"), ({"sort_by": "created_at"}, "321"), ({"from": 1}, "21"),
+    ({"from": 1, "to": 2}, "2"), ({"limit": 1}, "3"), ({"from_number": "+1"}, "1"), ({"to_number": "+4"}, "2"),
+    ({"completed": "true"}, "31"), ({"completed": "false"}, "2"), ({"inbound": "true"}, "2"),
+    ({"answered_by": "human"}, "1"), ({"batch_id": "b1"}, "1"), ({"campaign_id": "c1"}, "1"),
+    ({"duration_gt": 2}, "2"), ({"duration_lt": 3}, "1"), ({"start_date": "2026-06-02"}, "32"),
+    ({"end_date": "2026-06-02"}, "21"), ({"start_date": "2026-06-01T23:30:00Z", "end_date": "2026-06-01"}, "1"),
+    ({"created_at": "2026-06-02"}, "2"), ({"created_at": "2026-06-02", "timezone": "Europe/Oslo"}, "21"),
+    ({"start_date": "2026-06-02", "timezone": "Europe/Oslo"}, "321"), ({"update_start_date": "2001-01-01"}, "321"),
+    ({"update_end_date": "2001-01-01"}, ""), ({"completed": "true", "inbound": "true"}, ""),
+    ({"answered_by": "human,voicemail"}, "21"), ({"answered_by": ["voicemail", "human"]}, "21"),
+    ({"from_number": "+1, +3"}, "21"), ({"to_number": ["+2,+9", "+4"]}, "21"), ({"batch_id": "b1,b2"}, "1"),
+    ({"campaign_id": ["c0", "c1"]}, "1"), ({"limit": 1000}, "321"),
+]  # fmt: skip
+
+
 async def test_calls_are_listed_by_each_filter(
-    desk: httpx2.AsyncClient, the_desk: Desk, query: dict[str, Any], wanted: str
+    desk: httpx2.AsyncClient, the_desk: Desk, subtests: pytest.Subtests
 ) -> None:
     await load_lines(the_desk, *CALLS)
-    narrow = {"start_date": "2026-06-01", **query} if "created_at" not in query else query
-    answer = (await desk.get("/v1/calls", params=narrow)).json()
-    assert [row["call_id"] for row in answer["calls"]] == [f"call-{letter}" for letter in wanted]
+    for query, wanted in CALL_FILTERS:
+        with subtests.test(query=query):
+            narrow = {"start_date": "2026-06-01", **query} if "created_at" not in query else query
+            answer = (await desk.get("/v1/calls", params=narrow)).json()
+            assert [row["call_id"] for row in answer["calls"]] == [f"call-{letter}" for letter in wanted]
 
 
 @pytest.mark.parametrize(

@@ -298,15 +298,17 @@ PATHS = [
 ]
 
 
-@pytest.mark.parametrize(("operation", "name"), PATHS, ids=lambda one: one if isinstance(one, str) else one.__name__)
 async def test_an_id_in_a_path_of_a_form_that_no_id_has_names_nothing(
-    desk: httpx2.AsyncClient, operation: type[Operation[Any]], name: str
+    desk: httpx2.AsyncClient, subtests: pytest.Subtests
 ) -> None:
-    ids = {**dict.fromkeys(operation.path_fields(), UNKNOWN), "issue_id": (await made(desk))["id"], name: ".x"}
-    answer = await desk.request(operation.method, operation.path.format(**ids))
-    mark = missing(operation.model_fields[name])[0]
-    assert answer.status_code == 404, answer.text
-    assert answer.json()["errors"] == [{"error": mark.code, "message": mark.says}]
+    issue_id = (await made(desk))["id"]
+    for operation, name in PATHS:
+        with subtests.test(operation=operation.__name__, name=name):
+            ids = {**dict.fromkeys(operation.path_fields(), UNKNOWN), "issue_id": issue_id, name: ".x"}
+            answer = await desk.request(operation.method, operation.path.format(**ids))
+            mark = missing(operation.model_fields[name])[0]
+            assert answer.status_code == 404, answer.text
+            assert answer.json()["errors"] == [{"error": mark.code, "message": mark.says}]
 
 
 async def test_a_page_of_long_names_in_any_script_can_be_gone_on_from(desk: httpx2.AsyncClient) -> None:
