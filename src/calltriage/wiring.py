@@ -182,6 +182,7 @@ def build_journal(settings: Settings) -> Journal:
     from calltriage.journal.journal import SHARED_TOKEN, Journal  # noqa: PLC0415
 
     token = settings.http_token
+    without_account = Settings.model_construct(bland_base_url=settings.bland_base_url, data_dir=settings.data_dir)
     return Journal(
         settings.data_dir,
         _organisation(settings),
@@ -190,7 +191,7 @@ def build_journal(settings: Settings) -> Journal:
         # Earlier versions took the header that brought the token for the caller, and credentials for the organisation.
         former={} if token is None else {SHARED_TOKEN: f"Bearer {token.get_secret_value()}"},
         former_organisation=_former_organisation(settings),
-        former_others=(_former_organisation(Settings.model_construct(bland_base_url=settings.bland_base_url)),),
+        former_others=(_former_organisation(without_account),),
     )
 
 

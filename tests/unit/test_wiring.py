@@ -324,3 +324,38 @@ def test_a_desk_on_a_file_loads_nothing_that_terminals_postgresql_or_tokens_need
     loaded = set(done.stdout.split())
     assert "sqlalchemy.dialects.sqlite" in loaded
     assert loaded.isdisjoint({"rich", "sqlalchemy.dialects.postgresql", "psycopg", "jwt", "cryptography"})
+
+
+def test_a_server_that_starts_looks_for_no_garbage_among_imports_and_needs_no_folder_of_the_platform(
+    tmp_path: Path,
+) -> None:
+    program = (
+        "import gc, sys\n"
+        "from calltriage.__main__ import main\n"
+        "searched = []\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if gc.isenabled():\n"
+        "            searched.append(name)\n"
+        "sys.meta_path.insert(0, Watch())\n"
+        "sys.argv = ['calltriage', 'serve']\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    print(*searched)\n"
+        "    print(*sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PATH": os.environ["PATH"], "CALLTRIAGE_DATA_DIR": str(tmp_path / "desk")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    searched, loaded = (set(line.split()) for line in done.stdout.splitlines())
+    heavy = {"pydantic", "pydantic_settings", "mcp", "calltriage.wiring", "calltriage.server.app"}
+    assert heavy <= loaded
+    assert heavy.isdisjoint(searched)
+    assert "platformdirs" not in loaded

@@ -39,6 +39,7 @@ from calltriage.cli.options import (
 from calltriage.cli.pipelines import pipeline
 from calltriage.cli.terminal import Spoken, say, say_crash, say_usage_error
 from calltriage.errors import CalltriageError, ImportFileError, SettingsError, SpecError, first_of
+from calltriage.leaves.collecting import nothing_collected
 from calltriage.settings import Settings, misnamed
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ def serve(
     settings = server_settings(context, allowed_roots=roots_of(folders, over_http=http), **selection)
     configure_logging(settings.log_level)
     opening = None if http else opened(settings)
-    from calltriage.cli import servers  # noqa: PLC0415  most of the start, after what needs none of it
+    with nothing_collected():
+        from calltriage.cli import servers  # noqa: PLC0415  most of the start, after what needs none of it
 
     if opening is None:
         anyio.run(servers.serve_http, settings, host, port, announce_with_board)
