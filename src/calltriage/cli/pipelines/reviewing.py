@@ -80,7 +80,7 @@ def list_findings(context: click.Context, *, as_json: bool, **narrowed: Any) -> 
     wanted = findings.Wanted(**narrowed)
 
     async def read(ledger: Ledger) -> tuple[list[JsonObject], int]:
-        return await ledger.read(lambda it: (findings.listed(it, ledger, wanted), findings.counted(it, ledger, wanted)))
+        return await ledger.read(partial(findings.page, ledger=ledger, wanted=wanted))
 
     rows, total = on_ledger(context, read)
     rows = [gate(row)[0] for row in rows]

@@ -240,10 +240,10 @@ def listed(connection: Connection, ledger: Ledger, wanted: Wanted) -> list[JsonO
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def counted(connection: Connection, ledger: Ledger, wanted: Wanted) -> int:
-    """How many findings there are in all, whatever the `limit`."""
+def page(connection: Connection, ledger: Ledger, wanted: Wanted) -> tuple[list[JsonObject], int]:
+    """Findings as `listed` has them, and how many there are in all, whatever the `limit`."""
     query = select(func.count()).select_from(findings).where(_meant(ledger, wanted))
-    return connection.execute(query).scalar_one()
+    return listed(connection, ledger, wanted), connection.execute(query).scalar_one()
 
 
 def calls_filed(connection: Connection, ledger: Ledger, issue_id: str) -> set[str]:

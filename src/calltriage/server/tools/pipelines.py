@@ -166,8 +166,7 @@ class ListFindingsTool(Workflow, effect=Effect.READ):
         narrowed = self.model_dump(include={"state", "pipeline", "detector", "call_id"})
         wanted = findings.Wanted(**narrowed, limit=self.limit or 20)
         async with opened_parts(work) as parts:
-            rows = await parts.ledger.read(partial(findings.listed, ledger=parts.ledger, wanted=wanted))
-            total = await parts.ledger.read(partial(findings.counted, ledger=parts.ledger, wanted=wanted))
+            rows, total = await parts.ledger.read(partial(findings.page, ledger=parts.ledger, wanted=wanted))
         items = [finding_row(row) for row in rows]
         return untrusted(ORIGIN, items=items, returned=len(items), total=total, complete=len(items) == total)
 
