@@ -113,9 +113,9 @@ class PostgresServer:
             self._admin.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
     def disconnect_all(self, url: str) -> None:
-        """Cut every connection to a database, as a restart of the server does."""
+        """Cut every connection to a database, as a restart of the server does. What they held is free when this returns."""
         name = url.partition("?")[0].rpartition("/")[2]
-        self._admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        self._admin.execute("SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = %s", (name,))
 
     def kill_and_restart(self) -> None:
         """End the server as a crash does, nothing written down first, and start it again."""
