@@ -94,7 +94,7 @@ def test_only_errors_that_pass_by_themselves_are_retryable() -> None:
     }
 
 
-def test_every_code_that_an_agent_may_see_is_in_the_readme() -> None:
+def test_every_code_that_an_agent_may_see_is_on_the_servers_page() -> None:
     root = Path(__file__).parents[2]
     patterns = (r'code="(\w+)"', r'default_code = "(\w+)"', r'code="\w+" if \w+ else "(\w+)"', r'_refusal\(\s*"(\w+)"')
     codes = set(VENDOR_CODES.values())
@@ -103,6 +103,7 @@ def test_every_code_that_an_agent_may_see_is_in_the_readme() -> None:
         for file in [place] if place.is_file() else place.rglob("*.py"):
             source = file.read_text(encoding="utf-8")
             codes |= {found for pattern in patterns for found in re.findall(pattern, source)}
-    written = set(re.findall(r"`(\w+)`", (root / "README.md").read_text(encoding="utf-8")))
+    page = root / "src" / "calltriage" / "server" / "README.md"
+    written = set(re.findall(r"`(\w+)`", page.read_text(encoding="utf-8")))
     assert codes - written == set()
     assert len(codes) > 35
