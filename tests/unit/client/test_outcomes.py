@@ -149,7 +149,13 @@ def test_every_write_has_a_trace_and_is_looked_for_here() -> None:
     assert set(WRITES) == {op.tool_name() for op in traced if op.path.startswith("/v1/triage")}
 
 
-@pytest.mark.parametrize("fault", LOST)
+REPRESENTATIVE = {"reset after", "hangs after", "503 after", "302 after", "reset before", "hangs before", "504 before"}
+"""Faults of which each is another case to the client; the others are further spellings of these."""
+
+
+@pytest.mark.parametrize(
+    "fault", [pytest.param(name, marks=() if name in REPRESENTATIVE else pytest.mark.slow) for name in LOST]
+)
 @pytest.mark.parametrize("name", WRITES)
 async def test_a_write_whose_answer_is_lost_happens_once_and_is_told_truly(
     the_desk: Desk, clock: Clock, name: str, fault: str

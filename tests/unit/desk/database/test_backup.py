@@ -51,13 +51,23 @@ async def working(folder: Path, blobs: Blobs | None = None) -> AsyncGenerator[tu
     await desk.close()
 
 
+@pytest.fixture(scope="module")
+def made_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made") / "desk"
+
+    async def make() -> None:
+        async with working(folder) as (desk, http):
+            assert (await http.post("/v1/triage/issues", json=ISSUE)).status_code == 201
+            await load_lines(desk, *FILE_LINES)
+
+    anyio.run(make)
+    return folder
+
+
 @pytest.fixture
-async def folder(tmp_path: Path) -> Path:
+def folder(made_folder: Path, tmp_path: Path) -> Path:
     """A desk with an issue and two files, used by nobody."""
-    async with working(tmp_path / "desk") as (desk, http):
-        assert (await http.post("/v1/triage/issues", json=ISSUE)).status_code == 201
-        await load_lines(desk, *FILE_LINES)
-    return tmp_path / "desk"
+    return shutil.copytree(made_folder, tmp_path / "desk")
 
 
 async def numbers(folder: Path) -> list[int]:

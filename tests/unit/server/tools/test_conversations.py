@@ -127,7 +127,7 @@ async def seen_by(answer: Callable[[httpx2.Request], httpx2.Response], limit: in
     raise AssertionError("the pages do not end")
 
 
-@pytest.mark.parametrize("limit", [1, 20, 25, 42, 100])
+@pytest.mark.parametrize("limit", [pytest.param(1, marks=pytest.mark.slow), 20, 25, 42, 100])
 @pytest.mark.parametrize("counted", [..., None, "42"])
 @pytest.mark.parametrize("size", [10, 21, 25, 60])
 async def test_no_conversation_is_lost_however_long_the_vendors_pages_are(size: int, counted: Any, limit: int) -> None:
