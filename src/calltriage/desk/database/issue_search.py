@@ -3,8 +3,8 @@ section 5). What stands in quotation marks, and a search with other signs, is lo
 however they are written or spoken.
 
 Words are compared by the one folding of `matching`, at their edges. An index of trigrams names the issues that may hold
-them; whether they do is always asked of the words themselves. So the index changes how long an answer takes and nothing
-else, and a store that cannot have one is only slower.
+them; whether they do is always asked of the words themselves. So the index changes how long an answer takes, and how much
+of a long list one answer looks at. A store that cannot have an index looks at all of it, and is only slower.
 """
 
 from __future__ import annotations
