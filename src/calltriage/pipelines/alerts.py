@@ -1,7 +1,7 @@
-"""Alerts: what happens to incidents, told to a webhook or in Slack's shape, once for an event and a quiet time. The next
-message says how many were kept back. No word of a call is in one.
+"""Alerts about incidents and detectors: JSON to a webhook, or Slack's shape.
 
-A message is signed: `X-Calltriage-Signature: sha256=<hex>` is the HMAC-SHA256 of the body with the key of `secret`.
+Equal events are sent once in each `alert.quiet`; the next message says how many were kept back. No message holds words of a
+call. The header `X-Calltriage-Signature: sha256=<hex>` is the HMAC-SHA256 of the body with the key of `alert.secret`.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SECONDS = 10.0
-"""Time that a receiver has."""
+"""Seconds that a receiver has to answer."""
 SIGNATURE, EVENT_ID = "x-calltriage-signature", "x-calltriage-event-id"
 FACTS = ("fingerprint", "detector", "kind", "ticket", "issue_id", "calls")
+"""What a message says of an incident."""
 OF_RATES = ("found_in", "of_calls")
-"""What a message says of an incident, and of a detector's rate."""
+"""What a message about a detector's rate says besides: numbers of calls."""
 WORDS = {
     "filed": "filed a new issue",
     "reopened": "reopened an issue: the fault came back after it was closed",
@@ -45,22 +46,30 @@ WORDS = {
     "detector_off": "switched a detector off: it took too long on several calls, and later calls are not examined by it",
     "over_limit": "files no further issue in this run: its limit is reached, and findings wait",
 }
-"""What is said of each event."""
+"""What a message in Slack's shape says of each event."""
 
 
 class Hearer(Protocol):
     """Hears of what happens to incidents and detectors."""
 
     async def tell(self, what: str, event: str, incident: JsonObject) -> None:
-        """`what` happened; `event` is equal for what is the same event again. Never raises."""
+        """Hear of something that happened. Never raises for a receiver that fails.
+
+        Args:
+            what: a key of WORDS.
+            event: identifies the event; equal ones within the quiet time are sent once.
+            incident: the incident's row, or the detector's figures.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Alerts:
-    """Tells events of one pipeline.
+    """Sends the alerts of one pipeline.
 
     Attributes:
+        url: where they are sent.
+        secret: key of the signature; None: messages are not signed.
         transport: replaced in tests; the network unless given.
     """
 
@@ -72,8 +81,10 @@ class Alerts:
     transport: httpx2.AsyncBaseTransport | None = field(default=None, repr=False)
 
     async def tell(self, what: str, event: str, incident: JsonObject) -> None:
-        """Tell an event unless an equal one was told within the quiet time. A receiver that fails is logged; the event is
-        told at the next occasion then."""
+        """Send an event unless an equal one was sent within the quiet time.
+
+        A failure of the receiver is logged; the next equal event is sent at once then.
+        """
         name, message_id = f"{self.pipeline} {event}", uuid.uuid4().hex
         try:
             claim = await self.ledger.write(lambda it: self._claim(it, name, message_id))
@@ -86,8 +97,8 @@ class Alerts:
             await self.ledger.write(lambda it: self._give_back(it, name, message_id))
 
     def _claim(self, connection: Connection, name: str, message_id: str) -> tuple[str, int] | None:
-        """The message's id, and how many equal events were kept back until this one, which is to be told; None for one that
-        is kept back. A message that could not be sent keeps its id: a receiver that had it all the same can tell."""
+        """Decide whether to send an event. Returns the message's id and how many equal events were kept back; None if this
+        one is kept back, too. A message is repeated under its first id, so that a receiver can recognise it."""
         where = and_(alerts.c.account == self.ledger.account, alerts.c.event == name)
         row = connection.execute(select(alerts).where(where)).one_or_none()
         now = self.ledger.now()
@@ -105,7 +116,7 @@ class Alerts:
         return again, int(row.suppressed)
 
     def _give_back(self, connection: Connection, name: str, message_id: str) -> None:
-        """An event that could not be told counts as kept back."""
+        """Count an event that could not be sent as kept back."""
         mine = and_(alerts.c.account == self.ledger.account, alerts.c.event == name, alerts.c.message_id == message_id)
         connection.execute(update(alerts).where(mine).values(sent_at=None, suppressed=alerts.c.suppressed + 1))
 
@@ -131,8 +142,11 @@ class Alerts:
 
 
 def alerts_of(spec: Spec, ledger: Ledger) -> Alerts | None:
-    """What tells a pipeline's events; None where its file has no [alert]. Raises SettingsError for an address that cannot
-    be used: https, or http on a loopback address."""
+    """The alerts of a pipeline's file; None if it has no [alert].
+
+    Raises SettingsError if a variable of the environment is missing, or if the address is neither https nor http on a
+    loopback address.
+    """
     if spec.alert is None:
         return None
     url = _from_environment(spec.alert.webhook)

@@ -1,4 +1,4 @@
-"""Which turns of a live transcript and which lines of one redone from the recording hold the same words."""
+"""Matches turns of the live transcript with lines of the corrected transcript, which is made from the recording."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from calltriage.matching.numbers import in_digits
 from calltriage.pipelines.turns import Turn
 
 MOST_WORDS = 8_000
-"""Words of a transcript that are compared; a longer call is not compared at all, for the work grows faster than the call."""
+"""A call with more words is not compared: the time grows with the square of the number of words."""
 SHARE = 0.3
-"""Part of the words of the shorter one that two turns have to share to be taken for the same."""
+"""Least share of the shorter one's words that a turn and a line must have in common to match."""
 
 Group = tuple[tuple[Turn, ...], tuple[Turn, ...]]
-"""Turns of the live transcript, and the lines of the other one that hold the same."""
+"""Turns of the live transcript, and the matching lines of the corrected one."""
 
 
 def aligned(live: Sequence[Turn], redone: Sequence[Turn], language: str) -> list[Group] | None:
-    """Groups of turns and lines that hold the same words, in order. None where the transcripts are too long.
+    """Groups of matching turns and lines, in order. None if a transcript is too long.
 
-    Numbers are compared digit by digit, however they are written. Turns without a common word are taken for the same where
-    they were spoken at the same time.
+    Numbers are compared digit by digit, however they are written. A turn and a line without a common word match if they
+    were spoken at the same time.
     """
     if max(sum(turn.words for turn in turns) for turns in (live, redone)) > MOST_WORDS:
         return None
@@ -38,19 +38,19 @@ def _words(turns: Sequence[Turn], language: str) -> list[tuple[str, int]]:
 
 
 def _pieces(turn: Turn, language: str) -> Iterator[str]:
-    """The words of a turn; a number as its digits."""
+    """The words of a turn; a number becomes its single digits."""
     for word in spoken_in_digits(turn.spoken, language).split():
         yield from word if word.isdecimal() else (word,)
 
 
 @lru_cache(maxsize=5_000)
 def spoken_in_digits(text: str, language: str) -> str:
-    """A text's line with its numbers in digits. Both transcripts often hold the same."""
+    """A text's line with its numbers in digits. Cached: both transcripts often hold the same text."""
     return in_digits(exact_line(text), language)
 
 
 def _links(live: list[tuple[str, int]], redone: list[tuple[str, int]]) -> set[tuple[int, int]]:
-    """Pairs of a turn and a line that share words in the longest common sequence of all words."""
+    """Pairs of a turn and a line that share words of the longest common subsequence of the transcripts."""
     from rapidfuzz.distance import LCSseq  # noqa: PLC0415  native code
 
     shared = Counter[tuple[int, int]]()
@@ -65,7 +65,7 @@ def _links(live: list[tuple[str, int]], redone: list[tuple[str, int]]) -> set[tu
 def _by_time(
     live: Sequence[Turn], redone: Sequence[Turn], taken: set[int], taken_redone: set[int]
 ) -> Iterator[tuple[int, int]]:
-    """Pairs of what has no common word: those that were spoken at the same time."""
+    """Pairs of an unmatched turn and an unmatched line that were spoken at the same time."""
     left = [number for number, turn in enumerate(live) if turn.words and number not in taken]
     others = [number for number, turn in enumerate(redone) if turn.words and number not in taken_redone]
     for number in left:
@@ -75,7 +75,7 @@ def _by_time(
 
 
 def _together(one: Turn, other: Turn) -> bool:
-    """Whether two turns were spoken at the same time, for half of the shorter one at least."""
+    """Whether two turns overlap for at least half of the shorter one."""
     if one.start_s is None or one.end_s is None or other.start_s is None or other.end_s is None:
         return False
     overlap = min(one.end_s, other.end_s) - max(one.start_s, other.start_s)
@@ -83,7 +83,7 @@ def _together(one: Turn, other: Turn) -> bool:
 
 
 def _groups(live: Sequence[Turn], redone: Sequence[Turn], links: set[tuple[int, int]]) -> list[Group]:
-    """What is linked, directly or over others, as groups."""
+    """The connected components of the links, in the order of their turns."""
     group_of = dict[tuple[str, int], int]()
     members = defaultdict[int, set[tuple[str, int]]](set)
     for number, (one, other) in enumerate(sorted(links)):

@@ -21,12 +21,12 @@ from calltriage.pipelines.alignment import aligned
 from calltriage.pipelines.turns import AGENT, CALLER, UNKNOWN, Timing, Turn
 
 WORDS_A_SECOND = 3
-"""How fast a turn whose end nobody noted is taken to be spoken."""
+"""Assumed speed of speech, to estimate the end of a turn whose end is not known."""
 FEW_WORDS = 2
-"""Words of a turn that may be a sound that was taken for words: the recording need not have them."""
+"""A turn with so few words may be a misheard sound. It need not have a match in the corrected transcript."""
 UNSEEN = {"recording_url", "updated_at", "transcripts", "concatenated_transcript", "metadata", "call_id"}
-"""Fields of a call that detectors do not get in its record: those that change from one reading to the next though the call
-does not (a signed link is new each time), and those that the view has under names of its own."""
+"""Fields that `Call.record` leaves out: those that change although the call does not (a signed link is new each time), and
+those that Call has as members of its own."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Call:
 
     Attributes:
         call_id: the vendor's.
-        began, ended: instants, where they are known.
-        metadata: what its maker attached to it.
-        record: the vendor's fields beside; see UNSEEN for what is not among them.
+        began, ended: instants; None where they are not known.
+        metadata: what the customer attached to the call.
+        record: the vendor's other fields, without UNSEEN.
         turns: the live transcript.
-        timing: how good the turns' times are.
-        corrected: the transcript redone from the recording, None where it was not asked for or there is none.
+        timing: how exact the turns' times are.
+        corrected: the transcript made from the recording; None if it was not asked for or there is none.
     """
 
     call_id: str
@@ -62,7 +62,7 @@ class Call:
 
     @cached_property
     def content_hash(self) -> str:
-        """What detectors see, as one SHA-256: it changes when they may find something else."""
+        """SHA-256 (hexadecimal) of all that detectors see."""
         seen = {
             "call": self.call_id,
             "began": str(self.began),
@@ -76,7 +76,7 @@ class Call:
         return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
     def value(self, name: str) -> object:
-        """A fact by its name, or by a path of names with dots between: of the metadata, else of the vendor's record."""
+        """A field of the metadata, else of the record, by its name or a path such as `a.b`. None if there is none."""
         for facts in (self.metadata, self.record):
             found: object = facts.get(name) if name in facts else _inside(facts, name.split("."))
             if found is not None:
@@ -97,8 +97,10 @@ def _inside(value: object, path: list[str]) -> object:
 
 
 def view_of(call: VendorCall, corrected: CorrectedTranscript | None = None) -> Call:
-    """A call that was read, and, if it was read, too, what its recording says. Where the recording's lines have times, and
-    the turns have none that are exact, the turns get those of the lines that hold their words."""
+    """The detectors' view of a call and, if it was read, of its corrected transcript.
+
+    Turns without exact times get the times of the matching lines of the corrected transcript, if those have times.
+    """
     began = call.began
     turns = tuple(_turn(index, turn, began) for index, turn in enumerate(call.transcripts or []))
     turns, timing = _timed(turns)
@@ -119,7 +121,7 @@ def view_of(call: VendorCall, corrected: CorrectedTranscript | None = None) -> C
 
 
 def corrected_turns(corrected: CorrectedTranscript) -> tuple[Turn, ...]:
-    """The lines of a transcript redone from the recording, as turns."""
+    """The lines of a corrected transcript as turns."""
     lines = corrected.corrected
     return tuple(
         Turn(index, side_of(line.speaker_label or line.speaker), line.text, line.start, line.end)
@@ -128,7 +130,7 @@ def corrected_turns(corrected: CorrectedTranscript) -> tuple[Turn, ...]:
 
 
 def side_of(speaker: object) -> str:
-    """How a speaker is called here: by their side where the source's word is known, else by the source's word."""
+    """A speaker's side, AGENT or CALLER, if the source's word for it is known; else that word, folded; else UNKNOWN."""
     return _side(speaker) if isinstance(speaker, str) else _side_of(speaker)
 
 
@@ -141,7 +143,7 @@ def _side_of(speaker: object) -> str:
 
 
 _side = lru_cache(maxsize=500)(_side_of)
-"""The same for a word: the turns of calls have few of them."""
+"""`_side_of` for texts, cached: calls have few different ones."""
 
 
 def _turn(index: int, turn: VendorTurn, began: datetime | None) -> Turn:
@@ -151,7 +153,7 @@ def _turn(index: int, turn: VendorTurn, began: datetime | None) -> Turn:
 
 
 def _timed(turns: tuple[Turn, ...]) -> tuple[tuple[Turn, ...], Timing]:
-    """The turns with the ends that can be told, and how good their times are."""
+    """The turns with known or estimated ends, and how exact their times are."""
     spoken = [turn for turn in turns if turn.words]
     starts = [turn.start_s for turn in spoken if turn.start_s is not None]
     if not spoken or len(starts) < len(spoken) or (len(starts) > 1 and len(set(starts)) == 1):
@@ -165,7 +167,7 @@ def _timed(turns: tuple[Turn, ...]) -> tuple[tuple[Turn, ...], Timing]:
 
 
 def _with_end(turn: Turn, next_start: float | None) -> Turn:
-    """A turn whose end is estimated; nobody is taken to speak on when the next turn begins."""
+    """A turn with an estimated end, at the latest when the next turn begins."""
     if turn.start_s is None:
         return replace(turn, end_s=None)
     end = turn.start_s + turn.words / WORDS_A_SECOND
@@ -173,7 +175,7 @@ def _with_end(turn: Turn, next_start: float | None) -> Turn:
 
 
 def _times_of(turns: tuple[Turn, ...], redone: tuple[Turn, ...]) -> tuple[Turn, ...] | None:
-    """The turns with the times of the lines that hold their words; None where that cannot be told of each of them."""
+    """The turns with the times of their matching lines; None if a turn with more than FEW_WORDS has no match."""
     if any(line.words and (line.start_s is None or line.end_s is None) for line in redone):
         return None
     language = language_of(line.text for line in redone)

@@ -1,4 +1,4 @@
-"""Detectors by name: those of the package, those of installed packages (entry points), and functions of the user's own."""
+"""Finds detectors by name: built-in rules, entry points of installed packages, the user's functions, and chat endpoints."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from calltriage.pipelines.spec import Detect, Spec, SpecError
 
 ENTRY_POINTS = "calltriage.detectors"
 CHAT, REPLAY = "chat", "replay:"
-"""The name of detectors that ask an endpoint, and what stands before a cassette's name in the place of one."""
+"""`use = "chat"` asks an endpoint; `endpoint = "replay:FILE"` reads the answers from a cassette instead."""
 BUILT_INS = {
     "agent_silence": "silences",
     "answer_latency": "silences",
@@ -47,18 +47,18 @@ BUILT_INS = {
     "open_question": "word_lists",
     "language": "languages",
 }
-"""Rules of the package, and the module of each."""
+"""Built-in rules by name, with the module in `detectors` that holds each."""
 
 
 def built_in(name: str) -> Rule:
-    """A rule of the package. Raises KeyError for a name that is none."""
+    """A built-in rule. Raises KeyError for an unknown name."""
     rule = getattr(import_module(f"calltriage.pipelines.detectors.{BUILT_INS[name]}"), name)
     assert isinstance(rule, Rule)  # noqa: S101  the table above and the modules are one
     return rule
 
 
 def find(use: str) -> Rule | Reference:
-    """What a pipeline's file means by `use`. Raises DetectorError with the nearest name."""
+    """The rule or the reference that `use` names. Raises DetectorError with the nearest name."""
     if use in BUILT_INS:
         return built_in(use)
     if (named := Reference.of(use)) is not None:
@@ -77,9 +77,9 @@ class Opening:
     """What detectors are opened with, besides their file.
 
     Attributes:
-        purse: what endpoints may spend; this process's own, with the file's cap for a day, where none is given.
-        data_folder: where answers of endpoints are kept; None keeps none.
-        transport: the way to endpoints; the network by default, with `proxy` on the way.
+        purse: what endpoints may spend. By default a purse of this process alone, with the file's `limits.usd_per_day`.
+        data_folder: where answers of endpoints are cached; None: they are not cached.
+        transport: how endpoints are reached; by default over the network, through `proxy`.
         proxy: see network.Network.
         redactor: masks what is sent to endpoints.
     """
@@ -93,7 +93,7 @@ class Opening:
 
 @asynccontextmanager
 async def opened(spec: Spec, opening: Opening | None = None) -> AsyncGenerator[list[Detector]]:
-    """The detectors of a pipeline's file, in its order, while the block runs. Raises SpecError, a line a fault."""
+    """The detectors of a pipeline's file, in order, while the block runs. Raises SpecError, a line for each fault."""
     async with AsyncExitStack() as stack:
         maker = _Maker(spec, opening or Opening(), stack)
         made = [await maker.made(index, detect) for index, detect in enumerate(spec.detect)]
@@ -114,7 +114,7 @@ class _Maker:
     stack: AsyncExitStack
     purse: Purse | None = None
     network: httpx2.AsyncBaseTransport | None = None
-    """The way to endpoints, where it was made here."""
+    """The transport to endpoints, if this object made it."""
     faults: list[str] = field(default_factory=list[str])
     asked: list[tuple[int, Detect, Criterion]] = field(default_factory=list[tuple[int, Detect, Criterion]])
 
@@ -141,7 +141,7 @@ class _Maker:
         )
 
     def panels(self) -> dict[str, Detector]:
-        """The detectors that ask endpoints, those that ask the same one about the same calls together."""
+        """The detectors that ask endpoints, by name. Those with equal `endpoint`, `when` and `sample` share requests."""
         groups = dict[object, list[tuple[int, Detect, Criterion]]]()
         for row in self.asked:
             _, detect, asked = row

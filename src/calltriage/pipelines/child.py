@@ -1,6 +1,7 @@
-"""A user's detector in a process of its own: it may hang, crash or print without harm, and it sees no setting of ours.
+"""Runs a user's detector in a process of its own, where it may hang, crash or print without harm.
 
-The process is started when the detector is opened, and again after it was killed. It gets one call at a time.
+The process gets no CALLTRIAGE_ variable of the environment. It starts when the detector is opened, and again after it was
+killed. It examines one call at a time. Question and answer are one line of JSON each; see `child_process`.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from calltriage.pipelines.detecting import MOST_FINDINGS, Detector, Examined
 from calltriage.pipelines.references import Reference
 
 MOST_HANGS = 3
-"""Hangs after which a detector is switched off while it is open."""
+"""Timeouts after which a detector is switched off until it is opened again."""
 START_S = 30.0
 """Seconds that a process may take to import the user's module."""
 MOST_ANSWER = 16 * 2**20
-"""Bytes of an answer."""
+"""Most bytes of an answer."""
 OURS = "CALLTRIAGE_"
-"""Settings, some of which are secrets: not handed on."""
+"""Prefix of the variables that the process does not get: settings, some of them secret."""
 
 _examined = TypeAdapter(Examined)
 
@@ -45,10 +46,11 @@ class Child:
 
     Attributes:
         reference: the function.
-        options: its options as the file has them.
-        folder: the pipeline's, from which modules are imported, too.
+        options: its options, as written in the pipeline's file.
+        folder: the folder of the pipeline's file, from which modules are imported, too.
         deadline_s: seconds that one call may take.
-        most: findings of one call that are looked at.
+        most: findings of one call that count; the rest is left out.
+        hangs: calls that took too long so far.
     """
 
     reference: Reference
@@ -62,12 +64,12 @@ class Child:
     _one: anyio.Lock = field(default_factory=anyio.Lock, init=False)
 
     async def describe(self) -> JsonObject:
-        """What the function declares. Raises DetectorError."""
+        """Start the process. Returns what the function declares, as `_detector` reads it. Raises DetectorError."""
         async with self._one:
             return await self._start()
 
     async def examine(self, call: Call) -> Examined:
-        """What the function finds in a call. Raises DetectorFailed; DetectorOff once it has hung too often."""
+        """What the function finds in a call. Raises DetectorFailed, and DetectorOff after MOST_HANGS timeouts."""
         async with self._one:
             if self.hangs >= MOST_HANGS:
                 raise DetectorOff(
@@ -125,7 +127,7 @@ class Child:
         return answer
 
     async def _exchange(self, question: JsonObject, seconds: float) -> JsonObject:
-        """One line to the process and one from it. Whatever goes wrong, the process ends."""
+        """Send one line and read one. Kills the process on any failure. Raises TimeoutError or DetectorFailed."""
         whole = False
         try:
             with anyio.fail_after(seconds):
@@ -154,7 +156,7 @@ class Child:
         return answer
 
     async def close(self) -> None:
-        """End the process, and what it started."""
+        """Kill the process and all processes that it started."""
         process, self._process = self._process, None
         if process is None:
             return

@@ -1,7 +1,7 @@
-"""The program that a user's detector runs in: a line in, a line out. It is started by `child.py`, and ends with its input.
+"""The program that runs a user's detector: one line of JSON in, one line out. `child.py` starts it; it ends with its input.
 
-What the user's code prints is dropped: it may hold what callers said. A call that takes too long ends the process, also
-where nobody is left to end it.
+What the user's code prints is dropped, since it may hold callers' words. A timer ends the process when a call takes too
+long, in case the process that started it is gone.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from calltriage.pipelines.detecting import Detector
 from calltriage.pipelines.references import Reference, load
 
 GRACE_S = 5
-"""Seconds past the deadline after which the process ends by itself."""
+"""Seconds after the deadline at which the process ends itself."""
 
 _call = TypeAdapter(Call)
 
 
 def main() -> None:
-    """Read questions until there are none."""
+    """Answer questions until the input ends."""
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     sys.stdout = open(os.devnull, "w", encoding="utf-8", errors="replace")  # noqa: SIM115  until the process ends
@@ -71,7 +71,7 @@ def _answer(out: IO[bytes], answer: JsonObject) -> None:
 
 
 def _within(seconds: float) -> None:
-    """End the process after so many seconds, whatever it does then; 0 lets it be."""
+    """End the process after so many seconds by a signal (not on Windows); 0 stops the timer."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, seconds)
 

@@ -1,4 +1,4 @@
-"""Calls that are counted and not attached to their issue: told in one comment a day."""
+"""One comment a day on an issue about further calls that are counted and not attached."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Counts:
-    """Tells issues how many calls are counted.
+    """Comments on issues how many further calls are counted.
 
     Attributes:
-        most: calls that an issue may hold as evidence of one incident; the ones beyond are counted.
+        most: calls that an issue may hold as evidence of one incident; further ones are counted.
     """
 
     ledger: Ledger
@@ -29,8 +29,10 @@ class Counts:
     most: int
 
     async def tell(self, incident: JsonObject, *, is_last: bool) -> None:
-        """Tell an issue of calls that are counted and not attached: once a day, and at the end of a run if that day has no
-        such comment yet."""
+        """Comment on an incident's issue if further calls were counted since the last comment.
+
+        At most once a day (UTC). During a run it waits for the next day; with `is_last`, the end of a run, it does not.
+        """
         if incident["evidence"] < self.most:
             return
         fingerprint = incident["fingerprint"]

@@ -1,4 +1,4 @@
-"""What a detector is: one signature for rules that come with the package, for the user's functions and for chat endpoints.
+"""What a detector is: one signature for built-in rules, for the user's functions and for chat endpoints.
 
     @detector(version=2, kind="wrong_refund_window")
     def wrong_refund_window(call: Call):
@@ -6,7 +6,7 @@
             if "60 days" in turn.text:
                 yield Finding(turn, quote="60 days", note="Policy says 30 days.")
 
-A declared function is a `Rule`. With the options of a pipeline's file it becomes a `Detector`, which examines calls.
+The decorator makes a `Rule` of the function. `Rule.configured` makes a `Detector` of it, with options, which examines calls.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from calltriage.pipelines.calls import Call, Timing, Turn
 from calltriage.pipelines.findings import Finding, is_kind
 
 MOST_FINDINGS = 100
-"""Findings of one detector in one call that are looked at. A detector with more is wrong about what it looks for."""
+"""Findings of one detector in one call that count; the rest is left out."""
 
 Yielded = Iterable[Finding] | AsyncIterable[Finding] | Awaitable[Iterable[Finding] | None] | None
 """What a detector's function may return."""
 
 
 class Options(BaseModel):
-    """Base of a detector's options. Unknown ones are refused."""
+    """Base class of a detector's options. Unknown options are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     @property
     def needs(self) -> Timing:
-        """The least timing that these options ask for, besides what the detector does."""
+        """The timing that these options need, besides what the detector itself needs."""
         return Timing.NONE
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """What findings depend on besides the options themselves, such as the contents of a file that one names."""
+        """What findings depend on besides the options' values, such as the hash of a file that an option names."""
         return ()
 
 
@@ -57,14 +57,14 @@ class Verdict(StrEnum):
     FOUND = "found"
     NOT_FOUND = "not_found"
     CANNOT_TELL = "cannot_tell"
-    """The detector looked, and the call does not say."""
+    """The call does not show whether there is something to find."""
     NOT_OFFERED = "not_offered"
-    """The detector needs what this call has not, such as exact times."""
+    """The call lacks what the detector needs, such as exact times."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What an examination cost: tokens of every attempt, and their price in USD."""
+    """What an examination cost, all attempts included: tokens, USD and requests. `is_cached`: the answer was known."""
 
     tokens_in: int = 0
     tokens_out: int = 0
@@ -78,10 +78,10 @@ class Examined:
     """What a detector says of one call.
 
     Attributes:
-        findings: as the detector yielded them; `findings.verified` looks them up.
+        findings: as the detector yielded them, not verified yet; see `findings.verified`.
         verdict: see Verdict.
-        why: for NOT_OFFERED and CANNOT_TELL, in words of ours.
-        left_out: findings past MOST_FINDINGS.
+        why: the reason of NOT_OFFERED and CANNOT_TELL. Never words of the call.
+        left_out: number of findings beyond the limit.
         usage: what it cost.
     """
 
@@ -100,21 +100,22 @@ class Detector:
     """A detector that is ready to examine calls.
 
     Attributes:
-        name: what findings show.
-        identity: what findings and incidents are told by; its first name, for one that was renamed.
-        kinds: of its findings; the first one is meant where a finding names none.
-        version: as its author counts.
-        version_hash: of everything that its findings depend on besides the call.
-        needs: the least timing that it can work with.
-        needs_corrected: it reads the transcript redone from the recording.
-        review_only: it never files without a person.
-        is_model: a language model finds; its quotes have to be long enough to prove something.
-        states_facts: it may find facts of the record, which quote nothing.
-        severity: of findings that name none.
-        group_by: facts of a call that tell incidents apart.
-        speaker: whose turns it may quote.
-        requests: to an endpoint, at most, for each call.
-        usd: what a usual call costs at most; see chat.detectors.USUAL_CALL.
+        name: shown with its findings.
+        kinds: kinds of its findings. The first one is the default.
+        version: the author's version number.
+        version_hash: hash of all that its findings depend on besides the call; see `version_hash`.
+        run: examines a call that has what the detector needs.
+        needs: the timing that a call must have at least.
+        needs_corrected: it reads the corrected transcript.
+        review_only: its findings are never filed without a person.
+        is_model: a language model finds; its quotes must have a minimal length.
+        states_facts: it may yield findings about the call's record, without a quote.
+        severity: default severity of its findings.
+        group_by: fields of a call; findings with different values belong to different incidents.
+        was: earlier names, the first one first.
+        speaker: whose turns it may quote: agent, caller or any.
+        requests: most requests to an endpoint for each call.
+        usd: most that a call of usual length costs; see chat.detectors.USUAL_CALL.
     """
 
     name: str
@@ -135,15 +136,16 @@ class Detector:
     usd: float = 0.0
 
     def may_quote(self, turns: Sequence[Turn]) -> bool:
-        """Whether turns are of the side whose words it may quote."""
+        """Whether all these turns are of the side that it may quote."""
         return self.speaker == "any" or all(turn.speaker == self.speaker for turn in turns)
 
     @property
     def identity(self) -> str:
+        """Its name in ids of findings and in fingerprints: the first name that it ever had."""
         return self.was[0] if self.was else self.name
 
     async def examine(self, call: Call) -> Examined:
-        """Look through a call. Raises DetectorFailed where that did not succeed: that is not to find nothing."""
+        """Examine a call. Raises DetectorFailed if that fails, and Deferred if it has to wait."""
         if not call.timing.suffices(self.needs):
             have = "no times" if call.timing is Timing.NONE else f"{call.timing} times"
             why = f"It needs {self.needs} times of turns; this call has {have}."
@@ -155,7 +157,7 @@ class Detector:
 
 @dataclass(frozen=True)
 class Rule:
-    """A declared detector. Calling it calls its function."""
+    """A declared detector without its options; see `detector` for the members. Calling it calls its function."""
 
     function: Callable[..., Yielded] = field(repr=False)
     name: str
@@ -178,8 +180,14 @@ class Rule:
         most: int = MOST_FINDINGS,
         folder: Path | None = None,
     ) -> Detector:
-        """The detector with options, whose files are looked for from a folder. Raises DetectorError that names the option at
-        fault."""
+        """The detector with these options. Raises DetectorError, which names the wrong option.
+
+        Args:
+            options: as written in the pipeline's file.
+            name: its name in findings, if not the function's.
+            most: findings of one call that count.
+            folder: where relative paths in options start.
+        """
         checked = checked_options(self.name, self.options, options or {}, folder)
         needs, sources = self.timing, tuple[str, ...]()
         if isinstance(checked, Options):
@@ -212,7 +220,15 @@ def detector(
     review_only: bool = False,
     states_facts: bool = False,
 ) -> Callable[[Callable[..., Yielded]], Rule]:
-    """Declare a function of a call as a detector. With `options`, a model, its second argument holds them."""
+    """Declare a function of a call as a detector. Raises DetectorError for a malformed kind.
+
+    Args:
+        version: raise it when the function finds something else.
+        kind: the kind of its findings, or all kinds if there are several.
+        timing: the timing that a call must have at least.
+        options: model of its options, which the function gets as second argument.
+        needs_corrected, review_only, states_facts: see Detector.
+    """
     kinds = (kind,) if isinstance(kind, str) else kind
     if not kinds or not all(is_kind(one) for one in kinds):
         raise DetectorError("The kind of a detector must be lower-case letters, digits, and _ . : - (at most 64).")
@@ -236,7 +252,8 @@ def detector(
 def checked_options(
     name: str, model: type[BaseModel] | None, given: Mapping[str, object], folder: Path | None = None
 ) -> BaseModel | None:
-    """A detector's options, checked. Raises DetectorError that names the option, and the nearest one that exists."""
+    """A detector's checked options; None if it has none. Raises DetectorError, which names the wrong option and, for an
+    unknown one, the nearest known name."""
     known = {} if model is None else model.model_fields
     for key in given:
         if key not in known:
@@ -255,7 +272,7 @@ def checked_options(
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A sentence with the nearest of the names that are known, or with all of them."""
+    """A sentence that suggests the nearest known name, or lists all of them."""
     names = sorted(known)
     close = get_close_matches(name[:64], names, n=1, cutoff=0.5)
     if close:
@@ -264,14 +281,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def version_hash(name: str, version: str, options: BaseModel | None, *sources: str) -> str:
-    """What a detector's findings depend on besides the call: its version, options and sources, as one hash."""
+    """Hash of all that a detector's findings depend on besides the call: name, version, options and sources (16 hexadecimal
+    digits)."""
     chosen: JsonObject = {} if options is None else options.model_dump(mode="json")
     text = json.dumps([name, version, chosen, *sources], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def source_of(function: Callable[..., object]) -> str:
-    """The code of a user's function. A rule of the package counts its versions by hand, so that a comment changes none."""
+    """The source of a user's function. Empty for a built-in rule, whose `version` says when its findings change."""
     if function.__module__.startswith("calltriage."):
         return ""
     try:
@@ -282,7 +300,7 @@ def source_of(function: Callable[..., object]) -> str:
 
 
 async def examined(name: str, function: Callable[[], Yielded], most: int = MOST_FINDINGS) -> Examined:
-    """What a function finds in a call, in whichever way it says so. Raises DetectorFailed."""
+    """Collect what a detector's function returns or yields. Raises DetectorFailed if it raises or yields no Finding."""
     found, left_out = list[Finding](), 0
     try:
         async for one in _each(function()):
@@ -300,7 +318,7 @@ async def examined(name: str, function: Callable[[], Yielded], most: int = MOST_
 
 
 def _told(error: Exception) -> str:
-    """The words of an error about a finding's own fields, which are ours; those of another may hold what callers said."""
+    """The message of an error that `Finding` raised; empty for any other, which may hold callers' words."""
     text = str(error)
     return f": {text.rstrip('.')}" if isinstance(error, ValueError) and text.startswith("A finding's ") else ""
 
@@ -326,7 +344,7 @@ def adapted(
     was: tuple[str, ...] = (),
     review_only: bool = False,
 ) -> Detector:
-    """A detector with what a pipeline's file says of its findings."""
+    """A detector with the settings of its table in the pipeline's file."""
     return replace(
         made,
         severity=severity or made.severity,

@@ -1,4 +1,4 @@
-"""A run that writes nothing, to the ledger neither: what would be found, and what would be filed."""
+"""A run that writes nothing, neither issues nor to the ledger. It shows what would be found and filed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from calltriage.pipelines.tallies import Tally
 from calltriage.pipelines.windows import Window
 
 Progress = Callable[[int, int | None], None]
-"""Hears how many calls are done, and of how many."""
+"""Gets the number of calls that are done, and of all calls; None where that is not known."""
 
 
 async def dry_run(
     client: Client, spec: Spec, detectors: Sequence[Prepared], window: Window, progress: Progress
 ) -> Tally:
-    """Examine the calls of a window and count what is found. Memory does not grow with their number."""
+    """Examine the calls of a window and count what is found. Memory does not grow with the number of calls."""
     tally, total = Tally.of(detectors), 0
     corrected = any(one.detector.needs_corrected for one in detectors)
 
@@ -49,7 +49,7 @@ async def dry_run(
 
 
 async def wanted(client: Client, spec: Spec, window: Window) -> AsyncGenerator[tuple[str, int | None]]:
-    """The ids of a window's calls, each with how many there are, as far as that is known."""
+    """The ids of a window's calls, each with the number of all calls; None where that is not known."""
     if window.call is not None:
         yield window.call, 1
         return

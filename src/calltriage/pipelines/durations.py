@@ -11,12 +11,12 @@ from pydantic import BeforeValidator
 
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 LONGEST_S = 3_660 * UNITS["d"]
-"""Ten years: a longer time is a slip."""
+"""About ten years. A longer time is taken for a typing error."""
 A_LENGTH = 'must be a length of time, such as "8s", "2m", "24h" or "7d"'
 
 
 def seconds(value: object) -> float:
-    """The seconds of a length of time; a bare number is seconds. Raises ValueError."""
+    """The seconds of a length of time. A number without a unit is seconds. Raises ValueError, which says what is wrong."""
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, str) and (found := re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|[smhdw])\s*", value)):
@@ -29,7 +29,7 @@ def seconds(value: object) -> float:
 
 
 def length(value: object) -> timedelta:
-    """A length of time. Raises ValueError."""
+    """A length of time as a timedelta. Raises ValueError, as `seconds` does."""
     return timedelta(seconds=seconds(value))
 
 

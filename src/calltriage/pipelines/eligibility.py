@@ -1,7 +1,7 @@
-"""Which findings may become evidence, and which of them without a person.
+"""Which findings may be filed, and which of them without a person.
 
-A detector files alone only while the lower 95 % bound of its precision on people's verdicts reaches the bar in the
-pipeline's file. Verdicts count for the version of the detector that finds the moment now.
+A detector with `file = "auto"` files alone while the lower 95 % bound of its precision reaches `min_precision`. The
+precision is the share of findings that people called right, for the detector's present version.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from calltriage.pipelines.spec import Detect, Spec
 from calltriage.pipelines.statistics import wilson
 
 SAMPLED = "sampled for review"
-"""Why a finding that could be filed without a person waits for one."""
+"""Reason of a finding that is held back for a person's review, though its detector files alone."""
 KNOWN_FOR_S = 5.0
-"""Seconds for which verdicts are taken as read."""
+"""Seconds before verdicts are read from the ledger again."""
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Eligibility:
     _read_at: float = field(default=float("-inf"), init=False)
 
     async def chosen(self, found: Sequence[Candidate]) -> list[Candidate]:
-        """Those of the findings that may be filed now. A share of those that need no person is held back for one."""
+        """The findings that may be filed now. A share, `issues.review_share`, of those that need no person is held back."""
         accepted = [one for one in found if one.state == "accepted"]
         alone = [one for one in found if one.state == "new" and one.why is None and await self._files_alone(one)]
         held = [one.id for one in alone if is_sampled(one.id, self.spec.issues.review_share)]
@@ -64,5 +64,5 @@ class Eligibility:
 
 
 def is_sampled(finding_id: str, share: float) -> bool:
-    """Whether a finding is among the share that people see all the same: decided by its id, equal at each run."""
+    """Whether a finding is held back for review. Its id decides, so the answer is the same in each run."""
     return int(finding_id[:8], 16) < share * 16**8

@@ -1,11 +1,11 @@
-"""How good detectors are on labelled calls, and what a new version changes on the same ones.
+"""Measures detectors on labelled calls, and compares two versions on the same calls.
 
-Labels are lines of JSON. A call that has a line for a detector counts as looked through by a person for it:
+Labels are lines of JSON. A call with a line for a detector counts as checked by a person for that detector:
 
     {"call_id": "a", "detector": "agent_silence", "verdict": "positive", "turn": 7}
     {"call_id": "b", "detector": "agent_silence", "verdict": "none"}
 
-`positive` is a moment that has to be found, `negative` one that must not be, `none` says that there is no moment to find.
+`positive`: a moment that must be found. `negative`: a moment that must not be found. `none`: the call has no such moment.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from calltriage.pipelines.findings import Verification, Verified, verified
 from calltriage.pipelines.statistics import Interval, f1, f1_interval, matthews, mcnemar, wilson
 
 TOLERANCE = 1
-"""Turns that a finding and a label may lie apart: where a moment begins is a matter of taste."""
+"""Most turns between a finding and a label of the same moment: people differ about where a moment begins."""
 MOST_LABELS = 2_000_000
 
 
 class Label(BaseModel):
-    """What a person says of a call, or of a moment in it, for one detector."""
+    """One line of labels: a person's verdict on a call, or on a moment in it, for one detector."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -40,18 +40,21 @@ class Label(BaseModel):
     detector: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     verdict: Literal["positive", "negative", "none"]
     turn: Annotated[int, Field(ge=0)] | None = None
-    """The moment's turn; without, the whole call."""
+    """The moment's turn; None: anywhere in the call."""
     kind: str | None = None
     split: Literal["dev", "test"] | None = None
     note: str | None = None
 
 
 Labels = Mapping[str, Mapping[str, Sequence[Label]]]
-"""Labels by detector and call."""
+"""Labels by detector's name, then by call id."""
 
 
 def read_labels(path: Path, known: Iterable[str], split: str | None = None) -> Labels:
-    """The labels of a file. Raises SettingsError that names the line at fault."""
+    """The labels of a file; with `split`, those of that part. `known`: names of detectors.
+
+    Raises SettingsError, which names the wrong line.
+    """
     found = defaultdict[str, dict[str, list[Label]]](dict)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -83,12 +86,12 @@ def _label(line: str, place: str) -> Label:
 
 @dataclass(frozen=True)
 class Judged:
-    """What came of one labelled call.
+    """One labelled call, compared with its labels.
 
     Attributes:
-        tp, fp, fn: moments found rightly, found wrongly, and missed.
-        found: turns of what was found.
-        missed: turns of labels that nothing found.
+        tp, fp, fn: numbers of true positives, false positives and false negatives (moments).
+        found: for each finding its turn, and whether it is right.
+        missed: turns of the labels without a finding.
     """
 
     call_id: str
@@ -105,7 +108,13 @@ class Judged:
 
 @dataclass
 class Score:
-    """Figures of one detector over labelled calls."""
+    """Figures of one detector over calls.
+
+    Attributes:
+        judged: the labelled calls, by id.
+        examined: calls that the detector examined, labelled or not.
+        unverified: findings whose words no turn has.
+    """
 
     detector: str
     version_hash: str
@@ -113,7 +122,7 @@ class Score:
     examined: int = 0
     unverified: int = 0
     others: Counter[str] = field(default_factory=Counter[str])
-    """Calls that no verdict came of, by why: cannot_tell, not_offered, failed, deferred."""
+    """Numbers of calls without a clear verdict, by reason: cannot_tell, not_offered, failed, deferred."""
     usd: float = 0.0
     seconds: float = 0.0
 
@@ -138,17 +147,17 @@ class Score:
 
     @property
     def coverage(self) -> float | None:
-        """The share of the examined calls that a person looked through."""
+        """The share of the examined calls that are labelled."""
         return _share(len(self.judged), self.examined)
 
     @property
     def mcc(self) -> float | None:
-        """Agreement on which calls have something to find."""
+        """Matthews correlation over calls: whether a call has a positive label, and whether it has a finding."""
         pairs = Counter((bool(one.tp + one.fn), bool(one.tp + one.fp)) for one in self.judged.values())
         return matthews(pairs[True, True], pairs[False, True], pairs[True, False], pairs[False, False])
 
     def row(self) -> dict[str, object]:
-        """The figures as a program reads them."""
+        """The figures as JSON members."""
         outcomes = [(one.tp, one.fp, one.fn) for one in self.judged.values()]
         tp, fp, fn = (self.total(part) for part in ("tp", "fp", "fn"))
         return {
@@ -178,7 +187,7 @@ def _share(part: int, whole: int) -> float | None:
 
 
 async def evaluate(detectors: Sequence[Detector], labels: Labels, calls: AsyncIterator[Call]) -> list[Score]:
-    """Run detectors over calls and hold what they find against the labels. Calls without a label count for the coverage."""
+    """Run detectors over calls and compare their findings with the labels. Calls without labels count only for coverage."""
     scores = [Score(detector.name, detector.version_hash) for detector in detectors]
     async for call in calls:
         for detector, score in zip(detectors, scores, strict=True):
@@ -213,7 +222,7 @@ async def _examine(detector: Detector, score: Score, labels: Sequence[Label] | N
 
 
 def judged(call_id: str, found: Sequence[Verified], labels: Sequence[Label]) -> Judged:
-    """Findings against labels of one call: each label meets one finding at most, the nearest ones first."""
+    """Match a call's findings with its labels. Each label matches at most one finding; nearest pairs are matched first."""
     wanted = [label for label in labels if label.verdict == "positive"]
     pairs = sorted(
         (gap, one, other)
@@ -237,7 +246,7 @@ def judged(call_id: str, found: Sequence[Verified], labels: Sequence[Label]) -> 
 
 
 def _gap(finding: Verified, label: Label) -> int | None:
-    """How many turns a finding and a label lie apart; None where they are not of one moment."""
+    """Number of turns between a finding and a label; None if they are not of the same moment."""
     if label.kind is not None and label.kind != finding.kind:
         return None
     if label.turn is None or finding.turn is None:
@@ -248,7 +257,7 @@ def _gap(finding: Verified, label: Label) -> int | None:
 
 @dataclass(frozen=True)
 class Flip:
-    """A call of which two versions say something else."""
+    """A moment that only one of two versions finds. `now`: what the new one says. `is_right`: whether it is right now."""
 
     detector: str
     call_id: str
@@ -262,8 +271,8 @@ class Comparison:
     """Two versions of a detector on the same calls.
 
     Attributes:
-        better, worse: calls that only the new one, and only the old one, got right.
-        p: how likely that is if both are equally good.
+        better, worse: numbers of calls that only the new one, and only the old one, got right.
+        p: p-value of McNemar's test.
     """
 
     detector: str
@@ -274,7 +283,7 @@ class Comparison:
 
 
 def compared(new: Score, old: Score) -> Comparison:
-    """What a new version changes on the calls that both examined."""
+    """Compare two versions on the calls that both examined."""
     flips, better, worse = list[Flip](), 0, 0
     for call_id, now in new.judged.items():
         if (before := old.judged.get(call_id)) is None:

@@ -1,4 +1,4 @@
-"""Findings as an issue's evidence: the call attached, the moment flagged with the transcript's own words."""
+"""Adds findings to an issue as evidence: attaches the call, and flags the moment with the transcript's own words."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from calltriage.pipelines.ledger.ledger import Ledger
 
 LONGEST_TEXT = 10_000
-"""Characters of a flag's words that the contract takes."""
+"""Most characters of a flag's `message_text` in the contract."""
 TOGETHER = 20
 """Findings of one issue that are filed side by side."""
 BEYOND = "its issue has as many calls as it may hold"
-"""Why a finding only counts."""
+"""Reason of a finding that is counted and not attached."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,10 @@ class Evidence:
     async def add(
         self, issue: Issue, incident: JsonObject, found: Sequence[Candidate], calls: Mapping[str, Call]
     ) -> None:
-        """Add findings to the incident's issue: as evidence while there is room, else to its counts. `calls`: those at hand,
-        as the API has them."""
+        """Add findings to the incident's issue as evidence, up to `most` calls. The rest are counted.
+
+        `calls`: calls already read from the API, by id. Raises CallError for what may succeed later.
+        """
         attached = await self.ledger.read(partial(findings.calls_filed, ledger=self.ledger, issue_id=issue.id))
         chosen = list[tuple[Candidate, bool]]()
         beyond, room = list[str](), self.most - incident["evidence"]
@@ -71,8 +73,10 @@ class Evidence:
             await self._place(beyond, "counted", BEYOND)
 
     async def there(self, found: Sequence[Candidate], calls: Mapping[str, Call]) -> list[Candidate]:
-        """The findings from the first one on whose call the API has; `calls` are some that it has. Those before it only
-        count: no issue is filed of which nothing can be evidence."""
+        """Drop findings from the front until one whose call exists on the API; the dropped ones are counted.
+
+        So no issue is filed without evidence. `calls`: calls that are known to exist, by id.
+        """
         for number, one in enumerate(found):
             try:
                 if one.call_id not in calls:
@@ -86,7 +90,10 @@ class Evidence:
     async def _add(
         self, issue: Issue, incident: JsonObject, some: Sequence[tuple[Candidate, bool]], calls: Mapping[str, Call]
     ) -> None:
-        """Attach findings' calls and flag their moments. What the API refuses for good is counted, with the reason."""
+        """Attach the calls and flag the moments. A finding that the API refuses for good is counted, with the reason.
+
+        `some`: each finding, and whether its call is new on the issue.
+        """
         refused, ready = dict[str, str](), dict[str, tuple[Candidate, bool]]()
         writes = list[Write]()
 
@@ -123,7 +130,7 @@ class Evidence:
         came: Mapping[tuple[Candidate, bool], Ended],
         refused: dict[str, str],
     ) -> None:
-        """Record what became of findings. May be run again."""
+        """Record what became of findings, in the caller's transaction, which may run twice."""
         codes = dict(refused)
         for (one, _), end in came.items():
             if end.state == "refused":
@@ -146,7 +153,7 @@ class Evidence:
         await self.client.send(attach)  # a repeat returns the first link
 
     async def _moment(self, one: Candidate, calls: Mapping[str, Call]) -> JsonObject:
-        """What a flag says of a finding's moment. A fact of the record has no turn."""
+        """The flag's `note`, `message_index` and `message_text`. A finding about the call's record has the note alone."""
         note: JsonObject = {"note": issue_texts.note_of(one.note, one.id)}
         if one.turn is None:
             return note

@@ -1,4 +1,4 @@
-"""What the detectors of a file make of one call: each one run as far as the call allows, each finding looked up."""
+"""Runs the detectors of a pipeline's file on one call and verifies their findings."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from calltriage.pipelines.references import function_named
 from calltriage.pipelines.spec import Detect, Spec
 
 FAILED, DEFERRED, SAMPLED_OUT = "failed", "deferred", "sampled_out"
-"""Verdicts that are the engine's own, besides those of detectors."""
+"""Verdicts of this module, besides those of `detecting.Verdict`."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A detector of the file, ready to examine calls."""
+    """A detector and its table of the file. `redactor` masks its findings."""
 
     detect: Detect
     detector: Detector
@@ -36,7 +36,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Found:
-    """A finding that was looked up. `suppressed_by` names the detector whose finding keeps it from being filed."""
+    """A verified finding. `suppressed_by`: the detector whose finding in the call keeps this one from being filed."""
 
     verified: Verified
     detect: Detect
@@ -45,14 +45,14 @@ class Found:
 
 @dataclass(frozen=True)
 class Examination:
-    """What came of one call.
+    """What detectors made of one call.
 
     Attributes:
-        results: one for each detector that ran now.
-        examined: names of the detectors that got through.
-        deferred: why something is left for later.
-        failed: a detector that may succeed at another try, and why it did not.
-        off: names of detectors that were switched off.
+        results: one for each detector that had no verdict before and was not deferred.
+        examined: names of the detectors that succeeded.
+        deferred: why a detector has to wait; None if none has.
+        failed: why a model's detector failed, which may pass; None if none did.
+        off: names of detectors that are switched off.
     """
 
     call: Call
@@ -66,8 +66,10 @@ class Examination:
 
 @asynccontextmanager
 async def prepared(spec: Spec, opening: Opening | None = None) -> AsyncGenerator[tuple[Prepared, ...]]:
-    """The detectors of a file with their options, while the block runs. What the file masks is masked in what they find and
-    in what is sent to endpoints. Raises SpecError with a line for each fault."""
+    """The detectors of a file while the block runs. The file's `redact` masks their findings and what endpoints get.
+
+    Raises SpecError with a line for each fault.
+    """
     try:
         redactor = redactor_of(spec.redact, partial(function_named, folder=spec.folder))
     except SettingsError as error:
@@ -80,7 +82,8 @@ async def prepared(spec: Spec, opening: Opening | None = None) -> AsyncGenerator
 async def examine(
     call: Call, detectors: Sequence[Prepared], known: Mapping[tuple[str, str], str] | None = None
 ) -> Examination:
-    """Run the detectors on a call; those in `known`, by name and version, have a verdict already and do not run."""
+    """Run detectors on a call. `known`: verdicts of earlier runs, by name and version hash; those detectors are skipped,
+    unless they failed or were deferred."""
     results, ran = list[Result](), dict[str, tuple[Prepared, list[Verified]]]()
     deferred = failed = None
     off = list[str]()
@@ -117,7 +120,7 @@ def _is_wanted(call: Call, detect: Detect, found_by: set[str]) -> bool:
 
 
 def _looked_up(call: Call, one: Prepared, examined: Examined) -> list[Verified]:
-    """The findings of a detector, each one once, with masks where the file asks for them."""
+    """A detector's findings, verified and masked, without duplicates."""
     looked_up = {each.finding_id: each for each in (verified(call, one.detector, found) for found in examined.findings)}
     return [redacted(each, one.redactor, call) for each in looked_up.values()]
 

@@ -1,7 +1,7 @@
-"""Conditions in a pipeline's file, such as `caller_words >= 15 and answered_by == "human"`: comparisons of a call's facts.
+"""Conditions on a call's facts in a pipeline's file, such as `caller_words >= 15 and answered_by == "human"`.
 
-Python's grammar is used, a small part of it is allowed, and nothing of it is run as code. A fact that a call has not is
-`missing`, and a comparison of sizes with it, or between a text and a number, does not hold.
+Expressions are parsed with Python's grammar. A small part of it is allowed, and none is run as Python code. A fact that a
+call does not have equals `missing`. `<`, `<=`, `>` and `>=` are false for `missing`, and between a text and a number.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ NO_CONDITION = (
 
 
 def checked(text: str) -> str:
-    """An expression that can be used. Raises ValueError that says what cannot."""
+    """The expression, if it is valid. Raises ValueError, which says what is wrong."""
     _built(text)
     return text
 
 
 def holds(text: str, call: Call) -> bool:
-    """Whether a call fulfils an expression. Raises ValueError for one that cannot be used."""
+    """Whether a call fulfils an expression. Raises ValueError for an invalid one."""
     return bool(_built(text)(call))
 
 
@@ -144,7 +144,7 @@ _MAKERS: dict[type[ast.expr], Callable[[Any], Term]] = {
     ast.Name: _of_name,
     ast.Attribute: _of_name,
 }
-"""What of the grammar is allowed."""
+"""The allowed parts of the grammar, and what makes a term of each."""
 
 
 def _is_number(value: object) -> TypeGuard[float]:
@@ -188,4 +188,4 @@ COUNTED: dict[str, Callable[[Call], object]] = {
     "duration_s": _duration,
     "seconds_after_agent": _after_agent,
 }
-"""Facts that are counted in the call; what the vendor says under such a name is not seen."""
+"""Facts that are computed from the call. They hide the vendor's fields of the same names."""

@@ -1,7 +1,7 @@
-"""The last step of an item: from verified findings to an issue with its evidence, once.
+"""The last step of an item: verified findings become evidence of an issue, once.
 
-Each incident is settled by one holder at a time, over all processes. What is decided is read from the ledger and the issue,
-and what is written is written under a key, so that settling again changes nothing.
+One task over all processes settles an incident at a time. It decides by the ledger and the issue, and each write has a key.
+So settling an incident again changes nothing.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 URGENT = ("critical", "high")
-"""Severities of which one call is enough."""
+"""Severities that are filed after one call, whatever `issues.file_after` says."""
 SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
 BEFORE_CLOSING = "its call began before the issue was closed"
-"""Why a finding of a closed issue only counts."""
+"""Reason of a finding that is counted and does not reopen its closed issue."""
 
 
 @dataclass
@@ -60,8 +60,10 @@ class _Case:
     """An incident as it is settled.
 
     Attributes:
+        incident: its row of `tables.incidents`.
         family: its fingerprint and those merged into it.
-        chosen: findings that may be filed.
+        waiting: its findings in the states new and accepted.
+        chosen: those of them that may be filed now.
     """
 
     incident: JsonObject
@@ -88,10 +90,11 @@ class Filer:
     """Files what a pipeline finds.
 
     Attributes:
-        run_id: the run in which it is found; None where a person asks.
-        seals: marks the line by which an issue is known as an incident's.
-        journal: the record that the client keeps, where it keeps one.
-        is_watching: the limit of new issues is one of 24 hours.
+        run_id: the run that found the findings; None if a person files one.
+        seals: seals the fingerprint line in an issue's description.
+        journal: the client's record of writes, if it has one.
+        alerts: hears of what happens to incidents.
+        is_watching: `limits.new_issues` counts the last 24 hours instead of the run.
     """
 
     client: Client
@@ -112,19 +115,18 @@ class Filer:
         self._counts = Counts(self.ledger, self._writes, self.spec.issues.max_evidence)
 
     async def tell_rates(self) -> None:
-        """Tell of detectors that find something too often."""
+        """Alert about detectors that exceed `alert.rate`."""
         if self.alerts is not None:
             await tell_rates(self.ledger, self.spec, self.alerts)
 
     async def tell_off(self, detector: str) -> None:
-        """Tell of a detector that was switched off; once in this process, and once in a quiet time."""
+        """Alert about a detector that was switched off: once for this process and once for each `alert.quiet`."""
         if self.alerts is not None and detector not in self._off:
             self._off.add(detector)
             await self.alerts.tell("detector_off", f"detector_off {detector}", {"detector": detector})
 
     async def finish(self) -> None:
-        """At the end of a run: tell each issue once how many calls were counted and not attached, and what was found too
-        often."""
+        """At the end of a run: comment on issues with calls that are counted and not attached, and alert about rates."""
         await self.tell_rates()
         for fingerprint in list(self._touched):
             async with alone(self.ledger, f"incident {fingerprint}"):
@@ -134,7 +136,7 @@ class Filer:
         self._touched.clear()
 
     async def waiting(self, fingerprints: Sequence[str]) -> list[str]:
-        """Those of some incidents of which something is to be filed or counted; of those that were merged, one."""
+        """The incidents with findings to file or to count. Merged ones are named once."""
         read = self._read_case
         cases = await self.ledger.read(lambda connection: {one: read(connection, one) for one in fingerprints})
         by_owner = {case.fingerprint: (name, case) for name, case in cases.items() if case is not None}
@@ -146,8 +148,11 @@ class Filer:
         return bool(await self._eligibility.chosen(case.waiting))
 
     async def settle(self, fingerprint: str, calls: Mapping[str, Call] | None = None) -> None:
-        """Bring an incident's findings to its issue, as far as they may go there. `calls`: those at hand, as the API has
-        them. May be called again. Raises CallError where the API could not be asked; what was written until then stands."""
+        """File an incident's findings. A repeat changes nothing.
+
+        `calls`: calls that were read from the API, by id; they are not read again. Raises CallError if the API fails, and
+        StoreBusyError if another process holds the incident for too long. What was written until then stands.
+        """
         case = await self._case(fingerprint)
         if case is None or not await self._has_work(case):
             return
@@ -174,7 +179,7 @@ class Filer:
         return _Case(incident, family, incidents.candidates(connection, self.ledger, family))
 
     async def _is_muted(self, case: _Case) -> bool:
-        """Whether an incident's findings only count. One that is muted until it escalates is heard again when it does."""
+        """Whether an incident's findings are only counted. Unmutes one that is muted until it escalates, and does."""
         how = case.incident["muted"]
         if how is None:
             return False
@@ -226,7 +231,7 @@ class Filer:
         return None if issue_id is None else await self.client.send(GetIssue(issue_id=issue_id))
 
     async def _deleted(self, case: _Case) -> None:
-        """A person removed the issue: the incident stays silent until a person wants to hear of it."""
+        """Mute an incident whose issue a person deleted, until a person unmutes it."""
 
         def change(connection: Connection) -> None:
             incidents.mute(connection, self.ledger, case.fingerprint, "always", "its issue was deleted")
@@ -237,13 +242,16 @@ class Filer:
         await self.ledger.write(change)
 
     def _is_enough(self, found: Sequence[Candidate]) -> bool:
-        """Whether so many calls had the fault that it is an issue."""
+        """Whether the findings reach `issues.file_after`, or one of them is urgent or accepted."""
         urgent = any(one.severity in URGENT or one.state == "accepted" for one in found)
         after = self.spec.issues.file_after
         return bool(found) and (urgent or reaches(found, after.calls, after.within))
 
     async def _first_issue(self, case: _Case, follows: Issue | None = None) -> Issue:
-        """The issue of an incident that has none: one of our own from before, one that is very alike, or a new one."""
+        """The issue for an incident without one: an earlier one with its fingerprint, a very similar open one, or a new one.
+
+        `follows`: the closed issue that a new one continues. Raises OverLimitError if the run may file no more issues.
+        """
         key = f"{case.fingerprint}:create_issue" + (f":{follows.id}" if follows else "")
         line = line_of(case.fingerprint, self.seals)
         named = follows.triage_id or follows.id if follows else None
@@ -275,7 +283,7 @@ class Filer:
         return issue
 
     async def _is_begun(self, key: str) -> bool:
-        """Whether an attempt to file an issue was made before. It is ended, whatever is alike by now."""
+        """Whether an earlier attempt to create the issue is unfinished. It is completed without a look for similar ones."""
         return await self.ledger.read(lambda connection: effects.is_begun(connection, self.ledger, key))
 
     def _limit(self, case: _Case) -> Limit | None:
@@ -285,7 +293,7 @@ class Filer:
         return Limit(self.spec.limits.new_issues, since)
 
     def _is_free(self, issue: Issue) -> bool:
-        """Whether an issue is not another incident's."""
+        """Whether an issue belongs to no incident."""
         return fingerprint_of(issue, self.seals) is None
 
     async def _owned(self, case: _Case, issue: Issue, because: str | None) -> Issue:
@@ -303,7 +311,7 @@ class Filer:
         return issue
 
     async def _relate(self, issue: Issue, others: Sequence[Issue]) -> None:
-        """Link a new issue to others. It stands whatever comes of this; a link that is there is answered."""
+        """Link a new issue to others. A failure is logged. An existing link is no failure."""
         for other in others:
             link = LinkIssue(issue_id=issue.id, related_issue_id=other.id, relation_type="related_to")
             try:
@@ -314,8 +322,8 @@ class Filer:
     # A closed issue
 
     async def _reopened(self, case: _Case, issue: Issue) -> Issue | None:
-        """The issue to which findings go after theirs was closed: the same one again, or a new one where that was long ago.
-        None where they do not show that the fault came back."""
+        """The issue for findings whose issue is closed: the same one reopened, or a new one if it was closed longer ago than
+        `issues.reopen_within`. None if the findings do not show that the fault came back."""
         closed = await self._closing(case, issue)
         fresh = [one for one in case.chosen if one.state == "accepted" or self._is_after(one, case, closed)]
         await self._count_only([one.id for one in case.chosen if one not in fresh], BEFORE_CLOSING)
@@ -345,8 +353,8 @@ class Filer:
         return closed
 
     def _is_after(self, one: Candidate, case: _Case, closed: datetime) -> bool:
-        """Whether a call shows that a fault outlived its mend: it began after the grace, with a newer version of the agent
-        than those seen before the mend, where calls name one."""
+        """Whether a finding shows that a fault came back after its issue was closed: the call began after `reopen_grace`
+        and, where calls name the agent's version, with a newer one than those seen before."""
         began, before = instant(one.call_began), case.incident["newest_version"]
         if began is None or began <= closed + self.spec.issues.reopen_grace:
             return False
@@ -355,7 +363,7 @@ class Filer:
         return findings.version_order(one.call_version) > findings.version_order(before)
 
     async def _was_expected(self, case: _Case, issue: Issue) -> bool:
-        """A person closed the issue and said that this is expected: from now on it is only counted."""
+        """Whether a person closed the issue and dismissed a finding as expected. Mutes the incident then."""
 
         def change(connection: Connection) -> bool:
             if issue.status != "closed" or not incidents.was_expected(connection, self.ledger, case.family):

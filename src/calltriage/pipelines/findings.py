@@ -1,7 +1,7 @@
-"""What detectors find, what becomes of it, and by what it is told again.
+"""Findings: what detectors yield, how quotes are verified, and how ids and fingerprints are made.
 
-A quote counts only where it was said. A finding that says where is looked up there; one whose words stand in one other turn
-alone is moved to it; any other is kept apart and never filed.
+A finding is verified if its quote is in the turn that it names. If exactly one other turn has the quote, the finding
+moves to that turn. Any other finding is unverified and never filed.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from calltriage.pipelines.detecting import Detector
 
 ALGORITHM = "v1"
-"""How fingerprints are made. Another way gets another name, and old incidents keep theirs."""
+"""Version of the way in which fingerprints are made. Old incidents keep fingerprints of their version."""
 MOST_NOTE, MOST_KEY, MOST_QUOTE = 500, 200, 2_000
-"""Characters of a finding that are kept; the rest is cut."""
+"""Most characters of a finding's note, key and quote; the rest is cut."""
 LEAST_WORDS, LEAST_CHARACTERS = 3, 12
-"""A quote of a model has so many words or characters at least: "is" stands in every other turn and proves nothing."""
+"""A model's quote needs so many words or so many characters: a word such as "is" is in most turns and proves nothing."""
 KIND = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,63}")
 SEVERITIES: tuple[str, ...] = get_args(Severity)
 MISSING = "unknown"
-"""Stands for a value that calls are grouped by and this one has not."""
+"""Value of a `group_by` field that a call does not have."""
 
 
 class Verification(StrEnum):
-    """Whether the words of a finding were said where it says."""
+    """Whether the quote of a finding is in the transcript."""
 
     EXACT = "exact"
-    """In the turn that is named; or the finding is a fact of the record and quotes nothing."""
+    """The quote is in the named turn; or the finding is about the call's record and has no quote."""
     REPAIRED = "repaired"
-    """In one turn alone, which was not the one that was named."""
+    """The quote is in exactly one turn, which is not the named one."""
     UNVERIFIED = "unverified"
 
 
@@ -49,12 +49,14 @@ class Finding:
     """A moment of a call, as a detector yields it.
 
     Attributes:
-        turn: the turn, or its index. None: a fact of the call's record, which quotes nothing.
+        turn: the turn, or its index. None: the finding is about the call's record and has no quote.
         quote: words of that turn.
         note: why it matters, for people.
-        key: what tells findings of one kind apart when they are grouped, such as the policy that was broken.
-        severity: critical, high, medium or low.
-        kind: for a detector that has several.
+        key: splits findings of one kind into incidents, such as the policy that was broken.
+        severity: critical, high, medium or low; None: the detector's.
+        kind: needed if the detector has several; None: its first one.
+
+    Raises ValueError for a member of a wrong type or value.
     """
 
     turn: Turn | int | None
@@ -81,22 +83,22 @@ def _demand(holds: object, otherwise: str) -> None:
 
 
 def is_kind(text: object) -> bool:
-    """Whether a text can name a kind of finding."""
+    """Whether a value is a well-formed kind of finding."""
     return isinstance(text, str) and KIND.fullmatch(text) is not None
 
 
 @dataclass(frozen=True)
 class Verified:
-    """A finding that was looked up in its call.
+    """A finding after its quote was looked up in the call.
 
     Attributes:
-        finding_id: the same whenever the same words of the same turn are found by the same detector.
-        turn: None for a fact of the record.
-        quote: the transcript's own words; the detector's where they are not verified.
-        timing: how good the times are that it rests on; NONE where it rests on none.
+        finding_id: 32 hexadecimal digits. The same detector, turn and words give the same id in each run.
+        turn: index; None for a finding about the call's record.
+        quote: the transcript's own words; the detector's words if it is unverified.
+        timing: how exact the times are that it depends on; NONE if it depends on none.
         review_only: it is never filed without a person.
         fingerprint: of the incident that it belongs to.
-        group: the facts of the call that tell incidents of the detector apart.
+        group: the call's values of the detector's `group_by` fields.
     """
 
     finding_id: str
@@ -118,14 +120,14 @@ class Verified:
 
 @dataclass(frozen=True)
 class _Spoken:
-    """A turn as quotes are looked up in it."""
+    """A turn in the form that `matching.quotes` takes."""
 
     text: str
     user: str | None
 
 
 def verified(call: Call, detector: Detector, finding: Finding) -> Verified:
-    """A finding with its words looked up in the call."""
+    """Look up a finding's quote in the call. Never raises: what is not there is unverified."""
     turn, quote, verification = _looked_up(call, detector, finding)
     kind = finding.kind or detector.kinds[0]
     key = None if finding.key is None else finding.key[:MOST_KEY]
@@ -162,7 +164,7 @@ def _looked_up(call: Call, detector: Detector, finding: Finding) -> tuple[int | 
 
 
 def _in_words(call: Call, detector: Detector, index: int, quote: str) -> tuple[int, str, Verification]:
-    """Where a quote stands, word for word or nearly: in the turn that was named, else in the one turn that has it."""
+    """Find a quote in the named turn, else in the only turn that has it. Case, accents and signs do not count."""
     unfound = (index, quote[:MOST_QUOTE], Verification.UNVERIFIED)
     line = loose_line(quote)
     long_enough = len(line.split()) >= LEAST_WORDS or len(line.strip()) >= LEAST_CHARACTERS
@@ -182,7 +184,7 @@ def _in_words(call: Call, detector: Detector, index: int, quote: str) -> tuple[i
 
 
 def quote_stands_in(text: str, quote: str) -> bool:
-    """Whether a quote stands in a text as it is, at the edges of words. Most do, and this is quick."""
+    """Whether a text has the quote literally, as whole words. A quick test that succeeds for most quotes."""
     at = text.find(quote)
     return at >= 0 and not f"{text[at - 1 : at]}{quote[:1]}".isalnum() and not text[at + len(quote) - 1 :][:2].isalnum()
 
@@ -193,7 +195,7 @@ def _own_words(turn: _Spoken, quote: str) -> str:
 
 
 def _told_by(turn: int | None, quote: str, key: str | None) -> str:
-    """What tells a finding from others in its turn: its words; a fact of the record has its key instead."""
+    """The part of a finding's id within its turn: the quote's folded words; without a turn, the key."""
     return loose_line(quote).strip() if turn is not None else key or ""
 
 
@@ -204,8 +206,11 @@ def _shown(value: object) -> str:
 
 
 def fingerprint(detector: str, kind: str, group: Mapping[str, str], key: str | None) -> str:
-    """What findings of one incident share: detector, kind, values that calls are grouped by, and key. Never the quote, and
-    never the detector's version."""
+    """The id that all findings of an incident share: `v1:` and 64 hexadecimal digits.
+
+    It is made of the detector's identity, the kind, the `group_by` values and the key. The quote and the detector's version
+    are no part of it.
+    """
     return f"{ALGORITHM}:{_hashed('incident', detector, kind, sorted(group.items()), key)}"
 
 

@@ -1,7 +1,7 @@
-"""Writes on issues, each made once: put on record before it is sent, found again after a crash, remembered for ever.
+"""Writes on issues, each made once: recorded before it is sent, looked for after a crash, remembered for ever.
 
-The client and the journal make a write once while its key is known (48 hours). The ledger's effects hold for longer, and
-over machines that share no journal.
+The client and the journal prevent a second write for 48 hours. The ledger's effects do so without limit, and for machines
+that share no journal.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 TOOL, WHO = "pipeline", "calltriage pipeline"
-"""What the journal notes of a pipeline's writes."""
+"""Tool and caller of a pipeline's writes in the journal."""
 PAGES = 20
-"""Pages that are looked through for a write whose end is not known."""
+"""Pages that are searched for a write whose outcome is not known."""
 VERDICTS = (Rejected, NotFound, Conflict)
-"""Answers that say of the write itself that it can never be made. Others are the operator's or the network's matter."""
+"""Errors that mean that this write can never succeed. Others concern the operator or the network."""
 PASSING = {"in_flight", "idempotency_conflict"}
-"""Codes of conflicts that say nothing of the write."""
+"""Codes of conflicts that pass: a repeat may succeed."""
 
 
 class OverLimitError(Exception):
@@ -51,7 +51,7 @@ class OverLimitError(Exception):
 
 @dataclass(frozen=True)
 class Write:
-    """One of several writes. `key` says what it is, such as a finding's id and `flag`."""
+    """One of several writes. `key` identifies it for ever, such as `<finding id>:flag:<issue id>`."""
 
     key: str
     operation: Operation[Any]
@@ -61,7 +61,7 @@ class Write:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a write ended. `error`: the refusal, if it was refused. `is_new`: it ended now and not at an earlier attempt."""
+    """How a write ended. `error`: the refusal, if it was refused. `is_new`: it ended now, not in an earlier attempt."""
 
     state: Literal["done", "refused"]
     result: JsonObject | None
@@ -71,11 +71,11 @@ class Ended:
 
 
 Following = Callable[["Connection", dict[str, Ended]], None]
-"""Records what follows from writes that ended, by key, in the transaction that records their ends. May be called twice."""
+"""Gets the writes that ended, by key, and records what follows in the transaction that records them. May run twice."""
 
 
 def _nothing_follows(connection: Connection, came: dict[str, Ended]) -> None:
-    """Where a write's end is all there is to record."""
+    """Records nothing besides the write's end."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ class IssueWrites:
     """Makes writes on issues.
 
     Attributes:
-        run_id: the run that they are made in; None for those that a person asks for.
-        journal: the record that the client keeps, where it keeps one.
+        run_id: the run that makes them; None for a person's.
+        journal: the client's record of writes, if it has one.
     """
 
     client: Client
@@ -93,9 +93,9 @@ class IssueWrites:
     journal: Journal | None = None
 
     async def once(self, key: str, operation: Operation[R], fingerprint: str, *, limit: Limit | None = None) -> R:
-        """Make a write unless it was made under this key. A repeat sends what the first attempt was to send.
+        """Make a write unless it was made under this key. A repeat sends the request of the first attempt.
 
-        Raises OverLimitError, and the CallError of a write that was refused or of which nobody knows.
+        Raises OverLimitError if `limit` is reached, and the CallError of a write that was refused or may have been made.
         """
         ended = (await self.each_once([Write(key, operation, fingerprint)], limit=limit))[key]
         if ended.error is not None:
@@ -105,10 +105,10 @@ class IssueWrites:
     async def each_once(
         self, several: Sequence[Write], follow: Following = _nothing_follows, *, limit: Limit | None = None
     ) -> dict[str, Ended]:
-        """Make writes side by side, each unless it was made under its key: one transaction before, one after them.
+        """Make writes concurrently, each unless it was made under its key. One ledger transaction before them, one after.
 
-        Returns how each ended, by key. Raises OverLimitError before anything is sent where `limit` leaves no room for those
-        that are new, and the CallError of a write that was neither made nor refused.
+        Returns how each ended, by key. Raises OverLimitError, before anything is sent, if the new ones exceed `limit`; and
+        the CallError of a write that was neither made nor refused.
         """
         begun = [
             Effect(
@@ -135,7 +135,7 @@ class IssueWrites:
         return came
 
     async def _come(self, one: Write, known: Known, came: dict[str, Ended]) -> None:
-        """What came of a write, kept in `came`."""
+        """Make one write and put its end into `came`."""
         if known.standing == "refused":
             error = Conflict("The API refused this write before.", code=(known.result or {}).get("code"))
             came[one.key] = Ended("refused", known.result, error=error, is_new=False)
@@ -173,7 +173,7 @@ class IssueWrites:
             yield
 
     async def _made_before(self, operation: Operation[R]) -> R | None:
-        """What an earlier attempt made, if it made it."""
+        """The result of an earlier attempt that was cut off; None if it made nothing."""
         if isinstance(operation, CreateIssue):
             found: Any = await described(operation.description or "", self.client)
             return found
@@ -197,5 +197,5 @@ def _request(operation: Operation[Any]) -> JsonObject:
 
 
 def is_verdict(error: CallError) -> bool:
-    """Whether an error says that a write can never be made."""
+    """Whether an error means that a write can never succeed."""
     return isinstance(error, VERDICTS) and error.code not in PASSING

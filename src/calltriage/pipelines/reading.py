@@ -1,4 +1,4 @@
-"""A call as detectors see it, read of the API; waits for an API or a database that is away for a while."""
+"""Reads calls for detectors, and repeats steps while the API or a database is away."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from calltriage.pipelines.calls import Call, view_of
 T = TypeVar("T")
 
 PATIENCE_S = 600.0
-"""Seconds for which what is away is waited for; then the run is paused."""
+"""Seconds for which a step is repeated before its error is raised, which pauses the run."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+"""Seconds between two tries: the first pause, doubled each time up to the longest."""
 
 logger = logging.getLogger(__name__)
 
 
 async def read_call(client: Client, call_id: str, *, corrected: bool = False) -> Call:
-    """A call, and with `corrected` its transcript redone from the recording where there is one. Raises a CallError."""
+    """Read a call; with `corrected` also its corrected transcript, if there is one. Raises CallError."""
     call = await client.send(GetCall(call_id=call_id))
     redone: CorrectedTranscript | None = None
     if corrected and call.recording_url:
@@ -35,7 +36,7 @@ async def read_call(client: Client, call_id: str, *, corrected: bool = False) ->
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether an error goes away by itself: the API does not answer, or a database is away."""
+    """Whether a repeat may succeed: the API does not answer, or a database is away or busy."""
     from sqlalchemy.exc import DBAPIError, OperationalError  # noqa: PLC0415
     from sqlalchemy.exc import TimeoutError as NoConnectionError  # noqa: PLC0415
 
@@ -49,7 +50,7 @@ def may_pass(error: BaseException) -> bool:
 
 
 async def patiently(step: Callable[[], Awaitable[T]], *, patience_s: float = PATIENCE_S) -> T:
-    """Do a step that may be repeated, again and again while its failure may pass. Raises its last error."""
+    """Repeat a step while it fails in a way that may pass. Raises its last error once `patience_s` is over."""
     ends, pause = anyio.current_time() + patience_s, FIRST_PAUSE_S
     while True:
         try:

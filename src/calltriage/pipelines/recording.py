@@ -1,4 +1,4 @@
-"""What came of calls, brought to the ledger: those that end while a commit is under way share the next one."""
+"""Records examinations in the ledger. Those that end during a commit share the next one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Recorder:
     """Records examinations of one run: results, findings and the items' states of many calls in one transaction.
 
     Attributes:
-        requests: how many requests were sent so far, by the client that the run has.
+        requests: returns how many requests the run's clients have sent so far.
     """
 
     ledger: Ledger
@@ -49,7 +49,7 @@ class Recorder:
         self._told = self.requests()
 
     async def record(self, examination: Examination, standing: Standing) -> None:
-        """Record an examination, and how its item stands then. Durable when this returns."""
+        """Record an examination and its item's new state. Durable when this returns."""
         mine = _Waiting(examination, standing)
         self._waiting.append(mine)
         try:
@@ -83,7 +83,7 @@ class Recorder:
         await self._write(partial(items.stand, ledger=self.ledger, run_id=self.run_id, standings=standings))
 
     async def _write(self, change: Callable[[Connection], None]) -> None:
-        """Make a change, and note the requests since the last one in the same transaction."""
+        """Make a change. The same transaction adds the requests sent since the last one to the run."""
         now = self.requests()
         fresh, self._told = now - self._told, now
 

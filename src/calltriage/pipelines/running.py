@@ -1,7 +1,7 @@
-"""One call of a run, from reading it to filing what was found: fetch, detect, verify, record, file.
+"""The steps of a run for each call: fetch, detect, verify, record, file.
 
-Each step may be cut off. What was recorded stands. An item that was cut off is done again from its beginning, which finds
-its results, findings and effects in the ledger and repeats none of them.
+A crash may interrupt any step. The next process starts the item again. It finds the results, findings and effects that
+are in the ledger already, and repeats none of them.
 """
 
 from __future__ import annotations
@@ -30,26 +30,33 @@ from calltriage.pipelines.spec import Spec
 from calltriage.pipelines.tallies import Tally
 
 AT_ONCE = 32
-"""Items that are worked on at once. The client bounds its requests itself; meanwhile others wait for their turn to file."""
+"""Items and incidents that are worked on at once. The client has its own, lower limit of requests in flight."""
 TRIES = 3
-"""Times that a call is examined by a detector whose failure may pass."""
+"""How often a call is examined while a model's detector fails."""
 AGAIN_AFTER = timedelta(minutes=1)
+"""Pause before the second try; each later pause is twice as long."""
 LOOK_AGAIN_AFTER = timedelta(hours=1)
-"""How long after its end a watched call is looked at again, if its transcript had not been redone from the recording yet."""
+"""Time after the end of a watched call without a corrected transcript at which it is examined again."""
 LONGEST_ID = 200
-"""Characters of a call's id in the log."""
+"""Characters of a call's id that the log shows."""
 
 logger = logging.getLogger(__name__)
 
 
 def _unheard() -> None:
-    """Progress that nobody listens to."""
+    """The default of `heard`: ignores progress."""
 
 
 @dataclass(frozen=True)
 class _Examined:
-    """An item whose findings are recorded, and the incidents that they belong to. `examination` is None where an earlier
-    process recorded them."""
+    """An item whose findings are recorded.
+
+    Attributes:
+        examination: None if an earlier process recorded the findings.
+        state: the item's state in the ledger.
+        fingerprints: the incidents of its findings.
+        began: when the examination started, by `time.perf_counter`.
+    """
 
     item: Item
     examination: Examination | None
@@ -58,7 +65,7 @@ class _Examined:
     began: float
 
     def standing(self, failed: Mapping[str, str]) -> Standing:
-        """How the item ends, where the filing of some incidents failed."""
+        """The item's last state. `failed`: error codes by fingerprint, of the incidents that could not be filed."""
         code = next((failed[one] for one in self.fingerprints if one in failed), None)
         return Standing(self.item.call_id, "done" if code is None else "failed", code)
 
@@ -69,7 +76,7 @@ class Work:
 
     Attributes:
         tally: what this process found.
-        reader: where calls are read, if not from the API on which issues are filed.
+        reader: reads calls. It differs from `client`, which files issues, if the calls come from elsewhere.
     """
 
     client: Client
@@ -92,9 +99,11 @@ class Work:
         return own if self.reader is self.client else own + self.reader.requests
 
     async def batch(self, items: Sequence[Item], heard: Callable[[], None] = _unheard) -> None:
-        """Bring items to their end, or to where they wait, some of them side by side. `heard` is called for each that was
-        examined. What they found is filed together at last: so an incident is looked at once for all of them. Waits for what
-        is away. Raises what makes all others fail, too."""
+        """Examine items, AT_ONCE at a time, then file what they found, once for each incident.
+
+        Waits while the API or a database is away. An item that fails alone is recorded as failed. Raises errors that every
+        other item would meet, too, such as Unauthenticated. `heard` is called after each examined item.
+        """
         left, found = iter(items), list[_Examined]()
 
         async def take() -> None:
@@ -109,7 +118,7 @@ class Work:
         await self._file(found)
 
     async def _examined(self, item: Item) -> _Examined | None:
-        """Examine a call and record what was found; None where nothing is left to do then."""
+        """Examine a call and record what was found. None if nothing is left to file."""
         began = time.perf_counter()
         try:
             done = await self._carry_out(item, began)
@@ -125,7 +134,7 @@ class Work:
         return done
 
     def _tell(self, item: Item, state: str, examination: Examination | None, began: float) -> None:
-        """One line of the log for each item's end: ids, names of ours and figures, no words of a call."""
+        """Log the end of an item: ids, our own names and figures, no words of the call."""
         results = () if examination is None else examination.results
         told = {
             "run": self.run_id, "pipeline": self.spec.name, "call_id": item.call_id[:LONGEST_ID], "state": state,
@@ -136,7 +145,7 @@ class Work:
         logger.info("item ended", extra=told)
 
     async def _carry_out(self, item: Item, began: float) -> _Examined | None:
-        if item.state == "examined":  # and cut off before it was filed
+        if item.state == "examined":  # a process ended before it filed the findings
             fingerprints = await patiently(lambda: _waiting(self.ledger, item.call_id))
             return _Examined(item, None, item.state, tuple(fingerprints), began)
         try:
@@ -165,7 +174,7 @@ class Work:
     async def _fingerprints(
         self, call: Call, examination: Examination, known: Mapping[tuple[str, str], str]
     ) -> tuple[str, ...]:
-        """Incidents of what was found now, and of what was found before and was cut off before it was filed."""
+        """Incidents of the new findings, and of earlier findings of the call that are not filed yet."""
         verified = (one.verified for one in examination.found)
         found = [one.fingerprint for one in verified if one.verification is not Verification.UNVERIFIED]
         if "found" in known.values():
@@ -175,7 +184,7 @@ class Work:
     def _state_after(
         self, item: Item, examination: Examination, known: Mapping[tuple[str, str], str]
     ) -> tuple[str, datetime | None, str | None]:
-        """How an item stands once its results are recorded, from when on it is due again, and why."""
+        """The item's state after the examination, when it is due again, and the reason; None where there is none."""
         now = self.ledger.clock()
         if examination.deferred is not None:
             tomorrow = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -187,14 +196,16 @@ class Work:
         return "examined" if examination.found or "found" in known.values() else "done", None, examination.failed
 
     def _look_again_at(self, call: Call) -> datetime | None:
-        """When a call whose words are still those of the live transcript is looked at a second time. Only calls that are
-        watched may still be redone; and only a detector that compares the two has a use for it."""
+        """When a call without a corrected transcript is examined again; None if it is not.
+
+        Only a watched call may still get one, and only a detector that reads corrected transcripts needs it.
+        """
         if not (self._corrected and self.filer.is_watching and call.corrected is None):
             return None
         return None if call.ended is None else call.ended + LOOK_AGAIN_AFTER
 
     async def _file(self, found: Sequence[_Examined]) -> None:
-        """File what calls have shown, incident by incident, and end their items."""
+        """File the findings of some items, incident by incident, and record how the items end."""
         by_incident = dict[str, dict[str, Call]]()
         for one in found:
             for fingerprint in one.fingerprints:
@@ -218,7 +229,7 @@ class Work:
             self._tell(one.item, state, one.examination, one.began)
 
     async def _settled(self, fingerprint: str, calls: Mapping[str, Call]) -> str | None:
-        """Bring an incident's findings to its issue; the code of an error that will come again."""
+        """File an incident's findings. Returns the error's code if a repeat would fail in the same way, else None."""
         try:
             await patiently(lambda: self.filer.settle(fingerprint, calls))
         except (Unauthenticated, Forbidden, Blocked, StorageUnavailable):
@@ -231,7 +242,7 @@ class Work:
         return None
 
     async def forget_old(self) -> None:
-        """Remove the words of findings that are older than the file keeps them."""
+        """Remove the words of findings that are older than the file's `retention`."""
         keeps = self.spec.retention
         if keeps is not None:
             names = [name for one in self.spec.detect for name in (one.known_as, *one.was)]
@@ -243,7 +254,7 @@ class Work:
 
 
 async def _waiting(ledger: Ledger, call_id: str) -> list[str]:
-    """Fingerprints of a call's findings that may have to be filed."""
+    """Fingerprints of a call's findings in the states new and accepted."""
     wanted = findings.Wanted(call_id=call_id)
     found = await ledger.read(lambda connection: findings.listed(connection, ledger, wanted))
     return list(dict.fromkeys(one["fingerprint"] for one in found if one["state"] in {"new", "accepted"}))

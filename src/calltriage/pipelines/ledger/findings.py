@@ -1,6 +1,6 @@
-"""Findings in the ledger: placed by what their detector may do, recorded once, counted to incidents, and their states.
+"""Findings in the ledger: their first state, recording them once, counting them to incidents, and lists of them.
 
-A finding's id is made of the call, detector, kind, turn and words. Finding it again changes nothing of its state: what a
+A finding's id is made of the call, detector, kind, turn and words. A finding that is found again keeps its state: what a
 person decided stands, and what was filed stays filed.
 """
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 State = Literal["new", "accepted", "filed", "dismissed", "unverified", "stale", "counted", "suppressed"]
 SEVERITIES = ("low", "medium", "high", "critical")
 REVIEW_ONLY = "review only"
-"""Why a new finding is never filed without a person."""
+"""Reason of a new finding that is never filed without a person."""
 VERSION_FIELDS = ("agent_version", "agent_version_id", "pathway_version", "version")
-"""Facts of a call that name the version of the agent that spoke; the first that is there counts."""
+"""Fields of a call that may name the agent's version; the first one that is present counts."""
 SILENT = ("unverified", "suppressed")
-"""States of findings that say nothing of their incident."""
+"""States of findings that do not count for their incident."""
 SHORTEST_ID = 6
-"""Characters of a finding's id by which a person may name it."""
+"""Least characters of a finding's id by which a person may name it."""
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A verified finding, and in which state it begins."""
+    """A finding with its first state, and the reason of that state."""
 
     found: Verified
     state: State
@@ -44,8 +44,10 @@ class Placed:
 
 
 def place(found: Verified, detect: Detect, suppressed_by: str | None = None) -> Placed:
-    """The state in which a finding begins: by whether its words were said, and by what its detector may do. Its severity is
-    never above the one in the pipeline's file."""
+    """Decide a finding's first state by its verification and by its detector's table in the file.
+
+    The table's severity is the highest that the finding may have.
+    """
     if detect.severity is not None:
         found = replace(found, severity=min(found.severity or detect.severity, detect.severity, key=SEVERITIES.index))
     if found.verification is Verification.UNVERIFIED:
@@ -77,7 +79,7 @@ def record(connection: Connection, ledger: Ledger, run_id: str, pipeline: str, c
 
 
 Known = dict[str, Row[*tuple[object, ...]]]
-"""Findings of a call that are recorded, by id."""
+"""Recorded findings of a call: rows by id."""
 
 
 def _record(connection: Connection, ledger: Ledger, about: JsonObject, one: Recorded, known: Known) -> None:
@@ -124,7 +126,8 @@ def _row(ledger: Ledger, one: Placed, call: Call, at: str) -> JsonObject:
 
 
 def _found_again(connection: Connection, ledger: Ledger, row: Row[*tuple[object, ...]], one: Placed, at: str) -> None:
-    """Note the version that finds it now. A stale finding is back in the state in which it would begin."""
+    """Update a finding that is found again: its detector's version; and a stale, unverified or suppressed one gets the state
+    that it would begin in now."""
     values: JsonObject = {"version_hash": one.found.version_hash, "updated_at": at}
     if row.state in ("stale", "unverified", "suppressed") and one.state != row.state:
         values |= {"state": one.state, "why": one.why}
@@ -140,8 +143,8 @@ def _count(
     rows: list[JsonObject],
     seen: set[str],
 ) -> None:
-    """Add recorded findings to the counts of their incidents, which are made where they are not there. `seen`: incidents
-    that have the call already."""
+    """Add a call's new findings to the counts of their incidents, and create missing incidents. `seen`: fingerprints of the
+    incidents that count this call already."""
     by_incident = dict[str, list[JsonObject]]()
     for row in rows:
         by_incident.setdefault(row["fingerprint"], []).append(row)
@@ -180,13 +183,13 @@ def _most(one: str | None, other: str | None) -> str | None:
 
 
 def version_order(version: str) -> tuple[tuple[int, int | str], ...]:
-    """Versions in the order in which people count them: 1.9 before 1.10."""
+    """Sort key of versions: numbers compare as numbers, so 1.9 comes before 1.10."""
     parts = re.findall(r"\d+|[^\W\d]+", version)
     return tuple((1, int(part)) if part.isdigit() else (0, part) for part in parts)
 
 
 def newest(one: str | None, other: str | None) -> str | None:
-    """The newer of two versions, either of which may not be known."""
+    """The newer of two versions; None counts as unknown."""
     return max((version for version in (one, other) if version is not None), key=version_order, default=None)
 
 
@@ -199,7 +202,7 @@ def set_state(
     *,
     issue_id: str | None = None,
 ) -> None:
-    """Bring findings into a state."""
+    """Set findings' state and its reason, and their issue if one is given."""
     values: JsonObject = {"state": state, "why": why, "updated_at": ledger.now()}
     if issue_id is not None:
         values["issue_id"] = issue_id
@@ -209,7 +212,7 @@ def set_state(
 
 
 def _chunks(ids: list[str], size: int = 500) -> Iterable[list[str]]:
-    """Ids in parts that a statement may hold."""
+    """Ids in parts that are short enough for one statement."""
     return (ids[start : start + size] for start in range(0, len(ids), size))
 
 
@@ -247,7 +250,7 @@ def page(connection: Connection, ledger: Ledger, wanted: Wanted) -> tuple[list[J
 
 
 def calls_filed(connection: Connection, ledger: Ledger, issue_id: str) -> set[str]:
-    """Calls that are evidence of an issue by a finding."""
+    """Ids of the calls with a filed finding on an issue."""
     where = and_(findings.c.account == ledger.account, findings.c.issue_id == issue_id, findings.c.state == "filed")
     return {call_id for (call_id,) in connection.execute(select(findings.c.call_id).where(where).distinct())}
 

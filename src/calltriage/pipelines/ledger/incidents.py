@@ -1,4 +1,4 @@
-"""Incidents in the ledger: what a fingerprint has gathered, the issue that it owns, and what people decided about it."""
+"""Incidents in the ledger: all findings of a fingerprint, the issue that they are filed on, and people's decisions."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from calltriage.pipelines.ledger.tables import findings, incidents
 State = Literal["open", "waiting", "filed", "resolved", "regressed"]
 Muted = Literal["always", "until_escalating"]
 MUTED = "muted"
-"""Why a finding is counted only."""
+"""Reason of a finding that is counted because its incident is muted."""
 GATHERED = ("new", "accepted", "filed", "counted")
-"""States of findings that speak for their incident."""
+"""States of findings that count when `is_escalating` decides."""
 LEAST_CALLS, TIMES, DAYS = 5, 3, 7
-"""An incident escalates when the last 24 hours have so many calls, and more than so many times the mean of the so many days
-before."""
+"""An incident escalates when the last 24 hours have at least LEAST_CALLS calls, and more than TIMES the daily mean of the
+DAYS days before."""
 MOST_MERGED = 20
-"""Merges that are followed to the incident that owns the issue."""
+"""Longest chain of merges that is followed."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A finding that may become evidence."""
+    """A finding that waits to be filed; `tables.findings` says what its fields mean."""
 
     id: str
     state: str
@@ -51,7 +51,7 @@ class Candidate:
 
     @property
     def at(self) -> str:
-        """When its call began; when it was found, where nobody knows that."""
+        """When its call began; when it was found, if the begin is not known."""
         return self.call_began or self.created_at
 
 
@@ -59,7 +59,7 @@ _CANDIDATE = tuple(findings.c[name] for name in Candidate.__dataclass_fields__)
 
 
 def by_fingerprint(connection: Connection, ledger: Ledger, fingerprint: str) -> JsonObject | None:
-    """An incident; of one that was merged, the one that it was merged into."""
+    """The row of an incident, or of the one that it was merged into; None if there is none."""
     for _ in range(MOST_MERGED):
         where = and_(incidents.c.account == ledger.account, incidents.c.fingerprint == fingerprint)
         row = connection.execute(select(incidents).where(where)).mappings().one_or_none()
@@ -70,7 +70,7 @@ def by_fingerprint(connection: Connection, ledger: Ledger, fingerprint: str) -> 
 
 
 def family(connection: Connection, ledger: Ledger, fingerprint: str) -> list[str]:
-    """A fingerprint and all that were merged into it."""
+    """A fingerprint and all fingerprints that were merged into it, directly or through others."""
     found, look = [fingerprint], [fingerprint]
     for _ in range(MOST_MERGED):
         query = select(incidents.c.fingerprint).where(
@@ -86,7 +86,7 @@ def family(connection: Connection, ledger: Ledger, fingerprint: str) -> list[str
 def candidates(
     connection: Connection, ledger: Ledger, fingerprints: Sequence[str], limit: int = 2000
 ) -> list[Candidate]:
-    """Findings of incidents that wait to be filed: accepted ones first, then by when their call began."""
+    """Findings in the states new and accepted: accepted ones first, then by the begin of their call."""
     where = and_(
         findings.c.account == ledger.account,
         findings.c.fingerprint.in_(fingerprints),
@@ -99,13 +99,13 @@ def candidates(
 
 
 def change(connection: Connection, ledger: Ledger, fingerprint: str, **values: object) -> None:
-    """Set members of an incident."""
+    """Set columns of an incident."""
     where = and_(incidents.c.account == ledger.account, incidents.c.fingerprint == fingerprint)
     connection.execute(update(incidents).where(where).values(**values, updated_at=ledger.now()))
 
 
 def calls_between(connection: Connection, ledger: Ledger, fingerprints: Sequence[str], start: str, end: str) -> int:
-    """Calls begun from an instant on and before another one in which an incident was found."""
+    """Number of calls of these incidents that began at `start` or later and before `end`."""
     where = and_(
         findings.c.account == ledger.account,
         findings.c.fingerprint.in_(fingerprints),
@@ -117,7 +117,7 @@ def calls_between(connection: Connection, ledger: Ledger, fingerprints: Sequence
 
 
 def is_escalating(connection: Connection, ledger: Ledger, fingerprints: Sequence[str]) -> bool:
-    """Whether an incident is found far more often than in the days before."""
+    """Whether an incident is found far more often than in the days before; see LEAST_CALLS."""
     now = ledger.clock()
     yesterday = now - timedelta(days=1)
     lately = calls_between(connection, ledger, fingerprints, written(yesterday), written(now))
@@ -130,7 +130,7 @@ def is_escalating(connection: Connection, ledger: Ledger, fingerprints: Sequence
 
 
 def give_back(connection: Connection, ledger: Ledger, fingerprints: Sequence[str]) -> None:
-    """Findings of the last 24 hours that only counted while their incident was muted are new again."""
+    """Make findings new again that were counted while their incident was muted, if their call began in the last 24 hours."""
     where = and_(
         findings.c.account == ledger.account,
         findings.c.fingerprint.in_(fingerprints),
@@ -161,8 +161,7 @@ def listed(
     merged: bool = False,
     limit: int = 50,
 ) -> list[JsonObject]:
-    """Incidents, the one that was found last first. With `merged`, those that were merged
-    into others."""
+    """Incidents, last changed first. With `merged`, those that were merged into others instead."""
     is_merged = incidents.c.merged_into.is_not(None) if merged else incidents.c.merged_into.is_(None)
     where = [incidents.c.account == ledger.account, is_merged]
     if state is not None:
@@ -176,8 +175,10 @@ def listed(
 
 
 def named(connection: Connection, ledger: Ledger, name: str) -> JsonObject:
-    """The one incident that a person names: by its fingerprint, its beginning, or its issue's ticket. Raises NotFound or
-    Conflict."""
+    """The incident that a person names by its fingerprint, the beginning of it, or its issue's ticket.
+
+    Raises NotFound if there is none, and Conflict if there are several.
+    """
     text = name.removeprefix("calltriage-fp:").strip()
     text = text if text.lower().startswith(("v", "t-")) else f"v1:{text}"
     of_name = (
@@ -195,7 +196,7 @@ def named(connection: Connection, ledger: Ledger, name: str) -> JsonObject:
 
 
 def mute(connection: Connection, ledger: Ledger, fingerprint: str, how: Muted, why: str) -> None:
-    """Let an incident count only, for good or until it escalates."""
+    """Only count an incident's findings from now on, for good or until it escalates."""
     change(connection, ledger, fingerprint, muted=how, muted_at=ledger.now(), muted_why=why)
 
 
@@ -204,7 +205,7 @@ def unmute(connection: Connection, ledger: Ledger, fingerprint: str) -> None:
 
 
 def merge(connection: Connection, ledger: Ledger, fingerprint: str, into: str, why: str) -> None:
-    """Let an incident's findings go to another one's issue from now on. Raises Conflict where the two are one already."""
+    """File an incident's findings on another one's issue from now on. Raises Conflict if one is merged into the other."""
     if fingerprint == into or fingerprint in family(connection, ledger, into):
         raise Conflict("The two incidents are one already.")
     if into in family(connection, ledger, fingerprint):
@@ -213,12 +214,14 @@ def merge(connection: Connection, ledger: Ledger, fingerprint: str, into: str, w
 
 
 SPLIT = "split by a person: "
-"""How `joined_because` begins for an incident that a person split: it is filed by itself, however alike another issue is."""
+"""Beginning of `joined_because` for an incident that a person split. It never joins a similar issue again."""
 
 
 def split(connection: Connection, ledger: Ledger, fingerprint: str, why: str) -> JsonObject:
-    """Give an incident an issue of its own: it leaves the one that it was merged into, or the issue that it joined. Raises
-    NotFound for one that stands alone."""
+    """Separate an incident from the one that it was merged into, or from the issue that it joined.
+
+    Its next findings get an issue of their own. Raises NotFound if it is unknown, or is neither merged nor joined.
+    """
     query = select(incidents).where(
         incidents.c.account == ledger.account, incidents.c.fingerprint.startswith(fingerprint, autoescape=True)
     )
@@ -238,7 +241,7 @@ def split(connection: Connection, ledger: Ledger, fingerprint: str, why: str) ->
 
 
 def reaches(found: Sequence[Candidate], calls: int, within: timedelta) -> bool:
-    """Whether so many different calls with a fault began within a while."""
+    """Whether at least `calls` different calls of the findings began within a span of `within`."""
     in_time = sorted((at, one.call_id) for one in found if (at := instant(one.at)) is not None)
     first = 0
     for last, (end, _) in enumerate(in_time):

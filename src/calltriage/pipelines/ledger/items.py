@@ -1,4 +1,4 @@
-"""The calls of a run: which are to be examined, and which were."""
+"""Items: the calls of a run, each with its state."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TO_DO = ("new", "examined", "deferred")
 
 @dataclass(frozen=True)
 class Listed:
-    """A call of a list: its id, when it was made, and from when on it may be examined."""
+    """A listed call. `made_at`: when it was made. `due_at`: when it may be examined at the earliest."""
 
     call_id: str
     made_at: str | None = None
@@ -31,7 +31,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Item:
-    """A call of a run that is to be examined. `attempt`: times that it was."""
+    """A call of a run that has to be examined or filed. `attempt`: number of earlier attempts."""
 
     call_id: str
     state: str = "new"
@@ -39,7 +39,7 @@ class Item:
 
 
 def added(ledger: Ledger, run_id: str, calls: Sequence[Listed]) -> Callable[[Connection], None]:
-    """A change: calls become items of the run; those that are items already stay as they are."""
+    """A change that adds calls to the run. Existing items stay as they are."""
     now = ledger.now()
     rows = [
         {
@@ -52,7 +52,7 @@ def added(ledger: Ledger, run_id: str, calls: Sequence[Listed]) -> Callable[[Con
 
 
 def again(ledger: Ledger, run_id: str, call_id: str, due_at: datetime) -> Callable[[Connection], None]:
-    """A change: a call is to be examined, once more if it was. What has not changed in it costs one read."""
+    """A change that makes a call due, again if it was examined. If the call has not changed, nothing is recorded twice."""
 
     def change(connection: Connection) -> None:
         added(ledger, run_id, [Listed(call_id, due_at=due_at)])(connection)
@@ -64,7 +64,7 @@ def again(ledger: Ledger, run_id: str, call_id: str, due_at: datetime) -> Callab
 
 
 async def to_do(ledger: Ledger, run_id: str, most: int) -> list[Item]:
-    """Items that are due."""
+    """Items that are due, at most `most`."""
     query = (
         select(items.c.call_id, items.c.state, items.c.attempt)
         .where(items.c.account == ledger.account, items.c.run_id == run_id, items.c.state.in_(TO_DO))
@@ -75,7 +75,7 @@ async def to_do(ledger: Ledger, run_id: str, most: int) -> list[Item]:
 
 
 async def left_of(ledger: Ledger, run_id: str, call_ids: Sequence[str]) -> list[Item]:
-    """Which of these calls are due."""
+    """The items of these calls that are due."""
     query = (
         select(items.c.call_id, items.c.state, items.c.attempt)
         .where(_of(ledger, run_id, call_ids), items.c.state.in_(TO_DO))
@@ -85,7 +85,7 @@ async def left_of(ledger: Ledger, run_id: str, call_ids: Sequence[str]) -> list[
 
 
 async def next_due(ledger: Ledger, run_id: str) -> str | None:
-    """The instant at which the next item is due; None when nothing is left to do."""
+    """When the next item is due; None if nothing is left to do."""
     query = (
         select(items.c.due_at)
         .where(items.c.account == ledger.account, items.c.run_id == run_id, items.c.state.in_(TO_DO))
@@ -103,7 +103,7 @@ async def known(ledger: Ledger, run_id: str, call_ids: Sequence[str]) -> set[str
 
 @dataclass(frozen=True)
 class Standing:
-    """How an item stands from now on."""
+    """An item's new state. `error`: the reason. `due_at`: when it is due again."""
 
     call_id: str
     state: str
@@ -113,7 +113,7 @@ class Standing:
 
 
 def stand(connection: Connection, ledger: Ledger, run_id: str, standings: Sequence[Standing]) -> None:
-    """Say how items stand. A content hash that is not given stays as it is."""
+    """Set items' states. A content hash of None keeps the recorded one."""
     if not standings:
         return
     this = (items.c.account == ledger.account) & (items.c.run_id == run_id) & (items.c.call_id == bindparam("this"))

@@ -1,4 +1,7 @@
-"""Machines that share runs seal with one key: with another one a machine takes issues of the others for somebody's own."""
+"""Checks that machines that share runs use one sealing key.
+
+With another key a machine does not recognise the fingerprint lines in the others' issues and would file them again.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ KIND = "pipelines' ledger"
 
 
 async def note_key(ledger: Ledger, seals: Seals) -> None:
-    """From now on runs are sealed with this key."""
+    """Record this key's mark. It replaces an earlier one."""
     name = _name(ledger)
     mark = seals.mark(KIND, name)
 
@@ -30,7 +33,7 @@ async def note_key(ledger: Ledger, seals: Seals) -> None:
 
 
 async def has_key(ledger: Ledger, seals: Seals) -> bool:
-    """Whether this key is the one that runs are sealed with."""
+    """Whether this key is the recorded one, or none is recorded."""
     query = select(facts.c.value).where(facts.c.name == _name(ledger))
     found = await ledger.read(lambda connection: connection.execute(query).scalar_one_or_none())
     return found is None or seals.is_marked(KIND, _name(ledger), found)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FILE = "pipelines.sqlite3"
 SCHEMA_VERSION = 1
 SESSIONS = 6
-"""Sessions of PostgreSQL that hold turns at once. The rest of the pool's are for those who have one."""
+"""PostgreSQL sessions that turns may hold at once. The rest of the pool serves the writes made within turns."""
 
 T = TypeVar("T")
 
@@ -32,19 +32,19 @@ def utc_now() -> datetime:
 
 
 def written(instant: datetime) -> str:
-    """An instant as the ledger keeps it: UTC, in the order of time."""
+    """An instant as the ledger keeps it: ISO 8601 in UTC with milliseconds. Texts sort by time."""
     return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass
 class Ledger:
-    """What pipelines have done on one account, and how far they are. Opened at the first use; several processes share it.
+    """The pipelines' database, limited to one account. Opened at the first use. Several processes may share it.
 
     Attributes:
-        folder: the data folder, where turns among the processes of this machine are kept, too.
-        account: names where calls and issues are; rows of another account are never seen.
-        url: PostgreSQL database; without it a file in the folder.
-        clock: what the time is.
+        folder: the data folder. It also has the lock files of turns; see the module `turns`.
+        account: where calls and issues are. Rows of other accounts are never seen.
+        url: PostgreSQL database; None: a SQLite file in the folder.
+        clock: returns the present time.
     """
 
     folder: Path
@@ -64,11 +64,12 @@ class Ledger:
         return written(self.clock())
 
     async def read(self, query: Callable[[Connection], T]) -> T:
-        """A query on a consistent snapshot, in a worker thread."""
+        """Run a query on a consistent snapshot, in a worker thread."""
         return await self.database.read(query)
 
     async def write(self, change: Callable[[Connection], T], lane: str = "pipelines") -> T:
-        """A change, durable when this returns. Changes of one lane happen one after another, over all processes."""
+        """Make a change, durable when this returns. It may run twice. Changes of one lane run one after another, over all
+        processes. Raises StoreBusyError if others write for too long."""
         return await self.database.write(change, lane)
 
     async def close(self) -> None:
@@ -87,7 +88,7 @@ async def open_ledger(folder: Path, account: str, url: SecretStr | None = None) 
 
 
 def prepare(engine: Engine) -> None:
-    """Make the tables, or bring older ones to this version. Raises StoreError for those of a newer one."""
+    """Create the tables, or migrate older ones. Raises StoreError for tables of a newer version."""
     from sqlalchemy import insert, inspect, select  # noqa: PLC0415
 
     from calltriage.pipelines.ledger.tables import facts, metadata  # noqa: PLC0415
@@ -107,7 +108,7 @@ def prepare(engine: Engine) -> None:
 
 
 def _migrate(connection: Connection, version: int) -> None:
-    """All steps in one transaction; a step is the module `migrations/v{N}.py` that makes version N of the one before."""
+    """Run all steps in one transaction. The module `migrations/v{N}.py` makes version N of version N - 1."""
     if version == SCHEMA_VERSION:
         return
     from alembic.migration import MigrationContext  # noqa: PLC0415

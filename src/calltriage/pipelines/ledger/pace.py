@@ -1,4 +1,4 @@
-"""One pace for all processes on a ledger: each request to an API has an instant of its own, which the ledger gives out."""
+"""One request rate for all processes on a ledger: the ledger gives each request the instant at which it may be sent."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 FURTHEST_S = 600.0
-"""An instant further ahead comes from a clock that was wrong, and does not count."""
+"""A next instant further ahead than this comes from a wrong clock and is ignored."""
 
 
 async def reserve(ledger: Ledger, api: str, per_second: float) -> float:
-    """Take the next instant at which a request may go out; the seconds until then."""
+    """Reserve the next free instant for a request to an API. Returns the seconds until then."""
 
     step = 1 / per_second
 
@@ -42,7 +42,7 @@ async def reserve(ledger: Ledger, api: str, per_second: float) -> float:
 
 
 def _now(connection: Connection) -> Any:
-    """Seconds since 1970 on the clock that all of them share: the server's, or that of the one machine."""
+    """Seconds since 1970 on the clock that all processes share: PostgreSQL's, or this machine's."""
     if connection.dialect.name == "postgresql":
         return cast(func.extract("epoch", func.clock_timestamp()), Double)
     return time.time()
@@ -50,7 +50,7 @@ def _now(connection: Connection) -> Any:
 
 @contextmanager
 def paced(client: Client, ledger: Ledger) -> Generator[None]:
-    """While the block runs, the client's requests to vendors keep the pace of all processes on the ledger."""
+    """While the block runs, the client's APIs with a rate share it with all processes on the ledger."""
     with ExitStack() as stack:
         for api, endpoint in client.endpoints.items():
             if endpoint.rate is not None:

@@ -1,4 +1,4 @@
-"""What endpoints may spend, counted for all processes and machines of a pipeline: a day is one of UTC."""
+"""The money that a pipeline may spend on endpoints each day (UTC), counted over all processes and machines."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from calltriage.pipelines.ledger.ledger import Ledger
 
 LANE = "pipeline spend"
-"""Reservations happen one after another, so that two never take the same money."""
+"""Lane of the ledger: reservations run one after another, so that two never take the same money."""
 
 
 @dataclass(frozen=True)
 class LedgerPurse:
-    """Money of a pipeline. `cap` is in USD for a day; None is no cap, and what is spent is counted all the same."""
+    """The purse of a pipeline. `cap`: USD for each day; None: no cap, but spending is still counted."""
 
     ledger: Ledger
     pipeline: str
     cap: float | None
 
     async def reserve(self, endpoint: str, usd: float) -> str:
-        """Take money for a request. Raises Deferred where the day's cap would be passed."""
+        """Reserve USD for a request. Returns the reservation's id. Raises Deferred if the day's cap would be passed."""
         return await self.ledger.write(partial(self._reserve, endpoint=endpoint, usd=usd), LANE)
 
     async def settle(self, reservation: str, usd: float) -> None:
-        """What the request cost in the end. A reservation that is never settled counts for its day."""
+        """Replace a reservation by the real cost. One that is never settled counts in full for its day."""
         await self.ledger.write(partial(self._settle, reservation=reservation, usd=usd), LANE)
 
     def _reserve(self, connection: Connection, endpoint: str, usd: float) -> str:

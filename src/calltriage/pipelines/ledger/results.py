@@ -1,5 +1,4 @@
-"""What detectors made of calls: one row for each version of a detector and each text of a call, so that nothing is examined
-twice."""
+"""Results: one row for each call, content of the call, detector and version, so that nothing is examined twice."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """How one examination ended; `tables.results` says what its fields mean."""
+    """How one examination by a detector ended; see `tables.results`. `usd`: cost. `ms`: duration in milliseconds."""
 
     detector: str
     version_hash: str
@@ -32,7 +31,7 @@ class Result:
 
 
 async def of_call(ledger: Ledger, call_id: str, content_hash: str) -> dict[tuple[str, str], str]:
-    """Verdicts on one text of a call, by detector and version."""
+    """Verdicts on a call with this content, by detector and version hash."""
     query = select(results.c.detector, results.c.version_hash, results.c.verdict).where(
         results.c.account == ledger.account, results.c.call_id == call_id, results.c.content_hash == content_hash
     )
@@ -43,7 +42,7 @@ async def of_call(ledger: Ledger, call_id: str, content_hash: str) -> dict[tuple
 
 @dataclass(frozen=True)
 class Made:
-    """What detectors made of one text of a call."""
+    """The results of detectors on a call with this content."""
 
     call_id: str
     content_hash: str
@@ -52,7 +51,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Share:
-    """In how many of the calls that a detector examined in a time it found something."""
+    """How many calls a detector examined in a time, and in how many of them it found something."""
 
     detector: str
     found: int
@@ -60,7 +59,7 @@ class Share:
 
 
 def shares(connection: Connection, ledger: Ledger, detectors: Collection[str], since: str) -> list[Share]:
-    """The share of each detector since an instant. Calls of which a detector could not tell do not count."""
+    """The numbers of each detector since an instant. Only the verdicts found and not_found count."""
     found = func.count(case((results.c.verdict == "found", results.c.call_id)).distinct())
     query = (
         select(results.c.detector, found, func.count(results.c.call_id.distinct()))
@@ -73,7 +72,7 @@ def shares(connection: Connection, ledger: Ledger, detectors: Collection[str], s
 
 
 def store(connection: Connection, ledger: Ledger, made: Sequence[Made]) -> None:
-    """Keep results; a failure makes room for what came of the next try."""
+    """Store results. A later result replaces a failure; any other one stays."""
     at = ledger.now()
     rows = [
         {"account": ledger.account, "call_id": one.call_id, "content_hash": one.content_hash, "at": at, **vars(result)}

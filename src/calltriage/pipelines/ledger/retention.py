@@ -1,5 +1,7 @@
-"""What is left of a deleted call, and of findings past the time that a pipeline's file keeps them: that a call was examined,
-what became of its findings, and no word of it."""
+"""Removes the words of deleted calls, and of findings older than the file's `retention`.
+
+Ids, states and verdicts stay, so that nothing is filed twice.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +19,15 @@ if TYPE_CHECKING:
     from calltriage.pipelines.ledger.ledger import Ledger
 
 GONE = ""
-"""Stands where words were."""
+"""Replaces removed words."""
 AT_ONCE = 1_000
 """Findings whose words are removed in one commit, so that others can write in between."""
 
 
 def forget_call(connection: Connection, ledger: Ledger, call_id: str) -> int:
-    """Take the words of a call out of its findings and reviews, and say of how many findings.
+    """Remove the words of a call from its findings and reviews. Returns the number of findings.
 
-    Ids, states and verdicts stay: a call that is imported again files nothing twice, and what people decided still counts.
+    Ids, states and verdicts stay: a call that is imported again files nothing twice, and people's decisions still count.
     """
     of_call = (findings.c.account == ledger.account) & (findings.c.call_id == call_id)
     count = _forget(connection, ledger, of_call)
@@ -38,8 +40,10 @@ def forget_call(connection: Connection, ledger: Ledger, call_id: str) -> int:
 
 
 async def forget_older(ledger: Ledger, pipeline: str, detectors: Collection[str], before: str) -> int:
-    """Take the words out of a pipeline's findings recorded before an instant and of the verdicts on its detectors, and say
-    of how many findings. Ids, states and verdicts stay, so that nothing is filed twice."""
+    """Remove the words of a pipeline's findings that were recorded before an instant, and of older reviews of its detectors.
+
+    Returns the number of findings.
+    """
     count = 0
     while some := await ledger.write(partial(_some, ledger=ledger, pipeline=pipeline, before=before)):
         count += some
@@ -59,7 +63,7 @@ def _some(connection: Connection, ledger: Ledger, pipeline: str, before: str) ->
 
 
 def _forget(connection: Connection, ledger: Ledger, which: ColumnElement[bool]) -> int:
-    """Take the words out of findings, and out of what was sent for them."""
+    """Remove the words of findings, and the requests of their finished effects. Returns the number of findings."""
     ids = select(findings.c.id).where(which)
     done = (effects.c.account == ledger.account) & effects.c.finding_id.in_(ids) & (effects.c.state != "begun")
     connection.execute(effects.update().where(done).values(request=None))

@@ -1,6 +1,6 @@
-"""What people and agents said of findings. Append-only: a later verdict stands beside the earlier one and counts.
+"""Verdicts of people and agents on findings. Append-only: the last verdict on a finding counts, earlier ones stay.
 
-An agent's verdict never counts as a person's. It counts for a precision only where the pipeline's file says so.
+An agent's verdict counts for a detector's precision only if the file sets `issues.agent_verdicts`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from calltriage.pipelines.ledger.tables import findings, reviews
 
 Verdict = Literal["right", "wrong", "expected", "minor", "duplicate", "missed", "nothing"]
 Reason = Literal["wrong", "expected", "minor", "duplicate"]
-"""Why a finding is dismissed. `wrong`: it is not what the detector says. The others do not speak against the detector."""
+"""Why a finding is dismissed. Only `wrong` counts against the detector: the moment is not what the detector says."""
 REASONS: tuple[Reason, ...] = get_args(Reason)
 Role = Literal["human", "agent"]
 
@@ -27,8 +27,8 @@ class Review:
     """One verdict, on a finding or on what a detector did not find.
 
     Attributes:
-        by: who says so, as the system knows them.
-        reason: their own words.
+        by: the reviewer's name, as the system knows it.
+        reason: the reviewer's own words.
     """
 
     call_id: str
@@ -59,7 +59,7 @@ def of_finding(connection: Connection, ledger: Ledger, finding_id: str) -> list[
 
 @dataclass(frozen=True)
 class Tally:
-    """Verdicts on the findings of one version of a detector."""
+    """Numbers of findings of one detector version that were called right and wrong."""
 
     right: int = 0
     wrong: int = 0
@@ -72,8 +72,10 @@ class Tally:
 def tallies(
     connection: Connection, ledger: Ledger, *, with_agents: bool = False, pipeline: str | None = None
 ) -> dict[tuple[str, str], Tally]:
-    """By detector and version: how many findings people called right, and how many wrong. Of several verdicts on one
-    finding the last one counts. A duplicate says nothing of the detector."""
+    """Tallies by detector and version hash. The last verdict on a finding counts; `duplicate` counts as neither.
+
+    `with_agents`: agents' verdicts count, too.
+    """
     query = (
         select(reviews.c.finding_id, reviews.c.verdict, findings.c.detector, findings.c.version_hash)
         .join(findings, (findings.c.account == reviews.c.account) & (findings.c.id == reviews.c.finding_id))

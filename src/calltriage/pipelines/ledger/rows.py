@@ -1,4 +1,4 @@
-"""Rows that may be there already, on both stores."""
+"""Inserts of rows that may exist already, for SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def insert_into(connection: Connection, table: Table) -> Any:
-    """An insert that may say what happens to a row whose key is there; each store has a kind of its own."""
+    """An insert statement of the connection's dialect, with `on_conflict_…` methods."""
     if connection.dialect.name == "postgresql":
         from sqlalchemy.dialects.postgresql import insert as on_postgres  # noqa: PLC0415
 
@@ -23,7 +23,7 @@ def insert_into(connection: Connection, table: Table) -> Any:
 def add_new(
     connection: Connection, table: Table, rows: Sequence[dict[str, Any]], replacing: ColumnElement[bool] | None = None
 ) -> None:
-    """Insert the rows whose keys are not there yet. The others stay as they are, unless they are of those `replacing`."""
+    """Insert rows whose keys do not exist. Existing rows stay, unless `replacing` is true of them."""
     if not rows:
         return
     change = insert_into(connection, table)

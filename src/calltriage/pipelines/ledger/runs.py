@@ -1,4 +1,4 @@
-"""Runs in the ledger: begun, resumed, paused, cancelled, and how far they are."""
+"""Runs in the ledger: begin, resume, pause and cancel them, and record their progress."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 OPEN = ("running", "paused", "failed")
 """States of a run that can go on."""
 ASKED_FOR = "asked for"
-"""Why a run stands still that a person stopped."""
+"""Reason of a run that a person paused or cancelled."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as the ledger has it; `tables.runs` says what its fields mean.
+    """A run; `tables.runs` says what its fields mean.
 
     Attributes:
-        counts: its items by state.
+        counts: numbers of its items by state; empty where they were not asked for.
     """
 
     id: str
@@ -61,7 +61,7 @@ def _of(ledger: Ledger, run_id: str) -> Any:
 
 
 async def begin(ledger: Ledger, *, pipeline: str, spec_hash: str, spec: str, mode: str, window: JsonObject) -> Run:
-    """The newest run of the same file and window that can go on, or a new one; it is running from now on."""
+    """Resume the newest open run of the same file, mode and window, or begin a new one. Its state is running then."""
     new_id = f"run_{secrets.token_hex(6)}"
     same = (
         runs.c.account == ledger.account,
@@ -90,21 +90,21 @@ async def begin(ledger: Ledger, *, pipeline: str, spec_hash: str, spec: str, mod
 
 
 async def open_of(ledger: Ledger, spec_hashes: Collection[str]) -> list[Run]:
-    """Runs of these files that can go on, oldest first; their items are not counted."""
+    """Open runs of these files, oldest first, without counts of their items."""
     wanted = (runs.c.account == ledger.account, runs.c.spec_hash.in_(spec_hashes), runs.c.state.in_(OPEN))
     query = select(*_COLUMNS).where(*wanted).order_by(runs.c.created_at)
     return await ledger.read(lambda connection: [Run(**row) for row in connection.execute(query).mappings()])
 
 
 async def go_on(ledger: Ledger, run_id: str) -> None:
-    """A paused run is running again."""
+    """Set an open run to running."""
     change = update(runs).where(_of(ledger, run_id), runs.c.state.in_(OPEN))
     values = {"state": "running", "why": None, "updated_at": ledger.now()}
     await ledger.write(lambda connection: connection.execute(change.values(**values)) and None)
 
 
 async def get(ledger: Ledger, run_id: str) -> Run:
-    """A run by its id. Raises SettingsError for one that is not there."""
+    """A run by its id. Raises SettingsError for an unknown one."""
 
     def query(connection: Connection) -> tuple[Any, dict[str, int]]:
         row = connection.execute(select(*_COLUMNS).where(_of(ledger, run_id))).mappings().one_or_none()
@@ -139,13 +139,13 @@ async def pipelines(ledger: Ledger) -> list[str]:
 
 
 async def state_of(ledger: Ledger, run_id: str) -> str:
-    """The state that a run has now, which another process may have changed."""
+    """The present state of a run, which another process may have changed; cancelled for an unknown one."""
     query = select(runs.c.state).where(_of(ledger, run_id))
     return await ledger.read(lambda connection: connection.execute(query).scalar_one_or_none()) or "cancelled"
 
 
 async def end(ledger: Ledger, run_id: str, state: str, why: str | None = None) -> None:
-    """Say how a run stands. One that was cancelled stays cancelled."""
+    """Set a run's state and its reason. A cancelled run stays cancelled."""
     now = ledger.now()
     ended = None if state in OPEN else now
     change = update(runs).where(_of(ledger, run_id), runs.c.state != "cancelled")
@@ -154,8 +154,8 @@ async def end(ledger: Ledger, run_id: str, state: str, why: str | None = None) -
 
 
 async def stop(ledger: Ledger, run_id: str, state: str) -> Run:
-    """Cancel or pause a run, whichever process works on it; that process hears of it within seconds. Raises SettingsError
-    for a run that has ended."""
+    """Cancel or pause a run. The processes that work on it notice within seconds. Raises SettingsError for a run that has
+    ended."""
     now = ledger.now()
 
     def change(connection: Connection) -> int:
@@ -172,7 +172,7 @@ async def stop(ledger: Ledger, run_id: str, state: str) -> Run:
 
 
 def requested(connection: Connection, ledger: Ledger, run_id: str, requests: int) -> None:
-    """Add to the requests that a run took."""
+    """Add to the number of requests that a run sent."""
     change = update(runs).where(_of(ledger, run_id)).values(requests=runs.c.requests + requests)
     connection.execute(change)
 
@@ -180,7 +180,7 @@ def requested(connection: Connection, ledger: Ledger, run_id: str, requests: int
 def progressed(
     ledger: Ledger, run_id: str, watermark: str | None, *, listed: bool, found: int
 ) -> Callable[[Connection], None]:
-    """A change: how far the list of calls was read, how many it has overall."""
+    """A change that records how far the list of calls was read. `found`: number of calls in the window."""
     values = {"watermark": watermark, "listed": listed, "found": found, "updated_at": ledger.now()}
     change = update(runs).where(_of(ledger, run_id)).values(**values)
     return lambda connection: connection.execute(change) and None
