@@ -74,7 +74,7 @@ def handlers_of(operations: Iterable[type[Operation[object]]]) -> dict[type[Oper
     return listed
 
 
-HANDLERS = handlers_of(set(CATALOGUE) - {CreateAttachment})  # the bytes of that are published first: Files.create
+HANDLERS = handlers_of(set(CATALOGUE) - {CreateAttachment})  # Files.create handles it: its bytes are published first
 
 
 def _utc_now() -> datetime:
@@ -89,7 +89,7 @@ class Desk:
         folder: database and file bytes; made at the first request, for its owner alone.
         key: API key of the desk's own user, besides those of `tenants`.
         public_url: where clients reach the desk; its links begin with it.
-        clock: now, replaced in tests.
+        clock: the current time; tests replace it.
         blobs: where file bytes are kept; None for a folder below `folder`.
         limit: bytes of the largest file.
         database_url: the PostgreSQL database to use instead of a file in the folder.
@@ -135,7 +135,7 @@ class Desk:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async def dated(message: Any) -> None:
-            if message["type"] == "http.response.start":  # by the same clock as everything that the answer dates
+            if message["type"] == "http.response.start":  # by the desk's clock, like every other time in the answer
                 date = format_datetime(self.clock(), usegmt=True).encode()
                 message = {**message, "headers": [*message["headers"], (b"date", date)]}
             await send(message)
@@ -146,7 +146,7 @@ class Desk:
         await self.store.close()
 
     async def _describe(self, _: Request) -> Response:
-        """What the desk can be asked; no secret, so nobody has to show a key for it."""
+        """The OpenAPI document. It holds no secret, so no key is needed."""
         from calltriage.desk.http.openapi import description  # noqa: PLC0415  builds a schema of everything
 
         return json_reply(200, description())
@@ -185,7 +185,8 @@ class Desk:
         return _told(request, found[0])
 
     async def _read(self, request: Request, operation: type[Operation[object]], who: Principal) -> Any:
-        """The request as the operation's own model. A refused input is 400, but an unknown issue is 404 first."""
+        """The request as the operation's own model. Raises ContractError: 400 for a refused input, but 404 first for an
+        unknown issue."""
         try:
             return _validated(operation, await self._values(request, operation), request.path_params)
         except ContractError:
@@ -227,7 +228,7 @@ class Desk:
         secret = await self.access.secret()
 
         def inside(connection: Connection) -> Any:
-            now = self.clock()  # not before: what waits for its turn must not be dated before what went first
+            now = self.clock()  # read inside: a write that waited must not be dated before the one it waited for
             return work(Transaction(connection, who, now, secret, self.public_url, self.files.blobs.provider))
 
         if effect is Effect.READ:
@@ -235,7 +236,7 @@ class Desk:
         return await self.store.write(inside, lane=who.org_id)
 
     async def _key_holder(self, request: Request) -> Principal:
-        """Whom the API key of a request stands for."""
+        """The caller whom a request's API key stands for. Raises ContractError 401."""
         who = await self.access.by_api_header(request.headers.get("authorization"), self.clock())
         if who is None:
             raise ContractError(401, "AUTH_FAILURE", "Unauthorized")
@@ -265,7 +266,7 @@ class Desk:
         return await issue_token(request, self.forms, self.access, f"{self.public_url}/oauth/token", self.clock())
 
     async def is_ready(self) -> bool:
-        """Whether the store and the place of bytes could take a write at this moment."""
+        """Whether the store and the place of file bytes can take a write now."""
         return await self.store.is_usable() and await self.files.is_usable()
 
     async def warm_up(self) -> None:
@@ -274,14 +275,14 @@ class Desk:
 
 
 def _told(request: Request, who: Principal) -> Principal:
-    """The caller, once the server's bounds know whose request it is."""
+    """The caller. Tells the server whose request it is, for its limits per caller."""
     tell_caller(request.scope, f"{who.org_id} {who.user_id}")
     return who
 
 
 def _several(values: list[str], filtered: FieldInfo, contract: Contract) -> list[str]:
-    """Values of a filter: repeated, or joined by commas where the contract has that. What may be the
-    name of one category, comma and all, is left to the handler."""
+    """Values of a filter: repeated, or joined by commas if the contract allows it. A value that may be one category's
+    name with a comma in it stays whole; the handler decides."""
     if not contract.joins_filters:
         return values
     longest = LONGEST_NAME if named_kind(filtered) == "category" else 0
@@ -289,8 +290,8 @@ def _several(values: list[str], filtered: FieldInfo, contract: Contract) -> list
 
 
 def _validated(operation: type[Operation[object]], values: JsonObject, path: JsonObject) -> Any:
-    """The operation that a request asks for. Raises ContractError: 404 for an id in the path that no id looks like, or 400
-    that names everything refused."""
+    """The operation that a request asks for. Raises ContractError: 404 for a malformed id in the path, else 400 that
+    names every refused input."""
     in_body = operation.method != "GET"
     refused = dict[str, str]()
     if in_body:
@@ -307,8 +308,8 @@ def _validated(operation: type[Operation[object]], values: JsonObject, path: Jso
 
 
 def _malformed_id(error: ValidationError, operation: type[Operation[object]]) -> ContractError | None:
-    """A path id of a form that no id has names nothing: 404, like an unknown one. Where the contract refuses such ids, one
-    that is too long is refused with 400."""
+    """The 404 for a malformed id in the path, as for an unknown one; None if there is none. If the contract refuses
+    malformed ids, an id that is too long gives None: it is refused with 400."""
     path, refuses = operation.path_fields(), operation.contract.refuses_malformed_ids
     wrong = {str(item["loc"][0]) for item in error.errors() if not refuses or item["type"] == FORM}
     name = next((name for name in path if name in wrong), None)
@@ -318,12 +319,13 @@ def _malformed_id(error: ValidationError, operation: type[Operation[object]]) ->
 
 
 NAMED = 20
-"""Unknown fields that a refusal names at most (our choice)."""
+"""Most unknown fields that a refusal names (our choice)."""
 PLAIN = re.compile("[A-Za-z0-9_]{1,64}")
 
 
 def _complaints(error: ValidationError) -> dict[str, str]:
-    """Each refused path and its rule. No rejected value is echoed; an unknown field is named where its name is plain."""
+    """The rule that each refused input breaks, by its path. Rejected values are not repeated; the name of an unknown
+    field is, if it is plain."""
     found: dict[str, str] = {}
     unknown = 0
     for item in error.errors(include_url=False, include_input=False, include_context=False):

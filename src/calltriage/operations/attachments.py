@@ -44,7 +44,8 @@ class RequestUploadLink(
 
 
 def _addresses(links: object) -> object:
-    """The addresses of HAL links by their names, without what may be secret. Those of other forms are left out."""
+    """The addresses of HAL links by name, without secrets in them. A link of another form is left out. Raises ValueError
+    if `links` is no object."""
     if not is_object(links):
         raise ValueError("no object")
     first = {name: one[0] if is_array(one) and one else one for name, one in links.items() if name != "curies"}
@@ -118,7 +119,8 @@ class AttachmentList(Result):
 
 
 def _next_alone(links: object) -> object:
-    """The links of a page without those that nobody follows, which HAL allows in several forms (`curies`, lists, nulls)."""
+    """The `next` link of a page alone, as an object. The others are not used, and HAL allows them in several forms
+    (`curies`, lists, nulls)."""
     if not is_object(links):
         return links
     following: Any = links.get("next")
@@ -142,7 +144,7 @@ class AttachmentPage(Result):
 
     @model_validator(mode="after")
     def _has_a_list(self) -> Self:
-        """Only a page of nothing may leave its list out: one of no files, or a later one that nothing follows."""
+        """Refuse a page without a list, unless it is empty: its `total` is 0, or it is a later page without a next one."""
         is_past_the_end = (self.page or 1) > 1 and "next" not in self.links
         if "items" not in self.embedded.model_fields_set and self.total != 0 and not is_past_the_end:
             raise ValueError("a page needs its list")
@@ -159,15 +161,15 @@ class AttachmentPage(Result):
 
     @property
     def lost_next(self) -> bool:
-        """Whether it cannot be told what comes after this page. A page that names no next one ends no list that counts
-        more."""
+        """Whether the next page is unknown: its link cannot be read, or there is none although `total` counts more
+        attachments."""
         if self.following is not None:
             return False
         named = any(name.partition(".")[0] == "_links" for name in self.unreadable_fields or ())
         return named or ("next" in self.links and bool(self.items)) or self._up_to_here() < (self.total or 0)
 
     def _up_to_here(self) -> int:
-        """How many attachments of the list this page and those before it have."""
+        """How many attachments this page and those before it hold."""
         rows = len(self.items) + len(self.lost_rows)
         return max((self.page or 1) - 1, 0) * (self.per_page or rows) + rows
 
@@ -178,7 +180,7 @@ class AttachmentPage(Result):
 
     @property
     def following(self) -> str | None:
-        """Query string of the next page, None on the last one and where the link cannot be read.
+        """Query string of the next page; None on the last one, or if the link cannot be read.
 
         Only the query of the link is taken: its host and path are not this API's (talkdesk-attachments, section 6).
         """
@@ -261,7 +263,7 @@ class DeleteAttachment(
     success=(204,),
     scope="attachments:delete",
     envelope=False,
-    also_changes=("issue",),  # the evidence of those that it hangs on
+    also_changes=("issue",),  # issues that have it as evidence
 ):
     """Remove an uploaded file for good: get rid of the attachment, erase its bytes. Its name becomes free again."""
 

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 R_co = TypeVar("R_co", covariant=True)
 
 STORAGE_FAILED = {"x-calltriage-error": "storage_unavailable"}
-"""Header by which the desk says, on every route and beside the contract's own body, that asking again will not help."""
+"""Header of the desk's answer when its storage fails, on every route. The body is the contract's own. A repeat does not
+help."""
 STORAGE_BUSY = {"x-calltriage-error": "storage_busy", "retry-after": "1"}
-"""Headers by which it says that nothing was done because another process was writing, and that asking again may help."""
+"""Headers of the desk's answer when another process was writing. Nothing was done. A repeat may help."""
 
 
 class Effect(StrEnum):
@@ -46,7 +47,7 @@ class Effect(StrEnum):
 
 
 Unnamed = Literal["issue", "flag_types"]
-"""Things that a write changes though no field of it names them."""
+"""Kinds of things that a write may change although none of its fields names them."""
 
 
 class Tool(BaseModel):
@@ -125,8 +126,8 @@ class Operation(Tool, Generic[R_co]):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
-        """Raise TypeError for an operation that does not say what an id of its path is called when it names nothing, or how
-        it is looked for when its answer is lost."""
+        """Check the class. Raises TypeError if a field of its path has no `Missing` mark, or if it writes and declares no
+        trace."""
         super().__pydantic_init_subclass__(**kwargs)
         for name in cls.path_fields() if hasattr(cls, "path") else ():
             if name not in cls.model_fields or not missing(cls.model_fields[name]):
@@ -142,7 +143,7 @@ class Operation(Tool, Generic[R_co]):
 
     @classmethod
     def missing_fields(cls, says: str) -> dict[str, str]:
-        """Fields that may be meant where an API says so of something that it does not have, and the advice for each."""
+        """Fields with a `Missing` mark of these words, and the advice of each. `says`: the message of the API's 404."""
         return {
             name: mark.advice for name, info in cls.model_fields.items() for mark in missing(info) if mark.says == says
         }
@@ -163,7 +164,7 @@ class Operation(Tool, Generic[R_co]):
         return tuple(name for _, name, _, _ in string.Formatter().parse(cls.path) if name)
 
     def trace(self) -> Trace[R_co] | None:
-        """How it shows whether this write was carried out. None: it can be asked for again and leaves nothing twice."""
+        """What the write leaves behind, by which it is found when its answer is lost. None: it is safe to repeat."""
         return None
 
     def url(self) -> str:
@@ -173,7 +174,7 @@ class Operation(Tool, Generic[R_co]):
     def payload(self) -> JsonObject:
         """Everything that is not in the path, as JSON values: the query of a GET, the body of anything else.
 
-        A PATCH says what was set, an explicit null included, for that clears a field; anything else leaves nulls out.
+        A PATCH holds the fields that were set; an explicit null clears a field. Other methods leave nulls out.
         """
         is_patch, path = self.method == "PATCH", set(self.path_fields())
         return self.model_dump(

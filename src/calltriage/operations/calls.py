@@ -31,22 +31,22 @@ class Turn(Result, origin="call parties"):
     duration_ms: float | None = None
 
     def at_s(self, began: datetime | None) -> float | None:
-        """Seconds from the call's start to the turn's: as the turn says, or from its instant where that of the call's start
-        is known."""
+        """Seconds from the call's start to the turn's start: from `start_ms`, else from `created_at` and `began`. None if
+        neither is known."""
         if self.start_ms is not None:
             return _seconds(self.start_ms)
         spoken = _instant(self.created_at, None if began is None else began.tzinfo)
         return None if spoken is None or began is None else _seconds((spoken - began) / timedelta(milliseconds=1))
 
     def for_s(self) -> float | None:
-        """Seconds that the turn lasted."""
+        """Seconds that the turn lasted; None if that is not known."""
         if self.duration_ms is not None:
             return _seconds(self.duration_ms)
         return None if self.start_ms is None or self.end_ms is None else _seconds(self.end_ms - self.start_ms)
 
 
 LONGEST_CALL_S = 10**7
-"""Seconds past which a time is not one of a call."""
+"""A time of this many seconds or more is an error (our choice)."""
 
 
 def _seconds(milliseconds: float) -> float | None:
@@ -54,7 +54,7 @@ def _seconds(milliseconds: float) -> float | None:
 
 
 def _instant(text: str | None, zone: tzinfo | None = None) -> datetime | None:
-    """The instant that a text names, a naive one in `zone` or UTC; None for text that names none."""
+    """The instant in a text. Text without an offset is in `zone`, or in UTC. None if the text is no instant."""
     try:
         found = datetime.fromisoformat(text or "")
         return found if found.tzinfo else found.replace(tzinfo=zone or UTC)
@@ -76,12 +76,12 @@ class Call(Result, origin="call parties"):
     status: str | None = None
     summary: str | None = None
     transcripts: list[Turn] | None = None
-    """A flag's `message_index` counts in this list, from 0. Where the API has none, the turns that the speaker marks of
-    `concatenated_transcript` show; see `transcript_source`."""
+    """A flag's `message_index` is a place in this list, from 0. If the API sends no turns, `concatenated_transcript` is
+    split at its speaker marks; see `transcript_source`."""
     concatenated_transcript: str | None = None
     recording_url: str | None = None
     transcript_source: str | None = None
-    """CONCATENATED where the turns are not the API's own."""
+    """CONCATENATED if the turns were split out of one text."""
     metadata: JsonObject | None = None
 
     @model_validator(mode="after")
@@ -94,7 +94,7 @@ class Call(Result, origin="call parties"):
 
     @property
     def began(self) -> datetime | None:
-        """When it started, or, where nobody said that, when it was made."""
+        """When it started: `started_at`, else `created_at`. None if neither can be read."""
         return _instant(self.started_at) or _instant(self.created_at)
 
     @property
@@ -213,9 +213,9 @@ class FoundCall(Call, origin="call parties"):
     issues: list[str] | None = None
     """Tickets of the issues that it is attached to."""
     matches: int | None = None
-    """Turns that hold one of the words at least."""
+    """Turns that hold at least one of the words."""
     turns: list[SaidTurn] | None = None
-    """The first of them; before others those that hold most of the words."""
+    """Some of those turns; the ones with most of the words come first."""
 
 
 class FoundCalls(Result, origin="call parties"):
@@ -225,7 +225,7 @@ class FoundCalls(Result, origin="call parties"):
     examined: int | None = None
     """Calls that were looked at for this page."""
     near_words: list[str] | None = None
-    """Words said in the newest calls that are like those of the search; only where it asks for them and finds nothing."""
+    """Words of the newest calls that are like the searched ones. Only if `near` asks for them and no call was found."""
     next_cursor: str | None = None
 
 

@@ -1,4 +1,5 @@
-"""What the two vendors' contracts differ in, as far as it is the same for all operations of one."""
+"""How the two vendors' contracts differ in what holds for all operations of one: media types, errors, limits,
+authentication."""
 
 from __future__ import annotations
 
@@ -24,17 +25,18 @@ ErrorBody = Callable[[int, str, str, Mapping[str, str]], JsonObject]
 
 @dataclass(frozen=True)
 class Contract:
-    """How one vendor's API speaks, whatever the operation.
+    """What holds for every operation of one vendor's API.
 
     Attributes:
-        media_type: of a success.
-        error_body: what a refusal says.
-        largest_body: bytes of a JSON body.
-        refuses_unknown: a member that no field has is refused with 400; otherwise it is ignored.
-        joins_filters: a filter's values may be joined by commas, too.
-        refuses_malformed_ids: a path id that no id looks like is refused with 400; otherwise it is not found.
+        media_type: of a successful answer.
+        error_body: makes the body of a refusal.
+        largest_body: most bytes of a request's JSON body.
+        refuses_unknown: a body's member that is no field is refused with 400; otherwise it is ignored.
+        joins_filters: the values of a filter may also be joined by commas.
+        refuses_malformed_ids: an id in the path that is too long is refused with 400; otherwise it answers 404, as any
+            malformed id does.
         challenge: `WWW-Authenticate` of a 401, if there is one.
-        closes_on: statuses after which the connection is closed, since the rest of the body is not waited for.
+        closes_on: statuses after which the connection is closed, as the rest of the request's body is not read.
         security: ways to authenticate, as OpenAPI names them.
     """
 
@@ -65,7 +67,8 @@ def general_code(status: int) -> str:
 
 
 def _attachments_error(status: int, _code: str, message: str, fields: Mapping[str, str]) -> JsonObject:
-    """A number of the service's by status, and the refused inputs (talkdesk-attachments, section 9)."""
+    """`{code, message, fields}`: the service's number for the status, and the refused inputs (talkdesk-attachments,
+    section 9)."""
     body: JsonObject = {
         "code": ATTACHMENTS_CODES.get(status, general_code(status)),
         "message": ATTACHMENTS_MESSAGES.get(status, message),

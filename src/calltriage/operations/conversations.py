@@ -96,9 +96,9 @@ class SmsConversationList(Result, origin="conversation parties"):
 
 
 LIST_ONLY = ("message_count", "last_message", "last_message_at")
-"""What only a list says of a conversation."""
+"""Fields that a conversation has only in a list."""
 READ_ONLY = ("messages", "disposition_logs")
-"""What a conversation says only when it is read by its id."""
+"""Fields that a conversation has only when it is read by its id."""
 
 SmsSort = Literal[
     "created_at", "updated_at", "user_number", "agent_number", "is_active", "message_count",
@@ -122,7 +122,8 @@ class SmsFilter(BaseModel):
     """Numbers are floats: an integer may have more digits than a database's integers."""
 
     def comparable(self) -> Any:
-        """The value as the field is stored; an instant in the one form that sorts."""
+        """The value in the form that the field is stored in. An instant is in UTC with milliseconds and `Z`, so that it
+        sorts as text."""
         if self.field in INSTANTS and isinstance(self.value, str) and self.operator not in TEXT_OPERATORS:
             return _instant(self.value)
         return self.value

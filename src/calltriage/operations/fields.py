@@ -39,9 +39,10 @@ class Names:
 
 @dataclass(frozen=True)
 class Missing:
-    """Marks a field that names a thing which may not be there. The desk answers 404 so, and the client knows it by that.
+    """Marks a field that names a thing, with the words for a thing that is not there: the desk answers 404 with `says`, and
+    the client knows by these words which field is meant.
 
-    Of several marks the first is for an id that names nothing at all.
+    If a field has several marks, the first is for an id that names nothing.
 
     Attributes:
         says: the contract's own words (bland-triage, section 2).
@@ -56,12 +57,12 @@ class Missing:
 
 @dataclass(frozen=True)
 class Trimmed:
-    """Marks text whose outer blanks mean nothing: a front end drops them, and with them what is blank altogether. The
-    contract keeps them (it does not say), so that the desk does."""
+    """Marks text whose outer white space means nothing: front ends drop it, and text of white space alone is empty. The
+    contract does not say, so the desk keeps it."""
 
 
 def marks(info: FieldInfo) -> Iterator[Any]:
-    """Whatever marks a field, also where it may be null or is a list."""
+    """The marks of a field, also those inside `| None` and lists."""
 
     def within(annotation: object) -> Iterator[Any]:
         yield from getattr(annotation, "__metadata__", ())
@@ -73,12 +74,12 @@ def marks(info: FieldInfo) -> Iterator[Any]:
 
 
 def missing(info: FieldInfo) -> tuple[Missing, ...]:
-    """What is said when a field names nothing."""
+    """The `Missing` marks of a field."""
     return tuple(mark for mark in marks(info) if isinstance(mark, Missing))
 
 
 def named_kind(info: FieldInfo) -> str | None:
-    """What kind of thing a field names; None when it names nothing."""
+    """The kind of thing that a field names; None if it has no `Names` mark."""
     return next((mark.kind for mark in marks(info) if isinstance(mark, Names)), None)
 
 
@@ -94,8 +95,8 @@ class Clearable:
 
 @dataclass(frozen=True)
 class Form:
-    """What a text has to look like: the pattern, and the sentence that a refusal says instead of it. Schemas show `brief`,
-    a shorter pattern that takes the same ASCII text, where there is one: models read it in every tool."""
+    """The form of a text: its pattern, and the words of a refusal. Schemas show `brief`, if there is one: a shorter
+    pattern that takes the same ASCII text, as models read it in every tool."""
 
     pattern: str
     words: str
@@ -112,7 +113,7 @@ class Form:
 
 
 FORM = "form"
-"""Type of the validation error of a text that has not its form."""
+"""`type` of the validation error for a text that does not match its `Form`."""
 
 
 def _no_control_characters(value: str) -> str:
@@ -123,15 +124,15 @@ def _no_control_characters(value: str) -> str:
 
 
 TEXT = AfterValidator(_no_control_characters)
-"""What free text may be: any Unicode but control characters (tab, line feed and carriage return are fine). It stands after
-the length limits, so that an endless text is refused by its length."""
+"""What free text may be: any Unicode but control characters (tab, line feed and carriage return are fine). It comes after
+the length limits, so that a text that is too long is refused first."""
 
 
 TICKET_PATTERN = r"^[Tt]-[0-9]{1,12}\Z"
 
 
 def _reference(value: object) -> object:
-    """An issue's reference without the white space, `#`, query or fragment that it is copied with."""
+    """An issue's reference without what is copied along with it: white space, a leading `#`, a query, a fragment."""
     return re.split("[?#]", value.strip().removeprefix("#"), maxsplit=1)[0] if isinstance(value, str) else value
 
 
@@ -139,7 +140,8 @@ AN_ISSUE = "must be an issue's UUID, its ticket number such as T-1042, or a dash
 
 
 def _naming_an_issue(value: str) -> str:
-    """Schemas show a shorter pattern than these, which models would have to read in every tool."""
+    """The value, if it ends in a ticket number or a UUID. Raises ValueError. Schemas show the shorter pattern of
+    IssueRef, as models read it in every tool."""
     last = value.rstrip("/").rpartition("/")[2]
     if not re.match(TICKET_PATTERN, last) and not re.match(UUID_PATTERN, last):
         raise ValueError(AN_ISSUE)
@@ -174,18 +176,19 @@ IssueRef = Annotated[
     AfterValidator(_naming_an_issue),
     Names("issue"),
 ]
-"""What an agent may say for an issue: its UUID, its ticket number, or a dashboard URL that ends in either."""
+"""How an agent may name an issue: by its UUID, its ticket number, or a dashboard URL that ends in either."""
 
 OPAQUE_ID_PATTERN = r"^[A-Za-z0-9_@+-][A-Za-z0-9_.:@+-]*$"
 BRIEF_ID_PATTERN = r"^[\w@+-][\w.:@+-]*$"
 AN_ID = Form(OPAQUE_ID_PATTERN, "must be an id as it was read: letters, digits and _ . : @ + - alone", BRIEF_ID_PATTERN)
 OpaqueId = Annotated[str, StringConstraints(min_length=1, max_length=128), AN_ID]
-"""An id whose form is the vendor's business, but it cannot leave its path segment: no `/`, no `%`, no leading dot
-(our choice; an in-process server sees the decoded path)."""
+"""An id in the vendor's form. It cannot leave its path segment: no `/`, no `%`, no leading dot (our choice; an in-process
+server sees the decoded path)."""
 
 
 def is_opaque_id(value: object) -> bool:
-    """Whether what an API answered as an id can be one: advice to pass it on must hold no words."""
+    """Whether a value that an API answered has the form of an id. Only such a value is repeated in advice to an agent:
+    other text may be a stranger's words."""
     return isinstance(value, str) and len(value) <= 128 and re.fullmatch(OPAQUE_ID_PATTERN, value) is not None
 
 
@@ -251,7 +254,7 @@ TurnIndex = Annotated[int, Field(ge=0, le=2**31 - 1)]
 def stored_flag_type(typed: str) -> str:
     """The stored form of a flag type: `Missed handoff` → `missed_handoff` (bland-triage, section 7; the rule is ours).
 
-    Empty when nothing of the text survives; no field takes that, nor anything above 64 characters.
+    Empty if the text has no letter or digit. `FlagType` refuses that, and more than 64 characters.
     """
     text = unicodedata.normalize("NFKC", typed)
     text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", text)
@@ -293,15 +296,15 @@ def _listed(value: object) -> object:
 
 
 def alternatives(joined: str) -> list[str]:
-    """The values of a filter that are joined by commas; the text itself where there is nothing to take apart."""
+    """The values that a filter's text joins by commas, without empty ones; the text itself if it has no comma."""
     return [part for part in map(str.strip, joined.split(",")) if part] if "," in joined else [joined]
 
 
 Several = Annotated[list[T], Field(max_length=20), BeforeValidator(_listed)]
-"""Values of a filter, any of which may match. One alone needs no list."""
+"""Values of a filter, any of which may match. A single text counts as a list of one."""
 A_CURSOR = "must be next_cursor of the page before, with the same filters; leave it out to begin"
 LONGEST_CURSOR = 8192
-"""Characters of a cursor. A longer one fits into no request line that servers commonly take."""
+"""Characters of a cursor. A longer one does not fit into the request line that servers commonly accept."""
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_CURSOR), TEXT]
 
 NO_ATTACHMENT = Missing("Attachment do not exist", "No such attachment in this account.")
@@ -322,7 +325,7 @@ MediaType = Annotated[
 def _is_finite(number: float) -> bool:
     try:
         return math.isfinite(number)
-    except OverflowError:  # an integer that no reader of JSON is bound to take
+    except OverflowError:  # an integer too large for a float: not every JSON reader takes it
         return False
 
 

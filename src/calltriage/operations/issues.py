@@ -129,8 +129,8 @@ class CreateIssue(Operation[Issue], http="POST /v1/triage/issues", effect=Effect
         return row(Rows(newest, self._is_like, newest_first=True, rows_before=25))  # issues are long
 
     def _is_like(self, issue: Issue) -> Likeness:
-        """An issue that was changed since it was made is told by its texts alone, and not for sure. The API fills in what
-        was not given."""
+        """Whether an issue is the one asked for. Fields that were not given do not count: the API fills them in. If the
+        issue was changed since and only its texts agree, that is not sure: None."""
         texts = {"title", "description"}
         given = [name for name in shared_fields(self, issue) if name not in texts and getattr(self, name) is not None]
         rest = agree(self, issue, given, forms=dict.fromkeys(given, caseless))

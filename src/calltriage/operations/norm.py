@@ -88,7 +88,8 @@ class PromptNorm(
         return sign(Rows(ListActivity(issue_id=self.issue_id), self._is_like, newest_first=True), self._run)
 
     def _is_like(self, entry: TimelineEntry) -> Likeness:
-        """The word that says the intent is stripped before a prompt is stored (bland-triage, section 9)."""
+        """Whether an entry is this prompt. The API stores a prompt without the word that names its intent (bland-triage,
+        section 9)."""
         bare = self.model_copy(update={"detail": intent_of(self.detail)[1]})
         return all_agree(entry.is_a("prompt"), agree(self, entry) or agree(bare, entry))
 
@@ -104,9 +105,10 @@ class PromptNorm(
 
 
 def intent_of(detail: str) -> tuple[Intent, str]:
-    """What a prompt asks for, and its text without the word that said so.
+    """The intent of a prompt, and its text without the word that names it (bland-triage, section 9).
 
-    First word, with or without a slash, case ignored: verify, status, fix, or debug for fix; fix when it is none of them.
+    The first word decides, with or without a slash, in any case: verify, status, fix, or debug, which means fix. Any other
+    word is part of the text, and the intent is fix.
     """
     found = re.match(r"\s*/?(fix|debug|verify|status)\b\s*", detail, re.IGNORECASE)
     if found is None:

@@ -1,7 +1,7 @@
 """What an API answers with: read tolerantly, since vendors' documents are examples and their services change.
 
-A result needs its identity, which is its fields without a default. Every other field may be missing, null or of another
-type. What can be read without guessing is read; what cannot is left out and named in `unreadable_fields`.
+A result needs its identity: the fields without a default. Every other field may be missing, null or of another type. What
+can be read without a guess is read; the rest is left out and named in `unreadable_fields`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 from calltriage.operations.fields import TEXT
 
 TRIES = 8
-"""How often an answer is read again after a part of it was left out."""
+"""Most reads of one answer, each without the parts that broke the read before (our choice)."""
 MOST_NAMED = 20
-"""Unreadable fields that a result names."""
+"""Most unreadable fields that a result names."""
 
 PLAIN = re.compile("[A-Za-z0-9_-]{1,64}")
 
@@ -47,11 +47,12 @@ class Result(BaseModel):
     model_config = ConfigDict(extra="ignore", defer_build=True, allow_inf_nan=False, coerce_numbers_to_str=True)
     origin: ClassVar[str | None] = None
     brief: ClassVar[set[str] | None] = None
-    """The fields that a row of a list shows; None for all."""
+    """Names of the fields that a row of a list shows; None for all."""
     begins: ClassVar[str | None] = None
-    """The text of which a row shows the beginning, as far as there is room."""
+    """Name of the text field whose beginning a row shows, as far as there is room."""
     counted_by: ClassVar[str | None] = None
-    """The text of a row whose place in its list means something: one that cannot be read keeps its place, without it."""
+    """Name of the text field of a row whose place in its list matters, such as a turn. A row that cannot be read keeps
+    its place, without its text."""
 
     unreadable_fields: list[str] | None = None
     """Fields of the answer that cannot be read, as `name` or, inside a list or an object, `name.place`."""
@@ -68,7 +69,7 @@ class Result(BaseModel):
 
     @property
     def identity(self) -> tuple[Any, ...]:
-        """The values of the fields that it cannot be without."""
+        """The values of the fields without a default."""
         return tuple(getattr(self, name) for name, info in type(self).model_fields.items() if info.is_required())
 
     @property
@@ -96,11 +97,11 @@ class Result(BaseModel):
 
     @classmethod
     def _without_broken(cls, members: JsonObject, error: ValidationError) -> list[str]:
-        """Read each broken member in another way, or leave out what of it is broken. Returns the names of what is left out.
-        Raises the error where an identity is missing."""
+        """Mend each broken member in `members`: read it in another form, or leave out what is broken. Returns the names
+        of what is left out. Raises `error` if an identity is missing or a rule between fields is broken."""
         broken = dict[str, list[Any]]()
         for item in error.errors(include_url=False, include_input=False):
-            if not item["loc"]:  # a rule between its fields: there is none to leave out
+            if not item["loc"]:  # a rule between fields: no single field can be left out
                 raise error
             broken.setdefault(str(item["loc"][0]), []).append(item)
         if not broken.keys() <= members.keys():
@@ -131,24 +132,25 @@ class Page(Result, Generic[T_co]):
     @field_validator("next_cursor")
     @classmethod
     def _usable_cursor(cls, cursor: str | None) -> str | None:
-        """The cursor, None for a blank one. One that could not be passed back counts as one that cannot be read."""
+        """The cursor; None for a blank one. Raises ValueError for one that could not be passed back: it counts as
+        unreadable."""
         if not (cursor or "").strip():
             return None
         return _cursor.validate_python(cursor)
 
     def without_cursor(self) -> Self:
-        """The page with a cursor that counts as one that cannot be read."""
+        """A copy of the page whose cursor counts as unreadable."""
         unreadable = [*(self.unreadable_fields or []), "next_cursor"]
         return self.model_copy(update={"next_cursor": None, "unreadable_fields": unreadable})
 
     @property
     def lost_cursor(self) -> bool:
-        """Whether it cannot be told what comes after this page."""
+        """Whether its cursor cannot be read, so that nobody can ask for the next page."""
         return "next_cursor" in (self.unreadable_fields or [])
 
     @property
     def identities(self) -> frozenset[tuple[Any, ...]]:
-        """What names its rows."""
+        """The identities of its rows."""
         rows: list[Any] = self.items
         return frozenset(row.identity for row in rows if isinstance(row, Result) and row.identity)
 
@@ -163,7 +165,7 @@ def is_page(value: object) -> TypeGuard[Page[Result]]:
 
 
 class Listed(list[T]):
-    """The rows of a list that an API answers without an object around it."""
+    """The rows of an answer that is a bare JSON array."""
 
     def __init__(self, page: Page[T]) -> None:
         super().__init__(page.items)
@@ -171,7 +173,7 @@ class Listed(list[T]):
 
 
 def lost_rows(rows: Sequence[object]) -> list[int]:
-    """Places of the rows of an answered list that cannot be read."""
+    """Places of the rows that cannot be read, in the list as the API answered it."""
     return rows.unreadable_rows if isinstance(rows, Listed) else []
 
 
@@ -182,7 +184,7 @@ def _page_of(result_type: object) -> type[Page[Any]] | None:
 
 
 def answered(result_type: Any) -> Any:
-    """The type of what the API answers for a result: the list itself where the result is made around a bare one."""
+    """The type of the JSON that the API answers for a result: the bare list, if the result wraps one (`bare`)."""
     name = getattr(result_type, "bare", None)
     return result_type if name is None else result_type.model_fields[name].annotation
 
@@ -223,8 +225,8 @@ def _mended(members: JsonObject, name: str, errors: list[Any]) -> list[str]:
 
 
 def _readable(value: object, kinds: set[str]) -> Any:
-    """The value in the form that is wanted, where that is no guess; None where it would be."""
-    if "list_type" in kinds and is_object(value):  # a lone object where a list is said
+    """The value in the wanted form, if that takes no guess; else None."""
+    if "list_type" in kinds and is_object(value):  # one object where the contract has a list
         return [value]
     if "dict_type" in kinds and value == []:  # an empty object, as PHP writes it
         return {}

@@ -1,4 +1,4 @@
-"""The trace that a write leaves. By it a write whose answer was lost is looked for.
+"""What a write leaves behind. A write whose answer was lost is looked for by it.
 
 An operation declares its own (`Operation.trace`), as data; client/look_ups.py reads the API.
 """
@@ -30,7 +30,7 @@ class Ask(Protocol):
 
 
 class Trace(Generic[R_co]):
-    """How it shows whether a write was carried out; R_co is what the write answers."""
+    """How to find out whether a write was carried out. R_co: what the write answers."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Rows(Generic[T]):
         pages: the list, without limit and cursor.
         same: whether a row is what the operation asked for.
         newest_first: the list is in that order, by its documentation.
-        unique: the API keeps one row of such content, so that any such row is what the operation asked for.
-        rows_before: rows a page that are read before the write.
+        unique: the API keeps one row of equal content, so any such row is the one asked for.
+        rows_before: rows of a page, when the list is read before the write.
     """
 
     pages: Operation[Page[T]]
@@ -54,9 +54,9 @@ class Rows(Generic[T]):
 
 @dataclass(frozen=True)
 class LeftRow(Trace[R]):
-    """The write leaves a row. Make one with `row` or `sign`, which hold the types together.
+    """The write leaves a row. Made with `row` or `sign`, whose types fit together.
 
-    `result` makes the write's answer from the row; None where the row is the answer.
+    `result` makes the write's answer from the row; None if the row is the answer.
     """
 
     rows: Rows[Any]
@@ -102,24 +102,24 @@ class Changed(Trace[R]):
 
 @dataclass(frozen=True)
 class TakenName(Trace[R]):
-    """The write takes a name that only one thing can have. Whose a thing of that name is the list does not say."""
+    """The write takes a name that only one thing can have. The list shows that a name is taken, but not by whom."""
 
     pages: Operation[AttachmentPage]
     name: str
 
 
 def plain(value: object) -> Any:
-    """A value as it is compared: an API may trim or fold white space, and store a character in another form of Unicode."""
+    """A value for comparison: text in NFC, with each run of white space as one blank, as an API may store it."""
     return " ".join(unicodedata.normalize("NFC", value).split()) if isinstance(value, str) else value
 
 
 def caseless(value: object) -> Any:
-    """A text as it is compared where case does not count."""
+    """A value for comparison as `plain` makes it, without case."""
     return plain(value).casefold() if isinstance(value, str) else value
 
 
 def shared_fields(asked: Operation[object], found: Result) -> tuple[str, ...]:
-    """Fields that an operation and a result have both. Those of the path are left out: the list that is read is theirs."""
+    """Names of the fields that an operation and a result share, without those of the path: the list is read for these."""
     names = type(asked).model_fields.keys() - set(asked.path_fields())
     return tuple(name for name in type(found).model_fields if name in names)
 
@@ -134,8 +134,8 @@ def agree(
     """Whether a row's fields are what was asked for. An empty text and null are equal.
 
     Args:
-        names: fields to compare; those that both have unless given.
-        forms: how a field is compared where not as `plain` does.
+        names: fields to compare; None for all that both have.
+        forms: by field, how its values are compared, if not with `plain`.
     """
     compared = (
         _agrees(asked, found, name, (forms or {}).get(name, plain))
@@ -156,5 +156,5 @@ def _agrees(asked: Operation[object], found: Result, name: str, form: Callable[[
 
 
 def all_agree(*likenesses: Likeness) -> Likeness:
-    """Whether a row is like in all of these respects."""
+    """False if one of them is False, else None if one is None, else True."""
     return False if False in likenesses else None if None in likenesses else True

@@ -1,10 +1,10 @@
 """File bytes: what the desk asks of a place that keeps them, and the local folder, which is one.
 
-Bytes are received under a fresh name of their own, on disk for good before a row speaks of them. When an attachment is made
-of them they are published: they get a second name, made of their organisation and their SHA-256 and unique to the
-attachment, so that dropping one attachment's bytes never takes another's. In the folder, equal bytes of one organisation
-are one file with several names. Equal bytes of two organisations are never looked for: the work, and so the time, must not
-tell one organisation what another one stores. Names that older versions gave, made of the SHA-256 alone, stay valid.
+Bytes arrive under a random name and are on disk before a row names them. When they become an attachment they are published
+under a second name: a hash of organisation and SHA-256, and a suffix of the attachment's own. So deleting one attachment's
+bytes never deletes another's. In the folder, equal bytes of one organisation are one file with several names (hard links).
+Equal bytes of two organisations are never looked for: the time that takes would tell one organisation what another one
+stores. Names from older versions, made of the SHA-256 alone, stay valid.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from calltriage.leaves.durable import sync, sync_folder
 from calltriage.storage.folders import check_room
 
 PIECE = 2**15
-"""Bytes that are read at once to be given out: as many are in memory while nobody takes them, at each station of the way."""
+"""Bytes that a download reads at once. While the client takes none, each stage of the way holds this much in memory."""
 CHUNK = 2**20
-"""Bytes that are read, written or hashed at once: large enough that changing threads costs nothing against it."""
+"""Bytes that are read, written or hashed at once: so many that the change of threads costs little beside it."""
 RECEIVED = "incoming"
 
 
 @dataclass(frozen=True)
 class Received:
-    """Bytes that have come: their name, their size, SHA-256 and MD5 in hex."""
+    """Bytes that have arrived: their name, their size in bytes, and SHA-256 and MD5 in hex."""
 
     name: str
     size: int
@@ -53,7 +53,7 @@ class TooLargeError(Exception):
 
 
 class BlobStoreError(Exception):
-    """The place that keeps the bytes cannot be used, or does not have them as they were."""
+    """The place that keeps the bytes cannot be used, or its bytes are missing or changed."""
 
 
 class Blobs(Protocol):
@@ -61,41 +61,41 @@ class Blobs(Protocol):
 
     @property
     def provider(self) -> str:
-        """What attachments say of where their bytes are."""
+        """The name of the place that attachments show as `provider`."""
         ...
 
     @property
     def settings(self) -> str:
-        """What an operator looks at when the place fails."""
+        """For messages: the settings that an operator should check when the place fails."""
         ...
 
     def is_there(self) -> bool:
-        """Whether there is such a place, as far as this machine alone can tell."""
+        """Whether the place exists. Asks no other machine."""
         ...
 
     async def check(self) -> None:
-        """Raise BlobStoreError unless the place can be used at this moment, as far as that can be told without a file."""
+        """Raise BlobStoreError unless the place can be used now. Stores nothing."""
         ...
 
     async def receive(self, content: AsyncIterator[bytes], limit: int) -> Received:
-        """Keep a stream without holding it in memory. Raises TooLargeError past `limit` bytes; whatever breaks, nothing
-        is left of it."""
+        """Keep a stream without holding it in memory. Raises TooLargeError past `limit` bytes. After any failure nothing
+        of it is left."""
         ...
 
     async def publish(self, received: str, sha256: str, org_id: str) -> str:
-        """Give received bytes of an organisation the name that they keep. The received name stays until it is dropped."""
+        """Give received bytes their lasting name, and return it. The received name stays valid until it is dropped."""
         ...
 
     def read(self, name: str, start: int, length: int) -> AsyncGenerator[bytes]:
-        """Stream a part of the bytes."""
+        """Stream `length` bytes, from byte `start` on."""
         ...
 
     async def drop(self, *names: str) -> None:
-        """Forget bytes; what is not there is no error."""
+        """Delete bytes. A name that is not there is no error."""
         ...
 
     def unchanged_for(self, seconds: float) -> AsyncGenerator[str]:
-        """Names of all bytes that nothing was done to for so long."""
+        """Names of all bytes that were last changed at least so many seconds ago."""
         ...
 
 
@@ -108,13 +108,13 @@ def published_name(org_id: str, sha256: str) -> str:
 
 
 def _stem(org_id: str, sha256: str) -> str:
-    """What the names of an organisation's equal bytes begin with. No two organisations have one in common."""
+    """The beginning of the published names of an organisation's equal bytes. No two organisations share one."""
     mixed = hashlib.sha256(f"{org_id}\n{sha256}".encode()).hexdigest()
     return f"{mixed[:2]}/{mixed[2:]}"
 
 
 def is_name(text: str) -> bool:
-    """Whether it is one that is given here."""
+    """Whether a text has the form of the names given here."""
     return re.fullmatch(rf"({RECEIVED}|[0-9a-f]{{2}})/[0-9a-f]+(\.[0-9a-f]+)?", text) is not None
 
 
@@ -124,9 +124,10 @@ def is_name_of(name: str, org_id: str, sha256: str) -> bool:
 
 
 class Intake:
-    """Takes a stream in: each step sees each batch in turn, on a thread of its own, while the next is still coming.
+    """Reads a stream in batches and passes each batch to every step, each on a thread of its own, while the next batch
+    arrives.
 
-    Hashing is a step that is always there. Use it as an async context manager; `received` says what came.
+    SHA-256 and MD5 are always among the steps. Use it as an async context manager; then `received` describes the bytes.
     """
 
     def __init__(self, *steps: Callable[[list[bytes]], object]) -> None:
@@ -144,7 +145,7 @@ class Intake:
             for thread in self._threads:
                 thread.shutdown(wait=True, cancel_futures=True)
 
-        with anyio.CancelScope(shield=True):  # a step under way still uses what the caller takes away next
+        with anyio.CancelScope(shield=True):  # a running step still uses what the caller removes next
             await anyio.to_thread.run_sync(end)
 
     async def take(
@@ -153,8 +154,8 @@ class Intake:
         limit: int,
         beside: Callable[[list[bytes]], Awaitable[None]] | None = None,
     ) -> None:
-        """Take in all of a stream; `beside` is called with each batch, too. Raises TooLargeError past `limit` bytes, and
-        whatever a step raised."""
+        """Read a stream to its end. `beside` is awaited with each batch while the steps work on it. Raises TooLargeError
+        past `limit` bytes, and what a step raised."""
         batch, held = list[bytes](), 0
         async for piece in content:
             self._size += len(piece)
@@ -235,7 +236,7 @@ class BlobFolder:
         folder.mkdir(exist_ok=True, mode=0o700)
         twins = list(folder.glob(f"{target.name.partition('.')[0]}.*"))
         _second_name(received, _intact(twins, received.stat().st_size, sha256), target)
-        os.utime(target)  # a sweep leaves alone what is young
+        os.utime(target)  # a sweep spares young files
         for place in (folder, folder.parent):
             sync_folder(place)
 
@@ -284,17 +285,17 @@ class BlobFolder:
 
 
 def _created(path: Path) -> BinaryIO:
-    """A new file. The folder that all of them lie in is made where it is missing, the one around that is not: a data folder
-    that was moved away is not made again."""
+    """A new file, open for writing. Makes the folders below the data folder if they are missing, but not the data folder:
+    one that was moved away is not made again."""
     for folder in (path.parent.parent, path.parent):
-        if not folder.is_dir():  # what lies in a new folder is there for good once the folder's own name is
+        if not folder.is_dir():  # a new folder lasts only once its parent is synced
             folder.mkdir(exist_ok=True, mode=0o700)
             sync_folder(folder.parent)
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600), "wb")
 
 
 def _settle(part: BinaryIO, path: Path) -> None:
-    """Put a finished file on disk. Raises FileNotFoundError when its folder was moved or replaced meanwhile."""
+    """Sync a finished file to disk and close it. Raises FileNotFoundError if its folder was moved or replaced meanwhile."""
     sync(part)
     written = os.fstat(part.fileno())
     part.close()
@@ -310,7 +311,7 @@ def _abandon(part: BinaryIO, path: Path) -> None:
 
 
 def _intact(twins: list[Path], size: int, sha256: str) -> Generator[Path]:
-    """Of files that are named for a hash, those that have it: bytes that rotted must not become another file's."""
+    """Those of the files named for a hash whose bytes still have it: damaged bytes must not become another file's."""
     rotten = set[int]()
     for twin in twins:
         with suppress(OSError):  # dropped since it was listed
@@ -326,9 +327,10 @@ def _intact(twins: list[Path], size: int, sha256: str) -> Generator[Path]:
 
 
 def _second_name(received: Path, twins: Iterable[Path], target: Path) -> None:
-    """Give bytes the target's name besides their own: those of a twin, a file with the same bytes, if there is one."""
+    """Give bytes the name `target`, too: as a link to a twin (a file with the same bytes) or to the received file, else
+    as a copy."""
     for source in chain(twins, [received]):
-        # dropped since it was listed, has all the names a file can have, or links cannot be here
+        # deleted meanwhile, no further link is allowed, or this file system has no links
         with suppress(OSError):
             os.link(source, target)
             return
@@ -346,7 +348,7 @@ def _older(path: Path, before: float) -> bool:
 
 @contextmanager
 def _told() -> Generator[None]:
-    """Around the folder's own work: what the system refuses is the folder's failure, and says no path."""
+    """Turn the folder's OSError into BlobStoreError, without a path in its words."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,7 @@
 """File bytes in an object store: S3, Google Cloud Storage or Azure, through one library.
 
 The store is reached with the credentials that its own environment variables name (`AWS_…`, `GOOGLE_…`, `AZURE_…`). Clients
-never talk to it: the desk's signed links stand in front, so that a hash is known for every file and a delete counts at once.
+never talk to it, only to the desk's signed links. So the desk knows the hash of every file, and a delete works at once.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from calltriage.errors import SettingsError
 from calltriage.leaves.installed import how_to_add
 
 PROVIDERS = {"s3": "s3", "gs": "gcs", "az": "azure"}
-"""What attachments say of where their bytes are, by the URL's scheme."""
+"""The name that attachments show as `provider`, by the URL's scheme."""
 VENDORS = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
-"""What the names of the store's own variables begin with."""
+"""Beginning of the names of the store's environment variables, by scheme."""
 VARIABLES = {
     "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS or GOOGLE_SERVICE_ACCOUNT_KEY",
     "az": "AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_KEY",
 }
-"""Those of the store's own that matter most."""
+"""For messages: the environment variables of each store that matter most."""
 REFUSALS = (
     (r"<Code>(NoSuchBucket|ContainerNotFound)", "has no such bucket"),
     (r"Object at location", "lacks an object that it had"),
@@ -57,15 +57,15 @@ REFUSALS = (
     (r"error sending request|timed out|operation timed", "cannot be reached at its address"),
     (r"status code: (429|5\d\d)", "is too busy, or failed by itself: wait, and try again"),
 )  # fmt: skip
-"""What a store's failure means, by what the library says of it; the first that fits."""
+"""What a store's failure means, by a pattern in the library's message. The first match counts."""
 PART = 8 * 2**20
-"""Bytes of a part of an upload; two are under way at once."""
+"""Bytes of one part of an upload. Two parts are sent at once."""
 PATIENCE = 30
-"""Seconds in which bytes that are not wanted are taken away; what is left then is the next sweep's."""
+"""Seconds for deleting unwanted bytes. The next sweep deletes what is left then."""
 
 
 CLIENT: Any = {"connect_timeout": timedelta(seconds=5), "timeout": timedelta(minutes=30)}
-"""A whole file is one answer of the store."""
+"""The long timeout is for a whole file, which is one answer of the store."""
 RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
 
 
@@ -73,7 +73,7 @@ RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
 class ObjectBlobs:
     """Bytes below a bucket's prefix. Nothing else that lies there is touched."""
 
-    store: Any = field(repr=False)  # it shows its variables, and one without an account's name panics
+    store: Any = field(repr=False)  # its repr shows its variables, and panics if it has no account name
     provider: str
     settings: str
 
@@ -81,7 +81,7 @@ class ObjectBlobs:
         return True
 
     async def check(self) -> None:
-        """One page of the bucket's list is asked for: it needs the address, the bucket and the credentials to be right."""
+        """Ask for one page of the bucket's list: it works only with the right address, bucket and credentials."""
         import obstore  # noqa: PLC0415
 
         with _told():
@@ -109,8 +109,8 @@ class ObjectBlobs:
         return intake.received(name)
 
     async def _abandon(self, writer: Any, name: str) -> None:
-        """Leave nothing of an upload. Parts that went out lie where no listing shows them, and the library cannot drop
-        them: they are made an object, and the object is dropped. What fails here is left for the next sweep."""
+        """Remove a failed upload. Parts already sent are in no listing, and the library cannot delete them: the upload is
+        completed, and the object deleted. If that fails, the next sweep deletes it."""
         with anyio.move_on_after(PATIENCE, shield=True), suppress(BlobStoreError):
             try:
                 with _told():
@@ -177,7 +177,7 @@ class ObjectBlobs:
 
 @contextmanager
 def _told() -> Generator[None]:
-    """Around the store's own work: what it refuses is its failure. Its words may hold addresses and stay out of ours."""
+    """Turn a failure of the store into BlobStoreError. The store's own words may hold addresses and are not repeated."""
     from obstore.exceptions import BaseError  # noqa: PLC0415
 
     try:
@@ -189,9 +189,9 @@ def _told() -> Generator[None]:
 
 
 def open_objects(url: str) -> ObjectBlobs:
-    """The store at a URL such as `s3://bucket/prefix`. Nothing is asked of it yet.
+    """The store at a URL such as `s3://bucket/prefix`. Sends no request.
 
-    Raises SettingsError, which holds nothing of the URL.
+    Raises SettingsError, whose words hold no part of the URL.
     """
     parts = urlsplit(url)
     if parts.scheme not in PROVIDERS or not re.fullmatch(r"[A-Za-z0-9._-]{1,255}", parts.netloc) or parts.query:
@@ -205,7 +205,7 @@ def open_objects(url: str) -> ObjectBlobs:
     except ImportError:
         raise SettingsError(f"CALLTRIAGE_BLOBS_URL needs an extra: {how_to_add('objects')}.") from None
     try:
-        # Options given here hide the environment's: whether plain HTTP is allowed has to be passed on.
+        # Options given here replace the environment's, so whether plain HTTP is allowed is passed on.
         plain = os.environ.get(f"{VENDORS[parts.scheme]}_ALLOW_HTTP", "").lower() == "true"
         options: Any = {**CLIENT, "allow_http": plain}
         store = from_url(url, client_options=options, retry_config=RETRIES)
