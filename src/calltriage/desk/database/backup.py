@@ -1,8 +1,8 @@
-"""A desk in one file: its databases, its key and the bytes of its files, as of one moment; and back.
+"""Back up a desk into one file (its databases, its key, the bytes of its files, as of one moment), and restore it.
 
-Both directions leave nothing half done: a backup has its name once it is whole, on disk and read back by the rules of a
-restore, and a restored desk is there with the one step that puts its database in place. A backup holds the desk's secrets
-and is made for its owner alone.
+Neither leaves anything half done. A backup gets its name when it is complete, on disk and checked as a restore would check
+it. A restore ends with the one step that puts the database in place. A backup holds the desk's secrets, so only its owner
+can read the file.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from calltriage.storage.sqlite import SqliteFile, sqlite_driver
 
 KEY = "desk.key"
 LONGEST_KEY = 4096
-"""Bytes of a key file."""
+"""Most bytes of a key file."""
 FILES = (
     "SELECT blob, sha256, size FROM attachments "
     "UNION SELECT blob, sha256, size FROM reservations WHERE blob IS NOT NULL"
 )
 TRIES = 3
-"""A file that is deleted while its backup runs makes the backup begin again."""
+"""Attempts at a backup. It begins again when a file is deleted meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Other:
 
     Attributes:
         check: raises StoreError for a file that is not sound.
-        spoken_in: files of the folder that tell something of it. They go when it is replaced.
+        spoken_in: names of files in the folder that describe the database. A restore that replaces it deletes them.
     """
 
     check: Callable[[Path], None]
@@ -50,20 +50,19 @@ class Other:
 
 
 Others = Mapping[str, Other]
-"""Such databases by their names."""
+"""Such databases by file name."""
 NONE: Others = MappingProxyType({})
 
 
 def kept_aside(name: str) -> str:
-    """The name under which a database stays beside the restored one."""
+    """The name under which a restore keeps the database that it replaces."""
     return f"{name.removesuffix('.sqlite3')}.before-restore.sqlite3"
 
 
 def back_up(folder: Path, target: Path, others: Others = NONE, *, with_bytes: bool = True) -> int:
-    """Write the desk in `folder` to `target` while others may use it; the number of files that it speaks of. Raises
-    StoreError.
+    """Write the desk in `folder` to `target`, also while others use it. Returns the number of its files. Raises StoreError.
 
-    Without `with_bytes` the bytes are kept elsewhere and left out.
+    `with_bytes=False` leaves the bytes out: an object store keeps them.
     """
     if not (folder / DATABASE).is_file():
         raise StoreError(f"There is no desk in {folder}. Set CALLTRIAGE_DATA_DIR to its folder.")
@@ -94,7 +93,7 @@ def _pack_whole(folder: Path, draft: Path, copies: Path, others: Others, *, with
 
 
 def _pack(folder: Path, draft: Path, copies: Path, others: Others, *, with_bytes: bool) -> None:
-    """The databases first: they say which bytes belong to them."""
+    """Write everything to the archive, the databases first: they say which bytes belong to them."""
     with tarfile.open(draft, "w", format=tarfile.PAX_FORMAT) as archive:
         for name in (DATABASE, *others):
             if (folder / name).is_file():
@@ -111,10 +110,10 @@ def _pack(folder: Path, draft: Path, copies: Path, others: Others, *, with_bytes
 def restore(
     source: Path, folder: Path, others: Others = NONE, *, overwrite: bool = False, with_bytes: bool = True
 ) -> int:
-    """Make the desk in `source` the one in `folder`; the number of files that it speaks of. Raises StoreError.
+    """Make the desk in `source` the one in `folder`. Returns the number of its files. Raises StoreError.
 
-    A folder that holds anything is left alone unless `overwrite`; then its databases are kept beside the restored ones.
-    The backup must be one of a desk that keeps bytes where this one does.
+    A folder that is not empty needs `overwrite=True`; its databases are then kept beside the restored ones. `with_bytes`
+    must be as it was for the backup.
     """
     with _explained(f"{folder} cannot be written"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -136,8 +135,8 @@ def _unpack(source: Path, folder: Path, others: Others, *, keep_bytes: bool) -> 
 
 
 def _check(unpacked: Path, members: dict[str, Kept], others: Others, *, with_bytes: bool) -> list[tuple[str, Kept]]:
-    """The bytes that the backup's desk speaks of. Raises StoreError unless it is whole: sound databases of known versions,
-    and the bytes of each file as they were."""
+    """The bytes that the backup's desk names. Raises StoreError unless it is complete: sound databases of known versions,
+    and each file's bytes with their size and SHA-256."""
     if DATABASE not in members or (KEY in members and members[KEY].size > LONGEST_KEY):
         raise StoreError("This is not a backup of a desk. Nothing was changed.")
     with opened_as_data(unpacked / DATABASE, own_statements(), "The backup's desk") as database:
@@ -160,7 +159,7 @@ def _check(unpacked: Path, members: dict[str, Kept], others: Others, *, with_byt
 
 
 def _put_in_place(unpacked: Path, folder: Path, members: set[str], others: Others) -> None:
-    """Bytes and key first; the desk is the restored one with the step that names its database."""
+    """Move bytes and key into `folder`, then the desk's database. That last step makes it the restored desk."""
     replaced = [name for name in members if name.endswith(".sqlite3") and (folder / name).exists()]
     for name in replaced:
         _let_go(folder / name)
@@ -175,7 +174,7 @@ def _put_in_place(unpacked: Path, folder: Path, members: set[str], others: Other
 
 
 def _keep(database: Path, aside: Path) -> None:
-    """Give a database, which nobody has open, a second name; where there are no links, a copy."""
+    """Keep a database that nobody has open under a second name: as a link, or as a copy where links are not possible."""
     aside.unlink(missing_ok=True)
     try:
         os.link(database, aside)
@@ -184,7 +183,8 @@ def _keep(database: Path, aside: Path) -> None:
 
 
 def _let_go(database: Path) -> None:
-    """Refuse when another process has the database open: it would go on in a file that is no longer there."""
+    """Raise StoreError if another process has the database open: it would go on writing to a file that is no longer
+    there."""
     with closing(sqlite_driver().connect(database)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     if database.with_name(f"{database.name}-wal").exists():
@@ -192,8 +192,8 @@ def _let_go(database: Path) -> None:
 
 
 def _files(database: Any) -> list[tuple[str, Kept]]:
-    """The bytes that a desk speaks of: their names, and what they must be. Raises StoreError for a name that no bytes
-    have: it could lead to any file of this machine."""
+    """The bytes that a desk names, with the size and SHA-256 that they must have. Raises StoreError for a name of another
+    form: it could be the path of any file on this machine."""
     rows: list[Any] = database.execute(FILES).fetchall()
     if not all(isinstance(blob, str) and is_name(blob) for blob, _, _ in rows):
         raise StoreError(

@@ -23,17 +23,18 @@ from calltriage.errors import StoreError
 from calltriage.leaves.durable import sync
 
 BLOBS = "blobs/"
-"""Prefix of the members that hold bytes of files."""
+"""Prefix of the names of members that hold bytes of files."""
 BLOCK = tarfile.BLOCKSIZE
 LONGEST_END = tarfile.RECORDSIZE + BLOCK
-"""Two empty blocks, then as many as make whole records."""
+"""Most bytes of an archive's end: two empty blocks, and empty ones up to a whole record."""
 NO_ARCHIVE = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
-"""What `tarfile` raises over an archive that is damaged or made to harm."""
+"""What `tarfile` raises for an archive that is damaged or made to do harm."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Size and SHA-256 of a member. One that is not unpacked yet, since it is a link, names the member of equal bytes."""
+    """Size in bytes and SHA-256 of a member. `twin_of`: for a link, which is not unpacked yet, the member with the same
+    bytes."""
 
     size: int
     sha256: str
@@ -41,7 +42,8 @@ class Kept:
 
 
 def pack(archive: tarfile.TarFile, path: Path, name: str) -> None:
-    """Write a file as a member of its own, whole, whatever other names the file has. Raises FileNotFoundError."""
+    """Write a file as a whole member, also if it has other names. Raises FileNotFoundError, and StoreError for what is no
+    regular file."""
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(handle, "rb") as file:
         found = os.fstat(handle)
@@ -53,10 +55,10 @@ def pack(archive: tarfile.TarFile, path: Path, name: str) -> None:
 
 
 def unpack(source: Path, folder: Path, names: Collection[str], *, keep_bytes: bool) -> dict[str, Kept]:
-    """Write the members of `source` to `folder`; what they are, by name. Raises StoreError.
+    """Write the members of `source` to `folder`. Returns them by name. Raises StoreError.
 
-    `names` may stand in the archive besides the bytes of files. Without `keep_bytes` those are read and not written.
-    `write_twins` writes the members that are links.
+    The archive may hold `names` and bytes of files, nothing else. `keep_bytes=False` reads the bytes and does not write
+    them. Members that are links are left to `write_twins`.
     """
     if not source.is_file():
         raise StoreError(f"There is no file {source}.")
@@ -77,7 +79,7 @@ def unpack(source: Path, folder: Path, names: Collection[str], *, keep_bytes: bo
                 written = keep_bytes or not member.name.startswith(BLOBS)
                 found[member.name] = _write(content, _place(folder, member.name) if written else None)
             file.seek(archive.offset)
-            end = file.read(LONGEST_END + 1)  # a cut archive does not have its end, and nothing stands after it
+            end = file.read(LONGEST_END + 1)  # a truncated archive has no end, and nothing may follow the end
             if any(end) or not 2 * BLOCK <= len(end) <= LONGEST_END:
                 raise StoreError(damaged)
     except NO_ARCHIVE as error:
@@ -86,7 +88,7 @@ def unpack(source: Path, folder: Path, names: Collection[str], *, keep_bytes: bo
 
 
 def _may_stand(member: tarfile.TarInfo, names: Collection[str], found: Collection[str]) -> bool:
-    """Whether a backup may hold the member. Older ones hold equal files as links to the first of them."""
+    """Whether a backup may hold the member. Backups from older versions hold equal files as links to the first of them."""
     if member.size < 0:
         return False
     if member.name in names:
@@ -96,20 +98,20 @@ def _may_stand(member: tarfile.TarInfo, names: Collection[str], found: Collectio
 
 
 def _place(folder: Path, name: str) -> Path:
-    """Where a member goes; the folders on the way are made for their owner alone."""
+    """The path of a member. Makes the folders on the way, for their owner alone."""
     target = folder / name
     make_folders(folder, target)
     return target
 
 
 def make_folders(root: Path, target: Path) -> None:
-    """The folders between, each for its owner alone."""
+    """Make the folders between `root` and `target`, for their owner alone."""
     for folder in reversed(target.relative_to(root).parents):
         (root / folder).mkdir(exist_ok=True, mode=0o700)
 
 
 def _write(content: IO[bytes], target: Path | None) -> Kept:
-    """Read a member to its end, and write it to `target` for good if there is one."""
+    """Read a member to its end. Writes it to `target` and syncs it, if given. Returns its size and hash."""
     digest, size = hashlib.sha256(), 0
     with nullcontext() if target is None else _made(target) as write:
         while piece := content.read(CHUNK):
@@ -123,8 +125,8 @@ def _write(content: IO[bytes], target: Path | None) -> Kept:
 
 
 def write_twins(folder: Path, members: Mapping[str, Kept], names: Collection[str]) -> None:
-    """Write those of the members `names` that are links: as links, or as copies where the file system has none. Raises
-    StoreError when there is no room for the copies."""
+    """Write those of `names` that are links: as hard links, or as copies where the file system has none. Raises
+    StoreError if there is no room for the copies."""
     twins = {name: members[name].twin_of for name in names if members[name].twin_of is not None}
     copied = {
         name: first for name, first in twins.items() if first and not _linked(folder / first, _place(folder, name))
@@ -153,8 +155,8 @@ def _made(target: Path) -> IO[bytes]:
 
 
 class _SmallHeaders(io.BufferedReader):
-    """A file of which nobody reads more than a chunk at once: `tarfile` reads extended headers whole, whatever size they
-    give themselves."""
+    """A file that refuses reads of more than CHUNK bytes: `tarfile` reads an extended header whole, whatever size it
+    claims."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or not 0 <= size <= CHUNK:

@@ -1,8 +1,8 @@
 """Finding calls by words that were said in them.
 
 Each call has a row in `call_words` with the terms of its turns (matching/spoken_search.py), and an index over them names the
-calls in which each term of a search was said: FTS5 in SQLite, GIN in PostgreSQL. Whether a call holds a search is always
-asked of the call itself, so both stores answer the same, and a store that cannot have the index is only slower.
+calls in which each term of a search was said: FTS5 in SQLite, GIN in PostgreSQL. Whether a call matches is always decided on
+the call itself, so both stores answer the same. A store that cannot have the index is only slower.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.spoken_search import call_terms
 
 MOST_TERMS = 24
-"""Terms of a search, or of what else it may mean, that the index is asked for."""
+"""Most terms of one reading of a search that the index is asked for."""
 NEAR = 2_000
-"""Newest calls that PostgreSQL looks through before it asks the index: of a word that many calls hold, these have enough."""
+"""Newest calls that PostgreSQL reads before it asks the index: they hold enough matches for a word that many calls have."""
 FEW = 2_000
-"""Calls that other filters leave, up to which each of them is looked at instead of the index."""
+"""If the other filters leave at most this many calls, each of them is read and the index is not asked."""
 NEWEST = 400
-"""Calls in which words are looked for that are like others."""
+"""Newest calls in which words like the searched ones are looked for."""
 ARRIVALS = 2**25
-"""Room in a place for the order of arrival within a second."""
+"""Places within one second: the order of arrival, modulo this, tells calls of a second apart."""
 
 _FORGET = "INSERT INTO call_terms (call_terms, rowid, terms) VALUES ('delete', old.place, old.terms)"
 _LEARN = "INSERT INTO call_terms (rowid, terms) VALUES (new.place, new.terms)"
@@ -74,19 +74,19 @@ _kept = select(settings.c.value).where(settings.c.name == "call_index")
 
 
 def make_call_index(connection: Connection) -> None:
-    """Make the index of what is known, where the database can have one, and write down whether."""
+    """Make the index if the database can have one. The setting `call_index` records it: `terms`, or `none`."""
     make_where_possible(connection, _INDEX[connection.dialect.name], setting="call_index", kind="terms")
 
 
 def drop_call_index(connection: Connection) -> None:
-    """Take the index away, and have no search ask for it."""
+    """Drop the index and its setting, so that no search asks for it."""
     for statement in _DROP[connection.dialect.name]:
         connection.exec_driver_sql(statement)
     connection.execute(delete(settings).where(settings.c.name == "call_index"))
 
 
 def keep_words(connection: Connection, org_id: str, records: dict[str, JsonObject]) -> None:
-    """Have search find these calls of an organisation by what is said in them now."""
+    """Store the terms of these calls of an organisation, in place of earlier ones. `records`: the calls by id."""
     if not records:
         return
     known = and_(calls.c.org_id == org_id, calls.c.id.in_(records))
@@ -105,8 +105,8 @@ def keep_words(connection: Connection, org_id: str, records: dict[str, JsonObjec
 
 
 def forget_words(connection: Connection) -> None:
-    """Have the words of calls that are deleted from now on leave the file, too. SQLite before 3.42 keeps them in the index
-    until it merges them away."""
+    """Make the words of calls that are deleted from now on leave SQLite's file, too. Before 3.42 SQLite cannot erase them
+    from the index; a merge of the index is asked for instead."""
     if connection.dialect.name == "sqlite" and connection.execute(_kept).scalar_one_or_none() == "terms":
         try:
             with connection.begin_nested():
@@ -116,7 +116,7 @@ def forget_words(connection: Connection) -> None:
 
 
 def place_of(created_at: str, arrival: int) -> int:
-    """Where a call stands among all: by the second of its time, then by its arrival."""
+    """The order of a call among all: by its time in seconds, then by its arrival."""
     return int(datetime.fromisoformat(created_at).timestamp()) * ARRIVALS + arrival % ARRIVALS
 
 
@@ -126,12 +126,13 @@ def _all_terms(org_id: str, record: JsonObject) -> str:
 
 
 def _mark(org_id: str) -> str:
-    """A term that all calls of an organisation have, so that a small one does not pay for a large one. No word is so."""
+    """A term that all calls of an organisation have, so that its searches do not read the calls of others. No spoken word
+    has this form."""
     return f"org:{org_id.replace('-', '').lower()}"
 
 
 def few_places(tx: Transaction, filters: list[ColumnElement[bool]]) -> list[int] | None:
-    """The places of all calls that pass the filters, if they are few; None if they are many, or nothing is filtered."""
+    """The places of all calls that pass the filters; None if there are more than FEW, or no filter."""
     if not filters:
         return None
     joined = call_words.join(calls, and_(calls.c.org_id == call_words.c.org_id, calls.c.id == call_words.c.call_id))
@@ -141,7 +142,8 @@ def few_places(tx: Transaction, filters: list[ColumnElement[bool]]) -> list[int]
 
 
 def newest_words(tx: Transaction, few: list[int] | None, *, before: int, after: int) -> set[str]:
-    """Words that were said in the newest calls between these places, of these few if the others do not count."""
+    """Words said in the newest calls from the place `after` up to `before`, which is excluded; only in those of `few`, if
+    given."""
     within = [call_words.c.place < before, call_words.c.place >= after]
     if few is not None:
         within.append(call_words.c.place.in_(few))
@@ -153,7 +155,8 @@ def newest_words(tx: Transaction, few: list[int] | None, *, before: int, after: 
 def next_places(
     tx: Transaction, alternatives: list[list[str]], few: list[int] | None, *, before: int, after: int, size: int
 ) -> list[int]:
-    """The next places, the newest first: of these few calls, or of calls with all terms of one of the alternatives."""
+    """Up to `size` places, newest first, from `after` up to `before`, which is excluded: those in `few`, if given, else
+    of calls with all terms of one of the alternatives."""
     if few is not None:
         return sorted((place for place in few if after <= place < before), reverse=True)[:size]
     within = tx.mine(call_words, call_words.c.place < before, call_words.c.place >= after)
@@ -171,7 +174,7 @@ def next_places(
 
 
 def _named(terms: list[str]) -> str:
-    """The question to FTS5 for calls with all of these terms."""
+    """The FTS5 query for calls with all of these terms."""
     return " AND ".join('"' + term.replace('"', '""') + '"' for term in terms)
 
 
@@ -189,12 +192,12 @@ def _by_array(tx: Transaction, mark: str, wanted: list[list[str]], within: Colum
 
 
 def _has_all(words: ColumnElement[Any], wanted: list[list[str]]) -> ColumnElement[bool]:
-    """Whether a call has all terms of one of the lists."""
+    """The condition that a call has all terms of one of the lists."""
     return or_(*(_array(words).contains(one) for one in wanted))
 
 
 def _stands_in(words: ColumnElement[Any], term: str) -> ColumnElement[bool]:
-    """Whether a call has a term, looked for in the text: a tenth of what an array of its terms costs."""
+    """The condition that a call has a term, as a search in the text. It costs a tenth of a search in an array."""
     return func.strpos(literal(" ") + words + literal(" "), f" {term} ") > 0
 
 

@@ -11,7 +11,7 @@ from calltriage.desk.database.tables import settings
 
 
 def make_where_possible(connection: Connection, statements: Iterable[str], *, setting: str, kind: str) -> None:
-    """Make an index with these statements, and write down under `setting` that it is of this kind, or `none`."""
+    """Make an index with these statements. The setting `setting` records its kind, or `none` if the database refuses."""
     kept = kind
     try:
         with connection.begin_nested():

@@ -82,18 +82,19 @@ _kept = select(settings.c.value).where(settings.c.name == "search_index")
 
 
 def make_index(connection: Connection) -> None:
-    """Make the index where the database can have one (FTS5 with trigrams; pg_trgm and btree_gin), and write down whether."""
+    """Make the index if the database can have one (FTS5 with trigrams; pg_trgm and btree_gin). The setting `search_index`
+    records it."""
     make_where_possible(connection, _INDEX[connection.dialect.name], setting="search_index", kind="trigrams")
 
 
 def drop_index(connection: Connection) -> None:
-    """Take the index away, of whatever version it is."""
+    """Drop the index of this version or of an earlier one."""
     for statement in _DROP[connection.dialect.name]:
         connection.exec_driver_sql(statement)
 
 
 def searched(title: str, description: str) -> str:
-    """What a search looks in."""
+    """The text of an issue that a search looks in."""
     return line_with_numbers(f"{title}\n{description}")
 
 
@@ -159,7 +160,7 @@ def _count(candidates: Select[tuple[int]], most: int) -> Select[tuple[int]]:
 
 
 def _ticket_number(text: str) -> int | None:
-    """T-1023, t1023 and 1023."""
+    """The number in `t-1023`, `t1023` or `1023`; None for other text."""
     digits = text.removeprefix("t").removeprefix("-")
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 12 else None
 
@@ -176,7 +177,8 @@ def _pattern(text: str) -> str:
 
 
 def _candidates(tx: Transaction, texts: list[list[str]], number: int | None) -> Select[tuple[int]] | None:
-    """Numbers of rows that may hold the texts, and of all that do; None when the index has no opinion."""
+    """The query for rows (`seq`) that may hold the texts. None that holds them is missing. None if there is no index, or
+    no text to look for."""
     if not texts or tx.connection.execute(_kept).scalar_one_or_none() != "trigrams":
         return None
     if tx.connection.dialect.name == "sqlite":
@@ -190,12 +192,12 @@ def _candidates(tx: Transaction, texts: list[list[str]], number: int | None) -> 
 
 
 def _by_grams(tx: Transaction, texts: list[list[str]]) -> Select[tuple[int]]:
-    """What FTS5 finds."""
+    """The query for what FTS5 finds."""
     return select(_grams.c.rowid).where(literal_column("issue_grams").op("MATCH")(_of_grams(tx, texts)))
 
 
 def _of_grams(tx: Transaction, texts: list[list[str]]) -> str:
-    """The question to FTS5: issues of organisations with this mark that hold each trigram of one of the lists."""
+    """The FTS5 query for issues of organisations with this mark that hold every trigram of one of the lists."""
     return f"{_quoted(tx.who.org_id[:GRAM])} AND ({' OR '.join(f'({_all_grams(one)})' for one in texts)})"
 
 

@@ -18,7 +18,7 @@ GROUPS = {
     "owner_id": 200, "assignee_id": 200, "resource_type": 15_000, "type": 2000, "batch_id": 500, "issue_id": 20,
     "from_number": 5, "to_number": 5, "related_issue_id": 5, "session_id": 5,
 }  # fmt: skip
-"""How many rows have the same value, by column; of any other column one."""
+"""By column, how many rows have the same value; 1 for any other column."""
 
 
 def give_statistics(connection: Connection) -> None:

@@ -35,7 +35,8 @@ class Store(Database):
         super().__init__(self._file or PostgresDatabase(url or SecretStr("")), self._prepare_schema)
 
     def try_out(self) -> None:
-        """Open and close it, which migrates an older one. Blocks. Raises StoreError when it is not as a desk has to be."""
+        """Open and close the store, which migrates an older one. Blocks. Raises StoreError if its tables are not a
+        desk's."""
         engine = self._open()
         try:
             with engine.connect() as connection:
@@ -52,8 +53,8 @@ class Store(Database):
         await self.write(_change_nothing)
 
     async def empty_log(self) -> bool:
-        """Let nothing that was deleted stand in the database's log. False where others' reading keeps it there for now.
-        PostgreSQL's server keeps its log itself."""
+        """Remove what was deleted from SQLite's log. False if other readers keep it there for now. On PostgreSQL the
+        server keeps its own log: True."""
         if self._file is None:
             return True
         return await anyio.to_thread.run_sync(self._file.empty_log, await self.open())
@@ -87,7 +88,7 @@ def _change_nothing(connection: Connection) -> None:
 
 @cache
 def own_statements() -> frozenset[str]:
-    """The text of each statement that stands in the schema of a new desk's file."""
+    """The text of each statement in the schema of a new desk's file."""
     engine = create_engine("sqlite://", module=sqlite_driver())
     try:
         with engine.begin() as connection:
@@ -98,7 +99,7 @@ def own_statements() -> frozenset[str]:
 
 
 def differences(connection: Connection) -> list[Any]:
-    """What sets the known tables apart from those of a new desk, but for the search index, which is made by hand."""
+    """How the known tables differ from a new desk's, apart from the search indexes, which are made by hand."""
     from alembic.autogenerate import compare_metadata  # noqa: PLC0415  see _migrate
     from alembic.migration import MigrationContext  # noqa: PLC0415
 
@@ -111,7 +112,7 @@ def differences(connection: Connection) -> list[Any]:
 
 
 def _version(connection: Connection) -> str | None:
-    """The version written down; None in an empty database, empty where tables stand without one."""
+    """The schema version on record; None in an empty database, "" if there are tables but no version."""
     if not inspect(connection).has_table("settings"):
         return None
     query = select(settings.c.value).where(settings.c.name == "schema_version")
@@ -137,7 +138,7 @@ def _make(connection: Connection) -> None:
 
 
 def _migrate(connection: Connection, version: int) -> None:
-    """All steps in one transaction: the desk is of one version or of the other."""
+    """Run all steps in the caller's transaction, so that the desk is of the old version or of the new one."""
     from alembic.migration import MigrationContext  # noqa: PLC0415  as slow to import as SQLAlchemy, and rarely needed
     from alembic.operations import Operations  # noqa: PLC0415
 

@@ -1,5 +1,5 @@
-"""The desk's tables. Every table of an organisation's has the organisation first in its key, so that a query that forgets
-it finds nothing useful by accident."""
+"""The desk's tables. The keys of an organisation's tables begin with the organisation, so that a query that forgets it
+finds nothing useful by accident."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ settings = Table("settings", metadata, Column("name", Text, primary_key=True), C
 """Facts of the desk itself: schema version, signing secret, the organisation and user of its own key."""
 
 API_KEY, SIGNING_KEY, WEBHOOK_KEY = "api", "signing", "webhook"
-"""Kinds of keys: a secret that a client shows, a public key that a client's signatures are checked with, and the secret that
-the triage vendor signs its webhooks with, which has to be kept as it is."""
+"""Kinds of keys: a secret that a client sends, a public key that checks a client's signatures, and the secret that the
+triage vendor signs its webhooks with. The last is stored as it is, as checking a signature needs it."""
 
 
 def _ending() -> tuple[Column[Any], Column[Any]]:
-    """When something ends by itself, and when the operator ended it; NULL: never."""
+    """Columns for when something expires, and for when the operator revoked it; NULL: never."""
     return Column("expires_at", Text), Column("revoked_at", Text)
 
 
@@ -89,7 +89,7 @@ users = Table(
     *_ending(),
     PrimaryKeyConstraint("org_id", "id"),
 )
-"""The members of organisations. When those of before version 5 were made is not known."""
+"""The members of organisations. `created_at` is NULL for those from before version 5."""
 
 keys = Table(
     "keys",
@@ -228,8 +228,8 @@ runs = _owned(
     Index("runs_of_session", "org_id", "session_id", "seq"),
     _of_issue(),
 )
-"""Runs of the embedded agent. What a run will do is known when it starts, so it is written down then, with the times at
-which it will have happened; a run is in flight until `finished_at`."""
+"""Runs of the embedded agent. What a run does is known when it starts, so all of it is stored then, with times in the
+future. A run is in flight until `finished_at`."""
 
 activity = _owned(
     "activity",
@@ -248,7 +248,8 @@ activity = _owned(
     Index("activity_of_issue", "org_id", "issue_id", "created_at", "seq"),
     _of_issue(),
 )
-"""The feed. Entries with a `session_id` are the agent's; one in the future belongs to a run in flight and is not shown."""
+"""The feed. Entries with a `session_id` are the agent's. An entry with a time in the future belongs to a run in flight
+and is not shown yet."""
 
 categories = _owned(
     "categories",
@@ -281,8 +282,8 @@ calls = _owned(
     Index("calls_to", "org_id", "to_number", "created_at", "id"),
     Index("calls_of_batch", "org_id", "batch_id", "created_at", "id"),
 )
-"""`record` is the call as `get_call` answers it, `events` and `corrected` what the neighbouring routes do; `digest` tells
-whether an import brings something new. What a list of calls is narrowed by has columns of its own, taken from the record."""
+"""`record`: the call. `events`, `corrected`: the answers of its other routes. `digest`: an import with the same one
+brings nothing new. The columns after it are copies of what lists filter by."""
 
 call_words = Table(
     "call_words",
@@ -350,11 +351,11 @@ attachment_labels = Table(
     ForeignKeyConstraint(["org_id", "attachment_id"], ["attachments.org_id", "attachments.id"], ondelete="CASCADE"),
     Index("attachments_by_label", "org_id", "name", "value"),
 )
-"""The metadata again, one row a key with the JSON text of its value: what a list is narrowed by."""
+"""The metadata again, for filters: one row per key, with its value as JSON text."""
 
 
 class by_code_point(FunctionElement[str]):  # noqa: N801  used as SQL's own functions are
-    """A computed text in the order of its code points, as the columns are."""
+    """A computed text that sorts by code point, as the columns do."""
 
     type = String()
     inherit_cache = True
@@ -378,7 +379,7 @@ def new_organisation(org_id: str, name: str) -> JsonObject:
 
 
 def stands(table: Table, now: str) -> ColumnElement[bool]:
-    """Whether an organisation, user or key has neither ended by itself nor been ended."""
+    """The condition that an organisation, user or key has neither expired nor been revoked."""
     return table.c.revoked_at.is_(None) & (table.c.expires_at.is_(None) | (table.c.expires_at > now))
 
 

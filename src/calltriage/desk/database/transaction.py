@@ -1,4 +1,4 @@
-"""What a handler is given and what it gives back: a transaction with its caller, a reply or a contract error."""
+"""What handlers take and return: a transaction with its caller, a reply, a contract error."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ DEFAULT_LIMIT = 50
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 Keys: TypeAlias = tuple[ColumnElement[Any], ...]
-"""What a list is ordered by; the last one tells any two rows apart."""
+"""The columns that a list is ordered by. The last one is unique."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +50,9 @@ class Listing:
     """A list whose statements are built once: building one costs several times more than running it.
 
     Attributes:
-        query: its rows, by parameters.
+        query: its rows, with parameters.
         order: what it is ordered by.
-        descending: the last come first.
+        descending: the last rows come first.
     """
 
     query: Select[*tuple[Any, ...]]
@@ -66,21 +66,21 @@ class Listing:
 
     @cached_property
     def following(self) -> Select[*tuple[Any, ...]]:
-        """Those behind the position whose parts are `after0` and so on."""
+        """The rows after a position. Its parts are the parameters `after0`, `after1` and so on."""
         position = tuple_(*(bindparam(f"after{n}", type_=column.type) for n, column in enumerate(self.order)))
         place = tuple_(*self.order)
         return self.first.where(place < position if self.descending else place > position)
 
 
 def _ordered(query: Select[*tuple[Any, ...]], order: Keys, *, descending: bool) -> Select[*tuple[Any, ...]]:
-    """A list in its order, with what its cursors hold."""
+    """A list in its order. Its rows have the values of a cursor, too, as `_key0`, `_key1` and so on."""
     query = query.order_by(*(column.desc() if descending else column.asc() for column in order))
     return query.add_columns(*(column.label(f"_key{n}") for n, column in enumerate(order)))
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Whom a key or token stands for. `key_id` is the key's, empty for the one that this process made for itself."""
+    """Whom a key or token stands for. `key_id`: the key's id; empty for the key of the desk's own user."""
 
     org_id: str
     user_id: str
@@ -89,7 +89,8 @@ class Principal:
 
 @dataclass(frozen=True)
 class Reply:
-    """A success: status and the body before any envelope. `loose` names bytes that no row speaks of once it is on disk."""
+    """A success: its status, and its body without the envelope. `loose`: bytes that no row names once the change is on
+    disk."""
 
     status: int
     body: Any
@@ -108,7 +109,8 @@ def handled(operation: type[A], *, by: Callable[[Transaction, A], Reply]) -> tup
 class ContractError(Exception):
     """An answer that the contract knows as an error.
 
-    `code` is the triage word; the attachments contract has its own number per status. `fields` names refused inputs.
+    `code`: the triage contract's word; the attachments contract has a number per status. `fields`: the rule of each refused
+    input.
     """
 
     def __init__(self, status: int, code: str, message: str, fields: dict[str, str] | None = None) -> None:
@@ -121,7 +123,7 @@ def not_found(missing: Missing) -> ContractError:
 
 
 def bad_request(**fields: str) -> ContractError:
-    """400 that names each refused input and its rule."""
+    """The 400 that names each refused input and its rule."""
     return ContractError(400, "bad_request", "; ".join(f"{name}: {rule}" for name, rule in fields.items()), fields)
 
 
@@ -140,15 +142,16 @@ def _by_id(table: Table, columns: tuple[str, ...]) -> Select[*tuple[Any, ...]]:
 
 @dataclass(frozen=True)
 class Transaction:
-    """One transaction on behalf of one caller. Handlers reach rows through it: the organisation is always asked.
+    """One transaction on behalf of one caller. Handlers reach rows through it, so that the organisation is part of every
+    query.
 
     Attributes:
         connection: open transaction.
         who: the caller.
         now: the instant of the request.
         secret: key for everything the desk signs.
-        public_url: where the desk is reached, for the URLs it hands out.
-        provider: what attachments say of where their bytes are.
+        public_url: the address of the desk, for the URLs in its answers.
+        provider: the name of the place of file bytes, which attachments show.
     """
 
     connection: Connection
@@ -164,7 +167,7 @@ class Transaction:
         return written(self.now)
 
     def mine(self, table: Table, *more: ColumnElement[bool]) -> ColumnElement[bool]:
-        """The condition "of the caller's organisation, and …"."""
+        """The condition that a row is of the caller's organisation, and `more`."""
         condition: ColumnElement[bool] = table.c.org_id == self.who.org_id
         for part in more:
             condition = condition & part
@@ -175,11 +178,11 @@ class Transaction:
         return self.connection.execute(statement, {"org_id": self.who.org_id, **values})
 
     def find(self, table: Table, row_id: str, *columns: str) -> AnyRow | None:
-        """The row of this id, or these columns of it."""
+        """The row of this id, or only these columns of it; None if there is none."""
         return self.run(_by_id(table, columns), id=row_id).one_or_none()
 
     def issue(self, issue_id: str) -> AnyRow:
-        """The issue, or 404: a malformed id, an unknown one and another organisation's all look the same."""
+        """The issue's row. Raises 404, the same for a malformed id, an unknown one and another organisation's."""
         row = self.find(tables.issues, issue_id.lower()) if re.match(UUID_PATTERN, issue_id) else None
         if row is None:
             raise not_found(NO_ISSUE)
@@ -202,7 +205,7 @@ class Transaction:
     def after(
         self, query: Select[*tuple[Any, ...]], order: Keys, *, cursor: str | None, name: str, descending: bool
     ) -> Select[*tuple[Any, ...]]:
-        """The rows of a list in its order, from the cursor's position on."""
+        """The query for the rows of a list after the cursor's position, in order."""
         if cursor is not None:
             position = tuple_(*(literal(value) for value in self.open_cursor(cursor, name)))
             place = tuple_(*order)
@@ -212,18 +215,18 @@ class Transaction:
     def cut(
         self, query: Select[*tuple[Any, ...]], order: Keys, *, limit: int | None, name: str
     ) -> tuple[list[AnyRow], str | None]:
-        """The first page of ordered rows, and the cursor behind it or None."""
+        """The first page of an ordered query, and the cursor after it; None on the last page."""
         size = limit or DEFAULT_LIMIT
         return self._page_of(list(self.connection.execute(query.limit(size + 1))), size, len(order), name)
 
     def cursor_behind(self, query: Select[*tuple[Any, ...]], order: Keys, *, count: int, name: str) -> str | None:
-        """The cursor behind the first `count` of ordered rows; None where there are no more."""
+        """The cursor after the first `count` rows of an ordered query; None if there are no more."""
         keys: Select[*tuple[Any, ...]] = query.with_only_columns(*order)
         rows: list[AnyRow] = list(self.connection.execute(keys.offset(count - 1).limit(2)))
         return self.seal_cursor(list(rows[0]), name) if len(rows) > 1 else None
 
     def _page_of(self, rows: list[AnyRow], size: int, keys: int, name: str) -> tuple[list[AnyRow], str | None]:
-        """The first `size` rows of those that were read, one more than that, and the cursor behind them or None."""
+        """The first `size` of `size` + 1 rows that were read, and the cursor after them; None if there are no more."""
         if len(rows) <= size:
             return rows, None
         rows = rows[:size]
@@ -252,14 +255,14 @@ class Transaction:
 
 
 def columns_of(table: Table, result: type[Result], *, computed: Iterable[str] = ()) -> tuple[str, ...]:
-    """Columns that the API answers: the fields of its result, but those that are computed. Raises KeyError for a field
-    that has no column."""
+    """The columns that the API answers: the fields of `result` without computed ones. Raises KeyError for a field without
+    a column."""
     names = result.model_fields.keys() - {"unreadable_fields", *computed}
     return tuple(table.c[name].name for name in result.model_fields if name in names)
 
 
 def plain_row(row: AnyRow | JsonObject, *names: str) -> JsonObject:
-    """The named columns of a row, or of the values that one was made of."""
+    """The named columns of a row, or of the values that a row was made from."""
     if isinstance(row, dict):
         return {name: row[name] for name in names}
     return dict(zip(names, _values_of(names)(row), strict=True))

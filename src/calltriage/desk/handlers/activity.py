@@ -25,7 +25,7 @@ from calltriage.operations.activity import AddComment, ListActivity
 from calltriage.operations.fields import NO_LINK
 
 HAPPENED = activity.c.session_id.is_(None) | (activity.c.created_at <= bindparam("instant"))
-"""A run is written ahead."""
+"""Entries that have happened. A run's entries are stored when it starts, with times in the future."""
 FEED = Listing(
     select(activity).where(equal(activity, "issue_id"), HAPPENED),
     (activity.c.created_at, activity.c.seq),
@@ -47,7 +47,7 @@ def list_activity(tx: Transaction, call: ListActivity) -> Reply:
 
 
 def add_comment(tx: Transaction, call: AddComment) -> Reply:
-    """Store the comment; `@norm` in it starts a run as well, which the answer says nothing about."""
+    """Store the comment. `@norm` in it also starts a run, which the answer does not mention."""
     tx.issue(call.issue_id)
     cited = _cited(tx, call.issue_id, call.resource_link_ids or [])
     comment = entry(tx, call.issue_id, "comment", detail=call.detail, resources=cited)
@@ -69,7 +69,7 @@ def _cited(tx: Transaction, issue_id: str, wanted: list[str]) -> list[JsonObject
 
 
 def shown_entries(tx: Transaction, rows: list[AnyRow]) -> list[JsonObject]:
-    """Entries in the shape of their kind: the issue's own, or the agent's."""
+    """Entries as the API answers them. The issue's own and the agent's have different shapes."""
     sessions = norm.session_summaries(tx, list({row.session_id for row in rows if row.session_id is not None}))
     return [_shown_entry(row, sessions.get(row.session_id)) for row in rows]
 

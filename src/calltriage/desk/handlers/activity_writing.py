@@ -14,14 +14,14 @@ from calltriage.leaves.strict_json import JsonObject
 
 Clocks = tuple[str, ...]
 CHANGE: Clocks = ("updated_at", "last_activity_at")
-"""The clocks of an issue that a change moves."""
+"""The times of an issue that a change sets."""
 TALK: Clocks = ("last_activity_at",)
-"""Those that talk moves."""
+"""The times of an issue that a comment or a session's entry sets."""
 
 
 class Facts(TypedDict, total=False):
-    """Columns of an entry. A `session_id` makes it the agent's, a caller without a user id the system's. `created_at` dates
-    it later: the issue's clocks then stand ahead, and readers see no more of them than the present."""
+    """Columns of an entry. With a `session_id` it is the agent's; for a caller without a user id it is the system's.
+    `created_at` may lie in the future: so do the issue's times then, and readers see the present instead."""
 
     detail: Required[str]
     metadata: JsonObject | None
@@ -42,7 +42,7 @@ _ADD_ENTRIES = insert(activity)
 
 
 def entry(tx: Transaction, issue_id: str, entry_type: str, **facts: Unpack[Facts]) -> JsonObject:
-    """The row of an entry."""
+    """The row of a feed entry. Nothing is stored yet."""
     return {
         **_NO_FACTS,
         "org_id": tx.who.org_id,
@@ -56,7 +56,7 @@ def entry(tx: Transaction, issue_id: str, entry_type: str, **facts: Unpack[Facts
 
 
 def record(tx: Transaction, entries: Sequence[JsonObject], moves: Clocks = CHANGE) -> None:
-    """Add entries, and move these clocks of their issues to the latest of them."""
+    """Store entries, and set these times of their issues to the latest entry's."""
     if not entries:
         return
     tx.connection.execute(_ADD_ENTRIES, entries)
@@ -65,7 +65,7 @@ def record(tx: Transaction, entries: Sequence[JsonObject], moves: Clocks = CHANG
 
 
 def move_clocks(tx: Transaction, issue_ids: Iterable[str], instant: str, clocks: Clocks = CHANGE) -> None:
-    """Move clocks of issues to an instant, but never back."""
+    """Set times of issues to an instant, but never to an earlier one than they have."""
     tx.connection.execute(
         _moved(clocks), {"organisation": tx.who.org_id, "moving": list(issue_ids), "instant": instant}
     )

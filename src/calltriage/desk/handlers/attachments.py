@@ -35,11 +35,11 @@ from calltriage.operations.attachments import (
 from calltriage.operations.fields import NO_ATTACHMENT, Metadata
 
 LINK_SECONDS = 3600
-"""Life of an upload link."""
+"""Seconds that an upload link works."""
 RESERVATION_SECONDS = 24 * 3600
-"""Life of an unclaimed request_id."""
+"""Seconds that a request_id without an attachment works."""
 DOWNLOAD_SECONDS = 600
-"""Life of a download link."""
+"""Seconds that a download link works."""
 PER_PAGE = 50
 STATE = "published"
 """The only state: a record exists once its bytes do."""
@@ -60,7 +60,8 @@ def request_upload_link(tx: Transaction, call: RequestUploadLink) -> Reply:
 
 
 def creatable(tx: Transaction, call: CreateAttachment) -> AnyRow:
-    """The reservation that a call may make an attachment of. The checks stand in the contract's order."""
+    """The reservation that a call may turn into an attachment. Raises ContractError. The checks are in the contract's
+    order."""
     found = tx.find(reservations, call.request_id)
     if found is None or found.expires_at <= tx.now.timestamp():
         raise bad_request(request_id="unknown or expired upload reservation")
@@ -77,8 +78,8 @@ def creatable(tx: Transaction, call: CreateAttachment) -> AnyRow:
 
 
 def create_attachment(tx: Transaction, call: CreateAttachment, blob: str) -> Reply:
-    """Make the record of bytes that were published as `blob`. All checks are made again; the name's unique index decides
-    between two at once."""
+    """Make the record of the bytes published as `blob`. All checks are made again. Of two requests for one name, the
+    name's unique index lets one through."""
     found = creatable(tx, call)
     facts = plain_row(found, "size", "type", "sha256", "md5")
     if not is_name_of(blob, tx.who.org_id, found.sha256):
@@ -96,7 +97,7 @@ def create_attachment(tx: Transaction, call: CreateAttachment, blob: str) -> Rep
 def insert_attachment(
     connection: Connection, org_id: str, attachment_id: str, facts: JsonObject, created_at: str
 ) -> AnyRow:
-    """The row of a published file and those of its labels."""
+    """Insert a published file and its labels. Returns its row."""
     query = insert(attachments).values(
         org_id=org_id, id=attachment_id, object_key=secrets.token_hex(16), created_at=created_at, **facts
     )
@@ -139,13 +140,13 @@ def list_attachments(tx: Transaction, call: ListAttachments) -> Reply:
 
 
 def get_attachment_download_link(tx: Transaction, call: GetAttachmentDownloadLink) -> Reply:
-    """A link of its own for each call; earlier ones stay good until their own end."""
+    """A new link for each request. Earlier links work until they expire."""
     key = _found(tx, call.attachment_id).object_key
     return Reply(200, {"url": _signed_url(tx, "GET", key, DOWNLOAD_SECONDS), "expire_time": DOWNLOAD_SECONDS})
 
 
 def delete_attachment(tx: Transaction, call: DeleteAttachment) -> Reply:
-    """Gone at once: links are looked up by the record, and the bytes go when this is on disk."""
+    """Delete the record. Its links stop at once, as they look the record up. The bytes are deleted when this is on disk."""
     row = _found(tx, call.attachment_id)
     tx.connection.execute(delete(attachments).where(tx.mine(attachments, attachments.c.id == row.id)))
     return Reply(204, None, loose=(row.blob,))
@@ -183,7 +184,7 @@ def _filters(tx: Transaction, call: ListAttachments) -> list[ColumnElement[bool]
 
 
 def _labels(text: str | None) -> JsonObject:
-    """The `metadata` filter: a flat JSON object."""
+    """The `metadata` filter, read: a flat JSON object. Raises ContractError."""
     try:
         return TypeAdapter(Metadata).validate_json(text or "{}")
     except ValidationError:

@@ -16,7 +16,7 @@ Path = Mapping[str, str]
 
 
 def get_account(tx: Transaction, _: Path) -> Reply:
-    """The account of the caller's organisation: the desk bills nothing (our choice)."""
+    """The account of the caller's organisation. The desk bills nothing (our choice)."""
     billing = {"current_balance": 0, "refill_to": None}
     return Reply(200, {"status": "active", "billing": billing, "total_calls": tx.count(calls)})
 
@@ -33,7 +33,7 @@ def list_call_events(tx: Transaction, path: Path) -> Reply:
 
 
 def get_recording_url(tx: Transaction, path: Path) -> Reply:
-    """Where the call's source said that its recording is."""
+    """The recording's URL that the call's source gave."""
     about = find_call(tx, path["call_id"]).record["metadata"]
     url = call_shapes.told("recording_url", about.get("recording_url"))
     if not url:
@@ -42,7 +42,7 @@ def get_recording_url(tx: Transaction, path: Path) -> Reply:
 
 
 def recording(tx: Transaction, path: Path) -> AnyRow:
-    """The file that is a call's recording. Raises ContractError where an import brought none."""
+    """The file that is a call's recording. Raises ContractError if there is none."""
     find_call(tx, path["call_id"])
     found = recording_of(tx, path["call_id"])
     if found is None:
@@ -56,4 +56,4 @@ NEIGHBOURS: dict[str, Callable[[Transaction, Path], Reply]] = {
     "/v1/calls/{call_id}/events": list_call_events,
     "/v1/calls/{call_id}/recording": get_recording_url,
 }
-"""What answers a GET of each path."""
+"""The handler of a GET by path."""

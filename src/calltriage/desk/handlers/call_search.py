@@ -17,7 +17,7 @@ from calltriage.operations.calls import ListCalls, SearchCalls
 
 SIZE = 20
 MOST_EXAMINED = 400
-"""Calls that one answer looks at, of which the index says that they may hold the words."""
+"""Most calls that one answer reads, among those that the index names."""
 LAST_PLACE = 2**62
 
 
@@ -29,7 +29,7 @@ class _Turn(NamedTuple):
 
 
 def search_calls(tx: Transaction, call: SearchCalls) -> Reply:
-    """Raises ContractError for a query without words."""
+    """Calls in which the words were said. Raises ContractError for a query without words."""
     words = words_of(call.query)
     if not words.texts:
         raise bad_request(query="must hold words")
@@ -57,7 +57,7 @@ def search_calls(tx: Transaction, call: SearchCalls) -> Reply:
 
 
 def _window(listed: ListCalls) -> tuple[int, int]:
-    """The places between which the wanted calls stand, to the second."""
+    """The first place of the wanted calls, and the one after the last, to the second."""
     first, last = first_and_last(listed)
     return (
         -LAST_PLACE if first is None else place_of(first, 0),

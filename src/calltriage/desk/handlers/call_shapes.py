@@ -1,7 +1,7 @@
 """A call as the calls API answers it, one and in a list, from the record that its import left (bland-triage, section 6).
 
-A record keeps what its source said as `metadata`. What the API documents is answered under its own name, null where it is
-not known; the rest stays metadata.
+A record keeps its source's facts as `metadata`. Fields that the API documents are answered under their own names, null if
+unknown. The rest stays in `metadata`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ DOCUMENTED: dict[str, Callable[[Any], bool]] = {
     "analysis": _is_list_or_object,
     "citations": is_array,
 }  # fmt: skip
-"""What the vendor documents of a call besides its id, length, words and summary, and what each value can be."""
+"""The documented fields of a call besides id, length, words and summary, each with a check of its value's type."""
 UNDER_WAY = ("new", "queued", "allocated", "started")
 """States of a call that has not ended."""
 
@@ -68,12 +68,13 @@ def detail(record: JsonObject) -> JsonObject:
 
 
 def told(name: str, *said: object) -> Any:
-    """The first of what was said that the field can hold; None for nothing."""
+    """The first of these values that has the field's type; None if none has."""
     return next((value for value in said if DOCUMENTED[name](value)), None)
 
 
 def with_state(known: JsonObject) -> JsonObject:
-    """A call that is imported has ended, and well, unless its source says otherwise (our choice)."""
+    """The facts with the call's state. An imported call has ended, and well, unless its source says otherwise (our
+    choice)."""
     completed = known["completed"]
     if completed is None:
         completed = known["queue_status"] not in UNDER_WAY

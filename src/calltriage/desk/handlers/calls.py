@@ -42,17 +42,16 @@ CALL_FIELDS: dict[str, ColumnElement[Any]] = {
     **{name: _about[name] for name in ROW_FACTS},
     "completed": calls.c.completed, "inbound": calls.c.inbound,  # SQLite knows no booleans inside JSON
 }  # fmt: skip
-"""What a row of the list shows of a call, and where it is: a call may be as large as an answer, a page of them must not
-be read whole."""
+"""The fields of a row of the list, and their columns. The records are not read whole: one may be as large as an answer."""
 MOST_CALLS = 1000
-"""Rows of a page of calls where the request names no number, as the vendor documents."""
+"""Rows of a page of calls if the request has no `limit`, as the vendor documents."""
 
 
 CALL_TEXTS: dict[str, ColumnElement[Any]] = {
     **{name: calls.c[name] for name in ("from_number", "to_number", "answered_by", "batch_id")},
     "campaign_id": _about["campaign_id"].as_string(),
 }
-"""What text a list of calls is narrowed by."""
+"""The text columns that a list of calls is filtered by."""
 COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "eq": operator.eq, "gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le,
 }  # fmt: skip
@@ -78,14 +77,14 @@ def get_pathway_call_events(tx: Transaction, call: GetPathwayCallEvents) -> Repl
 
 
 def get_call_event_stream(tx: Transaction, call: GetCallEventStream) -> Reply:
-    """The events that the call's source brought along: the desk carries no calls itself."""
+    """The events that came with the call's import. The desk itself carries no calls."""
     events = find_call(tx, call.call_id).record["metadata"].get("event_stream_data")
     return Reply(200, [_event(told) for told in events] if is_array(events) else [])
 
 
 def _event(told: object) -> JsonObject:
-    """An event with fields of the documented types. A value of another type is told as its JSON, a row that is no object
-    as the message of an event."""
+    """An event with fields of the documented types. A value of another type becomes its JSON text. A row that is no
+    object becomes the message of an event."""
     event = told if is_object(told) else {"message": told}
     typed = {name: _text(value) for name, value in event.items() if name in EVENT_TEXTS and value is not None}
     return {name: typed.get(name, value) for name, value in event.items() if name in typed or name not in EVENT_TEXTS}
@@ -104,7 +103,7 @@ def find_call(tx: Transaction, call_id: str) -> AnyRow:
 
 
 def list_calls(tx: Transaction, call: ListCalls) -> Reply:
-    """Rows of calls. That each names its `issues` is the desk's own; vendors add fields, too."""
+    """Rows of calls. The field `issues` of each row is the desk's own."""
     matches = tx.mine(calls, *call_filters(call))
     order = calls.c.updated_at if call.sort_by == "updated_at" else calls.c.created_at
     first, size = call.from_ or 0, call.limit or MOST_CALLS
@@ -140,7 +139,7 @@ def call_row(row: JsonObject) -> JsonObject:
 
 
 def call_filters(call: ListCalls) -> list[ColumnElement[bool]]:
-    """The conditions on calls that a list is narrowed by."""
+    """The conditions on calls of a list's filters. Raises ContractError."""
     found = _within(call)
     for name in ("from_number", "to_number", "answered_by", "batch_id", "campaign_id"):
         wanted = getattr(call, name)
@@ -160,12 +159,12 @@ def call_filters(call: ListCalls) -> list[ColumnElement[bool]]:
 
 
 def any_form(numbers: Iterable[str]) -> set[str]:
-    """Telephone numbers in each form under which a call may have them."""
+    """Telephone numbers in each form in which a call may hold them."""
     return {form for number in numbers for form in (number, *forms(number))}
 
 
 def _within(call: ListCalls) -> list[ColumnElement[bool]]:
-    """The conditions on times. Days are those of the zone; both ends belong to what is wanted."""
+    """The conditions on times. Days are days of the zone; both ends are included. Raises ContractError."""
     if call.created_at is not None and (call.start_date is not None or call.end_date is not None):
         raise bad_request(created_at="cannot stand together with start_date or end_date")
     zone = _zone(call)
@@ -193,7 +192,8 @@ def _zone(call: ListCalls) -> ZoneInfo:
 
 
 def first_and_last(call: ListCalls) -> tuple[str | None, str | None]:
-    """The instants between which the calls of a list were made, where it names days."""
+    """The first and the last instant of `start_date` and `end_date`; None for one that is not given. Raises
+    ContractError."""
     first, last, zone = call.start_date, call.end_date, _zone(call)
     return (
         None if first is None else _edge(first, "start_date", time.min, zone),
@@ -202,7 +202,7 @@ def first_and_last(call: ListCalls) -> tuple[str | None, str | None]:
 
 
 def _edge(text: str, name: str, of_day: time, zone: ZoneInfo) -> str:
-    """An instant, or the first or last one of a day."""
+    """The instant in a text; for a day its first or last instant, as `of_day` says. Raises ContractError."""
     try:
         instant = datetime.fromisoformat(text)
         if len(text) == 10:
@@ -236,7 +236,7 @@ def list_sms_conversations(tx: Transaction, call: ListSmsConversations) -> Reply
 
 
 def _without(tx: Transaction, record: ColumnElement[Any], names: Iterable[str]) -> ColumnElement[Any]:
-    """A record without some of its members, left out before it is read. SQL has no one word for that."""
+    """A record without some of its members, left out by the database. Each dialect has a function of its own for it."""
     if tx.connection.dialect.name == "sqlite":
         return type_coerce(func.json_remove(record, *(f"$.{name}" for name in names)), JSON)
     from sqlalchemy.dialects.postgresql import JSONB  # noqa: PLC0415  3 MiB that a desk on a file never needs

@@ -22,7 +22,7 @@ CATEGORY_COLUMNS = columns_of(categories, Category)
 
 
 def folded_name(name: str) -> str:
-    """A category's name as it is compared: outer blanks and case ignored, where there is more than blanks (our choice)."""
+    """A category's name for comparison: without outer blanks, unless it is blanks alone, and without case (our choice)."""
     return (name.strip() or name).casefold()
 
 
@@ -30,7 +30,7 @@ BUILT_IN_FOLDED = {name.casefold(): name for name in BUILT_IN}
 
 
 def ensure_category(tx: Transaction, name: str) -> None:
-    """Have a category of this name; the built-in ones are there."""
+    """Store a category of this name, unless it exists or is built in."""
     if folded_name(name) not in BUILT_IN_FOLDED:
         _stored_category(tx, name)
 
@@ -52,7 +52,8 @@ def _stored_category(tx: Transaction, name: str) -> tuple[JsonObject, bool]:
 
 
 def filtered_names(tx: Transaction, wanted: list[str]) -> set[str]:
-    """The folded names that a filter means. A value with a comma is the category of that name, else several names."""
+    """The folded names that a filter means. A value with a comma is one name if there is such a category, else several
+    names."""
     joined = {folded_name(value) for value in wanted if "," in value}
     query = select(categories.c.folded).where(tx.mine(categories, categories.c.folded.in_(joined)))
     whole = set(tx.connection.execute(query).scalars()) if joined else set[str]()
@@ -69,7 +70,7 @@ def create_category(tx: Transaction, call: CreateCategory) -> Reply:
 
 
 def list_categories(tx: Transaction, call: ListCategories) -> Reply:
-    """Built-in, created and used names in one alphabet, case ignored. The catalogue is small: it is merged here.
+    """Built-in, created and used names, sorted together, case ignored. They are few, so they are merged here.
 
     The cursor is the name of the last item, as the vendor documents.
     """

@@ -61,7 +61,7 @@ def list_flags(tx: Transaction, call: ListFlags) -> Reply:
 
 
 def list_flag_types(tx: Transaction, call: ListFlagTypes) -> Reply:
-    """Types of the flags that exist now; the catalogue is small, so its order is made here."""
+    """Types of the flags that exist now. They are few, so they are sorted here."""
     rows = tx.connection.execute(
         select(flags.c.type, func.count().label("usage_count"), func.max(flags.c.created_at).label("last_used_at"))
         .where(tx.mine(flags))
@@ -94,7 +94,7 @@ def _comes_after(row: AnyRow, usage: int, last_used: str, name: str) -> bool:
 
 
 def _meanings(tx: Transaction, types: list[str]) -> dict[str, str]:
-    """Note of the newest flag of each type that has one."""
+    """By type, the note of its newest flag that has one."""
     noted = tx.mine(flags, flags.c.type.in_(types), flags.c.note != "")
     newest = select(func.max(flags.c.seq)).where(noted).group_by(flags.c.type)
     rows = tx.connection.execute(select(flags.c.type, flags.c.note).where(flags.c.seq.in_(newest)))

@@ -1,4 +1,4 @@
-"""An issue as the API answers it: its row, its counts, and how the caller stands to it."""
+"""An issue as the API answers it: its row, its counts, and what is new in it for the caller."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from calltriage.operations.issues import Issue
 
 
 def _of_issue(table: Table, end: str) -> ScalarSelect[int]:
-    """How many rows of a table hang on the issue of the enclosing query by the column `end`."""
+    """The number of a table's rows whose column `end` names the issue of the enclosing query."""
     here = (table.c.org_id == issues.c.org_id) & (table.c[end] == issues.c.id)
     return select(func.count()).select_from(table).where(here).correlate(issues).scalar_subquery()
 
@@ -31,7 +31,7 @@ ISSUE_QUERY = select(
     .label("viewed_at"),
     (_of_issue(sessions, "issue_id") > 0).label("has_session"),
 )
-"""Issues with their counts and the caller's last view, which are read rather than kept. Built once: that costs more than
+"""Issues with their counts and the caller's last view, computed at each read. Built once, as building it costs more than
 running it."""
 
 ONE_ISSUE = ISSUE_QUERY.where(issues.c.org_id == bindparam("org"), issues.c.id == bindparam("issue"))
@@ -41,7 +41,7 @@ COUNTS = ("resource_count", "flag_count", "relation_count")
 LIVE = (
     "last_activity_at", "triage_id", "external_link", "latest_agent_session", "is_processing", "has_unread_activity",
 )  # fmt: skip
-"""What is made anew for each answer."""
+"""Fields that are computed for each answer."""
 OF_A_DRAFT = ("agent_id", "agent_version_id")
 """Known from an unpublished draft (bland-triage, section 10): shown only where somebody set them."""
 ISSUE_COLUMNS = columns_of(issues, Issue, computed=(*COUNTS, *LIVE, *OF_A_DRAFT))
@@ -63,7 +63,7 @@ def shown_issues(tx: Transaction, rows: list[AnyRow]) -> list[JsonObject]:
 
 
 def _shown_issue(tx: Transaction, row: AnyRow, session: JsonObject | None, *, is_processing: bool) -> JsonObject:
-    active = min(row.last_activity_at, tx.instant)  # what a run in flight will do is written down already
+    active = min(row.last_activity_at, tx.instant)  # entries of a run in flight are stored with times in the future
     return {
         **plain_row(row, *ISSUE_COLUMNS, *COUNTS),
         "last_activity_at": active,

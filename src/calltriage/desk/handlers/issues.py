@@ -47,7 +47,8 @@ CHANGE_ENTRIES = {
     "owner_id": "owner_changed",
     "assignee_id": "assignee_changed",
 }
-"""Entries that changes make; title and description make none, for no type says so (bland-triage, section 9)."""
+"""The type of the feed entry of each field that changed. Title and description make none: the contract has no type for
+them (bland-triage, section 9)."""
 WINDOWS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30), "90d": timedelta(days=90)}
 SORT_COLUMNS = {"severity": issues.c.severity_rank, "status": issues.c.status_rank}
 
@@ -124,7 +125,7 @@ def _keys(sort: str) -> Keys:
 
 @cache
 def _every_issue(sort: str, order: str) -> Listing:
-    """The list without a filter, which each new issue is looked for in."""
+    """The list without a filter. Clients look for each new issue in it."""
     return Listing(ISSUE_QUERY.where(equal(issues)), _keys(sort), descending=order == "desc")
 
 
@@ -143,13 +144,14 @@ def _filters(tx: Transaction, call: ListIssues) -> list[ColumnElement[bool]]:
         found.append(_with_resource(tx, call.resource_type))
     if call.date_range is not None:
         since = written(tx.now - WINDOWS[call.date_range])
-        # No date of an issue is later than its last activity, whose index so bounds each of the ranges.
+        # No date of an issue is after its last activity, so that column's index limits each of the ranges.
         found += [issues.c[name] >= since for name in {call.date_field or "last_activity_at", "last_activity_at"}]
     return found
 
 
 def _with_resource(tx: Transaction, resource_type: str) -> ColumnElement[bool]:
-    """Issues with a resource of a type: where few have one these are looked up, else each issue of the list is asked."""
+    """The condition that an issue has a resource of a type. If few have one, their ids are looked up; else each issue of
+    the list is checked."""
     of_type = tx.mine(links, links.c.resource_type == resource_type)
     few = select(links.c.issue_id).where(of_type).distinct().limit(FEW + 1)
     if tx.connection.execute(select(func.count()).select_from(few.subquery())).scalar_one() <= FEW:
@@ -180,7 +182,7 @@ def update_issue(tx: Transaction, call: UpdateIssue) -> Reply:
 
 
 def _change(tx: Transaction, before: AnyRow, name: str, new: str | None) -> JsonObject:
-    """What the feed says of a field that changed."""
+    """The feed entry of a changed field."""
     said, old = f"Changed the {name}.", getattr(before, name)
     if name == "status":
         return entry(tx, before.id, CHANGE_ENTRIES[name], detail=said, from_status=old, to_status=new)
@@ -188,7 +190,8 @@ def _change(tx: Transaction, before: AnyRow, name: str, new: str | None) -> Json
 
 
 def delete_issue(tx: Transaction, call: DeleteIssue) -> Reply:
-    """The tables' foreign keys take what hangs on it; the other ends of its relations hear of it (section 4)."""
+    """Foreign keys delete its rows in other tables. The issues at the other ends of its relations get a feed entry
+    (section 4)."""
     tx.issue(call.issue_id)
     for row in tx.run(TOUCHING, issue_id=call.issue_id).all():
         remove_relation_row(tx, row)

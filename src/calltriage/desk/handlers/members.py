@@ -12,7 +12,7 @@ from calltriage.operations.members import ListOrgMembers
 
 
 def list_org_members(tx: Transaction, call: ListOrgMembers) -> Reply:
-    """Another organisation is as unknown as one that does not exist."""
+    """The members. Another organisation answers 404, as one that does not exist."""
     if call.org_id.lower() != tx.who.org_id:
         raise not_found(NO_ORGANISATION)
     query = select(users.c.id, users.c.name).where(_members(tx)).order_by(users.c.id)
@@ -21,8 +21,8 @@ def list_org_members(tx: Transaction, call: ListOrgMembers) -> Reply:
 
 
 def check_members(tx: Transaction, named: JsonObject) -> None:
-    """400 for each of these fields, such as an issue's owner, that names nobody of the organisation (bland-triage,
-    section 3). None names nobody on purpose."""
+    """Raise 400 for fields, such as an issue's owner, whose user is no member of the organisation (bland-triage, section
+    3). A field that is None passes."""
     wanted = {name: user for name, user in named.items() if user is not None}
     if not wanted:
         return

@@ -1,7 +1,7 @@
-"""Norm on the desk: no model, a deterministic run that reads the evidence and says so (bland-triage, section 9).
+"""Norm on the desk: no model, but a deterministic run that reads the evidence and says so (bland-triage, section 9).
 
-What a run does is known when it starts. It is written down then, each entry with the time at which it will have happened;
-readers see an entry once its time has come, and the run is in flight until its last.
+What a run does is known when it starts. All its entries are stored then, with times in the future. Readers see an entry once
+its time has come. The run is in flight until its last entry.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from calltriage.operations.norm import CreateAgentSession, Intent, ListTriageAge
 NAME = "Norm"
 PROFILE_NAMESPACE = uuid.UUID("9c2f5ef2-3f0a-5a52-9b8e-0d6f2f2f7b11")
 STEP = timedelta(milliseconds=200)
-"""Time that one step of a run takes."""
+"""Time between two entries of a run."""
 MAX_ACTIONS = 20
-"""Pieces of evidence that one run names."""
+"""Most pieces of evidence that one run names."""
 MADE = {
     "status": ("snippet", "What the evidence is", "markdown", "ready"),
     "verify": ("verification_report", "What was read", "json", "ready"),
@@ -35,7 +35,7 @@ artifacts, not their types."""
 
 
 def _profile_id(tx: Transaction) -> str:
-    """Every organisation's profile has an id of its own that never changes."""
+    """The id of the organisation's profile. It never changes."""
     return str(uuid.uuid5(PROFILE_NAMESPACE, tx.who.org_id))
 
 
@@ -77,7 +77,7 @@ def prompt_norm(tx: Transaction, call: PromptNorm) -> Reply:
 
 
 def dispatch(tx: Transaction, issue_id: str, detail: str) -> None:
-    """What `@norm` in a comment does: a run in the newest session, made if there is none. A busy one is left alone."""
+    """Start a run for `@norm` in a comment, in the newest session or a new one. While a run is in flight, start none."""
     latest = latest_session(tx, issue_id)
     session_id = open_session(tx, issue_id) if latest is None else latest
     if run_in_flight(tx, issue_id) is None:
@@ -85,7 +85,7 @@ def dispatch(tx: Transaction, issue_id: str, detail: str) -> None:
 
 
 def start_run(tx: Transaction, issue_id: str, session_id: str, detail: str) -> JsonObject:
-    """Write a run down whole, and answer what the prompt route does."""
+    """Store a run with all its entries. Returns what the prompt route answers."""
     intent, text = intent_of(detail)
     run_id = new_id()
     evidence = tx.connection.execute(
@@ -122,7 +122,7 @@ def start_run(tx: Transaction, issue_id: str, session_id: str, detail: str) -> J
 
 
 def _artifact(intent: Intent, read: list[str]) -> JsonObject:
-    """What a run makes of the evidence that it read. It drafts nothing: a desk has no pathways."""
+    """The artifact of a run that read this evidence. It is never a draft: a desk has no pathways."""
     kind, title, renderer, status = MADE[intent]
     payloads: dict[str, JsonValue] = {
         "snippet": "\n".join(f"- {name}" for name in read) or "There is no evidence.",
@@ -158,7 +158,7 @@ def runs_in_flight(tx: Transaction, issue_ids: list[str]) -> set[str]:
 
 
 def session_summary(tx: Transaction, session_id: str) -> JsonObject:
-    """A session as feed entries and the create route show it: active, or awaiting input once a run has ended."""
+    """A session as feed entries and the create route show it: `active`, or `awaiting_input` once a run has ended."""
     return session_summaries(tx, [session_id])[session_id]
 
 

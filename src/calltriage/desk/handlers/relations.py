@@ -28,7 +28,8 @@ ADD_ROW = insert(relations)
 
 
 def _touching() -> ColumnElement[bool]:
-    """Relations from or to an issue: one index for each end, where an OR would read all of the organisation's."""
+    """The condition that a relation starts or ends at an issue. It uses one index for each end; an OR would read all
+    relations of the organisation."""
     ends = (relations.c.issue_id, relations.c.related_issue_id)
     ours = relations.c.org_id == bindparam("org_id")
     return relations.c.seq.in_(
@@ -37,7 +38,7 @@ def _touching() -> ColumnElement[bool]:
 
 
 TOUCHING = select(relations).where(_touching())
-"""The relations that an issue is an end of."""
+"""The relations that start or end at an issue."""
 RELATIONS_OF_ISSUE = Listing(TOUCHING, (relations.c.seq,))
 OTHER_ENDS = select(issues.c.id, issues.c.number, issues.c.title).where(
     issues.c.org_id == bindparam("org_id"), issues.c.id.in_(bindparam("others", expanding=True))
@@ -83,7 +84,7 @@ def list_relations(tx: Transaction, call: ListRelations) -> Reply:
 
 
 def _shown(row: AnyRow | JsonObject, other: AnyRow, direction: str) -> JsonObject:
-    """`other` is the end that is not the one asked; its title is live."""
+    """A relation as seen from one of its issues. `other`: the issue at the other end, as it is now."""
     return {
         **plain_row(row, *RELATION_COLUMNS),
         "related_triage_id": f"T-{other.number}",
@@ -102,7 +103,7 @@ def remove_relation(tx: Transaction, call: RemoveRelation) -> Reply:
 
 
 def remove_relation_row(tx: Transaction, row: AnyRow) -> None:
-    """Take a link away and say so on both of its issues."""
+    """Delete a link, and add an entry to the feeds of both issues."""
     source, target = tx.issue(row.issue_id), tx.issue(row.related_issue_id)
     tx.connection.execute(delete(relations).where(tx.mine(relations, relations.c.id == row.id)))
     _record_both(tx, "relation_removed", "Removed a link.", plain_row(row, "id", "relation_type"), (source, target))

@@ -36,7 +36,7 @@ LINK_COLUMNS = columns_of(links, ResourceLink, computed=["status"])
 
 
 def _is_in(table: Table) -> ColumnElement[bool]:
-    """Whether the resource of the enclosing query's link is a row of this table."""
+    """The condition that the resource of the enclosing query's link is a row of this table."""
     return exists().where(table.c.org_id == links.c.org_id, table.c.id == links.c.resource_id).correlate(links)
 
 
@@ -48,7 +48,7 @@ LINK_QUERY = select(
         else_=_is_in(conversations),
     ).label("is_there"),
 )
-"""Links, and whether their resources can still be read. Like all that does not depend on a request it is built once."""
+"""Links, and whether their resources can still be read. Built once, as it depends on no request."""
 SAME_LINK = LINK_QUERY.where(equal(links, "issue_id", "resource_type", "resource_id"))
 LINK_OF_ID = LINK_QUERY.where(equal(links, "id"))
 LINKS_OF_ISSUE = Listing(LINK_QUERY.where(equal(links, "issue_id")), (links.c.seq,))
@@ -62,7 +62,8 @@ def attach_resource(tx: Transaction, call: AttachResource) -> Reply:
 
 
 def attach(tx: Transaction, issue_id: str, resource_type: str, resource_id: str) -> tuple[JsonObject, bool]:
-    """The link of this resource on this issue, and whether it is new. The first attacher's link stands."""
+    """The link of this resource on this issue, and whether it is new. A link that exists is returned unchanged. Raises
+    404 for an unknown resource."""
     existing = _link_row(tx, issue_id, resource_type, resource_id)
     if existing is not None:
         return shown_link(existing), False
@@ -85,7 +86,7 @@ def attach(tx: Transaction, issue_id: str, resource_type: str, resource_id: str)
 
 
 def link_of_call(tx: Transaction, issue_id: str, call_id: str) -> JsonObject | None:
-    """The link through which a call hangs on an issue."""
+    """The link of a call on an issue; None if the call is not attached."""
     row = _link_row(tx, issue_id, "call", call_id)
     return None if row is None else shown_link(row)
 
@@ -96,7 +97,8 @@ def _link_row(tx: Transaction, issue_id: str, resource_type: str, resource_id: s
 
 
 def _described(tx: Transaction, resource_type: str, resource_id: str) -> tuple[str, JsonObject]:
-    """Title and metadata to freeze into a link; 404 when there is no such resource. No phone numbers."""
+    """The title and metadata that a link copies from its resource, without telephone numbers. Raises 404 for an unknown
+    resource."""
     if resource_type == "call" and (row := tx.find(calls, resource_id, "summary", "created_at")) is not None:
         return row.summary, {"created_at": row.created_at}
     if resource_type == "sms_conversation" and (row := tx.find(conversations, resource_id)) is not None:
@@ -146,7 +148,8 @@ def detach_call(tx: Transaction, call: DetachCall) -> Reply:
 
 
 def _detach(tx: Transaction, row: AnyRow) -> Reply:
-    """Take a link away. Flags need their call attached, so a call's flags go first (bland-triage, section 6)."""
+    """Delete a link. Flags need their call attached, so the call's flags on the issue are deleted first (bland-triage,
+    section 6)."""
     link = shown_link(row)
     if row.resource_type == "call":
         of_call = tx.mine(flags, flags.c.issue_id == row.issue_id, flags.c.call_id == row.resource_id)
@@ -159,7 +162,7 @@ def _detach(tx: Transaction, row: AnyRow) -> Reply:
 
 
 def flag_removed(tx: Transaction, flag: AnyRow) -> JsonObject:
-    """What the feed says of a flag that was taken away."""
+    """The feed entry of a removed flag."""
     said = {"flag_id": flag.id, "type": flag.type}
     return entry(tx, flag.issue_id, "flag_removed", detail="Removed a flag.", metadata=said)
 
@@ -169,7 +172,7 @@ PERSONA = ("persona_id", "persona_name")
 
 
 def get_affected_context(tx: Transaction, call: GetAffectedContext) -> Reply:
-    """Attached calls with what they ran on, grouped: one row per pathway and version, one per persona."""
+    """Attached calls, and what they ran on: one row per pathway and version, one per persona."""
     tx.issue(call.issue_id)
     here = tx.mine(links, links.c.issue_id == call.issue_id, links.c.resource_type == "call")
     joined = (calls.c.org_id == links.c.org_id) & (calls.c.id == links.c.resource_id)
