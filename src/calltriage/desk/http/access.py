@@ -38,12 +38,13 @@ TOKEN_SECONDS = 599
 
 
 def digest(key: str) -> str:
-    """What is kept of a key. Keys are 256 random bits or the operator's own, never a person's password."""
+    """The SHA-256 of a key in hex, which is stored in its place. Keys are 256 random bits or the operator's own, never a
+    person's password."""
     return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
 
 
 class Access:
-    """Turns what a request carries into a principal. `key` stands for the desk's own user and is in no table."""
+    """Finds the principal of a request's credentials. `key` is the key of the desk's own user and is in no table."""
 
     def __init__(self, store: Store, key: SecretStr) -> None:
         self._store = store
@@ -68,19 +69,19 @@ class Access:
         return await self._holder((keys.c.kind == API_KEY) & (keys.c.material == found), now)
 
     async def _holder(self, wanted: ColumnElement[bool], now: datetime) -> Principal | None:
-        """The principal of the wanted key, while the key, its user and its organisation stand."""
+        """The principal of the wanted key; None unless the key, its user and its organisation are valid."""
         query = _standing(now, wanted)
         row = await self._store.read(lambda connection: connection.execute(query).one_or_none())
         return None if row is None else Principal(row.org_id, row.user_id, row.id)
 
     async def webhook_secrets(self, org_id: str, now: datetime) -> list[str]:
-        """What webhooks of an organisation may be signed with."""
+        """The secrets that webhooks of an organisation may be signed with."""
         query = _standing(now, (keys.c.kind == WEBHOOK_KEY) & (keys.c.org_id == org_id))
         rows = await self._store.read(lambda connection: connection.execute(query).all())
         return [row.material for row in rows]
 
     async def by_api_header(self, header: str | None, now: datetime) -> Principal | None:
-        """The bare key, or `Bearer <key>` (both are accepted: bland-triage, section 2)."""
+        """The principal of an Authorization header: the bare key, or `Bearer <key>` (bland-triage, section 2)."""
         return await self.by_key(re.sub("(?i)^bearer ", "", header).strip(), now) if header else None
 
     async def by_basic(self, header: str | None, now: datetime) -> Principal | None:
@@ -93,7 +94,7 @@ class Access:
         return await self.by_key(key, now) if (scheme.lower(), client_id) == ("basic", CLIENT_ID) else None
 
     async def by_assertion(self, assertion: str, token_url: str, now: datetime) -> Principal | None:
-        """The principal of a client that signs with a key that was added to the desk. An assertion is good once."""
+        """The principal of a client that signs with a key that was added to the desk. An assertion works once."""
         named = (keys.c.kind == SIGNING_KEY) & (keys.c.id == key_id_of(assertion))
         who = await self._holder(named, now)
         if who is None:
@@ -104,9 +105,9 @@ class Access:
         return who if claims is not None and await self._is_first(who.key_id, claims, now) else None
 
     async def _is_first(self, key_id: str, claims: Claims, now: datetime) -> bool:
-        """Write down that an assertion is used; False when it was before (RFC 7523, section 3: its `jti`).
+        """Record that an assertion was used. False if it was used before (RFC 7523, section 3: `jti`).
 
-        Assertions that have ended are forgotten, a little later than that: the clocks of several servers differ.
+        The records of expired assertions are deleted CLOCK_SKEW seconds later, as the clocks of several servers differ.
         """
         row = {"key_id": key_id, "digest": digest(claims.jti), "expires_at": math.ceil(claims.ends)}
         ended = used_assertions.c.expires_at < int(now.timestamp()) - CLOCK_SKEW
@@ -122,7 +123,7 @@ class Access:
         return True
 
     async def issue_token(self, who: Principal, scope: str | None, now: datetime) -> JsonObject | None:
-        """An access token with the scopes asked for, or all; None when one of them is not to be had."""
+        """An access token with the scopes asked for, or with all; None if the desk does not have one of them."""
         import jwt  # noqa: PLC0415  4 MiB with its cryptography; a desk without attachments never issues a token
 
         wanted = scope.split() if scope else list(SCOPES)
@@ -140,8 +141,8 @@ class Access:
         return {"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_SECONDS, "scope": claims["scope"]}
 
     async def by_token(self, header: str | None, now: datetime) -> tuple[Principal, set[str]] | None:
-        """Principal and scopes of a bearer token; None when it is missing, foreign, altered or expired, or when the key that
-        bought it is no longer good."""
+        """Principal and scopes of a bearer token; None if it is missing, foreign, altered or expired, or if the key that
+        bought it is no longer valid."""
         scheme, _, token = (header or "").partition(" ")
         if scheme.lower() != "bearer":
             return None
@@ -165,7 +166,7 @@ class Access:
 
 
 def _standing(now: datetime, wanted: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
-    """The wanted keys, while they, their users and their organisations stand."""
+    """The query for the wanted keys that are valid, as are their users and organisations."""
     found = keys.join(users, (users.c.org_id == keys.c.org_id) & (users.c.id == keys.c.user_id))
     found = found.join(organisations, organisations.c.id == keys.c.org_id)
     good = (stands(table, written(now)) for table in (keys, users, organisations))

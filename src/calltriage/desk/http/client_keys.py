@@ -10,9 +10,9 @@ from typing import Any
 from calltriage.desk import CLIENT_ID
 
 ASSERTION_SECONDS = 300
-"""Life of a signed assertion at most."""
+"""Longest life of a signed assertion."""
 CLOCK_SKEW = 60
-"""Seconds that a client's clock may be ahead."""
+"""Seconds that a client's clock may be ahead of the desk's."""
 ALGORITHMS = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 """Algorithm by curve (RFC 7518, section 3.4)."""
 RSA_BITS = 2048
@@ -33,14 +33,14 @@ class PublicKey:
 
 @dataclass(frozen=True)
 class Claims:
-    """What a good assertion says: its own id, and when it ends, in Unix seconds."""
+    """What a valid assertion says: its id, and its end in Unix seconds."""
 
     jti: str
     ends: float
 
 
 def public_key_of(pem: bytes) -> PublicKey | None:
-    """The key in PEM; None for what is none, or is too weak, or of another kind."""
+    """The key of a PEM text; None for a text that is no key, or a key that is too weak or of another kind."""
     from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
@@ -64,7 +64,7 @@ def public_key_of(pem: bytes) -> PublicKey | None:
 
 
 def key_id_of(assertion: str) -> str | None:
-    """The key that an assertion says it was signed with."""
+    """The key id that an assertion names (`kid`), not checked; None if it cannot be read."""
     import jwt  # noqa: PLC0415  not needed until a client signs
 
     try:
@@ -74,7 +74,7 @@ def key_id_of(assertion: str) -> str | None:
 
 
 def read_assertion(assertion: str, public_key: str, token_url: str, now: datetime) -> Claims | None:
-    """What an assertion says; None unless it is signed with the key, meant for this token URL and good at this instant."""
+    """What an assertion says; None unless it is signed with the key, made for this token URL and valid now."""
     import jwt  # noqa: PLC0415
 
     usable = public_key_of(public_key.encode())

@@ -102,7 +102,7 @@ def _operation(operation: type[Operation[object]], schemas: dict[tuple[str, str]
 
 
 def _without_null(schema: JsonObject) -> JsonObject:
-    """A field that may be left out is optional; null is a value of its own, and only some fields take it."""
+    """The schema of an optional field. It may be left out; null is a value that only clearable fields take."""
     options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
     rest = {key: value for key, value in schema.items() if key not in {"anyOf", "default", "title"}}
     if len(options) == 1:
@@ -131,7 +131,7 @@ def _responses(operation: type[Operation[object]], result: JsonObject | None) ->
 
 
 def refusals(operation: type[Operation[object]]) -> tuple[int, ...]:
-    """Statuses that are no success: what follows from the declaration, and what the operation says besides."""
+    """Statuses of refusals: those that follow from the declaration, and those in the operation's `refuses`."""
     path, rest = operation.path_fields(), set(operation.model_fields) - set(operation.path_fields())
     found = {401, 500, 503, *operation.refuses}
     if rest:
@@ -140,7 +140,7 @@ def refusals(operation: type[Operation[object]]) -> tuple[int, ...]:
         found.add(404)
     if operation.scope is not None:
         found.add(403)
-    if operation.contract.refuses_malformed_ids:  # even of a read
+    if operation.contract.refuses_malformed_ids:  # of reads, too
         found.add(400)
     if operation.method != "GET":
         found |= {400, 413}  # a body that is no JSON object, or too large, also where none is needed

@@ -1,5 +1,5 @@
-"""The byte plane: signed URLs that take a reservation's bytes in and give an attachment's out, and what becomes of bytes
-when records come and go (talkdesk-attachments, sections 4, 7, 8 and 12)."""
+"""Signed URLs, by which a reservation's bytes are uploaded and an attachment's downloaded, and the removal of bytes that
+no record needs (talkdesk-attachments, sections 4, 7, 8 and 12)."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from calltriage.operations.attachments import CreateAttachment
 logger = logging.getLogger(__name__)
 
 MAX_OBJECT = 100 * 2**20
-"""Bytes of a stored file unless set otherwise (talkdesk-attachments, section 10)."""
+"""Most bytes of a file, unless set otherwise (talkdesk-attachments, section 10)."""
 MEDIA_TYPE = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}")
 LOOSE_AFTER = 3600.0
-"""Seconds for which bytes without a row are left alone: their row may be about to be written."""
+"""Seconds for which bytes without a row are kept: their row may be about to be written."""
 SWEPT_AT_ONCE = 500
-"""Names of bytes that are looked up with one query."""
+"""Names of bytes that one query looks up."""
 PATIENCE = 40.0
-"""Seconds that the place of the bytes has to answer when it is looked at."""
+"""Seconds for the place of the bytes to answer a check."""
 SWEEP_EVERY = 3600.0
 """Seconds between two sweeps."""
 
@@ -62,7 +62,7 @@ class Files:
     limit: int
 
     async def serve(self, request: Request) -> Response:
-        """Any request to a signed URL. The signature covers the method, so no link serves another one."""
+        """Answer a request to a signed URL. The signature covers the method, so a link works for one method."""
         key = await self._signed_key(request)
         return await (self._take(request, key) if request.method == "PUT" else self._give(request, key))
 
@@ -80,7 +80,8 @@ class Files:
         return key
 
     async def _take(self, request: Request, key: str) -> Response:
-        """Step two of an upload: the raw bytes of one reservation. A repeat before create replaces them."""
+        """Receive the bytes of a reservation: step two of an upload. A repeat before the attachment is made replaces
+        them."""
         length, media_type = self._announced(request)
         query = select(reservations.c.org_id, reservations.c.consumed_by).where(reservations.c.object_key == key)
         row = await self.store.read(lambda connection: connection.execute(query).one_or_none())
@@ -105,12 +106,13 @@ class Files:
         return Response(status_code=200, headers={"etag": f'"{received.md5}"'})
 
     async def receive(self, content: AsyncIterator[bytes], limit: int) -> Received:
-        """Keep a stream, see `Blobs.receive`. A place that is gone with what attachments speak of is not made anew."""
+        """Keep a stream, as `Blobs.receive` does. Raises BlobStoreError if the place is gone although there are
+        attachments: it is not made again."""
         await self._check_there()
         return await self.blobs.receive(content, limit)
 
     async def is_usable(self) -> bool:
-        """Whether bytes could be received at this moment, and those that there were have not gone with their place."""
+        """Whether bytes can be received now, and the place of the attachments' bytes is still there."""
         try:
             await self._check_there()
             await self.blobs.check()
@@ -119,7 +121,7 @@ class Files:
         return True
 
     async def _check_there(self) -> None:
-        """Raise BlobStoreError where the place of the bytes is missing although there are attachments."""
+        """Raise BlobStoreError if the place of the bytes is missing although there are attachments."""
         if self.blobs.is_there():
             return
         if await self.store.read(lambda connection: connection.execute(select(published.c.id).limit(1)).first()):
@@ -139,7 +141,8 @@ class Files:
         return int(length), media_type
 
     async def _record(self, org_id: str, key: str, facts: JsonObject) -> list[str]:
-        """Write down what was received, unless the reservation was claimed or ended meanwhile; names of what it replaces."""
+        """Record on the reservation what was received. Returns the names of the bytes that this replaces. Raises
+        ByteError if the reservation was claimed or expired meanwhile."""
         now = self.clock().timestamp()
 
         def settle(connection: Connection) -> list[str] | None:
@@ -157,7 +160,7 @@ class Files:
         return replaced
 
     async def _give(self, request: Request, key: str) -> Response:
-        """What a signed link leads to. The record comes first, so that a delete counts at once."""
+        """Answer a download. The record is looked up first, so that a delete works at once."""
         query = select(published).where(published.c.object_key == key)
         row = await self.store.read(lambda connection: connection.execute(query).one_or_none())
         if row is None:
@@ -165,7 +168,7 @@ class Files:
         return await self.give(request, row)
 
     async def give(self, request: Request, row: AnyRow) -> Response:
-        """The bytes of an attachment's row, or one range of them."""
+        """The bytes of an attachment's row, or one range of them. Raises ByteError for a range outside."""
         headers = {
             "etag": f'"{row.md5}"',
             "accept-ranges": "bytes",
@@ -184,12 +187,12 @@ class Files:
         pieces = self.blobs.read(row.blob, start, stop - start)
         if stop - start == row.size:
             pieces = _verified(pieces, row.size, row.sha256)
-        first = await anext(pieces, b"")  # what cannot be read is found out while the status can still say so
+        first = await anext(pieces, b"")  # read before the status is sent, so that a failure can still set it
         return _Streamed(_begun(first, pieces), status, headers)
 
     async def create(self, call: CreateAttachment, read: Run, write: Run) -> Reply:
-        """Publish the reservation's bytes, then make the record in one transaction; a crash between them leaves bytes that
-        nothing shows and a sweep takes."""
+        """Publish the reservation's bytes, then make the record in one transaction. After a crash between the two, a
+        sweep deletes the bytes."""
         found: AnyRow = await read(lambda tx: attachments.creatable(tx, call))
         blob = await self.blobs.publish(found.blob, found.sha256, found.org_id)
         try:
@@ -201,19 +204,20 @@ class Files:
         return reply
 
     async def forget(self, reply: Reply) -> None:
-        """Drop the bytes that nothing speaks of any more, now that the reply's change is on disk."""
+        """Delete the bytes that no row names any more, now that the reply's change is on disk."""
         if reply.loose:
             await self._drop(*reply.loose)
 
     async def _drop(self, *names: str) -> None:
-        """Drop bytes. That they stay for the next sweep is no failure of the call."""
+        """Delete bytes. A failure is logged only: the next sweep deletes them."""
         try:
             await self.blobs.drop(*names)
         except BlobStoreError as error:
             logger.warning("bytes are left for the next sweep: %s", error)
 
     async def sweep(self) -> None:
-        """Remove ended reservations with their bytes, and bytes that no row speaks of. Safe to repeat, and beside others."""
+        """Delete expired reservations with their bytes, and bytes that no row names. Safe to repeat, and to run in
+        several processes."""
         now = self.clock().timestamp()
 
         def end(connection: Connection) -> list[str]:
@@ -231,7 +235,7 @@ class Files:
             await self._drop_loose(batch)
 
     async def _drop_loose(self, names: list[str]) -> None:
-        """Drop those of the bytes that no row speaks of."""
+        """Delete those of the bytes that no row names."""
 
         def spoken_of(connection: Connection) -> set[str]:
             found = set[str]()
@@ -244,8 +248,8 @@ class Files:
             await self._drop(*(name for name in names if name not in known))
 
     async def try_bytes(self) -> None:
-        """Write a few bytes where files are kept, read them back and remove them. Raises StoreError that tells the operator
-        what to look at."""
+        """Write a few bytes where files are kept, read them back and delete them. Raises StoreError that tells the
+        operator what to check."""
         probe = b"calltriage"
 
         async def content() -> AsyncIterator[bytes]:
@@ -295,7 +299,8 @@ async def _begun(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[by
 
 
 async def _verified(pieces: AsyncGenerator[bytes], size: int, sha256: str) -> AsyncGenerator[bytes]:
-    """The whole of a file; its end is given out only when all of it has the hash that it was stored under."""
+    """The bytes of a whole file. The last piece is sent only if all of them have the stored hash; else raises
+    BlobStoreError."""
     digest = hashlib.sha256()
     async with aclosing(pieces):
         async for piece in pieces:
@@ -307,7 +312,7 @@ async def _verified(pieces: AsyncGenerator[bytes], size: int, sha256: str) -> As
 
 
 class _Streamed(StreamingResponse):
-    """A response that closes its source however it ends."""
+    """A response that closes its source in every case."""
 
     def __init__(self, pieces: AsyncGenerator[bytes], status: int, headers: dict[str, str]) -> None:
         super().__init__(pieces, status, headers)
@@ -324,8 +329,8 @@ class _Streamed(StreamingResponse):
 
 
 def _one_range(header: str, size: int) -> tuple[int, int] | None:
-    """First byte and the one after the last of a single range; None for what is answered with the whole body. Raises
-    ByteError when the range lies outside."""
+    """The first byte of a single range, and the one after its last; None if the whole body is the answer. Raises
+    ByteError for a range outside."""
     found = re.fullmatch(r"bytes=(\d{0,15})-(\d{0,15})", header.strip())
     first, last = found.groups() if found else ("", "")
     if not first and not last:
@@ -341,6 +346,6 @@ def _one_range(header: str, size: int) -> tuple[int, int] | None:
 
 
 def _disposition(name: str) -> str:
-    """Always a download, under the attachment's name (RFC 6266): never shown by a browser in place."""
+    """The header by which a browser saves the file under its name (RFC 6266) and never shows it."""
     plain = re.sub(r"[^ !#-.0-\[\]-~]", "_", name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

@@ -20,9 +20,9 @@ from calltriage.leaves.callers import tell_caller
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 MAX_FORM = 64 * 1024
 FORM_SECONDS = 10.0
-"""Time that a form may take to come."""
+"""Seconds in which a form must arrive."""
 FORMS_OF_ADDRESS, FORMS = 16, 128
-"""Forms with credentials in them that may be coming in at once: of one address, and of all."""
+"""Most forms of unknown clients that may arrive at once: from one address, and from all."""
 
 
 @dataclass(eq=False)
@@ -33,13 +33,14 @@ class _Reading:
 
 @dataclass
 class FormReader:
-    """Reads forms of clients that are not known yet. Where too many are coming in, the slowest makes room."""
+    """Reads forms of clients that are not known yet. If too many arrive at once, the oldest is given up."""
 
     _coming: list[_Reading] = field(default_factory=list[_Reading])
-    """Oldest first, which are the slowest: a form is short."""
+    """Oldest first. Forms are short, so the oldest is the slowest."""
 
     async def read(self, request: Request, *, is_known: bool) -> dict[str, str]:
-        """The fields of a form. Raises ContractError: 408 when it does not come in time, or had to make room."""
+        """The fields of a form. Raises ContractError: 408 if it arrives too slowly or was given up, 413 if it is too
+        large, 400 if it cannot be read."""
         check_length(request, MAX_FORM)
         with nullcontext() if is_known else self._place(request.client.host if request.client else ""):
             body = await read_body(request, MAX_FORM)
@@ -50,7 +51,8 @@ class FormReader:
 
     @contextmanager
     def _place(self, address: str) -> Generator[None]:
-        """Around reading one form. Raises ContractError where its time is over or its place is needed."""
+        """Holds a place while one form is read. Raises ContractError 408 if its time is over or another form took its
+        place."""
         of_address = [one for one in self._coming if one.address == address]
         if len(of_address) >= FORMS_OF_ADDRESS:
             self._give_up(of_address[0])
@@ -73,7 +75,7 @@ class FormReader:
 
 
 async def issue_token(request: Request, forms: FormReader, access: Access, token_url: str, now: datetime) -> Response:
-    """Answer a token request. `token_url` is what an assertion must be meant for."""
+    """Answer a token request. `token_url`: the audience that an assertion must name."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in {"", "application/x-www-form-urlencoded"}:  # RFC 6749 knows one kind of form
         return _refused(400, "invalid_request", "The form must be application/x-www-form-urlencoded")

@@ -25,7 +25,7 @@ E = TypeVar("E", bound=Exception)
 logger = logging.getLogger(__name__)
 
 OF_TRIAGE = ("/v1/", "/v2/", "/webhooks/")
-"""Beginnings of the paths that answer as the triage contract does; all others answer as the attachments contract does."""
+"""Beginnings of paths that answer as the triage contract does. All others answer as the attachments contract does."""
 NO_ROUTE = {
     404: ("not_found", "Not found: the desk has no such route. GET /openapi.json lists what it has."),
     405: ("method_not_allowed", "Method not allowed: the route does not take it. GET /openapi.json lists what it has."),
@@ -35,11 +35,11 @@ NO_ROUTE = {
         "vendor's other services. GET /openapi.json lists what it has.",
     ),
 }
-"""What is said where the router finds nothing; 501 where the triage vendor may have what the desk does not."""
+"""Code and message if the router finds no route. 501: the triage vendor may have this route, and the desk does not."""
 
 
 class ByteError(Exception):
-    """An answer of the byte plane, in an object store's form (talkdesk-attachments, section 9)."""
+    """An error answer of a signed URL, in the XML of object stores (talkdesk-attachments, section 9)."""
 
     def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
@@ -59,14 +59,14 @@ def json_reply(status: int, body: object, media_type: str = "application/json") 
 
 
 def check_length(request: Request, cap: int) -> None:
-    """Refuse a body that announces more than the cap, before any of it is read."""
+    """Raise ContractError 413 for a body that announces more than `cap` bytes, before any of it is read."""
     length = request.headers.get("content-length", "0")
     if not length.isdigit() or int(length[:20]) > cap:
         raise ContractError(413, "payload_too_large", "The request body is too large")
 
 
 async def read_body(request: Request, cap: int) -> bytes:
-    """The body within the cap."""
+    """The body. Raises ContractError 413 for more than `cap` bytes."""
     check_length(request, cap)
     chunks, size = list[bytes](), 0
     async for chunk in request.stream():
@@ -82,7 +82,7 @@ def _api_of(request: Request) -> Api:
 
 
 def _handled(kind: type[E], render: Callable[[Request, E], Awaitable[Response]]) -> tuple[type[E], ExceptionHandler]:
-    """The entry of a handler for one kind of error, which Starlette gives no other."""
+    """The entry of ERROR_HANDLERS for one kind of error. Starlette passes the handler no other kind."""
 
     async def handler(request: Request, error: Exception) -> Response:
         if not isinstance(error, kind):
@@ -113,7 +113,7 @@ async def _render_error(request: Request, refused: ContractError) -> Response:
 
 
 async def _render_http_error(request: Request, error: HTTPException) -> Response:
-    """What the router refuses: an unknown route, a method that a route does not have."""
+    """The answer if the router refuses: an unknown route, or a method that a route does not have."""
     status = error.status_code
     path = request.url.path
     if status in {404, 405} and path.startswith(("/v1/", "/v2/")) and not path.startswith("/v1/triage/"):
@@ -140,12 +140,13 @@ async def _render_store_failure(request: Request, error: Exception) -> Response:
 
 
 async def _say_nothing(_: Request, __: Exception) -> Response:
-    """The client has gone, in the middle of its request: nobody hears this, and it is no fault of ours to log."""
+    """The answer to a client that left during its request. Nobody reads it, and there is nothing to log."""
     return Response(status_code=400)
 
 
 async def _render_crash(request: Request, error: Exception) -> Response:
-    """The log has the traceback, since nobody hears what Starlette raises after this; the body says that it failed."""
+    """The answer after an unexpected error. The traceback is logged here, as nobody sees what Starlette raises after
+    this."""
     logger.error("the desk crashed", exc_info=error)
     return await _render_error(request, ContractError(500, "internal_error", "Internal server error"))
 

@@ -24,24 +24,24 @@ from calltriage.leaves.gate import one_line
 from calltriage.leaves.strict_json import is_object
 
 MOST_BAD = 100_000
-"""Bad lines in a row after which the rest of a source is not read: it is no file of calls."""
+"""After this many bad lines in a row the rest of a source is not read: it is no file of calls."""
 NAMED = 50
-"""Bad lines that are named; the others are counted."""
+"""Bad lines that are named. Further ones are counted."""
 HEAD = 64 * 1024
-"""Characters that a format is told by, if it is no JSON."""
+"""Characters by which a format that is not JSON is recognised."""
 OUR_OWN = {"call_id", "conversation_id", "created_at", "kind", "turns"}
-"""Members by which an object is taken for one of our lines with a fault, rather than for one of a format unknown."""
+"""Members by which an object counts as one of our lines with a fault, not as a line of an unknown format."""
 
 
 @dataclass
 class Checked:
-    """What can be loaded, and what cannot: the first complaints, and how many there are in all."""
+    """What can be loaded, and what cannot: the first complaints, and how many bad lines there are in all."""
 
     entries: Spool
     complaints: list[str] = field(default_factory=list[str])
     bad: int = 0
     notes: list[str] = field(default_factory=list[str])
-    """What a person should know of how files were read."""
+    """For a person: how files were read."""
 
     def complain(self, place: str, words: str) -> None:
         self.bad += 1
@@ -65,9 +65,9 @@ class Checked:
 def checked(
     sources: Iterable[Source], *, format_name: str | None = None, zone: tzinfo = UTC, limit: int = MAX_OBJECT
 ) -> Generator[Checked]:
-    """Everything that the sources hold, checked; it is gone when the context ends.
+    """Everything that the sources hold, checked. It is there until the context ends.
 
-    `format_name` insists on a format, `zone` is that of times without one, `limit` the size of a file in bytes.
+    `format_name`: the format that all must have. `zone`: the zone of times without one. `limit`: most bytes of a file.
     """
     with Spool() as spool:
         found = Checked(spool)
@@ -108,7 +108,7 @@ def _entry(one: Translated, place: str, how: Reading) -> Entry:
 
 @dataclass(frozen=True)
 class Translated:
-    """Our line at a place, or what is wrong there. `assumed` are the fields that the source did not say."""
+    """A line in our format with its place, or the fault there. `assumed`: fields that the source did not give."""
 
     place: str
     line: Any = None
@@ -118,7 +118,7 @@ class Translated:
 
 @dataclass
 class Assumptions:
-    """What a source says of calls that do not say it themselves: their ids by its name, their time by when it changed."""
+    """Fills in what calls lack: an id from the source's name, a time from its last change."""
 
     source: Source
     named: int = 0
@@ -134,14 +134,14 @@ class Assumptions:
         return Translated(place, {**line, **given}, assumed=frozenset(given))
 
     def _id(self, line: Line) -> str:
-        """By the file's name, the further ones numbered; where there is no name, by what was said."""
+        """An id from the file's name, with a number from the second call on; without a name, from the turns."""
         self.named += 1
         if self.source.stem is None:
             return "import-" + hashlib.sha256(json.dumps(line["turns"]).encode()).hexdigest()[:24]
         return self.source.stem if self.named == 1 else f"{self.source.stem}-{self.named}"
 
     def notes(self) -> list[str]:
-        """What a person should know of it."""
+        """For a person: what was filled in, and how often."""
         found = list[str]()
         if self.named:
             by = "by what was said" if self.source.stem is None else "by the file's name"
@@ -152,7 +152,7 @@ class Assumptions:
 
 
 def _translated(text: Text, format_name: str | None, assumptions: Assumptions) -> Iterator[Translated]:
-    """What a text holds as our lines, from whatever format it is in."""
+    """The lines of a text, translated into our format. Raises ValueError for a text in no known format."""
     with text.open() as file:
         head = file.read(HEAD).lstrip()
     as_text = _text_format(head, format_name)

@@ -21,23 +21,25 @@ from calltriage.leaves.strict_json import (
 )
 
 MAX_LINE = 32 * 2**20
-"""Characters of a line or of one value: room for the largest answer with every character escaped."""
+"""Most characters of a line or of one value: enough for the largest answer with every character escaped."""
 MAX_PIECE = 2**20
-"""Characters that the parser of documents reads at once within a long text. Elsewhere pieces are short, for it holds all
-that it makes of one."""
+"""Most characters that the document parser reads at once, inside a long text. Other pieces are short, as the parser holds
+all that it makes of one."""
 MAX_VALUES = 2**21
-"""Values of a line, or of one value of a document: word by word, as some formats have them, the longest call is below it."""
+"""Most values of a line, or of one value of a document. Some formats have one per word; the longest call stays below
+this."""
 MAX_DOCUMENT = 32 * 2**20
-"""Characters of a broken document that are read to say where it breaks."""
+"""Characters of a broken document that are read to find where it breaks."""
 HOPELESS = 1000
-"""Levels of nesting at which a document is read no further. One with fewer than that goes on after a value too deep."""
+"""Levels of nesting beyond which a document is not read on. A value that is too deep, but less deep than this, is
+skipped."""
 LISTS = ("calls",)
-"""Members of an object that list calls, where the object is none itself."""
+"""Members of an object that list calls, if the object is no call itself."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A value and its place; or, with `fault`, a place at which there is none."""
+    """A value and its place; with `fault`, a place without a value, and why."""
 
     place: str
     value: Any = None
@@ -45,7 +47,7 @@ class Found:
 
 
 def bounded_lines(text: TextIO) -> Iterator[str]:
-    """The lines of a text, each no longer than what shows that it is too long."""
+    """The lines of a text. Of a line that is longer than MAX_LINE, the first MAX_LINE + 1 characters."""
     while line := text.readline(MAX_LINE + 1):
         yield line
         while len(line) > MAX_LINE and not line.endswith("\n"):
@@ -63,8 +65,8 @@ def json_values(text: Text, is_turn: Callable[[Any], bool]) -> Iterator[Found]:
 
 
 def _first_lines(text: TextIO) -> tuple[str, str]:
-    """The first two lines with something in them. Of a line too long there is the first character, so that nobody tries
-    to read what is no JSON: the values of 32 MiB take a gigabyte before the cut is noticed."""
+    """The first two lines that are not blank. Of a line that is too long, only the first character, so that nobody parses
+    it: the values of 32 MiB take a gigabyte of memory."""
     lines = list[str]()
     while len(lines) < 2 and (line := text.readline(MAX_LINE + 1)):
         is_cut = len(line) > MAX_LINE
@@ -119,12 +121,12 @@ def _of_line(line: str, place: str, is_turn: Callable[[Any], bool]) -> Iterator[
 
 
 def _expected(error: json.JSONDecodeError) -> str:
-    """The parser's own words, which hold none of the text's."""
+    """The parser's message. It holds no words of the text."""
     return error.msg[:1].lower() + error.msg[1:].removesuffix(" at")
 
 
 def listed(value: object) -> list[Any] | None:
-    """The items of a list, or of an object that is a list of calls and no call; None for any other value."""
+    """The items of a list, or of an object that lists calls and is no call itself; None for any other value."""
     if is_array(value):
         return value
     if not is_object(value):
@@ -220,9 +222,9 @@ def _may_list_calls(members: JsonObject) -> bool:
 
 
 class _Built:
-    """One value, put together from its events; one that is too large or too deep is gone through and dropped.
+    """One value, built from parser events. A value that is too large or too deep is read to its end and dropped.
 
-    `size` is what it takes, with what was there before it.
+    `size`: its size, and what was given at the start.
     """
 
     def __init__(self, event: str, value: object, events: Events, size: int = 0) -> None:
@@ -243,7 +245,7 @@ class _Built:
         self.found = Found("", None if self._fault else builder.value, self._fault)
 
     def _measure(self, value: object, depth: int) -> None:
-        """Note what is wrong with the value so far. Raises _HopelessError for a document that is not worth going through."""
+        """Note the fault of the value so far. Raises _HopelessError if it is nested deeper than HOPELESS."""
         self.size += MAX_LINE // MAX_VALUES + (len(value) if isinstance(value, str) else 0)
         if self.size > MAX_LINE:
             self._fault = f"is larger than {MAX_LINE // 2**20} MiB"
@@ -254,7 +256,7 @@ class _Built:
 
 
 def _fault(text: Text, item: int) -> Found:
-    """Where a document stops being JSON. The parser that goes piece by piece does not say; one that reads all does."""
+    """Where a document stops being JSON. The incremental parser does not say, so the text is parsed again as a whole."""
     with text.open() as file:
         whole = file.read(MAX_DOCUMENT)
     if is_crowded(whole, MAX_VALUES):
@@ -271,7 +273,7 @@ def _fault(text: Text, item: int) -> Found:
 
 
 class _TooLongError(Exception):
-    """A text goes on for longer than anything that can be loaded."""
+    """A text value is longer than anything that can be loaded."""
 
 
 class _HopelessError(Exception):
@@ -279,9 +281,9 @@ class _HopelessError(Exception):
 
 
 class _Encoded:
-    """A text as the UTF-8 that a parser reads. Raises _TooLongError where the parser makes nothing of a long stretch.
+    """A text as the UTF-8 that a parser reads. Raises _TooLongError if the parser makes no event within MAX_LINE bytes.
 
-    The parser goes through an unfinished text again with each piece, so that pieces grow while the text goes on.
+    The parser reads an unfinished text value again with each piece, so pieces grow while the value goes on.
     """
 
     def __init__(self, text: TextIO) -> None:
@@ -296,7 +298,7 @@ class _Encoded:
         return piece
 
     def heard(self, events: Events) -> Events:
-        """The parser's events; each shows that it goes on."""
+        """The parser's events. Each one resets the count of bytes without an event."""
         for event in events:
             self._unheard = 0
             yield event

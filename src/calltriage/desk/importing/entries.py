@@ -1,4 +1,4 @@
-"""What one good line brings to the desk: checked whole, and in the shapes that the desk answers."""
+"""What one good line brings to the desk: checked as a whole, in the shapes that the desk answers."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from calltriage.operations.conversations import READ_ONLY
 from calltriage.operations.fields import MAX_BODY, AttachmentName, Metadata
 
 SPEAKERS = {"agent": "assistant", "assistant": "assistant", "caller": "user", "customer": "user", "user": "user"}
-"""Speakers of import files, in the words of the calls API. Any other is kept as it is, and so are two of one call that would
-get the same name."""
+"""Speakers of import files, in the words of the calls API. Others keep their names, and so do two speakers of one call
+that would get the same word."""
 SENDERS = {"assistant": "AGENT", "user": "USER"}
-"""The same two in the words of the conversations API, which has no others."""
+"""The same two in the words of the conversations API, which has only these."""
 MAX_MINUTES = 10**6
-"""Of a call: what a list can be narrowed by."""
+"""Longest call: the most that a list can be filtered by."""
 MAX_ROW = 64 * 1024
-"""Bytes that a list may have to show of one line, so that a page of 100 stays below MAX_BODY."""
+"""Most bytes of one row of a list, so that a page of 100 stays below MAX_BODY."""
 _names: TypeAdapter[str] = TypeAdapter(AttachmentName)
 _metadata: TypeAdapter[JsonObject] = TypeAdapter(Metadata)
 
@@ -42,9 +42,9 @@ Kind: TypeAlias = Literal["call", "sms_conversation", "file"]
 
 @dataclass(frozen=True)
 class Entry:
-    """What one good line brings. `values` are the columns of its table; `content` are a file's bytes or where they are.
+    """What one good line brings. `values`: the columns of its table. `content`: a file's bytes, or where they are.
 
-    `place` says where the line stands. `digest` tells whether the entry brings anything new.
+    `place`: where the line is. `digest`: an entry with the same one brings nothing new.
     """
 
     kind: Kind
@@ -57,7 +57,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Reading:
-    """How lines are read: naive times are of `zone`, files lie below `folder` and have at most `limit` bytes."""
+    """How lines are read. `zone`: of times without one. `folder`: where files lie. `limit`: most bytes of a file."""
 
     zone: tzinfo = UTC
     folder: Path | None = None
@@ -65,7 +65,7 @@ class Reading:
 
 
 def entry_of(raw: object, place: str, how: Reading, assumed: frozenset[str] = frozenset()) -> Entry:
-    """The entry of a line. `assumed` names the fields that the source did not say: they do not make an entry a new one.
+    """The entry of a line. `assumed`: fields that the source did not give. Another value of these alone makes no new entry.
 
     Raises ValueError or RecursionError for a line that cannot be loaded.
     """
@@ -86,7 +86,7 @@ def entry_of(raw: object, place: str, how: Reading, assumed: frozenset[str] = fr
 
 
 def _call(members: JsonObject, place: str, how: Reading, assumed: frozenset[str]) -> Entry:
-    """In the shape that `get_call` and its neighbours answer (bland-triage, section 6)."""
+    """A call in the shape that `get_call` and its neighbours answer (bland-triage, section 6)."""
     zone = _zone_said(members.get("created_at")) or how.zone
     line = CallLine.model_validate(members, context=zone)
     rest = line.model_extra or {}
@@ -123,7 +123,7 @@ def _call(members: JsonObject, place: str, how: Reading, assumed: frozenset[str]
 
 
 def _speakers(speakers: set[str | int | float | None]) -> dict[str | int | float | None, str | None]:
-    """What the speakers of a call are called: as the calls API calls them, but no two alike. Numbers become text."""
+    """The names of a call's speakers: the words of the calls API, but no two alike. Numbers become text."""
     plain = {
         one: str(int(one) if isinstance(one, float) and one.is_integer() else one)
         for one in speakers
@@ -136,7 +136,7 @@ def _speakers(speakers: set[str | int | float | None]) -> dict[str | int | float
 
 
 def _zone_said(said: Any) -> tzinfo | None:
-    """The zone that a time in text names. Naive times of the same line are of that zone."""
+    """The zone in the text of a time; None if it names none. Times of the same line without a zone are in it."""
     try:
         return datetime.fromisoformat(said).tzinfo
     except (ValueError, TypeError):
@@ -144,13 +144,13 @@ def _zone_said(said: Any) -> tzinfo | None:
 
 
 def _as_given(said: Any, instant: datetime) -> str:
-    """An instant as its source wrote it, unless that alone does not say which one it is."""
+    """An instant as its source wrote it; in UTC if that text has no zone."""
     return said if _zone_said(said) else written(instant)
 
 
 def _length(began: datetime, rest: JsonObject, zone: tzinfo) -> JsonObject:
-    """The end of a call and its length in minutes: from `ended_at` where that is an instant that makes sense, else from
-    `call_length`. A naive end is of `zone`."""
+    """The length of a call in minutes, and its end: from `ended_at` if that is an instant after the beginning, else the
+    length from `call_length`. An end without a zone is in `zone`."""
     said: Any = rest.get("call_length")
     ended: Any = rest.get("ended_at")
     is_length = isinstance(said, int | float) and not isinstance(said, bool) and 0 <= said <= MAX_MINUTES
@@ -164,7 +164,7 @@ def _length(began: datetime, rest: JsonObject, zone: tzinfo) -> JsonObject:
 
 
 def _conversation(line: ConversationLine, place: str) -> Entry:
-    """In the shape that `get_sms_conversation` answers, with what lists say besides."""
+    """A conversation in the shape that `get_sms_conversation` answers, with the fields that only lists have."""
     facts = line.model_dump(exclude={"kind", "conversation_id", "messages"})
     numbers = {"USER": line.user_number, "AGENT": line.agent_number}
     messages: list[JsonObject] = []
@@ -223,7 +223,7 @@ def _file(line: FileLine, place: str, how: Reading) -> Entry:
 
 
 def _labels(line: FileLine) -> JsonObject | None:
-    """The labels of a file; one of them says whose recording it is."""
+    """The labels of a file, with the one for `recording_of`."""
     if line.recording_of is None:
         return line.metadata
     return _metadata.validate_python({**(line.metadata or {}), RECORDING_OF: line.recording_of})
@@ -237,7 +237,7 @@ def _decoded(text: str) -> bytes:
 
 
 def _below(folder: Path | None, path: str) -> Path:
-    """A file that the line may name: below the folder of the import file, links followed to their end."""
+    """The file that a line names, links resolved. Raises ValueError unless it lies below the folder of the import file."""
     if folder is None:
         raise ValueError("path: is looked for beside the import file, and these lines come from none; give base64")
     try:
@@ -253,7 +253,7 @@ def _below(folder: Path | None, path: str) -> Path:
 
 
 def _measured(content: bytes | Path, limit: int) -> tuple[int, str]:
-    """Size and SHA-256 of at most `limit` bytes."""
+    """Size and SHA-256. Raises ValueError for more than `limit` bytes."""
     try:
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
         if size > limit:
@@ -267,7 +267,7 @@ def _measured(content: bytes | Path, limit: int) -> tuple[int, str]:
 
 
 def _title(summary: str | None) -> str:
-    """What a link to it is called: one line of 200 characters at most; the record keeps the whole summary."""
+    """The title of links to it: one line of at most 200 characters. The record keeps the whole summary."""
     line = " ".join((summary or "").split())
     return line if len(line) <= 200 else f"{line[:199]}…"
 
@@ -277,7 +277,7 @@ def _digest(values: JsonObject) -> str:
 
 
 def _refuse_size(limit: int, *answers: object) -> None:
-    """Refuse what could be stored but not be read back: its answer would be larger than a client takes."""
+    """Raise ValueError for an answer of more than `limit` bytes: it could be stored, but no client could read it."""
     for answer in answers:
         if len(json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()) > limit - 1024:
             most = f"{limit // 2**20} MiB" if limit >= 2**20 else f"{limit // 1024} KiB"
@@ -295,7 +295,7 @@ def _visible(value: object) -> Any:
 
 
 def complaint(error: Exception) -> str:
-    """What is wrong with a line, without a word of it."""
+    """What is wrong with a line, without words of the line."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         message = first["msg"].removeprefix("Value error, ")

@@ -1,4 +1,4 @@
-"""Loading what an import file brings. The lines were all checked before; what remains is to write them down."""
+"""Loading the entries of an import into the desk. All lines were checked before."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 BATCH_ENTRIES = 500
 BATCH_BYTES = 4 * 2**20
-"""What one transaction writes at most: a fraction of a second, after which others that write have their turn."""
+"""Most entries and bytes of one transaction. It takes a fraction of a second; then other writers have their turn."""
 PAUSE = 0.12
-"""Seconds between two transactions. SQLite lets a writer that waits look for its turn every 0.1 s at the latest."""
+"""Seconds between two transactions. A waiting writer of SQLite tries again after 0.1 s at the latest."""
 
 TABLES = {"call": calls, "sms_conversation": conversations}
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What became of entries: added, changed, and there already."""
+    """How many entries were added, changed, and there already."""
 
     added: int = 0
     changed: int = 0
@@ -54,12 +54,12 @@ async def load_import(
     progress: Callable[[Imported], object] = lambda _: None,
     org_id: str | None = None,
 ) -> Imported:
-    """Load entries into an organisation, the desk's own unless another is named; `progress` hears after each step what
-    became of them so far.
+    """Load entries into an organisation, the desk's own unless another is named. `progress` gets the counts so far after
+    each transaction.
 
-    Each entry is written whole or not at all, and writing it again changes nothing: an import that was broken off is
-    completed by another one of the same file. Raises ImportFileError before anything is written when a file's name is
-    taken by another one. `entries` is gone through twice.
+    Each entry is written whole or not at all, and a repeat changes nothing: a second import of the same file completes one
+    that was cut off. Raises ImportFileError, before anything is written, if another file has a file's name or id. `entries`
+    is read twice.
     """
     org = await desk.tenants.organisation(org_id)
     for files in _batches(entry for entry in entries if entry.kind == "file"):
@@ -87,7 +87,7 @@ def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 
 
 async def _load(desk: Desk, org: str, batch: list[Entry]) -> Counter[str]:
-    """One transaction. The bytes of new files are kept before it, so that no row speaks of bytes that are not there."""
+    """Load a batch in one transaction. The bytes of new files are stored before it, so that no row names missing bytes."""
     files = [entry for entry in batch if entry.kind == "file"]
     known = await desk.store.read(lambda connection: _known_files(connection, org, files))
     bytes_of = {entry.id: await _keep(desk, org, entry) for entry in files if entry.id not in known}
@@ -113,7 +113,8 @@ async def _load(desk: Desk, org: str, batch: list[Entry]) -> Counter[str]:
 
 
 def _known_files(connection: Connection, org: str, files: list[Entry]) -> set[str]:
-    """Ids of the files that are there already, just as their lines say."""
+    """Ids of the files that the desk has just as their lines say. Raises ImportFileError if another file has a name or
+    id."""
     known: set[str] = set()
     for entry in files:
         same_id = attachments.c.id == entry.id
@@ -130,7 +131,8 @@ def _known_files(connection: Connection, org: str, files: list[Entry]) -> set[st
 
 
 async def _keep(desk: Desk, org: str, entry: Entry) -> tuple[Received, str]:
-    """Receive and publish a file's bytes."""
+    """Receive and publish a file's bytes; the bytes and their published name. Raises ImportFileError if they changed
+    since they were checked."""
     content = entry.content
     pieces = _read(content) if isinstance(content, Path) else _given(content or b"")
     changed = ImportFileError(f"{one_line(entry.place)}: the file changed while it was read. Import it again.")
@@ -155,7 +157,7 @@ async def _read(path: Path) -> AsyncIterator[bytes]:
 
 
 def _load_rows(connection: Connection, org: str, table: Table, entries: list[Entry]) -> Counter[str]:
-    """Insert what is new and replace what is different."""
+    """Insert new rows and replace changed ones."""
     if not entries:
         return Counter()
     here = table.c.org_id == org
@@ -180,7 +182,7 @@ def _columns(table: Table, entry: Entry) -> JsonObject:
 
 
 def filterable(record: JsonObject) -> JsonObject:
-    """The columns that a list of calls is narrowed by; what is of another type than they are matches nothing."""
+    """The columns that a list of calls is filtered by. A value of another type becomes NULL and matches nothing."""
     about = record["metadata"]
     texts = {"from_number": "from", "to_number": "to", "answered_by": "answered_by", "batch_id": "batch_id"}
     found: JsonObject = {

@@ -24,12 +24,13 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import TEXT, AttachmentId, AttachmentName, MediaType, Metadata, OpaqueId
 
 EARLIEST_EPOCH = 10**8
-"""The least number that is taken for an instant: seconds of 1973. A smaller one counts something else."""
+"""The least number that counts as seconds since 1970: a day in 1973. A smaller one counts something else."""
 LEAST_MILLISECONDS = 10**11
 
 
 def _named_instant(value: object) -> object:
-    """ISO 8601 text, or a number since 1970. A number in text is refused: nothing says what it counts."""
+    """Text in ISO 8601, or the instant of a number since 1970. Raises ValueError for other values, also for a number in
+    text: its unit is unknown."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return instant_of_number(value)
     if not isinstance(value, str) or not re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value) or len(value) > 40:
@@ -38,7 +39,8 @@ def _named_instant(value: object) -> object:
 
 
 def instant_of_number(number: float) -> datetime:
-    """Seconds since 1970, or milliseconds: those are past 10^11 since 1973, and as seconds that is the year 5138."""
+    """The instant of seconds or milliseconds since 1970. A number from 10^11 on is milliseconds: as seconds it would be
+    past the year 5138. Raises ValueError."""
     try:
         if abs(number) < EARLIEST_EPOCH:
             raise ValueError
@@ -48,8 +50,8 @@ def instant_of_number(number: float) -> datetime:
 
 
 def _within_reach(value: datetime, info: ValidationInfo) -> datetime:
-    """In UTC. A naive time is one of the zone that the validation's context names. A day's distance to both ends of the
-    calendar keeps every later calculation inside it."""
+    """The time in UTC. One without a zone is in the zone of the validation's context. Raises ValueError outside 1900 to
+    9990, so that later calculations stay inside the calendar."""
     aware = value if value.tzinfo else value.replace(tzinfo=zone_of(info))
     if not 1900 <= aware.year <= 9990:
         raise ValueError("must lie between the years 1900 and 9990")
@@ -71,7 +73,7 @@ def _shown_instant(value: object, info: ValidationInfo) -> str:
 
 
 InstantText = Annotated[str, BeforeValidator(_shown_instant)]
-"""An instant that is kept as the API shows instants."""
+"""An instant as text, in the form of the API."""
 Short = Annotated[str, Field(max_length=256)]
 
 
@@ -89,7 +91,7 @@ class TurnLine(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     speaker: Annotated[str, Field(min_length=1, max_length=64)] | StrictInt | StrictFloat | None
-    """As the source names it: a role, a name, a channel's number, or null where it does not say."""
+    """As the source names it: a role, a name, a channel's number, or null if it does not say."""
     text: str = Field(max_length=100_000)
 
 

@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from calltriage.desk.app import Desk
 
 MAX_IMPORT = 64 * 2**20
-"""Bytes of an import's body, unpacked."""
+"""Most bytes of an import's body, unpacked."""
 MAX_WEBHOOK = 8 * 2**20
-"""Bytes of a webhook's body: a call of the largest size that can be read back."""
+"""Most bytes of a webhook's body: enough for the largest call that can be read back."""
 AT_ONCE = 4
-"""Bodies that are read and loaded at once; further ones wait for their turn."""
+"""Bodies that are read and loaded at once. Further ones wait for their turn."""
 
 SIGNATURE = re.compile("[0-9a-fA-F]{64}")
 
 
 @dataclass
 class Arriving:
-    """What a desk does with calls that arrive."""
+    """Takes in calls that arrive over HTTP."""
 
     desk: Desk
     _turns: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(AT_ONCE))
@@ -96,7 +96,7 @@ class Arriving:
 
 
 def _unsigned() -> ContractError:
-    """The same for an unknown organisation, one without a secret and a wrong signature."""
+    """The refusal of a webhook: the same for an unknown organisation, one without a secret, and a wrong signature."""
     return ContractError(
         401, "AUTH_FAILURE", "Unauthorized: the signature is not one of this organisation's webhook key"
     )
@@ -111,7 +111,8 @@ def _zone(name: str | None) -> Any:
 
 @asynccontextmanager
 async def _body(request: Request, most: int) -> AsyncGenerator[IO[bytes]]:
-    """The body in a temporary file, unpacked if it is packed. Raises ContractError for more than `most` bytes."""
+    """The body in a temporary file, unpacked if it is gzip. Raises ContractError: 413 for more than `most` bytes, 400 if
+    it is empty or broken."""
     with tempfile.SpooledTemporaryFile(2**20) as file:
         unpacking: Any = None
         async for chunk in request.stream():

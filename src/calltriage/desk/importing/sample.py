@@ -56,13 +56,14 @@ caller: Perfect, thanks.""",
 
 
 async def load_sample(desk: Desk, org_id: str | None = None) -> Imported:
-    """Load the calls into an organisation, the desk's own unless another is named; again they change nothing."""
+    """Load the calls into an organisation, the desk's own unless another is named. A repeat changes nothing."""
     entries = [entry_of(json.loads(line), "the sample", Reading()) for line in sample_lines()]
     return await load_import(desk, entries, org_id=org_id)
 
 
 async def load_sample_if_empty(desk: Desk) -> None:
-    """Load them into the desk's own organisation unless it has calls: what a person took away does not come back."""
+    """Load them into the desk's own organisation unless it has calls. So one that a person deleted does not come back
+    while others are there."""
     org_id = (await desk.access.facts())["org_id"]
     query = select(calls.c.id).where(calls.c.org_id == org_id).limit(1)
     if await desk.store.read(lambda connection: connection.execute(query).first()) is None:

@@ -23,9 +23,9 @@ from calltriage.operations.fields import is_opaque_id
 
 GZIP = b"\x1f\x8b"
 SAMPLE = 64 * 1024
-"""Bytes that an encoding is told by, if the file is not UTF-8."""
+"""Bytes by which the encoding of a file that is not UTF-8 is detected."""
 LONE = re.compile("[\udc80-\udcff]")
-"""What stands for a byte that is no text in the file's encoding."""
+"""The character that stands for a byte that is no text in the file's encoding."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Source:
     """One file to import.
 
     Attributes:
-        name: what it is called before a person; empty where it is the only one.
-        file: opens it from its start; packed if it is.
-        folder: where files that its lines name are looked for.
-        stem: the id of a call that has none of its own; None where the source has no name.
-        changed: when it was written: the time of a call that says none.
+        name: its name in messages; empty if it is the only one.
+        file: opens it from its start. Gzip is not unpacked.
+        folder: where the files are that its lines name.
+        stem: the id of a call that has none; None if the source has no name.
+        changed: when it was last written: the time of a call that has none.
     """
 
     name: str
@@ -47,13 +47,13 @@ class Source:
     changed: datetime | None = None
 
     def at(self, place: str) -> str:
-        """A place in it, as complaints begin."""
+        """A place in it, for messages."""
         return f"{self.name}, {place}" if self.name else place
 
 
 def find_sources(paths: Iterable[Path]) -> list[Source]:
-    """Every file that is named, and every file in a folder that is named, hidden ones left out, in the order of their
-    names. Raises ImportFileError where there is none."""
+    """Every named file, and every file in a named folder, in the order of their names, without hidden ones. Raises
+    ImportFileError if there is none."""
     found: list[tuple[Path, Path]] = []
     for path in paths:
         if path.is_dir():
@@ -86,7 +86,7 @@ def _stem(name: str) -> str | None:
 
 @contextmanager
 def kept(stream: IO[bytes]) -> Generator[Source]:
-    """A source of what can be read only once, such as standard input: it is kept in a temporary file meanwhile."""
+    """A source that can be read only once, such as standard input, copied to a temporary file."""
     with tempfile.TemporaryFile() as copy:
         shutil.copyfileobj(stream, copy)
 
@@ -98,7 +98,7 @@ def kept(stream: IO[bytes]) -> Generator[Source]:
 
 
 class Borrowed(io.RawIOBase):
-    """A file that whoever reads it does not close."""
+    """A file that its reader does not close."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -115,7 +115,7 @@ class Borrowed(io.RawIOBase):
 class Text:
     """The text of a source, which can be read as often as needed.
 
-    Making one raises ValueError for what is no text at all, or is packed and broken.
+    Making one raises ValueError for a source that is no text, or is broken gzip.
     """
 
     def __init__(self, source: Source) -> None:
@@ -127,7 +127,7 @@ class Text:
 
     @contextmanager
     def open(self) -> Generator[TextIO]:
-        """The text from its start. A byte that is no text in its encoding comes as a lone surrogate."""
+        """The text from its start. A byte that is no text in its encoding becomes a lone surrogate."""
         with (
             self._whole(),
             _unpacked(self.source) as file,
@@ -156,7 +156,7 @@ def _unpacked(source: Source) -> Generator[IO[bytes]]:
 
 
 def _encoding(file: IO[bytes]) -> str:
-    """UTF-8 wherever some of the text is UTF-8 beyond ASCII: then other bytes are faults, not another encoding."""
+    """The encoding of a text. It is UTF-8 if any of it is UTF-8 beyond ASCII: other bytes are then faults."""
     head = file.read(SAMPLE)
     if (encoding := marked(head) or wide(head)) is not None:
         return encoding

@@ -1,4 +1,4 @@
-"""Checked entries on disk until all of them are checked, so that an import of any size needs little memory."""
+"""Checked entries, kept on disk until all are checked, so that an import of any size needs little memory."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ CREATE TABLE taken (kind TEXT, name TEXT, digest TEXT, PRIMARY KEY (kind, name))
 
 
 class Spool:
-    """Entries in the order in which they came, each id once. They are in a database without a name, which the operating
-    system drops when it is closed."""
+    """Entries in the order of their arrival, each id once. They are in an SQLite database without a name, which is
+    deleted when it is closed."""
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
@@ -43,8 +43,8 @@ class Spool:
         self._database.close()
 
     def add(self, entry: Entry) -> None:
-        """Keep an entry; one that came before with the same content is not kept twice. Raises ValueError where an earlier
-        one has its id, or the name of its file, with other content."""
+        """Keep an entry. One with the same id and content is not kept twice. Raises ValueError if an earlier one has its
+        id, or its file's name, with other content."""
         names = [(entry.kind, entry.id)]
         if entry.kind == "file":
             names.append(("name of a file", entry.values["name"]))

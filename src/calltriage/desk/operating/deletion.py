@@ -1,7 +1,7 @@
-"""Deleting a call or a conversation that was imported, with what points at it told.
+"""Deleting an imported call or conversation, and telling the issues that link to it.
 
-The record goes, and with it its summary in links and in the feed. Links and flags stay: a link says from then on that its
-resource is unavailable, and each issue hears of it in its feed. Flags and comments keep what was written in them.
+The record is deleted, and with it its summary in links and in the feed. Links and flags stay: a link then says that its
+resource is unavailable, and each issue with one gets a feed entry. Flags and comments keep their words.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ RESOURCES: dict[Kind, tuple[Table, str]] = {
     "call": (calls, "call"),
     "conversation": (conversations, "sms_conversation"),
 }
-"""Where the records of a kind are, and what links call it."""
+"""The table of each kind, and its `resource_type` in links."""
 OPERATOR = ""
-"""The user id of nobody: in the feed, the system is the actor."""
+"""No user's id: the feed shows the system as the actor."""
 
 
 @dataclass(frozen=True)
 class Pointing:
-    """An issue that a link to the record hangs on, and how many of its flags mark a moment of it."""
+    """An issue that links to the record, and how many of its flags mark a moment of it."""
 
     issue_id: str
     ticket: str
@@ -48,14 +48,14 @@ class Pointing:
 
 
 async def pointing_at(desk: Desk, kind: Kind, row_id: str, org_id: str | None = None) -> list[Pointing]:
-    """What points at a record. Raises StoreError when there is no such record."""
+    """The issues that link to a record. Raises StoreError if there is no such record."""
     return await _run(desk, org_id, partial(_pointing, kind=kind, row_id=row_id), writes=False)
 
 
 async def delete_record(desk: Desk, kind: Kind, row_id: str, org_id: str | None = None) -> list[Pointing]:
-    """Delete a record; what pointed at it. Raises StoreError when there is no such record.
+    """Delete a record. Returns the issues that link to it. Raises StoreError if there is no such record.
 
-    Its words leave the database's files at once. Where others keep them from it, that is logged.
+    Its words leave the database's files at once. If other readers prevent that, it is logged.
     """
     found = await _run(desk, org_id, partial(_delete, kind=kind, row_id=row_id), writes=True)
     if not await desk.store.empty_log():
@@ -95,7 +95,7 @@ def _pointing(tx: Transaction, *, kind: Kind, row_id: str) -> list[Pointing]:
 def _delete(tx: Transaction, *, kind: Kind, row_id: str) -> list[Pointing]:
     found = _pointing(tx, kind=kind, row_id=row_id)
     table, resource_type = RESOURCES[kind]
-    if tx.connection.dialect.name == "sqlite":  # or its words stay in the file until the room is used again
+    if tx.connection.dialect.name == "sqlite":  # or its words stay in the file until the space is used again
         tx.connection.exec_driver_sql("PRAGMA secure_delete = ON")
     if table is calls:
         forget_words(tx.connection)
@@ -112,7 +112,7 @@ def _delete(tx: Transaction, *, kind: Kind, row_id: str) -> list[Pointing]:
 
 
 def _retitle_in_feed(tx: Transaction, resource_type: str, row_id: str, title: str) -> None:
-    """Take the summary out of the links that feed entries show as they were, also of links that were removed since."""
+    """Replace the summary in the links that feed entries show, also in links that were removed since."""
     mentions = cast(activity.c.resources, String).contains(json.dumps(row_id), autoescape=True)
     rows = tx.connection.execute(select(activity.c.seq, activity.c.resources).where(tx.mine(activity, mentions))).all()
     for row in rows:

@@ -1,7 +1,7 @@
-"""What a desk's operator does about who may come in: organisations, their users, and the keys that stand for a user.
+"""Who may use a desk, as its operator decides: organisations, their users, and the keys that stand for a user.
 
-Each of the three can be named, can expire and can be revoked. A key is good while it, its user and its organisation are.
-Nothing is ever deleted here: what a revoked user wrote keeps the user's id.
+Each of the three can have a name, expire and be revoked. A key works while it, its user and its organisation are valid.
+Nothing is deleted here: what a revoked user wrote keeps the user's id.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from calltriage.errors import SettingsError, StoreError
 from calltriage.leaves.strict_json import JsonObject
 
 SHORTEST_SECRET = 16
-"""Characters of a secret that webhooks are signed with (our choice)."""
+"""Fewest characters of a secret that signs webhooks (our choice)."""
 OWN_KEY = "desk"
 """Id of the desk's own key: the one in `desk.key` or CALLTRIAGE_DESK_API_KEY."""
 
 What: TypeAlias = Literal["organisations", "users", "keys"]
 TABLES: dict[What, Table] = {"organisations": organisations, "users": users, "keys": keys}
 End: TypeAlias = datetime | Literal["never"] | None
-"""When something ends by itself. None says nothing about it: what is new has no end, what is there keeps its own."""
+"""When something expires. None: something new never expires, something that exists keeps its end."""
 
 
 @dataclass(frozen=True)
 class NewKey:
-    """A key just made, and whom it stands for. The key is nowhere else: only its digest is kept."""
+    """A new key, and whom it stands for. Of an API key only the digest is stored."""
 
     id: str
     org_id: str
@@ -70,23 +70,24 @@ class Tenants:
         return written(self.clock())
 
     async def organisations(self) -> list[JsonObject]:
-        """Oldest first."""
+        """All organisations, oldest first, each with its `state`."""
         query = select(organisations).order_by(organisations.c.created_at, organisations.c.id)
         return [_listed(row, self._now) for row in await self._rows(query)]
 
     async def organisation(self, org_id: str | None) -> str:
-        """The id given, when the desk has such an organisation, or else that of its own."""
+        """The id given, or that of the desk's own organisation for None."""
         return await self.store.read(
             lambda connection: str(_found(connection, "organisations", org_id or _own(connection)["org_id"]).id)
         )
 
     async def users(self) -> list[JsonObject]:
-        """By organisation, oldest first."""
+        """All users, by organisation, oldest first, each with its `state`."""
         query = select(users).order_by(users.c.org_id, users.c.created_at.nulls_first(), users.c.id)
         return [{**_listed(row, self._now), "organisation": row.org_id} for row in await self._rows(query)]
 
     async def keys(self) -> list[JsonObject]:
-        """By organisation and user, oldest first. What a key itself is appears nowhere."""
+        """All keys, by organisation and user, oldest first, each with its `state`. The key itself is not among the
+        values."""
         order = (keys.c.org_id, keys.c.user_id, keys.c.created_at.nulls_first(), keys.c.id)
         rows, now = await self._rows(select(keys).order_by(*order)), self._now
         ended = {
@@ -110,7 +111,7 @@ class Tenants:
         return list(await self.store.read(lambda connection: connection.execute(query).all()))
 
     async def add_organisation(self, name: str, expires: End = None) -> NewKey:
-        """Make an organisation with one user, who has a key."""
+        """Make an organisation with one user, and a key for the user."""
         org_id, now = new_id(), self._now
 
         def add(connection: Connection) -> NewKey:
@@ -131,7 +132,7 @@ class Tenants:
         return await self.store.write(add)
 
     async def admit(self, user_id: str) -> None:
-        """Have a member of the desk's own organisation with this id, who needs no key."""
+        """Make this id a member of the desk's own organisation, without a key, unless it is one."""
         now = self._now
 
         def add(connection: Connection) -> None:
@@ -154,8 +155,8 @@ class Tenants:
     async def add_webhook_key(
         self, secret: str | None = None, user_id: str | None = None, name: str | None = None, expires: End = None
     ) -> NewKey:
-        """Take webhooks of the triage vendor for a user's organisation, the desk's own unless one is named. Without the
-        secret that the vendor signs them with, one is made. Raises SettingsError for a secret that is too short."""
+        """Accept the triage vendor's webhooks for a user's organisation, the desk's own unless one is named. `secret`
+        signs them; None makes one. Raises SettingsError for a secret of a wrong length, or one that is there already."""
         made, now = secret or secrets.token_urlsafe(32), self._now
         if not SHORTEST_SECRET <= len(made) <= 512:
             raise SettingsError(f"A webhook's secret has {SHORTEST_SECRET} to 512 characters.")
@@ -182,10 +183,11 @@ class Tenants:
         name: str | None = None,
         expires: End = None,
     ) -> str:
-        """Let a client sign with the private half of this key, given in PEM, in the name of a user, the desk's own unless
-        one is named. Returns the id that its assertions name. A key that is there already is left as it is.
+        """Let a client sign with the private half of this key (PEM) in a user's name, the desk's own unless one is named.
+        Returns the key's id (`kid` in assertions). A key that is there stays as it is.
 
-        Raises SettingsError for what clients may not sign with, or what is another user's key.
+        Raises SettingsError for a key that clients may not sign with, and for one that is another user's, revoked or
+        expired.
         """
         from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415
 
@@ -210,18 +212,17 @@ class Tenants:
         return await self.store.write(add)
 
     async def has_own_key(self) -> bool:
-        """Whether the desk has had a key of its own, good or not."""
+        """Whether the desk has a key of its own on record, valid or not."""
         return bool(await self._rows(select(keys.c.id).where(keys.c.id == OWN_KEY)))
 
     async def has_good_own_key(self) -> bool:
-        """Whether the desk has a key of its own that opens it at this moment."""
+        """Whether the desk has a key of its own that is valid now."""
         return any(
             _state(row, self._now) == "valid" for row in await self._rows(select(keys).where(keys.c.id == OWN_KEY))
         )
 
     async def keep_own_key(self, key: str) -> bool:
-        """Accept the desk's own key, and no longer the one that was its own before. False when it was revoked or has
-        expired."""
+        """Make this the desk's own key, in place of the one before. False if it was revoked or has expired."""
         material, now = digest(key), self._now
         query = select(keys).where(keys.c.kind == API_KEY, keys.c.material == material)
 
@@ -241,15 +242,15 @@ class Tenants:
         return _state(there or await self.store.write(keep), now) == "valid"
 
     async def is_own_key(self, key: str) -> bool:
-        """Whether this is the desk's own key at present, good or not."""
+        """Whether this is the desk's own key now, valid or not."""
         return bool(await self._rows(select(keys.c.id).where(keys.c.id == OWN_KEY, keys.c.material == digest(key))))
 
     async def rotate(self, key_id: str, overlap: timedelta, expires: End = None, key: str | None = None) -> NewKey:
-        """Make a key, or take the one given, in the place of an API key, which stays good for the overlap. The desk's own
-        key keeps its id.
+        """Replace an API key by a new one, or by `key`. The old one works for `overlap` longer. The desk's own key keeps its
+        id.
 
-        Raises SettingsError for a key that is no longer good, for one of another kind, and for one that expires when the
-        new one's end is not given.
+        Raises SettingsError for a key that is no longer valid or is no API key, and for one that expires if `expires` is
+        None.
         """
         made, now = key or secrets.token_urlsafe(32), self._now
         until = written(self.clock() + overlap)
@@ -277,7 +278,7 @@ class Tenants:
         return await self.store.write(turn)
 
     async def change(self, what: What, row_id: str, *, name: str | None = None, expires: End = None) -> None:
-        """Give something another name or another end."""
+        """Give something another name or end. Raises SettingsError for an end of the desk's own organisation or user."""
         values: JsonObject = {} if name is None else {"name": _name(name)}
         if expires is not None:
             values["expires_at"] = _end(expires)
@@ -293,7 +294,8 @@ class Tenants:
         await self.store.write(set_values)
 
     async def revoke(self, what: What, row_id: str) -> bool:
-        """End something for good, at once; False when that was done before."""
+        """End something for good, at once. False if it was revoked before. Raises SettingsError for the desk's own
+        organisation or user."""
         table, now = TABLES[what], self._now
 
         def end(connection: Connection) -> bool:
@@ -330,7 +332,7 @@ def _add_api_key(
 
 
 def _keep_ended(connection: Connection, now: str) -> None:
-    """Give the desk's own key another id if it was revoked or has expired, so that it stays so when another one follows."""
+    """Give the desk's own key another id if it is not valid any more, so that it stays on record beside the next one."""
     own = connection.execute(select(keys).where(keys.c.id == OWN_KEY)).one_or_none()
     if own is not None and _state(own, now) != "valid":
         connection.execute(update(keys).where(keys.c.id == OWN_KEY).values(id=_short_id()))

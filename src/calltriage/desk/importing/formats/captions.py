@@ -23,7 +23,7 @@ SRT_HEAD = re.compile(r"(?:\d+[ \t]*\r?\n)?\s*\d+:\d{1,2}:\d{1,2}[,.]\d{1,3}\s*-
 APART = re.compile(r"\n(?:[ \t]*\n)+")
 """Blank lines between cues."""
 NO_CUE = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")
-"""How a block begins that holds nothing that is said."""
+"""Beginning of a block that holds no spoken words."""
 TIMING = re.compile(r"\s*(?:\d+:)?\d{1,2}:\d{1,2}[.,]\d{1,3}\s*-->\s*(?:\d+:)?\d{1,2}:\d{1,2}[.,]\d{1,3}")
 
 
@@ -64,8 +64,8 @@ def _call(text: Text, form: str) -> Iterator[Found]:
 
 
 def _evened(whole: str, form: str) -> str:
-    """The same cues as their standard has them; the library leaves out others. Words below a blank line belong to the cue
-    before it, SRT cues have a number, and WebVTT has a point before the milliseconds."""
+    """The text with its cues as the standard has them, as the library skips others. Words after a blank line join the cue
+    before it, SRT cues get a number, and WebVTT times get a point before the milliseconds."""
     kept, has_cue = list[str](), False
     blocks = APART.split("\n".join(whole.strip().splitlines()))
     for block, after in zip(blocks, [*blocks[1:], ""], strict=True):
@@ -87,7 +87,7 @@ def _evened(whole: str, form: str) -> str:
 
 
 def _refuse_broken(whole: str, encoding: str) -> None:
-    """The library leaves out what it cannot read; here it is named."""
+    """Raise ValueError that names the first line that the library cannot read: it would skip it."""
     is_note = False
     for n, line in enumerate(whole.splitlines(), 1):
         if LONE.search(line):

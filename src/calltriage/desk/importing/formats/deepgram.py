@@ -49,7 +49,7 @@ def _utterance(said: JsonObject, channels: int) -> JsonObject:
 
 
 def _speaker(diarized: object, channel: object, channels: int) -> object:
-    """Who spoke: the channel where each speaker has one, else whom the model told apart."""
+    """Who spoke: the channel if each speaker has one, else the speaker's number from the model."""
     return channel if channels > 1 else diarized
 
 

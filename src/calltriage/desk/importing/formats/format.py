@@ -13,7 +13,8 @@ from calltriage.desk.importing.sources import Text
 from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 
 Line: TypeAlias = JsonObject
-"""A line in our own format (see `our_lines.py`). A call may lack `call_id` and `created_at`: its file then says them."""
+"""A line in our own format (see `our_lines.py`). A call may lack `call_id` and `created_at`: they are then taken from its
+file."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,13 @@ class Format:
     matches: Callable[[Any], bool]
     line: Callable[[Any], Line]
     is_ours: bool = False
-    """Our own lines say everything themselves: nothing is assumed for them."""
+    """Our own format. Nothing is filled in for its lines."""
 
 
 @dataclass(frozen=True)
 class TextFormat:
-    """A format that is no JSON. `matches` sees the first part of a text; `lines` gives our lines, and raises ValueError for
-    a text that cannot be read."""
+    """A format that is not JSON. `matches` gets the first part of a text. `lines` yields our lines, and raises ValueError
+    for a text that cannot be read."""
 
     name: str
     expected: str
@@ -47,7 +48,7 @@ class TextFormat:
 
 
 def objects(value: object) -> list[JsonObject]:
-    """The objects of a list; none of what is no list."""
+    """The objects in a list; an empty list for any other value."""
     return [item for item in value if is_object(item)] if is_array(value) else []
 
 
@@ -59,7 +60,7 @@ def part(value: object, *names: str) -> Any:
 
 
 def number(value: object) -> float | None:
-    """A number, or the number that a text is."""
+    """A number, or the number in a text; None for other values, for NaN and from 10^15 on."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -70,7 +71,7 @@ def number(value: object) -> float | None:
 
 
 def turn(speaker: object, text: object, start: object = None, end: object = None, **more: object) -> JsonObject:
-    """A turn of a line; start and end in seconds of the call, where they are known."""
+    """A turn of our line. `start` and `end`: seconds from the call's start, if known."""
     began, ended = number(start), number(end)
     times: dict[str, int] = {}
     if began is not None and began >= 0:
@@ -81,7 +82,7 @@ def turn(speaker: object, text: object, start: object = None, end: object = None
 
 
 def instant(value: object) -> Any:
-    """An instant as a line says it: what a number counts is settled here, text is left as it is."""
+    """An instant for our line: a number since 1970 becomes text, text stays as it is."""
     found = number(value) if not isinstance(value, str) else None
     return value if found is None else written(instant_of_number(found))
 
@@ -92,5 +93,5 @@ def minutes(seconds: object) -> float | None:
 
 
 def without_nothing(line: Line) -> Line:
-    """A line without the fields whose source said nothing."""
+    """A line without the fields that are None."""
     return {name: value for name, value in line.items() if value is not None}

@@ -43,9 +43,9 @@ COLUMNS = {
     "speaker": ("speaker", "role", "participant", "party", "user", "who", "sender"),
     "text": ("text", "content", "message", "transcript", "utterance", "words"),
 }
-"""What a header may call each of them, in any case and with blanks for underscores."""
+"""The names of each column in a header, in any case, with blanks or dashes for underscores."""
 TAKEN = {"speaker", "text", "start_ms", "duration_ms"}
-"""What a turn says by these names already."""
+"""Fields that a turn has already. Other columns of these names are left out."""
 TABLES = """
 PRAGMA journal_mode = OFF;
 CREATE TABLE calls (n INTEGER PRIMARY KEY, id TEXT UNIQUE, place TEXT);
@@ -54,14 +54,14 @@ BEGIN;
 """
 DELIMITERS = ",;\t|"
 SEPARATOR = re.compile(r"\ufeff?sep=.\s*", re.IGNORECASE)
-"""The line before a header by which Excel knows the delimiter."""
+"""The line before a header that tells Excel the delimiter."""
 DAY_FIRST = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:[ T,]+(\d{1,2}):(\d{2})(?::(\d{2}))?)?")
-"""A date with points has the day first; with slashes nobody can say."""
+"""A date with points has the day first. One with slashes is ambiguous and is refused."""
 CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)")
 
 
 def _header(line: str) -> tuple[str, dict[str, int], list[str]] | None:
-    """Delimiter, the number of each column, and all names; None for what is no header of such a table."""
+    """The delimiter, the place of each column, and all names; None for a line that is no such header."""
     for delimiter in DELIMITERS:
         try:
             names = next(csv.reader([line], delimiter=delimiter), list[str]())
@@ -84,7 +84,8 @@ def _matches(head: str) -> bool:
 
 
 def _lines(text: Text) -> Iterator[Found]:
-    """The calls in the order of their first rows. Rows wait in a database on disk: those of a call may lie far apart."""
+    """The calls in the order of their first rows. Rows wait in a temporary database, as those of a call may lie far
+    apart."""
     with closing(sqlite3.connect("", isolation_level=None)) as database:
         database.executescript(TABLES)
         for found in _rows(text):
@@ -102,7 +103,7 @@ def _lines(text: Text) -> Iterator[Found]:
 
 
 def _rows(text: Text) -> Iterator[Found]:
-    """The cells of each row, by what their columns say; or what is wrong with a row."""
+    """The cells of each row by column, or the fault of a row."""
     with text.open() as file:
         first, above = file.readline(), 1
         if SEPARATOR.fullmatch(first):
@@ -161,7 +162,8 @@ def _call(call_id: str, rows: list[JsonObject]) -> Line:
 
 
 def _time(cell: str) -> datetime | float | None:
-    """An instant; seconds or milliseconds since 1970; or seconds since the call began, which may be written as a clock."""
+    """An instant; seconds or milliseconds since 1970; or seconds since the call began, also as a clock (01:05). Raises
+    ValueError."""
     if not cell:
         return None
     count, clock = number(cell), CLOCK.fullmatch(cell)
@@ -190,7 +192,7 @@ def _seconds(time: datetime | float) -> float:
 
 
 def _offset(time: datetime | float | None, base: float | None) -> float | None:
-    """Seconds since the call began, `base` seconds after 1970."""
+    """Seconds since the call began. `base`: when it began, in seconds since 1970."""
     if time is None or not _is_instant(time):
         return time if isinstance(time, float) else None
     return None if base is None else _seconds(time) - base

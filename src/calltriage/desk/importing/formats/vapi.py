@@ -21,12 +21,12 @@ from calltriage.matching.speaker_marks import by_lines
 TAKEN = {"id", "createdAt", "startedAt", "endedAt", "messages", "transcript", "summary", "artifact"}
 
 AGENTS = {"assistant", "assistantId", "squad", "squadId", "workflow", "workflowId"}
-"""One of these says who took a call, also one in which nothing was said."""
+"""Members that name the agent. A call has one of them even if nothing was said in it."""
 KINDS = {"inboundPhoneCall", "outboundPhoneCall", "webCall", "vapi.websocketCall"}
 
 
 def _call(value: object) -> JsonObject:
-    """The call itself, with what a report says beside it."""
+    """The call itself, with the members that a report has beside it."""
     message = part(value, "message")
     if not is_object(message) or message.get("type") != "end-of-call-report":
         return value if is_object(value) else {}

@@ -12,7 +12,7 @@ from calltriage.leaves.strict_json import JsonObject, is_object
 
 TAKEN = {"text", "segments", "words", "word_segments", "transcription", "duration"}
 BARE = {"text", "task", "language", "duration", "words", "segments", "usage", "logprobs", "x_groq"}
-"""What stands in an answer of OpenAI's API, or Groq's, that has no segments, at most."""
+"""All members that an answer without segments from OpenAI's or Groq's API may have."""
 
 
 def _matches(value: object) -> bool:
@@ -25,7 +25,7 @@ def _matches(value: object) -> bool:
 
 
 def _is_bare(value: JsonObject) -> bool:
-    """Whether it is a text without segments, and nothing says that it is anything else's."""
+    """Whether it is a text without segments, and without a member of another format."""
     text = value.get("text")
     return isinstance(text, str) and bool(text.strip()) and not value.get("segments") and value.keys() <= BARE
 
