@@ -227,7 +227,7 @@ class ListFollowingAttachments(
     scope="attachments:read",
     envelope=False,
 ):
-    """The page that an `AttachmentPage.following` stands for; not in the catalogue, as the contract knows one list."""
+    """The page of an `AttachmentPage.following`. Not in the catalogue: the contract has one list."""
 
     query: Annotated[str, StringConstraints(min_length=1)]
 

@@ -1,4 +1,4 @@
-"""File bytes: what the desk asks of a place that keeps them, and the local folder, which is one.
+"""File bytes: the protocol of a place that keeps them, and the local folder as such a place.
 
 Bytes arrive under a random name and are on disk before a row names them. When they become an attachment they are published
 under a second name: a hash of organisation and SHA-256, and a suffix of the attachment's own. So deleting one attachment's
@@ -305,7 +305,7 @@ def _settle(part: BinaryIO, path: Path) -> None:
 
 
 def _abandon(part: BinaryIO, path: Path) -> None:
-    with suppress(OSError):  # a full disk refuses the flush, too; the file goes all the same
+    with suppress(OSError):  # a full disk refuses the flush, too; the file is deleted in any case
         part.close()
     path.unlink(missing_ok=True)
 

@@ -145,8 +145,8 @@ def look_for(tx: Transaction, wanted: str, walk: Select[*tuple[object, ...]], si
 
 
 def _matches(tx: Transaction, candidates: Select[tuple[int]], texts: list[list[str]], most: int) -> int | None:
-    """How many candidates there are, `most` + 1 for more. None where SQLite would have to compare texts each of which has
-    many matches: its index then goes on to the last of them."""
+    """How many candidates there are, `most` + 1 for more. None if SQLite would have to compare texts that each have many
+    matches: its index then reads all of them."""
     count = _count(candidates, most)
     several = [one for one in texts if len(one) > 1] if tx.connection.dialect.name == "sqlite" else []
     if not several:

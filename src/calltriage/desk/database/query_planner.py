@@ -1,8 +1,8 @@
-"""What SQLite's planner is told of the desk's tables, so that a small desk and a large one answer in the same ways.
+"""Statistics for SQLite's query planner, so that a small desk and a large one run the same plans.
 
-Without statistics SQLite takes an organisation for ten rows and then reads all of it; gathered ones would be those of an
-empty desk. So each desk is given typical ones when it is made (sqlite.org/optoverview.html on the stability of plans).
-PostgreSQL gathers its own by itself.
+Without statistics SQLite assumes ten rows for an organisation and reads all of them; gathered statistics would be those of
+an empty desk. So each desk gets typical ones when it is made (sqlite.org/optoverview.html on the stability of plans).
+PostgreSQL gathers its own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GROUPS = {
 
 
 def give_statistics(connection: Connection) -> None:
-    """Write the statistics down, for each index that begins with the organisation."""
+    """Store the statistics of each index that begins with the organisation."""
     if connection.dialect.name != "sqlite":
         return
     connection.exec_driver_sql("ANALYZE")  # makes the table that holds them

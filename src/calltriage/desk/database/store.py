@@ -60,7 +60,7 @@ class Store(Database):
         return await anyio.to_thread.run_sync(self._file.empty_log, await self.open())
 
     def _prepare_schema(self, engine: Engine) -> None:
-        make_folder(self._folder)  # files lie there, wherever the tables do
+        make_folder(self._folder)  # for files, also if the tables are elsewhere
         with engine.connect() as connection, connection.begin():
             version = _version(connection)
         if version is None:

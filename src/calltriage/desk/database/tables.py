@@ -105,8 +105,8 @@ keys = Table(
     UniqueConstraint("kind", "material"),
     Index("keys_of_user", "org_id", "user_id"),
 )
-"""Keys that stand for a user. `material` is what the kind needs to know: the SHA-256 of an API key, which itself is not
-kept, or a public key in PEM. A signing key's `id` is what the header of an assertion calls `kid`."""
+"""Keys that stand for a user. `material`: the SHA-256 of an API key, which itself is not stored; a public key in PEM; or
+a webhook's secret. A signing key's `id` is the `kid` in the header of an assertion."""
 
 used_assertions = Table(
     "used_assertions",
@@ -296,7 +296,7 @@ call_words = Table(
     Index("call_words_by_place", "org_id", "place"),
     ForeignKeyConstraint(["org_id", "call_id"], ["calls.org_id", "calls.id"], ondelete="CASCADE"),
 )
-"""What was said in calls, as search finds it (desk/database/call_words.py). `place` grows with the time of a call."""
+"""The words said in calls, for search (desk/database/call_words.py). `place` grows with the time of a call."""
 
 conversations = _owned(
     "conversations",

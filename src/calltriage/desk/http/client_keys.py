@@ -1,5 +1,5 @@
-"""Assertions of clients that sign: which keys they may sign with, and what a good assertion says (RFC 7523, with the
-vendor's claims: talkdesk-attachments, section 3.1)."""
+"""Signed assertions of clients: the keys that may sign them, and the checks of an assertion (RFC 7523, with the vendor's
+claims: talkdesk-attachments, section 3.1)."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ REFUSALS = {
 
 @cache
 def description() -> JsonObject:
-    """The whole document. It is the same for every caller and names no address: the desk is wherever it was read."""
+    """The whole document. It is the same for every caller and names no address."""
     fixed = _fixed()
     schemas, shared = _schemas()
     paths: dict[str, JsonObject] = {}
@@ -46,12 +46,12 @@ def description() -> JsonObject:
 
 
 def _fixed() -> JsonObject:
-    """What no operation declares: the routes of tokens, bytes and imports, the error bodies and the ways to authenticate."""
+    """The parts that no operation declares: routes of tokens, bytes and imports, error bodies, and ways to authenticate."""
     return json.loads(files("calltriage.desk.http").joinpath("openapi.json").read_bytes())
 
 
 def _schemas() -> tuple[dict[tuple[str, str], JsonObject], JsonObject]:
-    """Inputs and results of all operations by (tool name, what), and the definitions that they share."""
+    """Schemas of all operations by tool name and `input` or `result`, and the definitions that they share."""
     wanted: list[tuple[tuple[str, str], Any, TypeAdapter[Any]]] = []
     for operation in CATALOGUE:
         name = operation.tool_name()

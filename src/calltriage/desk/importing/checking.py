@@ -1,4 +1,4 @@
-"""Checking all that is to be imported before anything is loaded, whatever its format."""
+"""Checks everything in an import, in any format, before anything is loaded."""
 
 from __future__ import annotations
 

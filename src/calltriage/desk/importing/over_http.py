@@ -47,7 +47,8 @@ class Arriving:
     _turns: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(AT_ONCE))
 
     async def take_import(self, request: Request, org_id: str) -> Response:
-        """`POST /v1/calls/import`: whatever `calltriage desk import` reads, for one organisation."""
+        """`POST /v1/calls/import`: any format that `calltriage desk import` reads, for one organisation. Raises
+        ContractError."""
         query = request.query_params
         if unknown := sorted(query.keys() - {"format", "time_zone", "skip_bad"}):
             raise bad_request(**dict.fromkeys(unknown, "is not a parameter of this request"))
@@ -61,8 +62,9 @@ class Arriving:
             return await self._load(file, org_id, skip_bad=skip_bad, leave_out="skip_bad=true in the query", **how)
 
     async def take_webhook(self, request: Request) -> Response:
-        """`POST /webhooks/bland/{organisation}`: a call as the vendor sends it after its end, signed with HMAC-SHA256 of the
-        body in hexadecimal digits (docs.bland.ai, "Webhook Signing")."""
+        """`POST /webhooks/bland/{organisation}`: a call as the vendor sends it after its end. The header
+        `x-webhook-signature` is the HMAC-SHA256 of the body in hexadecimal digits (docs.bland.ai, "Webhook Signing").
+        Raises ContractError."""
         org_id, signature = request.path_params["organisation"], request.headers.get("x-webhook-signature", "")
         secrets = await self.desk.access.webhook_secrets(org_id, self.desk.clock())
         if not secrets or not SIGNATURE.fullmatch(signature):

@@ -1,4 +1,4 @@
-"""Where an import comes from: files, folders, standard input, a request's body; packed or not, in whatever encoding."""
+"""Where an import comes from: files, folders, standard input, a request's body; as gzip or not, in any encoding."""
 
 from __future__ import annotations
 

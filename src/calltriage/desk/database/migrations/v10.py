@@ -14,7 +14,7 @@ from calltriage.desk.database.migrations import v4
 
 Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 BATCH, LARGEST = 500, 16 * 2**20
-"""Calls that are read at once at most, and the characters of their records, unless one has more."""
+"""Most calls that are read at once, and most characters of their records in all. One call may have more."""
 
 
 def upgrade(op: Operations) -> None:

@@ -1,4 +1,4 @@
-"""Version 2: an index for search, indexes for the list's filters, columns for what calls are narrowed by."""
+"""Version 2: an index for search, indexes for the list's filters, columns for the filters of calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Version 3: what the users of an organisation are called."""
+"""Version 3: names of an organisation's users."""
 
 from __future__ import annotations
 

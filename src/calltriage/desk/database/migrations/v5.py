@@ -45,7 +45,7 @@ def upgrade(op: Operations) -> None:
 
 
 def _fill(connection: sa.Connection, users: sa.Table, keys: sa.Table) -> None:
-    """What the older tables hold. When it was made was not written down."""
+    """Copy keys and users from the older tables, which do not say when they were made."""
     own = {row.name: row.value for row in connection.execute(sa.text("SELECT name, value FROM settings"))}
     names: dict[tuple[str, str], str | None] = {(own["org_id"], own["user_id"]): None}
     for row in connection.execute(sa.text("SELECT digest, org_id, user_id, name FROM api_keys")).all():

@@ -1,4 +1,4 @@
-"""Version 6: what the agent made stands with its entry of the feed."""
+"""Version 6: feed entries hold the artifact that the agent made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Captions: WebVTT and SRT. Who speaks is said by a voice tag (`<v Agent>`), or by a mark before the words."""
+"""Captions: WebVTT and SRT. A voice tag (`<v Agent>`) or a mark before the words names the speaker."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _refuse_broken(whole: str, encoding: str) -> None:
 
 
 def _spans(caption: Caption) -> Iterator[tuple[str | None, str, float, float]]:
-    """What each voice of a caption says, with the caption's times."""
+    """Each voice of a caption with its words, and the caption's times in seconds."""
     times = caption.start_time.in_milliseconds() / 1000, caption.end_time.in_milliseconds() / 1000
     before, *voices = VOICE.split(caption.raw_text)
     parts: list[tuple[str | None, str]] = [(None, before), *zip(voices[::2], voices[1::2], strict=True)]
