@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import count as count_up
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import Issue, ListIssues
 from calltriage.pipelines.ledger import Ledger, runs
 from calltriage.pipelines.ledger.tables import findings, items, results
+from calltriage.pipelines.listing import pages
 from calltriage.pipelines.pipeline import Pipeline, Report, open_ledger_of
 from calltriage.pipelines.runners.embedded import only_one
 from calltriage.pipelines.runners.jobs import CALLS
@@ -144,6 +146,28 @@ async def test_a_run_that_was_cut_off_goes_on_and_files_once(
         async with open_ledger_of(client) as ledger:
             assert await count(ledger, findings) == 4
             assert len({one.id for one in await runs.newest(ledger)}) <= 2
+
+
+@pytest.mark.parametrize(("limit", "done"), [(None, 42), (35, 35)])
+async def test_a_run_cut_off_among_many_calls_of_one_instant_goes_on_after_them(
+    the_desk: Desk, tmp_path: Path, ledger_url: Url, monkeypatch: pytest.MonkeyPatch, limit: int | None, done: int
+) -> None:
+    monkeypatch.setattr("calltriage.pipelines.runners.lister.pages", partial(pages, size=4))
+    monkeypatch.setattr("calltriage.pipelines.runners.embedded.AHEAD", 4)
+    await load_lines(the_desk, *(silent_line(f"quick-{n:02}", 1) for n in range(40)))
+    way = Cut(httpx2.ASGITransport(the_desk, raise_app_exceptions=False))
+    way.fail_at = 34
+    with suppress(BaseException):  # the end itself, or a group around it
+        async with on_record(way, tmp_path, ledger_url) as client:
+            await run(client, limit=limit)
+    way.fail_at = None
+    with anyio.fail_after(60):
+        async with on_record(way, tmp_path, ledger_url) as client:
+            report = await run(client, limit=limit)
+            assert report.run is not None
+            assert (report.run.state, dict(report.run.counts)) == ("done", {"done": done})
+            async with open_ledger_of(client) as ledger:
+                assert len(await runs.newest(ledger)) == 1
 
 
 async def test_reading_costs_one_request_a_call_and_one_a_page(the_desk: Desk, filing: Client, way: Cut) -> None:

@@ -51,6 +51,13 @@ def added(ledger: Ledger, run_id: str, calls: Sequence[Listed]) -> Callable[[Con
     return lambda connection: add_new(connection, items, rows)
 
 
+async def unlisted(ledger: Ledger, run_id: str, calls: Sequence[Listed]) -> list[Listed]:
+    """Those of the calls that are no items of the run."""
+    query = select(items.c.call_id).where(_of(ledger, run_id, [one.call_id for one in calls]))
+    known = await ledger.read(lambda connection: set(connection.execute(query).scalars()))
+    return [one for one in calls if one.call_id not in known]
+
+
 def again(ledger: Ledger, run_id: str, call_id: str, due_at: datetime) -> Callable[[Connection], None]:
     """A change that makes a call due, again if it was examined. If the call has not changed, nothing is recorded twice."""
 

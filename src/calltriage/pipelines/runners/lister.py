@@ -55,7 +55,7 @@ class Lister:
         listing, since = self.work.spec.calls.listing(), self.run.watermark or window.since
         async for page in pages(self.work.reader, listing, since=since, until=window.until):
             self.total = self.total or page.total
-            fresh = self._sampled(page)
+            fresh = await self._new(self._sampled(page))
             if window.limit is not None:
                 fresh = fresh[: window.limit - self._found]
             full = window.limit is not None and self._found + len(fresh) >= window.limit
@@ -71,6 +71,10 @@ class Lister:
             for call in page.calls
             if not is_under_way(call) and is_sampled(call.call_id, share, "call:")
         ]
+
+    async def _new(self, listed: list[Listed]) -> list[Listed]:
+        """Without those that are items already: a run that goes on reads the calls of its last instant again."""
+        return await patiently(lambda: items.unlisted(self.work.ledger, self.run.id, listed))
 
     async def _add(self, fresh: list[Listed], watermark: str | None, *, listed: bool) -> None:
         ledger, run_id = self.work.ledger, self.run.id
