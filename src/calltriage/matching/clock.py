@@ -1,5 +1,5 @@
-"""Times of day and prices that are spoken, as they are written: "half past 3" and "3 Uhr 30" as "330", "5 dollars and 50
-cents" as "5.50 dollars". Pure; the numbers of a line are digits already (matching/numbers.py)."""
+"""Writes spoken times of day and prices as people write them: "half past 3" and "3 Uhr 30" as "330", "5 dollars and 50
+cents" as "5.50 dollars". Pure. Takes lines whose numbers are digits already (matching/numbers.py)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ HOUR = r"(?P<hour>1[0-2]|[1-9])(?:00)?(?!\S)"
 ANY_HOUR = r"(?<!\S)(?P<hour>2[0-4]|1?[0-9])"
 MINUTES = r"(?P<minutes>[0-5]?[0-9])(?!\S)"
 HALF, QUARTER, TO_QUARTER = 30, 15, -15
+"""Minutes after the hour."""
 _FOURTH = r"(?:cuarto|quarto|quart|4\S?)"
-"""How a quarter stands in a line whose numbers were read: "cuarto" is an ordinal, too."""
+"""A quarter in a line whose numbers are digits. "cuarto" also means fourth, so it may have become a 4."""
 
 _Spoken = tuple[tuple[str, int | None], ...]
 CLOCK: dict[str, _Spoken] = {
@@ -67,19 +68,20 @@ _HINTS = {
     "en": "past|after|to|till", "de": "halb|viertel|dreiviertel|uhr|[0-9]00", "fr": "[0-9]*h|h[0-9]*|heures?", "es": "las",
     "it": "le", "pt": "as", "nl": "half|kwart|uur", "da": "halv|kvart",
 }  # fmt: skip
-"""Words of which one stands in every time of day that is read here."""
+"""Words by language. Each time of day in CLOCK has one of them; a line without any is left as it is."""
 _MAY_CHANGE = {
     language: re.compile(rf"(?<!\S)(?:{words}|dollars?|euros?|pounds?)(?!\S)|[0-9]h[0-9]")
     for language, words in _HINTS.items()
 }
 _CLOCK = {language: [(re.compile(said), past) for said, past in forms] for language, forms in CLOCK.items()}
 _TO = re.compile(rf"(?<!\S)(?<![0-9] )(?P<minutes>[1-5]?[0-9])(?: minutes)? (?:to|till) {HOUR}")
-"""Minutes before an hour. "5 to 10" is a range, so the minutes are more than the hour."""
+"""Minutes before an hour: "20 to 4". A time only if the minutes are more than the hour: "5 to 10" is a range."""
 _BESIDE = {
     "de": (re.compile(r"(?<!\S)([0-9]{1,2})(?:00( uhr)|([0-9]{2}) uhr)(?!\S)"), r"\1\2\3"),
     "fr": (re.compile(r"(?<=[0-9])h(?!\S)"), " heures"),
 }
-"""What stands beside a time that is written, and how it is put."""
+"""Pattern and replacement by language for times in digits: "1500 uhr" as "15 uhr", "1530 uhr" as "1530", "15h" as
+"15 heures"."""
 _UNIT = r"(?P<unit>dollar|euro|pound)s?(?!\S)"
 _CENTS = r"cents?|pence|centimes?|centimos?|centesimi|centavos?"
 _WITH_CENTS = re.compile(
@@ -94,7 +96,7 @@ _AMOUNT = re.compile(rf"(?<!\S)(?P<number>[0-9]+(?:\.[0-9]+)?) {_UNIT}")
 
 
 def as_written(line: str, language: str) -> str:
-    """A line, its numbers in digits, with times of day and prices as they are written."""
+    """The line with its times of day and prices as people write them. Its numbers are digits already."""
     if _MAY_CHANGE[language].search(line) is None:
         return line
     if language == "en":
@@ -112,6 +114,7 @@ def _at(past: int | None) -> Callable[[re.Match[str]], str]:
 
 
 def _time(hour: int, past: int) -> str:
+    """Digits of a time, the minutes as two of them. `past` is minutes after the hour; before it if negative."""
     at = hour if past >= 0 else hour - 1 or 12
     return f"{at}{past % 60:02}"
 

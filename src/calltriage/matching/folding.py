@@ -1,8 +1,8 @@
-"""One folding for all comparing of words: quotes, searches, look-alikes, names of members and of files.
+"""Folds texts for every comparison of words: quotes, searches, look-alikes, names of members and of files.
 
 Words are compared as lines: the pieces of a text (words, numbers, signs, characters of scripts without blanks) with a blank
-before, between and after them. `line(wanted) in line(said)` then holds at the edges of words and numbers alone: "$5" is not
-in "$50", "I can" is not in "I can't", "1.5" is not in "11.5", "12" is not in "12:30".
+before, between and after them. `line(wanted) in line(said)` then compares whole words and whole numbers: "$5" is not in
+"$50", "I can" is not in "I can't", "1.5" is not in "11.5", "12" is not in "12:30".
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _SIGNS = {
     **dict.fromkeys("İı", "i"),
     **dict.fromkeys("ـ", ""),
 }
-"""Signs that transcripts have and keyboards have not, blanks among the invisible characters, the letters i of Turkish, and
-the Arabic filler."""
+"""Replacements by character. Signs that keyboards lack become ASCII ones, separators become blanks, the Turkish letters i
+become "i", the Arabic filler is dropped."""
 _ODD = re.compile(f"[{re.escape(''.join(_SIGNS))}{INVISIBLE.pattern[1:-1]}]")
-"""Characters that are written otherwise; the other invisible ones are left out."""
+"""Characters that folding replaces as _SIGNS says, and invisible characters that it drops."""
 _OTHER_DIGIT = re.compile(r"[^\D0-9]")
 _ACCENTS = re.compile(
     "[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc"
@@ -46,14 +46,15 @@ _STROKES = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "ŧ": "t", "æ": "ae", "œ": "oe", "þ": "th"}
     | {"ی": "ي", "ک": "ك", "ى": "ي"}
 )
-"""Letters that decompose to no plain letter; the Persian forms of Arabic letters."""
+"""Letters that Unicode does not decompose into a plain letter and an accent; the Persian forms of Arabic letters."""
 _SHOWN = re.compile(r"\\u([0-9a-f]{4})|\\U([0-9a-f]{8})", re.IGNORECASE)
-"""An invisible character as tools show it."""
+"""An escape such as `\\u200b`, by which tools show an invisible character."""
 
 
 def folded(text: str) -> str:
-    """A text in plain characters: compatibility forms, case, digits, kinds of quotation marks, dashes and blanks are one;
-    what nobody sees is gone, also where it is written as tools show it. Folding again changes nothing."""
+    """The text in plain characters. Compatibility forms, upper and lower case, the digits of all scripts, and the kinds of
+    quotation marks, dashes and blanks become one. Invisible characters are dropped, also where they stand as escapes.
+    Folding twice gives the same as folding once."""
     if "\\" in text:
         text = _SHOWN.sub(_unescaped, text)
     if not (text.isascii() and text.isprintable()):
@@ -90,7 +91,7 @@ def loose_line(text: str) -> str:
 
 
 def joined_line(text: str) -> str:
-    """The loose line with what an apostrophe parts written as one word: "thats" for "that's"."""
+    """The loose line in which a word with an apostrophe is one word: "thats" for "that's"."""
     return without_signs(_line(re.sub(r"(?<=\w)'(?=\w)", "", folded(text))))
 
 
@@ -112,7 +113,7 @@ def without_signs(line: str) -> str:
 
 
 class _Forms:
-    """Patterns made at the first use, since they ask every character of the first plane what it is."""
+    """Patterns, made at the first use: they need the Unicode category of 65,536 characters."""
 
     def __init__(self) -> None:
         kinds = [unicodedata.category(chr(point))[0] for point in range(0x10000)]
@@ -128,7 +129,7 @@ class _Forms:
 
 
 def _ranges(members: list[bool]) -> str:
-    """The characters at the true places, as a regular expression's set has them."""
+    """The code points whose place is true, as ranges of a regular expression's set."""
     found, start = list[str](), None
     for point, is_member in enumerate([*members, False]):
         if is_member and start is None:

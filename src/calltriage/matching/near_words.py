@@ -1,4 +1,4 @@
-"""Words that were said and are like words that were not: other forms of them, and what was misspelt."""
+"""Suggests words that were said for words of a search that were not: other forms of them, and misspellings."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from itertools import chain, islice
 from calltriage.matching.search_terms import search_line, terms
 
 LIKE = 0.86
-"""How like a word has to be, by Jaro and Winkler: `refunds`, `refunded` and `refudn` are like `refund`, `found` is not."""
+"""Least Jaro-Winkler similarity of a near word: `refunds`, `refunded` and `refudn` are like `refund`, `found` is not."""
 EACH = 3
-"""Words that are named for one that was not said."""
+"""Near words that are named for each word that was not said."""
 MOST_WORDS = 6
-"""Words that others are looked for."""
+"""Words of a search for which near ones are looked for."""
 
 
 def words_in(texts: Iterable[str]) -> set[str]:
@@ -21,7 +21,7 @@ def words_in(texts: Iterable[str]) -> set[str]:
 
 
 def near_words(search: str, said: set[str]) -> list[str]:
-    """The words among those said that come nearest to the words of a search that are not among them."""
+    """For each word of a search that is not in `said`, the words of `said` that come nearest."""
     from rapidfuzz.distance import JaroWinkler  # noqa: PLC0415  only a search that finds nothing needs it
     from rapidfuzz.process import extract  # noqa: PLC0415
 

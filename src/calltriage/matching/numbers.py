@@ -1,4 +1,4 @@
-"""Numbers that are spoken, as digits: "five five five zero one" and "555 01" are one."""
+"""Writes spoken numbers as digits, so that "five five five zero one" equals "555 01"."""
 
 from __future__ import annotations
 
@@ -21,42 +21,43 @@ COMMON = {
     "nl": "ik het de een niet dat van en is je wat op",
     "da": "jeg er det ikke du og en til har pa min",
 }
-"""Words that tell which language is spoken, of those whose numbers can be read. Words that English shares with another one
-count for both: a line like "$5.50 a week" is English unless more of it is Portuguese."""
+"""Common words of each language whose numbers can be read; language_of counts them. A word that two languages share counts
+for both: a line like "$5.50 a week" is English unless more of it is Portuguese."""
 _COMMON = {language: frozenset(words.split()) for language, words in COMMON.items()}
 _COMMON_ANYWHERE = frozenset[str]().union(*_COMMON.values())
 HEARD = 200
-"""Lines that are listened to for the language."""
+"""Lines that language_of looks at."""
 _TIMES = {"double": 2, "triple": 3}
 _WITH_NUMBERS = frozenset({*_TIMES, "oh", "o", "oclock"})
-"""Words that mean something beside a number."""
+"""Words that belong to a number if they stand beside one."""
 _DIGITS = re.compile(r"[0-9]+")
 UNITS = {"$": "dollars", "€": "euros", "£": "pounds"}
 GLUED = "am|pm|mg|ml|kg|km|cm|mm|gb|mb|lbs?|oz|min|hrs?"
-"""Units that are written at their number."""
+"""Units that are written without a blank behind their number."""
 COUNTED = re.compile(
     "dollar|euro|pound|percent|cent|bill|note|second|minut|hour|day|week|month|year|stunde|tag|jahr|heure|jour|hora|dia"
 )
-"""How words begin for what is counted: "3 20 dollar bills" is no time of day."""
+"""Beginnings of words for counted things. Before one, two numbers are no time of day: "3 20 dollar bills"."""
 SCALES = "hundred|thousand|million|billion|1000?|1000000|1000000000|k|mil|mille|tausend|millionen|duizend|tusind"
-"""Words that make another number of the one before them."""
+"""Words that belong to the number before them and change it."""
 LONG = 6
-"""Digits from which numbers that follow each other are one: a phone or an account number, not "3 20 dollar bills"."""
+"""Numbers in a row with at least so many digits together are one number: a phone or account number."""
 MOST_ASKED = 50_000
+"""Words of a language that are remembered as no numbers."""
 LONGEST_WORD = 100
-"""Characters of a word that are asked whether it is a number."""
+"""Characters of a word that are read to see whether it is a number."""
 _AMOUNT = re.compile(
     rf"(?P<before>[{''.join(UNITS)}]) (?P<number>[0-9]\S*)|(?P<first>[0-9]\S*) (?P<behind>[{''.join(UNITS)}])(?! [0-9])"
 )
 SAID = "\xa4"
-"""Stands behind a price that was said without its currency."""
+"""Mark behind a price that was said without its currency."""
 _PRICE = re.compile(rf"(?<= )([0-9]{{1,2}}\.[0-9]{{2}}) (?:{'|'.join(UNITS.values())}|{SAID})(?= )")
 _UNIT = re.compile(rf"[0-9](?=(?:{GLUED})\b)")
 _HALF = re.compile(r"(?<=[0-9] )([ap]) m\b")
 _HOUR = re.compile("[1-9]|1[0-9]|2[0-4]")
 _MARKS = re.compile("(?<=[0-9]),(?=[0-9]{3}(?![0-9]))|:")
 _BEGUN = re.compile("[0-9](?<![a-z0-9][0-9])")
-"""A digit with none and no letter before it. What a pattern begins with decides how fast it is."""
+"""A digit with no digit and no letter before it. It begins with the digit because `re` finds that faster."""
 _SIGNS = re.compile(r"[^\w ]+")
 
 
@@ -68,20 +69,22 @@ def language_of(lines: Iterable[str]) -> str:
 
 
 def in_digits(line: str, language: str) -> str:
-    """An exact line without signs, its numbers in digits, amounts and units as words: "$5" as "5 dollars"."""
+    """The line without signs and accents, with numbers in digits and units as words: "$5" as "5 dollars". `line` is an
+    exact_line."""
     return _line(_grouped(_written(line, language)))
 
 
 def in_prices(line: str, language: str) -> str:
-    """The same, with two numbers that may be a price as one: "five fifty" as "5.50", with SAID behind it. A second line has
-    the prices without what stands behind them: "five fifty a week" leaves the currency out."""
+    """As in_digits, but two numbers that may be a price become one with SAID behind it: "five fifty" as "5.50 \xa4". If
+    there is a price, a second line has the prices without currency and SAID."""
     line = _line(_grouped(_written(line, language), price=f"{{}}.{{}} {SAID}"))
     bare = _PRICE.sub(r"\1", line)
     return line if bare == line else f"{line}\n{bare}"
 
 
 def wanted_price(line: str, language: str) -> str:
-    """What to look for in lines `in_prices`: "$5.50" as people say it, or "five fifty" as either."""
+    """What to look for in a line of in_prices: "5.50 \xa4" for "$5.50", which in_digits finds where the currency was said;
+    "5.50" for "five fifty"."""
     return _PRICE.sub(rf"\1 {SAID}", _line(_grouped(_written(line, language), price="{}.{}")))
 
 
@@ -100,13 +103,13 @@ def ends_in_numbers(line: str, language: str) -> bool:
 
 
 def is_cut(said: str, wanted: str, language: str) -> bool:
-    """Whether a line that stands in another one begins or ends there inside a number: "five" in "five hundred"."""
+    """Whether `wanted` stands in `said` only as a part of a number: "five" in "five hundred". Both are exact lines."""
     pieces = " ".join(_each(wanted, language))
     return re.search(f" {re.escape(pieces)} (?!(?:{SCALES})s? )", f" {' '.join(_each(said, language))} ") is None
 
 
 def _each(line: str, language: str) -> list[str]:
-    """The pieces of a line, its numbers in digits as they are read out."""
+    """The pieces of a line with each spoken number in digits."""
     line = _AMOUNT.sub(_with_unit, line)
     read = _read(
         without_punctuation(line.replace(" % ", " percent ").replace(' o " clock ', " oclock ")).strip(), language
@@ -125,7 +128,7 @@ def _read(words: str, language: str) -> str:
 
 
 def with_numbers(texts: Sequence[str], language: str) -> list[int]:
-    """Which of some folded texts may hold a number, in digits or spoken. A small part of the cost of reading them."""
+    """Indices of the folded texts that may hold a number, in digits or spoken. Much cheaper than in_digits."""
     words = set(" ".join(texts).split())
     signed = [word for word in words if not word.isalnum()]
     spoken = _spoken(words.difference(signed).union(_SIGNS.sub(" ", " ".join(signed)).split()), language)
@@ -133,11 +136,11 @@ def with_numbers(texts: Sequence[str], language: str) -> list[int]:
 
 
 _asked: dict[str, tuple[set[str], set[str]]] = {}
-"""Words that are no numbers, and words that are, by language: of those that were asked lately."""
+"""Words read before, by language: those that are no numbers, and those that are."""
 
 
 def _spoken(words: set[str], language: str) -> list[str]:
-    """Those of some words that are numbers alone. Every number of several words has one that is."""
+    """The words that are a number by themselves. Each spoken number of several words has at least one of these."""
     others, spoken = _asked.setdefault(language, (set(), set()))
     for word in words - others - spoken:
         if word.isalpha() and _BEGUN.search(_read(word[:LONGEST_WORD], language)):
@@ -148,13 +151,13 @@ def _spoken(words: set[str], language: str) -> list[str]:
 
 
 def numbers(line: str) -> list[str]:
-    """The numbers of a line in digits, in order of size."""
+    """The numbers of a line of in_digits, sorted as texts."""
     return sorted(piece for piece in line.split() if piece[:1].isdigit())
 
 
 def _in_full(pieces: list[str]) -> list[str]:
-    """Numbers without marks of thousands and of minutes, leading zeros apart; "double five" and "oh" as digits; whole hours
-    with their minutes."""
+    """The pieces with numbers written out: no marks of thousands or minutes, leading zeros as pieces of their own, "double
+    five" and "oh" as digits, whole hours with 00."""
     full = list[str]()
     for place, piece in enumerate(pieces):
         if piece.isalpha() and piece not in _WITH_NUMBERS:
@@ -179,8 +182,8 @@ def _in_full(pieces: list[str]) -> list[str]:
 
 
 def _grouped(pieces: list[str], price: str = "{}{}") -> list[str]:
-    """Numbers that follow each other as one, where they are read digit by digit, are long, or are the parts of a year, of a
-    time of day or of a price; how these two are joined is `price`."""
+    """Joins numbers in a row to one if they are single digits, have LONG digits together, or are the two parts of a year, a
+    time of day or a price. `price` is the format that joins two parts."""
     found, run = list[str](), list[str]()
     for piece in [*pieces, ""]:
         if piece[:1].isdigit() and _DIGITS.fullmatch(piece):

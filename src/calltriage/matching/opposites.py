@@ -28,13 +28,15 @@ APART = """
     increase decrease | increased decreased | more less | higher lower | with without | credit debit | inbound outbound
     enable disable | start stop | am pm | he she | can cannot
 """
-"""Words of which one is said where another is meant only by mistake of what was heard."""
+"""Groups of words that exclude each other, a group in each line or between bars. Whoever quotes one of them where another
+was said has misheard."""
 OPPOSING = "un|dis|in|im|il|ir|non|mis"
-"""What before a word makes it its opposite."""
+"""Prefixes that turn a word into its opposite."""
 
 
 def contrary(quote: str, near: str, around: str, language: str) -> bool:
-    """Whether a quote contradicts the words that are nearly it, which stand `around` some more."""
+    """Whether a quote contradicts the words `near` it: it has more or fewer negations than they or than the words `around`
+    them, other numbers, or a word that excludes one of theirs."""
     wanted, said = loose_line(quote), loose_line(near)
     if not _negations(wanted) == _negations(said) == _negations(loose_line(around)):
         return True

@@ -1,4 +1,4 @@
-"""Words that somebody quotes, and where in a call they were said: the same, or nearly."""
+"""Finds where in a call the words of a quote were said, exactly or nearly."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from calltriage.matching.opposites import contrary
 CHUNK = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 """What stands between blanks, or a character of a script without them: the parts of a text that words are found in."""
 FORMS: tuple[Callable[[str], str], ...] = (exact_line, loose_line, joined_line)
-"""The forms in which words are looked for, one after the other."""
+"""The forms in which words are looked for, the strictest first."""
 COMPARED = 200
-"""Characters of a quote, and of what may be it, that are compared."""
+"""Characters of a quote and of a part of a turn that are compared."""
 LIKELY = 20
 """Turns that are compared: those that share most words."""
 SHOWN, BEFORE = 300, 100
-"""Characters of a turn that are shown of it, and how many of them stand before the words."""
+"""Characters that are shown of a turn, and how many of them stand before the words found."""
 LEFT, RIGHT = 2, 1
-"""Pieces around words in which a negation still belongs to them."""
+"""Pieces before and after words in which a negation still belongs to them."""
 TOGETHER = 4
-"""Turns over which words may run."""
+"""Turns over which a quote may run at most."""
 SENTENCE_END = re.compile(
     r"(?<!\bmr)(?<!\bms)(?<!\bmrs)(?<!\bdr)(?<!\bst)[.!?…؟।]+[\"'”’»)]*(?=\s)|[。！？]+[」』”]*|\n",
     re.IGNORECASE,
@@ -44,13 +44,13 @@ class Spoken(Protocol):
 
 
 def quoted(turns: Sequence[Spoken], quote: str) -> list[int]:
-    """The turns that hold a quote: word for word if there is one, else without its signs and accents, else with numbers
-    spoken or written otherwise."""
+    """Indices of the turns that hold a quote: those that hold it word for word if there are any, else those that hold it
+    without signs and accents, else those that hold its numbers in another form."""
     return _found(turns, quote, FORMS)
 
 
 def mentions(turns: Sequence[Spoken], query: str) -> list[int]:
-    """The turns that hold a query. Its signs and accents count if it has any and they are found somewhere."""
+    """Indices of the turns that hold a query. Its signs and accents count if it has any and they are found somewhere."""
     return _found(turns, query, FORMS[exact_line(query) == loose_line(query) :])
 
 
@@ -90,7 +90,8 @@ def _with_numbers(texts: list[str], plain: list[str], words: str) -> list[int]:
 
 
 def place(turns: Sequence[Spoken], index: int, words: str) -> tuple[int, int] | None:
-    """From which to which character of a turn's text words stand that it holds, rounded to blanks."""
+    """Start and end of the characters of a turn's text in which the words stand, rounded to chunks; None if it does not
+    hold them."""
     text = turns[index].text
     ends = [chunk.end() for chunk in CHUNK.finditer(text)]
     language = language_of(folded(turn.text) for turn in turns)
@@ -112,7 +113,8 @@ def _holds_to(form: Callable[[str], str], wanted: str, text: str, end: int) -> b
 
 
 def across(turns: Sequence[Spoken], quote: str) -> list[int]:
-    """The turns over which a quote's words run: those that follow each other, or each other's of one speaker."""
+    """Indices of the 2 to TOGETHER turns over which a quote runs: consecutive ones, or consecutive ones of one speaker.
+    Empty if there are none."""
     everyone = list(range(len(turns)))
     speakers = dict.fromkeys(turn.user for turn in turns)
     whole = unaccented(folded("\n".join(turn.text for turn in turns))).replace("'", "")
@@ -128,7 +130,7 @@ def across(turns: Sequence[Spoken], quote: str) -> list[int]:
 
 
 def _running(wanted: str, lines: list[str]) -> tuple[int, int] | None:
-    """The first and the last of the lines over which a line runs."""
+    """First and last of the 2 to TOGETHER lines over which `wanted` runs; None if it does not."""
     begins, length = list[int](), 0
     for line in lines:
         begins.append(length)
@@ -147,9 +149,9 @@ class Near:
 
     Attributes:
         index: of the turn.
-        likeness: how nearly, from 0 to 1.
-        start, end: the characters of its text between which they stand.
-        contrary: it says the opposite, or other numbers.
+        likeness: how like the words are, from 0 to 1.
+        start, end: where they stand in the turn's text, in characters.
+        contrary: whether they say the opposite or other numbers.
     """
 
     index: int
@@ -160,7 +162,8 @@ class Near:
 
 
 def nearest(turns: Sequence[Spoken], quote: str) -> list[Near]:
-    """The turns that hold nearly a quote's words, the nearest first, of those that share most words."""
+    """The nearest part of each of the LIKELY turns that share most words with a quote, the nearest first. Empty if the
+    quote has no word."""
     if not (words := set(loose_line(quote).split())):
         return []
     texts = [unaccented(folded(turn.text)).replace("'", "") for turn in turns]
@@ -207,7 +210,7 @@ def _pieces(chunk: str) -> tuple[str, ...]:
 
 
 def around(text: str, start: int, most: int = SHOWN) -> dict[str, object]:
-    """The part of a turn's text around a character, and how much of the text is left out."""
+    """Up to `most` characters of a text around one of them: `offset` unless 0, `text`, and `characters_left_out` if any."""
     first = max(0, min(start - BEFORE, len(text) - most))
     shown = text[first : first + most]
     offset = {"offset": first} if first else {}
@@ -216,7 +219,8 @@ def around(text: str, start: int, most: int = SHOWN) -> dict[str, object]:
 
 
 def part(text: str, start: int, end: int) -> str:
-    """The sentences of a text that words stand in; of long ones BEFORE characters before the words and SHOWN behind them."""
+    """The sentences in which the characters from start to end stand; of long ones about BEFORE characters before these and
+    SHOWN after them."""
     ends = [found.end() for found in SENTENCE_END.finditer(text)]
     first = max((edge for edge in ends if edge <= start), default=0)
     last = min((edge for edge in ends if edge >= end), default=len(text))

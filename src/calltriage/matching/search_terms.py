@@ -1,5 +1,6 @@
-"""Searching for words: all words of a search, in any order; what stands in quotation marks, and a search with other signs,
-as it is written. Issues and calls are searched so, on every store; of calls numbers count besides (spoken_search.py)."""
+"""How searches compare words. A text holds a search if it has all words of it, in any order. What stands in quotation marks,
+and a search with other signs, must stand in the text as written. Every store searches issues and calls so; for calls,
+numbers in another form count, too (spoken_search.py)."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from calltriage.matching.folding import UNSPACED, exact_line, folded, unaccented
 
 LONGEST_TERM = 200
-"""Characters by which an index knows a term."""
+"""Characters of a term that an index keeps."""
 EDGES = '.,;:!?()[]{}*"\u2026'
 """Signs around a word that are no part of it."""
 WORD = re.compile(r"[^\W_]+")
@@ -18,12 +19,12 @@ _UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
 def search_line(text: str) -> str:
-    """A text as searches look in it."""
+    """The form of a text that searches are compared with: its exact line without accents."""
     return f" {' '.join(unaccented(exact_line(text)).split())} "
 
 
 def pieces(search: str) -> Iterator[tuple[str, bool]]:
-    """The texts of a folded search, each of which is looked for as it is written, and whether its last word may go on."""
+    """The texts that a search looks for, folded; each with whether its last word may be the beginning of a longer one."""
     for quoted, text in re.findall(r'"([^"]+)"|((?:[^"]|"(?![^"]+"))+)', folded(search)):
         if quoted or not are_words(text):
             yield quoted or text, not quoted
@@ -38,13 +39,14 @@ def are_words(text: str) -> bool:
 
 
 def open_line(line: str) -> str:
-    """A line whose last word may go on."""
+    """The line without the blank behind its last word, so that the word may be the beginning of a longer one."""
     last = line.split()[-1:]
     return line[:-1] if last and last[0].isalpha() else line
 
 
 def without_edges(text: str) -> str:
-    """Words as people write them, `(refund)` or `refund?`, without these signs. A text with phrases or other signs stays."""
+    """Words as people write them, `(refund)` or `refund?`, without these signs. A text with phrases or other signs is
+    returned as it is."""
     if text.count('"') > 1:
         return text
     bare = " ".join(word.strip(EDGES) for word in text.split())
@@ -56,8 +58,8 @@ def _is_word(text: str) -> bool:
 
 
 def terms(line: str) -> dict[str, None]:
-    """What an index of words knows a line by: its words and numbers; of scripts without blanks each character and each two
-    neighbours. The last word of a line without a blank at its end may go on, so it is no term."""
+    """The terms under which an index keeps a line: its words and numbers; of scripts without blanks each character and each
+    two neighbours. If the line does not end in a blank, its last word may be incomplete and is no term."""
     pieces = line.split() if line.endswith(" ") else line.split()[:-1]
     found = {piece[:LONGEST_TERM]: None for piece in pieces if any(map(str.isalnum, piece))}
     unspaced = [_UNSPACED.match(piece) is not None for piece in pieces]

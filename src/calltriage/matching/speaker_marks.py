@@ -32,9 +32,9 @@ WORDS_FOR_ROLES = frozenset(
         """.split(),  # noqa: SIM905  a list of them is three times as long
     )
 )
-"""Words for the same, and in other languages: speakers even if they stand once."""
+"""Words for the same roles in many languages. One is a speaker even if it marks one text only."""
 NUMBERED = re.compile(r"(?:speaker|sprecher|locuteur|hablante|话者|spk)[ _]?\d{1,3}")
-"""Speakers that a transcription counts."""
+"""Names of speakers whom a transcription only numbers."""
 INLINE = re.compile(rf"(?<!\S)(?=(?:{'|'.join(sorted(ROLES))})\s?:\s+\S)", re.IGNORECASE)
 """The place before the mark of a role."""
 

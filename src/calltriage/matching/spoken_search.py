@@ -1,8 +1,8 @@
-"""Searching what was said in calls, for words and for numbers that are spoken or written otherwise.
+"""Searches what was said in calls for words, and for numbers in whatever form they were spoken or written.
 
-A call holds a search word for word; where it does not, with the numbers of both in digits, as its own language reads them:
+A call holds a search if it has it word for word, or with the numbers of both in digits, as the call's language reads them:
 "three thirty" and "3:30" are one, and "five" is not in "five hundred". An index knows a call by `call_terms` and is asked
-for `Words.alternatives`. Whether a call holds a search is asked of the call, by `said`.
+for `Words.alternatives`; `said` then decides from the turns whether a call holds the search.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TURNS = 3
 USUAL = "en"
 """The language of calls that have no mark of a language in the index."""
 _PUT = frozenset({*UNITS.values(), "percent", "am", "pm", "heures"})
-"""Words that reading numbers puts for signs."""
+"""Words that in_digits writes for signs."""
 _NUMBERS_OR_WORD = re.compile(r"[0-9]\S*(?: [0-9]\S*)*(?: (?:dollars|euros|pounds|percent|\xa4)(?!\S))?|\S+")
 
 
@@ -43,9 +43,9 @@ class Words:
     """What a search looks for.
 
     Attributes:
-        texts: what has to stand in the lines of a call, each of it; and the same with its accents, as numbers are read.
-        readings: the texts with numbers in digits, by the language that reads numbers in them.
-        prices: the same as prices are said or written otherwise, where there may be some.
+        texts: search lines, all of which a call has to hold; each with its exact line, in which numbers are read.
+        readings: the texts with numbers in digits, by language; only languages that read a number in them.
+        prices: the texts with prices as in_prices writes them, by language; only where they differ from `readings`.
     """
 
     texts: dict[str, str]
@@ -53,7 +53,7 @@ class Words:
     prices: dict[str, tuple[str, ...]]
 
     def alternatives(self) -> list[list[str]]:
-        """Lists of terms for an index: a call that holds the search has all of one of them."""
+        """Lists of index terms. A call that holds the search has all terms of at least one list."""
         found = [_all_terms(self.texts)]
         for readings in (self.readings, self.prices):
             is_shared = len(readings) == len(COMMON) and len(set(readings.values())) == 1
@@ -62,7 +62,7 @@ class Words:
         return [list(one) for one in dict.fromkeys(map(tuple, found))]
 
     def lines(self) -> list[list[str]]:
-        """What has to stand in `line_with_numbers`, as lists of which one is enough."""
+        """Lists of texts. A text holds the search if its `line_with_numbers` has all texts of at least one list."""
         found = [list(self.texts)]
         for readings in (self.readings, self.prices):
             for language, texts in readings.items():
@@ -86,7 +86,7 @@ def words_of(search: str) -> Words:
 
 
 def _texts_read(search: str, language: str, read: Callable[[str, str], str]) -> tuple[str, ...]:
-    """The texts of a search as a language reads their numbers. Numbers that follow each other stay together."""
+    """The texts of a search with their numbers read in a language. Numbers in a row stay in one text."""
     found, words = list[str](), list[str]()
 
     def end_of_words() -> None:
@@ -114,18 +114,17 @@ def _all_terms(texts: Sequence[str] | dict[str, str]) -> list[str]:
 
 
 def _mark(language: str) -> str:
-    """A term of all calls in a language. No word is so."""
+    """Index term of all calls in a language. No word has this form."""
     return f"language:{language}"
 
 
 def _read_in(language: str) -> str:
-    """Stands before a line whose numbers a language reads. No word is so."""
+    """Mark before lines whose numbers were read in a language. No word has this form."""
     return f" {SAID}{language} "
 
 
 def line_with_numbers(text: str) -> str:
-    """A text as searches look in it, and again with its numbers in digits, as its language reads them, where these are not
-    there already."""
+    """The search line of a text; then, if that adds anything, lines with its numbers in digits, read in its language."""
     plain, line = folded(text), search_line(text)
     language = language_of([plain])
     if not with_numbers([plain], language):
@@ -137,7 +136,7 @@ def line_with_numbers(text: str) -> str:
 
 
 def call_terms(said: Sequence[str]) -> dict[str, None]:
-    """What an index knows a call by: the terms of its turns, those of their numbers in digits, and its language."""
+    """The terms under which an index keeps a call: those of its turns, of their numbers in digits, and of its language."""
     texts = [folded(text) for text in said]
     language = language_of(texts)
     found = {} if language == USUAL else {_mark(language): None}
@@ -154,9 +153,9 @@ class Held:
     """Where a call holds a search.
 
     Attributes:
-        turns: how many of the texts each turn holds, by its index.
-        texts: in the form in which they were found.
-        form: makes a line of that form of a text.
+        turns: how many of the texts a turn holds, by the turn's index.
+        texts: the search's texts in the form in which they were found.
+        form: turns a text into a line of that form.
     """
 
     turns: dict[int, int]
@@ -165,7 +164,7 @@ class Held:
 
 
 def said(turns: Sequence[Spoken], words: Words, speaker: str | None = None) -> Held | None:
-    """The turns that hold a search; None unless each of its texts was said, by the side that is meant."""
+    """Where turns hold a search; None unless each of its texts was said, by `speaker`'s side if one is given."""
     theirs = [n for n, turn in enumerate(turns) if speaker is None or is_of(turn.user, speaker)]
     plain = [folded(turn.text) for turn in turns] if words.readings else []
     language = language_of(plain) if plain else USUAL
@@ -182,7 +181,7 @@ def said(turns: Sequence[Spoken], words: Words, speaker: str | None = None) -> H
 
 
 def _word_for_word(turns: Sequence[Spoken], theirs: list[int], words: Words, language: str | None) -> Held | None:
-    """Where the texts stand as they are; with a language, not inside of its numbers."""
+    """Where the texts stand word for word. With a language, a text inside a spoken number does not count."""
     runs = [_longest_run(text) for text in words.texts]
     numeric = {text for text, exact in words.texts.items() if language and ends_in_numbers(exact, language)}
 
@@ -199,7 +198,7 @@ def _word_for_word(turns: Sequence[Spoken], theirs: list[int], words: Words, lan
 def _in_numbers(
     plain: Sequence[str], theirs: list[int], texts: Sequence[str], read_line: Callable[[str], str], language: str
 ) -> Held | None:
-    """Where the texts stand in folded turns whose numbers are read."""
+    """Where the texts stand in folded turns once their numbers are read."""
 
     def read(text: str) -> str:
         return read_line(exact_line(text))
@@ -212,7 +211,7 @@ def _in_numbers(
 
 
 def _beside_numbers(text: str) -> list[str]:
-    """Of which words one stands in each turn that holds a text with numbers; none where nothing is known."""
+    """Words of which each turn that holds a text with numbers has at least one; empty if no such word is known."""
     words = [word for word in text.split() if word.isalpha() and word not in _PUT]
     unit = next((unit for unit in UNITS.items() if f" {unit[1]} " in text), None)
     return [max(words, key=len)] if words else [] if unit is None else [unit[0], unit[1][:-1]]
@@ -239,7 +238,7 @@ def _longest_run(text: str) -> str:
 
 
 def _may_hold(said: str, runs: list[str]) -> bool:
-    """Whether a turn may hold one of the texts. Folding is dear, and of plain letters it changes the case alone."""
+    """Whether a turn may hold one of the texts. Cheaper than folding, which only lowers the case of plain letters."""
     plain = said.lower()
     return "\\" in said or not said.isascii() or any(run in plain for run in runs)
 
@@ -255,7 +254,7 @@ def _part(text: str, held: Held) -> dict[str, object]:
 
 
 def _start(text: str, held: Held) -> int:
-    """About where the first of the texts begins that a long text holds."""
+    """Index in a long text at about which the first of the search's texts begins."""
     line = held.form(text)
     first = next(one for one in held.texts if one in line)
     low, high = 0, len(text)

@@ -60,7 +60,7 @@ async def _without_echo(ctx: Context, call_next: CallNext) -> HandlerResult:
 
 
 def icon() -> mcp_types.Icon:
-    """The server's icon, whole in its address."""
+    """The server's icon, as a data URL."""
     svg = Path(__file__).with_name("icon.svg").read_bytes().strip()
     source = f"data:image/svg+xml;base64,{b64encode(svg).decode()}"
     return mcp_types.Icon(src=source, mime_type="image/svg+xml", sizes=["any"])
@@ -88,9 +88,9 @@ class _Requests:
     """Answers the requests of MCP, each method one of them.
 
     Attributes:
-        server: what every invocation has.
+        server: what every invocation uses.
         table: the tools.
-        board: what people see.
+        board: the views for people.
         on_listed: called after each tools/list.
         answers: those on their way out, by the ids of their requests; for a transport with one client.
     """
@@ -170,7 +170,7 @@ def build_server(
         client: reaches the two APIs, wherever they are.
         version: shown to clients.
         tools: what `toolsets.select` chose; the default toolset unless given.
-        excluded: names of tools that are not only not offered: no argument and no resource does what they do either.
+        excluded: names of excluded tools. No argument and no resource of others does what they do, either.
         files: local files that tools may read and make; none by default.
         confirm: what becomes of a call that removes something where the host cannot ask a person.
         handover: files to and from remote clients; None where the server has no HTTP side.
@@ -181,7 +181,7 @@ def build_server(
         duplex: whether the transport carries messages of the server's own to a client of the handshake generations, as stdio
             does and stateless HTTP does not; only then can such a client subscribe.
         on_listed: called after each tools/list, when the client has what it needs to begin.
-        sleep: how tools wait that wait, in seconds.
+        sleep: waits so many seconds; for tools that wait.
     """
     tools, seals = select() if tools is None else tools, seals or Seals()
     parts = ServerParts(
@@ -200,7 +200,7 @@ def build_server(
     requests = _Requests(parts, table, board.Board(parts.offered, version), on_listed)
     server = _server_of(requests, watched, version, instructions(tools), duplex=duplex)
     if any(tool.effect is Effect.REMOVE for tool in tools):
-        # A client echoes which question its reply is to: sealed, and bound to the call and the caller.
+        # A client sends back the state of the question that it answers: sealed, and bound to the call and the caller.
         security = RequestStateSecurity(
             codec=SealedState(seals), ttl=PATIENCE_S, bind_principal=lambda ctx: who(ctx.request)
         )

@@ -1,4 +1,4 @@
-"""What a workflow is, and what it has at hand."""
+"""The base class of workflows, and what the invocation of a tool works with."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ F = TypeVar("F")
 A = TypeVar("A", bound=Operation[object])
 
 PERSON = "a person on the board "
-"""How the name of a caller begins who is signed in to the board's page; a session's name follows."""
+"""Beginning of a caller's name for a person who is signed in to the board's page. The session's name follows."""
 ISSUE = "UUID, ticket (T-1042) or dashboard URL."
 PAGES_SEARCHED = 50
 """Pages of 100 issues that are looked through for a ticket number, where search does not know it."""
@@ -86,13 +86,13 @@ class ServerParts:
 
     @asynccontextmanager
     async def alone(self) -> AsyncGenerator[None]:
-        """Around a look and the write that depends on it, since the APIs have no condition to write under: of two such calls
-        to the servers on one journal the second sees what the first did."""
+        """Hold around a read and the write that depends on it: the APIs take no condition with a write. Of two such calls to
+        the servers of one journal the second reads what the first wrote."""
         async with self.turn, nullcontext() if self.journal is None else turn(self.journal.folder):
             yield
 
     def allow(self, tool: type[Tool], argument: str) -> None:
-        """Refuse an argument through which a tool would do what an excluded tool does."""
+        """Raise Rejected (`tool_excluded`) if `tool` is excluded: another tool's `argument` would do what it does."""
         if tool.tool_name() in self.excluded:
             raise Rejected(
                 f"The operator has excluded {tool.tool_name()}, and with it this argument. Leave it out.",
@@ -111,7 +111,8 @@ class ServerParts:
         return self.tickets[ticket]
 
     async def _look_up(self, ticket: str, argument: str) -> str:
-        """Search knows ticket numbers in an unpublished draft only, so the list is the fallback (section 3)."""
+        """Search knows ticket numbers in an unpublished draft only, so the list is the fallback (bland-triage,
+        section 3)."""
         found, all_seen = _named((await self.client.send(ListIssues(search=ticket, limit=100))).items, ticket), False
         if found is not None:
             return found
@@ -163,7 +164,8 @@ class Invocation:
         return self.server.trails.goes_round(f"{self.who} {narrowed_by(asked)}", cursor, rows, following)
 
     def meter(self, size: int | None, doing: str) -> Callable[[int], Awaitable[None]]:
-        """What hears how many bytes have moved, of `size` in all if that is known, and tells the caller in fifty steps."""
+        """A function to call with the bytes moved so far. It reports progress about every fiftieth of `size`, the total if
+        known."""
         told, step = 0, max(CHUNK, (size or 0) // 50)
 
         async def moved(count: int) -> None:
@@ -176,7 +178,7 @@ class Invocation:
 
 
 def narrowed_by(asked: Tool) -> str:
-    """Which list is asked for: all but the place in it."""
+    """Names the list that is asked for: the arguments without cursor and limit."""
     return f"{asked.tool_name()} {asked.model_dump_json(exclude={'cursor', 'limit'}, exclude_none=True)}"
 
 
@@ -192,9 +194,8 @@ def _named(issues: list[Issue], ticket: str) -> str | None:
 
 @contextmanager
 def preparing(argument: str | None = None) -> Generator[None]:
-    """Around a step that comes before a workflow's own write: whatever becomes of it, that write was not made.
-
-    What the step did not find is what `argument` names.
+    """Around a step that comes before a workflow's own write. A CallError of the step says that the write was not made
+    (`not_committed`); a NotFound names `argument` as its field.
     """
     try:
         yield
@@ -244,13 +245,13 @@ class Workflow(Tool):
     async def run(self, work: Invocation) -> JsonObject: ...
 
     def request(self, operation: type[A], **given: object) -> A:
-        """The operation with every argument of this tool that it has, too; `given` goes before them."""
+        """The operation with those of this tool's arguments that it has, too. `given` overrides them."""
         shared = {name: getattr(self, name) for name in self.model_fields_set if name in operation.model_fields}
         return operation.model_validate({**shared, **given})
 
 
 def note_of(tool: type[Tool]) -> str:
-    """The member of a tool's answer under which the server says what is to be known of the call."""
+    """The member of a tool's answer that holds the server's note on the call."""
     return tool.note_in if issubclass(tool, Workflow) else "note"
 
 
@@ -261,7 +262,7 @@ def result_of(tool: type[Tool]) -> Any:
 
 def _take_over(tool: type[Workflow], operation: type[Operation[object]]) -> None:
     """Give a tool the arguments of the operation that it wraps, except those that it declares in its own way and those
-    that only the wire knows. Each stands behind the one before it in the operation.
+    that only the wire knows. The operation's order is kept.
 
     Runs before pydantic collects the fields of the tool.
     """
@@ -293,8 +294,8 @@ async def every_page(
     most: int,
     is_enough: Callable[[Page[R]], bool] = lambda _: False,
 ) -> tuple[list[R], bool]:
-    """The items of a list's first `most` pages, and whether none is missing: every row was read, up to the list's end or to
-    the page that was enough. A cursor that stands still and a page that brings nothing new end it, too."""
+    """The items of a list's first `most` pages, and whether they are complete: every row was read, up to the list's end or
+    to a page that `is_enough`. A repeated cursor, or a page without a new row, ends the reading, too."""
     items, cursor, is_whole, known = list[R](), None, True, set[tuple[Any, ...]]()
     for _ in range(most):
         page = await client.send(asked(cursor))

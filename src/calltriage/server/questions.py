@@ -25,8 +25,8 @@ QUESTIONS = "questions"
 MOST_BYTES = 2**20
 WAITING, AWAITED = "question that waits", "question whose caller waits"
 NO, YES, PANEL = "question answered with no", "question answered with yes", "question for a panel"
-"""Kinds of what is sealed: a call that waits for somebody to make it, one whose caller makes it after a yes; one that a
-person was against, one that they were for, and one that a view may repeat."""
+"""Kinds of seals. WAITING: whoever says yes makes the call. AWAITED: the caller makes it after a yes. NO, YES: a person's
+answer. PANEL: a view may make the call again after its person's yes."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Wish:
     Attributes:
         who: the caller.
         tool, arguments: the call.
-        question: what a person is asked; another one when what would go is another thing.
+        question: what a person is asked. It differs if something else would be removed.
     """
 
     who: str
@@ -82,8 +82,8 @@ class Questions:
         object.__setattr__(self, "_kept", kept)
 
     async def keep(self, wish: Wish, *, awaited: bool = False) -> str | None:
-        """Let a wish wait, and say under which id; None where the folder cannot be used. The same wish has the same id. Of
-        one that is `awaited` the caller makes the call after a yes."""
+        """Keep a wish until a person answers. Returns its id, the same for an equal wish; None if the folder cannot be used.
+        If it is `awaited`, the caller makes the call after a yes."""
         ident, kind = self._ident(wish), AWAITED if awaited else WAITING
         sealed = self.seals.sealed(kind, SECONDS, wish.tool, wish.arguments, wish.question)
         try:
@@ -93,11 +93,11 @@ class Questions:
         return ident
 
     async def is_declined(self, wish: Wish) -> bool:
-        """Whether a person said no to this very wish within the last minutes."""
+        """Whether a person said no to this wish within the last SECONDS."""
         return self.seals.opened(NO, await self._read(self._ident(wish))) is not None
 
     async def is_approved(self, wish: Wish) -> bool:
-        """Whether a person said yes to this very wish, whose caller waits. The yes is used up by that."""
+        """Whether a person said yes to this awaited wish. True only once: the yes is then used up."""
         match self.seals.opened(YES, await self._read(self._ident(wish))):
             case [str(name)]:
                 return await anyio.to_thread.run_sync(self._is_first, f"used-{name}")
@@ -116,8 +116,8 @@ class Questions:
         return None
 
     async def answer(self, ident: str, *, agreed: bool) -> None:
-        """Take a person's answer in. After a no the same wish is refused for a while; after a yes it was carried out, or its
-        caller may make it, once."""
+        """Note a person's answer. After a no an equal wish is refused for SECONDS. After a yes the caller of an awaited wish
+        may make the call once; any other wish is already carried out."""
         waits = await self.waiting(ident)
         if waits is None:
             return
@@ -130,7 +130,7 @@ class Questions:
         return self.seals.sealed(PANEL, SECONDS, self._digest(wish), secrets.token_hex(16))
 
     async def is_agreed(self, wish: Wish, seal: str) -> bool:
-        """Whether a seal is for this wish. It is used up by that."""
+        """Whether a seal is for this wish. True only once: the seal is then used up."""
         match self.seals.opened(PANEL, seal):
             case [str(digest), str(name)] if is_signature(digest, self.seals.secret(), wish.payload()):
                 return await anyio.to_thread.run_sync(self._is_first, f"used-{name}")

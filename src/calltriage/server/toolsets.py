@@ -1,4 +1,4 @@
-"""Every tool by toolset, and what of them an operator's selection offers."""
+"""Every tool by toolset, and which of them an operator's selection offers."""
 
 from __future__ import annotations
 
@@ -98,9 +98,9 @@ def select(
     read_only: bool = False,
     may_remove: bool = True,
 ) -> tuple[type[Tool], ...]:
-    """The tools that a server offers. What is excluded is never there, nor is what needs an excluded tool's request;
-    read-only leaves out every tool that writes; the toolsets say what of the rest there is. Where nothing may be removed
-    (`may_remove`), what removes on its way is not offered either.
+    """The tools that a server offers: those of `toolsets`, without excluded ones and without those that need an excluded
+    one's request. `read_only` leaves out every tool that writes. Without `may_remove`, tools that remove something on their
+    way are left out, too.
 
     Raises:
         SettingsError: a name is unknown (the text has the nearest one), or no tool is left.
@@ -126,7 +126,7 @@ def select(
 
 
 def _known(kind: str, name: str, names: Iterable[str]) -> str:
-    """The name, if there is such a thing. What an operator wrote is not repeated: it may be anything, even a secret."""
+    """The name, if it is known. Raises SettingsError otherwise, without the name: it may be anything, even a secret."""
     known = tuple(names)
     if name in known:
         return name

@@ -1,4 +1,4 @@
-"""Lists that go round: pages that come again under another cursor, noticed from one call to the next."""
+"""Notices lists that go round: pages that come again under another cursor, also in a later call."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Iterable
 MOST_CURSORS = 10_000
 """Cursors whose way is remembered; older ones are forgotten first."""
 MOST_PAGES = 64
-"""Pages before a cursor that are remembered: a list that goes round in more is not noticed."""
+"""Pages before a cursor that are remembered. A longer round is not noticed."""
 
 
 class Trails:
-    """The pages that led to each cursor that was handed out, in memory: of one that another process handed out nothing is
-    known."""
+    """The pages that led to each cursor that this process handed out, in memory. Nothing is known of cursors of other
+    processes."""
 
     def __init__(self) -> None:
         self._led: OrderedDict[int, tuple[int, ...]] = OrderedDict()
 
     def goes_round(self, asked: str, cursor: str | None, rows: Iterable[object], following: str | None) -> bool:
-        """Whether a page has the rows of one that led to its cursor; its own cursor is remembered otherwise.
+        """Whether a page has the rows of one that led to its cursor. If not, the next page's cursor is remembered.
 
         Args:
             asked: who asked for which list, by all that narrows or sorts it.

@@ -35,8 +35,8 @@ def entry_row(entry: TimelineEntry) -> JsonObject:
 
 
 def in_texts(entry: JsonObject) -> JsonObject:
-    """An entry whose nested members are texts of their own (`artifact.payload`), so that each can be shown in part. What is
-    no text in them is written as JSON."""
+    """The entry made flat: members of its objects get names such as `artifact.payload`, so that each can be shown in part.
+    Objects and lists in them are written as JSON."""
     flat = JsonObject()
     for name, value in entry.items():
         flat |= {f"{name}.{key}": one for key, one in value.items()} if is_object(value) else {name: value}

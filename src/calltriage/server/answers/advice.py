@@ -16,7 +16,7 @@ PLAIN = re.compile(r"[A-Za-z0-9_.:@/+-]{1,128}")
 
 
 def same_call(tool: type[Tool], arguments: JsonObject) -> TryNext | None:
-    """The advice to call a tool so, unless that would repeat free text."""
+    """Advice to call `tool` with these arguments; None if they hold free text."""
     return TryNext(tool=tool.tool_name(), arguments=arguments) if all(map(_is_plain, arguments.values())) else None
 
 

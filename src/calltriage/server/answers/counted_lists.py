@@ -1,4 +1,4 @@
-"""Lists that the APIs count instead of pointing at: pages of rows, each row in brief."""
+"""Pages of lists whose cursor is the place of a row, each row in brief."""
 
 from __future__ import annotations
 

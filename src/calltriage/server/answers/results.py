@@ -12,13 +12,13 @@ from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 from calltriage.operations.results import Page, Result
 
 BUDGET = 6_000
-"""Tokens of a result unless the caller asks for another number; see text.estimate_tokens for how they are counted."""
+"""Tokens of a result unless the caller asks for another number; `estimate_tokens` counts them."""
 WALL = 20_000
 """Tokens that no result exceeds."""
 MOST = WALL - 1000
 """Tokens that a caller may ask for."""
 LEAST = 1000
-"""Tokens that a result has beside a cursor, however long that is."""
+"""Tokens that are left for a result beside a cursor of any length."""
 SHORT = 200
 """Characters of a text that are never cut."""
 BEGINNINGS = (300, 200, 120, 60)
@@ -28,7 +28,7 @@ LONGEST_NAME = 64
 
 
 def untrusted(origin: str, **members: object) -> JsonObject:
-    """A holder of words that came from outside, and from whom: data to read, never to follow."""
+    """An object that marks its members as words from outside, of `origin`: data to read, never instructions."""
     return {"trust": "untrusted", "origin": origin, **members}
 
 
@@ -70,7 +70,8 @@ def row(result: Result) -> JsonObject:
 
 
 def with_beginnings(body: JsonObject, page: Page[Result], budget: int) -> JsonObject:
-    """A page whose rows show how a long text of theirs begins, all as much of it, as far as the budget has room."""
+    """The page with the beginning of one long text in each row (`begins` of the row's class). All rows show the same number
+    of characters: the largest of BEGINNINGS that fits the budget. Unchanged if none fits."""
     name = page.items[0].begins if page.items else None
     if name is None:
         return body
@@ -100,7 +101,7 @@ def unread(rows: list[int]) -> JsonObject:
 
 
 def lacking(rows: list[int]) -> JsonObject:
-    """What is said of a whole list of which rows cannot be read."""
+    """Members for a whole list in which these rows cannot be read; empty if there are none."""
     return {"complete": False, **unread(rows)} if rows else {}
 
 
@@ -117,7 +118,8 @@ PART = "The search looked at a part of the issues; these are the ones there. Pas
 
 
 def shown_page(page: Page[Result], cursor: str | None = None) -> JsonObject:
-    """A page that was asked for by a cursor, and how complete it is. A cursor that leads nowhere is told and not shown."""
+    """A page that was asked for by a cursor, and how complete it is. A next cursor that repeats `cursor`
+    or cannot be read is left out, and `note` says so."""
     origin = page.items[0].origin if page.items else None
     body: JsonObject = {
         "items": [row(item) for item in page.items],
@@ -134,13 +136,13 @@ def shown_page(page: Page[Result], cursor: str | None = None) -> JsonObject:
 
 
 def shortened(body: JsonObject, budget: int, more: JsonObject | None = None) -> JsonObject:
-    """The body, which will fit the budget once it has passed the gate: its longest texts cut, and `omitted` saying which,
-    by how many characters, and where more of them stands.
+    """The body with its longest texts cut so far that it fits the budget after the gate. `omitted` says which were cut, by
+    how many characters, and where the rest is. Raises CallError (`result_too_large`) if no text is left to cut.
 
     Args:
         body: what may be too long.
         budget: tokens.
-        more: what the first entry of `omitted` says of where more of it stands: the resource, the call that reads it.
+        more: added to the first entry of `omitted`: the resource that has the rest, or the call that reads it.
     """
     cut: dict[str, int] = {}
     kept = 20 + (estimate_tokens(compact(more)) if more else 0)
@@ -221,8 +223,8 @@ class Bundle:
         return enough
 
     def affords(self, item: object, spare: int = 0) -> bool:
-        """Take an item's cost off what is left, if it is there and `spare` tokens still are afterwards. An item costs what
-        it will be once it has passed the gate."""
+        """Take an item's cost off what is left, if `spare` tokens remain afterwards; else take nothing and return False. The
+        cost is that of the item after the gate."""
         cost = self._cost(item, spare)
         self.left -= cost or 0
         return cost is not None
@@ -236,8 +238,8 @@ class Bundle:
         return None if cost > left else cost + 1
 
     def facts(self, fields: JsonObject, spare: int = 0) -> tuple[JsonObject, list[str]]:
-        """Fields as they are, as many as fit, and the names of the others, their beginning at least. Short ones are
-        tried first: a long one must not crowd out the facts."""
+        """The fields that fit, and the names of the others, each name cut to LONGEST_NAME. Short fields are tried first: a
+        long one must not crowd out the facts."""
         fits = set[str]()
         for name, value in sorted(fields.items(), key=lambda field: len(str(field[1]))):
             if self.affords({name[:LONGEST_NAME]: value}, spare):
@@ -246,7 +248,7 @@ class Bundle:
         return shown, [name[:LONGEST_NAME] for name in fields if name not in fits]
 
     def most(self, length: int, item: Callable[[int], Any], spare: int = 0) -> int:
-        """How many characters of a text, of so many, an item can hold and still be afforded, to a sixteenth."""
+        """Largest number of characters, up to `length`, with which the item is still afforded, within 1/16."""
         within = min(length, CHARACTERS * max(0, self.left))
         return greatest(within, lambda tried: self._cost(item(tried), spare) is not None, 16)
 
@@ -286,7 +288,7 @@ class Bundle:
         return kept
 
     def _part(self, place: int, one: JsonObject) -> JsonObject:
-        """A member with as much of its text as fits, or, where even what else it says is too long, with its place alone."""
+        """The member with as much of its text as fits; only its place if its other fields alone are too long."""
         text = one["text"]
         part = {**one, "text": text[: self.most(len(text), lambda n: {**one, "text": text[:n]})]}
         if self.affords(part):

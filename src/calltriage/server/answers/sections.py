@@ -1,5 +1,5 @@
-"""Answers that have sections: each is shown no further than it fits, and read on from there, inside an entry, too, until
-every character was shown."""
+"""Answers that have sections. A section shows as much as fits the budget. Its cursor goes on from there, even inside an
+entry, until every character was shown."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from calltriage.operations.results import Page, is_page
 from calltriage.server.answers.results import BUDGET, MOST, Bundle, untrusted
 
 PAGE = 100
-"""Entries of a page, always the same: a place counts within one."""
+"""Entries of a page. Always the same number, because a Place counts within a page."""
 PAGES = 20
 """Pages that one section reads for one answer."""
 EACH = 60
 """Tokens reserved for the count of what a section leaves out, and for the call that fetches it."""
 NAME = 64
-"""Characters that a text of an entry has at most where it is not read in parts."""
+"""Texts of up to so many characters are shown whole; longer ones may be shown in parts."""
 PLACE = re.compile(r"([0-9]{1,7})\.([0-9]{1,7})(?:\+([0-9]{1,9}))?\.(.*)")
 
 Where = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_CURSOR + 28), TEXT]
@@ -66,9 +66,10 @@ class Place:
 
 
 def portion(entry: JsonObject, first: int, last: int) -> JsonObject:
-    """An entry with its long texts from one character to another, counted through all of them in order.
+    """An entry with the characters `first` to `last` of its long texts, counted over all of them in order.
 
-    What names it stays; `characters_before` and `characters_left_out` say by the text's name what is not there.
+    Ids, short texts and other values stay. `characters_before` and `characters_left_out` say by a text's name how many of
+    its characters are missing before and after.
     """
     shown, before, after, start = JsonObject(), dict[str, int](), dict[str, int](), 0
     for name, value in entry.items():
@@ -120,19 +121,19 @@ class Section:
         name: of the section.
         origin: whose words its entries hold.
         place: of the next entry.
-        operation: what its entries come from.
-        present: makes entries into what is shown of them, None for one that cannot be read; gets some entries and all
+        operation: makes the operation that lists its entries.
+        present: turns entries into what is shown of them, None for one that cannot be read; gets some entries and all
             of their page.
         count: field of the issue that says how many entries there are, if one does.
-        gaps: what `omitted` will have to say of an entry that is shown.
-        elsewhere: the call that shows what is nested in an entry, if one does.
-        moment: what every part of an entry shows instead of what is nested in it.
-        in_texts: an entry as it is shown in parts.
-        goes_round: whether the page of a cursor repeats one that led to it.
+        gaps: entries of `omitted` for an entry that is shown.
+        elsewhere: the call that shows the objects and lists in an entry; None if there is none.
+        moment: what every part of an entry shows in place of the objects and lists in it.
+        in_texts: turns an entry into the form that is shown in parts.
+        goes_round: whether the page of a cursor repeats an earlier page.
         unreadable: places of rows, on their pages, that cannot be read.
-        lost_cursor: whether it cannot be told what comes after the page.
+        lost_cursor: whether the cursor of the next page cannot be read.
         repeats: whether a page repeats one before it.
-        failed: code of the error for which nothing of it can be shown.
+        failed: code of the error because of which nothing of it can be shown; None if it was read.
     """
 
     name: str
@@ -159,8 +160,8 @@ class Section:
     _ready: list[JsonObject | None] = field(default_factory=list["JsonObject | None"])
 
     def open(self, page: Page[object], total: int = 0) -> None:
-        """Take the page on which `place` is, and how many entries there are, if anybody said so. Raises Rejected when the
-        list has ended before `place`."""
+        """Begin with the page on which `place` is. `total` is the number of entries, 0 if unknown. Raises Rejected if the
+        list ends before `place`."""
         self._total = total or self._total
         self.repeats = self.goes_round(self.place.cursor, page)
         self._items = page.items
@@ -173,11 +174,12 @@ class Section:
 
     @property
     def entries(self) -> list[Any]:
-        """Those of the open page."""
+        """The entries of the open page."""
         return self._items
 
     async def fill(self, bundle: Bundle, *, spare: int = 0) -> None:
-        """Show entries of the page in order, until one does not fit or the page ends. `spare` tokens are left over."""
+        """Show entries of the page in order, until one does not fit or the page ends. `spare` tokens stay in the
+        bundle."""
         while True:
             while self._ready:
                 entry = self._ready[0]
@@ -195,7 +197,7 @@ class Section:
             self._ready = await self.present(batch, self._items)
 
     async def fill_on(self, bundle: Bundle, client: Client, listed: JsonObject) -> None:
-        """Show entries over as many pages as fit."""
+        """Show entries of this and further pages, as many as fit. `listed` are the operation's arguments but the cursor."""
         for _ in range(PAGES):
             await self.fill(bundle)
             before, after = self.place.cursor, self._next
@@ -215,7 +217,7 @@ class Section:
             self.open(page)
 
     def waiting(self) -> JsonObject | None:
-        """The entry that did not fit."""
+        """The entry that did not fit; None if there is none."""
         return self._ready[0] if self._ready else None
 
     def _from_inside(self, entry: JsonObject) -> JsonObject:
@@ -226,8 +228,8 @@ class Section:
         return portion(entry, self.place.inside, length(entry))
 
     def show_part(self, bundle: Bundle, entry: JsonObject) -> bool:
-        """Show as much of the waiting entry's texts as fits, and say whether there is more of them. What is nested in it
-        has to be shown in one piece: it waits until its texts are through."""
+        """Show as much of the waiting entry's texts as fits. Returns whether some was shown and more is left. Objects and
+        lists in it cannot be cut: they are shown after its texts."""
         plain = _without_nested(self.in_texts(entry))
         first, end = self.place.inside, length(plain)
 
@@ -244,7 +246,8 @@ class Section:
         return 0 < count < end - first
 
     def pass_by(self, bundle: Bundle, entry: JsonObject) -> None:
-        """Go past the waiting entry, whose names stand for what no answer has room for."""
+        """Skip the waiting entry, which has a part that fits no answer. If nothing else is shown, its ids and short texts
+        are shown in its place."""
         if not self.shown:
             names = portion(_without_nested(self.in_texts(entry)), self.place.inside, self.place.inside)
             if not bundle.affords(names):
@@ -270,7 +273,7 @@ class Section:
         return self._total - self.place.seen if self._total > self.place.seen else None
 
     def in_all(self) -> int | None:
-        """Number of entries of the whole list, read from its beginning; None if nobody says it."""
+        """Number of entries of the whole list, read from its beginning; None if unknown."""
         left = None if self.failed or self.lost_cursor or self.repeats else self.left_out()
         if left is None or self._next is not None:
             return self._total or None
@@ -301,7 +304,7 @@ class Asked:
     max_tokens: int
 
     def on(self, section: str, place: Place | None = None, **more: object) -> TryNext:
-        """The call that reads a section on from a place, or from its beginning."""
+        """The call that reads a section from a place, or from its beginning."""
         budget = {} if self.max_tokens == BUDGET else {"max_tokens": self.max_tokens}
         cursor = {} if place is None else {"cursor": str(place)}
         return TryNext(
@@ -309,8 +312,9 @@ class Asked:
         )
 
     async def fill(self, bundle: Bundle, wanted: list[Section], alone: Callable[[Section], Awaitable[None]]) -> None:
-        """Put the wanted sections, opened, into a bundle that kept EACH for each of them; `alone` fills one that was asked
-        for alone. What is longer than the whole budget is shown in part, so that whoever reads on gets further."""
+        """Fill a bundle with the wanted sections, which are open; EACH tokens are in reserve for each. `alone` fills a
+        section that was asked for alone: there an entry longer than the budget is shown in part, so that each call gets
+        further."""
         more = JsonObject()
         if self.section is None:
             for share in (2, 1):  # a section takes at most half of the rest while others wait
@@ -332,8 +336,8 @@ class Asked:
                                       | {"try_next": self.on(one.name, one.place, **more)})  # fmt: skip
 
     def _show_part(self, bundle: Bundle, section: Section) -> JsonObject:
-        """Show in part an entry that did not fit though it is the first. Returns what the call that reads on has to ask
-        for besides: more room, for names or a nested value that fit no smaller answer."""
+        """Show the first entry in part if it does not fit whole. Returns further arguments of the call that reads on: a
+        larger max_tokens if no part fits this one."""
         entry = section.waiting()
         if section.shown or entry is None or section.show_part(bundle, entry):
             return {}
@@ -346,7 +350,7 @@ class Asked:
 
 
 def place_of(section: str | None, cursor: str | None) -> Place:
-    """The place that a call names. Raises Rejected for one that is none."""
+    """The place that a call's cursor names. Raises Rejected if it names none."""
     if cursor is not None and section is None:
         raise Rejected("A cursor belongs to a section. Pass both as omitted says, or neither.", field="section")
     try:

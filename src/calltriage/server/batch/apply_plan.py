@@ -1,4 +1,4 @@
-"""Applying a plan: its writes one after the other, each once, as far as the deadline allows."""
+"""Applies a plan: its writes one after the other, each once, as far as the deadline allows."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from calltriage.server.call.write_record import Caller, performed
 from calltriage.server.context import Invocation, Workflow, note_of
 
 RESERVE_S = 10.0
-"""Seconds of the deadline that the last write has at least; a third of a shorter one."""
+"""No write begins in the last so many seconds of a call's time, or in the last third if that is less."""
 RESTS_ON = frozenset({"update_issue", "add_flag", "update_flag"})
-"""Tools whose writes were decided on what was read; the others find by themselves what stands against them."""
+"""Tools whose writes were decided on an issue's state, which is checked again; the others fail where they do not fit."""
 NOT_MADE = "It was not made, nor were those after it."
 MAYBE_MADE = "It was begun before that, in a call that was cut off, and may be made; those after it were not."
 UNSETTLED = "What became of the write at stopped_at is not known. Call again: it is looked for, and never made twice."
@@ -167,14 +167,14 @@ class _Applying:
     """One call that applies a plan.
 
     Attributes:
-        work: the call's.
-        course: the plan's.
-        until: when no other write begins, on the event loop's clock.
+        work: the tool call.
+        course: what was done of the plan.
+        until: time on the event loop's clock from which no write begins.
         stopped: whether a write cannot be made as planned.
-        failed: number and answer of the write that it ended at.
-        retry_after_s: what is to be waited for before it goes on.
+        failed: number and answer of the write that it ended at; None if none failed.
+        retry_after_s: seconds to wait before the next call; None if none are needed.
         first: number of the first write of this call.
-        note: what is to be said besides.
+        note: sentence to add to the answer.
     """
 
     work: Invocation
@@ -212,7 +212,7 @@ class _Applying:
             await self.work.progress(len(self.course.outcomes), self.plan.ready, "applying")
 
     async def _has_quota(self, write: Write) -> bool:
-        """Count a call of a write's tool, once there may be one; False where that is after the end of this call."""
+        """Wait until the quota allows a call of the write's tool, and count it; False if that is after `until`."""
         while True:
             try:
                 self.work.server.quota.take(self.work.who, PLANNABLE[write.tool])
@@ -225,7 +225,7 @@ class _Applying:
                 await self.work.server.sleep(wait)
 
     async def _carried_out(self, number: int, write: Write) -> JsonObject:
-        """Make one write, and say what became of it. Raises the CallError that it ended in."""
+        """Make one write. Returns what is kept of its answer; raises the CallError that it ended in."""
         tool = tool_of(write.tool, self.work.server.offered)
         one = asked(tool, _without_condition(write.arguments), self._made)
         again = number in self.course.begun
@@ -250,10 +250,10 @@ class _Applying:
         return _kept(tool, body, noted.made)
 
     async def _as_planned(self, one: Asked, write: Write, *, again: bool) -> JsonObject | None:
-        """Look whether a write would still do what was planned. Returns its answer where nothing is left to do.
+        """Check that a write would still do what was planned. Returns its answer if nothing is left to do, else None.
 
-        One that was begun before may be done, so that only a strange state of its issue stands against it.
-        Raises Conflict where it would do something else.
+        A write that was begun before (`again`) may be done already: only an update_issue is checked then.
+        Raises Conflict (`plan_outdated`) if it would do something else.
         """
         foresight = Foresight(self.work.server.client, self._seen)
         if again and write.tool != "update_issue":
@@ -269,19 +269,20 @@ class _Applying:
         return body if not foresight.steps else None
 
     def _made(self, number: int, kind: Made) -> str:
-        """Id of what an earlier write made. Raises Rejected where it was not made."""
+        """Id of what an earlier write made. Raises Rejected (`bad_reference`) if it was not made."""
         found = self.course.outcomes.get(number, {}).get("id")
         if not isinstance(found, str):
             raise Rejected(f"Write {number}, whose {kind} this one needs, was not made.", code="bad_reference")
         return found
 
     def _end_at(self, number: int, error: CallError) -> None:
-        """Note what the call ended at. What passes by itself is tried again by the next call."""
+        """Note the write that the call ended at. An error that passes by itself lets the next call try again; any other
+        stops the plan."""
         outcome = error.outcome or "not_committed"
         answer = {**advising(error.as_part(), self.work.server.offered), "outcome": outcome}
         self.failed = (number, answer)
         self.retry_after_s = error.retry_after_s
-        # Where a look did not tell, the next one may not either: whoever follows advice alone must not go round in circles.
+        # If a look-up did not tell the outcome, the next may not, either: advice to call again could repeat forever.
         self.stopped = outcome == "unknown" or not (error.retryable or error.code == "in_flight")
         if outcome == "unknown" and error.code != "plan_outdated":
             self.note = UNSETTLED
@@ -310,7 +311,7 @@ class _Noted:
 
     async def carry(self, operation: Operation[object], /) -> Receipt[Any]:
         receipt = await self.client.deliver(operation)
-        # What is found when a write is made again after it was cut off is its own.
+        # A replay of a write that was cut off is the plan's own write.
         is_own = receipt.outcome == "committed" or (self.again and receipt.outcome == "replayed")
         if operation.effect is not Effect.READ and is_own:
             named = getattr(operation, "flag_id", "") if receipt.result is None else getattr(receipt.result, "id", "")
@@ -319,12 +320,12 @@ class _Noted:
 
 
 async def _silent(_done: float, _total: float | None, _message: str) -> None:
-    """A single write says nothing of its own way."""
+    """Reports no progress: the plan does."""
 
 
 def _without_condition(arguments: JsonObject) -> JsonObject:
-    """The arguments without expect_updated_at, which was held when the write was planned: the plan's own writes move the
-    issue on, and what others change is found by what the write rests on."""
+    """The arguments without expect_updated_at. It was checked when the write was planned; the plan's own writes change that
+    time, and changes by others are found by what the write rests on."""
     return {name: value for name, value in arguments.items() if name != "expect_updated_at"}
 
 

@@ -1,5 +1,5 @@
-"""What the APIs would hold once the writes so far are carried out. Reads go out, each once. Writes change what later reads
-answer, here alone; each refuses what its API would refuse."""
+"""Foresees what the APIs would hold after some writes. Reads are sent, each once. Writes are not: they change what later
+reads answer here, and are refused where the API would refuse them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PAGES = 50
 """Pages of a hundred rows that are read of one list."""
 UNNUMBERED = "the new issue"
 EDITABLE = tuple(name for name in UpdateIssue.model_fields if name != "issue_id")
-"""What can be changed of an issue, by anybody."""
+"""Fields of an issue that can be changed."""
 WORDS = ("type", "note", "message_index", "message_text")
 """What a flag says."""
 PLACE_HOLDER = "00000000-0000-4000-8000-"
@@ -48,7 +48,7 @@ class Step:
     Attributes:
         does: name of the operation.
         words: what it would do, in our words and ids alone.
-        rests_on: what the write was decided on; a change of it makes it another write.
+        rests_on: state that the write was decided on; if it changes, the write has to be planned again.
     """
 
     does: str
@@ -61,13 +61,13 @@ class Step:
 
 @dataclass
 class Foresight:
-    """Answers operations as the APIs would after the writes before.
+    """Answers operations as the APIs would after the writes so far.
 
     Attributes:
         client: sends the reads.
-        answers: of the reads that went out, which others may share.
-        steps: what the writes since it was emptied would send.
-        number: of the write under way, by which what it makes is called.
+        answers: answers to the reads that were sent, by request; others may share them.
+        steps: requests that the writes would send, since the list was last emptied.
+        number: number of the present write; 3 names what it makes `$3`, 0 is none.
     """
 
     client: Client
@@ -80,7 +80,7 @@ class Foresight:
     _made: int = 0
 
     async def carry(self, operation: Operation[object], /) -> Receipt[Any]:
-        """What the operation would be answered. A Carrier."""
+        """The answer that the API would give. A Carrier."""
         if operation.effect is Effect.READ:
             return Receipt(await self._read(operation), None)
         return await self._write(operation)
@@ -281,14 +281,14 @@ def _told(name: str, before: str | None, after: str | None) -> str:
 
 
 def differs(planned: list[JsonObject], now: list[Step]) -> bool:
-    """Whether what a write rests on is not what it was when it was planned. A request that somebody else made needless
-    makes no difference."""
+    """Whether the state that a write rests on has changed since it was planned. A request that is no longer needed is
+    no change."""
     then = {one["does"]: one.get("rests_on", {}) for one in planned}
     return any(_moved(then.get(step.does, {}), step.rests_on) for step in now)
 
 
 def _moved(then: JsonObject, now: JsonObject) -> bool:
-    """Whether facts are others than they were. A field that already is as it should become is as good."""
+    """Whether facts have changed. A field that already has its new value counts as unchanged."""
     becomes: JsonObject = then.get("becomes", {})
     then, now = then.get("before", then), now.get("before", now)
     same = {name: {_plain(value), _plain(becomes.get(name, value))} for name, value in then.items()}

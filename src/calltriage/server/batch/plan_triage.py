@@ -1,4 +1,4 @@
-"""Planning many writes: each is tried by its own tool on what would be there after the ones before it."""
+"""Plans many writes. Each is tried by its own tool on the state that the writes before it would leave."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from calltriage.server.context import Invocation, Workflow
 MOST_WRITES = 200
 APPLY = "apply_plan"
 UNKNOWN = "unknown"
-"""What the tool of a write is called that no plan may hold: its name may be anybody's words."""
+"""Stands for the name of a tool that no plan may hold: that name may be a stranger's words."""
 THERE = "nothing: it is there already"
 UNDONE = "The write is not made."
 PlanId = Annotated[
@@ -161,7 +161,8 @@ class _Planning:
         return Write(write.tool, own, would, [step.kept() for step in self.foresight.steps], note=note)
 
     def _resolve(self, number: int, kind: Made) -> str:
-        """What stands for the thing that a write would make. Raises Rejected where there is none of this kind."""
+        """Placeholder id of what an earlier write would make. Raises Rejected (`bad_reference`) if it makes none of this
+        kind."""
         if number not in self.made or number == len(self.made):
             why = "There is no earlier write of this number; only those before this one can be named."
         elif (found := self.made[number]) is None:
@@ -173,7 +174,8 @@ class _Planning:
         raise Rejected(f"${number}: {why}", code="bad_reference")
 
     def _problem(self, error: CallError, tool: type[Tool] | None, own: JsonObject) -> JsonObject:
-        """The error as its tool would answer it. A call of the same tool that would do is a write to put in its place."""
+        """The error as its tool would answer it. Advice to call the same tool becomes `instead`: the write to put in its
+        place."""
         if tool is not None:
             with suppress(Rejected):
                 own = resolved(tool, own, self._resolve)
@@ -188,7 +190,7 @@ class _Planning:
 
 
 def _named(advice: JsonObject, names: dict[str, str]) -> JsonObject:
-    """Advice in which what a plan has yet to make goes by its write."""
+    """Advice with `$3` for the placeholder id of what write 3 would make."""
     arguments = {
         name: names.get(value, value) if isinstance(value, str) else value
         for name, value in advice["arguments"].items()
@@ -197,8 +199,8 @@ def _named(advice: JsonObject, names: dict[str, str]) -> JsonObject:
 
 
 async def tried(one: Asked, work: Invocation, foresight: Foresight, number: int = 0) -> tuple[JsonObject, str]:
-    """What a write would answer, and what it would do in words; its requests are the foresight's steps. Nothing is written.
-    Raises the CallError that its tool would end in."""
+    """Try a write; nothing is sent but reads. Returns what it would answer, and what it would do in words; its requests are
+    then in `foresight.steps`. Raises the CallError that its tool would raise."""
     foresight.steps, foresight.number = [], number
     client = Diverted(work.server.client, foresight.carry)
     server = replace(work.server, client=client, journal=None, turn=anyio.Lock())
@@ -208,7 +210,7 @@ async def tried(one: Asked, work: Invocation, foresight: Foresight, number: int 
 
 
 def refuse_undone(body: JsonObject) -> None:
-    """Raise Conflict for the answer of a write that was not made, or not all of it."""
+    """Raise Conflict if an answer says that a write was not made, or only in part."""
     outcome = body.get("outcome")
     failed = failed_parts(body)
     if outcome in {"committed", "replayed"} and not failed:
@@ -222,7 +224,7 @@ def refuse_undone(body: JsonObject) -> None:
 
 
 def failed_parts(body: JsonObject) -> list[JsonObject]:
-    """The parts of an answer that say an error."""
+    """The parts of an answer that have an error."""
     parts = [part for value in body.values() for part in (value if is_array(value) else [value])]
     return [part for part in parts if is_object(part) and "error" in part]
 

@@ -37,7 +37,7 @@ LIFE_S = 24 * 3600
 """Seconds for which a plan is kept, unless idempotency keys are known for less: a write that was cut off is known by its
 key alone."""
 MOST_KEPT = 256
-"""Plans of one caller that are kept. Those that were never begun make room."""
+"""Plans of one caller that are kept. The oldest that were never begun are removed for new ones."""
 MOST_BYTES = 4 * 2**20
 """Bytes of a plan's file."""
 LOOK_EVERY_S = 0.1
@@ -70,7 +70,7 @@ class Write:
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan as it is kept; `good_for_s` seconds from now it ends."""
+    """A kept plan. It ends in `good_for_s` seconds; `seal` is what apply_plan has to be given."""
 
     plan_id: str
     seal: str
@@ -85,7 +85,7 @@ class Plan:
 
 @dataclass
 class Course:
-    """A plan that is being applied, by nobody else meanwhile.
+    """A plan while it is applied, by one call at a time.
 
     Attributes:
         plan: what is to be done.
@@ -99,12 +99,12 @@ class Course:
     _append: Callable[[list[Any]], None]
 
     async def begin(self, number: int) -> None:
-        """Put on disk that a write is sent from now on."""
+        """Note on disk that a write is about to be sent."""
         await _in_thread(self._append, [number])
         self.begun.add(number)
 
     async def end(self, number: int, outcome: JsonObject) -> None:
-        """Put on disk what became of a write."""
+        """Note on disk what became of a write."""
         self.outcomes[number] = outcome
         await _in_thread(self._append, [number, outcome])
 
@@ -127,7 +127,8 @@ class Plans:
 
     @classmethod
     def of(cls, work: Invocation) -> Plans:
-        """The plans of a call's caller. Raises Rejected where no journal is kept: nothing would be known of writes."""
+        """The plans of a call's caller. Raises Rejected if there is no journal: a write that was cut off could
+        not be recognised."""
         if work.server.journal is None:
             raise Rejected("No journal is kept here, so no plan can be.", outcome="not_committed")
         owner = hashlib.sha256(json.dumps([work.server.journal.organisation, work.who]).encode()).hexdigest()[:16]
@@ -147,8 +148,8 @@ class Plans:
     async def applying(
         self, plan: Plan, until: float, sleep: Callable[[float], Awaitable[None]]
     ) -> AsyncGenerator[Course]:
-        """Around applying a plan, which one call at a time does. Raises Conflict when another one is still at it `until`
-        then, on the event loop's clock."""
+        """Hold a plan while it is applied; one call at a time can. Raises Conflict (`in_flight`) if another call still holds
+        it at `until`, a time on the event loop's clock."""
         while (course := await _in_thread(self._claimed, plan)) is None:
             if anyio.current_time() >= until:
                 raise Conflict(
@@ -182,7 +183,8 @@ class Plans:
         return Plan(plan_id, _seal(text), self.life_s, writes)
 
     def _make_room(self, folder: Folder) -> None:
-        """Remove what has ended; where too many plans stand still, the oldest that nobody began."""
+        """Remove files of plans that have ended and, where the caller has too many, the oldest that were never begun.
+        Raises Rejected (`too_many_plans`) if that makes no room."""
         before, ages = time.time() - LIFE_S - 60, dict[str, float]()
         for name in filter(NAME.fullmatch, folder.names()):
             about = folder.about(name)
@@ -212,7 +214,8 @@ class Plans:
         return Plan(plan_id, _seal(text), good_for_s, [Write(**write) for write in writes[0]])
 
     def _opened(self, kind: str, text: str, plan_id: str) -> list[Any]:
-        """What was sealed for a plan of this owner, whenever it ends. Raises Rejected where it is not as it was sealed."""
+        """The values that were sealed for a plan of this owner, also after its time. Raises Rejected (`plan_altered`) if
+        they were altered."""
         match replace(self.seals, clock=lambda: 0.0).opened(kind, text):
             case [self.owner, str(sealed_for), *values] if sealed_for == plan_id:
                 return values
@@ -225,7 +228,7 @@ class Plans:
                 )
 
     def _claimed(self, plan: Plan) -> tuple[Course, ExitStack] | None:
-        """The plan's course, and what lets go of it; None while another call has it. A claim ends with its process."""
+        """The plan's course, and what releases it; None while another call holds it. The lock ends with its process."""
         name = self.owner + plan.plan_id
         with ExitStack() as stack:
             folder = stack.enter_context(Folder(self.folder))
@@ -238,7 +241,7 @@ class Plans:
             lines = self._lines(folder, plan.plan_id)
             file = os.fdopen(folder.open(name + DONE, os.O_WRONLY | os.O_CREAT), "wb", buffering=0)
             stack.enter_context(file)
-            file.truncate(whole := sum(len(line) + 1 for line, _ in lines))  # a line that a crash cut off goes
+            file.truncate(whole := sum(len(line) + 1 for line, _ in lines))  # drops a line that a crash cut off
             file.seek(whole)
             folder.sync()
             return Course(plan, *_read(lines), partial(self._append, file, plan.plan_id)), stack.pop_all()
@@ -249,7 +252,7 @@ class Plans:
         sync(file)
 
     def _lines(self, folder: Folder, plan_id: str) -> list[tuple[bytes, list[Any]]]:
-        """The whole lines of what was done of a plan, and what each holds."""
+        """The complete lines of a plan's file of outcomes, each with its values."""
         try:
             with os.fdopen(folder.open(self.owner + plan_id + DONE), "rb") as file:
                 lines = file.read().split(b"\n")[:-1]
@@ -269,7 +272,7 @@ def _read(lines: list[tuple[bytes, list[Any]]]) -> tuple[set[int], dict[int, Jso
 
 
 def _seal(text: str) -> str:
-    """What names a plan's very text. It holds the server's own seal, so that nobody else can make one."""
+    """Digest of a plan's sealed text. The text has the server's seal, so nobody else can make one."""
     return hashlib.sha256(text.encode()).hexdigest()[:SEAL_CHARACTERS]
 
 
@@ -283,7 +286,7 @@ def _unknown() -> NotFound:
 
 
 async def _in_thread(act: Callable[..., T], *arguments: object) -> T:
-    """Invocation on the files, whose failure is the data folder's."""
+    """Run `act` on the files in a thread. Raises StorageUnavailable if the folder cannot be used."""
     try:
         return await anyio.to_thread.run_sync(act, *arguments)
     except (OSError, StoreError) as error:

@@ -16,12 +16,12 @@ TAKES_BACK: dict[str, tuple[str, str]] = {
     AttachResource.tool_name(): (RemoveResource.tool_name(), "resource_link_id"),
     LinkIssue.tool_name(): (RemoveRelation.tool_name(), "relation_id"),
 }
-"""By what was made: the tool that removes it, and the argument that takes its id."""
+"""By the operation that made a thing: the tool that removes it, and the argument that takes its id."""
 
 
 def undoing(plan: Plan, outcomes: dict[int, JsonObject]) -> tuple[list[JsonObject], list[int]]:
-    """The calls, and the numbers of the writes that no call takes back. What hangs on an issue that the plan made goes with
-    it, and a flag that the plan made and replaced leaves nothing to undo."""
+    """The undoing calls, the last write first, and the numbers of the writes that no call takes back. What belongs to an
+    issue that the plan made goes with it; a flag that the plan made and replaced needs no call."""
     every = [made for one in outcomes.values() for made in one["made"]]
     new = {made_id for does, _, made_id in every if does == CreateIssue.tool_name()}
     added = {made_id for does, _, made_id in every if does == AddFlag.tool_name()}

@@ -35,14 +35,14 @@ PLANNABLE: dict[str, type[Tool]] = {
         AddCommentTool,
     )
 }
-"""Tools whose writes a plan may hold. What removes for good is asked about one by one, and files have bytes."""
+"""Tools whose writes a plan may hold: no removals, each of which a person confirms, and no uploads, which have bytes."""
 MAKES: dict[str, Made] = {"create_issue": "issue", "add_flag": "flag", "update_flag": "flag"}
 """What `$n` names, by the tool of write n."""
 REFERENCE = re.compile(r"\$([0-9]{1,3})")
 FLAG = "flag_id"
 
 Resolve = Callable[[int, Made], str]
-"""The id of what a write makes, which must be of this kind. Raises Rejected where there is none."""
+"""Takes a write's number and the kind of thing it has to make; gives that thing's id. Raises Rejected if there is none."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ def tool_of(name: str, offered: frozenset[str]) -> type[Tool]:
 
 
 def understood_of(tool: type[Tool], arguments: JsonObject) -> tuple[JsonObject, str]:
-    """A write's arguments under the tool's own names, and a note on what was read into them."""
+    """A write's arguments under the tool's own names, and a note on how they were understood. Raises Rejected for an
+    idempotency key."""
     own, note = understood(tool, schema_of(tool), arguments)
     if ARGUMENT in own:
         raise Rejected("Each write of a plan has a key of its own. Leave this one out.", field=ARGUMENT)
@@ -87,7 +88,7 @@ def understood_of(tool: type[Tool], arguments: JsonObject) -> tuple[JsonObject, 
 
 
 def asked(tool: type[Tool], arguments: JsonObject, resolve: Resolve) -> Asked:
-    """The write, with what `$n` stands for. Raises Rejected as its tool would."""
+    """The write with `$n` resolved and its arguments checked. Raises Rejected as its tool would."""
     own = resolved(tool, arguments, resolve)
     return Asked(tool, checked(tool, schema_of(tool), own), own)
 

@@ -54,26 +54,26 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "turn_index": ("message_index",),
     "until": ("end_date",),
 }
-"""Names that models write for an argument. One counts where a tool has exactly one of the arguments that it may mean."""
+"""Names that models write, each with the arguments that it may mean. It counts if the tool has exactly one of these."""
 ID = "id"
 """The name that models write for the only id that a tool requires, or that a tool which gets something has."""
 DAY, DAYS = ("date", "day"), ("start_date", "end_date")
-"""Names that models write for one day, and the arguments that such a day is both of."""
+"""Names that models write for one day, and the two arguments that such a day is passed as."""
 HOST_FIELDS = frozenset({"action", "chatInput", "sessionId", "tool", "toolCallId"})
 """Fields that the automation host n8n adds to the arguments of its agents' calls (n8n issues 21500 and 21716): its own ids,
 the tool's name, and what started the run."""
 NOTHING = frozenset({"null", "None", "undefined"})
 """Texts that a program writes for a value that it does not have."""
 SOUGHT = frozenset({"search", "query", "quote"})
-"""Arguments that hold words to look for, which may be any: callers hear an agent say "undefined"."""
+"""Arguments that hold words to look for. There a text of NOTHING is a word: an agent may have said "undefined"."""
 BOOLEANS = {"true": True, "false": False}
 WHOLE = re.compile(r"(-?[0-9]{1,15})(?:\.0{1,15})?")
 DECIMAL = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 
 
 def understood(tool: type[Tool], schema: JsonObject, arguments: JsonObject) -> tuple[JsonObject, str]:
-    """The arguments under the tool's own names, without what the host added and what was not given; and a note that says
-    what of it an agent should know. Names that mean nothing here stay, to be refused."""
+    """The arguments under the tool's own names, without the host's fields and without empty optional ones; and a note on
+    what was changed, empty if nothing an agent should know. Unknown names stay, for `checked` to refuse."""
     day = _day(schema, arguments)
     meant = _aliases(tool, schema, arguments)
     hosts = sorted((arguments.keys() & HOST_FIELDS) - schema["properties"].keys() - meant.keys())
@@ -97,7 +97,7 @@ def _day(schema: JsonObject, arguments: JsonObject) -> str | None:
 
 
 def _aliases(tool: type[Tool], schema: JsonObject, arguments: JsonObject) -> dict[str, str]:
-    """The tool's own names for those of the arguments that have another; none where the own name is given as well, or two
+    """The tool's own name for each argument that was passed under another. Not if the own name is given as well, or if two
     arguments mean the same."""
     names: JsonObject = schema["properties"]
     if arguments.keys() <= names.keys():
@@ -127,7 +127,7 @@ def _spellings(name: str) -> frozenset[str]:
 
 
 def _without_nothing(values: JsonObject, schema: JsonObject) -> tuple[JsonObject, list[str]]:
-    """The values, where a text for "no value" is null, without optional ones that are empty text; and the names of those."""
+    """The values without optional ones that are empty, and the names of these. A text for "no value" becomes None."""
     optional = schema["properties"].keys() - set(schema.get("required", ()))
     empty = sorted(name for name in optional & values.keys() if values[name] == "" or _is_empty_list(values[name]))
     given = {
@@ -139,7 +139,7 @@ def _without_nothing(values: JsonObject, schema: JsonObject) -> tuple[JsonObject
 
 
 def _is_empty_list(value: object) -> bool:
-    """Whether a list has members, none of which says anything."""
+    """Whether a value is a list whose members are all empty. A list without members is not."""
     return is_array(value) and len(value) > 0 and all(one in ("", None) for one in value)
 
 
@@ -162,7 +162,7 @@ def checked(tool: type[Tool], schema: JsonObject, arguments: JsonObject) -> Tool
                 f"Unknown argument.{hint} Nothing was done.", code="unknown_argument", allowed=list(names),
                 field=near,
             )  # fmt: skip
-    # Null means not given, as some hosts send it, but to a tool that clears fields with it.
+    # Some hosts send null for what is not given. A tool that clears fields reads it as that.
     keeps_null = bool(tool.clearable_fields())
     values = {name: _meant(value, names[name]) for name, value in arguments.items() if value is not None or keeps_null}
     values |= {name: _trimmed(values[name]) for name in trimmed_arguments(tool) & values.keys()}
@@ -194,11 +194,11 @@ def _meant(value: object, schema: JsonObject) -> object:
 
 
 def _listed(value: object, items: JsonObject) -> object:
-    """A list that arrived as JSON text, or as its only member."""
+    """The list that JSON text, or a single member without a list, was meant for."""
     if isinstance(value, str) and value.lstrip()[:1] in {"[", "{"}:
         value = _parsed(value)
     elif isinstance(value, str) and items.get("type") == "string":
-        # Words with blanks are not one member: they would match nothing, and the empty result would look true.
+        # A text with commas, or of blanks, is not one member: it would match nothing, and the empty result would look true.
         value = value if "," in value or not value.strip() or value.strip() in NOTHING else [value]
     if is_object(value) and items.get("type") == "object":
         value = [value]
@@ -233,7 +233,7 @@ def _trimmed(value: object) -> object:
 
 
 def rejected(error: ValidationError, tool: type[Tool], names: JsonObject) -> Rejected:
-    """What a model says of arguments that it does not take, in words for an agent."""
+    """The error for arguments that a model refused, in words for an agent: up to five fields, each with its rule."""
     complaints: list[str] = []
     first: str | None = None
     for item in error.errors(include_url=False, include_input=False, include_context=False)[:5]:

@@ -55,7 +55,7 @@ PATIENCE_S = 600.0
 LOOKS, LOOK_S = 20, 2.0
 """How many times, and every how many seconds, an answer on the page is looked for before its host asks again."""
 PAGES = 5
-"""Pages of a hundred that are looked through for the thing that is to be removed, and for what hangs on it."""
+"""Pages of a hundred rows that are read to find the thing to remove and what belongs to it."""
 NOBODY_ASKED = (
     "This removes something for good, so that a person is asked first, and this host cannot ask. Nothing was removed."
 )
@@ -82,7 +82,7 @@ FORM: JsonObject = {
 async def confirmed(
     tool: type[Tool], given: Tool, work: Invocation, policy: Policy, host: Host
 ) -> mcp_types.InputRequiredResult | None:
-    """Nothing when the tool may go ahead, or the question that is to be answered first.
+    """None if the tool may go ahead; otherwise the question that is to be answered first.
 
     Raises:
         Forbidden: the operator forbids it, or nobody can be asked and the operator did not allow it.
@@ -119,10 +119,10 @@ async def confirmed(
 async def _asked_elsewhere(
     wish: Wish, work: Invocation, policy: Policy, host: Host
 ) -> mcp_types.InputRequiredResult | None:
-    """Where the host cannot ask: nothing when a view brings its person's yes, or the page has one. Otherwise the question
-    waits on the board, and a host that can sends its person there.
+    """For a host that cannot ask. None if a view passes its person's yes, or the page has one. Otherwise the question is
+    kept for the board; a host that can is asked to send its person there.
 
-    Raises Forbidden, with where a person can answer; Rejected when one has said no.
+    Raises UnconfirmedError, which says where a person can answer; Rejected if a person has said no.
     """
     questions = work.server.questions
     why = STATELESS if host.has_no_way_back else NOBODY_ASKED
@@ -148,10 +148,10 @@ async def _asked_elsewhere(
 async def _asked_on_page(
     wish: Wish, questions: Questions, host: Host, sleep: Callable[[float], Awaitable[None]]
 ) -> mcp_types.InputRequiredResult | None:
-    """Nothing when a person signed in to the page has said yes there. Otherwise the host sends its person to the page: that
-    they went is no answer yet, so that one is waited for, and then they are sent again.
+    """None if a person has said yes on the page; otherwise the request that the host sends its person there. The host's
+    reply only says that they went: their answer is looked for LOOKS times, then they are sent again.
 
-    Raises Rejected when a person has said no, at the host or on the page.
+    Raises Rejected if a person has said no, at the host or on the page; UnconfirmedError if no question can be kept.
     """
     state, reply = hashlib.sha256(wish.question.encode()).hexdigest(), host.replies.get(KEY)
     if isinstance(reply, mcp_types.ElicitResult) and host.state == state:

@@ -1,4 +1,4 @@
-"""What an error advises: the tool call that mends it, where the call itself shows what was meant.
+"""Advice of an error: the tool call that mends it, where the failed call shows what was meant.
 
 A hint repeats of a call only what is plain: names, numbers, words without a blank. Free text stays out, since it may be a
 stranger's that the agent passed on, and an error is read as ours.
@@ -21,7 +21,7 @@ from calltriage.server.call.schemas import arguments_model, names_issue
 from calltriage.server.tools.evidence import GetEvidenceTool
 
 TICKET = re.compile(r"(?i)(?:issue|ticket|t)?[\s#_:-]{0,3}([0-9]{1,12})")
-"""What people write for a ticket number besides the number itself."""
+"""A ticket number as people write it: 17, #17, issue 17, T-17."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
@@ -75,8 +75,8 @@ SETTLED_BY: dict[str, tuple[str, ...]] = {
     "create_attachment": ("list_attachments",),
     "delete_attachment": ("get_attachment", "attachment_id"),
 }
-"""By what became unknown: the read that shows whether it was done, and the argument that it takes over. Everything else
-that names an issue shows in the issue's evidence."""
+"""By a tool whose outcome is unknown: the read that shows whether it was done, and the argument to pass on. For any other
+tool that names an issue it is the issue's evidence."""
 
 
 def _settling(tool: type[Tool], arguments: JsonObject) -> TryNext | None:
@@ -136,6 +136,6 @@ def is_issue(tool: type[Tool], argument: str | None) -> bool:
 
 
 def _may_be_issue(tool: type[Tool], argument: str | None) -> bool:
-    """Whether an argument that was not found, known or not, may be an issue."""
+    """Whether what was not found may be an issue. `argument` is None if it is not known which one was not found."""
     names = arguments_model(tool).model_fields if argument is None else [argument]
     return any(is_issue(tool, name) for name in names)

@@ -92,8 +92,8 @@ class Host:
 
 
 async def opened_for(path: str, files: FileRoots, host: Host) -> FileRoots | mcp_types.InputRequiredResult:
-    """The files that a call may use: with the folders that the host declares, where the path needs them and nothing else is
-    set; or the question for them."""
+    """The files that a call may use. If `path` is in none of the server's folders, those that the host declares are added.
+    A host of the newer protocol is asked for them first: then the request is returned."""
     if not files.asks or not host.declares_folders or await anyio.to_thread.run_sync(files.reach, path):
         return files
     if not host.is_modern:

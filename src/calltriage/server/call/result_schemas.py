@@ -21,7 +21,7 @@ from calltriage.server.context import result_of
 
 SCALARS: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 SMALLEST = 40
-"""Characters of a schema that is worth a definition of its own."""
+"""Only schemas with more characters get a definition of their own."""
 
 
 def result_schema(tool: type[Tool]) -> JsonObject:
@@ -133,7 +133,7 @@ class _Shapes:
         return {"$ref": f"#/$defs/{self._names[text]}"}
 
     def with_definitions(self, root: JsonObject) -> JsonObject:
-        """The schema with what it refers to more than once beside it; the rest stands where it is used."""
+        """The schema with `$defs` for what it uses more than once; the rest is written where it is used."""
         used, waiting = Counter[str](), [root]
         while waiting:
             for name in _references(waiting.pop()):
@@ -155,7 +155,7 @@ class _Shapes:
 
 
 def _unwrapped(annotation: object) -> list[Any]:
-    """A type without what is said about it, and how a result of it is shown."""
+    """A type without Required and Annotated, followed by the Shown marks on it."""
     marks = list[Any]()
     while get_origin(annotation) in {Required, Annotated}:
         annotation, *said = get_args(annotation)
@@ -164,7 +164,7 @@ def _unwrapped(annotation: object) -> list[Any]:
 
 
 def _without_null(annotation: object) -> Any:
-    """The type of a result's field that has a value."""
+    """The type without None: a field without a value is left out of an answer."""
     if get_origin(annotation) not in {Union, types.UnionType}:
         return annotation
     return Union[tuple(one for one in get_args(annotation) if one is not type(None))]  # noqa: UP007  of as many as there are

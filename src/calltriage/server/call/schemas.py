@@ -45,8 +45,8 @@ def names_issue(metadata: Iterable[Any]) -> bool:
 
 
 def input_schema(model: type[Tool]) -> JsonObject:
-    """The model's JSON Schema without `$ref`, without unions with null, without titles. Objects inside it are closed, too,
-    without saying so each time, and what stands in a list leaves its pattern to the check."""
+    """The model's JSON Schema without `$ref`, without unions with null, without titles. Objects inside it take no
+    other members, either, though the schema does not say so. Members of lists have no patterns here: `checked` has them."""
     schema = model.model_json_schema()
     definitions: JsonObject = schema.pop("$defs", {})
     flat: JsonObject = _flatten(schema, definitions)

@@ -100,7 +100,8 @@ def _saves(tool: type[Tool]) -> bool:
 
 
 def _as_offered(tool: type[Tool], policy: Policy, *, saving: bool) -> mcp_types.Tool:
-    """The tool as it is listed; where the board may ask, what removes has it for a view, so that the question is seen."""
+    """The tool as this server lists it. With the policy `panel` a tool that removes has the board for a view, where the
+    question is asked. Without `saving` the tool takes no folder for a file."""
     asks = policy == "panel" and tool.effect is Effect.REMOVE
     told = describe(tool)
     if asks:
@@ -116,8 +117,8 @@ def _as_offered(tool: type[Tool], policy: Policy, *, saving: bool) -> mcp_types.
 def _answers_repeats(tool: type[Tool]) -> bool:
     """Whether a repeat has an answer of its own, "was there already".
 
-    Where only we chose that (bland-triage, section 8) the effect stays ADD: the hint says what the contract as we read it
-    promises, while a retry that nobody decided on must not rest on a promise that the vendor never made.
+    Where that is only our reading of the contract (bland-triage, section 8) the effect stays ADD. The hint may follow our
+    reading, but automatic retries must not rest on a promise that the vendor never made.
     """
     if issubclass(tool, Workflow):
         return tool.answers_repeats
@@ -205,7 +206,8 @@ class ToolTable:
     async def _work_for(
         self, tool: type[Tool], given: Tool, caller: once.Caller, report: Report, host: Host
     ) -> Invocation | mcp_types.InputRequiredResult:
-        """What the call has at hand, with the host's folders where it names a path; or a question that comes first."""
+        """The call's Invocation, with the host's folders if an argument is a path; or a question that has to be answered
+        first."""
         path = getattr(given, given.local) if isinstance(given, Workflow) and given.local else None
         files = self._server.files if path is None else await opened_for(path, self._server.files, host)
         if isinstance(files, mcp_types.InputRequiredResult):
@@ -240,11 +242,11 @@ async def _send(tool: type[Operation[object]], given: Tool, work: Invocation) ->
             values[name] = await work.server.issue_id(values[name], name)
     try:
         operation = tool.model_validate(values)
-    except ValidationError as error:  # a rule between arguments that only holds for what they stand for
+    except ValidationError as error:  # a rule between arguments that shows once issues are resolved
         raise rejected(error, tool, input_schema(arguments_model(tool))["properties"]) from None
     most = math.inf
     while True:
-        # A page that was too long is gone by the time that the next one is waited for: many callers wait at once.
+        # The page that was too long is freed before the next one is waited for: many callers wait at once.
         body = _answer_of(await work.server.client.deliver(operation), operation, work, most)
         if not isinstance(body, _TooLong):
             return body
@@ -263,8 +265,8 @@ class _TooLong:
 def _answer_of(
     receipt: Receipt[object], operation: Operation[object], work: Invocation, most: float
 ) -> JsonObject | _TooLong:
-    """What is shown of an operation's result. A page is shown whatever its length once it has not fewer rows than `most`,
-    which the page before it had: not every API heeds its limit."""
+    """What is shown of an operation's result, or _TooLong for a page that does not fit. `most` is the number of rows of the
+    page before: a page with as many is shown as far as it fits, since its API ignores the limit."""
     if is_page(page := receipt.result):
         cursor: str | None = getattr(operation, "cursor", None)
         body = shown_page(page, cursor)
@@ -310,7 +312,7 @@ SECTIONS: dict[type[Tool], str] = {
 
 
 def _in_evidence(operation: Operation[object], skip: int = 0) -> JsonObject | None:
-    """Where the rows of a page stand whole, from one of them on."""
+    """The call that shows a page's rows whole, from row `skip` on; None for a list that evidence does not have."""
     section = SECTIONS.get(type(operation))
     if section is None:
         return None
@@ -321,7 +323,7 @@ def _in_evidence(operation: Operation[object], skip: int = 0) -> JsonObject | No
 
 
 def _rows_that_fit(body: JsonObject, operation: Operation[object]) -> JsonObject:
-    """A page of an API that does not heed the limit, with those of its rows that fit, and where the others are read."""
+    """A page of an API that ignores the limit, with as many rows as fit; `omitted` has the call that reads the others."""
     rows = body["items"]
     if type(operation) not in SECTIONS or len(rows) < 2 or passes(body, BUDGET):
         return body
@@ -331,8 +333,8 @@ def _rows_that_fit(body: JsonObject, operation: Operation[object]) -> JsonObject
 
 
 def _result(body: JsonObject, work: Invocation) -> mcp_types.CallToolResult:
-    """A result in both forms, through the gate and within the budget that its tool did not keep by itself; what stands
-    beside its JSON comes after it."""
+    """A result as structured content and as text, followed by the call's other contents; through the gate, and cut to the
+    budget unless its tool did that (`complete`). Raises CallError (`result_too_large`)."""
     given, escaped = gate(body)
     text = compact(given)
     if "complete" not in body and not fits(text, BUDGET):
@@ -349,7 +351,7 @@ def _result(body: JsonObject, work: Invocation) -> mcp_types.CallToolResult:
 
 
 def whole_of(body: JsonObject) -> JsonObject:
-    """Where what a body shows stands whole: an issue, or the turn that a flag points at."""
+    """Where an issue, or the turn that a flag points at, can be read whole; empty for any other body."""
     issue_id, call_id, place = body.get("id"), body.get("call_id"), body.get("message_index")
     if "triage_id" in body and isinstance(issue_id, str) and re.match(UUID_PATTERN, issue_id):
         return {"resource": f"triage://issues/{issue_id}", "try_next": whole_description(issue_id)}

@@ -24,8 +24,8 @@ UNREAD = "The issue could not be read back. Read it before you pass expect_updat
 
 
 async def touched(tool: type[Tool], given: Tool, body: JsonObject, work: Invocation) -> JsonObject:
-    """What a committed write says of each issue that its arguments name, or that it made; nothing where its answer is the
-    issue as it is now.
+    """What a committed write says of each issue that its arguments name, or that it made. Empty if its answer is the issue
+    itself.
 
     `updated_at` is given only if the issue's last activity is the write's own: another person's change must not hide behind
     it.

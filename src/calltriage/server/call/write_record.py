@@ -1,4 +1,4 @@
-"""Around a tool call that writes: its deadline, its idempotency key, its place in the journal."""
+"""What surrounds a tool call that writes: its deadline, its idempotency key, its record in the journal."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _key(value: object) -> str:
 
 
 def split(tool: type[Tool], arguments: JsonObject, caller: Caller) -> tuple[JsonObject, str | None]:
-    """A call's own arguments, and its key; one among the arguments goes before one beside them."""
+    """The arguments without the idempotency key, and the key. One among the arguments wins over one in the metadata."""
     if not takes_key(tool):
         return arguments, None
     given = arguments.get(ARGUMENT)
@@ -159,7 +159,8 @@ async def performed(
     key: str | None,
     caller: Caller,
 ) -> JsonObject:
-    """Do what a tool does, within its deadline and, when it writes, on record; with a key, once."""
+    """Run `act` within the call's deadline. A write goes on record in the journal; with a key it is carried out once.
+    Raises Rejected for a key where there is no journal, and what `act` raises."""
     bounded = not issubclass(tool, Workflow) or tool.bounded
     seconds = min(caller.deadline_s, work.server.client.deadline_s if bounded else math.inf)
     with within(seconds) if seconds < math.inf else nullcontext(), one_call():
@@ -174,6 +175,6 @@ async def performed(
 
 
 def noting(tool: type[Tool], body: JsonObject, note: str) -> JsonObject:
-    """The body of a tool's answer with what the server says of the call, before what it says already."""
+    """The body of a tool's answer with a note of the server, which comes before one that the body has."""
     name = note_of(tool)
     return {**body, name: f"{note} {body[name]}" if isinstance(body.get(name), str) else note}

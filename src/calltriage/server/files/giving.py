@@ -33,18 +33,18 @@ class UnsatisfiableError(Exception):
 
 
 def wanted_part(request: Request, size: int | None) -> Part | None:
-    """The range that a request asks for; None for the whole file: where nothing else is asked, where its size is not known,
-    and where the range is one that need not be understood (RFC 9110, section 14.2), as several at once are.
+    """The range that a request asks for. None for the whole file: no range, one that may be ignored (RFC 9110, section
+    14.2), such as several at once, or a file of unknown size.
 
     Raises UnsatisfiableError.
     """
     found = RANGE.fullmatch(request.headers.get("range", ""))
-    if found is None or size is None or "if-range" in request.headers:  # no validator of ours is there to be compared
+    if found is None or size is None or "if-range" in request.headers:  # we send no validator to compare
         return None
     first, last = found["first"], found["last"]
     if not first and not last:
         return None
-    if not first:  # so many at the end
+    if not first:  # the last bytes
         part = Part(max(0, size - int(last)), size - 1)
     else:
         part = Part(int(first), min(int(last or size), size - 1))
@@ -58,10 +58,10 @@ def wanted_part(request: Request, size: int | None) -> Part | None:
 async def answer(
     request: Request, pieces: AsyncGenerator[bytes], *, size: int | None, media_type: str | None, **headers: str
 ) -> Response:
-    """The response that brings a file's bytes, or the part that is wanted. What comes before the part is read and left out:
-    not every place that files lie at can begin in the middle.
+    """The response with a file's bytes, or with the part that is wanted. Bytes before the part are read and dropped: not
+    every store can begin in the middle.
 
-    The first piece is awaited, so that what cannot be had raises its CallError here.
+    Waits for the first piece, so that a file that cannot be read raises its CallError here.
     """
     safe = media_type if re.fullmatch(r"[\x21-\x7e]{1,127}", media_type or "") else UNKNOWN
     common = HEADERS | headers | {"accept-ranges": "none" if size is None else "bytes"}

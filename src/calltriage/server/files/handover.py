@@ -53,6 +53,7 @@ WHY_NOT_KEPT: dict[type[OSError], tuple[int, str, str]] = {
     BlockingIOError: (503, "too_many_uploads", "Too many uploads wait to be used. Try again later."),
     TimeoutError: (403, "handle_refused", HANDLE_REFUSED),
 }
+"""Status, code and message for an upload that ended in one of these errors."""
 MOST_WAITING = 32
 """Uploads of one caller that may wait to be used."""
 MOST_IN_ALL = 128
@@ -109,11 +110,11 @@ class Handover:
 
     @asynccontextmanager
     async def taken(self, handle: str) -> AsyncGenerator[OpenFile]:
-        """The file that came for a handle, for one caller alone. A block that ends well has used it up, and so has one that
-        raises a CallError by which the file is stored, or waits elsewhere under an `upload` of its own. After any other
-        error, or a crash, it is there for another try.
+        """The file that was uploaded under a handle, for one caller at a time. It is used up if the block ends without an
+        error, or with a CallError that says that it is stored or waits under another `upload`. After any other error, or a
+        crash, it can be taken again.
 
-        Raises Rejected when there is none, or not any more.
+        Raises Rejected if there is no such file, or not any more.
         """
         name, claim = self._name(handle), None
         if name is not None:
@@ -141,7 +142,7 @@ class Handover:
     async def keep_swept(self) -> None:
         """Remove what nobody came for, now and every hour, until cancelled."""
         while True:
-            with suppress(OSError):  # no upload has come yet; a folder that fails is told to the next one
+            with suppress(OSError):  # no upload has come yet; a broken folder fails the next one
                 await anyio.to_thread.run_sync(self._sweep)
             await anyio.sleep(SWEEP_EVERY)
 
@@ -181,7 +182,7 @@ class Handover:
         return JSONResponse({"upload": handle, "size": int(length)})
 
     async def _kept(self, request: Request, name: str, length: int) -> bool:
-        """Whether the body came whole and is in its place; otherwise nothing is."""
+        """Take the body in. True if it came whole and has its name; otherwise nothing of it is kept."""
         coming = await anyio.to_thread.run_sync(self._begun, name)
         try:
             whole = await _written(request, coming.file, length)
@@ -193,10 +194,11 @@ class Handover:
         return whole
 
     def _begun(self, name: str) -> _Coming:
-        """A new file for the bytes. It is made before the others are counted, so that of many at once each sees all."""
+        """A new file for the bytes. It is made before the others are counted, so that each of many at once counts all.
+        Raises BlockingIOError if too many wait, FileExistsError if a file came for this name."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder = Folder(self.folder)
-        # A part of its own: a connection that was cut may still be taken for a slow one when its client comes again.
+        # A name of its own: the client may come again while its cut connection still looks like a slow one.
         part = f"{name}.{secrets.token_hex(4)}{PART}"
         try:
             coming = _Coming(folder, name, part, folder.new(part))
@@ -253,7 +255,7 @@ class Handover:
             return _refused(502, error.code, "The file cannot be had now.")
 
     async def _play(self, request: Request, call_id: str) -> Response:
-        """The audio of a call, for a player: shown in place, and only as what plays."""
+        """A call's audio for a player: inline, with a type of audio or video or with none."""
         call = await self.client.send(GetCall(call_id=call_id))
         audio = _audio(self.client, call, call_id, self.limit)
         about = await anext(audio)
@@ -270,7 +272,7 @@ class Handover:
 
 
 async def _audio(client: Client, call: Call, call_id: str, limit: int) -> AsyncGenerator[Recording | bytes]:
-    """What a recording is, then its bytes."""
+    """The Recording, then its bytes."""
     async with open_recording(client, call, call_id, limit=limit) as recording:
         yield recording
         async for piece in recording.pieces:
@@ -285,7 +287,8 @@ async def _bytes_of(audio: AsyncGenerator[Recording | bytes]) -> AsyncGenerator[
 
 
 async def _written(request: Request, file: BinaryIO, length: int) -> bool:
-    """Write the body down; whether all of it came. A client that sends nothing for too long has gone."""
+    """Write the body to a file. True if exactly `length` bytes came; a client that sends nothing for STALL seconds has
+    gone."""
     held, size, more = list[bytes](), 0, True
     while more:
         try:
@@ -322,7 +325,8 @@ class _Coming:
     file: BinaryIO
 
     def keep(self) -> None:
-        """Give a whole file its name. Raises FileExistsError where one is: of two that come for one URL the first stays."""
+        """Give a whole file its name. Raises FileExistsError if the name is taken: of two uploads for a URL the first
+        stays."""
         self.file.close()
         self.folder.give(self.part, self.name)
 

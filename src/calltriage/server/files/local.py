@@ -215,7 +215,7 @@ class Saved:
 
 
 class Draft:
-    """A file under a name that nobody looks for, until it is kept under its own."""
+    """A new file under a hidden random name, until `keep` gives it its own."""
 
     def __init__(self, folder: Path, handle: int | None) -> None:
         self._folder, self._handle = folder, handle
@@ -245,7 +245,8 @@ class Draft:
         raise FileExistsError(errno.EEXIST, "too many files of this name")
 
     def _give_name(self, name: str) -> None:
-        """A second name fails where something has it; a file system without such gets an empty file to rename over."""
+        """Give the draft its name. Raises FileExistsError if the name is taken, as a second link does. On a file system
+        without links an empty file takes the name, and the draft is renamed over it."""
         here, there = self._place(self._name), self._place(name)
         try:
             os.link(here, there, src_dir_fd=self._handle, dst_dir_fd=self._handle, follow_symlinks=False)
@@ -277,8 +278,8 @@ def _closed(draft: Draft | None, handle: int | None) -> None:
 
 
 def without_homes(folders: Iterable[Path]) -> tuple[Path, ...]:
-    """Those of the folders in which no home lies: hosts start servers in, and declare, `/` or a folder of the system, which
-    nobody meant to open."""
+    """The folders without the user's home and those above it: hosts start servers in, and declare, `/` or a folder of the
+    system, which nobody meant to open."""
     try:
         home = Path.home().resolve()
     except (OSError, RuntimeError):  # a user without a home
@@ -293,8 +294,8 @@ def attachment_name(name: str) -> str:
 
 
 def _joining(found: re.Match[str]) -> str:
-    """What stands for an invisible character of a name: itself where it is part of a word, as in Persian and in pictures
-    that are made of several."""
+    """The replacement of an invisible character in a name: itself where it joins letters, as in Persian, or the parts of an
+    emoji; otherwise an underscore."""
     before, after = found.string[: found.start()][-1:], found.string[found.end() :][:1]
     within = (before > "\x7f" and category(before)[0] in "LMS") and (after and category(after)[0] in "LMNS")
     return found[0] if found[0] in "\u200c\u200d" and within else "_"
@@ -312,8 +313,8 @@ def file_name(name: str) -> str:
 
 
 def _as_named(real: Path, roots: list[Path]) -> Path:
-    """A path whose last parts are named on disk in other forms of their characters (composed or not, other blanks, another
-    case); the path itself where none or several are. Nothing above the roots is looked at."""
+    """The path on disk whose parts differ from the given ones only in the form of their characters (composed or not, other
+    blanks, another case); the given path if none or several do. Folders above the roots are not looked at."""
     found = Path(real.anchor)
     for part in real.parts[1:]:
         here, found = found, found / part
@@ -331,8 +332,8 @@ def _as_named(real: Path, roots: list[Path]) -> Path:
 
 
 def _lies_in(real: Path, folders: Iterable[Path]) -> bool:
-    """Whether a path lies in one of the folders, whatever it calls them: in letters of another case, or by another mount. A
-    folder that is not there holds nothing."""
+    """Whether a path lies in one of the folders, also if it names them in another case or by another mount. A folder that
+    does not exist holds nothing."""
     for folder in folders:
         for above in (real, *real.parents):
             with suppress(OSError, ValueError):
@@ -342,8 +343,8 @@ def _lies_in(real: Path, folders: Iterable[Path]) -> bool:
 
 
 def _open_without_links(real: Path, kind: int = 0) -> int:
-    """Open a resolved path. It has no links, so whatever is a link on the way was put in since and is refused; O_NONBLOCK
-    refuses to wait for a fifo."""
+    """Open a resolved path. Any link on the way was put there after it was resolved, and is refused. O_NONBLOCK avoids
+    waiting for a fifo. Raises OSError, and Rejected for what is no regular file."""
     if not STEPS_DOWN:
         return os.open(real, OPEN_FLAGS | kind)
     folder = os.open(real.anchor, os.O_RDONLY | os.O_DIRECTORY)

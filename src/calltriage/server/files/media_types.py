@@ -20,9 +20,9 @@ TEXTUAL = ("json", "xml", "javascript", "yaml", "toml", "csv", "x-ndjson", "x-sh
 PACKED = "vnd.openxmlformats"
 """How the types of office files begin, which are archives."""
 RECORDINGS: dict[str, str] = dict.fromkeys((".ogg", ".oga", ".opus", ".spx"), "audio/ogg")
-"""Endings of recordings that not every machine knows, or each by another name."""
+"""Endings of recordings whose types differ from machine to machine."""
 CODINGS = ("cp1252", "latin-1", "cp1250", "cp1251", "cp932", "euc-jp", "euc-kr", "big5")
-"""What text is written in besides Unicode."""
+"""Encodings of text besides Unicode."""
 A_PDF = re.compile(rb"%PDF-[0-9]\.[0-9]")
 PDF_BEGINS = 1024
 """Bytes within which a PDF's mark stands; readers take any before it."""
@@ -44,7 +44,7 @@ class Seen:
 
 
 def family(media_type: str) -> str:
-    """What may stand in for what: image, audio, video, text, pdf, program, or other."""
+    """The kind of a media type: image, audio, video, text, pdf, program, or other. Types of one kind pass for each other."""
     major, _, minor = media_type.lower().partition("/")
     if major == "text" or (any(word in minor for word in TEXTUAL) and not minor.startswith(PACKED)):
         return "text"
@@ -107,8 +107,8 @@ def _is_coded_text(head: bytes) -> bool:
 def checked_type(name: str, head: bytes) -> str:
     """The media type to store a file under: the one that its name declares, or the one that is seen.
 
-    Raises Rejected when the bytes are surely something else than the name says: what opens a file by its name must not be
-    led on by it.
+    Raises Rejected when the bytes are surely something else than the name says: a program that opens a file by its name
+    must not be misled.
     """
     declared, formats = named(name), [one for one in seen(head) if one.sure >= SURE]
     if not head:

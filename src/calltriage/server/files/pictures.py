@@ -84,7 +84,7 @@ FORMATS: tuple[tuple[str, bytes, int, Callable[..., bool]], ...] = (
 def shown_image(data: bytes, *, whole: bool = False) -> str | None:
     """The media type of a picture that a model can look at; None for anything else, whatever it is called.
 
-    Of data that are not the whole file, a header that goes on behind their end counts as the picture's.
+    Unless the data are the `whole` file, a header that goes on behind their end counts as good.
     """
     for media_type, mark, place, reads in FORMATS:
         if data.startswith(mark, place) and (media_type != "image/webp" or data.startswith(b"RIFF")):

@@ -43,8 +43,8 @@ Found = tuple[list[str], bool]
 
 
 async def _issues(server: ServerParts, typed: str) -> tuple[list[Issue], bool]:
-    """Issues whose ticket number begins so or whose words match, newest activity first, and whether there may be others.
-    Search knows whole words; titles with a word that is still being typed are found among the newest issues."""
+    """Issues whose ticket number begins as typed or whose words match, newest activity first, and whether there may be
+    others. Search knows whole words; titles with a word that is still being typed are found among the newest issues."""
     ticket = re.fullmatch(r"(?i)t(-[0-9]{0,12})?", typed)
     asked = [ListIssues(limit=MOST)]
     if typed and typed.lower() not in {"t", "t-"}:

@@ -134,7 +134,7 @@ def _schema(tool: type[Tool]) -> JsonObject:
 
 
 def find(uri: str, server: ServerParts) -> tuple[Kind, Tool]:
-    """The kind of resource that a URI names, and the tool call that answers it. Raises MCPError for one that cannot be."""
+    """The kind of resource that a URI names, and the tool call that answers it. Raises MCPError if it names none."""
     for kind in offered(server):
         variables = kind.template.match(uri)
         if variables is not None:
@@ -163,9 +163,9 @@ def failed(error: CallError, server: ServerParts) -> MCPError:
 
 
 async def contents(uri: str, work: Invocation) -> tuple[Kind, mcp_types.TextResourceContents]:
-    """What a resource holds: its tool's answer, longer at most, for a resource ends at the wall and not at the budget.
+    """What a resource holds: its tool's answer, which may have up to WALL tokens here instead of BUDGET.
 
-    Raises MCPError for a URI that cannot be, and the tool's own CallError.
+    Raises MCPError for a URI that names no resource, and the tool's own CallError.
     """
     kind, call = find(uri, work.server)
     work.server.quota.take(work.who, kind.tool)
@@ -190,12 +190,12 @@ async def read(uri: str, work: Invocation) -> mcp_types.ReadResourceResult:
 
 
 Subject = tuple[Literal["issue", "call", "attachment", "flag_types", "writes"], str]
-"""What a resource tells of: a kind of thing and its id, which is empty for what there is one of."""
+"""The kind of thing that a resource is about, and the thing's id; empty where there is only one such thing."""
 
 
 async def subject(uri: str, server: ServerParts) -> Subject:
-    """What a resource tells of. An issue is looked up, however it is named. Raises MCPError for a URI that cannot be, for an
-    issue that is not there, and for what pipelines change: nobody is told of that."""
+    """What a resource is about; an issue by its UUID. Raises MCPError for a URI that names no resource, for an issue that
+    does not exist, and for a resource of pipelines, of whose changes nobody is told."""
     kind, call = find(uri, server)
     if kind.toolset_of is not None:
         raise MCPError(mcp_types.INVALID_PARAMS, "This resource cannot be watched. Read it again instead.")

@@ -39,8 +39,7 @@ from calltriage.server.surfaces.procedures import Prompt, Step
 from calltriage.server.tools.transcripts import GetTranscriptTool
 
 IssueChoice = Annotated[IssueRef, BeforeValidator(lambda text: str(text).split()[0] if str(text).split() else text)]
-"""An issue as a person picks it: any of the forms that tools take, and whatever follows it, such as the title that a
-completion shows, is for the eye."""
+"""An issue in any form that tools take. Words after it are dropped: a completion shows the title there."""
 
 ISSUE = "Ticket (T-1042), UUID or dashboard URL."
 CLOSING = (

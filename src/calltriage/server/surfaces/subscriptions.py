@@ -109,7 +109,7 @@ class Subscriptions:
     async def listen(
         self, ctx: Context, params: mcp_types.SubscriptionsListenRequestParams
     ) -> mcp_types.SubscriptionsListenResult:
-        """Serve one stream. A URI that cannot be refuses it whole."""
+        """Serve one stream. Raises MCPError if one of its URIs names nothing that can be watched."""
         uris = frozenset(params.notifications.resource_subscriptions or ())
         _refuse_too_many(uris)
         subjects = dict[str, mcp_resources.Subject]()
@@ -149,7 +149,8 @@ class Subscriptions:
 
     @contextmanager
     def _place(self, caller: str, uris: frozenset[str]) -> Generator[Stream]:
-        """One of a caller's places, and of all. Where they are taken, another stream makes room."""
+        """Around a stream, which takes one of its caller's places and one of all. If none is free, another stream is
+        ended."""
         self._make_room(caller)
         stream = Stream(caller, uris, ListenHandler(self._bus))
         self._streams[stream] = None
@@ -159,9 +160,9 @@ class Subscriptions:
             self._streams.pop(stream, None)
 
     def _make_room(self, caller: str) -> None:
-        """End the most idle stream of a caller that has all its places; where all are taken, of whoever has most.
+        """End the caller's most idle stream if all its places are taken; if all places are, that of the caller with most.
 
-        The stream's place is free at once: its client may read nothing, so that it never hears of the end.
+        Its place is free at once: a client that reads nothing would never hear of the end.
         """
         count = Counter(stream.caller for stream in self._streams)
         if count[caller] >= MOST_STREAMS:
@@ -207,7 +208,7 @@ class Subscriptions:
         await self._bus.publish(ResourceUpdated(uri))
 
     async def _linked(self, issue_id: str) -> set[mcp_resources.Subject]:
-        """The watched issues that are linked to this one; where one look does not tell, every watched issue."""
+        """The watched issues that are linked to this one; every watched issue if one page of links does not tell."""
         others = {found for found in self._subjects.values() if found[0] == "issue"} - {("issue", issue_id)}
         if not others:
             return set()

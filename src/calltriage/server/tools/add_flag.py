@@ -77,7 +77,8 @@ class AddFlagTool(Workflow, effect=Effect.ADD, wraps=flags.AddFlag):
         return _all_of(body, await flagged_each(operations, lambda one: self._flagged(work, one)))
 
     async def _first(self, work: Invocation, operation: flags.AddFlag, *, is_alone: bool) -> JsonObject:
-        """The flag of the arguments themselves. One that stands but cannot be read does not hold up the others."""
+        """Add the flag of the arguments themselves. If it was added but its answer cannot be read, the others follow all the
+        same."""
         try:
             return await self._flagged(work, operation)
         except UnreadableAnswer as error:
@@ -103,7 +104,8 @@ class AddFlagTool(Workflow, effect=Effect.ADD, wraps=flags.AddFlag):
         return {**shown(receipt.result, FLAG_SHOWN), "outcome": receipt.outcome}
 
     def _attaching(self, work: Invocation, attach: AttachResource) -> TryNext | None:
-        """The same call, attaching what is missing; the attaching alone where that would repeat free text."""
+        """Advice: the same call with attach_if_missing, or the attaching alone if the call holds free text; None if
+        attaching is excluded."""
         given = self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
         again = same_call(AddFlagTool, {**given, "attach_if_missing": True})
         alone = TryNext(tool=AttachResource.tool_name(), arguments=attach.model_dump(mode="json"))
@@ -112,7 +114,7 @@ class AddFlagTool(Workflow, effect=Effect.ADD, wraps=flags.AddFlag):
     async def _flag_once_attached(
         self, work: Invocation, attach: AttachResource, operation: flags.AddFlag
     ) -> JsonObject:
-        """Attach the call, then flag it. What became of the first is told whatever becomes of the second."""
+        """Attach the call, then flag it. If flagging fails, its error says what became of the attaching."""
         with preparing("call_id"):
             link = await work.server.client.deliver(attach)
         attached = {"resource_link_id": link.result.id, "outcome": link.outcome}
@@ -135,7 +137,7 @@ class AddFlagTool(Workflow, effect=Effect.ADD, wraps=flags.AddFlag):
 
 
 def _all_of(body: JsonObject, also: list[JsonObject]) -> JsonObject:
-    """A flag with those that were to be added with it, and the outcome that holds for all."""
+    """The answer for a flag and those that were to be added with it, with the outcome that holds for all."""
     missing = len(failed(also))
     told = {"explanation": f"{missing} of {len(also) + 1} flags were not added, or it is unknown."} if missing else {}
     return {

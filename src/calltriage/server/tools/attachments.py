@@ -1,4 +1,4 @@
-"""Files as tools: stored whole in one call, whatever steps that takes; listed, and read without the model carrying bytes."""
+"""Storing a file as an attachment, in one call whatever steps that takes, without the model carrying its bytes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from calltriage.server.files.media_types import HEAD, UNKNOWN, checked_type, fam
 KEPT_SECONDS = 23 * 3600
 """Life of an upload whose name was taken: an hour less than its reservation (talkdesk-attachments, section 4)."""
 KEPT = "kept"
-"""What seals its handle."""
+"""Kind of the seal on such an upload's handle."""
 OURS = frozenset({over_api.REFERENCE, over_api.HASH, api.RECORDING_OF})
 """Labels that say what a file is: a caller who sets them could pass one file off as another."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -141,7 +141,7 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
         return self.name or (last if 0 < len(last) <= 64 else None)
 
     async def _stored(self, work: Invocation) -> JsonObject:
-        """The file, once it is stored; its bytes are sent unless they wait at the API already."""
+        """Store the file; its bytes are sent unless they wait at the API already. Raises Conflict if the name is taken."""
         kept = None if self.upload is None else _of_kept(work.server.seals.opened(KEPT, self.upload))
         async with AsyncExitStack() as stack:
             if kept is None:
@@ -166,7 +166,10 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
                     request_id=refused.request_id,
                 ) from refused
             facts: JsonObject = {"size": uploaded.size, "sha256": uploaded.sha256, "outcome": made.outcome}
-            if made.result.size not in {None, uploaded.size}:  # a figure, no advice: it stands among the API's words
+            if made.result.size not in {
+                None,
+                uploaded.size,
+            }:  # a figure alone: advice must not stand among the API's words
                 facts["size_by_api"] = made.result.size
             if labels := over_api.unkept(made, self.metadata):
                 facts |= {"labels_not_stored": labels, "note": over_api.UNKEPT}
@@ -203,13 +206,13 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
         return work.server.handover.taken(self.upload or "")
 
     async def _sent(self, work: Invocation, content: _Content) -> Uploaded:
-        """Steps 1 and 2: the bytes, at the API."""
+        """Send the bytes to the API: steps 1 and 2 of storing a file."""
         stored = over_api.Content(content.media_type, content.size, content.chunks)
         with preparing():
             return await over_api.upload(work.server.client, stored, work.meter(content.size, "uploading"))
 
     def _kept(self, work: Invocation, name: str, uploaded: Uploaded, taken: Conflict) -> Conflict:
-        """The conflict, with the upload as something to go on with under another name."""
+        """The conflict of a name that is taken, with a handle under which the upload can be stored by another name."""
         handle = self.upload or ""
         if not work.server.seals.good_for(KEPT, handle):
             facts = (uploaded.request_id, uploaded.media_type, uploaded.size, uploaded.sha256)
@@ -224,7 +227,7 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
         return taken
 
     async def _attach(self, work: Invocation, issue_id: str, body: JsonObject) -> JsonObject:
-        """Hang the file on the issue. The file is stored whatever comes of this, so a failure is told, not raised."""
+        """Attach the file to the issue. The file is stored already, so a failure is returned, not raised."""
         try:
             operation = AttachResource(issue_id=issue_id, resource_type="file", resource_id=body["id"])
         except ValidationError:

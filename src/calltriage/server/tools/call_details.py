@@ -21,11 +21,11 @@ from calltriage.server.context import Invocation, Workflow
 from calltriage.server.tools.transcripts import MaxTokens
 
 PART = 10
-"""Of the budget, one text or payload may take a tenth."""
+"""One text or payload may take a tenth of the budget."""
 LEAST = 20
 """Tokens of the briefest row."""
 GOING_ON = 100
-"""Tokens for how to go on in a payload, and whose words these are."""
+"""Tokens for the call that reads on in a payload, and for the origin of the words."""
 ORIGIN = "call parties and pathway authors"
 
 SAID = {"timestamp", "level", "category", "message", "call_id", "unreadable_fields"}

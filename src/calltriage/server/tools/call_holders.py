@@ -14,7 +14,7 @@ NO_ROOM = "The issues that hold these calls did not fit. Pass a smaller limit."
 
 
 async def with_issues(work: Invocation, body: JsonObject) -> JsonObject:
-    """A page of calls whose rows name the issues that hold them, or that says how far that is known."""
+    """A page of calls whose rows name the issues that hold them; a note says if some or all could not be named."""
     left = deadline_in(work.server.client.deadline_s) - anyio.current_time()
     held = await work.server.holders.of(work.server.client, left / 2)
     if held is None:

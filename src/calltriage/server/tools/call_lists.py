@@ -19,7 +19,7 @@ SIDES = {"from_number": "from", "to_number": "to"}
 
 @dataclass(frozen=True)
 class Listed:
-    """A row of a list, and from which place of which list one reads on behind it."""
+    """A row of list number `source`; `after` is the place in that list behind it."""
 
     call: Call
     source: int
@@ -28,7 +28,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of each list, and by which numbers each is narrowed besides."""
+    """What is asked: `filters` of every list, and in `lists` the numbers by which each list is narrowed besides."""
 
     filters: JsonObject
     lists: list[dict[str, str]]
@@ -38,7 +38,7 @@ class Asked:
         return ListCalls.model_validate({**self.filters, "from": first, "limit": limit, **self.lists[source]})
 
     def owns(self, source: int, call: Call) -> bool:
-        """Whether a row is shown as this list's: by its numbers it may be in one before this, too."""
+        """Whether a row counts as this list's. By its numbers it may be in several lists: the first of them has it."""
         told = {side: (call.model_extra or {}).get(name) for side, name in SIDES.items()}
         own = {side: dialled(number) for side, number in told.items() if isinstance(number, str)}
         holding = (n for n, wanted in enumerate(self.lists) if wanted and wanted.items() <= own.items())
@@ -59,8 +59,8 @@ class Side:
 def lists_of(
     number: str | None, from_number: str | None, to_number: str | None, *, has_forms: bool
 ) -> list[dict[str, str]]:
-    """What each of the lists is narrowed by that together hold the calls with these numbers; `has_forms` if a list knows
-    only the form of a number that it was asked for."""
+    """The numbers by which each of the lists is narrowed that together hold the calls with these numbers. `has_forms` if a
+    list finds a number only in the form that it was asked for."""
 
     def each(side: str, value: str | None) -> list[dict[str, str]]:
         if value is None:
@@ -113,7 +113,7 @@ def _timed(rows: list[Listed], *, is_ascending: bool) -> Iterator[tuple[datetime
 
 
 def on(sides: list[Side], shown: list[Listed]) -> JsonObject:
-    """How to read on behind the rows that were shown, and whether there is more."""
+    """`complete` and, if there is more, `next_cursor`: the place in each list behind its rows that were shown."""
     after = list[int]()
     for n, side in enumerate(sides):
         mine = [row.after for row in shown if row.source == n]

@@ -42,8 +42,8 @@ class Place:
 
     Attributes:
         page: the vendor's page, from 1.
-        row: rows of it that are behind.
-        seen: rows of the whole list that are behind.
+        row: rows of this page that were passed.
+        seen: rows of the whole list that were passed.
         before: checksum of the page before, by which a page that repeats it is known.
     """
 
@@ -69,7 +69,7 @@ class Gathered:
         rows: each row with the place after it; None for one that cannot be read.
         total: rows of the whole list, if the vendor counts them.
         ended: whether the pages have ended.
-        repeats: whether they ended by a page that brought nothing new.
+        repeats: whether they ended with a page that had nothing new.
     """
 
     place: Place
@@ -82,8 +82,8 @@ class Gathered:
     _known: set[str] = field(default_factory=set[str])
 
     def take(self, listed: SmsConversationList, most: int) -> None:
-        """Take in the page at `place`: its rows, up to `most` of them in all. A page with fewer rows than were asked for
-        ends nothing. An empty one does, one that brings nothing new, and one that completes the count."""
+        """Add the rows of the page at `place`, up to `most` rows in all. The list ends with an empty page, with one that has
+        nothing new, and with one that completes the count; a page with fewer rows than were asked for does not end it."""
         broken = set(listed.unreadable_rows("data"))
         good = iter(listed.data)
         page = [None if n in broken else next(good) for n in range(len(listed.data) + len(broken))]
@@ -117,7 +117,8 @@ class Condition(SmsFilter):
     @model_validator(mode="before")
     @classmethod
     def _as_of_the_field(cls, given: object) -> object:
-        """Numbers and booleans as models write them: in text for a field that has them, or bare for one that has text."""
+        """Convert numbers and booleans as models write them: as text for a field that has numbers or booleans, or bare for
+        a field that has text."""
         if not is_object(given):
             return given
         name, value = given.get("field"), given.get("value")
@@ -322,7 +323,7 @@ class GetSmsConversationTool(Workflow, effect=Effect.READ):
         return bundle.done()
 
     def _about(self, bundle: Bundle, found: SmsConversation, larger: TryNext | None) -> JsonObject:
-        """What is known about the conversation besides its messages, which keep half of the room."""
+        """The facts about the conversation but its messages, for which half of the room is kept."""
         how = {"try_next": larger} if larger else {}
         fields, spare = _told(found, {"id", "messages"}), max(ONE_MESSAGE, bundle.left // 2)
         summary = fields.pop("summary", "")
@@ -339,7 +340,7 @@ class GetSmsConversationTool(Workflow, effect=Effect.READ):
 
 
 def _message(n: int, one: SmsMessage, of: SmsConversation, share: int) -> JsonObject:
-    """A message with what is known about it, within its share. Numbers are told where they are not the conversation's."""
+    """A message with its facts, within its share of tokens. Its numbers are left out if they are the conversation's."""
     fields = _told(one, {"message"})
     ends = (of.user_number, of.agent_number)
     usual = dict(zip(("from", "to"), ends if one.sender == "USER" else ends[::-1], strict=True))
@@ -351,6 +352,6 @@ def _message(n: int, one: SmsMessage, of: SmsConversation, share: int) -> JsonOb
 
 
 def _told(result: Result, besides: set[str]) -> JsonObject:
-    """The fields of a result that say anything, the vendor's own further ones, too."""
+    """The fields of a result that are not empty, with further fields of the vendor's."""
     fields = result.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={*besides, "unreadable_fields"})
     return {name: value for name, value in fields.items() if value not in ("", [], {})}

@@ -56,7 +56,7 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
         self._check(work)
         if self.on_duplicate == "create":
             return await self._file_anyway(work)
-        async with work.server.alone():  # of two equal drafts at once the second one finds the first
+        async with work.server.alone():  # so that the second of two equal drafts finds the first
             return await self._file_unless_open(work)
 
     def _check(self, work: Invocation) -> None:
@@ -78,7 +78,7 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
                 )
 
     async def _file_anyway(self, work: Invocation) -> JsonObject:
-        """File it whatever is open, even where that cannot be found out."""
+        """File it whatever issues are open, even if these cannot be read."""
         try:
             similar = _told(await self._similar(work))
         except CallError as error:
@@ -104,7 +104,8 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
         return {**await self._flagged(work, filed), "similar": _told(similar)}
 
     async def _moments(self, work: Invocation) -> list[Moment]:
-        """What the flags point at. Raises Rejected where a call has no such moment, or several; nothing is filed then."""
+        """What the flags point at, looked up before anything is filed. Raises Rejected if a call has no such moment, or
+        several."""
         return await moments_of(work, [flag.sought(flag.call_id) for flag in self.flags or ()], "flags")
 
     async def _file(self, work: Invocation, moments: list[Moment]) -> _Filed:
@@ -126,8 +127,8 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
         return _Filed(receipt.result, receipt.outcome or "committed", flags)
 
     async def _flagged(self, work: Invocation, filed: _Filed) -> JsonObject:
-        """The answer for an issue that is filed, once its flags are added. Raises the error of the first that was not, which
-        says what stands."""
+        """Add the flags of an issue that is filed. Returns the answer for both; raises CallError (`flags_missing`), which
+        says what was made, if a flag could not be added."""
 
         async def add(flag: AddFlag) -> JsonObject:
             receipt = await work.server.client.deliver(flag)
@@ -163,7 +164,7 @@ AGAIN = (
 
 @dataclass
 class _Filed:
-    """An issue that stands, what became of filing it, and the flags that it is to have."""
+    """An issue that is filed, the outcome of filing it, and the flags that it shall have."""
 
     issue: issues.Issue
     outcome: str
@@ -172,7 +173,7 @@ class _Filed:
 
 
 def _unnamed(error: UnreadableAnswer) -> CallError:
-    """The failure after which the issue stands under an id that nobody could read, so that no flag could be added."""
+    """Error for an issue that is filed under an id that could not be read, so that no flag could be added."""
     told = CallError(
         f"The issue is filed, but the API's answer did not say under which id, so that none of its flags was added. {AGAIN}",
         code="flags_missing",
@@ -185,7 +186,7 @@ def _unnamed(error: UnreadableAnswer) -> CallError:
 
 
 def _unflagged(filed: _Filed, flags: list[JsonObject], missing: list[JsonObject]) -> CallError:
-    """The failure after which the issue stands without some of its flags, saying so."""
+    """Error for an issue that is filed without some of its flags."""
     outcome = together(one["outcome"] for one in missing)
     told = CallError(
         f"The issue is filed as {filed.issue.triage_id or filed.issue.id}, but {len(missing)} of its {len(flags)} flags "
@@ -201,7 +202,7 @@ def _unflagged(filed: _Filed, flags: list[JsonObject], missing: list[JsonObject]
 
 
 async def _linked(work: Invocation, issue_id: str, duplicate_of: str) -> JsonObject:
-    """Link the new issue. It is filed whatever comes of this, so a failure is told, not raised."""
+    """Link the new issue. It is filed already, so a failure is returned, not raised."""
     link = {"issue_id": issue_id, "related_issue_id": duplicate_of, "relation_type": "duplicate_of"}
     try:
         receipt = await work.server.client.deliver(LinkIssue.model_validate(link))

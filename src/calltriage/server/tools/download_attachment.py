@@ -33,7 +33,7 @@ TEXT_BYTES = 8 * 2**20
 ESCAPED = 10
 """Tokens for how many characters were escaped."""
 LEAST = 24
-"""Tokens of text that are shown whatever a long name or id costs, so that every call comes further."""
+"""Tokens of text that are shown however much room names and ids take, so that every call gets further."""
 
 SaveTo = Annotated[str, StringConstraints(min_length=1, max_length=4096), TEXT]
 """A local folder."""
@@ -82,7 +82,7 @@ class DownloadAttachmentTool(Workflow, effect=Effect.READ, saves=True):
         return self._elsewhere(work, found, facts, data[:HEAD])
 
     async def _small(self, work: Invocation, found: Attachment) -> bytes | None:
-        """The bytes, if there are few enough to look at here."""
+        """The bytes; None if they are more than TEXT_BYTES, or begin like neither text nor a picture."""
         if found.size is not None and found.size > TEXT_BYTES:
             return None
         pieces = list[bytes]()
@@ -92,7 +92,7 @@ class DownloadAttachmentTool(Workflow, effect=Effect.READ, saves=True):
                 async for piece in coming:
                     pieces.append(piece)
                     got += len(piece)
-                    if not judged and got >= HEAD:  # however the network cuts it
+                    if not judged and got >= HEAD:  # in however many pieces it came
                         judged, head = True, b"".join(pieces)[:HEAD]
                         if shown_image(head) is None and await to_thread.run_sync(text_begun_in, head) is None:
                             return None  # neither to read nor to look at
@@ -108,7 +108,8 @@ class DownloadAttachmentTool(Workflow, effect=Effect.READ, saves=True):
         return untrusted("the uploader", **facts, shown="as an image beside this")
 
     def _text(self, facts: JsonObject, text: str) -> JsonObject:
-        """As much of the text from `offset` on as the budget takes, and how to go on."""
+        """As much of the text from `offset` on as fits the budget, and the call that reads on. Raises Rejected for an
+        offset behind the end."""
         if self.offset and self.offset >= len(text):
             raise Rejected(f"The text has {len(text)} characters. Begin before its end.", field="offset")
         rest = text[self.offset :]
@@ -128,7 +129,7 @@ class DownloadAttachmentTool(Workflow, effect=Effect.READ, saves=True):
     def _elsewhere(
         self, work: Invocation, found: Attachment, facts: JsonObject, head: bytes | None = None
     ) -> JsonObject:
-        """What is neither text nor a picture: a link on this server's HTTP side, or the way to save it."""
+        """The answer for what is neither text nor a picture: a link on this server's HTTP side, or how to save it."""
         likely = {one.media_type for one in seen(head or b"")[:1]} - {found.type}
         if likely:
             facts["looks_like"] = likely.pop()
@@ -155,7 +156,7 @@ class DownloadAttachmentTool(Workflow, effect=Effect.READ, saves=True):
 
 
 async def told(work: Invocation, pieces: AsyncIterator[bytes], size: int | None) -> AsyncIterator[bytes]:
-    """The pieces; the caller hears how far they are."""
+    """The pieces, while progress is reported to the caller."""
     got, moved = 0, work.meter(size, "downloading")
     async for piece in pieces:
         yield piece

@@ -82,7 +82,7 @@ class UpdateIssueTool(Workflow, effect=Effect.CHANGE, wraps=issues.UpdateIssue):
                 details={"current": shown(current)},
             )
         if now != then:
-            # No call is advised: the next one is a decision, and to repeat this one would undo the other change.
+            # No call is advised. The next one is a decision: to repeat this one would undo the other change.
             raise Conflict(
                 "The issue was changed after you read it. Nothing was written. Look at its present state in current, then "
                 "decide whether the change is still right, and pass its updated_at as expect_updated_at.",
@@ -92,10 +92,10 @@ class UpdateIssueTool(Workflow, effect=Effect.CHANGE, wraps=issues.UpdateIssue):
             )
 
     def _changes(self) -> tuple[JsonObject, JsonObject]:
-        """What is to be written, and what is to be said of the nulls that were not.
+        """The fields to write, and a `note` on nulls that were taken as not given.
 
-        Some hosts send null for every argument that the agent left out. So null clears only where it was passed for no
-        argument that it cannot clear.
+        Some hosts send null for every argument that the agent left out. So nulls clear fields only if each null was
+        passed for a field that can be cleared.
         """
         given = {name: getattr(self, name) for name in self.model_fields_set - {"issue_id", "expect_updated_at"}}
         changes = {name: value for name, value in given.items() if value is not None}

@@ -89,7 +89,8 @@ class GetEvidenceTool(Workflow, effect=Effect.READ):
         return bundle.done()
 
     async def _page(self, work: Invocation, asked: Operation[object]) -> Page[object] | UnreadableAnswer:
-        """A page of a list. One that cannot be read costs its sections alone, unless one of them is what was asked for."""
+        """A page of a list, or the error if it cannot be read: then only its sections are missing. Raises that error if one
+        section was asked for."""
         try:
             return await page_of(work.server.client, asked)
         except UnreadableAnswer as error:
@@ -99,18 +100,19 @@ class GetEvidenceTool(Workflow, effect=Effect.READ):
 
 
 def _counted(wanted: list[Section]) -> JsonObject:
-    """How many pieces of evidence are attached, as far as that is known."""
+    """`evidence_count`, the number of attached pieces of evidence; empty if unknown."""
     count = next(one for one in wanted if one.name == "resources").in_all()
     return {} if count is None else {"evidence_count": count}
 
 
 def whole_description(issue_id: str) -> TryNext:
-    """The call that reads an issue's description from its beginning, as much in one answer as there may be."""
+    """The call that reads an issue's description from its beginning, with the largest budget."""
     return Asked(GetEvidenceTool.tool_name(), issue_id, DESCRIPTION, MOST).on(DESCRIPTION)
 
 
 def _issue(bundle: Bundle, issue: Issue, asked: Asked) -> JsonObject:
-    """The issue itself is always there; a long description is cut, to leave a quarter of the budget for what follows."""
+    """The issue itself, which is always shown. A long description is cut, so that a quarter of the budget is left for the
+    sections; if the other fields are too long, too, only what names the issue is shown."""
     body, spare = shown(issue, ISSUE_PARTS), bundle.left // 4
     if bundle.affords(body, spare):
         return body
@@ -126,7 +128,7 @@ def _issue(bundle: Bundle, issue: Issue, asked: Asked) -> JsonObject:
 
 
 def _named(bundle: Bundle, issue: Issue) -> JsonObject:
-    """What names an issue, its title as far as half of what is left has room for it."""
+    """What names an issue. Its title is cut to what fits into half of the room that is left, TITLE at most."""
 
     def names(most: int) -> JsonObject:
         known = {"id": issue.id[:64], "triage_id": issue.triage_id[:64], "title": issue.title[:most]}

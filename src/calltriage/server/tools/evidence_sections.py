@@ -33,7 +33,7 @@ from calltriage.server.tools.transcripts import GetTranscriptTool
 R = TypeVar("R")
 
 LONGEST_TURN = 1_000
-"""Characters of a turn that evidence shows before everything else has had its room."""
+"""Characters of a turn that are shown at first. More follow if there is room once all sections are filled."""
 MOMENT = 200
 """Characters of a flagged moment that each part of a long flag shows."""
 TWO_SERVICES = (
@@ -46,13 +46,13 @@ NEIGHBOURS = 1
 
 
 class Readings:
-    """What sections read besides their lists: the turns at flags, and files. Of a call no more is kept than the turns at
-    the flags of a page."""
+    """Reads what sections show besides their lists: the turns at flags, and files. Of a call only the turns at the flags of
+    a page are kept."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.failed: dict[str, str] = {}
-        """Codes of the errors, by what could not be read."""
+        """Code of the error by the id of what could not be read."""
         self._turns: dict[tuple[str, int | None], list[JsonObject]] = {}
         """Turns at a flag, whole, by the call and the turn that it points at."""
         self._moments: dict[str, str] = {}
@@ -110,14 +110,14 @@ class Readings:
             body["turns"] = [
                 _cut(turn, at if turn["message_index"] == flag.message_index else 0, len(moment)) for turn in turns
             ]
-        if moment and at < 0:  # the call is not to be had, or has other words
+        if moment and at < 0:  # the call cannot be read, or has other words
             body["message_text"] = moment
         if unverified := self._unverified(flag, turns):
             body["unverified"] = unverified
         return body
 
     def _unverified(self, flag: Flag, turns: list[JsonObject]) -> list[str]:
-        """Fields of a flag that the transcript, as it was read, does not bear out."""
+        """Fields of a flag that its call's transcript does not confirm; empty if the call could not be read."""
         if flag.call_id in self.failed:
             return []
         said = next((storable(turn["text"]) for turn in turns if turn["message_index"] == flag.message_index), None)
@@ -139,7 +139,7 @@ class Readings:
                     turn.pop("offset", None)
 
     async def _resources(self, links: list[ResourceLink], _page: list[ResourceLink]) -> list[JsonObject | None]:
-        """Rows of what is attached; that of a file holds its attachment, or why its bytes are not to be had."""
+        """Rows of what is attached. That of a file has its attachment, or says why its bytes cannot be read."""
         files = await at_once(*(self._file(link) for link in links))
         rows = ({name: value for name, value in row(link).items() if name not in RESOURCE_DROPS} for link in links)
         return [one | file for one, file in zip(rows, files, strict=True)]
@@ -155,12 +155,12 @@ class Readings:
         return {"attachment": row(found)}
 
     async def call(self, call_id: str) -> Call | None:
-        """A call with its turns, or None with the reason kept."""
+        """A call with its turns; None if it cannot be read, with the reason in `failed`."""
         return await self._if_there(call_id, lambda: GetCall(call_id=call_id))
 
     async def _if_there(self, name: str, asked: Callable[[], Operation[R]]) -> R | None:
-        """The thing, or None with the reason kept: it may be gone, forbidden, or known to the other vendor under an id that
-        we would not send. Evidence outlives its source, so that no neighbour may spoil the bundle."""
+        """The answer; None, with the reason in `failed`, if the thing is gone or forbidden, or if its id has a form that is
+        not sent. Evidence outlives its source: what is missing must not fail the whole bundle."""
         try:
             return await self.client.send(asked())
         except CallError as error:
@@ -183,7 +183,7 @@ def _key(flag: Flag) -> tuple[str, int | None]:
 
 
 def _around(index: int, call: Call) -> list[JsonObject]:
-    """The turn at an index and its neighbours; none where the call has no such turn."""
+    """The turn at an index and its neighbours; empty if the call has no such turn."""
     turns = call.transcripts or []
     if not 0 <= index < len(turns):
         return []
@@ -199,12 +199,12 @@ def _cut(turn: JsonObject, at: int, length: int) -> JsonObject:
 
 
 def _behind(turn: JsonObject) -> dict[str, int]:
-    """Where the text of a cut turn is read on: behind its beginning, or from it where its middle is shown."""
+    """`offset` to read a cut turn from: behind the beginning that is shown; empty if its middle is shown, to read all."""
     return {} if "offset" in turn else {"offset": len(turn["text"])}
 
 
 def _cut_turns(flag: JsonObject) -> list[JsonObject]:
-    """What a flag's turns lack, each with the call that reads it on."""
+    """What is left out of a flag's turns, each with the call that reads on."""
     return [
         {
             "section": f"text of turn {turn['message_index']}",
@@ -217,14 +217,13 @@ def _cut_turns(flag: JsonObject) -> list[JsonObject]:
 
 
 def _around_flag(flag: JsonObject) -> TryNext | None:
-    """The call that reads the turns at a flag; None where it shows none."""
+    """The call that reads the turns at a flag; None if the flag shows no turns."""
     turns = flag.get("turns")
     return _turns(flag, turns[0]["message_index"], turns[-1]["message_index"]) if turns else None
 
 
 def _evidence_itself(link: JsonObject) -> TryNext | None:
-    """The call that shows what is nested in a row: of a call what its link copied from it, of a file its attachment. None
-    for anything else."""
+    """The call that shows the evidence of a row itself: the call, or the file's attachment. None for anything else."""
     if not is_opaque_id(link["resource_id"]):
         return None
     if link["resource_type"] == "call":

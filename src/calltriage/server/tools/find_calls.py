@@ -36,20 +36,20 @@ from calltriage.server.tools.nothing_said import Nothing, nothing_read, why_noth
 from calltriage.server.tools.transcripts import Query
 
 MOST_READ = 60
-"""Transcripts that one answer asks a vendor for; those kept here are read besides."""
+"""Transcripts that one answer asks a vendor for. Those that are kept here do not count."""
 MOST_LISTED = 100
 """Calls of a vendor's that one answer looks through."""
 AT_A_TIME = 12
-"""Transcripts that are asked for before the answer is looked at."""
+"""Transcripts that are asked for together before they are searched."""
 SPARE_S = 8.0
-"""Seconds of the deadline kept back, at most, for the last transcripts to come."""
+"""Seconds of the deadline, at most, that are kept for the last transcripts to arrive."""
 COLUMNS = tuple(CallFacts.__annotations__)
 OURS = {"query", "speaker", "number", "time_zone", "limit", "cursor"}
-"""Arguments that a list of calls does not know by their names."""
+"""Arguments that are not passed on to a list of calls under their names."""
 
 
 def _briefly(longest: int) -> WithJsonSchema:
-    """What a schema says of a text whose form it leaves to the check of arguments: patterns are dear to an agent."""
+    """The schema of a text without its pattern, which costs an agent many tokens. The arguments are still checked."""
     return WithJsonSchema({"type": "string", "maxLength": longest})
 
 
@@ -115,7 +115,7 @@ class FindCallsTool(Workflow, effect=Effect.READ):
         return self.model_dump(exclude=OURS, exclude_none=True) | zone
 
     def _days(self) -> JsonObject:
-        """How the days were taken."""
+        """`days`: how start_date and end_date were understood."""
         if self.start_date is None and self.end_date is None:
             return {}
         return {"days": f"Both ends included, in {self.time_zone or 'UTC'}."}
@@ -132,7 +132,7 @@ class FindCallsTool(Workflow, effect=Effect.READ):
         body = page_of(rows, 0, None, "call parties", lost=lost)
         body.pop("next_cursor", None)
         kept = body["returned"]
-        if kept < len(rows):  # the rest is asked for anew, as a shorter page ends where this one was cut
+        if kept < len(rows):  # asked again for a shorter page, whose cursor goes on where this one was cut
             return await self.model_copy(update={"limit": max(1, kept)})._search(work)
         body["complete"] = found.next_cursor is None and not lost
         body["searched"] = {"scope": "every transcript on the desk, within the filters"}
@@ -172,7 +172,8 @@ class FindCallsTool(Workflow, effect=Effect.READ):
         return said_of_nothing(self.tool_name(), self._filters() | number, NO_CALLS)
 
     def _lists(self, work: Invocation) -> list[dict[str, str]]:
-        """What each of the lists is narrowed by that together hold the calls. A desk takes a number in any of its forms."""
+        """The numbers by which each of the lists is narrowed that together hold the calls. A desk finds every form of a
+        number."""
         has_forms = not work.server.client.triage.searches_calls
         return lists_of(self.number, self.from_number, self.to_number, has_forms=has_forms)
 
@@ -190,7 +191,8 @@ class FindCallsTool(Workflow, effect=Effect.READ):
         return list(map(int, parts))
 
     async def _read(self, work: Invocation, words: Words) -> JsonObject:
-        """Calls of a list whose API cannot search words: read and looked through, as many as there is time for."""
+        """A search where the API cannot search words: transcripts of listed calls are read and searched, as many as there is
+        time for."""
         listed, sides = await self._merged(work, self._lists(work), MOST_LISTED)
         ends = deadline_in(work.server.client.deadline_s)
         ends -= min(SPARE_S, (ends - anyio.current_time()) / 3)
@@ -226,11 +228,11 @@ class _Look:
     """A search through listed calls in order, as far as it has come.
 
     Attributes:
-        seen: listed calls that were looked at.
-        asked: those that the API was asked for.
-        kept: those whose transcripts were kept from an earlier search.
-        unread: those that could not be read.
-        others: what was said in those that do not hold the words, until one does.
+        seen: number of listed calls that were looked at.
+        asked: number of these that the API was asked for.
+        kept: number of these whose transcripts were kept from an earlier search.
+        unread: number of these that could not be read.
+        others: turns of calls that do not hold the words; collected until a call does.
     """
 
     words: Words
@@ -245,7 +247,7 @@ class _Look:
     _ends_at: list[int] = field(default_factory=list[int])
 
     def next_size(self, listed: int) -> int:
-        """How many calls are looked at next; 0 when there is no need or no room."""
+        """How many calls to look at next; 0 or less if enough were found or read."""
         return min(AT_A_TIME, self.most - len(self.found), MOST_READ - self.asked, listed - self.seen)
 
     def take(self, rows: list[Listed], read: Sequence[_Said | None]) -> None:
@@ -264,7 +266,7 @@ class _Look:
                 self.others += [turn.text for turn in said_in.turns]
 
     def place_after(self, shown: int) -> int:
-        """How many listed calls lie before what is read on from, where so many of those found are shown."""
+        """The place in the list to read on from, if the first `shown` of the calls found are shown."""
         return self.seen if shown == len(self.found) else self._ends_at[shown - 1]
 
 

@@ -1,4 +1,4 @@
-"""How the calls of an issue begin, for evidence in which no flag shows a word of them."""
+"""The beginnings of an issue's calls, for evidence in which no flag shows their words."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from calltriage.server.tools.evidence_sections import Readings
 from calltriage.server.tools.transcripts import GetTranscriptTool
 
 MOST_CALLS = 12
-"""Calls that are read for this; the others are named."""
+"""Calls that are read for this; of others `omitted` has the number."""
 NAMED = 5
-"""Calls that the call which reads on names."""
+"""Calls that are named in the advice to read on."""
 NAME = "transcripts"
 
 
 class FirstWords:
-    """The beginnings of an issue's calls. A third of the budget is theirs, and what the other sections leave."""
+    """The beginnings of an issue's calls. They have a third of the budget and what the other sections leave."""
 
     def __init__(self, wanted: list[Section], flags: int) -> None:
         """`wanted`: the sections of the evidence, opened. `flags`: how many the issue has."""
@@ -32,7 +32,7 @@ class FirstWords:
         self._kept = 0
 
     def reserve(self, bundle: Bundle) -> None:
-        """Keep the room for them while the other sections are filled."""
+        """Keep room for them while the other sections are filled."""
         if self._calls and bundle.keeps(EACH + 30 * NAMED) and bundle.keeps(third := bundle.left // 3):
             self._kept = third
 

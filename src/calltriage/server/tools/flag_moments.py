@@ -17,7 +17,7 @@ from calltriage.server.context import Invocation, numbered
 from calltriage.server.tools.transcripts import GetTranscriptTool
 
 SURE, APART = 0.8, 0.2
-"""Likeness from which a turn is taken for the one that was quoted, and how far behind every other turn must be."""
+"""Least likeness of a turn that is taken for the quoted one, and how much less like every other turn must be."""
 MOST_TURNS = 5
 """Turns that an error shows."""
 
@@ -29,7 +29,7 @@ class Moment:
     Attributes:
         index: of the turn; None for the whole call, and for words whose turn is not known.
         text: what was said there.
-        unverified: fields of the flag that the transcript does not bear out.
+        unverified: fields of the flag that the transcript does not confirm.
     """
 
     index: int | None = None
@@ -46,7 +46,7 @@ class Sought:
         quote: words of one turn.
         message_index: of the turn.
         message_text: words that no turn may have; the moment is then unverified.
-        same_call: the advice to make the same call with another place, without the quote.
+        same_call: makes the advice to repeat the call without the quote and with another place.
     """
 
     call_id: str
@@ -56,16 +56,16 @@ class Sought:
     same_call: Callable[[JsonObject], TryNext | None]
 
     async def moment(self, work: Invocation) -> Moment:
-        """The moment meant. Raises Rejected where the call has none such, or several."""
+        """The moment meant. Raises Rejected if the call has no such moment, or several."""
         return await self.moment_in(await self.turns(work) if self.is_of_a_turn else [])
 
     @property
     def is_of_a_turn(self) -> bool:
-        """Whether it is a turn's, and not the whole call."""
+        """Whether a turn is meant, not the whole call."""
         return (self.quote, self.message_text, self.message_index) != (None, None, None)
 
     async def moment_in(self, turns: list[Turn]) -> Moment:
-        """The moment meant, in the turns of the call. Raises Rejected where there is none such, or several."""
+        """The moment meant, in the turns of the call. Raises Rejected if there is no such moment, or several."""
         words = self.quote or self.message_text
         if words is None and self.message_index is None:
             return Moment()
@@ -92,7 +92,7 @@ class Sought:
         return await to_thread.run_sync(self._quoted, turns, words or "")
 
     async def turns(self, work: Invocation) -> list[Turn]:
-        """The turns of the call. A flag that brings its own words needs none that can be read."""
+        """The turns of the call. Empty if they cannot be read and message_text is given, which needs no turn."""
         try:
             return (await work.server.client.send(GetCall(call_id=self.call_id))).transcripts or []
         except (NotFound, UnreadableAnswer):
@@ -101,8 +101,9 @@ class Sought:
             return []
 
     def _quoted(self, turns: list[Turn], quote: str) -> Moment:
-        """The turn that holds the words, and the part of it that they stand in; of the turn that is named besides, the part
-        that is nearly the words. Raises Rejected where that is not one turn, unless the words may be of none."""
+        """The one turn that holds the words, with the part in which they stand. If message_index names a turn, a part that
+        is nearly the words is enough. Raises Rejected if no turn or several hold the words, but not for message_text, which
+        no turn needs to hold."""
         at = self.message_index
         hits = [n for n in quoted(turns, quote) if at is None or n == at]
         if at is not None and not hits and (sure := _sure(nearest(turns[at : at + 1], quote))) is not None:
@@ -115,8 +116,8 @@ class Sought:
         return Moment(hits[0], _storable(text if where is None else part(text, *where)))
 
     def _no_single_turn(self, turns: list[Turn], hits: list[int], quote: str) -> Rejected:
-        """The error for a quote that is not one turn's. Where one turn is nearly the quote, and says neither the opposite
-        nor other numbers, it holds the call that flags that one."""
+        """The error for a quote that is not one turn's, with the turns that may be meant. If one turn is surely meant
+        (`_sure`), it advises the call that flags it."""
         run = [] if hits else across(turns, quote)
         near = [] if hits or run else nearest(turns, quote)
         parts = [(n, (place(turns, n, quote) or (0, 0))[0]) for n in hits[:MOST_TURNS]]
@@ -136,7 +137,8 @@ class Sought:
         return error
 
     def _flagging(self, near: Near, text: str) -> TryNext | None:
-        """The call that flags the part of a turn which is nearly the quote. A turn that is its own part needs no words."""
+        """The call that flags the part of a turn that is nearly the quote. If that part is the whole turn, its index is
+        enough."""
         advice = self.same_call({"message_index": near.index})
         if advice is None or part(text, near.start, near.end) == text.strip():
             return advice
@@ -145,7 +147,7 @@ class Sought:
 
 
 def _refusal(hits: int, run: list[int], named: int | None) -> str:
-    """What is wrong with a quote that matches so many turns, or runs over some."""
+    """What is wrong with a quote that matches `hits` turns, or runs over the turns in `run`."""
     if hits:
         return f"The quote matches {hits} turns. Pass the message_index of the one you mean besides."
     if run:
@@ -164,5 +166,6 @@ def _sure(near: list[Near]) -> Near | None:
 
 
 def _storable(text: str) -> str | None:
-    """Words as a flag can store them: as they are, up to the contract's limit; what no API takes as escapes."""
+    """Words as a flag can store them: cut to the contract's limit, with escapes for characters that no API takes. None for
+    no words."""
     return storable(text)[:10_000] or None

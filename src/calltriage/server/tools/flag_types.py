@@ -1,4 +1,4 @@
-"""Which types of flags there are, so that equal moments get equal types."""
+"""Listing the types of flags, so that equal moments get equal types."""
 
 from __future__ import annotations
 

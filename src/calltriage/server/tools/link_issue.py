@@ -54,13 +54,13 @@ class LinkIssueTool(Workflow, effect=Effect.ADD, answers_repeats=True, wraps=rel
         return _all_of([await _linked(work, link, there) for link in links])
 
     def _link(self, source: str, target: str, argument: str) -> relations.LinkIssue:
-        """Raises Rejected for a link of an issue to itself, before anything is sent."""
+        """The operation. Raises Rejected for a link of an issue to itself, before anything is sent."""
         if source == target:
             raise Rejected(f"{argument}: must name another issue. Nothing was done.", field=argument)
         return self.request(relations.LinkIssue, issue_id=source, related_issue_id=target)
 
     async def _there(self, work: Invocation, source: str) -> dict[str, relations.Relation]:
-        """Links that say the same from the other end, by that: related_to reads alike both ways."""
+        """Links that were made from the other issue and say the same, by that issue's id: related_to holds both ways."""
         if self.relation_type != "related_to":
             return {}
         return {
@@ -70,8 +70,8 @@ class LinkIssueTool(Workflow, effect=Effect.ADD, answers_repeats=True, wraps=rel
         }
 
     async def _refuse_circle(self, work: Invocation, links: list[relations.LinkIssue], argument: str) -> None:
-        """Raise Rejected where the other end is, over others perhaps, a duplicate of this one. Links that cannot be read are
-        no reason to refuse."""
+        """Raise Rejected (`circle_of_duplicates`) if the other issue is a duplicate of this one, directly or over others.
+        Links that cannot be read are not counted."""
         for link in links if self.relation_type == "duplicate_of" else ():
             if link.issue_id in await _originals(work, link.related_issue_id):
                 raise Rejected(
@@ -108,7 +108,7 @@ async def _made(
     there: dict[str, relations.Relation],
     only: frozenset[str] = LINK_SHOWN,
 ) -> JsonObject:
-    """The link, or the one that says the same from the other end; `only` these fields of it."""
+    """Make the link, or take the one in `there` that says the same. Returns its fields `only` and its outcome."""
     if (same := there.get(link.related_issue_id)) is not None:
         return {**shown(same, only), "outcome": "replayed"}
     receipt = await work.server.client.deliver(link)
@@ -116,7 +116,7 @@ async def _made(
 
 
 async def _linked(work: Invocation, link: relations.LinkIssue, there: dict[str, relations.Relation]) -> JsonObject:
-    """What became of one link of several: a failure is told, since others may stand already."""
+    """Make one link of several. A failure is returned, not raised, since others may be made already."""
     try:
         return await _made(work, link, there, ONE_LINK)
     except CallError as error:

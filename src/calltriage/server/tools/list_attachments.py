@@ -25,7 +25,7 @@ CURSOR = r"^[A-Za-z0-9_-]+$"
 LONGEST_FILTER = 127
 """Characters of a filter by labels (talkdesk-attachments, section 6)."""
 PAGES_OF_NAMES = 8
-"""Pages of 250 files that are looked through for a name written otherwise."""
+"""Pages of 250 files that are looked through for a name in other forms of its characters."""
 
 
 class ListAttachmentsTool(Workflow, effect=Effect.READ):
@@ -84,7 +84,8 @@ class ListAttachmentsTool(Workflow, effect=Effect.READ):
         return body
 
     async def _named_otherwise(self, work: Invocation, labels: str | None) -> JsonObject:
-        """The files of the name as it may be written, too, in other forms of its characters: read from the list itself."""
+        """The files whose name differs only in the form of its characters (case, accents composed or not), read from the
+        list itself: the API's filter is exact."""
         operation: Operation[AttachmentPage] = api.ListAttachments(types=self.types, metadata=labels, per_page=250)
         items, is_whole = dict[str, JsonObject](), False
         for _ in range(PAGES_OF_NAMES):
@@ -109,7 +110,7 @@ class ListAttachmentsTool(Workflow, effect=Effect.READ):
 
 
 def _filter_of(labels: JsonObject | None) -> str | None:
-    """Labels as the API filters by them: one JSON object in a text."""
+    """Labels as the API filters by them: one JSON object in a text. Raises Rejected if that is too long."""
     if labels is None:
         return None
     text = compact(labels)

@@ -37,9 +37,9 @@ MISREAD = (
     "request stops a run. Tell the person you work for, and check what it made (artifacts in the activity) before any of it "
     "is used."
 )
-"""What is said first of a run that may write although nobody asked for that."""
+"""Warning for a run that may write although nobody asked for that."""
 NO_ENTRY = "none"
-"""The mark of a feed that has no entry yet."""
+"""Stands for the newest entry of a feed that has none yet."""
 
 
 class Asking(TypedDict, total=False):
@@ -107,7 +107,8 @@ class PromptNormTool(Workflow, effect=Effect.ADD):
             raise
 
     def _meant(self) -> tuple[norm.Intent, str]:
-        """The intent and the prompt without it. Refuses what would write, however it is spelt."""
+        """The intent and the prompt without it. Raises Rejected for a run that would write, however its intent is spelt,
+        unless allow_agent_run is set."""
         word = re.match(r"[\W_]*(fix|debug|verify|status)(?![^\W_])", bare(self.detail))
         said = norm.intent_of(word[1])[0] if word else None
         if "fix" in {self.intent, said} and not self.allow_agent_run:
@@ -127,7 +128,7 @@ class PromptNormTool(Workflow, effect=Effect.ADD):
         return intent, rest if found == said == intent else self.detail
 
     async def _session(self, work: Invocation, issue_id: str) -> tuple[str, bool]:
-        """The issue's open session, or a new one, and which of the two."""
+        """Id of the issue's open session, or of a new one, and whether it is new."""
         latest = (await work.server.client.send(GetIssue(issue_id=issue_id))).latest_agent_session or {}
         session_id = latest.get("id")
         if latest.get("status") in OPEN_SESSIONS and isinstance(session_id, str) and re.match(UUID_PATTERN, session_id):
@@ -136,7 +137,8 @@ class PromptNormTool(Workflow, effect=Effect.ADD):
 
 
 async def _opened(work: Invocation, issue_id: str) -> str:
-    """Id of a new session. Raises UnreadableAnswer for an id that no prompt can be sent to."""
+    """Id of a new session. Raises UnreadableAnswer for an id that no prompt can be sent to, and Rejected if opening
+    sessions is excluded."""
     if norm.CreateAgentSession.tool_name() in work.server.excluded:
         raise Rejected(
             "The issue has no open session, and the operator has excluded create_agent_session. Pass the session_id of an "
@@ -192,7 +194,7 @@ class RunSeen(TypedDict, total=False):
 FIRST_WAIT, LONGEST_WAIT = 2.0, 15.0
 """Seconds between looks, doubling (bland-triage, section 9; our choice)."""
 LOOKS_FOR_A_RUN = 3
-"""Looks after which a run that was asked for by its id and shows nowhere is taken as not there."""
+"""Looks after which a run that was asked for by its id and does not show is taken as not existing."""
 PAGES_READ = 5
 """Pages of the feed that are looked through for the run."""
 AGENT_TYPES = frozenset({"prompt", "thought", "action", "response", "artifact", "error"})
@@ -203,7 +205,7 @@ NEWEST = (
     "This is the newest run that shows. One that was just asked for may not show yet: pass run_id and after, as prompt_norm "
     "answers them, to wait for that one."
 )
-"""What is said of a run that was not named."""
+"""Note on a run that was not named."""
 NOTES = {
     "unproven": "The newest answer may be an older run's: the feed does not say whose it is. Pass after, as prompt_norm "
     "answers it, or compare the prompt.",
@@ -249,7 +251,7 @@ class WaitForNormTool(Workflow, effect=Effect.READ):
             slept, pause = slept + step, min(pause * 2, LONGEST_WAIT)
 
     def _state(self, entries: list[TimelineEntry], older: frozenset[str], *, is_busy: bool) -> str:
-        """The state of the run, by its entries; `older` are those that were there at the first look."""
+        """The state of the run, from its entries. `older` are the ids of those that were there at the first look."""
         end = next((entry for entry in reversed(entries) if entry.type in ENDS), None)
         if end is not None and _run_of(end) is not None:
             return ENDS[end.type]
@@ -262,8 +264,9 @@ class WaitForNormTool(Workflow, effect=Effect.READ):
         return ENDS[end.type] if is_sure else "unproven"
 
     async def _entries(self, work: Invocation, issue_id: str) -> tuple[list[TimelineEntry], JsonObject]:
-        """The entries of the run asked for, or else of the newest, oldest first; none that is as old as `after`. Those that
-        say of no run count as its. Also what is to be said of a feed that cannot be read back to where they begin."""
+        """The entries of the run asked for, or else of the newest run, oldest first, and only those newer than `after`.
+        Entries that name no run count as its. Also members for an answer whose feed could not be read back to the run's
+        beginning; empty if it could."""
         feed, lost = list[TimelineEntry](), list[int]()
 
         def page_of(cursor: str | None) -> ListActivity:
@@ -312,13 +315,13 @@ IN_PART = "The feed cannot be read whole back to where the run began: entries of
 
 
 def _run_of(entry: TimelineEntry) -> str | None:
-    """The run that an entry says it belongs to; the vendor's feed may not say."""
+    """The run that an entry names as its own; None if the vendor's feed does not say."""
     run_id = (entry.metadata or {}).get("run_id")
     return run_id if isinstance(run_id, str) else None
 
 
 def _shown(entries: list[TimelineEntry], bundle: Bundle, issue_id: str) -> list[JsonObject]:
-    """The entries that fit, in their order. The end of the run and what it made get their room first, in part if need be."""
+    """The entries that fit, in their order. The end of the run and what it made are fitted first, cut if need be."""
     rows = [entry_row(entry) for entry in entries]
     matters = [row["type"] in ENDS or "artifact" in row for row in rows]
     kept = dict[int, JsonObject]()
@@ -332,7 +335,7 @@ def _shown(entries: list[TimelineEntry], bundle: Bundle, issue_id: str) -> list[
 
 
 def _part(row: JsonObject, bundle: Bundle) -> JsonObject | None:
-    """The beginning of an entry's texts, as far as half of what is left has room for it."""
+    """The beginning of an entry's texts, in up to half of the room that is left; None if no part fits."""
     texts = in_texts(row)
     count = bundle.most(length(texts), lambda n: portion(texts, 0, n), bundle.left // 2)
     part = portion(texts, 0, count)

@@ -1,4 +1,4 @@
-"""Why a search for words found nothing, and which words that were said come near."""
+"""Explains why a search for words found nothing, and names words that were said and come near."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Nothing:
 
 
 async def why_nothing(work: Invocation, search: SearchCalls) -> Nothing:
-    """What is said beside the empty answer of a desk."""
+    """The explanation of a desk's empty answer."""
     words = [word.strip(EDGES) for word in folded(search.query).replace('"', " ").split()]
     words = [word for word in dict.fromkeys(words) if any(map(str.isalnum, word)) and len(word) <= LONGEST][:MOST_WORDS]
     if len(words) < 2:
@@ -64,6 +64,6 @@ def _instead(near: list[str]) -> str:
 
 
 def nothing_read(search: str, texts: list[str]) -> Nothing:
-    """What is said where none of these texts holds a search."""
+    """The explanation where none of these texts holds a search."""
     near = near_words(search, words_in(texts))
     return Nothing(f"None of the calls that were read holds it. {_instead(near)}", near)

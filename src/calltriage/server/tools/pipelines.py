@@ -129,7 +129,7 @@ class RunMade(TypedDict, total=False):
 
 @asynccontextmanager
 async def opened_parts(work: Invocation) -> AsyncGenerator[Parts]:
-    """The ledger with the client. What an operator has to mend is an error that an agent can tell."""
+    """The parts of pipelines on the server's client. Raises Conflict (`pipeline_error`) for what an operator has to mend."""
     from calltriage.pipelines.parts import open_parts  # noqa: PLC0415  the database library comes with it
 
     try:
@@ -190,7 +190,7 @@ class GetFindingTool(Workflow, effect=Effect.READ):
 
 
 async def _around(work: Invocation, finding: JsonObject) -> list[JsonObject]:
-    """The finding's turn and those beside it; none for a fact of the record, and for a call that is gone."""
+    """The finding's turn and those beside it. Empty for a finding without a turn, and for a call that is gone."""
     at: int = finding["turn"] or 0
     try:
         call = None if finding["turn"] is None else await work.server.client.send(GetCall(call_id=finding["call_id"]))
@@ -230,7 +230,8 @@ class ReviewFindingTool(Workflow, effect=Effect.ADD):
         return {"outcome": "committed", "id": row["id"], "state": row["state"], "note": note}
 
     async def _decided(self, parts: Parts, row: JsonObject, person: Reviewer) -> JsonObject:
-        """A person's verdict, and what follows from it: what is right is filed, what was filed stays."""
+        """Keep a person's verdict and do what follows from it: a finding that is right is filed; what was filed stays filed,
+        and the note says how to undo it."""
         from calltriage.pipelines import reviewing  # noqa: PLC0415
 
         undo = await reviewing.undoing(parts.ledger, row) if self.verdict in reviewing.DISMISS_REASONS else []
@@ -306,7 +307,7 @@ class RunPipelineTool(Workflow, effect=Effect.ADD):
 
 
 def _tally(one: DetectorTally) -> JsonObject:
-    """What a detector found; its examples are words of callers."""
+    """What a detector found in a run, with examples in callers' words."""
     counts = {name: getattr(one, name) for name in ("calls", "found_in", "findings", "unverified", "failed")}
     examples = [
         {"id": found.verified.finding_id, "state": "new", "call_id": found.verified.call_id, "quote": found.verified.quote,

@@ -73,7 +73,7 @@ class GetCallRecordingTool(Workflow, effect=Effect.READ, saves=True):
         return untrusted(ORIGIN, **facts, saved_to=str(saved.path), bytes_saved=saved.size, sha256=saved.sha256)
 
     def _linked(self, work: Invocation) -> JsonObject | None:
-        """A link on this server's own HTTP side, where it has one: the vendor's own shows a signature."""
+        """A link on this server's own HTTP side, which shows no signature of the vendor's; None if the server has none."""
         handover = work.server.handover
         return None if handover is None else self._shown(work, handover.recording_link(self.call_id))
 
@@ -84,7 +84,7 @@ class GetCallRecordingTool(Workflow, effect=Effect.READ, saves=True):
 
 
 def _link(call: Call) -> str | None:
-    """The link that the call's record has, if it is one that a person can open."""
+    """The link in the call's record; None unless a person can open it."""
     url = call.recording_url or ""
     try:
         check_form(url)

@@ -46,8 +46,8 @@ class FlagRef(Place):
 
 
 async def moments_of(work: Invocation, sought: list[Sought], argument: str, *, first: int = 0) -> list[Moment]:
-    """The moments meant, each call read once. Raises the CallError of the first that is none, with its place in the
-    argument; those before place `first` stand in arguments of their own."""
+    """The moments meant; each call is read once. Raises the CallError of the first that cannot be found. From index `first`
+    on, the error names `argument` and the place in it; moments before that have arguments of their own."""
     names = list(dict.fromkeys(one.call_id for one in sought if one.is_of_a_turn))
     read = await at_once(*(_turns(work, name, sought) for name in names))
     turns = dict(zip(names, read, strict=True))
@@ -75,7 +75,7 @@ async def _turns(work: Invocation, call_id: str, sought: list[Sought]) -> list[T
 
 
 async def flagged_each(operations: list[AddFlag], add: Callable[[AddFlag], Awaitable[JsonObject]]) -> list[JsonObject]:
-    """What became of each flag, in order: a failure is told, since others may stand already."""
+    """What became of each flag, in order. A failure is returned, not raised, since others may be added already."""
     return [await _flagged(one, add) for one in operations]
 
 

@@ -28,7 +28,7 @@ AROUND = 5
 NEAREST = 3
 """Turns shown for a query that no turn holds."""
 LIKE = 0.4
-"""How nearly a turn has to hold a query's words to be shown for it."""
+"""Least likeness of a turn that is shown for a query that no turn holds."""
 
 Query = Annotated[str, StringConstraints(min_length=1, max_length=200), TEXT]
 MaxTokens = Annotated[int, Field(ge=500, le=MOST, description=f"Default {BUDGET}.")]
@@ -199,7 +199,8 @@ class GetTranscriptTool(Workflow, effect=Effect.READ):
         return range(self.from_ or 0, min(length, length if self.to is None else self.to + 1))
 
     def _wanted(self, turns: list[Turn], window: range) -> tuple[list[int], Literal["across_turns", "nearest"] | None]:
-        """Indexes of the turns asked for, in order; where none holds the query, of others, and what they are."""
+        """Indexes of the turns to show, in order, and None. If no turn holds the query: indexes of the turns over which it
+        runs or that come nearest, and which of the two."""
         if self.query is None:
             return list(window), None
         within = turns[window.start : window.stop]
@@ -207,7 +208,7 @@ class GetTranscriptTool(Workflow, effect=Effect.READ):
             return [window[n] for n in hits], None
         if run := across(within, self.query):
             return [window[n] for n in run], "across_turns"
-        held = said(within, words_of(without_edges(self.query)))  # apart, as find_calls takes a query
+        held = said(within, words_of(without_edges(self.query)))  # its words may stand apart, as in find_calls
         if held is not None and (apart := [n for n, count in held.turns.items() if count == len(held.texts)]):
             return [window[n] for n in apart], None
         near = _with_words_like(within, self.query)
@@ -216,7 +217,7 @@ class GetTranscriptTool(Workflow, effect=Effect.READ):
 
 
 def _with_words_like(turns: list[Turn], query: str) -> list[int]:
-    """The turns with words like those of a query of which none was said."""
+    """Indexes of the first turns with words like those of a query; empty if any of its words was said."""
     said = [words_in([turn.text]) for turn in turns]
     if any(words & words_in([query]) for words in said):
         return []
@@ -229,12 +230,12 @@ def _nothing_in(turns: int) -> str:
 
 
 def said_of_source(call: Call) -> JsonObject:
-    """What is said of turns that are not the API's own: they were split out of one text."""
+    """`transcript_source` for turns that are not the API's own but were split out of one text; empty for others."""
     return {"transcript_source": f"{CONCATENATED}, split at its speaker marks"} if call.is_split else {}
 
 
 async def _call(work: Invocation, call_id: str) -> Call | CallError:
-    """A call, or why it cannot be read: the others are answered all the same."""
+    """A call, or the error if it cannot be read."""
     try:
         return await work.server.client.send(GetCall(call_id=call_id))
     except CallError as error:
@@ -269,6 +270,7 @@ def check_window(length: int, first: int | None, last: int | None, what: str, fi
 
 
 def whole(tool: str, name: str, value: str, first: int, budget: int, *, last: int | None = None) -> TryNext | None:
-    """The call that shows more of one turn, or of all up to another, while there is a larger budget to ask for."""
+    """The call that shows more of turn `first`, or of the turns up to `last`, with the largest budget; None if `budget` is
+    that."""
     arguments = {name: value, "from": first, "to": first if last is None else last, "max_tokens": MOST}
     return TryNext(tool=tool, arguments=arguments) if budget < MOST else None

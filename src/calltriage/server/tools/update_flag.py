@@ -1,5 +1,5 @@
-"""Correcting a flag. The API has no such request: the new flag is added first, then the old one is removed, so that at no
-moment both are gone."""
+"""Correcting a flag. The API has no such request: the new flag is added first, then the old one is removed, so that one of
+them always exists."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RECENT = 100
 """Latest writes of the caller that are looked through for a correction already made."""
 NODE = ("node_id", "node_name")
 KEPT = tuple(name for name in AddFlag.model_fields if name in Flag.model_fields)
-"""Fields of a flag that a correction keeps unless it is told others."""
+"""Fields of a flag that a correction keeps unless they are passed."""
 
 
 class UpdateFlagTool(Workflow, effect=Effect.ADD):
@@ -73,7 +73,8 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
         return self.model_dump(exclude={"issue_id", "flag_id", "quote"}, exclude_none=True)
 
     async def _corrected(self, work: Invocation, issue_id: str, old: Flag) -> AddFlag:
-        """The flag as it should be. Raises Rejected where the call has no such moment, or several."""
+        """The flag as it should be. Raises Rejected if the call has no such moment, or several; UnreadableAnswer if a kept
+        field of the old flag cannot be written again."""
         kept: JsonObject = {name: getattr(old, name) for name in KEPT if getattr(old, name) not in (None, "")}
         changed = self._given()
         lost = {name.partition(".")[0] for name in old.unreadable_fields or ()} & set(KEPT) - set(changed)
@@ -105,8 +106,7 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
         return Sought(old.call_id, self.quote, self.message_index, None, again)
 
     async def _replaced(self, work: Invocation, operation: AddFlag, old: Flag, flags: list[Flag]) -> JsonObject:
-        """Add the new flag unless one just like it stands there, as after a correction that was cut off; then remove the
-        old one."""
+        """Add the new flag unless an equal one is there, as after a correction that was cut off; then remove the old one."""
         others = [flag for flag in flags if flag.id != old.id]
         there = _like(operation, others)
         new, outcome = (there, "replayed") if there is not None else await self._added(work, operation, flags)
@@ -127,7 +127,8 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
         }
 
     async def _added(self, work: Invocation, operation: AddFlag, flags: list[Flag]) -> tuple[Flag, Outcome | None]:
-        """The new flag. One whose answer could not be read is looked for among those that were not there before."""
+        """The new flag and its outcome. If the answer cannot be read, the flag is looked for among those that were not there
+        before."""
         try:
             receipt = await work.server.client.deliver(operation)
         except CallError as error:
@@ -142,7 +143,7 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
         return receipt.result, receipt.outcome
 
     def _left_both(self, error: CallError, new_id: str | None, added: Outcome | None) -> CallError:
-        """A failure after which both flags may stand, saying so. The old one is never removed before the new one is seen."""
+        """The error after which both flags may exist. The old one is never removed before the new one is seen."""
         if new_id is None:
             stands = "The old flag stands, and the corrected one may stand beside it."
         elif error.outcome == "unknown":
@@ -161,7 +162,8 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
         return told
 
     async def _corrected_before(self, work: Invocation, issue_id: str, flags: list[Flag]) -> JsonObject:
-        """The answer where the flag is gone: the flag that a correction by this caller put in its place, if one stands."""
+        """The answer if the flag is gone: the flag that a correction by this caller put in its place. Raises NotFound if
+        there is none, Conflict (`flag_replaced`) if that correction was another."""
         made = await _replacement(work, issue_id, self.flag_id)
         new = next((flag for flag in flags if flag.id == made), None)
         if new is None:
@@ -191,8 +193,8 @@ def _words(old: Flag) -> JsonObject:
 
 
 async def _removed_at(work: Invocation, issue_id: str, old_id: str, new: Flag) -> str | None:
-    """When the old flag was removed, if that is the latest that happened to the issue: by the feed's newest entry, which
-    names the flag, or comes right after the new one's and from the same person. None where the feed cannot tell."""
+    """When the old flag was removed, if that was the last event of the issue. It is the feed's newest entry, if that names
+    the flag, or follows the entry of the new flag and has the same actor. None if the feed does not tell."""
     try:
         entries = (await work.server.client.send(ListActivity(issue_id=issue_id, limit=2))).items
     except CallError:
@@ -216,12 +218,12 @@ async def _flags(work: Invocation, issue_id: str) -> list[Flag]:
 
 
 def _like(operation: AddFlag, flags: list[Flag]) -> Flag | None:
-    """The flag that is what the operation asks for."""
+    """The flag that the operation would add, if it is among these."""
     return next((flag for flag in flags if operation.is_like(flag)), None)
 
 
 async def _replacement(work: Invocation, issue_id: str, flag_id: str) -> str | None:
-    """Id of the flag that this caller last added in place of another one, by the journal."""
+    """Id of the flag that this caller last put in place of `flag_id`, from the journal; None if unknown."""
     if work.server.journal is None:
         return None
     async with work.server.journal.calling(UpdateFlagTool.tool_name(), work.who, None) as call:

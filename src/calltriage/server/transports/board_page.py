@@ -50,8 +50,8 @@ class BoardPage:
     """The page, and who is signed in to it.
 
     Attributes:
-        seals: make the cookies: any server with the same secret, port and token takes them.
-        token: the server's own, which signs in, too; None where it has none.
+        seals: seal the cookies, which any server with the same secret, port and token takes.
+        token: the server's token, which signs in, too; None if it has none.
         questions: what waits for a person's answer.
         clock: Unix seconds.
     """
@@ -80,8 +80,8 @@ class BoardPage:
         ]
 
     def caller(self, scope: Scope) -> str | None:
-        """Who calls from the page: the session of the request's cookie. None without a good one, and for a request of any
-        page but this server's own: pages of other ports share the cookie's site."""
+        """The caller's name for a request of the page, with the session in its cookie. None without a good cookie, and for
+        requests of other pages than this server's: pages of other ports get the cookie, too."""
         if not _is_own_page(scope):
             return None
         session = self.seals.opened(self._kind(scope), _cookies(scope).get(_cookie_name(scope), ""))
@@ -92,10 +92,11 @@ class BoardPage:
                 return None
 
     async def _question(self, request: Request) -> Response:
-        """The call that waits under an id, for somebody who is signed in; with an answer, what the person said to it.
+        """Answer with the call that waits under an id, or take a person's answer to it. 401 unless they are signed in, 404
+        if nothing waits.
 
-        The page makes the call itself, so that the server asks once more, about what would go now. Where the caller waits to
-        make it, the page has the question alone.
+        The page makes the call itself, so that the server asks once more, about what would be removed now. If the caller
+        waits to make it, the page gets the question, too.
         """
         if self.caller(request.scope) is None:
             return Response(status_code=401, headers=HEADERS)
@@ -123,14 +124,14 @@ class BoardPage:
         return response
 
     def _is_good(self, given: str) -> bool:
-        """Whether what was given signs in. A code is used up by it."""
+        """Whether a code or token signs in. A code is then used up."""
         ends = self._codes.pop(_digest(given), 0.0)
         token = None if self.token is None else _digest(self.token.get_secret_value())
         is_token = token is not None and secrets.compare_digest(_digest(given), token)
         return is_token or self.clock() < ends
 
     def _kind(self, scope: Scope) -> str:
-        """What a cookie is sealed as: it is good at this port and under this token alone."""
+        """The kind of a cookie's seal: good at this port and with this token only."""
         token = "" if self.token is None else self.token.get_secret_value()
         return f"session of the board at {_port(scope)} under {token}"
 
@@ -140,7 +141,7 @@ def _answer(text: Callable[[], str], media_type: str) -> Callable[[Request], Res
 
 
 async def _body_of(request: Request) -> JsonObject:
-    """The object in a request's body; an empty one for a body of another form, or a long one."""
+    """The JSON object in a request's body; empty for anything else, and for more than LONGEST_BODY bytes."""
     body = bytearray()
     try:
         async for piece in request.stream():
@@ -158,7 +159,7 @@ def _digest(code: str) -> bytes:
 
 
 def _port(scope: Scope) -> int:
-    """The port that the request came to. Cookies know none, so two servers on a machine would share them."""
+    """The port that the request came to. Cookies have no port, so two servers on a machine would share them."""
     return (scope.get("server") or ("", 0))[1] or 0
 
 
@@ -178,7 +179,7 @@ def _cookies(scope: Scope) -> dict[str, str]:
 
 
 def _is_own_page(scope: Scope) -> bool:
-    """Whether a request was made by a page of the very origin that it is sent to."""
+    """Whether a request was made by a page of the origin that it is sent to."""
     scheme, _, origin = _header(scope, b"origin").lower().partition("://")
     usual = {"http": ":80", "https": ":443"}.get(scheme)
     if usual is None:

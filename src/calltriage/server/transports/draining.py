@@ -45,10 +45,10 @@ async def draining(
     answers: dict[str, Answer],
     opening: Opening | None = None,
 ) -> AsyncGenerator[tuple[MemoryObjectReceiveStream[Frame], MemoryObjectSendStream[SessionMessage]]]:
-    """The streams to run a server on. `end_streams` ends what it has open without an end of its own.
+    """The streams to run a server on. `end_streams` ends its subscription streams, which do not end by themselves.
 
-    `answers` holds those to the requests that were read, by id, until they have gone out. `opening` knows which have gone
-    out before.
+    `answers` gets an Answer for each request that was read, by id, until the answer has gone out. `opening` knows which
+    answers went out before the server was there.
     """
     to_server, read = anyio.create_memory_object_stream[Frame](0)
     write, from_server = anyio.create_memory_object_stream[SessionMessage](0)
@@ -109,7 +109,7 @@ class _Relay:
                     self._moved.set()
 
     def _goes_out(self, message: JSONRPCMessage) -> bool:
-        """Whether a message of the server's goes to the client: all but the answers that it has."""
+        """Whether a message of the server goes to the client: all but answers that the client has already."""
         if self._opening is None or not isinstance(message, JSONRPCResponse | JSONRPCError):
             return True
         return self._opening.goes_out(message.id, message.result if isinstance(message, JSONRPCResponse) else None)
@@ -140,7 +140,7 @@ class _Relay:
             answer.gone()
 
     async def _drain(self) -> None:
-        """Wait for the answers to all that was read, as long as they come."""
+        """Wait until every request that was read is answered, or no answer comes for PATIENCE seconds."""
         self._end_streams()
         while self._unanswered:
             await self._refuse_questions()

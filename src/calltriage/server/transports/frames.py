@@ -1,4 +1,4 @@
-"""One message of a client's as it arrives: made readable, or answered in words of our own.
+"""Reads one message of a client: what is meant is repaired, what is no message is answered in words of our own.
 
 The SDK quotes rejected values in its answers over HTTP, and over stdio answers nothing. It also refuses what hosts in
 JavaScript write: an id of 1.0, and half of a surrogate pair (`"\\ud800"`). The half becomes an escaped NUL, which every
@@ -31,8 +31,8 @@ MAX_VALUES = 2**18
 START = 64 * 1024
 """Characters in which the id of a message is looked for that is not read whole."""
 VERSION = re.compile(r"[A-Za-z0-9._-]{1,32}")
-"""What may be meant for a protocol version. The specification wants the answer to an unknown one to repeat it, so that it
-must hold no words."""
+"""The form of a protocol version. The answer to an unknown version repeats it, as the specification wants, so it must hold
+no words."""
 
 
 def repaired(text: str) -> str:
@@ -102,7 +102,8 @@ def _of_object(text: str, frame: JsonObject) -> str | JSONRPCError:
 
 
 def _params_meant(frame: JsonObject) -> JsonObject:
-    """The parameters of a request as an object with an object of arguments, where they came otherwise."""
+    """`params` of a request as an object with an object of `arguments`, where these came as an empty list or as JSON text;
+    empty if nothing changes."""
     params: Any = frame.get("params")
     if "method" not in frame or params == []:
         return {"params": {}} if "method" in frame else {}

@@ -49,7 +49,8 @@ class FrameInput:
 
 
 def _read(line: bytes) -> str | JSONRPCError:
-    """Some hosts in Windows begin with a byte order mark, or send bytes that are no UTF-8 within a text."""
+    """The message of a line, or the answer to a line that is none; empty for a blank line. Some hosts on Windows begin with
+    a byte order mark, or send bytes that are no UTF-8 within a text."""
     text = line.decode("utf-8-sig", errors="replace").strip()
     return read_frame(text) if text else ""
 

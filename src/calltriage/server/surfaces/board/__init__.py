@@ -29,7 +29,7 @@ POLICY = (
 HOUR_MS = 3_600_000
 FOLDER = Path(__file__).parent
 SHARED = ("elements", "wire")
-"""Scripts of every form. Those of its screens follow, then the one for the way to the server, and `main`."""
+"""Scripts in every form. Those of its screens follow, then `page` or `view`, which reaches the server, and `main`."""
 Form = Literal["board", "findings", "page"]
 SCREENS: dict[Form, tuple[str, ...]] = {"board": ("queue", "issue", "call"), "findings": ("findings", "report")}
 SCREENS["page"] = (*SCREENS["board"], *SCREENS["findings"])
@@ -38,7 +38,7 @@ _LESS = "\\u003c"
 
 @cache
 def script(form: Form) -> str:
-    """The board's script in one of its forms. What makes it small loses blanks of a template inside of a template."""
+    """The board's script in one of its forms. rjsmin drops blanks of a template that stands in another template."""
     import rjsmin  # noqa: PLC0415  for who shows the board
 
     names = (*SHARED, *SCREENS[form], "page" if form == "page" else "view", "main")
