@@ -1,6 +1,6 @@
-"""The words of issues, flags and comments that pipelines write: fixed templates, filled with names and figures.
+"""Texts of the issues, flags and comments that pipelines write: fixed templates with names and figures.
 
-What callers said stands in flags alone. Values of a call's metadata are shown as what they are: one line, cut, no markup.
+Only flags hold callers' words. Values of a call's metadata are cut to one line of plain text.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ CATEGORIES = {
     "agent_silence": "Latency", "answer_latency": "Latency", "talk_over": "Speech", "digits_differ": "Transcription",
     "metadata": "Telephony", "language": "Speech",
 }  # fmt: skip
-"""Built-in category of a detector's issues; `Dialogue` for others."""
+"""Category of a detector's issues; CATEGORY for the others."""
 GENERIC = ("before", "required", "forbidden", "metadata")
-"""Kinds that say how a detector looks, not what is wrong: their faults are called as the detector is."""
+"""Kinds that do not say what is wrong. The detector's name is the fault's name then."""
 COUNTS_ONLY = "Further calls are counted, not attached: an issue of a pipeline holds so many at most."
 
 
@@ -34,13 +34,13 @@ def _value(text: object) -> str:
 
 
 def title_of(incident: Mapping[str, object]) -> str:
-    """`Agent silence (pathway_id p-7, key x)`: the fault, and what tells incidents of it apart."""
+    """An issue's title: the fault, its `group_by` values and its key, such as `Agent silence (pathway_id p-7, x)`."""
     fault = fault_of(str(incident["detector"]), str(incident["kind"])).replace("_", " ").capitalize()
     return storable(f"{fault}{_apart(incident)}")[:MOST_TITLE]
 
 
 def fault_of(detector: str, kind: str) -> str:
-    """What a fault is called: the type of its flags, and the beginning of its issue's title."""
+    """The fault's name: the type of its flags, and the beginning of its issue's title."""
     return detector if kind in GENERIC else kind
 
 
@@ -53,7 +53,7 @@ def _apart(incident: Mapping[str, object]) -> str:
 
 
 def description_of(incident: Mapping[str, object], pipeline: str, line: str, follows: str | None = None) -> str:
-    """What happened, how it was found, how to see it; the incident's line comes last."""
+    """An issue's description. Its last line is the incident's fingerprint line. `follows`: ticket of the issue before."""
     parts = [
         f"The detector {_value(incident['detector'])} of the pipeline {_value(pipeline)} found this in calls. Each flag "
         "marks a moment with the words that were said there.",
@@ -65,7 +65,7 @@ def description_of(incident: Mapping[str, object], pipeline: str, line: str, fol
 
 
 def note_of(note: str, finding_id: str) -> str:
-    """A flag's note. The finding's id tells equal moments apart, and leads back to the finding."""
+    """A flag's note with the finding's id, which leads back to the finding and makes equal moments different flags."""
     return storable(f"{note.strip()} [finding {finding_id}]".strip())
 
 
@@ -81,7 +81,7 @@ def regressed(calls: int, first: str, closed: str) -> str:
 
 
 def joined(title: str) -> str:
-    """Why findings are added to an issue that others filed."""
+    """Comment on an issue that others filed, when a pipeline begins to add findings."""
     return (
         f"A pipeline adds its findings here from now on ({title}): this issue is open and very alike. "
         "To give them an issue of their own: calltriage pipeline split FINGERPRINT."

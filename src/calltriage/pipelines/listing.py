@@ -1,7 +1,7 @@
-"""The calls of a window, oldest first, in pages: from an instant on, and by offset only within one instant.
+"""Lists the calls of a window, oldest first, in pages.
 
-A list that is paged by offset shifts while calls come in. A page here begins at the instant of the last call that was seen;
-the calls of that instant which were seen are dropped. So calls that arrive meanwhile neither hide others nor repeat them.
+Offsets shift while calls come in. So each page begins at the instant of the newest call seen, and offsets are used only
+within one instant. Calls that were seen already are dropped. New calls thus neither hide others nor repeat them.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from calltriage.leaves.instants import instant
 from calltriage.operations.calls import Call, ListCalls
 
 PAGE = 1000
-"""Rows that one request asks for: the most that the API gives."""
+"""Rows of one request: the most that the API gives."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """Calls that no page before had.
+    """Calls that no earlier page had.
 
     Attributes:
-        watermark: every call made before it has been listed.
-        total: calls of the window, as the API says at the first page; None where it does not.
-        is_last: there are no more for now.
+        watermark: all calls made before this instant have been listed.
+        total: number of calls in the window by the first answer; None if the API does not say.
+        is_last: no page follows.
     """
 
     calls: tuple[Call, ...]
@@ -38,7 +38,7 @@ class Page:
 async def pages(
     client: Client, listing: ListCalls, *, since: str | None, until: str | None = None, size: int = PAGE
 ) -> AsyncGenerator[Page]:
-    """The calls made from `since` to `until`. Raises the client's CallErrors."""
+    """The calls made from `since` to `until` that match `listing`. Raises CallError."""
     at, offset, total = _At(since), 0, None
     while True:
         given = {"start_date": at.start, "end_date": until, "from_": offset or None, "limit": size, "ascending": True}
@@ -54,10 +54,9 @@ async def pages(
 
 
 class _At:
-    """How far a list was read: `mark` is the instant of the newest call that was seen, `start` the one that is asked for.
+    """How far a list was read. `mark`: instant of the newest call seen. `start`: the `start_date` of the next request.
 
-    An API may answer with calls before `start`, as one does that only knows days. Then `start` stays where it is, and pages
-    go on by offset.
+    An API that knows only days answers with calls before `start`. Then `start` stays, and pages go on by offset.
     """
 
     def __init__(self, since: str | None) -> None:
@@ -66,7 +65,7 @@ class _At:
         self._is_coarse = False
 
     def take(self, rows: Sequence[Call]) -> tuple[tuple[Call, ...], bool]:
-        """The rows that no page before had, and whether the next page begins at another instant."""
+        """The rows that no earlier page had, and whether `start` moved."""
         mark = None if self.mark is None else _order(self.mark)
         older = {row.call_id for row in rows if mark is not None and _order(row.created_at) < mark}
         self._is_coarse = self._is_coarse or bool(older)
@@ -87,7 +86,7 @@ def _order(text: str | None) -> datetime:
 
 
 def is_sampled(call_id: str, share: float, salt: str = "") -> bool:
-    """Whether a call is among a share of all calls: the same ones for each detector, and at each run."""
+    """Whether a call is in a sample of this share. A hash of salt and id decides, so the answer is the same in each run."""
     if share >= 1:
         return True
     drawn = int.from_bytes(hashlib.sha256(f"{salt}{call_id}".encode()).digest()[:8])
@@ -95,7 +94,7 @@ def is_sampled(call_id: str, share: float, salt: str = "") -> bool:
 
 
 def settled_at(call: Call, settle: timedelta) -> datetime | None:
-    """When a call's record is taken to be final: a while after the call ended. None where nobody knows when that was."""
+    """When a call has settled: `settle` after its end. None if its begin is not known."""
     made = call.began
     if made is None:
         return None

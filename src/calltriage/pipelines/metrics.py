@@ -1,4 +1,4 @@
-"""Figures of a run as Prometheus reads them. Numbers and names of ours only: no words of a call."""
+"""Figures of a run in Prometheus's text format. No words of a call."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Samples = list[tuple[dict[str, str], float]]
 
 
 async def metrics(ledger: Ledger, run: Run) -> str:
-    """Items by state (deferred ones are a state), findings by detector and state, the share of findings without their words,
-    requests, seconds behind, USD of today."""
+    """Items by state, findings by detector and state, shares of unverified findings, requests, seconds since the oldest item
+    was due, and USD spent today (UTC)."""
     now = await runs.get(ledger, run.id)
     by_state = await ledger.read(lambda connection: _findings(connection, ledger, run.pipeline))
     usd = await ledger.read(lambda connection: _usd(connection, ledger, run.pipeline))
@@ -53,7 +53,7 @@ def _findings(connection: Connection, ledger: Ledger, pipeline: str) -> Samples:
 
 
 def _unverified(name: dict[str, str], by_state: Samples) -> Samples:
-    """The share of each detector's findings whose words no turn has."""
+    """The share of each detector's findings that are unverified."""
     found, unverified = Counter[str](), Counter[str]()
     for labels, count in by_state:
         found[labels["detector"]] += round(count)

@@ -1,4 +1,4 @@
-"""What belongs together: calls and issues of one account, and what pipelines know of them."""
+"""A client and its account's ledger together, for commands and tools."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Parts:
     ledger: Ledger
 
     def filer(self, spec: Spec) -> Filer:
-        """What files a finding that a person accepted; no limit of new issues holds for it."""
+        """A filer for findings that a person accepted. `limits.new_issues` does not apply to it."""
         journal = self.client.record if isinstance(self.client.record, Journal) else None
         return Filer(self.client, self.ledger, spec, None, Seals(self.client.home.secret), journal)
 

@@ -36,18 +36,18 @@ from calltriage.pipelines.windows import Window, window
 
 
 def unheard(done: int, total: int | None) -> None:
-    """Progress that nobody listens to."""
+    """The default of `progress`: ignores it."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run costs before it starts.
+    """What a run will cost, told before it starts.
 
     Attributes:
-        calls: in the window, as far as the API says; None where it does not.
-        requests: to read them.
-        seconds: that takes at least, at the API's rate; None where there is no rate.
-        usd: what endpoints cost at most, for calls of a usual length.
+        calls: number of calls in the window; None if the API does not say.
+        requests: requests to list and read them; None with `calls`.
+        seconds: least time for these requests at the API's rate; None without a rate.
+        usd: most that endpoints cost, for calls of usual length.
     """
 
     calls: int | None
@@ -57,16 +57,16 @@ class Estimate:
 
 
 def _unasked(estimate: Estimate) -> None:
-    """An estimate that nobody wants to see."""
+    """The default of `on_estimate`: ignores it."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Calls that are read elsewhere than on the API on which issues are filed.
+    """Calls that are read from another place than the API on which issues are filed.
 
     Attributes:
-        client: what reads them.
-        name: equal for the same calls; a run that was cut off is found again by it.
+        client: reads the calls.
+        name: identifies the calls. An interrupted run is resumed if its source has the same name.
     """
 
     client: Client
@@ -75,7 +75,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Report:
-    """What came of a run: what this process found, and the run in the ledger; None for a dry run."""
+    """The result of a run. `tally`: what this process found. `run`: its row in the ledger; None for a dry run."""
 
     tally: Tally
     run: Run | None = None
@@ -83,7 +83,10 @@ class Report:
 
 @asynccontextmanager
 async def open_ledger_of(client: Client) -> AsyncGenerator[Ledger]:
-    """The ledger that belongs to a client's account. Raises SettingsError for a client without a data folder."""
+    """The ledger of a client's account. While it is open, the client's rates hold over all processes on it.
+
+    Raises SettingsError for a client without a data folder.
+    """
     home = client.home
     async with open_ledger(home.folder, home.account, home.database_url) as ledger:
         with paced(client, ledger):
@@ -92,8 +95,11 @@ async def open_ledger_of(client: Client) -> AsyncGenerator[Ledger]:
 
 @asynccontextmanager
 async def opened_detectors(client: Client, spec: Spec, *, cache: bool = True) -> AsyncGenerator[tuple[Prepared, ...]]:
-    """The detectors of a file while the block runs. What endpoints cost is counted in the client's ledger; what they answer
-    is kept in its data folder, unless `cache` is off. Raises SpecError with a line for each fault."""
+    """The detectors of a file while the block runs.
+
+    The client's ledger counts what endpoints cost. With `cache`, their answers are kept in its data folder. Raises SpecError
+    with a line for each fault.
+    """
     if not spec.endpoint:
         async with prepared(spec) as detectors:
             yield detectors
@@ -116,7 +122,7 @@ def work_of(
     is_watching: bool = False,
     reader: Client | None = None,
 ) -> Work:
-    """What is done with each call of a run. `reader`: where calls are read, if not with the client that files."""
+    """The work of a run. `reader`: the client that reads calls, if it is not the one that files."""
     journal = client.record if isinstance(client.record, Journal) else None
     seals = Seals(client.home.secret)
     alerts = alerts_of(spec, ledger)
@@ -126,13 +132,13 @@ def work_of(
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A file, read and checked. Its detectors are made when it runs."""
+    """A pipeline's checked file. Its detectors are made when it runs."""
 
     spec: Spec
 
     @classmethod
     def load(cls, path: str | Path) -> Pipeline:
-        """Read a file. Raises SpecError with a line for each fault."""
+        """Read and check a file. Raises SpecError with a line for each fault."""
         return cls(read_spec(Path(path)))
 
     @property
@@ -148,12 +154,12 @@ class Pipeline:
         limit: int | None = None,
         calls: str | None = None,
     ) -> Window:
-        """The calls that are asked for: settled ones. `calls` names their source, if it is another one than the API."""
+        """The window of settled calls that the arguments ask for; see `windows.window`. Raises SettingsError."""
         settle = self.spec.calls.settle
         return window(utc_now(), since=since, until=until, call=call, limit=limit, calls=calls, settle=settle)
 
     async def estimate(self, client: Client, asked: Window, detectors: Sequence[Prepared]) -> Estimate:
-        """How many calls a window has, and what reading them takes. Sends one request."""
+        """Estimate the cost of a run over a window. Sends one request, or none for a single call."""
         calls: int | None = 1
         if asked.call is None:
             listing = self.spec.calls.listing().model_copy(
@@ -186,11 +192,18 @@ class Pipeline:
         progress: Progress = unheard,
         on_estimate: Callable[[Estimate], None] = _unasked,
     ) -> Report:
-        """Examine the calls of a window, and file what may be filed. A dry run writes nothing, neither issues nor to the
-        ledger, but what endpoints cost. Otherwise what was cut off before goes on, where the same was asked for.
+        """Examine the calls of a window and file what may be filed. An interrupted run with the same arguments is resumed.
 
-        `calls` are read in the place of the API's; issues are filed on the API, where it has the call.
-        `on_estimate` hears what the run takes before a call is read, `progress` how far it is.
+        Args:
+            since, until, call, limit: the calls; see `windows.window`.
+            dry_run: write no issues and nothing to the ledger, except what endpoints cost.
+            cache: use and keep cached answers of endpoints.
+            calls: read these calls instead of the API's. Findings are filed on the API if it has the call.
+            progress: gets the number of calls that are done, and of all.
+            on_estimate: gets the estimate before the first call is read.
+
+        Raises SpecError for a detector that cannot be made, SettingsError for unusable arguments or if another process works
+        on the run, and CallError if the API fails for longer than `reading.PATIENCE_S`; the run is paused then.
         """
         source = None if calls is None else calls.name
         asked, reader = self.window(since=since, until=until, call=call, limit=limit, calls=source), client
@@ -211,8 +224,10 @@ class Pipeline:
 
     @asynccontextmanager
     async def watching(self, client: Client) -> AsyncGenerator[Watching]:
-        """What examines calls from now on, or from where an earlier watch of this pipeline was. Raises SettingsError for a
-        webhook's secret that is not set, and while another process watches."""
+        """Yield what examines new calls: from where an earlier watch of this file ended, or from now on.
+
+        Raises SettingsError if the webhook's secret is not set, or if another process watches this pipeline.
+        """
         secret = of_environment(self.spec.watch.webhook_secret)
         now = written(utc_now())
         async with opened_detectors(client, self.spec) as detectors, open_ledger_of(client) as ledger:
@@ -227,7 +242,7 @@ class Pipeline:
 
 
 async def _is_spread(client: Client, ledger: Ledger) -> bool:
-    """Whether workers may take part in what is begun here. They hear with which key."""
+    """Whether workers may take part in this run. Records the sealing key that they must have."""
     if not is_spread(ledger):
         return False
     await patiently(lambda: note_key(ledger, Seals(client.home.secret)))
@@ -235,7 +250,7 @@ async def _is_spread(client: Client, ledger: Ledger) -> bool:
 
 
 def of_environment(reference: str | None) -> str | None:
-    """The value of `env:NAME`. Raises SettingsError where it is not set."""
+    """The value of a reference `env:NAME`; None for None. Raises SettingsError if the variable is not set."""
     if reference is None:
         return None
     name = reference.removeprefix("env:")

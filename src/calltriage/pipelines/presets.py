@@ -1,4 +1,4 @@
-"""Files to start from: `calltriage pipeline init --preset NAME`."""
+"""Example files that `calltriage pipeline init --preset NAME` writes."""
 
 from __future__ import annotations
 
@@ -81,6 +81,6 @@ PRESETS = {
 
 
 def preset(name: str, pipeline: str, file: str) -> str:
-    """The text of a file to start from."""
+    """The text of an example. `pipeline`: its name in the file. `file`: the file's path, shown in its comments."""
     head, rest = HEAD.format(name=pipeline, file=file), PRESETS[name].removeprefix(HEAD)
     return head + rest

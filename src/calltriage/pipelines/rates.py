@@ -1,4 +1,4 @@
-"""How often a detector finds something: an alert where that is more than the file allows, and surely so."""
+"""Alerts about detectors that find something in too many calls (`[alert] rate`)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 
 async def tell_rates(ledger: Ledger, spec: Spec, alerts: Hearer) -> None:
-    """Tell of each detector that found something in more than the file's share of the calls of its time: where there were
-    enough calls, and the lower 95 % bound of the share is above it."""
+    """Alert about each detector with enough calls within the time whose share of calls with a finding is too high.
+
+    The share is too high if the lower bound of its 95 % interval is above `alert.rate.share`.
+    """
     rate = None if spec.alert is None else spec.alert.rate
     if rate is None:
         return

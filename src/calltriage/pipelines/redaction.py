@@ -1,7 +1,7 @@
-"""Masks for what a text should not hold: numbers of cards, accounts and telephones, spoken ones too, e-mail addresses, and
-values that the call's record knows.
+"""Masks personal data in texts: card, account and telephone numbers, written or spoken, e-mail addresses, and personal
+values of the call's record.
 
-A masked text keeps where its masks stand for what, so that words quoted from it are found again in the text as it was.
+A masked text knows which part of the original each mask replaces, so that a quote of it can be found in the original.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from calltriage.pipelines.findings import Verified
 
 BUILT_IN = "builtin"
 LEAST_DIGITS, MOST_DIGITS = 7, 19
-"""Digits of a number that is masked."""
+"""A number with at least so many digits is masked; a card number has at most so many."""
 CARD_DIGITS = 13
+"""Least digits of a card number."""
 MOST_TOKENS = 60
-"""Words and figures of one number; more in a row are taken for several."""
+"""Most words and figures of one number; a longer row of them counts as several numbers."""
 LEAST_VALUE = 3
-"""Characters of a value of the record that is masked: a shorter one stands in other words."""
+"""Least characters of a value of the record that is masked: shorter ones are parts of other words."""
 PERSONAL = re.compile(r"name|phone|number|e-?mail|address|account|card|birth|ssn|iban|^(from|to)$", re.IGNORECASE)
-"""Fields of a record whose values are masked."""
+"""Names of the record's fields whose values are masked."""
 IMPERSONAL = re.compile(r"agent|assistant|voice|pathway|company|campaign|batch|model|file|event", re.IGNORECASE)
-"""Fields that only sound so."""
+"""Names that match PERSONAL and are no person's."""
 ENDINGS = "com|net|org|edu|gov|info|biz|io|co|us|uk|de|fr|es|it|nl|eu"
 _WRITTEN_EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,4}")
 _SPOKEN_EMAIL = re.compile(
@@ -42,7 +43,7 @@ _SPOKEN_EMAIL = re.compile(
 )
 _TOKEN = re.compile(r"[^\W\d_]+|\d+")
 _BETWEEN = re.compile(r"[\s.,/()+#-]*")
-"""What may stand between the parts of one number."""
+"""What may be between the parts of one number."""
 JOINING = {"oh", "o", "and", "double", "triple", "null", "naught"}
 
 
@@ -51,19 +52,19 @@ class Masked:
     """A text with masks.
 
     Attributes:
-        text: with masks.
-        places: for each mask in order: where it begins and ends in the text, and from where to where what it stands for.
+        text: the text with masks.
+        places: for each mask, in order: its begin and end in `text`, and begin and end of what it replaces in the original.
     """
 
     text: str
     places: tuple[tuple[int, int, int, int], ...] = ()
 
     def original(self, begin: int, end: int) -> tuple[int, int]:
-        """The place in the text as it was of a place in this one. A mask that is touched is taken whole."""
+        """The span of the original for a span of `text`. A mask that is touched counts whole."""
         return self._before(begin), self._after(end)
 
     def part(self, begin: int, end: int) -> str:
-        """What stands in this text for a place in the text as it was. A mask for something that is touched is whole."""
+        """The part of `text` for a span of the original. A mask whose original is touched is included whole."""
         first = last = 0
         for start, stop, began, ended in self.places:
             first = stop - ended if ended <= begin else start - begin if began < begin else first
@@ -95,16 +96,16 @@ class Redactor(Protocol):
     """Masks texts."""
 
     def mask(self, text: str, known: Sequence[str] = ()) -> Masked:
-        """A text with masks; `known` are values that are masked wherever they stand."""
+        """Mask a text. `known`: values that are masked wherever they are. Raises RedactionError if the user's code fails."""
         ...
 
 
 class RedactionError(CalltriageError):
-    """A user's redactor failed: the text is not stored or sent, for nobody knows what it holds."""
+    """A user's redactor failed. The text must be neither stored nor sent."""
 
 
 class BuiltIn:
-    """Masks what is written or spoken as a number of 7 to 19 digits, e-mail addresses, and values of the record."""
+    """Masks numbers of 7 digits or more, written or spoken, e-mail addresses, and the known values."""
 
     def mask(self, text: str, known: Sequence[str] = ()) -> Masked:
         spans = [*_values(text, known), *_emails(text), *_numbers(text)]
@@ -113,8 +114,7 @@ class BuiltIn:
 
 @dataclass(frozen=True)
 class Hook:
-    """A user's function of a text that gives the text without what it should not hold. Values of the record are masked
-    before it sees the text."""
+    """A user's function that takes a text and returns it masked. The known values are masked before it gets the text."""
 
     function: Callable[[str], str]
 
@@ -134,7 +134,7 @@ class Hook:
 
 
 def known_values(call: Call) -> tuple[str, ...]:
-    """The values of a call's record that say who somebody is: names, numbers, addresses. Longer ones first."""
+    """Personal values of a call's metadata and record, such as names, numbers and addresses, longest first."""
     found = {value for facts in (call.metadata, call.record) for value in _personal(facts)}
     parts = {part for value in found for part in value.split() if part[:1].isupper() and part.isalpha()}
     return tuple(sorted((one for one in found | parts if len(one) >= LEAST_VALUE), key=len, reverse=True))
@@ -150,7 +150,7 @@ def _personal(facts: object, depth: int = 0) -> Iterator[str]:
 
 
 def redacted(found: Verified, redactor: Redactor | None, call: Call) -> Verified:
-    """A finding as it is stored and shown. Its ids are those of the words as they were said."""
+    """A finding with masks in quote, note and key. Its ids stay those of the original words. Raises RedactionError."""
     if redactor is None:
         return found
     known = known_values(call)
@@ -161,7 +161,7 @@ def redacted(found: Verified, redactor: Redactor | None, call: Call) -> Verified
 
 
 def _quote(found: Verified, redactor: Redactor, call: Call, known: Sequence[str]) -> str:
-    """The quote as it stands in its turn with masks: by itself it may hold a part of a number that shows no mask."""
+    """The quote, cut out of its masked turn: alone it may hold a part of a number that is too short to be masked."""
     said = call.turns[found.turn].text if found.turn is not None and 0 <= found.turn < len(call.turns) else ""
     at = said.find(found.quote)
     if at < 0:
@@ -170,7 +170,10 @@ def _quote(found: Verified, redactor: Redactor, call: Call, known: Sequence[str]
 
 
 def redactor_of(named: str | None, load: Callable[[str], Callable[..., str]]) -> Redactor | None:
-    """The redactor that a pipeline's file names: none, `builtin`, or `module:function`, which `load` imports."""
+    """The redactor that `redact` of a file names: None, `builtin`, or `module:function`, which `load` imports.
+
+    Raises SettingsError for any other name, and what `load` raises.
+    """
     if named is None:
         return None
     if named == BUILT_IN:
@@ -181,7 +184,7 @@ def redactor_of(named: str | None, load: Callable[[str], Callable[..., str]]) ->
 
 
 Span = tuple[int, int, str]
-"""From where to where something stands that is masked, and the mask."""
+"""Begin and end of a part of a text that is masked, and its mask."""
 
 
 def _values(text: str, known: Sequence[str]) -> Iterator[Span]:
@@ -212,7 +215,7 @@ def _numbers(text: str) -> Iterator[Span]:
 
 
 def _runs(text: str, language: str) -> Iterator[list[re.Match[str]]]:
-    """Tokens that may be one number: digits and spoken numbers, nothing but blanks and signs between them."""
+    """Runs of tokens that may be one number: digits and spoken numbers with only blanks and signs between them."""
     run = list[re.Match[str]]()
     for token in _TOKEN.finditer(text):
         adjoins = bool(run) and _BETWEEN.fullmatch(text, run[-1].end(), token.start()) is not None
@@ -239,7 +242,7 @@ def _is_number(token: str, language: str) -> bool:
 
 
 def _name(digits: str) -> str:
-    """What a number is called: a card where its check digit says so, never less hidden where it does not."""
+    """The mask of a number by its digits: `[card]` if they pass the Luhn check, else by their count."""
     if CARD_DIGITS <= len(digits) <= MOST_DIGITS:
         return "[card]" if _luhn(digits) else "[account]"
     return "[phone]" if 10 <= len(digits) < CARD_DIGITS else "[number]"
@@ -251,7 +254,7 @@ def _luhn(digits: str) -> bool:
 
 
 def _masked(text: str, spans: Iterable[Span]) -> Masked:
-    """A text with masks. Where two overlap, one stands for both."""
+    """Put masks into a text. Overlapping ones become one mask."""
     joined = list[Span]()
     for begin, end, mask in sorted(spans):
         if joined and begin < joined[-1][1]:

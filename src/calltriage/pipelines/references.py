@@ -1,4 +1,4 @@
-"""Functions outside the package: named as `module:function`, imported where they are run."""
+"""The user's functions: named `module:function`, imported where they run."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ FORM = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 @dataclass(frozen=True)
 class Reference:
-    """A function outside the package. Nothing of it is imported by naming it."""
+    """The name of a user's function. Making one imports nothing."""
 
     module: str
     function: str
 
     @classmethod
     def of(cls, text: str) -> Reference | None:
-        """The reference that a text names; None for one that names none."""
+        """The reference for a text of the form `module:function`; None for any other text."""
         return cls(*text.split(":")) if FORM.fullmatch(text) else None
 
     def __str__(self) -> str:
@@ -33,7 +33,7 @@ class Reference:
 
 
 def load(reference: Reference) -> Rule:
-    """Import a detector. Raises DetectorError that says what is missing."""
+    """Import a user's detector. Raises DetectorError, which says what is wrong."""
     found = _imported(reference)
     if isinstance(found, Rule):
         return found
@@ -41,7 +41,7 @@ def load(reference: Reference) -> Rule:
 
 
 def load_function(reference: Reference) -> Callable[..., Any]:
-    """Import any function. Raises DetectorError that says what is missing."""
+    """Import a user's function. Raises DetectorError, which says what is wrong."""
     found = _imported(reference)
     if callable(found):
         return found
@@ -68,7 +68,7 @@ def _imported(reference: Reference) -> object:
 
 
 def function_named(text: str, folder: Path) -> Callable[..., Any]:
-    """Import the function that a file names as `module:function`, from the file's folder, too. Raises DetectorError."""
+    """Import the function `module:function`; modules in `folder` come first. Raises DetectorError."""
     if (reference := Reference.of(text)) is None:
         raise DetectorError(f"{text!r} does not name a function: write module:function.")
     sys.path.insert(0, str(folder.absolute()))

@@ -1,6 +1,7 @@
-"""What people and agents say of findings, and what follows from it: an accepted finding is filed, a dismissed one is not.
+"""Reviews of findings by people and agents.
 
-An agent's verdict is put on record and changes no state.
+A person's verdict changes a finding's state: an accepted finding is filed, a dismissed one is not. An agent's verdict is
+recorded and changes no state.
 """
 
 from __future__ import annotations
@@ -32,14 +33,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reviewer:
-    """Who says something of findings."""
+    """Who gives a verdict. `by`: the name that is recorded."""
 
     by: str
     role: Role = "human"
 
 
 async def found(ledger: Ledger, name: str) -> JsonObject:
-    """The finding that an id names, or its beginning. Raises NotFound or Conflict."""
+    """The finding with an id, or with the beginning of one. Raises NotFound if there is none, Conflict if there are
+    several."""
     rows = await ledger.read(partial(findings.by_id, ledger=ledger, name=name.strip().lower()))
     if not rows:
         raise NotFound(
@@ -54,8 +56,10 @@ async def found(ledger: Ledger, name: str) -> JsonObject:
 async def review(
     ledger: Ledger, finding: JsonObject, reviewer: Reviewer, verdict: reviews.Verdict, reason: str | None = None
 ) -> JsonObject:
-    """Put a verdict on record. A person's decides what becomes of the finding. Returns the finding as it is then. Raises
-    Conflict for one whose words were not said in the call."""
+    """Record a verdict. A person's changes the finding's state. Returns the finding afterwards.
+
+    Raises Conflict for an unverified finding, unless the verdict is `wrong`.
+    """
     if finding["state"] == "unverified" and verdict != "wrong":
         raise Conflict(
             "No turn of the call has the words of this finding, so that it can be nobody's evidence. If the fault is real, "
@@ -83,22 +87,24 @@ def _decide(connection: Connection, ledger: Ledger, finding: JsonObject, verdict
 
 
 async def file_accepted(parts: Parts, finding: JsonObject) -> JsonObject:
-    """File a finding that a person accepted, by the rules of the pipeline that found it. Returns it as it is then. Raises
-    CallError where the API could not be asked; a later run files it then."""
+    """File a finding that a person accepted, by the rules of its pipeline's file. Returns the finding afterwards.
+
+    Raises CallError if the API fails; a later run files the finding then.
+    """
     spec = await spec_of(parts.ledger, finding)
     await parts.filer(spec).settle(finding["fingerprint"])
     return await found(parts.ledger, finding["id"])
 
 
 async def issue_name(ledger: Ledger, finding: JsonObject) -> str:
-    """The ticket of the issue that a filed finding is on; its id where the issue has no ticket."""
+    """The ticket of a filed finding's issue; the issue's id if the ticket is not known."""
     incident = await ledger.read(partial(incidents.by_fingerprint, ledger=ledger, fingerprint=finding["fingerprint"]))
     is_of_incident = incident is not None and incident["issue_id"] == finding["issue_id"]
     return (incident["ticket"] if incident and is_of_incident else None) or finding["issue_id"]
 
 
 async def spec_of(ledger: Ledger, finding: JsonObject) -> Spec:
-    """The pipeline's file as it was when a finding was found; its defaults where that is not known any more."""
+    """The pipeline's file of the run that found a finding; a file with default settings if that is not known."""
     runs = tables.runs
     query = select(runs.c.spec).where(runs.c.account == ledger.account, runs.c.id == finding["run_id"])
     text = await ledger.read(lambda connection: connection.execute(query).scalar_one_or_none())
@@ -109,7 +115,7 @@ async def spec_of(ledger: Ledger, finding: JsonObject) -> Spec:
 
 
 async def undoing(ledger: Ledger, finding: JsonObject) -> list[str]:
-    """What a person can undo of a finding that was filed and is dismissed: removing stays with people."""
+    """Sentences about the flags of a dismissed finding, which only a person may remove."""
     made = await ledger.read(partial(effects.done, ledger=ledger, finding_id=finding["id"]))
     flags = [one for one in made if one["kind"] == "add_flag"]
     names = [await issue_name(ledger, {**finding, "issue_id": one["issue_id"]}) for one in flags]
@@ -120,7 +126,7 @@ async def undoing(ledger: Ledger, finding: JsonObject) -> list[str]:
 
 
 def _made(effect: JsonObject) -> str:
-    """The id of what an effect made."""
+    """The id of what a write created."""
     result: JsonObject = effect["result"] or {}
     return str(result.get("id"))
 
@@ -128,8 +134,10 @@ def _made(effect: JsonObject) -> str:
 async def missed(
     parts: Parts, call_id: str, detector: str, quote: str, *, reviewer: Reviewer, note: str | None = None
 ) -> JsonObject:
-    """Put on record that a detector did not find a moment. Raises NotFound or Rejected where no single turn has the words,
-    or no detector has the name."""
+    """Record that a detector missed a moment. Returns the review's id, call, detector and turn.
+
+    Raises Rejected unless exactly one turn has the quote, and NotFound for an unknown call or detector.
+    """
     name = await known_detector(parts.ledger, detector)
     turns = await _turns(parts.client, call_id)
     hits = quoted(turns, quote)
@@ -145,7 +153,7 @@ async def missed(
 
 
 async def nothing(parts: Parts, call_id: str, detector: str, reviewer: Reviewer) -> JsonObject:
-    """Put on record that a call has no such moment. Raises NotFound for a call or a detector that is not there."""
+    """Record that a call has nothing that a detector should find. Raises NotFound for an unknown call or detector."""
     name = await known_detector(parts.ledger, detector)
     await _turns(parts.client, call_id)
     said = Review(call_id, name, "nothing", reviewer.by, reviewer.role)
@@ -158,7 +166,7 @@ async def _turns(client: Client, call_id: str) -> list[Turn]:
 
 
 async def known_detector(ledger: Ledger, name: str) -> str:
-    """A detector's name as runs know it, or a built-in's. Raises NotFound with the nearest one."""
+    """A name of a detector that ran, or of a built-in one. Raises NotFound with the nearest name."""
     results = tables.results
     query = select(results.c.detector).where(results.c.account == ledger.account).distinct()
     known = {*await ledger.read(lambda connection: list(connection.execute(query).scalars())), *BUILT_INS}
@@ -171,7 +179,7 @@ async def known_detector(ledger: Ledger, name: str) -> str:
 
 
 async def unflagged(ledger: Ledger, most: int) -> list[str]:
-    """Examined calls without a finding, chosen by a hash of their ids: the same ones until they are labelled."""
+    """Ids of examined calls without a finding, in the order of a hash of their ids, until a person has labelled them."""
 
     def read(connection: Connection) -> list[str]:
         results, of_findings, of_reviews = tables.results, tables.findings, tables.reviews

@@ -1,4 +1,5 @@
-"""A pipeline's file: TOML, checked whole. An error names its line, its key and, for a key that is none, the nearest one."""
+"""A pipeline's file: its tables and keys, and reading it. Errors name the line, the key and, for an unknown key, the nearest
+one."""
 
 from __future__ import annotations
 
@@ -30,24 +31,25 @@ from calltriage.pipelines.durations import Span
 from calltriage.pipelines.toml_lines import Place, lines_of, nearest_line
 
 LARGEST = 2**20
-"""Bytes that a pipeline's file may have."""
+"""Most bytes of a pipeline's file."""
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-"""A name that is a part of a fingerprint: letters, digits, `_`, `.` and `-`."""
+"""A name that becomes part of fingerprints: letters, digits, `_`, `.` and `-`."""
 FromEnvironment = Annotated[str, StringConstraints(pattern=r"^env:[A-Za-z_][A-Za-z0-9_]*$")]
-"""`env:NAME`: the value is that of an environment variable, so that no secret stands in the file."""
+"""`env:NAME`: the value is in the environment variable NAME, so that the file has no secret."""
 
 
 class Table(BaseModel):
-    """A table of the file: no key besides its own, and no value is made another type."""
+    """Base class of the file's tables. Unknown keys are refused; values are not converted to other types."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Sample(Table):
-    """A share of the calls, and all those in which one of `always_if` found something."""
+    """The calls that a detector examines: a share (0 to 1) of them, and all in which a detector of `always_if` found
+    something."""
 
     rate: Share = 1.0
     always_if: tuple[str, ...] = Field(default=(), strict=False)
@@ -61,7 +63,7 @@ FILTERS = {
     "completed", "inbound", "answered_by", "from_number", "to_number", "batch_id", "campaign_id", "duration_gt",
     "duration_lt",
 }  # fmt: skip
-"""What the API narrows a list of calls by."""
+"""Keys of [calls] that the API's list of calls takes as filters."""
 
 
 class Calls(Table):
@@ -86,27 +88,28 @@ class Calls(Table):
 
 
 class Detect(BaseModel):
-    """One detector. What stands here besides is the detector's own option and checked by the detector."""
+    """One detector. All other keys are the detector's own options, which the detector checks."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
     use: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     """A built-in's name, or `module:function`."""
     name: Name | None = None
-    """Its name in fingerprints, unless it is to be that of `use`. It must differ from those of the other detectors."""
+    """Its name in findings and fingerprints, if not the one of `use`. Names in a file must differ."""
     was: tuple[Name, ...] = Field(default=(), strict=False)
-    """Names that it had before, the first one first: findings and incidents go on under that."""
+    """Earlier names, the first one first. Findings and incidents keep the first name in their ids."""
     file: Literal["auto", "review", "count"] = "review"
-    """auto: an issue is filed while `min_precision` holds; review: a person accepts first; count: findings are counted."""
+    """auto: findings are filed while `min_precision` is reached. review: a person accepts them first. count: they are only
+    counted."""
     min_precision: Share = 0.8
-    """What the lower 95 % bound of the precision on people's verdicts must reach for `auto`."""
+    """Least lower 95 % bound of the precision, by people's verdicts, at which `auto` files."""
     severity: Severity | None = None
-    """Severity of its issues; the highest that a finding of its own may have."""
+    """Default severity of its findings, and the highest that they may have."""
     group_by: tuple[str, ...] = Field(default=(), strict=False)
-    """Fields of a call's metadata. Findings with the same values become one incident."""
+    """Fields of a call. Findings with different values belong to different incidents."""
     sample: Annotated[Sample, BeforeValidator(_sample)] = Sample()
     suppressed_by: tuple[str, ...] = Field(default=(), strict=False)
-    """Detectors whose finding in the same call keeps this one's from being filed."""
+    """Detectors. If one of them finds something in a call, this detector's findings there are not filed."""
 
     @model_validator(mode="before")
     @classmethod
@@ -145,11 +148,11 @@ class Endpoint(Table):
     parameters: JsonObject = Field(default_factory=JsonObject)
     """Further fields of each request, such as `temperature`."""
     record: str | None = None
-    """File, from this one's folder, that each answer is written to. `replay:FILE` in the place of an endpoint reads it."""
+    """File (relative to this one) to which each answer is written. A detector with `endpoint = "replay:FILE"` reads it."""
 
 
 class FileAfter(Table):
-    """An issue is filed once so many calls had the fault within a while. High and critical ones are filed at once."""
+    """An issue is filed when `calls` calls within `within` have the fault. High and critical ones are filed at once."""
 
     calls: Annotated[int, Field(ge=1, le=10_000)] = 1
     within: Span = timedelta(hours=24)
@@ -160,31 +163,32 @@ class Issues(Table):
 
     file_after: FileAfter = FileAfter()
     max_evidence: Annotated[int, Field(ge=1, le=200)] = 20
-    """Calls that are attached to one issue; of further ones a comment a day tells the number."""
+    """Calls that are attached to one issue. Further ones are counted, in one comment a day."""
     reopen_grace: Span = timedelta(hours=1)
     """A call begun within this time after an issue was closed does not reopen it."""
     reopen_within: Span = timedelta(days=30)
     """An issue closed longer ago is not reopened: a new one is filed and related to it."""
     review_share: Share = 0.05
-    """Share of what is filed without a person that is given to people for review all the same."""
+    """Share (0 to 1) of the findings that could be filed without a person and are held back for review."""
     agent_verdicts: bool = False
     """Whether agents' verdicts on findings count for precision as people's do."""
 
 
 class Limits(Table):
-    """What a pipeline may cost. At a limit work is deferred, never dropped."""
+    """Limits of cost and output. At a limit of money or issues, work waits; it is not dropped."""
 
     usd_per_day: Annotated[float, Field(ge=0)] | None = None
     new_issues: Annotated[int, Field(ge=0, le=100_000)] = 20
     """Issues that one run may file; for `watch` in 24 hours."""
     findings_per_call: Annotated[int, Field(ge=1, le=10_000)] = 50
-    """Findings of one detector in one call; more are cut off, and that is said."""
+    """Findings of one detector in one call. More are left out, and the result says so."""
     seconds_per_call: Span = timedelta(seconds=30)
     """After this time a user's function on one call is killed."""
 
 
 class Rate(Table):
-    """An alert when a detector finds something in more than `share` of at least `calls` calls of `within`."""
+    """Alert when a detector finds something in more than `share` (0 to 1) of the calls within `within`, if these are at
+    least `calls`."""
 
     share: Share
     calls: Annotated[int, Field(ge=1)] = 50
@@ -192,24 +196,24 @@ class Rate(Table):
 
 
 class Alert(Table):
-    """Where events are told: filed, reopened, a rate, a limit that was reached, a detector switched off."""
+    """Where alerts are sent; `alerts.WORDS` lists the events."""
 
     webhook: FromEnvironment
     secret: FromEnvironment | None = None
     """Key of the HMAC-SHA256 signature."""
     shape: Literal["json", "slack"] = "json"
     quiet: Span = timedelta(hours=1)
-    """After an event was told, equal ones are counted for this time and told together."""
+    """For this time after an event was sent, equal ones are counted and told with the next one."""
     rate: Rate | None = None
 
 
 class Watch(Table):
-    """How `watch` hears of calls."""
+    """How `watch` learns of calls."""
 
     every: Span = timedelta(seconds=30)
     """Time between two looks at the list of calls."""
     webhook_secret: FromEnvironment | None = None
-    """Key that the vendor signs its webhooks with. Without it no webhook is taken."""
+    """Key of the vendor's webhook signatures. Without it, webhooks are refused."""
 
 
 class Spec(Table):
@@ -226,7 +230,7 @@ class Spec(Table):
     redact: str | None = None
     """`builtin`, or `module:function`: masks texts before they are stored or sent anywhere."""
     retention: Span | None = None
-    """After this time the words of findings are removed; their ids, states and verdicts stay."""
+    """Age at which the words of findings are removed. Their ids, states and verdicts stay."""
 
     _file: str = PrivateAttr(default="")
     _folder: Path = PrivateAttr(default=Path())
@@ -235,7 +239,7 @@ class Spec(Table):
 
     @property
     def folder(self) -> Path:
-        """The file's folder, which names of files in it start from."""
+        """The file's folder, to which paths in the file are relative."""
         return self._folder
 
     @property
@@ -244,22 +248,22 @@ class Spec(Table):
         return self._text
 
     def line_of(self, *place: str | int) -> int:
-        """The line at which a value stands, or the table that it belongs to."""
+        """The line of a value, or of the table around it."""
         return nearest_line(self._lines, place)
 
     def fault(self, place: Place, what: str) -> str:
-        """A sentence about a value of the file."""
+        """An error message about a value: file, line, key and `what` is wrong."""
         return f"{self._file} line {self.line_of(*place)}: {_told(place)} {what}"
 
 
 def spec_hash(spec: Spec) -> str:
-    """Changes with the meaning of a file, not with its comments or its order of keys."""
+    """SHA-256 (hexadecimal) of a file's meaning: comments and the order of keys do not change it."""
     told = spec.model_dump(mode="json") | {"detect": [one.model_dump(mode="json") for one in spec.detect]}
     return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def read_spec(path: Path) -> Spec:
-    """The file at a path. Raises SpecError with a line for each fault."""
+    """Read and check the file at a path. Raises SpecError with a line for each fault."""
     try:
         if path.stat().st_size > LARGEST:
             raise SpecError(f"{path}: larger than {LARGEST // 2**20} MiB, which no pipeline's file is.")
@@ -274,7 +278,7 @@ def read_spec(path: Path) -> Spec:
 
 
 def parse_spec(text: str, name: str = "pipeline.toml", folder: Path | None = None) -> Spec:
-    """A pipeline's file from its text. Raises SpecError with a line for each fault."""
+    """Check the text of a file. `name` is shown in errors. Raises SpecError with a line for each fault."""
     try:
         given = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -291,13 +295,13 @@ def parse_spec(text: str, name: str = "pipeline.toml", folder: Path | None = Non
 
 
 def nearest(word: str, known: set[str]) -> str:
-    """Advice about a word that is none of those known."""
+    """A sentence that suggests the nearest known word, or lists all of them."""
     close = get_close_matches(word, sorted(known), 1, 0.5)
     return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(sorted(known))}."
 
 
 def _contradictions(spec: Spec) -> list[str]:
-    """Faults that no single value has: names that are taken, and names of nothing."""
+    """Faults between values: names used twice, and names that refer to nothing."""
     found, names = list[str](), set[str]()
     if not spec.detect:
         found.append(spec.fault(("detect",), "has no detector. Add a [[detect]] table."))
@@ -352,7 +356,7 @@ def _keys_at(place: Place) -> set[str]:
 
 
 def _told(place: Place) -> str:
-    """A place as a person names it: `detect 2, at_least`."""
+    """A place in the words of an error message, such as `detect 2, at_least`."""
     tables, told = list(place[:-1]), list[str]()
     for part in tables:
         told.append(f"{part + 1}" if isinstance(part, int) else str(part))

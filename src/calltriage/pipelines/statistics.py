@@ -1,4 +1,4 @@
-"""How sure figures of few cases are: intervals, a test of two versions on the same calls, and agreement as one number."""
+"""Statistics of small samples: Wilson's interval, McNemar's test, Matthews's correlation, F1 and its interval."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 Z_95 = 1.959963984540054
-"""The normal distribution's 97.5th percentile: of a two-sided interval of 95 %."""
+"""97.5th percentile of the normal distribution, for two-sided intervals of 95 %."""
 SEED, DRAWS = 20260506, 500
-"""Of the bootstrap: the same cases give the same interval."""
+"""Seed and number of draws of the bootstrap. With a fixed seed, equal cases give equal intervals."""
 
 Interval = tuple[float, float]
 Outcome = tuple[int, int, int]
@@ -18,7 +18,7 @@ Outcome = tuple[int, int, int]
 
 
 def wilson(successes: int, cases: int) -> Interval:
-    """Between which a share lies, at 95 %: Wilson's score interval. Of no case, anywhere."""
+    """Wilson's score interval of a share, at 95 %. (0, 1) for no case."""
     if cases == 0:
         return 0.0, 1.0
     share, square = successes / cases, Z_95 * Z_95
@@ -28,8 +28,7 @@ def wilson(successes: int, cases: int) -> Interval:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """How likely two versions that are equally good differ so much, on cases that only one of them got right: McNemar's
-    test, exact and two-sided."""
+    """P-value of McNemar's test, exact and two-sided. The arguments count the cases that only one version got right."""
     cases, fewer = only_first + only_second, min(only_first, only_second)
     tail = ways = 1
     for chosen in range(1, fewer + 1):
@@ -39,19 +38,18 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def matthews(tp: int, fp: int, fn: int, tn: int) -> float | None:
-    """Matthews's correlation of calls that were found and calls that have it, from -1 to 1. None where a side is empty."""
+    """Matthews's correlation coefficient, from -1 to 1. None if a row or column of the table is empty."""
     product = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
     return (tp * tn - fp * fn) / math.sqrt(product) if product else None
 
 
 def f1(tp: int, fp: int, fn: int) -> float | None:
-    """The harmonic mean of precision and recall. None where there is neither a finding nor a label."""
+    """The harmonic mean of precision and recall. None if all three are 0."""
     return 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else None
 
 
 def f1_interval(calls: Sequence[Outcome], seed: int = SEED, draws: int = DRAWS) -> Interval | None:
-    """Between which F1 lies, at 95 %: by drawing as many calls again and again (percentile bootstrap). None where no call
-    has a finding or a label."""
+    """The 95 % interval of F1 by the percentile bootstrap over calls. None if no call has a finding or a label."""
     kinds = Counter(calls)
     if not any(any(kind) for kind in kinds):
         return None

@@ -1,4 +1,4 @@
-"""What a run found, counted while it goes on: as much as fits a screen, however many calls it reads."""
+"""Counts what a run finds. Its memory is bounded, however many calls the run reads."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from calltriage.pipelines.findings import Verification
 EXAMPLES = 5
 """Findings of each detector that a report shows."""
 MOST_INCIDENTS = 10_000
-"""Fingerprints that are counted apart; more than that and the rest are counted together."""
+"""Fingerprints that are counted; findings of further ones count for their detector only."""
 
 
 @dataclass
 class DetectorTally:
-    """What one detector made of the calls."""
+    """Numbers of one detector: calls by verdict, findings by kind, and examples. `ms`: milliseconds in all."""
 
     name: str
     version_hash: str
@@ -34,7 +34,7 @@ class DetectorTally:
     ms: float = 0.0
     usd: float = 0.0
     why: str | None = None
-    """The newest reason of a failure, or of a call that it was not offered."""
+    """The last reason of a result, such as of a failure."""
     examples: list[Found] = field(default_factory=list[Found])
 
     def add(self, verdict: str, ms: float, usd: float, why: str | None) -> None:
@@ -51,7 +51,7 @@ class DetectorTally:
 
 @dataclass
 class Incident:
-    """Findings with one fingerprint."""
+    """Findings with one fingerprint. `calls`: calls with such a finding."""
 
     detector: str
     kind: str
@@ -62,12 +62,14 @@ class Incident:
 
 @dataclass
 class Tally:
-    """What the calls of a run came to.
+    """Numbers of a run.
 
     Attributes:
-        calls: examined.
-        skipped: that were gone when they were to be read.
-        deferred: why something is left for later.
+        detectors: numbers of each detector, by name.
+        calls: examined calls.
+        skipped: listed calls that did not exist any more.
+        deferred: the last reason for which something has to wait; None if nothing has.
+        incidents: by fingerprint, MOST_INCIDENTS at most.
     """
 
     detectors: dict[str, DetectorTally]
@@ -98,7 +100,7 @@ class Tally:
             incident.calls += 1
 
     def _add_finding(self, found: Found) -> dict[str, Incident]:
-        """Count one finding; the incident that its call shows by it, if there is one."""
+        """Count one finding. Returns its incident by fingerprint; empty if it is not to be filed."""
         one, tally = found.verified, self.detectors[found.verified.detector]
         tally.findings += 1
         if one.verification is Verification.UNVERIFIED:

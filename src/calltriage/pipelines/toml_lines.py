@@ -1,11 +1,11 @@
-"""On which line of a TOML text each table and each key stands: Python's reader tells none."""
+"""Finds the line of each table and key in a TOML text, which Python's `tomllib` does not tell."""
 
 from __future__ import annotations
 
 import re
 
 Place = tuple[str | int, ...]
-"""A table or a key by its names from the top; the place in an array of tables is a number, from 0."""
+"""Path of a table or key from the top, such as ("detect", 0, "use"). Tables of an array are numbered from 0."""
 
 HEADER = re.compile(r"\s*\[(\[)?\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?$")
 KEY = re.compile(r"""\s*((?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')(?:\s*\.\s*[A-Za-z0-9_-]+)*)\s*=""")
@@ -13,7 +13,7 @@ QUOTES = re.compile(r'"""|\'\'\'')
 
 
 def lines_of(text: str) -> dict[Place, int]:
-    """The line of each table and each key."""
+    """The line (from 1) of each table and key."""
     found, at, counts = dict[Place, int](), Place(), dict[str, int]()
     open_quote: str | None = None
     for number, line in enumerate(text.splitlines(), 1):
@@ -36,7 +36,7 @@ def _parts(key: str) -> list[str]:
 
 
 def nearest_line(lines: dict[Place, int], place: Place) -> int:
-    """The line at which something stands, or the nearest table around it."""
+    """The line of a place, else of the nearest table around it, else 1."""
     while place and place not in lines:
         place = place[:-1]
     return lines.get(place, 1)

@@ -1,4 +1,4 @@
-"""A turn of a call, and how well it is known when turns were spoken."""
+"""A turn of a call, and how exact the times of turns are."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from calltriage.matching.folding import loose_line
 
 AGENT, CALLER, UNKNOWN = "agent", "caller", "unknown"
 _SOUND = re.compile(r"\[[^\]\n]{0,40}\]|<[^>\n]{0,40}>|\([^()\n]{0,40}\)$")
-"""A mark for a sound or for words that were not understood: `[noise]`, `<unk>`."""
+"""A mark of the transcript for a sound or for unclear words: `[noise]`, `<unk>`."""
 _WORD = re.compile(r"\w[\w'’-]*")
 
 
 line_of = lru_cache(maxsize=10_000)(loose_line)
-"""The line of a text without signs and accents. Several detectors ask for that of one turn."""
+"""`loose_line` of a text: its words without signs, accents and case. Cached, since several detectors need it."""
 
 
 class Timing(StrEnum):
-    """How well it is known when turns began and ended."""
+    """How exact the times of a call's turns are."""
 
     EXACT = "exact"
-    """Begin and end of each spoken turn were measured."""
+    """Begin and end of each spoken turn are measured."""
     ESTIMATED = "estimated"
-    """The begin of each spoken turn was noted; its end is estimated from its words."""
+    """The begin of each spoken turn is known; its end is estimated from the number of its words."""
     NONE = "none"
 
     def suffices(self, needed: Timing) -> bool:
-        """Whether what needs times as good as `needed` can use these."""
+        """Whether these times are at least as exact as `needed`."""
         order = (Timing.NONE, Timing.ESTIMATED, Timing.EXACT)
         return order.index(self) >= order.index(needed)
 
@@ -39,10 +39,10 @@ class Turn:
     """One turn.
 
     Attributes:
-        index: place in the transcript, from 0: what a flag takes as `message_index`.
-        speaker: `agent`, `caller`, or what the source calls somebody else.
-        text: as it was written down.
-        start_s, end_s: seconds from the call's begin; see Call.timing.
+        index: place in the transcript, from 0; a flag's `message_index`.
+        speaker: `agent`, `caller`, or the source's word for another speaker.
+        text: as the transcript has it.
+        start_s, end_s: seconds since the call's begin; see Call.timing. None where they are not known.
     """
 
     index: int
@@ -58,10 +58,10 @@ class Turn:
 
     @cached_property
     def words(self) -> int:
-        """How many words were spoken; 0 for a turn that is only a sound."""
+        """Number of spoken words; 0 for a turn that is only a sound."""
         return len(_WORD.findall(self.spoken))
 
     @property
     def line(self) -> str:
-        """What was spoken without signs, accents and case, a blank around each word: as words are compared."""
+        """The spoken words without signs, accents and case, with a blank around each. Words are compared in this form."""
         return line_of(self.spoken)

@@ -1,8 +1,8 @@
-"""Live: calls are heard of by looking at the list and by webhooks, wait until they have settled, and are examined.
+"""Watches for new calls: polls the list and takes webhooks, waits until calls have settled, and examines them.
 
-The list is read from a watermark on. It shows an older call after a younger one where the older one ends later. So a look
-begins a while before the newest call that was seen, and not after the oldest one that has not ended. A webhook is a hint:
-its call is read by its id like any other.
+The list is read from a watermark. A call may appear in it after calls that began later, if it ends later. So each poll
+begins OVERLAP before the newest call seen, and not after the begin of the oldest call that has not ended. A webhook is
+only a hint: its call is read by its id like any other.
 """
 
 from __future__ import annotations
@@ -35,25 +35,26 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 OVERLAP = timedelta(minutes=15)
-"""How far before the newest call that was seen a look begins: a list may show a call late."""
+"""How far before the newest call seen a poll begins: a list may show a call late."""
 LONGEST_CALL = timedelta(hours=24)
-"""A call that has not ended after this time is not waited for."""
+"""A call that has not ended so long after its begin does not hold the watermark back."""
 IDLE_S = 0.5
 """Seconds between two looks at the ledger when nothing is due."""
 FORGET_EVERY_S = 3_600.0
-"""Seconds between two looks for findings whose words are to be removed."""
+"""Seconds between two removals of old findings' words."""
 BATCH = 200
+"""Items that are examined before their findings are filed."""
 MAX_WEBHOOK = 8 * 2**20
-"""Bytes of a webhook's body."""
+"""Most bytes of a webhook's body."""
 SIGNATURE = re.compile("[0-9a-f]{64}")
 CALL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 
 
 class Hands(Protocol):
-    """Those who examine what is due."""
+    """Examines due items, perhaps with other processes."""
 
     async def keep_working(self) -> None:
-        """Work until the run is stopped. Raises what makes all calls fail."""
+        """Work until the run is stopped. Raises errors that every item would meet."""
         ...
 
     def hint(self) -> None:
@@ -66,8 +67,8 @@ class Watching:
     """Examines calls as they end, until it is cancelled or the run is stopped.
 
     Attributes:
-        secret: what webhooks are signed with; None: none is taken.
-        hands: who examines what is due; None: the tasks of this process alone.
+        secret: key of webhooks' signatures; None: webhooks are refused.
+        hands: examines due items; None: this process does so alone.
     """
 
     work: Work
@@ -77,7 +78,8 @@ class Watching:
     _hint: anyio.Event = field(default_factory=anyio.Event, init=False)
 
     async def carry_out(self) -> None:
-        """Look, work and look again. Raises what makes all calls fail; then, and when it is cancelled, the run is paused."""
+        """Poll and examine until the run is stopped. Raises errors that every item would meet. An error or a cancellation
+        leaves the run paused."""
         ledger, run_id = self.work.ledger, self.run.id
         try:
             async with anyio.create_task_group() as tasks:
@@ -102,7 +104,7 @@ class Watching:
             await anyio.sleep(FORGET_EVERY_S)
 
     async def look(self) -> None:
-        """Read what is new in the list, and note how far it was read in the same commit."""
+        """Poll: add new calls of the list to the run, each page with its watermark in one commit."""
         ledger, spec, now = self.work.ledger, self.work.spec, self.work.ledger.clock()
         run = await runs.get(ledger, self.run.id)
         mark = instant(run.watermark) or instant(self.run.window["since"]) or now
@@ -116,7 +118,7 @@ class Watching:
             await self._add(fresh, written(mark))
 
     def _sorted(self, calls: tuple[Call, ...], now: datetime) -> tuple[list[Listed], list[datetime]]:
-        """Calls that ended, each with when it has settled; and when those began that have not."""
+        """The calls that have ended, as items due when they have settled; and the begins of the calls that have not."""
         spec, fresh, unended = self.work.spec.calls, list[Listed](), list[datetime]()
         for call in calls:
             if is_under_way(call) and spec.completed:
@@ -139,7 +141,7 @@ class Watching:
         self._tell()
 
     async def keep_working(self) -> None:
-        """Work on what is due until the run is stopped."""
+        """Examine due items until the run is stopped."""
         while await patiently(lambda: runs.state_of(self.work.ledger, self.run.id)) == "running":
             batch = await patiently(lambda: items.to_do(self.work.ledger, self.run.id, BATCH))
             if not batch:
@@ -150,7 +152,7 @@ class Watching:
             await self.work.batch(batch)
 
     async def hint(self, call_id: str) -> None:
-        """A call is said to have ended, or to have changed: it is read once it has settled."""
+        """Make a call due that is said to have ended or changed: `settle` from now."""
         due = self.work.ledger.clock() + self.work.spec.calls.settle
         again = items.again(self.work.ledger, self.run.id, call_id, due)
         await self.work.ledger.write(again)
@@ -162,7 +164,7 @@ class Watching:
             self.hands.hint()
 
     def app(self) -> Starlette:
-        """`POST /webhook` for hints, `GET /metrics` for figures."""
+        """An ASGI app: `POST /webhook` takes hints, `GET /metrics` shows figures."""
         return Starlette(
             routes=[
                 Route("/webhook", self._webhook, methods=["POST"]),
@@ -171,7 +173,7 @@ class Watching:
         )
 
     async def _webhook(self, request: Request) -> Response:
-        """The vendor's post-call webhook, signed with HMAC-SHA256 of the body in hexadecimal digits."""
+        """Take the vendor's post-call webhook. `X-Webhook-Signature` is the HMAC-SHA256 of the body, in hexadecimal."""
         signature = request.headers.get("x-webhook-signature", "")
         if self.secret is None or not SIGNATURE.fullmatch(signature):
             return _said(401, "Unsigned, or this pipeline takes no webhooks. Set [watch] webhook_secret.")

@@ -1,4 +1,4 @@
-"""Which calls a run is about: those since an instant, or one by its id."""
+"""The calls of a run: those made in a time, or one by its id."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from calltriage.pipelines.ledger.ledger import written
 
 @dataclass(frozen=True)
 class Window:
-    """Calls made from `since` to `until`, or the one `call`; at most `limit` of them.
+    """Calls made from `since` to `until` (instants as in `ledger.written`), or the one `call`; at most `limit` of them.
 
     Attributes:
-        asked: what was asked for in words, by which a run that was cut off is found again.
-        calls: names where the calls are, if that is not the API.
+        asked: the arguments as text. An interrupted run is resumed if its text is equal.
+        calls: name of the calls' source; None: the API.
     """
 
     since: str | None
@@ -45,8 +45,11 @@ def window(
     calls: str | None = None,
     settle: timedelta = timedelta(),
 ) -> Window:
-    """The window that is asked for. `since` and `until` are a span before now (7d), a day or an instant in UTC; without
-    `until` it ends where calls have settled. Raises SettingsError for a text that is none of these."""
+    """The window for a command's arguments.
+
+    `since` and `until`: a span before now (`7d`), a day, or an instant (UTC unless it says otherwise). Without `until` the
+    window ends `settle` before now. Raises SettingsError for any other text, and for an empty window.
+    """
     asked = " ".join(
         f"{name}={value}" for name, value in _given(since=since, until=until, call=call, limit=limit, calls=calls)
     )
@@ -59,7 +62,7 @@ def window(
 
 
 def _given(**given: object) -> list[tuple[str, object]]:
-    """What was asked for, without what was not."""
+    """The arguments that are not None."""
     return [(name, value) for name, value in given.items() if value is not None]
 
 

@@ -1,4 +1,4 @@
-"""A worker: takes part in the runs of its files, whichever process began them, until it is ended."""
+"""A worker: takes part in all runs of its pipelines' files, whichever process began them, until it is stopped."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from calltriage.pipelines.runners.queue import Share, is_spread
 LOOK_EVERY_S = 1.0
 """Seconds between two looks for runs."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 600.0
-"""Seconds after which a run that failed here is tried again; each time twice as many."""
+"""Seconds before a run that failed in this process is tried again: doubled each time up to the longest."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Worker:
-    """Takes part in running runs, and goes on with those that nobody works on: a person alone stops one for good."""
+    """Takes part in running runs, and resumes paused ones with work left, unless a person paused them."""
 
     client: Client
     pipelines: Sequence[Pipeline]
     _under_way: set[str] = field(default_factory=set[str], init=False)
     _pauses: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]], init=False)
-    """Of a run that failed here: when it is tried again, and the pause before."""
+    """For each run that failed here: when it is tried again (loop's clock), and the last pause in seconds."""
 
     async def carry_out(self) -> None:
-        """Work until this is cancelled. Raises SettingsError where runs are not spread, SpecError for a wrong file."""
+        """Work until cancelled. Raises SettingsError without PostgreSQL or the extra `scale`, SpecError for a wrong file."""
         async with AsyncExitStack() as stack:
             ledger = await stack.enter_async_context(open_ledger_of(self.client))
             if not is_spread(ledger):
@@ -61,7 +61,7 @@ class Worker:
                     await anyio.sleep(LOOK_EVERY_S)
 
     async def _goes_on(self, ledger: Ledger, run: Run) -> bool:
-        """Whether there is something to do of a run, by its state and by how it went here."""
+        """Whether this worker should take part in a run now."""
         if anyio.current_time() < self._pauses.get(run.id, (0.0, 0.0))[0] or "calls=" in run.window["asked"]:
             return False  # it failed here a moment ago; or its calls are of a file that is elsewhere
         if run.state == "running":

@@ -1,4 +1,5 @@
-"""Detectors that ask a language model, over any endpoint that speaks OpenAI's chat protocol. No library of a vendor is used.
+"""Detectors that ask a language model at any endpoint with OpenAI's chat protocol. No vendor's library is used.
 
-What a model says is checked before it counts: its form by a schema, its quotes by the transcript, its price by the file.
+A model's answer is checked before it counts: its form by a schema, its quotes by the transcript. Its cost is limited by the
+file.
 """

@@ -1,4 +1,4 @@
-"""What a model has to answer, and reading it from whatever came."""
+"""The form of a model's answer, and reading an answer."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.detecting import MOST_FINDINGS
 
 MOST_CHARACTERS = 200_000
-"""Characters of an answer that are read."""
+"""Characters of an answer that are read; the rest is ignored."""
 _THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
 
 
 class AnswerError(Exception):
-    """An answer does not have the form that was asked for. The text says what is wrong, with no word of the answer."""
+    """An answer does not have the required form. The message says why and has no words of the answer."""
 
 
 class _Part(BaseModel):
@@ -26,7 +26,7 @@ class _Part(BaseModel):
 
 
 class Moment(_Part):
-    """A moment that a model found."""
+    """A moment that a model found: the index of the turn, a quote of it, and why it matters."""
 
     turn: int
     quote: Annotated[str, StringConstraints(max_length=2_000)]
@@ -34,7 +34,7 @@ class Moment(_Part):
 
 
 class Judgement(_Part):
-    """What a model says to one question about a call."""
+    """A model's answer to one question about a call."""
 
     verdict: Literal["found", "not_found", "cannot_tell"]
     findings: Annotated[list[Moment], Field(max_length=MOST_FINDINGS)]
@@ -50,7 +50,8 @@ _judgements = TypeAdapter(dict[str, Judgement])
 
 
 def schema_of(questions: Sequence[str]) -> JsonObject:
-    """The JSON Schema of an answer, as strict endpoints want it: all is required, nothing is added, no bounds."""
+    """The JSON Schema of an answer to these questions (names), in the subset that strict endpoints take: all members are
+    required, others are forbidden, and there are no bounds."""
     moment = _object({"turn": {"type": "integer"}, "quote": {"type": "string"}, "note": {"type": "string"}})
     verdict = {"type": "string", "enum": ["found", "not_found", "cannot_tell"]}
     judgement = _object({"verdict": verdict, "findings": {"type": "array", "items": moment}})
@@ -62,7 +63,7 @@ def _object(properties: JsonObject) -> JsonObject:
 
 
 def read_answer(text: str, questions: Sequence[str]) -> dict[str, Judgement]:
-    """The judgements of an answer, from its JSON, also where words or a fence stand around it. Raises AnswerError."""
+    """The judgements in an answer, by question. Text around the JSON object is ignored. Raises AnswerError."""
     plain = _THOUGHTS.sub("", text[:MOST_CHARACTERS])
     begin, end = plain.find("{"), plain.rfind("}")
     if begin < 0 or end < begin:

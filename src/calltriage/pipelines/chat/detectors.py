@@ -1,4 +1,4 @@
-"""Detectors of a pipeline's file that ask an endpoint. Those that ask the same one about the same calls share a request."""
+"""Detectors that ask an endpoint. Those that ask the same endpoint about the same calls share a request."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from calltriage.pipelines.findings import Finding, is_kind, quote_stands_in
 from calltriage.pipelines.redaction import Masked, Redactor, known_values
 
 REMEMBERED = 64
-"""Calls whose answers are held for the detectors that share them."""
+"""Calls whose answers are kept in memory for the other detectors of a panel."""
 MOST_PROMPT = 20_000
-"""Characters of a prompt."""
+"""Most characters of a prompt."""
 USUAL_CALL = 6_000
-"""Characters of a usual transcript, by which the cost of calls is told before any is read."""
+"""Assumed length of a transcript in characters, for estimates of cost before calls are read."""
 CHARACTERS_A_TOKEN = 3
-"""Fewer than a token has, so that the cost is told too high rather than too low."""
+"""Less than the usual average, so that estimates of cost are too high rather than too low."""
 LONGEST_CALL = 400_000
-"""Characters of a transcript that is sent."""
+"""Most characters of a transcript that is sent; a longer call is not offered."""
 
 
 def _kind(text: str) -> str:
@@ -47,32 +47,32 @@ class ChatOptions(Options):
     """Options of a detector that asks an endpoint."""
 
     endpoint: Annotated[str, StringConstraints(min_length=1, max_length=300)]
-    """Name of an [endpoint.…] of the file, or `replay:FILE`."""
+    """Name of an [endpoint.…] table of the file, or `replay:FILE` for a cassette."""
     prompt: Annotated[str, StringConstraints(min_length=1, max_length=300)]
-    """File with the question, from the pipeline's folder."""
+    """File with the question, relative to the pipeline's file."""
     kind: Annotated[str, AfterValidator(_kind)] | None = None
-    """Kind of its findings; the detector's name without."""
+    """Kind of its findings; None: made of the detector's name."""
     speaker: Literal["agent", "caller", "any"] = "any"
     """Whose turns may be quoted."""
     when: Annotated[str, AfterValidator(checked)] | None = None
-    """A condition that a call has to fulfil to be worth a request."""
+    """Expression (see `expressions`): calls that do not fulfil it are not sent."""
     confirm: Literal["second_pass"] | None = None
-    """Ask again about what was found, and keep what is found twice."""
+    """second_pass: ask again about the findings, and keep those that are found again."""
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """A detector's question."""
+    """The question of one detector."""
 
     name: str
     options: ChatOptions
     text: str
-    """What is asked."""
+    """The prompt."""
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """A call as the model sees it: turns with masks."""
+    """A call as the model gets it. `turns`: the masked texts. `said`: index, speaker and masked text of each turn."""
 
     turns: tuple[Masked, ...]
     said: tuple[tuple[int, str, str], ...]
@@ -86,12 +86,13 @@ class _Said:
 
 @dataclass
 class Panel:
-    """Questions that go out together.
+    """Detectors whose questions are sent in one request.
 
     Attributes:
-        endpoint: None for a cassette.
-        answers: what is known.
-        redactor: masks what is sent.
+        criteria: their questions.
+        endpoint: where they are sent; None for a cassette.
+        answers: the cache or cassette.
+        redactor: masks what is sent; None: nothing is masked.
     """
 
     criteria: Sequence[Criterion]
@@ -105,7 +106,7 @@ class Panel:
 
     @property
     def usd(self) -> float:
-        """What a usual call costs at most, all questions and second looks included."""
+        """Most USD that a call of usual length costs, with all questions and second passes. 0 without a price."""
         if self.endpoint is None or self.endpoint.price is None:
             return 0.0
         prompt = len(INSTRUCTIONS) + USUAL_CALL + sum(len(one.text) for one in self.criteria)
@@ -113,7 +114,10 @@ class Panel:
         return looks * self.endpoint.price.of(prompt // CHARACTERS_A_TOKEN, self.endpoint.max_tokens)
 
     async def examine(self, name: str, call: Call) -> Examined:
-        """What the model says to one of the questions. The first one who asks pays for all."""
+        """The model's answer to the detector's question. The first detector that asks is charged for all of the panel.
+
+        Raises DetectorFailed, and Deferred if the money is spent.
+        """
         if sum(len(turn.text) for turn in call.turns) > LONGEST_CALL:
             return Examined(verdict=Verdict.NOT_OFFERED, why=f"The transcript has more than {LONGEST_CALL} characters.")
         shown = self._shown(call)
@@ -144,7 +148,7 @@ class Panel:
     async def _asked(
         self, call: Call, asked: dict[str, str], shown: _Shown, found: JsonObject | None = None
     ) -> tuple[dict[str, Judgement], Usage]:
-        """Answers that are known, or the model's."""
+        """Answers from the cache or cassette, else from the endpoint. `found`: findings of the first pass."""
         sent = messages(asked, shown.said, found)
         key = question_key(sent)
         if (known := await self.answers.get(call.call_id, key)) is not None:
@@ -170,15 +174,14 @@ class Panel:
 
 
 def _both(first: Judgement, second: Judgement) -> Judgement:
-    """What both looks found."""
+    """The findings of the first pass that the second one has, too."""
     kept = {(one.turn, one.quote) for one in second.findings}
     findings = [one for one in first.findings if (one.turn, one.quote) in kept]
     return Judgement(verdict="found" if findings else "not_found", findings=findings)
 
 
 def _finding(index: int, quote: str, note: str, shown: _Shown, turns: Sequence[Turn]) -> Finding:
-    """A model's moment in the words of the transcript as it was. Words that are not found stay as they came, and will not
-    be verified."""
+    """A finding with the original words for a quote of the masked text. A quote that no masked turn has stays as it is."""
     order = [index, *(number for number in range(len(turns)) if number != index)]
     for number in order:
         if not 0 <= number < len(turns) or not shown.turns[number].places:
@@ -193,7 +196,7 @@ def _finding(index: int, quote: str, note: str, shown: _Shown, turns: Sequence[T
 
 
 def criterion(name: str, options: dict[str, object], folder: Path) -> Criterion:
-    """A detector's question from the file's options. Raises DetectorError."""
+    """Check the options of a chat detector and read its prompt. Raises DetectorError."""
     made = checked_options(name, ChatOptions, options)
     assert isinstance(made, ChatOptions)  # noqa: S101
     path = folder / made.prompt
@@ -208,7 +211,7 @@ def criterion(name: str, options: dict[str, object], folder: Path) -> Criterion:
 
 
 def detector_of(asked: Criterion, panel: Panel) -> Detector:
-    """The detector of a question."""
+    """The detector for a question of a panel."""
     model = "" if panel.endpoint is None else identity(panel.endpoint)
     return Detector(
         name=asked.name,

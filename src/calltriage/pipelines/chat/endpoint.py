@@ -1,9 +1,9 @@
-"""One endpoint: how it is asked for JSON, what a request may cost, and what is done when it does not answer well.
+"""A chat endpoint: how it is asked for JSON, what a request may cost, and what happens if it fails.
 
-    json_schema, strict → (400) json_object, the schema in the prompt → (400) text, the schema in the prompt
+    json_schema, strict → if refused: json_object, schema in the prompt → if refused: text, schema in the prompt
 
-Which of these an endpoint takes is remembered. An answer is read strictly whatever was asked for, since some endpoints
-ignore it. One that has not the form is asked for once more; a second one fails the examination.
+The way that an endpoint accepts is remembered. Answers are always checked, since some endpoints ignore the schema. A
+malformed answer is asked for once more; the second one fails the examination.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ from calltriage.pipelines.detecting import Usage
 
 MODES = ("json_schema", "json_object", "text")
 REFUSED_FORM = frozenset({400, 404, 415, 422, 501})
-"""Statuses by which endpoints refuse a way of asking for JSON."""
+"""HTTP statuses with which endpoints refuse a way of asking for JSON."""
 BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+"""HTTP statuses after which a request is repeated."""
 ATTEMPTS = 4
-"""How often one request is sent while the endpoint is busy."""
+"""How often a request is sent at most while the endpoint is busy."""
 LONGEST_PAUSE_S = 30.0
 AT_ONCE = 8
-"""Requests to an endpoint at a time."""
+"""Requests to an endpoint at the same time."""
 
 
 class _NotSent(Exception):
-    """There was no connection, so nothing was sent and nothing is owed."""
+    """There was no connection: nothing was sent, and nothing has to be paid."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +60,16 @@ class Endpoint:
     """A model at an address.
 
     Attributes:
-        name: in the pipeline's file.
-        http: the way to it.
-        model: its name there.
-        key_name: the environment variable that holds the key; None for an endpoint without one.
-        price: None where the file names none; then nothing may be capped.
-        max_tokens: of an answer.
-        timeout_s: for one request.
-        parameters: further fields of each request.
+        name: its name in the pipeline's file.
+        http: sends requests.
+        model: the model's name at the endpoint.
         purse: what may be spent.
-        sleep: waits between attempts.
+        key_name: environment variable with the API key; None: no key is sent.
+        price: None if the file has none. Then `limits.usd_per_day` is refused.
+        max_tokens: most tokens of an answer.
+        timeout_s: seconds for one request.
+        parameters: further members of each request.
+        sleep: waits between attempts; replaced in tests.
     """
 
     name: str
@@ -85,12 +86,12 @@ class Endpoint:
     _turn: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(AT_ONCE), init=False)
 
     def worst_usd(self, asked: Sequence[Message]) -> float:
-        """The most that a request can cost: no token is shorter than a byte, and an answer is no longer than allowed."""
+        """Most USD that a request can cost: one token for each byte of the prompt, and an answer of `max_tokens`."""
         size = sum(len(message["content"].encode("utf-8", "backslashreplace")) + 16 for message in asked)
         return 0.0 if self.price is None else self.price.of(size, self.max_tokens)
 
     async def ask(self, asked: Sequence[Message], questions: Sequence[str]) -> tuple[dict[str, Judgement], Usage]:
-        """What the model answers, and what that cost. Raises DetectorFailed, or Deferred where the money is spent."""
+        """The model's judgements by question, and their cost. Raises DetectorFailed, and Deferred if the money is spent."""
         text, usage = await self._said(asked, questions)
         try:
             return answers.read_answer(text, questions), usage
@@ -110,7 +111,7 @@ class Endpoint:
             ) from None
 
     async def _said(self, asked: Sequence[Message], questions: Sequence[str]) -> tuple[str, Usage]:
-        """The text of an answer, in the best way of asking that the endpoint takes."""
+        """The text of an answer. Remembers the first of MODES that the endpoint does not refuse."""
         while True:
             mode = self._mode
             body = self._body(MODES[mode], asked, questions)
@@ -128,12 +129,12 @@ class Endpoint:
         return {"temperature": 0, **self.parameters, **given, **forms(mode, questions)}
 
     async def _paid(self, body: JsonObject) -> tuple[Answer, Usage]:
-        """A request that money was taken for, sent again while the endpoint is busy."""
+        """Send a request, ATTEMPTS times at most while the endpoint is busy. Money is reserved before each."""
         worst = self.worst_usd(body["messages"])
         for attempt in range(ATTEMPTS):
             headers = self._headers()
             reservation = await self.purse.reserve(self.name, worst)
-            spent = worst  # unless it is known better: whatever cuts this off, the money may be gone
+            spent = worst  # until the answer tells: if this is interrupted, the request may have to be paid
             try:
                 answer = await self._sent(body, headers)
                 usage = self._usage(answer, worst, attempt + 1)
@@ -177,7 +178,7 @@ class Endpoint:
         return {"authorization": f"Bearer {key}"}
 
     def _usage(self, answer: Answer, worst: float, requests: int) -> Usage:
-        """What a request cost. An answer that does not say counts as the most that it can have cost; a refusal is free."""
+        """What a request cost. A refusal is free. An answer without numbers of tokens counts as `worst` USD."""
         if answer.status != 200:
             return Usage(requests=requests)
         counted = _tokens(answer)
@@ -231,7 +232,7 @@ def added(one: Usage, other: Usage) -> Usage:
 
 
 def identity(endpoint: Endpoint) -> str:
-    """What an answer depends on besides the question: host, model and parameters."""
+    """What an answer depends on besides the question, as JSON: address, model, `max_tokens` and parameters."""
     return json.dumps(
         [endpoint.http.base_url, endpoint.model, endpoint.max_tokens, endpoint.parameters], sort_keys=True
     )

@@ -1,4 +1,4 @@
-"""Answers that are known: those of the cache in the data folder, and those of a cassette, a file that tests replay."""
+"""Kept answers of models: a cache in the data folder, and cassettes, files that tests replay."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ from calltriage.storage.kept_files import KeptFiles
 FOLDER = "pipeline-answers"
 """Name of the cache's folder in the data folder."""
 KEPT = timedelta(days=90)
+"""Longest age of a cached answer."""
 MOST_BYTES = 256 * 2**20
+"""Most bytes of the cache."""
 TAG = 32
-"""Characters of a file's name that stand for its call, so that all answers about it can be deleted."""
+"""Characters at the beginning of a file's name that are a hash of the call's id, so that a call's answers can be deleted."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """An answer, and what it cost when it was asked for."""
+    """An answer, and what it cost."""
 
     judgements: dict[str, Judgement]
     usage: Usage
@@ -40,14 +42,14 @@ _known = TypeAdapter(Known)
 
 
 class Answers(Protocol):
-    """Where answers are known."""
+    """Keeps answers by call and `question_key`. `get` returns None for an unknown one."""
 
     async def get(self, call_id: str, key: str) -> Known | None: ...
     async def keep(self, call_id: str, key: str, known: Known) -> None: ...
 
 
 class NoAnswers:
-    """Nothing is known and nothing is kept."""
+    """Keeps nothing."""
 
     async def get(self, call_id: str, key: str) -> Known | None:
         del call_id, key
@@ -62,8 +64,9 @@ class Cache:
     """Answers of one endpoint in the data folder, for 90 days and within 256 MiB in all; several processes share them.
 
     Attributes:
-        folder: of the answers.
+        folder: holds a file for each answer.
         endpoint: what answers depend on besides the question; see endpoint.identity.
+        keeps: longest age of an answer, if it is less than KEPT.
     """
 
     folder: Path
@@ -89,13 +92,13 @@ class Cache:
         try:
             data = self._files.read(name)
             return None if data is None else _known.validate_json(data)
-        except (OSError, ValidationError):  # cut off by a crash, or none of ours
+        except (OSError, ValidationError):  # truncated by a crash, or another program's file
             return None
 
     def _keep(self, name: str, data: bytes) -> None:
         try:
             self._files.keep(name, data)
-        except (OSError, StoreError):  # the answer counts, though it has to be asked for again
+        except (OSError, StoreError):  # the answer is used; it is only not cached
             return
 
 
@@ -104,7 +107,7 @@ def _tag(call_id: str) -> str:
 
 
 def forget(data_folder: Path, call_id: str) -> int:
-    """Delete what models answered about a call, and say how many answers that were. Raises OSError where that fails."""
+    """Delete the cached answers about a call. Returns their number. Raises OSError if that fails."""
     try:
         with Folder(data_folder / FOLDER) as folder:
             names = [name for name in folder.names() if name.startswith(f"{_tag(call_id)}-")]
@@ -117,9 +120,10 @@ def forget(data_folder: Path, call_id: str) -> int:
 
 @dataclass
 class Cassette:
-    """Answers of a file, a JSON object a line, by what was asked. What is not in it is an error: nothing is ever sent.
+    """Answers in a file, by question: a JSON object for each line, with `key`, `at` and `answer`. Nothing is ever sent.
 
-    `record` writes one, which `replay:FILE` in the place of an endpoint reads.
+    `record` of an [endpoint.…] table writes one; `endpoint = "replay:FILE"` of a detector reads it. `get` raises
+    DetectorFailed for an unknown question.
     """
 
     path: Path
@@ -127,7 +131,7 @@ class Cassette:
 
     @classmethod
     def read(cls, path: Path) -> Cassette:
-        """Raises DetectorError for a file that is no cassette."""
+        """Read a file. Raises DetectorError if it is no cassette."""
         made = cls(path)
         try:
             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -160,10 +164,12 @@ class Cassette:
 
 @dataclass
 class Recorder:
-    """Keeps answers elsewhere, and writes each to a cassette besides.
+    """Passes answers on to another keeper, and writes each to a cassette, too.
 
     Attributes:
-        keeps: answers that were written longer ago are taken out of the file when it is opened.
+        answers: the other keeper.
+        path: the cassette.
+        keeps: older answers are removed from the cassette when it is opened; None: none are.
     """
 
     answers: Answers
@@ -191,7 +197,7 @@ class Recorder:
 
 
 def _take_out(path: Path, before: str) -> None:
-    """Take the answers before an instant out of a cassette. Raises DetectorError for a file that is none."""
+    """Remove the answers before an instant from a cassette. Raises DetectorError if the file is no cassette."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines if str(json.loads(line)["at"]) >= before]
@@ -204,5 +210,5 @@ def _take_out(path: Path, before: str) -> None:
 
 
 def free(usage: Usage) -> Usage:
-    """What an answer costs that was known: nothing; the tokens say what was spared."""
+    """The cost of a kept answer: no money and no requests. The tokens are those of the first time."""
     return replace(usage, usd=0.0, requests=0, is_cached=True)

@@ -1,4 +1,4 @@
-"""Money for requests: taken before a request is sent, at the most that it can cost, and given back after its answer."""
+"""Money for requests: the most that a request can cost is reserved before it is sent, and its real cost is settled after."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from calltriage.errors import Deferred
 
 
 class Purse(Protocol):
-    """What a pipeline may spend. A request that was never settled keeps what was taken for it: a crash spends too much
-    rather than too little."""
+    """What a pipeline may spend. A reservation that is never settled, as after a crash, counts as spent."""
 
     async def reserve(self, endpoint: str, usd: float) -> str:
-        """Take money for a request, and name what was taken. Raises Deferred where the cap would be passed."""
+        """Reserve USD for a request. Returns the reservation's id. Raises Deferred if the cap would be passed."""
         ...
 
     async def settle(self, reservation: str, usd: float) -> None:
-        """What the request cost in the end."""
+        """Replace a reservation by the real cost in USD."""
         ...
 
 
 @dataclass
 class OwnPurse:
-    """Money of one process alone, for runs that keep no ledger. `cap` is in USD; None is no cap."""
+    """A purse of one process, for runs without a ledger. `cap`: USD in all; None: no cap."""
 
     cap: float | None
     spent: float = field(default=0.0, init=False)

@@ -1,4 +1,4 @@
-"""What a model is asked about a call: our instructions, the questions of the file, and the transcript as data."""
+"""The messages to a model: our instructions, the file's questions, and the transcript as data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.chat.answers import schema_of
 
 VERSION = 1
-"""Of the words below: raise it when they change, and answers are asked for anew."""
+"""Version of the texts below. Raise it when they change: kept answers are not used any more then."""
 INSTRUCTIONS = """\
 You examine the transcript of a phone call and answer questions about it.
 
@@ -38,9 +38,9 @@ def messages(
     """The messages of a request.
 
     Args:
-        asked: questions by their names.
-        said: number, speaker and text of each turn.
-        found: what a first look found, for a second one.
+        asked: prompts by the detectors' names.
+        said: index, speaker and text of each turn.
+        found: findings of the first pass, for the second one; None in the first.
     """
     lines = "\n".join(compact(gate({"turn": turn, "speaker": side, "text": text})[0]) for turn, side, text in said)
     questions = "\n\n".join(f"Question {name}:\n{text.strip()}" for name, text in asked.items())
@@ -50,13 +50,13 @@ def messages(
 
 
 def question_key(asked: Sequence[Message]) -> str:
-    """What tells a question from others, whichever endpoint it goes to: everything that is asked, transcript included."""
+    """SHA-256 (hexadecimal) of all messages, transcript included. It does not depend on the endpoint."""
     text = compact([VERSION, list(asked)])
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def forms(mode: str, questions: Sequence[str]) -> JsonObject:
-    """Fields of a request that ask for JSON, in one of the ways that endpoints know."""
+    """Members of a request that ask for JSON in a mode of `endpoint.MODES`."""
     if mode == "json_schema":
         described = {"name": "answer", "strict": True, "schema": schema_of(questions)}
         return {"response_format": {"type": "json_schema", "json_schema": described}}
@@ -64,7 +64,7 @@ def forms(mode: str, questions: Sequence[str]) -> JsonObject:
 
 
 def with_schema(asked: Sequence[Message], questions: Sequence[str]) -> list[Message]:
-    """The messages with the form written into them, for endpoints that take no schema."""
+    """The messages with the schema in the text, for endpoints that take no schema."""
     *before, last = asked
     return [
         *before,

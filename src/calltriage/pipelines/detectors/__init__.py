@@ -1,1 +1,1 @@
-"""Rules that come with the package: each takes time in proportion to the call, and says in its docstring what it finds."""
+"""Built-in rules. Each takes time in proportion to the call's length. Its docstring defines what it finds."""

@@ -1,4 +1,4 @@
-"""Facts of a call's record, told by an expression."""
+"""The rule `metadata`: a call's record fulfils an expression."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FactOptions(Options):
 
     when: Expression
     note: Annotated[str, StringConstraints(max_length=300)] = ""
-    """Why it matters; without it the expression stands there."""
+    """Why it matters; the default names the expression."""
 
 
 @detector(version=1, kind="metadata", options=FactOptions, states_facts=True)
@@ -29,9 +29,9 @@ def metadata(call: Call, options: FactOptions) -> Iterator[Finding]:
     """The call's record fulfils an expression, such as `disposition == missing` or `transferred_to != missing and
     agent_turns < 2`.
 
-    Names are fields of the metadata and of the vendor's record, with dots into them, and what is counted: `turns`,
-    `agent_turns`, `caller_turns`, `agent_words`, `caller_words`, `duration_s`, `seconds_after_agent`. As good as the fields
-    are. One finding a call, on its last words; on the record alone where nobody spoke.
+    Names are fields of the metadata and of the vendor's record, or paths into them with dots, and the counted facts `turns`,
+    `agent_turns`, `caller_turns`, `agent_words`, `caller_words`, `duration_s` and `seconds_after_agent`. The finding is as
+    reliable as the fields. One finding for a call, on its last words, or on the record alone if nobody spoke.
     Times: none are needed; `seconds_after_agent` is missing without them.
     """
     if not holds(options.when, call):

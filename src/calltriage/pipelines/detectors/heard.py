@@ -1,4 +1,4 @@
-"""What was heard wrong: the live transcript against the one redone from the recording."""
+"""The rule `digits_differ`: it compares the live transcript with the corrected one, which is made from the recording."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from calltriage.pipelines.detectors.wording import first_words
 from calltriage.pipelines.findings import Finding
 
 QUOTED_WORDS = 30
+"""Most words of a turn that a finding quotes."""
 WORDLIKE = {"1", "1st", "2nd"}
-"""Numbers that are words as often: "a new one", "one second", "the first account"."""
+"""Numbers that are often plain words: "a new one", "one second", "the first account"."""
 
 
 @detector(version=1, kind="digits_differ", needs_corrected=True)
 def digits_differ(call: Call) -> Iterator[Finding]:
-    """A number was heard otherwise in the call than it was said: the agent may have acted on the wrong one.
+    """The live transcript has another number than the recording: the agent may have acted on a wrong number.
 
-    The numbers of each turn, in digits whether spoken or written, are compared with those of the lines of the transcript
-    redone from the recording that hold the same words (or were spoken at the same time). A lone "one" or "first" does not
-    count: it is a word as often as a number. One finding a turn. Calls of more than 8,000 words are not compared.
-    Times: none are needed; without them a turn that shares no word with the recording's is not compared.
+    The numbers of each turn, spoken or written, are compared as digits with those of the matching lines of the corrected
+    transcript: lines with the same words, or spoken at the same time. A single "one" or "first" does not count: it is often
+    no number. One finding for a turn. Calls of more than 8,000 words are not compared.
+    Times: none are needed; without them, a turn that shares no word with the corrected transcript is not compared.
     """
     language = language_of(turn.text for turn in call.corrected or ())
     for group in aligned(call.turns, call.corrected or (), language) or ():
@@ -45,7 +46,7 @@ def _different(group: Group, language: str) -> Iterator[Finding]:
 
 
 def _numbers(turns: Sequence[Turn], language: str) -> list[str]:
-    """The numbers of some turns, as they were said."""
+    """The numbers of some turns as digits, in order."""
     lines = (spoken_in_digits(turn.spoken, language) for turn in turns)
     return [piece for line in lines for piece in line.split() if piece[:1].isdigit()]
 

@@ -1,4 +1,4 @@
-"""Which language is spoken, told by common words."""
+"""The rule `language`: it recognises languages by their common words."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from calltriage.pipelines.detectors.wording import first_words
 from calltriage.pipelines.findings import Finding
 
 LEAST_COMMON = 2
-"""Common words of a language that a turn has to have, and more than of any other one."""
+"""Least number of a language's common words in a turn. There must also be more of them than of any other language's."""
 RUNNING = 2
-"""Turns of a side, one after another, that have to be in a language: names and addresses sound foreign."""
+"""Consecutive turns of a side that must be in a language: single ones may be names or addresses."""
 Code = Literal["en", "de", "fr", "es", "pt", "it", "nl", "da"]
 _WORDS = {code: frozenset(words.split()) for code, words in COMMON.items()}
 
@@ -26,13 +26,13 @@ class LanguageOptions(Options):
     """Options of language."""
 
     expected: Code | None = None
-    """The language that the agent has to speak; the caller's without."""
+    """The language that the agent has to speak; None: the caller's."""
     words: Annotated[int, Field(ge=3)] = 6
-    """Words that a turn has to have for its language to be told."""
+    """Least words of a turn whose language is determined."""
 
 
 def language_told(turn: Turn, least: int) -> str | None:
-    """The language of a turn; None where its words do not tell it."""
+    """The language of a turn with at least `least` words; None if it is not clear."""
     said = turn.line.split()
     if len(said) < least:
         return None
@@ -43,12 +43,12 @@ def language_told(turn: Turn, least: int) -> str | None:
 
 @detector(version=1, kind="language", options=LanguageOptions, review_only=True)
 def language(call: Call, options: LanguageOptions) -> Iterator[Finding]:
-    """The agent speaks another language than the caller, or than `expected`: in two turns running, after two turns running
-    of the caller in theirs.
+    """The agent speaks another language than the caller, or than `expected`, in two consecutive turns.
 
-    A turn's language is told by its common words, of English, German, French, Spanish, Portuguese, Italian, Dutch and
-    Danish, where it has `words` (6) or more, two of them common ones, and more of one language than of any other. Other
-    languages are not known, and a turn in one may be taken for the nearest. One finding a call.
+    The caller's language is the one of two consecutive turns of the caller before. A turn's language is determined by its
+    common words of English, German, French, Spanish, Portuguese, Italian, Dutch and Danish. The turn must have `words` (6)
+    or more, two common words of the language, and fewer of any other. Other languages are not known; a turn in one may be
+    taken for a similar one. One finding for a call.
     Times: none are needed.
     """
     runs = dict[str, list[tuple[str, Turn]]]()
@@ -67,6 +67,6 @@ def language(call: Call, options: LanguageOptions) -> Iterator[Finding]:
 
 
 def _spoken(run: list[tuple[str, Turn]]) -> str | None:
-    """The language of some turns running; None for too few, or for several languages."""
+    """The language of consecutive turns; None if there are too few, or several languages."""
     languages = {told for told, _ in run}
     return languages.pop() if len(run) == RUNNING and len(languages) == 1 else None

@@ -1,4 +1,4 @@
-"""Phrases that have to be said, must not be said, or have to be said before something."""
+"""The rules `required`, `forbidden` and `before`: phrases that must be said, must not be said, or must be said first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from calltriage.pipelines.durations import Span
 from calltriage.pipelines.findings import Finding
 
 EVENTS = {"event:transfer": "transferred_at"}
-"""What may come later besides a phrase, and the fact of the call that says when it came."""
+"""Events that `then` may name, and the call's field with the time of each."""
 Side = Literal["agent", "caller", "any"]
 
 
@@ -26,11 +26,11 @@ class RequiredOptions(Options):
     phrases: Several
     speaker: Side = "agent"
     within: Span | None = None
-    """Time from the call's begin in which it has to be said; without, the whole call."""
+    """Time since the call's begin within which it must be said; None: the whole call."""
     within_turns: Annotated[int, Field(ge=1)] | None = None
-    """Turns of this side in which it has to be said."""
+    """Number of turns of this side within which it must be said; None: all."""
     if_turns: Annotated[int, Field(ge=1)] = 2
-    """Turns of this side that a call has to have: one that ended at once owes nothing."""
+    """Least turns of this side: shorter calls are not checked."""
 
     @property
     def needs(self) -> Timing:
@@ -39,12 +39,12 @@ class RequiredOptions(Options):
 
 @detector(version=1, kind="required", options=RequiredOptions)
 def required(call: Call, options: RequiredOptions) -> Iterator[Finding]:
-    """None of `phrases` is said by `speaker` (agent): in the call, in its first `within` seconds or in its first
-    `within_turns` turns of that side.
+    """`speaker` (agent) says none of `phrases` in the call, within its first `within` seconds, or within the side's first
+    `within_turns` turns.
 
-    Words count whole, case and signs do not. The finding is on the last turn in which it should have been said. A call with
-    fewer than `if_turns` (2) turns of that side has none, and neither has one that ended before `within`.
-    Times: needed for `within` alone; estimated ones are for review.
+    Whole words are compared; case and punctuation do not count. The finding is on the last turn in which the phrase could
+    have been said. Calls with fewer than `if_turns` (2) turns of that side, and calls that ended before `within`, have none.
+    Times: needed for `within` only; findings by estimated times are for review only.
     """
     spoken = [turn for turn in turns_of(call, options.speaker) if turn.words]
     if len(spoken) < options.if_turns or not _lasted(call, options):
@@ -57,7 +57,7 @@ def required(call: Call, options: RequiredOptions) -> Iterator[Finding]:
 
 
 def _due(spoken: Sequence[Turn], options: RequiredOptions) -> Sequence[Turn]:
-    """The turns in one of which it has to be said."""
+    """The turns that may have the phrase."""
     if options.within is not None:
         spoken = [
             turn for turn in spoken if turn.start_s is not None and turn.start_s <= options.within.total_seconds()
@@ -87,14 +87,14 @@ class ForbiddenOptions(Options):
     phrases: Several
     speaker: Side = "agent"
     unless: tuple[Phrase, ...] = ()
-    """Phrases that make it right when they stand in the same turn."""
+    """Phrases that excuse a forbidden one in the same turn."""
 
 
 @detector(version=1, kind="forbidden", options=ForbiddenOptions)
 def forbidden(call: Call, options: ForbiddenOptions) -> Iterator[Finding]:
     """`speaker` (agent) says one of `phrases`, and none of `unless` in the same turn.
 
-    Words count whole, case and signs do not. A finding for each turn that says one, on its words.
+    Whole words are compared; case and punctuation do not count. One finding for each such turn, which quotes the phrase.
     Times: none are needed.
     """
     wanted, excuses = phrases(*options.phrases), phrases(*options.unless)
@@ -124,10 +124,10 @@ class BeforeOptions(Options):
 
 @detector(version=1, kind="before", options=BeforeOptions)
 def before(call: Call, options: BeforeOptions) -> Iterator[Finding]:
-    """Something happens (`then`: a phrase, or `event:transfer`) and none of `first` was said before it.
+    """Something happens (`then`: a phrase, or `event:transfer`), and none of `first` was said before it.
 
-    Verification before a transfer, a disclosure before a payment. In one turn, `first` has to stand in it, too. For a
-    transfer, the turns before `transferred_at` count where their times are known, else all turns.
+    Examples: verification before a transfer, a disclosure before a payment. A turn with phrases of both is right. For a
+    transfer, the turns before `transferred_at` count if their times are known, else all turns.
     Times: none are needed; they make `event:transfer` exact.
     """
     first = phrases(*options.first)
@@ -145,7 +145,7 @@ def before(call: Call, options: BeforeOptions) -> Iterator[Finding]:
 
 
 def _is_last_before(call: Call, turn: Turn, options: BeforeOptions) -> bool:
-    """Whether a turn is the last one before an event."""
+    """Whether a turn is the last one before an event of `then`."""
     facts = [fact for event in options.then if (fact := EVENTS.get(event)) is not None]
     for fact in facts:
         at = call.value(fact)

@@ -1,4 +1,4 @@
-"""What the agent says against what the record says."""
+"""The rule `contradicts_record`: it compares values that the agent states with the call's record or a table."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from calltriage.pipelines.detectors.wording import Several, first_words, phrases
 from calltriage.pipelines.findings import Finding
 
 QUOTED_WORDS = 30
+"""Most words of a turn that a finding quotes."""
 MOST_TABLE = 8 * 2**20
-"""Bytes that a table may have."""
+"""Most bytes of a table."""
 NAME_LIKENESS = 75
-"""How nearly, of 100, a spoken name is the recorded one: transcripts write names by their sound."""
+"""Least likeness, 0 to 100, of a spoken name to the recorded one: transcripts write names by their sound."""
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
@@ -31,15 +32,15 @@ class RecordOptions(Options):
 
     kind: Literal["time", "money", "phone", "number", "name"]
     near: Several
-    """Words by which the agent states the value; for names, the words right before it."""
+    """Phrases, one of which the agent says in the passage with the value; for a name, the phrase right before it."""
     fact: Name | None = None
-    """Field of the call's metadata or record that holds the right value."""
+    """Field of the call's metadata or record with the right value."""
     table: str | None = None
-    """CSV file, from the pipeline's folder, that holds it instead."""
+    """CSV file, relative to the pipeline's file, with the right values instead."""
     match: Name | None = None
-    """Column of the table, and field of the call, by which the row is found."""
+    """Name of the table's column and of the call's field whose values must be equal in the row."""
     column: Name | None = None
-    """Column of the table that holds the right value."""
+    """Column of the table with the right value."""
 
     _rows: dict[str, str] = PrivateAttr(default_factory=dict[str, str])
     _sources: tuple[str, ...] = PrivateAttr(default=())
@@ -78,7 +79,7 @@ class RecordOptions(Options):
         return self._sources
 
     def right(self, call: Call) -> object:
-        """The right value for a call; None where there is none."""
+        """The right value for a call; None if there is none."""
         if self.fact is not None:
             return call.value(self.fact)
         key = call.value(self.match or "")
@@ -87,12 +88,12 @@ class RecordOptions(Options):
 
 @detector(version=1, kind="contradicts_record", options=RecordOptions)
 def contradicts_record(call: Call, options: RecordOptions) -> Iterator[Finding]:
-    """The agent states another value than the record has: a time, an amount of money, a telephone number, a number, a name.
+    """The agent states another value than the record: a time, an amount of money, a telephone number, a number or a name.
 
-    Looked at is what the agent says at a stretch, until the caller speaks, and holds one of `near`. Each value of the type
-    in it has to be one of those that the right value names; spoken and written forms are one ("eleven a m", 11:00 AM). A
-    name stands right after one of `near`, and is the same at 75 % likeness. The right value is a `fact` of the call, or
-    stands in a CSV `table`. What is never said contradicts nothing. One finding a turn.
+    The rule looks at passages, the agent's turns until the caller speaks, that have one of the phrases `near`. Each value of
+    the `kind` in such a passage must equal the right value; spoken and written forms are equal ("eleven a m", 11:00 AM). A
+    name follows one of `near`, and equals the right one at 75 % likeness. The right value is a `fact` of the call, or comes
+    from a CSV `table`. A value that is never said is no contradiction. One finding for a turn.
     Times: none are needed.
     """
     right = options.right(call)
@@ -111,7 +112,7 @@ def contradicts_record(call: Call, options: RecordOptions) -> Iterator[Finding]:
 
 
 def _passages(call: Call) -> Iterator[list[Turn]]:
-    """What the agent says at a stretch: its turns until the caller says something."""
+    """The passages of the agent: its turns until the caller says something."""
     passage = list[Turn]()
     for turn in call.turns:
         if turn.speaker == CALLER and turn.words and passage:

@@ -1,4 +1,4 @@
-"""What is said again."""
+"""The rules `agent_loop` and `caller_repeats`: turns that repeat earlier ones."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from calltriage.pipelines.detectors.wording import first_words, turns_of
 from calltriage.pipelines.findings import Finding
 
 REMEMBERED = 40
-"""Turns of a side that a turn is compared with: those before it. So the time grows with the call, not with its square."""
+"""A turn is compared with so many turns of its side before it, so that the time grows with the call's length only."""
 COMPARED = 400
-"""Characters of a turn that are compared."""
+"""Most characters of a turn that are compared."""
 
 
 @dataclass(frozen=True)
 class Repeat:
-    """A turn that says again what one before it said."""
+    """A turn that repeats an earlier one."""
 
     turn: Turn
     before: Turn
     times: int
-    """How often it was said, this time included."""
+    """How often it was said so far, this time included."""
 
 
 def repeats(call: Call, speaker: str, words: int, likeness: float, *, parts: bool = False) -> Iterator[Repeat]:
-    """Turns of a side with `words` or more that are alike to `likeness` (0 to 100) with an earlier one and name the same
-    numbers. With `parts`, also turns that hold an earlier one whole, and those that an earlier one holds."""
+    """Turns of a side that repeat an earlier one: with at least `words` words, a likeness of at least `likeness` (0 to 100),
+    and the same numbers. With `parts`, also turns that contain an earlier one, or are contained in one."""
     from rapidfuzz.fuzz import ratio  # noqa: PLC0415  native code
 
     language = cache(lambda: language_of(turn.text for turn in call.turns))
@@ -57,7 +57,7 @@ def repeats(call: Call, speaker: str, words: int, likeness: float, *, parts: boo
 
 @dataclass
 class _Said:
-    """A turn, and how often it was said until then. Its numbers are read once, however many turns are alike."""
+    """A turn, and how often it was said until then. `numbers` is read once, when it is needed."""
 
     turn: Turn
     line: str
@@ -73,17 +73,17 @@ class RepeatOptions(Options):
     """Options of agent_loop and caller_repeats."""
 
     words: Annotated[int, Field(ge=2)] = 4
-    """Words that a turn has to have."""
+    """Least words of a turn."""
     times: Annotated[int, Field(ge=2)] = 2
-    """How often it has to be said."""
+    """Least number of times that it is said."""
 
 
 @detector(version=1, kind="agent_loop", options=RepeatOptions)
 def agent_loop(call: Call, options: RepeatOptions) -> Iterator[Finding]:
-    """The agent says nearly the same again: a turn of `words` (4) or more is 92 % alike with one of its 40 turns before.
+    """The agent says nearly the same again: a turn of `words` (4) words or more is 92 % like one of its 40 turns before.
 
-    Compared are letters in order (the ratio of rapidfuzz), so that "what day" and "what time" differ; numbers have to be
-    equal, so that two amounts differ. `times` (2) is how often it has to be said in all.
+    Likeness is the `ratio` of rapidfuzz, which compares letters in order, so that "what day" and "what time" differ. Numbers
+    must be equal, so that two amounts differ. `times` (2) is the least number of times that it is said in all.
     Times: none are needed.
     """
     for repeat in repeats(call, "agent", options.words, 92):
@@ -94,11 +94,11 @@ def agent_loop(call: Call, options: RepeatOptions) -> Iterator[Finding]:
 
 @detector(version=1, kind="caller_repeats", options=RepeatOptions)
 def caller_repeats(call: Call, options: RepeatOptions) -> Iterator[Finding]:
-    """The caller has to say something again: a turn of `words` (4) or more is 95 % alike with one of their 40 turns before,
-    holds it whole, or stands in it whole.
+    """The caller says something again: a turn of `words` (4) words or more is 95 % like one of their 40 turns before,
+    contains it, or is contained in it.
 
-    Compared are letters in order (the ratio of rapidfuzz); numbers have to be equal. `times` (2) is how often it has to be
-    said in all. What is said again in other words is not found.
+    Likeness is the `ratio` of rapidfuzz, which compares letters in order. Numbers must be equal, unless one turn contains
+    the other. `times` (2) is the least number of times that it is said in all. A repetition in other words is not found.
     Times: none are needed.
     """
     for repeat in repeats(call, "caller", options.words, 95, parts=True):

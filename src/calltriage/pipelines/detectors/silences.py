@@ -1,4 +1,4 @@
-"""Times between turns: silences, answers that come late, two who speak at once."""
+"""The rules `agent_silence`, `answer_latency` and `talk_over`: they use the times of turns."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ ASKS_TO_WAIT = re.compile(
     r" (?:(?:one|a|just a|just one) (?:second|sec|moment|minute)|hold on|please hold|bear with me|let me (?:\w+ ){0,2}"
     r"(?:check|look|see|pull|find|get)|(?:ill|i will) (?:check|look|see|find)|checking|looking) "
 )
-"""The agent asks to wait, in a line without signs: the silence that follows is the agent's."""
+"""Matches a line (see `Turn.line`) in which the agent asks to wait. The silence after it is the agent's."""
 
 
 @dataclass(frozen=True)
 class Gap:
-    """A stretch in which nobody speaks.
+    """A time in which nobody speaks.
 
     Attributes:
-        seconds: how long it is.
-        before: the turn whose end begins it.
-        after: the turn that ends it.
+        seconds: its length.
+        before: the turn at whose end it begins.
+        after: the turn at whose begin it ends.
     """
 
     seconds: float
@@ -46,15 +46,14 @@ class Gap:
 
     @property
     def is_of_agent(self) -> bool:
-        """Whether the agent was to speak: after the caller, or after it asked to wait. After any other turn of the agent
-        the caller was to speak."""
+        """Whether it was the agent's turn to speak: after the caller, or after the agent asked to wait."""
         if self.after.speaker != AGENT:
             return False
         return self.before.speaker == CALLER or ASKS_TO_WAIT.search(self.before.line) is not None
 
 
 def spoken_in_order(call: Call) -> list[tuple[float, float, Turn]]:
-    """The turns in which words were spoken, with begin and end, as they began."""
+    """Begin, end and turn of each turn with spoken words, ordered by begin."""
     timed = [
         (turn.start_s, turn.end_s, turn)
         for turn in call.turns
@@ -64,7 +63,7 @@ def spoken_in_order(call: Call) -> list[tuple[float, float, Turn]]:
 
 
 def gaps(call: Call) -> Iterator[Gap]:
-    """The stretches between the end of all speech and the next speech. A turn that is only a sound is no speech."""
+    """The times without speech between spoken turns. A turn that is only a sound is no speech."""
     last: tuple[float, Turn] | None = None
     for start, end, turn in spoken_in_order(call):
         if last is not None and start > last[0]:
@@ -82,13 +81,12 @@ class SilenceOptions(Options):
 
 @detector(version=1, kind="agent_silence", timing=Timing.ESTIMATED, options=SilenceOptions)
 def agent_silence(call: Call, options: SilenceOptions) -> Iterator[Finding]:
-    """The agent is silent for `at_least` (8 s) or longer where it was to speak.
+    """The agent is silent for `at_least` (8 s) or longer when it is its turn to speak.
 
-    A silence runs from the end of all speech to the next speech, which is the agent's. The agent was to speak after a
-    turn of the caller, or after it asked to wait. The caller's own pauses do not count, and turns that are only sounds
-    are no speech.
-    Times: exact (of the source, or of the recording where another detector reads it), or estimated (from each turn's begin
-    at three words a second), which is for review alone.
+    A silence runs from the end of all speech to the agent's next speech. It is the agent's turn after a turn of the caller,
+    and after the agent asked to wait. Pauses of the caller do not count. Turns that are only sounds are no speech.
+    Times: exact (of the source, or of the corrected transcript if another detector reads it); or estimated (from each turn's
+    begin at three words a second), for review only.
     """
     for gap in gaps(call):
         if gap.is_of_agent and gap.seconds >= options.at_least.total_seconds():
@@ -101,30 +99,29 @@ class LatencyOptions(Options):
     """Options of answer_latency."""
 
     at_least: Span = timedelta(seconds=5)
-    """What the 95th percentile of the answers has to reach."""
+    """Least 95th percentile of the answers' delays."""
     answers: Annotated[int, Field(ge=2)] = 4
-    """Answers that a call has to have for its percentile to mean something."""
+    """Least number of answers: with fewer, a percentile means little."""
 
 
 def answers(call: Call) -> list[Gap]:
-    """The stretches between the caller's words and the agent's answers. An answer that comes while the caller still speaks
-    is none."""
+    """The gaps between the caller's words and the agent's answers. An answer during the caller's speech has no gap."""
     return [gap for gap in gaps(call) if gap.is_answer]
 
 
 def percentile_95(values: list[float]) -> float:
-    """The 95th percentile of two values or more, between neighbours in proportion."""
+    """The 95th percentile of at least two values, with linear interpolation."""
     return statistics.quantiles(values, n=20, method="inclusive")[-1]
 
 
 @detector(version=1, kind="answer_latency", timing=Timing.ESTIMATED, options=LatencyOptions)
 def answer_latency(call: Call, options: LatencyOptions) -> Iterator[Finding]:
-    """The agent answers late throughout: the 95th percentile of its answers' delays is `at_least` (5 s) or more.
+    """The agent answers late: the 95th percentile of its answers' delays is `at_least` (5 s) or more.
 
-    A delay runs from the end of all speech, the caller's last, to the agent's next speech. Calls with fewer than `answers`
-    (4) answers have no percentile. One finding a call, on the latest answer.
-    Times: exact (of the source, or of the recording where another detector reads it), or estimated (from each turn's begin
-    at three words a second), which is for review alone.
+    A delay runs from the end of all speech, where the caller spoke last, to the agent's next speech. Calls with fewer than
+    `answers` (4) answers have no finding. One finding for a call, on the answer with the longest delay.
+    Times: exact (of the source, or of the corrected transcript if another detector reads it); or estimated (from each turn's
+    begin at three words a second), for review only.
     """
     found = answers(call)
     if len(found) < options.answers:
@@ -146,18 +143,18 @@ class TalkOverOptions(Options):
     at_least: Span = timedelta(seconds=0.5)
     """The shortest overlap that counts."""
     words: Annotated[int, Field(ge=1)] = 2
-    """Words that each of the two turns has to have: a "yes" in between is no interruption."""
+    """Least words of each of the two turns: a short "yes" is no interruption."""
     by: Literal["agent", "caller", "any"] = "any"
-    """Who begins to speak while the other one speaks."""
+    """Who interrupts."""
 
 
 @detector(version=1, kind="talk_over", timing=Timing.EXACT, options=TalkOverOptions)
 def talk_over(call: Call, options: TalkOverOptions) -> Iterator[Finding]:
-    """Two sides speak at once for `at_least` (0.5 s) or longer, each with `words` (2) or more.
+    """Both sides speak at the same time for `at_least` (0.5 s) or longer, each in a turn of `words` (2) words or more.
 
-    The finding is on the turn that begins later, which is the one that cuts in. A turn is taken to be spoken from its begin
-    to its end: where a source joins what somebody said before and after a pause, an answer into the pause counts, too.
-    Times: exact alone; each side has to be heard by itself (stereo), or the source cannot know that both spoke.
+    The finding is on the turn that begins later, which interrupts. A turn counts as speech from its begin to its end. If a
+    source joins words before and after a pause into one turn, an answer in the pause counts, too.
+    Times: exact only. The source must record each side by itself (stereo), or it cannot know that both spoke.
     """
     last: dict[str, tuple[float, Turn]] = {}
     for start, end, turn in spoken_in_order(call):

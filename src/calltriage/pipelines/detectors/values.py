@@ -1,4 +1,4 @@
-"""Values that can be said in many ways, in one form: times of day, amounts of money, telephone numbers, names."""
+"""Finds values that can be said in many ways, and gives each one form: times of day, amounts, telephone numbers, names."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ _MONEY = re.compile(
 )
 _PHONE = re.compile(r"(?:(?<= )\+?\d+ ?){1,12}")
 LEAST_PHONE = 7
-"""Digits that a telephone number has at least."""
+"""Least digits of a telephone number."""
 SHOWN_TIME = 12 * 60
+"""Minutes of half a day."""
 
 
 def times(line: str) -> set[str]:
-    """Times of day of a line in digits, as `9:30`, with `am` or `pm` where that is said. A bare number is none."""
+    """Times of day in a line with digits, as `9:30`, or `9:30 am` if that is said. A number alone is no time."""
     return {time for found in _TIME.finditer(line) if (time := _time(*found.groups())) is not None}
 
 
@@ -34,18 +35,18 @@ def _time(digits: str, minutes: str | None, half: str | None, clock: str | None)
 
 
 def money(line: str) -> set[str]:
-    """Amounts of a line in digits."""
+    """Amounts of money in a line with digits, as `12.5`, without currency."""
     return {_plain(float(found[1]) + int(found[2] or 0) / 100) for found in _MONEY.finditer(line)}
 
 
 def phones(line: str) -> set[str]:
-    """Telephone numbers of a line in digits: runs of seven digits or more."""
+    """Telephone numbers in a line with digits: LEAST_PHONE digits or more in a row, blanks left out."""
     runs = (re.sub(r"\D", "", found[0]) for found in _PHONE.finditer(line))
     return {run for run in runs if len(run) >= LEAST_PHONE}
 
 
 def plain_numbers(line: str) -> set[str]:
-    """Numbers of a line in digits."""
+    """Numbers in a line with digits, as `12.5`."""
     return {_plain(float(piece)) for piece in line.split() if re.fullmatch(r"\d+(?:\.\d+)?", piece)}
 
 
@@ -56,24 +57,24 @@ def _plain(number: float) -> str:
 FOUND: dict[str, Callable[[str], set[str]]] = {
     "time": times, "money": money, "phone": phones, "number": plain_numbers,
 }  # fmt: skip
-"""How the values of each type are found in a line in digits."""
+"""For each type, what finds its values in a line whose numbers are digits."""
 
 
 def stated(kind: str, text: str, language: str) -> set[str]:
-    """The values of a type that a text states."""
+    """The values of a type in a spoken text."""
     return FOUND[kind](in_digits(exact_line(text), language))
 
 
 def recorded(kind: str, value: object, language: str) -> set[str]:
-    """The values of a type that a record holds; an amount may stand there as a bare number."""
+    """The values of a type in a record's value. A number alone may be an amount of money there."""
     text = str(value)
     found = stated(kind, text, language)
     return found or (plain_numbers(in_digits(exact_line(text), language)) if kind == "money" else set())
 
 
 def same(kind: str, one: str, other: str) -> bool:
-    """Whether two values of a type are the same: a time without its half of the day may be of either, a telephone number
-    may have its country's code."""
+    """Whether two values of a type may be the same. A time without am or pm equals both. A telephone number equals one with
+    further digits before it, such as a country code."""
     if kind == "time":
         return _halves(one) & _halves(other) != set()
     if kind == "phone":
@@ -82,7 +83,7 @@ def same(kind: str, one: str, other: str) -> bool:
 
 
 def _halves(time: str) -> set[int]:
-    """The minutes of the day that a time may name."""
+    """The minutes since midnight that a time may mean."""
     clock, _, half = time.partition(" ")
     hours, minutes = (int(part) for part in clock.split(":"))
     at = hours % 12 * 60 + minutes
@@ -92,7 +93,7 @@ def _halves(time: str) -> set[int]:
 
 
 def names_after(text: str, phrases: tuple[str, ...], most: int = 3) -> Iterator[list[str]]:
-    """The words that follow each of some phrases in a text."""
+    """The words after each occurrence of some phrases in a text, at most `most` of them."""
     line = loose_line(text)
     for phrase in phrases:
         wanted = loose_line(phrase)

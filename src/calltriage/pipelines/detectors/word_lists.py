@@ -1,4 +1,5 @@
-"""Lists of words: cheap, and blind to what they do not list. What they find is for review alone."""
+"""The rules `asks_for_human`, `anger`, `promise` and `open_question`: lists of English words. Their findings are for review
+only, since lists miss all that they do not name."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ ANGER = (
     "fucking", "shit", "damn it", "goddamn", "pissed off", "i'm angry", "i am angry", "i'm furious", "so frustrating",
     "i'm frustrated", "i want to complain", "file a complaint", "i'll sue", "my lawyer",
 )  # fmt: skip
-"""How callers are angry."""
+"""Words of angry callers."""
 PROMISE = (
     "i will call you", "i'll call you", "we will call you", "we'll call you", "will call you back", "get back to you",
     "someone will", "somebody will", "we will send", "we'll send", "i will send", "i'll send", "you will receive",
@@ -37,20 +38,20 @@ PROMISE = (
     "i'll follow up", "i promise", "i guarantee", "we guarantee", "i will email", "i'll email", "we will email",
     "we'll email", "i will text", "i'll text", "will be refunded", "we will refund", "we'll refund", "i'll have someone",
 )  # fmt: skip
-"""How agents promise what happens after the call."""
+"""How agents promise something for the time after the call."""
 QUESTION = re.compile(
     r" (?:what|when|where|which|who|whom|whose|why|how|can|could|would|will|do|does|did|is|are|am|was|were|should|may)"
     r" (?:[^ ]+ )+"
 )
-"""A line that begins as a question does and goes on."""
+"""Matches the beginning of a question with at least one word after the question word."""
 PLEASANTRIES = re.compile(r" (?:how are you|is that (?:all|it)|will that be all|can i go) ")
 
 
 class ListOptions(Options):
-    """Options of the lists."""
+    """Options of the rules with lists."""
 
     also: tuple[Phrase, ...] = ()
-    """Phrases besides those of the package."""
+    """Further phrases."""
 
 
 def _hits(turns: Sequence[Turn], wanted: Phrases, note: str) -> Iterator[Finding]:
@@ -63,7 +64,7 @@ def _hits(turns: Sequence[Turn], wanted: Phrases, note: str) -> Iterator[Finding
 def asks_for_human(call: Call, options: ListOptions) -> Iterator[Finding]:
     """The caller asks for a person, and the call was never transferred (`transferred_at` and `transferred_to` are missing).
 
-    A list of English phrases; `also` adds to it. A finding for each turn that holds one.
+    A list of English phrases; `also` adds to it. One finding for each turn with a phrase.
     Times: none are needed.
     """
     if call.value("transferred_at") is None and call.value("transferred_to") is None:
@@ -75,7 +76,7 @@ def asks_for_human(call: Call, options: ListOptions) -> Iterator[Finding]:
 def anger(call: Call, options: ListOptions) -> Iterator[Finding]:
     """The caller uses words of anger.
 
-    A list of English words; `also` adds to it. Anger without such words is not found. A finding for each turn.
+    A list of English words; `also` adds to it. Anger without such words is not found. One finding for each turn.
     Times: none are needed.
     """
     yield from _hits(call.caller_turns, phrases(*ANGER, *options.also), "The caller uses words of anger.")
@@ -85,7 +86,7 @@ def anger(call: Call, options: ListOptions) -> Iterator[Finding]:
 def promise(call: Call, options: ListOptions) -> Iterator[Finding]:
     """The agent promises something that happens after the call, which somebody has to keep.
 
-    A list of English phrases; `also` adds to it. A finding for each turn.
+    A list of English phrases; `also` adds to it. One finding for each turn.
     Times: none are needed.
     """
     yield from _hits(
@@ -95,10 +96,10 @@ def promise(call: Call, options: ListOptions) -> Iterator[Finding]:
 
 @detector(version=1, kind="open_question", review_only=True)
 def open_question(call: Call) -> Iterator[Finding]:
-    """The call ends with a question of the caller that the agent does not answer.
+    """The call ends with a question of the caller.
 
-    The last turn with words is the caller's, and it ends with a question mark or begins with a question's word and goes on
-    for three words at least. A farewell after the question hides it.
+    The last turn with words is the caller's. It ends with a question mark, or begins with a question word and has at least
+    three words. A farewell after the question hides it.
     Times: none are needed.
     """
     last = next((turn for turn in reversed(call.turns) if turn.words), None)

@@ -1,4 +1,4 @@
-"""Phrases that turns are searched for, and the words of a turn that a finding quotes."""
+"""Searches turns for phrases, and chooses the words of a turn that a finding quotes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from calltriage.matching.quotes import place
 from calltriage.pipelines.calls import AGENT, CALLER, Call, Turn
 
 SHOWN_WORDS = 12
-"""Words of a long turn that are quoted."""
+"""Most words of a turn that are quoted by default."""
 
 
 def _says_something(phrase: str) -> str:
@@ -26,7 +26,7 @@ def _says_something(phrase: str) -> str:
 
 Phrase = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_says_something)]
 Several = Annotated[tuple[Phrase, ...], Field(min_length=1, max_length=500)]
-"""Phrases of which one is enough. Case, accents and signs do not count; words count whole."""
+"""Alternative phrases. Whole words are compared; case, accents and punctuation do not count."""
 
 
 @dataclass(frozen=True)
@@ -37,35 +37,35 @@ class _Said:
 
 @dataclass(frozen=True)
 class Phrases:
-    """Phrases that are looked for as whole words."""
+    """Alternative phrases, searched for as whole words."""
 
     wanted: tuple[str, ...]
 
     @cached_property
     def lines(self) -> tuple[str, ...]:
-        """The phrases as they are looked for, the longest first."""
+        """The phrases as lines (see `Turn.line`), longest first."""
         return tuple(sorted({loose_line(phrase) for phrase in self.wanted}, key=lambda line: (-len(line), line)))
 
     def found(self, turn: Turn) -> str | None:
-        """The longest of the phrases in a turn, in the turn's own words; None where there is none."""
+        """The longest phrase that a turn has, in the turn's own words; None if it has none."""
         said = turn.line
         return next((own_words(turn, line) for line in self.lines if line in said), None)
 
 
 @lru_cache(maxsize=200)
 def phrases(*wanted: str) -> Phrases:
-    """Phrases that are looked for in many calls."""
+    """`Phrases`, cached, since a rule uses the same ones for each call."""
     return Phrases(wanted)
 
 
 def own_words(turn: Turn, line: str) -> str:
-    """The words of a turn that a line without signs stands for."""
+    """The original words of a turn for a line that it contains; the whole turn if they are not found."""
     found = place([_Said(turn.text, None)], 0, line)
     return turn.text[slice(*found)] if found else turn.text.strip()
 
 
 def first_words(turn: Turn, most: int = SHOWN_WORDS) -> str:
-    """The first words of a turn, as they stand in it."""
+    """The first words of a turn, literally."""
     text = turn.spoken.strip()
     ends = [found.end() for found in re.finditer(r"\S+", text)]
     shown = text[: ends[most - 1]] if len(ends) > most else text
@@ -73,7 +73,7 @@ def first_words(turn: Turn, most: int = SHOWN_WORDS) -> str:
 
 
 def turns_of(call: Call, speaker: str) -> Sequence[Turn]:
-    """The turns of a side; of everybody for `any`."""
+    """The turns of `agent` or `caller`; all turns for any other word."""
     return {AGENT: call.agent_turns, CALLER: call.caller_turns}.get(speaker, call.turns)
 
 

@@ -1,5 +1,7 @@
-"""Writes on issues, each under a key and remembered for ever. What is sent is kept before it is sent: a repeat after a
-crash sends the same, or finds it done."""
+"""Effects: writes on issues, each under a key and kept for ever.
+
+The request is recorded before it is sent. A repeat after a crash sends the same request, or finds that it was carried out.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.tables import effects
 
 Standing = Literal["new", "begun", "done", "refused"]
-"""How an effect stands: begun now; begun by an attempt whose end is not known; done; refused by the API."""
+"""new: begun now. begun: by an earlier attempt whose outcome is not known. done. refused: by the API."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,8 @@ class Effect:
     """One write.
 
     Attributes:
-        key: what it is, such as a finding's id and `flag`.
-        kind: the operation's name.
+        key: identifies it for ever, such as `<finding id>:flag:<issue id>`.
+        kind: the operation's name, such as `add_flag`.
         request: the operation's arguments.
     """
 
@@ -37,7 +39,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Known:
-    """What the ledger knows of an effect."""
+    """What the ledger knows of an effect. `result`: see `tables.effects`. `issue_id`: the issue that was written on."""
 
     standing: Standing
     request: JsonObject
@@ -47,7 +49,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Limit:
-    """How many effects of one kind may be begun: by the run, or since an instant."""
+    """Most effects of one kind: of the run or, with `since`, of all runs since that instant."""
 
     most: int
     since: str | None = None
@@ -56,8 +58,10 @@ class Limit:
 def begin(
     connection: Connection, ledger: Ledger, several: Sequence[Effect], limit: Limit | None = None
 ) -> list[Known] | None:
-    """Put effects of one kind on record before they are sent; what is known of each. None, and nothing is put on record,
-    where those that are new are more than `limit` leaves room for."""
+    """Record effects of one kind before they are sent. Returns what is known of each.
+
+    Returns None, and records nothing, if the new ones exceed `limit`.
+    """
     keys = [one.key for one in several]
     query = select(effects).where(effects.c.account == ledger.account, effects.c.key.in_(keys))
     known = {

@@ -218,7 +218,7 @@ def _chunks(ids: list[str], size: int = 500) -> Iterable[list[str]]:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which findings to list. Empty fields do not narrow."""
+    """A filter of findings. None in a field does not narrow. `since`: least `created_at`."""
 
     state: str | None = None
     pipeline: str | None = None

@@ -1,5 +1,8 @@
-"""The ledger's tables, on SQLite and on PostgreSQL (prefix `pipeline_`). The account comes first in every key: call ids and
-issues of one account mean nothing in another one."""
+"""The ledger's tables, on SQLite and PostgreSQL, with the prefix `pipeline_`.
+
+Every key begins with the account: ids of calls and issues are unique within an account only. Instants are texts; see
+`ledger.written`.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,9 @@ from sqlalchemy.types import JSON
 
 metadata = MetaData()
 Text = AnyText().with_variant(AnyText(collation="C"), "postgresql")
-"""Text in the order of its code points on both stores."""
+"""Text that both stores sort by code points."""
 Whole = BigInteger().with_variant(Integer, "sqlite")
-"""64 bits on both stores."""
+"""An integer of 64 bits on both stores."""
 Json = JSON(none_as_null=True)
 
 
@@ -55,7 +58,7 @@ def _amount(name: str) -> Column[Any]:
 
 
 facts = Table("pipeline_facts", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
-"""Facts of the ledger itself: its schema version."""
+"""Facts of the ledger itself: `schema_version`, and for each account the mark of its sealing key (see `keys`)."""
 
 runs = _table(
     "runs", ("id",),
@@ -65,8 +68,9 @@ runs = _table(
     _maybe("why"), _text("created_at"), _text("updated_at"), _maybe("ended_at"),
     Index("pipeline_runs_newest", "account", "pipeline", "created_at"),
 )  # fmt: skip
-"""One backfill, dry run or watch. `spec` is the file's text. `mode`: run, dry, watch. `state`: running, paused, cancelled,
-done, failed. `watermark`: calls made before it are listed; `listed`: so are all of the window."""
+"""One backfill or watch. `spec`: the file's text. `mode`: run, watch. `window`: see `windows.Window`. `state`: running,
+paused, cancelled, done, failed. `watermark`: all calls made before it are listed. `listed`: all calls of the window are.
+`found`: calls in the window, 0 for unknown. `requests`: sent so far."""
 
 items = _table(
     "items", ("run_id", "call_id"),
@@ -84,8 +88,8 @@ results = _table(
     _count("findings"), _count("tokens"), _amount("usd"), _amount("ms"), _maybe("error"), _text("at"),
     Index("pipeline_results_by_time", "account", "at"),
 )  # fmt: skip
-"""What one version of a detector made of one text of a call. `verdict`: found, not_found, cannot_tell, not_offered,
-sampled_out, failed."""
+"""What one version of a detector found in a call with this content. `verdict`: found, not_found, cannot_tell, not_offered,
+sampled_out, failed. `findings`: their number. `ms`: milliseconds. `error`: the reason of the verdict."""
 
 findings = _table(
     "findings", ("id",),
@@ -99,9 +103,9 @@ findings = _table(
     Index("pipeline_findings_of_incident", "account", "fingerprint", "state", "call_began"),
     Index("pipeline_findings_of_issue", "account", "issue_id"),
 )  # fmt: skip
-"""A moment that a detector found. `state`: new, accepted, filed, dismissed, unverified, stale, counted, suppressed; `why`:
-its reason. `group`: the values that it is grouped by. `turn`: NULL for a fact of the call's record. `call_version`: of the
-agent that spoke. A deleted call leaves id, state and verdicts, no words."""
+"""A moment that a detector found. `state`: new, accepted, filed, dismissed, unverified, stale, counted, suppressed. `why`:
+the state's reason. `turn`: NULL for a finding about the call's record. `group`: values of the `group_by` fields.
+`call_version`: the agent's version. Of a deleted call, ids, states and verdicts stay; words are removed."""
 
 reviews = _table(
     "reviews", ("id",),
@@ -110,8 +114,8 @@ reviews = _table(
     Index("pipeline_reviews_of_finding", "account", "finding_id"),
     Index("pipeline_reviews_of_detector", "account", "detector", "at"),
 )  # fmt: skip
-"""Append-only. `verdict`: right, wrong, expected, minor, duplicate, missed, nothing (a sampled call without a finding).
-`role`: human or agent."""
+"""Verdicts, append-only. `verdict`: right, wrong, expected, minor, duplicate (on a finding); missed (a moment that was not
+found); nothing (the call has no such moment). `role`: human or agent. `by`: the reviewer's name."""
 
 incidents = _table(
     "incidents", ("fingerprint",),
@@ -122,9 +126,10 @@ incidents = _table(
     _maybe("commented_on"), _text("created_at"), _text("updated_at"),
     Index("pipeline_incidents_of_issue", "account", "issue_id"),
 )  # fmt: skip
-"""A fingerprint and the issue that it owns. `state`: open, waiting, filed, resolved, regressed. `muted`: NULL, always, or
-until_escalating. `evidence`: calls attached since it was filed or reopened. `commented_on`: day of the last comment with
-counts, day from which calls are counted for the next one, calls told so far."""
+"""A fingerprint and the issue that its findings are filed on. `state`: open, waiting, filed, resolved, regressed. `muted`:
+NULL, always, or until_escalating. `evidence`: calls attached since it was filed or reopened. `commented_on`: day of the last
+comment with counts (`-` for none), day since which calls are counted for the next one, and number of calls that are told or
+attached, with blanks between."""
 
 labels = _table(
     "labels", ("call_id", "detector", "turn", "source"),
@@ -138,7 +143,8 @@ spend = _table(
     _amount("reserved_usd"), _amount("usd"), _count("tokens_in"), _count("tokens_out"), _text("at"),
     Index("pipeline_spend_by_day", "account", "pipeline", "day"),
 )  # fmt: skip
-"""What endpoint requests cost. `state`: reserved (the worst case counts until it is settled), settled."""
+"""Costs of requests to endpoints, in USD by day (UTC). `state`: reserved (`reserved_usd`, the most that it may cost, counts)
+or settled (`usd` counts). `detector`: the endpoint's name."""
 
 effects = _table(
     "effects", ("key",),
@@ -147,21 +153,21 @@ effects = _table(
     Index("pipeline_effects_of_finding", "account", "finding_id"),
     Index("pipeline_effects_of_incident", "account", "fingerprint", "begun_at"),
 )  # fmt: skip
-"""Writes on issues, kept for ever. `key`: finding id and effect. `request`: what is sent, kept before it is. `state`: begun,
-done, refused."""
+"""Writes on issues, kept for ever. `key`: what is written, such as `<finding id>:flag:<issue id>`. `request`: recorded
+before it is sent. `state`: begun, done, refused. `result`: the API's answer, or the code of its refusal."""
 
 alerts = _table(
     "alerts", ("event",),
     _text("event"), _maybe("sent_at"), _maybe("message_id"), _count("suppressed"), _text("updated_at"),
 )  # fmt: skip
-"""When each event was last told, and how many times it was kept back since."""
+"""When each event was sent last (NULL: the last attempt failed), and how many equal ones were kept back since."""
 
 detectors = _table(
     "detectors", ("pipeline", "detector", "version_hash"),
     _text("pipeline"), _text("detector"), _text("version_hash"), _count("hangs"), _maybe("off_because"),
     _text("updated_at"),
 )  # fmt: skip
-"""Detectors that hung, and why one was switched off."""
+"""Detectors that exceeded their time, how often, and why one was switched off."""
 
 paces = _table("paces", ("api",), _text("api"), _amount("next_at"))
-"""The instant (seconds since 1970 on the database's clock) from which the next request to an API may go out."""
+"""When the next request to an API may be sent, in seconds since 1970 on the database's clock."""

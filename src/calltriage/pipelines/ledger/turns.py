@@ -1,7 +1,7 @@
-"""A turn among everybody who files: one of them at a time looks at an incident and writes what the look allows.
+"""Turns: named locks over all tasks, processes and machines on a ledger.
 
-On one machine it is a lock file in the data folder, on PostgreSQL an advisory lock of a session. Both end with their
-process, so that nobody waits for one that was killed. `alone` waits for a turn; `held` is for one that is kept for long.
+A turn is a lock file in the data folder or, on PostgreSQL, an advisory lock of a session. Both are freed when their process
+ends, killed or not. `alone` waits for a turn and keeps it for a short time. `held` does not wait and keeps it for long.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 
 LOOK_EVERY_S = 0.02
 PATIENCE_S = 60.0
-"""Seconds that a turn is waited for. A turn may hold a few requests to a vendor."""
+"""Seconds that `alone` waits for a turn: the holder may send several requests to a vendor."""
 LANES = 64
-"""Lock files. Names share them, so that the folder stays small."""
+"""Number of lock files. Different names may share one, so that the folder stays small."""
 GATE = "pipelines-held.lock"
-"""Held for a moment while a lock file of its own is taken or removed: none is taken that is no longer at its path."""
+"""Lock file that is held while `held` takes or removes its own one, so that no process locks a file that was removed."""
 GATE_S = 10.0
 KEEPALIVE = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
-"""The server ends the session of a machine that is lost after a minute, so that another one can have its turns."""
+"""The server ends the session of a lost machine after a minute, so that its turns are free again."""
 
 
 class Turn(Protocol):
-    """A turn that is kept for long."""
+    """A turn that is kept for a long time."""
 
     async def take(self) -> bool:
-        """Whether it is ours: it is taken, or taken again where it was lost with its session."""
+        """Take the turn, or take it again if its session was lost. Returns whether this process has it."""
         ...
 
     async def give_back(self) -> None: ...
@@ -50,7 +50,7 @@ class Turn(Protocol):
 
 @asynccontextmanager
 async def held(ledger: Ledger, name: str) -> AsyncGenerator[Turn | None]:
-    """A turn for as long as the block runs; None where somebody else has it. Raises what the database raises."""
+    """A turn while the block runs; None if another process has it. Raises the database's errors."""
     turn: Turn = _OfFile(ledger.folder, name) if ledger.url is None else _OfSession(ledger, _number(ledger, name))
     try:
         yield turn if await turn.take() else None
@@ -61,8 +61,8 @@ async def held(ledger: Ledger, name: str) -> AsyncGenerator[Turn | None]:
 
 @asynccontextmanager
 async def alone(ledger: Ledger, name: str) -> AsyncGenerator[None]:
-    """Around a look and the writes that depend on it, for all processes on the ledger. Raises StoreBusyError when others
-    keep the turn for too long; nothing was done then."""
+    """Hold the turn `name` while the block runs. Raises StoreBusyError, before the block, if others keep it for longer than
+    PATIENCE_S."""
     number = _number(ledger, name)
     async with ledger.turns.setdefault(number % LANES, anyio.Lock()):
         if ledger.url is None:
@@ -93,7 +93,7 @@ async def _with_file(ledger: Ledger, lane: int) -> AsyncGenerator[None]:
 
 @asynccontextmanager
 async def _with_session(ledger: Ledger, key: int) -> AsyncGenerator[None]:
-    """A session of its own holds the lock: the server frees it when the session ends, however it ends."""
+    """A session of its own holds the lock. The server frees the lock when the session ends for any reason."""
     engine = await ledger.database.open()
     async with ledger.sessions, _session_with(engine, key):
         yield
@@ -124,7 +124,7 @@ class _OfFile:
         return self.folder / f"pipeline-{self.name}.lock"
 
     async def take(self) -> bool:
-        """In this thread: the library keeps what is taken for each thread. The gate is held for a moment only."""
+        """Take the lock in this thread, without a worker: the library counts locks for each thread."""
         if self._lock is not None:
             return True
         make_folder(self.folder)
@@ -197,7 +197,7 @@ def _is_given(session: Connection, key: int) -> bool:
 
 
 def _end(session: Connection) -> None:
-    """Close a session, and with it its locks. One whose server is away has none."""
+    """Free a session's locks and close it. If the server is away, it has freed them already."""
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
 
     try:

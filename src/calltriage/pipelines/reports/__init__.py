@@ -1,1 +1,1 @@
-"""Reports on what pipelines found: figures of a time, as Markdown and as one HTML page without a script."""
+"""Reports on findings: figures since an instant, as Markdown and as one HTML page without scripts."""

@@ -1,4 +1,4 @@
-"""The figures of a report: what was found, how sure that is, how much of it people have seen."""
+"""Reads the figures of a report from the ledger: findings, precision, and how many of them people have reviewed."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from calltriage.pipelines.ledger.tables import findings, incidents, results, rev
 from calltriage.pipelines.statistics import wilson
 
 LATEST = 10
-"""Findings without a verdict that are shown."""
+"""Most findings without a verdict that a report shows."""
 MOST_INCIDENTS = 20
+"""Most incidents that a report shows."""
 
 
 @dataclass(frozen=True)
 class DetectorFigures:
-    """One detector in the time.
+    """Figures of one detector. They count findings and calls since the report's `since`, except `right` and `reviewed`.
 
     Attributes:
-        states: how many findings there are in each state.
-        right, reviewed: findings of the present version that people called right, and that they gave a verdict on, ever.
+        states: numbers of findings by state.
+        right, reviewed: findings of the present version that people called right, and all with a verdict, of all time.
         low, high: the 95 % interval of the precision.
-        seen: findings of the time that people gave a verdict on.
-        examined: calls that it looked at.
+        seen: findings with a person's verdict.
+        examined: number of its results.
+        usd: what endpoints cost.
     """
 
     name: str
@@ -52,7 +54,7 @@ class DetectorFigures:
 
     @property
     def coverage(self) -> float:
-        """The share of its findings that a person gave a verdict on."""
+        """The share of its findings with a person's verdict."""
         return self.seen / self.found if self.found else 0.0
 
 
@@ -61,10 +63,12 @@ class Figures:
     """A report's content.
 
     Attributes:
+        pipeline: its name; None: all pipelines.
         since, until: the time in which the findings were made.
-        by_day: findings by day and detector.
-        incidents: those found in the time, most calls first.
-        waiting: the newest findings without a verdict. Their words are callers'.
+        calls: calls that were examined.
+        by_day: numbers of findings by day of the call, then by detector.
+        incidents: rows of the incidents that changed in the time, most calls first.
+        waiting: rows of the newest findings without a verdict. They hold callers' words.
     """
 
     pipeline: str | None
@@ -141,7 +145,7 @@ def _seen(connection: Connection, made: list[Any]) -> dict[str, int]:
 
 
 def _versions(connection: Connection, ledger: Ledger) -> dict[str, str]:
-    """The version of each detector that looked last, or else that found something last."""
+    """The version hash of each detector's last result; of its last finding, if it has no result."""
     found = dict[str, str]()
     for table, at in ((findings, findings.c.updated_at), (results, results.c.at)):
         query = select(table.c.detector, table.c.version_hash).where(table.c.account == ledger.account)
@@ -151,7 +155,7 @@ def _versions(connection: Connection, ledger: Ledger) -> dict[str, str]:
 
 
 def _by_day(connection: Connection, made: list[Any]) -> dict[str, dict[str, int]]:
-    """By the day on which the call began; of one whose begin nobody knows, the day on which it was found."""
+    """Numbers of findings by the day on which the call began, or on which they were found if that is not known."""
     day = func.substr(func.coalesce(findings.c.call_began, findings.c.created_at), 1, 10)
     query = select(day, findings.c.detector, func.count()).where(*made).group_by(day, findings.c.detector)
     found = dict[str, dict[str, int]]()

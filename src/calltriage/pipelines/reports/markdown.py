@@ -1,4 +1,4 @@
-"""A report as Markdown. Words from calls and metadata are written so that no reader takes them for markup."""
+"""A report as Markdown. Words from calls and metadata are escaped, so that they are never markup."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST = 200
 
 
 def plain(text: object, most: int = MOST) -> str:
-    """A text from outside as one line of Markdown that says just what it says."""
+    """An untrusted text as one line of Markdown, escaped and cut to `most` characters."""
     line = one_line(str(text))
     return MARKUP.sub(r"\\\1", line if len(line) <= most else f"{line[: most - 1]}…")
 
@@ -55,7 +55,7 @@ def as_markdown(report: Figures) -> str:
 
 
 def summary(report: Figures) -> str:
-    """What happened, in one sentence of figures."""
+    """The main figures as a sentence."""
     states = report.states
     found = sum(states.values())
     cost = f" Models cost {report.usd:.2f} USD." if report.usd else ""
@@ -86,7 +86,7 @@ def _detector(one: DetectorFigures) -> tuple[str, ...]:
 
 
 def turn_of(turn: int | None) -> str:
-    """Where a finding is: in a turn, or in the call's record."""
+    """The place of a finding as text: the turn's index, or `record`."""
     return "record" if turn is None else str(turn)
 
 

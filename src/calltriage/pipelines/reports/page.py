@@ -1,4 +1,4 @@
-"""A report as one HTML page: no script, nothing loaded from elsewhere, and a policy that forbids both."""
+"""A report as one HTML page without scripts or external resources. Its content security policy forbids both."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _waiting(report: Figures) -> str:
 
 
 def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of cells that are escaped already."""
+    """A table. The cells must be escaped already."""
     if not rows:
         return "<p>None.</p>"
     head = "".join(f"<th>{name}</th>" for name in names)

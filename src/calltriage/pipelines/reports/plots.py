@@ -1,4 +1,4 @@
-"""Plots as SVG: text and shapes alone, no script, no style from elsewhere. Every word in them is escaped."""
+"""Plots as SVG: only text and shapes, no scripts and no external styles. All words are escaped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from calltriage.leaves.gate import one_line
 from calltriage.pipelines.reports.figures import DetectorFigures
 
 COLOURS = ("#2563a8", "#c2571a", "#3f7d3a", "#8a3ea0", "#a8802a", "#2a8a8a", "#a83244", "#5c5c5c")
-"""Dark enough for white paper, and told apart by people who see few colours; a legend names each."""
+"""Colours with contrast on white, distinguishable for people with colour blindness. A legend names each."""
 WIDTH, ROW = 720, 26
 MOST_DAYS, MOST_SERIES = 60, len(COLOURS)
 NAME = 24
@@ -28,7 +28,7 @@ def _svg(height: float, title: str, body: list[str]) -> str:
 
 
 def by_day(days: dict[str, dict[str, int]]) -> str:
-    """Findings by day, a bar a day, a colour a detector."""
+    """Findings by day as stacked bars: one bar for each day, one colour for each detector."""
     shown = sorted(days)[-MOST_DAYS:]
     totals = dict[str, int]()
     for day in shown:
@@ -74,7 +74,7 @@ def _legend(series: Sequence[str]) -> list[str]:
 
 
 def precision(detectors: Sequence[DetectorFigures]) -> str:
-    """Each detector's precision as a point, with its 95 % interval as a line from 0 to 1."""
+    """Each detector's precision as a point, and its 95 % interval as a line, on a scale from 0 to 1."""
     left, wide = 190, WIDTH - 190 - 110
     low_edge = 26 + ROW * len(detectors)
     body = [
@@ -97,7 +97,7 @@ def precision(detectors: Sequence[DetectorFigures]) -> str:
 
 
 def coverage(detectors: Sequence[DetectorFigures]) -> str:
-    """The share of each detector's findings that a person gave a verdict on."""
+    """The share of each detector's findings with a person's verdict, as bars."""
     left, wide = 190, WIDTH - 190 - 110
     body = list[str]()
     for place, one in enumerate(detectors):

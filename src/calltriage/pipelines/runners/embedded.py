@@ -1,4 +1,4 @@
-"""The runner that needs nothing: the tasks of this process work on one run, the ledger says what is left."""
+"""The runner without a queue: this process alone works on a run. The ledger says what is left."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from calltriage.pipelines.runners.lister import AHEAD, Lister
 from calltriage.pipelines.running import Work
 
 BATCH = 2_000
-"""Items that are taken from the ledger at once, and whose findings are filed together."""
+"""Items that are taken from the ledger at a time. Their findings are filed when all are examined."""
 SLOW_BATCH = 200
-"""The same where the API has a rate: so that what is found is not filed much later."""
+"""BATCH for an API with a rate, so that findings do not wait long to be filed."""
 LOOK_EVERY_S = 1.0
-"""Seconds between two looks whether the run was cancelled."""
+"""Seconds between two checks whether the run was stopped."""
 
 
 @asynccontextmanager
 async def only_one(ledger: Ledger, name: str) -> AsyncGenerator[Turn]:
-    """Around the work on a run: no other process on the ledger works on it. A process that is killed lets go. Raises
-    SettingsError while another one has it."""
+    """Hold the turn of a run or watch while the block runs, so that no other process works on it. A killed process loses
+    the turn. Raises SettingsError if another process has it."""
     async with held(ledger, name) as turn:
         if turn is None:
             raise SettingsError(f"Another process works on {name}. See: calltriage pipeline status")
@@ -39,7 +39,7 @@ async def only_one(ledger: Ledger, name: str) -> AsyncGenerator[Turn]:
 
 @dataclass
 class Embedded:
-    """Works on one run until it is done, waits, was cancelled, or cannot go on."""
+    """Works on one run until it is done, has to wait, is stopped, or fails. `progress` gets calls done and calls in all."""
 
     work: Work
     run: Run
@@ -51,7 +51,7 @@ class Embedded:
         self._lister = Lister(self.work, self.run, self._on_page)
 
     async def carry_out(self) -> Run:
-        """The run as it stands afterwards. An error leaves it paused: the same command goes on with it."""
+        """Carry out the run. Returns it afterwards. An error leaves it paused; the same command resumes it."""
         ledger, run_id = self.work.ledger, self.run.id
         async with only_one(ledger, run_id) as turn:
             try:
@@ -66,7 +66,7 @@ class Embedded:
         return await runs.get(ledger, run_id)
 
     async def _until_stopped(self, turn: Turn) -> str | None:
-        """Work until nothing is left or the run was stopped. Why something is left, if something is."""
+        """Work until nothing is due or the run is stopped. Returns why something is left; None if nothing is."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._look, turn, tasks.cancel_scope)
             tasks.start_soon(self._list)
@@ -94,14 +94,14 @@ class Embedded:
         self._move()
 
     async def _on_page(self, fresh: int) -> None:
-        """The next page is read when not too many calls wait."""
+        """Let the lister wait while more than AHEAD calls are listed and not examined."""
         self._ahead += fresh
         self._move()
         while self._ahead > AHEAD:
             await self._moved.wait()
 
     async def _work_off(self) -> None:
-        """Take what is due from the ledger, batch after batch, until all is listed and nothing is due."""
+        """Work on batches of due items until all calls are listed and nothing is due."""
         most = BATCH if self.work.reader.triage.rate is None else SLOW_BATCH
         while True:
             listed, moved = self._lister.is_done, self._moved

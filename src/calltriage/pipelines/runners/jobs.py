@@ -1,7 +1,7 @@
-"""The queue of one run on PostgreSQL, by procrastinate: a job is a few calls that some worker examines.
+"""The queue of one run on PostgreSQL, with procrastinate. A job is a few calls that one worker examines.
 
-The ledger says which calls are left. So a job may be lost or done twice: the calls of a lost one are queued again, those of
-one that is done twice are found done. Jobs have no locks of procrastinate's: that of a lost worker's job would stay taken.
+The ledger says which calls are left, so a job may be lost or run twice: lost calls are queued again, and calls that are done
+are skipped. Jobs use no locks of procrastinate, since a lost worker's lock would never be freed.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 TASK = "examine"
 CALLS = 4
-"""Calls of a job. They are examined side by side."""
+"""Most calls of a job. They are examined concurrently."""
 HEARTBEAT_S = 3.0
-"""Seconds between two signs of life of a worker."""
+"""Seconds between two heartbeats of a worker."""
 STALLED_S = 15.0
-"""Seconds without a sign of life after which a worker is taken for lost, and its jobs are done by others."""
+"""Seconds without a heartbeat after which a worker counts as lost and its jobs are queued again."""
 LOOK_EVERY_S = 2.0
-"""Seconds between two looks for jobs. A new one is told of at once, unless the word is lost."""
+"""Seconds between two polls for jobs, in case a notification of a new job is lost."""
 CONNECT_S = 10.0
 CONNECTIONS = 4
 
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Elsewhere(logging.Filter):
-    """Keeps out what the queue's tasks failed by: it is told in our own words."""
+    """Drops log records of the queue's connection errors, which this module logs itself."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         from procrastinate.exceptions import ConnectorException  # noqa: PLC0415
@@ -51,12 +51,12 @@ class _Elsewhere(logging.Filter):
 
 ELSEWHERE = _Elsewhere()
 LIBRARIES = ("procrastinate", "psycopg.pool")
-"""Loggers that tell of each lost connection with its address and a traceback."""
+"""Loggers that are silenced: they log each lost connection with its address and a traceback."""
 
 
 @contextmanager
 def _told() -> Generator[None]:
-    """Errors of the queue as those of the ledger: a database that is away is waited for."""
+    """Turn the queue's errors into StoreBusyError, if the database is away, or StoreError."""
     from procrastinate.exceptions import ConnectorException  # noqa: PLC0415
     from psycopg import OperationalError  # noqa: PLC0415
 
@@ -82,14 +82,14 @@ class Jobs:
     queue: str
 
     async def queued(self) -> set[str]:
-        """Calls of jobs that wait or are worked on."""
+        """Ids of the calls of waiting and running jobs."""
         with _told():
             waiting = await self.app.job_manager.list_jobs_async(queue=self.queue, status="todo")
             begun = await self.app.job_manager.list_jobs_async(queue=self.queue, status="doing")
         return {call_id for job in (*waiting, *begun) for call_id in _calls(job)}
 
     async def add(self, calls: Sequence[str]) -> None:
-        """Queue calls."""
+        """Queue calls in jobs of CALLS."""
         if not calls:
             return
         batches: list[JSONDict] = [{"calls": list(calls[at : at + CALLS])} for at in range(0, len(calls), CALLS)]
@@ -97,7 +97,7 @@ class Jobs:
             await self.app.configure_task(TASK, queue=self.queue).batch_defer_async(*batches)
 
     async def rescue(self) -> None:
-        """Queue jobs of lost workers again."""
+        """Queue the jobs of lost workers again."""
         from procrastinate.exceptions import ConnectorException  # noqa: PLC0415
 
         with _told():
@@ -110,8 +110,10 @@ class Jobs:
                 continue
 
     async def work(self, at_once: int, let_go: Callable[[], None]) -> None:
-        """Work on so many jobs at once until this is cancelled. Returns when the database went away: begun jobs are ended
-        before. `let_go` ends those that are under way."""
+        """Run up to `at_once` jobs at a time until cancelled. Returns if the database goes away, when no job runs any more.
+
+        `let_go` cancels the running jobs.
+        """
         from procrastinate.worker import Worker  # noqa: PLC0415
 
         worker = Worker(
@@ -129,7 +131,7 @@ class Jobs:
 
 
 async def _run(run: Callable[[], Awaitable[None]], scope: anyio.CancelScope) -> None:
-    """A worker that is stopped by its own word, for being cancelled again and again leaves its end undone."""
+    """Run a worker, shielded: it ends when `stop` is called. Repeated cancellation would interrupt its clean-up."""
     from procrastinate.exceptions import ConnectorException  # noqa: PLC0415
 
     with anyio.CancelScope(shield=True):
@@ -147,7 +149,10 @@ def _calls(job: Job) -> list[str]:
 
 @asynccontextmanager
 async def opened_jobs(ledger: Ledger, run_id: str, examine: Examine) -> AsyncGenerator[Jobs]:
-    """The queue of a run on the ledger's database. What is taken from it is given to `examine`."""
+    """The queue of a run on the ledger's database while the block runs. `examine` gets the call ids of each job.
+
+    Raises StoreBusyError if the database is away, StoreError if its user may not create the queue's tables.
+    """
     from procrastinate import App, PsycopgConnector  # noqa: PLC0415
 
     url = "" if ledger.url is None else ledger.url.get_secret_value()

@@ -1,4 +1,4 @@
-"""Which calls a run is about: the list of calls is read into the ledger, a page and its watermark in one commit."""
+"""Reads the list of calls of a run into the ledger as items, each page with its watermark in one commit."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 AHEAD = 5_000
-"""Calls that are listed and not yet examined, at most."""
+"""Most calls that are listed and not yet examined."""
 
 
 @dataclass
 class Lister:
-    """Reads the list of a run from where it was left off.
+    """Lists the calls of a run, from where an earlier process stopped.
 
     Attributes:
-        on_page: hears how many calls were added; the next page is read when it returns.
-        total: calls that the API says there are; None until it does.
-        is_done: every call of the window is an item of the run.
+        on_page: gets the number of added calls. The next page is read when it returns.
+        total: number of calls in the window by the API; None if it is not known.
+        is_done: all calls of the window are items of the run.
     """
 
     work: Work

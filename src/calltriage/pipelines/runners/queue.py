@@ -1,8 +1,7 @@
-"""The runner for several machines: the calls of a run are jobs of a queue on PostgreSQL, and every process takes some.
+"""The runner for several machines: the calls of a run are jobs of a queue on PostgreSQL, shared by all processes.
 
-One of the processes leads: it lists calls, queues what the ledger says is left, queues again what a lost worker had, and
-says when the run is over. The lead is a turn on the ledger. It is free as soon as the leader is gone, and the next one goes
-on from the ledger.
+One process leads: it lists calls, queues what is left by the ledger, queues lost workers' calls again, and ends the run. The
+lead is a turn of the ledger. When the leader is gone, another process takes the turn and continues from the ledger.
 """
 
 from __future__ import annotations
@@ -25,24 +24,25 @@ from calltriage.pipelines.runners.lister import AHEAD, Lister
 from calltriage.pipelines.running import Work
 
 QUEUED = 2_000
-"""Calls that wait in the queue, at most: the ledger has the rest."""
+"""Most calls in the queue; the rest is in the ledger alone."""
 LOOK_EVERY_S = 0.5
-"""Seconds between two looks at what is left, and whether the run was stopped."""
+"""Seconds between two checks of what is left and whether the run was stopped."""
 SHOW_EVERY_S = 2.0
+"""Seconds between two reports of progress."""
 
 
 def is_spread(ledger: Ledger) -> bool:
-    """Whether runs on this ledger are spread over processes: it is on PostgreSQL, and the extra `scale` is installed."""
+    """Whether processes share runs on this ledger: it is on PostgreSQL, and the extra `scale` is installed."""
     return ledger.url is not None and find_spec("procrastinate") is not None
 
 
 @dataclass
 class Share:
-    """What this process does of a run.
+    """This process's share of a run.
 
     Attributes:
-        is_watch: calls come in from elsewhere, and the run has no end.
-        leaves_paused: a run that this process leaves undone is paused. Otherwise others go on with it.
+        is_watch: another task adds the calls, and the run has no end.
+        leaves_paused: pause the run if this process is cancelled. Otherwise the other processes continue it.
     """
 
     work: Work
@@ -57,7 +57,7 @@ class Share:
     _ahead: int = field(default=0, init=False)
 
     async def carry_out(self) -> Run:
-        """Take part until the run is over or was stopped: the run as it stands then. An error leaves it paused."""
+        """Take part until the run ends or is stopped. Returns it afterwards. An error leaves it paused."""
         ledger, run_id = self.work.ledger, self.run.id
         try:
             await self.keep_working()
@@ -72,7 +72,7 @@ class Share:
         return await runs.get(ledger, run_id)
 
     async def keep_working(self) -> None:
-        """Work on what is due until the run is not running any more. Raises what makes all calls fail."""
+        """Work until the run's state is not running any more. Raises errors that every item would meet."""
         try:
             await self._work()
         except BaseExceptionGroup as errors:
@@ -96,7 +96,8 @@ class Share:
 
     @property
     def _jobs_at_once(self) -> int:
-        """So many that requests never wait for recording, and no more: what is in hand is read again after a crash."""
+        """Jobs at a time: enough to use all requests in flight while others are recorded, and no more, since calls in hand
+        are read again after a crash."""
         return max(2, self.work.client.triage.in_flight * 2 // CALLS)
 
     def _let_go(self) -> None:
@@ -107,7 +108,7 @@ class Share:
         return await patiently(lambda: runs.state_of(self.work.ledger, self.run.id))
 
     async def _look(self) -> None:
-        """End the work when the run was ended or stopped, whoever did it."""
+        """End the work when any process ended or stopped the run."""
         looks = 0
         while await self._state() == "running":
             looks += 1
@@ -124,7 +125,7 @@ class Share:
     # Work
 
     async def _examine(self, calls: list[str]) -> None:
-        """A job: its calls as far as the ledger says that they are left. An error ends this process's share."""
+        """Carry out a job: examine those of its calls that are due. An error ends this process's share."""
         with anyio.CancelScope() as scope:
             self._under_way.add(scope)
             try:
@@ -152,7 +153,7 @@ class Share:
             await anyio.sleep(LOOK_EVERY_S)
 
     async def _lead(self, turn: Turn, jobs: Jobs) -> None:
-        """Lead until the run is over, or until the turn is lost with the database."""
+        """Lead until the run ends, or until the turn is lost because the database is away."""
         run = await runs.get(self.work.ledger, self.run.id)
         self._ahead = sum(run.counts.get(state, 0) for state in TO_DO)
         lister = Lister(self.work, run, self._on_page)
@@ -170,14 +171,14 @@ class Share:
             tasks.cancel_scope.cancel()
 
     async def _on_page(self, fresh: int) -> None:
-        """The next page is read when not too many calls wait."""
+        """Let the lister wait while more than AHEAD calls are listed and not examined."""
         self._ahead += fresh
         self.hint()
         while self._ahead > AHEAD:  # noqa: ASYNC110  other processes make room
             await anyio.sleep(LOOK_EVERY_S)
 
     async def _queue_what_is_left(self, jobs: Jobs) -> bool:
-        """Queue calls that are due and in no job. Whether anything was left to do."""
+        """Queue due calls that no job has. Returns whether anything is queued or due."""
         await jobs.rescue()
         queued = await jobs.queued()  # before the ledger is read: what ends between the two is not queued again
         left = await items.to_do(self.work.ledger, self.run.id, len(queued) + AHEAD + 1)
