@@ -1,6 +1,6 @@
-"""Investigations that run by themselves: from a new call to a verified moment, to an issue with its evidence, once.
+"""Pipelines: they examine calls by themselves and file each fault once, as an issue with verified moments as evidence.
 
-Everything here is imported when it is first used: the server and most commands run without it.
+The names below are imported at their first use, since the server and most commands run without them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A call as detectors see it: who said what and when, how good the times are, and what the vendor noted beside it."""
+"""A call as detectors see it: its turns, how exact their times are, and the vendor's other fields."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ class Evidence:
         incidents.change(connection, self.ledger, incident["fingerprint"], evidence=evidence)
 
     def _evidence(self, incident: JsonObject, came: Mapping[tuple[Candidate, bool], Ended]) -> int:
-        """How many calls the issue holds once findings were filed."""
+        """The incident's `evidence` after these findings: calls attached to the issue."""
         before: int = incident["evidence"]
         return before + sum(is_further for (_, is_further), end in came.items() if end.state == "done")
 
@@ -159,7 +159,7 @@ class Evidence:
             return note
         call = calls.get(one.call_id) or view_of(await self.client.send(GetCall(call_id=one.call_id)))
         said = call.turns[one.turn].text if one.turn < len(call.turns) else one.quote
-        words = one.quote if one.quote and one.quote in said else said  # a redacted quote is not what was said
+        words = one.quote if one.quote and one.quote in said else said  # a masked quote is not in the transcript
         return {**note, "message_index": one.turn, "message_text": storable(words)[:LONGEST_TEXT] or None}
 
     async def _place(self, ids: Sequence[str], state: findings.State, why: str) -> None:

@@ -192,7 +192,7 @@ class Filer:
             waiting = [one.id for one in case.waiting if one.state == "new"]
             findings.set_state(connection, self.ledger, waiting, "counted", MUTED)
             case.chosen = [one for one in case.chosen if one.state == "accepted"]
-            return not case.chosen  # what a person accepted is filed all the same
+            return not case.chosen  # accepted findings are filed although the incident is muted
 
         is_muted = await self.ledger.write(change)
         if not is_muted and not case.has_accepted:

@@ -158,7 +158,7 @@ def _looked_up(call: Call, detector: Detector, finding: Finding) -> tuple[int | 
         return None, finding.quote[:MOST_QUOTE], Verification.EXACT if is_fact else Verification.UNVERIFIED
     index = finding.turn.index if isinstance(finding.turn, Turn) else finding.turn
     is_of_call = 0 <= index < len(call.turns) and finding.turn in (index, call.turns[index])
-    if not is_of_call and isinstance(finding.turn, Turn):  # a turn of another call: its words mean nothing in this one
+    if not is_of_call and isinstance(finding.turn, Turn):  # a turn of another call
         return index, finding.quote[:MOST_QUOTE], Verification.UNVERIFIED
     return _in_words(call, detector, index, finding.quote)
 

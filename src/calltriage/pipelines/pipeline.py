@@ -1,4 +1,4 @@
-"""A pipeline in a program: `await Pipeline.load("x.toml").run(client, since="7d", dry_run=True)`."""
+"""Runs a pipeline from a program: `await Pipeline.load("x.toml").run(client, since="7d", dry_run=True)`."""
 
 from __future__ import annotations
 

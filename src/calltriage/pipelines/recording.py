@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class _Waiting:
-    """An examination that is to be recorded."""
+    """An examination that waits to be recorded."""
 
     examination: Examination
     standing: Standing

@@ -179,11 +179,11 @@ class Limits(Table):
 
     usd_per_day: Annotated[float, Field(ge=0)] | None = None
     new_issues: Annotated[int, Field(ge=0, le=100_000)] = 20
-    """Issues that one run may file; for `watch` in 24 hours."""
+    """Most new issues of one run; of `watch`, in 24 hours."""
     findings_per_call: Annotated[int, Field(ge=1, le=10_000)] = 50
     """Findings of one detector in one call. More are left out, and the result says so."""
     seconds_per_call: Span = timedelta(seconds=30)
-    """After this time a user's function on one call is killed."""
+    """Time for one call after which a user's function is killed."""
 
 
 class Rate(Table):
@@ -217,7 +217,7 @@ class Watch(Table):
 
 
 class Spec(Table):
-    """A whole file."""
+    """A pipeline's file."""
 
     name: Name
     calls: Calls = Calls()

@@ -22,7 +22,7 @@ class DetectorTally:
     version_hash: str
     file: str
     calls: int = 0
-    """Calls that it examined."""
+    """Calls that it examined, without those that failed, were deferred or not offered."""
     found_in: int = 0
     findings: int = 0
     unverified: int = 0

@@ -39,7 +39,7 @@ OVERLAP = timedelta(minutes=15)
 LONGEST_CALL = timedelta(hours=24)
 """A call that has not ended so long after its begin does not hold the watermark back."""
 IDLE_S = 0.5
-"""Seconds between two looks at the ledger when nothing is due."""
+"""Seconds between two reads of the ledger while nothing is due."""
 FORGET_EVERY_S = 3_600.0
 """Seconds between two removals of old findings' words."""
 BATCH = 200
@@ -58,7 +58,7 @@ class Hands(Protocol):
         ...
 
     def hint(self) -> None:
-        """Something new is due."""
+        """Look for due items now."""
         ...
 
 

@@ -22,7 +22,7 @@ from calltriage.pipelines.reading import patiently
 from calltriage.pipelines.runners.queue import Share, is_spread
 
 LOOK_EVERY_S = 1.0
-"""Seconds between two looks for runs."""
+"""Seconds between two reads of the open runs."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 600.0
 """Seconds before a run that failed in this process is tried again: doubled each time up to the longest."""
 
@@ -63,7 +63,7 @@ class Worker:
     async def _goes_on(self, ledger: Ledger, run: Run) -> bool:
         """Whether this worker should take part in a run now."""
         if anyio.current_time() < self._pauses.get(run.id, (0.0, 0.0))[0] or "calls=" in run.window["asked"]:
-            return False  # it failed here a moment ago; or its calls are of a file that is elsewhere
+            return False  # it failed here a moment ago; or its calls are in a file of another machine
         if run.state == "running":
             return True
         if run.mode != "run" or run.why == ASKED_FOR:

@@ -1,4 +1,4 @@
-"""Whether a ledger's file is whole: read as it is, changed in nothing."""
+"""Checks a ledger's file from a backup without changing it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ WHAT = "The pipelines' ledger"
 
 
 def refuse_unsound(path: Path) -> None:
-    """Raise StoreError unless a backup's ledger is one, so that a restore puts no other file in place."""
+    """Raise StoreError unless a backup's file is a sound ledger, so that a restore installs no other file."""
     with opened_as_data(path, own_statements(), WHAT) as connection:
         refuse_other_tables(connection, own_statements(), WHAT)
 
 
 @cache
 def own_statements() -> frozenset[str]:
-    """The text of each statement that stands in the schema of a new ledger's file."""
+    """The statements in the schema of a new ledger's file."""
     from sqlalchemy import create_engine  # noqa: PLC0415  half a second of import
 
     from calltriage.pipelines.ledger.tables import metadata  # noqa: PLC0415

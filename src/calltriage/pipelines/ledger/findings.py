@@ -256,7 +256,7 @@ def calls_filed(connection: Connection, ledger: Ledger, issue_id: str) -> set[st
 
 
 def by_id(connection: Connection, ledger: Ledger, name: str) -> list[JsonObject]:
-    """The findings whose id is this, or begins so: one, none, or several."""
+    """The findings whose id is or begins with `name`, 5 at most; none for a malformed `name`."""
     if re.fullmatch(r"[0-9a-f]{6,64}", name) is None:
         return []
     query = select(findings).where(findings.c.account == ledger.account, findings.c.id.startswith(name)).limit(5)

@@ -78,7 +78,7 @@ class Ledger:
 
 @asynccontextmanager
 async def open_ledger(folder: Path, account: str, url: SecretStr | None = None) -> AsyncGenerator[Ledger]:
-    """The ledger of an account, closed with the block."""
+    """The ledger of an account while the block runs. `url`: PostgreSQL; None: a file in the folder."""
     ledger = Ledger(folder, account, url)
     try:
         yield ledger

@@ -1,1 +1,1 @@
-"""How the calls of a run are spread: over the tasks of this process (`embedded`), or over workers on several machines."""
+"""Runners work on a run's calls: in this process (`embedded`), or in workers on several machines (`queue`)."""

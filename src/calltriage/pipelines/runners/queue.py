@@ -91,7 +91,7 @@ class Share:
                         await anyio.sleep(LOOK_EVERY_S)
 
     def hint(self) -> None:
-        """Something new is due."""
+        """Look for due items now."""
         self._hint.set()
 
     @property
