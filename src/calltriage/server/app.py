@@ -71,7 +71,7 @@ class TriageServer(Server[Connection]):
 
     end_streams: Callable[[], None]
     answers: dict[str, Answer]
-    """Where a transport with one client says which of its requests wait for their answers."""
+    """Answers on their way out, by the ids of their requests; filled by a transport with one client."""
 
     def get_capabilities(self, *args: Any, **kwargs: Any) -> mcp_types.ServerCapabilities:
         """What the SDK derives, without the lists' changes: tools, prompts and resources are the same as long as the server
@@ -170,7 +170,7 @@ def build_server(
         client: reaches the two APIs, wherever they are.
         version: shown to clients.
         tools: what `toolsets.select` chose; the default toolset unless given.
-        excluded: names of excluded tools. No argument and no resource of others does what they do, either.
+        excluded: names of excluded tools. No argument of another tool and no resource does what they do, either.
         files: local files that tools may read and make; none by default.
         confirm: what becomes of a call that removes something where the host cannot ask a person.
         handover: files to and from remote clients; None where the server has no HTTP side.

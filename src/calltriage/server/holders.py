@@ -22,7 +22,7 @@ SECONDS = 6.0
 
 @dataclass(frozen=True)
 class Held:
-    """Tickets by call, of so many issues; `is_all` if no other issue holds a call."""
+    """Tickets by call id. `issues` is the number of issues that were read; `is_all` if no other issue holds a call."""
 
     tickets: dict[str, list[str]]
     issues: int

@@ -159,5 +159,5 @@ class Questions:
         return signature(self.seals.secret(), wish.payload())
 
     def _ident(self, wish: Wish) -> str:
-        """A short name for a person to type; nobody can guess it who does not know the secret."""
+        """A short name for a person to type. Without the secret nobody can guess it."""
         return base64.b32encode(bytes.fromhex(self._digest(wish))[:5]).decode().lower()

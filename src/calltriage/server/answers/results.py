@@ -146,14 +146,14 @@ def shortened(body: JsonObject, budget: int, more: JsonObject | None = None) -> 
     """
     cut: dict[str, int] = {}
     kept = 20 + (estimate_tokens(compact(more)) if more else 0)
-    whole = {"next_cursor": body["next_cursor"]} if "next_cursor" in body else {}  # a part of it leads nowhere
+    whole = {"next_cursor": body["next_cursor"]} if "next_cursor" in body else {}  # a cursor that is cut is no cursor
     body = {name: value for name, value in body.items() if name not in whole}
     budget = max(LEAST, budget - estimate_tokens(compact(whole))) if whole else budget
     while not passes(body, budget - 40 * len(cut) - (kept if cut else 0)):
         longest = _longest_text(body)
         if longest <= SHORT:
             raise CallError("The result is larger than a result may be. Ask for less.", code="result_too_large")
-        # What no budget could hold is cut before it is ever priced.
+        # A text that no budget could hold is cut before its tokens are counted, which takes long.
         body = _cut(body, max(SHORT, min(longest * 3 // 4, CHARACTERS * budget)), cut)
     if cut:
         body["omitted"] = [{"field": field, "characters": count} for field, count in cut.items()]

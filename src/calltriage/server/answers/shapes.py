@@ -166,7 +166,7 @@ def as_declared(fields: JsonObject, shape: object) -> JsonObject:
         if kind is None or value is None or _is_a(value, kind):
             kept[name] = value
         elif kind is str and isinstance(value, int | float) and not isinstance(value, bool):
-            kept[name] = str(value)  # as the reader of answers takes numbers where texts are said
+            kept[name] = str(value)  # as Result does (coerce_numbers_to_str)
         else:
             unfit.append(name)
     return kept | ({"unreadable_fields": [*(fields.get("unreadable_fields") or ()), *unfit]} if unfit else {})

@@ -127,7 +127,7 @@ class _Planning:
     """Plans writes one after the other.
 
     Attributes:
-        work: the call's.
+        work: the tool call.
         foresight: what would be there after the writes so far.
         made: kind and id of what they would make, by number; None for a write that has a problem.
     """

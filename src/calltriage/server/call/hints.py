@@ -108,8 +108,8 @@ def _section(section: str, arguments: JsonObject) -> TryNext | None:
 def _mended(
     error: Rejected, tool: type[Tool], arguments: JsonObject, check: Callable[[JsonObject], Any]
 ) -> TryNext | None:
-    """The same call with misspelt names and issues put right, or without a refused cursor, if that makes it one that would
-    be taken."""
+    """The same call with misspelt names and issues put right, or without a refused cursor, if the tool would accept it then;
+    otherwise None."""
     names = [info.alias or name for name, info in arguments_model(tool).model_fields.items()]
     meant = JsonObject()
     for name, value in arguments.items():

@@ -108,7 +108,7 @@ async def opened_for(path: str, files: FileRoots, host: Host) -> FileRoots | mcp
 async def _asked_at_once(session: ServerSession) -> mcp_types.ListRootsResult:
     """The host's answer. Empty if the host declared roots but does not answer."""
     try:
-        with anyio.move_on_after(PATIENCE_S):  # not by session.list_roots, which warns of its end in later protocols
+        with anyio.move_on_after(PATIENCE_S):  # session.list_roots would warn that later protocols lack it
             return await session.send_request(mcp_types.ListRootsRequest(), mcp_types.ListRootsResult)
     except (MCPError, ValueError):
         pass

@@ -26,7 +26,7 @@ def arguments_model(tool: type[Tool]) -> type[Tool]:
     for name, field in tool.model_fields.items():
         if any(isinstance(mark, WireOnly) for mark in field.metadata):
             continue
-        if names_issue(field.metadata):  # only what it is for is kept: the UUID's rules are not the reference's
+        if names_issue(field.metadata):  # the rules for a UUID do not hold for a reference
             fields[name] = (IssueRef, Field(default=field.default, description=field.description))
         else:
             fields[name] = (field.rebuild_annotation(), field)
@@ -50,7 +50,7 @@ def input_schema(model: type[Tool]) -> JsonObject:
     schema = model.model_json_schema()
     definitions: JsonObject = schema.pop("$defs", {})
     flat: JsonObject = _flatten(schema, definitions)
-    flat.pop("description", None)  # it is the tool's
+    flat.pop("description", None)  # the tool has it already
     for name in model.clearable_fields():
         flat["properties"][name]["type"] = [flat["properties"][name]["type"], "null"]
     return flat

@@ -104,7 +104,7 @@ class FileRoots:
         return replace(self, roots=(*self.roots, *without_homes(folders)))
 
     def reach(self, path: str) -> bool:
-        """Whether a path lies below a root, whatever is there."""
+        """Whether a path lies below a root, also if there is no file."""
         try:
             return bool(self._below_root(path))
         except Rejected:
@@ -270,7 +270,7 @@ class Draft:
 
 
 def _closed(draft: Draft | None, handle: int | None) -> None:
-    """End a draft, or the folder's handle alone where there never was one."""
+    """Close a draft; without one, close the folder's handle."""
     if draft is not None:
         draft.close()
     elif handle is not None:
@@ -278,8 +278,8 @@ def _closed(draft: Draft | None, handle: int | None) -> None:
 
 
 def without_homes(folders: Iterable[Path]) -> tuple[Path, ...]:
-    """The folders without the user's home and those above it: hosts start servers in, and declare, `/` or a folder of the
-    system, which nobody meant to open."""
+    """The given folders, except the user's home and folders above it: hosts start servers in, and declare, `/` or a folder
+    of the system, which nobody meant to open."""
     try:
         home = Path.home().resolve()
     except (OSError, RuntimeError):  # a user without a home

@@ -68,10 +68,10 @@ def seen(head: bytes) -> list[Seen]:
     """Formats that the bytes may be of, the likeliest first."""
     import puremagic  # noqa: PLC0415  reads its table of formats
 
-    library = cast("Any", puremagic)  # half of it is typed
-    if head[:4] == b"\x7fELF":  # which the table has without a media type
+    library = cast("Any", puremagic)  # it is typed in part only
+    if head[:4] == b"\x7fELF":  # ELF, which the table has without a media type
         return [Seen("", "application/x-executable", 1.0)]
-    if head[:4] == b"OggS":  # which it takes for many things
+    if head[:4] == b"OggS":  # Ogg, which the table takes for many formats
         return [Seen("", "video/ogg" if b"\x80theora" in head else "audio/ogg", 1.0)]
     try:
         found: list[Any] = library.magic_string(head[:HEAD]) if head else []

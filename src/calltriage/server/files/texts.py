@@ -17,7 +17,7 @@ def text_in(data: bytes) -> tuple[str, str] | None:
 
 
 def text_begun_in(data: bytes) -> tuple[str, str] | None:
-    """The same of the first bytes of a file; the last character may be cut."""
+    """As text_in, for the first bytes of a file: the last character may be cut."""
     return _text_in(data, whole=False)
 
 

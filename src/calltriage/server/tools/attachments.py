@@ -166,10 +166,8 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
                     request_id=refused.request_id,
                 ) from refused
             facts: JsonObject = {"size": uploaded.size, "sha256": uploaded.sha256, "outcome": made.outcome}
-            if made.result.size not in {
-                None,
-                uploaded.size,
-            }:  # a figure alone: advice must not stand among the API's words
+            # A figure alone: advice must not stand among the API's words.
+            if made.result.size not in {None, uploaded.size}:
                 facts["size_by_api"] = made.result.size
             if labels := over_api.unkept(made, self.metadata):
                 facts |= {"labels_not_stored": labels, "note": over_api.UNKEPT}

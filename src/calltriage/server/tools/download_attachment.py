@@ -95,7 +95,7 @@ class DownloadAttachmentTool(Workflow, effect=Effect.READ, saves=True):
                     if not judged and got >= HEAD:  # in however many pieces it came
                         judged, head = True, b"".join(pieces)[:HEAD]
                         if shown_image(head) is None and await to_thread.run_sync(text_begun_in, head) is None:
-                            return None  # neither to read nor to look at
+                            return None  # neither text nor a picture
         except Rejected as error:
             if error.code != "file_too_large":
                 raise

@@ -102,7 +102,7 @@ class ListAttachmentsTool(Workflow, effect=Effect.READ):
     def _wants(self, item: Attachment) -> bool:
         types = {media_type.lower() for media_type in self.types or ()}
         is_named = self.name is None or folded(self.name) == folded(item.name)
-        # A row without labels may be short of them: then the API's own filter has to do.
+        # A row may come without its labels. Then the API's own filter has to be enough.
         has = item.metadata is None or all(
             item.metadata.get(name) == value for name, value in (self.labels or {}).items()
         )

@@ -155,7 +155,7 @@ class GetTranscriptTool(Workflow, effect=Effect.READ):
                 tool=self.tool_name(), arguments={"call_id": self.call_id, "from": first, "to": last, **words}
             )
 
-        # The id that was asked for, not the one answered: what stands outside the holder is ours.
+        # The id from the call, not the one from the answer: members outside of `untrusted` are our words.
         found: JsonObject = {} if self.query is None else {"matches": 0 if instead else len(wanted)}
         found |= {"found": instead} if instead else {}
         found |= said_of_source(call)

@@ -81,7 +81,7 @@ class UpdateFlagTool(Workflow, effect=Effect.ADD):
         if self.quote is not None or self.message_index is not None:
             with preparing():
                 moment = await self._sought(old).moment(work)
-            if moment.index != old.message_index:  # the node was the old turn's
+            if moment.index != old.message_index:  # the node belonged to the old turn
                 kept = {name: value for name, value in kept.items() if name not in NODE}
             changed |= {"message_index": moment.index, "message_text": moment.text}
             lost -= {"message_index", "message_text"}

@@ -125,7 +125,7 @@ class _Relay:
             self._questions.pop(str(message.id), None)
         elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
             name = str((message.params or {}).get("requestId"))
-            del self._unanswered[name]  # which is never answered
+            del self._unanswered[name]  # a cancelled request is never answered
             self._gone(name)
 
     def _settle(self, request_id: RequestId | None) -> None:

@@ -26,7 +26,8 @@ DRAIN_SECONDS = 9.0
 class FrameInput:
     """Standard input as the SDK reads it: line by line in UTF-8, each a readable message. Other lines are answered here.
 
-    A line longer than MAX_FRAME is answered as soon as it is, and passed over up to its end: a host goes on after an error.
+    A line longer than MAX_FRAME is answered as soon as that is seen, and the rest of it skipped: a host goes on after an
+    error.
     """
 
     outgoing: WriteStream[SessionMessage]
