@@ -10,6 +10,7 @@ import sqlite3
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from virtual_time import VirtualLoop
 
 from calltriage.client.client import Client, open_client
 from calltriage.client.receipts import Receipt
+from calltriage.client.retries import RetryPolicy
 from calltriage.desk.app import Desk
 from calltriage.errors import CallError, Conflict, StoreError
 from calltriage.journal import journal as journal_module
@@ -343,6 +345,42 @@ async def test_a_write_that_another_process_has_under_way_is_waited_for(
         assert 0 < error["retry_after_s"] <= 30
         clock.advance(seconds=31)
         assert (await called(agent, "add_flag", asked))["outcome"] == "committed"
+
+
+async def test_of_several_attempts_the_last_one_is_waited_for_however_old_the_first_one_is(
+    the_desk: Desk, journal: Journal, clock: Clock
+) -> None:
+    async with recorded(the_desk, journal) as (client, agent):
+        flag = AddFlag(issue_id=await an_issue(client), call_id="call-card", type="silence", note="n")
+        await cut_off(the_desk, journal, flag, carried_out=False)
+        clock.advance(minutes=5)
+        await journal.begin(flag)
+        asked = flag.model_dump(exclude_unset=True)
+        error = (await called(agent, "add_flag", asked))["error"]
+        assert (error["code"], error["outcome"]) == ("in_flight", "not_committed")
+        assert 0 < error["retry_after_s"] <= 30
+        clock.advance(seconds=31)
+        assert (await called(agent, "add_flag", asked))["outcome"] == "committed"
+
+
+async def test_a_request_of_a_process_that_was_killed_a_moment_ago_may_still_arrive_and_is_waited_for(
+    the_desk: Desk, journal: Journal
+) -> None:
+    way = httpx2.ASGITransport(the_desk, raise_app_exceptions=False)
+    async with open_client(endpoints_to(way)) as killed_one:
+        flag = AddFlag(issue_id=await an_issue(killed_one), call_id="call-card", type="silence", note="n")
+        await cut_off(the_desk, journal, flag, carried_out=False)
+        on_its_way = [flag]
+
+        async def arrives(_: float) -> None:
+            while on_its_way:
+                await killed_one.send(on_its_way.pop())
+
+        waiting = {api: replace(one, retry=RetryPolicy(sleep=arrives)) for api, one in endpoints_to(way).items()}
+        async with open_client(waiting, ledger=journal) as client:
+            outcome = (await client.deliver(flag)).outcome
+            flags = (await client.send(ListFlags(issue_id=flag.issue_id))).items
+    assert (outcome, len(flags)) == ("replayed", 1)
 
 
 @pytest.mark.parametrize(
