@@ -178,6 +178,25 @@ async def test_a_removal_that_fails_leaves_both_and_the_same_call_finishes_it(
     assert [flag.id for flag in await stored(agent, client, ticket)] == [both[1].id]
 
 
+@pytest.mark.parametrize("status", [400, 403, 409, 500])
+async def test_an_addition_that_fails_leaves_the_old_flag_alone(
+    agent: Client, client: ApiClient, the_desk: Desk, status: int
+) -> None:
+    ticket, old = await flagged(agent, the_desk)
+    network = Scripted(
+        inner=httpx2.ASGITransport(the_desk),
+        only=lambda request: request.method != "GET" and "/flags" in request.url.path,
+    )
+    network.script(*[answers(status)] * 9)
+    async with (
+        open_client(endpoints_to(network)) as through,
+        Client(build_server(through, version="0")) as halting,
+    ):
+        await refused(halting, "update_flag", issue_id=ticket, flag_id=old["id"], message_index=3)
+    assert {request.method for request in network.writes} == {"POST"}
+    assert [flag.id for flag in await stored(agent, client, ticket)] == [old["id"]]
+
+
 def test_it_is_offered_only_where_a_flag_may_be_removed() -> None:
     assert UpdateFlagTool in select()
     assert UpdateFlagTool not in select(may_remove=False)
