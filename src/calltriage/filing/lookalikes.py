@@ -39,6 +39,9 @@ KNOWN = 1_000
 """Texts whose words are kept: a search finds the same issues for many drafts."""
 CLOSED: list[Status] = ["done", "closed"]
 OPEN: list[Status] = [status for status in get_args(Status) if status not in CLOSED]
+PARTS = 5
+"""Pages of the search for the whole title that are read. A search of very many issues answers in parts, and the equal one
+may be in a later part."""
 CLOSED_SEARCHES = 2
 """Texts that are searched for in issues that are closed: the title and the word that tells most."""
 
@@ -157,10 +160,11 @@ async def similar_to(draft: Draft, client: Client) -> Similar:
     words = telling(draft)
     # The same title may stand behind hundreds that share its words, so it is looked for whole too.
     texts = list(dict.fromkeys([draft.title, *words]))
-    asked = [ListIssues(search=text, status=OPEN, limit=FOUND) for text in texts]
+    whole, *asked = [ListIssues(search=text, status=OPEN, limit=FOUND) for text in texts]
     asked += [ListIssues(search=text, status=CLOSED, date_range="90d", limit=FOUND) for text in texts[:CLOSED_SEARCHES]]
-    pages = await at_once(*(client.send_shared(one) for one in [*asked, ListIssues(status=OPEN, limit=NEWEST)]))
-    candidates = {issue.id: issue for page in pages for issue in page.items}
+    asked.append(ListIssues(status=OPEN, limit=NEWEST))
+    found_in = await at_once(_found(client, whole, PARTS), *(_found(client, one, 1) for one in asked))
+    candidates = {issue.id: issue for issues in found_in for issue in issues}
     found = ranked(draft, candidates.values(), {})
     if draft.evidence:
         near = found[:COMPARED]
@@ -169,6 +173,18 @@ async def similar_to(draft: Draft, client: Client) -> Similar:
         rest = (likeness.issue for likeness in found[COMPARED:])
         found = ranked(draft, (likeness.issue for likeness in near), shared) + ranked(draft, rest, {})
     return Similar([one for one in found if one.score >= ALIKE], len(candidates), words)
+
+
+async def _found(client: Client, asked: ListIssues, most: int) -> list[Issue]:
+    """The issues of a list, of at most so many pages; one that is full is the last."""
+    page = await client.send_shared(asked)
+    issues = list(page.items)
+    for _ in range(most - 1):
+        if page.next_cursor is None or len(issues) >= FOUND:
+            break
+        page = await client.send_shared(asked.model_copy(update={"cursor": page.next_cursor}))
+        issues += page.items
+    return issues
 
 
 async def _evidence(client: Client, issue_id: str) -> set[tuple[str, str]]:

@@ -12,7 +12,7 @@ from calltriage.matching.clock import as_written
 from calltriage.matching.folding import unaccented, without_punctuation
 
 COMMON = {
-    "en": "the and you is to it that of my what have for a no per",
+    "en": "the and you is to it that of my what have for",
     "de": "und ich nicht das ist die der sie mir ein es wir",
     "fr": "je est pas vous le la les et que un une il",
     "es": "que no el la de es por los una en mi si",
@@ -21,8 +21,8 @@ COMMON = {
     "nl": "ik het de een niet dat van en is je wat op",
     "da": "jeg er det ikke du og en til har pa min",
 }
-"""Common words of each language whose numbers can be read; language_of counts them. A word that two languages share counts
-for both: a line like "$5.50 a week" is English unless more of it is Portuguese."""
+"""Common words of each language whose numbers can be read; language_of counts them. Words that are frequent in another
+language, as "a" and "no" are, do not tell English: a Spanish number in a short turn would not be read, nor masked."""
 _COMMON = {language: frozenset(words.split()) for language, words in COMMON.items()}
 _COMMON_ANYWHERE = frozenset[str]().union(*_COMMON.values())
 HEARD = 200
@@ -51,7 +51,7 @@ _AMOUNT = re.compile(
 )
 SAID = "\xa4"
 """Mark behind a price that was said without its currency."""
-_PRICE = re.compile(rf"(?<= )([0-9]{{1,2}}\.[0-9]{{2}}) (?:{'|'.join(UNITS.values())}|{SAID})(?= )")
+_PRICE = re.compile(rf"(?<= )([0-9]{{1,2}}\.[0-9]{{2}}) (?:{'|'.join(UNITS.values())})(?= )")
 _UNIT = re.compile(rf"[0-9](?=(?:{GLUED})\b)")
 _HALF = re.compile(r"(?<=[0-9] )([ap]) m\b")
 _HOUR = re.compile("[1-9]|1[0-9]|2[0-4]")
@@ -62,8 +62,7 @@ _SIGNS = re.compile(r"[^\w ]+")
 
 
 def language_of(lines: Iterable[str]) -> str:
-    """The language of COMMON whose common words stand most often in some lines; English where none does, or
-    others do no more often."""
+    """The language of COMMON whose common words stand most often in some lines; English where none does."""
     words = Counter(filter(_COMMON_ANYWHERE.__contains__, " ".join(islice(lines, HEARD)).split()))
     return max(COMMON, key=lambda language: sum(words[word] for word in words.keys() & _COMMON[language]))
 
@@ -75,11 +74,8 @@ def in_digits(line: str, language: str) -> str:
 
 
 def in_prices(line: str, language: str) -> str:
-    """As in_digits, but two numbers that may be a price become one with SAID behind it: "five fifty" as "5.50 \xa4". If
-    there is a price, a second line has the prices without currency and SAID."""
-    line = _line(_grouped(_written(line, language), price=f"{{}}.{{}} {SAID}"))
-    bare = _PRICE.sub(r"\1", line)
-    return line if bare == line else f"{line}\n{bare}"
+    """As in_digits, but two numbers that may be a price become one with SAID behind it: "five fifty" as "5.50 \xa4"."""
+    return _line(_grouped(_written(line, language), price=f"{{}}.{{}} {SAID}"))
 
 
 def wanted_price(line: str, language: str) -> str:

@@ -16,8 +16,8 @@ from vendors import says
 
 from calltriage.client.client import Client as ApiClient
 from calltriage.client.client import open_client
-from calltriage.filing.lookalikes import ALIKE, CLOSE, Draft, ranked, telling
-from calltriage.operations.issues import Issue, ListIssues
+from calltriage.filing.lookalikes import ALIKE, CLOSE, Draft, ranked, similar_to, telling
+from calltriage.operations.issues import CreateIssue, Issue, ListIssues
 from calltriage.operations.relations import ListRelations
 from calltriage.server.app import build_server
 
@@ -439,3 +439,17 @@ def test_ranking_is_stable_and_survives_huge_texts() -> None:
     draft = Draft("card " * 40, "é" * 10_000)
     first = [(one.issue.id, one.score) for one in ranked(draft, issues, {})]
     assert first == [(one.issue.id, one.score) for one in ranked(draft, issues[::-1], {})]
+
+
+async def test_an_equal_title_is_found_behind_many_newer_issues_that_a_search_reads_in_parts(
+    client: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for bound, number in (("FEW", 2), ("MOST", 2), ("NEAR", 20)):
+        monkeypatch.setattr(f"calltriage.desk.database.issue_search.{bound}", number)
+    oldest = await client.send(CreateIssue(title="Lost card refused", category="Bug", severity="high"))
+    for title in ("Lost parcel", "Card of a guest", "Refused entry", "Lost key", "Card reader", "Refused call") * 2:
+        await client.send(CreateIssue(title=title, category="Bug", severity="high"))
+    for number in range(60):
+        await client.send(CreateIssue(title=f"Invoice {number}", category="Bug", severity="high"))
+    found = await similar_to(Draft("Lost card refused"), client)
+    assert found.closest() == oldest

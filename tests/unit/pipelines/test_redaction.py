@@ -26,6 +26,8 @@ BUILTIN = BuiltIn()
         ("account 12345678", "account [number]"),
         ("write to jane.doe@example.com now", "write to [e-mail] now"),
         ("write to jane dot doe at gmail dot com now", "write to [e-mail] now"),
+        ("No no, seis uno dos tres cuatro cinco seis siete ocho", "No no, [number]"),
+        ("no, el seis uno dos tres cuatro cinco seis siete ocho, a ver", "no, el [number], a ver"),
         ("oh five five five oh one two three four", "oh [number]"),
         ("ich und meine Nummer: null eins fünf eins zwei drei vier fünf", "ich und meine Nummer: [number]"),
     ],

@@ -102,12 +102,6 @@ async def next_due(ledger: Ledger, run_id: str) -> str | None:
     return await ledger.read(lambda connection: connection.execute(query).scalar_one_or_none())
 
 
-async def known(ledger: Ledger, run_id: str, call_ids: Sequence[str]) -> set[str]:
-    """Which of these calls are items of the run."""
-    query = select(items.c.call_id).where(_of(ledger, run_id, call_ids))
-    return await ledger.read(lambda connection: set(connection.execute(query).scalars()))
-
-
 @dataclass(frozen=True)
 class Standing:
     """An item's new state. `error`: the reason. `due_at`: when it is due again."""
