@@ -149,6 +149,7 @@ def test_what_a_host_leaves_empty_counts_as_not_set(monkeypatch: pytest.MonkeyPa
     assert Settings() == unset
 
 
+@pytest.mark.slow
 def test_the_registry_linter_finds_nothing() -> None:
     done = run(BIN / "skillsaw", "lint", ROOT / "manifests" / "registry")
     assert done.returncode == 0, done.stdout
@@ -166,6 +167,7 @@ def test_the_bundle_formats_own_tool_validates_and_packs_it(mcpb: Path, tmp_path
     assert (tmp_path / "calltriage.mcpb").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_the_plugin_carries_its_skills_and_a_linter_finds_nothing(tmp_path: Path) -> None:
     plugin = tmp_path / "plugin"
     fill.lay_out_plugin(plugin)
@@ -191,6 +193,7 @@ def test_the_icon_is_a_square_picture_of_the_size_that_directories_want() -> Non
 FOLDERS = ["/home/ann/one", "/home/ann/two two"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "filled_in", [{}, {"bland_api_key": "k", "data_dir": "/home/ann/desk"}, {"allowed_roots": FOLDERS}]
 )

@@ -127,6 +127,7 @@ async def test_a_function_that_hangs_is_stopped_and_after_three_times_switched_o
             await made.examine(call_of([("agent", "fine")]))
 
 
+@pytest.mark.slow
 async def test_a_call_that_is_given_up_leaves_nothing_of_its_answer_to_the_next(users: Open) -> None:
     async with users("moody") as made:
         with anyio.move_on_after(0.2):
@@ -146,6 +147,7 @@ async def test_the_process_ends_with_the_pipeline(users: Open) -> None:
         os.kill(pid, 0)
 
 
+@pytest.mark.slow
 async def test_a_file_opens_a_function_beside_it_and_tells_its_faults_with_their_lines(
     users: Open, tmp_path: Path
 ) -> None:

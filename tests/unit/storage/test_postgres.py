@@ -64,6 +64,7 @@ def test_a_missing_driver_is_said_at_the_start(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_server_of_the_tests_goes_without_a_word() -> None:
     program = (
         "import psycopg\n"

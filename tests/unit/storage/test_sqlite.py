@@ -82,6 +82,7 @@ anyio.run(main, *sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 async def test_two_processes_that_open_and_write_one_folder_lose_nothing(tmp_path: Path) -> None:
     if DRIVER.sqlite_version_info < (3, 51, 3):
         async with opened(tmp_path / "desk") as store:  # the rule there: one process at a time

@@ -249,6 +249,7 @@ def test_a_file_of_another_user_stays_theirs(home: Path, run: Run) -> None:
     assert (file.stat().st_uid, file.stat().st_gid) == (4321, 4321)
 
 
+@pytest.mark.slow
 def test_two_installations_at_once_leave_one_entry(home: Path, tmp_path: Path) -> None:
     file = file_of("cursor", home)
     file.write_text("{}\n", encoding="utf-8")

@@ -112,6 +112,7 @@ anyio.run(main, sys.argv[1])
 """
 
 
+@pytest.mark.slow
 async def test_a_backup_while_another_process_writes_is_of_one_moment(folder: Path, tmp_path: Path) -> None:
     with anyio.fail_after(90):
         async with await anyio.open_process([sys.executable, "-c", WRITER, str(folder)]) as writer:

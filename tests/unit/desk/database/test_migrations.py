@@ -301,6 +301,7 @@ anyio.run(main, sys.argv[1])
 """
 
 
+@pytest.mark.slow
 async def test_two_processes_that_open_an_old_folder_at_once_migrate_it_once(old: Path) -> None:
     endings: list[tuple[int, bytes]] = []
 
