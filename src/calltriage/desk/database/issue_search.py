@@ -155,7 +155,7 @@ def _matches(tx: Transaction, candidates: Select[tuple[int]], texts: list[list[s
     return tx.connection.execute(select(case((and_(*rare), count.scalar_subquery())))).scalar_one()
 
 
-def _count(candidates: Select[tuple[int]], most: int) -> Select[tuple[int]]:
+def _count(candidates: Select[tuple[int]], most: int) -> Select[int]:
     return select(func.count()).select_from(candidates.limit(most + 1).subquery())
 
 
