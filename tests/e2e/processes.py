@@ -58,8 +58,10 @@ async def ended_by(
         finally:
             for number in signals:
                 process.send_signal(number)
-            with anyio.fail_after(PATIENCE):
+            with anyio.move_on_after(PATIENCE):
                 status = await process.wait()
+            if status is None:
+                process.kill()  # or leaving it waits for ever
         assert status == 0, "a signal ends a server cleanly"
 
 

@@ -147,10 +147,14 @@ async def greeted(process: Process) -> BufferedByteReceiveStream:
 
 @pytest.fixture(autouse=True)
 def _interruptible() -> Iterator[None]:
-    """Where SIGINT is ignored, as in a shell's background, every child begins by ignoring it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Where signals are ignored, as in a shell's background and under nohup, every child begins by ignoring them."""
+    heard = {signal.SIGINT: signal.default_int_handler}
+    if sys.platform != "win32":
+        heard[signal.SIGHUP] = signal.SIG_DFL
+    before = {number: signal.signal(number, handler) for number, handler in heard.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

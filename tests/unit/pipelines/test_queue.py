@@ -201,6 +201,33 @@ async def test_the_jobs_of_a_lost_worker_are_done_by_another_one(
     assert await flagged(client) == [f"silent-{n:02}" for n in range(8)]
 
 
+async def test_a_connection_that_breaks_as_the_end_of_a_job_is_written_holds_no_run_up(
+    the_desk: Desk, client: Client, url: SecretStr, pipeline: Pipeline
+) -> None:
+    await load_lines(the_desk, *(silent_line(f"silent-{n:02}", 9.5) for n in range(8)))
+    async with open_ledger_of(client) as ledger:
+        run = await begun(ledger, pipeline)
+
+        async def nobody(calls: list[str]) -> None:
+            raise AssertionError(calls)
+
+        async with opened_jobs(ledger, run.id, nobody):
+            pass
+    async with await psycopg.AsyncConnection.connect(url.get_secret_value(), autocommit=True) as connection:
+        await connection.execute("CREATE SEQUENCE cuts")
+        await connection.execute(
+            "CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            "IF nextval('cuts') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF; RETURN OLD; END $$"
+        )
+        await connection.execute(
+            "CREATE TRIGGER cut BEFORE DELETE ON procrastinate_jobs FOR EACH ROW EXECUTE FUNCTION cut()"
+        )
+    with anyio.fail_after(PATIENCE_S):
+        report = await pipeline.run(client)
+    assert report.run is not None
+    assert (report.run.id, report.run.state, report.run.counts["done"]) == (run.id, "done", 10)
+
+
 async def test_connections_that_break_in_the_middle_lose_nothing(
     the_desk: Desk, way: Counting, client: Client, postgres: PostgresServer, url: SecretStr, pipeline: Pipeline
 ) -> None:

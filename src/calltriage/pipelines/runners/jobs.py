@@ -153,7 +153,9 @@ async def opened_jobs(ledger: Ledger, run_id: str, examine: Examine) -> AsyncGen
 
     Raises StoreBusyError if the database is away, StoreError if its user may not create the queue's tables.
     """
-    from procrastinate import App, PsycopgConnector  # noqa: PLC0415
+    from procrastinate import App  # noqa: PLC0415
+
+    from calltriage.pipelines.runners.connector import PatientConnector  # noqa: PLC0415
 
     url = "" if ledger.url is None else ledger.url.get_secret_value()
     options = {
@@ -161,7 +163,7 @@ async def opened_jobs(ledger: Ledger, run_id: str, examine: Examine) -> AsyncGen
         # The ledger knows what is left: a job that a crash of the server takes with it is queued again.
         "options": "-c synchronous_commit=off",
     }  # fmt: skip
-    connector = PsycopgConnector(conninfo=url, min_size=1, max_size=CONNECTIONS, timeout=CONNECT_S, kwargs=options)
+    connector = PatientConnector(conninfo=url, min_size=1, max_size=CONNECTIONS, timeout=CONNECT_S, kwargs=options)
     app = App(connector=connector)
 
     @app.task(name=TASK)

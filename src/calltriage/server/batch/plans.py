@@ -70,7 +70,7 @@ class Write:
 
 @dataclass(frozen=True)
 class Plan:
-    """A kept plan. It ends in `good_for_s` seconds; `seal` is what apply_plan has to be given."""
+    """A kept plan. It ends in `good_for_s` seconds; `seal` is what the call that makes its writes has to be given."""
 
     plan_id: str
     seal: str

@@ -69,7 +69,7 @@ class ReportShown(TypedDict, total=False):
 
 class GetPipelineReportTool(Workflow, effect=Effect.READ):
     """Read what pipelines found in a time: by detector with the precision that people's verdicts give, by day, incidents
-    with their issues, findings that wait."""
+    with their issues, what waits."""
 
     result: ClassVar[object] = ReportShown
 
