@@ -148,7 +148,7 @@ async def greeted(process: Process) -> BufferedByteReceiveStream:
 @pytest.fixture(autouse=True)
 def _interruptible() -> Iterator[None]:
     """Where signals are ignored, as in a shell's background and under nohup, every child begins by ignoring them."""
-    heard = {signal.SIGINT: signal.default_int_handler}
+    heard: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler}
     if sys.platform != "win32":
         heard[signal.SIGHUP] = signal.SIG_DFL
     before = {number: signal.signal(number, handler) for number, handler in heard.items()}
