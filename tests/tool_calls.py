@@ -65,10 +65,8 @@ async def call(agent: Client, tool: str, /, **arguments: Any) -> mcp_types.CallT
     body = result.structured_content
     assert json.loads(getattr(result.content[0], "text", "")) == body
     if id(agent) not in _published:
-        tools = (
-            await agent.session.list_tools()
-        ).tools  # not by the client itself, whose cache keeps a deep copy of them
-        _published[id(agent)] = {one.name: json.dumps(one.output_schema) for one in tools}
+        listed = await agent.session.list_tools()  # not by the client itself, whose cache keeps a deep copy of them
+        _published[id(agent)] = {one.name: json.dumps(one.output_schema) for one in listed.tools}
         weakref.finalize(agent, _published.pop, id(agent))
     _validator(_published[id(agent)][tool]).validate(body)
     return result

@@ -302,6 +302,20 @@ async def test_looking_at_the_keys_without_the_server_s_own_leaves_it_good(home:
         assert await tenants.keys() == before
 
 
+def printed(program: str, folder: Path) -> str:
+    """What a program prints in a process of its own, with an empty data folder and nothing to read."""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PATH": os.environ["PATH"], "CALLTRIAGE_DATA_DIR": str(folder / "desk")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout
+
+
 def test_a_desk_on_a_file_loads_nothing_that_terminals_postgresql_or_tokens_need(tmp_path: Path) -> None:
     program = (
         "import sys, anyio, calltriage.cli.main\n"
@@ -313,15 +327,7 @@ def test_a_desk_on_a_file_loads_nothing_that_terminals_postgresql_or_tokens_need
         "anyio.run(main)\n"
         "print(*sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={"PATH": os.environ["PATH"], "CALLTRIAGE_DATA_DIR": str(tmp_path / "desk")},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    loaded = set(done.stdout.split())
+    loaded = set(printed(program, tmp_path).split())
     assert "sqlalchemy.dialects.sqlite" in loaded
     assert loaded.isdisjoint({"rich", "sqlalchemy.dialects.postgresql", "psycopg", "jwt", "cryptography"})
 
@@ -345,16 +351,7 @@ def test_a_server_that_starts_looks_for_no_garbage_among_imports_and_needs_no_fo
         "    print(*searched)\n"
         "    print(*sys.modules)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={"PATH": os.environ["PATH"], "CALLTRIAGE_DATA_DIR": str(tmp_path / "desk")},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    searched, loaded = (set(line.split()) for line in done.stdout.splitlines())
+    searched, loaded = (set(line.split()) for line in printed(program, tmp_path).splitlines())
     heavy = {"pydantic", "pydantic_settings", "mcp", "calltriage.wiring", "calltriage.server.app"}
     assert heavy <= loaded
     assert heavy.isdisjoint(searched)

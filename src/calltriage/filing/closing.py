@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from calltriage.client.client import Client
+from calltriage.client.pages import pages
 from calltriage.leaves.instants import instant
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.issues import Issue
@@ -17,13 +18,8 @@ PAGES = 5
 
 async def closed_at(issue: Issue, client: Client) -> datetime | None:
     """When a closed issue was closed last, by its history; where that does not say, when it was changed last."""
-    cursor: str | None = None
-    for _ in range(PAGES):
-        page = await client.send(ListActivity(issue_id=issue.id, limit=100, cursor=cursor))
+    async for page in pages(client.send, ListActivity(issue_id=issue.id, limit=100), PAGES):
         for entry in page.items:
             if entry.type == "status_changed" and entry.to_status in CLOSED:
                 return instant(entry.created_at)
-        cursor = page.next_cursor
-        if cursor is None:
-            break
     return instant(issue.updated_at)

@@ -14,6 +14,7 @@ from functools import cache, lru_cache
 from typing import Any, cast, get_args
 
 from calltriage.client.client import Client
+from calltriage.client.pages import pages
 from calltriage.client.side_by_side import at_once
 from calltriage.errors import CallError
 from calltriage.leaves.strict_json import JsonObject
@@ -177,13 +178,11 @@ async def similar_to(draft: Draft, client: Client) -> Similar:
 
 async def _found(client: Client, asked: ListIssues, most: int) -> list[Issue]:
     """The issues of a list, of at most so many pages; one that is full is the last."""
-    page = await client.send_shared(asked)
-    issues = list(page.items)
-    for _ in range(most - 1):
-        if page.next_cursor is None or len(issues) >= FOUND:
-            break
-        page = await client.send_shared(asked.model_copy(update={"cursor": page.next_cursor}))
+    issues = list[Issue]()
+    async for page in pages(client.send_shared, asked, most):
         issues += page.items
+        if len(issues) >= FOUND:
+            break
     return issues
 
 

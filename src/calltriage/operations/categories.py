@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from calltriage.operations.base import Effect, Operation
+from calltriage.operations.fields import DEFAULT_LIMIT, Cursor, Limit
 from calltriage.operations.fields import Category as CategoryName
-from calltriage.operations.fields import Cursor, Limit
 from calltriage.operations.results import Page, Result
 from calltriage.operations.traces import Rows, Trace, agree, caseless, row
 
@@ -26,7 +26,7 @@ class Category(Result, origin="issue authors"):
 class ListCategories(Operation[Page[Category]], http="GET /v1/triage/categories", effect=Effect.READ):
     """List the categories (labels) that issues are filed under, by name: built-in ones, created ones, and those in use."""
 
-    limit: Limit | None = Field(default=None, description="Page size, default 50.")
+    limit: Limit | None = Field(default=None, description=f"Page size, default {DEFAULT_LIMIT}.")
     cursor: Cursor | None = Field(default=None, description="next_cursor of the page before.")
 
 

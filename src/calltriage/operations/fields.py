@@ -287,6 +287,8 @@ def _one_line(value: str) -> str:
 
 
 Limit = Annotated[int, Field(ge=1, le=100)]
+DEFAULT_LIMIT = 50
+"""Rows of a page whose limit is not given (bland-triage, section 5)."""
 Word = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]
 T = TypeVar("T")
 

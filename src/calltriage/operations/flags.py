@@ -8,6 +8,7 @@ from pydantic import Field
 
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.fields import (
+    DEFAULT_LIMIT,
     CallId,
     Cursor,
     FlagId,
@@ -101,7 +102,7 @@ class ListFlagTypes(Operation[Page[FlagTypeUse]], http="GET /v1/triage/flag-type
     Read it before add_flag, so that equal moments get equal types.
     """
 
-    limit: Limit | None = Field(default=None, description="Page size, default 50.")
+    limit: Limit | None = Field(default=None, description=f"Page size, default {DEFAULT_LIMIT}.")
     cursor: Cursor | None = Field(default=None, description="next_cursor of the page before.")
 
 

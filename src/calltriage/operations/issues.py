@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect, Operation, Tool
 from calltriage.operations.fields import (
+    DEFAULT_LIMIT,
     NO_RESOURCE,
     TEXT,
     Category,
@@ -174,7 +175,7 @@ class ListIssues(Operation[Page[Issue]], http="GET /v1/triage/issues", effect=Ef
     )
     sort: Literal["last_activity_at", "created_at", "severity", "status"] | None = None
     order: Literal["asc", "desc"] | None = None
-    limit: Limit | None = Field(default=None, description="Page size, default 50.")
+    limit: Limit | None = Field(default=None, description=f"Page size, default {DEFAULT_LIMIT}.")
     cursor: Cursor | None = Field(default=None, description="next_cursor of the page before; keep the filters.")
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from calltriage.errors import UnreadableAnswer
 from calltriage.operations.activity import ListActivity, TimelineEntry
 from calltriage.operations.base import Effect, Operation
-from calltriage.operations.fields import Comment, Cursor, IssueId, Limit, SessionId
+from calltriage.operations.fields import DEFAULT_LIMIT, Comment, Cursor, IssueId, Limit, SessionId
 from calltriage.operations.issues import GetIssue
 from calltriage.operations.results import Page, Result
 from calltriage.operations.sessions import AgentSession
@@ -33,7 +33,7 @@ class AgentProfile(Result, origin="agent authors"):
 class ListTriageAgents(Operation[Page[AgentProfile]], http="GET /v1/triage/agents", effect=Effect.READ):
     """List the vendor's own triage agents; one today, Norm."""
 
-    limit: Limit | None = Field(default=None, description="Page size, default 50.")
+    limit: Limit | None = Field(default=None, description=f"Page size, default {DEFAULT_LIMIT}.")
     cursor: Cursor | None = Field(default=None, description="next_cursor of the page before.")
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import anyio
 
+from calltriage.client.pages import pages
 from calltriage.client.reconciling import SETTLE_S
 from calltriage.client.side_by_side import at_once
 from calltriage.errors import CallError, Conflict, NotFound, Rejected
@@ -180,15 +181,11 @@ class IssueWrites:
         trace = operation.trace()
         if not isinstance(trace, LeftRow):
             return None
-        cursor: str | None = None
-        for _ in range(PAGES):
-            page: Any = await self.client.send(trace.rows.pages.model_copy(update={"limit": 100, "cursor": cursor}))
-            row = next((one for one in page.items if trace.rows.same(one)), None)
+        listed: Any = trace.rows.pages.model_copy(update={"limit": 100})
+        async for page in pages(self.client.send, listed, PAGES):
+            row: Any = next((one for one in page.items if trace.rows.same(one)), None)
             if row is not None:
                 return row
-            cursor = page.next_cursor
-            if cursor is None:
-                break
         return None
 
 

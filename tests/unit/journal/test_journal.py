@@ -333,18 +333,23 @@ async def test_a_write_that_was_cut_off_is_looked_for_and_never_sent_blind(
     assert (outcome, len(flags)) == ("replayed" if carried_out else "committed", 1)
 
 
+async def is_waited_for(agent: McpClient, flag: AddFlag, clock: Clock) -> None:
+    """A flag that is under way is refused for now, and added once its time is over."""
+    asked = flag.model_dump(exclude_unset=True)
+    error = (await called(agent, "add_flag", asked))["error"]
+    assert (error["code"], error["outcome"]) == ("in_flight", "not_committed")
+    assert 0 < error["retry_after_s"] <= 30
+    clock.advance(seconds=31)
+    assert (await called(agent, "add_flag", asked))["outcome"] == "committed"
+
+
 async def test_a_write_that_another_process_has_under_way_is_waited_for(
     the_desk: Desk, journal: Journal, clock: Clock
 ) -> None:
     async with recorded(the_desk, journal) as (client, agent):
         flag = AddFlag(issue_id=await an_issue(client), call_id="call-card", type="silence", note="n")
         await journal.begin(flag)
-        asked = flag.model_dump(exclude_unset=True)
-        error = (await called(agent, "add_flag", asked))["error"]
-        assert (error["code"], error["outcome"]) == ("in_flight", "not_committed")
-        assert 0 < error["retry_after_s"] <= 30
-        clock.advance(seconds=31)
-        assert (await called(agent, "add_flag", asked))["outcome"] == "committed"
+        await is_waited_for(agent, flag, clock)
 
 
 async def test_of_several_attempts_the_last_one_is_waited_for_however_old_the_first_one_is(
@@ -355,12 +360,7 @@ async def test_of_several_attempts_the_last_one_is_waited_for_however_old_the_fi
         await cut_off(the_desk, journal, flag, carried_out=False)
         clock.advance(minutes=5)
         await journal.begin(flag)
-        asked = flag.model_dump(exclude_unset=True)
-        error = (await called(agent, "add_flag", asked))["error"]
-        assert (error["code"], error["outcome"]) == ("in_flight", "not_committed")
-        assert 0 < error["retry_after_s"] <= 30
-        clock.advance(seconds=31)
-        assert (await called(agent, "add_flag", asked))["outcome"] == "committed"
+        await is_waited_for(agent, flag, clock)
 
 
 async def test_a_request_of_a_process_that_was_killed_a_moment_ago_may_still_arrive_and_is_waited_for(

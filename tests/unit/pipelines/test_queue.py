@@ -176,16 +176,17 @@ async def test_a_worker_goes_on_with_a_run_that_was_left_but_not_with_one_that_a
         assert (await runs.get(ledger, stopped.id)).why == runs.ASKED_FOR
 
 
+async def nobody(calls: list[str]) -> None:
+    """Who opens the queue and works on none of its jobs."""
+    raise AssertionError(calls)
+
+
 async def test_the_jobs_of_a_lost_worker_are_done_by_another_one(
     the_desk: Desk, way: Counting, client: Client, tmp_path: Path, url: SecretStr, pipeline: Pipeline
 ) -> None:
     await load_lines(the_desk, *(silent_line(f"silent-{n:02}", 9.5) for n in range(8)))
     async with open_ledger_of(client) as ledger:
         run = await begun(ledger, pipeline)
-
-        async def nobody(calls: list[str]) -> None:
-            raise AssertionError(calls)
-
         async with opened_jobs(ledger, run.id, nobody) as lost:
             await lost.add([f"silent-{n:02}" for n in range(8)])
         async with await psycopg.AsyncConnection.connect(url.get_secret_value(), autocommit=True) as connection:
@@ -207,10 +208,6 @@ async def test_a_connection_that_breaks_as_the_end_of_a_job_is_written_holds_no_
     await load_lines(the_desk, *(silent_line(f"silent-{n:02}", 9.5) for n in range(8)))
     async with open_ledger_of(client) as ledger:
         run = await begun(ledger, pipeline)
-
-        async def nobody(calls: list[str]) -> None:
-            raise AssertionError(calls)
-
         async with opened_jobs(ledger, run.id, nobody):
             pass
     async with await psycopg.AsyncConnection.connect(url.get_secret_value(), autocommit=True) as connection:

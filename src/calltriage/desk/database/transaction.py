@@ -35,10 +35,8 @@ from calltriage.desk.database.tables import written
 from calltriage.leaves.seals import signature
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Operation
-from calltriage.operations.fields import NO_ISSUE, UUID_PATTERN, Missing
+from calltriage.operations.fields import DEFAULT_LIMIT, NO_ISSUE, UUID_PATTERN, Missing
 from calltriage.operations.results import Result
-
-DEFAULT_LIMIT = 50
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 Keys: TypeAlias = tuple[ColumnElement[Any], ...]

@@ -6,7 +6,6 @@ from sqlalchemy import insert, select
 
 from calltriage.desk.database.tables import categories, new_id, organisations
 from calltriage.desk.database.transaction import (
-    DEFAULT_LIMIT,
     Reply,
     Transaction,
     bad_request,
@@ -16,7 +15,7 @@ from calltriage.desk.database.transaction import (
 )
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.categories import BUILT_IN, Category, CreateCategory, ListCategories
-from calltriage.operations.fields import alternatives
+from calltriage.operations.fields import DEFAULT_LIMIT, alternatives
 
 CATEGORY_COLUMNS = columns_of(categories, Category)
 

@@ -6,7 +6,6 @@ from sqlalchemy import delete, func, insert, select
 
 from calltriage.desk.database.tables import flags, new_id
 from calltriage.desk.database.transaction import (
-    DEFAULT_LIMIT,
     AnyRow,
     ContractError,
     Listing,
@@ -21,7 +20,7 @@ from calltriage.desk.database.transaction import (
 from calltriage.desk.handlers.activity_writing import entry, record
 from calltriage.desk.handlers.resource_links import flag_removed, link_of_call
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.operations.fields import NO_FLAG, stored_flag_type
+from calltriage.operations.fields import DEFAULT_LIMIT, NO_FLAG, stored_flag_type
 from calltriage.operations.flags import AddFlag, Flag, ListFlags, ListFlagTypes, RemoveFlag
 
 FLAG_COLUMNS = columns_of(flags, Flag)

@@ -10,7 +10,6 @@ from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, u
 from calltriage.desk.database.issue_search import FEW, look_for, searched
 from calltriage.desk.database.tables import issues, links, new_id, organisations, views, written
 from calltriage.desk.database.transaction import (
-    DEFAULT_LIMIT,
     AnyRow,
     Keys,
     Listing,
@@ -26,6 +25,7 @@ from calltriage.desk.handlers.issue_shapes import ISSUE_QUERY, read_issue, shown
 from calltriage.desk.handlers.members import check_members
 from calltriage.desk.handlers.relations import TOUCHING, remove_relation_row
 from calltriage.leaves.strict_json import JsonObject
+from calltriage.operations.fields import DEFAULT_LIMIT
 from calltriage.operations.issues import (
     CreateIssue,
     DeleteIssue,

@@ -110,9 +110,6 @@ class Embedded:
                 await self._side_by_side(batch)
             elif listed:
                 return
-            elif self._ahead > AHEAD:  # nothing is due, so nothing waits: the list is read on
-                self._ahead = 0
-                self._move()
             else:
                 await moved.wait()
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, get_args
 
 from calltriage.client.answers import MESSAGES
 from calltriage.client.client import Client
+from calltriage.client.pages import pages
 from calltriage.client.receipts import Receipt
 from calltriage.errors import Conflict, NotFound, Rejected
 from calltriage.leaves.strict_json import JsonObject
@@ -148,15 +149,9 @@ class Foresight:
             self._lists[name] = [] if is_place_holder(issue_id) else await self._all(pages)
         return self._lists[name]
 
-    async def _all(self, pages: Operation[Page[R]]) -> list[R]:
-        rows, cursor = list[R](), None
-        for _ in range(PAGES):
-            page = await self.client.send(pages.model_copy(update={"limit": 100, "cursor": cursor}))
-            rows += page.items
-            if page.next_cursor is None or page.next_cursor == cursor:
-                break
-            cursor = page.next_cursor
-        return rows
+    async def _all(self, listing: Operation[Page[R]]) -> list[R]:
+        listed = listing.model_copy(update={"limit": 100})
+        return [row async for page in pages(self.client.send, listed, PAGES) for row in page.items]
 
     async def _check_resource(self, kind: str, resource_id: str, argument: str) -> None:
         """Raise NotFound for evidence that is not there, where that can be told before it is attached."""

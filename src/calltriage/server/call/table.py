@@ -21,7 +21,7 @@ from calltriage.leaves.gate import compact, estimate_tokens, fits, gate, greates
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.base import Effect, Operation, Tool, is_operation
-from calltriage.operations.fields import UUID_PATTERN, is_opaque_id
+from calltriage.operations.fields import DEFAULT_LIMIT, UUID_PATTERN, is_opaque_id
 from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import ListIssues
 from calltriage.operations.relations import ListRelations
@@ -284,14 +284,10 @@ def _answer_of(
     return body if receipt.outcome is None else {**body, "outcome": receipt.outcome}
 
 
-LISTED = 50
-"""Issues of a page whose limit is not given (bland-triage, section 5)."""
-
-
 def _is_short(body: JsonObject, operation: ListIssues) -> bool:
     """Whether a page of a search has fewer rows than were asked for."""
     rows: int = body["returned"] + len(body.get("unreadable_rows", ()))
-    return operation.search is not None and rows < (operation.limit or LISTED)
+    return operation.search is not None and rows < (operation.limit or DEFAULT_LIMIT)
 
 
 def _fitting(body: JsonObject) -> int:

@@ -71,9 +71,9 @@ const found = (query) => (query ? call.turns.flatMap((turn, spot) => (turn.text.
 function look(query) {
   call.query = query.trim();
   const hits = found(call.query);
-  if (call.query) tell(hits.length > 0 ? `Found in ${count(hits.length, "turn")}.` : "Not said in this call.");
   if (hits.length > 0) call.at = hits[0];
-  redraw({ focus: `turn ${call.turns[call.at]?.message_index}` });
+  const said = call.query ? [hits.length > 0 ? `Found in ${count(hits.length, "turn")}.` : "Not said in this call."] : [];
+  redraw({ focus: `turn ${call.turns[call.at]?.message_index}`, said });
 }
 
 // Stand on a turn: the keys work on this one.
