@@ -43,8 +43,8 @@ from calltriage.desk.app import Desk
 pytestmark = pytest.mark.slow
 
 FEW_OR_MANY = [pytest.param(10, id="few"), pytest.param(200, id="many", marks=pytest.mark.long)]
-AT_ONCE = 32
-"""Calls that one process has in hand, at most: those are read again when it is killed."""
+AT_ONCE = 10
+"""Calls that one process has in hand, at most: twice its requests in flight. Those are read again when it is killed."""
 SILENT_UNTIL = 1_500
 """The issue holds as many calls as the file says; later ones are not silent."""
 
@@ -177,10 +177,10 @@ async def _kill_any(crew: list[Command], vendor: Vendor, url: str, chance: rando
 
 
 @pytest.mark.long
-async def test_of_a_long_run_that_is_killed_four_times_hardly_a_call_is_read_again(
+async def test_of_a_long_run_that_is_killed_twice_hardly_a_call_is_read_again(
     tmp_path: Path, database: str | None
 ) -> None:
-    chance, calls, kills = seeded(), 30_000, 4
+    chance, calls, kills = seeded(), 20_000, 2
     vendor = await vendor_with(tmp_path, calls)
     async with served(vendor) as address:
         command = ["pipeline", "run", str(tmp_path / "p.toml")]
@@ -196,7 +196,7 @@ async def test_of_a_long_run_that_is_killed_four_times_hardly_a_call_is_read_aga
             assert await run.process.wait() == 0
     assert run.kills == kills
     await check(vendor, calls, kills)
-    assert read_again(vendor) < calls / 1_000
+    assert read_again(vendor) <= calls / 1_000
     await vendor.desk.close()
 
 

@@ -29,8 +29,6 @@ from calltriage.pipelines.recording import Recorder
 from calltriage.pipelines.spec import Spec
 from calltriage.pipelines.tallies import Tally
 
-AT_ONCE = 32
-"""Items and incidents that are worked on at once. The client has its own, lower limit of requests in flight."""
 TRIES = 3
 """How often a call is examined while a model's detector fails."""
 AGAIN_AFTER = timedelta(minutes=1)
@@ -93,13 +91,19 @@ class Work:
         self._remembers = any(one.detector.is_model for one in self.detectors)
         self._recorder = Recorder(self.ledger, self.run_id, self.spec.name, self._requests)
 
+    @property
+    def at_once(self) -> int:
+        """Calls, and incidents, in hand at a time: enough to use all requests in flight while others are recorded. No more,
+        since calls in hand are read again after a crash."""
+        return 2 * self.reader.triage.in_flight
+
     def _requests(self) -> int:
         """How many requests the clients of this run have sent."""
         own = self.client.requests
         return own if self.reader is self.client else own + self.reader.requests
 
     async def batch(self, items: Sequence[Item], heard: Callable[[], None] = _unheard) -> None:
-        """Examine items, AT_ONCE at a time, then file what they found, once for each incident.
+        """Examine items, `at_once` at a time, then file what they found, once for each incident.
 
         Waits while the API or a database is away. An item that fails alone is recorded as failed. Raises errors that every
         other item would meet, too, such as Unauthenticated. `heard` is called after each examined item.
@@ -113,7 +117,7 @@ class Work:
                 heard()
 
         async with anyio.create_task_group() as tasks:
-            for _ in range(min(AT_ONCE, len(items))):
+            for _ in range(min(self.at_once, len(items))):
                 tasks.start_soon(take)
         await self._file(found)
 
@@ -221,7 +225,7 @@ class Work:
                 failed.update({} if code is None else {fingerprint: code})
 
         async with anyio.create_task_group() as tasks:
-            for _ in range(min(AT_ONCE, len(due))):
+            for _ in range(min(self.at_once, len(due))):
                 tasks.start_soon(take)
         await self._end([one.standing(failed) for one in found if one.state == "examined"])
         for one in found:

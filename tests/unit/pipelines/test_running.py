@@ -28,6 +28,7 @@ from calltriage.pipelines.ledger import Ledger, runs
 from calltriage.pipelines.ledger.tables import findings, items, results
 from calltriage.pipelines.listing import pages
 from calltriage.pipelines.pipeline import Pipeline, Report, open_ledger_of
+from calltriage.pipelines.recording import Recorder
 from calltriage.pipelines.runners.embedded import only_one
 from calltriage.pipelines.runners.jobs import CALLS
 from calltriage.pipelines.runners.queue import is_spread
@@ -55,11 +56,18 @@ class Cut(httpx2.AsyncBaseTransport):
     def __init__(self, inner: httpx2.AsyncBaseTransport) -> None:
         self.inner = inner
         self.paths = list[str]()
+        self.moved = anyio.Event()
         self.fail_at: int | None = None
         self.forbids: str | None = None
 
+    @property
+    def calls_read(self) -> int:
+        return len([path for path in self.paths if path.startswith("GET /v1/calls/")])
+
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         self.paths.append(f"{request.method} {request.url.path}")
+        self.moved.set()
+        self.moved = anyio.Event()
         if self.fail_at is not None and len(self.paths) > self.fail_at:
             raise KilledError
         if self.forbids is not None and self.paths[-1].startswith(self.forbids):
@@ -173,9 +181,29 @@ async def test_a_run_cut_off_among_many_calls_of_one_instant_goes_on_after_them(
 async def test_reading_costs_one_request_a_call_and_one_a_page(the_desk: Desk, filing: Client, way: Cut) -> None:
     await load_lines(the_desk, *(silent_line(f"quick-{n}", 1) for n in range(40)))
     await run(filing)
-    reads = [path for path in way.paths if path.startswith("GET /v1/calls")]
-    assert len(reads) <= 42 * 1.3
-    assert len([path for path in reads if path != "GET /v1/calls"]) == 42
+    assert len([path for path in way.paths if path.startswith("GET /v1/calls")]) <= 42 * 1.3
+    assert way.calls_read == 42
+
+
+async def test_twice_as_many_calls_are_in_hand_as_requests_in_flight_and_no_more(
+    the_desk: Desk, tmp_path: Path, ledger_url: Url, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await load_lines(the_desk, *(silent_line(f"quick-{n}", 1) for n in range(40)))
+    monkeypatch.setattr(Recorder, "record", _never)
+    way = Cut(httpx2.ASGITransport(the_desk, raise_app_exceptions=False))
+    async with on_record(way, tmp_path, ledger_url, in_flight=4) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(run, client)
+        with anyio.fail_after(60):
+            while way.calls_read < 8:
+                await way.moved.wait()
+        with anyio.move_on_after(0.2):
+            await way.moved.wait()
+        assert way.calls_read == 8
+        tasks.cancel_scope.cancel()
+
+
+async def _never(*_: object) -> None:
+    await anyio.sleep_forever()
 
 
 async def test_calls_of_several_incidents_that_are_filed_together_are_read_once(

@@ -87,18 +87,12 @@ class Share:
                     tasks.start_soon(self._look)
                     tasks.start_soon(self._keep_leading, jobs)
                     while True:
-                        await jobs.work(self._jobs_at_once, self._let_go)
+                        await jobs.work(max(2, self.work.at_once // CALLS), self._let_go)
                         await anyio.sleep(LOOK_EVERY_S)
 
     def hint(self) -> None:
         """Look for due items now."""
         self._hint.set()
-
-    @property
-    def _jobs_at_once(self) -> int:
-        """Jobs at a time: enough to use all requests in flight while others are recorded, and no more, since calls in hand
-        are read again after a crash."""
-        return max(2, self.work.client.triage.in_flight * 2 // CALLS)
 
     def _let_go(self) -> None:
         for scope in self._under_way:
