@@ -187,7 +187,7 @@ async def test_the_jobs_of_a_lost_worker_are_done_by_another_one(
     await load_lines(the_desk, *(silent_line(f"silent-{n:02}", 9.5) for n in range(8)))
     async with open_ledger_of(client) as ledger:
         run = await begun(ledger, pipeline)
-        async with opened_jobs(ledger, run.id, nobody) as lost:
+        async with opened_jobs(ledger, run.id, 4, nobody) as lost:
             await lost.add([f"silent-{n:02}" for n in range(8)])
         async with await psycopg.AsyncConnection.connect(url.get_secret_value(), autocommit=True) as connection:
             worker = await connection.execute(
@@ -202,13 +202,25 @@ async def test_the_jobs_of_a_lost_worker_are_done_by_another_one(
     assert await flagged(client) == [f"silent-{n:02}" for n in range(8)]
 
 
+async def test_a_job_has_as_many_calls_as_a_process_may_have_requests_under_way(
+    the_desk: Desk, way: Counting, tmp_path: Path, url: SecretStr, pipeline: Pipeline
+) -> None:
+    await load_lines(the_desk, *(silent_line(f"quick-{n:02}", 1) for n in range(28)))
+    async with on_record(way, tmp_path, url, in_flight=10) as client:
+        report = await pipeline.run(client)
+    async with await psycopg.AsyncConnection.connect(url.get_secret_value()) as connection:
+        jobs_made = await (await connection.execute("SELECT last_value FROM procrastinate_jobs_id_seq")).fetchone()
+    assert report.run is not None
+    assert (report.run.counts, jobs_made) == ({"done": 30}, (3,))
+
+
 async def test_a_connection_that_breaks_as_the_end_of_a_job_is_written_holds_no_run_up(
     the_desk: Desk, client: Client, url: SecretStr, pipeline: Pipeline
 ) -> None:
     await load_lines(the_desk, *(silent_line(f"silent-{n:02}", 9.5) for n in range(8)))
     async with open_ledger_of(client) as ledger:
         run = await begun(ledger, pipeline)
-        async with opened_jobs(ledger, run.id, nobody):
+        async with opened_jobs(ledger, run.id, 4, nobody):
             pass
     async with await psycopg.AsyncConnection.connect(url.get_secret_value(), autocommit=True) as connection:
         await connection.execute("CREATE SEQUENCE cuts")

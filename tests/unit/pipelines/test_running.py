@@ -30,7 +30,6 @@ from calltriage.pipelines.listing import pages
 from calltriage.pipelines.pipeline import Pipeline, Report, open_ledger_of
 from calltriage.pipelines.recording import Recorder
 from calltriage.pipelines.runners.embedded import only_one
-from calltriage.pipelines.runners.jobs import CALLS
 from calltriage.pipelines.runners.queue import is_spread
 from calltriage.pipelines.spec import parse_spec
 
@@ -209,12 +208,13 @@ async def _never(*_: object) -> None:
 async def test_calls_of_several_incidents_that_are_filed_together_are_read_once(
     the_desk: Desk, filing: Client, way: Cut
 ) -> None:
-    lines = [silent_line(f"silent-{n}", 9.5, metadata={"line": f"line {n}"}) for n in range(CALLS)]
+    calls = filing.triage.in_flight
+    lines = [silent_line(f"silent-{n}", 9.5, metadata={"line": f"line {n}"}) for n in range(calls)]
     await load_lines(the_desk, *lines)
     await run(filing, SILENCE.replace("[issues]", 'group_by = ["line"]\n[issues]'))
-    assert len(await filed(filing)) == CALLS
+    assert len(await filed(filing)) == calls
     reads = [path for path in way.paths if path.startswith("GET /v1/calls/silent")]
-    assert len(reads) == len(set(reads)) == CALLS
+    assert len(reads) == len(set(reads)) == calls
 
 
 @pytest.mark.slow
@@ -226,7 +226,7 @@ async def test_an_issue_is_looked_at_once_for_all_calls_that_show_its_fault(
     [issue] = await filed(filing)
     looks = [path for path in way.paths if path == f"GET /v1/triage/issues/{issue.id}"]
     async with open_ledger_of(filing) as ledger:
-        filed_together = CALLS if is_spread(ledger) else 20
+        filed_together = filing.triage.in_flight if is_spread(ledger) else 20
     assert len(looks) <= 20 // filed_together + 1
     assert len((await filing.send(ListFlags(issue_id=issue.id, limit=100))).items) == 20
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from procrastinate.types import JSONDict
 
 TASK = "examine"
-CALLS = 4
-"""Most calls of a job. They are examined concurrently."""
 HEARTBEAT_S = 3.0
 """Seconds between two heartbeats of a worker."""
 STALLED_S = 15.0
@@ -76,10 +74,15 @@ def _told() -> Generator[None]:
 
 @dataclass
 class Jobs:
-    """The jobs of a run. Raises StoreBusyError while the database is away."""
+    """The jobs of a run. Raises StoreBusyError while the database is away.
+
+    Attributes:
+        size: most calls of a job. They are examined concurrently.
+    """
 
     app: App
     queue: str
+    size: int
 
     async def queued(self) -> set[str]:
         """Ids of the calls of waiting and running jobs."""
@@ -89,10 +92,12 @@ class Jobs:
         return {call_id for job in (*waiting, *begun) for call_id in _calls(job)}
 
     async def add(self, calls: Sequence[str]) -> None:
-        """Queue calls in jobs of CALLS."""
+        """Queue calls in jobs of `size`."""
         if not calls:
             return
-        batches: list[JSONDict] = [{"calls": list(calls[at : at + CALLS])} for at in range(0, len(calls), CALLS)]
+        batches: list[JSONDict] = [
+            {"calls": list(calls[at : at + self.size])} for at in range(0, len(calls), self.size)
+        ]
         with _told():
             await self.app.configure_task(TASK, queue=self.queue).batch_defer_async(*batches)
 
@@ -148,8 +153,9 @@ def _calls(job: Job) -> list[str]:
 
 
 @asynccontextmanager
-async def opened_jobs(ledger: Ledger, run_id: str, examine: Examine) -> AsyncGenerator[Jobs]:
-    """The queue of a run on the ledger's database while the block runs. `examine` gets the call ids of each job.
+async def opened_jobs(ledger: Ledger, run_id: str, size: int, examine: Examine) -> AsyncGenerator[Jobs]:
+    """The queue of a run on the ledger's database while the block runs. `examine` gets the call ids of each job, of which
+    those that are added here have at most `size`.
 
     Raises StoreBusyError if the database is away, StoreError if its user may not create the queue's tables.
     """
@@ -180,7 +186,7 @@ async def opened_jobs(ledger: Ledger, run_id: str, examine: Examine) -> AsyncGen
             with _told():
                 if not await app.check_connection_async():
                     await app.schema_manager.apply_schema_async()
-        yield Jobs(app, f"calltriage_{run_id}")
+        yield Jobs(app, f"calltriage_{run_id}", size)
     finally:
         with anyio.CancelScope(shield=True):
             await app.close_async()

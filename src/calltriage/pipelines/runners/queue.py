@@ -19,12 +19,14 @@ from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.ledger.turns import Turn, held
 from calltriage.pipelines.reading import may_pass, patiently
-from calltriage.pipelines.runners.jobs import CALLS, Jobs, opened_jobs
+from calltriage.pipelines.runners.jobs import Jobs, opened_jobs
 from calltriage.pipelines.runners.lister import AHEAD, Lister
 from calltriage.pipelines.running import Work
 
 QUEUED = 2_000
 """Most calls in the queue; the rest is in the ledger alone."""
+JOBS_AT_ONCE = 2
+"""Jobs of a process at a time: the calls of one are read while those of the other are recorded and filed."""
 LOOK_EVERY_S = 0.5
 """Seconds between two checks of what is left and whether the run was stopped."""
 SHOW_EVERY_S = 2.0
@@ -81,13 +83,14 @@ class Share:
             raise self._error
 
     async def _work(self) -> None:
-        async with opened_jobs(self.work.ledger, self.run.id, self._examine) as jobs:
+        size = self.work.at_once // JOBS_AT_ONCE
+        async with opened_jobs(self.work.ledger, self.run.id, size, self._examine) as jobs:
             with self._over:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._look)
                     tasks.start_soon(self._keep_leading, jobs)
                     while True:
-                        await jobs.work(max(2, self.work.at_once // CALLS), self._let_go)
+                        await jobs.work(JOBS_AT_ONCE, self._let_go)
                         await anyio.sleep(LOOK_EVERY_S)
 
     def hint(self) -> None:
