@@ -214,6 +214,22 @@ async def test_a_job_has_as_many_calls_as_a_process_may_have_requests_under_way(
     assert (report.run.counts, jobs_made) == ({"done": 30}, (3,))
 
 
+async def test_no_transaction_is_around_a_statement_of_the_queue(
+    client: Client, url: SecretStr, pipeline: Pipeline
+) -> None:
+    async with open_ledger_of(client) as ledger:
+        run = await begun(ledger, pipeline)
+        async with (
+            opened_jobs(ledger, run.id, 4, nobody) as queued,
+            await psycopg.AsyncConnection.connect(url.get_secret_value()) as connection,
+        ):
+            await queued.add(["one"])
+            last = await connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%procrastinate_defer%' AND pid <> pg_backend_pid()"
+            )
+            assert await last.fetchone() == (1,), "it was followed by a COMMIT"
+
+
 async def test_a_connection_that_breaks_as_the_end_of_a_job_is_written_holds_no_run_up(
     the_desk: Desk, client: Client, url: SecretStr, pipeline: Pipeline
 ) -> None:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from procrastinate import App
     from procrastinate.jobs import Job
     from procrastinate.types import JSONDict
+    from psycopg import AsyncConnection
 
 TASK = "examine"
 HEARTBEAT_S = 3.0
@@ -147,6 +148,11 @@ async def _run(run: Callable[[], Awaitable[None]], scope: anyio.CancelScope) -> 
     scope.cancel()
 
 
+async def _without_transactions(connection: AsyncConnection[Any]) -> None:
+    """Each statement of the queue stands alone. One that needs no BEGIN and no COMMIT takes a third of the round trips."""
+    await connection.set_autocommit(True)
+
+
 def _calls(job: Job) -> list[str]:
     found = job.task_kwargs.get("calls")
     return [call for call in found if isinstance(call, str)] if isinstance(found, list) else []
@@ -169,7 +175,14 @@ async def opened_jobs(ledger: Ledger, run_id: str, size: int, examine: Examine) 
         # The ledger knows what is left: a job that a crash of the server takes with it is queued again.
         "options": "-c synchronous_commit=off",
     }  # fmt: skip
-    connector = PatientConnector(conninfo=url, min_size=1, max_size=CONNECTIONS, timeout=CONNECT_S, kwargs=options)
+    connector = PatientConnector(
+        conninfo=url,
+        min_size=1,
+        max_size=CONNECTIONS,
+        timeout=CONNECT_S,
+        kwargs=options,
+        configure=_without_transactions,
+    )
     app = App(connector=connector)
 
     @app.task(name=TASK)
