@@ -21,7 +21,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import anyio
-import anyio.to_thread
 
 from calltriage.errors import StoreError
 from calltriage.leaves.lines import MAX_FRAME, Lines
@@ -136,8 +135,8 @@ class Opening:
         if self._again is not None:
             await self._again.answered.wait()
             self._again = None
-        if not self._ahead:  # the wait may be given up, so that a signal can end the server while its host says nothing
-            return await anyio.to_thread.run_sync(self.lines.read, LONGEST, abandon_on_cancel=True)
+        if not self._ahead:
+            return await self.lines.next(LONGEST)
         line = self._ahead.popleft()
         self._again = None if line.answer is None else line
         return line.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from codecs import BOM_UTF8
 from pathlib import Path
@@ -197,6 +198,23 @@ async def test_half_a_surrogate_pair_in_an_argument_is_answered_with_a_clear_err
     error = answers[2]["structuredContent"]["error"]
     assert (error["code"], error["field"], error["outcome"]) == ("invalid_arguments", "title", "not_committed")
     assert answers[3]["structuredContent"]["title"] == "\\ud83d \U0001f600"
+
+
+@pytest.mark.slow
+async def test_a_host_that_reads_no_more_ends_the_server_without_a_traceback(tmp_path: Path) -> None:
+    ours, its = os.pipe()
+    command, settings = [sys.executable, "-m", "calltriage"], environment(CALLTRIAGE_DATA_DIR=str(tmp_path))
+    async with await anyio.open_process(command, env=settings, stdout=its) as process:
+        os.close(its)
+        assert process.stdin is not None
+        assert process.stderr is not None
+        with anyio.fail_after(PATIENCE):
+            await process.stdin.send(rpc(1, "ping", {}))
+            await anyio.wait_readable(ours)
+            os.close(ours)
+            await process.stdin.send(rpc(2, "ping", {}))
+            assert await process.wait() == 1
+            assert [piece async for piece in process.stderr] == []
 
 
 @pytest.mark.slow

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
+import anyio
 import pytest
 
-from calltriage.leaves.lines import Lines
+from calltriage.leaves.lines import Lines, write_whole
 
 MOST = 10
 
@@ -19,6 +22,14 @@ class Pipe:
 
     def write(self, data: bytes) -> None:
         os.write(self._in, data)
+
+    async def read(self, most: int) -> bytes:
+        with anyio.CancelScope(shield=True):
+            await anyio.wait_readable(self._out)
+        return os.read(self._out, most)
+
+    async def write_whole(self, data: bytes) -> None:
+        await write_whole(self._in, data)
 
     def end(self) -> None:
         if self._in >= 0:
@@ -64,3 +75,59 @@ def test_whether_a_line_is_there_is_known_without_reading_it(pipe: Pipe) -> None
     pipe.end()
     assert pipe.lines.has_line(0, MOST)
     assert pipe.lines.read(MOST) == b"hal"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot wait for a pipe")
+async def test_a_line_is_waited_for_without_a_thread_and_a_cancelled_wait_takes_nothing(pipe: Pipe) -> None:
+    threads = threading.active_count()
+    pipe.write(b"hal")
+    with anyio.CancelScope() as waiting:
+        waiting.cancel()
+        await pipe.lines.next(MOST)
+    read = list[bytes]()
+
+    async def reads() -> None:
+        read.extend([await pipe.lines.next(MOST), await pipe.lines.next(MOST), await pipe.lines.next(MOST)])
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(reads)
+        await anyio.wait_all_tasks_blocked()
+        pipe.write(b"f\nrest")
+        await anyio.wait_all_tasks_blocked()
+        assert threading.active_count() == threads
+        pipe.end()
+    assert read == [b"half\n", b"rest", b""]
+
+
+async def test_lines_of_a_file_come_like_those_of_a_pipe(tmp_path: Path) -> None:
+    (tmp_path / "lines").write_bytes(b"one\ntwo")
+    with (tmp_path / "lines").open("rb") as file:
+        lines = Lines(file.fileno())
+        assert [await lines.next(MOST) for _ in range(3)] == [b"one\n", b"two", b""]
+
+
+LONG = bytes(range(256)) * 2**12
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot wait for a pipe")
+async def test_what_a_pipe_does_not_hold_is_written_as_it_is_read_without_a_thread(pipe: Pipe) -> None:
+    threads, read = threading.active_count(), b""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(pipe.write_whole, LONG)
+        await anyio.wait_all_tasks_blocked()
+        assert threading.active_count() == threads
+        while len(read) < len(LONG):
+            read += await pipe.read(len(LONG))
+    assert read == LONG
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot wait for a pipe")
+async def test_what_is_begun_is_written_whole_and_what_is_not_begun_not_at_all(pipe: Pipe) -> None:
+    read = b""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(pipe.write_whole, LONG)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+        while len(read) < len(LONG):
+            read += await pipe.read(len(LONG))
+    assert read == LONG

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import mcp_types
 import pydantic_core
-from mcp_types import JSONRPCError
+from mcp_types import JSONRPCError, JSONRPCMessage
 from mcp_types.jsonrpc import jsonrpc_message_adapter
 from pydantic import ValidationError
 
@@ -35,13 +35,20 @@ VERSION = re.compile(r"[A-Za-z0-9._-]{1,32}")
 no words."""
 
 
+class Frame(NamedTuple):
+    """One JSON-RPC message, and the text of it."""
+
+    text: str
+    message: JSONRPCMessage
+
+
 def repaired(text: str) -> str:
     """JSON whose halves of surrogate pairs are escaped NULs; nothing else changes."""
     return ESCAPES.sub(lambda found: "\\u0000" if found["half"] else found[0], text) if "\\u" in text else text
 
 
-def read_frame(data: str | bytes) -> str | JSONRPCError:
-    """The text of one JSON-RPC message, or the answer to what is none."""
+def read_frame(data: str | bytes) -> Frame | JSONRPCError:
+    """One JSON-RPC message, or the answer to what is none."""
     try:
         text = repaired(data if isinstance(data, str) else data.decode())
     except UnicodeDecodeError:
@@ -77,7 +84,7 @@ def _refused(text: str, why: str) -> JSONRPCError:
     return _error(known, mcp_types.INVALID_REQUEST, why)
 
 
-def _of_object(text: str, frame: JsonObject) -> str | JSONRPCError:
+def _of_object(text: str, frame: JsonObject) -> Frame | JSONRPCError:
     given: object = frame.get("id")
     changes: JsonObject = {"id": int(given)} if isinstance(given, float) and given.is_integer() else {}
     if changes := changes | _params_meant(frame):
@@ -89,7 +96,7 @@ def _of_object(text: str, frame: JsonObject) -> str | JSONRPCError:
     elif "id" in frame and known is None:
         return _error(None, mcp_types.INVALID_REQUEST, "The request's id must be a text or a whole number.")
     try:
-        jsonrpc_message_adapter.validate_python(frame, by_name=False)
+        message = jsonrpc_message_adapter.validate_python(frame, by_name=False)
     except ValidationError:
         return _error(
             known,
@@ -98,7 +105,7 @@ def _of_object(text: str, frame: JsonObject) -> str | JSONRPCError:
         )
     if not _has_sound_version(frame):
         return _error(known, mcp_types.INVALID_PARAMS, "The protocol version must be like 2026-07-28.")
-    return text
+    return Frame(text, message)
 
 
 def _params_meant(frame: JsonObject) -> JsonObject:

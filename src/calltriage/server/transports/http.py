@@ -138,7 +138,7 @@ class Gate:
         if isinstance(frame, JSONRPCError):
             answer = frame.model_dump_json(by_alias=True).encode()
             raise _RefusedError(400, (b"content-type", b"application/json"), body=answer)
-        sent = frame.encode()
+        sent = frame.text.encode()
         return {**scope, CALLER: caller, "headers": _with_length(scope["headers"], len(sent))}, sent
 
     def _caller(self, scope: Scope) -> str | None:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from mcp_over_http import ACCEPT, newest, served
 from mcp_types import JSONRPCError
+from mcp_types.jsonrpc import jsonrpc_message_adapter
 
 from calltriage.client.client import Client
-from calltriage.server.transports.frames import read_frame
+from calltriage.server.transports.frames import Frame, read_frame
 
 CANARY = "canary-4711"
 PING = {"jsonrpc": "2.0", "id": 4, "method": "ping"}
@@ -65,14 +66,20 @@ def test_a_call_with_deep_or_crowded_arguments_is_answered_under_its_id(argument
     assert why in answer.error.message
 
 
+def read_whole(given: Any) -> str:
+    """The text of a message, which says what its message says."""
+    frame = read_frame(json.dumps(given))
+    assert isinstance(frame, Frame)
+    assert frame.message == jsonrpc_message_adapter.validate_json(frame.text, by_name=False)
+    return frame.text
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [(1, 1), (1.0, 1), (-7.0, -7), ("a", "a"), (0, 0), ("", "")],
 )
 def test_a_whole_number_is_an_id_however_it_is_written(given: Any, expected: Any) -> None:
-    text = read_frame(json.dumps({**PING, "id": given}))
-    assert isinstance(text, str)
-    read = json.loads(text)
+    read = json.loads(read_whole({**PING, "id": given}))
     assert (read["id"], type(read["id"])) == (expected, type(expected))
 
 
@@ -94,9 +101,7 @@ NAMED = {"name": "list_issues"}
     ],
 )
 def test_an_empty_list_and_text_are_read_as_the_object_that_is_due(given: Any, meant: Any) -> None:
-    text = read_frame(json.dumps(given))
-    assert isinstance(text, str)
-    assert json.loads(text) == {**given, "params": meant}
+    assert json.loads(read_whole(given)) == {**given, "params": meant}
 
 
 @pytest.mark.parametrize("era", ["2025-11-25", "2026-07-28"])
