@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import anyio
+import anyio.lowlevel
 import httpx2
 
 from calltriage.client.answers import Answer, failure, read_answer
@@ -98,16 +99,8 @@ class Exchanges:
         """One exchange, renewed credentials included. A write that began is seen through, cancelled or not."""
         is_write = operation.effect is not Effect.READ
         sent, seen = False, list[Answer]()
-        rate = self._endpoints[operation.api].rate
         try:
-            with anyio.CancelScope(deadline=deadline) as waiting:
-                if rate is not None:
-                    await rate.acquire()
-                await self._slots[operation.api].acquire()
-            if waiting.cancelled_caught:
-                raise unreachable(
-                    "Too many calls were waiting.", is_write=is_write, maybe_applied=False, code="overloaded"
-                )
+            await self._take_slot(operation, deadline)
             try:
                 with anyio.CancelScope(shield=is_write, deadline=deadline):
                     headers = {"authorization": await self._authorization(operation)}
@@ -134,6 +127,22 @@ class Exchanges:
             return seen[-1]  # the body still drips, but the API has said that it is done
         raise unreachable("No answer within the deadline.", is_write=is_write, maybe_applied=sent) from TimeoutError()
 
+    async def _take_slot(self, operation: Operation[object], deadline: float) -> None:
+        """Wait for the operation's turn, if there is anything to wait for. Raises Unreachable if that takes too long."""
+        rate, slots = self._endpoints[operation.api].rate, self._slots[operation.api]
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        if rate is None and anyio.current_time() < deadline:
+            with suppress(anyio.WouldBlock):
+                slots.acquire_nowait()
+                return
+        with anyio.CancelScope(deadline=deadline) as waiting:
+            if rate is not None:
+                await rate.acquire()
+            await slots.acquire()
+        if waiting.cancelled_caught:
+            is_write = operation.effect is not Effect.READ
+            raise unreachable("Too many calls were waiting.", is_write=is_write, maybe_applied=False, code="overloaded")
+
     async def _authorization(self, operation: Operation[object], *, refused: str | None = None) -> str:
         """The header. What goes wrong here happened before the call was sent, so the call was not carried out."""
         try:
@@ -156,7 +165,7 @@ class Exchanges:
             content = {}
         http = self._http[operation.api]
         self.requests += 1
-        async with http.stream(operation.method, operation.url(), headers=headers, **content) as response:
+        async with http.stream(operation.method, operation.url(), headers=headers, whole=True, **content) as response:
             on_head(Answer(response.status_code, response.headers, None, broke_off=True))
             return await read_answer(response)
 

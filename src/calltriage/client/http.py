@@ -11,6 +11,8 @@ from typing import Any
 import httpx2
 
 TIMEOUT = httpx2.Timeout(connect=3, read=10, write=10, pool=10)
+WHOLE = "calltriage.whole"
+"""Extension of a request whose answer is small and read at once. An app in this process then runs in the task that asks."""
 HEADERS = {
     "accept": "application/json, application/hal+json",
     "accept-encoding": "identity",
@@ -42,8 +44,10 @@ class Http:
         json: object = None,
         data: Mapping[str, Any] | None = None,
         patience: httpx2.Timeout = TIMEOUT,
+        whole: bool = False,
     ) -> AsyncGenerator[httpx2.Response]:
-        """One request, its answer open while the block runs. Raises httpx2.TransportError when there is none."""
+        """One request, its answer open while the block runs. Raises httpx2.TransportError when there is none. `whole`: its
+        body is small and read at once."""
         request = httpx2.Request(
             method,
             _joined(self.base_url, url) if url.startswith("/") else url,
@@ -51,7 +55,7 @@ class Http:
             params=params or None,
             json=json,
             data=data,
-            extensions={"timeout": patience.as_dict()},
+            extensions={"timeout": patience.as_dict(), **({WHOLE: True} if whole else {})},
         )
         response = await self.transport.handle_async_request(request)
         response.request = request

@@ -17,6 +17,7 @@ import anyio.lowlevel
 import httpx2
 from anyio.abc import TaskGroup
 
+from calltriage.client.http import WHOLE
 from calltriage.leaves.strict_json import JsonObject
 
 logger = logging.getLogger(__name__)
@@ -48,9 +49,12 @@ class InProcess(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         exchange = _Exchange(request, anyio.current_effective_deadline())
-        self._tasks.start_soon(exchange.run, self._app)
         try:
-            await exchange.begun.wait()
+            if exchange.is_whole:
+                await exchange.run(self._app)
+            else:
+                self._tasks.start_soon(exchange.run, self._app)
+                await exchange.begun.wait()
             if exchange.failure is not None:
                 raise exchange.failure
         except BaseException:
@@ -60,7 +64,8 @@ class InProcess(httpx2.AsyncBaseTransport):
 
 
 class _Exchange(httpx2.AsyncByteStream):
-    """One request and its answer, which is the stream of its body; the app runs in a task of its own.
+    """One request and its answer, which is the stream of its body. The app runs in a task of its own, or before anything of
+    the answer is read (WHOLE).
 
     Until the answer begins the app has the deadline of whoever asks. (anyio.current_effective_deadline tells it.)
     """
@@ -72,7 +77,9 @@ class _Exchange(httpx2.AsyncByteStream):
         self.begun, self._ended, self._left = anyio.Event(), anyio.Event(), anyio.Event()
         self._request = request
         self._incoming = self._sent_pieces()
-        self._scope = anyio.CancelScope(deadline=deadline)
+        self.is_whole = WHOLE in request.extensions
+        # In the task that asks, its deadline holds by itself.
+        self._scope = anyio.CancelScope(deadline=math.inf if self.is_whole else deadline)
         self._pieces = deque[bytes]()
         self._came, self._taken = anyio.Event(), anyio.Event()
         self._whole, self._complete = False, False
@@ -134,10 +141,12 @@ class _Exchange(httpx2.AsyncByteStream):
         if not message.get("more_body", False):
             self._complete = True
             self._came.set()
+            if self.is_whole:  # nobody leaves before
+                self._left.set()
 
     async def _put(self, piece: bytes) -> None:
-        """Have a piece of the body taken; at most one waits for that."""
-        while self._pieces and not self._left.is_set():
+        """Have a piece of the body taken; at most one waits for that, unless the body is wanted whole."""
+        while self._pieces and not self.is_whole and not self._left.is_set():
             self._taken = anyio.Event()
             await self._taken.wait()
         if self._left.is_set():
@@ -163,8 +172,8 @@ class _Exchange(httpx2.AsyncByteStream):
         """Called when the answer was read or is not wanted any more. What the app still does for it ends."""
         self._left.set()
         self._taken.set()
-        self._scope.cancel()
         with anyio.CancelScope(shield=True):
             if not self._ended.is_set():
+                self._scope.cancel()
                 await self._ended.wait()
             await self._incoming.aclose()

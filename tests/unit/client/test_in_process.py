@@ -10,14 +10,29 @@ import anyio
 import httpx2
 import pytest
 
+from calltriage.client.http import WHOLE, Http
 from calltriage.client.in_process import App, InProcess, background
+
+either = pytest.mark.parametrize("whole", [False, True], ids=["streamed", "whole"])
+
+
+class Asking(httpx2.AsyncBaseTransport):
+    """Wants each answer whole, or not."""
+
+    def __init__(self, inner: InProcess, *, whole: bool) -> None:
+        self._inner = inner
+        self._whole = whole
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        request.extensions = {**request.extensions, **({WHOLE: True} if self._whole else {})}
+        return await self._inner.handle_async_request(request)
 
 
 @asynccontextmanager
-async def client_of(app: App) -> AsyncGenerator[httpx2.AsyncClient]:
+async def client_of(app: App, *, whole: bool = False) -> AsyncGenerator[httpx2.AsyncClient]:
     async with (
         background() as tasks,
-        httpx2.AsyncClient(transport=InProcess(app, tasks), base_url="http://app") as http,
+        httpx2.AsyncClient(transport=Asking(InProcess(app, tasks), whole=whole), base_url="http://app") as http,
     ):
         yield http
 
@@ -31,10 +46,30 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.body", "body": message["body"], "more_body": more})
 
 
-async def test_a_body_goes_there_and_comes_back() -> None:
-    async with client_of(echo) as http:
+@either
+async def test_a_body_goes_there_and_comes_back(*, whole: bool) -> None:
+    async with client_of(echo, whole=whole) as http:
         answer = await http.post("/a%2Fb", content=b"hello")
     assert (answer.status_code, answer.content, answer.headers["x-path"]) == (200, b"hello", "/a%2Fb")
+
+
+async def test_an_answer_that_is_wanted_whole_is_made_in_the_task_that_asks() -> None:
+    made_in = list[int]()
+
+    async def pieces(_scope: Any, _receive: Any, send: Any) -> None:
+        made_in.append(anyio.get_current_task().id)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for more in (True, True, False):
+            await send({"type": "http.response.body", "body": b"x" * 10, "more_body": more})
+
+    async with background() as tasks:
+        http = Http(InProcess(pieces, tasks), "http://app")
+        async with http.stream("GET", "/", headers={}, whole=True) as answer:
+            assert await answer.aread() == b"x" * 30
+        async with http.stream("GET", "/", headers={}) as answer:
+            assert await answer.aread() == b"x" * 30
+    here = anyio.get_current_task().id
+    assert made_in[0] == here != made_in[1]
 
 
 async def test_no_more_than_a_few_pieces_are_held() -> None:
@@ -54,21 +89,23 @@ async def test_no_more_than_a_few_pieces_are_held() -> None:
     assert most <= 4
 
 
-async def test_a_crash_before_the_answer_is_a_500() -> None:
+@either
+async def test_a_crash_before_the_answer_is_a_500(*, whole: bool) -> None:
     async def crashes(*_: Any) -> None:
         raise ZeroDivisionError
 
-    async with client_of(crashes) as http:
+    async with client_of(crashes, whole=whole) as http:
         assert (await http.get("/")).status_code == 500
 
 
-async def test_a_crash_inside_the_answer_breaks_it_off() -> None:
+@either
+async def test_a_crash_inside_the_answer_breaks_it_off(*, whole: bool) -> None:
     async def crashes(_scope: Any, _receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"10")]})
         await send({"type": "http.response.body", "body": b"12345", "more_body": True})
         raise ZeroDivisionError
 
-    async with client_of(crashes) as http:
+    async with client_of(crashes, whole=whole) as http:
         with pytest.raises(httpx2.ReadError):
             await http.get("/")
 
@@ -91,7 +128,8 @@ async def test_an_answer_that_is_left_ends_what_makes_it() -> None:
             assert ended.is_set()
 
 
-async def test_a_request_that_is_cancelled_cancels_the_app() -> None:
+@either
+async def test_a_request_that_is_cancelled_cancels_the_app(*, whole: bool) -> None:
     begun, ended = anyio.Event(), anyio.Event()
 
     async def hangs(*_: Any) -> None:
@@ -102,14 +140,15 @@ async def test_a_request_that_is_cancelled_cancels_the_app() -> None:
             ended.set()
 
     with anyio.fail_after(10):
-        async with client_of(hangs) as http, anyio.create_task_group() as tasks:
+        async with client_of(hangs, whole=whole) as http, anyio.create_task_group() as tasks:
             tasks.start_soon(http.get, "/")
             await begun.wait()
             tasks.cancel_scope.cancel()
     assert ended.is_set()
 
 
-async def test_an_app_hears_that_its_client_has_left() -> None:
+@either
+async def test_an_app_hears_that_its_client_has_left(*, whole: bool) -> None:
     heard = list[str]()
 
     async def listens(_scope: Any, receive: Any, send: Any) -> None:
@@ -118,7 +157,7 @@ async def test_an_app_hears_that_its_client_has_left() -> None:
         for _ in range(2):
             heard.append((await receive())["type"])
 
-    async with client_of(listens) as http:
+    async with client_of(listens, whole=whole) as http:
         await http.get("/")
     assert heard[:1] == ["http.request"]
 
