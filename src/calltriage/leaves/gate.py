@@ -38,6 +38,8 @@ def gate(value: object) -> tuple[Any, int]:
     def clean(item: object) -> Any:
         nonlocal count
         match item:
+            case str() if item.isascii() and item.isprintable():  # as most are
+                return item
             case str():
                 shown, found = INVISIBLE.subn(_escape, item)
                 count += found

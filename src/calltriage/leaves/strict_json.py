@@ -83,5 +83,6 @@ def refuse_depth(value: object) -> None:
             if isinstance(item, dict | list)
             for member in (item.values() if is_object(item) else item)
         ]
-    if level:
-        raise RefusedJson(TOO_DEEP)
+        if not level:
+            return
+    raise RefusedJson(TOO_DEEP)
