@@ -9,10 +9,12 @@ from functools import partial
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Literal, cast, get_args
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
+    ConfigDict,
     Field,
     PrivateAttr,
     SecretStr,
@@ -21,13 +23,6 @@ from pydantic import (
     field_validator,
 )
 from pydantic.fields import FieldInfo
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
 
 from calltriage.errors import SettingsError
 from calltriage.leaves.installed import how_to_add
@@ -85,53 +80,15 @@ def is_secret(field: FieldInfo) -> bool:
     return SecretStr in {field.annotation, *get_args(field.annotation)}
 
 
-class SecretFiles(PydanticBaseSettingsSource):
-    """Secrets in files of their own: `CALLTRIAGE_…_FILE` names the file, as container platforms mount it.
-
-    `variables` are the names, in lower case, and values of the environment or of a settings file.
-    """
-
-    def __init__(self, settings_cls: type[BaseSettings], variables: Mapping[str, str | None]) -> None:
-        super().__init__(settings_cls)
-        self._variables = variables
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """The secret that a file holds. Raises SettingsError where the file cannot be read, or the variable is set, too."""
-        name = f"{self.settings_cls.model_config.get('env_prefix', '')}{field_name}".lower()
-        file = self._variables.get(f"{name}_file")
-        if not file or not is_secret(field):
-            return None, field_name, False
-        if self._variables.get(name):
-            raise SettingsError(f"Set {name.upper()} or {name.upper()}_FILE: not both.")
-        return read_text(Path(file).expanduser(), f"{name.upper()}_FILE: the file").strip(), field_name, False
-
-    def __call__(self) -> JsonObject:
-        fields = self.settings_cls.model_fields.items()
-        values = {name: self.get_field_value(field, name)[0] for name, field in fields}
-        return {name: value for name, value in values.items() if value is not None}
-
-
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Everything an operator can set. Without credentials an API is served by the embedded desk."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="CALLTRIAGE_", extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
-    )
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, validate_default=True)
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  files by a rule of pydantic's own
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """After what is given by hand: the environment, then the settings file; in each a secret may name a file."""
-        sources = [init_settings]
-        for source in (env_settings, dotenv_settings):
-            sources += [source, SecretFiles(settings_cls, cast("EnvSettingsSource", source).env_vars)]
-        return tuple(sources)
+    def __init__(self, file: Path | None = None, /, **given: object) -> None:
+        """After what is given: the environment, then the settings file; in each a secret may name a file. Raises
+        SettingsError for a file that cannot be read."""
+        super().__init__(**{**({} if file is None else _told(_held(file))), **_told(os.environ), **given})
 
     data_dir: Path = Field(
         default_factory=default_data_dir,
@@ -143,7 +100,7 @@ class Settings(BaseSettings):
     desk_public_url: Annotated[str, AfterValidator(public_url)] | None = Field(
         default=None, description="where clients reach `desk serve`, for the links that it hands out"
     )
-    desk_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+    desk_allowed_hosts: tuple[str, ...] = Field(
         default=(),
         description="names that `desk serve` is reached under besides its own address and its public URL, comma-separated",
     )
@@ -185,20 +142,18 @@ class Settings(BaseSettings):
         "HTTPS_PROXY, ALL_PROXY and NO_PROXY name, which are not read otherwise",
     )
 
-    allowed_roots: Annotated[tuple[Path, ...] | None, NoDecode] = Field(
+    allowed_roots: tuple[Path, ...] | None = Field(
         default=None,
         description="over stdio, folders whose files tools may read and make, separated like PATH; `none` for none; "
         "default: the working folder unless your home lies in it, and the folders that the host declares; the data folder "
         "is closed always, and over HTTP every folder is",
     )
-    toolsets: Annotated[tuple[str, ...], NoDecode] = Field(
+    toolsets: tuple[str, ...] = Field(
         default=("core",),
         description="toolsets to offer, comma-separated: core, evidence, attachments, batch, pipelines, catalogue, norm, "
         "cleanup; or all",
     )
-    exclude_tools: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="tools never to offer, comma-separated"
-    )
+    exclude_tools: tuple[str, ...] = Field(default=(), description="tools never to offer, comma-separated")
     read_only: bool = Field(default=False, description="offer no tool that writes")
     confirm: Literal["ask", "panel", "allow", "deny"] = Field(
         default="ask",
@@ -242,7 +197,7 @@ class Settings(BaseSettings):
         default=None,
         description="where clients reach `serve --http`, for the links that it hands out; default: its own address",
     )
-    http_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+    http_allowed_hosts: tuple[str, ...] = Field(
         default=(), description="names that `serve --http` is reached under off loopback, comma-separated"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
@@ -325,6 +280,32 @@ class Settings(BaseSettings):
             raise SettingsError(f"CALLTRIAGE_DATABASE_URL needs the PostgreSQL driver: {how_to_add('postgres')}.")
 
 
+def _told(variables: Mapping[str, str | None]) -> JsonObject:
+    """The settings that variables say, in whatever case they are named; an empty one says nothing. A secret may be in a file
+    of its own: `CALLTRIAGE_…_FILE` names it, as container platforms mount it.
+
+    Raises SettingsError where that file cannot be read, or the secret's own variable is set, too.
+    """
+    held = {name.upper(): value for name, value in variables.items() if value}
+    told: JsonObject = {}
+    for field_name, field in Settings.model_fields.items():
+        name = f"{PREFIX}{field_name.upper()}"
+        if name in held:
+            told[field_name] = held[name]
+        if is_secret(field) and (file := held.get(f"{name}_FILE")):
+            if name in held:
+                raise SettingsError(f"Set {name} or {name}_FILE: not both.")
+            told[field_name] = read_text(Path(file).expanduser(), f"{name}_FILE: the file").strip()
+    return told
+
+
+def _held(file: Path, *, interpolate: bool = True) -> dict[str, str | None]:
+    """What a settings file holds. Raises SettingsError where it cannot be read."""
+    from dotenv import dotenv_values  # noqa: PLC0415  few starts have a file
+
+    return dotenv_values(stream=StringIO(read_text(file, "The settings file")), interpolate=interpolate)
+
+
 def settings_file(given: Path | None = None) -> Path | None:
     """The file of settings: the one given, or the one that CALLTRIAGE_SETTINGS_FILE names."""
     return given or (Path(named) if (named := os.environ.get("CALLTRIAGE_SETTINGS_FILE")) else None)
@@ -334,10 +315,8 @@ def load_settings(env_file: Path | None = None, **given: object) -> Settings:
     """Read the settings; what is given here wins over the environment. Raises SettingsError that names each variable at
     fault and its rule, never a value."""
     file = settings_file(env_file)
-    if file is not None:
-        read_text(file, "The settings file")
     try:
-        settings = Settings(_env_file=file, **given)  # pyright: ignore[reportCallIssue]
+        settings = Settings(file, **given)
         return settings.kept_in(partial(load_settings, None if file is None else file.absolute(), **given))
     except ValidationError as error:
         found = [
@@ -383,11 +362,8 @@ def misnamed(file: Path | None) -> list[str]:
 
 
 def _names_in(file: Path) -> list[str]:
-    from dotenv import dotenv_values  # noqa: PLC0415  what pydantic-settings reads files with
-
     try:
-        text = read_text(file, "The settings file")
-        return list(dotenv_values(stream=StringIO(text), interpolate=False))
+        return list(_held(file, interpolate=False))
     except SettingsError:  # told when the settings are loaded
         return []
 

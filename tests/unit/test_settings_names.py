@@ -83,3 +83,36 @@ def test_a_secret_that_is_too_short_is_told_by_its_characters(monkeypatch: pytes
     monkeypatch.setenv("CALLTRIAGE_SEALING_KEY", "abc")
     with pytest.raises(SettingsError, match=r"CALLTRIAGE_SEALING_KEY: .* at least 32 characters, not 3$"):
         load_settings()
+
+
+def test_what_is_given_wins_over_the_environment_and_that_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "settings.env"
+    file.write_text(
+        "CALLTRIAGE_VENDOR_BURST=1\nCALLTRIAGE_MAX_FILE_MIB=2\nCALLTRIAGE_CONFIRM=deny\n"
+        "CALLTRIAGE_BLAND_BASE_URL=https://${CALLTRIAGE_HOME}.example\nCALLTRIAGE_READ_ONLY\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("CALLTRIAGE_HOME", "here")
+    monkeypatch.setenv("calltriage_vendor_burst", "3")
+    monkeypatch.setenv("CALLTRIAGE_MAX_FILE_MIB", "4")
+    monkeypatch.setenv("CALLTRIAGE_CONFIRM", "")
+    found = load_settings(file, max_file_mib=5)
+    assert (found.vendor_burst, found.max_file_mib, found.confirm) == (3, 5, "deny")
+    assert (found.bland_base_url, found.read_only) == ("https://here.example", False)
+
+
+def test_a_secret_s_own_file_in_the_environment_wins_over_the_settings_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, own = tmp_path / "settings.env", tmp_path / "key"
+    file.write_text("CALLTRIAGE_BLAND_API_KEY=of-the-file\n", encoding="utf-8")
+    own.write_text(" its-own\n", encoding="utf-8")
+    monkeypatch.setenv("CALLTRIAGE_BLAND_API_KEY_FILE", str(own))
+    key = load_settings(file).bland_api_key
+    assert key is not None
+    assert key.get_secret_value() == "its-own"
+    monkeypatch.setenv("CALLTRIAGE_BLAND_API_KEY", "both")
+    with pytest.raises(SettingsError, match="not both"):
+        load_settings(file)
