@@ -1,7 +1,5 @@
 """Settings: the environment (`CALLTRIAGE_…`) or a file of the same names. Read by wiring and the command line alone."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -9,7 +7,7 @@ from functools import partial
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Literal, cast, get_args
+from typing import Annotated, Literal, Self, cast, get_args
 
 from pydantic import (
     AfterValidator,
@@ -204,7 +202,7 @@ class Settings(BaseModel):
         default="WARNING", description="least level that is logged, on stderr, one JSON object a line"
     )
 
-    _read_again: Callable[[], Settings] | None = PrivateAttr(default=None)
+    _read_again: Callable[[], Self] | None = PrivateAttr(default=None)
 
     @field_validator(
         "allowed_roots", "http_allowed_hosts", "desk_allowed_hosts", "toolsets", "exclude_tools", mode="before"
@@ -239,12 +237,12 @@ class Settings(BaseModel):
             return tuple(Path(folder).expanduser().absolute() for folder in cast("tuple[Path, ...]", value))
         return value.expanduser().absolute() if isinstance(value, Path) else value
 
-    def kept_in(self, read_again: Callable[[], Settings]) -> Settings:
+    def kept_in(self, read_again: Callable[[], Self]) -> Self:
         """These settings, which `read_again` reads from their files."""
         self._read_again = read_again
         return self
 
-    def read_again(self) -> Settings | None:
+    def read_again(self) -> Self | None:
         """What the settings file and the secrets' own files say now; None where none were read. Raises SettingsError."""
         return None if self._read_again is None else self._read_again()
 

@@ -356,3 +356,20 @@ def test_a_server_that_starts_looks_for_no_garbage_among_imports_and_needs_no_fo
     assert heavy <= loaded
     assert heavy.isdisjoint(searched)
     assert loaded.isdisjoint({"platformdirs", "dotenv"})
+
+
+def test_no_field_of_a_model_that_comes_with_the_start_is_declared_in_words_to_evaluate(tmp_path: Path) -> None:
+    program = (
+        "import inspect, pydantic\n"
+        "import calltriage.cli.main, calltriage.server.app\n"
+        "def below(model):\n"
+        "    return (one for found in model.__subclasses__() for one in (found, *below(found)))\n"
+        "for model in below(pydantic.BaseModel):\n"
+        "    if model.__module__.startswith('calltriage.'):\n"
+        "        declared = inspect.get_annotations(model)\n"
+        "        words = [name for name in model.model_fields if isinstance(declared.get(name), str)]\n"
+        "        print(model.__name__, *words)\n"
+    )
+    found = {name: words for name, *words in map(str.split, printed(program, tmp_path).splitlines())}
+    assert {"Settings", "CreateIssue", "CreateIssueTool", "Flag"} <= found.keys()
+    assert not {name: words for name, words in found.items() if words}

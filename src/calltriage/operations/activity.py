@@ -1,7 +1,5 @@
 """The activity feed of an issue (bland-triage, section 9)."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field, JsonValue, field_serializer

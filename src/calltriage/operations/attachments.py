@@ -1,7 +1,5 @@
 """Attachments: named files behind Talkdesk's Attachments API (talkdesk-attachments, sections 4 to 7)."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import parse_qs, urlsplit
 

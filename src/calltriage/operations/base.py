@@ -4,8 +4,6 @@ From the class follow the wire request, the desk's route and validation, the too
 and hints, and the permission to repeat it. Pydantic only: nothing here does I/O.
 """
 
-from __future__ import annotations
-
 import re
 import string
 from enum import StrEnum
@@ -163,7 +161,7 @@ class Operation(Tool, Generic[R_co]):
     def path_fields(cls) -> tuple[str, ...]:
         return tuple(name for _, name, _, _ in string.Formatter().parse(cls.path) if name)
 
-    def trace(self) -> Trace[R_co] | None:
+    def trace(self) -> "Trace[R_co] | None":
         """What the write leaves behind, by which it is found when its answer is lost. None: it is safe to repeat."""
         return None
 

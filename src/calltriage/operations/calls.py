@@ -1,7 +1,5 @@
 """Calls and what was said in them (bland-triage, section 6, "What a link points at")."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Annotated, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones

@@ -1,7 +1,5 @@
 """Categories: the catalogue of issue labels (bland-triage, section 4). A label need not be in it to be used."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from calltriage.operations.base import Effect, Operation

@@ -1,7 +1,5 @@
 """SMS conversations (bland-triage, section 6)."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Literal, Self

@@ -1,7 +1,5 @@
 """Flags: marked moments of attached calls, and the catalogue of their types (bland-triage, section 7)."""
 
-from __future__ import annotations
-
 import re
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Issues: the unit of triage work (bland-triage, sections 3 to 5)."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints

@@ -1,7 +1,5 @@
 """Members of an organisation: who an owner or assignee can be (bland-triage, section 3)."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from calltriage.operations.base import Effect, Operation

@@ -1,7 +1,5 @@
 """Norm, Bland's triage agent: profiles, sessions, prompts (bland-triage, section 9)."""
 
-from __future__ import annotations
-
 import re
 from typing import Literal
 

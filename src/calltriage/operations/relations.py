@@ -1,7 +1,5 @@
 """Relations: directed links between issues (bland-triage, section 8)."""
 
-from __future__ import annotations
-
 from pydantic import Field, ValidationInfo, field_validator
 
 from calltriage.operations.base import Effect, Operation

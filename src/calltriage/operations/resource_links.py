@@ -1,7 +1,5 @@
 """Evidence attached to issues (bland-triage, section 6)."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from calltriage.leaves.strict_json import JsonObject

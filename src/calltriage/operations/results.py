@@ -4,8 +4,6 @@ A result needs its identity: the fields without a default. Every other field may
 can be read without a guess is read; the rest is left out and named in `unreadable_fields`.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Sequence

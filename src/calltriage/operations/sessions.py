@@ -1,7 +1,5 @@
 """Sessions with Norm, as the feed, an issue and the session's own request show them (bland-triage, section 9)."""
 
-from __future__ import annotations
-
 from calltriage.operations.results import Result
 
 

@@ -1,7 +1,5 @@
 """Pages of lists whose cursor is the place of a row, each row in brief."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 

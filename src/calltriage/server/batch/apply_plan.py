@@ -1,7 +1,5 @@
 """Applies a plan: its writes one after the other, each once, as far as the deadline allows."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -120,7 +118,7 @@ class ApplyPlanTool(Workflow, effect=Effect.CHANGE):
             await applying.go_on()
             return self._told(applying, before)
 
-    def _told(self, applying: _Applying, before: int) -> JsonObject:
+    def _told(self, applying: "_Applying", before: int) -> JsonObject:
         """How far it is, and what became of the writes of this call, as many as fit."""
         plan, done, failed = applying.plan, applying.course.outcomes, applying.failed
         state: State = "stopped" if applying.stopped else "more" if len(done) < plan.ready else "applied"

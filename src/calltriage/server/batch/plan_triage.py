@@ -1,7 +1,5 @@
 """Plans many writes. Each is tried by its own tool on the state that the writes before it would leave."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar

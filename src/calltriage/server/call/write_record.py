@@ -1,12 +1,10 @@
 """What surrounds a tool call that writes: its deadline, its idempotency key, its record in the journal."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar, Required, TypedDict
+from typing import Any, ClassVar, Required, Self, TypedDict
 
 from pydantic import Field
 
@@ -93,7 +91,7 @@ class Caller:
     answer: Answer | None = None
 
     @classmethod
-    def of(cls, request: object, meta: Mapping[str, Any] | None, answer: Answer | None = None) -> Caller:
+    def of(cls, request: object, meta: Mapping[str, Any] | None, answer: Answer | None = None) -> Self:
         """From the HTTP request, if there is one, and a request's metadata. Raises Rejected for metadata that cannot be."""
         known = meta or {}
         key, seconds = known.get(f"{META}{ARGUMENT}"), known.get(f"{META}deadline_s", math.inf)

@@ -1,7 +1,5 @@
 """Prompts about what pipelines found. They are there with the toolset `pipelines` alone, whose tools they name."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 from urllib.parse import quote
 

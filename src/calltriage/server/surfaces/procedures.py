@@ -1,7 +1,5 @@
 """What a prompt is: a way through a case, its steps, and what it puts before the agent."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar

@@ -4,8 +4,6 @@ docstring is its description, and it says what to read and which steps to take.
 The words of a prompt are ours alone. What others wrote comes after them, in resources and holders that say so.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Annotated, ClassVar, cast
 

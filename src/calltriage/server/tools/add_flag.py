@@ -1,7 +1,5 @@
 """Flagging the moment of a call, or several moments at once."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """What an issue touches: the pathways and personas that its calls ran on."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal, Required, TypedDict
 

@@ -1,7 +1,5 @@
 """Storing a file as an attachment, in one call whatever steps that takes, without the model carrying its bytes."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import re
@@ -182,7 +180,7 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
             raise _refused("The name's ending says another kind of file than was uploaded. Keep the ending.", "name")
         return name
 
-    async def _content(self, work: Invocation, stack: AsyncExitStack) -> _Content:
+    async def _content(self, work: Invocation, stack: AsyncExitStack) -> "_Content":
         if self.path is not None or self.upload is not None:
             opened = await stack.enter_async_context(self._opened(work))
             name = attachment_name(self.name or opened.name)
@@ -203,7 +201,7 @@ class CreateAttachmentTool(Workflow, effect=Effect.ADD):
             raise _refused("The handle is none of this server's, or its time is over. Begin again.", "upload")
         return work.server.handover.taken(self.upload or "")
 
-    async def _sent(self, work: Invocation, content: _Content) -> Uploaded:
+    async def _sent(self, work: Invocation, content: "_Content") -> Uploaded:
         """Send the bytes to the API: steps 1 and 2 of storing a file."""
         stored = over_api.Content(content.media_type, content.size, content.chunks)
         with preparing():

@@ -1,8 +1,6 @@
 """What a call left besides its transcript: the transcript redone from the recording, the way through its pathway, and the
 events of the platform that carried it."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Required, TypedDict
 
 from pydantic import Field, StringConstraints

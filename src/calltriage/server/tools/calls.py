@@ -1,7 +1,5 @@
 """Reading what is known about a call besides its words."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Required, TypedDict
 
 from calltriage.errors import TryNext

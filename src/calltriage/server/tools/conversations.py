@@ -1,12 +1,10 @@
 """SMS conversations: found page by page, and read with what became of each message."""
 
-from __future__ import annotations
-
 import json
 import re
 import zlib
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Literal, Required, TypedDict
+from typing import Annotated, Any, ClassVar, Literal, Required, Self, TypedDict
 
 from pydantic import Field, StringConstraints, WithJsonSchema, model_validator
 
@@ -56,7 +54,7 @@ class Place:
         return f"{self.page}.{self.row}.{self.seen}.{self.before}"
 
     @classmethod
-    def named(cls, text: str | None) -> Place:
+    def named(cls, text: str | None) -> Self:
         return cls(*map(int, text.split("."))) if text else cls()
 
 

@@ -1,7 +1,5 @@
 """Filing an issue, unless it is open already."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -108,7 +106,7 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
         several."""
         return await moments_of(work, [flag.sought(flag.call_id) for flag in self.flags or ()], "flags")
 
-    async def _file(self, work: Invocation, moments: list[Moment]) -> _Filed:
+    async def _file(self, work: Invocation, moments: list[Moment]) -> "_Filed":
         try:
             receipt = await work.server.client.deliver(self.request(issues.CreateIssue))
         except UnreadableAnswer as error:
@@ -126,7 +124,7 @@ class CreateIssueTool(Workflow, effect=Effect.ADD, wraps=issues.CreateIssue):
         ]
         return _Filed(receipt.result, receipt.outcome or "committed", flags)
 
-    async def _flagged(self, work: Invocation, filed: _Filed) -> JsonObject:
+    async def _flagged(self, work: Invocation, filed: "_Filed") -> JsonObject:
         """Add the flags of an issue that is filed. Returns the answer for both; raises CallError (`flags_missing`), which
         says what was made, if a flag could not be added."""
 

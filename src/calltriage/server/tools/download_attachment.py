@@ -1,7 +1,5 @@
 """An attachment's bytes for an agent: text within a budget, a picture to look at, anything else as a file or a link."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import AsyncIterator
 from contextlib import aclosing

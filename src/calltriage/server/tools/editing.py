@@ -1,7 +1,5 @@
 """Changing an issue and commenting on it."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Annotated, ClassVar
 

@@ -1,7 +1,5 @@
 """The evidence bundle: everything an issue rests on, within a budget of tokens."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial

@@ -4,8 +4,6 @@ A desk searches its transcripts by itself. A vendor's list cannot, so the calls 
 within a bound, and the answer says how many of how many were read.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
@@ -250,7 +248,7 @@ class _Look:
         """How many calls to look at next; 0 or less if enough were found or read."""
         return min(AT_A_TIME, self.most - len(self.found), MOST_READ - self.asked, listed - self.seen)
 
-    def take(self, rows: list[Listed], read: Sequence[_Said | None]) -> None:
+    def take(self, rows: list[Listed], read: Sequence["_Said | None"]) -> None:
         for row, said_in in zip(rows, read, strict=True):
             self.seen += 1
             self.asked += said_in is None or not said_in.was_kept

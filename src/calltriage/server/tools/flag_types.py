@@ -1,7 +1,5 @@
 """Listing the types of flags, so that equal moments get equal types."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Required, TypedDict
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Linking an issue to others."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar
 
 from pydantic import Field

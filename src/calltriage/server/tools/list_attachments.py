@@ -1,7 +1,5 @@
 """Listing attachments: exact filters of the API, and names as people write them."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 from typing import Annotated, ClassVar

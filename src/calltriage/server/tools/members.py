@@ -1,7 +1,5 @@
 """Who an issue can belong to."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Required, TypedDict
 
 from pydantic import Field

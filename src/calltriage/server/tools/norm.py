@@ -1,7 +1,5 @@
 """Asking Norm, the vendor's triage agent, and waiting for what it answers (bland-triage, section 9)."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, ClassVar, Required, TypedDict
 

@@ -1,8 +1,6 @@
 """A pipeline's report, for agents, for the board and as an MCP resource: what was found, how sure that is, how much of it
 people have seen."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Required, TypedDict
 
@@ -109,7 +107,7 @@ def _incident(one: JsonObject) -> JsonObject:
     return {name: one[name] for name in IncidentRow.__annotations__ if one[name] not in (None, "")}
 
 
-def _figure(one: DetectorFigures) -> JsonObject:
+def _figure(one: "DetectorFigures") -> JsonObject:
     """A detector's figures; no precision where no person gave a verdict."""
     sure: JsonObject = {}
     if one.precision is not None:

@@ -1,7 +1,5 @@
 """What pipelines found, for agents: findings with their turns, verdicts that are kept apart from people's, runs by name."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -128,7 +126,7 @@ class RunMade(TypedDict, total=False):
 
 
 @asynccontextmanager
-async def opened_parts(work: Invocation) -> AsyncGenerator[Parts]:
+async def opened_parts(work: Invocation) -> AsyncGenerator["Parts"]:
     """The parts of pipelines on the server's client. Raises Conflict (`pipeline_error`) for what an operator has to mend."""
     from calltriage.pipelines.parts import open_parts  # noqa: PLC0415  the database library comes with it
 
@@ -229,7 +227,7 @@ class ReviewFindingTool(Workflow, effect=Effect.ADD):
         note = "On record as an agent's verdict. A person decides with calltriage pipeline accept or dismiss."
         return {"outcome": "committed", "id": row["id"], "state": row["state"], "note": note}
 
-    async def _decided(self, parts: Parts, row: JsonObject, person: Reviewer) -> JsonObject:
+    async def _decided(self, parts: "Parts", row: JsonObject, person: "Reviewer") -> JsonObject:
         """Keep a person's verdict and do what follows from it: a finding that is right is filed; what was filed stays filed,
         and the note says how to undo it."""
         from calltriage.pipelines import reviewing  # noqa: PLC0415
@@ -306,7 +304,7 @@ class RunPipelineTool(Workflow, effect=Effect.ADD):
         }
 
 
-def _tally(one: DetectorTally) -> JsonObject:
+def _tally(one: "DetectorTally") -> JsonObject:
     """What a detector found in a run, with examples in callers' words."""
     counts = {name: getattr(one, name) for name in ("calls", "found_in", "findings", "unverified", "failed")}
     examples = [

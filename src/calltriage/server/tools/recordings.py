@@ -1,7 +1,5 @@
 """A call's audio for an agent: as a file in a folder, or as a link."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Required
 
 import mcp_types

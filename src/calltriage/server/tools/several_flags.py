@@ -1,7 +1,5 @@
 """Several flags in one call: each moment is looked up before the first flag is written, and each has its own outcome."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """What was said in a call, by window or by words, within a budget of tokens."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Literal, Required, TypedDict
 
 from anyio import to_thread

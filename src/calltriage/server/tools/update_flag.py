@@ -1,8 +1,6 @@
 """Correcting a flag. The API has no such request: the new flag is added first, then the old one is removed, so that one of
 them always exists."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from typing import ClassVar
 

@@ -4,8 +4,6 @@
 Each is a folder here with a SKILL.md: its frontmatter says when to load it, and is the skill's entry in the list.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
