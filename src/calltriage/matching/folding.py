@@ -116,9 +116,9 @@ class _Forms:
     """Patterns, made at the first use: they need the Unicode category of 65,536 characters."""
 
     def __init__(self) -> None:
-        kinds = [unicodedata.category(chr(point))[0] for point in range(0x10000)]
-        marks = _ranges([kind == "M" for kind in kinds])
-        signs = _ranges([kind in "PSCZ" for kind in kinds]) + "\U0001f000-\U0001faff"
+        kinds = "".join(unicodedata.category(chr(point))[0] for point in range(0x10000))
+        marks = _ranges("M", kinds)
+        signs = _ranges("PSCZ", kinds) + "\U0001f000-\U0001faff"
         word = f"[^{signs}{UNSPACED}]+"
         self.pieces = re.compile(
             f"[{UNSPACED}][{marks}]*"
@@ -128,16 +128,10 @@ class _Forms:
         self.signs = re.compile(f" [{signs}](?= )")
 
 
-def _ranges(members: list[bool]) -> str:
-    """The code points whose place is true, as ranges of a regular expression's set."""
-    found, start = list[str](), None
-    for point, is_member in enumerate([*members, False]):
-        if is_member and start is None:
-            start = point
-        elif not is_member and start is not None:
-            found.append(f"\\u{start:04x}-\\u{point - 1:04x}")
-            start = None
-    return "".join(found)
+def _ranges(wanted: str, kinds: str) -> str:
+    """The code points of the wanted kinds, as ranges of a regular expression's set. `kinds` has a letter for each."""
+    found = (run.span() for run in re.finditer(f"[{wanted}]+", kinds))
+    return "".join(f"\\u{start:04x}-\\u{end - 1:04x}" for start, end in found)
 
 
 _forms = cache(_Forms)
