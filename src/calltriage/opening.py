@@ -1,9 +1,9 @@
 """The first requests of a host, answered from what the server answered to the same ones before.
 
 Most of a start is the import of what calls need. A host asks first who the server is and for the list of tools, always in
-the same words, and the answer follows from the installed code and the settings. So it is kept in the data folder, sent at
-once, and the server reads the same requests as soon as it is there; its own answers to them replace what is kept. Whatever
-was not asked before waits for the server.
+the same words but for its own name and version, and the answer follows from these words, the installed code and the
+settings. So it is kept in the data folder, sent at once, and the server reads the same requests as soon as it is there; its
+own answers to them replace what is kept. Whatever was not asked before waits for the server.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 ASKED_FIRST = ("initialize", "server/discover", "tools/list")
 """Requests whose answers follow from the code, the settings and what the host has said so far."""
+CLIENT_INFO = ("clientInfo", "io.modelcontextprotocol/clientInfo")
+"""What a host calls itself, in the params of `initialize` or in the `_meta` of later protocols."""
 LAST = "tools/list"
 """After it a host has what it needs, and the server is loaded."""
 FOLDER = "openings"
@@ -188,8 +190,17 @@ def _name(mark: str, greeted: str, request: JsonObject) -> str | None:
     is_named = isinstance(request_id, str) or (isinstance(request_id, int) and not isinstance(request_id, bool))
     if request.get("jsonrpc") != "2.0" or not is_named or method not in ASKED_FIRST:
         return None
-    params: object = request.get("params")
-    return _digest(mark, greeted, str(method), json.dumps(params, sort_keys=True))
+    return _digest(mark, greeted, str(method), json.dumps(_anonymous(request.get("params")), sort_keys=True))
+
+
+def _anonymous(params: object) -> object:
+    """The params without the host's name and version: no first answer depends on them, and hosts are updated often. What is
+    no name or no version stays, for the server to refuse."""
+    if not is_object(params):
+        return params
+    if isinstance(params.get("name"), str) and isinstance(params.get("version"), str):
+        return params | {"name": "", "version": ""}
+    return params | {name: _anonymous(params[name]) for name in (*CLIENT_INFO, "_meta") if name in params}
 
 
 def _id(request_id: object) -> str:

@@ -106,8 +106,33 @@ async def test_the_server_reads_the_next_line_once_it_has_answered_the_one_befor
     host.close()
 
 
+async def test_a_host_that_was_updated_is_answered_as_before(known: Path) -> None:
+    host, other = Host(known), {"name": "other", "version": "2"}
+    host.says(request(1, "initialize", HELLO | {"clientInfo": other}), READY, request(2, "tools/list", {}))
+    assert [one["result"] for one in host.answered_ahead()] == [GREETED, LISTED]
+    host.close()
+
+
+async def test_what_a_host_calls_itself_in_its_meta_changes_no_answer_and_its_protocol_does(tmp_path: Path) -> None:
+    def asked(name: str, protocol: str) -> dict[str, Any]:
+        meta = {
+            "io.modelcontextprotocol/clientInfo": {"name": name, "version": "1"},
+            "io.modelcontextprotocol/protocolVersion": protocol,
+        }
+        return request(1, "server/discover", {"_meta": meta})
+
+    for name, protocol, ahead in (("a", "2026-07-28", []), ("b", "2026-07-28", [GREETED]), ("a", "2027-01-01", [])):
+        host = Host(tmp_path)
+        host.says(asked(name, protocol))
+        assert [one["result"] for one in host.answered_ahead()] == ahead
+        await host.works(GREETED)
+        host.close()
+
+
 OTHERS: dict[str, tuple[dict[str, Any], ...]] = {
-    "another host": (request(1, "initialize", HELLO | {"clientInfo": {"name": "other", "version": "1"}}),),
+    "a host without a name": (request(1, "initialize", {k: v for k, v in HELLO.items() if k != "clientInfo"}),),
+    "a host whose name is none": (request(1, "initialize", HELLO | {"clientInfo": {"name": 1, "version": "1"}}),),
+    "a host that can do more": (request(1, "initialize", HELLO | {"capabilities": {"roots": {}}}),),
     "another version": (request(1, "initialize", HELLO | {"protocolVersion": "2024-11-05"}),),
     "no greeting": (request(1, "tools/list", {}),),
     "an id that is none": (request(True, "initialize", HELLO),),
