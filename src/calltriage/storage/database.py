@@ -1,5 +1,7 @@
 """A database and the two ways to use it: `read` in parallel, `write` one commit for all that wait.
 
+Queries that come together share a snapshot. So each of them costs less: a turn of a thread, a connection, BEGIN and COMMIT.
+
 Acknowledged writes are durable: nothing returns before its commit.
 """
 
@@ -7,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
 BATCH = 64
 """Writes that share one commit."""
 READERS = 8
-"""Queries that run at once. Each holds its result until it is written out: more of them take memory and are no faster."""
+"""Snapshots that are read at once. Each holds its results until they are written out: more of them take memory and are no
+faster."""
+TOGETHER = 4
+"""Queries that share a snapshot. They run one after another: with more of them, short ones would wait long for others."""
 PATIENCE_S = 5.0
 """Seconds for which a write waits for those of other processes; less than any client waits for its answer."""
 HASTE_S = 0.25
@@ -108,6 +113,25 @@ class _Write(Generic[T]):
             self.error = error
 
 
+@dataclass(eq=False)
+class _Read(Generic[T]):
+    """One waiting query and what came of it.
+
+    Attributes:
+        woken: set when it is answered, or when it is this one's turn to ask for those that wait.
+    """
+
+    query: Callable[[Connection], T]
+    woken: anyio.Event = field(default_factory=anyio.Event)
+    finished: bool = False
+    error: Exception | None = None
+    result: Any = None
+
+    def end(self, result: object, error: Exception | None) -> None:
+        self.result, self.error, self.finished = result, error, True
+        self.woken.set()
+
+
 @dataclass
 class Database:
     """Opened at the first use. Several processes may use one place.
@@ -122,6 +146,8 @@ class Database:
     _engine: Engine | None = field(default=None, init=False)
     _opening: anyio.Lock = field(default_factory=anyio.Lock, init=False)
     _readers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(READERS), init=False)
+    _asking: deque[_Read[Any]] = field(default_factory=deque[_Read[Any]], init=False)
+    """Queries that no thread has yet. The first of them asks for those behind it, too."""
     _leader: _Write[Any] | None = field(default=None, init=False)
     """The write that commits what waits; the others wait until it wakes them."""
     _waiting: deque[_Write[Any]] = field(default_factory=deque[_Write[Any]], init=False)
@@ -145,15 +171,44 @@ class Database:
         return engine
 
     async def read(self, query: Callable[[Connection], T]) -> T:
-        """Run a query in a worker thread on a consistent snapshot."""
+        """Run a query in a worker thread on a consistent snapshot, which is not older than this call."""
         engine = self._engine or await self.open()
+        job = _Read(query)
+        self._asking.append(job)
+        try:
+            if self._asking[0] is not job:
+                await job.woken.wait()
+            if not job.finished:
+                await self._ask(engine)
+        finally:
+            if job in self._asking:  # cancelled
+                self._asking.remove(job)
+                self._wake_first()
+        if job.error is not None:
+            raise job.error
+        return cast("T", job.result)
 
-        def run() -> T:
-            with engine.connect() as connection, connection.begin():
-                self.place.confirm(connection)
-                return query(connection)
+    async def _ask(self, engine: Engine) -> None:
+        """Answer the first of the queries that wait, and some of those behind it."""
+        if self._readers.borrowed_tokens:
+            await anyio.lowlevel.checkpoint()  # others will come in this turn of the event loop
+        async with self._readers:
+            batch = [self._asking.popleft() for _ in range(min(TOGETHER, len(self._asking)))]
+            self._wake_first()
+            try:
+                answers = await anyio.to_thread.run_sync(_answers, engine, self.place, [one.query for one in batch])
+            except Exception as error:  # noqa: BLE001  all of them get it
+                answers = [(None, error) for _ in batch]
+            except BaseException:  # asyncio itself cancelled this task: the others ask again
+                self._asking.extend(batch[1:])
+                self._wake_first()
+                raise
+        for one, (result, error) in zip(batch, answers, strict=True):
+            one.end(result, error)
 
-        return await anyio.to_thread.run_sync(run, limiter=self._readers)
+    def _wake_first(self) -> None:
+        if self._asking:
+            self._asking[0].woken.set()
 
     async def write(self, change: Callable[[Connection], T], lane: str = "", *, deadline: float = math.inf) -> T:
         """Run a change and return once it is on disk. What waits together shares one commit, each in a savepoint.
@@ -229,6 +284,24 @@ class Database:
             await anyio.to_thread.run_sync(self._engine.dispose)
             self._engine = None
         self.place.release()
+
+
+def _answers(
+    engine: Engine, place: Place, queries: Sequence[Callable[[Connection], Any]]
+) -> list[tuple[Any, Exception | None]]:
+    """Each query's result, or its error. Those behind one that failed get a new snapshot: PostgreSQL ends one at errors."""
+    answers = list[tuple[Any, Exception | None]]()
+    while len(answers) < len(queries):
+        with engine.connect() as connection, connection.begin() as snapshot:
+            place.confirm(connection)
+            for query in queries[len(answers) :]:
+                try:
+                    answers.append((query(connection), None))
+                except Exception as error:  # noqa: BLE001  its caller gets it
+                    answers.append((None, error))
+                    snapshot.rollback()
+                    break
+    return answers
 
 
 def _commit(engine: Engine, place: Place, batch: list[_Write[Any]], patience_s: float) -> None:

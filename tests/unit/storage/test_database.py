@@ -13,12 +13,13 @@ import anyio.to_thread
 import pytest
 from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
 from unit.storage.changes import Held, Url, adds, fails_after_adding, names, names_on_disk, opened
 
 from calltriage.desk.database.store import Store
 from calltriage.desk.database.tables import settings
 from calltriage.errors import StoreBusyError
-from calltriage.storage.database import BATCH, READERS
+from calltriage.storage.database import BATCH, READERS, TOGETHER
 
 
 async def test_a_write_is_there_for_another_reader_once_it_returns(tmp_path: Path, database_url: Url) -> None:
@@ -67,6 +68,104 @@ async def test_a_hundred_reads_at_once_are_answered_a_few_at_a_time(tmp_path: Pa
                 for _ in range(100):
                     tasks.start_soon(store.read, query)
     assert most == READERS
+
+
+async def test_reads_that_come_together_share_a_snapshot(
+    tmp_path: Path, database_url: Url, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path / "desk", database_url) as store:
+        await store.write(adds("a"))
+        confirm, snapshots = store.place.confirm, list[Connection]()
+        monkeypatch.setattr(store.place, "confirm", lambda one: (snapshots.append(one), confirm(one)))
+        found = list[set[str]]()
+
+        async def read() -> None:
+            found.append(await store.read(names))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(1 + 2 * TOGETHER):
+                tasks.start_soon(read)
+        assert found == (1 + 2 * TOGETHER) * [{"a"}]
+        assert len(snapshots) == 3  # the first one waits for no other
+
+
+async def test_a_read_that_fails_takes_nothing_from_those_that_share_its_snapshot(
+    tmp_path: Path, database_url: Url
+) -> None:
+    found = list[set[str] | str]()
+
+    async def read(store: Store, query: Callable[[Connection], set[str] | str]) -> None:
+        try:
+            found.append(await store.read(query))
+        except (LookupError, DBAPIError) as error:
+            found.append(type(error).__name__)
+
+    async with opened(tmp_path / "desk", database_url) as store:
+        await store.write(adds("a"))
+        async with anyio.create_task_group() as tasks:
+            for query in (names, names, fails_after_adding("b"), broken, names):
+                tasks.start_soon(read, store, query)
+    assert len(found) == 5
+    assert found.count({"a"}) == 3
+
+
+def broken(connection: Connection) -> str:
+    """PostgreSQL answers nothing more in a transaction after this."""
+    return str(connection.exec_driver_sql("SELECT * FROM nowhere").one())
+
+
+@pytest.mark.parametrize("leaves", ["the first", "another one"])
+async def test_a_read_that_is_cancelled_while_it_waits_holds_up_no_other(
+    tmp_path: Path, database_url: Url, leaves: str
+) -> None:
+    let_go, found = threading.Event(), list[set[str]]()
+
+    async def read(store: Store, scope: anyio.CancelScope) -> None:
+        with scope:
+            found.append(await store.read(names))
+
+    async with opened(tmp_path / "desk", database_url) as store:
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(READERS):
+                    tasks.start_soon(store.read, lambda _: let_go.wait(20))
+                    await anyio.wait_all_tasks_blocked()
+                scopes = [anyio.CancelScope() for _ in range(3)]
+                for scope in scopes:
+                    tasks.start_soon(read, store, scope)
+                await anyio.wait_all_tasks_blocked()
+                scopes[0 if leaves == "the first" else 1].cancel()
+                await anyio.wait_all_tasks_blocked()
+                let_go.set()
+    assert found == [set(), set()]
+
+
+async def test_a_read_whose_caller_asyncio_cancels_is_cut_off_alone(tmp_path: Path, database_url: Url) -> None:
+    """As `asyncio.wait_for` does: no shield holds its cancellation back."""
+    held = Held("a")
+    async with opened(tmp_path / "desk", database_url) as store:
+        with anyio.fail_after(30):
+            others = list[asyncio.Future[bool]]()
+            for _ in range(READERS):
+                others.append(asyncio.ensure_future(store.read(lambda _: held.go.wait(20))))
+                await anyio.wait_all_tasks_blocked()
+            first, *rest = (asyncio.ensure_future(store.read(query)) for query in (held, names, names))
+            await anyio.wait_all_tasks_blocked()
+            held.go.set()
+            await held.wait_inside()
+            first.cancel()
+            assert [await one for one in rest] == [set(), set()]
+            await asyncio.gather(*others)
+            assert first.cancelled()
+            await _all_connections_are_back(store)
+
+
+async def _all_connections_are_back(store: Store) -> None:
+    """The thread of a read that was cut off goes on until it has answered."""
+    pool = (await store.open()).pool
+    assert isinstance(pool, QueuePool)
+    while pool.checkedout():  # noqa: ASYNC110  a thread gives them back
+        await anyio.sleep(0.01)
 
 
 async def test_writes_that_wait_together_share_a_commit(tmp_path: Path, database_url: Url) -> None:
