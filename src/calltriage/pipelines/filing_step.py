@@ -153,17 +153,21 @@ class Filer:
         `calls`: calls that were read from the API, by id; they are not read again. Raises CallError if the API fails, and
         StoreBusyError if another process holds the incident for too long. What was written until then stands.
         """
-        case = await self._case(fingerprint)
-        if case is None or not await self._has_work(case):
-            return
-        async with alone(self.ledger, f"incident {case.fingerprint}"):
-            case = await self._case(case.fingerprint)
-            if case is None or await self._is_muted(case) or not case.chosen:
+        async with alone(self.ledger, f"incident {fingerprint}"):
+            case = await self._case(fingerprint)
+            if case is not None and case.fingerprint == fingerprint:
+                await self._settle_in_turn(case, calls or {})
                 return
-            try:
-                await self._settle(case, calls or {})
-            except OverLimitError:
-                await self._tell("over_limit", f"over_limit {self.spec.name}", case)
+        if case is not None:  # the one that this one was merged into has a turn of its own
+            await self.settle(case.fingerprint, calls)
+
+    async def _settle_in_turn(self, case: _Case, calls: Mapping[str, Call]) -> None:
+        if await self._is_muted(case) or not case.chosen:
+            return
+        try:
+            await self._settle(case, calls)
+        except OverLimitError:
+            await self._tell("over_limit", f"over_limit {self.spec.name}", case)
 
     async def _case(self, fingerprint: str) -> _Case | None:
         case = await self.ledger.read(lambda connection: self._read_case(connection, fingerprint))
