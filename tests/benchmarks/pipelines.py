@@ -1,7 +1,7 @@
 """How fast pipelines are: rules on one core, an evaluation of 10,000 labelled calls, and whole runs on a desk of which every
 tenth call is filed, with the memory that they take, in one process and by workers.
 
-    uv run --group dev python tests/benchmarks/pipelines.py                     all, with 2,000 calls
+    uv run --group dev python tests/benchmarks/pipelines.py                     all, with 10,000 calls
     uv run --group dev python tests/benchmarks/pipelines.py --calls 1000000     a backfill
     uv run --group dev python tests/benchmarks/pipelines.py --only workers      two workers, one queue on PostgreSQL
 
@@ -230,7 +230,7 @@ async def _load(desk: Desk, calls: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--calls", type=int, default=2_000)
+    parser.add_argument("--calls", type=int, default=10_000)
     parser.add_argument("--only", choices=("rules", "evaluation", "embedded", "workers"))
     given = parser.parse_args()
     if given.only in (None, "rules"):
