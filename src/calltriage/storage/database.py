@@ -211,10 +211,11 @@ class Database:
             self._asking[0].woken.set()
 
     async def write(self, change: Callable[[Connection], T], lane: str = "", *, deadline: float = math.inf) -> T:
-        """Run a change and return once it is on disk. What waits together shares one commit, each in a savepoint.
+        """Run a change and return once it is on disk. What waits together shares one commit; one that fails is left out.
 
         Changes of one lane happen one after another, whichever process makes them, so that what a change has looked up
-        still holds when it writes. (On SQLite all changes do.) A change may be run again and must not mind.
+        still holds when it writes. (On SQLite all changes do.) A change may be run again, where it fails or one beside it
+        does, and must not mind.
 
         A caller that is cancelled before its batch has begun leaves no effect; after that its change may be made, though
         it does not hear so. Raises StoreBusyError when others were writing until the patience ended or, if that is sooner,
@@ -329,20 +330,42 @@ def _together(engine: Engine, place: Place, batch: list[_Write[Any]], patience_s
     try:
         with writing(engine, patience_s) as connection:
             place.enter(connection, {job.lane for job in batch})
-            for job in batch:
-                job.run(partial(_in_savepoint, connection))
-                if job.error is not None and not _in_transaction(connection):
-                    raise job.error  # a full disk rolls back everything, savepoints or not
+            if not _in_one_savepoint(connection, batch):
+                for job in batch:
+                    job.run(partial(_in_savepoint, connection))
+                    if job.error is not None and not _in_transaction(connection):
+                        raise job.error  # a full disk rolls back everything, savepoints or not
             place.confirm(connection)
     except BaseException as error:  # noqa: BLE001  the waiting callers get it
         for job in batch:
             job.error, job.result = error, None
 
 
+def _in_one_savepoint(connection: Connection, batch: list[_Write[Any]]) -> bool:
+    """Make all changes, in one savepoint: one for each takes as long as a small change. If a change fails, none is made,
+    and the answer is False."""
+    try:
+        with _savepoint(connection):
+            for job in batch:
+                job.result = job.change(connection)
+    except BaseException:
+        if not _in_transaction(connection):
+            raise
+        return False
+    return True
+
+
 def _in_savepoint(connection: Connection, job: _Write[Any]) -> None:
+    with _savepoint(connection):
+        job.result = job.change(connection)
+
+
+@contextmanager
+def _savepoint(connection: Connection) -> Generator[None]:
+    """What fails in the block leaves nothing in the transaction."""
     connection.exec_driver_sql("SAVEPOINT one")
     try:
-        job.result = job.change(connection)
+        yield
     except BaseException:
         if _in_transaction(connection):
             connection.exec_driver_sql("ROLLBACK TO SAVEPOINT one")

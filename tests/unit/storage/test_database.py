@@ -7,11 +7,12 @@ import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
 import pytest
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, event, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 from unit.storage.changes import Held, Url, adds, fails_after_adding, names, names_on_disk, opened
@@ -190,6 +191,26 @@ async def test_writes_that_wait_together_share_a_commit(tmp_path: Path, database
                 held.go.set()
         assert len(transactions) == BATCH
         assert len(set(transactions)) == 1
+
+
+async def test_writes_that_wait_together_share_a_savepoint(tmp_path: Path, database_url: Url) -> None:
+    made, held = list[str](), Held("first")
+
+    def note(*arguments: Any) -> None:
+        made.append(arguments[2])
+
+    async with opened(tmp_path / "desk", database_url) as store:
+        event.listen(await store.open(), "before_cursor_execute", note)
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(store.write, held)
+                await held.wait_inside()
+                for number in range(BATCH):
+                    tasks.start_soon(store.write, adds(str(number)))
+                await anyio.wait_all_tasks_blocked()
+                held.go.set()
+        assert len([statement for statement in made if statement.startswith("SAVEPOINT")]) == 1
+        assert await store.read(names) == {"first", *map(str, range(BATCH))}
 
 
 async def test_a_change_that_fails_leaves_the_others_of_its_commit(tmp_path: Path, database_url: Url) -> None:
