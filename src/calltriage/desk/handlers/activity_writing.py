@@ -66,14 +66,16 @@ def record(tx: Transaction, entries: Sequence[JsonObject], moves: Clocks = CHANG
 
 def move_clocks(tx: Transaction, issue_ids: Iterable[str], instant: str, clocks: Clocks = CHANGE) -> None:
     """Set times of issues to an instant, but never to an earlier one than they have."""
-    tx.connection.execute(
-        _moved(clocks), {"organisation": tx.who.org_id, "moving": list(issue_ids), "instant": instant}
-    )
+    moved = [{"organisation": tx.who.org_id, "moving": issue_id, "instant": instant} for issue_id in issue_ids]
+    tx.connection.execute(_moved(clocks), moved)
 
 
 @cache
 def _moved(clocks: Clocks) -> Update:
     at = bindparam("instant", type_=issues.c.updated_at.type)
-    moving = issues.c.id.in_(bindparam("moving", expanding=True))
     forward = {name: case((issues.c[name] > at, issues.c[name]), else_=at) for name in clocks}
-    return update(issues).where(issues.c.org_id == bindparam("organisation"), moving).values(forward)
+    return (
+        update(issues)
+        .where(issues.c.org_id == bindparam("organisation"), issues.c.id == bindparam("moving"))
+        .values(forward)
+    )
