@@ -22,7 +22,7 @@ HEADERS = {
 
 @lru_cache(maxsize=1024)
 def _joined(base_url: str, path: str) -> httpx2.URL:
-    """The URL of a path. The library takes long to read one, and most paths are asked for several times."""
+    """The URL of a path and its query. The library takes long to read one, and most are asked for several times."""
     return httpx2.URL(f"{base_url.rstrip('/')}{path}")
 
 
@@ -48,11 +48,12 @@ class Http:
     ) -> AsyncGenerator[httpx2.Response]:
         """One request, its answer open while the block runs. Raises httpx2.TransportError when there is none. `whole`: its
         body is small and read at once."""
+        if params:
+            url = f"{url}?{httpx2.QueryParams(params)}"
         request = httpx2.Request(
             method,
             _joined(self.base_url, url) if url.startswith("/") else url,
             headers={**HEADERS, **headers},
-            params=params or None,
             json=json,
             data=data,
             extensions={"timeout": patience.as_dict(), **({WHOLE: True} if whole else {})},
