@@ -87,7 +87,7 @@ class AddComment(
         return row(
             Rows(
                 ListActivity(issue_id=self.issue_id),
-                lambda entry: all_agree(entry.is_a("comment"), agree(self, entry)),
+                lambda entry: all_agree((entry.is_a("comment"), agree(self, entry))),
                 newest_first=True,
             )
         )

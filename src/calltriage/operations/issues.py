@@ -130,11 +130,14 @@ class CreateIssue(Operation[Issue], http="POST /v1/triage/issues", effect=Effect
     def _is_like(self, issue: Issue) -> Likeness:
         """Whether an issue is the one asked for. Fields that were not given do not count: the API fills them in. If the
         issue was changed since and only its texts agree, that is not sure: None."""
-        texts = {"title", "description"}
+        texts = ("title", "description")
+        same_texts = agree(self, issue, texts)
+        if same_texts is False:
+            return False
         given = [name for name in shared_fields(self, issue) if name not in texts and getattr(self, name) is not None]
         rest = agree(self, issue, given, forms=dict.fromkeys(given, caseless))
         is_changed = not issue.updated_at or issue.updated_at != issue.created_at
-        return all_agree(agree(self, issue, texts), None if rest is False and is_changed else rest)
+        return all_agree((same_texts, None if rest is False and is_changed else rest))
 
 
 class GetIssue(Operation[Issue], http="GET /v1/triage/issues/{issue_id}", effect=Effect.READ):

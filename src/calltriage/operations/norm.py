@@ -89,7 +89,7 @@ class PromptNorm(
         """Whether an entry is this prompt. The API stores a prompt without the word that names its intent (bland-triage,
         section 9)."""
         bare = self.model_copy(update={"detail": intent_of(self.detail)[1]})
-        return all_agree(entry.is_a("prompt"), agree(self, entry) or agree(bare, entry))
+        return all_agree((entry.is_a("prompt"), agree(self, entry) or agree(bare, entry)))
 
     async def _run(self, _: Ask, entry: TimelineEntry) -> Run:
         """The run that the feed names. Raises UnreadableAnswer where it names none."""

@@ -6,8 +6,9 @@ An operation declares its own (`Operation.trace`), as data; client/look_ups.py r
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -120,8 +121,13 @@ def caseless(value: object) -> Any:
 
 def shared_fields(asked: Operation[object], found: Result) -> tuple[str, ...]:
     """Names of the fields that an operation and a result share, without those of the path: the list is read for these."""
-    names = type(asked).model_fields.keys() - set(asked.path_fields())
-    return tuple(name for name in type(found).model_fields if name in names)
+    return _shared_fields(type(asked), type(found))
+
+
+@cache
+def _shared_fields(asked: type[Operation[object]], found: type[Result]) -> tuple[str, ...]:
+    names = asked.model_fields.keys() - set(asked.path_fields())
+    return tuple(name for name in found.model_fields if name in names)
 
 
 def agree(
@@ -141,7 +147,7 @@ def agree(
         _agrees(asked, found, name, (forms or {}).get(name, plain))
         for name in (shared_fields(asked, found) if names is None else names)
     )
-    return all_agree(*compared)
+    return all_agree(compared)
 
 
 def _agrees(asked: Operation[object], found: Result, name: str, form: Callable[[Any], Any]) -> Likeness:
@@ -155,6 +161,12 @@ def _agrees(asked: Operation[object], found: Result, name: str, form: Callable[[
     return bool(form(wanted) == form(there))
 
 
-def all_agree(*likenesses: Likeness) -> Likeness:
-    """False if one of them is False, else None if one is None, else True."""
-    return False if False in likenesses else None if None in likenesses else True
+def all_agree(likenesses: Iterable[Likeness]) -> Likeness:
+    """False if one of them is False, else None if one is None, else True. Those after the first False are not asked for:
+    a write is compared with every row of a list, and most rows differ in the first field."""
+    agreed: Likeness = True
+    for likeness in likenesses:
+        if likeness is False:
+            return False
+        agreed = agreed and likeness
+    return agreed

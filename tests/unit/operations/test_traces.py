@@ -15,7 +15,7 @@ from calltriage.operations import CATALOGUE
 from calltriage.operations.base import Effect, Operation
 from calltriage.operations.flags import Flag, RemoveFlag
 from calltriage.operations.results import Result
-from calltriage.operations.traces import LeftRow, Rows, Trace, shared_fields
+from calltriage.operations.traces import LeftRow, Likeness, Rows, Trace, all_agree, shared_fields
 
 OTHERWISE_TYPED = {"add_comment": "comment", "prompt_norm": "prompt"}
 """Entries of the feed say besides what kind of entry they are."""
@@ -88,3 +88,19 @@ def test_nothing_is_not_found_for_a_write_that_answers_something() -> None:
     verdict: Verdict[Flag] = Found(None)  # pyright: ignore[reportAssignmentType]
     assert get_args(Verdict[Flag])
     assert isinstance(verdict, Found)
+
+
+@pytest.mark.parametrize(
+    ("likenesses", "together"),
+    [([], True), ([True, True], True), ([True, None], None), ([None, True], None), ([None, True, False], False)],
+)
+def test_one_difference_decides_and_one_unreadable_field_leaves_it_open(
+    likenesses: list[Likeness], together: Likeness
+) -> None:
+    assert all_agree(likenesses) is together
+
+
+def test_fields_after_the_first_difference_are_not_compared() -> None:
+    likenesses = iter([True, False, True])
+    assert all_agree(likenesses) is False
+    assert list(likenesses) == [True]
