@@ -126,7 +126,7 @@ class Breaker:
         raise Unreachable(
             "The API failed again and again and is left alone for a moment. Nothing was sent; wait, then call again.",
             code="circuit_open",
-            retry_after_s=max(1.0, math.ceil(wait)),
+            retry_after_s=max(1.0, math.ceil(round(wait, 3))),  # the last bits of a clock are no second
             outcome="not_committed" if is_write else None,
         )
 

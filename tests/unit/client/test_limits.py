@@ -18,7 +18,7 @@ from calltriage.client.client import Client, open_client
 from calltriage.client.credentials import ApiKey, Endpoint
 from calltriage.client.limits import Breaker, Rate, RetryBudget, within
 from calltriage.client.retries import RetryPolicy
-from calltriage.errors import CallError, ServerFailure
+from calltriage.errors import CallError, ServerFailure, Unreachable
 from calltriage.operations.base import Api, Operation
 from calltriage.operations.flags import ListFlagTypes
 from calltriage.operations.issues import GetIssue
@@ -116,6 +116,16 @@ async def test_five_exchanges_without_an_answer_open_it_and_it_says_how_long_to_
     assert (error.code, error.outcome, attach.outcome) == ("circuit_open", None, "not_committed")
     assert error.retry_after_s == 10
     assert len(vendor.requests) == 5
+
+
+def test_it_says_ten_seconds_whatever_the_clock_stands_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anyio.current_time", lambda: 12.372600247635424)  # as a float, ten seconds later is 2e-15 more
+    breaker = Breaker()
+    for _ in range(5):
+        breaker.leave(Unreachable("no answer", code="unreachable"))
+    with pytest.raises(Unreachable) as raised:
+        breaker.enter(is_write=False)
+    assert raised.value.retry_after_s == 10
 
 
 async def test_more_than_half_of_twenty_failed_opens_it() -> None:
