@@ -23,7 +23,7 @@ async def wait_readable(descriptor: int) -> None:
 async def write_whole(descriptor: int, data: bytes) -> None:
     """Write all of the data while other tasks go on. A cancellation is held back once a part is written. Not for two
     writers at once. Raises OSError if nobody reads any more."""
-    if os.name == "nt":  # whose pipes cannot be waited for
+    if os.name == "nt" or os.isatty(descriptor):  # Windows waits for no pipe, and a terminal may have room for less
         await anyio.to_thread.run_sync(_write_blocking, descriptor, data)
         return
     rest = memoryview(data)

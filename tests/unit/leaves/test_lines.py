@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import anyio
@@ -11,6 +12,8 @@ import pytest
 from calltriage.leaves.lines import Lines, write_whole
 
 MOST = 10
+PATIENCE_S = 10
+"""Seconds after which something that should have happened has not."""
 
 
 class Pipe:
@@ -131,3 +134,27 @@ async def test_what_is_begun_is_written_whole_and_what_is_not_begun_not_at_all(p
         while len(read) < len(LONG):
             read += await pipe.read(len(LONG))
     assert read == LONG
+
+
+async def test_a_terminal_without_room_stops_no_other_task() -> None:
+    tty = pytest.importorskip("tty", reason="Windows has no terminals of this kind")
+    ours, its = os.openpty()
+    tty.setraw(its)
+    went_on, read = threading.Event(), bytearray()
+
+    def read_later() -> bool:
+        is_told = went_on.wait(PATIENCE_S)
+        while len(read) < len(LONG):
+            read.extend(os.read(ours, len(LONG)))
+        return is_told
+
+    with ThreadPoolExecutor(1) as pool:
+        told = pool.submit(read_later)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(write_whole, its, LONG)
+            await anyio.wait_all_tasks_blocked()
+            went_on.set()
+        assert told.result()
+    assert read == LONG
+    os.close(ours)
+    os.close(its)
