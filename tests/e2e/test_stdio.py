@@ -201,7 +201,8 @@ async def test_half_a_surrogate_pair_in_an_argument_is_answered_with_a_clear_err
 
 
 @pytest.mark.slow
-async def test_a_host_that_reads_no_more_ends_the_server_without_a_traceback(tmp_path: Path) -> None:
+@pytest.mark.parametrize("last", [rpc(2, "ping", {}), b"no message\n"], ids=["request", "no message"])
+async def test_a_host_that_reads_no_more_ends_the_server_without_a_traceback(tmp_path: Path, last: bytes) -> None:
     ours, its = os.pipe()
     command, settings = [sys.executable, "-m", "calltriage"], environment(CALLTRIAGE_DATA_DIR=str(tmp_path))
     async with await anyio.open_process(command, env=settings, stdout=its) as process:
@@ -212,7 +213,7 @@ async def test_a_host_that_reads_no_more_ends_the_server_without_a_traceback(tmp
             await process.stdin.send(rpc(1, "ping", {}))
             await anyio.wait_readable(ours)
             os.close(ours)
-            await process.stdin.send(rpc(2, "ping", {}))
+            await process.stdin.send(last)
             assert await process.wait() == 1
             assert [piece async for piece in process.stderr] == []
 

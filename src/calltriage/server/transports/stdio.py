@@ -61,7 +61,7 @@ class FrameInput:
         self._is_rest = False
 
     async def receive(self) -> SessionMessage:
-        """The next message. Raises EndOfStream at the end of the input."""
+        """The next message. Raises EndOfStream at the end of the input, and once nobody reads the output."""
         while line := await self._opening.read():
             is_cut = not line.endswith(b"\n") and len(line) > MAX_FRAME
             is_rest, self._is_rest = self._is_rest, is_cut
@@ -69,7 +69,10 @@ class FrameInput:
             if isinstance(frame, Frame):
                 return SessionMessage(frame.message)
             if frame is not None:
-                await self._output.send(SessionMessage(frame))
+                try:
+                    await self._output.send(SessionMessage(frame))
+                except anyio.BrokenResourceError as error:
+                    raise anyio.EndOfStream from error
         raise anyio.EndOfStream
 
 
