@@ -218,6 +218,23 @@ async def test_a_host_that_reads_no_more_ends_the_server_without_a_traceback(tmp
             assert [piece async for piece in process.stderr] == []
 
 
+PRINTING = """
+import sys
+sys.addaudithook(lambda event, args: event == "import" and args[0] == "calltriage.server" and print("printed"))
+from calltriage.__main__ import main
+main()
+"""
+
+
+@pytest.mark.slow
+async def test_what_is_printed_and_waits_in_a_buffer_goes_to_standard_error(tmp_path: Path) -> None:
+    settings = environment(CALLTRIAGE_DATA_DIR=str(tmp_path), PYTHONUNBUFFERED="")
+    with anyio.fail_after(PATIENCE):
+        ended = await anyio.run_process([sys.executable, "-c", PRINTING], env=settings, input=rpc(1, "ping", {}))
+    assert [json.loads(line)["id"] for line in ended.stdout.splitlines()] == [1]
+    assert ended.stderr.decode().splitlines() == ["printed"]
+
+
 @pytest.mark.slow
 async def test_two_servers_share_one_data_folder(tmp_path: Path) -> None:
     async with Client(over_stdio(tmp_path)) as one, Client(over_stdio(tmp_path)) as two:

@@ -7,8 +7,9 @@ read, each line written and each flush, and two tasks more: most of what a short
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import anyio
 from mcp.shared.message import SessionMessage
@@ -95,6 +96,8 @@ def _output_alone() -> Generator[int]:
     try:
         yield taken
     finally:
+        with suppress(OSError):
+            sys.stdout.flush()  # what was printed, and waits, is no frame either
         os.dup2(taken, OUTPUT)
         os.close(taken)
 
