@@ -119,6 +119,7 @@ class _Read(Generic[T]):
 
     Attributes:
         woken: set when it is answered, or when it is this one's turn to ask for those that wait.
+        finished: it is answered, or its caller is gone.
     """
 
     query: Callable[[Connection], T]
@@ -181,6 +182,7 @@ class Database:
             if not job.finished:
                 await self._ask(engine)
         finally:
+            job.finished = True  # nobody waits for it any more
             if job in self._asking:  # cancelled
                 self._asking.remove(job)
                 self._wake_first()
@@ -199,8 +201,8 @@ class Database:
                 answers = await anyio.to_thread.run_sync(_answers, engine, self.place, [one.query for one in batch])
             except Exception as error:  # noqa: BLE001  all of them get it
                 answers = [(None, error) for _ in batch]
-            except BaseException:  # asyncio itself cancelled this task: the others ask again
-                self._asking.extend(batch[1:])
+            except BaseException:  # cancelled: the others that still wait ask again
+                self._asking.extend(one for one in batch[1:] if not one.finished)
                 self._wake_first()
                 raise
         for one, (result, error) in zip(batch, answers, strict=True):

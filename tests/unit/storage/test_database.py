@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -143,22 +144,51 @@ async def test_a_read_that_is_cancelled_while_it_waits_holds_up_no_other(
 
 async def test_a_read_whose_caller_asyncio_cancels_is_cut_off_alone(tmp_path: Path, database_url: Url) -> None:
     """As `asyncio.wait_for` does: no shield holds its cancellation back."""
-    held = Held("a")
-    async with opened(tmp_path / "desk", database_url) as store:
-        with anyio.fail_after(30):
-            others = list[asyncio.Future[bool]]()
-            for _ in range(READERS):
-                others.append(asyncio.ensure_future(store.read(lambda _: held.go.wait(20))))
-                await anyio.wait_all_tasks_blocked()
-            first, *rest = (asyncio.ensure_future(store.read(query)) for query in (held, names, names))
+    async with opened(tmp_path / "desk", database_url) as store, sharing(store, 3) as (held, (first, *rest)):
+        first.cancel()
+        assert [await one for one in rest] == [set(), set()]
+        assert first.cancelled()
+        held.set()
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_a_read_that_is_cancelled_with_the_one_that_asks_for_it_holds_up_no_later_one(
+    tmp_path: Path, database_url: Url, order: tuple[int, int]
+) -> None:
+    async with opened(tmp_path / "desk", database_url) as store, sharing(store, 2) as (held, reads):
+        for number in order:
+            reads[number].cancel()
+        await asyncio.wait(reads)
+        assert await store.read(names) == set()
+        held.set()
+
+
+@asynccontextmanager
+async def sharing(store: Store, count: int) -> AsyncGenerator[tuple[threading.Event, list[asyncio.Task[set[str]]]]]:
+    """Reads that share a snapshot, in their thread until the event is set. The first of them asks for all."""
+    let_go, inside, held = threading.Event(), threading.Event(), threading.Event()
+
+    def holds(connection: Connection) -> set[str]:
+        inside.set()
+        assert held.wait(20)
+        return names(connection)
+
+    with anyio.fail_after(30):
+        others = list[asyncio.Future[bool]]()
+        for _ in range(READERS):
+            others.append(asyncio.ensure_future(store.read(lambda _: let_go.wait(20))))
             await anyio.wait_all_tasks_blocked()
-            held.go.set()
-            await held.wait_inside()
-            first.cancel()
-            assert [await one for one in rest] == [set(), set()]
-            await asyncio.gather(*others)
-            assert first.cancelled()
-            await _all_connections_are_back(store)
+        queries = [holds, *(count - 1) * [names]]
+        reads = [asyncio.create_task(store.read(query)) for query in queries]
+        await anyio.wait_all_tasks_blocked()
+        let_go.set()
+        assert await anyio.to_thread.run_sync(inside.wait, 20)
+        try:
+            yield held, reads
+        finally:
+            held.set()
+        await asyncio.gather(*others)
+        await _all_connections_are_back(store)
 
 
 async def _all_connections_are_back(store: Store) -> None:
