@@ -292,18 +292,22 @@ class Database:
 def _answers(
     engine: Engine, place: Place, queries: Sequence[Callable[[Connection], Any]]
 ) -> list[tuple[Any, Exception | None]]:
-    """Each query's result, or its error. Those behind one that failed get a new snapshot: PostgreSQL ends one at errors."""
+    """Each query's result, or its error. Those behind one that failed get a new snapshot: PostgreSQL ends one at errors.
+    If there is none to be had, they get that error."""
     answers = list[tuple[Any, Exception | None]]()
     while len(answers) < len(queries):
-        with engine.connect() as connection, connection.begin() as snapshot:
-            place.confirm(connection)
-            for query in queries[len(answers) :]:
-                try:
-                    answers.append((query(connection), None))
-                except Exception as error:  # noqa: BLE001  its caller gets it
-                    answers.append((None, error))
-                    snapshot.rollback()
-                    break
+        try:
+            with engine.connect() as connection, connection.begin() as snapshot:
+                place.confirm(connection)
+                for query in queries[len(answers) :]:
+                    try:
+                        answers.append((query(connection), None))
+                    except Exception as error:  # noqa: BLE001  its caller gets it
+                        answers.append((None, error))
+                        snapshot.rollback()
+                        break
+        except Exception as error:  # noqa: BLE001  those that have no answer get it
+            answers += [(None, error)] * (len(queries) - len(answers))
     return answers
 
 

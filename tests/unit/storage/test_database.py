@@ -20,7 +20,7 @@ from unit.storage.changes import Held, Url, adds, fails_after_adding, names, nam
 
 from calltriage.desk.database.store import Store
 from calltriage.desk.database.tables import settings
-from calltriage.errors import StoreBusyError
+from calltriage.errors import StoreBusyError, StoreError
 from calltriage.storage.database import BATCH, READERS, TOGETHER
 
 
@@ -109,6 +109,26 @@ async def test_a_read_that_fails_takes_nothing_from_those_that_share_its_snapsho
                 tasks.start_soon(read, store, query)
     assert len(found) == 5
     assert found.count({"a"}) == 3
+
+
+async def test_a_read_that_is_answered_loses_nothing_where_those_behind_it_get_no_snapshot(
+    tmp_path: Path, database_url: Url, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path / "desk", database_url) as store:
+        confirm, snapshots = store.place.confirm, list[Connection]()
+
+        def gone_after_two(connection: Connection) -> None:
+            snapshots.append(connection)
+            if len(snapshots) > 2:
+                raise StoreError("gone")
+            confirm(connection)
+
+        monkeypatch.setattr(store.place, "confirm", gone_after_two)
+        asked = [store.read(query) for query in (names, names, broken, names)]
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        assert found[:2] == [set(), set()]
+        assert isinstance(found[2], DBAPIError)
+        assert isinstance(found[3], StoreError)
 
 
 def broken(connection: Connection) -> str:
