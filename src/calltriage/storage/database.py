@@ -147,6 +147,9 @@ class Database:
     _engine: Engine | None = field(default=None, init=False)
     _opening: anyio.Lock = field(default_factory=anyio.Lock, init=False)
     _readers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(READERS), init=False)
+    """Threads of their own, so that reads wait for no other work."""
+    _snapshots: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(READERS, fast_acquire=True), init=False)
+    """Held from before a thread is given its queries: until then more of them may come together."""
     _asking: deque[_Read[Any]] = field(default_factory=deque[_Read[Any]], init=False)
     """Queries that no thread has yet. The first of them asks for those behind it, too."""
     _leader: _Write[Any] | None = field(default=None, init=False)
@@ -192,13 +195,14 @@ class Database:
 
     async def _ask(self, engine: Engine) -> None:
         """Answer the first of the queries that wait, and some of those behind it."""
-        if self._readers.borrowed_tokens:
+        if self._snapshots.value < READERS:
             await anyio.lowlevel.checkpoint()  # others will come in this turn of the event loop
-        async with self._readers:
+        async with self._snapshots:
             batch = [self._asking.popleft() for _ in range(min(TOGETHER, len(self._asking)))]
             self._wake_first()
             try:
-                answers = await anyio.to_thread.run_sync(_answers, engine, self.place, [one.query for one in batch])
+                queries = [one.query for one in batch]
+                answers = await anyio.to_thread.run_sync(_answers, engine, self.place, queries, limiter=self._readers)
             except Exception as error:  # noqa: BLE001  all of them get it
                 answers = [(None, error) for _ in batch]
             except BaseException:  # cancelled: the others that still wait ask again

@@ -30,6 +30,21 @@ async def test_a_write_is_there_for_another_reader_once_it_returns(tmp_path: Pat
         assert await names_on_disk(tmp_path / "desk", database_url) == {"a"}
 
 
+async def test_reads_do_not_wait_for_the_threads_of_other_work(tmp_path: Path, database_url: Url) -> None:
+    let_go, others = threading.Event(), int(anyio.to_thread.current_default_thread_limiter().total_tokens)
+    async with opened(tmp_path / "desk", database_url) as store:
+        await store.write(adds("a"))
+        async with anyio.create_task_group() as tasks:
+            try:
+                for _ in range(others):
+                    tasks.start_soon(anyio.to_thread.run_sync, let_go.wait, 30)
+                await anyio.wait_all_tasks_blocked()
+                with anyio.fail_after(10):
+                    assert await store.read(names) == {"a"}
+            finally:
+                let_go.set()
+
+
 async def test_writes_that_wait_together_are_all_kept_and_each_gets_its_own_result(
     tmp_path: Path, database_url: Url
 ) -> None:
@@ -115,6 +130,7 @@ async def test_a_read_that_is_answered_loses_nothing_where_those_behind_it_get_n
     tmp_path: Path, database_url: Url, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened(tmp_path / "desk", database_url) as store:
+        await store.open()
         confirm, snapshots = store.place.confirm, list[Connection]()
 
         def gone_after_two(connection: Connection) -> None:
