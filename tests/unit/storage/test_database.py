@@ -129,22 +129,35 @@ async def test_a_read_that_fails_takes_nothing_from_those_that_share_its_snapsho
 async def test_a_read_that_is_answered_loses_nothing_where_those_behind_it_get_no_snapshot(
     tmp_path: Path, database_url: Url, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    inside, go, gone = threading.Event(), threading.Event(), threading.Event()
+
+    def first(_: Connection) -> None:
+        inside.set()
+        assert go.wait(20)
+
     async with opened(tmp_path / "desk", database_url) as store:
         await store.open()
-        confirm, snapshots = store.place.confirm, list[Connection]()
+        confirm = store.place.confirm
 
-        def gone_after_two(connection: Connection) -> None:
-            snapshots.append(connection)
-            if len(snapshots) > 2:
+        def confirm_unless_gone(connection: Connection) -> None:
+            if gone.is_set():
                 raise StoreError("gone")
             confirm(connection)
 
-        monkeypatch.setattr(store.place, "confirm", gone_after_two)
-        asked = [store.read(query) for query in (names, names, broken, names)]
-        found = await asyncio.gather(*asked, return_exceptions=True)
-        assert found[:2] == [set(), set()]
-        assert isinstance(found[2], DBAPIError)
-        assert isinstance(found[3], StoreError)
+        def breaks_the_place(connection: Connection) -> str:
+            gone.set()
+            return broken(connection)
+
+        monkeypatch.setattr(store.place, "confirm", confirm_unless_gone)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(store.read, first)
+            assert await anyio.to_thread.run_sync(inside.wait, 20)  # those that come now share a snapshot
+            asked = [store.read(query) for query in (names, breaks_the_place, names)]
+            found = await asyncio.gather(*asked, return_exceptions=True)
+            go.set()
+            assert found[0] == set()
+            assert isinstance(found[1], DBAPIError)
+            assert isinstance(found[2], StoreError)
 
 
 def broken(connection: Connection) -> str:
@@ -164,6 +177,7 @@ async def test_a_read_that_is_cancelled_while_it_waits_holds_up_no_other(
 
     async with opened(tmp_path / "desk", database_url) as store:
         with anyio.fail_after(30):
+            await store.open()
             async with anyio.create_task_group() as tasks:
                 for _ in range(READERS):
                     tasks.start_soon(store.read, lambda _: let_go.wait(20))
@@ -210,6 +224,7 @@ async def sharing(store: Store, count: int) -> AsyncGenerator[tuple[threading.Ev
         return names(connection)
 
     with anyio.fail_after(30):
+        await store.open()
         others = list[asyncio.Future[bool]]()
         for _ in range(READERS):
             others.append(asyncio.ensure_future(store.read(lambda _: let_go.wait(20))))
