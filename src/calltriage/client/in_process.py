@@ -82,7 +82,7 @@ class _Exchange(httpx2.AsyncByteStream):
         self._scope = anyio.CancelScope(deadline=math.inf if self.is_whole else deadline)
         self._pieces = deque[bytes]()
         self._came, self._taken = anyio.Event(), anyio.Event()
-        self._whole, self._complete = False, False
+        self._is_sent, self._complete = False, False
 
     async def run(self, app: App) -> None:
         url = self._request.url
@@ -123,8 +123,8 @@ class _Exchange(httpx2.AsyncByteStream):
             return {"type": "http.request", "body": piece, "more_body": True}
         if self.failure is not None:
             return {"type": "http.disconnect"}
-        if not self._whole:
-            self._whole = True
+        if not self._is_sent:
+            self._is_sent = True
             return {"type": "http.request", "body": b"", "more_body": False}
         await self._left.wait()
         return {"type": "http.disconnect"}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
@@ -39,6 +39,8 @@ PREPARING_PATIENCE_S = 30.0
 """Seconds for which making or changing the tables waits for other writers."""
 
 T = TypeVar("T")
+_Answer: TypeAlias = tuple[Any, Exception | None]
+"""A query's result, or its error."""
 
 
 class Place(Protocol):
@@ -203,9 +205,7 @@ class Database:
             try:
                 queries = [one.query for one in batch]
                 answers = await anyio.to_thread.run_sync(_answers, engine, self.place, queries, limiter=self._readers)
-            except Exception as error:  # noqa: BLE001  all of them get it
-                answers = [(None, error) for _ in batch]
-            except BaseException:  # cancelled: the others that still wait ask again
+            except BaseException:  # cancelled, or no thread could be started: the others that still wait ask again
                 self._asking.extend(one for one in batch[1:] if not one.finished)
                 self._wake_first()
                 raise
@@ -293,25 +293,30 @@ class Database:
         self.place.release()
 
 
-def _answers(
-    engine: Engine, place: Place, queries: Sequence[Callable[[Connection], Any]]
-) -> list[tuple[Any, Exception | None]]:
+def _answers(engine: Engine, place: Place, queries: Sequence[Callable[[Connection], Any]]) -> list[_Answer]:
     """Each query's result, or its error. Those behind one that failed get a new snapshot: PostgreSQL ends one at errors.
     If there is none to be had, they get that error."""
-    answers = list[tuple[Any, Exception | None]]()
+    answers = list[_Answer]()
     while len(answers) < len(queries):
         try:
             with engine.connect() as connection, connection.begin() as snapshot:
                 place.confirm(connection)
-                for query in queries[len(answers) :]:
-                    try:
-                        answers.append((query(connection), None))
-                    except Exception as error:  # noqa: BLE001  its caller gets it
-                        answers.append((None, error))
-                        snapshot.rollback()
-                        break
+                answers += _until_one_fails(connection, queries[len(answers) :])
+                if answers[-1][1] is not None:
+                    snapshot.rollback()
         except Exception as error:  # noqa: BLE001  those that have no answer get it
             answers += [(None, error)] * (len(queries) - len(answers))
+    return answers
+
+
+def _until_one_fails(connection: Connection, queries: Sequence[Callable[[Connection], Any]]) -> list[_Answer]:
+    """Answers of the queries up to the first that fails, whose error is the last."""
+    answers = list[_Answer]()
+    for query in queries:
+        try:
+            answers.append((query(connection), None))
+        except Exception as error:  # noqa: BLE001  its caller gets it
+            return [*answers, (None, error)]
     return answers
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -250,9 +251,21 @@ async def _all_connections_are_back(store: Store) -> None:
         await anyio.sleep(0.01)
 
 
+async def _write_together(store: Store, writes: Iterable[Callable[[], Coroutine[Any, Any, object]]]) -> None:
+    """Begin the writes while another one, of "first", is in its transaction, so that all of them wait for it."""
+    held = Held("first")
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(store.write, held)
+            await held.wait_inside()
+            for write in writes:
+                tasks.start_soon(write)
+            await anyio.wait_all_tasks_blocked()
+            held.go.set()
+
+
 async def test_writes_that_wait_together_share_a_commit(tmp_path: Path, database_url: Url) -> None:
     transactions: list[int] = []
-    held = Held("first")
 
     def noted(name: str) -> Callable[[Connection], str]:
         def change(connection: Connection) -> str:
@@ -262,40 +275,26 @@ async def test_writes_that_wait_together_share_a_commit(tmp_path: Path, database
         return change
 
     async with opened(tmp_path / "desk", database_url) as store:
-        with anyio.fail_after(30):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(store.write, held)
-                await held.wait_inside()
-                for number in range(BATCH):
-                    tasks.start_soon(store.write, noted(str(number)))
-                await anyio.wait_all_tasks_blocked()
-                held.go.set()
+        await _write_together(store, (partial(store.write, noted(str(number))) for number in range(BATCH)))
         assert len(transactions) == BATCH
         assert len(set(transactions)) == 1
 
 
 async def test_writes_that_wait_together_share_a_savepoint(tmp_path: Path, database_url: Url) -> None:
-    made, held = list[str](), Held("first")
+    made = list[str]()
 
     def note(*arguments: Any) -> None:
         made.append(arguments[2])
 
     async with opened(tmp_path / "desk", database_url) as store:
         event.listen(await store.open(), "before_cursor_execute", note)
-        with anyio.fail_after(30):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(store.write, held)
-                await held.wait_inside()
-                for number in range(BATCH):
-                    tasks.start_soon(store.write, adds(str(number)))
-                await anyio.wait_all_tasks_blocked()
-                held.go.set()
+        await _write_together(store, (partial(store.write, adds(str(number))) for number in range(BATCH)))
         assert len([statement for statement in made if statement.startswith("SAVEPOINT")]) == 1
         assert await store.read(names) == {"first", *map(str, range(BATCH))}
 
 
 async def test_a_change_that_fails_leaves_the_others_of_its_commit(tmp_path: Path, database_url: Url) -> None:
-    held, failed = Held("first"), list[str]()
+    failed = list[str]()
 
     async def write_badly(store: Store, name: str) -> None:
         with pytest.raises(LookupError, match=name):
@@ -303,15 +302,9 @@ async def test_a_change_that_fails_leaves_the_others_of_its_commit(tmp_path: Pat
         failed.append(name)
 
     async with opened(tmp_path / "desk", database_url) as store:
-        with anyio.fail_after(30):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(store.write, held)
-                await held.wait_inside()
-                for number in range(5):
-                    tasks.start_soon(store.write, adds(f"good{number}"))
-                    tasks.start_soon(write_badly, store, f"bad{number}")
-                await anyio.wait_all_tasks_blocked()
-                held.go.set()
+        good = (partial(store.write, adds(f"good{number}")) for number in range(5))
+        bad = (partial(write_badly, store, f"bad{number}") for number in range(5))
+        await _write_together(store, (one for pair in zip(good, bad, strict=True) for one in pair))
         assert len(failed) == 5
         assert await store.read(names) == {"first", *(f"good{number}" for number in range(5))}
 

@@ -87,10 +87,6 @@ def _read(line: bytes) -> Frame | JSONRPCError | None:
 @contextmanager
 def _output_alone() -> Generator[int]:
     """A descriptor of standard output for frames alone. What else is written there meanwhile goes to standard error."""
-    try:
-        os.fstat(LOG)
-    except OSError:  # closed by who started this: the next descriptor that is made would take its number
-        os.open(os.devnull, os.O_WRONLY)
     taken = os.dup(OUTPUT)
     os.dup2(LOG, OUTPUT)
     try:
