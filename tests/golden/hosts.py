@@ -10,8 +10,8 @@ from calltriage.cli.install.hosts import HOSTS, NAME, Host, Launch, Place, Remot
 
 FOLDER = Path(__file__).parent / "hosts"
 PLACES: dict[System, Place] = {
-    "linux": Place("linux", "/home/ann", "", "/home/ann/work", {}),
-    "macos": Place("macos", "/Users/ann", "", "/Users/ann/work", {}),
+    "linux": Place("linux", "/home/ann", "", "/home/ann/shop", {}),
+    "macos": Place("macos", "/Users/ann", "", "/Users/ann/shop", {}),
     "windows": Place("windows", r"C:\Users\ann", r"C:\Users\ann\AppData\Roaming", r"C:\work", {}),
 }
 UV: dict[System, tuple[str, str]] = {
