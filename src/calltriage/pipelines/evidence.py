@@ -82,7 +82,7 @@ class Evidence:
                 if one.call_id not in calls:
                     await self.client.send(GetCall(call_id=one.call_id))
             except NotFound:
-                await self._place([one.id], "counted", "the API has no such call")
+                await self._place([one.id], "counted", findings.NO_CALL)
             else:
                 return list(found[number:])
         return []
@@ -106,7 +106,7 @@ class Evidence:
             except CallError as error:
                 if not is_verdict(error):
                     raise
-                refused[one.id] = error.code
+                refused[one.id] = findings.NO_CALL if isinstance(error, NotFound) else f"refused: {error.code}"
                 return None
 
         flags = await at_once(*(prepare(one) for one, _ in some))
@@ -131,15 +131,15 @@ class Evidence:
         refused: dict[str, str],
     ) -> None:
         """Record what became of findings, in the caller's transaction, which may run twice."""
-        codes = dict(refused)
+        whys = dict(refused)
         for (one, _), end in came.items():
             if end.state == "refused":
-                codes[one.id] = end.error.code if end.error else "refused"
+                whys[one.id] = f"refused: {end.error.code if end.error else 'refused'}"
                 continue
             why = "accepted" if one.state == "accepted" else None
             findings.set_state(connection, self.ledger, [one.id], "filed", why, issue_id=issue.id)
-        for finding_id, code in codes.items():
-            findings.set_state(connection, self.ledger, [finding_id], "counted", f"refused: {code}")
+        for finding_id, why in whys.items():
+            findings.set_state(connection, self.ledger, [finding_id], "counted", why)
         evidence = self._evidence(incident, came)
         incidents.change(connection, self.ledger, incident["fingerprint"], evidence=evidence)
 

@@ -19,11 +19,13 @@ from sqlalchemy import Connection
 
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
+from calltriage.desk.operating.deletion import delete_record
 from calltriage.journal.journal import Journal
 from calltriage.operations.issues import CreateIssue, DeleteIssue, UpdateIssue
 from calltriage.operations.relations import ListRelations
 from calltriage.operations.resource_links import ListResources
 from calltriage.pipelines.ledger import Ledger, findings, incidents, tables
+from calltriage.pipelines.spec import parse_spec
 
 T = TypeVar("T")
 
@@ -81,6 +83,62 @@ async def test_verdicts_on_another_version_of_a_detector_do_not_count(bench: Ben
     await bench.run("first")
 
     assert await bench.states() == {"first": "new"}
+
+
+async def test_a_version_does_not_inherit_the_verdicts_on_what_another_found_too(bench: Bench) -> None:
+    await bench.trust()
+    bench.rule = replace(bench.rule, version_hash="another")
+    for number in range(18):
+        await bench.examine(f"labelled-{number}")
+    await bench.say("first")
+    await bench.run("first")
+
+    assert await bench.states() == {"first": "new"}
+
+
+async def test_a_finding_without_a_verdict_is_of_the_version_that_found_it_last(bench: Bench) -> None:
+    await bench.say("first")
+    await bench.run("first")
+    bench.rule = replace(bench.rule, version_hash="another")
+    await bench.trust()
+    await bench.run("first")
+
+    assert await bench.states() == {"first": "filed"}
+
+
+async def test_a_pipeline_does_not_judge_what_another_found_by_a_detector_of_that_name(bench: Bench) -> None:
+    await bench.say("first")
+    await bench.examine("first")
+    await bench.say("first", "we open at ten")  # what the other one looks for is not said
+    ours = bench.spec
+    bench.spec = parse_spec('name = "other"\n[[detect]]\nuse = "wrong_hours"\n')
+    await bench.examine("first")
+    of_others = await bench.states()
+    bench.spec = ours
+    await bench.examine("first")
+
+    assert (of_others, await bench.states()) == ({"first": "new"}, {"first": "stale"})
+
+
+@pytest.mark.parametrize("has_issue", [False, True])
+async def test_a_finding_in_a_call_that_the_api_does_not_have_yet_is_filed_once_it_does(
+    bench: Bench, has_issue: bool
+) -> None:
+    await bench.trust()
+    if has_issue:
+        await bench.say("first")
+        await bench.run("first")
+    await bench.say("later")
+    _, [found] = await bench.examine("later")
+    await delete_record(bench.desk, "call", "later")
+    await bench.filer.settle(found.fingerprint)
+    before = (await bench.states())["later"]
+    await bench.say("later")
+    await bench.run("later")
+
+    [issue] = await bench.issues()
+    assert (before, (await bench.states())["later"]) == ("counted", "filed")
+    assert (await bench.flags(issue))[-1].call_id == "later"
 
 
 async def test_a_finding_becomes_a_flag_with_the_words_of_its_turn_on_the_attached_call(bench: Bench) -> None:

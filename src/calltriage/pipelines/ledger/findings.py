@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, selec
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.findings import Verification, Verified
 from calltriage.pipelines.ledger.ledger import Ledger, written
-from calltriage.pipelines.ledger.tables import findings, incidents
+from calltriage.pipelines.ledger.tables import findings, incidents, reviews
 
 if TYPE_CHECKING:
     from calltriage.pipelines.calls import Call
@@ -30,6 +30,8 @@ VERSION_FIELDS = ("agent_version", "agent_version_id", "pathway_version", "versi
 """Fields of a call that may name the agent's version; the first one that is present counts."""
 SILENT = ("unverified", "suppressed")
 """States of findings that do not count for their incident."""
+NO_CALL = "the API has no such call"
+"""Reason of a finding in a call that is not on the API. It is counted until it is found again."""
 SHORTEST_ID = 6
 """Least characters of a finding's id by which a person may name it."""
 
@@ -70,7 +72,7 @@ class Recorded:
 
 def record(connection: Connection, ledger: Ledger, run_id: str, pipeline: str, calls: Sequence[Recorded]) -> None:
     """Record what detectors found in calls, in the caller's transaction. A finding that is there already is not recorded
-    again. New ones of a call's `examined` detectors that are not found any more become stale."""
+    again. The pipeline's own new ones of a call's `examined` detectors that are not found any more become stale."""
     of_calls = _of_calls(connection, ledger, [one.call.call_id for one in calls])
     for one in calls:
         known = of_calls.get(one.call.call_id, {})
@@ -92,13 +94,19 @@ def _record(connection: Connection, ledger: Ledger, about: JsonObject, one: Reco
         seen = {row.fingerprint for row in known.values() if row.state not in SILENT}
         counting = [row for row in rows if row["state"] not in SILENT]
         _count(connection, ledger, counting, seen)
-    for finding_id, each in again.items():
-        _found_again(connection, ledger, known[finding_id], each, at)
+    changed = {name for name, each in again.items() if known[name].version_hash != each.found.version_hash}
+    judged = _judged(connection, ledger, changed) if changed else set[str]()
+    for name, each in again.items():
+        values = _found_again(known[name], each, keeps_version=name in judged)
+        if values:
+            where = and_(findings.c.account == ledger.account, findings.c.id == name)
+            connection.execute(update(findings).where(where).values(**values, updated_at=at))
     gone = [
         name
         for name, row in known.items()
         if name not in again and row.state in ("new", "unverified") and row.detector in one.examined
-    ]
+        and row.pipeline == about["pipeline"]
+    ]  # fmt: skip
     set_state(connection, ledger, gone, "stale", "not found any more")
 
 
@@ -125,16 +133,25 @@ def _row(ledger: Ledger, one: Placed, call: Call, at: str) -> JsonObject:
     }  # fmt: skip
 
 
-def _found_again(connection: Connection, ledger: Ledger, row: Row[*tuple[object, ...]], one: Placed, at: str) -> None:
-    """Update a finding that is found again: its detector's version; and a stale, unverified or suppressed one gets the state
-    that it would begin in now."""
-    values: JsonObject = {"version_hash": one.found.version_hash, "updated_at": at}
-    if row.state in ("stale", "unverified", "suppressed") and one.state != row.state:
+def _judged(connection: Connection, ledger: Ledger, ids: Collection[str]) -> set[str]:
+    """Those of the findings that have a verdict."""
+    where = and_(reviews.c.account == ledger.account, reviews.c.finding_id.in_(ids))
+    return set(connection.execute(select(reviews.c.finding_id).where(where)).scalars())
+
+
+def _found_again(row: Row[*tuple[object, ...]], one: Placed, *, keeps_version: bool) -> JsonObject:
+    """What changes about a finding that is found again: its detector's version, and its state if the state said that there
+    was nothing to file. It gets the state that it would begin in now.
+
+    A finding with a verdict keeps its version: the verdict is on what that version found, and opens no other.
+    """
+    values: JsonObject = {}
+    if not keeps_version and row.version_hash != one.found.version_hash:
+        values["version_hash"] = one.found.version_hash
+    is_left_out = row.state in ("stale", "unverified", "suppressed") or row.why == NO_CALL
+    if is_left_out and one.state != row.state:
         values |= {"state": one.state, "why": one.why}
-    elif row.version_hash == one.found.version_hash:
-        return
-    where = and_(findings.c.account == ledger.account, findings.c.id == row.id)
-    connection.execute(update(findings).where(where).values(values))
+    return values
 
 
 def _count(
