@@ -29,6 +29,7 @@ from calltriage.pipelines.ledger import reviews, tables
 from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.retention import forget_call, forget_older
 from calltriage.pipelines.ledger.reviews import Review
+from calltriage.pipelines.reviewing import undoing
 from calltriage.pipelines.running import Work
 from calltriage.pipelines.spec import parse_spec
 from calltriage.pipelines.tallies import Tally
@@ -54,14 +55,14 @@ async def test_words_leave_the_ledger_and_what_was_filed_is_not_filed_again(benc
     assert count == 1
     assert (row["state"], row["quote"], row["note"], row["key"]) == ("filed", "", "", None)
     assert row["id"] in {one["id"] for one in before}
-    sent = select(tables.effects.c.request).where(tables.effects.c.finding_id == row["id"])
-    requests = await bench.ledger.read(lambda it: it.execute(sent).scalars().all())
-    assert set(requests) == {None}
     [issue] = await bench.issues()
     flags = await bench.flags(issue)
+    written = select(tables.effects.c.request, tables.effects.c.result).where(tables.effects.c.finding_id == row["id"])
+    assert await bench.ledger.read(lambda it: it.execute(written).all()) == [(None, {"id": flags[0].id})]
     await bench.run("deleted")
     assert [one.id for one in await bench.issues()] == [issue.id]
     assert await bench.flags(issue) == flags
+    assert await undoing(bench.ledger, row) == [f"Its flag {flags[0].id} stays on T-1001 until a person removes it."]
 
 
 async def test_words_leave_the_ledger_when_they_are_older_than_the_file_keeps_them(bench: Bench) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sqlalchemy import or_, select
+from sqlalchemy import bindparam, or_, select
 
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger.tables import effects, findings, items, results, reviews
 
 if TYPE_CHECKING:
@@ -63,8 +64,20 @@ def _some(connection: Connection, ledger: Ledger, pipeline: str, before: str) ->
 
 
 def _forget(connection: Connection, ledger: Ledger, which: ColumnElement[bool]) -> int:
-    """Remove the words of findings, and the requests of their finished effects. Returns the number of findings."""
-    ids = select(findings.c.id).where(which)
-    done = (effects.c.account == ledger.account) & effects.c.finding_id.in_(ids) & (effects.c.state != "begun")
-    connection.execute(effects.update().where(done).values(request=None))
+    """Remove the words of findings and of their finished effects. Returns the number of findings."""
+    of_these = effects.c.finding_id.in_(select(findings.c.id).where(which))
+    done = (effects.c.account == ledger.account) & of_these & (effects.c.state != "begun")
+    query = select(effects.c.key, effects.c.result).where(done, effects.c.request.is_not(None))
+    ends = [{"this": row.key, "left": _without_words(row.result)} for row in connection.execute(query)]
+    if ends:
+        this = (effects.c.account == ledger.account) & (effects.c.key == bindparam("this"))
+        change = (
+            effects.update().where(this).values(request=None, result=bindparam("left", type_=effects.c.result.type))
+        )
+        connection.execute(change, ends)
     return connection.execute(findings.update().where(which).values(quote=GONE, note=GONE, key=None)).rowcount
+
+
+def _without_words(result: JsonObject | None) -> JsonObject | None:
+    """What of an API's answer is no words of the call: the id of what was made, and the code of a refusal."""
+    return None if result is None else {name: result[name] for name in ("id", "code") if name in result}
