@@ -31,7 +31,7 @@ VERSION_FIELDS = ("agent_version", "agent_version_id", "pathway_version", "versi
 SILENT = ("unverified", "suppressed")
 """States of findings that do not count for their incident."""
 NO_CALL = "the API has no such call"
-"""Reason of a finding in a call that is not on the API. It is counted until it is found again."""
+"""Reason of a finding in a call that is not on the API. It is counted until a detector finds it again."""
 SHORTEST_ID = 6
 """Least characters of a finding's id by which a person may name it."""
 
