@@ -10,10 +10,12 @@ import hashlib
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from calltriage.client.client import Client
 from calltriage.leaves.instants import instant
 from calltriage.operations.calls import Call, ListCalls
+from calltriage.pipelines.reading import patiently
 
 PAGE = 1000
 """Rows of one request: the most that the API gives."""
@@ -38,11 +40,12 @@ class Page:
 async def pages(
     client: Client, listing: ListCalls, *, since: str | None, until: str | None = None, size: int = PAGE
 ) -> AsyncGenerator[Page]:
-    """The calls made from `since` to `until` that match `listing`. Raises CallError."""
+    """The calls made from `since` to `until` that match `listing`. Waits while the API is away. Raises CallError."""
     at, offset, total = _At(since), 0, None
     while True:
         given = {"start_date": at.start, "end_date": until, "from_": offset or None, "limit": size, "ascending": True}
-        answer = await client.send(listing.model_copy(update={k: v for k, v in given.items() if v is not None}))
+        asked = listing.model_copy(update={name: value for name, value in given.items() if value is not None})
+        answer = await patiently(partial(client.send, asked))
         rows = answer.calls
         total = answer.total_count if total is None else total
         fresh, moved = at.take(rows)

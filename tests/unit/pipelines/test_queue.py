@@ -12,10 +12,12 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import httpx2
 import psycopg
 import pytest
 from conftest import load_lines
+from ledgers import opened_ledger
 from pipeline_lines import silent_line
 from pipeline_runs import on_record
 from postgres import PostgresServer
@@ -348,6 +350,43 @@ async def test_a_worker_without_a_database_for_several_says_what_it_needs(
     async with on_record(way, tmp_path) as client:
         with pytest.raises(SettingsError, match=r"set CALLTRIAGE_DATABASE_URL, and .*scale"):
             await Worker(client, [pipeline]).carry_out()
+
+
+async def test_a_job_whose_end_the_database_lost_is_done_again_while_its_worker_lives(
+    tmp_path: Path, url: SecretStr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "LOOK_EVERY_S", 0.1)
+    examined, ended = list[list[str]](), anyio.Event()
+
+    async def examine(calls: list[str]) -> None:
+        examined.append(calls)
+        if len(examined) == 3:
+            ended.set()
+
+    async with AsyncExitStack() as stack:
+        ledger = await stack.enter_async_context(opened_ledger(tmp_path, url))
+        of_run = await stack.enter_async_context(opened_jobs(ledger, "run-1", 1, examine))
+        tasks = await stack.enter_async_context(background())
+        tasks.start_soon(of_run.work, 1, lambda: None)
+        await of_run.add(["first"])
+        with anyio.fail_after(PATIENCE_S):
+            while await of_run.queued():  # noqa: ASYNC110  its end sets no event
+                await anyio.sleep(0.05)
+            for call in ("second", "third"):
+                await anyio.to_thread.run_sync(brought_back, url.get_secret_value(), of_run.queue, call)
+            await ended.wait()
+            while await of_run.queued():  # noqa: ASYNC110
+                await anyio.sleep(0.05)
+    assert sorted(examined) == [["first"], ["second"], ["third"]]
+
+
+def brought_back(url: str, queue: str, call: str) -> None:
+    """A job that a worker which lives has done, as a database has it that crashed before the end was on its disk."""
+    row = (
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, args, status, worker_id) SELECT %s, %s, %s, 'doing', id"
+    )
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"{row} FROM procrastinate_workers", (queue, jobs.TASK, json.dumps({"calls": [call]})))
 
 
 def test_the_queue_holds_less_than_what_is_listed_ahead() -> None:

@@ -45,6 +45,10 @@ review_share = 0.0
 """
 
 
+LOST = 12
+"""More requests than a client repeats by itself."""
+
+
 class KilledError(BaseException):
     """The end of a process, at any line."""
 
@@ -58,6 +62,9 @@ class Cut(httpx2.AsyncBaseTransport):
         self.moved = anyio.Event()
         self.fail_at: int | None = None
         self.forbids: str | None = None
+        self.unanswered: str | None = None
+        """End of the method and path of requests of which the first LOST are lost."""
+        self.lost = 0
 
     @property
     def calls_read(self) -> int:
@@ -71,6 +78,10 @@ class Cut(httpx2.AsyncBaseTransport):
             raise KilledError
         if self.forbids is not None and self.paths[-1].startswith(self.forbids):
             raise KilledError
+        is_meant = self.unanswered is not None and self.paths[-1].endswith(self.unanswered)
+        if is_meant and len(self.paths) > 1 and self.lost < LOST:  # the first request counts the calls of the run
+            self.lost += 1
+            raise httpx2.ConnectError("away", request=request)
         return await self.inner.handle_async_request(request)
 
 
@@ -310,6 +321,26 @@ async def test_a_call_that_changed_is_examined_again_and_its_old_finding_becomes
     async with open_ledger_of(filing) as ledger:
         assert await count(ledger, results, call_id="changing") == 2
         assert await count(ledger, findings, call_id="changing", state="stale") == 1
+
+
+@pytest.mark.parametrize("ending", ["GET /v1/calls", "/v1/calls/silent-1", "/resources", "/flags", "/comments"])
+async def test_an_api_that_is_away_is_waited_for_at_each_step(
+    the_desk: Desk, filing: Client, way: Cut, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    async def no_sleep(_: float) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    monkeypatch.setattr("calltriage.pipelines.reading.anyio.sleep", no_sleep)
+    await load_lines(the_desk, *(silent_line(f"silent-{number}", 9.5) for number in range(3)))
+    way.unanswered = ending
+    report = await run(filing, f"{SILENCE}max_evidence = 1\n")
+
+    [issue] = await filed(filing)
+    written = [path.rpartition("/")[2] for path in way.paths if path.startswith("POST")]
+    assert report.run is not None
+    assert (report.run.state, report.run.counts["done"], way.lost) == ("done", 5, LOST)
+    assert len((await filing.send(ListFlags(issue_id=issue.id))).items) == 1
+    assert {"resources", "flags", "comments"} <= set(written)
 
 
 async def test_a_database_that_is_away_is_waited_for(

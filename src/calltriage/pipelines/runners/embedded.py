@@ -74,7 +74,7 @@ class Embedded:
             tasks.cancel_scope.cancel()
         if await self._state() != "running":
             return "stopped"
-        await self.work.filer.finish()
+        await patiently(self.work.filer.finish)
         await patiently(self.work.forget_old)
         due = await patiently(lambda: items.next_due(self.work.ledger, self.run.id))
         return None if due is None else f"Some calls wait until {due}. The same command goes on then."

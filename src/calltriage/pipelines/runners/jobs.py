@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,10 @@ from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.turns import alone
 
 if TYPE_CHECKING:
-    from procrastinate import App
+    from procrastinate import App, JobContext
     from procrastinate.jobs import Job
     from procrastinate.types import JSONDict
+    from procrastinate.worker import Worker
     from psycopg import AsyncConnection
 
 TASK = "examine"
@@ -30,7 +31,7 @@ HEARTBEAT_S = 3.0
 STALLED_S = 15.0
 """Seconds without a heartbeat after which a worker counts as lost and its jobs are queued again."""
 LOOK_EVERY_S = 2.0
-"""Seconds between two polls for jobs, in case a notification of a new job is lost."""
+"""Seconds between two polls for jobs, in case a notification of a new job is lost, and between two looks for lost ends."""
 CONNECT_S = 10.0
 CONNECTIONS = 4
 
@@ -79,11 +80,13 @@ class Jobs:
 
     Attributes:
         size: most calls of a job. They are examined concurrently.
+        under_way: ids of the jobs that this process is working on.
     """
 
     app: App
     queue: str
     size: int
+    under_way: set[int | None]
 
     async def queued(self) -> set[str]:
         """Ids of the calls of waiting and running jobs."""
@@ -104,16 +107,18 @@ class Jobs:
 
     async def rescue(self) -> None:
         """Queue the jobs of lost workers again."""
-        from procrastinate.exceptions import ConnectorException  # noqa: PLC0415
-
         with _told():
             stalled = await self.app.job_manager.get_stalled_jobs(queue=self.queue, seconds_since_heartbeat=STALLED_S)
         for job in stalled:
             logger.warning("%d calls of a lost worker are queued again", len(_calls(job)))
-            try:
-                await self.app.job_manager.retry_job(job)
-            except ConnectorException:  # it has ended meanwhile, or the database is away: the next look tells
-                continue
+            await self._again(job)
+
+    async def _again(self, job: Job) -> None:
+        """Queue a job again. If it has ended meanwhile, or the database is away, the next look tells."""
+        from procrastinate.exceptions import ConnectorException  # noqa: PLC0415
+
+        with suppress(ConnectorException):
+            await self.app.job_manager.retry_job(job)
 
     async def work(self, at_once: int, let_go: Callable[[], None]) -> None:
         """Run up to `at_once` jobs at a time until cancelled. Returns if the database goes away, when no job runs any more.
@@ -129,11 +134,35 @@ class Jobs:
         )  # fmt: skip
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_run, worker.run, tasks.cancel_scope)
+            tasks.start_soon(self._find_lost_ends, worker)
             try:
                 await anyio.sleep_forever()
             finally:
                 worker.stop()
                 let_go()
+
+    async def _find_lost_ends(self, worker: Worker) -> None:
+        """Queue a worker's own jobs again that have ended here and not in the database, which a crash of the server, or a
+        broken connection, may leave so. Nobody else would: their worker is not lost."""
+        from procrastinate.exceptions import ConnectorException  # noqa: PLC0415
+
+        seen = set[int | None]()
+        while True:
+            await anyio.sleep(LOOK_EVERY_S)
+            if worker.worker_id is None:
+                continue
+            try:
+                begun = await self.app.job_manager.list_jobs_async(
+                    queue=self.queue, status="doing", worker_id=worker.worker_id
+                )
+            except ConnectorException:
+                continue
+            lost = [job for job in begun if job.id not in self.under_way]
+            for job in lost:
+                if job.id in seen:  # one that was not seen before may begin or end at this moment
+                    logger.warning("the end of a job of %d calls was lost; it is queued again", len(_calls(job)))
+                    await self._again(job)
+            seen = {job.id for job in lost}
 
 
 async def _run(run: Callable[[], Awaitable[None]], scope: anyio.CancelScope) -> None:
@@ -185,10 +214,15 @@ async def opened_jobs(ledger: Ledger, run_id: str, size: int, examine: Examine) 
         configure=_without_transactions,
     )
     app = App(connector=connector)
+    under_way = set[int | None]()
 
-    @app.task(name=TASK)
-    async def _(*, calls: list[str]) -> None:
-        await examine(calls)
+    @app.task(name=TASK, pass_context=True)
+    async def _(context: JobContext, *, calls: list[str]) -> None:
+        under_way.add(context.job.id)
+        try:
+            await examine(calls)
+        finally:
+            under_way.discard(context.job.id)
 
     for name in LIBRARIES:
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -200,7 +234,7 @@ async def opened_jobs(ledger: Ledger, run_id: str, size: int, examine: Examine) 
             with _told():
                 if not await app.check_connection_async():
                     await app.schema_manager.apply_schema_async()
-        yield Jobs(app, f"calltriage_{run_id}", size)
+        yield Jobs(app, f"calltriage_{run_id}", size, under_way)
     finally:
         with anyio.CancelScope(shield=True):
             await app.close_async()

@@ -64,7 +64,7 @@ class Share:
         try:
             await self.keep_working()
             if await self._state() != "cancelled":
-                await self.work.filer.finish()
+                await patiently(self.work.filer.finish)
         except BaseException as error:
             if self.leaves_paused or isinstance(error, Exception):
                 with anyio.CancelScope(shield=True):
