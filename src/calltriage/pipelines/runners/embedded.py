@@ -63,7 +63,7 @@ class Embedded:
                 raise
             if await self._state() == "running":
                 await patiently(lambda: runs.end(ledger, run_id, "paused" if why else "done", why))
-        return await runs.get(ledger, run_id)
+        return await patiently(lambda: runs.get(ledger, run_id))
 
     async def _until_stopped(self, turn: Turn) -> str | None:
         """Work until nothing is due or the run is stopped. Returns why something is left; None if nothing is."""

@@ -71,7 +71,7 @@ class Share:
                     told = str(error) if isinstance(error, SettingsError) else type(error).__name__
                     await runs.end(ledger, run_id, "paused", getattr(error, "code", None) or told)
             raise
-        return await runs.get(ledger, run_id)
+        return await patiently(lambda: runs.get(ledger, run_id))
 
     async def keep_working(self) -> None:
         """Work until the run's state is not running any more. Raises errors that every item would meet."""
