@@ -85,16 +85,16 @@ class Alerts:
 
         A failure of the receiver is logged; the next equal event is sent at once then.
         """
-        name, message_id = f"{self.pipeline} {event}", uuid.uuid4().hex
+        name, fresh = f"{self.pipeline} {event}", uuid.uuid4().hex
+        claim = await self.ledger.write(lambda it: self._claim(it, name, fresh))
+        if claim is None:
+            return
+        message_id, kept_back = claim
         try:
-            claim = await self.ledger.write(lambda it: self._claim(it, name, message_id))
-            if claim is None:
-                return
-            message_id, kept_back = claim
             await self._send(self._body(what, message_id, kept_back, incident), message_id)
         except (httpx2.HTTPError, OSError) as error:
             logger.warning("an alert could not be sent: %s", type(error).__name__)
-            await self.ledger.write(lambda it: self._give_back(it, name, message_id))
+            await self.ledger.write(lambda it: self._give_back(it, name, message_id, kept_back + 1))
 
     def _claim(self, connection: Connection, name: str, message_id: str) -> tuple[str, int] | None:
         """Decide whether to send an event. Returns the message's id and how many equal events were kept back; None if this
@@ -115,10 +115,10 @@ class Alerts:
         connection.execute(update(alerts).where(where).values(**told))
         return again, int(row.suppressed)
 
-    def _give_back(self, connection: Connection, name: str, message_id: str) -> None:
-        """Count an event that could not be sent as kept back."""
+    def _give_back(self, connection: Connection, name: str, message_id: str, events: int) -> None:
+        """Count events as kept back whose message could not be sent."""
         mine = and_(alerts.c.account == self.ledger.account, alerts.c.event == name, alerts.c.message_id == message_id)
-        connection.execute(update(alerts).where(mine).values(sent_at=None, suppressed=alerts.c.suppressed + 1))
+        connection.execute(update(alerts).where(mine).values(sent_at=None, suppressed=alerts.c.suppressed + events))
 
     def _body(self, what: str, message_id: str, kept_back: int, incident: Mapping[str, object]) -> JsonObject:
         facts = {name: incident.get(name) for name in FACTS} | {

@@ -129,6 +129,22 @@ async def test_a_receiver_that_fails_disturbs_nothing_and_hears_of_it_later(
     assert receiver.url not in caplog.text
 
 
+async def test_what_was_kept_back_is_told_in_full_after_receivers_that_fail(
+    receiver: Receiver, tmp_path: Path, clock: Clock, ledger_url: Url
+) -> None:
+    async with opened_ledger(tmp_path, ledger_url) as ledger:
+        ledger.clock = clock
+        alerts = alerts_of(spec_of(), ledger)
+        assert alerts is not None
+        for status in (204, 204, 204, 500, 500, 204):
+            if status == 500:
+                clock.advance(hours=2)
+            receiver.status = status
+            await alerts.tell("over_limit", "over_limit p", INCIDENT)
+
+    assert [body["suppressed"] for body in receiver.bodies] == [0, 2, 3, 4]
+
+
 async def test_a_message_that_is_sent_again_keeps_its_id(receiver: Receiver, tmp_path: Path) -> None:
     async with opened_ledger(tmp_path) as ledger:
         alerts = alerts_of(spec_of(), ledger)
