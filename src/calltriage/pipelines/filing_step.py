@@ -310,7 +310,7 @@ class Filer:
     async def _joined(self, case: _Case, close: Likeness, title: str) -> Issue:
         words = ", ".join(word for found in close.words.values() for word in found)
         issue = await self._owned(case, close.issue, f"very like this open issue: {close.score} by {words}"[:500])
-        comment = AddComment(issue_id=issue.id, detail=issue_texts.joined(title))
+        comment = AddComment(issue_id=issue.id, detail=issue_texts.joined(title, case.fingerprint))
         await self._writes.once(f"{case.fingerprint}:joined:{issue.id}", comment, case.fingerprint)
         return issue
 

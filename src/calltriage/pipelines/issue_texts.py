@@ -11,6 +11,7 @@ from calltriage.leaves.amounts import amount
 from calltriage.leaves.gate import one_line, storable
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import LONGEST_NAME
+from calltriage.pipelines.ledger.incidents import SHOWN
 
 MOST_TITLE, MOST_VALUE = 200, 60
 CATEGORY = "Dialogue"
@@ -80,9 +81,9 @@ def regressed(calls: int, first: str, closed: str) -> str:
     )
 
 
-def joined(title: str) -> str:
-    """Comment on an issue that others filed, when a pipeline begins to add findings."""
+def joined(title: str, fingerprint: str) -> str:
+    """Comment on an issue that others filed, when a pipeline begins to add an incident's findings."""
     return (
-        f"A pipeline adds its findings here from now on ({title}): this issue is open and very alike. "
-        "To give them an issue of their own: calltriage pipeline split FINGERPRINT."
+        f"A pipeline adds its findings here from now on ({title}): this issue is open and very alike. To give them an issue "
+        f'of their own: calltriage pipeline split {fingerprint[:SHOWN]} --reason "another fault"'
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from pydantic import SecretStr
 from calltriage.cli.main import cli
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
+from calltriage.operations.issues import CreateIssue
+from calltriage.pipelines.ledger import turns
 from calltriage.settings import load_settings
 from calltriage.wiring import open_ledger
 
@@ -147,6 +151,57 @@ def test_incidents_are_muted_merged_and_split(folder: Path) -> None:
     assert {row["fingerprint"] for row in rows("incidents")} == {south, others}
     twice = CliRunner().invoke(cli, ["pipeline", "split", south, "--reason", "again"])
     assert "neither merged nor joined" in str(twice.exception)
+
+
+def test_an_incident_is_not_merged_with_itself(folder: Path) -> None:
+    south = next(row for row in rows("incidents") if row["key"] == "south")["fingerprint"]
+    done = CliRunner().invoke(cli, ["pipeline", "merge", south, south[:20], "--reason", "one"])
+
+    assert done.exit_code == 1
+    assert "cannot be merged with itself" in str(done.exception)
+
+
+def test_a_split_waits_until_nobody_files_for_the_incident(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    south = next(row for row in rows("incidents") if row["key"] == "south")["fingerprint"]
+    others = next(row for row in rows("incidents") if row["key"] is None)["fingerprint"]
+    said("merge", south, others, "--reason", "one fault")
+    monkeypatch.setattr(turns, "PATIENCE_S", 0.1)
+
+    async def split_meanwhile(bench: Bench) -> Result:
+        async with turns.alone(bench.ledger, f"incident {others}"):
+            split = ["pipeline", "split", south, "--reason", "two"]
+            return await anyio.to_thread.run_sync(partial(CliRunner().invoke, cli, split))
+
+    done = on_bench(folder, split_meanwhile)
+    assert "Another process files for this incident" in str(done.exception)
+    assert [row["fingerprint"] for row in rows("incidents")] == [others]
+
+
+def test_a_split_takes_a_ticket_and_asks_which_where_it_means_several(folder: Path) -> None:
+    theirs = CreateIssue(title="Wrong hours", severity="low", category="Dialogue")
+    ticket = on_bench(folder, lambda bench: bench.client.send(theirs)).triage_id
+    south = next(row for row in rows("incidents") if row["key"] == "south")["fingerprint"]
+    others = next(row for row in rows("incidents") if row["key"] is None)["fingerprint"]
+    said("accept", rows("findings", "--call", "call-1")[0]["id"])  # joins their issue
+    said("merge", south, ticket, "--reason", "one fault")
+    several = CliRunner().invoke(cli, ["pipeline", "split", ticket, "--reason", "two"])
+    said("split", south[:12], "--reason", "two faults")
+    left = json.loads(said("split", ticket.lower(), "--reason", "another fault", "--json"))
+    nothing = CliRunner().invoke(cli, ["pipeline", "split", ticket, "--reason", "again"])
+
+    assert all(one[:19] in str(several.exception) for one in (south, others))
+    assert left == {"fingerprint": others, "left": ticket}
+    assert "No incident has this fingerprint or ticket" in str(nothing.exception)
+
+
+def test_the_command_in_the_comment_on_a_joined_issue_works_as_it_stands(folder: Path) -> None:
+    theirs = CreateIssue(title="Wrong hours", severity="low", category="Dialogue")
+    issue = on_bench(folder, lambda bench: bench.client.send(theirs))
+    said("accept", rows("findings", "--call", "call-1")[0]["id"])
+    [comment] = on_bench(folder, lambda bench: bench.comments(issue))
+    _, command = comment.split("calltriage pipeline ")
+
+    assert "has an issue of its own" in said(*shlex.split(command))
 
 
 def test_the_report_says_what_was_found_and_no_word_of_a_caller_is_markup(folder: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from postgres import PostgresServer
 from pydantic import SecretStr
 
 from calltriage.pipelines.ledger import Ledger
-from calltriage.pipelines.ledger.turns import alone, held
+from calltriage.pipelines.ledger.turns import LANES, alone, held
 
 
 async def test_of_many_that_want_a_turn_one_has_it_at_a_time(tmp_path: Path, ledger_url: Url) -> None:
@@ -35,6 +35,42 @@ async def test_of_many_that_want_a_turn_one_has_it_at_a_time(tmp_path: Path, led
         for ledger in (one, other, one, other, one):
             group.start_soon(hold, ledger)
     assert (most, times) == (1, 5)
+
+
+async def test_each_two_of_many_turns_are_taken_together_and_one_twice_is_one(tmp_path: Path, ledger_url: Url) -> None:
+    """More names than lanes: some share one."""
+    names = [f"incident {number}" for number in range(LANES + 6)]
+    async with opened_ledger(tmp_path, ledger_url) as ledger:
+        with anyio.fail_after(60):
+            for name in names:
+                async with alone(ledger, names[0], name):
+                    pass
+
+
+async def test_those_that_want_the_same_turns_in_any_order_do_not_wait_for_each_other(
+    tmp_path: Path, ledger_url: Url
+) -> None:
+    inside, most, times = 0, 0, 0
+
+    async def hold(ledger: Ledger, *names: str) -> None:
+        nonlocal inside, most, times
+        for _ in range(5):
+            async with alone(ledger, *names):
+                inside, times = inside + 1, times + 1
+                most = max(most, inside)
+                await ledger.read(lambda connection: None)
+                inside -= 1
+
+    with anyio.fail_after(60):
+        async with (
+            opened_ledger(tmp_path, ledger_url) as one,
+            opened_ledger(tmp_path, ledger_url) as other,
+            anyio.create_task_group() as group,
+        ):
+            for names in (("a", "b", "c"), ("c", "b"), ("b", "a")):
+                group.start_soon(hold, one, *names)
+                group.start_soon(hold, other, *names[::-1])
+    assert (most, times) == (1, 30)
 
 
 async def test_a_turn_that_ends_with_an_error_is_free(tmp_path: Path, ledger_url: Url) -> None:

@@ -88,8 +88,7 @@ def merge(context: click.Context, *, name: str, into: str, reason: str, as_json:
         one, other = await ledger.read(
             lambda it: (incidents.named(it, ledger, name), incidents.named(it, ledger, into))
         )
-        first, second = sorted((one["fingerprint"], other["fingerprint"]))
-        async with alone(ledger, f"incident {first}"), alone(ledger, f"incident {second}"):
+        async with alone(ledger, *(f"incident {each['fingerprint']}" for each in (one, other))):
             await ledger.write(lambda it: incidents.merge(it, ledger, one["fingerprint"], other["fingerprint"], reason))
         return other
 
@@ -107,11 +106,17 @@ def merge(context: click.Context, *, name: str, into: str, reason: str, as_json:
 @JSON
 @click.pass_context
 def split(context: click.Context, *, name: str, reason: str, as_json: bool) -> None:
-    """Give an incident an issue of its own again, after it was merged or joined an issue of others."""
-    fingerprint = name if name.lower().startswith("v") else f"v1:{name}"
+    """Give an incident an issue of its own again, after it was merged or joined an issue of others.
+
+    FINGERPRINT may be its beginning, or the ticket of the issue.
+    """
 
     async def act(ledger: Ledger) -> JsonObject:
-        return await ledger.write(lambda it: incidents.split(it, ledger, fingerprint.lower(), reason))
+        one = await ledger.read(lambda it: incidents.separable(it, ledger, name))
+        fingerprint = one["fingerprint"]
+        owner = await ledger.read(lambda it: incidents.by_fingerprint(it, ledger, fingerprint)) or one
+        async with alone(ledger, f"incident {fingerprint}", f"incident {owner['fingerprint']}"):
+            return await ledger.write(lambda it: incidents.split(it, ledger, fingerprint, reason))
 
     row = on_ledger(context, act)
     told(row, f"{row['fingerprint']}: has an issue of its own from now on.", as_json=as_json)

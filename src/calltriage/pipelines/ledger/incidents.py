@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from sqlalchemy import Connection, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, select, update
 
 from calltriage.errors import Conflict, NotFound
 from calltriage.leaves.instants import instant
@@ -24,6 +24,12 @@ GATHERED = ("new", "accepted", "filed", "counted")
 LEAST_CALLS, TIMES, DAYS = 5, 3, 7
 """An incident escalates when the last 24 hours have at least LEAST_CALLS calls, and more than TIMES the daily mean of the
 DAYS days before."""
+MOST_NAMED = 20
+"""Most incidents that one name may mean before a person is asked which."""
+SHOWN = len("v1:") + 16
+"""Characters of a fingerprint that people are shown, enough to name an incident by."""
+MOST_TOLD = 1_000
+"""Characters of a sentence that lists incidents."""
 MOST_MERGED = 20
 """Longest chain of merges that is followed."""
 
@@ -177,21 +183,40 @@ def listed(
 def named(connection: Connection, ledger: Ledger, name: str) -> JsonObject:
     """The incident that a person names by its fingerprint, the beginning of it, or its issue's ticket.
 
-    Raises NotFound if there is none, and Conflict if there are several.
+    Raises NotFound if there is none, and Conflict if there are several. Those that were merged into others are none.
     """
-    text = name.removeprefix("calltriage-fp:").strip()
-    text = text if text.lower().startswith(("v", "t-")) else f"v1:{text}"
-    of_name = (
-        incidents.c.ticket == text.upper()
-        if text.lower().startswith("t-")
-        else incidents.c.fingerprint.startswith(text.lower(), autoescape=True)
-    )
-    query = select(incidents).where(incidents.c.account == ledger.account, of_name, incidents.c.merged_into.is_(None))
-    found = [dict(row) for row in connection.execute(query.limit(2)).mappings()]
+    return _only(_called(connection, ledger, name, incidents.c.merged_into.is_(None)))
+
+
+def _is_ticket(name: str) -> bool:
+    return name.strip().lower().startswith("t-")
+
+
+def _called(connection: Connection, ledger: Ledger, name: str, *narrowed: ColumnElement[bool]) -> list[JsonObject]:
+    """The incidents with this ticket or with this beginning of a fingerprint."""
+    text = name.strip().lower().removeprefix("calltriage-fp:").strip()
+    fingerprint = text if text.startswith("v") else f"v1:{text}"
+    of_name = incidents.c.fingerprint.startswith(fingerprint, autoescape=True)
+    if _is_ticket(name):
+        of_name = incidents.c.ticket == text.upper()
+    return _rows(connection, ledger, of_name, *narrowed)
+
+
+def _rows(connection: Connection, ledger: Ledger, *narrowed: ColumnElement[bool]) -> list[JsonObject]:
+    query = select(incidents).where(incidents.c.account == ledger.account, *narrowed)
+    query = query.order_by(incidents.c.fingerprint).limit(MOST_NAMED)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _only(found: Sequence[JsonObject]) -> JsonObject:
+    """The only one of some incidents. Raises NotFound or Conflict, which names them."""
     if not found:
         raise NotFound("No incident has this fingerprint or ticket. List them with: calltriage pipeline incidents")
     if len(found) > 1:
-        raise Conflict("Several incidents begin so. Give more of the fingerprint.")
+        several = "; ".join(
+            " ".join(filter(None, (one["fingerprint"][:SHOWN], one["detector"], one["key"]))) for one in found
+        )
+        raise Conflict(f"Several incidents have this name. Give the fingerprint of one of them: {several}"[:MOST_TOLD])
     return found[0]
 
 
@@ -206,7 +231,9 @@ def unmute(connection: Connection, ledger: Ledger, fingerprint: str) -> None:
 
 def merge(connection: Connection, ledger: Ledger, fingerprint: str, into: str, why: str) -> None:
     """File an incident's findings on another one's issue from now on. Raises Conflict if one is merged into the other."""
-    if fingerprint == into or fingerprint in family(connection, ledger, into):
+    if fingerprint == into:
+        raise Conflict("An incident cannot be merged with itself. Name two different ones.")
+    if fingerprint in family(connection, ledger, into):
         raise Conflict("The two incidents are one already.")
     if into in family(connection, ledger, fingerprint):
         raise Conflict("The other one is merged into this one. Split it first.")
@@ -217,27 +244,38 @@ SPLIT = "split by a person: "
 """Beginning of `joined_because` for an incident that a person split. It never joins a similar issue again."""
 
 
+def separable(connection: Connection, ledger: Ledger, name: str) -> JsonObject:
+    """The incident that a person names, as in `named`, to split it. A ticket names what was merged into its incidents or
+    joined its issue, too.
+
+    Raises NotFound if there is none, or none that is merged or joined, and Conflict if there are several.
+    """
+    called = _called(connection, ledger, name)
+    if _is_ticket(name):
+        of_issue = [each for one in called for each in family(connection, ledger, one["fingerprint"])]
+        called = _rows(connection, ledger, incidents.c.fingerprint.in_(of_issue))
+    found = [one for one in called if _is_separable(one)]
+    if called and not found:
+        raise NotFound("This incident is neither merged nor joined to an issue of others.")
+    return _only(found)
+
+
+def _is_separable(row: JsonObject) -> bool:
+    joined = row["joined_because"]
+    return row["merged_into"] is not None or (joined is not None and not joined.startswith(SPLIT))
+
+
 def split(connection: Connection, ledger: Ledger, fingerprint: str, why: str) -> JsonObject:
     """Separate an incident from the one that it was merged into, or from the issue that it joined.
 
-    Its next findings get an issue of their own. Raises NotFound if it is unknown, or is neither merged nor joined.
+    Its next findings get an issue of their own. Raises NotFound if it is neither merged nor joined.
     """
-    query = select(incidents).where(
-        incidents.c.account == ledger.account, incidents.c.fingerprint.startswith(fingerprint, autoescape=True)
-    )
-    rows = connection.execute(query.limit(2)).all()
-    if len(rows) != 1:
-        raise NotFound(
-            "No single incident has this fingerprint. List them with: calltriage pipeline incidents --merged"
-        )
-    row = rows[0]
-    if row.merged_into is None and (row.joined_because is None or row.joined_because.startswith(SPLIT)):
-        raise NotFound("This incident is neither merged nor joined to an issue of others.")
+    row = separable(connection, ledger, fingerprint)
     fresh: JsonObject = {"merged_into": None, "joined_because": f"{SPLIT}{why}"}
-    if row.merged_into is None:
+    if row["merged_into"] is None:
         fresh |= {"issue_id": None, "ticket": None, "state": "open", "evidence": 0, "resolved_at": None}
-    change(connection, ledger, row.fingerprint, **fresh)
-    return {"fingerprint": row.fingerprint, "left": row.merged_into or row.ticket}
+    change(connection, ledger, row["fingerprint"], **fresh)
+    return {"fingerprint": row["fingerprint"], "left": row["merged_into"] or row["ticket"]}
 
 
 def reaches(found: Sequence[Candidate], calls: int, within: timedelta) -> bool:

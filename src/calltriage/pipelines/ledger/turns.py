@@ -7,8 +7,8 @@ ends, killed or not. `alone` waits for a turn and keeps it for a short time. `he
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -60,17 +60,24 @@ async def held(ledger: Ledger, name: str) -> AsyncGenerator[Turn | None]:
 
 
 @asynccontextmanager
-async def alone(ledger: Ledger, name: str) -> AsyncGenerator[None]:
-    """Hold the turn `name` while the block runs. Raises StoreBusyError, before the block, if others keep it for longer than
-    PATIENCE_S."""
-    number = _number(ledger, name)
-    async with ledger.turns.setdefault(number % LANES, anyio.Lock()):
+async def alone(ledger: Ledger, *names: str) -> AsyncGenerator[None]:
+    """Hold the turns `names` while the block runs. Raises StoreBusyError, before the block, if others keep one of them for
+    longer than PATIENCE_S.
+
+    Whoever needs several turns takes them in one call: all callers take them in the same order, so that no two wait for each
+    other. A block that holds a turn takes no other one.
+    """
+    numbers = sorted({_number(ledger, name) for name in names}, key=lambda number: (number % LANES, number))
+    lanes = list(dict.fromkeys(number % LANES for number in numbers))
+    async with AsyncExitStack() as stack:
+        for lane in lanes:
+            await stack.enter_async_context(ledger.turns.setdefault(lane, anyio.Lock()))
         if ledger.url is None:
-            async with _with_file(ledger, number % LANES):
-                yield
+            for lane in lanes:
+                await stack.enter_async_context(_with_file(ledger, lane))
         else:
-            async with _with_session(ledger, number):
-                yield
+            await stack.enter_async_context(_with_session(ledger, numbers))
+        yield
 
 
 def _number(ledger: Ledger, name: str) -> int:
@@ -92,20 +99,21 @@ async def _with_file(ledger: Ledger, lane: int) -> AsyncGenerator[None]:
 
 
 @asynccontextmanager
-async def _with_session(ledger: Ledger, key: int) -> AsyncGenerator[None]:
-    """A session of its own holds the lock. The server frees the lock when the session ends for any reason."""
+async def _with_session(ledger: Ledger, keys: Sequence[int]) -> AsyncGenerator[None]:
+    """A session of its own holds the locks. The server frees them when the session ends for any reason."""
     engine = await ledger.database.open()
-    async with ledger.sessions, _session_with(engine, key):
+    async with ledger.sessions, _session_with(engine, keys):
         yield
 
 
 @asynccontextmanager
-async def _session_with(engine: Engine, key: int) -> AsyncGenerator[None]:
+async def _session_with(engine: Engine, keys: Sequence[int]) -> AsyncGenerator[None]:
     session = await anyio.to_thread.run_sync(_session, engine)
     try:
         with _patience() as waiting:
-            while not await anyio.to_thread.run_sync(_is_given, session, key):  # noqa: ASYNC110
-                await anyio.sleep(LOOK_EVERY_S)
+            for key in keys:
+                while not await anyio.to_thread.run_sync(_is_given, session, key):  # noqa: ASYNC110
+                    await anyio.sleep(LOOK_EVERY_S)
         _refuse_if_late(waiting)
         yield
     finally:
