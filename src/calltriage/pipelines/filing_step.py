@@ -19,12 +19,12 @@ from calltriage.filing.fingerprint_line import fingerprint_of, issue_of, line_of
 from calltriage.filing.lookalikes import Draft, Likeness, similar_to
 from calltriage.leaves.instants import instant
 from calltriage.leaves.seals import Seals
-from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.activity import AddComment
-from calltriage.operations.fields import Severity
 from calltriage.operations.issues import CreateIssue, GetIssue, Issue, UpdateIssue
 from calltriage.operations.relations import LinkIssue
 from calltriage.pipelines import issue_texts
+from calltriage.pipelines.cases import Case, read_case
+from calltriage.pipelines.coming_back import why_not
 from calltriage.pipelines.counting import Counts
 from calltriage.pipelines.eligibility import Eligibility
 from calltriage.pipelines.evidence import Evidence
@@ -50,39 +50,6 @@ logger = logging.getLogger(__name__)
 
 URGENT = ("critical", "high")
 """Severities that are filed after one call, whatever `issues.file_after` says."""
-SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
-BEFORE_CLOSING = "its call began before the issue was closed"
-"""Reason of a finding that is counted and does not reopen its closed issue."""
-
-
-@dataclass
-class _Case:
-    """An incident as it is settled.
-
-    Attributes:
-        incident: its row of `tables.incidents`.
-        family: its fingerprint and those merged into it.
-        waiting: its findings in the states new and accepted.
-        chosen: those of them that may be filed now.
-    """
-
-    incident: JsonObject
-    family: list[str]
-    waiting: list[Candidate]
-    chosen: list[Candidate] = field(default_factory=list[Candidate])
-
-    @property
-    def fingerprint(self) -> str:
-        return self.incident["fingerprint"]
-
-    @property
-    def severity(self) -> Severity:
-        found: list[Severity] = [rank for rank in SEVERITIES if any(one.severity == rank for one in self.chosen)]
-        return found[-1] if found else "medium"
-
-    @property
-    def has_accepted(self) -> bool:
-        return any(one.state == "accepted" for one in self.chosen)
 
 
 @dataclass
@@ -137,12 +104,11 @@ class Filer:
 
     async def waiting(self, fingerprints: Sequence[str]) -> list[str]:
         """The incidents with findings to file or to count. Merged ones are named once."""
-        read = self._read_case
-        cases = await self.ledger.read(lambda connection: {one: read(connection, one) for one in fingerprints})
+        cases = await self.ledger.read(lambda it: {one: read_case(it, self.ledger, one) for one in fingerprints})
         by_owner = {case.fingerprint: (name, case) for name, case in cases.items() if case is not None}
         return [name for name, case in by_owner.values() if await self._has_work(case)]
 
-    async def _has_work(self, case: _Case) -> bool:
+    async def _has_work(self, case: Case) -> bool:
         if case.incident["muted"] is not None:
             return bool(case.waiting)
         return bool(await self._eligibility.chosen(case.waiting))
@@ -161,7 +127,7 @@ class Filer:
         if case is not None:  # the one that this one was merged into has a turn of its own
             await self.settle(case.fingerprint, calls)
 
-    async def _settle_in_turn(self, case: _Case, calls: Mapping[str, Call]) -> None:
+    async def _settle_in_turn(self, case: Case, calls: Mapping[str, Call]) -> None:
         if await self._is_muted(case) or not case.chosen:
             return
         try:
@@ -169,20 +135,13 @@ class Filer:
         except OverLimitError:
             await self._tell("over_limit", f"over_limit {self.spec.name}", case)
 
-    async def _case(self, fingerprint: str) -> _Case | None:
-        case = await self.ledger.read(lambda connection: self._read_case(connection, fingerprint))
+    async def _case(self, fingerprint: str) -> Case | None:
+        case = await self.ledger.read(lambda connection: read_case(connection, self.ledger, fingerprint))
         if case is not None:
             case.chosen = await self._eligibility.chosen(case.waiting)
         return case
 
-    def _read_case(self, connection: Connection, fingerprint: str) -> _Case | None:
-        incident = incidents.by_fingerprint(connection, self.ledger, fingerprint)
-        if incident is None:
-            return None
-        family = incidents.family(connection, self.ledger, incident["fingerprint"])
-        return _Case(incident, family, incidents.candidates(connection, self.ledger, family))
-
-    async def _is_muted(self, case: _Case) -> bool:
+    async def _is_muted(self, case: Case) -> bool:
         """Whether an incident's findings are only counted. Unmutes one that is muted until it escalates, and does."""
         how = case.incident["muted"]
         if how is None:
@@ -205,7 +164,7 @@ class Filer:
             case.chosen = [] if fresh is None else fresh.chosen
         return is_muted
 
-    async def _settle(self, case: _Case, calls: Mapping[str, Call]) -> None:
+    async def _settle(self, case: Case, calls: Mapping[str, Call]) -> None:
         try:
             issue = await self._issue(case)
         except NotFound:
@@ -220,7 +179,7 @@ class Filer:
                 return
             issue = await self._first_issue(case)
         elif issue.status in CLOSED:
-            reopened = await self._reopened(case, issue)
+            reopened = await self._reopened(case, issue, calls)
             if reopened is None:
                 return
             issue = reopened
@@ -230,11 +189,11 @@ class Filer:
         self._touched[case.fingerprint] = None
         await self._counts.tell(case.incident, is_last=False)
 
-    async def _issue(self, case: _Case) -> Issue | None:
+    async def _issue(self, case: Case) -> Issue | None:
         issue_id = case.incident["issue_id"]
         return None if issue_id is None else await self.client.send(GetIssue(issue_id=issue_id))
 
-    async def _deleted(self, case: _Case) -> None:
+    async def _deleted(self, case: Case) -> None:
         """Mute an incident whose issue a person deleted, until a person unmutes it."""
 
         def change(connection: Connection) -> None:
@@ -251,16 +210,16 @@ class Filer:
         after = self.spec.issues.file_after
         return bool(found) and (urgent or reaches(found, after.calls, after.within))
 
-    async def _first_issue(self, case: _Case, follows: Issue | None = None) -> Issue:
+    async def _first_issue(self, case: Case, follows: Issue | None = None, history: str | None = None) -> Issue:
         """The issue for an incident without one: an earlier one with its fingerprint, a very similar open one, or a new one.
 
-        `follows`: the closed issue that a new one continues. Raises OverLimitError if the run may file no more issues.
+        `follows`: the closed issue that a new one continues. `history`: what the new one's description says of that. Raises
+        OverLimitError if the run may file no more issues.
         """
-        key = f"{case.fingerprint}:create_issue" + (f":{follows.id}" if follows else "")
+        key = case.creation(None if follows is None else follows.id)
         line = line_of(case.fingerprint, self.seals)
-        named = follows.triage_id or follows.id if follows else None
         title = issue_texts.title_of(case.incident)
-        description = issue_texts.description_of(case.incident, self.spec.name, line, named)
+        description = issue_texts.description_of(case.incident, self.spec.name, line, history)
         category = issue_texts.category_of(case.incident["detector"])
         alike = list[Likeness]()
         if follows is None and not await self._is_begun(key):
@@ -290,7 +249,7 @@ class Filer:
         """Whether an earlier attempt to create the issue is unfinished. It is completed without a look for similar ones."""
         return await self.ledger.read(lambda connection: effects.is_begun(connection, self.ledger, key))
 
-    def _limit(self, case: _Case) -> Limit | None:
+    def _limit(self, case: Case) -> Limit | None:
         if self.run_id is None or case.has_accepted:
             return None
         since = written(self.ledger.clock() - timedelta(days=1)) if self.is_watching else None
@@ -300,14 +259,14 @@ class Filer:
         """Whether an issue belongs to no incident."""
         return fingerprint_of(issue, self.seals) is None
 
-    async def _owned(self, case: _Case, issue: Issue, because: str | None) -> Issue:
+    async def _owned(self, case: Case, issue: Issue, because: str | None) -> Issue:
         await self._change(
             case, issue_id=issue.id, ticket=issue.triage_id or None, state="filed", resolved_at=None, evidence=0,
             joined_because=because,
         )  # fmt: skip
         return issue
 
-    async def _joined(self, case: _Case, close: Likeness, title: str) -> Issue:
+    async def _joined(self, case: Case, close: Likeness, title: str) -> Issue:
         words = ", ".join(word for found in close.words.values() for word in found)
         issue = await self._owned(case, close.issue, f"very like this open issue: {close.score} by {words}"[:500])
         comment = AddComment(issue_id=issue.id, detail=issue_texts.joined(title, case.fingerprint))
@@ -325,22 +284,24 @@ class Filer:
 
     # A closed issue
 
-    async def _reopened(self, case: _Case, issue: Issue) -> Issue | None:
+    async def _reopened(self, case: Case, issue: Issue, calls: Mapping[str, Call]) -> Issue | None:
         """The issue for findings whose issue is closed: the same one reopened, or a new one if it was closed longer ago than
         `issues.reopen_within`. None if the findings do not show that the fault came back."""
         closed = await self._closing(case, issue)
-        fresh = [one for one in case.chosen if one.state == "accepted" or self._is_after(one, case, closed)]
-        await self._count_only([one.id for one in case.chosen if one not in fresh], BEFORE_CLOSING)
-        case.chosen = fresh
+        grace, version = self.spec.issues.reopen_grace, case.incident["newest_version"]
+        reasons = {one: why_not(one, closed, grace, version) for one in case.chosen}
+        case.chosen = [one for one, reason in reasons.items() if reason is None]
+        earlier = {one: reason for one, reason in reasons.items() if reason is not None}
+        await self._leave_closed(case, issue, earlier, calls)
         if await self._was_expected(case, issue):
             return None
-        if not self._is_enough(fresh):
+        if not self._is_enough(case.chosen):
             return None
-        began = min(one.at for one in fresh)
+        began, moment = min(one.at for one in case.chosen), written(closed)
         if (instant(began) or self.ledger.clock()) - closed > self.spec.issues.reopen_within:
-            return await self._first_issue(case, follows=issue)
-        moment = written(closed)
-        told = issue_texts.regressed(len({one.call_id for one in fresh}), began, moment)
+            history = issue_texts.follows(issue.triage_id or issue.id, began, moment)
+            return await self._first_issue(case, issue, history)
+        told = issue_texts.regressed(len({one.call_id for one in case.chosen}), began, moment)
         key = f"{case.fingerprint}:reopen:{issue.id}:{moment}"
         again = await self._writes.once(key, UpdateIssue(issue_id=issue.id, status="todo"), case.fingerprint)
         await self._writes.once(f"{key}:comment", AddComment(issue_id=issue.id, detail=told), case.fingerprint)
@@ -348,7 +309,20 @@ class Filer:
         await self._tell("reopened", f"reopened {issue.id}", case)
         return again
 
-    async def _closing(self, case: _Case, issue: Issue) -> datetime:
+    async def _leave_closed(
+        self, case: Case, issue: Issue, earlier: Mapping[Candidate, str], calls: Mapping[str, Call]
+    ) -> None:
+        """Settle findings that do not show that the fault came back: accepted ones become evidence of the issue, which stays
+        closed, and the others are counted with their reasons."""
+        counted = {one.id: why for one, why in earlier.items() if one.state != "accepted"}
+        for why in dict.fromkeys(counted.values()):
+            ids = [one for one, reason in counted.items() if reason == why]
+            await self.ledger.write(partial(findings.set_state, ledger=self.ledger, ids=ids, state="counted", why=why))
+        accepted = [one for one in earlier if one.state == "accepted"]
+        if accepted:
+            await self._evidence.add(issue, case.incident, accepted, calls)
+
+    async def _closing(self, case: Case, issue: Issue) -> datetime:
         known = instant(case.incident["resolved_at"])
         if case.incident["state"] == "resolved" and known is not None:
             return known
@@ -356,17 +330,7 @@ class Filer:
         await self._change(case, state="resolved", resolved_at=written(closed))
         return closed
 
-    def _is_after(self, one: Candidate, case: _Case, closed: datetime) -> bool:
-        """Whether a finding shows that a fault came back after its issue was closed: the call began after `reopen_grace`
-        and, where calls name the agent's version, with a newer one than those seen before."""
-        began, before = instant(one.call_began), case.incident["newest_version"]
-        if began is None or began <= closed + self.spec.issues.reopen_grace:
-            return False
-        if before is None or one.call_version is None:
-            return True
-        return findings.version_order(one.call_version) > findings.version_order(before)
-
-    async def _was_expected(self, case: _Case, issue: Issue) -> bool:
+    async def _was_expected(self, case: Case, issue: Issue) -> bool:
         """Whether a person closed the issue and dismissed a finding as expected. Mutes the incident then."""
 
         def change(connection: Connection) -> bool:
@@ -378,17 +342,13 @@ class Filer:
 
         return await self.ledger.write(change)
 
-    async def _count_only(self, ids: Sequence[str], why: str) -> None:
-        if ids:
-            await self.ledger.write(partial(findings.set_state, ledger=self.ledger, ids=ids, state="counted", why=why))
-
     # What is told
 
-    async def _tell(self, what: str, event: str, case: _Case) -> None:
+    async def _tell(self, what: str, event: str, case: Case) -> None:
         if self.alerts is not None:
             await self.alerts.tell(what, event, case.incident)
 
-    async def _change(self, case: _Case, **values: object) -> None:
+    async def _change(self, case: Case, **values: object) -> None:
         case.incident |= values
         change = partial(incidents.change, ledger=self.ledger, fingerprint=case.fingerprint, **values)
         await self.ledger.write(change)

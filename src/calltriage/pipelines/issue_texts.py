@@ -53,16 +53,23 @@ def _apart(incident: Mapping[str, object]) -> str:
     return f" ({', '.join(told)})" if told else ""
 
 
-def description_of(incident: Mapping[str, object], pipeline: str, line: str, follows: str | None = None) -> str:
-    """An issue's description. Its last line is the incident's fingerprint line. `follows`: ticket of the issue before."""
+def description_of(incident: Mapping[str, object], pipeline: str, line: str, history: str | None = None) -> str:
+    """An issue's description. Its last line is the incident's fingerprint line. `history`: said instead of when the first
+    call was, of an issue that follows another one."""
     parts = [
         f"The detector {_value(incident['detector'])} of the pipeline {_value(pipeline)} found this in calls. Each flag "
         "marks a moment with the words that were said there.",
-        f"First call: {incident['first_call_at'] or 'time not known'}.",
+        history or f"First call: {incident['first_call_at'] or 'time not known'}.",
     ]
-    parts += [f"Follows {follows}, which was closed before these calls."] if follows else []
     parts += ["A verdict on a finding: calltriage pipeline accept ID, or dismiss ID --reason wrong.", line]
     return storable("\n\n".join(parts))
+
+
+def follows(ticket: str, first: str, closed: str) -> str:
+    """What the description of an issue says of the closed one that it continues. `first`: begin of its own first call."""
+    return (
+        f"Follows {ticket}, which was closed at {closed}. The fault is in calls that began later, the first at {first}."
+    )
 
 
 def note_of(note: str, finding_id: str) -> str:

@@ -24,6 +24,7 @@ from calltriage.journal.journal import Journal
 from calltriage.operations.issues import CreateIssue, DeleteIssue, UpdateIssue
 from calltriage.operations.relations import ListRelations
 from calltriage.operations.resource_links import ListResources
+from calltriage.pipelines.coming_back import BEFORE_CLOSING, IN_GRACE, SAME_AGENT
 from calltriage.pipelines.ledger import Ledger, findings, incidents, tables
 from calltriage.pipelines.spec import parse_spec
 
@@ -366,6 +367,64 @@ async def test_a_call_that_began_before_the_issue_was_closed_or_soon_after_does_
     assert await bench.states() == {"call-0": "filed", "before": "counted", "soon-after": "counted"}
 
 
+async def accept(bench: Bench, *call_ids: str) -> None:
+    """A person accepts what was found in these calls."""
+    for call_id in call_ids:
+        call, found = await bench.examine(call_id)
+        ids = [one.finding_id for one in found]
+        await bench.ledger.write(partial(findings.set_state, ledger=bench.ledger, ids=ids, state="accepted", why=None))
+        await settle(bench.filer, call, found)
+
+
+async def test_an_accepted_finding_from_before_becomes_evidence_of_the_issue_which_stays_closed(bench: Bench) -> None:
+    closed = await closed_issue(bench)
+    await bench.say("before", began="2026-05-06T21:30:00Z")
+    bench.clock.advance(minutes=30)
+    await bench.say("soon-after")
+    await accept(bench, "before", "soon-after")
+
+    [issue] = await bench.issues()
+    assert (issue.id, issue.status) == (closed.id, "done")
+    assert await bench.states() == {"call-0": "filed", "before": "filed", "soon-after": "filed"}
+    assert {flag.call_id for flag in await bench.flags(issue)} == {"call-0", "before", "soon-after"}
+    assert await bench.comments(issue) == []
+
+
+async def test_of_findings_from_before_and_after_the_comment_counts_those_from_after(bench: Bench) -> None:
+    await closed_issue(bench)
+    await bench.say("before", began="2026-05-06T21:30:00Z")
+    bench.clock.advance(hours=2)
+    await bench.say("later")
+    await bench.examine("before")
+    before = [row["id"] for row in await bench.rows() if row["call_id"] == "before"]
+    await bench.ledger.write(partial(findings.set_state, ledger=bench.ledger, ids=before, state="accepted", why=None))
+    await bench.run("later")
+
+    [issue] = await bench.issues()
+    [told] = await bench.comments(issue)
+    assert (issue.status, await bench.states()) == ("todo", {"call-0": "filed", "before": "filed", "later": "filed"})
+    assert "in 1 call begun after" in told
+    assert "the first at 2026-05-07T00:" in told
+
+
+async def test_what_does_not_reopen_an_issue_says_why(bench: Bench) -> None:
+    await bench.trust()
+    await bench.say("call-0", metadata={"agent_version": "1.9"})
+    await bench.run("call-0")
+    [issue] = await bench.issues()
+    bench.clock.advance(hours=1)
+    await bench.client.send(UpdateIssue(issue_id=issue.id, status="done"))
+    await bench.say("before", began="2026-05-06T21:30:00Z")
+    bench.clock.advance(minutes=30)
+    await bench.say("soon-after")
+    bench.clock.advance(hours=2)
+    await bench.say("same-agent", metadata={"agent_version": "1.9"})
+    await bench.run("before", "soon-after", "same-agent")
+
+    why = {row["call_id"]: row["why"] for row in await bench.rows() if row["state"] == "counted"}
+    assert why == {"before": BEFORE_CLOSING, "soon-after": IN_GRACE, "same-agent": SAME_AGENT}
+
+
 async def test_a_call_that_began_later_reopens_it_once_and_says_so(bench: Bench) -> None:
     await closed_issue(bench)
     bench.clock.advance(hours=2)
@@ -406,7 +465,9 @@ async def test_an_issue_that_was_closed_long_ago_is_followed_by_a_new_one(bench:
     old, new = await bench.issues()
     [link] = (await bench.client.send(ListRelations(issue_id=new.id))).items
     assert (old.id, old.status, link.related_issue_id) == (closed.id, "done", closed.id)
-    assert f"Follows {closed.triage_id}" in new.description
+    assert f"Follows {closed.triage_id}, which was closed at 2026-05-0" in new.description
+    assert "the first at 2026-06-1" in new.description
+    assert "First call" not in new.description
 
 
 async def test_an_issue_that_was_closed_as_expected_stays_closed(bench: Bench) -> None:

@@ -1,0 +1,61 @@
+"""An incident as it is settled: its row of the ledger, and its findings that wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from calltriage.leaves.strict_json import JsonObject
+from calltriage.operations.fields import Severity
+from calltriage.pipelines.ledger import incidents
+from calltriage.pipelines.ledger.incidents import Candidate
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from calltriage.pipelines.ledger.ledger import Ledger
+
+SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
+
+
+@dataclass
+class Case:
+    """An incident as it is settled.
+
+    Attributes:
+        incident: its row of `tables.incidents`.
+        family: its fingerprint and those merged into it.
+        waiting: its findings in the states new and accepted.
+        chosen: those of them that may be filed now.
+    """
+
+    incident: JsonObject
+    family: list[str]
+    waiting: list[Candidate]
+    chosen: list[Candidate] = field(default_factory=list[Candidate])
+
+    @property
+    def fingerprint(self) -> str:
+        return self.incident["fingerprint"]
+
+    @property
+    def severity(self) -> Severity:
+        found: list[Severity] = [rank for rank in SEVERITIES if any(one.severity == rank for one in self.chosen)]
+        return found[-1] if found else "medium"
+
+    @property
+    def has_accepted(self) -> bool:
+        return any(one.state == "accepted" for one in self.chosen)
+
+    def creation(self, follows: str | None = None) -> str:
+        """The key of the write that creates its issue. `follows`: id of the closed issue that a new one continues."""
+        return f"{self.fingerprint}:create_issue" + (f":{follows}" if follows else "")
+
+
+def read_case(connection: Connection, ledger: Ledger, fingerprint: str) -> Case | None:
+    """The case of a fingerprint, or of the incident that it was merged into; None for an unknown one."""
+    incident = incidents.by_fingerprint(connection, ledger, fingerprint)
+    if incident is None:
+        return None
+    family = incidents.family(connection, ledger, incident["fingerprint"])
+    return Case(incident, family, incidents.candidates(connection, ledger, family))
