@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
+import anyio
 import httpx2
 from sqlalchemy import Connection, and_, insert, select, update
 
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SECONDS = 10.0
-"""Seconds that a receiver has to answer."""
+SECONDS, PERSON_WAITS_S = 10.0, 3.0
+"""Seconds that a receiver has to answer: in a run, and while a person waits for a command."""
 SIGNATURE, EVENT_ID = "x-calltriage-signature", "x-calltriage-event-id"
 FACTS = ("fingerprint", "detector", "kind", "ticket", "issue_id", "calls")
 """What a message says of an incident."""
@@ -71,6 +72,7 @@ class Alerts:
         url: where they are sent.
         secret: key of the signature; None: messages are not signed.
         transport: replaced in tests; the network unless given.
+        seconds: time for the receiver to answer.
     """
 
     ledger: Ledger
@@ -79,6 +81,7 @@ class Alerts:
     url: str = field(repr=False)
     secret: bytes | None = field(default=None, repr=False)
     transport: httpx2.AsyncBaseTransport | None = field(default=None, repr=False)
+    seconds: float = SECONDS
 
     async def tell(self, what: str, event: str, incident: JsonObject) -> None:
         """Send an event unless an equal one was sent within the quiet time.
@@ -137,12 +140,13 @@ class Alerts:
         headers = {"content-type": "application/json", EVENT_ID: message_id}
         if self.secret is not None:
             headers[SIGNATURE] = f"sha256={signature(self.secret, data)}"
-        async with httpx2.AsyncClient(transport=self.transport, timeout=SECONDS, trust_env=False) as http:
-            (await http.post(self.url, content=data, headers=headers)).raise_for_status()
+        async with httpx2.AsyncClient(transport=self.transport, timeout=self.seconds, trust_env=False) as http:
+            with anyio.fail_after(self.seconds):  # in all; the client's own limit is for each part of an answer
+                (await http.post(self.url, content=data, headers=headers)).raise_for_status()
 
 
-def alerts_of(spec: Spec, ledger: Ledger) -> Alerts | None:
-    """The alerts of a pipeline's file; None if it has no [alert].
+def alerts_of(spec: Spec, ledger: Ledger, seconds: float = SECONDS) -> Alerts | None:
+    """The alerts of a pipeline's file; None if it has no [alert]. A receiver has `seconds` to answer.
 
     Raises SettingsError if a variable of the environment is missing, or if the address is neither https nor http on a
     loopback address.
@@ -152,7 +156,7 @@ def alerts_of(spec: Spec, ledger: Ledger) -> Alerts | None:
     url = _from_environment(spec.alert.webhook)
     check_base_url(url)
     secret = None if spec.alert.secret is None else _from_environment(spec.alert.secret).encode()
-    return Alerts(ledger, spec.name, spec.alert, url, secret)
+    return Alerts(ledger, spec.name, spec.alert, url, secret, seconds=seconds)
 
 
 def _from_environment(reference: str) -> str:

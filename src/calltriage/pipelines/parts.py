@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from calltriage.errors import SettingsError
 from calltriage.journal.journal import Journal
 from calltriage.leaves.seals import Seals
+from calltriage.pipelines.alerts import PERSON_WAITS_S, alerts_of
 from calltriage.pipelines.filing_step import Filer
 from calltriage.pipelines.ledger import Ledger, open_ledger
 
 if TYPE_CHECKING:
     from calltriage.client.client import Client
     from calltriage.pipelines.spec import Spec
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -25,9 +30,17 @@ class Parts:
     ledger: Ledger
 
     def filer(self, spec: Spec) -> Filer:
-        """A filer for findings that a person accepted. `limits.new_issues` does not apply to it."""
+        """A filer for findings that a person accepted. `limits.new_issues` does not apply to it.
+
+        It alerts as a run does. Where the address of alerts is not known here, that is logged, and it files without them.
+        """
         journal = self.client.record if isinstance(self.client.record, Journal) else None
-        return Filer(self.client, self.ledger, spec, None, Seals(self.client.home.secret), journal)
+        try:
+            alerts = alerts_of(spec, self.ledger, PERSON_WAITS_S)
+        except SettingsError as error:
+            logger.warning("no alert is sent: %s", error)
+            alerts = None
+        return Filer(self.client, self.ledger, spec, None, Seals(self.client.home.secret), journal, alerts)
 
 
 @asynccontextmanager

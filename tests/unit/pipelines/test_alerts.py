@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 from conftest import Clock, load_lines
@@ -19,11 +20,16 @@ from ledgers import Url, opened_ledger
 from pipeline_lines import silent_line
 from pipeline_runs import on_record
 
+from calltriage.client.client import Client
 from calltriage.desk.app import Desk
 from calltriage.errors import SettingsError
+from calltriage.leaves.strict_json import JsonObject
+from calltriage.operations.issues import UpdateIssue
+from calltriage.pipelines import reviewing
 from calltriage.pipelines.alerts import SIGNATURE, alerts_of
-from calltriage.pipelines.ledger import Ledger
+from calltriage.pipelines.ledger import Ledger, findings
 from calltriage.pipelines.ledger.results import Made, Result, store
+from calltriage.pipelines.parts import open_parts
 from calltriage.pipelines.pipeline import Pipeline
 from calltriage.pipelines.rates import tell_rates
 from calltriage.pipelines.spec import Spec, parse_spec
@@ -40,6 +46,7 @@ class Receiver:
 
     url: str = ""
     status: int = 204
+    answers: threading.Event = field(default_factory=threading.Event)
     got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
 
     @property
@@ -51,11 +58,13 @@ class Receiver:
 def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
     """An HTTP server on a port of its own."""
     heard = Receiver()
+    heard.answers.set()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             data = self.rfile.read(int(self.headers["content-length"]))
             heard.got.append(({name.lower(): value for name, value in self.headers.items()}, data))
+            heard.answers.wait(60)
             self.send_response(heard.status)
             self.send_header("content-length", "0")
             self.end_headers()
@@ -70,6 +79,7 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
         monkeypatch.setenv("ALERT_URL", heard.url)
         monkeypatch.setenv("ALERT_KEY", "a key of the tests")
         yield heard
+        heard.answers.set()
         server.shutdown()
         thread.join()
 
@@ -208,6 +218,67 @@ async def test_a_detector_that_was_switched_off_is_told_once(
 
     assert report.tally.detectors["hangs"].failed == 7
     assert [(one["event"], one["incident"]["detector"]) for one in receiver.bodies] == [("detector_off", "hangs")]
+
+
+TO_REVIEW = 'name = "p"\n[[detect]]\nuse = "agent_silence"\nat_least = "8s"\n[alert]\nwebhook = "env:ALERT_URL"\n'
+
+
+async def accepted(client: Client, call_id: str) -> JsonObject:
+    """What a person accepted in a call, after a run has found it."""
+    await Pipeline(parse_spec(TO_REVIEW)).run(client, call=call_id)
+    async with open_parts(client) as parts:
+        wanted = findings.Wanted(call_id=call_id)
+        [row] = await parts.ledger.read(lambda it: findings.listed(it, parts.ledger, wanted))
+        row = await reviewing.review(parts.ledger, row, reviewing.Reviewer("a person"), "right")
+        return await reviewing.file_accepted(parts, row)
+
+
+async def test_what_a_person_accepts_is_told_as_what_a_run_files_is(
+    receiver: Receiver, the_desk: Desk, tmp_path: Path
+) -> None:
+    async with on_record(httpx2.ASGITransport(the_desk, raise_app_exceptions=False), tmp_path) as client:
+        await load_lines(the_desk, silent_line("first", 9.5))
+        issue_id = (await accepted(client, "first"))["issue_id"]
+        await client.send(UpdateIssue(issue_id=issue_id, status="done"))
+        await load_lines(the_desk, silent_line("later", 9.5, created_at="2026-05-08T10:00:00.000Z"))
+        await accepted(client, "later")
+
+    assert [one["event"] for one in receiver.bodies] == ["filed", "reopened"]
+
+
+async def test_a_receiver_that_never_answers_does_not_hold_up_a_person(
+    receiver: Receiver, the_desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("calltriage.pipelines.parts.PERSON_WAITS_S", 0.1)
+    receiver.answers.clear()
+    await load_lines(the_desk, silent_line("first", 9.5))
+    async with on_record(httpx2.ASGITransport(the_desk, raise_app_exceptions=False), tmp_path) as client:
+        with anyio.fail_after(30):
+            row = await accepted(client, "first")
+
+    assert row["state"] == "filed"
+
+
+async def test_what_a_person_accepts_is_filed_where_the_address_of_alerts_is_not_known(
+    the_desk: Desk,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await load_lines(the_desk, silent_line("first", 9.5))
+    async with on_record(httpx2.ASGITransport(the_desk, raise_app_exceptions=False), tmp_path) as client:
+        await Pipeline(parse_spec(TO_REVIEW)).run(client)
+        monkeypatch.delenv("ALERT_URL")
+        async with open_parts(client) as parts:
+            wanted = findings.Wanted(call_id="first")
+            [row] = await parts.ledger.read(lambda it: findings.listed(it, parts.ledger, wanted))
+            row = await reviewing.file_accepted(
+                parts, await reviewing.review(parts.ledger, row, reviewing.Reviewer("a person"), "right")
+            )
+
+    assert (row["state"], receiver.bodies) == ("filed", [])
+    assert "ALERT_URL" in caplog.text
 
 
 async def test_slacks_shape_is_one_text(receiver: Receiver, tmp_path: Path) -> None:
