@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from calltriage.errors import CallError
 from calltriage.operations.activity import AddComment
 from calltriage.pipelines import issue_texts
+from calltriage.pipelines.issue_writes import is_verdict
 from calltriage.pipelines.ledger import incidents
+from calltriage.pipelines.ledger.turns import alone
 
 if TYPE_CHECKING:
     from calltriage.leaves.strict_json import JsonObject
     from calltriage.pipelines.issue_writes import IssueWrites
     from calltriage.pipelines.ledger.ledger import Ledger
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,21 @@ class Counts:
     writes: IssueWrites
     most: int
 
+    async def tell_left(self, pipeline: str) -> None:
+        """Comment on issues of a pipeline whose calls other processes counted on earlier days and did not tell."""
+        today = self.ledger.now()[:10]
+        left = partial(incidents.with_counts, ledger=self.ledger, pipeline=pipeline, most=self.most, today=today)
+        await self.tell_all(await self.ledger.read(left), is_last=False)
+
+    async def tell_all(self, fingerprints: Sequence[str], *, is_last: bool) -> None:
+        """As `tell`, for each of some incidents in its turn."""
+        for fingerprint in fingerprints:
+            async with alone(self.ledger, f"incident {fingerprint}"):
+                read = partial(incidents.by_fingerprint, ledger=self.ledger, fingerprint=fingerprint)
+                incident = await self.ledger.read(read)
+                if incident is not None and incident["issue_id"] is not None:
+                    await self.tell(incident, is_last=is_last)
+
     async def tell(self, incident: JsonObject, *, is_last: bool) -> None:
         """Comment on an incident's issue if further calls were counted since the last comment.
 
@@ -35,21 +57,31 @@ class Counts:
         """
         if incident["evidence"] < self.most:
             return
-        fingerprint = incident["fingerprint"]
-        now = await self.ledger.read(lambda connection: incidents.by_fingerprint(connection, self.ledger, fingerprint))
-        if now is None or now["evidence"] < self.most:
-            return
-        today, in_all = self.ledger.now()[:10], int(now["calls"])
-        posted, since, told = (now["commented_on"] or f"- {today} {now['evidence']}").split(" ")
-        is_due = posted != today and (is_last or since < today)
-        if in_all > int(told) and is_due:
-            text = issue_texts.counts(in_all - int(told), since, in_all)
-            comment = AddComment(issue_id=now["issue_id"], detail=text)
-            await self.writes.once(f"{fingerprint}:counts:{today}", comment, fingerprint)
-            await self._note(fingerprint, f"{today} {today} {in_all}")
-        elif now["commented_on"] is None:
-            await self._note(fingerprint, f"{posted} {since} {told}")
+        fingerprint, today = incident["fingerprint"], self.ledger.now()[:10]
+        posted, since, told = (incident["commented_on"] or f"- {today} {incident['evidence']}").split(" ")
+        if posted != today and (is_last or since < today):
+            gathered = partial(incidents.calls_gathered, ledger=self.ledger, fingerprint=fingerprint)
+            in_all = await self.ledger.read(gathered)
+            if in_all > int(told):
+                text = issue_texts.counts(in_all - int(told), since, in_all)
+                comment = AddComment(issue_id=incident["issue_id"], detail=text)
+                await self._comment(f"{fingerprint}:counts:{today}", comment, fingerprint)
+                await self._note(incident, f"{today} {today} {in_all}")
+                return
+        if incident["commented_on"] is None:
+            await self._note(incident, f"{posted} {since} {told}")
 
-    async def _note(self, fingerprint: str, commented_on: str) -> None:
+    async def _comment(self, key: str, comment: AddComment, fingerprint: str) -> None:
+        """Comment once. A refusal is logged, since there may be no such issue any more."""
+        try:
+            await self.writes.once(key, comment, fingerprint)
+        except CallError as error:
+            if not is_verdict(error):
+                raise
+            logger.warning("a comment on further calls was refused: %s", error.code)
+
+    async def _note(self, incident: JsonObject, commented_on: str) -> None:
+        incident["commented_on"] = commented_on
+        fingerprint = incident["fingerprint"]
         change = partial(incidents.change, ledger=self.ledger, fingerprint=fingerprint, commented_on=commented_on)
         await self.ledger.write(change)

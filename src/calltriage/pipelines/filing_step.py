@@ -7,9 +7,9 @@ So settling an incident again changes nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,11 +29,11 @@ from calltriage.pipelines.counting import Counts
 from calltriage.pipelines.eligibility import Eligibility
 from calltriage.pipelines.evidence import Evidence
 from calltriage.pipelines.issue_writes import IssueWrites, OverLimitError
-from calltriage.pipelines.ledger import effects, findings, incidents
-from calltriage.pipelines.ledger.effects import Limit
+from calltriage.pipelines.ledger import findings, incidents
 from calltriage.pipelines.ledger.incidents import MUTED, SPLIT, Candidate, reaches
 from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.turns import alone
+from calltriage.pipelines.new_issues import NewIssues
 from calltriage.pipelines.rates import tell_rates
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ class Filer:
     journal: Journal | None = None
     alerts: Hearer | None = None
     is_watching: bool = False
+    waits: str | None = field(default=None, init=False)
+    """What a person hears of a run that ended: how many incidents wait because of `limits.new_issues`. Set by `finish`."""
     _off: set[str] = field(default_factory=set[str], init=False)
     _touched: dict[str, None] = field(default_factory=dict[str, None], init=False)
 
@@ -80,6 +82,7 @@ class Filer:
         self._writes = IssueWrites(self.client, self.ledger, self.run_id, self.journal)
         self._evidence = Evidence(self.client, self.ledger, self._writes, self.spec.issues.max_evidence)
         self._counts = Counts(self.ledger, self._writes, self.spec.issues.max_evidence)
+        self._new_issues = NewIssues(self.ledger, self.spec.limits.new_issues, self.run_id, self.is_watching)
 
     async def tell_rates(self) -> None:
         """Alert about detectors that exceed `alert.rate`."""
@@ -93,25 +96,48 @@ class Filer:
             await self.alerts.tell("detector_off", f"detector_off {detector}", {"detector": detector})
 
     async def finish(self) -> None:
-        """At the end of a run: comment on issues with calls that are counted and not attached, and alert about rates."""
+        """At the end of a run: comment on issues with calls that are counted and not attached, alert about rates, and see
+        what waits."""
         await self.tell_rates()
-        for fingerprint in list(self._touched):
-            async with alone(self.ledger, f"incident {fingerprint}"):
-                case = await self._case(fingerprint)
-                if case is not None and case.incident["issue_id"] is not None:
-                    await self._counts.tell(case.incident, is_last=True)
+        await self.tell_counts()
+        await self.tell_left()
+        self.waits = await self._what_waits()
+
+    async def tell_counts(self) -> None:
+        """Comment on the issues that this filer filed on and that have calls that are counted and not attached."""
+        await self._counts.tell_all(list(self._touched), is_last=True)
         self._touched.clear()
 
-    async def waiting(self, fingerprints: Sequence[str]) -> list[str]:
-        """The incidents with findings to file or to count. Merged ones are named once."""
-        cases = await self.ledger.read(lambda it: {one: read_case(it, self.ledger, one) for one in fingerprints})
-        by_owner = {case.fingerprint: (name, case) for name, case in cases.items() if case is not None}
-        return [name for name, case in by_owner.values() if await self._has_work(case)]
+    async def tell_left(self) -> None:
+        """Comment on issues of the pipeline with calls that were counted on earlier days and not told, by any process."""
+        await self._counts.tell_left(self.spec.name)
 
-    async def _has_work(self, case: Case) -> bool:
-        if case.incident["muted"] is not None:
-            return bool(case.waiting)
-        return bool(await self._eligibility.chosen(case.waiting))
+    async def waiting(self, fingerprints: Sequence[str]) -> list[str]:
+        """The incidents with findings to file or to count, without those that wait because of `limits.new_issues`. Merged
+        ones are named once."""
+        names, due = dict[str, str](), list[Case]()
+        for name, case in (await self._cases(fingerprints)).items():
+            if case.chosen or (case.incident["muted"] is not None and case.waiting):
+                names[case.fingerprint] = name
+                due.append(case)
+        held_back = await self._held_back(due)
+        if held_back:
+            await self._tell_over_limit(held_back[0])
+        waits = {case.fingerprint for case in held_back}
+        return [name for fingerprint, name in names.items() if fingerprint not in waits]
+
+    async def _held_back(self, cases: Iterable[Case]) -> list[Case]:
+        """Those of some incidents that would get new issues, had the run not filed as many as it may."""
+        new = [case for case in cases if case.incident["issue_id"] is None and case.incident["muted"] is None]
+        return await self._new_issues.held_back([case for case in new if self._is_enough(case.chosen)])
+
+    async def _what_waits(self) -> str | None:
+        """A sentence about the incidents that wait because of `limits.new_issues`; None if there are none."""
+        if not await self._new_issues.is_reached():
+            return None
+        found = await self.ledger.read(partial(incidents.without_issue, ledger=self.ledger, pipeline=self.spec.name))
+        waits = await self._held_back((await self._cases(found)).values())
+        return self._new_issues.told(len(waits)) if waits else None
 
     async def settle(self, fingerprint: str, calls: Mapping[str, Call] | None = None) -> None:
         """File an incident's findings. A repeat changes nothing.
@@ -133,13 +159,18 @@ class Filer:
         try:
             await self._settle(case, calls)
         except OverLimitError:
-            await self._tell("over_limit", f"over_limit {self.spec.name}", case)
+            await self._tell_over_limit(case)
 
     async def _case(self, fingerprint: str) -> Case | None:
-        case = await self.ledger.read(lambda connection: read_case(connection, self.ledger, fingerprint))
-        if case is not None:
+        return (await self._cases([fingerprint])).get(fingerprint)
+
+    async def _cases(self, fingerprints: Sequence[str]) -> dict[str, Case]:
+        """The cases of known fingerprints. One to which several lead is there once, under the last of them."""
+        read = await self.ledger.read(lambda it: {one: read_case(it, self.ledger, one) for one in fingerprints})
+        by_owner = {case.fingerprint: (name, case) for name, case in read.items() if case is not None}
+        for _, case in by_owner.values():
             case.chosen = await self._eligibility.chosen(case.waiting)
-        return case
+        return dict(by_owner.values())
 
     async def _is_muted(self, case: Case) -> bool:
         """Whether an incident's findings are only counted. Unmutes one that is muted until it escalates, and does."""
@@ -171,23 +202,27 @@ class Filer:
             await self._deleted(case)
             return
         if issue is None:
-            if not self._is_enough(case.chosen):
-                await self._change(case, state="waiting")
-                return
-            case.chosen = await self._evidence.there(case.chosen, calls)
-            if not case.chosen:
-                return
-            issue = await self._first_issue(case)
+            issue = await self._beginning(case, calls)
         elif issue.status in CLOSED:
-            reopened = await self._reopened(case, issue, calls)
-            if reopened is None:
-                return
-            issue = reopened
+            issue = await self._reopened(case, issue, calls)
         elif case.incident["state"] != "filed":
             await self._change(case, state="filed", resolved_at=None)
+        if issue is None:
+            return
         await self._evidence.add(issue, case.incident, case.chosen, calls)
         self._touched[case.fingerprint] = None
         await self._counts.tell(case.incident, is_last=False)
+
+    async def _beginning(self, case: Case, calls: Mapping[str, Call]) -> Issue | None:
+        """The first issue of an incident; None if its findings are too few, or if none of their calls exists. Raises
+        OverLimitError before anything is asked if the run may file no more issues."""
+        if not self._is_enough(case.chosen):
+            await self._change(case, state="waiting")
+            return None
+        if not await self._new_issues.may_file(case):
+            raise OverLimitError
+        case.chosen = await self._evidence.there(case.chosen, calls)
+        return await self._first_issue(case) if case.chosen else None
 
     async def _issue(self, case: Case) -> Issue | None:
         issue_id = case.incident["issue_id"]
@@ -222,7 +257,7 @@ class Filer:
         description = issue_texts.description_of(case.incident, self.spec.name, line, history)
         category = issue_texts.category_of(case.incident["detector"])
         alike = list[Likeness]()
-        if follows is None and not await self._is_begun(key):
+        if follows is None and not await self._new_issues.is_begun(case):  # else the same request is completed
             there = await issue_of(case.fingerprint, self.client, self.seals)
             if there is not None:
                 return await self._owned(case, there, "its description names this incident")
@@ -238,22 +273,12 @@ class Filer:
             severity=case.severity,
             source="automated",
         )
-        issue = await self._writes.once(key, new, case.fingerprint, limit=self._limit(case))
+        issue = await self._writes.once(key, new, case.fingerprint, limit=self._new_issues.limit(case))
         await self._owned(case, issue, case.incident["joined_because"])
         others = [one.issue for one in alike[:1]] if follows is None else [follows]
         await self._relate(issue, others)
         await self._tell("filed", f"filed {issue.id}", case)
         return issue
-
-    async def _is_begun(self, key: str) -> bool:
-        """Whether an earlier attempt to create the issue is unfinished. It is completed without a look for similar ones."""
-        return await self.ledger.read(lambda connection: effects.is_begun(connection, self.ledger, key))
-
-    def _limit(self, case: Case) -> Limit | None:
-        if self.run_id is None or case.has_accepted:
-            return None
-        since = written(self.ledger.clock() - timedelta(days=1)) if self.is_watching else None
-        return Limit(self.spec.limits.new_issues, since)
 
     def _is_free(self, issue: Issue) -> bool:
         """Whether an issue belongs to no incident."""
@@ -343,6 +368,9 @@ class Filer:
         return await self.ledger.write(change)
 
     # What is told
+
+    async def _tell_over_limit(self, case: Case) -> None:
+        await self._tell("over_limit", f"over_limit {self.spec.name}", case)
 
     async def _tell(self, what: str, event: str, case: Case) -> None:
         if self.alerts is not None:

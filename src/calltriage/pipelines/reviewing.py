@@ -7,6 +7,7 @@ recorded and changes no state.
 from __future__ import annotations
 
 import heapq
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select
 
-from calltriage.errors import Conflict, NotFound, Rejected
+from calltriage.errors import CallError, Conflict, NotFound, Rejected
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.quotes import quoted
 from calltriage.operations.calls import GetCall, Turn
@@ -29,6 +30,8 @@ from calltriage.pipelines.spec import Spec, SpecError, parse_spec
 
 if TYPE_CHECKING:
     from calltriage.client.client import Client
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,12 @@ async def file_accepted(parts: Parts, finding: JsonObject) -> JsonObject:
 
     Raises CallError if the API fails; a later run files the finding then.
     """
-    spec = await spec_of(parts.ledger, finding)
-    await parts.filer(spec).settle(finding["fingerprint"])
+    filer = parts.filer(await spec_of(parts.ledger, finding))
+    await filer.settle(finding["fingerprint"])
+    try:
+        await filer.tell_counts()
+    except CallError as error:
+        logger.warning("no comment was made on further calls; a later run makes it: %s", error.code)
     return await found(parts.ledger, finding["id"])
 
 

@@ -101,6 +101,7 @@ class Watching:
     async def _keep_forgetting(self) -> None:
         while True:
             await patiently(self.work.forget_old)
+            await patiently(self.work.filer.tell_left)
             await anyio.sleep(FORGET_EVERY_S)
 
     async def look(self) -> None:

@@ -288,6 +288,25 @@ async def test_beyond_the_limit_of_new_issues_findings_stay_new(bench: Bench) ->
     assert len(await bench.issues()) == 4
 
 
+async def test_beyond_the_limit_what_has_an_issue_and_what_is_accepted_is_filed(bench: Bench) -> None:
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\n[limits]\nnew_issues = 1")
+    await bench.trust()
+    for number, branch in enumerate(["north", "south", "west", "north"]):
+        await bench.say(f"call-{number}", metadata={"branch": branch})
+    await bench.run("call-0")
+    found = [one for name in ("call-1", "call-2", "call-3") for one in (await bench.examine(name))[1]]
+    await accept_all(bench.ledger, "call-2")
+    filer = bench.filer
+    due = await filer.waiting([one.fingerprint for one in found])
+    for fingerprint in due:
+        await filer.settle(fingerprint)
+    await filer.finish()
+
+    assert due == [one.fingerprint for one in found[1:]]
+    assert await bench.states() == {"call-0": "filed", "call-1": "new", "call-2": "filed", "call-3": "filed"}
+    assert "1 incident without an issue" in (filer.waits or "")
+
+
 async def test_beyond_the_evidence_that_an_issue_may_hold_calls_are_counted_and_told_once_a_day(bench: Bench) -> None:
     bench.spec = spec_of(more=f"[issues]\n{ALONE}\nmax_evidence = 2")
     await bench.trust()
@@ -308,6 +327,61 @@ async def test_beyond_the_evidence_that_an_issue_may_hold_calls_are_counted_and_
     assert during == []
     told = await bench.comments(issue)
     assert [text.split(" since")[0] for text in told] == ["Found in 3 more calls", "Found in 1 more call"]
+
+
+async def test_calls_that_another_process_counted_and_did_not_tell_are_told_by_a_run_on_a_later_day(
+    bench: Bench,
+) -> None:
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\nmax_evidence = 2")
+    await bench.trust()
+    for number in range(5):
+        await bench.say(f"call-{number}")
+    await bench.run(*(f"call-{number}" for number in range(5)))  # each by a filer that does not finish
+    [issue] = await bench.issues()
+    await bench.filer.finish()
+    same_day = await bench.comments(issue)
+    bench.clock.advance(hours=25)
+    await bench.filer.finish()
+    await bench.filer.finish()
+
+    assert same_day == []
+    [told] = await bench.comments(issue)
+    assert told.startswith("Found in 3 more calls since ")
+
+
+async def test_an_issue_that_a_person_deleted_holds_up_no_comment_on_others(bench: Bench) -> None:
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\nmax_evidence = 1")
+    await bench.trust()
+    for branch in ("north", "south"):
+        for number in range(2):
+            await bench.say(f"{branch}-{number}", metadata={"branch": branch})
+            await bench.run(f"{branch}-{number}")
+    north, south = await bench.issues()
+    await bench.client.send(DeleteIssue(issue_id=south.id))
+    bench.clock.advance(hours=25)
+    await bench.filer.finish()
+
+    [told] = await bench.comments(north)
+    assert told.startswith("Found in 1 more call since ")
+
+
+async def test_findings_that_wait_for_a_person_are_not_told_as_counted(bench: Bench) -> None:
+    bench.spec = spec_of('file = "review"', "[issues]\nmax_evidence = 2")
+    for number in range(6):
+        await bench.say(f"call-{number}")
+    await accept(bench, "call-0", "call-1", "call-2", "call-3")
+    await bench.examine("call-4")
+    await bench.examine("call-5")
+    [issue] = await bench.issues()
+    filer = bench.filer
+    call, found = await bench.examine("call-3")
+    await accept_all(bench.ledger, "call-3")
+    await settle(filer, call, found)
+    await filer.tell_counts()
+
+    [told] = await bench.comments(issue)
+    assert told.startswith("Found in 2 more calls since ")
+    assert "; 4 calls in all" in told
 
 
 async def test_a_muted_incident_only_counts_until_it_escalates(bench: Bench) -> None:
@@ -590,7 +664,7 @@ async def test_whenever_a_process_ends_the_next_one_files_once(
     assert crashes > 10
 
 
-async def accept_all(ledger: Ledger) -> None:
-    rows = await ledger.read(lambda it: findings.listed(it, ledger, findings.Wanted(limit=1000)))
+async def accept_all(ledger: Ledger, call_id: str | None = None) -> None:
+    rows = await ledger.read(lambda it: findings.listed(it, ledger, findings.Wanted(call_id=call_id, limit=1000)))
     ids = [row["id"] for row in rows]
     await ledger.write(partial(findings.set_state, ledger=ledger, ids=ids, state="accepted", why=None))

@@ -22,11 +22,15 @@ from sqlalchemy import func, select
 from calltriage.client.client import Client
 from calltriage.desk.app import Desk
 from calltriage.errors import SettingsError, StoreBusyError
+from calltriage.operations.activity import ListActivity
 from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import Issue, ListIssues
+from calltriage.pipelines import reviewing
 from calltriage.pipelines.ledger import Ledger, runs
+from calltriage.pipelines.ledger.findings import Wanted, listed
 from calltriage.pipelines.ledger.tables import findings, items, results
 from calltriage.pipelines.listing import pages
+from calltriage.pipelines.parts import open_parts
 from calltriage.pipelines.pipeline import Pipeline, Report, open_ledger_of
 from calltriage.pipelines.recording import Recorder
 from calltriage.pipelines.runners.embedded import only_one
@@ -226,6 +230,44 @@ async def test_calls_of_several_incidents_that_are_filed_together_are_read_once(
     assert len(await filed(filing)) == calls
     reads = [path for path in way.paths if path.startswith("GET /v1/calls/silent")]
     assert len(reads) == len(set(reads)) == calls
+
+
+@pytest.mark.parametrize("most", [0, 2])
+async def test_beyond_the_limit_of_new_issues_incidents_cost_no_request_and_the_run_says_how_many_wait(
+    the_desk: Desk, filing: Client, way: Cut, most: int
+) -> None:
+    apart = SILENCE.replace("[issues]", f'group_by = ["line"]\n[limits]\nnew_issues = {most}\n[issues]')
+    await load_lines(the_desk, *(silent_line(f"silent-{n}", 9.5, metadata={"line": f"line {n}"}) for n in range(most)))
+    await run(filing, apart)
+    lines = [silent_line(f"silent-{n}", 9.5, metadata={"line": f"line {n}"}) for n in range(most, most + 7)]
+    await load_lines(the_desk, *lines)
+    before = len(way.paths)
+    report = await run(filing, apart, since="2026-01-01")
+    asked = [path for path in way.paths[before:] if "/v1/triage" in path]
+
+    assert report.run is not None
+    waiting = 7 - most
+    assert (report.run.state, len(await filed(filing))) == ("done", 2 * most)
+    assert f"{waiting} incidents without an issue: limits.new_issues ({most}) is reached" in (report.run.why or "")
+    assert len([path for path in asked if path.startswith("POST")]) == 3 * most
+    assert most or not asked
+
+
+async def test_what_a_person_accepts_beyond_the_evidence_of_an_issue_is_told_there_once_a_day(
+    the_desk: Desk, filing: Client
+) -> None:
+    await load_lines(the_desk, *(silent_line(f"silent-{n}", 9.5) for n in range(3)))
+    await run(filing, SILENCE.replace('"auto"', '"review"').replace("[issues]", "[issues]\nmax_evidence = 1"))
+    async with open_parts(filing) as parts:
+        rows = await parts.ledger.read(lambda it: listed(it, parts.ledger, Wanted(state="new")))
+        for row in rows:
+            right = await reviewing.review(parts.ledger, row, reviewing.Reviewer("a person"), "right")
+            await reviewing.file_accepted(parts, right)
+
+    [issue] = await filed(filing)
+    entries = (await filing.send(ListActivity(issue_id=issue.id, limit=100))).items
+    [told] = [entry.detail or "" for entry in entries if entry.type == "comment"]
+    assert told.startswith("Found in 1 more call since ")
 
 
 @pytest.mark.slow

@@ -15,6 +15,8 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.tables import effects
 
+TOGETHER = 500
+"""Keys in one statement."""
 Standing = Literal["new", "begun", "done", "refused"]
 """new: begun now. begun: by an earlier attempt whose outcome is not known. done. refused: by the API."""
 
@@ -68,23 +70,34 @@ def begin(
         row.key: Known(row.state, row.request or {}, row.result, row.issue_id) for row in connection.execute(query)
     }
     fresh = [one for one in several if one.key not in known]
-    if fresh and limit is not None and _begun(connection, ledger, fresh[0], limit) + len(fresh) > limit.most:
-        return None
+    if fresh and limit is not None:
+        before = _count(connection, ledger, fresh[0].kind, fresh[0].run_id, limit)
+        if before + len(fresh) > limit.most:
+            return None
     begun = {"account": ledger.account, "state": "begun", "begun_at": ledger.now()}
     if fresh:
         connection.execute(insert(effects), [{**one.__dict__, **begun} for one in fresh])
     return [known.get(one.key) or Known("new", one.request) for one in several]
 
 
-def is_begun(connection: Connection, ledger: Ledger, key: str) -> bool:
-    """Whether an effect was begun and is neither done nor refused."""
-    where = and_(effects.c.account == ledger.account, effects.c.key == key, effects.c.state == "begun")
-    return connection.execute(select(effects.c.key).where(where)).first() is not None
+def states(connection: Connection, ledger: Ledger, keys: Sequence[str]) -> dict[str, str]:
+    """The states of those of some effects that were begun, by key."""
+    found = dict[str, str]()
+    for first in range(0, len(keys), TOGETHER):
+        some = effects.c.key.in_(keys[first : first + TOGETHER])
+        query = select(effects.c.key, effects.c.state).where(effects.c.account == ledger.account, some)
+        found.update((row.key, row.state) for row in connection.execute(query))
+    return found
 
 
-def _begun(connection: Connection, ledger: Ledger, effect: Effect, limit: Limit) -> int:
-    of_run = effects.c.run_id == effect.run_id if limit.since is None else effects.c.begun_at >= limit.since
-    where = and_(effects.c.account == ledger.account, effects.c.kind == effect.kind, of_run)
+def is_reached(connection: Connection, ledger: Ledger, kind: str, run_id: str | None, limit: Limit) -> bool:
+    """Whether no further effect of a kind may begin."""
+    return _count(connection, ledger, kind, run_id, limit) >= limit.most
+
+
+def _count(connection: Connection, ledger: Ledger, kind: str, run_id: str | None, limit: Limit) -> int:
+    of_run = effects.c.run_id == run_id if limit.since is None else effects.c.begun_at >= limit.since
+    where = and_(effects.c.account == ledger.account, effects.c.kind == kind, of_run)
     return connection.execute(select(func.count()).select_from(effects).where(where)).scalar_one()
 
 

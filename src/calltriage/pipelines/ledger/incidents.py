@@ -30,6 +30,8 @@ SHOWN = len("v1:") + 16
 """Characters of a fingerprint that people are shown, enough to name an incident by."""
 MOST_TOLD = 1_000
 """Characters of a sentence that lists incidents."""
+MOST_LEFT, MOST_WAITING = 200, 1_000
+"""Most incidents that `with_counts` and `without_issue` name."""
 MOST_MERGED = 20
 """Longest chain of merges that is followed."""
 
@@ -122,6 +124,31 @@ def calls_between(connection: Connection, ledger: Ledger, fingerprints: Sequence
     return connection.execute(select(func.count(findings.c.call_id.distinct())).where(where)).scalar_one()
 
 
+def calls_gathered(connection: Connection, ledger: Ledger, fingerprint: str) -> int:
+    """Number of calls of an incident that are evidence of its issue or counted: no findings that wait for a person, and none
+    that were dismissed."""
+    where = and_(
+        findings.c.account == ledger.account,
+        findings.c.fingerprint.in_(family(connection, ledger, fingerprint)),
+        findings.c.state.in_(("filed", "counted")),
+    )
+    return connection.execute(select(func.count(findings.c.call_id.distinct())).where(where)).scalar_one()
+
+
+def with_counts(connection: Connection, ledger: Ledger, pipeline: str, most: int, today: str) -> list[str]:
+    """Incidents of a pipeline with open issues that hold `most` calls, and of which calls may have been counted on days
+    before `today` and not told: MOST_LEFT at most, the last changed ones."""
+    where = and_(
+        incidents.c.account == ledger.account, incidents.c.pipeline == pipeline, incidents.c.evidence >= most,
+        incidents.c.state.in_(("filed", "regressed")), incidents.c.commented_on.is_not(None),
+        incidents.c.merged_into.is_(None), incidents.c.muted.is_(None),
+    )  # fmt: skip
+    query = select(incidents.c.fingerprint, incidents.c.commented_on).where(where)
+    query = query.order_by(incidents.c.updated_at.desc()).limit(MOST_LEFT)
+    since = {row.fingerprint: row.commented_on.split(" ")[1] for row in connection.execute(query)}
+    return [fingerprint for fingerprint, day in since.items() if day < today]
+
+
 def is_escalating(connection: Connection, ledger: Ledger, fingerprints: Sequence[str]) -> bool:
     """Whether an incident is found far more often than in the days before; see LEAST_CALLS."""
     now = ledger.clock()
@@ -156,6 +183,20 @@ def was_expected(connection: Connection, ledger: Ledger, fingerprints: Sequence[
         findings.c.why == "expected",
     )
     return connection.execute(select(findings.c.id).where(where).limit(1)).first() is not None
+
+
+def without_issue(connection: Connection, ledger: Ledger, pipeline: str) -> list[str]:
+    """Incidents of a pipeline that have new findings and no issue, oldest first, MOST_WAITING at most."""
+    waits = select(findings.c.id).where(
+        findings.c.account == incidents.c.account, findings.c.fingerprint == incidents.c.fingerprint,
+        findings.c.state == "new", findings.c.why.is_(None),
+    )  # fmt: skip
+    where = and_(
+        incidents.c.account == ledger.account, incidents.c.pipeline == pipeline, incidents.c.issue_id.is_(None),
+        incidents.c.merged_into.is_(None), incidents.c.muted.is_(None), waits.exists(),
+    )  # fmt: skip
+    query = select(incidents.c.fingerprint).where(where).order_by(incidents.c.created_at).limit(MOST_WAITING)
+    return list(connection.execute(query).scalars())
 
 
 def listed(

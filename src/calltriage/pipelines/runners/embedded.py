@@ -62,7 +62,8 @@ class Embedded:
                     await runs.end(ledger, run_id, "paused", getattr(error, "code", None) or told)
                 raise
             if await self._state() == "running":
-                await patiently(lambda: runs.end(ledger, run_id, "paused" if why else "done", why))
+                state, told = "paused" if why else "done", why or self.work.filer.waits
+                await patiently(lambda: runs.end(ledger, run_id, state, told))
         return await patiently(lambda: runs.get(ledger, run_id))
 
     async def _until_stopped(self, turn: Turn) -> str | None:

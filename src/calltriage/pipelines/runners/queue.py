@@ -189,4 +189,5 @@ class Share:
         await self.work.forget_old()
         due = await items.next_due(self.work.ledger, self.run.id)
         why = None if due is None else f"Some calls wait until {due}. The same command goes on then."
-        await runs.end(self.work.ledger, self.run.id, "paused" if why else "done", why)
+        state, told = "paused" if why else "done", why or self.work.filer.waits
+        await runs.end(self.work.ledger, self.run.id, state, told)

@@ -1,0 +1,88 @@
+"""`limits.new_issues`: how many issues a run may file, and which incidents wait once it has filed them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from calltriage.leaves.amounts import amount
+from calltriage.operations.issues import CreateIssue
+from calltriage.pipelines.ledger import effects
+from calltriage.pipelines.ledger.effects import Limit
+from calltriage.pipelines.ledger.ledger import written
+
+if TYPE_CHECKING:
+    from calltriage.pipelines.cases import Case
+    from calltriage.pipelines.ledger.ledger import Ledger
+
+
+@dataclass
+class NewIssues:
+    """The limit of a run's new issues.
+
+    Attributes:
+        most: `limits.new_issues`.
+        run_id: the run; None if a person files, to whom no limit applies.
+        is_watching: the limit counts the last 24 hours instead of the run.
+    """
+
+    ledger: Ledger
+    most: int
+    run_id: str | None
+    is_watching: bool
+    _was_reached: bool = field(default=False, init=False)
+
+    def limit(self, case: Case) -> Limit | None:
+        """The limit for an incident's new issue. None applies to accepted findings."""
+        return None if self.run_id is None or case.has_accepted else self._limit
+
+    @property
+    def _limit(self) -> Limit:
+        since = written(self.ledger.clock() - timedelta(days=1)) if self.is_watching else None
+        return Limit(self.most, since)
+
+    async def is_reached(self) -> bool:
+        """Whether the run may file no further issue, by the ledger."""
+        if self.run_id is None:
+            return False
+        kind, limit = CreateIssue.tool_name(), self._limit
+        read = partial(effects.is_reached, ledger=self.ledger, kind=kind, run_id=self.run_id, limit=limit)
+        self._was_reached = await self.ledger.read(read)
+        return self._was_reached
+
+    async def held_back(self, cases: Sequence[Case]) -> list[Case]:
+        """Those of some incidents without an issue that wait because the limit is reached.
+
+        An issue that an earlier attempt began to create, or created, counts already. Its incident does not wait.
+        """
+        limited = [case for case in cases if self.limit(case) is not None]
+        if not limited or not await self.is_reached():
+            return []
+        begun = await self._creations(limited)
+        return [case for case in limited if case.creation() not in begun]
+
+    async def may_file(self, case: Case) -> bool:
+        """Whether an incident without an issue may get one. Once the limit was reached, it is not counted again here."""
+        if self.limit(case) is None:
+            return True
+        if self._was_reached:
+            return bool(await self._creations([case]))
+        return not await self.held_back([case])
+
+    async def is_begun(self, case: Case) -> bool:
+        """Whether an earlier attempt to create an incident's issue is unfinished."""
+        return (await self._creations([case])).get(case.creation()) == "begun"
+
+    async def _creations(self, cases: Sequence[Case]) -> dict[str, str]:
+        keys = [case.creation() for case in cases]
+        return await self.ledger.read(partial(effects.states, ledger=self.ledger, keys=keys))
+
+    def told(self, waiting: int) -> str:
+        """A sentence for a person: how many incidents wait, and what to do."""
+        return (
+            f"{amount(waiting, 'incident')} without an issue: limits.new_issues ({self.most}) is reached. To file more, "
+            "raise it and run again, or accept findings (calltriage pipeline findings)."
+        )
