@@ -219,10 +219,11 @@ class Filer:
         if not self._is_enough(case.chosen):
             await self._change(case, state="waiting")
             return None
-        if not await self._new_issues.may_file(case):
-            raise OverLimitError
-        case.chosen = await self._evidence.there(case.chosen, calls)
-        return await self._first_issue(case) if case.chosen else None
+        async with self._new_issues.place(case) as has_place:
+            if not has_place:
+                raise OverLimitError
+            case.chosen = await self._evidence.there(case.chosen, calls)
+            return await self._first_issue(case) if case.chosen else None
 
     async def _issue(self, case: Case) -> Issue | None:
         issue_id = case.incident["issue_id"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
+
+import anyio
 
 from calltriage.leaves.amounts import amount
 from calltriage.operations.issues import CreateIssue
@@ -34,6 +37,8 @@ class NewIssues:
     run_id: str | None
     is_watching: bool
     _was_reached: bool = field(default=False, init=False)
+    _under_way: int = field(default=0, init=False)
+    _ended: anyio.Event = field(default_factory=anyio.Event, init=False)
 
     def limit(self, case: Case) -> Limit | None:
         """The limit for an incident's new issue. None applies to accepted findings."""
@@ -46,12 +51,14 @@ class NewIssues:
 
     async def is_reached(self) -> bool:
         """Whether the run may file no further issue, by the ledger."""
-        if self.run_id is None:
-            return False
+        return self.run_id is not None and not await self._left()
+
+    async def _left(self) -> int:
         kind, limit = CreateIssue.tool_name(), self._limit
-        read = partial(effects.is_reached, ledger=self.ledger, kind=kind, run_id=self.run_id, limit=limit)
-        self._was_reached = await self.ledger.read(read)
-        return self._was_reached
+        read = partial(effects.left, ledger=self.ledger, kind=kind, run_id=self.run_id, limit=limit)
+        left = await self.ledger.read(read)
+        self._was_reached = not left
+        return left
 
     async def held_back(self, cases: Sequence[Case]) -> list[Case]:
         """Those of some incidents without an issue that wait because the limit is reached.
@@ -64,13 +71,27 @@ class NewIssues:
         begun = await self._creations(limited)
         return [case for case in limited if case.creation() not in begun]
 
-    async def may_file(self, case: Case) -> bool:
-        """Whether an incident without an issue may get one. Once the limit was reached, it is not counted again here."""
-        if self.limit(case) is None:
-            return True
+    @asynccontextmanager
+    async def place(self, case: Case) -> AsyncGenerator[bool]:
+        """A place for an incident's new issue while the block runs. False, without a place, if the limit is reached.
+
+        Waits while other tasks have the last places: an incident of theirs may join an issue that is there.
+        """
+        if self.limit(case) is None or await self._creations([case]):
+            yield True
+            return
+        while not self._was_reached and 0 < await self._left() <= self._under_way:
+            await self._ended.wait()
         if self._was_reached:
-            return bool(await self._creations([case]))
-        return not await self.held_back([case])
+            yield False
+            return
+        self._under_way += 1
+        try:
+            yield True
+        finally:
+            self._under_way -= 1
+            self._ended.set()
+            self._ended = anyio.Event()
 
     async def is_begun(self, case: Case) -> bool:
         """Whether an earlier attempt to create an incident's issue is unfinished."""

@@ -90,9 +90,9 @@ def states(connection: Connection, ledger: Ledger, keys: Sequence[str]) -> dict[
     return found
 
 
-def is_reached(connection: Connection, ledger: Ledger, kind: str, run_id: str | None, limit: Limit) -> bool:
-    """Whether no further effect of a kind may begin."""
-    return _count(connection, ledger, kind, run_id, limit) >= limit.most
+def left(connection: Connection, ledger: Ledger, kind: str, run_id: str | None, limit: Limit) -> int:
+    """How many further effects of a kind may begin."""
+    return max(0, limit.most - _count(connection, ledger, kind, run_id, limit))
 
 
 def _count(connection: Connection, ledger: Ledger, kind: str, run_id: str | None, limit: Limit) -> int:
