@@ -65,20 +65,24 @@ class Counts:
             if in_all > int(told):
                 text = issue_texts.counts(in_all - int(told), since, in_all)
                 comment = AddComment(issue_id=incident["issue_id"], detail=text)
-                await self._comment(f"{fingerprint}:counts:{today}", comment, fingerprint)
-                await self._note(incident, f"{today} {today} {in_all}")
+                if await self._is_settled(f"{fingerprint}:counts:{today}", comment, fingerprint):
+                    await self._note(incident, f"{today} {today} {in_all}")
                 return
         if incident["commented_on"] is None:
             await self._note(incident, f"{posted} {since} {told}")
 
-    async def _comment(self, key: str, comment: AddComment, fingerprint: str) -> None:
-        """Comment once. A refusal is logged, since there may be no such issue any more."""
+    async def _is_settled(self, key: str, comment: AddComment, fingerprint: str) -> bool:
+        """Comment once. Returns False if nobody knows whether the comment was made. A refusal, such as for a deleted issue,
+        settles it, too. Both are logged, since they concern one issue alone."""
         try:
             await self.writes.once(key, comment, fingerprint)
         except CallError as error:
-            if not is_verdict(error):
+            is_unknown = error.outcome == "unknown"
+            if not is_unknown and not is_verdict(error):
                 raise
-            logger.warning("a comment on further calls was refused: %s", error.code)
+            logger.warning("a comment on further calls may not have been made: %s", error.code)
+            return not is_unknown
+        return True
 
     async def _note(self, incident: JsonObject, commented_on: str) -> None:
         incident["commented_on"] = commented_on
