@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import Severity
 from calltriage.pipelines.ledger import incidents
-from calltriage.pipelines.ledger.incidents import Candidate
+from calltriage.pipelines.ledger.incidents import Candidate, reaches
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from calltriage.pipelines.ledger.ledger import Ledger
+    from calltriage.pipelines.spec import FileAfter
 
 SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
+URGENT = ("critical", "high")
+"""Severities that are filed after one call, whatever `issues.file_after` says."""
 
 
 @dataclass
@@ -48,8 +52,14 @@ class Case:
         return any(one.state == "accepted" for one in self.chosen)
 
     def creation(self, follows: str | None = None) -> str:
-        """The key of the write that creates its issue. `follows`: id of the closed issue that a new one continues."""
+        """The key of the write that creates its issue. `follows`: id of an issue of its own before, closed or deleted."""
         return f"{self.fingerprint}:create_issue" + (f":{follows}" if follows else "")
+
+
+def is_enough(found: Sequence[Candidate], after: FileAfter) -> bool:
+    """Whether findings reach `issues.file_after`, or one of them is urgent or accepted."""
+    urgent = any(one.severity in URGENT or one.state == "accepted" for one in found)
+    return bool(found) and (urgent or reaches(found, after.calls, after.within))
 
 
 def read_case(connection: Connection, ledger: Ledger, fingerprint: str) -> Case | None:

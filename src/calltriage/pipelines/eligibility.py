@@ -45,8 +45,9 @@ class Eligibility:
         return accepted + [one for one in alone if one.id not in held]
 
     async def _files_alone(self, one: Candidate) -> bool:
+        """Whether a finding needs no person: by the file of the pipeline that found it, which may be another one."""
         detect = self.detect(one.detector)
-        if detect is None or detect.file != "auto":
+        if one.pipeline != self.spec.name or detect is None or detect.file != "auto":
             return False
         return await self.bound(one.detector, one.version_hash) >= detect.min_precision
 

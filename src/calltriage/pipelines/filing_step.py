@@ -19,18 +19,19 @@ from calltriage.filing.fingerprint_line import fingerprint_of, issue_of, line_of
 from calltriage.filing.lookalikes import Draft, Likeness, similar_to
 from calltriage.leaves.instants import instant
 from calltriage.leaves.seals import Seals
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.activity import AddComment
 from calltriage.operations.issues import CreateIssue, GetIssue, Issue, UpdateIssue
 from calltriage.operations.relations import LinkIssue
 from calltriage.pipelines import issue_texts
-from calltriage.pipelines.cases import Case, read_case
+from calltriage.pipelines.cases import Case, is_enough, read_case
 from calltriage.pipelines.coming_back import why_not
 from calltriage.pipelines.counting import Counts
 from calltriage.pipelines.eligibility import Eligibility
 from calltriage.pipelines.evidence import Evidence
 from calltriage.pipelines.issue_writes import IssueWrites, OverLimitError
-from calltriage.pipelines.ledger import findings, incidents
-from calltriage.pipelines.ledger.incidents import MUTED, SPLIT, Candidate, reaches
+from calltriage.pipelines.ledger import effects, findings, incidents
+from calltriage.pipelines.ledger.incidents import MUTED, SPLIT, Candidate
 from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.turns import alone
 from calltriage.pipelines.new_issues import NewIssues
@@ -47,9 +48,6 @@ if TYPE_CHECKING:
     from calltriage.pipelines.spec import Spec
 
 logger = logging.getLogger(__name__)
-
-URGENT = ("critical", "high")
-"""Severities that are filed after one call, whatever `issues.file_after` says."""
 
 
 @dataclass
@@ -129,7 +127,9 @@ class Filer:
     async def _held_back(self, cases: Iterable[Case]) -> list[Case]:
         """Those of some incidents that would get new issues, had the run not filed as many as it may."""
         new = [case for case in cases if case.incident["issue_id"] is None and case.incident["muted"] is None]
-        return await self._new_issues.held_back([case for case in new if self._is_enough(case.chosen)])
+        return await self._new_issues.held_back(
+            [case for case in new if is_enough(case.chosen, self.spec.issues.file_after)]
+        )
 
     async def _what_waits(self) -> str | None:
         """A sentence about the incidents that wait because of `limits.new_issues`; None if there are none."""
@@ -183,10 +183,8 @@ class Filer:
                 incidents.unmute(connection, self.ledger, case.fingerprint)
                 incidents.give_back(connection, self.ledger, case.family)
                 return False
-            waiting = [one.id for one in case.waiting if one.state == "new"]
-            findings.set_state(connection, self.ledger, waiting, "counted", MUTED)
-            case.chosen = [one for one in case.chosen if one.state == "accepted"]
-            return not case.chosen  # accepted findings are filed although the incident is muted
+            self._count_new(connection, case)
+            return not case.chosen
 
         is_muted = await self.ledger.write(change)
         if not is_muted and not case.has_accepted:
@@ -200,7 +198,9 @@ class Filer:
             issue = await self._issue(case)
         except NotFound:
             await self._deleted(case)
-            return
+            if not case.chosen:
+                return
+            issue = None
         if issue is None:
             issue = await self._beginning(case, calls)
         elif issue.status in CLOSED:
@@ -216,7 +216,7 @@ class Filer:
     async def _beginning(self, case: Case, calls: Mapping[str, Call]) -> Issue | None:
         """The first issue of an incident; None if its findings are too few, or if none of their calls exists. Raises
         OverLimitError before anything is asked if the run may file no more issues."""
-        if not self._is_enough(case.chosen):
+        if not is_enough(case.chosen, self.spec.issues.file_after):
             await self._change(case, state="waiting")
             return None
         async with self._new_issues.place(case) as has_place:
@@ -230,21 +230,16 @@ class Filer:
         return None if issue_id is None else await self.client.send(GetIssue(issue_id=issue_id))
 
     async def _deleted(self, case: Case) -> None:
-        """Mute an incident whose issue a person deleted, until a person unmutes it."""
+        """Mute an incident whose issue a person deleted, until a person unmutes it. Accepted findings get a new issue."""
+        lost: JsonObject = {"issue_id": None, "ticket": None, "state": "open"}
 
         def change(connection: Connection) -> None:
             incidents.mute(connection, self.ledger, case.fingerprint, "always", "its issue was deleted")
-            incidents.change(connection, self.ledger, case.fingerprint, issue_id=None, ticket=None, state="open")
-            waiting = [one.id for one in case.waiting]
-            findings.set_state(connection, self.ledger, waiting, "counted", MUTED)
+            incidents.change(connection, self.ledger, case.fingerprint, **lost)
+            self._count_new(connection, case)
 
         await self.ledger.write(change)
-
-    def _is_enough(self, found: Sequence[Candidate]) -> bool:
-        """Whether the findings reach `issues.file_after`, or one of them is urgent or accepted."""
-        urgent = any(one.severity in URGENT or one.state == "accepted" for one in found)
-        after = self.spec.issues.file_after
-        return bool(found) and (urgent or reaches(found, after.calls, after.within))
+        case.incident |= lost
 
     async def _first_issue(self, case: Case, follows: Issue | None = None, history: str | None = None) -> Issue:
         """The issue for an incident without one: an earlier one with its fingerprint, a very similar open one, or a new one.
@@ -252,7 +247,7 @@ class Filer:
         `follows`: the closed issue that a new one continues. `history`: what the new one's description says of that. Raises
         OverLimitError if the run may file no more issues.
         """
-        key = case.creation(None if follows is None else follows.id)
+        key = case.creation(await self._gone(case) if follows is None else follows.id)
         line = line_of(case.fingerprint, self.seals)
         title = issue_texts.title_of(case.incident)
         description = issue_texts.description_of(case.incident, self.spec.name, line, history)
@@ -280,6 +275,18 @@ class Filer:
         await self._relate(issue, others)
         await self._tell("filed", f"filed {issue.id}", case)
         return issue
+
+    async def _gone(self, case: Case) -> str | None:
+        """The id of the issue that was filed last for an incident, if it was deleted; None if it was not."""
+        last = partial(effects.last_created, ledger=self.ledger, fingerprint=case.fingerprint)
+        issue_id = await self.ledger.read(last)
+        if issue_id is None:
+            return None
+        try:
+            await self.client.send(GetIssue(issue_id=issue_id))
+        except NotFound:
+            return issue_id
+        return None
 
     def _is_free(self, issue: Issue) -> bool:
         """Whether an issue belongs to no incident."""
@@ -321,7 +328,7 @@ class Filer:
         await self._leave_closed(case, issue, earlier, calls)
         if await self._was_expected(case, issue):
             return None
-        if not self._is_enough(case.chosen):
+        if not is_enough(case.chosen, self.spec.issues.file_after):
             return None
         began, moment = min(one.at for one in case.chosen), written(closed)
         if (instant(began) or self.ledger.clock()) - closed > self.spec.issues.reopen_within:
@@ -353,20 +360,30 @@ class Filer:
         if case.incident["state"] == "resolved" and known is not None:
             return known
         closed = await closed_at(issue, self.client) or self.ledger.clock()
-        await self._change(case, state="resolved", resolved_at=written(closed))
+        moment = written(closed)
+        seen = partial(findings.newest_version, ledger=self.ledger, fingerprints=case.family, until=moment)
+        version = await self.ledger.read(seen)
+        await self._change(case, state="resolved", resolved_at=moment, newest_version=version)
         return closed
 
     async def _was_expected(self, case: Case, issue: Issue) -> bool:
-        """Whether a person closed the issue and dismissed a finding as expected. Mutes the incident then."""
+        """Whether a person closed the issue and dismissed a finding as expected. Mutes the incident then, and leaves those
+        findings that a person accepted."""
 
         def change(connection: Connection) -> bool:
             if issue.status != "closed" or not incidents.was_expected(connection, self.ledger, case.family):
                 return False
             incidents.mute(connection, self.ledger, case.fingerprint, "always", "closed by a person as expected")
-            findings.set_state(connection, self.ledger, [one.id for one in case.chosen], "counted", MUTED)
-            return True
+            self._count_new(connection, case)
+            return not case.chosen
 
         return await self.ledger.write(change)
+
+    def _count_new(self, connection: Connection, case: Case) -> None:
+        """Count a muted incident's new findings. Accepted ones are filed although it is muted."""
+        new = [one.id for one in case.waiting if one.state == "new"]
+        findings.set_state(connection, self.ledger, new, "counted", MUTED)
+        case.chosen = [one for one in case.chosen if one.state == "accepted"]
 
     # What is told
 

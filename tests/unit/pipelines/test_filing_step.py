@@ -26,6 +26,7 @@ from calltriage.operations.relations import ListRelations
 from calltriage.operations.resource_links import ListResources
 from calltriage.pipelines.coming_back import BEFORE_CLOSING, IN_GRACE, SAME_AGENT
 from calltriage.pipelines.ledger import Ledger, findings, incidents, tables
+from calltriage.pipelines.reviewing import Reviewer, review
 from calltriage.pipelines.spec import parse_spec
 
 T = TypeVar("T")
@@ -119,6 +120,31 @@ async def test_a_pipeline_does_not_judge_what_another_found_by_a_detector_of_tha
     await bench.examine("first")
 
     assert (of_others, await bench.states()) == ({"first": "new"}, {"first": "stale"})
+
+
+async def test_a_pipeline_files_alone_what_it_found_itself(bench: Bench) -> None:
+    await bench.trust()
+    await bench.say("first", began="2026-04-30T10:00:00Z")
+    await bench.examine("first")
+    bench.spec = parse_spec(f'name = "other"\n[[detect]]\nuse = "wrong_hours"\nfile = "auto"\n[issues]\n{ALONE}')
+    await bench.say("second")
+    await bench.run("second")
+
+    assert await bench.states() == {"first": "new", "second": "filed"}
+
+
+async def test_what_a_person_accepted_stays_accepted_until_the_api_has_its_call(bench: Bench) -> None:
+    await bench.say("later")
+    _, [found] = await bench.examine("later")
+    [row] = await bench.rows()
+    await review(bench.ledger, row, Reviewer("a person"), "right")
+    await delete_record(bench.desk, "call", "later")
+    await bench.filer.settle(found.fingerprint)
+    before = await bench.states()
+    await bench.say("later")
+    await bench.run("later")
+
+    assert (before, await bench.states()) == ({"later": "counted"}, {"later": "filed"})
 
 
 @pytest.mark.parametrize("has_issue", [False, True])
@@ -416,6 +442,37 @@ async def test_an_issue_that_a_person_deleted_is_not_filed_again(bench: Bench) -
     assert row["muted_why"] == "its issue was deleted"
 
 
+async def test_a_finding_that_a_person_accepts_gets_a_new_issue_where_the_first_was_deleted(bench: Bench) -> None:
+    await bench.trust()
+    await bench.say("call-0")
+    await bench.run("call-0")
+    for number in (1, 2):
+        [issue] = await bench.issues()
+        await bench.client.send(DeleteIssue(issue_id=issue.id))
+        await bench.say(f"call-{number}")
+        await accept(bench, f"call-{number}")
+
+    [issue] = await bench.issues()
+    assert [flag.call_id for flag in await bench.flags(issue)] == ["call-2"]
+    assert await bench.states() == {"call-0": "filed", "call-1": "filed", "call-2": "filed"}
+
+
+async def test_an_incident_whose_issue_was_deleted_is_filed_anew_once_it_is_unmuted(bench: Bench) -> None:
+    await bench.trust()
+    for number in range(3):
+        await bench.say(f"call-{number}")
+    await bench.run("call-0")
+    [issue] = await bench.issues()
+    await bench.client.send(DeleteIssue(issue_id=issue.id))
+    _, [found] = await bench.examine("call-1")
+    await bench.run("call-1")
+    await bench.ledger.write(partial(incidents.unmute, ledger=bench.ledger, fingerprint=found.fingerprint))
+    await bench.run("call-2")
+
+    [issue] = await bench.issues()
+    assert [flag.call_id for flag in await bench.flags(issue)] == ["call-2"]
+
+
 # A fault that comes back
 
 
@@ -529,6 +586,19 @@ async def test_an_old_version_of_the_agent_does_not_reopen_it_and_a_newer_one_do
     assert (after_old.status, after_new.status) == ("done", "todo")
 
 
+async def test_the_first_later_call_reopens_it_where_the_agent_is_newer(bench: Bench) -> None:
+    await bench.trust()
+    await bench.say("call-0", metadata={"agent_version": "1.9"})
+    await bench.run("call-0")
+    [issue] = await bench.issues()
+    await bench.client.send(UpdateIssue(issue_id=issue.id, status="done"))
+    bench.clock.advance(hours=2)
+    await bench.say("new", metadata={"agent_version": "1.10"})
+    await bench.run("new")
+
+    assert [one.status for one in await bench.issues()] == ["todo"]
+
+
 async def test_an_issue_that_was_closed_long_ago_is_followed_by_a_new_one(bench: Bench) -> None:
     closed = await closed_issue(bench)
     bench.clock.advance(days=40)
@@ -560,6 +630,9 @@ async def test_an_issue_that_was_closed_as_expected_stays_closed(bench: Bench) -
 
     assert [one.status for one in await bench.issues()] == ["closed"]
     assert (await bench.states())["later"] == "counted"
+    await accept(bench, "later")
+    assert [one.status for one in await bench.issues()] == ["todo"]
+    assert (await bench.states())["later"] == "filed"
 
 
 # A crash at any moment, a database that is lost

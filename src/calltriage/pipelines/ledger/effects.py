@@ -101,6 +101,16 @@ def _count(connection: Connection, ledger: Ledger, kind: str, run_id: str | None
     return connection.execute(select(func.count()).select_from(effects).where(where)).scalar_one()
 
 
+def last_created(connection: Connection, ledger: Ledger, fingerprint: str) -> str | None:
+    """Id of the issue that was created last for an incident; None if there is none."""
+    where = and_(
+        effects.c.account == ledger.account, effects.c.fingerprint == fingerprint, effects.c.kind == "create_issue",
+        effects.c.state == "done",
+    )  # fmt: skip
+    query = select(effects.c.issue_id).where(where).order_by(effects.c.begun_at.desc()).limit(1)
+    return connection.execute(query).scalar_one_or_none()
+
+
 def end(
     connection: Connection,
     ledger: Ledger,

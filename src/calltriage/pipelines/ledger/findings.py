@@ -94,10 +94,9 @@ def _record(connection: Connection, ledger: Ledger, about: JsonObject, one: Reco
         seen = {row.fingerprint for row in known.values() if row.state not in SILENT}
         counting = [row for row in rows if row["state"] not in SILENT]
         _count(connection, ledger, counting, seen)
-    changed = {name for name, each in again.items() if known[name].version_hash != each.found.version_hash}
-    judged = _judged(connection, ledger, changed) if changed else set[str]()
+    judged = _judged(connection, ledger, [name for name, each in again.items() if _is_changed(known[name], each)])
     for name, each in again.items():
-        values = _found_again(known[name], each, keeps_version=name in judged)
+        values = _found_again(known[name], each, judged.get(name))
         if values:
             where = and_(findings.c.account == ledger.account, findings.c.id == name)
             connection.execute(update(findings).where(where).values(**values, updated_at=at))
@@ -133,24 +132,34 @@ def _row(ledger: Ledger, one: Placed, call: Call, at: str) -> JsonObject:
     }  # fmt: skip
 
 
-def _judged(connection: Connection, ledger: Ledger, ids: Collection[str]) -> set[str]:
-    """Those of the findings that have a verdict."""
+def _is_changed(row: Row[*tuple[object, ...]], one: Placed) -> bool:
+    return row.version_hash != one.found.version_hash or row.why == NO_CALL
+
+
+def _judged(connection: Connection, ledger: Ledger, ids: Collection[str]) -> dict[str, str]:
+    """The last verdicts on those of the findings that have one: a person's, if there is one."""
+    if not ids:
+        return {}
     where = and_(reviews.c.account == ledger.account, reviews.c.finding_id.in_(ids))
-    return set(connection.execute(select(reviews.c.finding_id).where(where)).scalars())
+    query = select(reviews.c.finding_id, reviews.c.verdict, reviews.c.role).where(where)
+    rows = connection.execute(query.order_by(reviews.c.role, reviews.c.at, reviews.c.id))  # "agent", then "human"
+    return {row.finding_id: f"{row.verdict} by {row.role}" for row in rows}
 
 
-def _found_again(row: Row[*tuple[object, ...]], one: Placed, *, keeps_version: bool) -> JsonObject:
+def _found_again(row: Row[*tuple[object, ...]], one: Placed, judged: str | None) -> JsonObject:
     """What changes about a finding that is found again: its detector's version, and its state if the state said that there
-    was nothing to file. It gets the state that it would begin in now.
+    was nothing to file. It gets the state that it would begin in now, or that a person gave it.
 
     A finding with a verdict keeps its version: the verdict is on what that version found, and opens no other.
     """
     values: JsonObject = {}
-    if not keeps_version and row.version_hash != one.found.version_hash:
+    if judged is None and row.version_hash != one.found.version_hash:
         values["version_hash"] = one.found.version_hash
     is_left_out = row.state in ("stale", "unverified", "suppressed") or row.why == NO_CALL
     if is_left_out and one.state != row.state:
         values |= {"state": one.state, "why": one.why}
+        if row.why == NO_CALL and judged == "right by human":
+            values |= {"state": "accepted", "why": None}
     return values
 
 
@@ -172,7 +181,7 @@ def _count(
         if fingerprint not in known:
             connection.execute(insert(incidents).values(_incident(ledger, first)))
         before = known.get(fingerprint)
-        began, version = first["call_began"], first["call_version"]
+        began = first["call_began"]
         values: JsonObject = {
             "findings": incidents.c.findings + len(of_one),
             "calls": incidents.c.calls + int(fingerprint not in seen),
@@ -180,8 +189,6 @@ def _count(
             "first_call_at": _least(None if before is None else before.first_call_at, began),
             "last_call_at": _most(None if before is None else before.last_call_at, began),
         }
-        if before is None or before.state != "resolved":
-            values["newest_version"] = newest(None if before is None else before.newest_version, version)
         where = and_(incidents.c.account == ledger.account, incidents.c.fingerprint == fingerprint)
         connection.execute(update(incidents).where(where).values(values))
 
@@ -205,9 +212,15 @@ def version_order(version: str) -> tuple[tuple[int, int | str], ...]:
     return tuple((1, int(part)) if part.isdigit() else (0, part) for part in parts)
 
 
-def newest(one: str | None, other: str | None) -> str | None:
-    """The newer of two versions; None counts as unknown."""
-    return max((version for version in (one, other) if version is not None), key=version_order, default=None)
+def newest_version(connection: Connection, ledger: Ledger, fingerprints: Collection[str], until: str) -> str | None:
+    """The newest version of the agent in calls of some incidents that began at an instant at the latest; None if no such
+    call names one."""
+    where = and_(
+        findings.c.account == ledger.account, findings.c.fingerprint.in_(fingerprints), findings.c.call_began <= until,
+        findings.c.call_version.is_not(None),
+    )  # fmt: skip
+    versions = connection.execute(select(findings.c.call_version).where(where).distinct()).scalars()
+    return max(versions, key=version_order, default=None)
 
 
 def set_state(

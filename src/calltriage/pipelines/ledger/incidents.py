@@ -41,6 +41,7 @@ class Candidate:
     """A finding that waits to be filed; `tables.findings` says what its fields mean."""
 
     id: str
+    pipeline: str
     state: str
     why: str | None
     call_id: str

@@ -127,9 +127,9 @@ incidents = _table(
     Index("pipeline_incidents_of_issue", "account", "issue_id"),
 )  # fmt: skip
 """A fingerprint and the issue that its findings are filed on. `state`: open, waiting, filed, resolved, regressed. `muted`:
-NULL, always, or until_escalating. `evidence`: calls attached since it was filed or reopened. `commented_on`: day of the last
-comment with counts (`-` for none), day since which calls are counted for the next one, and number of calls that are told or
-attached, with blanks between."""
+NULL, always, or until_escalating. `evidence`: calls attached since it was filed or reopened. `newest_version`: of the agent,
+in calls that began before its issue was closed. `commented_on`: day of the last comment with counts (`-` for none), day
+since which calls are counted for the next one, and number of calls that are told or attached, with blanks between."""
 
 labels = _table(
     "labels", ("call_id", "detector", "turn", "source"),
