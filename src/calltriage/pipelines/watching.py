@@ -1,8 +1,9 @@
 """Watches for new calls: polls the list and takes webhooks, waits until calls have settled, and examines them.
 
 The list is read from a watermark. A call may appear in it after calls that began later, if it ends later. So each poll
-begins OVERLAP before the newest call seen, and not after the begin of the oldest call that has not ended. A webhook is
-only a hint: its call is read by its id like any other.
+begins OVERLAP before the newest call seen, and not after the begin of the oldest call that has not ended. A call whose date
+lies in the future does not move the watermark, which never passes the present time. A webhook is only a hint: its call is
+read by its id like any other.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 OVERLAP = timedelta(minutes=15)
 """How far before the newest call seen a poll begins: a list may show a call late."""
 LONGEST_CALL = timedelta(hours=24)
-"""A call that has not ended so long after its begin does not hold the watermark back."""
+"""A call that has not ended so long after its begin does not hold the watermark back. A watermark that lies in the future,
+after the clock went wrong, is taken back so far."""
 IDLE_S = 0.5
 """Seconds between two reads of the ledger while nothing is due."""
 FORGET_EVERY_S = 3_600.0
@@ -108,15 +110,18 @@ class Watching:
         """Poll: add new calls of the list to the run, each page with its watermark in one commit."""
         ledger, spec, now = self.work.ledger, self.work.spec, self.work.ledger.clock()
         run = await runs.get(ledger, self.run.id)
-        mark = instant(run.watermark) or instant(self.run.window["since"]) or now
+        mark = _reached(run.watermark, self.run.window["since"], now)
         since, unended = written(mark - OVERLAP), list[datetime]()
         listing = spec.calls.listing().model_copy(update={"completed": None} if spec.calls.completed else {})
         async for page in pages(self.work.reader, listing, since=since):
             fresh, begun = self._sorted(page.calls, now)
             unended += begun
-            newest = max(mark, instant(page.watermark) or mark)
+            made = [one for one in (instant(call.created_at) for call in page.calls) if one is not None]
+            newest = max([mark, *(one for one in made if one <= now)])
             mark = min([newest, *unended])
             await self._add(fresh, written(mark))
+            if any(one > now for one in made):  # what follows is dated later still, and is read when its time comes
+                return
 
     def _sorted(self, calls: tuple[Call, ...], now: datetime) -> tuple[list[Listed], list[datetime]]:
         """The calls that have ended, as items due when they have settled; and the begins of the calls that have not."""
@@ -126,7 +131,9 @@ class Watching:
                 if call.began is not None and now - call.began < LONGEST_CALL:
                     unended.append(call.began)
             elif is_sampled(call.call_id, spec.sample, "call:"):
-                fresh.append(Listed(call.call_id, call.created_at, settled_at(call, spec.settle)))
+                due = settled_at(call, spec.settle)
+                due = None if due is None else min(due, now + spec.settle)  # it has ended, whatever its date says
+                fresh.append(Listed(call.call_id, call.created_at, due))
         return fresh, unended
 
     async def _add(self, fresh: list[Listed], watermark: str) -> None:
@@ -194,6 +201,16 @@ class Watching:
     async def _metrics(self, request: Request) -> Response:  # noqa: ARG002  Starlette's signature
         text = await metrics(self.work.ledger, self.run)
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+
+
+def _reached(watermark: str | None, since: str, now: datetime) -> datetime:
+    """How far the list has been read: the watermark, else the begin of the watch. Neither is trusted if it lies in the
+    future: the calls of the last LONGEST_CALL are listed again then."""
+    begun = instant(since) or now
+    mark = instant(watermark) or begun
+    if mark <= now:
+        return mark
+    return max(now - LONGEST_CALL, begun) if begun <= now else now - LONGEST_CALL
 
 
 def _call_of(body: bytes) -> str | None:

@@ -107,6 +107,48 @@ async def test_a_call_that_ends_long_after_younger_ones_is_found(the_desk: Desk,
     assert "long" in await due(watching)
 
 
+async def test_a_call_dated_in_the_future_is_due_once_it_has_settled_and_hides_no_call_of_today(
+    the_desk: Desk, watching: Watching, time: Hands
+) -> None:
+    await load_lines(the_desk, silent_line("ahead", 9.5, created_at="2026-05-07T12:00:00.000Z"), silent("before", 10))
+    await watching.look()
+    time.now += timedelta(minutes=10)
+    assert "ahead" in await due(watching)
+    await load_lines(the_desk, silent("late", 20), silent_line("after", 9.5, created_at="2026-05-06T12:05:00.000Z"))
+    await watching.look()
+    assert {"ahead", "before", "late", "after"} <= set(await due(watching))
+    run = await runs.get(watching.work.ledger, watching.run.id)
+    assert (run.watermark, run.counts) == ("2026-05-06T12:05:00.000Z", {"new": sum(run.counts.values())})
+
+
+async def test_a_poll_reads_no_page_behind_the_one_that_reaches_the_future(
+    the_desk: Desk, watching: Watching, filing: Client
+) -> None:
+    ahead = [silent_line(f"ahead-{n}", 9.5, created_at=f"2026-05-07T12:{n % 60:02}:00.000Z") for n in range(1100)]
+    await load_lines(the_desk, *ahead)
+    before = filing.requests
+    await watching.look()
+    assert filing.requests - before == 1
+
+
+@pytest.mark.parametrize("stored", ["window", "watermark"])
+async def test_a_watch_that_began_by_a_clock_of_tomorrow_finds_the_calls_of_today(
+    the_desk: Desk, watching: Watching, time: Hands, stored: str
+) -> None:
+    watching.run.window["since"] = "2026-05-07T12:00:00.000Z"
+    if stored == "watermark":
+        time.now += timedelta(days=1)
+        await watching.look()
+        note = runs.progressed(watching.work.ledger, watching.run.id, "2026-05-07T12:00:00.000Z", listed=False, found=0)
+        await watching.work.ledger.write(note)
+        time.now -= timedelta(days=1)
+    await load_lines(the_desk, silent("today", 20), silent_line("old", 9.5, created_at="2026-05-04T12:00:00.000Z"))
+    await watching.look()
+    found = await due(watching)
+    assert "today" in found
+    assert "old" not in found
+
+
 async def test_a_call_is_examined_when_it_has_settled(the_desk: Desk, watching: Watching, time: Hands) -> None:
     await load_lines(the_desk, silent_line("fresh", 9.5, created_at="2026-05-06T11:59:30.000Z"))
     await watching.look()
