@@ -34,8 +34,9 @@ async def dry_run(
             except NotFound:
                 tally.skipped += 1
             else:
-                tally.add(await examine(call, detectors))
-            progress(tally.calls + tally.skipped, total)
+                examination = await examine(call, detectors)
+                tally.add(examination, left=examination.deferred)
+            progress(tally.done, total)
 
     send, receive = anyio.create_memory_object_stream[str](client.triage.in_flight)
     async with receive, anyio.create_task_group() as tasks:

@@ -50,6 +50,7 @@ class Examination:
     Attributes:
         results: one for each detector that had no verdict before and was not deferred.
         examined: names of the detectors that succeeded.
+        known: names of the detectors that had a verdict before.
         deferred: why a detector has to wait; None if none has.
         failed: why a model's detector failed, which may pass; None if none did.
         off: names of detectors that are switched off.
@@ -62,6 +63,12 @@ class Examination:
     deferred: str | None = None
     failed: str | None = None
     off: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Names of the detectors that failed."""
+        return tuple(one.detector for one in self.results if one.verdict == FAILED)
 
 
 @asynccontextmanager
@@ -86,11 +93,12 @@ async def examine(
     unless they failed or were deferred."""
     results, ran = list[Result](), dict[str, tuple[Prepared, list[Verified]]]()
     deferred = failed = None
-    off = list[str]()
+    off, before = list[str](), list[str]()
     found_by = {name for (name, _), verdict in (known or {}).items() if verdict == "found"}
     for one in sorted(detectors, key=lambda one: bool(one.detect.sample.always_if)):
         name, version = one.detector.name, one.detector.version_hash
         if (known or {}).get((name, version), FAILED) not in {FAILED, DEFERRED}:
+            before.append(name)
             continue
         if not _is_wanted(call, one.detect, found_by):
             results.append(Result(name, version, SAMPLED_OUT))
@@ -111,7 +119,7 @@ async def examine(
         ran[name] = (one, looked_up)
         found_by |= {name} if examined.findings else set()
     found = tuple(each for one, looked_up in ran.values() for each in _placed(one, looked_up, found_by))
-    return Examination(call, tuple(results), found, tuple(ran), deferred, failed, tuple(off))
+    return Examination(call, tuple(results), found, tuple(ran), deferred, failed, tuple(off), tuple(before))
 
 
 def _is_wanted(call: Call, detect: Detect, found_by: set[str]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import func, select
 
@@ -12,6 +12,7 @@ from calltriage.pipelines.ledger import items, runs
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.ledger.tables import findings, spend
+from calltriage.pipelines.tallies import Tally
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 Samples = list[tuple[dict[str, str], float]]
 
 
-async def metrics(ledger: Ledger, run: Run) -> str:
+async def metrics(ledger: Ledger, run: Run, tally: Tally) -> str:
     """Items by state, findings by detector and state, shares of unverified findings, requests, seconds since the oldest item
-    was due, and USD spent today (UTC)."""
+    was due, and USD spent today (UTC). By `tally`, of this process alone: calls that each detector examined, and calls on
+    which it failed."""
     now = await runs.get(ledger, run.id)
     by_state = await ledger.read(lambda connection: _findings(connection, ledger, run.pipeline))
     usd = await ledger.read(lambda connection: _usd(connection, ledger, run.pipeline))
@@ -35,6 +37,8 @@ async def metrics(ledger: Ledger, run: Run) -> str:
             ),
             _told("calltriage_pipeline_findings", "gauge", [({**name, **labels}, n) for labels, n in by_state]),
             _told("calltriage_pipeline_unverified_ratio", "gauge", _unverified(name, by_state)),
+            _told("calltriage_pipeline_examined_total", "counter", _by_detector(name, tally, "calls")),
+            _told("calltriage_pipeline_detector_failures_total", "counter", _by_detector(name, tally, "failed")),
             _told("calltriage_pipeline_requests_total", "counter", [(name, now.requests)]),
             _told("calltriage_pipeline_seconds_behind", "gauge", [(name, behind)]),
             _told("calltriage_pipeline_usd_today", "gauge", [(name, usd)]),
@@ -59,6 +63,10 @@ def _unverified(name: dict[str, str], by_state: Samples) -> Samples:
         found[labels["detector"]] += round(count)
         unverified[labels["detector"]] += round(count) if labels["state"] == "unverified" else 0
     return [({**name, "detector": one}, unverified[one] / found[one]) for one in sorted(found)]
+
+
+def _by_detector(name: dict[str, str], tally: Tally, figure: Literal["calls", "failed"]) -> Samples:
+    return [({**name, "detector": one.name}, getattr(one, figure)) for one in tally.detectors.values()]
 
 
 def _usd(connection: Connection, ledger: Ledger, pipeline: str) -> float:

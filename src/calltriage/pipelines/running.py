@@ -17,7 +17,7 @@ import anyio
 from calltriage.client.client import Client
 from calltriage.errors import Blocked, CallError, Forbidden, NotFound, StorageUnavailable, Unauthenticated
 from calltriage.pipelines.calls import Call
-from calltriage.pipelines.examining import FAILED, Examination, Prepared, examine
+from calltriage.pipelines.examining import Examination, Prepared, examine
 from calltriage.pipelines.filing_step import Filer
 from calltriage.pipelines.findings import Verification
 from calltriage.pipelines.ledger import findings, results
@@ -54,6 +54,7 @@ class _Examined:
         state: the item's state in the ledger.
         fingerprints: the incidents of its findings.
         began: when the examination started, by `time.perf_counter`.
+        error: which detectors failed; None if none did.
     """
 
     item: Item
@@ -61,11 +62,12 @@ class _Examined:
     state: str
     fingerprints: tuple[str, ...]
     began: float
+    error: str | None
 
     def standing(self, failed: Mapping[str, str]) -> Standing:
         """The item's last state. `failed`: error codes by fingerprint, of the incidents that could not be filed."""
-        code = next((failed[one] for one in self.fingerprints if one in failed), None)
-        return Standing(self.item.call_id, "done" if code is None else "failed", code)
+        error = next((failed[one] for one in self.fingerprints if one in failed), self.error)
+        return Standing(self.item.call_id, "done" if error is None else "failed", error)
 
 
 @dataclass
@@ -139,11 +141,10 @@ class Work:
 
     def _tell(self, item: Item, state: str, examination: Examination | None, began: float) -> None:
         """Log the end of an item: ids, our own names and figures, no words of the call."""
-        results = () if examination is None else examination.results
         told = {
             "run": self.run_id, "pipeline": self.spec.name, "call_id": item.call_id[:LONGEST_ID], "state": state,
             "attempt": item.attempt + 1, "findings": 0 if examination is None else len(examination.found),
-            "failed": [one.detector for one in results if one.verdict == FAILED],
+            "failed": [] if examination is None else list(examination.failures),
             "ms": round((time.perf_counter() - began) * 1000),
         }  # fmt: skip
         logger.info("item ended", extra=told)
@@ -151,7 +152,7 @@ class Work:
     async def _carry_out(self, item: Item, began: float) -> _Examined | None:
         if item.state == "examined":  # a process ended before it filed the findings
             fingerprints = await patiently(lambda: _waiting(self.ledger, item.call_id))
-            return _Examined(item, None, item.state, tuple(fingerprints), began)
+            return _Examined(item, None, item.state, tuple(fingerprints), began, item.error)
         try:
             call = await patiently(lambda: read_call(self.reader, item.call_id, corrected=self._corrected))
         except NotFound:
@@ -166,14 +167,14 @@ class Work:
         state, due_at, why = self._state_after(item, examination, known)
         standing = Standing(call.call_id, state, why, call.content_hash, due_at)
         await patiently(lambda: self._recorder.record(examination, standing))
-        self.tally.add(examination)
+        self.tally.add(examination, left=why if state in {"new", "deferred"} else None)
         for detector in examination.off:
             await self.filer.tell_off(detector)
         fingerprints = await self._fingerprints(call, examination, known)
         if state != "examined" and not fingerprints:
             self._tell(item, state, examination, began)
             return None
-        return _Examined(item, examination, state, fingerprints, began)
+        return _Examined(item, examination, state, fingerprints, began, why)
 
     async def _fingerprints(
         self, call: Call, examination: Examination, known: Mapping[tuple[str, str], str]
@@ -197,7 +198,10 @@ class Work:
             return "new", now + AGAIN_AFTER * 2**item.attempt, examination.failed
         if (again := self._look_again_at(examination.call)) is not None and now < again:
             return "deferred", again, "looked at again once its recording may have been transcribed"
-        return "examined" if examination.found or "found" in known.values() else "done", None, examination.failed
+        why = f"{', '.join(examination.failures)} failed" if examination.failures else None
+        if examination.found or "found" in known.values():
+            return "examined", None, why
+        return "done" if why is None else "failed", None, why
 
     def _look_again_at(self, call: Call) -> datetime | None:
         """When a call without a corrected transcript is examined again; None if it is not.

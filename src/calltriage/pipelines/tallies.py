@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from calltriage.pipelines.examining import DEFERRED, FAILED, SAMPLED_OUT, Examination, Found, Prepared
+from calltriage.pipelines.examining import FAILED, SAMPLED_OUT, Examination, Found, Prepared
 from calltriage.pipelines.findings import Verification
+from calltriage.pipelines.ledger.results import EXAMINED
 
 EXAMPLES = 5
 """Findings of each detector that a report shows."""
@@ -22,7 +23,9 @@ class DetectorTally:
     version_hash: str
     file: str
     calls: int = 0
-    """Calls that it examined, without those that failed, were deferred or not offered."""
+    """Calls that it examined, without those on which it failed, that have to wait, or that it does not examine."""
+    known: int = 0
+    """Calls on which it had a verdict before."""
     found_in: int = 0
     findings: int = 0
     unverified: int = 0
@@ -41,7 +44,7 @@ class DetectorTally:
         if verdict == SAMPLED_OUT:
             self.sampled_out += 1
             return
-        self.calls += verdict not in {FAILED, DEFERRED, "not_offered"}
+        self.calls += verdict in EXAMINED
         self.found_in += verdict == "found"
         self.not_offered += verdict == "not_offered"
         self.cannot_tell += verdict == "cannot_tell"
@@ -67,6 +70,7 @@ class Tally:
     Attributes:
         detectors: numbers of each detector, by name.
         calls: examined calls.
+        left: calls of which something is left for later: a detector has to wait, or its failure may pass.
         skipped: listed calls that did not exist any more.
         deferred: the last reason for which something has to wait; None if nothing has.
         incidents: by fingerprint, MOST_INCIDENTS at most.
@@ -74,6 +78,7 @@ class Tally:
 
     detectors: dict[str, DetectorTally]
     calls: int = 0
+    left: int = 0
     skipped: int = 0
     deferred: str | None = None
     incidents: dict[str, Incident] = field(default_factory=dict[str, Incident])
@@ -87,12 +92,26 @@ class Tally:
             }
         )
 
-    def add(self, examination: Examination) -> None:
-        """Count one call."""
-        self.calls += 1
-        self.deferred = examination.deferred or self.deferred
+    @property
+    def done(self) -> int:
+        """Listed calls that this process is done with."""
+        return self.calls + self.left + self.skipped
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """Numbers of calls on which detectors failed, by detector; without those that did not fail."""
+        return {name: one.failed for name, one in self.detectors.items() if one.failed}
+
+    def add(self, examination: Examination, left: str | None = None) -> None:
+        """Count one call. `left`: why something of it is left for later; failures do not count yet then."""
+        self.calls += left is None
+        self.left += left is not None
+        self.deferred = left or self.deferred
         for result in examination.results:
-            self.detectors[result.detector].add(result.verdict, result.ms, result.usd, result.error)
+            if left is None or result.verdict != FAILED:
+                self.detectors[result.detector].add(result.verdict, result.ms, result.usd, result.error)
+        for name in examination.known:
+            self.detectors[name].known += 1
         shown = dict[str, Incident]()
         for found in examination.found:
             shown |= self._add_finding(found)

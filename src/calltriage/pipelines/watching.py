@@ -199,7 +199,7 @@ class Watching:
         return _said(202, "noted")
 
     async def _metrics(self, request: Request) -> Response:  # noqa: ARG002  Starlette's signature
-        text = await metrics(self.work.ledger, self.run)
+        text = await metrics(self.work.ledger, self.run, self.work.tally)
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
 

@@ -95,6 +95,26 @@ def test_the_log_has_a_line_for_each_item_and_no_word_of_a_call(run: Run) -> Non
     assert not any("found your order" in line for line in shown.stderr.splitlines())
 
 
+FAILING = 'name = "p"\n[[detect]]\nuse = "agent_silence"\n[[detect]]\nuse = "broken:raises"\n'
+BROKEN = """from calltriage.pipelines import detector
+
+@detector(version=1, kind="raises")
+def raises(call):
+    raise LookupError
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_run_whose_detector_failed_says_on_how_many_calls_and_ends_with_1(run: Run, more: tuple[str, ...]) -> None:
+    Path("p.toml").write_text(FAILING)
+    Path("broken.py").write_text(BROKEN)
+    shown = run("pipeline", "run", "p.toml", *more)
+    assert shown.exit_code == 1
+    assert "\nFailed: raises on 3 calls. A call on which a detector failed is not known to be fine.\n" in shown.output
+    [status] = run("pipeline", "status", "--json").stdout.splitlines() or ["null"]
+    assert more or json.loads(status)["errors"] == "raises failed on 3 calls"
+
+
 def test_a_file_that_is_wrong_ends_the_command_with_every_fault(run: Run) -> None:
     Path("p.toml").write_text('name = "a"\n[[detect]]\nuse = "agent_silence"\nfille = "auto"\n[limts]\n')
     found = run("pipeline", "check", "p.toml", "--offline").exception

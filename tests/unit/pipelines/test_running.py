@@ -415,8 +415,29 @@ async def test_a_rule_that_fails_on_a_call_is_counted_and_holds_nothing_up(
     report = await run(filing, SILENCE + '[[detect]]\nuse = "raising_detector:raises"\n')
     assert report.run is not None
     assert report.run.state == "done"
-    assert report.tally.detectors["raises"].failed == 3
+    assert report.tally.failures == {"raises": 3}
+    assert dict(report.run.counts) == {"failed": 3}
+    async with open_ledger_of(filing) as ledger:
+        assert await runs.errors_of(ledger, report.run.id) == {"raises failed": 3}
     assert len(await filed(filing)) == 1
+
+
+async def test_a_call_on_which_a_detector_failed_stays_failed_where_another_process_files_it(
+    the_desk: Desk, tmp_path: Path, ledger_url: Url
+) -> None:
+    await load_lines(the_desk, silent_line("silent-1", 9.5))
+    way = Cut(httpx2.ASGITransport(the_desk, raise_app_exceptions=False))
+    way.forbids = "POST "
+    text = SILENCE + '[[detect]]\nuse = "raising_detector:raises"\n'
+    with suppress(BaseException):
+        async with on_record(way, tmp_path, ledger_url) as client:
+            await run(client, text)
+    way.forbids = None
+    async with on_record(way, tmp_path, ledger_url) as client:
+        report = await run(client, text)
+        assert report.run is not None
+        assert (report.run.state, dict(report.run.counts)) == ("done", {"failed": 3})
+        assert len(await filed(client)) == 1
 
 
 async def test_items_are_those_of_their_account(

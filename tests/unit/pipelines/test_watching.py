@@ -22,6 +22,8 @@ from calltriage.desk.app import Desk
 from calltriage.errors import SettingsError
 from calltriage.operations.issues import ListIssues
 from calltriage.pipelines.ledger import items, runs
+from calltriage.pipelines.ledger.items import Item
+from calltriage.pipelines.metrics import metrics
 from calltriage.pipelines.pipeline import Pipeline
 from calltriage.pipelines.spec import parse_spec
 from calltriage.pipelines.watching import Watching
@@ -263,6 +265,38 @@ async def test_figures_name_states_and_no_words_of_a_call(the_desk: Desk, watchi
     requests = next(line for line in told.splitlines() if line.startswith("calltriage_pipeline_requests_total{"))
     assert int(requests.rpartition(" ")[2]) >= 5  # the list, the call, and what its issue takes
     assert "order" not in told
+
+
+async def test_figures_tell_the_calls_on_which_a_detector_failed(the_desk: Desk, filing: Client) -> None:
+    text = f'{QUIET}[[detect]]\nuse = "raising_detector:raises"\n'
+    async with Pipeline(parse_spec(text, folder=Path(__file__).parents[2])).watching(filing) as watching:
+        await load_lines(the_desk, silent("a", 10))
+        await watching.hint("a")
+        await watching.work.batch([Item("a")])
+        told = await metrics(watching.work.ledger, watching.run, watching.work.tally)
+    assert 'calltriage_pipeline_items{pipeline="quiet",state="failed"} 1\n' in told
+    assert 'calltriage_pipeline_detector_failures_total{pipeline="quiet",detector="raises"} 1\n' in told
+    assert 'calltriage_pipeline_examined_total{pipeline="quiet",detector="raises"} 0\n' in told
+    assert 'calltriage_pipeline_examined_total{pipeline="quiet",detector="agent_silence"} 1\n' in told
+
+
+async def test_a_call_whose_model_never_answers_is_tried_three_times_and_has_failed(
+    the_desk: Desk, filing: Client, tmp_path: Path
+) -> None:
+    (tmp_path / "promise.md").write_text("Does the agent promise something?")
+    asks = '[[detect]]\nuse = "chat"\nname = "promise"\nendpoint = "away"\nprompt = "promise.md"\n'
+    away = '[endpoint.away]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "small"\n'
+    async with Pipeline(parse_spec(QUIET + asks + away, folder=tmp_path)).watching(filing) as watching:
+        await load_lines(the_desk, silent("a", 10))
+        await watching.hint("a")
+        states = list[str]()
+        for attempt in range(3):
+            await watching.work.batch([Item("a", attempt=attempt)])
+            [state] = (await runs.get(watching.work.ledger, watching.run.id)).counts
+            states.append(state)
+    assert states == ["new", "new", "failed"]
+    tally = watching.work.tally
+    assert (tally.calls, tally.left, tally.failures) == (1, 2, {"promise": 1})
 
 
 async def test_a_secret_that_is_not_set_ends_the_start(filing: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,8 +48,8 @@ def run(
     """Examine calls once, and file what may be filed.
 
     Without --since: all calls there are. What is found in calls of a file is filed where the API has the call. A run that
-    was cut off goes on when the same command is given again. Exit status 0 when every call was examined, 1 when something is
-    wrong, 4 when some calls are left for later.
+    was cut off goes on when the same command is given again. Exit status 0 when every detector examined every call that it
+    should, 1 when one failed or something else is wrong, 4 when some calls are left for later.
     """
     loaded, settings = Pipeline.load(file), settings_of(context)
     if log:
@@ -63,6 +63,8 @@ def run(
         show_report(report)
     if report.run is not None and report.run.state not in {"done", "cancelled"}:
         sys.exit(UNFINISHED)
+    if report.tally.failures or (report.run is not None and report.run.counts.get("failed")):
+        sys.exit(1)
 
 
 async def _carried_out(

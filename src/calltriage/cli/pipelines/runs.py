@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import anyio
 import click
 
 from calltriage.cli.listing import JSON, show_rows
 from calltriage.cli.options import TEXT, settings_of
 from calltriage.cli.pipelines.showing import say_run
+from calltriage.leaves.amounts import amount
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger import runs
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.wiring import open_ledger
 
-COLUMNS = ("run", "pipeline", "mode", "state", "asked", "calls", "to_do", "failed", "requests", "began", "why")
+COLUMNS = (
+    "run",
+    "pipeline",
+    "mode",
+    "state",
+    "asked",
+    "calls",
+    "to_do",
+    "failed",
+    "requests",
+    "began",
+    "why",
+    "errors",
+)
 
 
 @click.command("status")
@@ -25,20 +41,23 @@ COLUMNS = ("run", "pipeline", "mode", "state", "asked", "calls", "to_do", "faile
 def status(context: click.Context, run_id: str | None, pipeline: str | None, last: int, *, as_json: bool) -> None:
     """Show how runs stand: how many calls are done, what is left, and why a run waits."""
 
-    async def look() -> list[Run]:
+    async def look() -> list[JsonObject]:
         async with open_ledger(settings_of(context)) as ledger:
-            return [await runs.get(ledger, run_id)] if run_id else await runs.newest(ledger, last, pipeline)
+            found = [await runs.get(ledger, run_id)] if run_id else await runs.newest(ledger, last, pipeline)
+            return [_row(run, await runs.errors_of(ledger, run.id)) for run in found]
 
-    show_rows([_row(run) for run in anyio.run(look)], COLUMNS, as_json=as_json)
+    show_rows(anyio.run(look), COLUMNS, as_json=as_json)
 
 
-def _row(run: Run) -> JsonObject:
+def _row(run: Run, errors: Mapping[str, int]) -> JsonObject:
+    """A run as a row. `errors`: why calls failed, with their number."""
     waiting = sum(run.counts.get(state, 0) for state in ("new", "examined", "deferred"))
     return {
         "run": run.id, "pipeline": run.pipeline, "mode": run.mode, "state": run.state,
         "asked": run.window.get("asked") or "all calls", "calls": sum(run.counts.values()), "to_do": waiting,
         "failed": run.counts.get("failed", 0), "requests": run.requests, "began": run.created_at,
-        "why": run.why, "items": dict(run.counts),
+        "why": run.why, "errors": ", ".join(f"{one} on {amount(n, 'call')}" for one, n in errors.items()) or None,
+        "items": dict(run.counts),
     }  # fmt: skip
 
 
@@ -50,12 +69,13 @@ def _row(run: Run) -> JsonObject:
 def cancel(context: click.Context, run_id: str, *, pause: bool, as_json: bool) -> None:
     """Stop a run, whichever process works on it. What was filed stays filed."""
 
-    async def stop() -> Run:
+    async def stop() -> tuple[Run, dict[str, int]]:
         async with open_ledger(settings_of(context)) as ledger:
-            return await runs.stop(ledger, run_id, "paused" if pause else "cancelled")
+            run = await runs.stop(ledger, run_id, "paused" if pause else "cancelled")
+            return run, await runs.errors_of(ledger, run_id)
 
-    run = anyio.run(stop)
+    run, errors = anyio.run(stop)
     if as_json:
-        show_rows([_row(run)], COLUMNS, as_json=True)
+        show_rows([_row(run, errors)], COLUMNS, as_json=True)
     else:
         say_run(run)

@@ -86,14 +86,17 @@ def show_report(report: Report) -> None:
     for one in tally.detectors.values():
         _show_examples(console, one)
     _say_incidents(tally)
+    left = f", {tally.left} left for later" if tally.left else ""
     skipped = f", {tally.skipped} gone before they were read" if tally.skipped else ""
-    say(
-        f"{amount(tally.calls, 'call')} examined{skipped}.{'' if report.run else ' Nothing was filed: this was a dry run.'}"
-    )
+    dry = "" if report.run else " Nothing was filed: this was a dry run."
+    say(f"{amount(tally.calls, 'call')} examined{left}{skipped}.{dry}")
+    if tally.failures:
+        where = ", ".join(f"{name} on {amount(count, 'call')}" for name, count in tally.failures.items())
+        say(f"Failed: {where}. A call on which a detector failed is not known to be fine.")
     if report.run is not None:
         say_run(report.run)
     if tally.deferred:
-        say(f"Some calls are left for later: {tally.deferred}")
+        say(f"Why calls are left for later: {one_line(tally.deferred)}")
 
 
 def _row(one: DetectorTally) -> list[str]:
@@ -106,6 +109,8 @@ def _row(one: DetectorTally) -> list[str]:
 def _show_examples(console: Console, one: DetectorTally) -> None:
     if one.why and (one.failed or one.not_offered):
         console.print(Text(f"\n{one.name}: {one_line(one.why)}"))
+    if one.known:
+        console.print(Text(f"\n{one.name}: had its verdict on {amount(one.known, 'call')} before this run."))
     if not one.examples:
         return
     console.print(Text(f"\n{one.name}", style="bold"), Text(f"({len(one.examples)} of {one.findings})"))
@@ -153,5 +158,11 @@ def as_json(report: Report) -> JsonObject:
     ]  # fmt: skip
     incidents = [{"fingerprint": fingerprint, **vars(one)} for fingerprint, one in tally.incidents.items()]
     stands = None if run is None else {"id": run.id, "state": run.state, "why": run.why, "items": dict(run.counts)}
-    told = {"run": stands, "calls": tally.calls, "skipped": tally.skipped, "deferred": tally.deferred}
+    told = {
+        "run": stands,
+        "calls": tally.calls,
+        "left": tally.left,
+        "skipped": tally.skipped,
+        "deferred": tally.deferred,
+    }
     return gate({**told, "detectors": detectors, "incidents": incidents})[0]

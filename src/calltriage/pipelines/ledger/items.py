@@ -31,11 +31,12 @@ class Listed:
 
 @dataclass(frozen=True)
 class Item:
-    """A call of a run that has to be examined or filed. `attempt`: number of earlier attempts."""
+    """A call of a run that has to be examined or filed. `attempt`: number of earlier attempts. `error`: the last one's."""
 
     call_id: str
     state: str = "new"
     attempt: int = 0
+    error: str | None = None
 
 
 def added(ledger: Ledger, run_id: str, calls: Sequence[Listed]) -> Callable[[Connection], None]:
@@ -73,7 +74,7 @@ def again(ledger: Ledger, run_id: str, call_id: str, due_at: datetime) -> Callab
 async def to_do(ledger: Ledger, run_id: str, most: int) -> list[Item]:
     """Items that are due, at most `most`."""
     query = (
-        select(items.c.call_id, items.c.state, items.c.attempt)
+        select(items.c.call_id, items.c.state, items.c.attempt, items.c.error)
         .where(items.c.account == ledger.account, items.c.run_id == run_id, items.c.state.in_(TO_DO))
         .where(or_(items.c.due_at.is_(None), items.c.due_at <= ledger.now()))
         .limit(most)
@@ -84,7 +85,7 @@ async def to_do(ledger: Ledger, run_id: str, most: int) -> list[Item]:
 async def left_of(ledger: Ledger, run_id: str, call_ids: Sequence[str]) -> list[Item]:
     """The items of these calls that are due."""
     query = (
-        select(items.c.call_id, items.c.state, items.c.attempt)
+        select(items.c.call_id, items.c.state, items.c.attempt, items.c.error)
         .where(_of(ledger, run_id, call_ids), items.c.state.in_(TO_DO))
         .where(or_(items.c.due_at.is_(None), items.c.due_at <= ledger.now()))
     )

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
+EXAMINED = ("found", "not_found", "cannot_tell")
+"""Verdicts of a detector that examined the call."""
+
+
 @dataclass(frozen=True)
 class Result:
     """How one examination by a detector ended; see `tables.results`. `usd`: cost. `ms`: duration in milliseconds."""

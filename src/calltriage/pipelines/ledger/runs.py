@@ -121,6 +121,13 @@ def _counts(connection: Connection, ledger: Ledger, run_id: str) -> dict[str, in
     return {row.state: row[1] for row in connection.execute(query.group_by(items.c.state))}
 
 
+async def errors_of(ledger: Ledger, run_id: str) -> dict[str, int]:
+    """Why items of a run failed, with the number of items, most first."""
+    failed = (items.c.account == ledger.account, items.c.run_id == run_id, items.c.state == "failed")
+    query = select(items.c.error, func.count()).where(*failed).group_by(items.c.error).order_by(func.count().desc())
+    return await ledger.read(lambda connection: {row[0] or "": row[1] for row in connection.execute(query)})
+
+
 async def newest(ledger: Ledger, most: int = 20, pipeline: str | None = None) -> list[Run]:
     """The newest runs, newest first."""
     wanted = (runs.c.account == ledger.account, *([] if pipeline is None else [runs.c.pipeline == pipeline]))

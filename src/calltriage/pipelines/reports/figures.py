@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, select
 
+from calltriage.errors import SpecError
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger import findings as of_findings
 from calltriage.pipelines.ledger.ledger import Ledger
-from calltriage.pipelines.ledger.reviews import tallies
-from calltriage.pipelines.ledger.tables import findings, incidents, results, reviews, spend
+from calltriage.pipelines.ledger.results import EXAMINED
+from calltriage.pipelines.ledger.reviews import Tally, tallies
+from calltriage.pipelines.ledger.tables import findings, incidents, items, results, reviews, runs, spend
+from calltriage.pipelines.spec import parse_spec
 from calltriage.pipelines.statistics import wilson
 
 LATEST = 10
 """Most findings without a verdict that a report shows."""
+INSTANT = len("2026-05-06T12:00:00.000Z")
+"""Characters of an instant in the ledger."""
 MOST_INCIDENTS = 20
 """Most incidents that a report shows."""
 
@@ -30,7 +36,7 @@ class DetectorFigures:
         right, reviewed: findings of the present version that people called right, and all with a verdict, of all time.
         low, high: the 95 % interval of the precision.
         seen: findings with a person's verdict.
-        examined: number of its results.
+        examined, failed: calls that it examined, and calls on which it failed, each by its last result on the call.
         usd: what endpoints cost.
     """
 
@@ -42,6 +48,7 @@ class DetectorFigures:
     high: float
     seen: int
     examined: int
+    failed: int
     usd: float
 
     @property
@@ -65,7 +72,7 @@ class Figures:
     Attributes:
         pipeline: its name; None: all pipelines.
         since, until: the time in which the findings were made.
-        calls: calls that were examined.
+        calls: calls that some detector examined.
         by_day: numbers of findings by day of the call, then by detector.
         incidents: rows of the incidents that changed in the time, most calls first.
         waiting: rows of the newest findings without a verdict. They hold callers' words.
@@ -94,11 +101,17 @@ class Figures:
 
 
 def gathered(connection: Connection, ledger: Ledger, since: str, pipeline: str | None = None) -> Figures:
-    """The figures since an instant, of all pipelines or one."""
-    made = [findings.c.account == ledger.account, findings.c.created_at >= since]
-    made += [] if pipeline is None else [findings.c.pipeline == pipeline]
-    looked = and_(results.c.account == ledger.account, results.c.at >= since)
-    calls = connection.execute(select(func.count(results.c.call_id.distinct())).where(looked)).scalar_one()
+    """The figures since an instant, of all pipelines or one.
+
+    Results belong to a detector's version, not to a pipeline. Those of a pipeline are the results of the detectors that its
+    files name, on the calls of its runs.
+    """
+    own = and_(findings.c.account == ledger.account, *([] if pipeline is None else [findings.c.pipeline == pipeline]))
+    made = [own, findings.c.created_at >= since]
+    here = and_(results.c.account == ledger.account, *_of_pipeline(connection, ledger, pipeline))
+    looked = and_(here, results.c.at >= since)
+    calls = select(func.count(results.c.call_id.distinct())).where(looked, results.c.verdict.in_(EXAMINED))
+    judged = tallies(connection, ledger, pipeline=pipeline)
     wanted = of_findings.Wanted(state="new", pipeline=pipeline, since=since, limit=LATEST)
     paid = and_(spend.c.account == ledger.account, spend.c.at >= since, spend.c.state == "settled")
     paid = paid if pipeline is None else and_(paid, spend.c.pipeline == pipeline)
@@ -106,8 +119,8 @@ def gathered(connection: Connection, ledger: Ledger, since: str, pipeline: str |
         pipeline=pipeline,
         since=since,
         until=ledger.now(),
-        calls=calls,
-        detectors=_detectors(connection, ledger, made, looked),
+        calls=connection.execute(calls).scalar_one(),
+        detectors=_detectors(connection, made, looked, _versions(connection, own, here), judged),
         by_day=_by_day(connection, made),
         incidents=_incidents(connection, ledger, since, pipeline),
         waiting=of_findings.listed(connection, ledger, wanted),
@@ -115,24 +128,63 @@ def gathered(connection: Connection, ledger: Ledger, since: str, pipeline: str |
     )
 
 
-def _detectors(connection: Connection, ledger: Ledger, made: list[Any], looked: Any) -> list[DetectorFigures]:
+def _of_pipeline(connection: Connection, ledger: Ledger, pipeline: str | None) -> list[Any]:
+    """Conditions for the results of a pipeline; none for all pipelines."""
+    if pipeline is None:
+        return []
+    own = and_(runs.c.account == ledger.account, runs.c.pipeline == pipeline)
+    names = set[str]()
+    for text in connection.execute(select(runs.c.spec).where(own).distinct()).scalars():
+        try:
+            names |= {name for one in parse_spec(text).detect for name in (one.known_as, *one.was)}
+        except SpecError:  # a file of an older version
+            continue
+    ids = list(connection.execute(select(runs.c.id).where(own)).scalars())
+    of_runs = select(items.c.call_id).where(
+        items.c.account == results.c.account, items.c.call_id == results.c.call_id, items.c.run_id.in_(ids)
+    )
+    return [results.c.detector.in_(names), of_runs.exists()]
+
+
+def _detectors(
+    connection: Connection,
+    made: list[Any],
+    looked: Any,
+    versions: Mapping[str, str],
+    judged: Mapping[tuple[str, str], Tally],
+) -> list[DetectorFigures]:
+    """`made`, `looked`: conditions for findings and results. `judged`: verdicts by detector and version."""
     by_state = select(findings.c.detector, findings.c.state, func.count()).where(*made)
     states = dict[str, dict[str, int]]()
     for name, state, count in connection.execute(by_state.group_by(findings.c.detector, findings.c.state)):
         states.setdefault(name, {})[state] = count
-    work = select(results.c.detector, func.count(), func.sum(results.c.usd)).where(looked).group_by(results.c.detector)
-    worked = {name: (count, float(usd or 0)) for name, count, usd in connection.execute(work)}
-    seen = _seen(connection, made)
-    versions, judged = _versions(connection, ledger), tallies(connection, ledger)
+    paid = select(results.c.detector, func.sum(results.c.usd)).where(looked).group_by(results.c.detector)
+    usd = {name: float(cost or 0) for name, cost in connection.execute(paid)}
+    worked, seen = _worked(connection, looked), _seen(connection, made)
     found = list[DetectorFigures]()
     for name in sorted({*states, *worked}):
-        tally = judged.get((name, versions.get(name, "")))
-        right, reviewed = (tally.right, tally.total) if tally is not None else (0, 0)
-        low, high = wilson(right, reviewed)
-        examined, usd = worked.get(name, (0, 0.0))
+        tally = judged.get((name, versions.get(name, "")), Tally())
+        low, high = wilson(tally.right, tally.total)
+        verdicts = worked.get(name, Counter[str]())
         found.append(
-            DetectorFigures(name, states.get(name, {}), right, reviewed, low, high, seen.get(name, 0), examined, usd)
-        )
+            DetectorFigures(
+                name, states.get(name, {}), tally.right, tally.total, low, high, seen.get(name, 0),
+                sum(verdicts[one] for one in EXAMINED), verdicts["failed"], usd.get(name, 0.0),
+            )
+        )  # fmt: skip
+    return found
+
+
+def _worked(connection: Connection, looked: Any) -> dict[str, Counter[str]]:
+    """For each detector: numbers of calls by its last verdict on them, whatever version and content it was about."""
+    # Instants have one length: of a call's texts that begin with one, the greatest is the last.
+    dated = func.max(results.c.at + results.c.verdict).label("dated")
+    last = select(results.c.detector, dated).where(looked).group_by(results.c.call_id, results.c.detector).subquery()
+    verdict = func.substr(last.c.dated, INSTANT + 1)
+    found = dict[str, Counter[str]]()
+    query = select(last.c.detector, verdict, func.count()).group_by(last.c.detector, verdict)
+    for name, one, count in connection.execute(query):
+        found.setdefault(name, Counter[str]())[one] = count
     return found
 
 
@@ -144,11 +196,12 @@ def _seen(connection: Connection, made: list[Any]) -> dict[str, int]:
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
-def _versions(connection: Connection, ledger: Ledger) -> dict[str, str]:
-    """The version hash of each detector's last result; of its last finding, if it has no result."""
+def _versions(connection: Connection, own: Any, here: Any) -> dict[str, str]:
+    """The version hash of each detector's last result; of its last finding, if it has no result. `own`, `here`: conditions
+    for findings and results."""
     found = dict[str, str]()
-    for table, at in ((findings, findings.c.updated_at), (results, results.c.at)):
-        query = select(table.c.detector, table.c.version_hash).where(table.c.account == ledger.account)
+    for table, at, wanted in ((findings, findings.c.updated_at, own), (results, results.c.at, here)):
+        query = select(table.c.detector, table.c.version_hash).where(wanted)
         query = query.group_by(table.c.detector, table.c.version_hash).order_by(func.max(at))
         found |= {name: version for name, version in connection.execute(query)}  # noqa: C416  rows are no pairs
     return found

@@ -27,9 +27,11 @@ def as_markdown(report: Figures) -> str:
         summary(report),
         "## Detectors",
         _table(
-            ("detector", "calls", "findings", "new", "filed", "dismissed", "unverified", "precision (95 %)", "seen", "USD"),
+            ("detector", "calls", "failed", "findings", "new", "filed", "dismissed", "unverified",
+             "precision (95 %)", "seen", "USD"),
             [_detector(one) for one in report.detectors],
         ),
+        "Calls: those that the detector examined. Failed: calls on which it failed, so that nothing is known of them. "
         "Precision: people's verdicts on the present version, with its Wilson interval. Seen: findings of the time that a "
         "person gave a verdict on. A detector that finds nothing does not say that a call is fine.",
         "## Incidents",
@@ -77,6 +79,7 @@ def _detector(one: DetectorFigures) -> tuple[str, ...]:
     return (
         plain(one.name),
         str(one.examined),
+        str(one.failed),
         str(one.found),
         *states,
         percent(one),

@@ -35,7 +35,8 @@ def as_page(report: Figures) -> str:
         "<h2>Incidents</h2>", _incidents(report),
         "<h2>Findings that wait for a verdict</h2>",
         "<p class=note>The words are callers' and agents': data, not instructions.</p>", _waiting(report),
-        "<p class=note>A detector that finds nothing does not say that a call is fine.</p>",
+        "<p class=note>Calls on which a detector failed are not among those that it examined. "
+        "A detector that finds nothing does not say that a call is fine.</p>",
     ]  # fmt: skip
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
@@ -52,11 +53,11 @@ def _word(text: object, most: int = MOST) -> str:
 def _detectors(report: Figures) -> str:
     states = ("new", "accepted", "filed", "counted", "dismissed", "unverified", "stale")
     rows = [
-        [_word(one.name), str(one.examined), str(one.found), *(str(one.states.get(state, 0)) for state in states),
+        [_word(one.name), *map(str, (one.examined, one.failed, one.found, *(one.states.get(state, 0) for state in states))),
          escape(percent(one)), f"{one.usd:.2f}"]
         for one in report.detectors
     ]  # fmt: skip
-    return _table(["detector", "calls", "findings", *states, "precision (95 %)", "USD"], rows)
+    return _table(["detector", "calls", "failed", "findings", *states, "precision (95 %)", "USD"], rows)
 
 
 def _incidents(report: Figures) -> str:

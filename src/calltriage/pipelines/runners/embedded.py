@@ -117,8 +117,7 @@ class Embedded:
     async def _side_by_side(self, batch: list[Item]) -> None:
         def heard() -> None:
             self._ahead -= 1
-            tally = self.work.tally
-            self.progress(tally.calls + tally.skipped, self._lister.total)
+            self.progress(self.work.tally.done, self._lister.total)
 
         await self.work.batch(batch, heard)
         self._move()

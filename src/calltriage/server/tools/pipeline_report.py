@@ -22,10 +22,12 @@ SINCE = "30d"
 
 
 class DetectorFigure(TypedDict, total=False):
-    """One detector in the time. `precision`: of its present version, by people's verdicts, in its 95 % interval."""
+    """One detector in the time. `calls`: that it examined. `failed`: those on which it failed. `precision`: of its present
+    version, by people's verdicts, in its 95 % interval."""
 
     detector: Required[str]
     calls: Required[int]
+    failed: int
     findings: Required[int]
     states: dict[str, int]
     seen: int
@@ -114,5 +116,5 @@ def _figure(one: "DetectorFigures") -> JsonObject:
         sure = {"precision": round(one.precision, 3), "low": round(one.low, 3), "high": round(one.high, 3)}
     return {
         "detector": one.name, "calls": one.examined, "findings": one.found, "states": one.states, "seen": one.seen,
-        "reviewed": one.reviewed, **sure,
+        "reviewed": one.reviewed, **({"failed": one.failed} if one.failed else {}), **sure,
     }  # fmt: skip

@@ -22,7 +22,7 @@ async function reportScreen() {
 }
 
 const percent = (share) => `${Math.round(share * 100)} %`;
-const COLUMNS = [["Detector", (one) => inWords(one.detector)], ["Calls", (one) => one.calls], ["Findings", (one) => one.findings],
+const COLUMNS = [["Detector", (one) => inWords(one.detector)], ["Calls", (one) => one.calls], ["Failed", (one) => one.failed ?? 0], ["Findings", (one) => one.findings],
   ["Waiting", (one) => one.states?.new ?? 0], ["Filed", (one) => one.states?.filed ?? 0], ["Dismissed", (one) => one.states?.dismissed ?? 0],
   ["Seen", (one) => one.seen], ["Right", (one) => (one.reviewed ? `${percent(one.precision)} of ${one.reviewed} (${percent(one.low)} to ${percent(one.high)})` : "no verdict yet")]];
 

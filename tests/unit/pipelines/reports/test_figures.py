@@ -1,0 +1,74 @@
+"""A report's figures: a detector's failure is no examination, a call counts once, and a pipeline's report is its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+import httpx2
+import pytest
+from conftest import load_lines
+from ledgers import Url
+from pipeline_lines import silent_line
+from pipeline_runs import on_record
+
+from calltriage.client.client import Client
+from calltriage.desk.app import Desk
+from calltriage.pipelines.pipeline import Pipeline, open_ledger_of
+from calltriage.pipelines.reports.figures import DetectorFigures, Figures, gathered
+from calltriage.pipelines.reports.markdown import as_markdown
+from calltriage.pipelines.reports.page import as_page
+from calltriage.pipelines.spec import parse_spec
+
+TESTS = Path(__file__).parents[3]
+SILENCE = 'name = "quiet"\n[[detect]]\nuse = "agent_silence"\nat_least = "8s"\n'
+RAISES = '[[detect]]\nuse = "raising_detector:raises"\n'
+
+
+@pytest.fixture
+async def filing(the_desk: Desk, tmp_path: Path, ledger_url: Url) -> AsyncIterator[Client]:
+    """A client with a data folder, on a desk with three calls whose turns have times and two whose turns have none."""
+    await load_lines(the_desk, silent_line("silent-1", 9.5), silent_line("silent-2", 12), silent_line("quick", 1))
+    async with on_record(httpx2.ASGITransport(the_desk, raise_app_exceptions=False), tmp_path, ledger_url) as client:
+        yield client
+
+
+async def run(client: Client, text: str, **asked: str) -> None:
+    await Pipeline(parse_spec(text, folder=TESTS)).run(client, **asked)
+
+
+async def report(client: Client, pipeline: str | None = None) -> Figures:
+    async with open_ledger_of(client) as ledger:
+        return await ledger.read(partial(gathered, ledger=ledger, since="2026-01-01", pipeline=pipeline))
+
+
+def by_name(figures: Figures) -> dict[str, DetectorFigures]:
+    return {one.name: one for one in figures.detectors}
+
+
+async def test_calls_on_which_a_detector_failed_are_told_and_not_called_examined(filing: Client) -> None:
+    await run(filing, SILENCE + RAISES)
+    figures = await report(filing)
+    raises, silence = by_name(figures)["raises"], by_name(figures)["agent_silence"]
+    assert (raises.examined, raises.failed) == (0, 5)
+    assert (silence.examined, silence.failed, figures.calls) == (3, 0, 3)  # it needs the times of turns
+    assert "| detector | calls | failed |" in as_markdown(figures)
+    assert "| raises | 0 | 5 | 0 |" in as_markdown(figures)
+    assert "<th>failed</th>" in as_page(figures)
+    assert "<td>raises</td><td>0</td><td>5</td>" in as_page(figures)
+
+
+async def test_a_call_that_another_version_examined_again_counts_once_by_its_last_result(filing: Client) -> None:
+    await run(filing, SILENCE)
+    await run(filing, SILENCE.replace("8s", "11s"))
+    assert by_name(await report(filing))["agent_silence"].examined == 3
+
+
+async def test_a_report_of_one_pipeline_has_no_detector_and_no_call_of_another(filing: Client) -> None:
+    await run(filing, SILENCE, call="silent-1")
+    await run(filing, SILENCE.replace('"quiet"', '"loud"') + RAISES)
+    quiet, loud, every = await report(filing, "quiet"), await report(filing, "loud"), await report(filing)
+    assert {name: one.examined for name, one in by_name(quiet).items()} == {"agent_silence": 1}
+    assert by_name(loud).keys() == by_name(every).keys() == {"agent_silence", "raises"}
+    assert (quiet.calls, loud.calls, every.calls) == (1, 3, 3)
