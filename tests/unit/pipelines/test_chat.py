@@ -262,6 +262,41 @@ async def test_questions_about_the_same_calls_share_a_request_and_one_of_them_pa
     assert "Question anger" in script.asked[0]["messages"][1]["content"]
 
 
+@pytest.mark.parametrize(
+    ("answers", "requests"),
+    [([says(429, {}, retry_after="0")] * 4, 4), ([as_text('{"promise": {"verdict": "found", "fin')] * 2, 2)],
+    ids=["busy", "cut off"],
+)
+async def test_a_failed_request_is_sent_once_for_all_that_share_it_and_again_at_the_next_try(
+    folder: Path, answers: list[Answer], requests: int
+) -> None:
+    (folder / "anger.md").write_text("Is the caller angry?")
+    second = '[[detect]]\nuse = "chat"\nname = "anger"\nendpoint = "local"\nprompt = "anger.md"\n'
+    script = Script(*answers, *answers, answered({"promise": found(PROMISE), "anger": found()}))
+
+    async with opened(file(folder, second), Opening(transport=httpx2.MockTransport(script))) as made:
+        for tries in (1, 2):
+            for one in made:
+                with pytest.raises(DetectorFailed, match=r"busy|twice"):
+                    await one.examine(CALL)
+            assert len(script.asked) == tries * requests
+        assert [(await one.examine(CALL)).verdict for one in made] == [Verdict.FOUND, Verdict.NOT_FOUND]
+
+
+async def test_requests_wait_for_the_money_that_others_under_way_leave_over(folder: Path) -> None:
+    spec = file(folder, more="usd_per_mtok = [1, 2]", limits="[limits]\nusd_per_day = 0.012\n")
+    script = Script(*[answered({"promise": found()})] * 6)
+
+    async with opened(spec, Opening(transport=httpx2.MockTransport(script))) as (made,):
+        worst = made.usd
+        assert worst < 0.012 < 6 * worst  # not all at once
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                for number in range(6):
+                    tasks.start_soon(made.examine, call_of([("agent", f"call {number}")]))
+    assert len(script.asked) == 6
+
+
 async def test_a_condition_is_looked_at_before_anything_is_sent(folder: Path) -> None:
     examined = await examine(file(folder, 'when = "caller_words >= 50"'), Script())
 

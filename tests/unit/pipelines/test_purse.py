@@ -24,7 +24,7 @@ async def test_a_days_cap_holds_over_all_who_spend_and_ends_with_the_day(
 ) -> None:
     async with opened_ledger(tmp_path, ledger_url) as one, opened_ledger(tmp_path, ledger_url) as other:
         one.clock = other.clock = clock
-        first, second = LedgerPurse(one, "line", 1.0), LedgerPurse(other, "line", 1.0)
+        first, second = LedgerPurse(one, "line", 1.0, 0), LedgerPurse(other, "line", 1.0, 0)
         taken = list[str]()
 
         async def take(purse: LedgerPurse) -> None:
@@ -48,6 +48,32 @@ async def test_a_days_cap_holds_over_all_who_spend_and_ends_with_the_day(
 
         clock.advance(days=1)
         await second.reserve("local", 1.0)
+
+
+async def test_a_request_waits_while_only_reservations_under_way_stand_in_its_way(
+    tmp_path: Path, ledger_url: SecretStr | None, clock: Clock
+) -> None:
+    async with opened_ledger(tmp_path, ledger_url) as one, opened_ledger(tmp_path, ledger_url) as other:
+        one.clock = other.clock = clock
+        first, second, waiting = LedgerPurse(one, "line", 1.0), LedgerPurse(other, "line", 1.0), anyio.Event()
+        taken = await first.reserve("local", 0.8)
+
+        async def take() -> None:
+            waiting.set()
+            await second.reserve("local", 0.8)
+
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(take)
+                await waiting.wait()
+                await first.settle(taken, 0.1)
+        with pytest.raises(Deferred, match=r"0\.9000 of today's 1 USD are spent or taken"):
+            await LedgerPurse(one, "line", 1.0, 0).reserve("local", 0.3)
+
+        clock.advance(minutes=12)  # whoever took the 0.8 is gone, and nobody waits for it
+        with anyio.fail_after(60):
+            with pytest.raises(Deferred, match="spent or taken"):
+                await first.reserve("local", 0.3)
 
 
 async def test_the_detectors_of_a_file_spend_from_the_ledger_of_their_client(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import anyio
 from pydantic import AfterValidator, StringConstraints
 
-from calltriage.errors import DetectorError
+from calltriage.errors import DetectorError, DetectorFailed
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.quotes import place
 from calltriage.pipelines.calls import Call, Turn
@@ -25,8 +25,10 @@ from calltriage.pipelines.expressions import checked, holds
 from calltriage.pipelines.findings import Finding, is_kind, quote_stands_in
 from calltriage.pipelines.redaction import Masked, Redactor, known_values
 
+K = TypeVar("K")
+
 REMEMBERED = 64
-"""Calls whose answers are kept in memory for the other detectors of a panel."""
+"""Calls whose answers, or failures, are kept in memory for the other detectors of a panel."""
 MOST_PROMPT = 20_000
 """Most characters of a prompt."""
 USUAL_CALL = 6_000
@@ -84,6 +86,14 @@ class _Said:
     user: str | None = None
 
 
+@dataclass(frozen=True)
+class _Failure:
+    """A request that failed, which the detectors of a panel share. `told`: those that have heard of it."""
+
+    error: DetectorFailed
+    told: set[str]
+
+
 @dataclass
 class Panel:
     """Detectors whose questions are sent in one request.
@@ -102,6 +112,7 @@ class Panel:
     _held: OrderedDict[str, dict[str, Judgement]] = field(
         default_factory=OrderedDict[str, dict[str, Judgement]], init=False, repr=False
     )
+    _failed: OrderedDict[str, _Failure] = field(default_factory=OrderedDict[str, _Failure], init=False, repr=False)
     _turns: dict[str, anyio.Lock] = field(default_factory=dict[str, anyio.Lock], init=False, repr=False)
 
     @property
@@ -116,7 +127,8 @@ class Panel:
     async def examine(self, name: str, call: Call) -> Examined:
         """The model's answer to the detector's question. The first detector that asks is charged for all of the panel.
 
-        Raises DetectorFailed, and Deferred if the money is spent.
+        Raises DetectorFailed, and Deferred if the money is spent: once for each detector of the panel. One that asks again
+        begins another try.
         """
         if sum(len(turn.text) for turn in call.turns) > LONGEST_CALL:
             return Examined(verdict=Verdict.NOT_OFFERED, why=f"The transcript has more than {LONGEST_CALL} characters.")
@@ -124,15 +136,29 @@ class Panel:
         turn = self._turns.setdefault(call.content_hash, anyio.Lock())
         try:
             async with turn:
-                judgements, usage = await self._judged(call, shown)
+                judgements, usage = await self._shared(name, call, shown)
         finally:
             if not turn.locked():
                 self._turns.pop(call.content_hash, None)
         return self._examined(judgements[name], shown, call, usage)
 
-    async def _judged(self, call: Call, shown: _Shown) -> tuple[dict[str, Judgement], Usage]:
+    async def _shared(self, name: str, call: Call, shown: _Shown) -> tuple[dict[str, Judgement], Usage]:
+        """What the panel knows of the call already, or the answer to a request. Its failure is kept for the others."""
         if (held := self._held.get(call.content_hash)) is not None:
             return held, Usage(is_cached=True)
+        failed = self._failed.get(call.content_hash)
+        if failed is not None and name not in failed.told:
+            failed.told.add(name)
+            raise failed.error.with_traceback(None)
+        try:
+            judgements, usage = await self._judged(call, shown)
+        except DetectorFailed as error:
+            _keep(self._failed, call.content_hash, _Failure(error, {name}))
+            raise
+        _keep(self._held, call.content_hash, judgements)
+        return judgements, usage
+
+    async def _judged(self, call: Call, shown: _Shown) -> tuple[dict[str, Judgement], Usage]:
         judgements, usage = await self._asked(call, {one.name: one.text for one in self.criteria}, shown)
         doubted = [one for one in self.criteria if one.options.confirm and judgements[one.name].findings]
         if doubted:
@@ -140,9 +166,6 @@ class Panel:
             again, more = await self._asked(call, {one.name: one.text for one in doubted}, shown, found)
             judgements = {**judgements, **{name: _both(judgements[name], second) for name, second in again.items()}}
             usage = added(usage, more)
-        self._held[call.content_hash] = judgements
-        while len(self._held) > REMEMBERED:
-            self._held.popitem(last=False)
         return judgements, usage
 
     async def _asked(
@@ -171,6 +194,13 @@ class Panel:
         found = tuple(_finding(one.turn, one.quote, one.note, shown, call.turns) for one in judgement.findings)
         why = "The model cannot tell from the transcript." if judgement.verdict == "cannot_tell" else ""
         return Examined(found, Verdict(judgement.verdict), why, usage=usage)
+
+
+def _keep(kept: OrderedDict[str, K], content_hash: str, one: K) -> None:
+    """Keep what is known of a call, for the last REMEMBERED calls."""
+    kept[content_hash] = one
+    while len(kept) > REMEMBERED:
+        kept.popitem(last=False)
 
 
 def _both(first: Judgement, second: Judgement) -> Judgement:
