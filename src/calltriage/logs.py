@@ -47,8 +47,8 @@ def _cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 
-def configure_logging(level: str) -> None:
-    """Log to stderr, for standard output belongs to the protocol."""
+def configure_logging(level: str, *, of_pipelines: str | None = None) -> None:
+    """Log to stderr, for standard output belongs to the protocol. `of_pipelines`: another level for what pipelines do."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         ShortFormatter(
@@ -59,4 +59,5 @@ def configure_logging(level: str) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for noisy in ("httpx2", "httpcore2"):  # a line per request at INFO, with its URL: a signed URL is a secret
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("calltriage.pipelines").setLevel(of_pipelines or logging.NOTSET)
     logging.captureWarnings(capture=True)

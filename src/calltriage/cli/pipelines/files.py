@@ -17,6 +17,7 @@ from calltriage.cli.pipelines.showing import say_estimate
 from calltriage.cli.terminal import say
 from calltriage.errors import CallError, SettingsError
 from calltriage.leaves.strict_json import JsonObject
+from calltriage.logs import configure_logging
 from calltriage.pipelines.calls import Timing
 from calltriage.pipelines.detecting import Detector
 from calltriage.pipelines.examining import Prepared, prepared
@@ -26,6 +27,12 @@ from calltriage.settings import Settings
 
 FILE = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 SINCE = click.option("--since", metavar="WHEN", help="Calls made from then on: 24h, 7d, 2026-05-01.")
+
+
+def log_items(settings: Settings) -> None:
+    """Log as the settings say. Where they say nothing, the end of each item is logged, too."""
+    is_set = "log_level" in settings.model_fields_set
+    configure_logging(settings.log_level, of_pipelines=None if is_set else "INFO")
 
 
 @click.command("init")

@@ -10,10 +10,9 @@ import anyio
 import click
 
 from calltriage.cli.options import HOST, announce, port_option, server_settings
-from calltriage.cli.pipelines.files import FILE
+from calltriage.cli.pipelines.files import FILE, log_items
 from calltriage.client.in_process import background
 from calltriage.leaves.host_headers import THIS_MACHINE, Doorkeeper, in_brackets
-from calltriage.logs import configure_logging
 from calltriage.pipelines.pipeline import Pipeline
 from calltriage.settings import Settings
 
@@ -28,10 +27,11 @@ def watch(context: click.Context, file: Path, host: str, port: int, names: tuple
     """Examine calls as they end, until a signal ends it.
 
     Looks at the list of calls, and takes signed webhooks at /webhook. The same address has /healthz, /readyz and /metrics.
-    What happened since an earlier watch of this file is examined first. Log lines are JSON on standard error.
+    What happened since an earlier watch of this file is examined first. Log lines are JSON on standard error: one at each
+    call's end, unless CALLTRIAGE_LOG_LEVEL says otherwise.
     """
     settings, loaded = server_settings(context), Pipeline.load(file)
-    configure_logging(settings.log_level)
+    log_items(settings)
     anyio.run(partial(_serve, settings, loaded, (host, port), names, announce("Watching")))
 
 

@@ -9,8 +9,8 @@ import anyio
 import click
 
 from calltriage.cli.options import server_settings
+from calltriage.cli.pipelines.files import log_items
 from calltriage.cli.terminal import say
-from calltriage.logs import configure_logging
 from calltriage.pipelines.pipeline import Pipeline
 from calltriage.settings import Settings
 
@@ -26,10 +26,11 @@ def worker(context: click.Context, files: tuple[Path, ...]) -> None:
 
     For several machines: each has the same files and the same PostgreSQL database (CALLTRIAGE_DATABASE_URL), and the extra
     `scale`. `run` and `watch` on one of them say what is to be examined. All of them examine it, together at the API's rate.
-    What a lost worker had in hand is done by the others. Log lines are JSON on standard error.
+    What a lost worker had in hand is done by the others. Log lines are JSON on standard error: one at each call's end,
+    unless CALLTRIAGE_LOG_LEVEL says otherwise.
     """
     settings, loaded = server_settings(context), [Pipeline.load(file) for file in files]
-    configure_logging(settings.log_level)
+    log_items(settings)
     anyio.run(partial(_work, settings, loaded))
 
 
