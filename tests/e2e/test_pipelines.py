@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from e2e.processes import load, started
+import anyio
+import pytest
+from e2e.processes import PATIENCE, environment, load, run, started
 from pipeline_lines import silent_line
 
 QUIET = 'name = "quiet"\n[watch]\nevery = "1s"\n[calls]\nsettle = "0s"\n[[detect]]\nuse = "agent_silence"\n'
@@ -18,3 +24,51 @@ async def test_a_watch_logs_the_end_of_each_call(tmp_path: Path) -> None:
     said = r'"message": "item ended".*"call_id": "(\w+)"'
     async with started(tmp_path, "pipeline", "watch", "p.toml", "--port", "0", pattern=said) as call_id:
         assert call_id == "silent"
+
+
+HANGS = """from threading import Event
+
+from calltriage.pipelines import detector
+
+@detector(version=1, kind="hangs")
+def hangs(call):
+    Event().wait()
+"""
+
+
+async def stands(folder: Path) -> dict[str, Any]:
+    """The row of the newest run, once there is one."""
+    with anyio.fail_after(PATIENCE):
+        while True:
+            _, told, _ = await run(folder, "pipeline", "status", "--json")
+            if told:
+                return json.loads(told.splitlines()[0])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+@pytest.mark.parametrize(
+    ("number", "state", "why"),
+    [
+        (signal.SIGTERM, "paused", "It was interrupted. The same command goes on."),
+        (signal.SIGKILL, "running", "No process works on it. The same command goes on."),
+    ],
+)
+async def test_a_run_that_a_signal_ended_says_that_nobody_works_on_it(
+    tmp_path: Path, number: signal.Signals, state: str, why: str
+) -> None:
+    (tmp_path / "hanging.py").write_text(HANGS)
+    (tmp_path / "p.toml").write_text(
+        'name = "p"\nlimits = { seconds_per_call = 30 }\n[[detect]]\nuse = "hanging:hangs"\n'
+    )
+    await load(tmp_path, silent_line("silent", 9.5))
+    command = [sys.executable, "-m", "calltriage", "pipeline", "run", "p.toml"]
+    data = environment(CALLTRIAGE_DATA_DIR=str(tmp_path / "data"))
+    async with await anyio.open_process(command, env=data, cwd=tmp_path) as process:
+        before = await stands(tmp_path)
+        process.send_signal(number)
+        with anyio.fail_after(PATIENCE):
+            assert await process.wait() == -number
+    after = await stands(tmp_path)
+    assert (before["state"], before["why"]) == ("running", None)
+    assert (after["run"], after["state"], after["why"]) == (before["run"], state, why)

@@ -15,7 +15,15 @@ from datetime import datetime, timedelta
 import anyio
 
 from calltriage.client.client import Client
-from calltriage.errors import Blocked, CallError, Forbidden, NotFound, StorageUnavailable, Unauthenticated
+from calltriage.errors import (
+    Blocked,
+    CallError,
+    Forbidden,
+    NotFound,
+    SettingsError,
+    StorageUnavailable,
+    Unauthenticated,
+)
 from calltriage.pipelines.calls import Call
 from calltriage.pipelines.examining import Examination, Prepared, examine
 from calltriage.pipelines.filing_step import Filer
@@ -259,6 +267,14 @@ class Work:
     async def _end(self, standings: Sequence[Standing]) -> None:
         if standings:
             await patiently(lambda: self._recorder.end(standings))
+
+
+def why_paused(error: BaseException) -> str:
+    """Why a run that ended by this error is paused, in the words that its status shows."""
+    if isinstance(error, anyio.get_cancelled_exc_class() | KeyboardInterrupt):
+        return "It was interrupted. The same command goes on."
+    told = str(error) if isinstance(error, SettingsError) else type(error).__name__
+    return getattr(error, "code", None) or told
 
 
 async def _waiting(ledger: Ledger, call_id: str) -> list[str]:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 import click
+from anyio.abc import TaskStatus
 
 from calltriage.cli.options import settings_of
 from calltriage.cli.pipelines.files import FILE, SINCE
 from calltriage.cli.pipelines.showing import as_json, progress, say_estimate, show_report
 from calltriage.cli.pipelines.sources import imported, opened
 from calltriage.cli.terminal import say
+from calltriage.client.in_process import background
 from calltriage.logs import configure_logging
 from calltriage.pipelines.pipeline import Pipeline, Report
 from calltriage.settings import Settings
@@ -73,8 +77,33 @@ async def _carried_out(
     """Run over the API's calls, or over those of a desk of their own."""
     from calltriage.wiring import open_client  # noqa: PLC0415
 
-    async with AsyncExitStack() as stack:
+    async with _stopped_by_signals(), AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(settings))
         calls = None if own is None else await stack.enter_async_context(opened(*own))
         with progress() as heard:
             return await loaded.run(client, **asked, calls=calls, progress=heard, on_estimate=say_estimate)
+    raise AssertionError  # a signal has ended the process
+
+
+@asynccontextmanager
+async def _stopped_by_signals() -> AsyncGenerator[None]:
+    """Cancel the block at SIGTERM and SIGHUP, as at Ctrl-C: its run is paused. Then the signal ends the process."""
+    came = list[signal.Signals]()
+
+    async def listen(scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as signals:
+            task_status.started()
+            async for number in signals:
+                came.append(number)
+                scope.cancel()
+                return  # a second one ends the process at once
+
+    async with background() as tasks:
+        with anyio.CancelScope() as scope:
+            if sys.platform != "win32":
+                await tasks.start(listen, scope)
+            yield
+    if came:
+        say(f"Ended by {came[0].name}. The same command goes on.", err=True)
+        sys.stdout.flush()
+        signal.raise_signal(came[0])

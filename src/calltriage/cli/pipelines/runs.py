@@ -12,8 +12,9 @@ from calltriage.cli.options import TEXT, settings_of
 from calltriage.cli.pipelines.showing import say_run
 from calltriage.leaves.amounts import amount
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.pipelines.ledger import runs
+from calltriage.pipelines.ledger import Ledger, runs
 from calltriage.pipelines.ledger.runs import Run
+from calltriage.pipelines.ledger.turns import held
 from calltriage.wiring import open_ledger
 
 COLUMNS = (
@@ -44,9 +45,19 @@ def status(context: click.Context, run_id: str | None, pipeline: str | None, las
     async def look() -> list[JsonObject]:
         async with open_ledger(settings_of(context)) as ledger:
             found = [await runs.get(ledger, run_id)] if run_id else await runs.newest(ledger, last, pipeline)
-            return [_row(run, await runs.errors_of(ledger, run.id)) for run in found]
+            return [
+                {**_row(run, await runs.errors_of(ledger, run.id)), **await _left_alone(ledger, run)} for run in found
+            ]
 
     show_rows(anyio.run(look), COLUMNS, as_json=as_json)
+
+
+async def _left_alone(ledger: Ledger, run: Run) -> JsonObject:
+    """The reason of a running run whose process was killed; empty where a process works on it."""
+    if run.state != "running":
+        return {}
+    async with held(ledger, f"watch-{run.pipeline}" if run.mode == "watch" else run.id) as turn:
+        return {} if turn is None else {"why": "No process works on it. The same command goes on."}
 
 
 def _row(run: Run, errors: Mapping[str, int]) -> JsonObject:

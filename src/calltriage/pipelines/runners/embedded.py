@@ -17,7 +17,7 @@ from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.ledger.turns import Turn, held
 from calltriage.pipelines.reading import patiently
 from calltriage.pipelines.runners.lister import AHEAD, Lister
-from calltriage.pipelines.running import Work
+from calltriage.pipelines.running import Work, why_paused
 
 BATCH = 2_000
 """Items that are taken from the ledger at a time. Their findings are filed when all are examined."""
@@ -58,8 +58,7 @@ class Embedded:
                 why = await self._until_stopped(turn)
             except BaseException as error:
                 with anyio.CancelScope(shield=True):
-                    told = str(error) if isinstance(error, SettingsError) else type(error).__name__
-                    await runs.end(ledger, run_id, "paused", getattr(error, "code", None) or told)
+                    await runs.end(ledger, run_id, "paused", why_paused(error))
                 raise
             if await self._state() == "running":
                 state, told = "paused" if why else "done", why or self.work.filer.waits

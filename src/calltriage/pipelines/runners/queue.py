@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 import anyio
 
-from calltriage.errors import SettingsError, first_of
+from calltriage.errors import first_of
 from calltriage.pipelines.dry_run import Progress
 from calltriage.pipelines.ledger import items, runs
 from calltriage.pipelines.ledger.items import TO_DO
@@ -21,7 +21,7 @@ from calltriage.pipelines.ledger.turns import Turn, held
 from calltriage.pipelines.reading import may_pass, patiently
 from calltriage.pipelines.runners.jobs import Jobs, opened_jobs
 from calltriage.pipelines.runners.lister import AHEAD, Lister
-from calltriage.pipelines.running import Work
+from calltriage.pipelines.running import Work, why_paused
 
 QUEUED = 2_000
 """Most calls in the queue; the rest is in the ledger alone."""
@@ -68,8 +68,7 @@ class Share:
         except BaseException as error:
             if self.leaves_paused or isinstance(error, Exception):
                 with anyio.CancelScope(shield=True):
-                    told = str(error) if isinstance(error, SettingsError) else type(error).__name__
-                    await runs.end(ledger, run_id, "paused", getattr(error, "code", None) or told)
+                    await runs.end(ledger, run_id, "paused", why_paused(error))
             raise
         return await patiently(lambda: runs.get(ledger, run_id))
 
