@@ -185,16 +185,14 @@ def check_key(key: SecretStr) -> SecretStr:
     return key
 
 
-def check_base_url(url: str) -> None:
-    """Refuse an address that would send credentials in the clear, or that is not one."""
+def check_base_url(url: str, name: str = "A base URL") -> None:
+    """Refuse an address that would send credentials in the clear, or that is not one. `name`: what errors call it."""
     try:
         parts = base_url(url)
     except ValueError:
-        raise SettingsError(
-            "A base URL must be scheme, host and optional path, such as https://api.example.com"
-        ) from None
+        raise SettingsError(f"{name} must be scheme, host and optional path, such as https://api.example.com") from None
     if parts.scheme != "https" and not is_loopback(url):
-        raise SettingsError("A base URL must begin with https:// (http:// is allowed on this machine's loopback only).")
+        raise SettingsError(f"{name} must begin with https:// (http:// is allowed on this machine's loopback only).")
 
 
 def is_loopback(url: str) -> bool:

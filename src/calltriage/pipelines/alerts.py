@@ -154,7 +154,7 @@ def alerts_of(spec: Spec, ledger: Ledger, seconds: float = SECONDS) -> Alerts | 
     if spec.alert is None:
         return None
     url = _from_environment(spec.alert.webhook)
-    check_base_url(url)
+    check_base_url(url, f"The address in {spec.alert.webhook.removeprefix('env:')}, the webhook of [alert],")
     secret = None if spec.alert.secret is None else _from_environment(spec.alert.secret).encode()
     return Alerts(ledger, spec.name, spec.alert, url, secret, seconds=seconds)
 

@@ -175,9 +175,9 @@ class _Maker:
                 path=("endpoint",),
             )
         try:
-            check_base_url(told.base_url)
+            check_base_url(told.base_url, f"The base_url of endpoint {named}")
         except SettingsError as error:
-            raise DetectorError(f"Endpoint {named}: {error}", path=("endpoint",)) from None
+            raise DetectorError(str(error), path=("endpoint",)) from None
         transport = self.opening.transport or self.network
         if transport is None:
             proxy = None if self.opening.proxy is None else self.opening.proxy.get_secret_value()

@@ -149,7 +149,11 @@ class Child:
             answer = json.loads(await answers.receive_until(b"\n", MOST_ANSWER))
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, anyio.IncompleteRead) as error:
             raise DetectorFailed(f"The process of detector {self.reference} ended on this call.") from error
-        except (anyio.DelimiterNotFound, ValueError, RecursionError) as error:
+        except anyio.DelimiterNotFound as error:
+            raise DetectorFailed(
+                f"Detector {self.reference} answered with more than {MOST_ANSWER // 2**20} MiB on this call."
+            ) from error
+        except (ValueError, RecursionError) as error:
             raise DetectorFailed(f"Detector {self.reference} answered with something that is no finding.") from error
         if not is_object(answer):
             raise DetectorFailed(f"Detector {self.reference} answered with something that is no finding.")

@@ -35,9 +35,16 @@ LARGEST = 2**20
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+NAME, FROM_ENVIRONMENT, WEB = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", r"^env:[A-Za-z_][A-Za-z0-9_]*$", r"^https?://"
+PATTERNS = {
+    NAME: "must be 1 to 64 of the letters A to Z, digits, and _ . - and begin with a letter or a digit",
+    FROM_ENVIRONMENT: "must be env:NAME, with the name of an environment variable",
+    WEB: "must begin with https:// or http://",
+}
+"""Patterns of texts in words."""
+Name = Annotated[str, StringConstraints(pattern=NAME)]
 """A name that becomes part of fingerprints: letters, digits, `_`, `.` and `-`."""
-FromEnvironment = Annotated[str, StringConstraints(pattern=r"^env:[A-Za-z_][A-Za-z0-9_]*$")]
+FromEnvironment = Annotated[str, StringConstraints(pattern=FROM_ENVIRONMENT)]
 """`env:NAME`: the value is in the environment variable NAME, so that the file has no secret."""
 
 
@@ -135,7 +142,7 @@ class Detect(BaseModel):
 class Endpoint(Table):
     """A chat endpoint that speaks the OpenAI protocol."""
 
-    base_url: Annotated[str, StringConstraints(pattern=r"^https?://", max_length=500)]
+    base_url: Annotated[str, StringConstraints(pattern=WEB, max_length=500)]
     model: Annotated[str, StringConstraints(min_length=1, max_length=200)]
     api_key: FromEnvironment | None = None
     usd_per_mtok: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] | None = Field(
@@ -247,6 +254,18 @@ class Spec(Table):
         """The file as it was read."""
         return self._text
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """Names of the environment variables that the file refers to, by what refers to them."""
+        alert = self.alert
+        named = {
+            "[alert] webhook": alert and alert.webhook,
+            "[alert] secret": alert and alert.secret,
+            "[watch] webhook_secret": self.watch.webhook_secret,
+            **{f"[endpoint.{name}] api_key": one.api_key for name, one in self.endpoint.items()},
+        }
+        return {where: text.removeprefix("env:") for where, text in named.items() if text}
+
     def line_of(self, *place: str | int) -> int:
         """The line of a value, or of the table around it."""
         return nearest_line(self._lines, place)
@@ -329,13 +348,15 @@ def _lost_names(spec: Spec, index: int, detect: Detect, others: set[str]) -> lis
 
 def _faults(error: ValidationError, lines: dict[Place, int]) -> list[str]:
     found = list[tuple[int, str]]()
-    for item in error.errors(include_url=False, include_context=False, include_input=False):
+    for item in error.errors(include_url=False, include_input=False):
         place = tuple(item["loc"])
         line = nearest_line(lines, place)
         if item["type"] == "extra_forbidden":
             fault = f"is no key. {nearest(str(place[-1]), _keys_at(place[:-1]))}"
         elif item["type"] == "missing":
             fault = "is missing."
+        elif item["type"] == "string_pattern_mismatch":
+            fault = f"{PATTERNS[item.get('ctx', {})['pattern']]}."
         else:
             what = item["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
             fault = f"{what}." if what.startswith("must") or what == item["msg"] else f"must be {what}."

@@ -296,5 +296,5 @@ async def test_an_address_that_is_missing_or_plain_is_refused(monkeypatch: pytes
         with pytest.raises(SettingsError, match="ALERT_URL"):
             alerts_of(spec_of(), ledger)
         monkeypatch.setenv("ALERT_URL", "http://alerts.example/hook")
-        with pytest.raises(SettingsError):
+        with pytest.raises(SettingsError, match=r"ALERT_URL, the webhook of \[alert\], must begin with https://"):
             alerts_of(spec_of(), ledger)

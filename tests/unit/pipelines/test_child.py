@@ -55,6 +55,8 @@ def moody(call: Call):
         return [Finding(0, "colour", severity="red")]
     if mood == "environment":
         return [Finding(0, "environment", ",".join(sorted(os.environ)))]
+    if mood == "long":
+        return [Finding(0, "long", note="x" * (17 * 2**20))]
     return [Finding(0, mood)]
 """
 
@@ -86,6 +88,12 @@ async def test_a_users_function_finds_with_its_options_and_what_it_prints_is_dro
     assert (examined.verdict, again.verdict) == (Verdict.FOUND, Verdict.NOT_FOUND)
     found = verified(call, made, examined.findings[0])
     assert (found.quote, found.key, found.verification) == ("30 days", "refunds", Verification.EXACT)
+
+
+async def test_an_answer_that_is_too_long_is_told_as_such(users: Open) -> None:
+    async with users("moody") as made:
+        with pytest.raises(DetectorFailed, match="answered with more than 16 MiB on this call"):
+            await made.examine(call_of([("agent", "long")]))
 
 
 async def test_a_function_that_raises_exits_or_yields_too_much_fails_or_is_cut_and_goes_on(

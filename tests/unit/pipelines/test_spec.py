@@ -87,7 +87,14 @@ def test_a_whole_file_is_read() -> None:
             "line 4: detect 1, endpoint names no [endpoint.…] of this file. Did you mean local?",
         ),
         ("name = 'a\n", "is no TOML"),
-        (SMALL + "[alert]\nwebhook = 'https://hooks.example/secret'\n", "line 5: alert, webhook"),
+        (
+            SMALL.replace("refund", "-"),
+            "line 1: name must be 1 to 64 of the letters A to Z, digits",
+        ),
+        (
+            SMALL + "[alert]\nwebhook = 'https://hooks.example/secret'\n",
+            "line 5: alert, webhook must be env:NAME, with the name of",
+        ),
     ],
 )
 def test_a_fault_is_told_with_its_line_its_key_and_what_would_be_right(text: str, told: str) -> None:
