@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -336,6 +337,7 @@ async def test_a_cassette_answers_offline_what_was_recorded_and_nothing_else(fol
     script = Script(answered({"promise": found(PROMISE)}))
     first = await examine(file(folder, more='record = "tape.jsonl"'), script)
 
+    assert (folder / "tape.jsonl").stat().st_mode & 0o077 == 0 or os.name == "nt"
     replayed = file(folder, endpoint="replay:tape.jsonl")
     again = await examine(replayed, Script())
 

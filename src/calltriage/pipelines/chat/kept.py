@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -192,8 +193,13 @@ class Recorder:
 
     def _write(self, key: str, known: Known) -> None:
         row = {"key": key, "at": self.clock().isoformat(), "answer": _known.dump_python(known, mode="json")}
-        with self.path.open("a", encoding="utf-8") as file:
+        with open(self.path, "a", encoding="utf-8", opener=_for_the_owner) as file:
             file.write(json.dumps(row) + "\n")
+
+
+def _for_the_owner(path: str, flags: int) -> int:
+    """Open a file that, if it is new, nobody else can read: answers repeat callers' words."""
+    return os.open(path, flags, 0o600)
 
 
 def _take_out(path: Path, before: str) -> None:
