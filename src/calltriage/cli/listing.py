@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -35,4 +35,6 @@ def show_rows(rows: Iterable[Mapping[str, Any]], columns: tuple[str, ...], *, as
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, Mapping):
+        value = ", ".join(f"{name} {one}" for name, one in cast("Mapping[str, object]", value).items()) or None
     return "-" if value is None else one_line(str(value))

@@ -23,7 +23,7 @@ from calltriage.pipelines.ledger.keys import note_key
 from calltriage.pipelines.ledger.ledger import utc_now, written
 from calltriage.pipelines.ledger.pace import paced
 from calltriage.pipelines.ledger.purse import LedgerPurse
-from calltriage.pipelines.ledger.runs import Run
+from calltriage.pipelines.ledger.runs import Filed, Run
 from calltriage.pipelines.listing import PAGE
 from calltriage.pipelines.reading import patiently
 from calltriage.pipelines.runners.embedded import Embedded, only_one
@@ -75,10 +75,17 @@ class Source:
 
 @dataclass(frozen=True)
 class Report:
-    """The result of a run. `tally`: what this process found. `run`: its row in the ledger; None for a dry run."""
+    """The result of a run.
+
+    Attributes:
+        tally: what this process found.
+        run: its row in the ledger; None for a dry run.
+        filed: what the run made of what it found; None for a dry run.
+    """
 
     tally: Tally
     run: Run | None = None
+    filed: Filed | None = None
 
 
 @asynccontextmanager
@@ -220,7 +227,8 @@ class Pipeline:
                 )  # fmt: skip
                 work = work_of(client, ledger, self.spec, begun.id, detectors, reader=reader)
                 runner = Share if calls is None and await _is_spread(client, ledger) else Embedded
-                return Report(work.tally, await runner(work, begun, progress).carry_out())
+                run = await runner(work, begun, progress).carry_out()
+                return Report(work.tally, run, await runs.filed_by(ledger, run.id))
 
     @asynccontextmanager
     async def watching(self, client: Client) -> AsyncGenerator[Watching]:

@@ -159,11 +159,11 @@ async def missed(
     return {"id": review_id, "call_id": call_id, "detector": name, "turn": turn}
 
 
-async def nothing(parts: Parts, call_id: str, detector: str, reviewer: Reviewer) -> JsonObject:
+async def nothing(parts: Parts, call_id: str, detector: str, reviewer: Reviewer, note: str | None = None) -> JsonObject:
     """Record that a call has nothing that a detector should find. Raises NotFound for an unknown call or detector."""
     name = await known_detector(parts.ledger, detector)
     await _turns(parts.client, call_id)
-    said = Review(call_id, name, "nothing", reviewer.by, reviewer.role)
+    said = Review(call_id, name, "nothing", reviewer.by, reviewer.role, note)
     review_id = await parts.ledger.write(partial(reviews.add, ledger=parts.ledger, review=said))
     return {"id": review_id, "call_id": call_id, "detector": name}
 

@@ -12,6 +12,9 @@ Z_95 = 1.959963984540054
 SEED, DRAWS = 20260506, 500
 """Seed and number of draws of the bootstrap. With a fixed seed, equal cases give equal intervals."""
 
+MOST_MISSING = 10_000
+"""Successes that are counted as missing at most."""
+
 Interval = tuple[float, float]
 Outcome = tuple[int, int, int]
 """True positives, false positives and false negatives of one call."""
@@ -25,6 +28,14 @@ def wilson(successes: int, cases: int) -> Interval:
     middle = (share + square / (2 * cases)) / (1 + square / cases)
     spread = Z_95 / (1 + square / cases) * math.sqrt(share * (1 - share) / cases + square / (4 * cases * cases))
     return max(0.0, middle - spread), min(1.0, middle + spread)
+
+
+def successes_missing(successes: int, cases: int, bar: float) -> int | None:
+    """How many successes more raise the lower bound of Wilson's interval to `bar`; None if MOST_MISSING do not."""
+    for more in range(MOST_MISSING + 1):
+        if cases + more and wilson(successes + more, cases + more)[0] >= bar:
+            return more
+    return None
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

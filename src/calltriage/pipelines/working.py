@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
@@ -39,8 +39,11 @@ class Worker:
     _pauses: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]], init=False)
     """For each run that failed here: when it is tried again (loop's clock), and the last pause in seconds."""
 
-    async def carry_out(self) -> None:
-        """Work until cancelled. Raises SettingsError without PostgreSQL or the extra `scale`, SpecError for a wrong file."""
+    async def carry_out(self, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Work until cancelled. `on_ready` is called when the work begins.
+
+        Raises SettingsError without PostgreSQL or the extra `scale`, SpecError for a wrong file.
+        """
         async with AsyncExitStack() as stack:
             ledger = await stack.enter_async_context(open_ledger_of(self.client))
             if not is_spread(ledger):
@@ -52,6 +55,7 @@ class Worker:
                 one.spec_hash: (one, await stack.enter_async_context(opened_detectors(self.client, one.spec)))
                 for one in self.pipelines
             }
+            on_ready()
             async with anyio.create_task_group() as tasks:
                 while True:
                     for run in await patiently(lambda: runs.open_of(ledger, list(made))):

@@ -18,12 +18,14 @@ from click.testing import CliRunner, Result
 from conftest import DESK_URL, KEY, Clock, endpoints_to
 from pipeline_filing import Bench, spec_of
 from pydantic import SecretStr
+from sqlalchemy import select
 
 from calltriage.cli.main import cli
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
 from calltriage.operations.issues import CreateIssue
 from calltriage.pipelines.ledger import turns
+from calltriage.pipelines.ledger.tables import reviews
 from calltriage.settings import load_settings
 from calltriage.wiring import open_ledger
 
@@ -118,16 +120,22 @@ def test_a_name_of_no_finding_or_of_several_is_refused_with_what_to_do(folder: P
     assert "calltriage pipeline findings" in str(nothing.exception)
 
 
+async def reasons(bench: Bench, verdict: str) -> list[str | None]:
+    query = select(reviews.c.reason).where(reviews.c.verdict == verdict)
+    return await bench.ledger.read(lambda connection: list(connection.execute(query).scalars()))
+
+
 def test_a_missed_moment_and_a_call_without_one_are_labels(folder: Path) -> None:
     def label(*arguments: str) -> dict[str, Any]:
         return json.loads(said("missed", *arguments, "--json"))
 
     missed = label("call-1", "agent_silence", "when do you open")
-    nothing = label("call-2", "agent_silence", "--nothing")
+    nothing = label("call-2", "agent_silence", "--nothing", "--reason", "it was a test call")
     wrong_name = CliRunner().invoke(cli, ["pipeline", "missed", "call-1", "agent_silense", "open"])
     wrong_words = CliRunner().invoke(cli, ["pipeline", "missed", "call-1", "agent_silence", "never said"])
 
     assert (missed["turn"], missed["detector"], nothing["call_id"]) == (1, "agent_silence", "call-2")
+    assert on_bench(folder, partial(reasons, verdict="nothing")) == ["it was a test call"]
     assert "Did you mean agent_silence?" in str(wrong_name.exception)
     assert "no turn has these words" in str(wrong_words.exception)
 

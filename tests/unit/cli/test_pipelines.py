@@ -95,6 +95,61 @@ def test_the_log_has_a_line_for_each_item_and_no_word_of_a_call(run: Run) -> Non
     assert not any("found your order" in line for line in shown.stderr.splitlines())
 
 
+ALONE = 'name = "p"\n[alert]\nwebhook = "env:ALERT_URL"\n[[detect]]\nuse = "agent_silence"\nfile = "auto"\n'
+
+
+def test_check_tells_variables_that_are_not_set_and_what_a_detector_lacks_to_file_alone(run: Run) -> None:
+    Path("p.toml").write_text(ALONE)
+    first = run("pipeline", "check", "p.toml")
+    Path("p.toml").write_text(ALONE.replace('[alert]\nwebhook = "env:ALERT_URL"\n', ""))
+    run("pipeline", "run", "p.toml")
+    for row in map(json.loads, run("pipeline", "findings", "--json").stdout.splitlines()):
+        run("pipeline", "accept", row["id"])
+    second = run("pipeline", "check", "p.toml")
+    assert first.exit_code == 0
+    assert first.output.endswith("\np.toml is right, but the environment does not set ALERT_URL ([alert] webhook).\n")
+    assert "waits for a person: no verdict yet. For 0.8 it takes 16 more right verdicts." in first.output
+    assert "2 of 2 verdicts right, so a precision of 0.34 at least. For 0.8 it takes 14 more" in second.output
+    assert second.output.endswith("\np.toml is right.\n")
+
+
+def test_a_runs_end_says_what_it_made_of_its_findings(run: Run) -> None:
+    Path("p.toml").write_text('name = "p"\n[[detect]]\nuse = "agent_silence"\n')
+    waits = run("pipeline", "run", "p.toml").output
+    Path("p.toml").write_text(
+        'name = "alone"\n[[detect]]\nuse = "agent_silence"\nname = "silence"\nfile = "auto"\nmin_precision = 0.0\n'
+        "[issues]\nreview_share = 0.0\nfile_after = { calls = 1, within = '24h' }\n"
+    )
+    filed = run("pipeline", "run", "p.toml").output
+    assert "\n0 findings filed, 2 wait (calltriage pipeline findings --state new).\n" in waits
+    assert "\n2 findings filed (issues: 1 new).\n" in filed
+
+
+def test_incidents_of_one_detector_are_told_apart_by_their_group(run: Run) -> None:
+    lines = [silent_line(name, 9.5, metadata={"branch": name}) for name in ("north", "south")]
+    Path("more.jsonl").write_text("\n".join(lines))
+    run("desk", "import", "more.jsonl")
+    Path("p.toml").write_text('name = "p"\n[[detect]]\nuse = "agent_silence"\ngroup_by = "branch"\n')
+    run("pipeline", "run", "p.toml", "--log")
+    for row in map(json.loads, run("pipeline", "findings", "--json").stdout.splitlines()):
+        run("pipeline", "accept", row["id"])
+    shown, report = run("pipeline", "incidents").output, run("pipeline", "report").output
+    assert all(f"branch {name}" in shown and f"branch {name}" in report for name in ("north", "south", "unknown"))
+
+
+def test_a_worker_without_a_shared_database_does_not_say_that_it_works(run: Run) -> None:
+    run("pipeline", "init", "p.toml")
+    refused = run("pipeline", "worker", "p.toml")
+    assert isinstance(refused.exception, SettingsError)
+    assert "Working on runs" not in refused.output
+
+
+@pytest.mark.parametrize("name", ["_mine", "-", "x" * 80, "a b/c", "\u00fc"])
+def test_init_makes_a_right_name_of_any_words(run: Run, name: str) -> None:
+    assert run("pipeline", "init", "p.toml", "--name", name).exit_code == 0
+    assert run("pipeline", "check", "p.toml", "--offline").exit_code == 0
+
+
 FAILING = 'name = "p"\n[[detect]]\nuse = "agent_silence"\n[[detect]]\nuse = "broken:raises"\n'
 BROKEN = """from calltriage.pipelines import detector
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import click
@@ -16,6 +19,7 @@ from calltriage.cli.options import settings_of
 from calltriage.cli.pipelines.showing import say_estimate
 from calltriage.cli.terminal import say
 from calltriage.errors import CallError, SettingsError
+from calltriage.leaves.amounts import amount
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.logs import configure_logging
 from calltriage.pipelines.calls import Timing
@@ -23,7 +27,11 @@ from calltriage.pipelines.detecting import Detector
 from calltriage.pipelines.examining import Prepared, prepared
 from calltriage.pipelines.pipeline import Estimate, Pipeline
 from calltriage.pipelines.presets import PRESETS, preset
+from calltriage.pipelines.statistics import successes_missing, wilson
 from calltriage.settings import Settings
+
+if TYPE_CHECKING:
+    from calltriage.pipelines.ledger.reviews import Tally
 
 FILE = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 SINCE = click.option("--since", metavar="WHEN", help="Calls made from then on: 24h, 7d, 2026-05-01.")
@@ -41,7 +49,7 @@ def log_items(settings: Settings) -> None:
 @click.option("--name", help="The pipeline's name.  [default: the file's]")
 def init(file: Path, chosen: str, name: str | None) -> None:
     """Write a file to start from. A file that is there stays as it is."""
-    named = re.sub(r"[^A-Za-z0-9_.-]+", "-", name or file.stem).strip("-.") or "pipeline"
+    named = re.sub(r"[^A-Za-z0-9_.-]+", "-", name or file.stem).strip("-._")[:64] or "pipeline"
     try:
         with file.open("x", encoding="utf-8") as written:
             written.write(preset(chosen, named, str(file)))
@@ -64,25 +72,56 @@ def _needs(detector: Detector) -> str:
 def check(context: click.Context, file: Path, since: str | None, *, offline: bool, as_json: bool) -> None:
     """Check a file: every key, every detector, every option.
 
-    Shows the detectors with their versions and, unless --offline, how many calls there are and how many requests reading
-    them takes. Exit status 1 when something is wrong; each fault is told with its line.
+    Shows the detectors with their versions and, unless --offline, which of them file without a person by the verdicts so
+    far, how many calls there are, and how many requests reading them takes. Names environment variables that are not set.
+    Exit status 1 when something is wrong with the file; each fault is told with its line.
     """
     loaded, settings = Pipeline.load(file), settings_of(context)
 
-    async def look() -> tuple[list[JsonObject], Estimate | None]:
+    async def look() -> tuple[list[JsonObject], list[str], Estimate | None]:
         async with prepared(loaded.spec) as detectors:
             rows = [_row(one) for one in detectors]
-            return rows, None if offline else await _estimate(settings, loaded, since, detectors)
+            if offline:
+                return rows, [], None
+            return rows, await _alone(settings, detectors), await _estimate(settings, loaded, since, detectors)
 
-    rows, estimate = anyio.run(look)
+    rows, alone, estimate = anyio.run(look)
+    unset = [f"{name} ({where})" for where, name in loaded.spec.variables.items() if not os.environ.get(name)]
     if as_json:
-        told = None if estimate is None else asdict(estimate)
-        say(json.dumps({"name": loaded.spec.name, "spec_hash": loaded.spec_hash, "detectors": rows, "estimate": told}))
+        told = {"detectors": rows, "alone": alone, "estimate": None if estimate is None else asdict(estimate)}
+        say(json.dumps({"name": loaded.spec.name, "spec_hash": loaded.spec_hash, **told, "unset": unset}))
         return
     show_rows(rows, ("detector", "version", "hash", "file", "needs", "sample"), as_json=False)
+    for sentence in alone:
+        say(sentence)
     if estimate is not None:
         say_estimate(estimate)
-    say(f"{file} is right.")
+    lacks = f", but the environment does not set {', '.join(unset)}" if unset else ""
+    say(f"{file} is right{lacks}.")
+
+
+async def _alone(settings: Settings, detectors: Sequence[Prepared]) -> list[str]:
+    """A sentence on each detector that may file without a person: whether people's verdicts let it, or what is missing."""
+    from calltriage.pipelines.ledger.reviews import Tally, tallies  # noqa: PLC0415  brings the database library
+    from calltriage.wiring import open_ledger  # noqa: PLC0415
+
+    may = [one for one in detectors if one.detect.file == "auto" and not one.detector.review_only]
+    if not may:
+        return []
+    async with open_ledger(settings) as ledger:
+        judged = await ledger.read(partial(tallies, ledger=ledger))
+    return [_sentence(one, judged.get((one.detector.name, one.detector.version_hash), Tally())) for one in may]
+
+
+def _sentence(one: Prepared, tally: Tally) -> str:
+    bar, low = one.detect.min_precision, wilson(tally.right, tally.total)[0]
+    known = f"{tally.right} of {amount(tally.total, 'verdict')} right, so a precision of {low:.2f} at least"
+    known = known if tally.total else "no verdict yet"
+    if low >= bar:
+        return f"{one.detector.name} files without a person: {known}."
+    missing = successes_missing(tally.right, tally.total, bar)
+    needed = "more than can be counted" if missing is None else amount(missing, "more right verdict")
+    return f"{one.detector.name} waits for a person: {known}. For {bar:g} it takes {needed}."
 
 
 def _row(one: Prepared) -> JsonObject:

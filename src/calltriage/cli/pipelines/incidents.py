@@ -17,7 +17,19 @@ from calltriage.pipelines.ledger import incidents
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.turns import alone
 
-COLUMNS = ("fingerprint", "state", "ticket", "detector", "kind", "key", "findings", "calls", "last_call_at", "muted")
+COLUMNS = (
+    "fingerprint",
+    "state",
+    "ticket",
+    "detector",
+    "kind",
+    "group",
+    "key",
+    "findings",
+    "calls",
+    "last_call_at",
+    "muted",
+)
 FINGERPRINT = click.argument("name", metavar="FINGERPRINT", type=TEXT)
 WHY = click.option("--reason", type=TEXT, metavar="WORDS", required=True, help="Why; kept with the incident.")
 

@@ -169,7 +169,7 @@ def missed(
     """
     if (quote is None) != nothing:
         raise click.UsageError("Give the words that were said, or --nothing.")
-    act: Callable[[Parts], Awaitable[JsonObject]] = partial(reviewing.nothing, **named, reviewer=person())
+    act: Callable[[Parts], Awaitable[JsonObject]] = partial(reviewing.nothing, **named, reviewer=person(), note=reason)
     if quote is not None:
         act = partial(reviewing.missed, **named, quote=quote, reviewer=person(), note=reason)
     body = on_parts(context, act)

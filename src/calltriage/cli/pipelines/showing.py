@@ -16,7 +16,7 @@ from calltriage.leaves.amounts import amount
 from calltriage.leaves.gate import gate, one_line
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.examining import Found
-from calltriage.pipelines.ledger.runs import Run
+from calltriage.pipelines.ledger.runs import Filed, Run
 from calltriage.pipelines.pipeline import Estimate, Report
 from calltriage.pipelines.tallies import DetectorTally, Tally
 
@@ -95,8 +95,18 @@ def show_report(report: Report) -> None:
         say(f"Failed: {where}. A call on which a detector failed is not known to be fine.")
     if report.run is not None:
         say_run(report.run)
+    if report.filed is not None:
+        say(_filed(report.filed))
     if tally.deferred:
         say(f"Why calls are left for later: {one_line(tally.deferred)}")
+
+
+def _filed(filed: Filed) -> str:
+    """What a run made of its findings, in one line."""
+    of = [f"{count} {which}" for count, which in ((filed.issues, "new"), (filed.reopened, "reopened")) if count]
+    issues = f" (issues: {', '.join(of)})" if of else ""
+    waits = f", {filed.waiting} wait (calltriage pipeline findings --state new)" if filed.waiting else ""
+    return f"{amount(filed.findings, 'finding')} filed{issues}{waits}."
 
 
 def _row(one: DetectorTally) -> list[str]:
@@ -160,6 +170,7 @@ def as_json(report: Report) -> JsonObject:
     stands = None if run is None else {"id": run.id, "state": run.state, "why": run.why, "items": dict(run.counts)}
     told = {
         "run": stands,
+        "filed": None if report.filed is None else asdict(report.filed),
         "calls": tally.calls,
         "left": tally.left,
         "skipped": tally.skipped,

@@ -43,5 +43,5 @@ async def _work(settings: Settings, loaded: list[Pipeline]) -> None:
         with anyio.CancelScope() as scope:
             ending.then(scope.cancel, LEAVE_SECONDS)
             if not ending.asked:
-                say(f"Working on runs of {', '.join(one.spec.name for one in loaded)}", err=True)
-                await Worker(client, loaded).carry_out()
+                names = ", ".join(one.spec.name for one in loaded)
+                await Worker(client, loaded).carry_out(lambda: say(f"Working on runs of {names}", err=True))

@@ -12,7 +12,7 @@ from sqlalchemy import func, insert, select, update
 from calltriage.errors import SettingsError
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger.ledger import Ledger
-from calltriage.pipelines.ledger.tables import items, runs
+from calltriage.pipelines.ledger.tables import effects, findings, items, runs
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -126,6 +126,30 @@ async def errors_of(ledger: Ledger, run_id: str) -> dict[str, int]:
     failed = (items.c.account == ledger.account, items.c.run_id == run_id, items.c.state == "failed")
     query = select(items.c.error, func.count()).where(*failed).group_by(items.c.error).order_by(func.count().desc())
     return await ledger.read(lambda connection: {row[0] or "": row[1] for row in connection.execute(query)})
+
+
+@dataclass(frozen=True)
+class Filed:
+    """What a run made of its findings: how many are filed and how many wait, and issues that it filed and reopened."""
+
+    findings: int
+    waiting: int
+    issues: int
+    reopened: int
+
+
+async def filed_by(ledger: Ledger, run_id: str) -> Filed:
+    """What a run made of its findings so far."""
+    own = (findings.c.account == ledger.account, findings.c.run_id == run_id, findings.c.state.in_(("filed", "new")))
+    made = (effects.c.account == ledger.account, effects.c.run_id == run_id, effects.c.state == "done")
+    by_state = select(findings.c.state, func.count()).where(*own).group_by(findings.c.state)
+    by_kind = select(effects.c.kind, func.count()).where(*made).group_by(effects.c.kind)
+
+    def query(connection: Connection) -> Filed:
+        counts = {row[0]: row[1] for asked in (by_state, by_kind) for row in connection.execute(asked)}
+        return Filed(*(counts.get(one, 0) for one in ("filed", "new", "create_issue", "update_issue")))
+
+    return await ledger.read(query)
 
 
 async def newest(ledger: Ledger, most: int = 20, pipeline: str | None = None) -> list[Run]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from calltriage.leaves.amounts import amount
 from calltriage.leaves.gate import one_line
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.reports.figures import DetectorFigures, Figures
 
 MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:&@])")
@@ -36,10 +37,10 @@ def as_markdown(report: Figures) -> str:
         "person gave a verdict on. A detector that finds nothing does not say that a call is fine.",
         "## Incidents",
         _table(
-            ("issue", "state", "detector", "kind", "calls", "last call", "muted"),
+            ("issue", "state", "detector", "kind", "group", "calls", "last call", "muted"),
             [
-                (plain(one["ticket"] or "-"), one["state"], plain(one["detector"]), plain(one["kind"]), str(one["calls"]),
-                 one["last_call_at"] or "-", one["muted"] or "-")
+                (plain(one["ticket"] or "-"), one["state"], plain(one["detector"]), plain(one["kind"]),
+                 plain(group_of(one) or "-"), str(one["calls"]), one["last_call_at"] or "-", one["muted"] or "-")
                 for one in report.incidents
             ],
         ),
@@ -86,6 +87,12 @@ def _detector(one: DetectorFigures) -> tuple[str, ...]:
         f"{one.coverage:.0%}",
         f"{one.usd:.2f}",
     )
+
+
+def group_of(incident: JsonObject) -> str:
+    """What an incident's calls share: values of the `group_by` fields, and the findings' key. Empty if there is nothing."""
+    group: JsonObject = incident["group"] or {}
+    return ", ".join([*(f"{name} {value}" for name, value in group.items()), *filter(None, [incident["key"]])])
 
 
 def turn_of(turn: int | None) -> str:

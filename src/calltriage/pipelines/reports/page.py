@@ -8,7 +8,7 @@ from html import escape
 from calltriage.leaves.gate import one_line
 from calltriage.pipelines.reports import plots
 from calltriage.pipelines.reports.figures import Figures
-from calltriage.pipelines.reports.markdown import percent, summary, turn_of
+from calltriage.pipelines.reports.markdown import group_of, percent, summary, turn_of
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 STYLE = (
@@ -62,17 +62,11 @@ def _detectors(report: Figures) -> str:
 
 def _incidents(report: Figures) -> str:
     rows = [
-        [_word(one["ticket"] or "–"), _word(one["state"]), _word(one["detector"]), _word(one["kind"]), _word(_group(one)),
-         str(one["calls"]), _word(one["last_call_at"] or "–"), _word(one["muted"] or "–")]
+        [_word(one["ticket"] or "–"), _word(one["state"]), _word(one["detector"]), _word(one["kind"]),
+         _word(group_of(one) or "–"), str(one["calls"]), _word(one["last_call_at"] or "–"), _word(one["muted"] or "–")]
         for one in report.incidents
     ]  # fmt: skip
     return _table(["issue", "state", "detector", "kind", "group", "calls", "last call", "muted"], rows)
-
-
-def _group(incident: dict[str, object]) -> str:
-    group = incident["group"]
-    told = [f"{name} {value}" for name, value in group.items()] if isinstance(group, dict) else []  # pyright: ignore[reportUnknownVariableType]
-    return ", ".join([*told, *([str(incident["key"])] if incident["key"] else [])]) or "–"
 
 
 def _waiting(report: Figures) -> str:
