@@ -147,6 +147,7 @@ def pipeline_settings(address: str, database: str | None = None) -> dict[str, st
     settings = {
         "CALLTRIAGE_BLAND_API_KEY": KEY, "CALLTRIAGE_BLAND_BASE_URL": address, "CALLTRIAGE_VENDOR_RATE": "1000",
         "CALLTRIAGE_VENDOR_BURST": "1000", "CALLTRIAGE_SEALING_KEY": "one key on all machines of a test run",
+        "CALLTRIAGE_LOG_LEVEL": "WARNING",
     }  # fmt: skip
     return settings if database is None else settings | {"CALLTRIAGE_DATABASE_URL": database}
 

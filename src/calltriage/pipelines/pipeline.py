@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from calltriage.client.client import Client
@@ -18,7 +19,7 @@ from calltriage.pipelines.catalogue import Opening
 from calltriage.pipelines.dry_run import Progress
 from calltriage.pipelines.examining import Prepared, prepared
 from calltriage.pipelines.filing_step import Filer
-from calltriage.pipelines.ledger import Ledger, open_ledger, runs
+from calltriage.pipelines.ledger import Ledger, open_ledger, results, runs
 from calltriage.pipelines.ledger.keys import note_key
 from calltriage.pipelines.ledger.ledger import utc_now, written
 from calltriage.pipelines.ledger.pace import paced
@@ -79,11 +80,13 @@ class Report:
 
     Attributes:
         tally: what this process found.
+        failures: numbers of calls on which detectors failed, by detector, whatever process examined them.
         run: its row in the ledger; None for a dry run.
         filed: what the run made of what it found; None for a dry run.
     """
 
     tally: Tally
+    failures: Mapping[str, int]
     run: Run | None = None
     filed: Filed | None = None
 
@@ -219,7 +222,8 @@ class Pipeline:
         async with opened_detectors(client, self.spec, cache=cache) as detectors:
             on_estimate(await self.estimate(reader, asked, detectors))
             if dry_run:
-                return Report(await dry.dry_run(reader, self.spec, detectors, asked, progress))
+                tally = await dry.dry_run(reader, self.spec, detectors, asked, progress)
+                return Report(tally, tally.failures)
             async with open_ledger_of(client) as ledger:
                 begun = await runs.begin(
                     ledger, pipeline=self.spec.name, spec_hash=self.spec_hash, spec=self.spec.text, mode="run",
@@ -228,7 +232,9 @@ class Pipeline:
                 work = work_of(client, ledger, self.spec, begun.id, detectors, reader=reader)
                 runner = Share if calls is None and await _is_spread(client, ledger) else Embedded
                 run = await runner(work, begun, progress).carry_out()
-                return Report(work.tally, run, await runs.filed_by(ledger, run.id))
+                versions = {one.detector.version_hash for one in detectors}
+                failed = partial(results.failures, ledger=ledger, run_id=run.id, versions=versions)
+                return Report(work.tally, await ledger.read(failed), run, await runs.filed_by(ledger, run.id))
 
     @asynccontextmanager
     async def watching(self, client: Client) -> AsyncGenerator[Watching]:

@@ -170,6 +170,18 @@ def test_a_run_whose_detector_failed_says_on_how_many_calls_and_ends_with_1(run:
     assert more or json.loads(status)["errors"] == "raises failed on 3 calls"
 
 
+def test_a_run_that_tries_a_failed_model_again_later_names_it_already(run: Run) -> None:
+    asks = '[[detect]]\nuse = "chat"\nname = "promise"\nendpoint = "away"\nprompt = "promise.md"\n'
+    away = '[endpoint.away]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "small"\n'
+    Path("p.toml").write_text(f'name = "p"\n{asks}{away}')
+    Path("promise.md").write_text("Does the agent promise something?")
+    shown = run("pipeline", "run", "p.toml")
+    assert shown.exit_code == 4
+    assert "\n0 calls examined, 3 left for later.\nFailed: promise on 3 calls. " in shown.output
+    [status] = run("pipeline", "status", "--json").stdout.splitlines()
+    assert json.loads(status)["errors"] == "Endpoint away cannot be reached. Check its base_url on 3 calls"
+
+
 def test_a_file_that_is_wrong_ends_the_command_with_every_fault(run: Run) -> None:
     Path("p.toml").write_text('name = "a"\n[[detect]]\nuse = "agent_silence"\nfille = "auto"\n[limts]\n')
     found = run("pipeline", "check", "p.toml", "--offline").exception

@@ -67,7 +67,7 @@ def run(
         show_report(report)
     if report.run is not None and report.run.state not in {"done", "cancelled"}:
         sys.exit(UNFINISHED)
-    if report.tally.failures or (report.run is not None and report.run.counts.get("failed")):
+    if report.failures or (report.run is not None and report.run.counts.get("failed")):
         sys.exit(1)
 
 

@@ -62,13 +62,13 @@ async def _left_alone(ledger: Ledger, run: Run) -> JsonObject:
 
 def _row(run: Run, errors: Mapping[str, int]) -> JsonObject:
     """A run as a row. `errors`: why calls failed, with their number."""
+    wrong = ", ".join(f"{one.rstrip('.')} on {amount(count, 'call')}" for one, count in errors.items())
     waiting = sum(run.counts.get(state, 0) for state in ("new", "examined", "deferred"))
     return {
         "run": run.id, "pipeline": run.pipeline, "mode": run.mode, "state": run.state,
         "asked": run.window.get("asked") or "all calls", "calls": sum(run.counts.values()), "to_do": waiting,
         "failed": run.counts.get("failed", 0), "requests": run.requests, "began": run.created_at,
-        "why": run.why, "errors": ", ".join(f"{one} on {amount(n, 'call')}" for one, n in errors.items()) or None,
-        "items": dict(run.counts),
+        "why": run.why, "errors": wrong or None, "items": dict(run.counts),
     }  # fmt: skip
 
 

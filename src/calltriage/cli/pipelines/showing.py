@@ -90,8 +90,8 @@ def show_report(report: Report) -> None:
     skipped = f", {tally.skipped} gone before they were read" if tally.skipped else ""
     dry = "" if report.run else " Nothing was filed: this was a dry run."
     say(f"{amount(tally.calls, 'call')} examined{left}{skipped}.{dry}")
-    if tally.failures:
-        where = ", ".join(f"{name} on {amount(count, 'call')}" for name, count in tally.failures.items())
+    if report.failures:
+        where = ", ".join(f"{name} on {amount(count, 'call')}" for name, count in report.failures.items())
         say(f"Failed: {where}. A call on which a detector failed is not known to be fine.")
     if report.run is not None:
         say_run(report.run)
@@ -173,6 +173,7 @@ def as_json(report: Report) -> JsonObject:
         "filed": None if report.filed is None else asdict(report.filed),
         "calls": tally.calls,
         "left": tally.left,
+        "failures": dict(report.failures),
         "skipped": tally.skipped,
         "deferred": tally.deferred,
     }

@@ -6,11 +6,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import case, func, select
+from sqlalchemy import and_, case, func, select
 
+from calltriage.pipelines.ledger.items import TO_DO
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.rows import add_new
-from calltriage.pipelines.ledger.tables import results
+from calltriage.pipelines.ledger.tables import items, results
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -73,6 +74,16 @@ def shares(connection: Connection, ledger: Ledger, detectors: Collection[str], s
         .order_by(results.c.detector)
     )
     return [Share(*row) for row in connection.execute(query)]
+
+
+def failures(connection: Connection, ledger: Ledger, run_id: str, versions: Collection[str]) -> dict[str, int]:
+    """On how many calls of a run detectors of these versions failed, by detector; calls that are tried again count, too."""
+    at_all = (items.c.account == ledger.account, items.c.run_id == run_id, items.c.state.in_(("failed", *TO_DO)))
+    same = and_(*(results.c[name] == items.c[name] for name in ("account", "call_id", "content_hash")))
+    query = select(results.c.detector, func.count()).select_from(items.join(results, same)).where(*at_all)
+    query = query.where(results.c.verdict == "failed", results.c.version_hash.in_(versions))
+    rows = connection.execute(query.group_by(results.c.detector).order_by(results.c.detector))
+    return {row[0]: row[1] for row in rows}
 
 
 def store(connection: Connection, ledger: Ledger, made: Sequence[Made]) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 OPEN = ("running", "paused", "failed")
 """States of a run that can go on."""
+REASONS = 5
+"""Reasons of failures that a run shows."""
 ASKED_FOR = "asked for"
 """Reason of a run that a person paused or cancelled."""
 
@@ -122,10 +124,11 @@ def _counts(connection: Connection, ledger: Ledger, run_id: str) -> dict[str, in
 
 
 async def errors_of(ledger: Ledger, run_id: str) -> dict[str, int]:
-    """Why items of a run failed, with the number of items, most first."""
-    failed = (items.c.account == ledger.account, items.c.run_id == run_id, items.c.state == "failed")
-    query = select(items.c.error, func.count()).where(*failed).group_by(items.c.error).order_by(func.count().desc())
-    return await ledger.read(lambda connection: {row[0] or "": row[1] for row in connection.execute(query)})
+    """Why items of a run failed, or are tried again: the most frequent reasons, with the number of items."""
+    wrong = (items.c.account == ledger.account, items.c.run_id == run_id, items.c.state.in_(("failed", "new")))
+    query = select(items.c.error, func.count()).where(*wrong, items.c.error.is_not(None)).group_by(items.c.error)
+    query = query.order_by(func.count().desc(), items.c.error).limit(REASONS)
+    return await ledger.read(lambda connection: {row[0]: row[1] for row in connection.execute(query)})
 
 
 @dataclass(frozen=True)
