@@ -139,10 +139,8 @@ def _of_pipeline(connection: Connection, ledger: Ledger, pipeline: str | None) -
             names |= {name for one in parse_spec(text).detect for name in (one.known_as, *one.was)}
         except SpecError:  # a file of an older version
             continue
-    ids = list(connection.execute(select(runs.c.id).where(own)).scalars())
-    of_runs = select(items.c.call_id).where(
-        items.c.account == results.c.account, items.c.call_id == results.c.call_id, items.c.run_id.in_(ids)
-    )
+    same = and_(items.c.account == results.c.account, items.c.call_id == results.c.call_id)
+    of_runs = select(items.c.call_id).where(same, items.c.run_id.in_(select(runs.c.id).where(own)))
     return [results.c.detector.in_(names), of_runs.exists()]
 
 
