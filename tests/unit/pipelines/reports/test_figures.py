@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -34,7 +35,7 @@ async def filing(the_desk: Desk, tmp_path: Path, ledger_url: Url) -> AsyncIterat
         yield client
 
 
-async def run(client: Client, text: str, **asked: str) -> None:
+async def run(client: Client, text: str, **asked: Any) -> None:
     await Pipeline(parse_spec(text, folder=TESTS)).run(client, **asked)
 
 
