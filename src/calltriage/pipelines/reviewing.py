@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select
 
-from calltriage.errors import CallError, Conflict, NotFound, Rejected
+from calltriage.errors import CallError, Conflict, NotFound, Rejected, StoreError
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.quotes import quoted
 from calltriage.operations.calls import GetCall, Turn
@@ -92,14 +92,16 @@ def _decide(connection: Connection, ledger: Ledger, finding: JsonObject, verdict
 async def file_accepted(parts: Parts, finding: JsonObject) -> JsonObject:
     """File a finding that a person accepted, by the rules of its pipeline's file. Returns the finding afterwards.
 
-    Raises CallError if the API fails; a later run files the finding then.
+    Raises CallError if the API fails, and StoreError if others keep the incident or the ledger busy; a later run files the
+    finding then.
     """
     filer = parts.filer(await spec_of(parts.ledger, finding))
     await filer.settle(finding["fingerprint"])
     try:
         await filer.tell_counts()
-    except CallError as error:
-        logger.warning("no comment was made on further calls; a later run makes it: %s", error.code)
+    except (CallError, StoreError) as error:
+        told = getattr(error, "code", None) or type(error).__name__
+        logger.warning("no comment was made on further calls; a later run makes it: %s", told)
     return await found(parts.ledger, finding["id"])
 
 

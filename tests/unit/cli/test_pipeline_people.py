@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from html.parser import HTMLParser
+from itertools import count as count_up
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,10 @@ from sqlalchemy import select
 from calltriage.cli.main import cli
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
+from calltriage.errors import StoreBusyError
 from calltriage.operations.issues import CreateIssue
-from calltriage.pipelines.ledger import turns
+from calltriage.pipelines import counting, filing_step
+from calltriage.pipelines.ledger import Ledger, turns
 from calltriage.pipelines.ledger.tables import reviews
 from calltriage.settings import load_settings
 from calltriage.wiring import open_ledger
@@ -100,6 +104,31 @@ def test_an_accepted_finding_is_filed_and_a_dismissed_one_is_not(folder: Path) -
     assert "dismissed as expected" in dismissed
     assert states == {"call-0": "dismissed", "call-1": "filed", "call-2": "new"}
     assert [issue.id for issue in issues] == [accepted["issue_id"]]
+
+
+@pytest.mark.parametrize("turn", [1, 2])
+def test_accepting_what_is_busy_keeps_the_verdict_and_says_whether_it_was_filed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, turn: int
+) -> None:
+    """The first turn files the finding, the second one comments on further calls."""
+    finding = rows("findings", "--call", "call-1")[0]
+    taken, whole = count_up(1), turns.alone
+
+    @asynccontextmanager
+    async def alone(ledger: Ledger, *names: str) -> AsyncGenerator[None]:
+        if next(taken) == turn:
+            raise StoreBusyError("Another process works on the same.")
+        async with whole(ledger, *names):
+            yield
+
+    for module in (counting, filing_step):
+        monkeypatch.setattr(module, "alone", alone)
+    done = CliRunner().invoke(cli, ["pipeline", "accept", finding["id"]])
+
+    assert done.exit_code == (1 if turn == 1 else 0), repr(done.exception)
+    assert ("The next run files it" in done.stderr) == (turn == 1)
+    [after] = rows("findings", "--call", "call-1")
+    assert after["state"] == ("accepted" if turn == 1 else "filed")
 
 
 def test_dismissing_what_was_filed_says_what_a_person_can_undo(folder: Path) -> None:
@@ -181,7 +210,7 @@ def test_a_split_waits_until_nobody_files_for_the_incident(folder: Path, monkeyp
             return await anyio.to_thread.run_sync(partial(CliRunner().invoke, cli, split))
 
     done = on_bench(folder, split_meanwhile)
-    assert "Another process files for this incident" in str(done.exception)
+    assert "Another process works on the same" in str(done.exception)
     assert [row["fingerprint"] for row in rows("incidents")] == [others]
 
 

@@ -14,7 +14,7 @@ import click
 from calltriage.cli.listing import JSON, show_rows
 from calltriage.cli.options import TEXT, settings_of
 from calltriage.cli.terminal import say
-from calltriage.errors import CallError
+from calltriage.errors import CallError, StoreError
 from calltriage.leaves.gate import gate
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines import reviewing
@@ -113,7 +113,7 @@ def accept(context: click.Context, *, finding: str, reason: str | None, as_json:
             row = await reviewing.file_accepted(parts, row)
             is_filed = row["state"] == "filed"
             return {**row, "issue": await reviewing.issue_name(parts.ledger, row) if is_filed else None}, None
-        except CallError as error:
+        except (CallError, StoreError) as error:
             return row, str(error)
 
     row, failed = on_parts(context, act)

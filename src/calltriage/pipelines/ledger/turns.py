@@ -223,4 +223,4 @@ def _patience() -> anyio.CancelScope:
 
 def _refuse_if_late(waiting: anyio.CancelScope) -> None:
     if waiting.cancelled_caught:
-        raise StoreBusyError("Another process files for this incident. Nothing was done; the next run goes on.")
+        raise StoreBusyError("Another process works on the same and did not finish in time. Try again in a minute.")

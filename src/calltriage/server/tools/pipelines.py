@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Required, TypedD
 
 from pydantic import Field, StringConstraints
 
-from calltriage.errors import CallError, Conflict, NotFound, SettingsError
+from calltriage.errors import CallError, Conflict, NotFound, SettingsError, StoreError
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect
 from calltriage.operations.calls import GetCall
@@ -237,7 +237,7 @@ class ReviewFindingTool(Workflow, effect=Effect.ADD):
         if row["state"] == "accepted":
             try:
                 row = await reviewing.file_accepted(parts, row)
-            except CallError as error:
+            except (CallError, StoreError) as error:
                 notes = [f"It could not be filed now: {error} The next run files it."]
         issue = {} if row["issue_id"] is None else {"issue_id": row["issue_id"]}
         told = {"note": " ".join(notes)} if notes else {}
