@@ -26,7 +26,7 @@ from pydantic import SecretStr
 from calltriage.client.client import Client
 from calltriage.client.in_process import background
 from calltriage.desk.app import Desk
-from calltriage.errors import SettingsError
+from calltriage.errors import Forbidden, SettingsError, StoreBusyError
 from calltriage.leaves.seals import Seals
 from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import ListIssues
@@ -34,9 +34,10 @@ from calltriage.pipelines.ledger import runs
 from calltriage.pipelines.ledger.keys import has_key, note_key
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.runs import Run
-from calltriage.pipelines.pipeline import Pipeline, open_ledger_of
+from calltriage.pipelines.pipeline import Pipeline, open_ledger_of, unheard, work_of
 from calltriage.pipelines.runners import jobs, queue
 from calltriage.pipelines.runners.jobs import opened_jobs
+from calltriage.pipelines.runners.queue import Share
 from calltriage.pipelines.spec import parse_spec
 from calltriage.pipelines.working import Worker
 
@@ -325,6 +326,67 @@ async def test_an_error_that_all_calls_would_meet_pauses_the_run_and_is_raised(
     async with open_ledger_of(client) as ledger:
         [run] = await runs.newest(ledger)
     assert (run.state, run.why) == ("paused", "this key is not one of the API's")
+
+
+def share_of(client: Client, ledger: Ledger, pipeline: Pipeline, run: Run) -> Share:
+    """A share of a run that has no calls, or that ended."""
+    return Share(work_of(client, ledger, pipeline.spec, run.id, ()), run, unheard, leaves_paused=False)
+
+
+async def test_a_run_that_another_process_ended_stays_done_when_comments_of_this_one_fail(
+    client: Client, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def refused() -> None:
+        raise Forbidden("no comments")
+
+    async with open_ledger_of(client) as ledger:
+        share = share_of(client, ledger, pipeline, await begun(ledger, pipeline))
+        await runs.end(ledger, share.run.id, "done", "7 incidents wait.")
+        monkeypatch.setattr(share.work.filer, "finish", refused)
+        ended = await share.carry_out()
+        await runs.end(ledger, share.run.id, "paused", "too late")
+        assert await runs.get(ledger, share.run.id) == ended
+    assert (ended.state, ended.why) == ("done", "7 incidents wait.")
+    assert ended.ended_at is not None
+    assert f"comments at the end of {ended.id} were not made: forbidden" in caplog.text
+
+
+@pytest.mark.parametrize("state", ["paused", "cancelled"])
+async def test_a_run_that_a_person_stopped_gets_no_comments_and_stays_stopped(
+    client: Client, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    told = list[str]()
+
+    async def finish() -> None:
+        told.append("comment")
+
+    async with open_ledger_of(client) as ledger:
+        share = share_of(client, ledger, pipeline, await begun(ledger, pipeline))
+        await runs.stop(ledger, share.run.id, state)
+        monkeypatch.setattr(share.work.filer, "finish", finish)
+        await share.carry_out()
+        await runs.end(ledger, share.run.id, "paused", "unreachable")
+        await runs.end(ledger, share.run.id, "done")
+        stopped = await runs.get(ledger, share.run.id)
+    assert (stopped.state, stopped.why, told) == (state, runs.ASKED_FOR, [])
+
+
+async def test_a_queue_that_stays_away_pauses_the_run(
+    the_desk: Desk, client: Client, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    async def away(_: object) -> None:
+        raise StoreBusyError("others work on the queue")
+
+    await load_lines(the_desk, silent_line("silent-1", 9.5))
+    monkeypatch.setattr(jobs.Jobs, "rescue", away)
+    monkeypatch.setattr(queue, "PATIENCE_S", 1.0)
+    with anyio.fail_after(PATIENCE_S), pytest.raises(StoreBusyError):
+        await pipeline.run(client)
+    async with open_ledger_of(client) as ledger:
+        [run] = await runs.newest(ledger)
+    assert (run.state, run.why) == ("paused", "StoreBusyError")
+    assert f"to lead {run.id}: StoreBusyError" in caplog.text
 
 
 async def test_a_worker_with_another_sealing_key_takes_no_part_and_says_what_to_set(

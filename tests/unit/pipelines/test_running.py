@@ -21,11 +21,11 @@ from sqlalchemy import func, select
 
 from calltriage.client.client import Client
 from calltriage.desk.app import Desk
-from calltriage.errors import SettingsError, StoreBusyError
+from calltriage.errors import CallError, SettingsError, StoreBusyError
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import Issue, ListIssues
-from calltriage.pipelines import reviewing
+from calltriage.pipelines import reading, reviewing
 from calltriage.pipelines.ledger import Ledger, runs
 from calltriage.pipelines.ledger.findings import Wanted, listed
 from calltriage.pipelines.ledger.tables import findings, items, results
@@ -67,7 +67,8 @@ class Cut(httpx2.AsyncBaseTransport):
         self.fail_at: int | None = None
         self.forbids: str | None = None
         self.unanswered: str | None = None
-        """End of the method and path of requests of which the first LOST are lost."""
+        """End of the method and path of requests of which the first `losses` are lost."""
+        self.losses = LOST
         self.lost = 0
 
     @property
@@ -83,7 +84,9 @@ class Cut(httpx2.AsyncBaseTransport):
         if self.forbids is not None and self.paths[-1].startswith(self.forbids):
             raise KilledError
         is_meant = self.unanswered is not None and self.paths[-1].endswith(self.unanswered)
-        if is_meant and len(self.paths) > 1 and self.lost < LOST:  # the first request counts the calls of the run
+        if (
+            is_meant and len(self.paths) > 1 and self.lost < self.losses
+        ):  # the first request counts the calls of the run
             self.lost += 1
             raise httpx2.ConnectError("away", request=request)
         return await self.inner.handle_async_request(request)
@@ -384,6 +387,29 @@ async def test_an_api_that_is_away_is_waited_for_at_each_step(
     assert (report.run.state, report.run.counts["done"], way.lost) == ("done", 5, LOST)
     assert len((await filing.send(ListFlags(issue_id=issue.id))).items) == 1
     assert {"resources", "flags", "comments"} <= set(written)
+
+
+@pytest.mark.parametrize("ending", ["GET /v1/calls", "/comments"])
+async def test_an_api_that_stays_away_while_calls_are_listed_or_at_the_end_pauses_the_run(
+    the_desk: Desk, filing: Client, way: Cut, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    async def no_sleep(_: float) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    monkeypatch.setattr("calltriage.pipelines.reading.anyio.sleep", no_sleep)
+    monkeypatch.setattr(reading, "FIRST_PAUSE_S", 2 * reading.PATIENCE_S)  # the patience is over at once
+    await load_lines(the_desk, *(silent_line(f"silent-{number}", 9.5) for number in range(3)))
+    way.unanswered, way.losses = ending, 1_000_000
+    with anyio.fail_after(60), pytest.raises(CallError) as away:
+        await run(filing, f"{SILENCE}max_evidence = 1\n")
+
+    async with open_ledger_of(filing) as ledger:
+        [paused] = await runs.newest(ledger)
+    assert (paused.state, paused.why) == ("paused", away.value.code)
+    way.losses = 0
+    report = await run(filing, f"{SILENCE}max_evidence = 1\n")
+    assert report.run is not None
+    assert (report.run.id, report.run.state, report.run.counts["done"]) == (paused.id, "done", 5)
 
 
 async def test_a_database_that_is_away_is_waited_for(

@@ -179,10 +179,10 @@ async def state_of(ledger: Ledger, run_id: str) -> str:
 
 
 async def end(ledger: Ledger, run_id: str, state: str, why: str | None = None) -> None:
-    """Set a run's state and its reason. A cancelled run stays cancelled."""
+    """End or pause a running run, with the reason. A run that another process ended or a person stopped stays so."""
     now = ledger.now()
     ended = None if state in OPEN else now
-    change = update(runs).where(_of(ledger, run_id), runs.c.state != "cancelled")
+    change = update(runs).where(_of(ledger, run_id), runs.c.state == "running")
     values = {"state": state, "why": why, "updated_at": now, "ended_at": ended}
     await ledger.write(lambda connection: connection.execute(change.values(**values)) and None)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from calltriage.errors import SettingsError
+from calltriage.errors import SettingsError, first_of
 from calltriage.pipelines.dry_run import Progress
 from calltriage.pipelines.ledger import items, runs
 from calltriage.pipelines.ledger.items import Item
@@ -67,11 +67,14 @@ class Embedded:
 
     async def _until_stopped(self, turn: Turn) -> str | None:
         """Work until nothing is due or the run is stopped. Returns why something is left; None if nothing is."""
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._look, turn, tasks.cancel_scope)
-            tasks.start_soon(self._list)
-            await self._work_off()
-            tasks.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._look, turn, tasks.cancel_scope)
+                tasks.start_soon(self._list)
+                await self._work_off()
+                tasks.cancel_scope.cancel()
+        except BaseExceptionGroup as errors:
+            raise first_of(errors) from None
         if await self._state() != "running":
             return "stopped"
         await patiently(self.work.filer.finish)

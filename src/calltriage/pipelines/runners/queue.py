@@ -6,19 +6,20 @@ lead is a turn of the ledger. When the leader is gone, another process takes the
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 
 import anyio
 
-from calltriage.errors import first_of
+from calltriage.errors import CallError, CalltriageError, first_of
 from calltriage.pipelines.dry_run import Progress
 from calltriage.pipelines.ledger import items, runs
 from calltriage.pipelines.ledger.items import TO_DO
 from calltriage.pipelines.ledger.ledger import Ledger
-from calltriage.pipelines.ledger.runs import Run
+from calltriage.pipelines.ledger.runs import ASKED_FOR, Run
 from calltriage.pipelines.ledger.turns import Turn, held
-from calltriage.pipelines.reading import may_pass, patiently
+from calltriage.pipelines.reading import LONGEST_PAUSE_S, PATIENCE_S, may_pass, patiently
 from calltriage.pipelines.runners.jobs import Jobs, opened_jobs
 from calltriage.pipelines.runners.lister import AHEAD, Lister
 from calltriage.pipelines.running import Work, why_paused
@@ -31,6 +32,8 @@ LOOK_EVERY_S = 0.5
 """Seconds between two checks of what is left and whether the run was stopped."""
 SHOW_EVERY_S = 2.0
 """Seconds between two reports of progress."""
+
+logger = logging.getLogger(__name__)
 
 
 def is_spread(ledger: Ledger) -> bool:
@@ -57,20 +60,31 @@ class Share:
     _over: anyio.CancelScope = field(default_factory=anyio.CancelScope, init=False)
     _error: BaseException | None = field(default=None, init=False)
     _ahead: int = field(default=0, init=False)
+    _led_at: float = field(default=0.0, init=False)
+    """When the run last had a leader, this process or another one, by the loop's clock."""
 
     async def carry_out(self) -> Run:
         """Take part until the run ends or is stopped. Returns it afterwards. An error leaves it paused."""
         ledger, run_id = self.work.ledger, self.run.id
         try:
             await self.keep_working()
-            if await self._state() != "cancelled":
-                await patiently(self.work.filer.finish)
         except BaseException as error:
             if self.leaves_paused or isinstance(error, Exception):
                 with anyio.CancelScope(shield=True):
                     await runs.end(ledger, run_id, "paused", why_paused(error))
             raise
-        return await patiently(lambda: runs.get(ledger, run_id))
+        run = await patiently(lambda: runs.get(ledger, run_id))
+        if run.why != ASKED_FOR:
+            await self._comment()
+        return run
+
+    async def _comment(self) -> None:
+        """Comment on what this process filed, of which the leader does not know. The run has ended already."""
+        try:
+            await patiently(self.work.filer.finish)
+        except CalltriageError as error:
+            told = getattr(error, "code", None) or type(error).__name__
+            logger.warning("comments at the end of %s were not made: %s", self.run.id, told)
 
     async def keep_working(self) -> None:
         """Work until the run's state is not running any more. Raises errors that every item would meet."""
@@ -138,15 +152,28 @@ class Share:
     # The lead
 
     async def _keep_leading(self, jobs: Jobs) -> None:
+        """Lead whenever the lead is free. Raises what does not pass, and what the database says after PATIENCE_S."""
+        self._led_at = anyio.current_time()
         while True:
             try:
                 async with held(self.work.ledger, self.run.id) as turn:
                     if turn is not None:
                         await self._lead(turn, jobs)
+                self._led_at = anyio.current_time()
+                wait = LOOK_EVERY_S
             except Exception as error:  # noqa: BLE001  most of them are raised as they are
-                if not may_pass(first_of(error)):
-                    raise first_of(error) from None
-            await anyio.sleep(LOOK_EVERY_S)
+                wait = self._wait_after(first_of(error))
+            await anyio.sleep(wait)
+
+    def _wait_after(self, error: BaseException) -> float:
+        """Seconds until the lead is tried again after an error of the database. Raises other errors: steps that ask the API
+        have waited for it."""
+        away = anyio.current_time() - self._led_at
+        if isinstance(error, CallError) or not may_pass(error) or away > PATIENCE_S:
+            raise error from None
+        wait = min(max(away, LOOK_EVERY_S), LONGEST_PAUSE_S)
+        logger.warning("waiting %.1f s to lead %s: %s", wait, self.run.id, type(error).__name__)
+        return wait
 
     async def _lead(self, turn: Turn, jobs: Jobs) -> None:
         """Lead until the run ends, or until the turn is lost because the database is away."""
@@ -158,8 +185,10 @@ class Share:
                 tasks.start_soon(lister.carry_out)
             while await turn.take():
                 is_listed = lister.is_done
-                if not await self._queue_what_is_left(jobs) and is_listed:
-                    await self._end()
+                is_left = await self._queue_what_is_left(jobs)
+                self._led_at = anyio.current_time()
+                if is_listed and not is_left:
+                    await patiently(self._end)
                     break
                 with anyio.move_on_after(LOOK_EVERY_S):
                     await self._hint.wait()
