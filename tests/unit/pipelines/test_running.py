@@ -21,11 +21,12 @@ from sqlalchemy import func, select
 
 from calltriage.client.client import Client
 from calltriage.desk.app import Desk
-from calltriage.errors import CallError, SettingsError, StoreBusyError
+from calltriage.errors import CallError, SettingsError, StoreBusyError, Unreachable
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import Issue, ListIssues
 from calltriage.pipelines import reading, reviewing
+from calltriage.pipelines.filing_step import Filer
 from calltriage.pipelines.ledger import Ledger, runs
 from calltriage.pipelines.ledger.findings import Wanted, listed
 from calltriage.pipelines.ledger.tables import findings, items, results
@@ -390,7 +391,7 @@ async def test_an_api_that_is_away_is_waited_for_at_each_step(
 
 
 @pytest.mark.parametrize("ending", ["GET /v1/calls", "/comments"])
-async def test_an_api_that_stays_away_while_calls_are_listed_or_at_the_end_pauses_the_run(
+async def test_an_api_that_stays_away_while_calls_are_listed_or_commented_on_pauses_the_run(
     the_desk: Desk, filing: Client, way: Cut, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     async def no_sleep(_: float) -> None:
@@ -410,6 +411,27 @@ async def test_an_api_that_stays_away_while_calls_are_listed_or_at_the_end_pause
     report = await run(filing, f"{SILENCE}max_evidence = 1\n")
     assert report.run is not None
     assert (report.run.id, report.run.state, report.run.counts["done"]) == (paused.id, "done", 5)
+
+
+async def test_an_api_that_goes_away_once_all_calls_are_examined_pauses_the_run(
+    the_desk: Desk, filing: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_: Filer) -> None:
+        raise Unreachable("away")
+
+    monkeypatch.setattr(reading, "FIRST_PAUSE_S", 2 * reading.PATIENCE_S)  # the patience is over at once
+    await load_lines(the_desk, silent_line("silent-1", 9.5))
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(Filer, "tell_counts", away)
+        with anyio.fail_after(20), pytest.raises(Unreachable) as raised:
+            await run(filing)
+
+    async with open_ledger_of(filing) as ledger:
+        [paused] = await runs.newest(ledger)
+    assert (paused.state, paused.why, paused.counts) == ("paused", raised.value.code, {"done": 3})
+    report = await run(filing)
+    assert report.run is not None
+    assert (report.run.id, report.run.state) == (paused.id, "done")
 
 
 async def test_a_database_that_is_away_is_waited_for(
