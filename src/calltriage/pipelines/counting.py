@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from calltriage.errors import CallError
 from calltriage.operations.activity import AddComment
@@ -24,21 +24,46 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Counts:
-    """Comments on issues how many further calls are counted.
+class Told:
+    """What an issue's comments told so far of the calls that are counted: an incident's `commented_on`.
 
     Attributes:
-        most: calls that an issue may hold as evidence of one incident; further ones are counted.
+        since: day or instant since which calls are counted for the next comment.
+        posted: day of the last comment; `-` for none.
+        calls: number of calls that were told.
+        telling: number of calls that are told with the comment under way; `calls` if none is.
+        issue_id: the issue. Another issue of the incident begins anew.
     """
+
+    since: str
+    posted: str
+    calls: int
+    telling: int
+    issue_id: str
+
+    @classmethod
+    def of(cls, incident: JsonObject, today: str) -> Self:
+        """What an incident's row says of its present issue; nothing told, from `today` on, if it says nothing."""
+        parts = (incident["commented_on"] or "").split(" ")
+        if len(parts) == 5 and parts[4] == incident["issue_id"]:
+            return cls(parts[0], parts[1], int(parts[2]), int(parts[3]), parts[4])
+        return cls(today, "-", 0, 0, incident["issue_id"])
+
+    def __str__(self) -> str:
+        return " ".join(str(each) for each in astuple(self))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Comments on issues how many further calls are counted."""
 
     ledger: Ledger
     writes: IssueWrites
-    most: int
 
     async def tell_left(self, pipeline: str) -> None:
         """Comment on issues of a pipeline whose calls other processes counted on earlier days and did not tell."""
         today = self.ledger.now()[:10]
-        left = partial(incidents.with_counts, ledger=self.ledger, pipeline=pipeline, most=self.most, today=today)
+        left = partial(incidents.with_counts, ledger=self.ledger, pipeline=pipeline, today=today)
         await self.tell_all(await self.ledger.read(left), is_last=False)
 
     async def tell_all(self, fingerprints: Sequence[str], *, is_last: bool) -> None:
@@ -47,35 +72,43 @@ class Counts:
             async with alone(self.ledger, f"incident {fingerprint}"):
                 read = partial(incidents.by_fingerprint, ledger=self.ledger, fingerprint=fingerprint)
                 incident = await self.ledger.read(read)
-                if incident is not None and incident["issue_id"] is not None:
+                if incident is None or incident["issue_id"] is None:
+                    continue
+                owner = incident["fingerprint"]
+                if owner == fingerprint:
                     await self.tell(incident, is_last=is_last)
+            if owner != fingerprint:  # the one that this one was merged into has a turn of its own
+                await self.tell_all([owner], is_last=is_last)
 
     async def tell(self, incident: JsonObject, *, is_last: bool) -> None:
         """Comment on an incident's issue if further calls were counted since the last comment.
 
         At most once a day (UTC). During a run it waits for the next day; with `is_last`, the end of a run, it does not.
         """
-        if incident["evidence"] < self.most:
-            return
-        fingerprint, today = incident["fingerprint"], self.ledger.now()[:10]
-        posted, since, told = (incident["commented_on"] or f"- {today} {incident['evidence']}").split(" ")
-        if posted != today and (is_last or since < today):
-            gathered = partial(incidents.calls_gathered, ledger=self.ledger, fingerprint=fingerprint)
-            in_all = await self.ledger.read(gathered)
-            if in_all > int(told):
-                text = issue_texts.counts(in_all - int(told), since, in_all)
-                comment = AddComment(issue_id=incident["issue_id"], detail=text)
-                if await self._is_settled(f"{fingerprint}:counts:{today}", comment, fingerprint):
-                    await self._note(incident, f"{today} {today} {in_all}")
-                return
-        if incident["commented_on"] is None:
-            await self._note(incident, f"{posted} {since} {told}")
+        now, told = self.ledger.now(), Told.of(incident, self.ledger.now()[:10])
+        is_under_way = told.telling != told.calls  # its request is repeated as it was
+        if not is_under_way:
+            beyond = partial(incidents.calls_beyond, ledger=self.ledger, incident=incident)
+            counted = await self.ledger.read(beyond)
+            told = replace(told, calls=min(told.calls, counted), telling=counted)
+        is_due = told.posted != now[:10] and (is_last or told.since[:10] < now[:10])
+        if is_due and told.telling > told.calls:
+            await self._note(incident, told)
+            if await self._is_settled(incident, told):
+                since = told.since if is_under_way else now  # calls counted after the first attempt are not told yet
+                await self._note(incident, replace(told, since=since, posted=now[:10], calls=told.telling))
+        elif told.telling and not is_under_way:
+            await self._note(incident, replace(told, telling=told.calls))
 
-    async def _is_settled(self, key: str, comment: AddComment, fingerprint: str) -> bool:
+    async def _is_settled(self, incident: JsonObject, told: Told) -> bool:
         """Comment once. Returns False if nobody knows whether the comment was made. A refusal, such as for a deleted issue,
         settles it, too. Both are logged, since they concern one issue alone."""
+        fingerprint = incident["fingerprint"]
+        gathered = partial(incidents.calls_gathered, ledger=self.ledger, fingerprint=fingerprint)
+        text = issue_texts.counts(told.telling - told.calls, told.since[:10], await self.ledger.read(gathered))
+        key = f"{fingerprint}:counts:{told.issue_id}:{told.since}:{told.calls}-{told.telling}"
         try:
-            await self.writes.once(key, comment, fingerprint)
+            await self.writes.once(key, AddComment(issue_id=told.issue_id, detail=text), fingerprint)
         except CallError as error:
             is_unknown = error.outcome == "unknown"
             if not is_unknown and not is_verdict(error):
@@ -84,8 +117,8 @@ class Counts:
             return not is_unknown
         return True
 
-    async def _note(self, incident: JsonObject, commented_on: str) -> None:
-        incident["commented_on"] = commented_on
-        fingerprint = incident["fingerprint"]
-        change = partial(incidents.change, ledger=self.ledger, fingerprint=fingerprint, commented_on=commented_on)
-        await self.ledger.write(change)
+    async def _note(self, incident: JsonObject, told: Told) -> None:
+        if incident["commented_on"] != str(told):
+            incident["commented_on"] = str(told)
+            values = {"fingerprint": incident["fingerprint"], "commented_on": str(told)}
+            await self.ledger.write(partial(incidents.change, ledger=self.ledger, **values))

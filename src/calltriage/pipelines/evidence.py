@@ -19,7 +19,7 @@ from calltriage.pipelines import issue_texts
 from calltriage.pipelines.calls import view_of
 from calltriage.pipelines.issue_writes import Ended, IssueWrites, Write, is_verdict
 from calltriage.pipelines.ledger import findings, incidents
-from calltriage.pipelines.ledger.incidents import Candidate
+from calltriage.pipelines.ledger.incidents import BEYOND, Candidate
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -32,8 +32,6 @@ LONGEST_TEXT = 10_000
 """Most characters of a flag's `message_text` in the contract."""
 TOGETHER = 20
 """Findings of one issue that are filed side by side."""
-BEYOND = "its issue has as many calls as it may hold"
-"""Reason of a finding that is counted and not attached."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class Evidence:
         for first in range(0, len(chosen), TOGETHER):
             await self._add(issue, incident, chosen[first : first + TOGETHER], calls)
         if beyond:
-            await self._place(beyond, "counted", BEYOND)
+            await self._place(beyond, "counted", BEYOND, issue.id)
 
     async def there(self, found: Sequence[Candidate], calls: Mapping[str, Call]) -> list[Candidate]:
         """Drop findings from the front until one whose call exists on the API; the dropped ones are counted.
@@ -162,5 +160,6 @@ class Evidence:
         words = one.quote if one.quote and one.quote in said else said  # a masked quote is not in the transcript
         return {**note, "message_index": one.turn, "message_text": storable(words)[:LONGEST_TEXT] or None}
 
-    async def _place(self, ids: Sequence[str], state: findings.State, why: str) -> None:
-        await self.ledger.write(partial(findings.set_state, ledger=self.ledger, ids=ids, state=state, why=why))
+    async def _place(self, ids: Sequence[str], state: findings.State, why: str, issue_id: str | None = None) -> None:
+        place = partial(findings.set_state, ledger=self.ledger, ids=ids, state=state, why=why, issue_id=issue_id)
+        await self.ledger.write(place)

@@ -79,7 +79,7 @@ class Filer:
         self._eligibility = Eligibility(self.ledger, self.spec)
         self._writes = IssueWrites(self.client, self.ledger, self.run_id, self.journal)
         self._evidence = Evidence(self.client, self.ledger, self._writes, self.spec.issues.max_evidence)
-        self._counts = Counts(self.ledger, self._writes, self.spec.issues.max_evidence)
+        self._counts = Counts(self.ledger, self._writes)
         self._new_issues = NewIssues(self.ledger, self.spec.limits.new_issues, self.run_id, self.is_watching)
 
     async def tell_rates(self) -> None:

@@ -12,7 +12,7 @@ import anyio
 import httpx2
 import pytest
 from conftest import Clock, endpoints_to
-from faults import Scripted
+from faults import Scripted, fails, loses_the_answer
 from ledgers import opened_ledger
 from pipeline_filing import ALONE, Bench, settle, spec_of
 from sqlalchemy import Connection
@@ -27,6 +27,7 @@ from calltriage.operations.resource_links import ListResources
 from calltriage.pipelines.coming_back import BEFORE_CLOSING, IN_GRACE, SAME_AGENT
 from calltriage.pipelines.ledger import Ledger, findings, incidents, tables
 from calltriage.pipelines.reviewing import Reviewer, review
+from calltriage.pipelines.ledger.turns import alone
 from calltriage.pipelines.spec import parse_spec
 
 T = TypeVar("T")
@@ -373,6 +374,156 @@ async def test_calls_that_another_process_counted_and_did_not_tell_are_told_by_a
     assert same_day == []
     [told] = await bench.comments(issue)
     assert told.startswith("Found in 3 more calls since ")
+
+
+async def test_calls_attached_after_an_issue_came_back_or_was_followed_are_not_told_as_further_ones(
+    bench: Bench,
+) -> None:
+    bench.spec = spec_of(more=f'[issues]\n{ALONE}\nmax_evidence = 2\nreopen_within = "30d"')
+    await bench.trust()
+
+    async def two_more(name: str) -> None:
+        filer = bench.filer
+        for number in range(2):
+            await bench.say(f"{name}-{number}")
+            await settle(filer, *await bench.examine(f"{name}-{number}"))
+        await filer.finish()
+
+    await two_more("first")
+    for name, days in (("again", 2), ("followed", 60)):
+        [*_, issue] = await bench.issues()
+        bench.clock.advance(hours=1)
+        await bench.client.send(UpdateIssue(issue_id=issue.id, status="done"))
+        bench.clock.advance(days=days)
+        await two_more(name)
+
+    first, second = await bench.issues()
+    told = [*await bench.comments(first), *await bench.comments(second)]
+    assert set((await bench.states()).values()) == {"filed"}
+    assert [text for text in told if text.startswith("Found in")] == []
+    await bench.say("further")
+    filer = bench.filer
+    await settle(filer, *await bench.examine("further"))
+    await filer.finish()
+    assert [text.split(" since")[0] for text in await bench.comments(second)] == ["Found in 1 more call"]
+
+
+async def test_what_is_attached_to_the_issue_of_a_merged_incident_is_not_told_as_further_calls(bench: Bench) -> None:
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\nmax_evidence = 2")
+    await bench.trust()
+    found = dict[str, str]()
+    for branch in ("north", "south"):
+        filer = bench.filer
+        for number in range(3):
+            await bench.say(f"{branch}-{number}", metadata={"branch": branch})
+            call, [one] = await bench.examine(f"{branch}-{number}")
+            found[branch] = one.fingerprint
+            await settle(filer, call, [one])
+        await filer.finish()
+    bench.clock.advance(days=1)
+    north, south = found["north"], found["south"]
+    await bench.ledger.write(lambda it: incidents.merge(it, bench.ledger, south, north, "one fault"))
+    filer = bench.filer
+    await bench.say("south-3", metadata={"branch": "south"})
+    await settle(filer, *await bench.examine("south-3"))
+    await filer.finish()
+
+    first, second = await bench.issues()
+    assert [text.split(" since")[0] for text in await bench.comments(first)] == ["Found in 1 more call"] * 2
+    assert [text.split(" since")[0] for text in await bench.comments(second)] == ["Found in 1 more call"]
+
+
+async def test_numbers_that_an_earlier_version_noted_are_not_told_from(bench: Bench) -> None:
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\nmax_evidence = 1")
+    await bench.trust()
+    for number in range(3):
+        await bench.say(f"call-{number}")
+    await bench.run("call-0", "call-1")
+    counted = tables.findings.c.state == "counted"
+    await bench.ledger.write(lambda it: it.execute(tables.findings.update().where(counted).values(issue_id=None)))
+    was = {"commented_on": "- 2026-05-06 1"}
+    await bench.ledger.write(lambda it: it.execute(tables.incidents.update().values(**was)))
+    filer = bench.filer
+    await settle(filer, *await bench.examine("call-2"))
+    await filer.finish()
+
+    [issue] = await bench.issues()
+    assert [text.split(" since")[0] for text in await bench.comments(issue)] == ["Found in 1 more call"]
+
+
+async def test_a_comment_on_further_calls_with_unknown_outcome_tells_each_call_once(bench: Bench) -> None:
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\nmax_evidence = 1")
+    await bench.trust()
+    for number in range(4):
+        await bench.say(f"call-{number}")
+    await bench.run("call-0", "call-1")
+
+    def is_of_comments(request: httpx2.Request) -> bool:
+        return b"Found in" in request.content or ("/activity" in request.url.path and bool(way.requests))
+
+    transport = httpx2.ASGITransport(bench.desk, raise_app_exceptions=False)
+    away = [fails(httpx2.ConnectError)] * 50
+    way = Scripted(loses_the_answer(), *away, inner=transport, only=is_of_comments)
+    async with open_client(endpoints_to(way)) as cut:
+        filer = replace(bench, client=cut, journal=None).filer
+        await settle(filer, *await bench.examine("call-2"))
+        await filer.finish()
+    assert way.writes
+    filer = bench.filer
+    await settle(filer, *await bench.examine("call-3"))
+    await filer.finish()
+    bench.clock.advance(days=1)
+    await bench.filer.finish()
+
+    [issue] = await bench.issues()
+    told = [text.split(" since")[0] for text in await bench.comments(issue)]
+    assert told == ["Found in 2 more calls", "Found in 1 more call"]
+
+
+async def test_quiet_issues_are_told_however_many_others_are_full(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(incidents, "MOST_LEFT", 1)
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\nmax_evidence = 1")
+    await bench.trust()
+    for name in ("quiet", "told"):
+        filer = bench.filer
+        for number in range(2):
+            await bench.say(f"{name}-{number}", metadata={"branch": name})
+            await settle(filer, *await bench.examine(f"{name}-{number}"))
+        if name == "told":
+            await filer.finish()
+    bench.clock.advance(days=2)
+    await bench.filer.tell_left()
+    await bench.filer.tell_left()
+
+    for issue in await bench.issues():
+        assert [text.split(" since")[0] for text in await bench.comments(issue)] == ["Found in 1 more call"]
+
+
+async def test_the_comment_on_an_incident_that_was_merged_meanwhile_waits_for_the_turn_of_the_other(
+    bench: Bench,
+) -> None:
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\nmax_evidence = 1")
+    await bench.trust()
+    filer, found = bench.filer, dict[str, str]()
+    for branch in ("north", "south"):
+        for number in range(2):
+            await bench.say(f"{branch}-{number}", metadata={"branch": branch})
+            call, [one] = await bench.examine(f"{branch}-{number}")
+            found[branch] = one.fingerprint
+            await settle(filer, call, [one])
+    north, south = found["north"], found["south"]
+    await bench.ledger.write(lambda it: incidents.merge(it, bench.ledger, north, south, "one fault"))
+    _, issue = await bench.issues()
+    async with anyio.create_task_group() as tasks:
+        async with alone(bench.ledger, f"incident {south}"):
+            tasks.start_soon(filer.tell_counts)
+            await anyio.wait_all_tasks_blocked()
+            during = await bench.comments(issue)
+
+    assert during == []
+    assert [text.split(" since")[0] for text in await bench.comments(issue)] == ["Found in 1 more call"]
 
 
 async def test_an_issue_that_a_person_deleted_holds_up_no_comment_on_others(bench: Bench) -> None:

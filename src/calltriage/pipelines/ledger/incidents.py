@@ -19,6 +19,8 @@ State = Literal["open", "waiting", "filed", "resolved", "regressed"]
 Muted = Literal["always", "until_escalating"]
 MUTED = "muted"
 """Reason of a finding that is counted because its incident is muted."""
+BEYOND = "its issue has as many calls as it may hold"
+"""Reason of a finding that is counted and not attached. Its `issue_id` is that issue."""
 GATHERED = ("new", "accepted", "filed", "counted")
 """States of findings that count when `is_escalating` decides."""
 LEAST_CALLS, TIMES, DAYS = 5, 3, 7
@@ -136,18 +138,36 @@ def calls_gathered(connection: Connection, ledger: Ledger, fingerprint: str) -> 
     return connection.execute(select(func.count(findings.c.call_id.distinct())).where(where)).scalar_one()
 
 
-def with_counts(connection: Connection, ledger: Ledger, pipeline: str, most: int, today: str) -> list[str]:
-    """Incidents of a pipeline with open issues that hold `most` calls, and of which calls may have been counted on days
-    before `today` and not told: MOST_LEFT at most, the last changed ones."""
+def calls_beyond(connection: Connection, ledger: Ledger, incident: JsonObject) -> int:
+    """Number of calls of an incident that are counted and not attached because its present issue was full."""
+    of_issue = and_(findings.c.account == ledger.account, findings.c.issue_id == incident["issue_id"])
+    attached = select(findings.c.call_id).where(of_issue, findings.c.state == "filed")
     where = and_(
-        incidents.c.account == ledger.account, incidents.c.pipeline == pipeline, incidents.c.evidence >= most,
-        incidents.c.state.in_(("filed", "regressed")), incidents.c.commented_on.is_not(None),
-        incidents.c.merged_into.is_(None), incidents.c.muted.is_(None),
+        of_issue,
+        findings.c.fingerprint.in_(family(connection, ledger, incident["fingerprint"])),
+        findings.c.state == "counted",
+        findings.c.why == BEYOND,
+        findings.c.call_id.not_in(attached),
+    )
+    return connection.execute(select(func.count(findings.c.call_id.distinct())).where(where)).scalar_one()
+
+
+def with_counts(connection: Connection, ledger: Ledger, pipeline: str, today: str) -> list[str]:
+    """Incidents of a pipeline with open issues of which calls may have been counted on days before `today` and not told:
+    MOST_LEFT at most, those that have waited longest."""
+    since = func.coalesce(incidents.c.commented_on, "")
+    counted = select(findings.c.id).where(
+        findings.c.account == incidents.c.account, findings.c.issue_id == incidents.c.issue_id,
+        findings.c.state == "counted", findings.c.why == BEYOND,
+        findings.c.updated_at >= func.substr(since, 1, len(ledger.now())),
     )  # fmt: skip
-    query = select(incidents.c.fingerprint, incidents.c.commented_on).where(where)
-    query = query.order_by(incidents.c.updated_at.desc()).limit(MOST_LEFT)
-    since = {row.fingerprint: row.commented_on.split(" ")[1] for row in connection.execute(query)}
-    return [fingerprint for fingerprint, day in since.items() if day < today]
+    where = and_(
+        incidents.c.account == ledger.account, incidents.c.pipeline == pipeline,
+        incidents.c.state.in_(("filed", "regressed")), func.substr(since, 1, len(today)) < today,
+        incidents.c.merged_into.is_(None), incidents.c.muted.is_(None), counted.exists(),
+    )  # fmt: skip
+    query = select(incidents.c.fingerprint).where(where).order_by(since, incidents.c.fingerprint).limit(MOST_LEFT)
+    return list(connection.execute(query).scalars())
 
 
 def is_escalating(connection: Connection, ledger: Ledger, fingerprints: Sequence[str]) -> bool:

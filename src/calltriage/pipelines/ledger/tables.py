@@ -128,8 +128,8 @@ incidents = _table(
 )  # fmt: skip
 """A fingerprint and the issue that its findings are filed on. `state`: open, waiting, filed, resolved, regressed. `muted`:
 NULL, always, or until_escalating. `evidence`: calls attached since it was filed or reopened. `newest_version`: of the agent,
-in calls that began before its issue was closed. `commented_on`: day of the last comment with counts (`-` for none), day
-since which calls are counted for the next one, and number of calls that are told or attached, with blanks between."""
+in calls that began before its issue was closed. `commented_on`: what comments told of the calls that are counted and not
+attached, see `counting.Told`."""
 
 labels = _table(
     "labels", ("call_id", "detector", "turn", "source"),
