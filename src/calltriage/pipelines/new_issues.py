@@ -80,6 +80,8 @@ class NewIssues:
         if self.limit(case) is None or await self._creations([case]):
             yield True
             return
+        if self.is_watching:
+            self._was_reached = False  # the last 24 hours move on
         while not self._was_reached and 0 < await self._left() <= self._under_way:
             await self._ended.wait()
         if self._was_reached:
