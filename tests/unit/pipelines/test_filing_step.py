@@ -25,6 +25,7 @@ from calltriage.operations.issues import CreateIssue, DeleteIssue, UpdateIssue
 from calltriage.operations.relations import ListRelations
 from calltriage.operations.resource_links import ListResources
 from calltriage.pipelines.coming_back import BEFORE_CLOSING, IN_GRACE, SAME_AGENT
+from calltriage.pipelines.filing_step import Filer
 from calltriage.pipelines.ledger import Ledger, findings, incidents, tables
 from calltriage.pipelines.reviewing import Reviewer, review
 from calltriage.pipelines.ledger.turns import alone
@@ -334,6 +335,23 @@ async def test_beyond_the_limit_what_has_an_issue_and_what_is_accepted_is_filed(
     assert "1 incident without an issue" in (filer.waits or "")
 
 
+async def test_in_a_watch_a_new_issue_has_room_again_once_24_hours_are_over(bench: Bench) -> None:
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\n[limits]\nnew_issues = 1")
+    await bench.trust()
+    filer = replace(bench.filer, is_watching=True)
+    found = dict[str, Any]()
+    for branch in ("north", "south"):
+        await bench.say(branch, metadata={"branch": branch})
+        found[branch] = await bench.examine(branch)
+        await settle(filer, *found[branch])
+    before = await bench.states()
+    bench.clock.advance(hours=25)
+    await settle(filer, *found["south"])
+
+    assert before == {"north": "filed", "south": "new"}
+    assert await bench.states() == {"north": "filed", "south": "filed"}
+
+
 async def test_beyond_the_evidence_that_an_issue_may_hold_calls_are_counted_and_told_once_a_day(bench: Bench) -> None:
     bench.spec = spec_of(more=f"[issues]\n{ALONE}\nmax_evidence = 2")
     await bench.trust()
@@ -506,21 +524,31 @@ async def test_the_comment_on_an_incident_that_was_merged_meanwhile_waits_for_th
 ) -> None:
     bench.spec = spec_of(more=f"[issues]\n{ALONE}\nmax_evidence = 1")
     await bench.trust()
-    filer, found = bench.filer, dict[str, str]()
+    filers, found = dict[str, Filer](), dict[str, str]()
     for branch in ("north", "south"):
         for number in range(2):
             await bench.say(f"{branch}-{number}", metadata={"branch": branch})
             call, [one] = await bench.examine(f"{branch}-{number}")
-            found[branch] = one.fingerprint
+            found[branch], filer = one.fingerprint, filers.setdefault(branch, bench.filer)
             await settle(filer, call, [one])
     north, south = found["north"], found["south"]
     await bench.ledger.write(lambda it: incidents.merge(it, bench.ledger, north, south, "one fault"))
-    _, issue = await bench.issues()
-    async with anyio.create_task_group() as tasks:
+    (_, issue), during = await bench.issues(), list[str]()
+    held, told = anyio.Event(), anyio.Event()
+
+    async def hold() -> None:
         async with alone(bench.ledger, f"incident {south}"):
-            tasks.start_soon(filer.tell_counts)
-            await anyio.wait_all_tasks_blocked()
-            during = await bench.comments(issue)
+            held.set()
+            await told.wait()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(hold)
+        await held.wait()
+        with anyio.move_on_after(1.0):
+            await filers["north"].tell_counts()
+        during += await bench.comments(issue)
+        told.set()
+    await filers["north"].tell_counts()
 
     assert during == []
     assert [text.split(" since")[0] for text in await bench.comments(issue)] == ["Found in 1 more call"]
