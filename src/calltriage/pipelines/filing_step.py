@@ -36,6 +36,7 @@ from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.turns import alone
 from calltriage.pipelines.new_issues import NewIssues
 from calltriage.pipelines.rates import tell_rates
+from calltriage.pipelines.reading import is_of_all
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -94,12 +95,26 @@ class Filer:
             await self.alerts.tell("detector_off", f"detector_off {detector}", {"detector": detector})
 
     async def finish(self) -> None:
-        """At the end of a run: comment on issues with calls that are counted and not attached, alert about rates, and see
-        what waits."""
+        """At the end of a run: file what is left, alert about rates, comment on issues with calls that are counted and not
+        attached, and see what waits."""
+        await self.file_left()
         await self.tell_rates()
         await self.tell_counts()
         await self.tell_left()
         self.waits = await self._what_waits()
+
+    async def file_left(self) -> None:
+        """File what no call brings up again: findings that were accepted while the API failed, and in a watch those that
+        waited for room below `limits.new_issues`."""
+        alone = [one.known_as for one in self.spec.detect if one.file == "auto"] if self.is_watching else []
+        left = partial(incidents.left, ledger=self.ledger, pipeline=self.spec.name, alone=alone)
+        for fingerprint in await self.waiting(await self.ledger.read(left)):
+            try:
+                await self.settle(fingerprint)
+            except CallError as error:
+                if is_of_all(error):
+                    raise
+                logger.warning("findings could not be filed: %s", error.code)
 
     async def tell_counts(self) -> None:
         """Comment on the issues that this filer filed on and that have calls that are counted and not attached."""

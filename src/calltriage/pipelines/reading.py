@@ -9,7 +9,17 @@ from typing import TypeVar
 import anyio
 
 from calltriage.client.client import Client
-from calltriage.errors import CallError, NotFound, Rejected, StoreBusyError, is_group
+from calltriage.errors import (
+    Blocked,
+    CallError,
+    Forbidden,
+    NotFound,
+    Rejected,
+    StorageUnavailable,
+    StoreBusyError,
+    Unauthenticated,
+    is_group,
+)
 from calltriage.operations.calls import CorrectedTranscript, GetCall, GetCorrectedTranscript
 from calltriage.pipelines.calls import Call, view_of
 
@@ -47,6 +57,11 @@ def may_pass(error: BaseException) -> bool:
     if isinstance(error, StoreBusyError | OperationalError | NoConnectionError):
         return True
     return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def is_of_all(error: CallError) -> bool:
+    """Whether an error is not of one call or incident: each other one would meet it, too, or a repeat may succeed."""
+    return may_pass(error) or isinstance(error, Unauthenticated | Forbidden | Blocked | StorageUnavailable)
 
 
 async def patiently(step: Callable[[], Awaitable[T]], *, patience_s: float = PATIENCE_S) -> T:

@@ -15,15 +15,7 @@ from datetime import datetime, timedelta
 import anyio
 
 from calltriage.client.client import Client
-from calltriage.errors import (
-    Blocked,
-    CallError,
-    Forbidden,
-    NotFound,
-    SettingsError,
-    StorageUnavailable,
-    Unauthenticated,
-)
+from calltriage.errors import CallError, NotFound, SettingsError
 from calltriage.pipelines.calls import Call
 from calltriage.pipelines.examining import Examination, Prepared, examine
 from calltriage.pipelines.filing_step import Filer
@@ -32,7 +24,7 @@ from calltriage.pipelines.ledger import findings, results
 from calltriage.pipelines.ledger.items import Item, Standing
 from calltriage.pipelines.ledger.ledger import Ledger, written
 from calltriage.pipelines.ledger.retention import forget_older
-from calltriage.pipelines.reading import may_pass, patiently, read_call
+from calltriage.pipelines.reading import is_of_all, patiently, read_call
 from calltriage.pipelines.recording import Recorder
 from calltriage.pipelines.spec import Spec
 from calltriage.pipelines.tallies import Tally
@@ -136,10 +128,8 @@ class Work:
         began = time.perf_counter()
         try:
             done = await self._carry_out(item, began)
-        except (Unauthenticated, Forbidden, Blocked, StorageUnavailable):
-            raise
         except CallError as error:
-            if may_pass(error):
+            if is_of_all(error):
                 raise
             await self._end([Standing(item.call_id, "failed", error.code)])
             self._tell(item, "failed", None, began)
@@ -248,10 +238,8 @@ class Work:
         """File an incident's findings. Returns the error's code if a repeat would fail in the same way, else None."""
         try:
             await patiently(lambda: self.filer.settle(fingerprint, calls))
-        except (Unauthenticated, Forbidden, Blocked, StorageUnavailable):
-            raise
         except CallError as error:
-            if may_pass(error):
+            if is_of_all(error):
                 raise
             logger.warning("findings could not be filed: %s", error.code)
             return error.code

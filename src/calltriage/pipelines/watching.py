@@ -42,8 +42,8 @@ LONGEST_CALL = timedelta(hours=24)
 after the clock went wrong, is taken back so far."""
 IDLE_S = 0.5
 """Seconds between two reads of the ledger while nothing is due."""
-FORGET_EVERY_S = 3_600.0
-"""Seconds between two removals of old findings' words."""
+TIDY_EVERY_S = 3_600.0
+"""Seconds between two looks for what is left: old findings' words, findings that wait, counts that are not told."""
 BATCH = 200
 """Items that are examined before their findings are filed."""
 MAX_WEBHOOK = 8 * 2**20
@@ -86,7 +86,7 @@ class Watching:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._keep_looking)
-                tasks.start_soon(self._keep_forgetting)
+                tasks.start_soon(self._keep_tidying)
                 await (self.hands or self).keep_working()
                 tasks.cancel_scope.cancel()
         finally:
@@ -100,11 +100,12 @@ class Watching:
             await patiently(self.work.filer.tell_rates)
             await anyio.sleep(self.work.spec.watch.every.total_seconds())
 
-    async def _keep_forgetting(self) -> None:
+    async def _keep_tidying(self) -> None:
         while True:
             await patiently(self.work.forget_old)
+            await patiently(self.work.filer.file_left)
             await patiently(self.work.filer.tell_left)
-            await anyio.sleep(FORGET_EVERY_S)
+            await anyio.sleep(TIDY_EVERY_S)
 
     async def look(self) -> None:
         """Poll: add new calls of the list to the run, each page with its watermark in one commit."""

@@ -12,7 +12,7 @@ import anyio
 import httpx2
 import pytest
 from conftest import Clock, endpoints_to
-from faults import Scripted, fails, loses_the_answer
+from faults import Scripted, answers, fails, loses_the_answer
 from ledgers import opened_ledger
 from pipeline_filing import ALONE, Bench, settle, spec_of
 from sqlalchemy import Connection
@@ -350,6 +350,55 @@ async def test_in_a_watch_a_new_issue_has_room_again_once_24_hours_are_over(benc
 
     assert before == {"north": "filed", "south": "new"}
     assert await bench.states() == {"north": "filed", "south": "filed"}
+
+
+async def test_what_was_accepted_while_the_api_failed_is_filed_by_the_next_run_whatever_its_calls(bench: Bench) -> None:
+    bench.spec = spec_of('file = "review"')
+    for number in range(2):
+        await bench.say(f"call-{number}")
+        await bench.examine(f"call-{number}")
+    await accept_all(bench.ledger, "call-1")
+    await bench.filer.finish()
+
+    assert await bench.states() == {"call-0": "new", "call-1": "filed"}
+
+
+async def test_what_waits_at_the_limit_of_new_issues_is_filed_by_a_watch_as_soon_as_there_is_room(bench: Bench) -> None:
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\n[limits]\nnew_issues = 1")
+    await bench.trust()
+    watch = replace(bench.filer, is_watching=True)
+    for branch in ("north", "south", "west"):
+        await bench.say(branch, metadata={"branch": branch})
+        await settle(watch, *await bench.examine(branch))
+    await watch.file_left()
+    full = await bench.states()
+    bench.clock.advance(hours=25)
+    await bench.filer.finish()  # a run's own end
+    run = await bench.states()
+    await watch.file_left()
+
+    assert full == run == {"north": "filed", "south": "new", "west": "new"}
+    assert await bench.states() == {"north": "filed", "south": "filed", "west": "new"}
+
+
+async def test_a_finding_left_over_that_is_refused_holds_up_no_other(bench: Bench) -> None:
+    bench.spec = spec_of('file = "review"')
+    for branch in ("north", "south"):
+        await bench.say(branch, metadata={"branch": branch})
+        await bench.examine(branch)
+    await accept_all(bench.ledger, "north")
+    await accept_all(bench.ledger, "south")
+
+    def is_first(request: httpx2.Request) -> bool:
+        return request.method == "POST" and b"north" in request.content and request.url.path.endswith("/issues")
+
+    transport = httpx2.ASGITransport(bench.desk, raise_app_exceptions=False)
+    way = Scripted(answers(400, {"error": "no"}), inner=transport, only=is_first)
+    async with open_client(endpoints_to(way)) as refused:
+        await replace(bench, client=refused, journal=None).filer.finish()
+
+    assert way.writes
+    assert await bench.states() == {"north": "accepted", "south": "filed"}
 
 
 async def test_beyond_the_evidence_that_an_issue_may_hold_calls_are_counted_and_told_once_a_day(bench: Bench) -> None:

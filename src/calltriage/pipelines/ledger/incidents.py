@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
 from calltriage.errors import Conflict, NotFound
 from calltriage.leaves.instants import instant
@@ -33,7 +33,7 @@ SHOWN = len("v1:") + 16
 MOST_TOLD = 1_000
 """Characters of a sentence that lists incidents."""
 MOST_LEFT, MOST_WAITING = 200, 1_000
-"""Most incidents that `with_counts` and `without_issue` name."""
+"""Most incidents that `with_counts`, and `without_issue` and `left`, name."""
 MOST_MERGED = 20
 """Longest chain of merges that is followed."""
 
@@ -218,6 +218,19 @@ def without_issue(connection: Connection, ledger: Ledger, pipeline: str) -> list
     )  # fmt: skip
     query = select(incidents.c.fingerprint).where(where).order_by(incidents.c.created_at).limit(MOST_WAITING)
     return list(connection.execute(query).scalars())
+
+
+def left(connection: Connection, ledger: Ledger, pipeline: str, alone: Sequence[str]) -> list[str]:
+    """Incidents with accepted findings of a pipeline, then those with new ones of the detectors `alone`. The oldest first,
+    MOST_WAITING at most."""
+    is_new = and_(findings.c.state == "new", findings.c.why.is_(None), findings.c.detector.in_(alone))
+    where = and_(
+        findings.c.account == ledger.account, findings.c.pipeline == pipeline, findings.c.fingerprint.is_not(None),
+        or_(findings.c.state == "accepted", is_new),
+    )  # fmt: skip
+    first = func.min(findings.c.state), func.min(findings.c.created_at)  # accepted ones come first
+    query = select(findings.c.fingerprint).where(where).group_by(findings.c.fingerprint).order_by(*first)
+    return list(connection.execute(query.limit(MOST_WAITING)).scalars())
 
 
 def listed(
