@@ -7,7 +7,7 @@ So settling an incident again changes nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -30,7 +30,7 @@ from calltriage.pipelines.counting import Counts
 from calltriage.pipelines.eligibility import Eligibility
 from calltriage.pipelines.evidence import Evidence
 from calltriage.pipelines.issue_writes import IssueWrites, OverLimitError
-from calltriage.pipelines.ledger import effects, findings, incidents
+from calltriage.pipelines.ledger import findings, incidents
 from calltriage.pipelines.ledger.incidents import MUTED, SPLIT, Candidate
 from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.turns import alone
@@ -81,7 +81,7 @@ class Filer:
         self._writes = IssueWrites(self.client, self.ledger, self.run_id, self.journal)
         self._evidence = Evidence(self.client, self.ledger, self._writes, self.spec.issues.max_evidence)
         self._counts = Counts(self.ledger, self._writes)
-        self._new_issues = NewIssues(self.ledger, self.spec.limits.new_issues, self.run_id, self.is_watching)
+        self._new_issues = NewIssues(self.ledger, self.spec, self.run_id, self.is_watching)
 
     async def tell_rates(self) -> None:
         """Alert about detectors that exceed `alert.rate`."""
@@ -133,25 +133,18 @@ class Filer:
             if case.chosen or (case.incident["muted"] is not None and case.waiting):
                 names[case.fingerprint] = name
                 due.append(case)
-        held_back = await self._held_back(due)
+        held_back = await self._new_issues.held_back(due)
         if held_back:
             await self._tell_over_limit(held_back[0])
         waits = {case.fingerprint for case in held_back}
         return [name for fingerprint, name in names.items() if fingerprint not in waits]
-
-    async def _held_back(self, cases: Iterable[Case]) -> list[Case]:
-        """Those of some incidents that would get new issues, had the run not filed as many as it may."""
-        new = [case for case in cases if case.incident["issue_id"] is None and case.incident["muted"] is None]
-        return await self._new_issues.held_back(
-            [case for case in new if is_enough(case.chosen, self.spec.issues.file_after)]
-        )
 
     async def _what_waits(self) -> str | None:
         """A sentence about the incidents that wait because of `limits.new_issues`; None if there are none."""
         if not await self._new_issues.is_reached():
             return None
         found = await self.ledger.read(partial(incidents.without_issue, ledger=self.ledger, pipeline=self.spec.name))
-        waits = await self._held_back((await self._cases(found)).values())
+        waits = await self._new_issues.held_back((await self._cases(found)).values())
         return self._new_issues.told(len(waits)) if waits else None
 
     async def settle(self, fingerprint: str, calls: Mapping[str, Call] | None = None) -> None:
@@ -262,7 +255,7 @@ class Filer:
         `follows`: the closed issue that a new one continues. `history`: what the new one's description says of that. Raises
         OverLimitError if the run may file no more issues.
         """
-        key = case.creation(await self._gone(case) if follows is None else follows.id)
+        key = case.creation(await self._writes.deleted(case.fingerprint) if follows is None else follows.id)
         line = line_of(case.fingerprint, self.seals)
         title = issue_texts.title_of(case.incident)
         description = issue_texts.description_of(case.incident, self.spec.name, line, history)
@@ -273,7 +266,11 @@ class Filer:
             if there is not None:
                 return await self._owned(case, there, "its description names this incident")
             draft = Draft(title, "", category, frozenset(("call", one.call_id) for one in case.chosen))
-            alike = [one for one in (await similar_to(draft, self.client)).likenesses if self._is_free(one.issue)]
+            alike = [
+                one
+                for one in (await similar_to(draft, self.client)).likenesses
+                if fingerprint_of(one.issue, self.seals) is None
+            ]
             close = next((one for one in alike if one.is_close), None)
             if close is not None and not (case.incident["joined_because"] or "").startswith(SPLIT):
                 return await self._joined(case, close, title)
@@ -290,22 +287,6 @@ class Filer:
         await self._relate(issue, others)
         await self._tell("filed", f"filed {issue.id}", case)
         return issue
-
-    async def _gone(self, case: Case) -> str | None:
-        """The id of the issue that was filed last for an incident, if it was deleted; None if it was not."""
-        last = partial(effects.last_created, ledger=self.ledger, fingerprint=case.fingerprint)
-        issue_id = await self.ledger.read(last)
-        if issue_id is None:
-            return None
-        try:
-            await self.client.send(GetIssue(issue_id=issue_id))
-        except NotFound:
-            return issue_id
-        return None
-
-    def _is_free(self, issue: Issue) -> bool:
-        """Whether an issue belongs to no incident."""
-        return fingerprint_of(issue, self.seals) is None
 
     async def _owned(self, case: Case, issue: Issue, because: str | None) -> Issue:
         await self._change(

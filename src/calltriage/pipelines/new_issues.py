@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,13 +13,14 @@ import anyio
 
 from calltriage.leaves.amounts import amount
 from calltriage.operations.issues import CreateIssue
+from calltriage.pipelines.cases import Case, is_enough
 from calltriage.pipelines.ledger import effects
 from calltriage.pipelines.ledger.effects import Limit
 from calltriage.pipelines.ledger.ledger import written
 
 if TYPE_CHECKING:
-    from calltriage.pipelines.cases import Case
     from calltriage.pipelines.ledger.ledger import Ledger
+    from calltriage.pipelines.spec import Spec
 
 
 @dataclass
@@ -27,13 +28,12 @@ class NewIssues:
     """The limit of a run's new issues.
 
     Attributes:
-        most: `limits.new_issues`.
         run_id: the run; None if a person files, to whom no limit applies.
         is_watching: the limit counts the last 24 hours instead of the run.
     """
 
     ledger: Ledger
-    most: int
+    spec: Spec
     run_id: str | None
     is_watching: bool
     _was_reached: bool = field(default=False, init=False)
@@ -47,7 +47,7 @@ class NewIssues:
     @property
     def _limit(self) -> Limit:
         since = written(self.ledger.clock() - timedelta(days=1)) if self.is_watching else None
-        return Limit(self.most, since)
+        return Limit(self.spec.limits.new_issues, since)
 
     async def is_reached(self) -> bool:
         """Whether the run may file no further issue, by the ledger."""
@@ -60,12 +60,14 @@ class NewIssues:
         self._was_reached = not left
         return left
 
-    async def held_back(self, cases: Sequence[Case]) -> list[Case]:
-        """Those of some incidents without an issue that wait because the limit is reached.
+    async def held_back(self, cases: Iterable[Case]) -> list[Case]:
+        """Those of some incidents that would get new issues, and wait because the limit is reached.
 
         An issue that an earlier attempt began to create, or created, counts already. Its incident does not wait.
         """
-        limited = [case for case in cases if self.limit(case) is not None]
+        after = self.spec.issues.file_after
+        new = [case for case in cases if case.incident["issue_id"] is None and case.incident["muted"] is None]
+        limited = [case for case in new if self.limit(case) is not None and is_enough(case.chosen, after)]
         if not limited or not await self.is_reached():
             return []
         begun = await self._creations(limited)
@@ -105,7 +107,8 @@ class NewIssues:
 
     def told(self, waiting: int) -> str:
         """A sentence for a person: how many incidents wait, and what to do."""
+        most = self.spec.limits.new_issues
         return (
-            f"{amount(waiting, 'incident')} without an issue: limits.new_issues ({self.most}) is reached. To file more, "
-            "raise it and run again, or accept findings (calltriage pipeline findings)."
+            f"{amount(waiting, 'incident')} without an issue: limits.new_issues ({most}) is reached. To file more, raise it "
+            "and run again, or accept findings (calltriage pipeline findings)."
         )

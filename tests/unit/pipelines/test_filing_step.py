@@ -27,8 +27,8 @@ from calltriage.operations.resource_links import ListResources
 from calltriage.pipelines.coming_back import BEFORE_CLOSING, IN_GRACE, SAME_AGENT
 from calltriage.pipelines.filing_step import Filer
 from calltriage.pipelines.ledger import Ledger, findings, incidents, tables
-from calltriage.pipelines.reviewing import Reviewer, review
 from calltriage.pipelines.ledger.turns import alone
+from calltriage.pipelines.reviewing import Reviewer, review
 from calltriage.pipelines.spec import parse_spec
 
 T = TypeVar("T")
