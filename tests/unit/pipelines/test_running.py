@@ -374,10 +374,7 @@ async def test_a_call_that_changed_is_examined_again_and_its_old_finding_becomes
 async def test_an_api_that_is_away_is_waited_for_at_each_step(
     the_desk: Desk, filing: Client, way: Cut, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
-    async def no_sleep(_: float) -> None:
-        await anyio.lowlevel.checkpoint()
-
-    monkeypatch.setattr("calltriage.pipelines.reading.anyio.sleep", no_sleep)
+    monkeypatch.setattr("calltriage.pipelines.reading.FIRST_PAUSE_S", 0.0)
     await load_lines(the_desk, *(silent_line(f"silent-{number}", 9.5) for number in range(3)))
     way.unanswered = ending
     report = await run(filing, f"{SILENCE}max_evidence = 1\n")
@@ -394,10 +391,7 @@ async def test_an_api_that_is_away_is_waited_for_at_each_step(
 async def test_an_api_that_stays_away_while_calls_are_listed_or_commented_on_pauses_the_run(
     the_desk: Desk, filing: Client, way: Cut, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
-    async def no_sleep(_: float) -> None:
-        await anyio.lowlevel.checkpoint()
-
-    monkeypatch.setattr("calltriage.pipelines.reading.anyio.sleep", no_sleep)
+    monkeypatch.setattr("calltriage.pipelines.reading.FIRST_PAUSE_S", 0.0)
     monkeypatch.setattr(reading, "FIRST_PAUSE_S", 2 * reading.PATIENCE_S)  # the patience is over at once
     await load_lines(the_desk, *(silent_line(f"silent-{number}", 9.5) for number in range(3)))
     way.unanswered, way.losses = ending, 1_000_000
@@ -445,11 +439,8 @@ async def test_a_database_that_is_away_is_waited_for(
             raise StoreBusyError("away")
         return await whole(ledger, change, lane)
 
-    async def no_sleep(_: float) -> None:
-        await anyio.lowlevel.checkpoint()
-
     monkeypatch.setattr(Ledger, "write", write)
-    monkeypatch.setattr("calltriage.pipelines.reading.anyio.sleep", no_sleep)
+    monkeypatch.setattr("calltriage.pipelines.reading.FIRST_PAUSE_S", 0.0)
     report = await run(filing)
     assert report.run is not None
     assert (report.run.state, report.run.counts["done"]) == ("done", 3)
