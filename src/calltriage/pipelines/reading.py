@@ -64,15 +64,26 @@ def is_of_all(error: CallError) -> bool:
     return may_pass(error) or isinstance(error, Unauthenticated | Forbidden | Blocked | StorageUnavailable)
 
 
-async def patiently(step: Callable[[], Awaitable[T]], *, patience_s: float = PATIENCE_S) -> T:
-    """Repeat a step while it fails in a way that may pass. Raises its last error once `patience_s` is over."""
+def may_be_repeated(error: BaseException) -> bool:
+    """Whether a step that makes each write once may be repeated: `may_pass`, or nobody knows whether a write was made. The
+    repeat looks for that write before it sends it again."""
+    return may_pass(error) or (isinstance(error, CallError) and error.outcome == "unknown")
+
+
+async def patiently(
+    step: Callable[[], Awaitable[T]],
+    *,
+    patience_s: float = PATIENCE_S,
+    passes: Callable[[BaseException], bool] = may_pass,
+) -> T:
+    """Repeat a step while it fails in a way that `passes`. Raises its last error once `patience_s` is over."""
     ends, pause = anyio.current_time() + patience_s, FIRST_PAUSE_S
     while True:
         try:
             return await step()
         except Exception as error:
             wait = max(pause, getattr(error, "retry_after_s", None) or 0.0)
-            if not may_pass(error) or anyio.current_time() + wait > ends:
+            if not passes(error) or anyio.current_time() + wait > ends:
                 raise
             logger.warning("waiting %.1f s: %s", wait, error if isinstance(error, CallError) else type(error).__name__)
         await anyio.sleep(wait)

@@ -24,7 +24,7 @@ from calltriage.pipelines.ledger import findings, results
 from calltriage.pipelines.ledger.items import Item, Standing
 from calltriage.pipelines.ledger.ledger import Ledger, written
 from calltriage.pipelines.ledger.retention import forget_older
-from calltriage.pipelines.reading import is_of_all, patiently, read_call
+from calltriage.pipelines.reading import is_of_all, may_be_repeated, patiently, read_call
 from calltriage.pipelines.recording import Recorder
 from calltriage.pipelines.spec import Spec
 from calltriage.pipelines.tallies import Tally
@@ -237,7 +237,7 @@ class Work:
     async def _settled(self, fingerprint: str, calls: Mapping[str, Call]) -> str | None:
         """File an incident's findings. Returns the error's code if a repeat would fail in the same way, else None."""
         try:
-            await patiently(lambda: self.filer.settle(fingerprint, calls))
+            await patiently(lambda: self.filer.settle(fingerprint, calls), passes=may_be_repeated)
         except CallError as error:
             if is_of_all(error):
                 raise

@@ -71,6 +71,8 @@ class Cut(httpx2.AsyncBaseTransport):
         """End of the method and path of requests of which the first `losses` are lost."""
         self.losses = LOST
         self.lost = 0
+        self.loses_answer_of: str | None = None
+        """End of the path of a write whose answer is lost once, and after which the desk is away for LOST requests."""
 
     @property
     def calls_read(self) -> int:
@@ -90,6 +92,14 @@ class Cut(httpx2.AsyncBaseTransport):
         ):  # the first request counts the calls of the run
             self.lost += 1
             raise httpx2.ConnectError("away", request=request)
+        if (
+            self.loses_answer_of is not None
+            and self.paths[-1].endswith(self.loses_answer_of)
+            and request.method == "POST"
+        ):
+            await self.inner.handle_async_request(request)
+            self.loses_answer_of, self.unanswered = None, ""
+            raise httpx2.ReadError("lost", request=request)
         return await self.inner.handle_async_request(request)
 
 
@@ -426,6 +436,21 @@ async def test_an_api_that_goes_away_once_all_calls_are_examined_pauses_the_run(
     report = await run(filing)
     assert report.run is not None
     assert (report.run.id, report.run.state) == (paused.id, "done")
+
+
+@pytest.mark.parametrize("ending", ["/issues", "/resources", "/flags"])
+async def test_a_write_of_which_nobody_knows_is_looked_for_and_its_calls_end_done(
+    the_desk: Desk, filing: Client, way: Cut, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setattr("calltriage.pipelines.reading.FIRST_PAUSE_S", 0.0)
+    await load_lines(the_desk, *(silent_line(f"silent-{number}", 9.5) for number in range(3)))
+    way.loses_answer_of = ending
+    report = await run(filing, f"{SILENCE}max_evidence = 1\n")
+
+    [issue] = await filed(filing)
+    assert report.run is not None
+    assert (report.run.state, report.run.counts, way.lost) == ("done", {"done": 5}, LOST)
+    assert len((await filing.send(ListFlags(issue_id=issue.id))).items) == 1
 
 
 async def test_a_database_that_is_away_is_waited_for(
