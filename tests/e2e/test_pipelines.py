@@ -72,3 +72,29 @@ async def test_a_run_that_a_signal_ended_says_that_nobody_works_on_it(
     after = await stands(tmp_path)
     assert (before["state"], before["why"]) == ("running", None)
     assert (after["run"], after["state"], after["why"]) == (before["run"], state, why)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
+async def test_a_run_without_a_terminal_goes_on_at_a_hang_up_and_leaves_no_calls_of_a_file_behind(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "hanging.py").write_text(HANGS)
+    (tmp_path / "p.toml").write_text(
+        'name = "p"\nlimits = { seconds_per_call = 30 }\n[[detect]]\nuse = "hanging:hangs"\n'
+    )
+    (tmp_path / "calls.jsonl").write_text(silent_line("silent", 9.5))
+    (tmp_path / "temp").mkdir()
+    run_of_file = (
+        f'trap "" HUP; exec {sys.executable} -m calltriage pipeline run p.toml --calls calls.jsonl'  # as nohup does
+    )
+    data = environment(CALLTRIAGE_DATA_DIR=str(tmp_path / "data"), TMPDIR=str(tmp_path / "temp"))
+    async with await anyio.open_process(["sh", "-c", run_of_file], env=data, cwd=tmp_path) as process:
+        await stands(tmp_path)
+        kept = list((tmp_path / "temp").iterdir())
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        with anyio.fail_after(PATIENCE):
+            assert await process.wait() == -signal.SIGTERM
+    assert kept
+    assert list((tmp_path / "temp").iterdir()) == []

@@ -41,7 +41,7 @@ class _Kept:
 
     def keep(self) -> None:
         """Keep signals until it is said what they mean. For the first moment of a process."""
-        self._before = {number: _signal.signal(number, self._note) for number in _heard()}
+        self._before = {number: _signal.signal(number, self._note) for number in heard()}
 
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  Python's names
         self._came.append(number)
@@ -62,7 +62,7 @@ class _Kept:
             os._exit(0)
 
 
-def _heard() -> list[int]:
+def heard() -> list[int]:
     """The signals that count here. `nohup` makes a program ignore SIGHUP, which stays so."""
     hang_up = getattr(_signal, "SIGHUP", None)
     return [number for number in NUMBERS if number != hang_up or _signal.getsignal(number) != _signal.SIG_IGN]
@@ -111,13 +111,13 @@ class Ending:
         if threading.current_thread() is not threading.main_thread():
             task_status.started()
         elif sys.platform == "win32":  # its event loop has no handlers of its own, and wakes up for Python's
-            for number in _heard():
+            for number in heard():
                 _signal.signal(number, lambda *_: self.ask())
             task_status.started()
         else:
             from signal import Signals  # noqa: PLC0415  as in `ask`
 
-            with anyio.open_signal_receiver(*map(Signals, _heard())) as signals:
+            with anyio.open_signal_receiver(*map(Signals, heard())) as signals:
                 task_status.started()
                 async for _ in signals:
                     self.ask()

@@ -47,7 +47,7 @@ WORDS = {
     "detector_off": "switched a detector off: it took too long on several calls, and later calls are not examined by it",
     "over_limit": (
         "files no further issue: limits.new_issues is reached in this run or, by a watch, in 24 hours. A watch files what "
-        "waits as soon as there is room; to file it before, accept findings or raise the limit"
+        "waits within an hour after there is room; to file it before, accept findings or raise the limit"
     ),
 }
 """What a message in Slack's shape says of each event."""

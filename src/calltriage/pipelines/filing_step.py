@@ -322,6 +322,7 @@ class Filer:
         case.chosen = [one for one, reason in reasons.items() if reason is None]
         earlier = {one: reason for one, reason in reasons.items() if reason is not None}
         await self._leave_closed(case, issue, earlier, calls)
+        case.waiting = [one for one in case.waiting if one not in earlier]
         if await self._was_expected(case, issue):
             return None
         if not is_enough(case.chosen, self.spec.issues.file_after):

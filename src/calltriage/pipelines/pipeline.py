@@ -232,7 +232,7 @@ class Pipeline:
                 work = work_of(client, ledger, self.spec, begun.id, detectors, reader=reader)
                 runner = Share if calls is None and await _is_spread(client, ledger) else Embedded
                 run = await runner(work, begun, progress).carry_out()
-                versions = {one.detector.version_hash for one in detectors}
+                versions = {one.detector.name: one.detector.version_hash for one in detectors}
                 failed = partial(results.failures, ledger=ledger, run_id=run.id, versions=versions)
                 return Report(work.tally, await ledger.read(failed), run, await runs.filed_by(ledger, run.id))
 

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 import anyio
 
 from calltriage.client.client import Client
-from calltriage.errors import CallError, NotFound, SettingsError
+from calltriage.errors import CallError, NotFound, SettingsError, StoreError
 from calltriage.pipelines.calls import Call
 from calltriage.pipelines.examining import Examination, Prepared, examine
 from calltriage.pipelines.filing_step import Filer
@@ -261,7 +261,7 @@ def why_paused(error: BaseException) -> str:
     """Why a run that ended by this error is paused, in the words that its status shows."""
     if isinstance(error, anyio.get_cancelled_exc_class() | KeyboardInterrupt):
         return "It was interrupted. The same command goes on."
-    told = str(error) if isinstance(error, SettingsError) else type(error).__name__
+    told = str(error) if isinstance(error, SettingsError | StoreError) else type(error).__name__
     return getattr(error, "code", None) or told
 
 

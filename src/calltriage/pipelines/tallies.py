@@ -70,7 +70,6 @@ class Tally:
     Attributes:
         detectors: numbers of each detector, by name.
         calls: examined calls.
-        left: calls of which something is left for later: a detector has to wait, or its failure may pass.
         skipped: listed calls that did not exist any more.
         deferred: the last reason for which something has to wait; None if nothing has.
         incidents: by fingerprint, MOST_INCIDENTS at most.
@@ -78,10 +77,10 @@ class Tally:
 
     detectors: dict[str, DetectorTally]
     calls: int = 0
-    left: int = 0
     skipped: int = 0
     deferred: str | None = None
     incidents: dict[str, Incident] = field(default_factory=dict[str, Incident])
+    _left: set[str] = field(default_factory=set[str], init=False)
 
     @classmethod
     def of(cls, prepared: Sequence[Prepared]) -> Tally:
@@ -91,6 +90,11 @@ class Tally:
                 for one in prepared
             }
         )
+
+    @property
+    def left(self) -> int:
+        """Calls of which something is left for later: a detector has to wait, or its failure may pass."""
+        return len(self._left)
 
     @property
     def done(self) -> int:
@@ -104,9 +108,13 @@ class Tally:
 
     def add(self, examination: Examination, left: str | None = None) -> None:
         """Count one call. `left`: why something of it is left for later; failures do not count yet then."""
-        self.calls += left is None
-        self.left += left is not None
-        self.deferred = left or self.deferred
+        call_id = examination.call.call_id
+        if left is None:
+            self.calls += 1
+            self._left.discard(call_id)
+        else:
+            self._left.add(call_id)
+        self.deferred = left or (self.deferred if self._left else None)
         for result in examination.results:
             if left is None or result.verdict != FAILED:
                 self.detectors[result.detector].add(result.verdict, result.ms, result.usd, result.error)

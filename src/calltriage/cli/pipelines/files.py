@@ -27,6 +27,7 @@ from calltriage.pipelines.detecting import Detector
 from calltriage.pipelines.examining import Prepared, prepared
 from calltriage.pipelines.pipeline import Estimate, Pipeline
 from calltriage.pipelines.presets import PRESETS, preset
+from calltriage.pipelines.spec import Spec
 from calltriage.pipelines.statistics import successes_missing, wilson
 from calltriage.settings import Settings
 
@@ -83,7 +84,11 @@ def check(context: click.Context, file: Path, since: str | None, *, offline: boo
             rows = [_row(one) for one in detectors]
             if offline:
                 return rows, [], None
-            return rows, await _alone(settings, detectors), await _estimate(settings, loaded, since, detectors)
+            return (
+                rows,
+                await _alone(settings, loaded.spec, detectors),
+                await _estimate(settings, loaded, since, detectors),
+            )
 
     rows, alone, estimate = anyio.run(look)
     unset = [f"{name} ({where})" for where, name in loaded.spec.variables.items() if not os.environ.get(name)]
@@ -100,7 +105,7 @@ def check(context: click.Context, file: Path, since: str | None, *, offline: boo
     say(f"{file} is right{lacks}.")
 
 
-async def _alone(settings: Settings, detectors: Sequence[Prepared]) -> list[str]:
+async def _alone(settings: Settings, spec: Spec, detectors: Sequence[Prepared]) -> list[str]:
     """A sentence on each detector that may file without a person: whether people's verdicts let it, or what is missing."""
     from calltriage.pipelines.ledger.reviews import Tally, tallies  # noqa: PLC0415  brings the database library
     from calltriage.wiring import open_ledger  # noqa: PLC0415
@@ -109,7 +114,7 @@ async def _alone(settings: Settings, detectors: Sequence[Prepared]) -> list[str]
     if not may:
         return []
     async with open_ledger(settings) as ledger:
-        judged = await ledger.read(partial(tallies, ledger=ledger))
+        judged = await ledger.read(partial(tallies, ledger=ledger, with_agents=spec.issues.agent_verdicts))
     return [_sentence(one, judged.get((one.detector.name, one.detector.version_hash), Tally())) for one in may]
 
 

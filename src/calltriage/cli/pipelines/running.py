@@ -21,6 +21,7 @@ from calltriage.cli.pipelines.showing import as_json, progress, say_estimate, sh
 from calltriage.cli.pipelines.sources import imported, opened
 from calltriage.cli.terminal import say
 from calltriage.client.in_process import background
+from calltriage.leaves.shutdown import heard
 from calltriage.logs import configure_logging
 from calltriage.pipelines.pipeline import Pipeline, Report
 from calltriage.settings import Settings
@@ -61,6 +62,11 @@ def run(
     with ExitStack() as stack:
         own = None if given is None else (stack.enter_context(imported(given)), given)
         report = anyio.run(partial(_carried_out, settings, loaded, own, {**asked, "dry_run": dry_run}))
+    if isinstance(report, signal.Signals):
+        say(f"Ended by {report.name}. The same command goes on.", err=True)
+        sys.stdout.flush()
+        signal.raise_signal(report)
+        sys.exit(128 + report)  # somebody else handles it
     if json_wanted:
         say(json.dumps(as_json(report)))
     else:
@@ -73,25 +79,25 @@ def run(
 
 async def _carried_out(
     settings: Settings, loaded: Pipeline, own: tuple[Settings, Path] | None, asked: dict[str, Any]
-) -> Report:
-    """Run over the API's calls, or over those of a desk of their own."""
+) -> Report | signal.Signals:
+    """Run over the API's calls, or over those of a desk of their own. Returns the signal that ended it, if one did."""
     from calltriage.wiring import open_client  # noqa: PLC0415
 
-    async with _stopped_by_signals(), AsyncExitStack() as stack:
+    async with _stopped_by_signals() as came, AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(settings))
         calls = None if own is None else await stack.enter_async_context(opened(*own))
         with progress() as heard:
             return await loaded.run(client, **asked, calls=calls, progress=heard, on_estimate=say_estimate)
-    raise AssertionError  # a signal has ended the process
+    return came[0]
 
 
 @asynccontextmanager
-async def _stopped_by_signals() -> AsyncGenerator[None]:
-    """Cancel the block at SIGTERM and SIGHUP, as at Ctrl-C: its run is paused. Then the signal ends the process."""
+async def _stopped_by_signals() -> AsyncGenerator[list[signal.Signals]]:
+    """Cancel the block at SIGTERM and SIGHUP, as at Ctrl-C: its run is paused. Yields a list, which has the signal then."""
     came = list[signal.Signals]()
 
     async def listen(scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as signals:
+        with anyio.open_signal_receiver(*(signal.Signals(one) for one in heard() if one != signal.SIGINT)) as signals:
             task_status.started()
             async for number in signals:
                 came.append(number)
@@ -102,8 +108,4 @@ async def _stopped_by_signals() -> AsyncGenerator[None]:
         with anyio.CancelScope() as scope:
             if sys.platform != "win32":
                 await tasks.start(listen, scope)
-            yield
-    if came:
-        say(f"Ended by {came[0].name}. The same command goes on.", err=True)
-        sys.stdout.flush()
-        signal.raise_signal(came[0])
+            yield came

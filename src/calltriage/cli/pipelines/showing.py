@@ -120,7 +120,7 @@ def _show_examples(console: Console, one: DetectorTally) -> None:
     if one.why and (one.failed or one.not_offered):
         console.print(Text(f"\n{one.name}: {one_line(one.why)}"))
     if one.known:
-        console.print(Text(f"\n{one.name}: had its verdict on {amount(one.known, 'call')} before this run."))
+        console.print(Text(f"\n{one.name}: had its verdict on {amount(one.known, 'call')} already."))
     if not one.examples:
         return
     console.print(Text(f"\n{one.name}", style="bold"), Text(f"({len(one.examples)} of {one.findings})"))

@@ -156,10 +156,10 @@ def _found_again(row: Row[*tuple[object, ...]], one: Placed, judged: str | None)
     if judged is None and row.version_hash != one.found.version_hash:
         values["version_hash"] = one.found.version_hash
     is_left_out = row.state in ("stale", "unverified", "suppressed") or row.why == NO_CALL
-    if is_left_out and one.state != row.state:
-        values |= {"state": one.state, "why": one.why}
-        if row.why == NO_CALL and judged == "right by human":
-            values |= {"state": "accepted", "why": None}
+    is_accepted = row.why == NO_CALL and judged == "right by human"
+    state, why = ("accepted", None) if is_accepted else (one.state, one.why)
+    if is_left_out and state != row.state:
+        values |= {"state": state, "why": why}
     return values
 
 

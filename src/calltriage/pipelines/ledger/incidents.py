@@ -221,14 +221,14 @@ def without_issue(connection: Connection, ledger: Ledger, pipeline: str) -> list
 
 
 def left(connection: Connection, ledger: Ledger, pipeline: str, alone: Sequence[str]) -> list[str]:
-    """Incidents with accepted findings of a pipeline, then those with new ones of the detectors `alone`. The oldest first,
-    MOST_WAITING at most."""
+    """Incidents with accepted findings of a pipeline, then those with new ones of the detectors `alone`. The newest first,
+    MOST_WAITING at most: a backlog does not keep a watch from what is found today."""
     is_new = and_(findings.c.state == "new", findings.c.why.is_(None), findings.c.detector.in_(alone))
     where = and_(
         findings.c.account == ledger.account, findings.c.pipeline == pipeline, findings.c.fingerprint.is_not(None),
         or_(findings.c.state == "accepted", is_new),
     )  # fmt: skip
-    first = func.min(findings.c.state), func.min(findings.c.created_at)  # accepted ones come first
+    first = func.min(findings.c.state), func.max(findings.c.created_at).desc()  # accepted ones come first
     query = select(findings.c.fingerprint).where(where).group_by(findings.c.fingerprint).order_by(*first)
     return list(connection.execute(query.limit(MOST_WAITING)).scalars())
 

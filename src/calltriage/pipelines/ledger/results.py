@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, case, func, select
+from sqlalchemy import and_, case, func, or_, select
 
 from calltriage.pipelines.ledger.items import TO_DO
 from calltriage.pipelines.ledger.ledger import Ledger
@@ -76,12 +76,14 @@ def shares(connection: Connection, ledger: Ledger, detectors: Collection[str], s
     return [Share(*row) for row in connection.execute(query)]
 
 
-def failures(connection: Connection, ledger: Ledger, run_id: str, versions: Collection[str]) -> dict[str, int]:
-    """On how many calls of a run detectors of these versions failed, by detector; calls that are tried again count, too."""
+def failures(connection: Connection, ledger: Ledger, run_id: str, versions: Mapping[str, str]) -> dict[str, int]:
+    """On how many calls of a run detectors failed, by detector; calls that are tried again count, too. `versions`: version
+    hashes by name."""
     at_all = (items.c.account == ledger.account, items.c.run_id == run_id, items.c.state.in_(("failed", *TO_DO)))
     same = and_(*(results.c[name] == items.c[name] for name in ("account", "call_id", "content_hash")))
     query = select(results.c.detector, func.count()).select_from(items.join(results, same)).where(*at_all)
-    query = query.where(results.c.verdict == "failed", results.c.version_hash.in_(versions))
+    of_these = or_(*(and_(results.c.detector == name, results.c.version_hash == one) for name, one in versions.items()))
+    query = query.where(results.c.verdict == "failed", of_these)
     rows = connection.execute(query.group_by(results.c.detector).order_by(results.c.detector))
     return {row[0]: row[1] for row in rows}
 

@@ -143,14 +143,14 @@ class Filed:
 
 async def filed_by(ledger: Ledger, run_id: str) -> Filed:
     """What a run made of its findings so far."""
-    own = (findings.c.account == ledger.account, findings.c.run_id == run_id, findings.c.state.in_(("filed", "new")))
+    own = (findings.c.account == ledger.account, findings.c.run_id == run_id, findings.c.state == "new")
     made = (effects.c.account == ledger.account, effects.c.run_id == run_id, effects.c.state == "done")
     by_state = select(findings.c.state, func.count()).where(*own).group_by(findings.c.state)
     by_kind = select(effects.c.kind, func.count()).where(*made).group_by(effects.c.kind)
 
     def query(connection: Connection) -> Filed:
         counts = {row[0]: row[1] for asked in (by_state, by_kind) for row in connection.execute(asked)}
-        return Filed(*(counts.get(one, 0) for one in ("filed", "new", "create_issue", "update_issue")))
+        return Filed(*(counts.get(one, 0) for one in ("add_flag", "new", "create_issue", "update_issue")))
 
     return await ledger.read(query)
 

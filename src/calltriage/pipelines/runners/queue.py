@@ -17,7 +17,7 @@ from calltriage.pipelines.dry_run import Progress
 from calltriage.pipelines.ledger import items, runs
 from calltriage.pipelines.ledger.items import TO_DO
 from calltriage.pipelines.ledger.ledger import Ledger
-from calltriage.pipelines.ledger.runs import ASKED_FOR, Run
+from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.ledger.turns import Turn, held
 from calltriage.pipelines.reading import LONGEST_PAUSE_S, PATIENCE_S, may_pass, patiently
 from calltriage.pipelines.runners.jobs import Jobs, opened_jobs
@@ -74,15 +74,17 @@ class Share:
                     await runs.end(ledger, run_id, "paused", why_paused(error))
             raise
         run = await patiently(lambda: runs.get(ledger, run_id))
-        if run.why != ASKED_FOR:
+        if run.state == "done":
             await self._comment()
         return run
 
     async def _comment(self) -> None:
         """Comment on what this process filed, of which the leader does not know. The run has ended already."""
         try:
-            await patiently(self.work.filer.finish)
-        except CalltriageError as error:
+            await patiently(self.work.filer.tell_counts)
+        except Exception as error:
+            if not isinstance(error, CalltriageError) and not may_pass(error):
+                raise
             told = getattr(error, "code", None) or type(error).__name__
             logger.warning("comments at the end of %s were not made: %s", self.run.id, told)
 
