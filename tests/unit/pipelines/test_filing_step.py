@@ -368,6 +368,7 @@ async def test_what_waits_at_the_limit_of_new_issues_is_filed_by_a_watch_as_soon
     await bench.trust()
     watch = replace(bench.filer, is_watching=True)
     for branch in ("north", "south", "west"):
+        bench.clock.advance(minutes=1)
         await bench.say(branch, metadata={"branch": branch})
         await settle(watch, *await bench.examine(branch))
     await watch.file_left()
@@ -378,7 +379,7 @@ async def test_what_waits_at_the_limit_of_new_issues_is_filed_by_a_watch_as_soon
     await watch.file_left()
 
     assert full == run == {"north": "filed", "south": "new", "west": "new"}
-    assert await bench.states() == {"north": "filed", "south": "filed", "west": "new"}
+    assert await bench.states() == {"north": "filed", "south": "new", "west": "filed"}  # the newest comes first
 
 
 async def test_a_finding_left_over_that_is_refused_holds_up_no_other(bench: Bench) -> None:

@@ -342,7 +342,7 @@ async def test_a_run_that_another_process_ended_stays_done_when_comments_of_this
     async with open_ledger_of(client) as ledger:
         share = share_of(client, ledger, pipeline, await begun(ledger, pipeline))
         await runs.end(ledger, share.run.id, "done", "7 incidents wait.")
-        monkeypatch.setattr(share.work.filer, "finish", refused)
+        monkeypatch.setattr(share.work.filer, "tell_counts", refused)
         ended = await share.carry_out()
         await runs.end(ledger, share.run.id, "paused", "too late")
         assert await runs.get(ledger, share.run.id) == ended
@@ -363,7 +363,7 @@ async def test_a_run_that_a_person_stopped_gets_no_comments_and_stays_stopped(
     async with open_ledger_of(client) as ledger:
         share = share_of(client, ledger, pipeline, await begun(ledger, pipeline))
         await runs.stop(ledger, share.run.id, state)
-        monkeypatch.setattr(share.work.filer, "finish", finish)
+        monkeypatch.setattr(share.work.filer, "tell_counts", finish)
         await share.carry_out()
         await runs.end(ledger, share.run.id, "paused", "unreachable")
         await runs.end(ledger, share.run.id, "done")
@@ -385,7 +385,7 @@ async def test_a_queue_that_stays_away_pauses_the_run(
         await pipeline.run(client)
     async with open_ledger_of(client) as ledger:
         [run] = await runs.newest(ledger)
-    assert (run.state, run.why) == ("paused", "StoreBusyError")
+    assert (run.state, run.why) == ("paused", "others work on the queue")
     assert f"to lead {run.id}: StoreBusyError" in caplog.text
 
 

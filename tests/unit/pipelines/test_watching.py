@@ -296,7 +296,7 @@ async def test_a_call_whose_model_never_answers_is_tried_three_times_and_has_fai
             states.append(state)
     assert states == ["new", "new", "failed"]
     tally = watching.work.tally
-    assert (tally.calls, tally.left, tally.failures) == (1, 2, {"promise": 1})
+    assert (tally.calls, tally.left, tally.failures) == (1, 0, {"promise": 1})
 
 
 async def test_a_secret_that_is_not_set_ends_the_start(filing: Client, monkeypatch: pytest.MonkeyPatch) -> None:
