@@ -85,18 +85,19 @@ class Counts:
 
         At most once a day (UTC). During a run it waits for the next day; with `is_last`, the end of a run, it does not.
         """
-        now, told = self.ledger.now(), Told.of(incident, self.ledger.now()[:10])
+        now = self.ledger.now()
+        today, told = now[:10], Told.of(incident, now[:10])
         is_under_way = told.telling != told.calls  # its request is repeated as it was
         if not is_under_way:
             beyond = partial(incidents.calls_beyond, ledger=self.ledger, incident=incident)
             counted = await self.ledger.read(beyond)
             told = replace(told, calls=min(told.calls, counted), telling=counted)
-        is_due = told.posted != now[:10] and (is_last or told.since[:10] < now[:10])
+        is_due = told.posted != today and (is_last or told.since[:10] < today)
         if is_due and told.telling > told.calls:
             await self._note(incident, told)
             if await self._is_settled(incident, told):
                 since = told.since if is_under_way else now  # calls counted after the first attempt are not told yet
-                await self._note(incident, replace(told, since=since, posted=now[:10], calls=told.telling))
+                await self._note(incident, replace(told, since=since, posted=today, calls=told.telling))
         elif told.telling and not is_under_way:
             await self._note(incident, replace(told, telling=told.calls))
 

@@ -91,8 +91,7 @@ class Watching:
                 tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
-                if await runs.state_of(ledger, run_id) == "running":
-                    await runs.end(ledger, run_id, "paused", "not watching now")
+                await runs.end(ledger, run_id, "paused", "not watching now")
 
     async def _keep_looking(self) -> None:
         while True:

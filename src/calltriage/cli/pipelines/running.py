@@ -86,8 +86,8 @@ async def _carried_out(
     async with _stopped_by_signals() as came, AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(settings))
         calls = None if own is None else await stack.enter_async_context(opened(*own))
-        with progress() as heard:
-            return await loaded.run(client, **asked, calls=calls, progress=heard, on_estimate=say_estimate)
+        with progress() as shown:
+            return await loaded.run(client, **asked, calls=calls, progress=shown, on_estimate=say_estimate)
     return came[0]
 
 

@@ -60,9 +60,8 @@ class Embedded:
                 with anyio.CancelScope(shield=True):
                     await runs.end(ledger, run_id, "paused", why_paused(error))
                 raise
-            if await self._state() == "running":
-                state, told = "paused" if why else "done", why or self.work.filer.waits
-                await patiently(lambda: runs.end(ledger, run_id, state, told))
+            state, told = "paused" if why else "done", why or self.work.filer.waits
+            await patiently(lambda: runs.end(ledger, run_id, state, told))
         return await patiently(lambda: runs.get(ledger, run_id))
 
     async def _until_stopped(self, turn: Turn) -> str | None:
