@@ -6,7 +6,8 @@ import hashlib
 import hmac
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,7 +27,7 @@ from calltriage.errors import SettingsError
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.issues import UpdateIssue
 from calltriage.pipelines import reviewing
-from calltriage.pipelines.alerts import SIGNATURE, alerts_of
+from calltriage.pipelines.alerts import SIGNATURE, Alerts, alerts_of
 from calltriage.pipelines.ledger import Ledger, findings
 from calltriage.pipelines.ledger.results import Made, Result, store
 from calltriage.pipelines.parts import open_parts
@@ -89,6 +90,16 @@ def spec_of(more: str = "") -> Spec:
     return parse_spec(text)
 
 
+@asynccontextmanager
+async def alerting(folder: Path, url: Url, clock: Clock) -> AsyncGenerator[Alerts]:
+    """The alerts of a pipeline, on a ledger with this clock."""
+    async with opened_ledger(folder, url) as ledger:
+        ledger.clock = clock
+        alerts = alerts_of(spec_of(), ledger)
+        assert alerts is not None
+        yield alerts
+
+
 async def test_a_message_is_signed_and_holds_no_word_of_a_call(receiver: Receiver, tmp_path: Path) -> None:
     async with opened_ledger(tmp_path) as ledger:
         alerts = alerts_of(spec_of('secret = "env:ALERT_KEY"'), ledger)
@@ -105,10 +116,7 @@ async def test_a_message_is_signed_and_holds_no_word_of_a_call(receiver: Receive
 async def test_equal_events_are_kept_back_for_a_while_and_then_told_together(
     receiver: Receiver, tmp_path: Path, clock: Clock, ledger_url: Url
 ) -> None:
-    async with opened_ledger(tmp_path, ledger_url) as ledger:
-        ledger.clock = clock
-        alerts = alerts_of(spec_of(), ledger)
-        assert alerts is not None
+    async with alerting(tmp_path, ledger_url, clock) as alerts:
         for _ in range(4):
             await alerts.tell("over_limit", "over_limit p", INCIDENT)
         await alerts.tell("filed", "filed another", INCIDENT)
@@ -142,10 +150,7 @@ async def test_a_receiver_that_fails_disturbs_nothing_and_hears_of_it_later(
 async def test_what_was_kept_back_is_told_in_full_after_receivers_that_fail(
     receiver: Receiver, tmp_path: Path, clock: Clock, ledger_url: Url
 ) -> None:
-    async with opened_ledger(tmp_path, ledger_url) as ledger:
-        ledger.clock = clock
-        alerts = alerts_of(spec_of(), ledger)
-        assert alerts is not None
+    async with alerting(tmp_path, ledger_url, clock) as alerts:
         for status in (204, 204, 204, 500, 500, 204):
             if status == 500:
                 clock.advance(hours=2)

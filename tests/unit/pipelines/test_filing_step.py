@@ -501,12 +501,17 @@ async def test_what_is_attached_to_the_issue_of_a_merged_incident_is_not_told_as
     assert [text.split(" since")[0] for text in await bench.comments(second)] == ["Found in 1 more call"]
 
 
-async def test_numbers_that_an_earlier_version_noted_are_not_told_from(bench: Bench) -> None:
+async def one_attached_and_one_counted(bench: Bench, calls: int) -> None:
+    """So many calls with the fault, of which two were examined: their issue may hold one."""
     bench.spec = spec_of(more=f"[issues]\n{ALONE}\nmax_evidence = 1")
     await bench.trust()
-    for number in range(3):
+    for number in range(calls):
         await bench.say(f"call-{number}")
     await bench.run("call-0", "call-1")
+
+
+async def test_numbers_that_an_earlier_version_noted_are_not_told_from(bench: Bench) -> None:
+    await one_attached_and_one_counted(bench, calls=3)
     counted = tables.findings.c.state == "counted"
     await bench.ledger.write(lambda it: it.execute(tables.findings.update().where(counted).values(issue_id=None)))
     was = {"commented_on": "- 2026-05-06 1"}
@@ -520,11 +525,7 @@ async def test_numbers_that_an_earlier_version_noted_are_not_told_from(bench: Be
 
 
 async def test_a_comment_on_further_calls_with_unknown_outcome_tells_each_call_once(bench: Bench) -> None:
-    bench.spec = spec_of(more=f"[issues]\n{ALONE}\nmax_evidence = 1")
-    await bench.trust()
-    for number in range(4):
-        await bench.say(f"call-{number}")
-    await bench.run("call-0", "call-1")
+    await one_attached_and_one_counted(bench, calls=4)
 
     def is_of_comments(request: httpx2.Request) -> bool:
         return b"Found in" in request.content or ("/activity" in request.url.path and bool(way.requests))
