@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import anyio
@@ -90,6 +91,24 @@ async def test_a_turn_that_is_kept_for_long_is_one_s_at_a_time(tmp_path: Path, l
             assert (second is None, third is not None) == (True, True)
         async with held(other, "a") as second:
             assert second is not None
+
+
+async def test_who_works_on_a_run_waits_for_one_who_only_looks_at_it(tmp_path: Path, ledger_url: Url) -> None:
+    async with (
+        opened_ledger(tmp_path, ledger_url) as one,
+        opened_ledger(tmp_path, ledger_url) as other,
+        anyio.create_task_group() as tasks,
+        AsyncExitStack() as looking,
+    ):
+        await looking.enter_async_context(held(one, "a"))
+
+        async def work() -> None:
+            async with held(other, "a", 30) as turn:
+                assert turn is not None
+
+        tasks.start_soon(work)
+        await anyio.wait_all_tasks_blocked()
+        await looking.aclose()
 
 
 async def test_a_turn_that_was_lost_with_its_session_is_taken_again_unless_somebody_has_it(

@@ -1,7 +1,7 @@
 """Turns: named locks over all tasks, processes and machines on a ledger.
 
 A turn is a lock file in the data folder or, on PostgreSQL, an advisory lock of a session. Both are freed when their process
-ends, killed or not. `alone` waits for a turn and keeps it for a short time. `held` does not wait and keeps it for long.
+ends, killed or not. `alone` waits for a turn and keeps it for a short time. `held` waits little and keeps it for long.
 """
 
 from __future__ import annotations
@@ -49,14 +49,24 @@ class Turn(Protocol):
 
 
 @asynccontextmanager
-async def held(ledger: Ledger, name: str) -> AsyncGenerator[Turn | None]:
-    """A turn while the block runs; None if another process has it. Raises the database's errors."""
+async def held(ledger: Ledger, name: str, wait_s: float = 0) -> AsyncGenerator[Turn | None]:
+    """A turn while the block runs; None if another process has it, and keeps it for longer than `wait_s`. Raises the
+    database's errors."""
     turn: Turn = _OfFile(ledger.folder, name) if ledger.url is None else _OfSession(ledger, _number(ledger, name))
     try:
-        yield turn if await turn.take() else None
+        yield turn if await _is_taken(turn, wait_s) else None
     finally:
         with anyio.CancelScope(shield=True):
             await turn.give_back()
+
+
+async def _is_taken(turn: Turn, wait_s: float) -> bool:
+    ends = anyio.current_time() + wait_s
+    while not await turn.take():
+        if anyio.current_time() >= ends:
+            return False
+        await anyio.sleep(LOOK_EVERY_S)
+    return True
 
 
 @asynccontextmanager

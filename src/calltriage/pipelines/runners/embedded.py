@@ -25,13 +25,15 @@ SLOW_BATCH = 200
 """BATCH for an API with a rate, so that findings do not wait long to be filed."""
 LOOK_EVERY_S = 1.0
 """Seconds between two checks whether the run was stopped."""
+ASKED_S = 1.0
+"""Seconds that `only_one` waits. Whoever shows how runs stand takes their turns for a moment."""
 
 
 @asynccontextmanager
 async def only_one(ledger: Ledger, name: str) -> AsyncGenerator[Turn]:
     """Hold the turn of a run or watch while the block runs, so that no other process works on it. A killed process loses
     the turn. Raises SettingsError if another process has it."""
-    async with held(ledger, name) as turn:
+    async with held(ledger, name, ASKED_S) as turn:
         if turn is None:
             raise SettingsError(f"Another process works on {name}. See: calltriage pipeline status")
         yield turn
