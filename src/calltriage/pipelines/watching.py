@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from calltriage.errors import first_of
 from calltriage.leaves.instants import instant
 from calltriage.leaves.seals import is_signature
 from calltriage.operations.calls import Call
@@ -30,7 +31,7 @@ from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.listing import is_sampled, is_under_way, pages, settled_at
 from calltriage.pipelines.metrics import metrics
 from calltriage.pipelines.reading import patiently
-from calltriage.pipelines.running import Work
+from calltriage.pipelines.running import Work, why_paused
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -89,9 +90,10 @@ class Watching:
                 tasks.start_soon(self._keep_tidying)
                 await (self.hands or self).keep_working()
                 tasks.cancel_scope.cancel()
-        finally:
+        except BaseException as error:
             with anyio.CancelScope(shield=True):
-                await runs.end(ledger, run_id, "paused", "not watching now")
+                await runs.end(ledger, run_id, "paused", why_paused(first_of(error)))
+            raise
 
     async def _keep_looking(self) -> None:
         while True:

@@ -19,7 +19,7 @@ from pipeline_runs import on_record
 
 from calltriage.client.client import Client
 from calltriage.desk.app import Desk
-from calltriage.errors import SettingsError
+from calltriage.errors import SettingsError, Unauthenticated
 from calltriage.operations.issues import ListIssues
 from calltriage.pipelines.ledger import items, runs
 from calltriage.pipelines.ledger.items import Item
@@ -249,6 +249,30 @@ async def test_one_call_from_webhook_look_and_backfill_at_once_is_filed_once(
     found = (await filing.send(ListIssues())).items
     assert [issue.title for issue in found if "silence" in issue.title.lower()] == [issue.title for issue in found]
     assert len(found) == 1
+
+
+async def test_a_watch_that_an_error_ended_says_which(watching: Watching) -> None:
+    class Refused:
+        async def keep_working(self) -> None:
+            raise Unauthenticated("The API refused the key.")
+
+        def hint(self) -> None:
+            """Nothing works here."""
+
+    watching.hands = Refused()
+    with pytest.RaisesGroup(Unauthenticated):
+        await watching.carry_out()
+    run = await runs.get(watching.work.ledger, watching.run.id)
+    assert (run.state, run.why) == ("paused", "unauthenticated")
+
+
+async def test_a_watch_that_was_interrupted_says_so(watching: Watching) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watching.carry_out)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    run = await runs.get(watching.work.ledger, watching.run.id)
+    assert (run.state, run.why) == ("paused", "It was interrupted. The same command goes on.")
 
 
 async def test_figures_name_states_and_no_words_of_a_call(the_desk: Desk, watching: Watching) -> None:
