@@ -101,6 +101,7 @@ class RunShown(TypedDict, total=False):
     requests: int
     calls: dict[str, int]
     why: str
+    errors: dict[str, int]
 
 
 class DetectorShown(TypedDict, total=False):
@@ -330,8 +331,10 @@ class GetRunTool(Workflow, effect=Effect.READ):
                 run = await runs.get(parts.ledger, self.run_id)
             except SettingsError:
                 raise NotFound("No run has this id.", field="run_id") from None
+            errors = await runs.errors_of(parts.ledger, self.run_id)
         shown = {name: getattr(run, name) for name in ("id", "pipeline", "state", "mode", "found", "requests", "why")}
-        return {name: value for name, value in shown.items() if value is not None} | {"calls": dict(run.counts)}
+        shown |= {"calls": dict(run.counts), "errors": errors or None}
+        return {name: value for name, value in shown.items() if value is not None}
 
 
 PIPELINE_TOOLS = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncGenerator
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -19,7 +20,8 @@ from calltriage.client.client import open_client
 from calltriage.client.home import Home
 from calltriage.desk.app import Desk
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.pipelines.ledger import open_ledger, runs
+from calltriage.pipelines.ledger import items, open_ledger, runs
+from calltriage.pipelines.ledger.items import Listed, Standing
 from calltriage.server.app import build_server
 from calltriage.server.toolsets import ALL, select
 
@@ -111,6 +113,19 @@ async def test_an_id_of_nothing_is_not_found(seat: tuple[McpClient, Bench]) -> N
     agent, _ = seat
     assert (await refused(agent, "get_finding", finding_id="ffffff"))["code"] == "not_found"
     assert (await refused(agent, "get_run", run_id="run_nothing"))["code"] == "not_found"
+
+
+async def test_a_run_shows_why_calls_failed(seat: tuple[McpClient, Bench]) -> None:
+    agent, bench = seat
+    begun = await runs.begin(bench.ledger, pipeline="hours", spec_hash="h", spec=FILE, mode="run", window={"asked": {}})
+    await bench.ledger.write(items.added(bench.ledger, begun.id, [Listed("first"), Listed("second")]))
+    before = await ok(agent, "get_run", run_id=begun.id)
+    failed = [Standing(call_id, "failed", "forbidden failed") for call_id in ("first", "second")]
+    await bench.ledger.write(partial(items.stand, ledger=bench.ledger, run_id=begun.id, standings=failed))
+    after = await ok(agent, "get_run", run_id=begun.id)
+
+    assert "errors" not in before
+    assert (after["calls"], after["errors"]) == ({"failed": 2}, {"forbidden failed": 2})
 
 
 async def test_findings_runs_and_reports_are_resources_with_marked_words(seat: tuple[McpClient, Bench]) -> None:
