@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import Severity
 from calltriage.pipelines.ledger import incidents
+from calltriage.pipelines.ledger.effects import Created, last_created
 from calltriage.pipelines.ledger.incidents import Candidate, reaches
 
 if TYPE_CHECKING:
@@ -30,12 +31,14 @@ class Case:
         incident: its row of `tables.incidents`.
         family: its fingerprint and those merged into it.
         waiting: its findings in the states new and accepted.
-        chosen: those of them that may be filed now.
+        created: the issue that was created last for it; None if none was, or if the incident has an issue.
+        chosen: those of `waiting` that may be filed now.
     """
 
     incident: JsonObject
     family: list[str]
     waiting: list[Candidate]
+    created: Created | None = None
     chosen: list[Candidate] = field(default_factory=list[Candidate])
 
     @property
@@ -52,7 +55,7 @@ class Case:
         return any(one.state == "accepted" for one in self.chosen)
 
     def creation(self, follows: str | None = None) -> str:
-        """The key of the write that creates its issue. `follows`: id of an issue of its own before, closed or deleted."""
+        """The key of the write that creates an issue. `follows`: id of an issue of its own before, closed or deleted."""
         return f"{self.fingerprint}:create_issue" + (f":{follows}" if follows else "")
 
 
@@ -68,4 +71,8 @@ def read_case(connection: Connection, ledger: Ledger, fingerprint: str) -> Case 
     if incident is None:
         return None
     family = incidents.family(connection, ledger, incident["fingerprint"])
-    return Case(incident, family, incidents.candidates(connection, ledger, family))
+    waiting = incidents.candidates(connection, ledger, family)
+    has_none = incident["issue_id"] is None
+    return Case(
+        incident, family, waiting, last_created(connection, ledger, incident["fingerprint"]) if has_none else None
+    )

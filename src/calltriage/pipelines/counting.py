@@ -98,8 +98,10 @@ class Counts:
             if await self._is_settled(incident, told):
                 since = told.since if is_under_way else now  # calls counted after the first attempt are not told yet
                 await self._note(incident, replace(told, since=since, posted=today, calls=told.telling))
-        elif told.telling and not is_under_way:
-            await self._note(incident, replace(told, telling=told.calls))
+        elif not is_under_way:
+            has_nothing = told.telling == told.calls and told.since[:10] < today  # so it is not the first again
+            if told.telling or has_nothing:
+                await self._note(incident, replace(told, since=now if has_nothing else told.since, telling=told.calls))
 
     async def _is_settled(self, incident: JsonObject, told: Told) -> bool:
         """Comment once. Returns False if nobody knows whether the comment was made. A refusal, such as for a deleted issue,

@@ -13,7 +13,7 @@ from functools import partial
 import anyio
 
 from calltriage.pipelines.ledger import findings, reviews
-from calltriage.pipelines.ledger.incidents import Candidate
+from calltriage.pipelines.ledger.incidents import Candidate, Versions
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.reviews import Tally
 from calltriage.pipelines.spec import Detect, Spec
@@ -51,17 +51,29 @@ class Eligibility:
             return False
         return await self.bound(one.detector, one.version_hash) >= detect.min_precision
 
+    async def alone(self) -> list[Versions]:
+        """The detectors whose findings need no person."""
+        found = list[Versions]()
+        for one in (each for each in self.spec.detect if each.file == "auto"):
+            of_it = [version for name, version in await self._known() if name == one.known_as]
+            exact = [each for each in of_it if await self.bound(one.known_as, each) >= one.min_precision]
+            found.append(Versions(one.known_as, None if one.min_precision == 0 else tuple(exact)))
+        return found
+
     def detect(self, detector: str) -> Detect | None:
         """What the pipeline's file says of a detector; None for one that is not in it."""
         return next((one for one in self.spec.detect if one.known_as == detector), None)
 
     async def bound(self, detector: str, version_hash: str) -> float:
         """The lower 95 % bound of a detector's precision; 0 without a verdict."""
+        tally = (await self._known()).get((detector, version_hash), Tally())
+        return wilson(tally.right, tally.total)[0] if tally.total else 0.0
+
+    async def _known(self) -> Mapping[tuple[str, str], Tally]:
         if anyio.current_time() - self._read_at > KNOWN_FOR_S:
             read = partial(reviews.tallies, ledger=self.ledger, with_agents=self.spec.issues.agent_verdicts)
             self._tallies, self._read_at = await self.ledger.read(read), anyio.current_time()
-        tally = self._tallies.get((detector, version_hash), Tally())
-        return wilson(tally.right, tally.total)[0] if tally.total else 0.0
+        return self._tallies
 
 
 def is_sampled(finding_id: str, share: float) -> bool:

@@ -19,7 +19,6 @@ from calltriage.filing.fingerprint_line import fingerprint_of, issue_of, line_of
 from calltriage.filing.lookalikes import Draft, Likeness, similar_to
 from calltriage.leaves.instants import instant
 from calltriage.leaves.seals import Seals
-from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.activity import AddComment
 from calltriage.operations.issues import CreateIssue, GetIssue, Issue, UpdateIssue
 from calltriage.operations.relations import LinkIssue
@@ -31,7 +30,8 @@ from calltriage.pipelines.eligibility import Eligibility
 from calltriage.pipelines.evidence import Evidence
 from calltriage.pipelines.issue_writes import IssueWrites, OverLimitError
 from calltriage.pipelines.ledger import findings, incidents
-from calltriage.pipelines.ledger.incidents import MUTED, SPLIT, Candidate
+from calltriage.pipelines.ledger.effects import last_created
+from calltriage.pipelines.ledger.incidents import MUTED, NO_ISSUE, Candidate, was_split
 from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.turns import alone
 from calltriage.pipelines.new_issues import NewIssues
@@ -81,7 +81,7 @@ class Filer:
         self._writes = IssueWrites(self.client, self.ledger, self.run_id, self.journal)
         self._evidence = Evidence(self.client, self.ledger, self._writes, self.spec.issues.max_evidence)
         self._counts = Counts(self.ledger, self._writes)
-        self._new_issues = NewIssues(self.ledger, self.spec, self.run_id, self.is_watching)
+        self._new_issues = NewIssues(self.client, self.ledger, self.spec, self.run_id, self.is_watching)
 
     async def tell_rates(self) -> None:
         """Alert about detectors that exceed `alert.rate`."""
@@ -106,7 +106,7 @@ class Filer:
     async def file_left(self) -> None:
         """File what no call brings up again: findings that were accepted while the API failed, and in a watch those that
         waited for room below `limits.new_issues`."""
-        alone = [one.known_as for one in self.spec.detect if one.file == "auto"] if self.is_watching else []
+        alone = await self._eligibility.alone() if self.is_watching else []
         left = partial(incidents.left, ledger=self.ledger, pipeline=self.spec.name, alone=alone)
         for fingerprint in await self.waiting(await self.ledger.read(left)):
             try:
@@ -126,24 +126,26 @@ class Filer:
         await self._counts.tell_left(self.spec.name)
 
     async def waiting(self, fingerprints: Sequence[str]) -> list[str]:
-        """The incidents with findings to file or to count, without those that wait because of `limits.new_issues`. Merged
-        ones are named once."""
-        names, due = dict[str, str](), list[Case]()
-        for name, case in (await self._cases(fingerprints)).items():
-            if case.chosen or (case.incident["muted"] is not None and case.waiting):
-                names[case.fingerprint] = name
-                due.append(case)
-        held_back = await self._new_issues.held_back(due)
+        """Those of some incidents with findings to file or to count, without those that wait because of
+        `limits.new_issues`."""
+        due = {
+            name: case
+            for name, case in (await self._cases(fingerprints)).items()
+            if case.chosen or (case.incident["muted"] is not None and case.waiting)
+        }
+        held_back = await self._new_issues.held_back(due.values())
         if held_back:
             await self._tell_over_limit(held_back[0])
         waits = {case.fingerprint for case in held_back}
-        return [name for fingerprint, name in names.items() if fingerprint not in waits]
+        return [name for name, case in due.items() if case.fingerprint not in waits]
 
     async def _what_waits(self) -> str | None:
         """A sentence about the incidents that wait because of `limits.new_issues`; None if there are none."""
         if not await self._new_issues.is_reached():
             return None
-        found = await self.ledger.read(partial(incidents.without_issue, ledger=self.ledger, pipeline=self.spec.name))
+        alone = await self._eligibility.alone()
+        new = partial(incidents.without_issue, ledger=self.ledger, pipeline=self.spec.name, alone=alone)
+        found = await self.ledger.read(new)
         waits = await self._new_issues.held_back((await self._cases(found)).values())
         return self._new_issues.told(len(waits)) if waits else None
 
@@ -173,12 +175,12 @@ class Filer:
         return (await self._cases([fingerprint])).get(fingerprint)
 
     async def _cases(self, fingerprints: Sequence[str]) -> dict[str, Case]:
-        """The cases of known fingerprints. One to which several lead is there once, under the last of them."""
+        """The cases of known fingerprints; that of the incident that one was merged into."""
         read = await self.ledger.read(lambda it: {one: read_case(it, self.ledger, one) for one in fingerprints})
-        by_owner = {case.fingerprint: (name, case) for name, case in read.items() if case is not None}
-        for _, case in by_owner.values():
+        cases = {name: case for name, case in read.items() if case is not None}
+        for case in cases.values():
             case.chosen = await self._eligibility.chosen(case.waiting)
-        return dict(by_owner.values())
+        return cases
 
     async def _is_muted(self, case: Case) -> bool:
         """Whether an incident's findings are only counted. Unmutes one that is muted until it escalates, and does."""
@@ -239,12 +241,14 @@ class Filer:
 
     async def _deleted(self, case: Case) -> None:
         """Mute an incident whose issue a person deleted, until a person unmutes it. Accepted findings get a new issue."""
-        lost: JsonObject = {"issue_id": None, "ticket": None, "state": "open"}
+        because = case.incident["joined_because"] if was_split(case.incident) else None
+        lost = NO_ISSUE | {"joined_because": because}
 
         def change(connection: Connection) -> None:
             incidents.mute(connection, self.ledger, case.fingerprint, "always", "its issue was deleted")
             incidents.change(connection, self.ledger, case.fingerprint, **lost)
             self._count_new(connection, case)
+            case.created = last_created(connection, self.ledger, case.fingerprint)
 
         await self.ledger.write(change)
         case.incident |= lost
@@ -255,7 +259,7 @@ class Filer:
         `follows`: the closed issue that a new one continues. `history`: what the new one's description says of that. Raises
         OverLimitError if the run may file no more issues.
         """
-        key = case.creation(await self._writes.deleted(case.fingerprint) if follows is None else follows.id)
+        key = await self._new_issues.creation(case) if follows is None else case.creation(follows.id)
         line = line_of(case.fingerprint, self.seals)
         title = issue_texts.title_of(case.incident)
         description = issue_texts.description_of(case.incident, self.spec.name, line, history)
@@ -272,15 +276,11 @@ class Filer:
                 if fingerprint_of(one.issue, self.seals) is None
             ]
             close = next((one for one in alike if one.is_close), None)
-            if close is not None and not (case.incident["joined_because"] or "").startswith(SPLIT):
+            if close is not None and not was_split(case.incident):
                 return await self._joined(case, close, title)
         new = CreateIssue(
-            title=title,
-            description=description,
-            category=category,
-            severity=case.severity,
-            source="automated",
-        )
+            title=title, description=description, category=category, severity=case.severity, source="automated"
+        )  # fmt: skip
         issue = await self._writes.once(key, new, case.fingerprint, limit=self._new_issues.limit(case))
         await self._owned(case, issue, case.incident["joined_because"])
         others = [one.issue for one in alike[:1]] if follows is None else [follows]

@@ -20,7 +20,7 @@ from calltriage.client.side_by_side import at_once
 from calltriage.errors import CallError, Conflict, NotFound, Rejected
 from calltriage.filing.fingerprint_line import described
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.operations.issues import CreateIssue, GetIssue
+from calltriage.operations.issues import CreateIssue
 from calltriage.operations.results import read_result
 from calltriage.operations.traces import LeftRow
 from calltriage.pipelines.ledger import effects
@@ -164,18 +164,6 @@ class IssueWrites:
             if one.is_new:
                 effects.end(connection, self.ledger, key, one.state, result=one.result, issue_id=one.issue_id)
         follow(connection, came)
-
-    async def deleted(self, fingerprint: str) -> str | None:
-        """The id of the issue that was created last for an incident, if it was deleted; None if it was not."""
-        last = partial(effects.last_created, ledger=self.ledger, fingerprint=fingerprint)
-        issue_id = await self.ledger.read(last)
-        if issue_id is None:
-            return None
-        try:
-            await self.client.send(GetIssue(issue_id=issue_id))
-        except NotFound:
-            return issue_id
-        return None
 
     @asynccontextmanager
     async def _as_pipeline(self, key: str) -> AsyncGenerator[None]:

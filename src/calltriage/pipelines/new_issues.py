@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from calltriage.errors import NotFound
 from calltriage.leaves.amounts import amount
-from calltriage.operations.issues import CreateIssue
+from calltriage.operations.issues import CreateIssue, GetIssue
 from calltriage.pipelines.cases import Case, is_enough
 from calltriage.pipelines.ledger import effects
 from calltriage.pipelines.ledger.effects import Limit
 from calltriage.pipelines.ledger.ledger import written
 
 if TYPE_CHECKING:
+    from calltriage.client.client import Client
     from calltriage.pipelines.ledger.ledger import Ledger
     from calltriage.pipelines.spec import Spec
 
@@ -28,10 +30,12 @@ class NewIssues:
     """The limit of a run's new issues.
 
     Attributes:
+        client: asks whether issues are still there.
         run_id: the run; None if a person files, to whom no limit applies.
         is_watching: the limit counts the last 24 hours instead of the run.
     """
 
+    client: Client
     ledger: Ledger
     spec: Spec
     run_id: str | None
@@ -70,8 +74,9 @@ class NewIssues:
         limited = [case for case in new if self.limit(case) is not None and is_enough(case.chosen, after)]
         if not limited or not await self.is_reached():
             return []
-        begun = await self._creations(limited)
-        return [case for case in limited if case.creation() not in begun]
+        keys = {case.fingerprint: await self.creation(case) for case in limited}
+        begun = await self._begun(list(keys.values()))
+        return [case for case in limited if keys[case.fingerprint] not in begun]
 
     @asynccontextmanager
     async def place(self, case: Case) -> AsyncGenerator[bool]:
@@ -79,7 +84,7 @@ class NewIssues:
 
         Waits while other tasks have the last places: an incident of theirs may join an issue that is there.
         """
-        if self.limit(case) is None or await self._creations([case]):
+        if self.limit(case) is None or await self.is_begun(case):
             yield True
             return
         if self.is_watching:
@@ -98,12 +103,22 @@ class NewIssues:
             self._ended = anyio.Event()
 
     async def is_begun(self, case: Case) -> bool:
-        """Whether an earlier attempt to create an incident's issue is unfinished."""
-        return (await self._creations([case])).get(case.creation()) == "begun"
+        """Whether an earlier attempt began to create an incident's issue, or created it and was cut off."""
+        return bool(await self._begun([await self.creation(case)]))
 
-    async def _creations(self, cases: Sequence[Case]) -> dict[str, str]:
-        keys = [case.creation() for case in cases]
-        return await self.ledger.read(partial(effects.states, ledger=self.ledger, keys=keys))
+    async def creation(self, case: Case) -> str:
+        """The key of the write that creates an incident's issue: the last one's if its issue is there, since that attempt
+        was cut off before the incident had it. A new one if that issue was deleted."""
+        if case.created is None:
+            return case.creation()
+        try:
+            await self.client.send(GetIssue(issue_id=case.created.issue_id))
+        except NotFound:
+            return case.creation(case.created.issue_id)
+        return case.created.key
+
+    async def _begun(self, keys: Sequence[str]) -> set[str]:
+        return set(await self.ledger.read(partial(effects.states, ledger=self.ledger, keys=keys)))
 
     def told(self, waiting: int) -> str:
         """A sentence for a person: how many incidents wait, and what to do."""

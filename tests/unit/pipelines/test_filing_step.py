@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,12 +22,14 @@ from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
 from calltriage.desk.operating.deletion import delete_record
 from calltriage.journal.journal import Journal
-from calltriage.operations.issues import CreateIssue, DeleteIssue, UpdateIssue
+from calltriage.operations.issues import CreateIssue, DeleteIssue, Issue, UpdateIssue
 from calltriage.operations.relations import ListRelations
 from calltriage.operations.resource_links import ListResources
 from calltriage.pipelines.coming_back import BEFORE_CLOSING, IN_GRACE, SAME_AGENT
 from calltriage.pipelines.filing_step import Filer
-from calltriage.pipelines.ledger import Ledger, findings, incidents, tables
+from calltriage.pipelines.findings import Verified
+from calltriage.pipelines.ledger import Ledger, effects, findings, incidents, tables
+from calltriage.pipelines.ledger.effects import Effect
 from calltriage.pipelines.ledger.turns import alone
 from calltriage.pipelines.reviewing import Reviewer, review
 from calltriage.pipelines.spec import parse_spec
@@ -382,6 +385,29 @@ async def test_what_waits_at_the_limit_of_new_issues_is_filed_by_a_watch_as_soon
     assert await bench.states() == {"north": "filed", "south": "new", "west": "filed"}  # the newest comes first
 
 
+async def test_findings_that_wait_for_a_person_do_not_keep_a_watch_from_those_that_do_not(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(incidents, "MOST_WAITING", 1)
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\n[limits]\nnew_issues = 1")
+    await bench.trust()
+    ours = bench.rule
+    watch = replace(bench.filer, is_watching=True)
+    for branch in ("north", "south", "west"):
+        bench.clock.advance(minutes=1)
+        if branch == "west":  # the newest finding is of a version without verdicts
+            bench.rule = replace(ours, version_hash="another")
+        await bench.say(branch, metadata={"branch": branch})
+        await settle(watch, *await bench.examine(branch))
+    run = bench.filer
+    await run.finish()
+    bench.clock.advance(hours=25)
+    await watch.file_left()
+
+    assert "1 incident without an issue" in (run.waits or "")
+    assert await bench.states() == {"north": "filed", "south": "filed", "west": "new"}
+
+
 async def test_a_finding_left_over_that_is_refused_holds_up_no_other(bench: Bench) -> None:
     bench.spec = spec_of('file = "review"')
     for branch in ("north", "south"):
@@ -510,6 +536,26 @@ async def one_attached_and_one_counted(bench: Bench, calls: int) -> None:
     await bench.run("call-0", "call-1")
 
 
+async def test_each_name_of_a_merged_incident_is_filed_so_that_each_of_its_calls_hears_of_a_failure(
+    bench: Bench,
+) -> None:
+    await bench.trust()
+    names = list[str]()
+    for branch in ("north", "south"):
+        await bench.say(branch, metadata={"branch": branch})
+        _, [found] = await bench.examine(branch)
+        names.append(found.fingerprint)
+    await bench.ledger.write(lambda it: incidents.merge(it, bench.ledger, *names, "one fault"))
+
+    filer = bench.filer
+    assert await filer.waiting(names) == names
+    for name in names:
+        await filer.settle(name)
+    assert await filer.waiting(names) == []
+    [issue] = await bench.issues()
+    assert len(await bench.flags(issue)) == 2
+
+
 async def test_numbers_that_an_earlier_version_noted_are_not_told_from(bench: Bench) -> None:
     await one_attached_and_one_counted(bench, calls=3)
     counted = tables.findings.c.state == "counted"
@@ -568,6 +614,30 @@ async def test_quiet_issues_are_told_however_many_others_are_full(
 
     for issue in await bench.issues():
         assert [text.split(" since")[0] for text in await bench.comments(issue)] == ["Found in 1 more call"]
+
+
+async def test_issues_with_nothing_to_tell_do_not_keep_others_from_being_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(incidents, "MOST_LEFT", 1)
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\nmax_evidence = 1")
+    await bench.trust()
+    for name in ("nothing", "quiet"):
+        for number in range(2):
+            await bench.say(f"{name}-{number}", metadata={"branch": name})
+            await settle(bench.filer, *await bench.examine(f"{name}-{number}"))
+        bench.clock.advance(hours=1)
+    nothing, quiet = await bench.issues()
+    is_its = tables.incidents.c.issue_id == nothing.id
+    told = f"{bench.clock() - timedelta(days=1):%Y-%m-%d} - 1 1 {nothing.id}"  # its one counted call was told
+    change = tables.incidents.update().where(is_its).values(commented_on=told)
+    await bench.ledger.write(lambda it: it.execute(change) and None)
+    bench.clock.advance(days=2)
+    await bench.filer.tell_left()
+    await bench.filer.tell_left()
+
+    assert await bench.comments(nothing) == []
+    assert len(await bench.comments(quiet)) == 1
 
 
 async def test_the_comment_on_an_incident_that_was_merged_meanwhile_waits_for_the_turn_of_the_other(
@@ -701,6 +771,96 @@ async def test_an_incident_whose_issue_was_deleted_is_filed_anew_once_it_is_unmu
 
     [issue] = await bench.issues()
     assert [flag.call_id for flag in await bench.flags(issue)] == ["call-2"]
+
+
+async def cut_off(bench: Bench, found: Sequence[Verified], follows: Issue) -> None:
+    """A process was killed while it created the issue after a deleted one."""
+    fingerprint = found[0].fingerprint
+    request = {"title": "Wrong hours", "source": "automated", "category": "Dialogue", "severity": "medium"}
+    begun = Effect(
+        f"{fingerprint}:create_issue:{follows.id}", "create_issue", fingerprint, request, run_id=bench.run_id
+    )
+    await bench.ledger.write(partial(effects.begin, ledger=bench.ledger, several=[begun]))
+
+
+async def deleted_issue(bench: Bench, more: str = "") -> Issue:
+    """An issue with one call, which a person deleted; its incident is filed anew from now on."""
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\n{more}")
+    await bench.trust()
+    for number in range(3):
+        await bench.say(f"call-{number}")
+    await bench.run("call-0")
+    [issue] = await bench.issues()
+    await bench.client.send(DeleteIssue(issue_id=issue.id))
+    _, [found] = await bench.examine("call-1")
+    await bench.run("call-1")
+    await bench.ledger.write(partial(incidents.unmute, ledger=bench.ledger, fingerprint=found.fingerprint))
+    return issue
+
+
+async def test_an_attempt_to_create_an_issue_after_a_deleted_one_is_completed_and_joins_no_other(bench: Bench) -> None:
+    deleted = await deleted_issue(bench)
+    call, found = await bench.examine("call-2")
+    await cut_off(bench, found, deleted)
+    theirs = await bench.client.send(CreateIssue(title="Wrong hours", severity="low", category="Dialogue"))
+    await settle(bench.filer, call, found)
+
+    [ours] = [issue for issue in await bench.issues() if issue.id != theirs.id]
+    assert ours.source == "automated"
+    assert [flag.call_id for flag in await bench.flags(ours)] == ["call-2"]
+    assert await bench.comments(theirs) == []
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+async def test_at_the_limit_the_issue_after_a_deleted_one_waits_unless_it_is_begun(
+    bench: Bench, *, is_begun: bool
+) -> None:
+    deleted = await deleted_issue(bench, "[limits]\nnew_issues = 1")
+    call, found = await bench.examine("call-2")
+    if is_begun:
+        await cut_off(bench, found, deleted)
+    filer = bench.filer
+    due = await filer.waiting([one.fingerprint for one in found])
+    await settle(filer, call, found)
+    await filer.finish()
+
+    assert bool(due) is is_begun
+    assert (await bench.states())["call-2"] == ("filed" if is_begun else "new")
+    assert (filer.waits is None) is is_begun
+
+
+async def test_a_process_that_ended_once_it_created_an_issue_leaves_it_to_the_next_which_looks_for_no_other(
+    bench: Bench,
+) -> None:
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\n[limits]\nnew_issues = 1")
+    await bench.trust()
+    await bench.say("call-0")
+    call, found = await bench.examine("call-0")
+    await settle(bench.filer, call, found)
+    lose = partial(incidents.change, ledger=bench.ledger, fingerprint=found[0].fingerprint, **incidents.NO_ISSUE)
+    await bench.ledger.write(lose)
+    await bench.say("call-1")
+    await bench.client.send(CreateIssue(title="Wrong hours", severity="low", category="Dialogue"))
+    asked = Scripted(inner=httpx2.ASGITransport(bench.desk, raise_app_exceptions=False))
+    async with open_client(endpoints_to(asked)) as client:
+        await replace(bench, client=client).run("call-1")
+
+    ours = (await bench.issues())[0]
+    assert {flag.call_id for flag in await bench.flags(ours)} == {"call-0", "call-1"}
+    assert [one for one in asked.requests if "search" in one.url.query.decode()] == []
+
+
+async def test_an_incident_that_joined_an_issue_which_was_deleted_joins_no_longer(bench: Bench) -> None:
+    theirs = await bench.client.send(CreateIssue(title="Wrong hours", severity="low", category="Dialogue"))
+    await bench.trust()
+    for number in range(2):
+        await bench.say(f"call-{number}")
+    await bench.run("call-0")
+    await bench.client.send(DeleteIssue(issue_id=theirs.id))
+    await accept(bench, "call-1")
+
+    [row] = await bench.ledger.read(lambda it: incidents.listed(it, bench.ledger, muted=True))
+    assert (row["state"], row["joined_because"]) == ("filed", None)
 
 
 # A fault that comes back

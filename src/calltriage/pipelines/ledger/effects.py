@@ -101,14 +101,23 @@ def _count(connection: Connection, ledger: Ledger, kind: str, run_id: str | None
     return connection.execute(select(func.count()).select_from(effects).where(where)).scalar_one()
 
 
-def last_created(connection: Connection, ledger: Ledger, fingerprint: str) -> str | None:
-    """Id of the issue that was created last for an incident; None if there is none."""
+@dataclass(frozen=True)
+class Created:
+    """An issue that was created for an incident. `key`: of the effect."""
+
+    key: str
+    issue_id: str
+
+
+def last_created(connection: Connection, ledger: Ledger, fingerprint: str) -> Created | None:
+    """The issue that was created last for an incident; None if there is none."""
     where = and_(
         effects.c.account == ledger.account, effects.c.fingerprint == fingerprint, effects.c.kind == "create_issue",
         effects.c.state == "done",
     )  # fmt: skip
-    query = select(effects.c.issue_id).where(where).order_by(effects.c.begun_at.desc()).limit(1)
-    return connection.execute(query).scalar_one_or_none()
+    query = select(effects.c.key, effects.c.issue_id).where(where).order_by(effects.c.begun_at.desc()).limit(1)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else Created(*row)
 
 
 def end(

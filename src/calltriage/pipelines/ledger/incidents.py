@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, false, func, or_, select, true, update
 
 from calltriage.errors import Conflict, NotFound
 from calltriage.leaves.instants import instant
@@ -67,6 +67,14 @@ class Candidate:
 
 
 _CANDIDATE = tuple(findings.c[name] for name in Candidate.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Versions of a detector, by their hashes; None: all of them."""
+
+    detector: str
+    hashes: tuple[str, ...] | None
 
 
 def by_fingerprint(connection: Connection, ledger: Ledger, fingerprint: str) -> JsonObject | None:
@@ -206,11 +214,12 @@ def was_expected(connection: Connection, ledger: Ledger, fingerprints: Sequence[
     return connection.execute(select(findings.c.id).where(where).limit(1)).first() is not None
 
 
-def without_issue(connection: Connection, ledger: Ledger, pipeline: str) -> list[str]:
-    """Incidents of a pipeline that have new findings and no issue, oldest first, MOST_WAITING at most."""
+def without_issue(connection: Connection, ledger: Ledger, pipeline: str, alone: Sequence[Versions]) -> list[str]:
+    """Incidents of a pipeline that have no issue and new findings of the detectors `alone`: oldest first, MOST_WAITING at
+    most."""
     waits = select(findings.c.id).where(
         findings.c.account == incidents.c.account, findings.c.fingerprint == incidents.c.fingerprint,
-        findings.c.state == "new", findings.c.why.is_(None),
+        _is_new_of(alone),
     )  # fmt: skip
     where = and_(
         incidents.c.account == ledger.account, incidents.c.pipeline == pipeline, incidents.c.issue_id.is_(None),
@@ -220,17 +229,28 @@ def without_issue(connection: Connection, ledger: Ledger, pipeline: str) -> list
     return list(connection.execute(query).scalars())
 
 
-def left(connection: Connection, ledger: Ledger, pipeline: str, alone: Sequence[str]) -> list[str]:
+def left(connection: Connection, ledger: Ledger, pipeline: str, alone: Sequence[Versions]) -> list[str]:
     """Incidents with accepted findings of a pipeline, then those with new ones of the detectors `alone`. The newest first,
     MOST_WAITING at most: a backlog does not keep a watch from what is found today."""
-    is_new = and_(findings.c.state == "new", findings.c.why.is_(None), findings.c.detector.in_(alone))
     where = and_(
         findings.c.account == ledger.account, findings.c.pipeline == pipeline, findings.c.fingerprint.is_not(None),
-        or_(findings.c.state == "accepted", is_new),
+        or_(findings.c.state == "accepted", _is_new_of(alone)),
     )  # fmt: skip
     first = func.min(findings.c.state), func.max(findings.c.created_at).desc()  # accepted ones come first
     query = select(findings.c.fingerprint).where(where).group_by(findings.c.fingerprint).order_by(*first)
     return list(connection.execute(query.limit(MOST_WAITING)).scalars())
+
+
+def _is_new_of(several: Sequence[Versions]) -> ColumnElement[bool]:
+    """Findings that wait for nobody, of these versions of detectors."""
+    of_detectors = (
+        and_(
+            findings.c.detector == one.detector,
+            true() if one.hashes is None else findings.c.version_hash.in_(one.hashes),
+        )
+        for one in several
+    )
+    return and_(findings.c.state == "new", findings.c.why.is_(None), or_(false(), *of_detectors))
 
 
 def listed(
@@ -317,6 +337,8 @@ def merge(connection: Connection, ledger: Ledger, fingerprint: str, into: str, w
 
 SPLIT = "split by a person: "
 """Beginning of `joined_because` for an incident that a person split. It never joins a similar issue again."""
+NO_ISSUE: JsonObject = {"issue_id": None, "ticket": None, "state": "open", "evidence": 0, "resolved_at": None}
+"""Columns of an incident that has no issue."""
 
 
 def separable(connection: Connection, ledger: Ledger, name: str) -> JsonObject:
@@ -336,8 +358,12 @@ def separable(connection: Connection, ledger: Ledger, name: str) -> JsonObject:
 
 
 def _is_separable(row: JsonObject) -> bool:
-    joined = row["joined_because"]
-    return row["merged_into"] is not None or (joined is not None and not joined.startswith(SPLIT))
+    return row["merged_into"] is not None or (row["joined_because"] is not None and not was_split(row))
+
+
+def was_split(row: JsonObject) -> bool:
+    """Whether a person split an incident."""
+    return (row["joined_because"] or "").startswith(SPLIT)
 
 
 def split(connection: Connection, ledger: Ledger, fingerprint: str, why: str) -> JsonObject:
@@ -348,7 +374,7 @@ def split(connection: Connection, ledger: Ledger, fingerprint: str, why: str) ->
     row = separable(connection, ledger, fingerprint)
     fresh: JsonObject = {"merged_into": None, "joined_because": f"{SPLIT}{why}"}
     if row["merged_into"] is None:
-        fresh |= {"issue_id": None, "ticket": None, "state": "open", "evidence": 0, "resolved_at": None}
+        fresh |= NO_ISSUE
     change(connection, ledger, row["fingerprint"], **fresh)
     return {"fingerprint": row["fingerprint"], "left": row["merged_into"] or row["ticket"]}
 
