@@ -545,7 +545,7 @@ async def test_each_name_of_a_merged_incident_is_filed_so_that_each_of_its_calls
         await bench.say(branch, metadata={"branch": branch})
         _, [found] = await bench.examine(branch)
         names.append(found.fingerprint)
-    await bench.ledger.write(lambda it: incidents.merge(it, bench.ledger, *names, "one fault"))
+    await bench.ledger.write(lambda it: incidents.merge(it, bench.ledger, names[0], names[1], "one fault"))
 
     filer = bench.filer
     assert await filer.waiting(names) == names
