@@ -245,6 +245,7 @@ class Database:
         try:
             if self._leader is None:
                 self._leader = job
+                await anyio.lowlevel.checkpoint()  # others will come in this turn of the event loop
             else:
                 await job.woken.wait()
             if not job.finished:

@@ -264,19 +264,33 @@ async def _write_together(store: Store, writes: Iterable[Callable[[], Coroutine[
             held.go.set()
 
 
+def noting(transactions: list[int], name: str) -> Callable[[Connection], str]:
+    """A change that notes the transaction that it is made in."""
+
+    def change(connection: Connection) -> str:
+        transactions.append(id(connection.get_transaction()))
+        return adds(name)(connection)
+
+    return change
+
+
 async def test_writes_that_wait_together_share_a_commit(tmp_path: Path, database_url: Url) -> None:
-    transactions: list[int] = []
-
-    def noted(name: str) -> Callable[[Connection], str]:
-        def change(connection: Connection) -> str:
-            transactions.append(id(connection.get_transaction()))
-            return adds(name)(connection)
-
-        return change
-
+    transactions = list[int]()
     async with opened(tmp_path / "desk", database_url) as store:
-        await _write_together(store, (partial(store.write, noted(str(number))) for number in range(BATCH)))
+        changes = [noting(transactions, str(number)) for number in range(BATCH)]
+        await _write_together(store, (partial(store.write, change) for change in changes))
         assert len(transactions) == BATCH
+        assert len(set(transactions)) == 1
+
+
+async def test_writes_that_come_in_one_turn_share_a_commit_with_the_first(tmp_path: Path, database_url: Url) -> None:
+    transactions = list[int]()
+    async with opened(tmp_path / "desk", database_url) as store:
+        await store.open()
+        async with anyio.create_task_group() as tasks:
+            for number in range(3):
+                tasks.start_soon(store.write, noting(transactions, str(number)))
+        assert len(transactions) == 3
         assert len(set(transactions)) == 1
 
 
