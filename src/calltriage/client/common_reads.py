@@ -40,7 +40,7 @@ class CommonReads:
         Raises a CallError: what the read raises, or Unreachable where it has not begun by `until` on the loop's clock.
         """
         shared = self._next.setdefault(name, _Read())
-        turn = self._turns.setdefault(name, anyio.Lock(fast_acquire=True))
+        turn = self._turns.setdefault(name, anyio.Lock())  # acquired a turn of the event loop later: others will come
         try:
             with anyio.CancelScope(deadline=until) as waiting:
                 await turn.acquire()
