@@ -48,24 +48,101 @@ class InProcess(httpx2.AsyncBaseTransport):
         self._tasks = tasks
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        exchange = _Exchange(request, anyio.current_effective_deadline())
+        exchange = await (self._whole(request) if _is_whole(request) else self._streamed(request))
+        return httpx2.Response(exchange.status, headers=exchange.headers, stream=exchange, request=request)
+
+    async def _whole(self, request: httpx2.Request) -> _Whole:
+        exchange = _Whole(request)
+        await exchange.run(self._app)
+        return exchange
+
+    async def _streamed(self, request: httpx2.Request) -> _Streamed:
+        exchange = _Streamed(request, anyio.current_effective_deadline())
         try:
-            if exchange.is_whole:
-                await exchange.run(self._app)
-            else:
-                self._tasks.start_soon(exchange.run, self._app)
-                await exchange.begun.wait()
+            self._tasks.start_soon(exchange.run, self._app)
+            await exchange.begun.wait()
             if exchange.failure is not None:
                 raise exchange.failure
         except BaseException:
             await exchange.aclose()
             raise
-        return httpx2.Response(exchange.status, headers=exchange.headers, stream=exchange, request=request)
+        return exchange
 
 
-class _Exchange(httpx2.AsyncByteStream):
-    """One request and its answer, which is the stream of its body. The app runs in a task of its own, or before anything of
-    the answer is read (WHOLE).
+def _is_whole(request: httpx2.Request) -> bool:
+    """Whether the answer is wanted whole, and the content is here as a whole."""
+    return WHOLE in request.extensions and isinstance(request.stream, httpx2.ByteStream)
+
+
+def _scope(request: httpx2.Request) -> JsonObject:
+    """The request as ASGI describes it."""
+    url = request.url
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": request.method,
+        "headers": [(name.lower(), value) for name, value in request.headers.raw],
+        "scheme": url.scheme,
+        "path": url.path,
+        "raw_path": url.raw_path.partition(b"?")[0],
+        "query_string": url.query,
+        "server": (url.host, url.port),
+        "client": ("127.0.0.1", 0),
+        "root_path": "",
+    }
+
+
+class _Whole(httpx2.AsyncByteStream):
+    """One request and its answer, the stream of its body, for which the app runs in the task that asks: its deadline holds
+    by itself, and nobody leaves before the answer is there."""
+
+    def __init__(self, request: httpx2.Request) -> None:
+        self.status = 500
+        self.headers: list[tuple[bytes, bytes]] = []
+        self._request = request
+        self._pieces = list[bytes]()
+        self._is_received, self._complete = False, False
+        self._left: anyio.Event | None = None
+
+    async def run(self, app: App) -> None:
+        try:
+            await app(_scope(self._request), self._receive, self._send)
+        except Exception:
+            logger.debug("the app in this process failed", exc_info=True)
+
+    async def _receive(self) -> JsonObject:
+        if not self._is_received:
+            self._is_received = True
+            return {"type": "http.request", "body": self._request.content, "more_body": False}
+        if not self._complete:
+            self._left = self._left or anyio.Event()
+            await self._left.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: JsonObject) -> None:
+        if message["type"] == "http.response.start":
+            self.status, self.headers = message["status"], message.get("headers", [])
+            return
+        body = message.get("body", b"")
+        if body and self._request.method != "HEAD":
+            if self._complete:
+                raise OSError("the client has left")
+            self._pieces.append(body)
+        if not message.get("more_body", False):
+            self._complete = True
+            if self._left is not None:
+                self._left.set()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces:
+            yield piece
+        if not self._complete and self.headers:
+            raise httpx2.ReadError("the answer broke off", request=self._request)
+
+
+class _Streamed(httpx2.AsyncByteStream):
+    """One request and its answer, which is the stream of its body. The app runs in a task of its own.
 
     Until the answer begins the app has the deadline of whoever asks. (anyio.current_effective_deadline tells it.)
     """
@@ -77,32 +154,15 @@ class _Exchange(httpx2.AsyncByteStream):
         self.begun, self._ended, self._left = anyio.Event(), anyio.Event(), anyio.Event()
         self._request = request
         self._incoming = self._sent_pieces()
-        self.is_whole = WHOLE in request.extensions
-        # In the task that asks, its deadline holds by itself.
-        self._scope = anyio.CancelScope(deadline=math.inf if self.is_whole else deadline)
+        self._scope = anyio.CancelScope(deadline=deadline)
         self._pieces = deque[bytes]()
         self._came, self._taken = anyio.Event(), anyio.Event()
         self._is_sent, self._complete = False, False
 
     async def run(self, app: App) -> None:
-        url = self._request.url
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": "1.1",
-            "method": self._request.method,
-            "headers": [(name.lower(), value) for name, value in self._request.headers.raw],
-            "scheme": url.scheme,
-            "path": url.path,
-            "raw_path": url.raw_path.partition(b"?")[0],
-            "query_string": url.query,
-            "server": (url.host, url.port),
-            "client": ("127.0.0.1", 0),
-            "root_path": "",
-        }
         try:
             with self._scope:
-                await app(scope, self._receive, self._send)
+                await app(_scope(self._request), self._receive, self._send)
         except Exception:
             logger.debug("the app in this process failed", exc_info=True)
         finally:
@@ -141,12 +201,10 @@ class _Exchange(httpx2.AsyncByteStream):
         if not message.get("more_body", False):
             self._complete = True
             self._came.set()
-            if self.is_whole:  # nobody leaves before
-                self._left.set()
 
     async def _put(self, piece: bytes) -> None:
-        """Have a piece of the body taken; at most one waits for that, unless the body is wanted whole."""
-        while self._pieces and not self.is_whole and not self._left.is_set():
+        """Have a piece of the body taken; at most one waits for that."""
+        while self._pieces and not self._left.is_set():
             self._taken = anyio.Event()
             await self._taken.wait()
         if self._left.is_set():

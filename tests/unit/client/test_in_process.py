@@ -162,8 +162,30 @@ async def test_an_app_hears_that_its_client_has_left(*, whole: bool) -> None:
     assert heard[:1] == ["http.request"]
 
 
+async def test_an_app_that_listens_while_it_answers_hears_when_a_whole_answer_is_there() -> None:
+    heard = list[str]()
+
+    async def listens(_scope: Any, receive: Any, send: Any) -> None:
+        async def listen() -> None:
+            while heard[-1:] != ["http.disconnect"]:
+                heard.append((await receive())["type"])
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listen)
+            await anyio.wait_all_tasks_blocked()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            heard.append("answered")
+            await send({"type": "http.response.body", "body": b"x", "more_body": False})
+
+    with anyio.fail_after(10):
+        async with client_of(listens, whole=True) as http:
+            assert (await http.get("/")).content == b"x"
+    assert heard == ["http.request", "answered", "http.disconnect"]
+
+
+@either
 @pytest.mark.parametrize("answered", [False, True])
-async def test_what_the_content_of_a_request_raises_is_raised_to_its_sender(answered: bool) -> None:
+async def test_what_the_content_of_a_request_raises_is_raised_to_its_sender(answered: bool, whole: bool) -> None:
     heard = list[str]()
 
     async def listens(_scope: Any, receive: Any, send: Any) -> None:
@@ -177,7 +199,7 @@ async def test_what_the_content_of_a_request_raises_is_raised_to_its_sender(answ
         raise KeyError("changed")
 
     with anyio.fail_after(10):
-        async with client_of(listens) as http:
+        async with client_of(listens, whole=whole) as http:
             with pytest.raises(KeyError):
                 await http.post("/", content=pieces())
     assert heard == ["http.request", "http.disconnect"]
