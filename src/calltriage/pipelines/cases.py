@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import Severity
-from calltriage.pipelines.ledger import incidents
-from calltriage.pipelines.ledger.effects import Created, last_created
+from calltriage.pipelines.ledger import effects, incidents
 from calltriage.pipelines.ledger.incidents import Candidate, reaches
 
 if TYPE_CHECKING:
@@ -31,14 +30,15 @@ class Case:
         incident: its row of `tables.incidents`.
         family: its fingerprint and those merged into it.
         waiting: its findings in the states new and accepted.
-        created: the issue that was created last for it; None if none was, or if the incident has an issue.
+        created: id of the issue that was created last for it, where it has none now: that issue was deleted, or the process
+            ended before the incident had it. None if none was created.
         chosen: those of `waiting` that may be filed now.
     """
 
     incident: JsonObject
     family: list[str]
     waiting: list[Candidate]
-    created: Created | None = None
+    created: str | None = None
     chosen: list[Candidate] = field(default_factory=list[Candidate])
 
     @property
@@ -54,9 +54,15 @@ class Case:
     def has_accepted(self) -> bool:
         return any(one.state == "accepted" for one in self.chosen)
 
-    def creation(self, follows: str | None = None) -> str:
-        """The key of the write that creates an issue. `follows`: id of an issue of its own before, closed or deleted."""
-        return f"{self.fingerprint}:create_issue" + (f":{follows}" if follows else "")
+    @property
+    def creation(self) -> str:
+        """The key of the write that creates its next issue."""
+        return creation_of(self.fingerprint, self.created)
+
+
+def creation_of(fingerprint: str, follows: str | None = None) -> str:
+    """The key of the write that creates an incident's issue. `follows`: id of its issue before, closed or deleted."""
+    return f"{fingerprint}:create_issue" + (f":{follows}" if follows else "")
 
 
 def is_enough(found: Sequence[Candidate], after: FileAfter) -> bool:
@@ -71,8 +77,13 @@ def read_case(connection: Connection, ledger: Ledger, fingerprint: str) -> Case 
     if incident is None:
         return None
     family = incidents.family(connection, ledger, incident["fingerprint"])
-    waiting = incidents.candidates(connection, ledger, family)
-    has_none = incident["issue_id"] is None
-    return Case(
-        incident, family, waiting, last_created(connection, ledger, incident["fingerprint"]) if has_none else None
-    )
+    created = last_created(connection, ledger, incident["fingerprint"]) if incident["issue_id"] is None else None
+    return Case(incident, family, incidents.candidates(connection, ledger, family), created)
+
+
+def last_created(connection: Connection, ledger: Ledger, fingerprint: str) -> str | None:
+    """Id of the issue that was created last for an incident: each one's key has the id of the one before."""
+    last = None
+    while (issue_id := effects.issue_of(connection, ledger, creation_of(fingerprint, last))) is not None:
+        last = issue_id
+    return last

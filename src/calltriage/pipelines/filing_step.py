@@ -19,18 +19,16 @@ from calltriage.filing.fingerprint_line import fingerprint_of, issue_of, line_of
 from calltriage.filing.lookalikes import Draft, Likeness, similar_to
 from calltriage.leaves.instants import instant
 from calltriage.leaves.seals import Seals
-from calltriage.operations.activity import AddComment
 from calltriage.operations.issues import CreateIssue, GetIssue, Issue, UpdateIssue
 from calltriage.operations.relations import LinkIssue
 from calltriage.pipelines import issue_texts
-from calltriage.pipelines.cases import Case, is_enough, read_case
+from calltriage.pipelines.cases import Case, creation_of, is_enough, last_created, read_case
 from calltriage.pipelines.coming_back import why_not
 from calltriage.pipelines.counting import Counts
 from calltriage.pipelines.eligibility import Eligibility
 from calltriage.pipelines.evidence import Evidence
 from calltriage.pipelines.issue_writes import IssueWrites, OverLimitError
 from calltriage.pipelines.ledger import findings, incidents
-from calltriage.pipelines.ledger.effects import last_created
 from calltriage.pipelines.ledger.incidents import MUTED, NO_ISSUE, Candidate, was_split
 from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.turns import alone
@@ -81,7 +79,7 @@ class Filer:
         self._writes = IssueWrites(self.client, self.ledger, self.run_id, self.journal)
         self._evidence = Evidence(self.client, self.ledger, self._writes, self.spec.issues.max_evidence)
         self._counts = Counts(self.ledger, self._writes)
-        self._new_issues = NewIssues(self.client, self.ledger, self.spec, self.run_id, self.is_watching)
+        self._new_issues = NewIssues(self.ledger, self.spec, self.run_id, self.is_watching)
 
     async def tell_rates(self) -> None:
         """Alert about detectors that exceed `alert.rate`."""
@@ -135,8 +133,8 @@ class Filer:
         }
         held_back = await self._new_issues.held_back(due.values())
         if held_back:
-            await self._tell_over_limit(held_back[0])
-        waits = {case.fingerprint for case in held_back}
+            await self._tell("over_limit", f"over_limit {self.spec.name}", held_back[0])
+        waits = {case.fingerprint for case in held_back if case.created is None}  # else its issue may be there
         return [name for name, case in due.items() if case.fingerprint not in waits]
 
     async def _what_waits(self) -> str | None:
@@ -144,9 +142,9 @@ class Filer:
         if not await self._new_issues.is_reached():
             return None
         alone = await self._eligibility.alone()
-        new = partial(incidents.without_issue, ledger=self.ledger, pipeline=self.spec.name, alone=alone)
-        found = await self.ledger.read(new)
-        waits = await self._new_issues.held_back((await self._cases(found)).values())
+        left = partial(incidents.left, ledger=self.ledger, pipeline=self.spec.name, alone=alone)
+        cases = {case.fingerprint: case for case in (await self._cases(await self.ledger.read(left))).values()}
+        waits = await self._new_issues.held_back(cases.values())
         return self._new_issues.told(len(waits)) if waits else None
 
     async def settle(self, fingerprint: str, calls: Mapping[str, Call] | None = None) -> None:
@@ -169,7 +167,7 @@ class Filer:
         try:
             await self._settle(case, calls)
         except OverLimitError:
-            await self._tell_over_limit(case)
+            await self._tell("over_limit", f"over_limit {self.spec.name}", case)
 
     async def _case(self, fingerprint: str) -> Case | None:
         return (await self._cases([fingerprint])).get(fingerprint)
@@ -236,8 +234,18 @@ class Filer:
             return await self._first_issue(case) if case.chosen else None
 
     async def _issue(self, case: Case) -> Issue | None:
-        issue_id = case.incident["issue_id"]
-        return None if issue_id is None else await self.client.send(GetIssue(issue_id=issue_id))
+        """The incident's issue, or one that a process created that ended before the incident had it. None if there is none.
+        Raises NotFound if a person deleted the incident's issue."""
+        if case.incident["issue_id"] is not None:
+            return await self.client.send(GetIssue(issue_id=case.incident["issue_id"]))
+        if case.created is None:
+            return None
+        try:
+            issue = await self.client.send(GetIssue(issue_id=case.created))
+        except NotFound:
+            return None
+        await self._tell("filed", f"filed {issue.id}", case)
+        return await self._owned(case, issue, case.incident["joined_because"])
 
     async def _deleted(self, case: Case) -> None:
         """Mute an incident whose issue a person deleted, until a person unmutes it. Accepted findings get a new issue."""
@@ -259,7 +267,7 @@ class Filer:
         `follows`: the closed issue that a new one continues. `history`: what the new one's description says of that. Raises
         OverLimitError if the run may file no more issues.
         """
-        key = await self._new_issues.creation(case) if follows is None else case.creation(follows.id)
+        key = case.creation if follows is None else creation_of(case.fingerprint, follows.id)
         line = line_of(case.fingerprint, self.seals)
         title = issue_texts.title_of(case.incident)
         description = issue_texts.description_of(case.incident, self.spec.name, line, history)
@@ -270,11 +278,8 @@ class Filer:
             if there is not None:
                 return await self._owned(case, there, "its description names this incident")
             draft = Draft(title, "", category, frozenset(("call", one.call_id) for one in case.chosen))
-            alike = [
-                one
-                for one in (await similar_to(draft, self.client)).likenesses
-                if fingerprint_of(one.issue, self.seals) is None
-            ]
+            found = (await similar_to(draft, self.client)).likenesses
+            alike = [one for one in found if fingerprint_of(one.issue, self.seals) is None]
             close = next((one for one in alike if one.is_close), None)
             if close is not None and not was_split(case.incident):
                 return await self._joined(case, close, title)
@@ -283,8 +288,8 @@ class Filer:
         )  # fmt: skip
         issue = await self._writes.once(key, new, case.fingerprint, limit=self._new_issues.limit(case))
         await self._owned(case, issue, case.incident["joined_because"])
-        others = [one.issue for one in alike[:1]] if follows is None else [follows]
-        await self._relate(issue, others)
+        for other in [one.issue for one in alike[:1]] if follows is None else [follows]:
+            await self._relate(issue, other)
         await self._tell("filed", f"filed {issue.id}", case)
         return issue
 
@@ -297,19 +302,18 @@ class Filer:
 
     async def _joined(self, case: Case, close: Likeness, title: str) -> Issue:
         words = ", ".join(word for found in close.words.values() for word in found)
-        issue = await self._owned(case, close.issue, f"very like this open issue: {close.score} by {words}"[:500])
-        comment = AddComment(issue_id=issue.id, detail=issue_texts.joined(title, case.fingerprint))
-        await self._writes.once(f"{case.fingerprint}:joined:{issue.id}", comment, case.fingerprint)
-        return issue
+        told = issue_texts.joined(title, case.fingerprint)
+        await self._writes.comment(
+            f"{case.fingerprint}:joined:{close.issue.id}", close.issue.id, told, case.fingerprint
+        )
+        return await self._owned(case, close.issue, f"very like this open issue: {close.score} by {words}"[:500])
 
-    async def _relate(self, issue: Issue, others: Sequence[Issue]) -> None:
-        """Link a new issue to others. A failure is logged. An existing link is no failure."""
-        for other in others:
-            link = LinkIssue(issue_id=issue.id, related_issue_id=other.id, relation_type="related_to")
-            try:
-                await self.client.send(link)
-            except CallError as error:
-                logger.warning("a new issue could not be linked: %s", error.code)
+    async def _relate(self, issue: Issue, other: Issue) -> None:
+        """Link a new issue to another one. A failure is logged. An existing link is no failure."""
+        try:
+            await self.client.send(LinkIssue(issue_id=issue.id, related_issue_id=other.id, relation_type="related_to"))
+        except CallError as error:
+            logger.warning("a new issue could not be linked: %s", error.code)
 
     # A closed issue
 
@@ -333,8 +337,10 @@ class Filer:
             return await self._first_issue(case, issue, history)
         told = issue_texts.regressed(len({one.call_id for one in case.chosen}), began, moment)
         key = f"{case.fingerprint}:reopen:{issue.id}:{moment}"
+        await self._writes.comment(
+            f"{key}:comment", issue.id, told, case.fingerprint
+        )  # while a repeat still comes here
         again = await self._writes.once(key, UpdateIssue(issue_id=issue.id, status="todo"), case.fingerprint)
-        await self._writes.once(f"{key}:comment", AddComment(issue_id=issue.id, detail=told), case.fingerprint)
         await self._change(case, state="regressed", resolved_at=None, evidence=0)
         await self._tell("reopened", f"reopened {issue.id}", case)
         return again
@@ -383,9 +389,6 @@ class Filer:
         case.chosen = [one for one in case.chosen if one.state == "accepted"]
 
     # What is told
-
-    async def _tell_over_limit(self, case: Case) -> None:
-        await self._tell("over_limit", f"over_limit {self.spec.name}", case)
 
     async def _tell(self, what: str, event: str, case: Case) -> None:
         if self.alerts is not None:

@@ -6,6 +6,7 @@ that share no journal.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from calltriage.client.side_by_side import at_once
 from calltriage.errors import CallError, Conflict, NotFound, Rejected
 from calltriage.filing.fingerprint_line import described
 from calltriage.leaves.strict_json import JsonObject
+from calltriage.operations.activity import AddComment
 from calltriage.operations.issues import CreateIssue
 from calltriage.operations.results import read_result
 from calltriage.operations.traces import LeftRow
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from calltriage.pipelines.ledger.ledger import Ledger
 
 R = TypeVar("R")
+logger = logging.getLogger(__name__)
 
 TOOL, WHO = "pipeline", "calltriage pipeline"
 """Tool and caller of a pipeline's writes in the journal."""
@@ -102,6 +105,15 @@ class IssueWrites:
         if ended.error is not None:
             raise ended.error
         return read_result(operation.result_type(), ended.result)
+
+    async def comment(self, key: str, issue_id: str, text: str, fingerprint: str) -> None:
+        """Comment on an issue once. A refusal is logged: what the comment tells of is done without it."""
+        try:
+            await self.once(key, AddComment(issue_id=issue_id, detail=text), fingerprint)
+        except CallError as error:
+            if not is_verdict(error):
+                raise
+            logger.warning("a comment was not made: %s", error.code)
 
     async def each_once(
         self, several: Sequence[Write], follow: Following = _nothing_follows, *, limit: Limit | None = None

@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from calltriage.errors import NotFound
 from calltriage.leaves.amounts import amount
-from calltriage.operations.issues import CreateIssue, GetIssue
+from calltriage.operations.issues import CreateIssue
 from calltriage.pipelines.cases import Case, is_enough
 from calltriage.pipelines.ledger import effects
 from calltriage.pipelines.ledger.effects import Limit
 from calltriage.pipelines.ledger.ledger import written
 
 if TYPE_CHECKING:
-    from calltriage.client.client import Client
     from calltriage.pipelines.ledger.ledger import Ledger
     from calltriage.pipelines.spec import Spec
 
@@ -30,12 +28,10 @@ class NewIssues:
     """The limit of a run's new issues.
 
     Attributes:
-        client: asks whether issues are still there.
         run_id: the run; None if a person files, to whom no limit applies.
         is_watching: the limit counts the last 24 hours instead of the run.
     """
 
-    client: Client
     ledger: Ledger
     spec: Spec
     run_id: str | None
@@ -67,16 +63,15 @@ class NewIssues:
     async def held_back(self, cases: Iterable[Case]) -> list[Case]:
         """Those of some incidents that would get new issues, and wait because the limit is reached.
 
-        An issue that an earlier attempt began to create, or created, counts already. Its incident does not wait.
+        An issue that an earlier attempt began to create counts already. Its incident does not wait.
         """
         after = self.spec.issues.file_after
         new = [case for case in cases if case.incident["issue_id"] is None and case.incident["muted"] is None]
         limited = [case for case in new if self.limit(case) is not None and is_enough(case.chosen, after)]
         if not limited or not await self.is_reached():
             return []
-        keys = {case.fingerprint: await self.creation(case) for case in limited}
-        begun = await self._begun(list(keys.values()))
-        return [case for case in limited if keys[case.fingerprint] not in begun]
+        begun = await self._begun([case.creation for case in limited])
+        return [case for case in limited if case.creation not in begun]
 
     @asynccontextmanager
     async def place(self, case: Case) -> AsyncGenerator[bool]:
@@ -103,22 +98,12 @@ class NewIssues:
             self._ended = anyio.Event()
 
     async def is_begun(self, case: Case) -> bool:
-        """Whether an earlier attempt began to create an incident's issue, or created it and was cut off."""
-        return bool(await self._begun([await self.creation(case)]))
-
-    async def creation(self, case: Case) -> str:
-        """The key of the write that creates an incident's issue: the last one's if its issue is there, since that attempt
-        was cut off before the incident had it. A new one if that issue was deleted."""
-        if case.created is None:
-            return case.creation()
-        try:
-            await self.client.send(GetIssue(issue_id=case.created.issue_id))
-        except NotFound:
-            return case.creation(case.created.issue_id)
-        return case.created.key
+        """Whether an earlier attempt to create an incident's issue is unfinished."""
+        return bool(await self._begun([case.creation]))
 
     async def _begun(self, keys: Sequence[str]) -> set[str]:
-        return set(await self.ledger.read(partial(effects.states, ledger=self.ledger, keys=keys)))
+        states = await self.ledger.read(partial(effects.states, ledger=self.ledger, keys=keys))
+        return {key for key, state in states.items() if state == "begun"}
 
     def told(self, waiting: int) -> str:
         """A sentence for a person: how many incidents wait, and what to do."""

@@ -261,8 +261,9 @@ def why_paused(error: BaseException) -> str:
     """Why a run that ended by this error is paused, in the words that its status shows."""
     if isinstance(error, anyio.get_cancelled_exc_class() | KeyboardInterrupt):
         return "It was interrupted. The same command goes on."
-    told = str(error) if isinstance(error, SettingsError | StoreError) else type(error).__name__
-    return getattr(error, "code", None) or told
+    if isinstance(error, CallError):
+        return error.code
+    return str(error) if isinstance(error, SettingsError | StoreError) else type(error).__name__
 
 
 async def _waiting(ledger: Ledger, call_id: str) -> list[str]:

@@ -21,6 +21,7 @@ from sqlalchemy import Connection
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
 from calltriage.desk.operating.deletion import delete_record
+from calltriage.errors import ServerFailure
 from calltriage.journal.journal import Journal
 from calltriage.operations.issues import CreateIssue, DeleteIssue, Issue, UpdateIssue
 from calltriage.operations.relations import ListRelations
@@ -31,6 +32,7 @@ from calltriage.pipelines.findings import Verified
 from calltriage.pipelines.ledger import Ledger, effects, findings, incidents, tables
 from calltriage.pipelines.ledger.effects import Effect
 from calltriage.pipelines.ledger.turns import alone
+from calltriage.pipelines.reading import may_be_repeated
 from calltriage.pipelines.reviewing import Reviewer, review
 from calltriage.pipelines.spec import parse_spec
 
@@ -293,6 +295,43 @@ async def test_an_open_issue_that_is_very_alike_is_joined_and_says_why(bench: Be
     assert "very alike" in (await bench.comments(theirs))[0]
 
 
+async def test_the_comment_on_an_issue_that_is_joined_is_made_although_the_api_fails_at_first(bench: Bench) -> None:
+    theirs = await bench.client.send(CreateIssue(title="Wrong hours", severity="low", category="Dialogue"))
+    await bench.trust()
+    await bench.say("first")
+    await settle_at_the_second_try(bench, "first")
+
+    assert len(await bench.comments(theirs)) == 1
+    assert [flag.call_id for flag in await bench.flags(theirs)] == ["first"]
+
+
+async def test_a_comment_that_is_refused_keeps_no_incident_from_joining(bench: Bench) -> None:
+    theirs = await bench.client.send(CreateIssue(title="Wrong hours", severity="low", category="Dialogue"))
+    await bench.trust()
+    await bench.say("first")
+    transport = httpx2.ASGITransport(bench.desk, raise_app_exceptions=False)
+    async with open_client(endpoints_to(Scripted(answers(400, {}), inner=transport, only=is_comment))) as client:
+        await replace(bench, client=client, journal=None).run("first")
+
+    assert [flag.call_id for flag in await bench.flags(theirs)] == ["first"]
+
+
+def is_comment(request: httpx2.Request) -> bool:
+    return request.method == "POST" and request.url.path.endswith("/comments")
+
+
+async def settle_at_the_second_try(bench: Bench, call_id: str) -> None:
+    """The API is away when the first try makes a comment."""
+    call, found = await bench.examine(call_id)
+    transport = httpx2.ASGITransport(bench.desk, raise_app_exceptions=False)
+    away = [answers(503, {})] * 10
+    async with open_client(endpoints_to(Scripted(*away, inner=transport, only=is_comment))) as client:
+        with pytest.raises(ServerFailure) as failed:
+            await settle(replace(bench, client=client, journal=None).filer, call, found)
+    assert may_be_repeated(failed.value)
+    await settle(bench.filer, call, found)
+
+
 async def test_an_issue_that_is_only_alike_is_linked(bench: Bench) -> None:
     title = "Wrong opening hours and days told to callers"
     theirs = await bench.client.send(CreateIssue(title=title, severity="low", category="Dialogue"))
@@ -406,6 +445,30 @@ async def test_findings_that_wait_for_a_person_do_not_keep_a_watch_from_those_th
 
     assert "1 incident without an issue" in (run.waits or "")
     assert await bench.states() == {"north": "filed", "south": "filed", "west": "new"}
+
+
+async def test_an_incident_waits_whose_merged_one_waits_or_which_another_pipeline_found_first(bench: Bench) -> None:
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\n[limits]\nnew_issues = 1")
+    await bench.trust()
+    ours, found = bench.spec, dict[str, Verified]()
+    for branch in ("north", "south", "west", "east"):
+        await bench.say(branch, metadata={"branch": branch})
+    await bench.run("west")
+    bench.spec = parse_spec('name = "other"\n[[detect]]\nuse = "wrong_hours"\n')
+    await bench.examine("east")
+    bench.spec = ours
+    await bench.say("later", metadata={"branch": "east"})
+    for call_id in ("north", "south", "later"):
+        _, [found[call_id]] = await bench.examine(call_id)
+    merged, owner = found["north"], found["south"]
+    merge = partial(incidents.merge, ledger=bench.ledger, fingerprint=merged.fingerprint, into=owner.fingerprint)
+    await bench.ledger.write(partial(merge, why="one fault"))
+    dismissed = partial(findings.set_state, ids=[owner.finding_id], state="dismissed", why="wrong")
+    await bench.ledger.write(partial(dismissed, ledger=bench.ledger))
+    filer = bench.filer
+    await filer.finish()
+
+    assert "2 incidents without an issue" in (filer.waits or "")
 
 
 async def test_a_finding_left_over_that_is_refused_holds_up_no_other(bench: Bench) -> None:
@@ -820,11 +883,9 @@ async def test_at_the_limit_the_issue_after_a_deleted_one_waits_unless_it_is_beg
     if is_begun:
         await cut_off(bench, found, deleted)
     filer = bench.filer
-    due = await filer.waiting([one.fingerprint for one in found])
     await settle(filer, call, found)
     await filer.finish()
 
-    assert bool(due) is is_begun
     assert (await bench.states())["call-2"] == ("filed" if is_begun else "new")
     assert (filer.waits is None) is is_begun
 
@@ -848,6 +909,69 @@ async def test_a_process_that_ended_once_it_created_an_issue_leaves_it_to_the_ne
     ours = (await bench.issues())[0]
     assert {flag.call_id for flag in await bench.flags(ours)} == {"call-0", "call-1"}
     assert [one for one in asked.requests if "search" in one.url.query.decode()] == []
+
+
+async def test_an_issue_that_was_left_behind_and_closed_meanwhile_stays_closed(bench: Bench) -> None:
+    issue = await closed_issue(bench)
+    _, [found] = await bench.examine("call-0")
+    lose = partial(incidents.change, ledger=bench.ledger, fingerprint=found.fingerprint, **incidents.NO_ISSUE)
+    await bench.ledger.write(lose)
+    await bench.say("before", began="2026-05-06T21:30:00Z")
+    await bench.run("before")
+
+    assert [(one.id, one.status) for one in await bench.issues()] == [(issue.id, "done")]
+    assert (await bench.states())["before"] == "counted"
+
+
+async def test_issues_that_were_deleted_one_after_another_are_known_by_their_order_and_not_by_clocks(
+    bench: Bench,
+) -> None:
+    await bench.trust()
+    for number in range(5):
+        await bench.say(f"call-{number}")
+    _, [found] = await bench.examine("call-0")
+    bench.clock.advance(minutes=10)  # the first one's machine has a clock that is ahead
+    await bench.run("call-0")
+    bench.clock.advance(minutes=-10)
+    for number in (1, 3):
+        [issue] = await bench.issues()
+        await bench.client.send(DeleteIssue(issue_id=issue.id))
+        await bench.run(f"call-{number}")
+        await bench.ledger.write(partial(incidents.unmute, ledger=bench.ledger, fingerprint=found.fingerprint))
+        await bench.run(f"call-{number + 1}")
+
+    assert len(await bench.issues()) == 1
+    assert (await bench.states())["call-4"] == "filed"
+
+
+async def test_an_incident_whose_issue_was_refused_joins_one_that_a_person_files_for_it(bench: Bench) -> None:
+    await bench.trust()
+    await bench.say("call-0")
+    _, [found] = await bench.examine("call-0")
+    refused = Effect(f"{found.fingerprint}:create_issue", "create_issue", found.fingerprint, {"title": "Wrong hours"})
+    await bench.ledger.write(partial(effects.begin, ledger=bench.ledger, several=[refused]))
+    await bench.ledger.write(partial(effects.end, ledger=bench.ledger, key=refused.key, state="refused"))
+    theirs = await bench.client.send(CreateIssue(title="Wrong hours", severity="low", category="Dialogue"))
+    await bench.run("call-0")
+
+    assert [flag.call_id for flag in await bench.flags(theirs)] == ["call-0"]
+
+
+async def test_an_incident_whose_last_issue_cannot_be_read_holds_up_no_other(bench: Bench) -> None:
+    deleted = await deleted_issue(bench, "[limits]\nnew_issues = 1")
+    _, [lost] = await bench.examine("call-2")
+    await bench.say("north", metadata={"branch": "north"})
+    _, [accepted] = await bench.examine("north")
+    await accept_all(bench.ledger, "north")
+    transport = httpx2.ASGITransport(bench.desk, raise_app_exceptions=False)
+    way = Scripted(answers(410, {"error": "gone"}), inner=transport, only=lambda it: it.url.path.endswith(deleted.id))
+    async with open_client(endpoints_to(way)) as client:
+        filer = replace(bench, client=client, journal=None).filer
+        due = await filer.waiting([lost.fingerprint, accepted.fingerprint])
+        await filer.finish()
+
+    assert accepted.fingerprint in due
+    assert await bench.states() == {"call-0": "filed", "call-1": "counted", "call-2": "new", "north": "filed"}
 
 
 async def test_an_incident_that_joined_an_issue_which_was_deleted_joins_no_longer(bench: Bench) -> None:
@@ -957,6 +1081,16 @@ async def test_a_call_that_began_later_reopens_it_once_and_says_so(bench: Bench)
     assert issue.status == "todo"
     assert len(await bench.flags(issue)) == 3
     assert ["This came back" in text for text in await bench.comments(issue)] == [True]
+
+
+async def test_the_comment_on_an_issue_that_came_back_is_made_although_the_api_fails_at_first(bench: Bench) -> None:
+    issue = await closed_issue(bench)
+    bench.clock.advance(hours=5)
+    await bench.say("later")
+    await settle_at_the_second_try(bench, "later")
+
+    assert [one.status for one in await bench.issues()] == ["todo"]
+    assert len(await bench.comments(issue)) == 1
 
 
 async def test_an_old_version_of_the_agent_does_not_reopen_it_and_a_newer_one_does(bench: Bench) -> None:

@@ -18,10 +18,11 @@ from pipeline_lines import silent_line
 from pipeline_runs import on_record
 from pydantic import SecretStr
 from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
 
 from calltriage.client.client import Client
 from calltriage.desk.app import Desk
-from calltriage.errors import CallError, SettingsError, StoreBusyError, Unreachable
+from calltriage.errors import CallError, SettingsError, StoreBusyError, Unauthenticated, Unreachable
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import Issue, ListIssues
@@ -36,6 +37,7 @@ from calltriage.pipelines.pipeline import Pipeline, Report, open_ledger_of
 from calltriage.pipelines.recording import Recorder
 from calltriage.pipelines.runners.embedded import only_one
 from calltriage.pipelines.runners.queue import is_spread
+from calltriage.pipelines.running import why_paused
 from calltriage.pipelines.spec import parse_spec
 
 TESTS = Path(__file__).parents[2]
@@ -354,6 +356,12 @@ async def test_a_run_that_is_cancelled_stops_and_does_not_go_on(the_desk: Desk, 
         assert (await runs.get(ledger, begun.id)).state == "cancelled"
         with pytest.raises(SettingsError, match="is cancelled already"):
             await runs.stop(ledger, begun.id, "paused")
+
+
+async def test_the_reason_of_a_pause_is_ours_and_no_librarys_number() -> None:
+    assert why_paused(OperationalError("SELECT 1", {}, Exception("away"))) == "OperationalError"
+    assert why_paused(Unauthenticated("refused")) == "unauthenticated"
+    assert why_paused(SettingsError("No key is set.")) == "No key is set."
 
 
 async def test_two_processes_do_not_work_on_one_run_at_a_time(tmp_path: Path, ledger_url: Url) -> None:

@@ -101,23 +101,10 @@ def _count(connection: Connection, ledger: Ledger, kind: str, run_id: str | None
     return connection.execute(select(func.count()).select_from(effects).where(where)).scalar_one()
 
 
-@dataclass(frozen=True)
-class Created:
-    """An issue that was created for an incident. `key`: of the effect."""
-
-    key: str
-    issue_id: str
-
-
-def last_created(connection: Connection, ledger: Ledger, fingerprint: str) -> Created | None:
-    """The issue that was created last for an incident; None if there is none."""
-    where = and_(
-        effects.c.account == ledger.account, effects.c.fingerprint == fingerprint, effects.c.kind == "create_issue",
-        effects.c.state == "done",
-    )  # fmt: skip
-    query = select(effects.c.key, effects.c.issue_id).where(where).order_by(effects.c.begun_at.desc()).limit(1)
-    row = connection.execute(query).one_or_none()
-    return None if row is None else Created(*row)
+def issue_of(connection: Connection, ledger: Ledger, key: str) -> str | None:
+    """Id of the issue that a write was made on, or that it created; None if it was not made."""
+    where = and_(effects.c.account == ledger.account, effects.c.key == key, effects.c.state == "done")
+    return connection.execute(select(effects.c.issue_id).where(where)).scalar_one_or_none()
 
 
 def end(

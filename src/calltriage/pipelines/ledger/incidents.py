@@ -33,7 +33,7 @@ SHOWN = len("v1:") + 16
 MOST_TOLD = 1_000
 """Characters of a sentence that lists incidents."""
 MOST_LEFT, MOST_WAITING = 200, 1_000
-"""Most incidents that `with_counts`, and `without_issue` and `left`, name."""
+"""Most incidents that `with_counts` and `left` name."""
 MOST_MERGED = 20
 """Longest chain of merges that is followed."""
 
@@ -212,21 +212,6 @@ def was_expected(connection: Connection, ledger: Ledger, fingerprints: Sequence[
         findings.c.why == "expected",
     )
     return connection.execute(select(findings.c.id).where(where).limit(1)).first() is not None
-
-
-def without_issue(connection: Connection, ledger: Ledger, pipeline: str, alone: Sequence[Versions]) -> list[str]:
-    """Incidents of a pipeline that have no issue and new findings of the detectors `alone`: oldest first, MOST_WAITING at
-    most."""
-    waits = select(findings.c.id).where(
-        findings.c.account == incidents.c.account, findings.c.fingerprint == incidents.c.fingerprint,
-        _is_new_of(alone),
-    )  # fmt: skip
-    where = and_(
-        incidents.c.account == ledger.account, incidents.c.pipeline == pipeline, incidents.c.issue_id.is_(None),
-        incidents.c.merged_into.is_(None), incidents.c.muted.is_(None), waits.exists(),
-    )  # fmt: skip
-    query = select(incidents.c.fingerprint).where(where).order_by(incidents.c.created_at).limit(MOST_WAITING)
-    return list(connection.execute(query).scalars())
 
 
 def left(connection: Connection, ledger: Ledger, pipeline: str, alone: Sequence[Versions]) -> list[str]:

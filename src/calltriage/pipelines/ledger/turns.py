@@ -54,13 +54,14 @@ async def held(ledger: Ledger, name: str, wait_s: float = 0) -> AsyncGenerator[T
     database's errors."""
     turn: Turn = _OfFile(ledger.folder, name) if ledger.url is None else _OfSession(ledger, _number(ledger, name))
     try:
-        yield turn if await _is_taken(turn, wait_s) else None
+        yield turn if await is_taken(turn, wait_s) else None
     finally:
         with anyio.CancelScope(shield=True):
             await turn.give_back()
 
 
-async def _is_taken(turn: Turn, wait_s: float) -> bool:
+async def is_taken(turn: Turn, wait_s: float) -> bool:
+    """Take a turn, or take it again. Returns False if another process keeps it for longer than `wait_s`."""
     ends = anyio.current_time() + wait_s
     while not await turn.take():
         if anyio.current_time() >= ends:

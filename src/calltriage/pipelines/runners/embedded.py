@@ -14,7 +14,7 @@ from calltriage.pipelines.ledger import items, runs
 from calltriage.pipelines.ledger.items import Item
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.runs import Run
-from calltriage.pipelines.ledger.turns import Turn, held
+from calltriage.pipelines.ledger.turns import Turn, held, is_taken
 from calltriage.pipelines.reading import patiently
 from calltriage.pipelines.runners.lister import AHEAD, Lister
 from calltriage.pipelines.running import Work, why_paused
@@ -26,7 +26,7 @@ SLOW_BATCH = 200
 LOOK_EVERY_S = 1.0
 """Seconds between two checks whether the run was stopped."""
 ASKED_S = 1.0
-"""Seconds that `only_one` waits. Whoever shows how runs stand takes their turns for a moment."""
+"""Seconds that a run's turn is waited for. Whoever shows how runs stand takes their turns for a moment."""
 
 
 @asynccontextmanager
@@ -88,7 +88,7 @@ class Embedded:
 
     async def _look(self, turn: Turn, scope: anyio.CancelScope) -> None:
         while await self._state() == "running":
-            if not await patiently(turn.take):
+            if not await patiently(lambda: is_taken(turn, ASKED_S)):
                 raise SettingsError(f"Another process took {self.run.id} over while the database was away.")
             await anyio.sleep(LOOK_EVERY_S)
         scope.cancel()
