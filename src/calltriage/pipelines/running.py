@@ -29,6 +29,8 @@ from calltriage.pipelines.recording import Recorder
 from calltriage.pipelines.spec import Spec
 from calltriage.pipelines.tallies import Tally
 
+MOST_AT_ONCE = 32
+"""Most calls in hand at a time."""
 TRIES = 3
 """How often a call is examined while a model's detector fails."""
 AGAIN_AFTER = timedelta(minutes=1)
@@ -95,9 +97,9 @@ class Work:
 
     @property
     def at_once(self) -> int:
-        """Calls, and incidents, in hand at a time: enough to use all requests in flight while others are recorded. No more,
-        since calls in hand are read again after a crash."""
-        return 2 * self.reader.triage.in_flight
+        """Calls, and incidents, in hand at a time: enough to use all requests in flight while others are recorded. No more
+        than MOST_AT_ONCE, since calls in hand are read again after a crash."""
+        return min(2 * self.reader.triage.in_flight, MOST_AT_ONCE)
 
     def _requests(self) -> int:
         """How many requests the clients of this run have sent."""
