@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from calltriage.client.client import Client
+from calltriage.filing.closing import CLOSED
 from calltriage.leaves.seals import Seals
 from calltriage.operations.issues import Issue, ListIssues
 
@@ -29,10 +30,11 @@ def fingerprint_of(issue: Issue, seals: Seals) -> str | None:
 
 
 async def issue_of(fingerprint: str, client: Client, seals: Seals) -> Issue | None:
-    """The first issue that was filed for an incident, open or closed. A copy of its line elsewhere is younger."""
+    """The issue that was filed for an incident: an open one, else a closed one. Of several the first: a copy of its line
+    elsewhere is younger."""
     page = await client.send(ListIssues(search=fingerprint, sort="created_at", order="asc", limit=100))
     found = [issue for issue in page.items if fingerprint_of(issue, seals) == fingerprint]
-    return min(found, key=lambda issue: (issue.created_at, issue.number or 0), default=None)
+    return min(found, key=lambda one: (one.status in CLOSED, one.created_at, one.number or 0), default=None)
 
 
 async def described(description: str, client: Client) -> Issue | None:

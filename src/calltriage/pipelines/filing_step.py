@@ -22,7 +22,7 @@ from calltriage.leaves.seals import Seals
 from calltriage.operations.issues import CreateIssue, GetIssue, Issue, UpdateIssue
 from calltriage.operations.relations import LinkIssue
 from calltriage.pipelines import issue_texts
-from calltriage.pipelines.cases import Case, creation_of, is_enough, last_created, read_case
+from calltriage.pipelines.cases import Case, is_enough, last_created, read_case
 from calltriage.pipelines.coming_back import why_not
 from calltriage.pipelines.counting import Counts
 from calltriage.pipelines.eligibility import Eligibility
@@ -132,9 +132,9 @@ class Filer:
             if case.chosen or (case.incident["muted"] is not None and case.waiting)
         }
         held_back = await self._new_issues.held_back(due.values())
-        if held_back:
-            await self._tell("over_limit", f"over_limit {self.spec.name}", held_back[0])
-        waits = {case.fingerprint for case in held_back if case.created is None}  # else its issue may be there
+        waits = {case.fingerprint: case for case in held_back if case.created is None}  # else its issue may be there
+        for case in [*waits.values()][:1]:
+            await self._tell("over_limit", f"over_limit {self.spec.name}", case)
         return [name for name, case in due.items() if case.fingerprint not in waits]
 
     async def _what_waits(self) -> str | None:
@@ -209,14 +209,16 @@ class Filer:
             if not case.chosen:
                 return
             issue = None
-        if issue is None:
-            issue = await self._beginning(case, calls)
-        elif issue.status in CLOSED:
+        issue = issue or await self._beginning(case, calls)
+        if issue is not None and issue.status in CLOSED:
             issue = await self._reopened(case, issue, calls)
-        elif case.incident["state"] != "filed":
-            await self._change(case, state="filed", resolved_at=None)
         if issue is None:
             return
+        if case.incident["state"] == "resolved":  # a process opened it again that ended then, or a person
+            await self._change(case, state="regressed", resolved_at=None, evidence=0)
+            await self._tell("reopened", f"reopened {issue.id}", case)
+        elif case.incident["state"] != "filed":
+            await self._change(case, state="filed", resolved_at=None)
         await self._evidence.add(issue, case.incident, case.chosen, calls)
         self._touched[case.fingerprint] = None
         await self._counts.tell(case.incident, is_last=False)
@@ -267,14 +269,14 @@ class Filer:
         `follows`: the closed issue that a new one continues. `history`: what the new one's description says of that. Raises
         OverLimitError if the run may file no more issues.
         """
-        key = case.creation if follows is None else creation_of(case.fingerprint, follows.id)
+        key = case.creation if follows is None else await self._writes.creation_after(case.fingerprint, follows.id)
         line = line_of(case.fingerprint, self.seals)
         title = issue_texts.title_of(case.incident)
         description = issue_texts.description_of(case.incident, self.spec.name, line, history)
         category = issue_texts.category_of(case.incident["detector"])
         alike = list[Likeness]()
         if follows is None and not await self._new_issues.is_begun(case):  # else the same request is completed
-            there = await issue_of(case.fingerprint, self.client, self.seals)
+            there = None if case.created else await issue_of(case.fingerprint, self.client, self.seals)
             if there is not None:
                 return await self._owned(case, there, "its description names this incident")
             draft = Draft(title, "", category, frozenset(("call", one.call_id) for one in case.chosen))
@@ -340,10 +342,7 @@ class Filer:
         await self._writes.comment(
             f"{key}:comment", issue.id, told, case.fingerprint
         )  # while a repeat still comes here
-        again = await self._writes.once(key, UpdateIssue(issue_id=issue.id, status="todo"), case.fingerprint)
-        await self._change(case, state="regressed", resolved_at=None, evidence=0)
-        await self._tell("reopened", f"reopened {issue.id}", case)
-        return again
+        return await self._writes.once(key, UpdateIssue(issue_id=issue.id, status="todo"), case.fingerprint)
 
     async def _leave_closed(
         self, case: Case, issue: Issue, earlier: Mapping[Candidate, str], calls: Mapping[str, Call]

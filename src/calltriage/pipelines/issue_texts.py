@@ -84,7 +84,7 @@ def counts(calls: int, since: str, in_all: int) -> str:
 def regressed(calls: int, first: str, closed: str) -> str:
     return (
         f"This came back in {amount(calls, 'call')} begun after the issue was closed ({closed}), the first at {first}. "
-        "The issue is open again."
+        "The pipeline opens the issue again."
     )
 
 

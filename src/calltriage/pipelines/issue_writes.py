@@ -22,9 +22,10 @@ from calltriage.errors import CallError, Conflict, NotFound, Rejected
 from calltriage.filing.fingerprint_line import described
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.activity import AddComment
-from calltriage.operations.issues import CreateIssue
+from calltriage.operations.issues import CreateIssue, GetIssue
 from calltriage.operations.results import read_result
 from calltriage.operations.traces import LeftRow
+from calltriage.pipelines.cases import creation_of
 from calltriage.pipelines.ledger import effects
 from calltriage.pipelines.ledger.effects import Effect, Known, Limit
 
@@ -114,6 +115,21 @@ class IssueWrites:
             if not is_verdict(error):
                 raise
             logger.warning("a comment was not made: %s", error.code)
+
+    async def creation_after(self, fingerprint: str, issue_id: str) -> str:
+        """The key of the write that creates the issue that follows another one; after those that followed it and were
+        deleted."""
+        while True:
+            key = creation_of(fingerprint, issue_id)
+            made = await self.ledger.read(partial(effects.issue_of, ledger=self.ledger, key=key))
+            if made is None:
+                return key
+            try:
+                await self.client.send(GetIssue(issue_id=made))
+            except NotFound:
+                issue_id = made
+            else:
+                return key
 
     async def each_once(
         self, several: Sequence[Write], follow: Following = _nothing_follows, *, limit: Limit | None = None

@@ -63,15 +63,16 @@ class NewIssues:
     async def held_back(self, cases: Iterable[Case]) -> list[Case]:
         """Those of some incidents that would get new issues, and wait because the limit is reached.
 
-        An issue that an earlier attempt began to create counts already. Its incident does not wait.
+        An issue that an earlier attempt began to create counts already, and one that the API refused gets no other answer.
+        Their incidents do not wait.
         """
         after = self.spec.issues.file_after
         new = [case for case in cases if case.incident["issue_id"] is None and case.incident["muted"] is None]
         limited = [case for case in new if self.limit(case) is not None and is_enough(case.chosen, after)]
         if not limited or not await self.is_reached():
             return []
-        begun = await self._begun([case.creation for case in limited])
-        return [case for case in limited if case.creation not in begun]
+        known = await self._states([case.creation for case in limited])
+        return [case for case in limited if case.creation not in known]
 
     @asynccontextmanager
     async def place(self, case: Case) -> AsyncGenerator[bool]:
@@ -79,7 +80,7 @@ class NewIssues:
 
         Waits while other tasks have the last places: an incident of theirs may join an issue that is there.
         """
-        if self.limit(case) is None or await self.is_begun(case):
+        if self.limit(case) is None or await self._states([case.creation]):
             yield True
             return
         if self.is_watching:
@@ -99,11 +100,10 @@ class NewIssues:
 
     async def is_begun(self, case: Case) -> bool:
         """Whether an earlier attempt to create an incident's issue is unfinished."""
-        return bool(await self._begun([case.creation]))
+        return (await self._states([case.creation])).get(case.creation) == "begun"
 
-    async def _begun(self, keys: Sequence[str]) -> set[str]:
-        states = await self.ledger.read(partial(effects.states, ledger=self.ledger, keys=keys))
-        return {key for key, state in states.items() if state == "begun"}
+    async def _states(self, keys: Sequence[str]) -> dict[str, str]:
+        return await self.ledger.read(partial(effects.states, ledger=self.ledger, keys=keys))
 
     def told(self, waiting: int) -> str:
         """A sentence for a person: how many incidents wait, and what to do."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,9 @@ from sqlalchemy import Connection
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
 from calltriage.desk.operating.deletion import delete_record
-from calltriage.errors import ServerFailure
+from calltriage.errors import CallError, ServerFailure
 from calltriage.journal.journal import Journal
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.issues import CreateIssue, DeleteIssue, Issue, UpdateIssue
 from calltriage.operations.relations import ListRelations
 from calltriage.operations.resource_links import ListResources
@@ -944,6 +945,57 @@ async def test_issues_that_were_deleted_one_after_another_are_known_by_their_ord
     assert (await bench.states())["call-4"] == "filed"
 
 
+async def test_a_deleted_issue_that_followed_a_closed_one_is_followed_by_another_one(bench: Bench) -> None:
+    first = await closed_issue(bench)
+    _, [found] = await bench.examine("call-0")
+    bench.clock.advance(days=40)
+    await bench.say("call-1")
+    await bench.run("call-1")
+    [second] = [one for one in await bench.issues() if one.id != first.id]
+    await bench.client.send(DeleteIssue(issue_id=second.id))
+    await bench.say("call-2")
+    await bench.run("call-2")
+    await bench.ledger.write(partial(incidents.unmute, ledger=bench.ledger, fingerprint=found.fingerprint))
+    for number in (3, 4):
+        await bench.say(f"call-{number}")
+        await bench.run(f"call-{number}")
+
+    [third] = [one for one in await bench.issues() if one.id != first.id]
+    assert {flag.call_id for flag in await bench.flags(third)} == {"call-3", "call-4"}
+    assert [flag.call_id for flag in await bench.flags(first)] == ["call-0"]
+
+
+async def test_a_joined_issue_that_was_closed_long_ago_is_followed_by_one_that_is_there(bench: Bench) -> None:
+    theirs = await bench.client.send(CreateIssue(title="Wrong hours", severity="low", category="Dialogue"))
+    await bench.trust()
+    await bench.say("call-0")
+    await bench.run("call-0")
+    _, [found] = await bench.examine("call-0")
+
+    async def close_and_wait() -> None:
+        bench.clock.advance(hours=1)
+        await bench.client.send(UpdateIssue(issue_id=theirs.id, status="done"))
+        bench.clock.advance(days=40)
+
+    async def later(name: str) -> None:
+        await bench.say(name)
+        await bench.run(name)
+
+    await close_and_wait()
+    await later("call-1")
+    [second] = [one for one in await bench.issues() if one.id != theirs.id]
+    await bench.client.send(DeleteIssue(issue_id=second.id))
+    await later("call-2")
+    await bench.ledger.write(partial(incidents.unmute, ledger=bench.ledger, fingerprint=found.fingerprint))
+    await bench.client.send(UpdateIssue(issue_id=theirs.id, status="todo"))
+    await later("call-3")
+    await close_and_wait()
+    await later("call-4")
+
+    [third] = [one for one in await bench.issues() if one.id != theirs.id]
+    assert [flag.call_id for flag in await bench.flags(third)] == ["call-4"]
+
+
 async def test_an_incident_whose_issue_was_refused_joins_one_that_a_person_files_for_it(bench: Bench) -> None:
     await bench.trust()
     await bench.say("call-0")
@@ -951,6 +1003,12 @@ async def test_an_incident_whose_issue_was_refused_joins_one_that_a_person_files
     refused = Effect(f"{found.fingerprint}:create_issue", "create_issue", found.fingerprint, {"title": "Wrong hours"})
     await bench.ledger.write(partial(effects.begin, ledger=bench.ledger, several=[refused]))
     await bench.ledger.write(partial(effects.end, ledger=bench.ledger, key=refused.key, state="refused"))
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\n[limits]\nnew_issues = 1")
+    await bench.say("other", metadata={"branch": "south"})
+    await bench.run("other")
+    filer = bench.filer
+    await filer.finish()
+    assert filer.waits is None  # to raise the limit would file nothing
     theirs = await bench.client.send(CreateIssue(title="Wrong hours", severity="low", category="Dialogue"))
     await bench.run("call-0")
 
@@ -1093,6 +1151,62 @@ async def test_the_comment_on_an_issue_that_came_back_is_made_although_the_api_f
     assert len(await bench.comments(issue)) == 1
 
 
+async def test_an_issue_that_came_back_gathers_evidence_and_is_told_although_the_answer_was_lost(bench: Bench) -> None:
+    bench.alerts = heard = Heard()
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\nmax_evidence = 1")
+    await closed_issue(bench)
+    bench.clock.advance(hours=5)
+    await bench.say("later")
+    call, found = await bench.examine("later")
+    transport = httpx2.ASGITransport(bench.desk, raise_app_exceptions=False)
+    lost = [loses_the_answer(), *[answers(503, {})] * 20]
+    is_after = False
+
+    def from_the_change_on(request: httpx2.Request) -> bool:
+        nonlocal is_after
+        is_after |= request.method == "PATCH"
+        return is_after
+
+    async with open_client(endpoints_to(Scripted(*lost, inner=transport, only=from_the_change_on))) as client:
+        with pytest.raises(CallError) as failed:
+            await settle(replace(bench, client=client, journal=None).filer, call, found)
+    assert may_be_repeated(failed.value)
+    await settle(bench.filer, call, found)
+
+    assert heard.events == ["filed", "reopened"]
+    assert await bench.states() == {"call-0": "filed", "later": "filed"}
+
+
+async def test_an_issue_left_behind_tells_of_no_limit(bench: Bench) -> None:
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\n[limits]\nnew_issues = 1")
+    await bench.trust()
+    await bench.say("call-0")
+    await bench.run("call-0")
+    _, [found] = await bench.examine("call-0")
+    lose = partial(incidents.change, ledger=bench.ledger, fingerprint=found.fingerprint, **incidents.NO_ISSUE)
+    await bench.ledger.write(lose)
+    await bench.say("call-1")
+    await bench.examine("call-1")
+    bench.alerts = heard = Heard()
+    filer = bench.filer
+    for name in await filer.waiting([found.fingerprint]):
+        await filer.settle(name)
+    await filer.finish()
+
+    assert (heard.events, filer.waits) == (["filed"], None)
+    assert await bench.states() == {"call-0": "filed", "call-1": "filed"}
+
+
+@dataclass
+class Heard:
+    """Hears of events."""
+
+    events: list[str] = field(default_factory=list[str])
+
+    async def tell(self, what: str, event: str, incident: JsonObject) -> None:
+        self.events.append(what)
+
+
 async def test_an_old_version_of_the_agent_does_not_reopen_it_and_a_newer_one_does(bench: Bench) -> None:
     await bench.trust()
     await bench.say("call-0", metadata={"agent_version": "1.9"})
@@ -1160,6 +1274,38 @@ async def test_an_issue_that_was_closed_as_expected_stays_closed(bench: Bench) -
 
 
 # A crash at any moment, a database that is lost
+
+
+async def test_a_closed_issue_that_the_line_leads_back_to_is_reopened_before_it_gets_evidence(
+    bench: Bench, tmp_path: Path
+) -> None:
+    issue = await closed_issue(bench)
+    bench.clock.advance(days=1)
+    async with opened_ledger(tmp_path / "empty") as empty:
+        empty.clock, bench.ledger, bench.journal = bench.clock, empty, None
+        await bench.trust()
+        await bench.say("later")
+        await bench.run("later")
+
+    assert [(one.id, one.status) for one in await bench.issues()] == [(issue.id, "todo")]
+    assert {flag.call_id for flag in await bench.flags(issue)} == {"call-0", "later"}
+
+
+async def test_of_several_issues_of_an_incident_the_line_leads_back_to_the_open_one(
+    bench: Bench, tmp_path: Path
+) -> None:
+    closed = await closed_issue(bench)
+    bench.clock.advance(days=40)
+    await bench.say("call-1")
+    await bench.run("call-1")
+    async with opened_ledger(tmp_path / "empty") as empty:
+        empty.clock, bench.ledger, bench.journal = bench.clock, empty, None
+        await bench.trust()
+        await bench.say("call-2")
+        await bench.run("call-2")
+
+    [follows] = [one for one in await bench.issues() if one.id != closed.id]
+    assert {flag.call_id for flag in await bench.flags(follows)} == {"call-1", "call-2"}
 
 
 async def test_the_line_in_the_description_leads_back_to_the_issue_when_the_ledger_is_lost(
