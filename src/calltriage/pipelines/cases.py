@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import Severity
-from calltriage.pipelines.ledger import effects, incidents
+from calltriage.pipelines.ledger import incidents
+from calltriage.pipelines.ledger.effects import creation_of, last_created
 from calltriage.pipelines.ledger.incidents import Candidate, reaches
 
 if TYPE_CHECKING:
@@ -60,11 +61,6 @@ class Case:
         return creation_of(self.fingerprint, self.created)
 
 
-def creation_of(fingerprint: str, follows: str | None = None) -> str:
-    """The key of the write that creates an incident's issue. `follows`: id of its issue before, closed or deleted."""
-    return f"{fingerprint}:create_issue" + (f":{follows}" if follows else "")
-
-
 def is_enough(found: Sequence[Candidate], after: FileAfter) -> bool:
     """Whether findings reach `issues.file_after`, or one of them is urgent or accepted."""
     urgent = any(one.severity in URGENT or one.state == "accepted" for one in found)
@@ -79,11 +75,3 @@ def read_case(connection: Connection, ledger: Ledger, fingerprint: str) -> Case 
     family = incidents.family(connection, ledger, incident["fingerprint"])
     created = last_created(connection, ledger, incident["fingerprint"]) if incident["issue_id"] is None else None
     return Case(incident, family, incidents.candidates(connection, ledger, family), created)
-
-
-def last_created(connection: Connection, ledger: Ledger, fingerprint: str) -> str | None:
-    """Id of the issue that was created last for an incident: each one's key has the id of the one before."""
-    last = None
-    while (issue_id := effects.issue_of(connection, ledger, creation_of(fingerprint, last))) is not None:
-        last = issue_id
-    return last

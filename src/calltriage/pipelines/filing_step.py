@@ -22,13 +22,13 @@ from calltriage.leaves.seals import Seals
 from calltriage.operations.issues import CreateIssue, GetIssue, Issue, UpdateIssue
 from calltriage.operations.relations import LinkIssue
 from calltriage.pipelines import issue_texts
-from calltriage.pipelines.cases import Case, is_enough, last_created, read_case
+from calltriage.pipelines.cases import Case, is_enough, read_case
 from calltriage.pipelines.coming_back import why_not
 from calltriage.pipelines.counting import Counts
 from calltriage.pipelines.eligibility import Eligibility
 from calltriage.pipelines.evidence import Evidence
 from calltriage.pipelines.issue_writes import IssueWrites, OverLimitError
-from calltriage.pipelines.ledger import findings, incidents
+from calltriage.pipelines.ledger import effects, findings, incidents
 from calltriage.pipelines.ledger.incidents import MUTED, NO_ISSUE, Candidate, was_split
 from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.turns import alone
@@ -258,7 +258,7 @@ class Filer:
             incidents.mute(connection, self.ledger, case.fingerprint, "always", "its issue was deleted")
             incidents.change(connection, self.ledger, case.fingerprint, **lost)
             self._count_new(connection, case)
-            case.created = last_created(connection, self.ledger, case.fingerprint)
+            case.created = effects.last_created(connection, self.ledger, case.fingerprint)
 
         await self.ledger.write(change)
         case.incident |= lost

@@ -25,7 +25,6 @@ from calltriage.operations.activity import AddComment
 from calltriage.operations.issues import CreateIssue, GetIssue
 from calltriage.operations.results import read_result
 from calltriage.operations.traces import LeftRow
-from calltriage.pipelines.cases import creation_of
 from calltriage.pipelines.ledger import effects
 from calltriage.pipelines.ledger.effects import Effect, Known, Limit
 
@@ -120,7 +119,7 @@ class IssueWrites:
         """The key of the write that creates the issue that follows another one; after those that followed it and were
         deleted."""
         while True:
-            key = creation_of(fingerprint, issue_id)
+            key = effects.creation_of(fingerprint, issue_id)
             made = await self.ledger.read(partial(effects.issue_of, ledger=self.ledger, key=key))
             if made is None:
                 return key

@@ -107,6 +107,19 @@ def issue_of(connection: Connection, ledger: Ledger, key: str) -> str | None:
     return connection.execute(select(effects.c.issue_id).where(where)).scalar_one_or_none()
 
 
+def creation_of(fingerprint: str, follows: str | None = None) -> str:
+    """The key of the write that creates an incident's issue. `follows`: id of its issue before, closed or deleted."""
+    return f"{fingerprint}:create_issue" + (f":{follows}" if follows else "")
+
+
+def last_created(connection: Connection, ledger: Ledger, fingerprint: str) -> str | None:
+    """Id of the issue that was created last for an incident: each one's key has the id of the one before."""
+    last = None
+    while (issue_id := issue_of(connection, ledger, creation_of(fingerprint, last))) is not None:
+        last = issue_id
+    return last
+
+
 def end(
     connection: Connection,
     ledger: Ledger,
