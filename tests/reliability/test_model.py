@@ -45,7 +45,10 @@ UNKNOWN = "9bbe5547-d5b1-4b83-9f80-87c4af7c6b34"
 VERDICTS = {201: "made", 200: "there", 204: "made", 404: "not found"}
 CONFLICTS = {"call_not_attached": "not attached", "2320004": "taken"}
 OUTCOMES = {"committed": "made", "replayed": "there"}
-CODES = {"not_found": "not found", "call_not_attached": "not attached", "name_conflict": "taken"}
+CODES = {
+    "not_found": "not found", "call_not_attached": "not attached", "name_conflict": "taken",
+    "circle_of_duplicates": "a circle",
+}  # fmt: skip
 
 organisations = st.sampled_from([0, 1])
 ways = st.sampled_from(["tools", "http"])
@@ -268,10 +271,25 @@ class Triage(RuleBasedStateMachine):
         if source is None or end is None:
             assert verdict == "not found"
             return
-        assert verdict == ("there" if (target, kind) in source.outgoing else "made")
+        is_there = (target, kind) in source.outgoing
+        if way == "tools":  # the tool knows what a link says; the API does not
+            is_there |= kind == "related_to" and (issue, kind) in end.outgoing
+            if kind == "duplicate_of" and issue in self.originals(org, target):
+                assert verdict == "a circle"
+                return
+        assert verdict == ("there" if is_there else "made")
         if verdict == "made":
             source.outgoing.add((target, kind))
             end.incoming += 1
+
+    def originals(self, org: int, issue: str) -> set[str]:
+        """The issues that an issue is a duplicate of, directly or over others."""
+        found, waiting = set[str](), [issue]
+        while waiting:
+            near = {other for other, kind in self.model[org][waiting.pop()].outgoing if kind == "duplicate_of"}
+            waiting += near - found
+            found |= near
+        return found
 
     @rule(org=organisations, way=ways, place=places, status=st.sampled_from(["todo", "done", "closed"]))
     def update(self, org: int, way: str, place: int, status: str) -> None:
