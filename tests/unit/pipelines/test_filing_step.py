@@ -822,19 +822,21 @@ async def test_a_finding_that_a_person_accepts_gets_a_new_issue_where_the_first_
 
 
 async def test_an_incident_whose_issue_was_deleted_is_filed_anew_once_it_is_unmuted(bench: Bench) -> None:
-    await bench.trust()
-    for number in range(3):
-        await bench.say(f"call-{number}")
-    await bench.run("call-0")
-    [issue] = await bench.issues()
-    await bench.client.send(DeleteIssue(issue_id=issue.id))
-    _, [found] = await bench.examine("call-1")
-    await bench.run("call-1")
-    await bench.ledger.write(partial(incidents.unmute, ledger=bench.ledger, fingerprint=found.fingerprint))
+    await deleted_issue(bench)
     await bench.run("call-2")
 
     [issue] = await bench.issues()
     assert [flag.call_id for flag in await bench.flags(issue)] == ["call-2"]
+
+
+async def unmute(bench: Bench, found: Verified) -> None:
+    await bench.ledger.write(partial(incidents.unmute, ledger=bench.ledger, fingerprint=found.fingerprint))
+
+
+async def lose_issue(bench: Bench, found: Verified) -> None:
+    """A process ended after it created the incident's issue and before the incident had it."""
+    lose = partial(incidents.change, ledger=bench.ledger, fingerprint=found.fingerprint, **incidents.NO_ISSUE)
+    await bench.ledger.write(lose)
 
 
 async def cut_off(bench: Bench, found: Sequence[Verified], follows: Issue) -> None:
@@ -858,7 +860,7 @@ async def deleted_issue(bench: Bench, more: str = "") -> Issue:
     await bench.client.send(DeleteIssue(issue_id=issue.id))
     _, [found] = await bench.examine("call-1")
     await bench.run("call-1")
-    await bench.ledger.write(partial(incidents.unmute, ledger=bench.ledger, fingerprint=found.fingerprint))
+    await unmute(bench, found)
     return issue
 
 
@@ -899,8 +901,7 @@ async def test_a_process_that_ended_once_it_created_an_issue_leaves_it_to_the_ne
     await bench.say("call-0")
     call, found = await bench.examine("call-0")
     await settle(bench.filer, call, found)
-    lose = partial(incidents.change, ledger=bench.ledger, fingerprint=found[0].fingerprint, **incidents.NO_ISSUE)
-    await bench.ledger.write(lose)
+    await lose_issue(bench, found[0])
     await bench.say("call-1")
     await bench.client.send(CreateIssue(title="Wrong hours", severity="low", category="Dialogue"))
     asked = Scripted(inner=httpx2.ASGITransport(bench.desk, raise_app_exceptions=False))
@@ -915,8 +916,7 @@ async def test_a_process_that_ended_once_it_created_an_issue_leaves_it_to_the_ne
 async def test_an_issue_that_was_left_behind_and_closed_meanwhile_stays_closed(bench: Bench) -> None:
     issue = await closed_issue(bench)
     _, [found] = await bench.examine("call-0")
-    lose = partial(incidents.change, ledger=bench.ledger, fingerprint=found.fingerprint, **incidents.NO_ISSUE)
-    await bench.ledger.write(lose)
+    await lose_issue(bench, found)
     await bench.say("before", began="2026-05-06T21:30:00Z")
     await bench.run("before")
 
@@ -938,7 +938,7 @@ async def test_issues_that_were_deleted_one_after_another_are_known_by_their_ord
         [issue] = await bench.issues()
         await bench.client.send(DeleteIssue(issue_id=issue.id))
         await bench.run(f"call-{number}")
-        await bench.ledger.write(partial(incidents.unmute, ledger=bench.ledger, fingerprint=found.fingerprint))
+        await unmute(bench, found)
         await bench.run(f"call-{number + 1}")
 
     assert len(await bench.issues()) == 1
@@ -955,7 +955,7 @@ async def test_a_deleted_issue_that_followed_a_closed_one_is_followed_by_another
     await bench.client.send(DeleteIssue(issue_id=second.id))
     await bench.say("call-2")
     await bench.run("call-2")
-    await bench.ledger.write(partial(incidents.unmute, ledger=bench.ledger, fingerprint=found.fingerprint))
+    await unmute(bench, found)
     for number in (3, 4):
         await bench.say(f"call-{number}")
         await bench.run(f"call-{number}")
@@ -986,7 +986,7 @@ async def test_a_joined_issue_that_was_closed_long_ago_is_followed_by_one_that_i
     [second] = [one for one in await bench.issues() if one.id != theirs.id]
     await bench.client.send(DeleteIssue(issue_id=second.id))
     await later("call-2")
-    await bench.ledger.write(partial(incidents.unmute, ledger=bench.ledger, fingerprint=found.fingerprint))
+    await unmute(bench, found)
     await bench.client.send(UpdateIssue(issue_id=theirs.id, status="todo"))
     await later("call-3")
     await close_and_wait()
@@ -1183,8 +1183,7 @@ async def test_an_issue_left_behind_tells_of_no_limit(bench: Bench) -> None:
     await bench.say("call-0")
     await bench.run("call-0")
     _, [found] = await bench.examine("call-0")
-    lose = partial(incidents.change, ledger=bench.ledger, fingerprint=found.fingerprint, **incidents.NO_ISSUE)
-    await bench.ledger.write(lose)
+    await lose_issue(bench, found)
     await bench.say("call-1")
     await bench.examine("call-1")
     bench.alerts = heard = Heard()
