@@ -11,6 +11,7 @@ import re
 import sys
 import unicodedata
 from functools import cache
+from threading import Lock
 
 from calltriage.leaves.gate import INVISIBLE
 
@@ -116,7 +117,7 @@ class _Forms:
     """Patterns, made at the first use: they need the Unicode category of 65,536 characters."""
 
     def __init__(self) -> None:
-        kinds = "".join(unicodedata.category(chr(point))[0] for point in range(0x10000))
+        kinds = bytes(ord(unicodedata.category(chr(point))[0]) for point in range(0x10000))
         marks = _ranges("M", kinds)
         signs = _ranges("PSCZ", kinds) + "\U0001f000-\U0001faff"
         word = f"[^{signs}{UNSPACED}]+"
@@ -128,10 +129,17 @@ class _Forms:
         self.signs = re.compile(f" [{signs}](?= )")
 
 
-def _ranges(wanted: str, kinds: str) -> str:
+def _ranges(wanted: str, kinds: bytes) -> str:
     """The code points of the wanted kinds, as ranges of a regular expression's set. `kinds` has a letter for each."""
-    found = (run.span() for run in re.finditer(f"[{wanted}]+", kinds))
+    found = (run.span() for run in re.finditer(f"[{wanted}]+".encode(), kinds))
     return "".join(f"\\u{start:04x}-\\u{end - 1:04x}" for start, end in found)
 
 
-_forms = cache(_Forms)
+_made = cache(_Forms)
+_making = Lock()
+
+
+def _forms() -> _Forms:
+    """The patterns. The threads of a first search ask for them at once: one of them makes them, the others wait."""
+    with _making:
+        return _made()
