@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,6 +81,12 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+@lru_cache(maxsize=2)
+def _date(moment: datetime) -> bytes:
+    """The `Date` header of a moment; answers of one second say the same."""
+    return format_datetime(moment, usegmt=True).encode()
+
+
 @dataclass
 class Desk:
     """Both contracts on one data folder. Call it as an ASGI app; `close` it at the end.
@@ -136,7 +142,7 @@ class Desk:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async def dated(message: Any) -> None:
             if message["type"] == "http.response.start":  # by the desk's clock, like every other time in the answer
-                date = format_datetime(self.clock(), usegmt=True).encode()
+                date = _date(self.clock().replace(microsecond=0))
                 message = {**message, "headers": [*message["headers"], (b"date", date)]}
             await send(message)
 
@@ -220,11 +226,16 @@ class Desk:
             return await self.files.create(
                 call, partial(self._run, Effect.READ, who), partial(self._run, operation.effect, who)
             )
-        reply: Reply = await self._run(operation.effect, who, lambda tx: HANDLERS[operation](tx, call))
+        is_brief = "limit" not in operation.model_fields
+        reply: Reply = await self._run(
+            operation.effect, who, lambda tx: HANDLERS[operation](tx, call), is_brief=is_brief
+        )
         await self.files.forget(reply)
         return reply
 
-    async def _run(self, effect: Effect, who: Principal, work: Callable[[Transaction], Any]) -> Any:
+    async def _run(
+        self, effect: Effect, who: Principal, work: Callable[[Transaction], Any], *, is_brief: bool = False
+    ) -> Any:
         secret = await self.access.secret()
 
         def inside(connection: Connection) -> Any:
@@ -232,7 +243,7 @@ class Desk:
             return work(Transaction(connection, who, now, secret, self.public_url, self.files.blobs.provider))
 
         if effect is Effect.READ:
-            return await self.store.read(inside)
+            return await self.store.read(inside, is_brief=is_brief)
         return await self.store.write(inside, lane=who.org_id)
 
     async def _key_holder(self, request: Request) -> Principal:

@@ -273,7 +273,7 @@ class Journal:
             )
             return [brief(row, outcome_of(connection, row)) for row in asked][::-1]
 
-        return await self._read(read)
+        return await self._read(read, is_brief=False)
 
     # What the operator asks
 
@@ -285,7 +285,8 @@ class Journal:
     async def every(self, limit: int | None = None) -> list[Row]:
         """All rows in order, or the newest few."""
         condition = "1 = 1" if limit is None else "seq > (SELECT seq FROM head) - ?"
-        return await self._read(lambda connection: list(rows(connection, condition, () if limit is None else (limit,))))
+        values = () if limit is None else (limit,)
+        return await self._read(lambda connection: list(rows(connection, condition, values)), is_brief=False)
 
     # The file
 
@@ -357,8 +358,8 @@ class Journal:
             except Exception as error:  # noqa: BLE001  the write that came before is done, whatever happens here
                 logger.warning("the journal's head could not be noted: %s", error)
 
-    async def _read(self, query: Callable[[Connection], T]) -> T:
-        return await self._guarded(self.database.read(query))
+    async def _read(self, query: Callable[[Connection], T], *, is_brief: bool = True) -> T:
+        return await self._guarded(self.database.read(query, is_brief=is_brief))
 
     async def _guarded(self, work: Awaitable[T]) -> T:
         from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415

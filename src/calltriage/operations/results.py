@@ -83,13 +83,15 @@ class Result(BaseModel):
             return handler(value)
         if not is_object(value):
             return handler(value) if cls.counted_by is None else handler({})._naming([cls.counted_by])
-        members = {name: member for name, member in value.items() if member is not None}
-        members.pop("unreadable_fields", None)
+        members = value
+        if None in value.values() or "unreadable_fields" in value:  # most rows are read as they are
+            members = {name: one for name, one in value.items() if one is not None and name != "unreadable_fields"}
         unreadable = list[str]()
         for _ in range(TRIES):
             try:
                 return handler(members)._naming(unreadable)
             except ValidationError as error:
+                members = dict(members)
                 unreadable += cls._without_broken(members, error)
         return handler(members)._naming(unreadable)
 

@@ -9,8 +9,9 @@
 transaction to make them in. SQLAlchemy is imported at the first use, not with this package.
 """
 
-from calltriage.storage.database import Database, Place, writing
+from calltriage.storage.database import Database
 from calltriage.storage.postgres import PostgresDatabase
 from calltriage.storage.sqlite import SqliteFile
+from calltriage.storage.transactions import Place, writing
 
 __all__ = ["Database", "Place", "PostgresDatabase", "SqliteFile", "writing"]

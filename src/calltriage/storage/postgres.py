@@ -8,12 +8,13 @@ import re
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import SecretStr
+from pydantic_core import from_json
 
 from calltriage.errors import StoreError
-from calltriage.storage.database import writing
+from calltriage.storage.transactions import writing
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -67,6 +68,7 @@ BY_WORDS = (
 class PostgresDatabase:
     """The database that a `postgresql://` URL names. The URL holds a password, so it is never shown."""
 
+    is_local: ClassVar[bool] = False
     url: SecretStr
 
     def open(self) -> Engine:
@@ -87,6 +89,7 @@ class PostgresDatabase:
                 f"-c idle_in_transaction_session_timeout={SILENT_MS}",
             },
             json_serializer=compact,
+            json_deserializer=value_of,
         )
         event.listen(engine, "begin", _on_begin)
         return engine
@@ -152,6 +155,14 @@ def _key(lane: str) -> int:
 
 def compact(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
+
+
+def value_of(text: str) -> Any:
+    """The value of JSON that was stored here, twice as fast as the standard library reads it."""
+    try:
+        return from_json(text)
+    except ValueError:  # it holds a lone surrogate as an escape
+        return json.loads(text)
 
 
 def _on_begin(connection: Connection) -> None:

@@ -10,14 +10,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import quote
 
 from calltriage.errors import StoreError
 from calltriage.leaves.durable import settle
 from calltriage.storage.database import READERS
 from calltriage.storage.folders import check_room, file_lock, make_folder, unusable
-from calltriage.storage.postgres import PREPARING_S, compact
+from calltriage.storage.postgres import PREPARING_S, compact, value_of
 
 if TYPE_CHECKING:
     import filelock
@@ -53,6 +53,7 @@ class SqliteFile:
     folder that is put back is used again, one in its place is not: that takes a new process (or `release`, then `open`).
     """
 
+    is_local: ClassVar[bool] = True
     folder: Path
     name: str
     _identity: Identity | None = field(default=None, init=False)
@@ -76,8 +77,10 @@ class SqliteFile:
             module=driver,
             creator=lambda: self._connected(driver),
             pool_size=READERS + 1,  # beyond those, each use would open a connection anew and close it
+            pool_use_lifo=True,  # so that as few are opened as are used at once: each has a cache of its own
             hide_parameters=True,
             json_serializer=compact,
+            json_deserializer=value_of,
         )
         event.listen(engine, "connect", self._on_connect)
         event.listen(engine, "begin", _on_begin)

@@ -267,7 +267,8 @@ async def test_beyond_the_limit_of_new_issues_incidents_cost_no_request_and_the_
     assert f"{waiting} incidents without an issue: limits.new_issues ({most}) is reached" in (report.run.why or "")
     assert len([path for path in asked if path.startswith("POST")]) == 3 * most
     looks = way.paths[:before].count("GET /v1/triage/issues")
-    assert asked.count("GET /v1/triage/issues") <= looks + most  # incidents that look at the same time share a request
+    # Incidents that look at the same time share a request. Those that wait would add one each at least.
+    assert asked.count("GET /v1/triage/issues") <= looks + 2 * most < looks + waiting
     assert most or not asked
 
 

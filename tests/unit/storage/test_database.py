@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sqlite3
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
@@ -12,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 from sqlalchemy import Connection, event, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 from unit.storage.changes import Held, Url, adds, fails_after_adding, names, names_on_disk, opened
 
@@ -86,6 +88,75 @@ async def test_a_hundred_reads_at_once_are_answered_a_few_at_a_time(tmp_path: Pa
                 for _ in range(100):
                     tasks.start_soon(store.read, query)
     assert most == READERS
+
+
+async def test_a_brief_read_is_answered_in_the_event_loop_where_the_place_is_local(
+    tmp_path: Path, database_url: Url
+) -> None:
+    def thread(_: Connection) -> threading.Thread:
+        return threading.current_thread()
+
+    async with opened(tmp_path / "desk", database_url) as store:
+        await store.write(adds("a"))
+        assert await store.read(names, is_brief=True) == {"a"}
+        assert (await store.read(thread, is_brief=True) is threading.current_thread()) == (database_url is None)
+        assert await store.read(thread) is not threading.current_thread()
+
+
+def _fails(_: Connection) -> None:
+    raise LookupError
+
+
+async def test_a_brief_read_that_others_keep_waiting_waits_for_them_in_a_thread(tmp_path: Path) -> None:
+    def locked_at_first(_: Connection) -> str:
+        if threading.current_thread() is threading.main_thread():
+            raise OperationalError("", None, sqlite3.OperationalError("database is locked"))
+        return "read"
+
+    async with opened(tmp_path / "desk") as store:
+        assert await store.read(locked_at_first, is_brief=True) == "read"
+
+
+async def test_a_brief_read_that_fails_says_so_and_leaves_its_connection_to_others(
+    tmp_path: Path, database_url: Url
+) -> None:
+    async with opened(tmp_path / "desk", database_url) as store:
+        with pytest.raises(DBAPIError):
+            await store.read(broken, is_brief=True)
+        with pytest.raises(LookupError):
+            await store.read(_fails, is_brief=True)
+        assert await store.read(names, is_brief=True) == set()
+        pool = (await store.open()).pool
+        assert isinstance(pool, QueuePool)
+        assert pool.checkedout() == 0
+
+
+async def test_many_brief_reads_in_a_row_leave_others_their_turns(tmp_path: Path, database_url: Url) -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async with opened(tmp_path / "desk", database_url) as store, anyio.create_task_group() as tasks:
+        await store.open()
+        tasks.start_soon(other)
+        for _ in range(20):
+            await store.read(names, is_brief=True)
+        tasks.cancel_scope.cancel()
+    assert turns >= 15
+
+
+async def test_a_brief_read_in_a_cancelled_scope_is_not_made(tmp_path: Path, database_url: Url) -> None:
+    asked = list[Connection]()
+    async with opened(tmp_path / "desk", database_url) as store:
+        await store.open()
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await store.read(asked.append, is_brief=True)
+    assert asked == []
 
 
 async def test_reads_that_come_together_share_a_snapshot(

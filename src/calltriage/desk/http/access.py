@@ -71,7 +71,7 @@ class Access:
     async def _holder(self, wanted: ColumnElement[bool], now: datetime) -> Principal | None:
         """The principal of the wanted key; None unless the key, its user and its organisation are valid."""
         query = _standing(now, wanted)
-        row = await self._store.read(lambda connection: connection.execute(query).one_or_none())
+        row = await self._store.read(lambda connection: connection.execute(query).one_or_none(), is_brief=True)
         return None if row is None else Principal(row.org_id, row.user_id, row.id)
 
     async def webhook_secrets(self, org_id: str, now: datetime) -> list[str]:

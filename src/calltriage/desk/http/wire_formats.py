@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from pydantic_core import PydanticSerializationError, to_json
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -52,8 +53,8 @@ def storage_failure(headers: dict[str, str] = STORAGE_FAILED) -> ByteError:
 
 def json_reply(status: int, body: object, media_type: str = "application/json") -> Response:
     try:
-        content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:  # a lone surrogate in a transcript: JSON can say it as an escape
+        content = to_json(body)
+    except PydanticSerializationError:  # a lone surrogate in a transcript: JSON can say it as an escape
         content = json.dumps(body, separators=(",", ":")).encode()
     return Response(content, status, media_type=media_type)
 
