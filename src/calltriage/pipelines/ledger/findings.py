@@ -7,15 +7,16 @@ person decided stands, and what was filed stays filed.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, insert, select, update
 
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.findings import Verification, Verified
 from calltriage.pipelines.ledger.ledger import Ledger, written
+from calltriage.pipelines.ledger.rows import own
 from calltriage.pipelines.ledger.tables import findings, incidents, reviews
 
 if TYPE_CHECKING:
@@ -73,62 +74,68 @@ class Recorded:
 def record(connection: Connection, ledger: Ledger, run_id: str, pipeline: str, calls: Sequence[Recorded]) -> None:
     """Record what detectors found in calls, in the caller's transaction. A finding that is there already is not recorded
     again. The pipeline's own new ones of a call's `examined` detectors that are not found any more become stale."""
-    of_calls = _of_calls(connection, ledger, [one.call.call_id for one in calls])
+    of_calls, fresh, more = _of_calls(connection, ledger, calls), list[JsonObject](), dict[str, _More]()
+    about: JsonObject = {"account": ledger.account, "pipeline": pipeline, "run_id": run_id}
+    at = ledger.now()
     for one in calls:
         known = of_calls.get(one.call.call_id, {})
-        if one.placed or known:
-            _record(connection, ledger, {"pipeline": pipeline, "run_id": run_id}, one, known)
+        new = {each.found.finding_id: each for each in one.placed if each.found.finding_id not in known}
+        rows = [{**_row(each, one.call), **about, "created_at": at, "updated_at": at} for each in new.values()]
+        fresh += rows
+        _add_up(more, [row for row in rows if row["state"] not in SILENT], known)
+        if known:
+            _record_again(connection, ledger, one, known, pipeline)
+    if fresh:
+        connection.execute(_INSERT, fresh)
+    if more:
+        _count(connection, ledger, more, at)
 
 
 Known = dict[str, Row[*tuple[object, ...]]]
 """Recorded findings of a call: rows by id."""
 
 
-def _record(connection: Connection, ledger: Ledger, about: JsonObject, one: Recorded, known: Known) -> None:
-    at = ledger.now()
-    fresh = {each.found.finding_id: each for each in one.placed if each.found.finding_id not in known}
+def _record_again(connection: Connection, ledger: Ledger, one: Recorded, known: Known, pipeline: str) -> None:
+    """Record what changes about a call's findings that are `known` already."""
     again = {each.found.finding_id: each for each in one.placed if each.found.finding_id in known}
-    if fresh:
-        rows = [{**_row(ledger, each, one.call, at), **about} for each in fresh.values()]
-        connection.execute(insert(findings), rows)
-        seen = {row.fingerprint for row in known.values() if row.state not in SILENT}
-        counting = [row for row in rows if row["state"] not in SILENT]
-        _count(connection, ledger, counting, seen)
     judged = _judged(connection, ledger, [name for name, each in again.items() if _is_changed(known[name], each)])
     for name, each in again.items():
         values = _found_again(known[name], each, judged.get(name))
         if values:
             where = and_(findings.c.account == ledger.account, findings.c.id == name)
-            connection.execute(update(findings).where(where).values(**values, updated_at=at))
+            connection.execute(update(findings).where(where).values(**values, updated_at=ledger.now()))
     gone = [
         name
         for name, row in known.items()
         if name not in again and row.state in ("new", "unverified") and row.detector in one.examined
-        and row.pipeline == about["pipeline"]
+        and row.pipeline == pipeline
     ]  # fmt: skip
     set_state(connection, ledger, gone, "stale", "not found any more")
 
 
-def _of_calls(connection: Connection, ledger: Ledger, call_ids: Sequence[str]) -> dict[str, Known]:
-    query = select(findings).where(findings.c.account == ledger.account, findings.c.call_id.in_(call_ids))
+_OF_CALLS = select(findings).where(own(findings), findings.c.call_id.in_(bindparam("calls", expanding=True)))
+_INSERT = insert(findings)
+
+
+def _of_calls(connection: Connection, ledger: Ledger, calls: Sequence[Recorded]) -> dict[str, Known]:
+    asked = {"of_account": ledger.account, "calls": [one.call.call_id for one in calls]}
     found = dict[str, Known]()
-    for row in connection.execute(query):
+    for row in connection.execute(_OF_CALLS, asked):
         found.setdefault(row.call_id, {})[row.id] = row
     return found
 
 
-def _row(ledger: Ledger, one: Placed, call: Call, at: str) -> JsonObject:
+def _row(one: Placed, call: Call) -> JsonObject:
     found = one.found
     version = next((str(value)[:100] for name in VERSION_FIELDS if (value := call.value(name)) is not None), None)
     return {
-        "account": ledger.account, "id": found.finding_id, "call_id": call.call_id,
+        "id": found.finding_id, "call_id": call.call_id,
         "content_hash": call.content_hash, "detector": found.detector, "kind": found.kind,
         "version_hash": found.version_hash, "turn": found.turn, "quote": found.quote, "note": found.note,
         "key": found.key, "severity": found.severity, "timing": str(found.timing),
         "verification": str(found.verification), "fingerprint": found.fingerprint, "group": dict(found.group),
         "state": one.state, "why": one.why, "issue_id": None,
         "call_began": None if call.began is None else written(call.began), "call_version": version,
-        "created_at": at, "updated_at": at,
     }  # fmt: skip
 
 
@@ -163,47 +170,56 @@ def _found_again(row: Row[*tuple[object, ...]], one: Placed, judged: str | None)
     return values
 
 
-def _count(
-    connection: Connection,
-    ledger: Ledger,
-    rows: list[JsonObject],
-    seen: set[str],
-) -> None:
-    """Add a call's new findings to the counts of their incidents, and create missing incidents. `seen`: fingerprints of the
-    incidents that count this call already."""
-    by_incident = dict[str, list[JsonObject]]()
+@dataclass
+class _More:
+    """What new findings add to an incident. `first`: a row of one of them. `began`: when their calls began."""
+
+    first: JsonObject
+    findings: int = 0
+    calls: int = 0
+    began: list[str] = field(default_factory=list[str])
+
+
+def _add_up(more: dict[str, _More], rows: Sequence[JsonObject], known: Known) -> None:
+    """Add a call's new findings to `more`, by fingerprint. An incident with a `known` finding counts the call already."""
+    seen = {row.fingerprint for row in known.values() if row.state not in SILENT} if rows else set[str]()
     for row in rows:
-        by_incident.setdefault(row["fingerprint"], []).append(row)
-    there = select(incidents).where(incidents.c.account == ledger.account, incidents.c.fingerprint.in_(by_incident))
-    known = {row.fingerprint: row for row in connection.execute(there)}
-    for fingerprint, of_one in by_incident.items():
-        first = of_one[0]
-        if fingerprint not in known:
-            connection.execute(insert(incidents).values(_incident(ledger, first)))
-        before = known.get(fingerprint)
-        began = first["call_began"]
-        values: JsonObject = {
-            "findings": incidents.c.findings + len(of_one),
-            "calls": incidents.c.calls + int(fingerprint not in seen),
-            "updated_at": first["updated_at"],
-            "first_call_at": _least(None if before is None else before.first_call_at, began),
-            "last_call_at": _most(None if before is None else before.last_call_at, began),
-        }
-        where = and_(incidents.c.account == ledger.account, incidents.c.fingerprint == fingerprint)
-        connection.execute(update(incidents).where(where).values(values))
+        added = more.setdefault(row["fingerprint"], _More(row))
+        added.findings += 1
+        added.calls += row["fingerprint"] not in seen
+        added.began += [] if row["call_began"] is None else [row["call_began"]]
+        seen.add(row["fingerprint"])
 
 
-def _incident(ledger: Ledger, row: JsonObject) -> JsonObject:
+_THERE = select(incidents.c.fingerprint, incidents.c.first_call_at, incidents.c.last_call_at).where(
+    own(incidents), incidents.c.fingerprint.in_(bindparam("fingerprints", expanding=True))
+)
+_CREATE = insert(incidents)
+_ADD = update(incidents).where(own(incidents, "fingerprint")).values(
+    findings=incidents.c.findings + bindparam("more_findings"), calls=incidents.c.calls + bindparam("more_calls"),
+    first_call_at=bindparam("first"), last_call_at=bindparam("last"), updated_at=bindparam("at"),
+)  # fmt: skip
+
+
+def _count(connection: Connection, ledger: Ledger, more: Mapping[str, _More], at: str) -> None:
+    """Add new findings to the counts of their incidents, and create missing incidents."""
+    there = connection.execute(_THERE, {"of_account": ledger.account, "fingerprints": list(more)}).all()
+    for row in there:
+        more[row.fingerprint].began += [each for each in row[1:] if each is not None]
+    missing = more.keys() - {row.fingerprint for row in there}
+    if missing:
+        connection.execute(_CREATE, [_incident(one.first, at) for name, one in more.items() if name in missing])
+    rows = [
+        {"of_account": ledger.account, "of_fingerprint": name, "more_findings": one.findings, "more_calls": one.calls,
+         "first": min(one.began, default=None), "last": max(one.began, default=None), "at": at}
+        for name, one in more.items()
+    ]  # fmt: skip
+    connection.execute(_ADD, rows)
+
+
+def _incident(row: JsonObject, at: str) -> JsonObject:
     shared = {name: row[name] for name in ("account", "fingerprint", "pipeline", "detector", "kind", "group", "key")}
-    return {**shared, "state": "open", "created_at": ledger.now(), "updated_at": ledger.now()}
-
-
-def _least(one: str | None, other: str | None) -> str | None:
-    return min((at for at in (one, other) if at is not None), default=None)
-
-
-def _most(one: str | None, other: str | None) -> str | None:
-    return max((at for at in (one, other) if at is not None), default=None)
+    return {**shared, "state": "open", "created_at": at, "updated_at": at}
 
 
 def version_order(version: str) -> tuple[tuple[int, int | str], ...]:

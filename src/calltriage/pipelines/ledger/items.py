@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Text, bindparam, func, or_, select, update
 
 from calltriage.pipelines.ledger.ledger import Ledger, written
-from calltriage.pipelines.ledger.rows import add_new
+from calltriage.pipelines.ledger.rows import add_new, own
 from calltriage.pipelines.ledger.tables import items
 
 if TYPE_CHECKING:
@@ -114,21 +114,23 @@ class Standing:
     due_at: datetime | None = None
 
 
+_STAND = update(items).where(own(items, "run_id", "call_id")).values(
+    state=bindparam("state"), error=bindparam("error"), due_at=bindparam("due"), updated_at=bindparam("at"),
+    attempt=items.c.attempt + 1, content_hash=func.coalesce(bindparam("hash", type_=Text()), items.c.content_hash),
+)  # fmt: skip
+
+
 def stand(connection: Connection, ledger: Ledger, run_id: str, standings: Sequence[Standing]) -> None:
     """Set items' states. A content hash of None keeps the recorded one."""
     if not standings:
         return
-    this = (items.c.account == ledger.account) & (items.c.run_id == run_id) & (items.c.call_id == bindparam("this"))
-    change = update(items).where(this).values(
-        state=bindparam("state"), error=bindparam("error"), due_at=bindparam("due"), updated_at=ledger.now(),
-        attempt=items.c.attempt + 1, content_hash=func.coalesce(bindparam("hash", type_=Text()), items.c.content_hash),
-    )  # fmt: skip
+    shared = {"of_account": ledger.account, "of_run_id": run_id, "at": ledger.now()}
     rows = [
-        {"this": one.call_id, "state": one.state, "error": one.error, "hash": one.content_hash,
+        {**shared, "of_call_id": one.call_id, "state": one.state, "error": one.error, "hash": one.content_hash,
          "due": None if one.due_at is None else written(one.due_at)}
         for one in standings
     ]  # fmt: skip
-    connection.execute(change, rows)
+    connection.execute(_STAND, rows)
 
 
 def _of(ledger: Ledger, run_id: str, call_ids: Sequence[str]):

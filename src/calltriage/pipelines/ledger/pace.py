@@ -31,7 +31,7 @@ async def reserve(ledger: Ledger, api: str, per_second: float) -> float:
     def change(connection: Connection) -> float:
         now: Any = _now(connection)
         row = {"account": ledger.account, "api": api, "next_at": now + step}
-        insert = insert_into(connection, paces).values(row)
+        insert = insert_into(connection.dialect.name, paces).values(row)
         kept = case((paces.c.next_at.between(now, now + FURTHEST_S), paces.c.next_at), else_=now)
         taken = insert.on_conflict_do_update(
             index_elements=[paces.c.account, paces.c.api], set_={"next_at": kept + step}

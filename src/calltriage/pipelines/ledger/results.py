@@ -96,4 +96,4 @@ def store(connection: Connection, ledger: Ledger, made: Sequence[Made]) -> None:
         for one in made
         for result in one.results
     ]
-    add_new(connection, results, rows, replacing=results.c.verdict == "failed")
+    add_new(connection, results, rows, replacing=("verdict", "failed"))

@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from calltriage.errors import SettingsError
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger.ledger import Ledger
+from calltriage.pipelines.ledger.rows import own
 from calltriage.pipelines.ledger.tables import effects, findings, items, runs
 
 if TYPE_CHECKING:
@@ -205,10 +206,13 @@ async def stop(ledger: Ledger, run_id: str, state: str) -> Run:
     return run
 
 
+_REQUESTED = update(runs).where(own(runs, "id")).values(requests=runs.c.requests + bindparam("more"))
+
+
 def requested(connection: Connection, ledger: Ledger, run_id: str, requests: int) -> None:
     """Add to the number of requests that a run sent."""
-    change = update(runs).where(_of(ledger, run_id)).values(requests=runs.c.requests + requests)
-    connection.execute(change)
+    if requests:
+        connection.execute(_REQUESTED, {"of_account": ledger.account, "of_id": run_id, "more": requests})
 
 
 def progressed(
