@@ -66,8 +66,8 @@ def _by_time(
     live: Sequence[Turn], redone: Sequence[Turn], taken: set[int], taken_redone: set[int]
 ) -> Iterator[tuple[int, int]]:
     """Pairs of an unmatched turn and an unmatched line that were spoken at the same time."""
-    left = [number for number, turn in enumerate(live) if turn.words and number not in taken]
-    others = [number for number, turn in enumerate(redone) if turn.words and number not in taken_redone]
+    left = [number for number, turn in enumerate(live) if turn.has_words and number not in taken]
+    others = [number for number, turn in enumerate(redone) if turn.has_words and number not in taken_redone]
     for number in left:
         for other in others:
             if _together(live[number], redone[other]):

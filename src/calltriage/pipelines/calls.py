@@ -61,6 +61,11 @@ class Call:
         return tuple(turn for turn in self.turns if turn.speaker == CALLER)
 
     @cached_property
+    def language(self) -> str:
+        """The language of its numbers; see `numbers.language_of`."""
+        return language_of(turn.text for turn in self.turns)
+
+    @cached_property
     def content_hash(self) -> str:
         """SHA-256 (hexadecimal) of all that detectors see."""
         seen = {
@@ -154,7 +159,7 @@ def _turn(index: int, turn: VendorTurn, began: datetime | None) -> Turn:
 
 def _timed(turns: tuple[Turn, ...]) -> tuple[tuple[Turn, ...], Timing]:
     """The turns with known or estimated ends, and how exact their times are."""
-    spoken = [turn for turn in turns if turn.words]
+    spoken = [turn for turn in turns if turn.has_words]
     starts = [turn.start_s for turn in spoken if turn.start_s is not None]
     if not spoken or len(starts) < len(spoken) or (len(starts) > 1 and len(set(starts)) == 1):
         return tuple(replace(turn, start_s=None, end_s=None) for turn in turns), Timing.NONE
@@ -176,7 +181,7 @@ def _with_end(turn: Turn, next_start: float | None) -> Turn:
 
 def _times_of(turns: tuple[Turn, ...], redone: tuple[Turn, ...]) -> tuple[Turn, ...] | None:
     """The turns with the times of their matching lines; None if a turn with more than FEW_WORDS has no match."""
-    if any(line.words and (line.start_s is None or line.end_s is None) for line in redone):
+    if any(line.has_words and (line.start_s is None or line.end_s is None) for line in redone):
         return None
     language = language_of(line.text for line in redone)
     times = dict[int, tuple[float, float]]()

@@ -89,7 +89,7 @@ class Examined:
     verdict: Verdict = Verdict.NOT_FOUND
     why: str = ""
     left_out: int = 0
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = Usage()
 
 
 Examine = Callable[[Call], Awaitable[Examined]]
@@ -301,39 +301,47 @@ def source_of(function: Callable[..., object]) -> str:
 
 async def examined(name: str, function: Callable[[], Yielded], most: int = MOST_FINDINGS) -> Examined:
     """Collect what a detector's function returns or yields. Raises DetectorFailed if it raises or yields no Finding."""
-    found, left_out = list[Finding](), 0
+    kept = _Kept(name, most)
     try:
-        async for one in _each(function()):
-            if not isinstance(one, Finding):  # pyright: ignore[reportUnnecessaryIsInstance]  a user's function
-                raise DetectorFailed(f"Detector {name} yielded something that is not a Finding.")
-            if len(found) < most:
-                found.append(one)
-            else:
-                left_out += 1
+        found = function()
+        if isinstance(found, Awaitable):
+            found = await found
+        if isinstance(found, AsyncIterable):
+            async for one in found:
+                kept.add(one)
+        elif found is not None:
+            for one in found:
+                kept.add(one)
     except DetectorFailed:
         raise
     except Exception as error:
         raise DetectorFailed(f"Detector {name} raised {type(error).__name__}{_told(error)}.") from error
-    return Examined(tuple(found), Verdict.FOUND if found else Verdict.NOT_FOUND, left_out=left_out)
+    verdict = Verdict.FOUND if kept.found else Verdict.NOT_FOUND
+    return Examined(tuple(kept.found), verdict, left_out=kept.left_out)
+
+
+@dataclass
+class _Kept:
+    """The first `most` findings of a detector's function, and the number of the others."""
+
+    name: str
+    most: int
+    found: list[Finding] = field(default_factory=list[Finding])
+    left_out: int = 0
+
+    def add(self, one: object) -> None:
+        if not isinstance(one, Finding):
+            raise DetectorFailed(f"Detector {self.name} yielded something that is not a Finding.")
+        if len(self.found) < self.most:
+            self.found.append(one)
+        else:
+            self.left_out += 1
 
 
 def _told(error: Exception) -> str:
     """The message of an error that `Finding` raised; empty for any other, which may hold callers' words."""
     text = str(error)
     return f": {text.rstrip('.')}" if isinstance(error, ValueError) and text.startswith("A finding's ") else ""
-
-
-async def _each(found: Yielded) -> AsyncIterable[Finding]:
-    if isinstance(found, Awaitable):
-        found = await found
-    if found is None:
-        return
-    if isinstance(found, AsyncIterable):
-        async for one in found:
-            yield one
-        return
-    for one in found:
-        yield one
 
 
 def adapted(

@@ -170,7 +170,7 @@ def _duration(call: Call) -> float | None:
 
 def _after_agent(call: Call) -> float | None:
     """Seconds from the agent's last words to the call's end."""
-    spoken = [turn for turn in call.turns if turn.speaker == AGENT and turn.words]
+    spoken = [turn for turn in call.turns if turn.speaker == AGENT and turn.has_words]
     last, whole = _last_end(spoken), _duration(call)
     return None if last is None or whole is None else whole - last
 
@@ -180,9 +180,9 @@ def _last_end(turns: tuple[Turn, ...] | list[Turn]) -> float | None:
 
 
 COUNTED: dict[str, Callable[[Call], object]] = {
-    "turns": lambda call: sum(1 for turn in call.turns if turn.words),
-    "agent_turns": lambda call: sum(1 for turn in call.agent_turns if turn.words),
-    "caller_turns": lambda call: sum(1 for turn in call.caller_turns if turn.words),
+    "turns": lambda call: sum(1 for turn in call.turns if turn.has_words),
+    "agent_turns": lambda call: sum(1 for turn in call.agent_turns if turn.has_words),
+    "caller_turns": lambda call: sum(1 for turn in call.caller_turns if turn.has_words),
     "agent_words": lambda call: sum(turn.words for turn in call.agent_turns),
     "caller_words": lambda call: sum(turn.words for turn in call.caller_turns),
     "duration_s": _duration,

@@ -186,7 +186,10 @@ def _in_words(call: Call, detector: Detector, index: int, quote: str) -> tuple[i
 def quote_stands_in(text: str, quote: str) -> bool:
     """Whether a text has the quote literally, as whole words. A quick test that succeeds for most quotes."""
     at = text.find(quote)
-    return at >= 0 and not f"{text[at - 1 : at]}{quote[:1]}".isalnum() and not text[at + len(quote) - 1 :][:2].isalnum()
+    end = at + len(quote)
+    cuts_first = at > 0 and text[at - 1 : at + 1].isalnum()
+    cuts_last = end < len(text) and text[end - 1 : end + 1].isalnum()
+    return bool(quote) and at >= 0 and not cuts_first and not cuts_last
 
 
 def _own_words(turn: _Spoken, quote: str) -> str:

@@ -76,14 +76,15 @@ async def patiently(
     patience_s: float = PATIENCE_S,
     passes: Callable[[BaseException], bool] = may_pass,
 ) -> T:
-    """Repeat a step while it fails in a way that `passes`. Raises its last error once `patience_s` is over."""
-    ends, pause = anyio.current_time() + patience_s, FIRST_PAUSE_S
+    """Repeat a step while it fails in a way that `passes`. Raises its last error `patience_s` after the first one."""
+    ends, pause = None, FIRST_PAUSE_S
     while True:
         try:
             return await step()
         except Exception as error:
-            wait = max(pause, getattr(error, "retry_after_s", None) or 0.0)
-            if not passes(error) or anyio.current_time() + wait > ends:
+            wait, now = max(pause, getattr(error, "retry_after_s", None) or 0.0), anyio.current_time()
+            ends = now + patience_s if ends is None else ends
+            if not passes(error) or now + wait > ends:
                 raise
             logger.warning("waiting %.1f s: %s", wait, error if isinstance(error, CallError) else type(error).__name__)
         await anyio.sleep(wait)

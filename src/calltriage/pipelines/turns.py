@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 from calltriage.matching.folding import loose_line
 
@@ -30,8 +30,7 @@ class Timing(StrEnum):
 
     def suffices(self, needed: Timing) -> bool:
         """Whether these times are at least as exact as `needed`."""
-        order = (Timing.NONE, Timing.ESTIMATED, Timing.EXACT)
-        return order.index(self) >= order.index(needed)
+        return needed is Timing.NONE or self is needed or self is Timing.EXACT
 
 
 @dataclass(frozen=True)
@@ -51,15 +50,20 @@ class Turn:
     start_s: float | None = None
     end_s: float | None = None
 
-    @cached_property
+    @property
     def spoken(self) -> str:
         """The text without marks for sounds."""
         return _SOUND.sub(" ", self.text).strip() if "[" in self.text or "<" in self.text else self.text
 
-    @cached_property
+    @property
     def words(self) -> int:
         """Number of spoken words; 0 for a turn that is only a sound."""
         return len(_WORD.findall(self.spoken))
+
+    @property
+    def has_words(self) -> bool:
+        """Whether it has spoken words. Faster than their number."""
+        return _WORD.search(self.spoken) is not None
 
     @property
     def line(self) -> str:

@@ -10,7 +10,7 @@ from pipeline_calls import call_of
 
 from calltriage.pipelines import Finding, detector
 from calltriage.pipelines.calls import Call, Timing, Turn
-from calltriage.pipelines.findings import Verification, Verified, fingerprint, verified
+from calltriage.pipelines.findings import Verification, Verified, fingerprint, quote_stands_in, verified
 
 CALL = call_of(
     [
@@ -154,3 +154,16 @@ def test_notes_and_keys_are_cut() -> None:
     found = looked_up(Finding(2, "60 days", "n" * 10_000, key="k" * 10_000))
 
     assert (len(found.note), len(found.key or "")) == (500, 200)
+
+
+@pytest.mark.parametrize(
+    ("quote", "is_there"),
+    [
+        ("send it", True), ("it back", True), ("send it back", True), ("it", True),
+        ("end it", False), ("it bac", False), ("back now", False), ("", False),
+    ],
+)  # fmt: skip
+def test_the_quick_test_finds_whole_words_also_at_the_begin_and_the_end_of_a_turn(
+    quote: str, *, is_there: bool
+) -> None:
+    assert quote_stands_in("send it back", quote) == is_there

@@ -46,7 +46,7 @@ def required(call: Call, options: RequiredOptions) -> Iterator[Finding]:
     have been said. Calls with fewer than `if_turns` (2) turns of that side, and calls that ended before `within`, have none.
     Times: needed for `within` only; findings by estimated times are for review only.
     """
-    spoken = [turn for turn in turns_of(call, options.speaker) if turn.words]
+    spoken = [turn for turn in turns_of(call, options.speaker) if turn.has_words]
     if len(spoken) < options.if_turns or not _lasted(call, options):
         return
     due = _due(spoken, options)

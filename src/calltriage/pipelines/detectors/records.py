@@ -11,7 +11,6 @@ from typing import Annotated, Literal, Self
 from pydantic import PrivateAttr, StringConstraints, ValidationInfo, model_validator
 
 from calltriage.matching.folding import loose_line
-from calltriage.matching.numbers import language_of
 from calltriage.pipelines.calls import AGENT, CALLER, Call, Turn
 from calltriage.pipelines.detecting import Options, detector
 from calltriage.pipelines.detectors.values import names_after, recorded, same, stated
@@ -99,7 +98,7 @@ def contradicts_record(call: Call, options: RecordOptions) -> Iterator[Finding]:
     right = options.right(call)
     if right is None or str(right).strip() == "":
         return
-    language = language_of(turn.text for turn in call.turns)
+    language = call.language
     told = str(right)[:100]
     near = phrases(*options.near)
     for passage in _passages(call):
@@ -115,10 +114,10 @@ def _passages(call: Call) -> Iterator[list[Turn]]:
     """The passages of the agent: its turns until the caller says something."""
     passage = list[Turn]()
     for turn in call.turns:
-        if turn.speaker == CALLER and turn.words and passage:
+        if turn.speaker == CALLER and turn.has_words and passage:
             yield passage
             passage = []
-        if turn.speaker == AGENT and turn.words:
+        if turn.speaker == AGENT and turn.has_words:
             passage.append(turn)
     if passage:
         yield passage

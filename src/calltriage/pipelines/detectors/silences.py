@@ -57,7 +57,7 @@ def spoken_in_order(call: Call) -> list[tuple[float, float, Turn]]:
     timed = [
         (turn.start_s, turn.end_s, turn)
         for turn in call.turns
-        if turn.start_s is not None and turn.end_s is not None and turn.words
+        if turn.start_s is not None and turn.end_s is not None and turn.has_words
     ]
     return sorted(timed, key=lambda one: (one[0], one[2].index))
 

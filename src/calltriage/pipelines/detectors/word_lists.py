@@ -102,7 +102,7 @@ def open_question(call: Call) -> Iterator[Finding]:
     three words. A farewell after the question hides it.
     Times: none are needed.
     """
-    last = next((turn for turn in reversed(call.turns) if turn.words), None)
+    last = next((turn for turn in reversed(call.turns) if turn.has_words), None)
     if last is None or last.speaker != CALLER:
         return
     line = last.line

@@ -79,4 +79,4 @@ def turns_of(call: Call, speaker: str) -> Sequence[Turn]:
 
 def last_spoken(turns: Iterable[Turn]) -> Turn | None:
     """The last turn in which words were spoken."""
-    return next((turn for turn in reversed(tuple(turns)) if turn.words), None)
+    return next((turn for turn in reversed(tuple(turns)) if turn.has_words), None)
