@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import Severity
 from calltriage.pipelines.ledger import incidents
-from calltriage.pipelines.ledger.effects import creation_of, last_created
+from calltriage.pipelines.ledger.effects import created, creation_of
 from calltriage.pipelines.ledger.incidents import Candidate, reaches
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Case:
         waiting: its findings in the states new and accepted.
         created: id of the issue that was created last for it, where it has none now: that issue was deleted, or the process
             ended before the incident had it. None if none was created.
+        creating: state of the write that creates its next issue, begun or refused; None if it was not begun.
         chosen: those of `waiting` that may be filed now.
     """
 
@@ -40,6 +41,7 @@ class Case:
     family: list[str]
     waiting: list[Candidate]
     created: str | None = None
+    creating: str | None = None
     chosen: list[Candidate] = field(default_factory=list[Candidate])
 
     @property
@@ -60,6 +62,11 @@ class Case:
         """The key of the write that creates its next issue."""
         return creation_of(self.fingerprint, self.created)
 
+    def read_created(self, connection: Connection, ledger: Ledger) -> None:
+        """Read `created` and `creating` of an incident that has no issue."""
+        found = created(connection, ledger, self.fingerprint)
+        self.created, self.creating = found.issue_ids[-1] if found.issue_ids else None, found.state
+
 
 def is_enough(found: Sequence[Candidate], after: FileAfter) -> bool:
     """Whether findings reach `issues.file_after`, or one of them is urgent or accepted."""
@@ -73,5 +80,7 @@ def read_case(connection: Connection, ledger: Ledger, fingerprint: str) -> Case 
     if incident is None:
         return None
     family = incidents.family(connection, ledger, incident["fingerprint"])
-    created = last_created(connection, ledger, incident["fingerprint"]) if incident["issue_id"] is None else None
-    return Case(incident, family, incidents.candidates(connection, ledger, family), created)
+    case = Case(incident, family, incidents.candidates(connection, ledger, family))
+    if incident["issue_id"] is None:
+        case.read_created(connection, ledger)
+    return case

@@ -9,9 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from calltriage.errors import CallError
-from calltriage.operations.activity import AddComment
 from calltriage.pipelines import issue_texts
-from calltriage.pipelines.issue_writes import is_verdict
 from calltriage.pipelines.ledger import incidents
 from calltriage.pipelines.ledger.turns import alone
 
@@ -111,13 +109,12 @@ class Counts:
         text = issue_texts.counts(told.telling - told.calls, told.since[:10], await self.ledger.read(gathered))
         key = f"{fingerprint}:counts:{told.issue_id}:{told.since}:{told.calls}-{told.telling}"
         try:
-            await self.writes.once(key, AddComment(issue_id=told.issue_id, detail=text), fingerprint)
+            await self.writes.comment(key, told.issue_id, text, fingerprint)
         except CallError as error:
-            is_unknown = error.outcome == "unknown"
-            if not is_unknown and not is_verdict(error):
+            if error.outcome != "unknown":
                 raise
             logger.warning("a comment on further calls may not have been made: %s", error.code)
-            return not is_unknown
+            return False
         return True
 
     async def _note(self, incident: JsonObject, told: Told) -> None:

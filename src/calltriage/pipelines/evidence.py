@@ -129,13 +129,14 @@ class Evidence:
         refused: dict[str, str],
     ) -> None:
         """Record what became of findings, in the caller's transaction, which may run twice."""
-        whys = dict(refused)
+        whys, filed = dict(refused), dict[str | None, list[str]]()
         for (one, _), end in came.items():
             if end.state == "refused":
                 whys[one.id] = f"refused: {end.error.code if end.error else 'refused'}"
-                continue
-            why = "accepted" if one.state == "accepted" else None
-            findings.set_state(connection, self.ledger, [one.id], "filed", why, issue_id=issue.id)
+            else:
+                filed.setdefault("accepted" if one.state == "accepted" else None, []).append(one.id)
+        for why, ids in filed.items():
+            findings.set_state(connection, self.ledger, ids, "filed", why, issue_id=issue.id)
         for finding_id, why in whys.items():
             findings.set_state(connection, self.ledger, [finding_id], "counted", why)
         evidence = self._evidence(incident, came)

@@ -28,7 +28,7 @@ from calltriage.pipelines.counting import Counts
 from calltriage.pipelines.eligibility import Eligibility
 from calltriage.pipelines.evidence import Evidence
 from calltriage.pipelines.issue_writes import IssueWrites, OverLimitError
-from calltriage.pipelines.ledger import effects, findings, incidents
+from calltriage.pipelines.ledger import findings, incidents
 from calltriage.pipelines.ledger.incidents import MUTED, NO_ISSUE, Candidate, was_split
 from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.turns import alone
@@ -133,8 +133,8 @@ class Filer:
         }
         held_back = await self._new_issues.held_back(due.values())
         waits = {case.fingerprint: case for case in held_back if case.created is None}  # else its issue may be there
-        for case in [*waits.values()][:1]:
-            await self._tell("over_limit", f"over_limit {self.spec.name}", case)
+        if waits:
+            await self._tell("over_limit", f"over_limit {self.spec.name}", next(iter(waits.values())))
         return [name for name, case in due.items() if case.fingerprint not in waits]
 
     async def _what_waits(self) -> str | None:
@@ -258,7 +258,7 @@ class Filer:
             incidents.mute(connection, self.ledger, case.fingerprint, "always", "its issue was deleted")
             incidents.change(connection, self.ledger, case.fingerprint, **lost)
             self._count_new(connection, case)
-            case.created = effects.last_created(connection, self.ledger, case.fingerprint)
+            case.read_created(connection, self.ledger)
 
         await self.ledger.write(change)
         case.incident |= lost
@@ -275,7 +275,7 @@ class Filer:
         description = issue_texts.description_of(case.incident, self.spec.name, line, history)
         category = issue_texts.category_of(case.incident["detector"])
         alike = list[Likeness]()
-        if follows is None and not await self._new_issues.is_begun(case):  # else the same request is completed
+        if follows is None and case.creating != "begun":  # else the same request is completed
             there = None if case.created else await issue_of(case.fingerprint, self.client, self.seals)
             if there is not None:
                 return await self._owned(case, there, "its description names this incident")
@@ -339,9 +339,8 @@ class Filer:
             return await self._first_issue(case, issue, history)
         told = issue_texts.regressed(len({one.call_id for one in case.chosen}), began, moment)
         key = f"{case.fingerprint}:reopen:{issue.id}:{moment}"
-        await self._writes.comment(
-            f"{key}:comment", issue.id, told, case.fingerprint
-        )  # while a repeat still comes here
+        # The comment comes first: after the update no repeat comes here.
+        await self._writes.comment(f"{key}:comment", issue.id, told, case.fingerprint)
         return await self._writes.once(key, UpdateIssue(issue_id=issue.id, status="todo"), case.fingerprint)
 
     async def _leave_closed(

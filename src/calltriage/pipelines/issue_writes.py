@@ -107,28 +107,27 @@ class IssueWrites:
         return read_result(operation.result_type(), ended.result)
 
     async def comment(self, key: str, issue_id: str, text: str, fingerprint: str) -> None:
-        """Comment on an issue once. A refusal is logged: what the comment tells of is done without it."""
+        """Comment on an issue once. A refusal is logged: what the comment tells of is done without it. Raises the CallError
+        of a comment that may have been made, and of one that may be made later."""
         try:
             await self.once(key, AddComment(issue_id=issue_id, detail=text), fingerprint)
         except CallError as error:
-            if not is_verdict(error):
+            if not is_verdict(error) or error.outcome == "unknown":
                 raise
             logger.warning("a comment was not made: %s", error.code)
 
     async def creation_after(self, fingerprint: str, issue_id: str) -> str:
         """The key of the write that creates the issue that follows another one; after those that followed it and were
         deleted."""
-        while True:
-            key = effects.creation_of(fingerprint, issue_id)
-            made = await self.ledger.read(partial(effects.issue_of, ledger=self.ledger, key=key))
-            if made is None:
-                return key
+        read = partial(effects.created, ledger=self.ledger, fingerprint=fingerprint, follows=issue_id)
+        for made in (await self.ledger.read(read)).issue_ids:
             try:
                 await self.client.send(GetIssue(issue_id=made))
             except NotFound:
                 issue_id = made
             else:
-                return key
+                break
+        return effects.creation_of(fingerprint, issue_id)
 
     async def each_once(
         self, several: Sequence[Write], follow: Following = _nothing_follows, *, limit: Limit | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -71,8 +71,7 @@ class NewIssues:
         limited = [case for case in new if self.limit(case) is not None and is_enough(case.chosen, after)]
         if not limited or not await self.is_reached():
             return []
-        known = await self._states([case.creation for case in limited])
-        return [case for case in limited if case.creation not in known]
+        return [case for case in limited if case.creating is None]
 
     @asynccontextmanager
     async def place(self, case: Case) -> AsyncGenerator[bool]:
@@ -80,7 +79,7 @@ class NewIssues:
 
         Waits while other tasks have the last places: an incident of theirs may join an issue that is there.
         """
-        if self.limit(case) is None or await self._states([case.creation]):
+        if self.limit(case) is None or case.creating is not None:
             yield True
             return
         if self.is_watching:
@@ -97,13 +96,6 @@ class NewIssues:
             self._under_way -= 1
             self._ended.set()
             self._ended = anyio.Event()
-
-    async def is_begun(self, case: Case) -> bool:
-        """Whether an earlier attempt to create an incident's issue is unfinished."""
-        return (await self._states([case.creation])).get(case.creation) == "begun"
-
-    async def _states(self, keys: Sequence[str]) -> dict[str, str]:
-        return await self.ledger.read(partial(effects.states, ledger=self.ledger, keys=keys))
 
     def told(self, waiting: int) -> str:
         """A sentence for a person: how many incidents wait, and what to do."""

@@ -178,7 +178,7 @@ async def test_a_finding_in_a_call_that_the_api_does_not_have_yet_is_filed_once_
 
 async def test_a_finding_becomes_a_flag_with_the_words_of_its_turn_on_the_attached_call(bench: Bench) -> None:
     await bench.trust()
-    await bench.say("first", "we open at NINE thirty, or nine thirty")
+    await bench.say("first", "we open at NINE thirty, or nine thirtyish")
     await bench.run("first")
 
     [issue] = await bench.issues()

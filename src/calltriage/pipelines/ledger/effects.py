@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger.ledger import Ledger
+from calltriage.pipelines.ledger.rows import own
 from calltriage.pipelines.ledger.tables import effects
 
-TOGETHER = 500
-"""Keys in one statement."""
 Standing = Literal["new", "begun", "done", "refused"]
 """new: begun now. begun: by an earlier attempt whose outcome is not known. done. refused: by the API."""
 
@@ -57,6 +56,12 @@ class Limit:
     since: str | None = None
 
 
+_KNOWN = select(effects).where(own(effects), effects.c.key.in_(bindparam("keys", expanding=True)))
+_BEGIN = insert(effects)
+_STATE = select(effects.c.state, effects.c.issue_id).where(own(effects, "key"))
+_END = update(effects).where(own(effects, "key"))
+
+
 def begin(
     connection: Connection, ledger: Ledger, several: Sequence[Effect], limit: Limit | None = None
 ) -> list[Known] | None:
@@ -64,10 +69,10 @@ def begin(
 
     Returns None, and records nothing, if the new ones exceed `limit`.
     """
-    keys = [one.key for one in several]
-    query = select(effects).where(effects.c.account == ledger.account, effects.c.key.in_(keys))
+    asked = {"of_account": ledger.account, "keys": [one.key for one in several]}
     known = {
-        row.key: Known(row.state, row.request or {}, row.result, row.issue_id) for row in connection.execute(query)
+        row.key: Known(row.state, row.request or {}, row.result, row.issue_id)
+        for row in connection.execute(_KNOWN, asked)
     }
     fresh = [one for one in several if one.key not in known]
     if fresh and limit is not None:
@@ -76,18 +81,12 @@ def begin(
             return None
     begun = {"account": ledger.account, "state": "begun", "begun_at": ledger.now()}
     if fresh:
-        connection.execute(insert(effects), [{**one.__dict__, **begun} for one in fresh])
+        connection.execute(_BEGIN, [{**vars(one), **begun} for one in fresh])
     return [known.get(one.key) or Known("new", one.request) for one in several]
 
 
-def states(connection: Connection, ledger: Ledger, keys: Sequence[str]) -> dict[str, str]:
-    """The states of those of some effects that were begun, by key."""
-    found = dict[str, str]()
-    for first in range(0, len(keys), TOGETHER):
-        some = effects.c.key.in_(keys[first : first + TOGETHER])
-        query = select(effects.c.key, effects.c.state).where(effects.c.account == ledger.account, some)
-        found.update((row.key, row.state) for row in connection.execute(query))
-    return found
+_OF_RUN = select(func.count()).select_from(effects).where(own(effects, "kind", "run_id"))
+_SINCE = select(func.count()).select_from(effects).where(own(effects, "kind"), effects.c.begun_at >= bindparam("since"))
 
 
 def left(connection: Connection, ledger: Ledger, kind: str, run_id: str | None, limit: Limit) -> int:
@@ -96,15 +95,10 @@ def left(connection: Connection, ledger: Ledger, kind: str, run_id: str | None, 
 
 
 def _count(connection: Connection, ledger: Ledger, kind: str, run_id: str | None, limit: Limit) -> int:
-    of_run = effects.c.run_id == run_id if limit.since is None else effects.c.begun_at >= limit.since
-    where = and_(effects.c.account == ledger.account, effects.c.kind == kind, of_run)
-    return connection.execute(select(func.count()).select_from(effects).where(where)).scalar_one()
-
-
-def issue_of(connection: Connection, ledger: Ledger, key: str) -> str | None:
-    """Id of the issue that a write was made on, or that it created; None if it was not made."""
-    where = and_(effects.c.account == ledger.account, effects.c.key == key, effects.c.state == "done")
-    return connection.execute(select(effects.c.issue_id).where(where)).scalar_one_or_none()
+    of_all = {"of_account": ledger.account, "of_kind": kind}
+    if limit.since is None:
+        return connection.execute(_OF_RUN, {**of_all, "of_run_id": run_id}).scalar_one()
+    return connection.execute(_SINCE, {**of_all, "since": limit.since}).scalar_one()
 
 
 def creation_of(fingerprint: str, follows: str | None = None) -> str:
@@ -112,12 +106,28 @@ def creation_of(fingerprint: str, follows: str | None = None) -> str:
     return f"{fingerprint}:create_issue" + (f":{follows}" if follows else "")
 
 
-def last_created(connection: Connection, ledger: Ledger, fingerprint: str) -> str | None:
-    """Id of the issue that was created last for an incident: each one's key has the id of the one before."""
-    last = None
-    while (issue_id := issue_of(connection, ledger, creation_of(fingerprint, last))) is not None:
-        last = issue_id
-    return last
+@dataclass(frozen=True)
+class Created:
+    """Issues that were created for an incident.
+
+    Attributes:
+        issue_ids: their ids, in order: the key of each one's write has the id of the one before.
+        state: of the write that creates the next one, begun or refused; None if it was not begun.
+    """
+
+    issue_ids: list[str]
+    state: str | None
+
+
+def created(connection: Connection, ledger: Ledger, fingerprint: str, follows: str | None = None) -> Created:
+    """The issues that were created for an incident, or those after the issue `follows`."""
+    found = list[str]()
+    while True:
+        key = creation_of(fingerprint, found[-1] if found else follows)
+        row = connection.execute(_STATE, {"of_account": ledger.account, "of_key": key}).one_or_none()
+        if row is None or row.state != "done" or row.issue_id is None:
+            return Created(found, None if row is None else row.state)
+        found.append(row.issue_id)
 
 
 def end(
@@ -130,13 +140,12 @@ def end(
     issue_id: str | None = None,
 ) -> None:
     """Record what became of an effect."""
-    where = and_(effects.c.account == ledger.account, effects.c.key == key)
     values: JsonObject = {"state": state, "result": result, "issue_id": issue_id, "ended_at": ledger.now()}
-    connection.execute(update(effects).where(where).values(values))
+    connection.execute(_END, {"of_account": ledger.account, "of_key": key, **values})
 
 
 def done(connection: Connection, ledger: Ledger, finding_id: str) -> list[JsonObject]:
     """The writes that were made for a finding, in order."""
-    where = and_(effects.c.account == ledger.account, effects.c.finding_id == finding_id, effects.c.state == "done")
-    query = select(effects).where(where).order_by(effects.c.begun_at)
-    return [dict(row) for row in connection.execute(query).mappings()]
+    query = select(effects).where(own(effects, "finding_id"), effects.c.state == "done").order_by(effects.c.begun_at)
+    asked = {"of_account": ledger.account, "of_finding_id": finding_id}
+    return [dict(row) for row in connection.execute(query, asked).mappings()]

@@ -239,6 +239,10 @@ def newest_version(connection: Connection, ledger: Ledger, fingerprints: Collect
     return max(versions, key=version_order, default=None)
 
 
+_SET = update(findings).where(own(findings), findings.c.id.in_(bindparam("ids", expanding=True)))
+_FILED = select(findings.c.call_id).where(own(findings, "issue_id"), findings.c.state == "filed").distinct()
+
+
 def set_state(
     connection: Connection,
     ledger: Ledger,
@@ -249,12 +253,11 @@ def set_state(
     issue_id: str | None = None,
 ) -> None:
     """Set findings' state and its reason, and their issue if one is given."""
-    values: JsonObject = {"state": state, "why": why, "updated_at": ledger.now()}
+    values: JsonObject = {"of_account": ledger.account, "state": state, "why": why, "updated_at": ledger.now()}
     if issue_id is not None:
         values["issue_id"] = issue_id
     for some in _chunks(list(ids)):
-        where = and_(findings.c.account == ledger.account, findings.c.id.in_(some))
-        connection.execute(update(findings).where(where).values(values))
+        connection.execute(_SET, {**values, "ids": some})
 
 
 def _chunks(ids: list[str], size: int = 500) -> Iterable[list[str]]:
@@ -297,8 +300,8 @@ def page(connection: Connection, ledger: Ledger, wanted: Wanted) -> tuple[list[J
 
 def calls_filed(connection: Connection, ledger: Ledger, issue_id: str) -> set[str]:
     """Ids of the calls with a filed finding on an issue."""
-    where = and_(findings.c.account == ledger.account, findings.c.issue_id == issue_id, findings.c.state == "filed")
-    return {call_id for (call_id,) in connection.execute(select(findings.c.call_id).where(where).distinct())}
+    asked = {"of_account": ledger.account, "of_issue_id": issue_id}
+    return set(connection.execute(_FILED, asked).scalars())
 
 
 def by_id(connection: Connection, ledger: Ledger, name: str) -> list[JsonObject]:

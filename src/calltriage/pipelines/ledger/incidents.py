@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from sqlalchemy import ColumnElement, Connection, and_, false, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, false, func, or_, select, true, update
 
 from calltriage.errors import Conflict, NotFound
 from calltriage.leaves.instants import instant
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger.ledger import Ledger, written
+from calltriage.pipelines.ledger.rows import own
 from calltriage.pipelines.ledger.tables import findings, incidents
 
 State = Literal["open", "waiting", "filed", "resolved", "regressed"]
@@ -66,7 +67,25 @@ class Candidate:
         return self.call_began or self.created_at
 
 
-_CANDIDATE = tuple(findings.c[name] for name in Candidate.__dataclass_fields__)
+_INCIDENT = select(incidents).where(own(incidents, "fingerprint"))
+_CHANGE = update(incidents).where(own(incidents, "fingerprint"))
+_MERGED = select(incidents.c.fingerprint).where(
+    own(incidents), incidents.c.merged_into.in_(bindparam("into", expanding=True))
+)
+_OF_FAMILY = and_(own(findings), findings.c.fingerprint.in_(bindparam("family", expanding=True)))
+_CANDIDATES = (
+    select(*(findings.c[name] for name in Candidate.__dataclass_fields__))
+    .where(_OF_FAMILY, findings.c.state.in_(("new", "accepted")))
+    .order_by(findings.c.state, findings.c.call_began, findings.c.id)
+    .limit(bindparam("most"))
+)
+_CALLS = select(func.count(findings.c.call_id.distinct())).where(_OF_FAMILY)
+_GATHERED = _CALLS.where(findings.c.state.in_(("filed", "counted")))
+_ATTACHED = select(findings.c.call_id).where(own(findings, "issue_id"), findings.c.state == "filed")
+_BEYOND = _CALLS.where(
+    own(findings, "issue_id"), findings.c.state == "counted", findings.c.why == BEYOND,
+    findings.c.call_id.not_in(_ATTACHED),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,8 +99,8 @@ class Versions:
 def by_fingerprint(connection: Connection, ledger: Ledger, fingerprint: str) -> JsonObject | None:
     """The row of an incident, or of the one that it was merged into; None if there is none."""
     for _ in range(MOST_MERGED):
-        where = and_(incidents.c.account == ledger.account, incidents.c.fingerprint == fingerprint)
-        row = connection.execute(select(incidents).where(where)).mappings().one_or_none()
+        asked = {"of_account": ledger.account, "of_fingerprint": fingerprint}
+        row = connection.execute(_INCIDENT, asked).mappings().one_or_none()
         if row is None or row["merged_into"] is None:
             return None if row is None else dict(row)
         fingerprint = row["merged_into"]
@@ -92,10 +111,8 @@ def family(connection: Connection, ledger: Ledger, fingerprint: str) -> list[str
     """A fingerprint and all fingerprints that were merged into it, directly or through others."""
     found, look = [fingerprint], [fingerprint]
     for _ in range(MOST_MERGED):
-        query = select(incidents.c.fingerprint).where(
-            incidents.c.account == ledger.account, incidents.c.merged_into.in_(look)
-        )
-        look = [name for (name,) in connection.execute(query) if name not in found]
+        merged = connection.execute(_MERGED, {"of_account": ledger.account, "into": look})
+        look = [name for (name,) in merged if name not in found]
         if not look:
             break
         found += look
@@ -106,21 +123,14 @@ def candidates(
     connection: Connection, ledger: Ledger, fingerprints: Sequence[str], limit: int = 2000
 ) -> list[Candidate]:
     """Findings in the states new and accepted: accepted ones first, then by the begin of their call."""
-    where = and_(
-        findings.c.account == ledger.account,
-        findings.c.fingerprint.in_(fingerprints),
-        findings.c.state.in_(("new", "accepted")),
-    )
-    query = (
-        select(*_CANDIDATE).where(where).order_by(findings.c.state, findings.c.call_began, findings.c.id).limit(limit)
-    )
-    return [Candidate(*row) for row in connection.execute(query)]
+    asked = {"of_account": ledger.account, "family": fingerprints, "most": limit}
+    return [Candidate(*row) for row in connection.execute(_CANDIDATES, asked)]
 
 
 def change(connection: Connection, ledger: Ledger, fingerprint: str, **values: object) -> None:
     """Set columns of an incident."""
-    where = and_(incidents.c.account == ledger.account, incidents.c.fingerprint == fingerprint)
-    connection.execute(update(incidents).where(where).values(**values, updated_at=ledger.now()))
+    this = {"of_account": ledger.account, "of_fingerprint": fingerprint}
+    connection.execute(_CHANGE, {**this, **values, "updated_at": ledger.now()})
 
 
 def calls_between(connection: Connection, ledger: Ledger, fingerprints: Sequence[str], start: str, end: str) -> int:
@@ -138,26 +148,15 @@ def calls_between(connection: Connection, ledger: Ledger, fingerprints: Sequence
 def calls_gathered(connection: Connection, ledger: Ledger, fingerprint: str) -> int:
     """Number of calls of an incident that are evidence of its issue or counted: no findings that wait for a person, and none
     that were dismissed."""
-    where = and_(
-        findings.c.account == ledger.account,
-        findings.c.fingerprint.in_(family(connection, ledger, fingerprint)),
-        findings.c.state.in_(("filed", "counted")),
-    )
-    return connection.execute(select(func.count(findings.c.call_id.distinct())).where(where)).scalar_one()
+    asked = {"of_account": ledger.account, "family": family(connection, ledger, fingerprint)}
+    return connection.execute(_GATHERED, asked).scalar_one()
 
 
 def calls_beyond(connection: Connection, ledger: Ledger, incident: JsonObject) -> int:
     """Number of calls of an incident that are counted and not attached because its present issue was full."""
-    of_issue = and_(findings.c.account == ledger.account, findings.c.issue_id == incident["issue_id"])
-    attached = select(findings.c.call_id).where(of_issue, findings.c.state == "filed")
-    where = and_(
-        of_issue,
-        findings.c.fingerprint.in_(family(connection, ledger, incident["fingerprint"])),
-        findings.c.state == "counted",
-        findings.c.why == BEYOND,
-        findings.c.call_id.not_in(attached),
-    )
-    return connection.execute(select(func.count(findings.c.call_id.distinct())).where(where)).scalar_one()
+    of_family = family(connection, ledger, incident["fingerprint"])
+    asked = {"of_account": ledger.account, "of_issue_id": incident["issue_id"], "family": of_family}
+    return connection.execute(_BEYOND, asked).scalar_one()
 
 
 def with_counts(connection: Connection, ledger: Ledger, pipeline: str, today: str) -> list[str]:
