@@ -97,8 +97,7 @@ def _number(ledger: Ledger, name: str) -> int:
 
 @asynccontextmanager
 async def _with_file(ledger: Ledger, lane: int) -> AsyncGenerator[None]:
-    make_folder(ledger.folder)
-    lock = file_lock(ledger.folder / f"pipelines-{lane:02}.lock", 0)
+    lock = _lock_file(ledger.folder / f"pipelines-{lane:02}.lock")
     with _patience() as waiting:
         while not try_lock(lock):  # noqa: ASYNC110  another process sets no event here
             await anyio.sleep(LOOK_EVERY_S)
@@ -107,6 +106,15 @@ async def _with_file(ledger: Ledger, lane: int) -> AsyncGenerator[None]:
         yield
     finally:
         lock.release()
+
+
+def _lock_file(path: Path, timeout_s: float = 0) -> filelock.BaseFileLock:
+    """A lock file in the data folder, which is made if it is not there. To check each time what is in it takes too long."""
+    try:
+        return file_lock(path, timeout_s)
+    except FileNotFoundError:
+        make_folder(path.parent)
+        return file_lock(path, timeout_s)
 
 
 @asynccontextmanager
@@ -146,8 +154,7 @@ class _OfFile:
         """Take the lock in this thread, without a worker: the library counts locks for each thread."""
         if self._lock is not None:
             return True
-        make_folder(self.folder)
-        with file_lock(self.folder / GATE, GATE_S):
+        with _lock_file(self.folder / GATE, GATE_S):
             lock = file_lock(self._path, 0)
             if not try_lock(lock):
                 return False
