@@ -53,11 +53,12 @@ from calltriage.desk.operating.tenants import Tenants
 from calltriage.leaves.callers import tell_caller
 from calltriage.leaves.strict_json import JsonObject, is_object, read_json
 from calltriage.operations import CATALOGUE
-from calltriage.operations.attachments import CreateAttachment
+from calltriage.operations.attachments import CreateAttachment, GetAttachment
 from calltriage.operations.base import Effect, Operation
-from calltriage.operations.calls import GetCallRecording
+from calltriage.operations.calls import GetCall, GetCallRecording
 from calltriage.operations.contracts import Contract
 from calltriage.operations.fields import FORM, LONGEST_NAME, alternatives, missing, named_kind
+from calltriage.operations.issues import GetIssue
 
 if TYPE_CHECKING:
     from calltriage.desk.importing.over_http import Arriving
@@ -75,6 +76,9 @@ def handlers_of(operations: Iterable[type[Operation[object]]]) -> dict[type[Oper
 
 
 HANDLERS = handlers_of(set(CATALOGUE) - {CreateAttachment})  # Files.create handles it: its bytes are published first
+
+BRIEF = frozenset[type[Operation[Any]]]({GetIssue, GetCall, GetAttachment})
+"""Reads of one record by its id."""
 
 
 def _utc_now() -> datetime:
@@ -226,9 +230,8 @@ class Desk:
             return await self.files.create(
                 call, partial(self._run, Effect.READ, who), partial(self._run, operation.effect, who)
             )
-        is_brief = "limit" not in operation.model_fields
         reply: Reply = await self._run(
-            operation.effect, who, lambda tx: HANDLERS[operation](tx, call), is_brief=is_brief
+            operation.effect, who, lambda tx: HANDLERS[operation](tx, call), is_brief=operation in BRIEF
         )
         await self.files.forget(reply)
         return reply

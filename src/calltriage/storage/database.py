@@ -72,8 +72,10 @@ class Database:
     place: Place
     prepare: Callable[[Engine], None]
     _engine: Engine | None = field(default=None, init=False)
-    _hasty: Engine | None = field(default=None, init=False)
-    """The same for what is brief. Set where the place is local. It waits for nobody."""
+    _near: Connection | None = field(default=None, init=False)
+    """The event loop's own connection, which brief reads share. None where the place is not local."""
+    _briefly: anyio.Lock = field(default_factory=anyio.Lock, init=False)
+    """Held by a brief read for its turn of the event loop, so that many at once leave others theirs."""
     _opening: anyio.Lock = field(default_factory=anyio.Lock, init=False)
     _readers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(READERS), init=False)
     """Threads of their own, so that reads wait for no other work."""
@@ -89,9 +91,12 @@ class Database:
         """The engine; the first call creates or checks the tables. Raises StoreError with what to do."""
         async with self._opening:
             if self._engine is None:
-                self._engine = await anyio.to_thread.run_sync(self._open)
-                self._hasty = self._engine.execution_options(wait_ms=0) if self.place.is_local else None
+                self._engine, self._near = await anyio.to_thread.run_sync(self._opened)
         return self._engine
+
+    def _opened(self) -> tuple[Engine, Connection | None]:
+        engine = self._open()
+        return engine, engine.connect().execution_options(wait_ms=0) if self.place.is_local else None
 
     def _open(self) -> Engine:
         engine = self.place.open()
@@ -107,14 +112,24 @@ class Database:
     async def read(self, query: Callable[[Connection], T], *, is_brief: bool = False) -> T:
         """Run a query on a consistent snapshot, which is not older than this call; in a worker thread, unless it is brief
         and the place local."""
-        engine = self._engine or await self.open()
-        if is_brief and self._hasty is not None:
-            await anyio.lowlevel.checkpoint()  # others have their turns between many brief ones
-            [(result, error)] = answers(self._hasty or engine, self.place, [query])
-            if error is None:
-                return cast("T", result)
-            if not self.place.is_busy(error):
-                raise error
+        engine, near = self._engine or await self.open(), self._near
+        if is_brief and near is not None:
+            try:
+                return await self._read_near(near, query)
+            except Exception as error:
+                if not (near.closed or self.place.is_busy(error)):  # a thread waits for others
+                    raise
+        return await self._read_far(engine, query)
+
+    async def _read_near(self, near: Connection, query: Callable[[Connection], T]) -> T:
+        async with self._briefly:
+            await anyio.lowlevel.checkpoint()
+            with near.begin():
+                self.place.confirm(near)
+                return query(near)
+
+    async def _read_far(self, engine: Engine, query: Callable[[Connection], T]) -> T:
+        """Run a query in a worker thread, on one snapshot with those that wait beside it."""
         job = _Read(query)
         self._asking.append(job)
         try:
@@ -225,6 +240,9 @@ class Database:
     async def close(self) -> None:
         """Let go of the files; a later use opens them again."""
         if self._engine is not None:
+            near, self._near = self._near, None
+            if near is not None:
+                near.close()
             await anyio.to_thread.run_sync(self._engine.dispose)
-            self._engine = self._hasty = None
+            self._engine = None
         self.place.release()
