@@ -92,7 +92,8 @@ def _rows(count: int, org: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]
         }
         yield (
             {"seq": n + 1, "org_id": org, "id": f"c-{n}", "summary": "", "created_at": at, "updated_at": at,
-             "record": record, "events": [], "corrected": None, "digest": "", "from_number": number, "call_length": 3.0},
+             "record": record, "events": [], "corrected": None, "digest": "", "from_number": number, "completed": True,
+             "call_length": 3.0},
             {"place": place_of(at, n + 1), "org_id": org, "call_id": f"c-{n}", "terms": " ".join(said)},
         )  # fmt: skip
 

@@ -16,7 +16,7 @@ GROUPS = {
     "org_id": 50_000,
     "status": 8000, "status_rank": 8000, "severity": 12_500, "severity_rank": 12_500, "category_folded": 1200,
     "owner_id": 200, "assignee_id": 200, "resource_type": 15_000, "type": 2000, "batch_id": 500, "issue_id": 20,
-    "from_number": 5, "to_number": 5, "related_issue_id": 5, "session_id": 5,
+    "completed": 40_000, "from_number": 5, "to_number": 5, "related_issue_id": 5, "session_id": 5,
 }  # fmt: skip
 """By column, how many rows have the same value; 1 for any other column."""
 

@@ -281,6 +281,7 @@ calls = _owned(
     Index("calls_from", "org_id", "from_number", "created_at", "id"),
     Index("calls_to", "org_id", "to_number", "created_at", "id"),
     Index("calls_of_batch", "org_id", "batch_id", "created_at", "id"),
+    Index("calls_completed", "org_id", "completed", "created_at", "id"),
 )
 """`record`: the call. `events`, `corrected`: the answers of its other routes. `digest`: an import with the same one
 brings nothing new. The columns after it are copies of what lists filter by."""

@@ -76,12 +76,17 @@ def told(name: str, *said: object) -> Any:
     return None
 
 
+def has_ended(queue_status: object) -> bool:
+    """Whether a call has ended, by the state that its source gives it; None if it gives none."""
+    return queue_status not in UNDER_WAY
+
+
 def with_state(known: JsonObject) -> JsonObject:
     """The facts with the call's state. An imported call has ended, and well, unless its source says otherwise (our
     choice)."""
     completed = known["completed"]
     if completed is None:
-        completed = known["queue_status"] not in UNDER_WAY
+        completed = has_ended(known["queue_status"])
     ended_well = completed and known["error_message"] is None
     state = {"status": "completed", "queue_status": "complete"} if ended_well else {}
     given = {name: known[name] for name in state if known[name] is not None}

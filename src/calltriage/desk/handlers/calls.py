@@ -8,7 +8,7 @@ from datetime import datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import JSON, ColumnElement, Float, String, Text, cast, func, or_, select, type_coerce
+from sqlalchemy import JSON, ColumnElement, Float, String, Text, cast, func, select, type_coerce
 
 from calltriage.desk.database.tables import by_code_point, calls, conversations, issues, links, written
 from calltriage.desk.database.transaction import AnyRow, Reply, Transaction, bad_request, handled, not_found
@@ -146,9 +146,7 @@ def call_filters(call: ListCalls) -> list[ColumnElement[bool]]:
         if wanted is not None:
             found.append(CALL_TEXTS[name].in_(any_form(wanted) if name.endswith("_number") else wanted))
     if call.completed is not None:
-        state = _about["queue_status"].as_string()
-        ended = or_(state.is_(None), state.not_in(call_shapes.UNDER_WAY))
-        found.append(func.coalesce(calls.c.completed, ended) == call.completed)
+        found.append(calls.c.completed == call.completed)
     if call.inbound is not None:
         found.append(calls.c.inbound == call.inbound)
     if call.duration_gt is not None:

@@ -17,6 +17,7 @@ from calltriage.desk.bytes.blobs import CHUNK, Received, TooLargeError
 from calltriage.desk.database.call_words import keep_words
 from calltriage.desk.database.tables import attachments, calls, conversations, written
 from calltriage.desk.handlers.attachments import insert_attachment
+from calltriage.desk.handlers.call_shapes import has_ended
 from calltriage.desk.importing.entries import Entry
 from calltriage.errors import ImportFileError
 from calltriage.leaves.gate import one_line
@@ -182,7 +183,8 @@ def _columns(table: Table, entry: Entry) -> JsonObject:
 
 
 def filterable(record: JsonObject) -> JsonObject:
-    """The columns that a list of calls is filtered by. A value of another type becomes NULL and matches nothing."""
+    """The columns that a list of calls is filtered by. A value of another type becomes NULL and matches nothing. A
+    call has ended unless its source says otherwise."""
     about = record["metadata"]
     texts = {"from_number": "from", "to_number": "to", "answered_by": "answered_by", "batch_id": "batch_id"}
     found: JsonObject = {
@@ -190,4 +192,6 @@ def filterable(record: JsonObject) -> JsonObject:
     }
     found |= {name: dialled(found[name]) for name in ("from_number", "to_number") if found[name] is not None}
     found |= {name: about[name] if isinstance(about.get(name), bool) else None for name in ("completed", "inbound")}
+    if found["completed"] is None:
+        found["completed"] = has_ended(about.get("queue_status"))
     return {**found, "call_length": record.get("call_length")}

@@ -28,6 +28,7 @@ from calltriage.desk.database.store import SCHEMA_VERSION, Store
 from calltriage.desk.database.tables import call_words, calls, metadata, settings
 from calltriage.desk.http.access import digest
 from calltriage.errors import StoreError
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.storage.sqlite import sqlite_driver
 
 DRIVER: Any = sqlite_driver()
@@ -185,6 +186,7 @@ async def test_the_calls_of_version_7_are_found_by_their_numbers(
 
     def older(connection: Connection) -> None:
         connection.execute(delete(call_words))
+        connection.exec_driver_sql("DROP INDEX calls_completed")
         connection.execute(update(settings).where(settings.c.name == "schema_version").values(value="7"))
 
     desk = Desk(tmp_path, SecretStr(KEY), DESK_URL, database_url=database_url)
@@ -208,6 +210,7 @@ async def test_the_numbers_of_calls_that_were_imported_with_blanks_are_found(
         connection.execute(update(calls).where(calls.c.id == "c0").values(from_number="+1 (555) 010-0100"))
         connection.execute(update(calls).where(calls.c.id == "c1").values(to_number="1\u00a0555\u2011010.0100"))
         connection.execute(update(calls).where(calls.c.id == "c2").values(from_number="- withheld -"))
+        connection.exec_driver_sql("DROP INDEX calls_completed")
         connection.execute(update(settings).where(settings.c.name == "schema_version").values(value="8"))
 
     desk = Desk(tmp_path, SecretStr(KEY), DESK_URL, database_url=database_url)
@@ -227,6 +230,32 @@ async def test_the_numbers_of_calls_that_were_imported_with_blanks_are_found(
         assert await found(from_number="- withheld -") == ["c2"], "what is no number stays as it is"
         said = (await http.get("/v1/calltriage/calls", params={"query": "hello", "number": "15550100100"})).json()
         assert sorted(call["call_id"] for call in said["calls"]) == ["c0", "c1"]
+    assert await desk.store.read(difference) == []
+    await desk.close()
+
+
+async def test_each_call_of_an_older_version_says_whether_it_has_ended(
+    tmp_path: Path, database_url: SecretStr | None
+) -> None:
+    def older(connection: Connection) -> None:
+        connection.execute(update(calls).where(calls.c.id.in_(["c0", "c1"])).values(completed=None))
+        connection.exec_driver_sql("DROP INDEX calls_completed")
+        connection.execute(update(settings).where(settings.c.name == "schema_version").values(value="10"))
+
+    desk = Desk(tmp_path, SecretStr(KEY), DESK_URL, database_url=database_url)
+    states: list[JsonObject] = [{}, {"queue_status": "started"}, {"completed": False}, {"queue_status": "queued"}]
+    await load_lines(desk, *(call_line(f"c{n}", "Hello.", **state) for n, state in enumerate(states)))
+    await desk.store.write(older)
+    await desk.close()
+    desk = Desk(tmp_path, SecretStr(KEY), DESK_URL, database_url=database_url)
+    transport = httpx2.ASGITransport(desk, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url=DESK_URL, headers={"authorization": KEY}) as http:
+
+        async def found(completed: str) -> set[str]:
+            answer = (await http.get("/v1/calls", params={"completed": completed})).json()
+            return {call["call_id"] for call in answer["calls"]}
+
+        assert (await found("true"), await found("false")) == ({"c0"}, {"c1", "c2", "c3"})
     assert await desk.store.read(difference) == []
     await desk.close()
 

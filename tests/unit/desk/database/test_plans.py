@@ -96,3 +96,6 @@ async def test_the_lists_of_an_issue_read_that_issue_alone(tmp_path: Path) -> No
     assert not [step for step in plan if step.endswith("(org_id=?)")], plan
     plan = await plans_of(tmp_path, lambda tx: list_calls(tx, ListCalls(from_number=["+1555"])))
     assert uses(plan, "calls") == ["INDEX calls_from"]
+    listed = ListCalls(completed=True, start_date="2026-05-01T00:00:00Z", ascending=True)
+    plan = await plans_of(tmp_path, lambda tx: list_calls(tx, listed))
+    assert plan == ["SEARCH calls USING COVERING INDEX calls_completed (org_id=? AND completed=? AND created_at>?)"]
