@@ -18,7 +18,7 @@ from calltriage.operations.resource_links import AttachResource
 from calltriage.pipelines import issue_texts
 from calltriage.pipelines.calls import view_of
 from calltriage.pipelines.issue_writes import Ended, IssueWrites, Write, is_verdict
-from calltriage.pipelines.ledger import findings, incidents
+from calltriage.pipelines.ledger import effects, findings, incidents
 from calltriage.pipelines.ledger.incidents import BEYOND, Candidate
 
 if TYPE_CHECKING:
@@ -54,12 +54,18 @@ class Evidence:
 
         `calls`: calls already read from the API, by id. Raises CallError for what may succeed later.
         """
-        attached = await self.ledger.read(partial(findings.calls_filed, ledger=self.ledger, issue_id=issue.id))
+        keys = {_key_of(one, issue): one for one in found}
+
+        def known(connection: Connection) -> tuple[set[str], set[str]]:
+            calls_there = findings.calls_filed(connection, self.ledger, issue.id)
+            return calls_there, effects.begun(connection, self.ledger, list(keys))
+
+        attached, begun = await self.ledger.read(known)
         chosen = list[tuple[Candidate, bool]]()
         beyond, room = list[str](), self.most - incident["evidence"]
-        for one in found:
+        for key, one in sorted(keys.items(), key=lambda item: item[0] not in begun):
             is_further = one.call_id not in attached
-            if is_further and room <= 0:
+            if is_further and room <= 0 and key not in begun:  # else its flag may be there
                 beyond.append(one.id)
                 continue
             chosen.append((one, is_further))
@@ -110,7 +116,7 @@ class Evidence:
         flags = await at_once(*(prepare(one) for one, _ in some))
         for (one, is_further), flag in zip(some, flags, strict=True):
             if flag is not None:
-                key = f"{one.id}:flag:{issue.id}"
+                key = _key_of(one, issue)
                 ready[key] = one, is_further
                 writes.append(Write(key, flag, incident["fingerprint"], one.id))
 
@@ -164,3 +170,8 @@ class Evidence:
     async def _place(self, ids: Sequence[str], state: findings.State, why: str, issue_id: str | None = None) -> None:
         place = partial(findings.set_state, ledger=self.ledger, ids=ids, state=state, why=why, issue_id=issue_id)
         await self.ledger.write(place)
+
+
+def _key_of(one: Candidate, issue: Issue) -> str:
+    """The key of the write that flags a finding's moment on an issue."""
+    return f"{one.id}:flag:{issue.id}"

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, get_args
 
-from calltriage.matching.folding import loose_line
+from calltriage.matching.folding import exact_line, loose_line
+from calltriage.matching.numbers import ends_in_numbers
 from calltriage.matching.quotes import place, quoted
 from calltriage.operations.fields import Severity
 from calltriage.pipelines.calls import Call, Timing, Turn
@@ -30,6 +31,8 @@ LEAST_WORDS, LEAST_CHARACTERS = 3, 12
 """A model's quote needs so many words or so many characters: a word such as "is" is in most turns and proves nothing."""
 KIND = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,63}")
 SEVERITIES: tuple[str, ...] = get_args(Severity)
+_ENDS = re.compile(r"[.,!?;:…]*(?:\s|$)")
+"""What may follow a whole word."""
 MISSING = "unknown"
 """Value of a `group_by` field that a call does not have."""
 
@@ -172,11 +175,12 @@ def _in_words(call: Call, detector: Detector, index: int, quote: str) -> tuple[i
         return unfound
     if not detector.may_quote(call.turns[index : index + 1]):
         return unfound
-    if 0 <= index < len(call.turns) and quote_stands_in(call.turns[index].text, quote):
+    is_literal = 0 <= index < len(call.turns) and quote_stands_in(call.turns[index].text, quote)
+    if is_literal and not ends_in_numbers(exact_line(quote), call.language):  # "five" may be a part of "five hundred"
         return index, quote, Verification.EXACT
     spoken = [_Spoken(turn.text, turn.speaker) for turn in call.turns]
     if 0 <= index < len(spoken) and quoted([spoken[index]], quote):
-        return index, _own_words(spoken[index], quote), Verification.EXACT
+        return index, quote if is_literal else _own_words(spoken[index], quote), Verification.EXACT
     elsewhere = quoted(spoken, quote)
     if len(elsewhere) != 1 or not long_enough or not detector.may_quote([call.turns[elsewhere[0]]]):
         return unfound
@@ -184,12 +188,9 @@ def _in_words(call: Call, detector: Detector, index: int, quote: str) -> tuple[i
 
 
 def quote_stands_in(text: str, quote: str) -> bool:
-    """Whether a text has the quote literally, as whole words. A quick test that succeeds for most quotes."""
-    at = text.find(quote)
-    end = at + len(quote)
-    cuts_first = at > 0 and text[at - 1 : at + 1].isalnum()
-    cuts_last = end < len(text) and text[end - 1 : end + 1].isalnum()
-    return bool(quote) and at >= 0 and not cuts_first and not cuts_last
+    """Whether a text has the quote literally, as whole words between blanks. A quick test that succeeds for most quotes."""
+    before, found, after = text.partition(quote) if quote else ("", "", "")
+    return bool(found) and (not before or before[-1].isspace()) and _ENDS.match(after) is not None
 
 
 def _own_words(turn: _Spoken, quote: str) -> str:

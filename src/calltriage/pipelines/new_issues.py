@@ -71,7 +71,9 @@ class NewIssues:
         limited = [case for case in new if self.limit(case) is not None and is_enough(case.chosen, after)]
         if not limited or not await self.is_reached():
             return []
-        return [case for case in limited if case.creating is None]
+        keys = [case.creation for case in limited]  # read now: what reached the limit may be their own
+        begun = await self.ledger.read(partial(effects.begun, ledger=self.ledger, keys=keys))
+        return [case for case in limited if case.creation not in begun]
 
     @asynccontextmanager
     async def place(self, case: Case) -> AsyncGenerator[bool]:

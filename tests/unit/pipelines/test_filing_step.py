@@ -1410,3 +1410,64 @@ async def accept_all(ledger: Ledger, call_id: str | None = None) -> None:
     rows = await ledger.read(lambda it: findings.listed(it, ledger, findings.Wanted(call_id=call_id, limit=1000)))
     ids = [row["id"] for row in rows]
     await ledger.write(partial(findings.set_state, ledger=ledger, ids=ids, state="accepted", why=None))
+
+
+@pytest.mark.parametrize("first", ["call-a", "call-b"])
+async def test_a_flag_whose_answer_was_lost_keeps_its_place_where_another_finding_comes_before_it(
+    bench: Bench, first: str
+) -> None:
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\nmax_evidence = 1")
+    await bench.trust()
+    for name in ("call-a", "call-b"):
+        await bench.say(name)
+    transport = httpx2.ASGITransport(bench.desk, raise_app_exceptions=False)
+    away = [fails(httpx2.ConnectError)] * 50
+    way = Scripted(loses_the_answer(), *away, inner=transport, only=lambda it: it.url.path.endswith("/flags"))
+    async with open_client(endpoints_to(way)) as cut:
+        filer = replace(bench, client=cut, journal=None).filer
+        with pytest.raises(CallError):
+            await settle(filer, *await bench.examine(first))
+    other = "call-b" if first == "call-a" else "call-a"
+    await bench.run(other)
+
+    [issue] = await bench.issues()
+    assert [flag.call_id for flag in await bench.flags(issue)] == [first]
+    assert await bench.states() == {first: "filed", other: "counted"}
+
+
+async def test_an_incident_whose_own_issue_reached_the_limit_meanwhile_does_not_wait(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\n[limits]\nnew_issues = 1")
+    await bench.trust()
+    for name in ("call-a", "call-b"):
+        await bench.say(name)
+    one, other = bench.filer, bench.filer
+    goes, has_filed = anyio.Event(), anyio.Event()
+    settle_in_turn, is_reached = one._settle_in_turn, other._new_issues.is_reached  # pyright: ignore[reportPrivateUsage]
+
+    async def once_it_goes(*given: Any) -> None:
+        await goes.wait()
+        await settle_in_turn(*given)
+
+    async def once_it_has_filed() -> bool:
+        goes.set()
+        await has_filed.wait()
+        return await is_reached()
+
+    monkeypatch.setattr(one, "_settle_in_turn", once_it_goes)
+    monkeypatch.setattr(other._new_issues, "is_reached", once_it_has_filed)  # pyright: ignore[reportPrivateUsage]
+    call_a, [found] = await bench.examine("call-a")
+
+    async def file() -> None:
+        await one.settle(found.fingerprint, {"call-a": call_a})
+        has_filed.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(file)
+        await anyio.wait_all_tasks_blocked()
+        call_b, _ = await bench.examine("call-b")
+        for due in await other.waiting([found.fingerprint]):
+            await other.settle(due, {"call-b": call_b})
+
+    assert await bench.states() == {"call-a": "filed", "call-b": "filed"}

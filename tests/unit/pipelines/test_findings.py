@@ -167,3 +167,20 @@ def test_the_quick_test_finds_whole_words_also_at_the_begin_and_the_end_of_a_tur
     quote: str, *, is_there: bool
 ) -> None:
     assert quote_stands_in("send it back", quote) == is_there
+
+
+@pytest.mark.parametrize(
+    ("said", "quote"),
+    [
+        ("it costs one hundred twenty five dollars", "twenty five dollars"),
+        ("it costs one hundred twenty five dollars today", "it costs one hundred"),
+        ("so it is 12.50 for you", "so it is 12"),
+        ("that is 1.5 million euros in all", "5 million euros in all"),
+        ("it costs $1.50 now today", "50 now today"),
+        ("that is right, I don't", "that is right, I don"),
+        ("I am afraid that we can't refund it", "I am afraid that we can"),
+    ],
+)
+def test_a_quote_that_cuts_a_word_or_a_number_is_not_verified(said: str, quote: str) -> None:
+    call = call_of([("agent", said, 0.0, 2.0)])
+    assert looked_up(Finding(0, quote), call).verification is Verification.UNVERIFIED

@@ -85,6 +85,11 @@ def begin(
     return [known.get(one.key) or Known("new", one.request) for one in several]
 
 
+def begun(connection: Connection, ledger: Ledger, keys: Sequence[str]) -> set[str]:
+    """The keys of those effects that were begun, whatever became of them."""
+    return {row.key for row in connection.execute(_KNOWN, {"of_account": ledger.account, "keys": keys})}
+
+
 _OF_RUN = select(func.count()).select_from(effects).where(own(effects, "kind", "run_id"))
 _SINCE = select(func.count()).select_from(effects).where(own(effects, "kind"), effects.c.begun_at >= bindparam("since"))
 

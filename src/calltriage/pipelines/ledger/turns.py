@@ -110,11 +110,9 @@ async def _with_file(ledger: Ledger, lane: int) -> AsyncGenerator[None]:
 
 def _lock_file(path: Path, timeout_s: float = 0) -> filelock.BaseFileLock:
     """A lock file in the data folder, which is made if it is not there. To check each time what is in it takes too long."""
-    try:
-        return file_lock(path, timeout_s)
-    except FileNotFoundError:
+    if not path.parent.is_dir():
         make_folder(path.parent)
-        return file_lock(path, timeout_s)
+    return file_lock(path, timeout_s)
 
 
 @asynccontextmanager
