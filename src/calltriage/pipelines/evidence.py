@@ -56,16 +56,17 @@ class Evidence:
         """
         keys = {_key_of(one, issue): one for one in found}
 
-        def known(connection: Connection) -> tuple[set[str], set[str]]:
+        def known(connection: Connection) -> tuple[set[str], dict[str, str]]:
             calls_there = findings.calls_filed(connection, self.ledger, issue.id)
-            return calls_there, effects.begun(connection, self.ledger, list(keys))
+            return calls_there, effects.states(connection, self.ledger, list(keys))
 
-        attached, begun = await self.ledger.read(known)
+        attached, states = await self.ledger.read(known)
+        may_be_there = {key for key, state in states.items() if state != "refused"}
         chosen = list[tuple[Candidate, bool]]()
         beyond, room = list[str](), self.most - incident["evidence"]
-        for key, one in sorted(keys.items(), key=lambda item: item[0] not in begun):
+        for key, one in sorted(keys.items(), key=lambda item: item[0] not in may_be_there):
             is_further = one.call_id not in attached
-            if is_further and room <= 0 and key not in begun:  # else its flag may be there
+            if is_further and room <= 0 and key not in may_be_there:
                 beyond.append(one.id)
                 continue
             chosen.append((one, is_further))

@@ -176,7 +176,7 @@ def _in_words(call: Call, detector: Detector, index: int, quote: str) -> tuple[i
     if not detector.may_quote(call.turns[index : index + 1]):
         return unfound
     is_literal = 0 <= index < len(call.turns) and quote_stands_in(call.turns[index].text, quote)
-    if is_literal and not ends_in_numbers(exact_line(quote), call.language):  # "five" may be a part of "five hundred"
+    if is_literal and not _may_cut_a_number(call.turns[index].text, quote, call.language):
         return index, quote, Verification.EXACT
     spoken = [_Spoken(turn.text, turn.speaker) for turn in call.turns]
     if 0 <= index < len(spoken) and quoted([spoken[index]], quote):
@@ -191,6 +191,18 @@ def quote_stands_in(text: str, quote: str) -> bool:
     """Whether a text has the quote literally, as whole words between blanks. A quick test that succeeds for most quotes."""
     before, found, after = text.partition(quote) if quote else ("", "", "")
     return bool(found) and (not before or before[-1].isspace()) and _ENDS.match(after) is not None
+
+
+def _may_cut_a_number(text: str, quote: str, language: str) -> bool:
+    """Whether a quote begins or ends with a number that may go on in the text, as "five" in "five hundred". A sign between
+    them keeps numbers apart."""
+    before, _, after = text.partition(quote)
+    words = quote.split()
+    sides = (
+        (words[0], before.rstrip()[-1:].isalnum()),
+        (words[-1], words[-1][-1].isalnum() and after.lstrip()[:1].isalnum()),
+    )
+    return any(goes_on and ends_in_numbers(exact_line(word), language) for word, goes_on in sides)
 
 
 def _own_words(turn: _Spoken, quote: str) -> str:

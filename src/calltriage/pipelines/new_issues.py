@@ -72,7 +72,7 @@ class NewIssues:
         if not limited or not await self.is_reached():
             return []
         keys = [case.creation for case in limited]  # read now: what reached the limit may be their own
-        begun = await self.ledger.read(partial(effects.begun, ledger=self.ledger, keys=keys))
+        begun = await self.ledger.read(partial(effects.states, ledger=self.ledger, keys=keys))
         return [case for case in limited if case.creation not in begun]
 
     @asynccontextmanager

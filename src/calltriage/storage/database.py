@@ -112,14 +112,16 @@ class Database:
     async def read(self, query: Callable[[Connection], T], *, is_brief: bool = False) -> T:
         """Run a query on a consistent snapshot, which is not older than this call; in a worker thread, unless it is brief
         and the place local."""
-        engine, near = self._engine or await self.open(), self._near
+        if self._engine is None:
+            await self.open()
+        near = self._near
         if is_brief and near is not None:
             try:
                 return await self._read_near(near, query)
             except Exception as error:
                 if not (near.closed or self.place.is_busy(error)):  # a thread waits for others
                     raise
-        return await self._read_far(engine, query)
+        return await self._read_far(self._engine or await self.open(), query)
 
     async def _read_near(self, near: Connection, query: Callable[[Connection], T]) -> T:
         async with self._briefly:
@@ -239,10 +241,11 @@ class Database:
 
     async def close(self) -> None:
         """Let go of the files; a later use opens them again."""
-        if self._engine is not None:
-            near, self._near = self._near, None
+        async with self._opening:
+            engine, near = self._engine, self._near
+            self._engine = self._near = None
             if near is not None:
                 near.close()
-            await anyio.to_thread.run_sync(self._engine.dispose)
-            self._engine = None
-        self.place.release()
+            if engine is not None:
+                await anyio.to_thread.run_sync(engine.dispose)
+            self.place.release()

@@ -16,7 +16,7 @@ from conftest import Clock, endpoints_to
 from faults import Scripted, answers, fails, loses_the_answer
 from ledgers import opened_ledger
 from pipeline_filing import ALONE, Bench, settle, spec_of
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
@@ -1471,3 +1471,24 @@ async def test_an_incident_whose_own_issue_reached_the_limit_meanwhile_does_not_
             await other.settle(due, {"call-b": call_b})
 
     assert await bench.states() == {"call-a": "filed", "call-b": "filed"}
+
+
+async def test_a_flag_that_the_api_refused_takes_no_place_among_the_evidence(bench: Bench) -> None:
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\nmax_evidence = 1")
+    await bench.trust()
+    for name in ("call-a", "call-b"):
+        await bench.say(name)
+    await bench.run("call-b")
+    [issue] = await bench.issues()
+    examined = await bench.examine("call-a")
+    [found] = examined[1]
+    query = select(tables.findings.c.id).where(tables.findings.c.call_id == "call-a")
+    finding_id = await bench.ledger.read(lambda it: it.execute(query).scalar_one())
+    refused = Effect(f"{finding_id}:flag:{issue.id}", "add_flag", found.fingerprint, {})
+    await bench.ledger.write(partial(effects.begin, ledger=bench.ledger, several=[refused]))
+    await bench.ledger.write(partial(effects.end, ledger=bench.ledger, key=refused.key, state="refused"))
+    await settle(bench.filer, *examined)
+
+    links = await bench.client.send(ListResources(issue_id=issue.id))
+    assert [link.resource_id for link in links.items] == ["call-b"]
+    assert await bench.states() == {"call-a": "counted", "call-b": "filed"}

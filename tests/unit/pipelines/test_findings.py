@@ -184,3 +184,19 @@ def test_the_quick_test_finds_whole_words_also_at_the_begin_and_the_end_of_a_tur
 def test_a_quote_that_cuts_a_word_or_a_number_is_not_verified(said: str, quote: str) -> None:
     call = call_of([("agent", said, 0.0, 2.0)])
     assert looked_up(Finding(0, quote), call).verification is Verification.UNVERIFIED
+
+
+@pytest.mark.parametrize(
+    ("said", "quote"),
+    [
+        ("Yes, I want that one. Hundred percent.", "Yes, I want that one."),
+        ("We close at five. Million thanks.", "We close at five"),
+        ("I want this one, thousand thanks", "I want this one"),
+        ("That is one hundred. Five dollars more is fine.", "Five dollars more is fine"),
+        ("it is twenty five dollars today", "twenty five dollars"),
+    ],
+)
+def test_a_sign_keeps_the_number_at_the_edge_of_a_quote_apart_from_what_follows(said: str, quote: str) -> None:
+    call = call_of([("agent", said, 0.0, 2.0)])
+    found = looked_up(Finding(0, quote), call)
+    assert (found.quote, found.verification) == (quote, Verification.EXACT)

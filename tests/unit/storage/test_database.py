@@ -172,6 +172,23 @@ async def test_many_brief_reads_at_once_leave_others_their_turns(tmp_path: Path)
     assert (read, most >= 1) == (20, True)
 
 
+async def test_brief_reads_that_wait_while_their_database_is_closed_are_answered(tmp_path: Path) -> None:
+    async with opened(tmp_path / "desk") as store:
+        await store.write(adds("a"))
+        found = list[set[str]]()
+
+        async def read() -> None:
+            found.append(await store.read(names, is_brief=True))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(read)
+            for _ in range(3):
+                await anyio.lowlevel.checkpoint()
+            await store.close()
+        assert found == 20 * [{"a"}]
+
+
 async def test_a_brief_read_in_a_cancelled_scope_is_not_made(tmp_path: Path, database_url: Url) -> None:
     asked = list[Connection]()
     async with opened(tmp_path / "desk", database_url) as store:

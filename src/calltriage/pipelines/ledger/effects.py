@@ -57,6 +57,7 @@ class Limit:
 
 
 _KNOWN = select(effects).where(own(effects), effects.c.key.in_(bindparam("keys", expanding=True)))
+_STATES = _KNOWN.with_only_columns(effects.c.key, effects.c.state)
 _BEGIN = insert(effects)
 _STATE = select(effects.c.state, effects.c.issue_id).where(own(effects, "key"))
 _END = update(effects).where(own(effects, "key"))
@@ -85,9 +86,9 @@ def begin(
     return [known.get(one.key) or Known("new", one.request) for one in several]
 
 
-def begun(connection: Connection, ledger: Ledger, keys: Sequence[str]) -> set[str]:
-    """The keys of those effects that were begun, whatever became of them."""
-    return {row.key for row in connection.execute(_KNOWN, {"of_account": ledger.account, "keys": keys})}
+def states(connection: Connection, ledger: Ledger, keys: Sequence[str]) -> dict[str, str]:
+    """The states of those effects that were begun, by key."""
+    return {row.key: row.state for row in connection.execute(_STATES, {"of_account": ledger.account, "keys": keys})}
 
 
 _OF_RUN = select(func.count()).select_from(effects).where(own(effects, "kind", "run_id"))
