@@ -231,9 +231,10 @@ async def _fill(desk: Desk, calls: int) -> None:
     for start in range(1, calls, LOADED_AT_ONCE):
         records = map(_record, lines(min(calls, start + LOADED_AT_ONCE), start))
         rows = [
-            {**first, "seq": seq, "id": record["call_id"], "record": record, "created_at": written(_moment(record))}
+            {**first, "seq": seq, "id": record["call_id"], "record": record,
+             "created_at": written(datetime.fromisoformat(record["created_at"]))}
             for seq, record in enumerate(records, start + 1)
-        ]
+        ]  # fmt: skip
         await desk.store.write(lambda connection, rows=rows: connection.execute(insert(stored), rows) and None)
 
 
@@ -244,10 +245,6 @@ def _record(line: str) -> JsonObject:
     turns = [{**turn, "id": place} for place, turn in enumerate(call["transcripts"])]
     about = {"metadata": call["metadata"]}
     return {**call, "transcripts": turns, "metadata": about, "concatenated_transcript": said, "summary": None}
-
-
-def _moment(record: JsonObject) -> datetime:
-    return datetime.fromisoformat(record["created_at"])
 
 
 async def _load(desk: Desk, calls: int) -> None:

@@ -175,11 +175,12 @@ def _in_words(call: Call, detector: Detector, index: int, quote: str) -> tuple[i
         return unfound
     if not detector.may_quote(call.turns[index : index + 1]):
         return unfound
-    is_literal = 0 <= index < len(call.turns) and quote_stands_in(call.turns[index].text, quote)
-    if is_literal and not _may_cut_a_number(call.turns[index].text, quote, call.language):
+    text = call.turns[index].text if 0 <= index < len(call.turns) else ""
+    is_literal = quote_stands_in(text, quote)
+    if is_literal and not _may_cut_a_number(text, quote, call.language):
         return index, quote, Verification.EXACT
     spoken = [_Spoken(turn.text, turn.speaker) for turn in call.turns]
-    if 0 <= index < len(spoken) and quoted([spoken[index]], quote):
+    if text and quoted([spoken[index]], quote):
         return index, quote if is_literal else _own_words(spoken[index], quote), Verification.EXACT
     elsewhere = quoted(spoken, quote)
     if len(elsewhere) != 1 or not long_enough or not detector.may_quote([call.turns[elsewhere[0]]]):

@@ -95,8 +95,13 @@ class Database:
         return self._engine
 
     def _opened(self) -> tuple[Engine, Connection | None]:
+        """The engine, and the event loop's own connection, which waits for no other writer."""
         engine = self._open()
-        return engine, engine.connect().execution_options(wait_ms=0) if self.place.is_local else None
+        try:
+            return engine, engine.connect().execution_options(wait_ms=0) if self.place.is_local else None
+        except BaseException:
+            self._let_go(engine)
+            raise
 
     def _open(self) -> Engine:
         engine = self.place.open()
@@ -104,10 +109,13 @@ class Database:
             with self.place.preparing(engine):
                 self.prepare(engine)
         except BaseException:
-            engine.dispose()
-            self.place.release()
+            self._let_go(engine)
             raise
         return engine
+
+    def _let_go(self, engine: Engine) -> None:
+        engine.dispose()
+        self.place.release()
 
     async def read(self, query: Callable[[Connection], T], *, is_brief: bool = False) -> T:
         """Run a query on a consistent snapshot, which is not older than this call; in a worker thread, unless it is brief
@@ -203,8 +211,8 @@ class Database:
                 await job.woken.wait()
             if not job.finished:
                 batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+                patience_s = min(one.until for one in batch) - anyio.current_time()
                 with anyio.CancelScope(shield=True):
-                    patience_s = min(one.until for one in batch) - anyio.current_time()
                     await anyio.to_thread.run_sync(commit, engine, self.place, batch, patience_s)
         except BaseException as error:
             # No thread could be started, or this task was cancelled by asyncio itself, which no shield holds back.

@@ -44,8 +44,7 @@ class Store(Database):
                     raise StoreError(f"The tables of {DATABASE} are not those of a desk. Nothing was changed.")
                 refuse_other_tables(connection.connection.dbapi_connection, own_statements(), "The backup's desk")
         finally:
-            engine.dispose()
-            self.place.release()
+            self._let_go(engine)
 
     async def try_changes(self) -> None:
         """Go through a change of each kind on each table that changes no row. A server refuses those that its user may not

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 from pydantic import Field
@@ -43,7 +44,7 @@ def repeats(call: Call, speaker: str, words: int, likeness: float, *, parts: boo
         line = turn.line[:COMPARED]
         if len(line.split()) < words:
             continue
-        now = _Said(turn, line)
+        now = _Said(call, turn, line)
         # Most turns are like none before. One native call for all of these takes a third of the time of one for each.
         is_like = extractOne(line, lines, scorer=ratio, score_cutoff=likeness) is not None
         if is_like or (parts and any(line in before or before in line for before in lines)):
@@ -51,7 +52,7 @@ def repeats(call: Call, speaker: str, words: int, likeness: float, *, parts: boo
                 is_part = parts and (line in before.line or before.line in line)
                 if not is_part and ratio(line, before.line, score_cutoff=likeness) == 0:
                     continue
-                if is_part or now.numbers(call) == before.numbers(call):
+                if is_part or now.numbers == before.numbers:
                     now.times = before.times + 1
                     yield Repeat(turn, before.turn, now.times)
                     break
@@ -61,18 +62,16 @@ def repeats(call: Call, speaker: str, words: int, likeness: float, *, parts: boo
 
 @dataclass
 class _Said:
-    """A turn, and how often it was said until then."""
+    """A turn, and how often it was said until then. `numbers` is read once, when it is needed."""
 
+    call: Call
     turn: Turn
     line: str
     times: int = 1
-    _numbers: list[str] | None = None
 
-    def numbers(self, call: Call) -> list[str]:
-        """The numbers of the turn, read when they are needed."""
-        if self._numbers is None:
-            self._numbers = numbers(spoken_in_digits(self.turn.text[:COMPARED], call.language))
-        return self._numbers
+    @cached_property
+    def numbers(self) -> list[str]:
+        return numbers(spoken_in_digits(self.turn.text[:COMPARED], self.call.language))
 
 
 class RepeatOptions(Options):

@@ -240,7 +240,8 @@ def newest_version(connection: Connection, ledger: Ledger, fingerprints: Collect
 
 
 _SET = update(findings).where(own(findings), findings.c.id.in_(bindparam("ids", expanding=True)))
-_FILED = select(findings.c.call_id).where(own(findings, "issue_id"), findings.c.state == "filed").distinct()
+FILED = select(findings.c.call_id).where(own(findings, "issue_id"), findings.c.state == "filed").distinct()
+"""Ids of the calls with a filed finding on the issue `of_issue_id`."""
 
 
 def set_state(
@@ -301,7 +302,7 @@ def page(connection: Connection, ledger: Ledger, wanted: Wanted) -> tuple[list[J
 def calls_filed(connection: Connection, ledger: Ledger, issue_id: str) -> set[str]:
     """Ids of the calls with a filed finding on an issue."""
     asked = {"of_account": ledger.account, "of_issue_id": issue_id}
-    return set(connection.execute(_FILED, asked).scalars())
+    return set(connection.execute(FILED, asked).scalars())
 
 
 def by_id(connection: Connection, ledger: Ledger, name: str) -> list[JsonObject]:

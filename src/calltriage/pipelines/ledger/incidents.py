@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, false, func, 
 from calltriage.errors import Conflict, NotFound
 from calltriage.leaves.instants import instant
 from calltriage.leaves.strict_json import JsonObject
+from calltriage.pipelines.ledger.findings import FILED
 from calltriage.pipelines.ledger.ledger import Ledger, written
 from calltriage.pipelines.ledger.rows import own
 from calltriage.pipelines.ledger.tables import findings, incidents
@@ -81,10 +82,9 @@ _CANDIDATES = (
 )
 _CALLS = select(func.count(findings.c.call_id.distinct())).where(_OF_FAMILY)
 _GATHERED = _CALLS.where(findings.c.state.in_(("filed", "counted")))
-_ATTACHED = select(findings.c.call_id).where(own(findings, "issue_id"), findings.c.state == "filed")
 _BEYOND = _CALLS.where(
     own(findings, "issue_id"), findings.c.state == "counted", findings.c.why == BEYOND,
-    findings.c.call_id.not_in(_ATTACHED),
+    findings.c.call_id.not_in(FILED),
 )  # fmt: skip
 
 
