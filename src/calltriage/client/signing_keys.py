@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-import uuid
 from dataclasses import dataclass, field
 from typing import Any
+
+from uuid_utils import uuid4
 
 from calltriage.errors import SettingsError
 
@@ -33,7 +34,7 @@ class SigningKey:
 
         now = int(time.time())
         claims = {
-            "iss": client_id, "sub": client_id, "aud": token_url, "jti": str(uuid.uuid4()), "iat": now,
+            "iss": client_id, "sub": client_id, "aud": token_url, "jti": str(uuid4()), "iat": now,
             "exp": now + ASSERTION_SECONDS,
         }  # fmt: skip
         return jwt.encode(claims, self.key, algorithm=self.algorithm, headers={"kid": self.key_id})

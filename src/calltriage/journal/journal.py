@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
+from uuid_utils import uuid4
 
 from calltriage.client.ledger import Entry
 from calltriage.client.limits import deadline_in
@@ -142,7 +142,7 @@ class Journal:
         arguments = operation.model_dump(mode="json", exclude_unset=is_patch, exclude_none=not is_patch)
         if not call.caller:
             call = replace(self._named(salt, ""), tool=call.tool or name, key=call.key)
-        return Asked(call, digested(salt, name, json.dumps(arguments, sort_keys=True)), uuid.uuid4().hex), arguments
+        return Asked(call, digested(salt, name, json.dumps(arguments, sort_keys=True)), uuid4().hex), arguments
 
     async def end(self, entry: Entry, operation: Operation[object], came: Receipt[object] | BaseException) -> None:
         """Record what became of a write. A failure to do so is logged: the write is what it is."""
@@ -219,7 +219,7 @@ class Journal:
         its writes is found done, looked for, or sent.
         """
         content = digested(await self._digest_key(), call.tool, json.dumps(arguments, sort_keys=True))
-        asked = Asked(call, content, uuid.uuid4().hex)
+        asked = Asked(call, content, uuid4().hex)
 
         def change(connection: Connection) -> JsonObject | None:
             same_key = f"kind = 'asked' AND {NAMED} AND tool = ? AND key = ? AND operation IS NULL"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 import httpx2
 from sqlalchemy import Connection, and_, insert, select, update
+from uuid_utils import uuid4
 
 from calltriage.client.credentials import check_base_url
 from calltriage.errors import SettingsError
@@ -91,7 +91,7 @@ class Alerts:
 
         A failure of the receiver is logged; the next equal event is sent at once then.
         """
-        name, fresh = f"{self.pipeline} {event}", uuid.uuid4().hex
+        name, fresh = f"{self.pipeline} {event}", uuid4().hex
         claim = await self.ledger.write(lambda it: self._claim(it, name, fresh))
         if claim is None:
             return

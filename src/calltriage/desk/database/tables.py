@@ -3,7 +3,6 @@ finds nothing useful by accident."""
 
 from __future__ import annotations
 
-import uuid
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +26,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import JSON
+from uuid_utils import uuid4
 
 from calltriage.leaves.strict_json import JsonObject
 
@@ -391,4 +391,4 @@ def written(instant: datetime) -> str:
 
 def new_id() -> str:
     """A random UUID in its usual form."""
-    return str(uuid.uuid4())
+    return str(uuid4())

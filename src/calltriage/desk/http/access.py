@@ -7,13 +7,13 @@ import hashlib
 import math
 import re
 import secrets
-import uuid
 from datetime import datetime
 from typing import Any
 
 from pydantic import SecretStr
 from sqlalchemy import ColumnElement, Connection, Select, delete, insert, select
 from sqlalchemy.exc import IntegrityError
+from uuid_utils import uuid4
 
 from calltriage.desk import CLIENT_ID
 from calltriage.desk.database.store import Store
@@ -135,7 +135,7 @@ class Access:
             "key": who.key_id,
             "scope": " ".join(wanted),
             "exp": int(now.timestamp()) + TOKEN_SECONDS,
-            "jti": uuid.uuid4().hex,
+            "jti": uuid4().hex,
         }
         token = jwt.encode(claims, await self.secret(), algorithm="HS256")
         return {"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_SECONDS, "scope": claims["scope"]}

@@ -5,11 +5,11 @@ An agent's verdict counts for a detector's precision only if the file sets `issu
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from sqlalchemy import Connection, insert, select
+from uuid_utils import uuid4
 
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger.ledger import Ledger
@@ -45,7 +45,7 @@ class Review:
 
 def add(connection: Connection, ledger: Ledger, review: Review) -> str:
     """Put a verdict on record. Returns its id."""
-    review_id = uuid.uuid4().hex
+    review_id = uuid4().hex
     row: JsonObject = {**review.__dict__, "account": ledger.account, "id": review_id, "at": ledger.now()}
     connection.execute(insert(reviews).values(row))
     return review_id
