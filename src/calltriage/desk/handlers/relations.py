@@ -18,7 +18,7 @@ from calltriage.desk.database.transaction import (
 )
 from calltriage.desk.handlers.activity_writing import entry, record
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.operations.fields import NO_RELATION
+from calltriage.operations.fields import NO_ISSUE, NO_RELATION
 from calltriage.operations.relations import LinkIssue, ListRelations, Relation, RemoveRelation
 
 SEEN_FROM_ONE_END = ("related_triage_id", "related_title", "direction")
@@ -40,13 +40,17 @@ def _touching() -> ColumnElement[bool]:
 TOUCHING = select(relations).where(_touching())
 """The relations that start or end at an issue."""
 RELATIONS_OF_ISSUE = Listing(TOUCHING, (relations.c.seq,))
-OTHER_ENDS = select(issues.c.id, issues.c.number, issues.c.title).where(
-    issues.c.org_id == bindparam("org_id"), issues.c.id.in_(bindparam("others", expanding=True))
+SHOWN_OF_AN_END = select(issues.c.id, issues.c.number, issues.c.title, issues.c.status).where(
+    issues.c.org_id == bindparam("org_id")
+)
+OTHER_ENDS = SHOWN_OF_AN_END.where(issues.c.id.in_(bindparam("others", expanding=True)))
+BOTH_ENDS = SHOWN_OF_AN_END.where(
+    issues.c.id.in_(bindparam(end, type_=issues.c.id.type) for end in ("source", "target"))
 )
 
 
 def link_issue(tx: Transaction, call: LinkIssue) -> Reply:
-    source, target = tx.issue(call.issue_id), tx.issue(call.related_issue_id)
+    source, target = _ends(tx, call.issue_id, call.related_issue_id)
     same = {"issue_id": source.id, "related_issue_id": target.id, "relation_type": call.relation_type}
     existing = tx.run(SAME_RELATION, **same).one_or_none()
     if existing is not None:
@@ -61,6 +65,14 @@ def link_issue(tx: Transaction, call: LinkIssue) -> Reply:
     tx.connection.execute(ADD_ROW, row)
     _record_both(tx, "relation_added", "Linked an issue.", row, (source, target))
     return Reply(201, _shown(row, target, "outgoing"))
+
+
+def _ends(tx: Transaction, source: str, target: str) -> tuple[AnyRow, AnyRow]:
+    """The issues that a relation leads from and to. Raises 404 where one of them is none of the organisation's."""
+    found = {row.id: row for row in tx.run(BOTH_ENDS, source=source, target=target)}
+    if len(found) < 2:
+        raise not_found(NO_ISSUE)
+    return found[source], found[target]
 
 
 def list_relations(tx: Transaction, call: ListRelations) -> Reply:
@@ -104,7 +116,7 @@ def remove_relation(tx: Transaction, call: RemoveRelation) -> Reply:
 
 def remove_relation_row(tx: Transaction, row: AnyRow) -> None:
     """Delete a link, and add an entry to the feeds of both issues."""
-    source, target = tx.issue(row.issue_id), tx.issue(row.related_issue_id)
+    source, target = _ends(tx, row.issue_id, row.related_issue_id)
     tx.connection.execute(delete(relations).where(tx.mine(relations, relations.c.id == row.id)))
     _record_both(tx, "relation_removed", "Removed a link.", plain_row(row, "id", "relation_type"), (source, target))
 
