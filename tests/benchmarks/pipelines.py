@@ -21,6 +21,7 @@ from datetime import datetime
 from pathlib import Path
 
 import anyio
+import anyio.to_process
 from pydantic import SecretStr
 from sqlalchemy import insert, select
 
@@ -143,10 +144,8 @@ async def views(calls: list[VendorCall]) -> AsyncIterator[Call]:
 async def whole(calls: int) -> None:
     """A run over the embedded desk on a disk, as `calltriage pipeline run` does it, every tenth call filed."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = load_settings(data_dir=Path(folder), bland_api_key=None, talkdesk_client_id=None, database_url=None)
-        async with open_desk(settings) as desk:
-            await _fill(desk, calls)
-        async with open_client(settings) as client:
+        await anyio.to_process.run_sync(_fill, Path(folder), calls)  # its memory is not the run's
+        async with open_client(_on_a_disk(Path(folder))) as client:
             highest = Highest()
             began, spent = time.perf_counter(), time.process_time()
             report = await Pipeline(parse_spec(FILING)).run(client, progress=highest)
@@ -222,7 +221,21 @@ def resident_mib() -> int:
     return pages * resource.getpagesize() // 2**20
 
 
-async def _fill(desk: Desk, calls: int) -> None:
+def _on_a_disk(folder: Path) -> Settings:
+    return load_settings(data_dir=folder, bland_api_key=None, talkdesk_client_id=None, database_url=None)
+
+
+def _fill(folder: Path, calls: int) -> None:
+    """Fill the desk of a folder, in a process of its own."""
+
+    async def fill() -> None:
+        async with open_desk(_on_a_disk(folder)) as desk:
+            await _put(desk, calls)
+
+    anyio.run(fill)
+
+
+async def _put(desk: Desk, calls: int) -> None:
     """Put calls into a desk as the importer does, but without the index of their words, which takes most of its time: a run
     does not read it. The first one is imported; the others have its form."""
     await load_lines(desk, next(lines(1)))
