@@ -49,6 +49,13 @@ PARTS = (
         "--starts 1 --calls 20",
     ),
     Part(
+        "A start and single calls, against a bare two-tool server on the same SDK, in turn. A first start has no kept "
+        "answers, and takes longer:",
+        "run.py",
+        "--pairs 1 --calls 10",
+        is_table=False,
+    ),
+    Part(
         "Through client, journal and desk, each on disk for good when it returns:",
         "rates.py",
         "--operations 40 --widths 1",
@@ -56,6 +63,13 @@ PARTS = (
     ),
     Part("Memory, and what of it grows:", "memory.py", "--calls 900 --mib 2"),
     Part("A large file, each way with its bytes on disk:", "files.py --mib 1024", "--mib 8", is_table=False),
+    Part("A desk with 1,000,000 issues:", "million.py", "--issues 2000 --rounds 2", is_table=False),
+    Part(
+        "Pipelines, on 10,000 calls of 18 turns of which every tenth is filed, on 50 issues:",
+        "pipelines.py",
+        "--calls 40 --only embedded",
+        is_table=False,
+    ),
     Part(
         "What grows with the desk, and what it carries ([Growth](tests/benchmarks/growth.md) says what follows):",
         "growth.py",
