@@ -9,7 +9,6 @@ import json
 import os
 import re
 import time
-import uuid
 import warnings
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from pydantic import SecretStr
 from sqlalchemy import insert, select
+from uuid_utils import uuid4
 
 from calltriage.desk.app import Desk
 from calltriage.desk.database.tables import SIGNING_KEY, keys, used_assertions
@@ -423,7 +423,7 @@ def claims(clock: Clock, **more: Any) -> dict[str, Any]:
         "iss": "desk",
         "sub": "desk",
         "aud": TOKEN_URL,
-        "jti": str(uuid.uuid4()),
+        "jti": str(uuid4()),
         "iat": now,
         "exp": now + 300,
         **more,

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
-from uuid import uuid4
 
 import httpx2
 import pytest
 from conftest import CALLS, DESK_URL, KEY, read_lines
 from pydantic import ValidationError
+from uuid_utils import uuid4
 
 from calltriage.desk.app import Desk
 from calltriage.desk.http.openapi import description, refusals

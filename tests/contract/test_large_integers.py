@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
 
 import httpx2
 import pytest
 from conftest import DESK_URL, KEY, load_lines
+from uuid_utils import uuid4
 from vendor_examples import at, places, with_changed
 
 from calltriage.desk.app import Desk

@@ -8,13 +8,13 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from itertools import product
 from typing import Any
-from uuid import uuid4
 
 import anyio
 import httpx2
 import pytest
 from conftest import DESK_URL, KEY, Clock, enrol
 from sqlalchemy import delete
+from uuid_utils import uuid4
 
 from calltriage.desk.app import Desk
 from calltriage.desk.database.tables import calls

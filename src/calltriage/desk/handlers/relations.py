@@ -70,7 +70,7 @@ def link_issue(tx: Transaction, call: LinkIssue) -> Reply:
 def _ends(tx: Transaction, source: str, target: str) -> tuple[AnyRow, AnyRow]:
     """The issues that a relation leads from and to. Raises 404 where one of them is none of the organisation's."""
     found = {row.id: row for row in tx.run(BOTH_ENDS, source=source, target=target)}
-    if len(found) < 2:
+    if not {source, target} <= found.keys():
         raise not_found(NO_ISSUE)
     return found[source], found[target]
 
