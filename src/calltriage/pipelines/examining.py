@@ -14,8 +14,8 @@ from calltriage.pipelines import catalogue
 from calltriage.pipelines.calls import Call
 from calltriage.pipelines.catalogue import Opening
 from calltriage.pipelines.detecting import Detector, Examined
-from calltriage.pipelines.findings import Verified, verified
-from calltriage.pipelines.ledger.results import Result
+from calltriage.pipelines.findings import Verification, Verified, verified
+from calltriage.pipelines.ledger.results import Known, Result
 from calltriage.pipelines.listing import is_sampled
 from calltriage.pipelines.redaction import RedactionError, Redactor, redacted, redactor_of
 from calltriage.pipelines.references import function_named
@@ -36,7 +36,8 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Found:
-    """A verified finding. `suppressed_by`: the detector whose finding in the call keeps this one from being filed."""
+    """A finding that was looked up. `suppressed_by`: the detector whose verified finding in the call keeps this one from
+    being filed."""
 
     verified: Verified
     detect: Detect
@@ -87,17 +88,20 @@ async def prepared(spec: Spec, opening: Opening | None = None) -> AsyncGenerator
 
 
 async def examine(
-    call: Call, detectors: Sequence[Prepared], known: Mapping[tuple[str, str], str] | None = None
+    call: Call, detectors: Sequence[Prepared], known: Mapping[tuple[str, str], Known] | None = None
 ) -> Examination:
     """Run detectors on a call. `known`: verdicts of earlier runs, by name and version hash; those detectors are skipped,
-    unless they failed or were deferred."""
+    unless they failed or were deferred.
+
+    For `suppressed_by` and `always_if`, a detector found something if its present version has a verified finding."""
     results, ran = list[Result](), dict[str, tuple[Prepared, list[Verified]]]()
     deferred = failed = None
     off, before = list[str](), list[str]()
-    found_by = {name for (name, _), verdict in (known or {}).items() if verdict == "found"}
+    told = {one.detector.name: _known(one.detector, known or {}) for one in detectors}
+    found_by = {name for name, each in told.items() if each.has_verified}
     for one in sorted(detectors, key=lambda one: bool(one.detect.sample.always_if)):
         name, version = one.detector.name, one.detector.version_hash
-        if (known or {}).get((name, version), FAILED) not in {FAILED, DEFERRED}:
+        if told[name].verdict not in {FAILED, DEFERRED}:
             before.append(name)
             continue
         if not _is_wanted(call, one.detect, found_by):
@@ -115,11 +119,21 @@ async def examine(
             failed = str(error) if one.detector.is_model else failed
             results.append(Result(name, version, FAILED, ms=_ms(began), error=str(error)))
             continue
-        results.append(_result(one.detector, examined, _ms(began)))
+        results.append(_result(one.detector, examined, looked_up, _ms(began)))
         ran[name] = (one, looked_up)
-        found_by |= {name} if examined.findings else set()
+        found_by |= {name} if _proven(looked_up) else set()
     found = tuple(each for one, looked_up in ran.values() for each in _placed(one, looked_up, found_by))
     return Examination(call, tuple(results), found, tuple(ran), deferred, failed, tuple(off), tuple(before))
+
+
+def _known(detector: Detector, known: Mapping[tuple[str, str], Known]) -> Known:
+    """What an earlier run made of the call with this version of a detector; as if it had failed, if there was none."""
+    return known.get((detector.name, detector.version_hash), Known(FAILED))
+
+
+def _proven(looked_up: Sequence[Verified]) -> int:
+    """Number of the verified findings."""
+    return sum(one.verification is not Verification.UNVERIFIED for one in looked_up)
 
 
 def _is_wanted(call: Call, detect: Detect, found_by: set[str]) -> bool:
@@ -138,12 +152,12 @@ def _placed(one: Prepared, looked_up: Sequence[Verified], found_by: set[str]) ->
     return [Found(each, one.detect, by) for each in looked_up]
 
 
-def _result(detector: Detector, examined: Examined, ms: float) -> Result:
+def _result(detector: Detector, examined: Examined, looked_up: Sequence[Verified], ms: float) -> Result:
     usage, why = examined.usage, examined.why or None
     if examined.left_out:
         why = f"Left out: {amount(examined.left_out, 'finding')} past the most that are looked at."
     return Result(
-        detector.name, detector.version_hash, examined.verdict, len(examined.findings),
+        detector.name, detector.version_hash, examined.verdict, _proven(looked_up),
         usage.tokens_in + usage.tokens_out, usage.usd, ms, why,
     )  # fmt: skip
 

@@ -23,6 +23,7 @@ from calltriage.pipelines.findings import Verification
 from calltriage.pipelines.ledger import findings, results
 from calltriage.pipelines.ledger.items import Item, Standing
 from calltriage.pipelines.ledger.ledger import Ledger, written
+from calltriage.pipelines.ledger.results import Known
 from calltriage.pipelines.ledger.retention import forget_older
 from calltriage.pipelines.reading import is_of_all, may_be_repeated, patiently, read_call
 from calltriage.pipelines.recording import Recorder
@@ -160,7 +161,7 @@ class Work:
             self.tally.skipped += 1
             self._tell(item, "skipped", None, began)
             return None
-        known = dict[tuple[str, str], str]()
+        known = dict[tuple[str, str], Known]()
         if self._remembers:
             known = await patiently(lambda: results.of_call(self.ledger, call.call_id, call.content_hash))
         examination = await examine(call, self.detectors, known)
@@ -177,17 +178,17 @@ class Work:
         return _Examined(item, examination, state, fingerprints, began, why)
 
     async def _fingerprints(
-        self, call: Call, examination: Examination, known: Mapping[tuple[str, str], str]
+        self, call: Call, examination: Examination, known: Mapping[tuple[str, str], Known]
     ) -> tuple[str, ...]:
         """Incidents of the new findings, and of earlier findings of the call that are not filed yet."""
         verified = (one.verified for one in examination.found)
         found = [one.fingerprint for one in verified if one.verification is not Verification.UNVERIFIED]
-        if "found" in known.values():
+        if _had_findings(known):
             found += await patiently(lambda: _waiting(self.ledger, call.call_id))
         return tuple(dict.fromkeys(found))
 
     def _state_after(
-        self, item: Item, examination: Examination, known: Mapping[tuple[str, str], str]
+        self, item: Item, examination: Examination, known: Mapping[tuple[str, str], Known]
     ) -> tuple[str, datetime | None, str | None]:
         """The item's state after the examination, when it is due again, and the reason; None where there is none."""
         now = self.ledger.clock()
@@ -199,7 +200,7 @@ class Work:
         if (again := self._look_again_at(examination.call)) is not None and now < again:
             return "deferred", again, "looked at again once its recording may have been transcribed"
         why = f"{', '.join(examination.failures)} failed" if examination.failures else None
-        if examination.found or "found" in known.values():
+        if examination.found or _had_findings(known):
             return "examined", None, why
         return "done" if why is None else "failed", None, why
 
@@ -266,6 +267,11 @@ def why_paused(error: BaseException) -> str:
     if isinstance(error, CallError):
         return error.code
     return str(error) if isinstance(error, SettingsError | StoreError) else type(error).__name__
+
+
+def _had_findings(known: Mapping[tuple[str, str], Known]) -> bool:
+    """Whether any version of a detector found something in a call before."""
+    return any(one.verdict == "found" for one in known.values())
 
 
 async def _waiting(ledger: Ledger, call_id: str) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 from pipeline_calls import call_of
 
 from calltriage.pipelines.examining import examine, prepared
+from calltriage.pipelines.ledger.results import Known
 from calltriage.pipelines.spec import SpecError, parse_spec
 
 CALL = call_of([("agent", "your card 4111 1111 1111 1111 is guaranteed")])
@@ -41,3 +42,65 @@ async def test_a_redactor_that_fails_fails_the_detector_and_lets_no_word_pass(tm
 async def test_a_redactor_that_is_none_is_told_with_its_line(redact: str, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="line 2: redact is wrong"):
         await quotes(redact, tmp_path)
+
+
+POINTING = """
+from calltriage.pipelines import Finding, detector
+
+@detector(version=1, kind="odd")
+def points(call):
+    yield Finding(0, quote="{quote}")
+"""
+POINTED = """name = "line"
+[[detect]]
+use = "acme_points:points"
+[[detect]]
+use = "forbidden"
+phrases = ["is guaranteed"]
+suppressed_by = "points"
+[[detect]]
+use = "forbidden"
+name = "sampled"
+phrases = ["your card"]
+sample = { rate = 0.0, always_if = ["points"] }
+"""
+
+
+async def pointed(quote: str, folder: Path, known: dict[str, Known]) -> tuple[str | None, list[str]]:
+    """What suppresses the finding, and the verdicts, where a detector quotes so. `known`: by "now" or another version."""
+    (folder / "acme_points.py").write_text(POINTING.format(quote=quote))
+    async with prepared(parse_spec(POINTED, folder=folder)) as detectors:
+        now = detectors[0].detector.version_hash
+        before = {("points", now if version == "now" else version): each for version, each in known.items()}
+        examination = await examine(CALL, detectors, before)
+    (suppressed,) = (one.suppressed_by for one in examination.found if one.verified.detector == "forbidden")
+    return suppressed, [one.verdict for one in examination.results]
+
+
+@pytest.mark.parametrize(
+    ("quote", "known", "suppressed", "sampled"),
+    [
+        ("your card", {}, "points", "found"),
+        ("never said", {}, None, "sampled_out"),
+        ("never said", {"an older version": Known("found", 1)}, None, "sampled_out"),
+        ("", {"now": Known("found", 1)}, "points", "found"),
+        ("", {"now": Known("found", 0)}, None, "sampled_out"),
+    ],
+    ids=["verified", "invented", "verified by another version", "verified before", "invented before"],
+)
+async def test_only_a_verified_finding_of_the_present_version_suppresses_others_or_points_at_a_call(
+    quote: str, known: dict[str, Known], suppressed: str | None, sampled: str, tmp_path: Path
+) -> None:
+    by, verdicts = await pointed(quote, tmp_path, known)
+
+    assert (by, verdicts[-1]) == (suppressed, sampled)
+
+
+async def test_a_result_counts_the_findings_that_were_verified(tmp_path: Path) -> None:
+    (tmp_path / "acme_counts.py").write_text(POINTING.format(quote="never said"))
+    file = 'name = "line"\n[[detect]]\nuse = "acme_counts:points"\n'
+
+    async with prepared(parse_spec(file, folder=tmp_path)) as detectors:
+        examination = await examine(CALL, detectors)
+
+    assert [(one.verdict, one.findings) for one in examination.results] == [("found", 0)]

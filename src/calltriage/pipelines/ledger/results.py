@@ -23,7 +23,8 @@ EXAMINED = ("found", "not_found", "cannot_tell")
 
 @dataclass(frozen=True)
 class Result:
-    """How one examination by a detector ended; see `tables.results`. `usd`: cost. `ms`: duration in milliseconds."""
+    """How one examination by a detector ended; see `tables.results`. `findings`: the verified ones. `usd`: cost. `ms`:
+    duration in milliseconds."""
 
     detector: str
     version_hash: str
@@ -35,13 +36,28 @@ class Result:
     error: str | None = None
 
 
-async def of_call(ledger: Ledger, call_id: str, content_hash: str) -> dict[tuple[str, str], str]:
-    """Verdicts on a call with this content, by detector and version hash."""
-    query = select(results.c.detector, results.c.version_hash, results.c.verdict).where(
+@dataclass(frozen=True)
+class Known:
+    """How an earlier examination ended. `findings`: the number of its verified findings."""
+
+    verdict: str
+    findings: int = 0
+
+    @property
+    def has_verified(self) -> bool:
+        return self.verdict == "found" and self.findings > 0
+
+
+async def of_call(ledger: Ledger, call_id: str, content_hash: str) -> dict[tuple[str, str], Known]:
+    """What is known of a call with this content, by detector and version hash."""
+    columns = (results.c.detector, results.c.version_hash, results.c.verdict, results.c.findings)
+    query = select(*columns).where(
         results.c.account == ledger.account, results.c.call_id == call_id, results.c.content_hash == content_hash
     )
     return await ledger.read(
-        lambda connection: {(row.detector, row.version_hash): row.verdict for row in connection.execute(query)}
+        lambda connection: {
+            (row.detector, row.version_hash): Known(row.verdict, row.findings) for row in connection.execute(query)
+        }
     )
 
 

@@ -89,7 +89,7 @@ results = _table(
     Index("pipeline_results_by_time", "account", "at"),
 )  # fmt: skip
 """What one version of a detector found in a call with this content. `verdict`: found, not_found, cannot_tell, not_offered,
-sampled_out, failed. `findings`: their number. `ms`: milliseconds. `error`: the reason of the verdict."""
+sampled_out, failed. `findings`: number of the verified ones. `ms`: milliseconds. `error`: the reason of the verdict."""
 
 findings = _table(
     "findings", ("id",),
