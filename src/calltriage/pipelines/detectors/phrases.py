@@ -37,13 +37,14 @@ class RequiredOptions(Options):
         return Timing.NONE if self.within is None else Timing.ESTIMATED
 
 
-@detector(version=1, kind="required", options=RequiredOptions)
+@detector(version=2, kind="required", options=RequiredOptions)
 def required(call: Call, options: RequiredOptions) -> Iterator[Finding]:
     """`speaker` (agent) says none of `phrases` in the call, within its first `within` seconds, or within the side's first
     `within_turns` turns.
 
     Whole words are compared; case and punctuation do not count. The finding is on the last turn in which the phrase could
-    have been said. Calls with fewer than `if_turns` (2) turns of that side, and calls that ended before `within`, have none.
+    have been said; on the side's first turn, if that begins after `within`. Calls with fewer than `if_turns` (2) turns of
+    that side, and calls that ended before `within`, have none.
     Times: needed for `within` only; findings by estimated times are for review only.
     """
     spoken = [turn for turn in turns_of(call, options.speaker) if turn.has_words]
@@ -51,13 +52,14 @@ def required(call: Call, options: RequiredOptions) -> Iterator[Finding]:
         return
     due = _due(spoken, options)
     wanted = phrases(*options.phrases)
-    if due and not any(wanted.found(turn) for turn in due):
+    last = due[-1] if due else next((turn for turn in spoken if turn.start_s is not None), None)
+    if last is not None and not any(wanted.found(turn) for turn in due):
         note = f"The {_who(options.speaker)} never says what has to be said{_until(options)}: {options.phrases[0]}."
-        yield Finding(due[-1], first_words(due[-1]), note)
+        yield Finding(last, first_words(last), note)
 
 
 def _due(spoken: Sequence[Turn], options: RequiredOptions) -> Sequence[Turn]:
-    """The turns that may have the phrase."""
+    """The turns that may have the phrase; none if the side says nothing within the time."""
     if options.within is not None:
         spoken = [
             turn for turn in spoken if turn.start_s is not None and turn.start_s <= options.within.total_seconds()

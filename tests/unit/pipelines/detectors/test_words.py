@@ -72,6 +72,19 @@ async def test_a_phrase_that_has_to_be_said_is_missed_on_the_last_turn_where_it_
     assert await found("required", turns[:2], phrase) == []
 
 
+async def test_an_agent_that_says_nothing_until_a_phrase_is_due_is_found_on_its_first_turn() -> None:
+    turns: list[Said] = [("caller", "hello? is anybody there?", 2.0), ("agent", "sorry about that", 33.0),
+                         ("agent", "this call is recorded", 40.0)]  # fmt: skip
+    phrase: dict[str, Any] = {"phrases": ["this call is recorded"], "within": "30s"}
+
+    assert await found("required", turns, phrase) == [(1, "sorry about that")]
+    assert await found("required", turns, phrase | {"within_turns": 1}) == [(1, "sorry about that")]
+    assert await found("required", turns, phrase | {"within": "41s"}) == []
+    assert await found("required", turns[:2], phrase) == []  # fewer turns than `if_turns`
+    assert await found("required", turns[:2], phrase | {"if_turns": 1}) == [(1, "sorry about that")]
+    assert await found("required", turns[:1], phrase | {"if_turns": 1}) == []
+
+
 async def test_only_a_phrase_with_a_time_needs_times() -> None:
     untimed = call_of([("agent", "hello"), ("agent", "bye")])
     rule = built_in("required")
