@@ -18,7 +18,7 @@ from calltriage.client.network import Network
 from calltriage.errors import DetectorError, SettingsError
 from calltriage.pipelines import child
 from calltriage.pipelines.chat.detectors import Criterion, Panel, criterion, detector_of
-from calltriage.pipelines.chat.endpoint import Endpoint, Price, identity
+from calltriage.pipelines.chat.endpoint import Endpoint, Price, Shared, identity
 from calltriage.pipelines.chat.kept import FOLDER, KEPT, Answers, Cache, Cassette, NoAnswers, Recorder
 from calltriage.pipelines.chat.purse import OwnPurse, Purse
 from calltriage.pipelines.detecting import Detector, Rule, adapted, nearest
@@ -115,6 +115,8 @@ class _Maker:
     purse: Purse | None = None
     network: httpx2.AsyncBaseTransport | None = None
     """The transport to endpoints, if this object made it."""
+    shared: dict[tuple[str, str], Shared] = field(default_factory=dict[tuple[str, str], Shared])
+    """What panels share, by address and model."""
     faults: list[str] = field(default_factory=list[str])
     asked: list[tuple[int, Detect, Criterion]] = field(default_factory=list[tuple[int, Detect, Criterion]])
 
@@ -193,6 +195,7 @@ class _Maker:
             max_tokens=told.max_tokens,
             timeout_s=told.timeout.total_seconds(),
             parameters=told.parameters,
+            shared=self.shared.setdefault((told.base_url.rstrip("/"), told.model), Shared()),
         )
 
     def _add(self, index: int, error: DetectorError) -> None:

@@ -18,6 +18,7 @@ from vendors import Answer, breaks, says
 from calltriage.errors import Deferred, DetectorFailed
 from calltriage.pipelines.calls import Call
 from calltriage.pipelines.catalogue import Opening, opened
+from calltriage.pipelines.chat.endpoint import AT_ONCE
 from calltriage.pipelines.chat.kept import forget
 from calltriage.pipelines.chat.purse import OwnPurse
 from calltriage.pipelines.detecting import Examined, Verdict
@@ -148,14 +149,77 @@ async def test_an_endpoint_that_takes_no_schema_is_asked_otherwise_and_this_is_r
         await made.examine(CALL)
         await made.examine(call_of([("agent", "another call")]))
 
-    ways = [(body.get("response_format") or {}).get("type") for body in script.asked]
-    assert ways == ["json_schema", "json_object", None, None]
+    assert ways(script) == ["json_schema", "json_object", None, None]
     assert ["JSON Schema of the answer" in body["messages"][1]["content"] for body in script.asked] == [
         False,
         True,
         True,
         True,
     ]
+
+
+def ways(script: Script) -> list[str | None]:
+    """The form that each request asked for."""
+    return [(body.get("response_format") or {}).get("type") for body in script.asked]
+
+
+async def test_a_call_that_is_refused_in_every_form_leaves_the_forms_of_others_as_they_were(folder: Path) -> None:
+    script = Script(says(400, {}), says(400, {}), says(400, {}), answered({"promise": found()}))
+
+    async with opened(file(folder), Opening(transport=httpx2.MockTransport(script))) as (made,):
+        with pytest.raises(DetectorFailed, match=r"refuses the request .HTTP 400."):
+            await made.examine(CALL)
+        await made.examine(call_of([("agent", "a shorter call")]))
+
+    assert ways(script) == ["json_schema", "json_object", None, "json_schema"]
+
+
+SECOND = '[[detect]]\nuse = "chat"\nname = "anger"\nendpoint = "{endpoint}"\nprompt = "promise.md"\nsample = 0.5\n'
+SAME = '[endpoint.again]\nbase_url = "http://127.0.0.1:9/v1/"\nmodel = "{model}"\n'
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "model", "second"),
+    [("local", "small", "json_object"), ("again", "small", "json_object"), ("again", "other", "json_schema")],
+    ids=["one table", "an equal table", "another model"],
+)
+async def test_what_a_model_at_an_address_refuses_is_known_to_all_that_ask_it(
+    folder: Path, endpoint: str, model: str, second: str
+) -> None:
+    spec = file(folder, SECOND.format(endpoint=endpoint), more=SAME.format(model=model))
+    script = Script(says(400, {}), answered({"promise": found()}), answered({"anger": found()}))
+
+    async with opened(spec, Opening(transport=httpx2.MockTransport(script))) as made:
+        for one in made:
+            await one.examine(CALL)
+
+    assert ways(script) == ["json_schema", "json_object", second]
+
+
+async def test_all_that_ask_a_model_at_an_address_send_so_many_requests_at_once_together(folder: Path) -> None:
+    spec = file(folder, SECOND.format(endpoint="local"))
+    under_way, most, go_on = 0, 0, anyio.Event()
+
+    async def answer(request: httpx2.Request) -> httpx2.Response:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await go_on.wait()
+        under_way -= 1
+        asked = "anger" if b"Question anger" in request.content else "promise"
+        return answered({asked: found()})(request)
+
+    async with (
+        opened(spec, Opening(transport=httpx2.MockTransport(answer))) as made,
+        anyio.create_task_group() as tasks,
+    ):
+        for number in range(AT_ONCE):
+            for one in made:
+                tasks.start_soon(one.examine, call_of([("agent", f"call {number}")]))
+        await anyio.wait_all_tasks_blocked()
+        go_on.set()
+
+    assert most == AT_ONCE
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
     json_schema, strict → if refused: json_object, schema in the prompt → if refused: text, schema in the prompt
 
-The way that an endpoint accepts is remembered. Answers are always checked, since some endpoints ignore the schema. A
-malformed answer is asked for once more; the second one fails the examination.
+The way that an endpoint accepts is remembered by address and model. A way counts as refused only once a later one was
+accepted, since a request may be refused for other reasons, such as its length. Answers are always checked, since some
+endpoints ignore the schema. A malformed answer is asked for once more; the second one fails the examination.
 """
 
 from __future__ import annotations
@@ -56,6 +57,19 @@ class Price:
 
 
 @dataclass
+class Shared:
+    """What is shared by all that ask one model at one address.
+
+    Attributes:
+        mode: index of the first of MODES that is not known to be refused.
+        turn: admits AT_ONCE requests.
+    """
+
+    mode: int = 0
+    turn: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(AT_ONCE))
+
+
+@dataclass
 class Endpoint:
     """A model at an address.
 
@@ -69,6 +83,7 @@ class Endpoint:
         max_tokens: most tokens of an answer.
         timeout_s: seconds for one request.
         parameters: further members of each request.
+        shared: what it shares with others of this address and model.
         sleep: waits between attempts; replaced in tests.
     """
 
@@ -81,9 +96,8 @@ class Endpoint:
     max_tokens: int = 1024
     timeout_s: float = 60.0
     parameters: JsonObject = field(default_factory=dict[str, Any])
+    shared: Shared = field(default_factory=Shared)
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
-    _mode: int = field(default=0, init=False)
-    _turn: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(AT_ONCE), init=False)
 
     def worst_usd(self, asked: Sequence[Message]) -> float:
         """Most USD that a request can cost: one token for each byte of the prompt, and an answer of `max_tokens`."""
@@ -111,17 +125,17 @@ class Endpoint:
             ) from None
 
     async def _said(self, asked: Sequence[Message], questions: Sequence[str]) -> tuple[str, Usage]:
-        """The text of an answer. Remembers the first of MODES that the endpoint does not refuse."""
+        """The text of an answer in the first of MODES that the endpoint does not refuse, which is remembered."""
+        mode = self.shared.mode
         while True:
-            mode = self._mode
             body = self._body(MODES[mode], asked, questions)
             answer, usage = await self._paid(body)
             if answer.status == 200:
+                self.shared.mode = max(self.shared.mode, mode)
                 return self._text(answer), usage
-            if answer.status in REFUSED_FORM and mode + 1 < len(MODES):
-                self._mode = max(self._mode, mode + 1)
-                continue
-            raise DetectorFailed(self._refused(answer.status))
+            if answer.status not in REFUSED_FORM or mode + 1 == len(MODES):
+                raise DetectorFailed(self._refused(answer.status))
+            mode = max(self.shared.mode, mode + 1)
 
     def _body(self, mode: str, asked: Sequence[Message], questions: Sequence[str]) -> JsonObject:
         shown = list(asked) if mode == "json_schema" else with_schema(asked, questions)
@@ -156,7 +170,7 @@ class Endpoint:
         try:
             with anyio.fail_after(self.timeout_s):
                 async with (
-                    self._turn,
+                    self.shared.turn,
                     self.http.stream(
                         "POST", "/chat/completions", headers=headers, json=body, patience=patience
                     ) as response,
