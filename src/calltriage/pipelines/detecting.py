@@ -27,6 +27,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import Severity
 from calltriage.pipelines.calls import Call, Timing, Turn
 from calltriage.pipelines.findings import Finding, is_kind
+from calltriage.pipelines.spec import Detect
 
 MOST_FINDINGS = 100
 """Findings of one detector in one call that count; the rest is left out."""
@@ -253,11 +254,12 @@ def checked_options(
     name: str, model: type[BaseModel] | None, given: Mapping[str, object], folder: Path | None = None
 ) -> BaseModel | None:
     """A detector's checked options; None if it has none. Raises DetectorError, which names the wrong option and, for an
-    unknown one, the nearest known name."""
+    unknown one, the nearest name: of its options, or of the keys that every [[detect]] table may have."""
     known = {} if model is None else model.model_fields
     for key in given:
         if key not in known:
-            raise DetectorError(f"Detector {name} has no option {key!r}. {nearest(key, known)}", path=(key,))
+            hint = nearest(key, {*known, *Detect.model_fields})
+            raise DetectorError(f"Detector {name} has no option {key!r}. {hint}", path=(key,))
     if model is None:
         return None
     try:

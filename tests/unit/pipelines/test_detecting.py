@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from pipeline_calls import call_of
@@ -205,6 +206,50 @@ async def test_each_fault_of_a_files_detectors_is_told_with_its_line() -> None:
     assert "Did you mean 'agent_silence'?" in first
     assert "line 6: detect 2, at_leest" in second
     assert "Did you mean 'at_least'?" in second
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("sevrity", "severity"), ("min_precison", "min_precision"), ("grup_by", "group_by"), ("fille", "file"),
+        ("supressed_by", "suppressed_by"), ("smaple", "sample"), ("at_leest", "at_least"),
+    ],
+)  # fmt: skip
+async def test_a_misspelt_key_of_a_detectors_table_is_answered_with_the_nearest(key: str, meant: str) -> None:
+    spec = parse_spec(f'name = "line"\n[[detect]]\nuse = "agent_silence"\n{key} = 1\n')
+
+    with pytest.raises(SpecError, match=f"line 4: detect 1, {key} is wrong.* Did you mean '{meant}'"):
+        async with opened(spec):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("use", "own"),
+    [('"chat"\nendpoint = "replay:none"\nprompt = "none"', "speaker"), ('"acme_misspelt:finds"', "days")],
+    ids=["chat", "a function"],
+)
+async def test_a_models_detector_and_a_users_function_know_their_own_keys_and_those_of_every_table(
+    use: str, own: str, tmp_path: Path
+) -> None:
+    (tmp_path / "acme_misspelt.py").write_text(MISSPELT)
+    for key, meant in (("sevrity", "severity"), (own[:-1], own)):
+        spec = parse_spec(f'name = "line"\n[[detect]]\nuse = {use}\n{key} = 1\n', folder=tmp_path)
+        with pytest.raises(SpecError, match=rf"line \d: detect 1, {key} is wrong.* Did you mean '{meant}'"):
+            async with opened(spec):
+                pass
+
+
+MISSPELT = """
+from calltriage.pipelines import detector
+from calltriage.pipelines.detecting import Options
+
+class Days(Options):
+    days: int = 60
+
+@detector(version=1, kind="odd", options=Days)
+def finds(call, options):
+    return []
+"""
 
 
 def find_rule(name: str) -> Rule:
