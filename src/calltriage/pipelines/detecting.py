@@ -111,7 +111,7 @@ class Detector:
         review_only: its findings are never filed without a person.
         is_model: a language model finds; its quotes must have a minimal length.
         states_facts: it may yield findings about the call's record, without a quote.
-        severity: default severity of its findings.
+        severity: default severity of its findings, and the highest that they may have.
         group_by: fields of a call; findings with different values belong to different incidents.
         was: earlier names, the first one first.
         speaker: whose turns it may quote: agent, caller or any.

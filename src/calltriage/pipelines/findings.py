@@ -30,7 +30,8 @@ MOST_NOTE, MOST_KEY, MOST_QUOTE = 500, 200, 2_000
 LEAST_WORDS, LEAST_CHARACTERS = 3, 12
 """A model's quote needs so many words or so many characters: a word such as "is" is in most turns and proves nothing."""
 KIND = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,63}")
-SEVERITIES: tuple[str, ...] = get_args(Severity)
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+"""Most severe first."""
 _ENDS = re.compile(r"[.,!?;:…]*(?:\s|$)")
 """What may follow a whole word."""
 MISSING = "unknown"
@@ -56,7 +57,7 @@ class Finding:
         quote: words of that turn.
         note: why it matters, for people.
         key: splits findings of one kind into incidents, such as the policy that was broken.
-        severity: critical, high, medium or low; None: the detector's.
+        severity: critical, high, medium or low; None: the detector's, which it never exceeds.
         kind: needed if the detector has several; None: its first one.
 
     Raises ValueError for a member of a wrong type or value.
@@ -146,13 +147,18 @@ def verified(call: Call, detector: Detector, finding: Finding) -> Verified:
         quote=quote,
         note=finding.note[:MOST_NOTE],
         key=key,
-        severity=finding.severity or detector.severity,
+        severity=_capped(finding.severity, detector.severity),
         timing=timing,
         verification=verification,
         review_only=detector.review_only or timing is Timing.ESTIMATED,
         fingerprint=fingerprint(detector.identity, kind, group, key),
         group=group,
     )
+
+
+def _capped(severity: Severity | None, most: Severity | None) -> Severity | None:
+    """A finding's severity: `most` at the highest, and by default."""
+    return severity if most is None else max(severity or most, most, key=SEVERITIES.index)
 
 
 def _looked_up(call: Call, detector: Detector, finding: Finding) -> tuple[int | None, str, Verification]:

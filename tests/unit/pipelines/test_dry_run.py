@@ -70,6 +70,28 @@ async def test_a_share_of_the_calls_is_the_same_share_at_each_run(the_desk: Desk
     assert ids_of(first) | ids_of(second) <= chosen
 
 
+async def test_findings_are_shown_as_severe_as_they_would_be_filed(
+    the_desk: Desk, client: Client, tmp_path: Path
+) -> None:
+    (tmp_path / "acme_severe.py").write_text(SEVERE)
+    await load_lines(the_desk, silent_line("silent-1", 9.5))
+    text = 'name = "severe"\n[[detect]]\nuse = "acme_severe:severe"\nseverity = "low"\n'
+
+    tally = (await Pipeline(parse_spec(text, folder=tmp_path)).run(client, call="silent-1", dry_run=True)).tally
+
+    assert [found.verified.severity for found in tally.detectors["severe"].examples] == ["low"]
+    assert [one.severity for one in tally.incidents.values()] == ["low"]
+
+
+SEVERE = """
+from calltriage.pipelines import Finding, detector
+
+@detector(version=1, kind="odd")
+def severe(call):
+    yield Finding(0, quote="how can i help you", severity="critical")
+"""
+
+
 async def test_a_finding_is_suppressed_by_that_of_another_detector_in_the_same_call(
     the_desk: Desk, client: Client
 ) -> None:

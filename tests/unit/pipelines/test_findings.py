@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pipeline_calls import call_of
 
+from calltriage.operations.fields import Severity
 from calltriage.pipelines import Finding, detector
 from calltriage.pipelines.calls import Call, Timing, Turn
 from calltriage.pipelines.findings import Verification, Verified, fingerprint, quote_stands_in, verified
@@ -39,6 +40,19 @@ def test_words_that_stand_in_the_named_turn_are_verified_as_the_transcript_has_t
     assert (same.turn, same.quote, same.verification) == (2, "60 days", Verification.EXACT)
     assert (other_form.turn, other_form.verification) == (1, Verification.EXACT)
     assert other_form.quote == "order five five five zero one."
+
+
+@pytest.mark.parametrize(
+    ("own", "most", "shown"),
+    [
+        ("critical", "low", "low"), ("low", "critical", "low"), (None, "high", "high"), ("critical", None, "critical"),
+        (None, None, None),
+    ],
+)  # fmt: skip
+def test_a_finding_is_as_severe_as_its_detector_may_be_at_most(
+    own: Severity | None, most: Severity | None, shown: Severity | None
+) -> None:
+    assert looked_up(Finding(2, "60 days", severity=own), severity=most).severity == shown
 
 
 def test_words_that_stand_in_one_other_turn_alone_are_moved_there() -> None:

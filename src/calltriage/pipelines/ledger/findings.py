@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, insert, select, update
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from calltriage.pipelines.spec import Detect
 
 State = Literal["new", "accepted", "filed", "dismissed", "unverified", "stale", "counted", "suppressed"]
-SEVERITIES = ("low", "medium", "high", "critical")
 REVIEW_ONLY = "review only"
 """Reason of a new finding that is never filed without a person."""
 VERSION_FIELDS = ("agent_version", "agent_version_id", "pathway_version", "version")
@@ -47,12 +46,7 @@ class Placed:
 
 
 def place(found: Verified, detect: Detect, suppressed_by: str | None = None) -> Placed:
-    """Decide a finding's first state by its verification and by its detector's table in the file.
-
-    The table's severity is the highest that the finding may have.
-    """
-    if detect.severity is not None:
-        found = replace(found, severity=min(found.severity or detect.severity, detect.severity, key=SEVERITIES.index))
+    """Decide a finding's first state by its verification and by its detector's table in the file."""
     if found.verification is Verification.UNVERIFIED:
         return Placed(found, "unverified", "no turn has these words")
     if suppressed_by is not None:
