@@ -178,7 +178,7 @@ class Issues(Table):
     review_share: Share = 0.05
     """Share (0 to 1) of the findings that could be filed without a person and are held back for review."""
     agent_verdicts: bool = False
-    """Whether agents' verdicts on findings count for precision as people's do."""
+    """Whether agents' verdicts count for precision, on findings without a person's verdict."""
 
 
 class Limits(Table):

@@ -30,8 +30,9 @@ from calltriage.operations.resource_links import ListResources
 from calltriage.pipelines.coming_back import BEFORE_CLOSING, IN_GRACE, SAME_AGENT
 from calltriage.pipelines.filing_step import Filer
 from calltriage.pipelines.findings import Verified
-from calltriage.pipelines.ledger import Ledger, effects, findings, incidents, tables
+from calltriage.pipelines.ledger import Ledger, effects, findings, incidents, reviews, tables
 from calltriage.pipelines.ledger.effects import Effect
+from calltriage.pipelines.ledger.reviews import Review
 from calltriage.pipelines.ledger.turns import alone
 from calltriage.pipelines.reading import may_be_repeated
 from calltriage.pipelines.reviewing import Reviewer, review
@@ -84,6 +85,20 @@ async def test_an_agents_verdicts_count_only_where_the_file_says_so(bench: Bench
     await bench.run("first")
 
     assert (alone, await bench.states()) == ({"first": "new"}, {"first": "filed"})
+
+
+async def test_an_agents_later_verdict_does_not_outweigh_a_persons(bench: Bench) -> None:
+    bench.spec = spec_of(more=f"[issues]\n{ALONE}\nagent_verdicts = true")
+    await bench.trust(right=0, wrong=18)
+    for row in await bench.rows():
+        said = Review(row["call_id"], row["detector"], "right", "an agent", "agent", finding_id=row["id"])
+        await bench.ledger.write(partial(reviews.add, ledger=bench.ledger, review=said))
+    await bench.say("first")
+    await bench.run("first")
+
+    [tally] = (await bench.ledger.read(partial(reviews.tallies, ledger=bench.ledger, with_agents=True))).values()
+    assert (tally.right, tally.wrong) == (0, 18)
+    assert await bench.states() == {"first": "new"}
 
 
 async def test_verdicts_on_another_version_of_a_detector_do_not_count(bench: Bench) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, in
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.findings import Verification, Verified
 from calltriage.pipelines.ledger.ledger import Ledger, written
+from calltriage.pipelines.ledger.reviews import BY_WEIGHT
 from calltriage.pipelines.ledger.rows import own
 from calltriage.pipelines.ledger.tables import findings, incidents, reviews
 
@@ -138,12 +139,12 @@ def _is_changed(row: Row[*tuple[object, ...]], one: Placed) -> bool:
 
 
 def _judged(connection: Connection, ledger: Ledger, ids: Collection[str]) -> dict[str, str]:
-    """The last verdicts on those of the findings that have one: a person's, if there is one."""
+    """The verdicts that count, on those of the findings that have one."""
     if not ids:
         return {}
     where = and_(reviews.c.account == ledger.account, reviews.c.finding_id.in_(ids))
     query = select(reviews.c.finding_id, reviews.c.verdict, reviews.c.role).where(where)
-    rows = connection.execute(query.order_by(reviews.c.role, reviews.c.at, reviews.c.id))  # "agent", then "human"
+    rows = connection.execute(query.order_by(*BY_WEIGHT))
     return {row.finding_id: f"{row.verdict} by {row.role}" for row in rows}
 
 

@@ -1,4 +1,5 @@
-"""Verdicts of people and agents on findings. Append-only: the last verdict on a finding counts, earlier ones stay.
+"""Verdicts of people and agents on findings. Append-only: earlier verdicts stay. The last verdict of a person on a finding
+counts; without one, the last of an agent.
 
 An agent's verdict counts for a detector's precision only if the file sets `issues.agent_verdicts`.
 """
@@ -69,18 +70,22 @@ class Tally:
         return self.right + self.wrong
 
 
+BY_WEIGHT = (reviews.c.role, reviews.c.at, reviews.c.id)
+"""An order of verdicts in which the last one on a finding is the one that counts: "agent" comes before "human"."""
+
+
 def tallies(
     connection: Connection, ledger: Ledger, *, with_agents: bool = False, pipeline: str | None = None
 ) -> dict[tuple[str, str], Tally]:
-    """Tallies by detector and version hash. The last verdict on a finding counts; `duplicate` counts as neither.
+    """Tallies by detector and version hash. One verdict on a finding counts; `duplicate` counts as neither.
 
-    `with_agents`: agents' verdicts count, too.
+    `with_agents`: an agent's verdict counts where no person has given one.
     """
     query = (
         select(reviews.c.finding_id, reviews.c.verdict, findings.c.detector, findings.c.version_hash)
         .join(findings, (findings.c.account == reviews.c.account) & (findings.c.id == reviews.c.finding_id))
         .where(reviews.c.account == ledger.account)
-        .order_by(reviews.c.at, reviews.c.id)
+        .order_by(*BY_WEIGHT)
     )
     if not with_agents:
         query = query.where(reviews.c.role == "human")
