@@ -1,7 +1,7 @@
 """Which findings may be filed, and which of them without a person.
 
 A detector with `file = "auto"` files alone while the lower 95 % bound of its precision reaches `min_precision`. The
-precision is the share of findings that people called right, for the detector's present version.
+precision is the share of findings that people called right, for the detector's present version, under all of its names.
 """
 
 from __future__ import annotations
@@ -49,24 +49,26 @@ class Eligibility:
         detect = self.detect(one.detector)
         if one.pipeline != self.spec.name or detect is None or detect.file != "auto":
             return False
-        return await self.bound(one.detector, one.version_hash) >= detect.min_precision
+        return await self.bound(detect, one.version_hash) >= detect.min_precision
 
     async def alone(self) -> list[Versions]:
         """The detectors whose findings need no person."""
         found = list[Versions]()
         for one in (each for each in self.spec.detect if each.file == "auto"):
-            of_it = [version for name, version in await self._known() if name == one.known_as]
-            exact = [each for each in of_it if await self.bound(one.known_as, each) >= one.min_precision]
-            found.append(Versions(one.known_as, None if one.min_precision == 0 else tuple(exact)))
+            names = [name for name in one.names if self.detect(name) is one]
+            of_it = {version for name, version in await self._known() if name in names}
+            exact = [each for each in sorted(of_it) if await self.bound(one, each) >= one.min_precision]
+            found += [Versions(name, None if one.min_precision == 0 else tuple(exact)) for name in names]
         return found
 
     def detect(self, detector: str) -> Detect | None:
-        """What the pipeline's file says of a detector; None for one that is not in it."""
-        return next((one for one in self.spec.detect if one.known_as == detector), None)
+        """What the pipeline's file says of a detector, by its name or an earlier one; None for one that is not in it."""
+        named = (one for one in self.spec.detect if one.known_as == detector)
+        return next(named, None) or next((one for one in self.spec.detect if detector in one.was), None)
 
-    async def bound(self, detector: str, version_hash: str) -> float:
+    async def bound(self, detect: Detect, version_hash: str) -> float:
         """The lower 95 % bound of a detector's precision; 0 without a verdict."""
-        tally = (await self._known()).get((detector, version_hash), Tally())
+        tally = reviews.tally_of(await self._known(), detect.names, version_hash)
         return wilson(tally.right, tally.total)[0] if tally.total else 0.0
 
     async def _known(self) -> Mapping[tuple[str, str], Tally]:

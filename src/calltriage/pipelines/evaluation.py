@@ -24,6 +24,7 @@ from calltriage.errors import Deferred, DetectorFailed, SettingsError
 from calltriage.pipelines.calls import Call
 from calltriage.pipelines.detecting import Detector, Verdict, nearest
 from calltriage.pipelines.findings import Verification, Verified, verified
+from calltriage.pipelines.spec import Detect
 from calltriage.pipelines.statistics import Interval, f1, f1_interval, matthews, mcnemar, wilson
 
 TOLERANCE = 1
@@ -50,8 +51,11 @@ Labels = Mapping[str, Mapping[str, Sequence[Label]]]
 """Labels by detector's name, then by call id."""
 
 
-def read_labels(path: Path, known: Iterable[str], split: str | None = None) -> Labels:
-    """The labels of a file; with `split`, those of that part. `known`: names of detectors.
+def read_labels(
+    path: Path, known: Iterable[str], split: str | None = None, present: Mapping[str, str] | None = None
+) -> Labels:
+    """The labels of a file; with `split`, those of that part. `known`: names of detectors. `present`: the present names of
+    renamed ones, under which their labels are kept.
 
     Raises SettingsError, which names the wrong line.
     """
@@ -68,8 +72,23 @@ def read_labels(path: Path, known: Iterable[str], split: str | None = None) -> L
                 hint = nearest(label.detector, names)
                 raise SettingsError(f"{path.name}, line {number}: no detector {label.detector!r} in the file. {hint}")
             if split is None or label.split == split:
-                found[label.detector].setdefault(label.call_id, []).append(label)
+                name = (present or {}).get(label.detector, label.detector)
+                found[name].setdefault(label.call_id, []).append(label)
     return found
+
+
+def present_names(detects: Sequence[Detect]) -> dict[str, str]:
+    """The present names of a file's detectors, by their present and earlier names."""
+    earlier = {name: one.known_as for one in detects for name in one.was}
+    return earlier | {one.known_as: one.known_as for one in detects}
+
+
+def counterparts(detects: Sequence[Detect], older: Sequence[Detect]) -> dict[str, str]:
+    """For each detector of a file that an older file has, under its name or an earlier one: its name there."""
+    there = {one.known_as for one in older}
+    names = present_names(detects)
+    of_each = ((one.known_as, [name for name in one.names if names[name] == one.known_as]) for one in detects)
+    return {now: found[0] for now, known in of_each if (found := [name for name in known if name in there])}
 
 
 def _label(line: str, place: str) -> Label:

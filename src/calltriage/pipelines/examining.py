@@ -50,7 +50,7 @@ class Examination:
 
     Attributes:
         results: one for each detector that had no verdict before and was not deferred.
-        examined: names of the detectors that succeeded.
+        examined: names of the detectors that succeeded, and their earlier names.
         known: names of the detectors that had a verdict before.
         deferred: why a detector has to wait; None if none has.
         failed: why a model's detector failed, which may pass; None if none did.
@@ -123,7 +123,8 @@ async def examine(
         ran[name] = (one, looked_up)
         found_by |= {name} if _proven(looked_up) else set()
     found = tuple(each for one, looked_up in ran.values() for each in _placed(one, looked_up, found_by))
-    return Examination(call, tuple(results), found, tuple(ran), deferred, failed, tuple(off), tuple(before))
+    names = [name for own, (one, _) in ran.items() for name in one.detect.names if name == own or name not in told]
+    return Examination(call, tuple(results), found, tuple(names), deferred, failed, tuple(off), tuple(before))
 
 
 def _known(detector: Detector, known: Mapping[tuple[str, str], Known]) -> Known:

@@ -252,7 +252,7 @@ class Work:
         """Remove the words of findings that are older than the file's `retention`."""
         keeps = self.spec.retention
         if keeps is not None:
-            names = [name for one in self.spec.detect for name in (one.known_as, *one.was)]
+            names = [name for one in self.spec.detect for name in one.names]
             await forget_older(self.ledger, self.spec.name, names, written(self.ledger.clock() - keeps))
 
     async def _end(self, standings: Sequence[Standing]) -> None:

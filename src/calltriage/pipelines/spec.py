@@ -134,6 +134,11 @@ class Detect(BaseModel):
         return self.name or re.split(r"[:.]", self.use)[-1]
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The names under which its findings and verdicts are recorded: the present one, and earlier ones."""
+        return (self.known_as, *self.was)
+
+    @property
     def options(self) -> JsonObject:
         """The detector's own options."""
         return dict(self.model_extra or {})

@@ -87,6 +87,25 @@ def test_a_changed_file_is_compared_on_the_same_calls() -> None:
     }  # fmt: skip
 
 
+def test_a_renamed_detector_is_compared_and_measured_by_labels_of_its_earlier_name(folder: Path) -> None:
+    renamed = PIPELINE.format(phrase="by tomorrow").replace('"promise"', '"promises"\nwas = "promise"')
+    fresh = '[[detect]]\nuse = "forbidden"\nname = "fresh"\nphrases = ["hello"]\n'
+    (folder / "renamed.toml").write_text(renamed + fresh)
+    with (folder / "labels.jsonl").open("a") as labels:
+        labels.write('\n{"call_id": "call-0", "detector": "promises", "verdict": "none"}')
+        labels.write('\n{"call_id": "call-0", "detector": "fresh", "verdict": "positive", "turn": 0}')
+
+    shown = evaluated("--against", "old.toml", file="renamed.toml").stdout
+    told = as_json(evaluated("--against", "old.toml", "--json", file="renamed.toml"))
+
+    assert "promises: 16 calls better, 0 worse" in shown
+    assert "old.toml has no fresh, under no earlier name (`was`) either: nothing to compare." in shown
+    assert [(one["detector"], one["better"]) for one in told["against"]] == [("promises", 16)]
+    assert [(row["detector"], row["calls"], row["tp"]) for row in told["detectors"]] == [
+        ("promises", 16, 8), ("fresh", 1, 1),
+    ]  # fmt: skip
+
+
 def test_calls_are_read_of_the_api_where_no_file_is_given(folder: Path) -> None:
     imported = CliRunner().invoke(cli, ["desk", "import", "calls.jsonl"])
     assert imported.exit_code == 0, imported.output

@@ -106,6 +106,9 @@ def test_check_tells_variables_that_are_not_set_and_what_a_detector_lacks_to_fil
     for row in map(json.loads, run("pipeline", "findings", "--json").stdout.splitlines()):
         run("pipeline", "accept", row["id"])
     second = run("pipeline", "check", "p.toml")
+    Path("p.toml").write_text(ALONE + 'name = "quiet"\nwas = "agent_silence"\n')
+    renamed = run("pipeline", "check", "p.toml")
+    assert "quiet waits for a person: 2 of 2 verdicts right" in renamed.output
     assert first.exit_code == 0
     assert first.output.endswith("\np.toml is right, but the environment does not set ALERT_URL ([alert] webhook).\n")
     assert "waits for a person: no verdict yet. For 0.8 it takes 16 more right verdicts." in first.output

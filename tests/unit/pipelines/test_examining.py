@@ -104,3 +104,25 @@ async def test_a_result_counts_the_findings_that_were_verified(tmp_path: Path) -
         examination = await examine(CALL, detectors)
 
     assert [(one.verdict, one.findings) for one in examination.results] == [("found", 0)]
+
+
+async def test_a_renamed_detector_has_examined_a_call_under_its_earlier_names_too() -> None:
+    text = """name = "line"
+[[detect]]
+use = "agent_silence"
+name = "late"
+was = ["slow", "quiet"]
+[[detect]]
+use = "forbidden"
+name = "quiet"
+phrases = ["never said"]
+sample = 0.0
+"""
+    call = call_of([("agent", "hello", 0.0, 1.0), ("caller", "hi", 2.0, 3.0)])
+
+    async with prepared(parse_spec(text)) as detectors:
+        examination = await examine(call, detectors)
+        alone = await examine(call, detectors[:1])
+
+    assert examination.examined == ("late", "slow")  # "quiet" is another one now, which did not look
+    assert alone.examined == ("late", "slow", "quiet")

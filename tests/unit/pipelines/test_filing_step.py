@@ -28,6 +28,7 @@ from calltriage.operations.issues import CreateIssue, DeleteIssue, Issue, Update
 from calltriage.operations.relations import ListRelations
 from calltriage.operations.resource_links import ListResources
 from calltriage.pipelines.coming_back import BEFORE_CLOSING, IN_GRACE, SAME_AGENT
+from calltriage.pipelines.eligibility import Eligibility
 from calltriage.pipelines.filing_step import Filer
 from calltriage.pipelines.findings import Verified
 from calltriage.pipelines.ledger import Ledger, effects, findings, incidents, reviews, tables
@@ -99,6 +100,30 @@ async def test_an_agents_later_verdict_does_not_outweigh_a_persons(bench: Bench)
     [tally] = (await bench.ledger.read(partial(reviews.tallies, ledger=bench.ledger, with_agents=True))).values()
     assert (tally.right, tally.wrong) == (0, 18)
     assert await bench.states() == {"first": "new"}
+
+
+RENAMED = 'file = "auto"\nname = "hours_wrong"\nwas = "wrong_hours"'
+
+
+@pytest.mark.parametrize("found_as", ["wrong_hours", "hours_wrong"], ids=["found before", "found afterwards"])
+async def test_a_renamed_detector_keeps_its_verdicts_and_files_alone_what_it_finds_under_either_name(
+    bench: Bench, found_as: str
+) -> None:
+    await bench.trust()
+    await bench.say("first")
+    bench.rule = replace(bench.rule, name=found_as, was=("wrong_hours",))
+    await bench.examine("first")
+    bench.spec = spec_of(RENAMED, f"[issues]\n{ALONE}")
+    bench.rule = replace(bench.rule, name="hours_wrong")
+    bench.clock.advance(minutes=1)
+
+    left = await Eligibility(bench.ledger, bench.spec).alone()
+    await bench.run("first")
+
+    assert [(one.detector, one.hashes) for one in left] == [
+        (name, (bench.rule.version_hash,)) for name in ("hours_wrong", "wrong_hours")
+    ]
+    assert await bench.states() == {"first": "filed"}
 
 
 async def test_verdicts_on_another_version_of_a_detector_do_not_count(bench: Bench) -> None:

@@ -22,7 +22,16 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.calls import Call, view_of
 from calltriage.pipelines.catalogue import Opening
 from calltriage.pipelines.detecting import Detector
-from calltriage.pipelines.evaluation import Comparison, Labels, Score, compared, evaluate, read_labels
+from calltriage.pipelines.evaluation import (
+    Comparison,
+    Labels,
+    Score,
+    compared,
+    counterparts,
+    evaluate,
+    present_names,
+    read_labels,
+)
 from calltriage.pipelines.examining import prepared
 from calltriage.pipelines.reading import read_call
 from calltriage.pipelines.spec import Spec, read_spec
@@ -74,14 +83,13 @@ def evaluate_file(
     Exit status 0, or 3 when --min-precision is given and a detector is below it, or has no finding to tell it by.
     """
     settings, spec = settings_of(context), read_spec(file)
-    wanted = read_labels(labels, [one.known_as for one in spec.detect], asked["split"])
+    names = present_names(spec.detect)
+    wanted = read_labels(labels, names, asked["split"], names)
     if not wanted:
         raise SettingsError(f"{labels} holds no label{' of this split' if asked['split'] else ''}.")
     scores = anyio.run(_measured, settings, spec, wanted, asked)
-    older = read_spec(asked["against"]) if asked["against"] else None
-    before = [] if older is None else anyio.run(_measured, settings, older, wanted, asked)
-    by_name = {score.detector: score for score in before}
-    changes = [compared(score, by_name[score.detector]) for score in scores if score.detector in by_name]
+    before = _before(settings, spec, wanted, asked)
+    changes = [compared(score, before[score.detector]) for score in scores if score.detector in before]
     low = [] if min_precision is None else [one.detector for one in scores if one.precision_interval[0] < min_precision]
     if as_json:
         flips = [{**vars(change), "flips": [vars(flip) for flip in change.flips]} for change in changes]
@@ -90,10 +98,25 @@ def evaluate_file(
         show_rows(map(_shown, scores), COLUMNS, as_json=False)
         for change in changes:
             _show(change)
+        if asked["against"] and (lacks := [one.detector for one in scores if one.detector not in before]):
+            say(
+                f"{asked['against']} has no {', '.join(lacks)}, under no earlier name (`was`) either: nothing to compare."
+            )
         if low:
             say(f"Below {min_precision:g} at the lower 95 % bound, or without a finding: {', '.join(low)}.")
     if low:
         sys.exit(BELOW)
+
+
+def _before(settings: Settings, spec: Spec, labels: Labels, asked: JsonObject) -> dict[str, Score]:
+    """What the detectors of the file of --against make of the labelled calls, by the names that they have in `spec`."""
+    if asked["against"] is None:
+        return {}
+    older = read_spec(asked["against"])
+    named = counterparts(spec.detect, older.detect)
+    of_older = {name: labels[now] for now, name in named.items() if now in labels}
+    scores = {one.detector: one for one in anyio.run(_measured, settings, older, of_older, asked)}
+    return {now: scores[name] for now, name in named.items() if name in scores}
 
 
 async def _measured(settings: Settings, spec: Spec, labels: Labels, asked: JsonObject) -> list[Score]:

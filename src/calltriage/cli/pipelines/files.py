@@ -107,7 +107,7 @@ def check(context: click.Context, file: Path, since: str | None, *, offline: boo
 
 async def _alone(settings: Settings, spec: Spec, detectors: Sequence[Prepared]) -> list[str]:
     """A sentence on each detector that may file without a person: whether people's verdicts let it, or what is missing."""
-    from calltriage.pipelines.ledger.reviews import Tally, tallies  # noqa: PLC0415  brings the database library
+    from calltriage.pipelines.ledger.reviews import tallies, tally_of  # noqa: PLC0415  brings the database library
     from calltriage.wiring import open_ledger  # noqa: PLC0415
 
     may = [one for one in detectors if one.detect.file == "auto" and not one.detector.review_only]
@@ -115,7 +115,7 @@ async def _alone(settings: Settings, spec: Spec, detectors: Sequence[Prepared]) 
         return []
     async with open_ledger(settings) as ledger:
         judged = await ledger.read(partial(tallies, ledger=ledger, with_agents=spec.issues.agent_verdicts))
-    return [_sentence(one, judged.get((one.detector.name, one.detector.version_hash), Tally())) for one in may]
+    return [_sentence(one, tally_of(judged, one.detect.names, one.detector.version_hash)) for one in may]
 
 
 def _sentence(one: Prepared, tally: Tally) -> str:

@@ -6,6 +6,7 @@ An agent's verdict counts for a detector's precision only if the file sets `issu
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -72,6 +73,12 @@ class Tally:
 
 BY_WEIGHT = (reviews.c.role, reviews.c.at, reviews.c.id)
 """An order of verdicts in which the last one on a finding is the one that counts: "agent" comes before "human"."""
+
+
+def tally_of(known: Mapping[tuple[str, str], Tally], names: Iterable[str], version_hash: str) -> Tally:
+    """The tally of one version of a detector, under all of its names. `known`: see `tallies`."""
+    found = [known.get((name, version_hash), Tally()) for name in dict.fromkeys(names)]
+    return Tally(sum(one.right for one in found), sum(one.wrong for one in found))
 
 
 def tallies(

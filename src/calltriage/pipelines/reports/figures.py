@@ -136,7 +136,7 @@ def _of_pipeline(connection: Connection, ledger: Ledger, pipeline: str | None) -
     names = set[str]()
     for text in connection.execute(select(runs.c.spec).where(own).distinct()).scalars():
         try:
-            names |= {name for one in parse_spec(text).detect for name in (one.known_as, *one.was)}
+            names |= {name for one in parse_spec(text).detect for name in one.names}
         except SpecError:  # a file of an older version
             continue
     same = and_(items.c.account == results.c.account, items.c.call_id == results.c.call_id)
