@@ -32,6 +32,8 @@ MOST_HANGS = 3
 """Timeouts after which a detector is switched off until it is opened again."""
 START_S = 30.0
 """Seconds that a process may take to import the user's module."""
+GRACE_S = 5.0
+"""Seconds after a deadline at which the process ends itself, in case this one is gone and cannot kill it."""
 MOST_ANSWER = 16 * 2**20
 """Most bytes of an answer."""
 OURS = "CALLTRIAGE_"
@@ -111,7 +113,8 @@ class Child:
             "function": self.reference.function,
             "options": dict(self.options),
             "folder": str(self.folder.absolute()),
-            "deadline_s": self.deadline_s,
+            "start_s": START_S + GRACE_S,
+            "deadline_s": self.deadline_s + GRACE_S,
             "most": self.most,
         }
         try:

@@ -1,7 +1,7 @@
 """The program that runs a user's detector: one line of JSON in, one line out. `child.py` starts it; it ends with its input.
 
-What the user's code prints is dropped, since it may hold callers' words. A timer ends the process when a call takes too
-long, in case the process that started it is gone.
+What the user's code prints is dropped, since it may hold callers' words. A timer ends the process when the import or a call
+takes too long, in case the process that started it is gone.
 """
 
 from __future__ import annotations
@@ -23,9 +23,6 @@ from calltriage.pipelines.calls import Call
 from calltriage.pipelines.detecting import Detector
 from calltriage.pipelines.references import Reference, load
 
-GRACE_S = 5
-"""Seconds after the deadline at which the process ends itself."""
-
 _call = TypeAdapter(Call)
 
 
@@ -37,14 +34,16 @@ def main() -> None:
     questions = sys.stdin.buffer
     about: JsonObject = json.loads(questions.readline())
     sys.path[:0] = [about["folder"]]
+    _within(about["start_s"])
     try:
         made = _made(about)
     except DetectorError as error:
         _answer(out, {"refused": str(error), "path": list(error.path)})
         return
     _answer(out, _described(made))
+    _within(0)
     for line in questions:
-        _within(about["deadline_s"] + GRACE_S)
+        _within(about["deadline_s"])
         _answer(out, anyio.run(_looked_at, made, _call.validate_python(json.loads(line)["call"])))
         _within(0)
 

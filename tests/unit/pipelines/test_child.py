@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import Process
 from pipeline_calls import call_of
 
 from calltriage.errors import DetectorError, DetectorFailed, DetectorOff
@@ -133,6 +139,45 @@ async def test_a_function_that_hangs_is_stopped_and_after_three_times_switched_o
             await made.examine(call_of([("agent", "hang")]))
         with pytest.raises(DetectorOff, match="switched off"):
             await made.examine(call_of([("agent", "fine")]))
+
+
+HANGS = "import threading\nthreading.Event().wait()\n"
+
+
+async def test_a_module_that_hangs_while_it_is_imported_is_killed_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, opens = list[Process](), anyio.open_process
+
+    async def remembered(*given: Any, **more: Any) -> Process:
+        started.append(await opens(*given, **more))
+        return started[-1]
+
+    (tmp_path / "acme_hangs.py").write_text(HANGS)
+    monkeypatch.setattr(anyio, "open_process", remembered)
+    monkeypatch.setattr(child, "START_S", 1.0)
+    held = child.Child(Reference("acme_hangs", "finds"), {}, tmp_path, 30.0)
+
+    with pytest.raises(DetectorError, match=r"The module 'acme_hangs' is not imported within 1 s\."):
+        await held.describe()
+
+    assert [one.returncode is not None for one in started] == [True]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="timers of signals are not of Windows")
+def test_a_process_whose_module_hangs_ends_by_itself_where_nobody_is_left_to_kill_it(tmp_path: Path) -> None:
+    (tmp_path / "acme_hangs.py").write_text(HANGS)
+    about = {"module": "acme_hangs", "function": "finds", "options": {}, "folder": str(tmp_path), "most": 50}
+
+    program = [sys.executable, "-m", "calltriage.pipelines.child_process"]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps({**about, "start_s": 0.5, "deadline_s": 0.5}).encode() + b"\n")
+        process.stdin.flush()  # and stays open: a process that is being imported reads no end
+        try:
+            assert process.wait(timeout=120) == -signal.SIGALRM
+        finally:
+            process.kill()
 
 
 @pytest.mark.slow
