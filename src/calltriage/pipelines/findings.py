@@ -158,7 +158,9 @@ def verified(call: Call, detector: Detector, finding: Finding) -> Verified:
 
 def _capped(severity: Severity | None, most: Severity | None) -> Severity | None:
     """A finding's severity: `most` at the highest, and by default."""
-    return severity if most is None else max(severity or most, most, key=SEVERITIES.index)
+    if severity is None or most is None:
+        return severity or most
+    return severity if SEVERITIES.index(severity) >= SEVERITIES.index(most) else most
 
 
 def _looked_up(call: Call, detector: Detector, finding: Finding) -> tuple[int | None, str, Verification]:
