@@ -55,8 +55,8 @@ class Table(BaseModel):
 
 
 class Sample(Table):
-    """The calls that a detector examines: a share (0 to 1) of them, and all in which a detector of `always_if` found
-    something."""
+    """The calls that a detector examines: a share (0 to 1) of them, and all in which a detector of `always_if` has a
+    verified finding."""
 
     rate: Share = 1.0
     always_if: tuple[str, ...] = Field(default=(), strict=False)
@@ -116,7 +116,7 @@ class Detect(BaseModel):
     """Fields of a call. Findings with different values belong to different incidents."""
     sample: Annotated[Sample, BeforeValidator(_sample)] = Sample()
     suppressed_by: tuple[str, ...] = Field(default=(), strict=False)
-    """Detectors. If one of them finds something in a call, this detector's findings there are not filed."""
+    """Detectors. If one of them has a verified finding in a call, this detector's findings there are not filed."""
 
     @model_validator(mode="before")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from ledgers import Url, opened_ledger
 from sqlalchemy import Connection, insert, inspect, select, update
 
 from calltriage.errors import StoreError
+from calltriage.pipelines.ledger import results
+from calltriage.pipelines.ledger.results import Known, Made, Result
 from calltriage.pipelines.ledger.tables import effects, facts, metadata
 
 
@@ -53,3 +56,21 @@ async def test_a_ledger_of_an_unknown_version_is_refused_with_advice(
     async with opened_ledger(tmp_path, ledger_url) as ledger:
         with pytest.raises(StoreError, match=f"schema version {version}.*Install the calltriage that wrote it"):
             await ledger.read(lambda connection: None)
+
+
+async def test_a_result_is_known_with_the_number_of_its_verified_findings(tmp_path: Path, ledger_url: Url) -> None:
+    made = [
+        Result("invents", "v1", "found"),
+        Result("finds", "v1", "found", findings=2),
+        Result("finds", "v2", "failed"),
+    ]
+    async with opened_ledger(tmp_path, ledger_url) as ledger:
+        await ledger.write(partial(results.store, ledger=ledger, made=[Made("call-1", "as it was", made)]))
+        known = await results.of_call(ledger, "call-1", "as it was")
+        of_others = await results.of_call(ledger, "call-1", "as it is")
+
+    assert known == {
+        ("invents", "v1"): Known("found", 0), ("finds", "v1"): Known("found", 2), ("finds", "v2"): Known("failed"),
+    }  # fmt: skip
+    assert [name for name, one in known.items() if one.has_verified] == [("finds", "v1")]
+    assert of_others == {}
