@@ -76,20 +76,24 @@ class Rate:
     per_second: float = 5.0
     burst: int = 10
     _limiter: AsyncLimiter | None = field(default=None, init=False, repr=False)
-    _shared: Callable[[], Awaitable[None]] | None = field(default=None, init=False, repr=False, compare=False)
+    _shared: list[Callable[[], Awaitable[None]]] = field(
+        default_factory=list[Callable[[], Awaitable[None]]], init=False, repr=False, compare=False
+    )
 
     @contextmanager
     def shared(self, take: Callable[[], Awaitable[None]]) -> Generator[None]:
-        """While the block runs, `take` waits for each request's turn, among all processes that share it."""
-        before, self._shared = self._shared, take
+        """While the block runs, `take` waits for each request's turn, among all processes that share it.
+
+        Blocks may overlap in any order, as those of a server's tools do: the one that began last counts."""
+        self._shared.append(take)
         try:
             yield
         finally:
-            self._shared = before
+            self._shared.remove(take)
 
     async def acquire(self) -> None:
-        if self._shared is not None:
-            await self._shared()
+        if self._shared:
+            await self._shared[-1]()
             return
         if self._limiter is None:
             from aiolimiter import AsyncLimiter  # noqa: PLC0415  only vendors are limited

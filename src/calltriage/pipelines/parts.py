@@ -13,7 +13,8 @@ from calltriage.journal.journal import Journal
 from calltriage.leaves.seals import Seals
 from calltriage.pipelines.alerts import PERSON_WAITS_S, alerts_of
 from calltriage.pipelines.filing_step import Filer
-from calltriage.pipelines.ledger import Ledger, open_ledger
+from calltriage.pipelines.ledger import Ledger
+from calltriage.pipelines.ledger.pace import open_ledger_of
 
 if TYPE_CHECKING:
     from calltriage.client.client import Client
@@ -45,7 +46,7 @@ class Parts:
 
 @asynccontextmanager
 async def open_parts(client: Client) -> AsyncGenerator[Parts]:
-    """A client with its ledger. Raises SettingsError for a client without a data folder."""
-    home = client.home
-    async with open_ledger(home.folder, home.account, home.database_url) as ledger:
+    """A client with its ledger, at the pace that all processes on it share. Raises SettingsError for a client without a data
+    folder."""
+    async with open_ledger_of(client) as ledger:
         yield Parts(client, ledger)

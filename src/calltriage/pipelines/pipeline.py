@@ -19,10 +19,10 @@ from calltriage.pipelines.catalogue import Opening
 from calltriage.pipelines.dry_run import Progress
 from calltriage.pipelines.examining import Prepared, prepared
 from calltriage.pipelines.filing_step import Filer
-from calltriage.pipelines.ledger import Ledger, open_ledger, results, runs
+from calltriage.pipelines.ledger import Ledger, results, runs
 from calltriage.pipelines.ledger.keys import note_key
 from calltriage.pipelines.ledger.ledger import utc_now, written
-from calltriage.pipelines.ledger.pace import paced
+from calltriage.pipelines.ledger.pace import at_shared_pace, open_ledger_of
 from calltriage.pipelines.ledger.purse import LedgerPurse
 from calltriage.pipelines.ledger.runs import Filed, Run
 from calltriage.pipelines.listing import PAGE
@@ -89,18 +89,6 @@ class Report:
     failures: Mapping[str, int]
     run: Run | None = None
     filed: Filed | None = None
-
-
-@asynccontextmanager
-async def open_ledger_of(client: Client) -> AsyncGenerator[Ledger]:
-    """The ledger of a client's account. While it is open, the client's rates hold over all processes on it.
-
-    Raises SettingsError for a client without a data folder.
-    """
-    home = client.home
-    async with open_ledger(home.folder, home.account, home.database_url) as ledger:
-        with paced(client, ledger):
-            yield ledger
 
 
 @asynccontextmanager
@@ -206,7 +194,7 @@ class Pipeline:
 
         Args:
             since, until, call, limit: the calls; see `windows.window`.
-            dry_run: write no issues and nothing to the ledger, except what endpoints cost.
+            dry_run: write no issues and nothing to the ledger, except what endpoints cost and the pace of requests.
             cache: use and keep cached answers of endpoints.
             calls: read these calls instead of the API's. Findings are filed on the API if it has the call.
             progress: gets the number of calls that are done, and of all.
@@ -219,7 +207,7 @@ class Pipeline:
         asked, reader = self.window(since=since, until=until, call=call, limit=limit, calls=source), client
         if calls is not None:
             reader = calls.client
-        async with opened_detectors(client, self.spec, cache=cache) as detectors:
+        async with at_shared_pace(reader), opened_detectors(client, self.spec, cache=cache) as detectors:
             on_estimate(await self.estimate(reader, asked, detectors))
             if dry_run:
                 tally = await dry.dry_run(reader, self.spec, detectors, asked, progress)

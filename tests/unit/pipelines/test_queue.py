@@ -33,8 +33,9 @@ from calltriage.operations.issues import ListIssues
 from calltriage.pipelines.ledger import runs
 from calltriage.pipelines.ledger.keys import has_key, note_key
 from calltriage.pipelines.ledger.ledger import Ledger
+from calltriage.pipelines.ledger.pace import open_ledger_of
 from calltriage.pipelines.ledger.runs import Run
-from calltriage.pipelines.pipeline import Pipeline, open_ledger_of, unheard, work_of
+from calltriage.pipelines.pipeline import Pipeline, unheard, work_of
 from calltriage.pipelines.runners import jobs, queue
 from calltriage.pipelines.runners.jobs import opened_jobs
 from calltriage.pipelines.runners.queue import Share

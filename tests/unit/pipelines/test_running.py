@@ -30,10 +30,11 @@ from calltriage.pipelines import reading, reviewing
 from calltriage.pipelines.filing_step import Filer
 from calltriage.pipelines.ledger import Ledger, runs
 from calltriage.pipelines.ledger.findings import Wanted, listed
+from calltriage.pipelines.ledger.pace import open_ledger_of
 from calltriage.pipelines.ledger.tables import findings, items, results
 from calltriage.pipelines.listing import pages
 from calltriage.pipelines.parts import open_parts
-from calltriage.pipelines.pipeline import Pipeline, Report, open_ledger_of
+from calltriage.pipelines.pipeline import Pipeline, Report
 from calltriage.pipelines.recording import Recorder
 from calltriage.pipelines.runners.embedded import only_one
 from calltriage.pipelines.runners.queue import is_spread

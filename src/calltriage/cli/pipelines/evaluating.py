@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,6 @@ from calltriage.leaves.amounts import amount
 from calltriage.leaves.gate import one_line
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.calls import Call, view_of
-from calltriage.pipelines.catalogue import Opening
 from calltriage.pipelines.detecting import Detector
 from calltriage.pipelines.evaluation import (
     Comparison,
@@ -32,13 +30,12 @@ from calltriage.pipelines.evaluation import (
     present_names,
     read_labels,
 )
-from calltriage.pipelines.examining import prepared
 from calltriage.pipelines.reading import read_call
 from calltriage.pipelines.spec import Spec, read_spec
 from calltriage.settings import Settings
 
 if TYPE_CHECKING:
-    from calltriage.pipelines.ledger.purse import LedgerPurse
+    from calltriage.client.client import Client
 
 BELOW = 3
 """Exit status when a detector is below the bar."""
@@ -120,24 +117,20 @@ def _before(settings: Settings, spec: Spec, labels: Labels, asked: JsonObject) -
 
 
 async def _measured(settings: Settings, spec: Spec, labels: Labels, asked: JsonObject) -> list[Score]:
-    async with AsyncExitStack() as stack:
-        purse = await stack.enter_async_context(_purse(settings, spec)) if spec.endpoint else None
-        folder = None if asked["no_cache"] else settings.data_dir
-        detectors = await stack.enter_async_context(prepared(spec, Opening(purse, folder, proxy=settings.proxy)))
+    """The scores of a file's detectors. A day's cap of money, and the pace of requests, are one for runs and for this."""
+    from calltriage.pipelines.ledger.pace import at_shared_pace  # noqa: PLC0415  brings the database library
+    from calltriage.pipelines.pipeline import opened_detectors  # noqa: PLC0415
+    from calltriage.wiring import open_client  # noqa: PLC0415
+
+    async with (
+        open_client(settings) as client,
+        at_shared_pace(client),
+        opened_detectors(client, spec, cache=not asked["no_cache"]) as detectors,
+    ):
         measured = [one.detector for one in detectors if one.detector.name in labels]
         if asked["given"] is not None:
             return await evaluate(measured, labels, _of_file(asked["given"]))
-        return await evaluate(measured, labels, _of_api(settings, measured, labels))
-
-
-@asynccontextmanager
-async def _purse(settings: Settings, spec: Spec) -> AsyncGenerator[LedgerPurse]:
-    """The money of the file's pipeline: a day's cap is one for runs and for this."""
-    from calltriage.pipelines.ledger.purse import LedgerPurse  # noqa: PLC0415  brings the database library
-    from calltriage.wiring import open_ledger  # noqa: PLC0415
-
-    async with open_ledger(settings) as ledger:
-        yield LedgerPurse(ledger, spec.name, spec.limits.usd_per_day)
+        return await evaluate(measured, labels, _of_api(client, measured, labels))
 
 
 async def _of_file(path: Path) -> AsyncIterator[Call]:
@@ -158,17 +151,14 @@ async def _of_file(path: Path) -> AsyncIterator[Call]:
             yield view_of(VendorCall.model_validate(detail(entry.values["record"])), redone)
 
 
-async def _of_api(settings: Settings, detectors: Sequence[Detector], labels: Labels) -> AsyncIterator[Call]:
+async def _of_api(client: Client, detectors: Sequence[Detector], labels: Labels) -> AsyncIterator[Call]:
     """The labelled calls as the API has them. One that it has no more is left out."""
-    from calltriage.wiring import open_client  # noqa: PLC0415
-
     corrected = any(one.needs_corrected for one in detectors)
-    async with open_client(settings) as client:
-        for call_id in dict.fromkeys(call_id for by_call in labels.values() for call_id in by_call):
-            try:
-                yield await read_call(client, call_id, corrected=corrected)
-            except NotFound:
-                say(f"There is no call {one_line(call_id)}; its labels are left out.", err=True)
+    for call_id in dict.fromkeys(call_id for by_call in labels.values() for call_id in by_call):
+        try:
+            yield await read_call(client, call_id, corrected=corrected)
+        except NotFound:
+            say(f"There is no call {one_line(call_id)}; its labels are left out.", err=True)
 
 
 def _shown(score: Score) -> dict[str, object]:

@@ -142,10 +142,11 @@ def _row(one: Prepared) -> JsonObject:
 async def _estimate(
     settings: Settings, loaded: Pipeline, since: str | None, detectors: Sequence[Prepared]
 ) -> Estimate | None:
+    from calltriage.pipelines.ledger.pace import at_shared_pace  # noqa: PLC0415  brings the database library
     from calltriage.wiring import open_client  # noqa: PLC0415
 
     try:
-        async with open_client(settings) as client:
+        async with open_client(settings) as client, at_shared_pace(client):
             return await loaded.estimate(client, loaded.window(since=since), detectors)
     except CallError as error:
         say(f"The API could not be asked how many calls there are: {error}", err=True)

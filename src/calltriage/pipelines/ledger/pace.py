@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import anyio
 from sqlalchemy import Double, case, cast, func
 
 from calltriage.client.client import Client
-from calltriage.pipelines.ledger.ledger import Ledger
+from calltriage.pipelines.ledger.ledger import Ledger, open_ledger
 from calltriage.pipelines.ledger.rows import insert_into
 from calltriage.pipelines.ledger.tables import paces
 
@@ -55,6 +55,32 @@ def paced(client: Client, ledger: Ledger) -> Generator[None]:
         for api, endpoint in client.endpoints.items():
             if endpoint.rate is not None:
                 stack.enter_context(endpoint.rate.shared(partial(_wait, ledger, api.name, endpoint.rate.per_second)))
+        yield
+
+
+@asynccontextmanager
+async def open_ledger_of(client: Client) -> AsyncGenerator[Ledger]:
+    """The ledger of a client's account. While it is open, the client's rates hold over all processes on it.
+
+    Raises SettingsError for a client without a data folder.
+    """
+    home = client.home
+    async with open_ledger(home.folder, home.account, home.database_url) as ledger:
+        with paced(client, ledger):
+            yield ledger
+
+
+@asynccontextmanager
+async def at_shared_pace(client: Client) -> AsyncGenerator[None]:
+    """While the block runs, the client's rates hold over all processes on its account's ledger, for work that needs no
+    ledger besides. A client without a rate, as on the embedded desk, is not held up, and its ledger stays closed.
+
+    Raises SettingsError for a client with a rate and without a data folder.
+    """
+    if all(endpoint.rate is None for endpoint in client.endpoints.values()):
+        yield
+        return
+    async with open_ledger_of(client):
         yield
 
 

@@ -184,8 +184,9 @@ class GetFindingTool(Workflow, effect=Effect.READ):
         async with opened_parts(work) as parts:
             row = await reviewing.found(parts.ledger, self.finding_id)
             said = await parts.ledger.read(partial(reviews.of_finding, ledger=parts.ledger, finding_id=row["id"]))
+            turns = await _around(work, row)
         verdicts = [{name: one[name] for name in ("verdict", "role", "at")} for one in said]
-        return untrusted(ORIGIN, finding=finding_row(row), turns=await _around(work, row), reviews=verdicts)
+        return untrusted(ORIGIN, finding=finding_row(row), turns=turns, reviews=verdicts)
 
 
 async def _around(work: Invocation, finding: JsonObject) -> list[JsonObject]:

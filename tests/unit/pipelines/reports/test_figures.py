@@ -16,7 +16,8 @@ from pipeline_runs import on_record
 
 from calltriage.client.client import Client
 from calltriage.desk.app import Desk
-from calltriage.pipelines.pipeline import Pipeline, open_ledger_of
+from calltriage.pipelines.ledger.pace import open_ledger_of
+from calltriage.pipelines.pipeline import Pipeline
 from calltriage.pipelines.reports.figures import DetectorFigures, Figures, gathered
 from calltriage.pipelines.reports.markdown import as_markdown
 from calltriage.pipelines.reports.page import as_page
