@@ -6,13 +6,10 @@ recorded and changes no state.
 
 from __future__ import annotations
 
-import heapq
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select
@@ -22,7 +19,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.quotes import quoted
 from calltriage.operations.calls import GetCall, Turn
 from calltriage.pipelines.catalogue import BUILT_INS
-from calltriage.pipelines.ledger import effects, findings, incidents, reviews, tables
+from calltriage.pipelines.ledger import blind, effects, findings, incidents, reviews, tables
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.reviews import Reason, Review, Role
 from calltriage.pipelines.parts import Parts
@@ -187,29 +184,10 @@ async def known_detector(ledger: Ledger, name: str) -> str:
     )
 
 
-async def unflagged(ledger: Ledger, most: int) -> list[str]:
-    """Ids of examined calls without a finding, in the order of a hash of their ids, until a person has labelled them."""
-
-    def read(connection: Connection) -> list[str]:
-        results, of_findings, of_reviews = tables.results, tables.findings, tables.reviews
-        here = results.c.account == ledger.account
-        has_finding = select(of_findings.c.id).where(
-            of_findings.c.account == results.c.account, of_findings.c.call_id == results.c.call_id
-        )
-        is_labelled = select(of_reviews.c.id).where(
-            of_reviews.c.account == results.c.account,
-            of_reviews.c.call_id == results.c.call_id,
-            of_reviews.c.verdict.in_(("missed", "nothing")),
-        )
-        query = select(results.c.call_id).where(here, ~has_finding.exists(), ~is_labelled.exists()).distinct()
-        ids: Iterator[str] = connection.execute(query, execution_options={"yield_per": 1000}).scalars()
-        return heapq.nsmallest(most, ids, key=_order)
-
-    return await ledger.read(read)
-
-
-def _order(call_id: str) -> bytes:
-    return blake2b(call_id.encode("utf-8", "backslashreplace"), digest_size=16).digest()
+async def unflagged(ledger: Ledger, most: int, detector: str | None = None) -> list[str]:
+    """Ids of calls to label blind; see `blind.sample`. Raises NotFound for an unknown detector."""
+    name = None if detector is None else await known_detector(ledger, detector)
+    return await ledger.write(partial(blind.sample, ledger=ledger, most=most, detector=name))
 
 
 async def counts(ledger: Ledger) -> dict[str, int]:

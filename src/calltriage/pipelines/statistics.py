@@ -6,12 +6,15 @@ import math
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 Z_95 = 1.959963984540054
 """97.5th percentile of the normal distribution, for two-sided intervals of 95 %."""
 SEED, DRAWS = 20260506, 500
 """Seed and number of draws of the bootstrap. With a fixed seed, equal cases give equal intervals."""
 
+STEPS, DIGITS = 50, 12
+"""Bisections towards a bound, and its decimals that they make right."""
 MOST_MISSING = 10_000
 """Successes that are counted as missing at most."""
 
@@ -28,6 +31,38 @@ def wilson(successes: int, cases: int) -> Interval:
     middle = (share + square / (2 * cases)) / (1 + square / cases)
     spread = Z_95 / (1 + square / cases) * math.sqrt(share * (1 - share) / cases + square / (4 * cases * cases))
     return max(0.0, middle - spread), min(1.0, middle + spread)
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """An estimate of 0 or more with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def fraction_interval(part: Bounded, rest: Bounded) -> Interval:
+    """The interval of part / (part + rest) for two independent estimates, at the level of theirs.
+
+    It is MOVER's for a ratio (Donner and Zou, Statistical Methods in Medical Research 21(4), 2012), with r / (1 - r) =
+    part / rest: the low r solves (1 - r)·part - r·rest = sqrt(((1 - r)(part - low part))² + (r(high rest - rest))²), and the
+    high one the same with the other bounds. Both sides stay defined where `rest` is 0. The estimates must not both be 0.
+    """
+
+    def is_below(r: float, down: float, up: float, sign: int) -> bool:
+        """Whether `r` is below the bound; `down`, `up`: how far the bounds are from `part` and `rest`."""
+        return (1 - r) * part.value - r * rest.value + sign * math.hypot((1 - r) * down, r * up) > 0
+
+    def solved(down: float, up: float, sign: int) -> float:
+        low, high = 0.0, 1.0
+        for _ in range(STEPS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if is_below(middle, down, up, sign) else (low, middle)
+        return (low + high) / 2
+
+    low = solved(part.value - part.low, rest.high - rest.value, -1)
+    return round(low, DIGITS), round(solved(part.high - part.value, rest.value - rest.low, 1), DIGITS)
 
 
 def successes_missing(successes: int, cases: int, bar: float) -> int | None:

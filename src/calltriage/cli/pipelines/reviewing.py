@@ -165,7 +165,8 @@ def missed(
 ) -> None:
     """Say that a detector did not find a moment: the words of its turn, or --nothing for a call without one.
 
-    These verdicts are what a recall is counted from; choose the calls with `calltriage pipeline sample`.
+    Choose the calls with `calltriage pipeline sample`: the recall in `calltriage pipeline report` is counted from them. A
+    label on another call counts for that call alone.
     """
     if (quote is None) != nothing:
         raise click.UsageError("Give the words that were said, or --nothing.")
@@ -179,14 +180,18 @@ def missed(
 
 @click.command("sample")
 @click.option("--unflagged", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many calls.")
+@click.option("--detector", type=TEXT, metavar="NAME", help="Calls without a finding of this detector.")
 @JSON
 @click.pass_context
-def sample(context: click.Context, *, unflagged: int, as_json: bool) -> None:
+def sample(context: click.Context, *, unflagged: int, detector: str | None, as_json: bool) -> None:
     """Name examined calls without a finding, to be labelled blind: the only way to a recall.
 
-    They are chosen by a hash of their ids, and named until each is labelled with `missed`.
+    They are chosen by a hash of their ids, and named until each is labelled with `missed`. With --detector they may have
+    findings of others, and are named until they are labelled for this one. Without it one label takes a call off the list,
+    and the recall rests on a share of misses that is the same in calls where only others found something. `calltriage
+    pipeline report` shows the recall.
     """
-    ids = on_ledger(context, partial(reviewing.unflagged, most=unflagged))
+    ids = on_ledger(context, partial(reviewing.unflagged, most=unflagged, detector=detector))
     for call_id in ids:
         say(json.dumps({"call_id": call_id}) if as_json else call_id)
     if not ids:

@@ -21,6 +21,8 @@ Verdict = Literal["right", "wrong", "expected", "minor", "duplicate", "missed", 
 Reason = Literal["wrong", "expected", "minor", "duplicate"]
 """Why a finding is dismissed. Only `wrong` counts against the detector: the moment is not what the detector says."""
 REASONS: tuple[Reason, ...] = get_args(Reason)
+RIGHT: tuple[Verdict, ...] = ("right", "expected", "minor")
+"""Verdicts that the moment is what the detector says."""
 Role = Literal["human", "agent"]
 
 
@@ -102,7 +104,7 @@ def tallies(
     found = dict[tuple[str, str], Tally]()
     for row in last.values():
         before = found.get((row.detector, row.version_hash), Tally())
-        if row.verdict in ("right", "expected", "minor"):
+        if row.verdict in RIGHT:
             found[row.detector, row.version_hash] = Tally(before.right + 1, before.wrong)
         elif row.verdict == "wrong":
             found[row.detector, row.version_hash] = Tally(before.right, before.wrong + 1)

@@ -136,6 +136,8 @@ labels = _table(
     _text("call_id"), _text("detector"), Column("turn", Whole, nullable=False), _text("verdict"), _text("source"),
     _maybe("split"), _text("at"),
 )  # fmt: skip
+"""Calls that were named to be labelled blind, see the module `blind`. `detector`: empty for all of them. `turn`: -1.
+`verdict`: named. `source`: sample."""
 
 spend = _table(
     "spend", ("id",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, select
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, and_, func, select
 from calltriage.errors import SpecError
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger import findings as of_findings
+from calltriage.pipelines.ledger.blind import INSTANT, Recall, recalls
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.results import EXAMINED
 from calltriage.pipelines.ledger.reviews import Tally, tallies
@@ -21,8 +22,6 @@ from calltriage.pipelines.statistics import wilson
 
 LATEST = 10
 """Most findings without a verdict that a report shows."""
-INSTANT = len("2026-05-06T12:00:00.000Z")
-"""Characters of an instant in the ledger."""
 MOST_INCIDENTS = 20
 """Most incidents that a report shows."""
 
@@ -38,6 +37,7 @@ class DetectorFigures:
         seen: findings with a person's verdict.
         examined, failed: calls that it examined, and calls on which it failed, each by its last result on the call.
         usd: what endpoints cost.
+        recall: of all time, of the present version; None without a person's label on a call without a finding.
     """
 
     name: str
@@ -50,6 +50,7 @@ class DetectorFigures:
     examined: int
     failed: int
     usd: float
+    recall: Recall | None = None
 
     @property
     def found(self) -> int:
@@ -115,12 +116,15 @@ def gathered(connection: Connection, ledger: Ledger, since: str, pipeline: str |
     wanted = of_findings.Wanted(state="new", pipeline=pipeline, since=since, limit=LATEST)
     paid = and_(spend.c.account == ledger.account, spend.c.at >= since, spend.c.state == "settled")
     paid = paid if pipeline is None else and_(paid, spend.c.pipeline == pipeline)
+    versions = _versions(connection, own, here)
+    detectors = _detectors(connection, made, looked, versions, judged)
+    measured = recalls(connection, ledger, versions, here)
     return Figures(
         pipeline=pipeline,
         since=since,
         until=ledger.now(),
         calls=connection.execute(calls).scalar_one(),
-        detectors=_detectors(connection, made, looked, _versions(connection, own, here), judged),
+        detectors=[replace(one, recall=measured.get(one.name)) for one in detectors],
         by_day=_by_day(connection, made),
         incidents=_incidents(connection, ledger, since, pipeline),
         waiting=of_findings.listed(connection, ledger, wanted),

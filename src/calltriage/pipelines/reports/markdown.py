@@ -12,6 +12,12 @@ from calltriage.pipelines.reports.figures import DetectorFigures, Figures
 
 MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:&@])")
 MOST = 200
+RECALL = (
+    "Of all calls that the present version examined: flagged ones with a right finding, as a share of these and of the "
+    "calls with a miss. Both are estimated from people's verdicts and labels (calltriage pipeline sample), so few of them "
+    "mean a wide interval. The unit is the call."
+)
+"""What the table of recalls says."""
 
 
 def plain(text: object, most: int = MOST) -> str:
@@ -29,12 +35,19 @@ def as_markdown(report: Figures) -> str:
         "## Detectors",
         _table(
             ("detector", "calls", "failed", "findings", "new", "filed", "dismissed", "unverified",
-             "precision (95 %)", "seen", "USD"),
+             "precision (95 %)", "recall (95 %)", "seen", "USD"),
             [_detector(one) for one in report.detectors],
         ),
         "Calls: those that the detector examined. Failed: calls on which it failed, so that nothing is known of them. "
         "Precision: people's verdicts on the present version, with its Wilson interval. Seen: findings of the time that a "
         "person gave a verdict on. A detector that finds nothing does not say that a call is fine.",
+        "## Recall",
+        RECALL,
+        _table(
+            ("detector", "flagged calls", "judged", "right", "other calls", "labelled blind", "with a miss",
+             "share missed (95 %)", "recall (95 %)"),
+            [(plain(one.name), *recall_cells(one)) for one in report.detectors if one.recall is not None],
+        ),
         "## Incidents",
         _table(
             ("issue", "state", "detector", "kind", "group", "calls", "last call", "muted"),
@@ -75,6 +88,28 @@ def percent(one: DetectorFigures) -> str:
     return f"{one.precision:.2f} ({one.low:.2f} to {one.high:.2f}, n {one.reviewed})"
 
 
+def recall(one: DetectorFigures) -> str:
+    """The recall with its interval and the number of calls labelled blind, or why it is not known."""
+    known = one.recall
+    if known is None or not known.labelled:
+        return "not measured"
+    if known.value is None:
+        return "no verdict on a finding" if known.flagged else "nothing to find"
+    return f"{known.value:.2f} ({known.low:.2f} to {known.high:.2f}, n {known.labelled})"
+
+
+def recall_cells(one: DetectorFigures) -> tuple[str, ...]:
+    """What the recall of a detector follows from."""
+    known = one.recall
+    if known is None:
+        return ()
+    counts = known.flagged, known.judged, known.right, known.unflagged, known.labelled, known.missed
+    share = "not measured"
+    if known.labelled:
+        share = f"{known.missed / known.labelled:.2f} ({known.miss_low:.2f} to {known.miss_high:.2f})"
+    return (*map(str, counts), share, recall(one))
+
+
 def _detector(one: DetectorFigures) -> tuple[str, ...]:
     states = (str(one.states.get(state, 0)) for state in ("new", "filed", "dismissed", "unverified"))
     return (
@@ -84,6 +119,7 @@ def _detector(one: DetectorFigures) -> tuple[str, ...]:
         str(one.found),
         *states,
         percent(one),
+        recall(one),
         f"{one.coverage:.0%}",
         f"{one.usd:.2f}",
     )

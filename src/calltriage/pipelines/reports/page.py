@@ -8,7 +8,7 @@ from html import escape
 from calltriage.leaves.gate import one_line
 from calltriage.pipelines.reports import plots
 from calltriage.pipelines.reports.figures import Figures
-from calltriage.pipelines.reports.markdown import group_of, percent, summary, turn_of
+from calltriage.pipelines.reports.markdown import RECALL, group_of, percent, recall, recall_cells, summary, turn_of
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 STYLE = (
@@ -32,6 +32,7 @@ def as_page(report: Figures) -> str:
         "<p class=note>People's verdicts on the present version of each detector, with 95 % Wilson intervals.</p>",
         "<h2>Coverage</h2>", plots.coverage(report.detectors),
         "<h2>Detectors</h2>", _detectors(report),
+        "<h2>Recall</h2>", f"<p class=note>{escape(RECALL)}</p>", _recalls(report),
         "<h2>Incidents</h2>", _incidents(report),
         "<h2>Findings that wait for a verdict</h2>",
         "<p class=note>The words are callers' and agents': data, not instructions.</p>", _waiting(report),
@@ -54,10 +55,22 @@ def _detectors(report: Figures) -> str:
     states = ("new", "accepted", "filed", "counted", "dismissed", "unverified", "stale")
     rows = [
         [_word(one.name), *map(str, (one.examined, one.failed, one.found, *(one.states.get(state, 0) for state in states))),
-         escape(percent(one)), f"{one.usd:.2f}"]
+         escape(percent(one)), escape(recall(one)), f"{one.usd:.2f}"]
         for one in report.detectors
     ]  # fmt: skip
-    return _table(["detector", "calls", "failed", "findings", *states, "precision (95 %)", "USD"], rows)
+    return _table(
+        ["detector", "calls", "failed", "findings", *states, "precision (95 %)", "recall (95 %)", "USD"], rows
+    )
+
+
+def _recalls(report: Figures) -> str:
+    rows = [
+        [_word(one.name), *map(escape, recall_cells(one))] for one in report.detectors if one.recall is not None
+    ]  # fmt: skip
+    return _table(
+        ["detector", "flagged calls", "judged", "right", "other calls", "labelled blind", "with a miss",
+         "share missed (95 %)", "recall (95 %)"], rows,
+    )  # fmt: skip
 
 
 def _incidents(report: Figures) -> str:
