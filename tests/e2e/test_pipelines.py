@@ -48,14 +48,15 @@ async def stands(folder: Path) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
 @pytest.mark.parametrize(
-    ("number", "state", "why"),
+    ("number", "status", "state", "why"),
     [
-        (signal.SIGTERM, "paused", "It was interrupted. The same command goes on."),
-        (signal.SIGKILL, "running", "No process works on it. The same command goes on."),
+        (signal.SIGINT, 130, "paused", "It was interrupted. The same command goes on."),
+        (signal.SIGTERM, -signal.SIGTERM, "paused", "It was interrupted. The same command goes on."),
+        (signal.SIGKILL, -signal.SIGKILL, "running", "No process works on it. The same command goes on."),
     ],
 )
 async def test_a_run_that_a_signal_ended_says_that_nobody_works_on_it(
-    tmp_path: Path, number: signal.Signals, state: str, why: str
+    tmp_path: Path, number: signal.Signals, status: int, state: str, why: str
 ) -> None:
     (tmp_path / "hanging.py").write_text(HANGS)
     (tmp_path / "p.toml").write_text(
@@ -68,7 +69,7 @@ async def test_a_run_that_a_signal_ended_says_that_nobody_works_on_it(
         before = await stands(tmp_path)
         process.send_signal(number)
         with anyio.fail_after(PATIENCE):
-            assert await process.wait() == -number
+            assert await process.wait() == status
     after = await stands(tmp_path)
     assert (before["state"], before["why"]) == ("running", None)
     assert (after["run"], after["state"], after["why"]) == (before["run"], state, why)

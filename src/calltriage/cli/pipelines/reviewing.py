@@ -103,7 +103,8 @@ def _cut(text: str | None, most: int) -> str | None:
 def accept(context: click.Context, *, finding: str, reason: str | None, as_json: bool) -> None:
     """Say that a finding is right, and file it.
 
-    It goes to the issue of its incident, which is filed if there is none. ID may be the beginning of it.
+    It goes to the issue of its incident, which is filed if there is none. ID may be the beginning of it. Exit status 1 when
+    the verdict is on record and the finding could not be filed: the next run files it.
     """
 
     async def act(parts: Parts) -> tuple[JsonObject, str | None]:

@@ -15,6 +15,7 @@ import anyio
 import click
 from anyio.abc import TaskStatus
 
+from calltriage.cli.importing import INTERRUPTED
 from calltriage.cli.options import settings_of
 from calltriage.cli.pipelines.files import FILE, SINCE
 from calltriage.cli.pipelines.showing import as_json, progress, say_estimate, show_report
@@ -26,6 +27,7 @@ from calltriage.logs import configure_logging
 from calltriage.pipelines.pipeline import Pipeline, Report
 from calltriage.settings import Settings
 
+GOES_ON = "The same command goes on."
 UNFINISHED = 4
 """Exit status of a run of which something is left."""
 
@@ -53,17 +55,23 @@ def run(
     """Examine calls once, and file what may be filed.
 
     Without --since: all calls there are. What is found in calls of a file is filed where the API has the call. A run that
-    was cut off goes on when the same command is given again. Exit status 0 when every detector examined every call that it
-    should, 1 when one failed or something else is wrong, 4 when some calls are left for later.
+    was cut off goes on when the same command is given again.
+
+    Exit status 0 when every detector examined every call that it should, 1 when one failed or something else is wrong, 4
+    when calls are left: for later, or because somebody paused or cancelled the run.
     """
     loaded, settings = Pipeline.load(file), settings_of(context)
     if log:
         configure_logging("INFO")
     with ExitStack() as stack:
         own = None if given is None else (stack.enter_context(imported(given)), given)
-        report = anyio.run(partial(_carried_out, settings, loaded, own, {**asked, "dry_run": dry_run}))
+        try:
+            report = anyio.run(partial(_carried_out, settings, loaded, own, {**asked, "dry_run": dry_run}))
+        except KeyboardInterrupt:
+            say(f"Interrupted. {GOES_ON}", err=True)
+            sys.exit(INTERRUPTED)
     if isinstance(report, signal.Signals):
-        say(f"Ended by {report.name}. The same command goes on.", err=True)
+        say(f"Ended by {report.name}. {GOES_ON}", err=True)
         sys.stdout.flush()
         signal.raise_signal(report)
         sys.exit(128 + report)  # somebody else handles it
@@ -71,7 +79,7 @@ def run(
         say(json.dumps(as_json(report)))
     else:
         show_report(report)
-    if report.run is not None and report.run.state not in {"done", "cancelled"}:
+    if report.tally.left if report.run is None else report.run.state != "done":
         sys.exit(UNFINISHED)
     if report.failures or (report.run is not None and report.run.counts.get("failed")):
         sys.exit(1)

@@ -1,0 +1,145 @@
+"""Runs at the command line: how they end, how they are stopped, what of them is shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from pipeline_lines import silent_line
+
+from calltriage.cli.main import cli
+from calltriage.cli.pipelines.running import UNFINISHED
+from calltriage.errors import SettingsError
+from calltriage.pipelines.pipeline import Pipeline
+
+Run = Callable[..., Result]
+SILENCE = 'name = "p"\n[[detect]]\nuse = "agent_silence"\n'
+STOPPING = """import json, os, subprocess, sys
+
+from calltriage.pipelines import detector
+
+
+def said(*arguments):
+    command = [sys.executable, "-m", "calltriage", "pipeline", *arguments]
+    env = {{**os.environ, "CALLTRIAGE_DATA_DIR": {data!r}}}
+    return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
+
+
+@detector(version=1, kind="stops")
+def stops(call):
+    for line in said("status", "--json").splitlines():
+        if json.loads(line)["state"] == "running":
+            said("cancel", json.loads(line)["run"], *{more!r})
+"""
+"""A detector of the user's that stops its own run, as a person at another terminal does."""
+CAPPED = """name = "p"
+[limits]
+usd_per_day = 0.0001
+[[detect]]
+use = "chat"
+name = "promise"
+endpoint = "away"
+prompt = "promise.md"
+[endpoint.away]
+base_url = "http://127.0.0.1:9/v1"
+model = "small"
+usd_per_mtok = [1, 1]
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command line on a data folder with three calls of three days, two of which have a silence."""
+    monkeypatch.setenv("CALLTRIAGE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments: str) -> Result:
+        return CliRunner().invoke(cli, arguments)
+
+    lines = [
+        silent_line(name, seconds, created_at=f"2026-04-0{day}T10:00:00Z")
+        for day, (name, seconds) in enumerate([("silent-1", 9.5), ("silent-2", 12.0), ("quick", 1.0)], 1)
+    ]
+    (tmp_path / "calls.jsonl").write_text("\n".join(lines))
+    assert invoke("desk", "import", "calls.jsonl").exit_code == 0
+    (tmp_path / "p.toml").write_text(SILENCE)
+    return invoke
+
+
+def rows(run: Run, *arguments: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run("pipeline", *arguments, "--json").stdout.splitlines()]
+
+
+@pytest.mark.parametrize(("more", "state"), [((), "cancelled"), (("--pause",), "paused")])
+def test_a_run_that_somebody_stops_ends_with_4_and_a_paused_one_goes_on(
+    run: Run, tmp_path: Path, more: tuple[str, ...], state: str
+) -> None:
+    (tmp_path / "stopping.py").write_text(STOPPING.format(data=str(tmp_path / "data"), more=list(more)))
+    (tmp_path / "p.toml").write_text(
+        'name = "p"\nlimits = { seconds_per_call = 60 }\n[[detect]]\nuse = "stopping:stops"\n'
+    )
+    shown = run("pipeline", "run", "p.toml", "--call", "quick")
+    assert (shown.exit_code, shown.exception.__class__) == (UNFINISHED, SystemExit), shown.output
+    [stopped] = rows(run, "status")
+    assert f"Run {stopped['run']} is {state}: " in shown.output
+    assert (stopped["state"], stopped["why"]) == (state, "asked for")
+
+    again = run("pipeline", "run", "p.toml", "--call", "quick")
+    runs = [row["run"] for row in rows(run, "status")]
+    assert (len(runs), stopped["run"] in runs) == ((1 if more else 2), True), again.output
+
+
+def test_a_run_that_has_ended_or_that_nobody_began_is_not_cancelled(run: Run) -> None:
+    run("pipeline", "run", "p.toml")
+    [row] = rows(run, "status")
+    ended, unknown = run("pipeline", "cancel", row["run"]), run("pipeline", "cancel", "run_nothing")
+    assert isinstance(ended.exception, SettingsError)
+    assert str(ended.exception) == f"Run {row['run']} is done already."
+    assert str(unknown.exception).startswith("There is no run 'run_nothing'.")
+
+
+def test_a_dry_run_that_the_cap_of_money_holds_up_ends_with_4(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text(CAPPED)
+    (tmp_path / "promise.md").write_text("Does the agent promise something?")
+    shown = run("pipeline", "run", "p.toml", "--dry-run")
+    assert "0 calls examined, 3 left for later." in shown.output
+    assert shown.exit_code == UNFINISHED
+
+
+def test_a_run_that_ctrl_c_ends_says_how_it_goes_on_and_ends_with_130(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Pipeline, "run", interrupted)
+    shown = run("pipeline", "run", "p.toml")
+    assert (shown.exit_code, shown.stderr) == (130, "Interrupted. The same command goes on.\n")
+
+
+def test_a_wrong_argument_ends_with_2(run: Run) -> None:
+    assert run("pipeline", "run", "p.toml", "--limit", "0").exit_code == 2
+    assert run("pipeline", "missed", "quick", "agent_silence").exit_code == 2
+
+
+def test_a_limit_and_an_end_choose_the_oldest_calls_and_those_made_before_it(run: Run) -> None:
+    limited = run("pipeline", "run", "p.toml", "--limit", "2")
+    until = run("pipeline", "run", "p.toml", "--until", "2026-04-01T12:00:00Z")
+    wrong = run("pipeline", "run", "p.toml", "--until", "tomorrow-ish")
+    newest, oldest = rows(run, "status", "--last", "2")
+    assert (limited.exit_code, until.exit_code) == (0, 0)
+    assert ("2 calls examined" in limited.output, "1 call examined" in until.output) == (True, True)
+    assert (newest["calls"], oldest["calls"]) == (1, 2)
+    assert {row["call_id"] for row in rows(run, "findings")} == {"silent-1", "silent-2"}
+    assert isinstance(wrong.exception, SettingsError)
+
+
+def test_status_shows_so_many_runs_newest_first(run: Run) -> None:
+    for limit in ("1", "2", "3"):
+        run("pipeline", "run", "p.toml", "--limit", limit)
+    assert [row["calls"] for row in rows(run, "status", "--last", "2")] == [3, 2]
+    assert len(rows(run, "status")) == 3
