@@ -17,14 +17,15 @@ from calltriage.pipelines.tallies import Tally
 from calltriage.pipelines.windows import Window
 
 Progress = Callable[[int, int | None], None]
-"""Gets the number of calls that are done, and of all calls; None where that is not known."""
+"""Gets the number of calls that are done, and of all calls of the run: an estimate until they are listed, None where nothing
+is known."""
 
 
 async def dry_run(
     client: Client, spec: Spec, detectors: Sequence[Prepared], window: Window, progress: Progress
 ) -> Tally:
     """Examine the calls of a window and count what is found. Memory does not grow with the number of calls."""
-    tally, total = Tally.of(detectors), 0
+    tally, listed, total = Tally.of(detectors), 0, window.expected(spec.calls.sample, None)
     corrected = any(one.detector.needs_corrected for one in detectors)
 
     async def work(calls: MemoryObjectReceiveStream[str]) -> None:
@@ -43,14 +44,17 @@ async def dry_run(
         for _ in range(client.triage.in_flight):
             tasks.start_soon(work, receive)
         async with send:
-            async for call_id, of in wanted(client, spec, window):
-                total = of
+            async for call_id, made in wanted(client, spec, window):
+                listed += 1
+                total = window.expected(spec.calls.sample, made, listed)
                 await send.send(call_id)
+            total = listed
+    progress(tally.done, total)
     return tally
 
 
 async def wanted(client: Client, spec: Spec, window: Window) -> AsyncGenerator[tuple[str, int | None]]:
-    """The ids of a window's calls, each with the number of all calls; None where that is not known."""
+    """The ids of a window's calls, each with the number of calls made in its time; None where that is not known."""
     if window.call is not None:
         yield window.call, 1
         return
@@ -63,4 +67,4 @@ async def wanted(client: Client, spec: Spec, window: Window) -> AsyncGenerator[t
             if window.limit is not None and count >= window.limit:
                 return
             count += 1
-            yield call.call_id, total if window.limit is None else min(window.limit, total or window.limit)
+            yield call.call_id, total

@@ -158,16 +158,15 @@ class Pipeline:
 
     async def estimate(self, client: Client, asked: Window, detectors: Sequence[Prepared]) -> Estimate:
         """Estimate the cost of a run over a window. Sends one request, or none for a single call."""
-        calls: int | None = 1
+        made: int | None = 1
         if asked.call is None:
             listing = self.spec.calls.listing().model_copy(
                 update={"start_date": asked.since, "end_date": asked.until, "limit": 1}
             )
-            calls = (await client.send(listing)).total_count
-        if calls is None:
+            made = (await client.send(listing)).total_count
+        calls = asked.expected(self.spec.calls.sample, made)
+        if made is None or calls is None:
             return Estimate(None, None, None)
-        sampled = round(calls * self.spec.calls.sample) if calls > 1 else calls
-        calls = sampled if asked.limit is None else min(asked.limit, sampled)
         each = 2 if any(one.detector.needs_corrected for one in detectors) else 1
         requests = calls * each + (0 if asked.call else -(-calls // PAGE))
         rate = client.triage.rate
@@ -197,7 +196,7 @@ class Pipeline:
             dry_run: write no issues and nothing to the ledger, except what endpoints cost and the pace of requests.
             cache: use and keep cached answers of endpoints.
             calls: read these calls instead of the API's. Findings are filed on the API if it has the call.
-            progress: gets the number of calls that are done, and of all.
+            progress: gets the number of calls that are done, and of all; see `dry_run.Progress`.
             on_estimate: gets the estimate before the first call is read.
 
         Raises SpecError for a detector that cannot be made, SettingsError for unusable arguments or if another process works

@@ -135,6 +135,7 @@ class Work:
             if is_of_all(error):
                 raise
             await self._end([Standing(item.call_id, "failed", error.code)])
+            self.tally.add_other(item.call_id)
             self._tell(item, "failed", None, began)
             logger.warning("call %s failed: %s", item.call_id, error.code)
             return None
@@ -153,6 +154,7 @@ class Work:
     async def _carry_out(self, item: Item, began: float) -> _Examined | None:
         if item.state == "examined":  # a process ended before it filed the findings
             fingerprints = await patiently(lambda: _waiting(self.ledger, item.call_id))
+            self.tally.add_other(item.call_id)
             return _Examined(item, None, item.state, tuple(fingerprints), began, item.error)
         try:
             call = await patiently(lambda: read_call(self.reader, item.call_id, corrected=self._corrected))

@@ -71,6 +71,8 @@ class Tally:
         detectors: numbers of each detector, by name.
         calls: examined calls.
         skipped: listed calls that did not exist any more.
+        others: listed calls that ended without an examination here: the API refused them, or another process had examined
+            them.
         deferred: the last reason for which something has to wait; None if nothing has.
         incidents: by fingerprint, MOST_INCIDENTS at most.
     """
@@ -78,6 +80,7 @@ class Tally:
     detectors: dict[str, DetectorTally]
     calls: int = 0
     skipped: int = 0
+    others: int = 0
     deferred: str | None = None
     incidents: dict[str, Incident] = field(default_factory=dict[str, Incident])
     _left: set[str] = field(default_factory=set[str], init=False)
@@ -99,12 +102,17 @@ class Tally:
     @property
     def done(self) -> int:
         """Listed calls that this process is done with."""
-        return self.calls + self.left + self.skipped
+        return self.calls + self.left + self.skipped + self.others
 
     @property
     def failures(self) -> dict[str, int]:
         """Numbers of calls on which detectors failed, by detector; without those that did not fail."""
         return {name: one.failed for name, one in self.detectors.items() if one.failed}
+
+    def add_other(self, call_id: str) -> None:
+        """Count one call that ended without an examination here."""
+        self.others += 1
+        self._left.discard(call_id)
 
     def add(self, examination: Examination, left: str | None = None) -> None:
         """Count one call. `left`: why something of it is left for later; failures do not count yet then."""

@@ -30,6 +30,21 @@ class Window:
     def stored(self) -> JsonObject:
         return vars(self).copy()
 
+    def expected(self, sample: float, made: int | None, listed: int = 0, *, is_listed: bool = False) -> int | None:
+        """How many calls a run over the window has: an estimate until all are listed; None if it is not known.
+
+        Args:
+            sample: the share of the calls that the file asks for.
+            made: calls made in the time, by the API; None if it does not say.
+            listed: calls of the run that are listed so far. With `is_listed` these are all.
+        """
+        if self.call is not None:
+            return 1
+        if is_listed or made is None:
+            return listed if is_listed else None
+        chosen = max(listed, round(made * sample))
+        return chosen if self.limit is None else min(chosen, self.limit)
+
     @classmethod
     def of(cls, stored: JsonObject) -> Window:
         return cls(**stored)

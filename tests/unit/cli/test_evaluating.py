@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
+from collections.abc import Generator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from calltriage.cli.main import cli
+from calltriage.cli.pipelines import evaluating
+from calltriage.pipelines.dry_run import Progress
 from calltriage.storage.sqlite import sqlite_driver
 
 PIPELINE = 'name = "line"\n[[detect]]\nuse = "forbidden"\nname = "promise"\nphrases = ["{phrase}"]\n'
@@ -151,3 +154,25 @@ def test_a_check_says_what_endpoints_cost_before_anything_is_asked(folder: Path)
 
     assert checked.exit_code == 0, checked.output
     assert "endpoints cost at most about 0.2" in checked.output
+
+
+@pytest.mark.parametrize("source", [("--calls", "calls.jsonl"), ()])
+@pytest.mark.usefixtures("folder")
+def test_the_progress_of_an_evaluation_counts_each_call_once_and_ends_at_all_of_them(
+    source: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[tuple[int, int | None]]()
+
+    @contextmanager
+    def progress() -> Generator[Progress]:
+        yield lambda done, total: seen.append((done, total))
+
+    monkeypatch.setattr(evaluating, "progress", progress)
+    if not source:  # the API has all labelled calls but one
+        lines = Path("calls.jsonl").read_text().splitlines()
+        Path("fewer.jsonl").write_text("\n".join(lines[1:]))
+        assert CliRunner().invoke(cli, ["desk", "import", "fewer.jsonl"]).exit_code == 0
+    done = CliRunner().invoke(cli, ["pipeline", "eval", "new.toml", "--labels", "labels.jsonl", *source])
+    of = 20 if source else 16
+    assert done.exit_code == 0
+    assert seen == [(number, of) for number in range(1, of + 1)]

@@ -13,6 +13,7 @@ import click
 
 from calltriage.cli.listing import show_rows
 from calltriage.cli.options import settings_of
+from calltriage.cli.pipelines.showing import progress
 from calltriage.cli.terminal import say
 from calltriage.errors import NotFound, SettingsError
 from calltriage.leaves.amounts import amount
@@ -20,6 +21,7 @@ from calltriage.leaves.gate import one_line
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.calls import Call, view_of
 from calltriage.pipelines.detecting import Detector
+from calltriage.pipelines.dry_run import Progress
 from calltriage.pipelines.evaluation import (
     Comparison,
     Labels,
@@ -128,13 +130,14 @@ async def _measured(settings: Settings, spec: Spec, labels: Labels, asked: JsonO
         opened_detectors(client, spec, cache=not asked["no_cache"]) as detectors,
     ):
         measured = [one.detector for one in detectors if one.detector.name in labels]
-        if asked["given"] is not None:
-            return await evaluate(measured, labels, _of_file(asked["given"]))
-        return await evaluate(measured, labels, _of_api(client, measured, labels))
+        with progress() as shown:
+            if asked["given"] is not None:
+                return await evaluate(measured, labels, _of_file(asked["given"], shown))
+            return await evaluate(measured, labels, _of_api(client, measured, labels, shown))
 
 
-async def _of_file(path: Path) -> AsyncIterator[Call]:
-    """The calls of a file, in any format that `desk import` takes."""
+async def _of_file(path: Path, shown: Progress) -> AsyncIterator[Call]:
+    """The calls of a file, in any format that `desk import` takes. `shown` gets how many are done, and of how many."""
     from calltriage.desk.handlers.call_shapes import detail  # noqa: PLC0415
     from calltriage.desk.importing.checking import checked  # noqa: PLC0415
     from calltriage.desk.importing.sources import find_sources  # noqa: PLC0415
@@ -143,22 +146,32 @@ async def _of_file(path: Path) -> AsyncIterator[Call]:
 
     with checked(find_sources([path])) as found:
         found.refuse_bad(leave_out=None)
+        total, done = found.entries.counts["call"], 0
         for entry in found.entries:
             if entry.kind != "call":
                 continue
             lines = entry.values["corrected"]
             redone = None if lines is None else CorrectedTranscript.model_validate({"corrected": lines})
             yield view_of(VendorCall.model_validate(detail(entry.values["record"])), redone)
+            done += 1
+            shown(done, total)
 
 
-async def _of_api(client: Client, detectors: Sequence[Detector], labels: Labels) -> AsyncIterator[Call]:
-    """The labelled calls as the API has them. One that it has no more is left out."""
+async def _of_api(
+    client: Client, detectors: Sequence[Detector], labels: Labels, shown: Progress
+) -> AsyncIterator[Call]:
+    """The labelled calls as the API has them. One that it has no more is left out. `shown` gets how many are done, and how
+    many there are."""
     corrected = any(one.needs_corrected for one in detectors)
-    for call_id in dict.fromkeys(call_id for by_call in labels.values() for call_id in by_call):
+    ids = dict.fromkeys(call_id for by_call in labels.values() for call_id in by_call)
+    for done, call_id in enumerate(ids, 1):
         try:
-            yield await read_call(client, call_id, corrected=corrected)
+            call = await read_call(client, call_id, corrected=corrected)
         except NotFound:
             say(f"There is no call {one_line(call_id)}; its labels are left out.", err=True)
+        else:
+            yield call
+        shown(done, len(ids))
 
 
 def _shown(score: Score) -> dict[str, object]:

@@ -41,7 +41,8 @@ async def only_one(ledger: Ledger, name: str) -> AsyncGenerator[Turn]:
 
 @dataclass
 class Embedded:
-    """Works on one run until it is done, has to wait, is stopped, or fails. `progress` gets calls done and calls in all."""
+    """Works on one run until it is done, has to wait, is stopped, or fails. `progress` gets calls done and calls in all,
+    those of earlier processes included."""
 
     work: Work
     run: Run
@@ -51,6 +52,7 @@ class Embedded:
 
     def __post_init__(self) -> None:
         self._lister = Lister(self.work, self.run, self._on_page)
+        self._before = sum(count for state, count in self.run.counts.items() if state not in items.TO_DO)
 
     async def carry_out(self) -> Run:
         """Carry out the run. Returns it afterwards. An error leaves it paused; the same command resumes it."""
@@ -113,6 +115,7 @@ class Embedded:
             if batch:
                 await self._side_by_side(batch)
             elif listed:
+                self._show()
                 return
             else:
                 await moved.wait()
@@ -120,10 +123,13 @@ class Embedded:
     async def _side_by_side(self, batch: list[Item]) -> None:
         def heard() -> None:
             self._ahead -= 1
-            self.progress(self.work.tally.done, self._lister.total)
+            self._show()
 
         await self.work.batch(batch, heard)
         self._move()
+
+    def _show(self) -> None:
+        self.progress(self._before + self.work.tally.done, self._lister.total)
 
     def _move(self) -> None:
         self._moved.set()

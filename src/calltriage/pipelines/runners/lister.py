@@ -27,24 +27,31 @@ class Lister:
 
     Attributes:
         on_page: gets the number of added calls. The next page is read when it returns.
-        total: number of calls in the window by the API; None if it is not known.
+        made: number of calls made in the window's time, by the API; None if it is not known.
         is_done: all calls of the window are items of the run.
     """
 
     work: Work
     run: Run
     on_page: Callable[[int], Awaitable[None]]
-    total: int | None = field(default=None, init=False)
+    made: int | None = field(default=None, init=False)
     is_done: bool = field(default=False, init=False)
     _found: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self._found = sum(self.run.counts.values())
-        self.total = self.run.found or None
+        self.made = self.run.found or None
+        self._window = Window.of(self.run.window)
+
+    @property
+    def total(self) -> int | None:
+        """How many calls the run has; see `Window.expected`."""
+        is_listed = self.is_done or self.run.listed
+        return self._window.expected(self.work.spec.calls.sample, self.made, self._found, is_listed=is_listed)
 
     async def carry_out(self) -> None:
         """List what is not listed yet."""
-        window = Window.of(self.run.window)
+        window = self._window
         if not self.run.listed and window.call is not None:
             await self._add([Listed(window.call)], None, listed=True)
         elif not self.run.listed:
@@ -54,7 +61,7 @@ class Lister:
     async def _list(self, window: Window) -> None:
         listing, since = self.work.spec.calls.listing(), self.run.watermark or window.since
         async for page in pages(self.work.reader, listing, since=since, until=window.until):
-            self.total = self.total or page.total
+            self.made = self.made or page.total
             fresh = await self._new(self._sampled(page))
             if window.limit is not None:
                 fresh = fresh[: window.limit - self._found]
@@ -79,7 +86,7 @@ class Lister:
     async def _add(self, fresh: list[Listed], watermark: str | None, *, listed: bool) -> None:
         ledger, run_id = self.work.ledger, self.run.id
         add = items.added(ledger, run_id, fresh)
-        note = runs.progressed(ledger, run_id, watermark, listed=listed, found=self.total or 0)
+        note = runs.progressed(ledger, run_id, watermark, listed=listed, found=self.made or 0)
 
         def change(connection: Connection) -> None:
             add(connection)

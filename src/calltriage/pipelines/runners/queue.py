@@ -23,6 +23,7 @@ from calltriage.pipelines.reading import LONGEST_PAUSE_S, PATIENCE_S, may_pass, 
 from calltriage.pipelines.runners.jobs import Jobs, opened_jobs
 from calltriage.pipelines.runners.lister import AHEAD, Lister
 from calltriage.pipelines.running import Work, why_paused
+from calltriage.pipelines.windows import Window
 
 QUEUED = 2_000
 """Most calls in the queue; the rest is in the ledger alone."""
@@ -132,7 +133,9 @@ class Share:
 
     async def _show(self) -> None:
         run = await patiently(lambda: runs.get(self.work.ledger, self.run.id))
-        self.progress(sum(count for state, count in run.counts.items() if state not in TO_DO), run.found or None)
+        listed, left = sum(run.counts.values()), sum(run.counts.get(state, 0) for state in TO_DO)
+        share, made = self.work.spec.calls.sample, run.found or None
+        self.progress(listed - left, Window.of(run.window).expected(share, made, listed, is_listed=run.listed))
 
     # Work
 
