@@ -115,8 +115,8 @@ class Detector:
         group_by: fields of a call; findings with different values belong to different incidents.
         was: earlier names, the first one first.
         speaker: whose turns it may quote: agent, caller or any.
-        requests: most requests to an endpoint for each call.
-        usd: most that a call of usual length costs; see chat.detectors.USUAL_CALL.
+        requests: most requests to an endpoint for each call, without repeats. 0 for one that shares another one's.
+        usd: most that a call of usual length costs; see chat.detectors.USUAL_CALL. 0 like `requests`.
     """
 
     name: str

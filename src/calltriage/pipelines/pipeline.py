@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from pathlib import Path
 
 from calltriage.client.client import Client
@@ -49,12 +50,14 @@ class Estimate:
         requests: requests to list and read them; None with `calls`.
         seconds: least time for these requests at the API's rate; None without a rate.
         usd: most that endpoints cost, for calls of usual length.
+        asked: most requests to endpoints, without repeats of those that fail. They are not in `requests` and `seconds`.
     """
 
     calls: int | None
     requests: int | None
     seconds: float | None
     usd: float = 0.0
+    asked: int = 0
 
 
 def _unasked(estimate: Estimate) -> None:
@@ -171,8 +174,13 @@ class Pipeline:
         requests = calls * each + (0 if asked.call else -(-calls // PAGE))
         rate = client.triage.rate
         seconds = None if rate is None else requests / rate.per_second
+        looks = [(one.detector, _most_looked_at(one, calls)) for one in detectors]
         return Estimate(
-            calls, requests, seconds, calls * sum(one.detector.usd * one.detect.sample.rate for one in detectors)
+            calls,
+            requests,
+            seconds,
+            usd=sum(detector.usd * most for detector, most in looks),
+            asked=sum(detector.requests * most for detector, most in looks),
         )
 
     async def run(
@@ -240,6 +248,12 @@ class Pipeline:
                 work = work_of(client, ledger, self.spec, begun.id, detectors, is_watching=True)
                 hands = Share(work, begun, unheard, is_watch=True) if await _is_spread(client, ledger) else None
                 yield Watching(work, begun, secret, hands)
+
+
+def _most_looked_at(one: Prepared, calls: int) -> int:
+    """How many of the calls a detector examines at most. What `always_if` names may find something in each of them."""
+    sample = one.detect.sample
+    return calls if sample.always_if else ceil(calls * sample.rate)
 
 
 async def _is_spread(client: Client, ledger: Ledger) -> bool:

@@ -153,7 +153,7 @@ def test_a_check_says_what_endpoints_cost_before_anything_is_asked(folder: Path)
     checked = CliRunner().invoke(cli, ["pipeline", "check", "chat.toml"])
 
     assert checked.exit_code == 0, checked.output
-    assert "endpoints cost at most about 0.2" in checked.output
+    assert "; at most about 10 requests to endpoints, which cost at most about 0.2" in checked.output
 
 
 @pytest.mark.parametrize("source", [("--calls", "calls.jsonl"), ()])

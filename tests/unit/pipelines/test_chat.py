@@ -490,9 +490,10 @@ async def test_what_calls_cost_is_told_before_any_is_read_and_shared_requests_ar
         assert alone.requests == 1
     async with opened(file(folder, second, more="usd_per_mtok = [3, 15]"), Opening()) as made:
         assert [round(one.usd / alone.usd) for one in made] == [2, 0]
-        assert [one.requests for one in made] == [1, 2]
+        assert [one.requests for one in made] == [2, 0]
     async with opened(file(folder), Opening()) as (unpriced,):
         assert unpriced.usd == 0
+        assert unpriced.requests == 1
 
 
 async def test_an_endpoint_is_reached_over_the_network_through_the_proxy_of_the_settings(folder: Path) -> None:

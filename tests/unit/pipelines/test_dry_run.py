@@ -149,3 +149,32 @@ def test_a_file_is_loaded_by_its_path(tmp_path: Path) -> None:
 def ids_of(tally: Tally) -> set[str]:
     """The calls of the findings that are shown."""
     return {found.verified.call_id for one in tally.detectors.values() for found in one.examples}
+
+
+ASKS = """[[detect]]
+use = "chat"
+name = "promise"
+endpoint = "away"
+prompt = "promise.md"
+sample = SAMPLE
+[endpoint.away]
+base_url = "http://127.0.0.1:9/v1"
+model = "small"
+usd_per_mtok = [1, 1]
+"""
+
+
+@pytest.mark.parametrize(
+    ("sample", "asked"), [("0.2", 9), ('{ rate = 0.2, always_if = ["agent_silence"] }', 42), ("1.0", 42)]
+)
+async def test_the_estimate_counts_each_call_that_a_sampled_detector_may_be_asked_about(
+    the_desk: Desk, client: Client, tmp_path: Path, sample: str, asked: int
+) -> None:
+    await load_lines(the_desk, *(silent_line(f"silent-{n}", 9.5) for n in range(40)))
+    (tmp_path / "promise.md").write_text("Does the agent promise something?")
+    spec = parse_spec(SILENCE + ASKS.replace("SAMPLE", sample), folder=tmp_path)
+    async with prepared(spec) as detectors:
+        estimate = await Pipeline(spec).estimate(client, Pipeline(spec).window(), detectors)
+        each = detectors[1].detector.usd
+    assert (estimate.calls, estimate.requests, estimate.asked) == (42, 43, asked)
+    assert estimate.usd == pytest.approx(asked * each)

@@ -31,7 +31,8 @@ def say_estimate(estimate: Estimate) -> None:
         say("The API does not say how many calls there are.", err=True)
         return
     takes = "" if estimate.seconds is None else f", at least {_lasting(estimate.seconds)} at the API's rate"
-    costs = f"; endpoints cost at most about {estimate.usd:.2f} USD" if estimate.usd else ""
+    asked = f"; at most about {amount(estimate.asked, 'request')} to endpoints" if estimate.asked else ""
+    costs = f"{asked}, which cost at most about {estimate.usd:.2f} USD" if estimate.usd else asked
     say(f"{amount(estimate.calls, 'call')}, {amount(estimate.requests or 0, 'request')}{takes}{costs}.", err=True)
 
 

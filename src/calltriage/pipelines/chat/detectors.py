@@ -121,8 +121,12 @@ class Panel:
         if self.endpoint is None or self.endpoint.price is None:
             return 0.0
         prompt = len(INSTRUCTIONS) + USUAL_CALL + sum(len(one.text) for one in self.criteria)
-        looks = 1 + any(one.options.confirm for one in self.criteria)
-        return looks * self.endpoint.price.of(prompt // CHARACTERS_A_TOKEN, self.endpoint.max_tokens)
+        return self.requests * self.endpoint.price.of(prompt // CHARACTERS_A_TOKEN, self.endpoint.max_tokens)
+
+    @property
+    def requests(self) -> int:
+        """Most requests for a call, without repeats: one for all questions, and one for second passes."""
+        return 0 if self.endpoint is None else 1 + any(one.options.confirm for one in self.criteria)
 
     async def examine(self, name: str, call: Call) -> Examined:
         """The model's answer to the detector's question. The first detector that asks is charged for all of the panel.
@@ -242,6 +246,7 @@ def criterion(name: str, options: dict[str, object], folder: Path) -> Criterion:
 
 def detector_of(asked: Criterion, panel: Panel) -> Detector:
     """The detector for a question of a panel."""
+    is_first = asked is panel.criteria[0]  # those that share a request cost it once
     model = "" if panel.endpoint is None else identity(panel.endpoint)
     return Detector(
         name=asked.name,
@@ -251,8 +256,8 @@ def detector_of(asked: Criterion, panel: Panel) -> Detector:
         run=partial(_run, asked, panel),
         is_model=True,
         speaker=asked.options.speaker,
-        requests=0 if panel.endpoint is None else 1 + bool(asked.options.confirm),
-        usd=panel.usd if asked is panel.criteria[0] else 0.0,  # those that share a request cost it once
+        requests=panel.requests if is_first else 0,
+        usd=panel.usd if is_first else 0.0,
     )
 
 
