@@ -190,6 +190,41 @@ def test_incidents_are_muted_merged_and_split(folder: Path) -> None:
     assert "neither merged nor joined" in str(twice.exception)
 
 
+def test_incidents_show_why_they_are_merged_muted_and_split_on_lines_that_a_terminal_holds(folder: Path) -> None:
+    south = next(row for row in rows("incidents") if row["key"] == "south")["fingerprint"]
+    others = next(row for row in rows("incidents") if row["key"] is None)["fingerprint"]
+    long = "every branch was told the hours of the branch in the north, which the release of May mends " * 2
+    said("mute", others, "--until-escalating", "--reason", long)
+    said("merge", south, others, "--reason", "one | fault")
+    shown, merged = said("incidents"), said("incidents", "--merged")
+    report = said("report", "--since", "30d")
+    said("split", south, "--reason", "two faults")
+    split = said("incidents", "--heard")
+
+    words = " ".join(shown.split())
+    assert f"muted until it escalates: {long.strip()}" in words
+    assert all(len(line) <= 100 for line in shown.splitlines())
+    assert f"    into {others[:19]}, merged by a person: one | fault\n" in merged
+    assert "    group: south\n" in merged
+    assert [line.split()[0] for line in split.splitlines() if line[0] != " "] == ["fingerprint", south[:19]]
+    assert "    split by a person: two faults\n" in split
+    assert "| why |" in report
+    assert "| muted until it escalates\\: every branch" in report
+
+
+def test_incidents_are_narrowed_to_muted_heard_and_merged_ones(folder: Path) -> None:
+    def named(*narrowed: str) -> set[str]:
+        return {row["fingerprint"] for row in rows("incidents", *narrowed)}
+
+    south = next(row for row in rows("incidents") if row["key"] == "south")["fingerprint"]
+    [others] = named() - {south}
+    muted = json.loads(said("mute", south, "--until-escalating", "--reason", "known", "--json"))
+    assert (muted["muted"], muted["muted_why"]) == ("until_escalating", "known")
+    assert (named("--muted"), named("--heard"), named("--merged")) == ({south}, {others}, set())
+    said("merge", south, others, "--reason", "one fault")
+    assert (named("--muted"), named("--heard"), named("--merged")) == (set(), {others}, {south})
+
+
 def test_an_incident_is_not_merged_with_itself(folder: Path) -> None:
     south = next(row for row in rows("incidents") if row["key"] == "south")["fingerprint"]
     done = CliRunner().invoke(cli, ["pipeline", "merge", south, south[:20], "--reason", "one"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -16,20 +16,10 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger import incidents
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.turns import alone
+from calltriage.pipelines.reports.markdown import group_of, reasons_of
 
-COLUMNS = (
-    "fingerprint",
-    "state",
-    "ticket",
-    "detector",
-    "kind",
-    "group",
-    "key",
-    "findings",
-    "calls",
-    "last_call_at",
-    "muted",
-)
+COLUMNS = ("fingerprint", "state", "ticket", "detector", "kind", "findings", "calls", "last_call")
+DAY = len("2026-05-06")
 FINGERPRINT = click.argument("name", metavar="FINGERPRINT", type=TEXT)
 WHY = click.option("--reason", type=TEXT, metavar="WORDS", required=True, help="Why; kept with the incident.")
 
@@ -42,12 +32,30 @@ WHY = click.option("--reason", type=TEXT, metavar="WORDS", required=True, help="
 @JSON
 @click.pass_context
 def list_incidents(context: click.Context, *, as_json: bool, **narrowed: Any) -> None:
-    """List incidents: findings that belong together, and the issue of each."""
+    """List incidents: findings that belong together, and the issue of each.
+
+    Below an incident stands what its calls share, and why it joined an issue, was merged, split or muted. Fingerprints are
+    cut, and name an incident as they stand; --json has them whole.
+    """
 
     async def read(ledger: Ledger) -> list[JsonObject]:
         return await ledger.read(lambda it: incidents.listed(it, ledger, **narrowed))
 
-    show_rows([gate(row)[0] for row in on_ledger(context, read)], COLUMNS, as_json=as_json)
+    rows = [gate(row)[0] for row in on_ledger(context, read)]
+    show_rows(rows if as_json else map(_cut, rows), COLUMNS, as_json=as_json, notes=_notes)
+
+
+def _cut(row: JsonObject) -> JsonObject:
+    """A row as a table shows it: narrow enough for a terminal."""
+    last = row["last_call_at"]
+    return {**row, "fingerprint": row["fingerprint"][: incidents.SHOWN], "last_call": last and last[:DAY]}
+
+
+def _notes(row: Mapping[str, Any]) -> list[str]:
+    """What is told below an incident: what its calls share, and why it is where it is."""
+    incident = dict(row)
+    shared = group_of(incident)
+    return [*([f"group: {shared}"] if shared else []), *reasons_of(incident)]
 
 
 def _change(context: click.Context, name: str, act: Callable[[Connection, Ledger, JsonObject], Any]) -> JsonObject:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from calltriage.leaves.amounts import amount
 from calltriage.leaves.gate import one_line
 from calltriage.leaves.strict_json import JsonObject
+from calltriage.pipelines.ledger.incidents import SHOWN, was_split
 from calltriage.pipelines.reports.figures import DetectorFigures, Figures
 
 MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:&@])")
@@ -50,10 +51,11 @@ def as_markdown(report: Figures) -> str:
         ),
         "## Incidents",
         _table(
-            ("issue", "state", "detector", "kind", "group", "calls", "last call", "muted"),
+            ("issue", "state", "detector", "kind", "group", "calls", "last call", "why"),
             [
                 (plain(one["ticket"] or "-"), one["state"], plain(one["detector"]), plain(one["kind"]),
-                 plain(group_of(one) or "-"), str(one["calls"]), one["last_call_at"] or "-", one["muted"] or "-")
+                 plain(group_of(one) or "-"), str(one["calls"]), one["last_call_at"] or "-",
+                 plain("; ".join(reasons_of(one)) or "-"))
                 for one in report.incidents
             ],
         ),
@@ -129,6 +131,21 @@ def group_of(incident: JsonObject) -> str:
     """What an incident's calls share: values of the `group_by` fields, and the findings' key. Empty if there is nothing."""
     group: JsonObject = incident["group"] or {}
     return ", ".join([*(f"{name} {value}" for name, value in group.items()), *filter(None, [incident["key"]])])
+
+
+def reasons_of(incident: JsonObject) -> list[str]:
+    """Why an incident is where it is: how it came to its issue, or into another incident, and why it is muted. The words of
+    people are in it."""
+    told = list[str]()
+    because, into = incident["joined_because"], incident["merged_into"]
+    if into is not None:
+        told.append(f"into {into[:SHOWN]}, {because or 'merged'}")
+    elif because is not None:
+        told.append(because if was_split(incident) else f"joined {incident['ticket'] or 'its issue'}: {because}")
+    if incident["muted"] is not None:
+        until = " until it escalates" if incident["muted"] == "until_escalating" else ""
+        told.append(f"muted{until}: {incident['muted_why'] or 'no reason is on record'}")
+    return told
 
 
 def turn_of(turn: int | None) -> str:

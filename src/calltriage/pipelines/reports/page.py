@@ -8,7 +8,16 @@ from html import escape
 from calltriage.leaves.gate import one_line
 from calltriage.pipelines.reports import plots
 from calltriage.pipelines.reports.figures import Figures
-from calltriage.pipelines.reports.markdown import RECALL, group_of, percent, recall, recall_cells, summary, turn_of
+from calltriage.pipelines.reports.markdown import (
+    RECALL,
+    group_of,
+    percent,
+    reasons_of,
+    recall,
+    recall_cells,
+    summary,
+    turn_of,
+)
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 STYLE = (
@@ -76,10 +85,11 @@ def _recalls(report: Figures) -> str:
 def _incidents(report: Figures) -> str:
     rows = [
         [_word(one["ticket"] or "–"), _word(one["state"]), _word(one["detector"]), _word(one["kind"]),
-         _word(group_of(one) or "–"), str(one["calls"]), _word(one["last_call_at"] or "–"), _word(one["muted"] or "–")]
+         _word(group_of(one) or "–"), str(one["calls"]), _word(one["last_call_at"] or "–"),
+         _word("; ".join(reasons_of(one)) or "–")]
         for one in report.incidents
     ]  # fmt: skip
-    return _table(["issue", "state", "detector", "kind", "group", "calls", "last call", "muted"], rows)
+    return _table(["issue", "state", "detector", "kind", "group", "calls", "last call", "why"], rows)
 
 
 def _waiting(report: Figures) -> str:
