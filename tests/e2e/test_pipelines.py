@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 from e2e.processes import PATIENCE, environment, load, run, started
 from pipeline_lines import silent_line
@@ -24,6 +25,19 @@ async def test_a_watch_logs_the_end_of_each_call(tmp_path: Path) -> None:
     said = r'"message": "item ended".*"call_id": "(\w+)"'
     async with started(tmp_path, "pipeline", "watch", "p.toml", "--port", "0", pattern=said) as call_id:
         assert call_id == "silent"
+
+
+async def test_a_watch_is_reached_under_the_names_that_it_is_told(tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text(QUIET)
+    names = ("--allowed-host", "hooks.example", "--allowed-host", "other.example")
+    async with (
+        started(tmp_path, "pipeline", "watch", "p.toml", "--port", "0", *names) as address,
+        httpx2.AsyncClient(base_url=address) as http,
+    ):
+        hosts = ("hooks.example", "other.example", "else.example")
+        told = [await http.get("/metrics", headers={"host": host}) for host in hosts]
+    assert [one.status_code for one in told] == [200, 200, 421]
+    assert "--allowed-host" in told[-1].text
 
 
 HANGS = """from threading import Event

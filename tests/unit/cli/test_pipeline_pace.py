@@ -18,6 +18,7 @@ from reliability.killing import Vendor, served
 from calltriage.cli.main import cli
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
+from calltriage.errors import SettingsError
 from calltriage.operations.issues import CreateIssue
 from calltriage.pipelines.ledger import Ledger, pace
 
@@ -91,3 +92,14 @@ def test_each_request_of_a_command_takes_its_turn(
         invoke(*command)
     assert vendor.requests > 0
     assert len(taken) == vendor.requests
+
+
+@pytest.mark.usefixtures("taken")
+def test_a_report_is_not_attached_where_files_and_issues_share_no_ids(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(vendor_of(folder)) as (_, address):
+        monkeypatch.setenv("CALLTRIAGE_BLAND_BASE_URL", address)
+        done = CliRunner().invoke(cli, ["pipeline", "report", "--attach-to", "T-1001"])
+    assert isinstance(done.exception, SettingsError)
+    assert "share no ids. Attach the page by hand (--html)." in str(done.exception)

@@ -26,7 +26,9 @@ from calltriage.cli.main import cli
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
 from calltriage.errors import StoreBusyError
+from calltriage.operations.attachments import ListAttachments
 from calltriage.operations.issues import CreateIssue
+from calltriage.operations.resource_links import ListResources
 from calltriage.pipelines import counting, filing_step
 from calltriage.pipelines.ledger import Ledger, turns
 from calltriage.pipelines.ledger.tables import reviews
@@ -363,3 +365,31 @@ def test_calls_without_a_finding_are_sampled_until_they_are_labelled(folder: Pat
 
     assert sorted(before) == ["quiet-0", "quiet-1"]
     assert said("sample").split() == ["quiet-1"]
+
+
+async def pages_of(bench: Bench) -> list[str]:
+    """The type of each resource that is attached to the first issue, and the name of each stored file."""
+    [issue] = await bench.issues()
+    links = (await bench.client.send(ListResources(issue_id=issue.id))).items
+    files = (await bench.client.send(ListAttachments())).items
+    ids = {one.id: one.name for one in files}
+    return [f"{link.resource_type} {ids[link.resource_id]}" for link in links]
+
+
+def test_a_report_is_attached_to_an_issue_as_a_page(folder: Path) -> None:
+    theirs = CreateIssue(title="Wrong hours", severity="low", category="Dialogue")
+    issue = on_bench(folder, lambda bench: bench.client.send(theirs))
+    done = CliRunner().invoke(cli, ["pipeline", "report", "--since", "30d", "--attach-to", issue.triage_id.lower()])
+    [page] = on_bench(folder, pages_of)
+
+    assert (done.exit_code, done.stderr) == (0, f"Attached to {issue.triage_id}.\n")
+    assert page.startswith("file pipeline report ")
+    assert page.endswith(".html")
+
+
+def test_a_report_for_no_issue_is_attached_to_none(folder: Path) -> None:
+    done = CliRunner().invoke(cli, ["pipeline", "report", "--attach-to", "T-9999"])
+
+    assert done.exit_code == 1
+    assert str(done.exception) == "No issue has this ticket number."
+    assert on_bench(folder, lambda bench: bench.client.send(ListAttachments())).items == []

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from agent.ports import served
+from anyio.from_thread import start_blocking_portal
 from click.testing import CliRunner, Result
 from pipeline_lines import silent_line
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from calltriage.cli.main import cli
 from calltriage.cli.pipelines.running import UNFINISHED
 from calltriage.errors import SettingsError
 from calltriage.pipelines.pipeline import Pipeline
+from calltriage.serving import listen
 
 Run = Callable[..., Result]
 SILENCE = 'name = "p"\n[[detect]]\nuse = "agent_silence"\n'
@@ -143,3 +151,35 @@ def test_status_shows_so_many_runs_newest_first(run: Run) -> None:
         run("pipeline", "run", "p.toml", "--limit", limit)
     assert [row["calls"] for row in rows(run, "status", "--last", "2")] == [3, 2]
     assert len(rows(run, "status")) == 3
+
+
+ASKING = CAPPED.replace("usd_per_day = 0.0001", "usd_per_day = 1").replace("http://127.0.0.1:9", "{address}")
+NOTHING = json.dumps({"promise": {"verdict": "not_found", "findings": []}})
+
+
+@asynccontextmanager
+async def model(asked: list[bytes]) -> AsyncGenerator[str]:
+    """A chat endpoint on a port that finds nothing, and keeps what it was asked."""
+
+    async def complete(request: Request) -> JSONResponse:
+        asked.append(await request.body())
+        said = {"choices": [{"message": {"role": "assistant", "content": NOTHING}}]}
+        return JSONResponse({**said, "usage": {"prompt_tokens": 1, "completion_tokens": 1}})
+
+    app = Starlette(routes=[Route("/v1/chat/completions", complete, methods=["POST"])])
+    with listen("127.0.0.1", 0) as listening:
+        async with served(app, listening) as address:
+            yield address
+
+
+def test_answers_of_an_endpoint_are_kept_and_asked_for_anew_without_the_cache(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "promise.md").write_text("Does the agent promise something?")
+    asked, counts = list[bytes](), list[int]()
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(model(asked)) as address:
+        (tmp_path / "p.toml").write_text(ASKING.format(address=address))
+        for more in ((), (), ("--no-cache",), ()):
+            asked.clear()
+            done = run("pipeline", "run", "p.toml", "--dry-run", *more)
+            assert done.exit_code == 0, done.output
+            counts.append(len(asked))
+    assert counts == [3, 0, 3, 0]
