@@ -52,7 +52,7 @@ def show_rows(
         console.print(table)
     wide = max(LEAST_WIDE, get_terminal_size((LEAST_WIDE, 0)).columns) - len(INDENT)
     for line, told in zip(drawn.get().splitlines(), [[], *below], strict=True):  # the first line names the columns
-        click.echo(line.rstrip())
+        console.print(Text.from_ansi(line.rstrip()))
         for part in (part for note in told for part in wrap(one_line(note), wide)):
             say(f"{INDENT}{part}")
 

@@ -365,6 +365,8 @@ def test_calls_without_a_finding_are_sampled_until_they_are_labelled(folder: Pat
 
     assert sorted(before) == ["quiet-0", "quiet-1"]
     assert said("sample").split() == ["quiet-1"]
+    assert sorted(said("sample", "--detector", "agent_silence").split()) == ["call-0", "quiet-1"]
+    assert "not measured" in said("report", "--since", "30d")
 
 
 async def pages_of(bench: Bench) -> list[str]:

@@ -125,6 +125,7 @@ async def test_a_report_counts_the_recall_from_labels_on_named_calls_and_verdict
     await say(ledger, "call-00", "right")
     await say(ledger, "call-01", "wrong")
     known = await recall(ledger)
+    assert known is not None
     assert known == Recall.of(
         flagged=2, judged=2, right=1, unflagged=10, labelled=4, missed=1, known=1, known_missed=1
     )  # fmt: skip
