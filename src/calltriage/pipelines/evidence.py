@@ -54,7 +54,7 @@ class Evidence:
 
         `calls`: calls already read from the API, by id. Raises CallError for what may succeed later.
         """
-        keys = {_key_of(one, issue): one for one in found}
+        keys = {effects.flag_of(one.id, issue.id): one for one in found}
 
         def known(connection: Connection) -> tuple[set[str], dict[str, str]]:
             calls_there = findings.calls_filed(connection, self.ledger, issue.id)
@@ -117,7 +117,7 @@ class Evidence:
         flags = await at_once(*(prepare(one) for one, _ in some))
         for (one, is_further), flag in zip(some, flags, strict=True):
             if flag is not None:
-                key = _key_of(one, issue)
+                key = effects.flag_of(one.id, issue.id)
                 ready[key] = one, is_further
                 writes.append(Write(key, flag, incident["fingerprint"], one.id))
 
@@ -171,8 +171,3 @@ class Evidence:
     async def _place(self, ids: Sequence[str], state: findings.State, why: str, issue_id: str | None = None) -> None:
         place = partial(findings.set_state, ledger=self.ledger, ids=ids, state=state, why=why, issue_id=issue_id)
         await self.ledger.write(place)
-
-
-def _key_of(one: Candidate, issue: Issue) -> str:
-    """The key of the write that flags a finding's moment on an issue."""
-    return f"{one.id}:flag:{issue.id}"

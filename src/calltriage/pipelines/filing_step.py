@@ -35,6 +35,7 @@ from calltriage.pipelines.ledger.turns import alone
 from calltriage.pipelines.new_issues import NewIssues
 from calltriage.pipelines.rates import tell_rates
 from calltriage.pipelines.reading import is_of_all
+from calltriage.pipelines.recalling import Recall
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -78,6 +79,7 @@ class Filer:
         self._eligibility = Eligibility(self.ledger, self.spec)
         self._writes = IssueWrites(self.client, self.ledger, self.run_id, self.journal)
         self._evidence = Evidence(self.client, self.ledger, self._writes, self.spec.issues.max_evidence)
+        self._recall = Recall(self.client, self.ledger, self._writes)
         self._counts = Counts(self.ledger, self._writes)
         self._new_issues = NewIssues(self.ledger, self.spec, self.run_id, self.is_watching)
 
@@ -278,6 +280,7 @@ class Filer:
         if follows is None and case.creating != "begun":  # else the same request is completed
             there = None if case.created else await issue_of(case.fingerprint, self.client, self.seals)
             if there is not None:
+                await self._recall.found_again(there, case.fingerprint)
                 return await self._owned(case, there, "its description names this incident")
             draft = Draft(title, "", category, frozenset(("call", one.call_id) for one in case.chosen))
             found = (await similar_to(draft, self.client)).likenesses
@@ -304,10 +307,7 @@ class Filer:
 
     async def _joined(self, case: Case, close: Likeness, title: str) -> Issue:
         words = ", ".join(word for found in close.words.values() for word in found)
-        told = issue_texts.joined(title, case.fingerprint)
-        await self._writes.comment(
-            f"{case.fingerprint}:joined:{close.issue.id}", close.issue.id, told, case.fingerprint
-        )
+        await self._recall.join(close.issue, case.fingerprint, title)
         return await self._owned(case, close.issue, f"very like this open issue: {close.score} by {words}"[:500])
 
     async def _relate(self, issue: Issue, other: Issue) -> None:

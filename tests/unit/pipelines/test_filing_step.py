@@ -20,11 +20,13 @@ from sqlalchemy import Connection, select
 
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
+from calltriage.desk.database.tables import flags
 from calltriage.desk.operating.deletion import delete_record
 from calltriage.errors import CallError, ServerFailure
 from calltriage.journal.journal import Journal
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.operations.issues import CreateIssue, DeleteIssue, Issue, UpdateIssue
+from calltriage.operations.flags import AddFlag, RemoveFlag
+from calltriage.operations.issues import CreateIssue, DeleteIssue, GetIssue, Issue, UpdateIssue
 from calltriage.operations.relations import ListRelations
 from calltriage.operations.resource_links import ListResources
 from calltriage.pipelines.coming_back import BEFORE_CLOSING, IN_GRACE, SAME_AGENT
@@ -1362,8 +1364,70 @@ async def test_the_line_in_the_description_leads_back_to_the_issue_when_the_ledg
         await bench.say("call-1")
         await bench.run("call-1", "call-0")
 
+        states = await bench.states()
+
     assert [one.title for one in await bench.issues()] == ["Wrong hours", "Copied"]
-    assert {flag.call_id for flag in await bench.flags(issue)} == {"call-0", "call-1"}
+    assert [flag.call_id for flag in await bench.flags(issue)] == ["call-0", "call-1"]
+    assert states == {"call-0": "filed", "call-1": "filed"}
+
+
+async def test_a_note_of_somebody_else_that_names_a_finding_hides_no_flag(bench: Bench, tmp_path: Path) -> None:
+    await bench.trust()
+    await bench.say("call-0")
+    await bench.run("call-0")
+    [issue] = await bench.issues()
+    await bench.say("call-1")
+    _, [found] = await bench.examine("call-1")
+    forged = AddFlag(issue_id=issue.id, call_id="call-0", type="x", note=f"mine [finding {found.finding_id}]")
+    theirs = await bench.client.send(forged)
+    by_another = flags.update().where(flags.c.id == theirs.id).values(author_id="another")
+    await bench.desk.store.write(lambda connection: connection.execute(by_another) and None)
+    async with opened_ledger(tmp_path / "another") as empty:
+        empty.clock, bench.ledger, bench.journal = bench.clock, empty, None
+        await bench.trust()
+        await bench.run("call-1", "call-0")
+
+    ours = [flag.call_id for flag in await bench.flags(issue) if flag.id != theirs.id]
+    assert ours == ["call-0", "call-1"]
+
+
+async def test_all_flags_are_known_again_when_the_ledger_is_lost_however_many_pages_they_fill(
+    bench: Bench, tmp_path: Path
+) -> None:
+    await bench.trust()
+    await bench.say("last")
+    await bench.run("last")
+    [issue] = await bench.issues()
+    [own] = await bench.flags(issue)
+    async with anyio.create_task_group() as group:
+        for number in range(105):
+            other = AddFlag(issue_id=issue.id, call_id="last", type="x", note=f"a person's {number}")
+            group.start_soon(bench.client.send, other)
+    await bench.client.send(RemoveFlag(issue_id=issue.id, flag_id=own.id))
+    await bench.client.send(AddFlag(issue_id=issue.id, call_id="last", type=own.type, note=own.note))  # the last of all
+    async with opened_ledger(tmp_path / "another") as empty:
+        empty.clock, bench.ledger, bench.journal = bench.clock, empty, None
+        await bench.trust()
+        await bench.run("last")
+
+    assert (await bench.client.send(GetIssue(issue_id=issue.id))).flag_count == 106
+
+
+async def test_an_issue_of_others_that_was_joined_is_told_and_flagged_once_although_the_ledger_is_lost(
+    bench: Bench, tmp_path: Path
+) -> None:
+    theirs = await bench.client.send(CreateIssue(title="Wrong hours", severity="low", category="Dialogue"))
+    await bench.trust()
+    await bench.say("call-0")
+    await bench.run("call-0")
+    async with opened_ledger(tmp_path / "another") as empty:
+        empty.clock, bench.ledger, bench.journal = bench.clock, empty, None
+        await bench.trust()
+        await bench.say("call-1")
+        await bench.run("call-1", "call-0")
+
+    assert len(await bench.comments(theirs)) == 1
+    assert [flag.call_id for flag in await bench.flags(theirs)] == ["call-0", "call-1"]
 
 
 async def test_a_line_with_a_seal_of_others_leads_nowhere(bench: Bench, tmp_path: Path) -> None:

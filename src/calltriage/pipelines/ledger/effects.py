@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger.ledger import Ledger
-from calltriage.pipelines.ledger.rows import own
+from calltriage.pipelines.ledger.rows import add_new, own
 from calltriage.pipelines.ledger.tables import effects
 
 Standing = Literal["new", "begun", "done", "refused"]
@@ -105,6 +105,36 @@ def _count(connection: Connection, ledger: Ledger, kind: str, run_id: str | None
     if limit.since is None:
         return connection.execute(_OF_RUN, {**of_all, "of_run_id": run_id}).scalar_one()
     return connection.execute(_SINCE, {**of_all, "since": limit.since}).scalar_one()
+
+
+def flag_of(finding_id: str, issue_id: str) -> str:
+    """The key of the write that flags a finding's moment on an issue."""
+    return f"{finding_id}:flag:{issue_id}"
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """A write of an earlier ledger that the API still shows; see `Effect`. `result_id`: id of what it made."""
+
+    key: str
+    kind: str
+    fingerprint: str
+    finding_id: str
+    result_id: str
+
+
+def recall(connection: Connection, ledger: Ledger, issue_id: str, several: Sequence[Recalled]) -> None:
+    """Record writes on an issue as done that an earlier ledger made, without their words. Known effects stay as they are."""
+    now = ledger.now()
+    done = {"account": ledger.account, "state": "done", "issue_id": issue_id, "begun_at": now, "ended_at": now}
+    rows = {
+        one.key: {
+            **done, "key": one.key, "kind": one.kind, "fingerprint": one.fingerprint, "finding_id": one.finding_id,
+            "result": {"id": one.result_id},
+        }
+        for one in several
+    }  # fmt: skip
+    add_new(connection, effects, list(rows.values()))
 
 
 def creation_of(fingerprint: str, follows: str | None = None) -> str:
