@@ -9,12 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 from calltriage.errors import CallError, NotFound
-from calltriage.filing.closing import CLOSED, closed_at
+from calltriage.filing.closing import CLOSED
 from calltriage.filing.fingerprint_line import fingerprint_of, issue_of, line_of
 from calltriage.filing.lookalikes import Draft, Likeness, similar_to
 from calltriage.leaves.instants import instant
@@ -23,7 +22,7 @@ from calltriage.operations.issues import CreateIssue, GetIssue, Issue, UpdateIss
 from calltriage.operations.relations import LinkIssue
 from calltriage.pipelines import issue_texts
 from calltriage.pipelines.cases import Case, is_enough, read_case
-from calltriage.pipelines.coming_back import why_not
+from calltriage.pipelines.coming_back import Closings, why_not
 from calltriage.pipelines.counting import Counts
 from calltriage.pipelines.eligibility import Eligibility
 from calltriage.pipelines.evidence import Evidence
@@ -79,6 +78,7 @@ class Filer:
         self._eligibility = Eligibility(self.ledger, self.spec)
         self._writes = IssueWrites(self.client, self.ledger, self.run_id, self.journal)
         self._evidence = Evidence(self.client, self.ledger, self._writes, self.spec.issues.max_evidence)
+        self._closings = Closings(self.client, self.ledger)
         self._recall = Recall(self.client, self.ledger, self._writes)
         self._counts = Counts(self.ledger, self._writes)
         self._new_issues = NewIssues(self.ledger, self.spec, self.run_id, self.is_watching)
@@ -322,7 +322,7 @@ class Filer:
     async def _reopened(self, case: Case, issue: Issue, calls: Mapping[str, Call]) -> Issue | None:
         """The issue for findings whose issue is closed: the same one reopened, or a new one if it was closed longer ago than
         `issues.reopen_within`. None if the findings do not show that the fault came back."""
-        closed = await self._closing(case, issue)
+        closed = await self._closings.of(case, issue)
         grace, version = self.spec.issues.reopen_grace, case.incident["newest_version"]
         reasons = {one: why_not(one, closed, grace, version) for one in case.chosen}
         case.chosen = [one for one, reason in reasons.items() if reason is None]
@@ -355,17 +355,6 @@ class Filer:
         accepted = [one for one in earlier if one.state == "accepted"]
         if accepted:
             await self._evidence.add(issue, case.incident, accepted, calls)
-
-    async def _closing(self, case: Case, issue: Issue) -> datetime:
-        known = instant(case.incident["resolved_at"])
-        if case.incident["state"] == "resolved" and known is not None:
-            return known
-        closed = await closed_at(issue, self.client) or self.ledger.clock()
-        moment = written(closed)
-        seen = partial(findings.newest_version, ledger=self.ledger, fingerprints=case.family, until=moment)
-        version = await self.ledger.read(seen)
-        await self._change(case, state="resolved", resolved_at=moment, newest_version=version)
-        return closed
 
     async def _was_expected(self, case: Case, issue: Issue) -> bool:
         """Whether a person closed the issue and dismissed a finding as expected. Mutes the incident then, and leaves those

@@ -25,6 +25,7 @@ from calltriage.desk.operating.deletion import delete_record
 from calltriage.errors import CallError, ServerFailure
 from calltriage.journal.journal import Journal
 from calltriage.leaves.strict_json import JsonObject
+from calltriage.operations.activity import AddComment
 from calltriage.operations.flags import AddFlag, RemoveFlag
 from calltriage.operations.issues import CreateIssue, DeleteIssue, GetIssue, Issue, UpdateIssue
 from calltriage.operations.relations import ListRelations
@@ -1110,6 +1111,63 @@ async def test_a_call_that_began_before_the_issue_was_closed_or_soon_after_does_
     [issue] = await bench.issues()
     assert (issue.id, issue.status) == (closed.id, "done")
     assert await bench.states() == {"call-0": "filed", "before": "counted", "soon-after": "counted"}
+
+
+async def closed_twice(bench: Bench) -> Issue:
+    """A closed issue whose fault was found within the grace hour, which a person opened, worked on and closed again. The
+    call `before` began two hours before that."""
+    issue = await closed_issue(bench)
+    bench.clock.advance(minutes=30)
+    await bench.say("in-grace")
+    await bench.run("in-grace")
+    await bench.client.send(UpdateIssue(issue_id=issue.id, status="todo"))
+    bench.clock.advance(days=2)
+    await bench.say("before")
+    bench.clock.advance(hours=2)
+    return await bench.client.send(UpdateIssue(issue_id=issue.id, status="done"))
+
+
+async def test_a_call_from_before_the_latest_closing_does_not_reopen_an_issue_that_was_closed_before(
+    bench: Bench,
+) -> None:
+    await closed_twice(bench)
+    await bench.run("before")
+    bench.clock.advance(minutes=30)
+    await bench.say("in-grace-again")
+    await bench.run("in-grace-again")
+
+    assert [issue.status for issue in await bench.issues()] == ["done"]
+    whys = {row["call_id"]: row["why"] for row in await bench.rows()}
+    assert (whys["before"], whys["in-grace-again"]) == (BEFORE_CLOSING, IN_GRACE)
+
+
+async def test_a_call_from_after_the_latest_closing_reopens_the_issue_and_tells_of_that_closing(bench: Bench) -> None:
+    issue = await closed_twice(bench)
+    bench.clock.advance(hours=3)
+    await bench.say("later")
+    await bench.run("before", "later")
+
+    assert [one.status for one in await bench.issues()] == ["todo"]
+    assert issue.updated_at[:16] in (await bench.comments(issue))[-1]
+
+
+async def test_the_history_of_a_closed_issue_is_read_again_only_where_it_changed(bench: Bench) -> None:
+    transport = Scripted(inner=httpx2.ASGITransport(bench.desk, raise_app_exceptions=False))
+    await closed_twice(bench)
+    names = [f"grace-{number}" for number in range(6)]
+    for name in names:
+        await bench.say(name)
+    read = list[int]()
+    async with open_client(endpoints_to(transport)) as client:
+        one = replace(bench, client=client, journal=None)
+        filer = one.filer
+        for name in names:
+            await settle(filer, *await one.examine(name))
+            read.append(len([1 for asked in transport.requests if asked.url.path.endswith("/activity")]))
+            if name == "grace-3":
+                await bench.client.send(AddComment(issue_id=(await bench.issues())[0].id, detail="Is it gone?"))
+
+    assert read == [1, 1, 1, 1, 2, 2]
 
 
 async def accept(bench: Bench, *call_ids: str) -> None:
