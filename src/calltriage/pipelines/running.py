@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import anyio
 
@@ -153,7 +154,7 @@ class Work:
 
     async def _carry_out(self, item: Item, began: float) -> _Examined | None:
         if item.state == "examined":  # a process ended before it filed the findings
-            fingerprints = await patiently(lambda: _waiting(self.ledger, item.call_id))
+            fingerprints = await patiently(lambda: self._waiting(item.call_id))
             self.tally.add_other(item.call_id)
             return _Examined(item, None, item.state, tuple(fingerprints), began, item.error)
         try:
@@ -186,8 +187,13 @@ class Work:
         verified = (one.verified for one in examination.found)
         found = [one.fingerprint for one in verified if one.verification is not Verification.UNVERIFIED]
         if _had_findings(known):
-            found += await patiently(lambda: _waiting(self.ledger, call.call_id))
+            found += await patiently(lambda: self._waiting(call.call_id))
         return tuple(dict.fromkeys(found))
+
+    async def _waiting(self, call_id: str) -> list[str]:
+        """Incidents of a call's findings that are not filed yet."""
+        read = partial(findings.waiting, ledger=self.ledger, call_id=call_id, pipeline=self.spec.name)
+        return await self.ledger.read(read)
 
     def _state_after(
         self, item: Item, examination: Examination, known: Mapping[tuple[str, str], Known]
@@ -274,10 +280,3 @@ def why_paused(error: BaseException) -> str:
 def _had_findings(known: Mapping[tuple[str, str], Known]) -> bool:
     """Whether any version of a detector found something in a call before."""
     return any(one.verdict == "found" for one in known.values())
-
-
-async def _waiting(ledger: Ledger, call_id: str) -> list[str]:
-    """Fingerprints of a call's findings in the states new and accepted."""
-    wanted = findings.Wanted(call_id=call_id)
-    found = await ledger.read(lambda connection: findings.listed(connection, ledger, wanted))
-    return list(dict.fromkeys(one["fingerprint"] for one in found if one["state"] in {"new", "accepted"}))

@@ -328,6 +328,29 @@ async def test_what_was_examined_and_not_filed_is_filed_without_reading_calls_ag
     assert read_again <= {"silent-0", "silent-1", "silent-2"}  # for the words of their flags
 
 
+async def test_what_was_examined_and_not_filed_is_filed_however_many_incidents_a_call_has(
+    the_desk: Desk, tmp_path: Path, ledger_url: Url
+) -> None:
+    detectors = [
+        f'[[detect]]\nuse = "agent_silence"\nname = "silence_{number}"\nfile = "auto"\nmin_precision = 0.0\n'
+        for number in range(55)
+    ]
+    text = f'name = "many"\n{"".join(detectors)}[issues]\nreview_share = 0.0\n[limits]\nnew_issues = 100\n'
+    await load_lines(the_desk, silent_line("silent", 9.5))
+    way = Cut(httpx2.ASGITransport(the_desk, raise_app_exceptions=False))
+    way.forbids = "POST "
+    with suppress(BaseException):
+        async with on_record(way, tmp_path, ledger_url) as client:
+            await run(client, text, call="silent")
+    way.forbids = None
+    async with on_record(way, tmp_path, ledger_url) as client:
+        report = await run(client, text, call="silent")
+        async with open_ledger_of(client) as ledger:
+            assert await count(ledger, findings, state="filed") == 55
+    assert report.run is not None
+    assert report.run.state == "done"
+
+
 async def test_calls_that_end_together_are_recorded_in_few_commits(
     the_desk: Desk, filing: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -288,6 +288,23 @@ def listed(connection: Connection, ledger: Ledger, wanted: Wanted) -> list[JsonO
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
+_WAITING = (
+    select(findings.c.fingerprint)
+    .where(
+        own(findings, "call_id", "pipeline"), findings.c.state.in_(("new", "accepted")),
+        findings.c.fingerprint.is_not(None),
+    )
+    .distinct()
+    .order_by(findings.c.fingerprint)
+)  # fmt: skip
+
+
+def waiting(connection: Connection, ledger: Ledger, call_id: str, pipeline: str) -> list[str]:
+    """Fingerprints of all findings of a pipeline in a call that are in the states new and accepted."""
+    asked = {"of_account": ledger.account, "of_call_id": call_id, "of_pipeline": pipeline}
+    return list(connection.execute(_WAITING, asked).scalars())
+
+
 def page(connection: Connection, ledger: Ledger, wanted: Wanted) -> tuple[list[JsonObject], int]:
     """Findings as `listed` has them, and how many there are in all, whatever the `limit`."""
     query = select(func.count()).select_from(findings).where(_meant(ledger, wanted))
