@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from calltriage.leaves.instants import instant
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import Severity
 from calltriage.pipelines.ledger import incidents
 from calltriage.pipelines.ledger.effects import created, creation_of
-from calltriage.pipelines.ledger.incidents import Candidate, reaches
+from calltriage.pipelines.ledger.incidents import Alone, Candidate
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -30,7 +32,7 @@ class Case:
     Attributes:
         incident: its row of `tables.incidents`.
         family: its fingerprint and those merged into it.
-        waiting: its findings in the states new and accepted.
+        waiting: its accepted findings, and its new ones that need no person; of a muted incident, all new ones.
         created: id of the issue that was created last for it, where it has none now: that issue was deleted, or the process
             ended before the incident had it. None if none was created.
         creating: state of the write that creates its next issue, begun or refused; None if it was not begun.
@@ -71,16 +73,30 @@ class Case:
 def is_enough(found: Sequence[Candidate], after: FileAfter) -> bool:
     """Whether findings reach `issues.file_after`, or one of them is urgent or accepted."""
     urgent = any(one.severity in URGENT or one.state == "accepted" for one in found)
-    return bool(found) and (urgent or reaches(found, after.calls, after.within))
+    return bool(found) and (urgent or _reaches(found, after.calls, after.within))
 
 
-def read_case(connection: Connection, ledger: Ledger, fingerprint: str) -> Case | None:
-    """The case of a fingerprint, or of the incident that it was merged into; None for an unknown one."""
+def _reaches(found: Sequence[Candidate], calls: int, within: timedelta) -> bool:
+    """Whether at least `calls` different calls of the findings began within a span of `within`."""
+    in_time = sorted((at, one.call_id) for one in found if (at := instant(one.at)) is not None)
+    first = 0
+    for last, (end, _) in enumerate(in_time):
+        while end - in_time[first][0] > within:
+            first += 1
+        if len({call_id for _, call_id in in_time[first : last + 1]}) >= calls:
+            return True
+    return False
+
+
+def read_case(connection: Connection, ledger: Ledger, fingerprint: str, alone: Alone) -> Case | None:
+    """The case of a fingerprint, or of the incident that it was merged into; None for an unknown one. `alone`: which new
+    findings need no person."""
     incident = incidents.by_fingerprint(connection, ledger, fingerprint)
     if incident is None:
         return None
     family = incidents.family(connection, ledger, incident["fingerprint"])
-    case = Case(incident, family, incidents.candidates(connection, ledger, family))
+    which = alone if incident["muted"] is None else None
+    case = Case(incident, family, incidents.candidates(connection, ledger, family, which))
     if incident["issue_id"] is None:
         case.read_created(connection, ledger)
     return case

@@ -32,6 +32,7 @@ class Eligibility:
     ledger: Ledger
     spec: Spec
     _tallies: Mapping[tuple[str, str], Tally] = field(default_factory=dict[tuple[str, str], Tally], init=False)
+    _alone: tuple[Versions, ...] | None = field(default=None, init=False)
     _read_at: float = field(default=float("-inf"), init=False)
 
     async def chosen(self, found: Sequence[Candidate]) -> list[Candidate]:
@@ -51,15 +52,20 @@ class Eligibility:
             return False
         return await self.bound(detect, one.version_hash) >= detect.min_precision
 
-    async def alone(self) -> list[Versions]:
+    async def alone(self) -> tuple[Versions, ...]:
         """The detectors whose findings need no person."""
-        found = list[Versions]()
-        for one in (each for each in self.spec.detect if each.file == "auto"):
-            names = [name for name in one.names if self.detect(name) is one]
-            of_it = {version for name, version in await self._known() if name in names}
-            exact = [each for each in sorted(of_it) if await self.bound(one, each) >= one.min_precision]
-            found += [Versions(name, None if one.min_precision == 0 else tuple(exact)) for name in names]
-        return found
+        known = await self._known()
+        if self._alone is None:
+            asked = (one for one in self.spec.detect if one.file == "auto")
+            self._alone = tuple(each for one in asked for each in self._versions(one, known))
+        return self._alone
+
+    def _versions(self, one: Detect, known: Mapping[tuple[str, str], Tally]) -> list[Versions]:
+        """The versions of a detector that reach the bar, for each of its names."""
+        names = [name for name in one.names if self.detect(name) is one]
+        of_it = sorted({version for name, version in known if name in names})
+        reach = tuple(each for each in of_it if _bound(known, one, each) >= one.min_precision)
+        return [Versions(name, None if one.min_precision == 0 else reach) for name in names]
 
     def detect(self, detector: str) -> Detect | None:
         """What the pipeline's file says of a detector, by its name or an earlier one; None for one that is not in it."""
@@ -68,14 +74,19 @@ class Eligibility:
 
     async def bound(self, detect: Detect, version_hash: str) -> float:
         """The lower 95 % bound of a detector's precision; 0 without a verdict."""
-        tally = reviews.tally_of(await self._known(), detect.names, version_hash)
-        return wilson(tally.right, tally.total)[0] if tally.total else 0.0
+        return _bound(await self._known(), detect, version_hash)
 
     async def _known(self) -> Mapping[tuple[str, str], Tally]:
         if anyio.current_time() - self._read_at > KNOWN_FOR_S:
             read = partial(reviews.tallies, ledger=self.ledger, with_agents=self.spec.issues.agent_verdicts)
             self._tallies, self._read_at = await self.ledger.read(read), anyio.current_time()
+            self._alone = None
         return self._tallies
+
+
+def _bound(known: Mapping[tuple[str, str], Tally], detect: Detect, version_hash: str) -> float:
+    tally = reviews.tally_of(known, detect.names, version_hash)
+    return wilson(tally.right, tally.total)[0] if tally.total else 0.0
 
 
 def is_sampled(finding_id: str, share: float) -> bool:

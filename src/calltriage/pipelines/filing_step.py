@@ -28,7 +28,7 @@ from calltriage.pipelines.eligibility import Eligibility
 from calltriage.pipelines.evidence import Evidence
 from calltriage.pipelines.issue_writes import IssueWrites, OverLimitError
 from calltriage.pipelines.ledger import findings, incidents
-from calltriage.pipelines.ledger.incidents import MUTED, NO_ISSUE, Candidate, was_split
+from calltriage.pipelines.ledger.incidents import NO_ISSUE, Alone, Candidate, was_split
 from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.turns import alone
 from calltriage.pipelines.new_issues import NewIssues
@@ -106,7 +106,7 @@ class Filer:
     async def file_left(self) -> None:
         """File what no call brings up again: findings that were accepted while the API failed, and in a watch those that
         waited for room below `limits.new_issues`."""
-        alone = await self._eligibility.alone() if self.is_watching else []
+        alone = await self._eligibility.alone() if self.is_watching else ()
         left = partial(incidents.left, ledger=self.ledger, pipeline=self.spec.name, alone=alone)
         for fingerprint in await self.waiting(await self.ledger.read(left)):
             try:
@@ -176,7 +176,8 @@ class Filer:
 
     async def _cases(self, fingerprints: Sequence[str]) -> dict[str, Case]:
         """The cases of known fingerprints; that of the incident that one was merged into."""
-        read = await self.ledger.read(lambda it: {one: read_case(it, self.ledger, one) for one in fingerprints})
+        alone = Alone(self.spec.name, await self._eligibility.alone())
+        read = await self.ledger.read(lambda it: {one: read_case(it, self.ledger, one, alone) for one in fingerprints})
         cases = {name: case for name, case in read.items() if case is not None}
         for case in cases.values():
             case.chosen = await self._eligibility.chosen(case.waiting)
@@ -328,7 +329,6 @@ class Filer:
         case.chosen = [one for one, reason in reasons.items() if reason is None]
         earlier = {one: reason for one, reason in reasons.items() if reason is not None}
         await self._leave_closed(case, issue, earlier, calls)
-        case.waiting = [one for one in case.waiting if one not in earlier]
         if await self._was_expected(case, issue):
             return None
         if not is_enough(case.chosen, self.spec.issues.file_after):
@@ -371,8 +371,7 @@ class Filer:
 
     def _count_new(self, connection: Connection, case: Case) -> None:
         """Count a muted incident's new findings. Accepted ones are filed although it is muted."""
-        new = [one.id for one in case.waiting if one.state == "new"]
-        findings.set_state(connection, self.ledger, new, "counted", MUTED)
+        incidents.count_new(connection, self.ledger, case.family)
         case.chosen = [one for one in case.chosen if one.state == "accepted"]
 
     # What is told

@@ -36,6 +36,7 @@ from calltriage.pipelines.filing_step import Filer
 from calltriage.pipelines.findings import Verified
 from calltriage.pipelines.ledger import Ledger, effects, findings, incidents, reviews, tables
 from calltriage.pipelines.ledger.effects import Effect
+from calltriage.pipelines.ledger.findings import Wanted
 from calltriage.pipelines.ledger.reviews import Review
 from calltriage.pipelines.ledger.turns import alone
 from calltriage.pipelines.reading import may_be_repeated
@@ -326,6 +327,39 @@ async def test_a_share_of_what_needs_no_person_is_held_back_for_one(bench: Bench
 
     assert set(first.values()) == {"new", "filed"}
     assert await bench.states() == first
+
+
+@pytest.mark.parametrize(
+    "held", [{"why": "sampled for review"}, {"why": "review only"}, {"version_hash": "an older one"}, {"pipeline": "b"}]
+)
+async def test_what_cannot_be_filed_takes_no_place_of_what_can_however_much_it_is(
+    bench: Bench, held: dict[str, str]
+) -> None:
+    await bench.trust()
+    await bench.say("older", began="2026-05-01T10:00:00Z")
+    await bench.examine("older")
+    [row] = [one for one in await bench.rows() if one["call_id"] == "older"]
+    copies = [{**row, **held, "id": f"{number:032x}", "call_id": f"held-{number}"} for number in range(2000)]
+    gone = tables.findings.delete().where(tables.findings.c.id == row["id"])
+    await bench.ledger.write(lambda it: it.execute(gone) and None)
+    await bench.ledger.write(lambda it: it.execute(tables.findings.insert(), copies) and None)
+    await bench.say("fresh")
+    await bench.run("fresh")
+
+    [fresh] = await bench.ledger.read(lambda it: findings.listed(it, bench.ledger, Wanted(call_id="fresh")))
+    assert fresh["state"] == "filed"
+
+
+async def test_all_that_waits_for_a_person_is_counted_once_its_incident_is_muted(bench: Bench) -> None:
+    bench.spec = spec_of(detect="")
+    await bench.say("first")
+    _, [found] = await bench.examine("first")
+    await bench.ledger.write(
+        partial(incidents.mute, ledger=bench.ledger, fingerprint=found.fingerprint, how="always", why="known")
+    )
+    await bench.run("first")
+
+    assert await bench.states() == {"first": "counted"}
 
 
 async def test_an_open_issue_that_is_very_alike_is_joined_and_says_why(bench: Bench) -> None:

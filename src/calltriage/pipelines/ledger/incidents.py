@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from functools import lru_cache
+from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, false, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, false, func, or_, select, true, update
 
 from calltriage.errors import Conflict, NotFound
-from calltriage.leaves.instants import instant
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger.findings import FILED
 from calltriage.pipelines.ledger.ledger import Ledger, written
@@ -76,10 +76,13 @@ _MERGED = select(incidents.c.fingerprint).where(
 _OF_FAMILY = and_(own(findings), findings.c.fingerprint.in_(bindparam("family", expanding=True)))
 _CANDIDATES = (
     select(*(findings.c[name] for name in Candidate.__dataclass_fields__))
-    .where(_OF_FAMILY, findings.c.state.in_(("new", "accepted")))
+    .where(_OF_FAMILY)
     .order_by(findings.c.state, findings.c.call_began, findings.c.id)
     .limit(bindparam("most"))
 )
+_COUNT_NEW = update(findings).where(_OF_FAMILY, findings.c.state == "new").values(
+    state="counted", why=MUTED, updated_at=bindparam("at")
+)  # fmt: skip
 _CALLS = select(func.count(findings.c.call_id.distinct())).where(_OF_FAMILY)
 _GATHERED = _CALLS.where(findings.c.state.in_(("filed", "counted")))
 _BEYOND = _CALLS.where(
@@ -119,12 +122,34 @@ def family(connection: Connection, ledger: Ledger, fingerprint: str) -> list[str
     return found
 
 
+@dataclass(frozen=True)
+class Alone:
+    """New findings that need no person: those that a pipeline found itself, with these versions of detectors."""
+
+    pipeline: str
+    versions: tuple[Versions, ...]
+
+
 def candidates(
-    connection: Connection, ledger: Ledger, fingerprints: Sequence[str], limit: int = 2000
+    connection: Connection, ledger: Ledger, fingerprints: Sequence[str], alone: Alone | None, limit: int = 2000
 ) -> list[Candidate]:
-    """Findings in the states new and accepted: accepted ones first, then by the begin of their call."""
+    """Accepted findings, then new ones `alone`, each by the begin of their call: `limit` at most, in which findings that are
+    held back or wait for a person take no place. None: all new ones."""
     asked = {"of_account": ledger.account, "family": fingerprints, "most": limit}
-    return [Candidate(*row) for row in connection.execute(_CANDIDATES, asked)]
+    return [Candidate(*row) for row in connection.execute(_candidates_with(alone), asked)]
+
+
+@lru_cache(maxsize=50)
+def _candidates_with(alone: Alone | None) -> Select[Any]:
+    is_new = findings.c.state == "new"
+    if alone is not None:
+        is_new = and_(findings.c.pipeline == alone.pipeline, _is_new_of(alone.versions))
+    return _CANDIDATES.where(or_(findings.c.state == "accepted", is_new))
+
+
+def count_new(connection: Connection, ledger: Ledger, fingerprints: Sequence[str]) -> None:
+    """Count the new findings of a muted incident."""
+    connection.execute(_COUNT_NEW, {"of_account": ledger.account, "family": fingerprints, "at": ledger.now()})
 
 
 def change(connection: Connection, ledger: Ledger, fingerprint: str, **values: object) -> None:
@@ -361,15 +386,3 @@ def split(connection: Connection, ledger: Ledger, fingerprint: str, why: str) ->
         fresh |= NO_ISSUE
     change(connection, ledger, row["fingerprint"], **fresh)
     return {"fingerprint": row["fingerprint"], "left": row["merged_into"] or row["ticket"]}
-
-
-def reaches(found: Sequence[Candidate], calls: int, within: timedelta) -> bool:
-    """Whether at least `calls` different calls of the findings began within a span of `within`."""
-    in_time = sorted((at, one.call_id) for one in found if (at := instant(one.at)) is not None)
-    first = 0
-    for last, (end, _) in enumerate(in_time):
-        while end - in_time[first][0] > within:
-            first += 1
-        if len({call_id for _, call_id in in_time[first : last + 1]}) >= calls:
-            return True
-    return False
