@@ -22,6 +22,13 @@ def silent_line(call_id: str, silence_s: float, **more: Any) -> str:
     return json.dumps({"call_id": call_id, "created_at": "2026-05-01T10:00:00.000Z", "turns": turns, **more})
 
 
+def just_ended(call_id: str, *, began_h: float = 2, ended_h: float = 0, **more: Any) -> str:
+    """A call with a silence of the agent's that began and ended so many hours ago."""
+    began = datetime.now(UTC) - timedelta(hours=began_h)
+    at = began.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return silent_line(call_id, 9.5, created_at=at, call_length=(began_h - ended_h) * 60, **more)
+
+
 SAID = (
     "good morning this is the service desk how may i help you", "my parcel has not arrived and i am worried about it",
     "could you tell me the number on your receipt please", "it says {n} at the top and there is a bar code below",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
+from datetime import datetime
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
@@ -10,7 +11,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from calltriage.client.client import Client
 from calltriage.errors import NotFound
 from calltriage.pipelines.examining import Prepared, examine
-from calltriage.pipelines.listing import is_sampled, is_under_way, pages
+from calltriage.pipelines.listing import is_sampled, is_under_way, pages, settles_at
 from calltriage.pipelines.reading import patiently, read_call
 from calltriage.pipelines.spec import Spec
 from calltriage.pipelines.tallies import Tally
@@ -22,9 +23,10 @@ is known."""
 
 
 async def dry_run(
-    client: Client, spec: Spec, detectors: Sequence[Prepared], window: Window, progress: Progress
+    client: Client, spec: Spec, detectors: Sequence[Prepared], window: Window, progress: Progress, *, now: datetime
 ) -> Tally:
-    """Examine the calls of a window and count what is found. Memory does not grow with the number of calls."""
+    """Examine the calls of a window that have settled by `now`, and count what is found. Memory does not grow with the
+    number of calls."""
     tally, listed, total = Tally.of(detectors), 0, window.expected(spec.calls.sample, None)
     corrected = any(one.detector.needs_corrected for one in detectors)
 
@@ -44,7 +46,7 @@ async def dry_run(
         for _ in range(client.triage.in_flight):
             tasks.start_soon(work, receive)
         async with send:
-            async for call_id, made in wanted(client, spec, window):
+            async for call_id, made in wanted(client, spec, window, tally, now):
                 listed += 1
                 total = window.expected(spec.calls.sample, made, listed)
                 await send.send(call_id)
@@ -53,8 +55,11 @@ async def dry_run(
     return tally
 
 
-async def wanted(client: Client, spec: Spec, window: Window) -> AsyncGenerator[tuple[str, int | None]]:
-    """The ids of a window's calls, each with the number of calls made in its time; None where that is not known."""
+async def wanted(
+    client: Client, spec: Spec, window: Window, tally: Tally, now: datetime
+) -> AsyncGenerator[tuple[str, int | None]]:
+    """The ids of a window's calls, each with the number of calls made in its time; None where that is not known. Calls of
+    the API's list that have not settled are left out, and counted in the tally."""
     if window.call is not None:
         yield window.call, 1
         return
@@ -66,5 +71,8 @@ async def wanted(client: Client, spec: Spec, window: Window) -> AsyncGenerator[t
                 continue
             if window.limit is not None and count >= window.limit:
                 return
+            if window.calls is None and settles_at(call, spec.calls.settle, now) is not None:
+                tally.unsettled += 1
+                continue
             count += 1
             yield call.call_id, total

@@ -105,6 +105,12 @@ def settled_at(call: Call, settle: timedelta) -> datetime | None:
     return made + timedelta(minutes=lasted) + settle
 
 
+def settles_at(call: Call, settle: timedelta, now: datetime) -> datetime | None:
+    """When a call that has not settled by `now` will have; None for one that has, or whose begin is not known."""
+    at = settled_at(call, settle)
+    return at if at is not None and now < at else None
+
+
 def is_under_way(call: Call) -> bool:
     """Whether a row of the list says that the call has not ended."""
     return (call.model_extra or {}).get("completed") is False

@@ -20,7 +20,7 @@ from calltriage.pipelines.catalogue import Opening
 from calltriage.pipelines.dry_run import Progress
 from calltriage.pipelines.examining import Prepared, prepared
 from calltriage.pipelines.filing_step import Filer
-from calltriage.pipelines.ledger import Ledger, results, runs
+from calltriage.pipelines.ledger import Ledger, items, results, runs
 from calltriage.pipelines.ledger.keys import note_key
 from calltriage.pipelines.ledger.ledger import utc_now, written
 from calltriage.pipelines.ledger.pace import at_shared_pace, open_ledger_of
@@ -86,12 +86,15 @@ class Report:
         failures: numbers of calls on which detectors failed, by detector, whatever process examined them.
         run: its row in the ledger; None for a dry run.
         filed: what the run made of what it found; None for a dry run.
+        unsettled: number of calls of the window that were left out, since they had not settled. A later run, or a watch,
+            examines them.
     """
 
     tally: Tally
     failures: Mapping[str, int]
     run: Run | None = None
     filed: Filed | None = None
+    unsettled: int = 0
 
 
 @asynccontextmanager
@@ -217,8 +220,8 @@ class Pipeline:
         async with at_shared_pace(reader), opened_detectors(client, self.spec, cache=cache) as detectors:
             on_estimate(await self.estimate(reader, asked, detectors))
             if dry_run:
-                tally = await dry.dry_run(reader, self.spec, detectors, asked, progress)
-                return Report(tally, tally.failures)
+                tally = await dry.dry_run(reader, self.spec, detectors, asked, progress, now=utc_now())
+                return Report(tally, tally.failures, unsettled=tally.unsettled)
             async with open_ledger_of(client) as ledger:
                 begun = await runs.begin(
                     ledger, pipeline=self.spec.name, spec_hash=self.spec_hash, spec=self.spec.text, mode="run",
@@ -229,7 +232,9 @@ class Pipeline:
                 run = await runner(work, begun, progress).carry_out()
                 versions = {one.detector.name: one.detector.version_hash for one in detectors}
                 failed = partial(results.failures, ledger=ledger, run_id=run.id, versions=versions)
-                return Report(work.tally, await ledger.read(failed), run, await runs.filed_by(ledger, run.id))
+                left_out = await ledger.read(partial(items.left_out, ledger=ledger, run_id=run.id))
+                filed = await runs.filed_by(ledger, run.id)
+                return Report(work.tally, await ledger.read(failed), run, filed, left_out)
 
     @asynccontextmanager
     async def watching(self, client: Client) -> AsyncGenerator[Watching]:

@@ -71,6 +71,7 @@ class Tally:
         detectors: numbers of each detector, by name.
         calls: examined calls.
         skipped: listed calls that did not exist any more.
+        unsettled: listed calls that a dry run left out because they had not settled.
         others: listed calls that ended without an examination here: the API refused them, or another process had examined
             them.
         deferred: the last reason for which something has to wait; None if nothing has.
@@ -80,6 +81,7 @@ class Tally:
     detectors: dict[str, DetectorTally]
     calls: int = 0
     skipped: int = 0
+    unsettled: int = 0
     others: int = 0
     deferred: str | None = None
     incidents: dict[str, Incident] = field(default_factory=dict[str, Incident])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from pipeline_lines import silent_line
+from pipeline_lines import just_ended, silent_line
 
 from calltriage.cli.main import cli
 from calltriage.errors import SettingsError, SpecError, StoreError
@@ -59,6 +59,17 @@ def test_a_dry_run_for_a_program_is_one_object(run: Run) -> None:
     silence = next(one for one in told["detectors"] if one["name"] == "agent_silence")
     assert (told["calls"], silence["findings"]) == (3, 2)
     assert {one["call_id"] for one in silence["examples"]} == {"silent-1", "silent-2"}
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_run_says_how_many_calls_have_not_settled(run: Run, more: tuple[str, ...]) -> None:
+    Path("more.jsonl").write_text(just_ended("fresh"))
+    run("desk", "import", "more.jsonl")
+    Path("p.toml").write_text('name = "p"\n[calls]\nsettle = "1h"\n[[detect]]\nuse = "agent_silence"\n')
+    shown, told = run("pipeline", "run", "p.toml", *more), run("pipeline", "run", "p.toml", *more, "--json")
+
+    assert "3 calls examined. 1 call left out, not settled yet: a later run or a watch examines them." in shown.output
+    assert (shown.exit_code, json.loads(told.stdout)["unsettled"]) == (0, 1)
 
 
 def test_words_of_a_call_cannot_move_the_terminal(run: Run, tmp_path: Path) -> None:

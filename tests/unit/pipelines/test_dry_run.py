@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import load_lines
-from pipeline_lines import silent_line
+from pipeline_lines import just_ended, silent_line
 
 from calltriage.client.client import Client
 from calltriage.desk.app import Desk
@@ -57,6 +57,26 @@ async def test_a_limit_takes_the_oldest_calls(the_desk: Desk, client: Client) ->
     )
     tally = (await pipeline().run(client, limit=2, dry_run=True)).tally
     assert {found.verified.call_id for found in tally.detectors["agent_silence"].examples} == {"silent-1", "silent-2"}
+
+
+async def test_calls_that_have_not_settled_are_left_out_and_told(the_desk: Desk, client: Client) -> None:
+    await load_lines(the_desk, just_ended("fresh-1"), just_ended("fresh-2"), silent_line("silent", 9.5))
+    unsettled = pipeline(SILENCE + '[calls]\nsettle = "1h"\n')
+    report = await unsettled.run(client, dry_run=True)
+    one = await unsettled.run(client, dry_run=True, call="fresh-1")
+
+    assert (report.unsettled, report.tally.calls) == (2, 3)  # the two calls of each desk are old
+    assert [found.verified.call_id for found in report.tally.detectors["agent_silence"].examples] == ["silent"]
+    assert (one.unsettled, one.tally.calls) == (0, 1)
+
+
+async def test_a_call_that_has_not_settled_takes_no_place_below_the_limit(the_desk: Desk, client: Client) -> None:
+    await load_lines(the_desk, just_ended("fresh", began_h=3), just_ended("settled", began_h=2, ended_h=1.5))
+    text = SILENCE + '[calls]\nsettle = "1h"\n'
+    report = await pipeline(text).run(client, dry_run=True, since="4h", limit=1)
+
+    assert (report.unsettled, report.tally.calls) == (1, 1)
+    assert [found.verified.call_id for found in report.tally.detectors["agent_silence"].examples] == ["settled"]
 
 
 async def test_a_share_of_the_calls_is_the_same_share_at_each_run(the_desk: Desk, client: Client) -> None:

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from conftest import load_lines
 from ledgers import Url, opened_ledger
-from pipeline_lines import silent_line
+from pipeline_lines import just_ended, silent_line
 from pipeline_runs import on_record
 from pydantic import SecretStr
 from sqlalchemy import func, select
@@ -34,7 +34,7 @@ from calltriage.pipelines.ledger.pace import open_ledger_of
 from calltriage.pipelines.ledger.tables import findings, items, results
 from calltriage.pipelines.listing import pages
 from calltriage.pipelines.parts import open_parts
-from calltriage.pipelines.pipeline import Pipeline, Report
+from calltriage.pipelines.pipeline import Pipeline, Report, Source
 from calltriage.pipelines.recording import Recorder
 from calltriage.pipelines.runners.embedded import only_one
 from calltriage.pipelines.runners.queue import is_spread
@@ -349,6 +349,74 @@ async def test_what_was_examined_and_not_filed_is_filed_however_many_incidents_a
             assert await count(ledger, findings, state="filed") == 55
     assert report.run is not None
     assert report.run.state == "done"
+
+
+SETTLING = SILENCE + '[calls]\nsettle = "1h"\n'
+
+
+async def test_a_call_that_has_not_settled_is_left_out_and_told_and_examined_by_a_later_run(
+    the_desk: Desk, filing: Client
+) -> None:
+    await load_lines(the_desk, just_ended("fresh", began_h=3), just_ended("settled", began_h=2, ended_h=1.5))
+    report = await run(filing, SETTLING)
+    before = await flagged(filing)
+    await load_lines(the_desk, just_ended("fresh", began_h=3, ended_h=1.5))  # as if time had passed
+    later = await run(filing, SETTLING)
+
+    assert report.run is not None
+    assert (report.run.state, report.unsettled, before) == ("done", 1, ["settled"])
+    assert (later.unsettled, await flagged(filing)) == (0, ["fresh", "settled"])
+
+
+@pytest.mark.parametrize("asked", [{"call": "fresh"}, {"calls": True}])
+async def test_calls_that_are_named_or_of_a_file_need_not_have_settled(
+    the_desk: Desk, filing: Client, asked: dict[str, Any]
+) -> None:
+    await load_lines(the_desk, just_ended("fresh"))
+    if "calls" in asked:
+        asked = {"calls": Source(filing, "a file")}
+    report = await run(filing, SETTLING, **asked)
+
+    assert (report.unsettled, await flagged(filing)) == (0, ["fresh"])
+
+
+@pytest.mark.parametrize("has_settled", [False, True])
+async def test_a_run_that_goes_on_takes_what_has_settled_meanwhile_and_tells_the_rest(
+    the_desk: Desk, tmp_path: Path, ledger_url: Url, has_settled: bool
+) -> None:
+    await load_lines(the_desk, just_ended("fresh", began_h=3), just_ended("settled", began_h=2, ended_h=1.5))
+    way = Cut(httpx2.ASGITransport(the_desk, raise_app_exceptions=False))
+    way.forbids = "POST "
+    with suppress(BaseException):
+        async with on_record(way, tmp_path, ledger_url) as client:
+            await run(client, SETTLING)
+    way.forbids = None
+    async with on_record(way, tmp_path, ledger_url) as client:
+        if has_settled:
+            async with open_ledger_of(client) as ledger:
+                ago = items.update().where(items.c.call_id == "fresh").values(due_at="2026-05-01T10:00:00.000Z")
+                await ledger.write(lambda connection: connection.execute(ago) and None)
+        report = await run(client, SETTLING)
+        found = await flagged(client)
+        async with open_ledger_of(client) as ledger:
+            assert len(await runs.newest(ledger)) == 1
+
+    assert report.run is not None
+    assert report.run.state == "done"
+    assert (report.unsettled, found) == ((0, ["fresh", "settled"]) if has_settled else (1, ["settled"]))
+
+
+async def test_calls_that_have_not_settled_take_no_place_below_the_limit(the_desk: Desk, filing: Client) -> None:
+    await load_lines(the_desk, just_ended("fresh", began_h=3), just_ended("settled", began_h=2, ended_h=1.5))
+    report = await run(filing, SETTLING, since="4h", limit=1)
+
+    assert (report.unsettled, await flagged(filing)) == (1, ["settled"])
+
+
+async def flagged(client: Client) -> list[str]:
+    """The calls with a flag on the only issue."""
+    [issue] = await filed(client)
+    return sorted(flag.call_id for flag in (await client.send(ListFlags(issue_id=issue.id, limit=100))).items)
 
 
 async def test_calls_that_end_together_are_recorded_in_few_commits(

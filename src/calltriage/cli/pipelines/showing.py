@@ -87,10 +87,7 @@ def show_report(report: Report) -> None:
     for one in tally.detectors.values():
         _show_examples(console, one)
     _say_incidents(tally)
-    left = f", {tally.left} left for later" if tally.left else ""
-    skipped = f", {tally.skipped} gone before they were read" if tally.skipped else ""
-    dry = "" if report.run else " Nothing was filed: this was a dry run."
-    say(f"{amount(tally.calls, 'call')} examined{left}{skipped}.{dry}")
+    say(_examined(report))
     if report.failures:
         where = ", ".join(f"{name} on {amount(count, 'call')}" for name, count in report.failures.items())
         say(f"Failed: {where}. A call on which a detector failed is not known to be fine.")
@@ -100,6 +97,20 @@ def show_report(report: Report) -> None:
         say(_filed(report.filed))
     if tally.deferred:
         say(f"Why calls are left for later: {one_line(tally.deferred)}")
+
+
+def _examined(report: Report) -> str:
+    """How many calls were examined and how many were not, with the reason, in one line."""
+    tally = report.tally
+    left = f", {tally.left} left for later" if tally.left else ""
+    skipped = f", {tally.skipped} gone before they were read" if tally.skipped else ""
+    unsettled = ""
+    if report.unsettled:
+        unsettled = (
+            f" {amount(report.unsettled, 'call')} left out, not settled yet: a later run or a watch examines them."
+        )
+    dry = "" if report.run else " Nothing was filed: this was a dry run."
+    return f"{amount(tally.calls, 'call')} examined{left}{skipped}.{unsettled}{dry}"
 
 
 def _filed(filed: Filed) -> str:
@@ -176,6 +187,7 @@ def as_json(report: Report) -> JsonObject:
         "left": tally.left,
         "failures": dict(report.failures),
         "skipped": tally.skipped,
+        "unsettled": report.unsettled,
         "deferred": tally.deferred,
     }
     return gate({**told, "detectors": detectors, "incidents": incidents})[0]

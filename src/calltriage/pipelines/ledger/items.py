@@ -7,26 +7,35 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Text, bindparam, func, or_, select, update
+from sqlalchemy import Text, and_, bindparam, func, or_, select, update
 
 from calltriage.pipelines.ledger.ledger import Ledger, written
 from calltriage.pipelines.ledger.rows import add_new, own
 from calltriage.pipelines.ledger.tables import items
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
 TO_DO = ("new", "examined", "deferred")
 """States in which something is left to do."""
+UNSETTLED = "not settled"
+"""Reason of an item that a run leaves out because its call had not settled when it was listed. Its state is skipped."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A listed call. `made_at`: when it was made. `due_at`: when it may be examined at the earliest."""
+    """A listed call.
+
+    Attributes:
+        made_at: when it was made.
+        due_at: when it may be examined at the earliest.
+        is_left_out: the run does not wait until it is due.
+    """
 
     call_id: str
     made_at: str | None = None
     due_at: datetime | None = None
+    is_left_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,8 @@ def added(ledger: Ledger, run_id: str, calls: Sequence[Listed]) -> Callable[[Con
     now = ledger.now()
     rows = [
         {
-            "account": ledger.account, "run_id": run_id, "call_id": one.call_id, "made_at": one.made_at, "state": "new",
+            "account": ledger.account, "run_id": run_id, "call_id": one.call_id, "made_at": one.made_at,
+            "state": "skipped" if one.is_left_out else "new", "error": UNSETTLED if one.is_left_out else None,
             "due_at": None if one.due_at is None else written(one.due_at), "updated_at": now,
         }
         for one in calls
@@ -57,6 +67,24 @@ async def unlisted(ledger: Ledger, run_id: str, calls: Sequence[Listed]) -> list
     query = select(items.c.call_id).where(_of(ledger, run_id, [one.call_id for one in calls]))
     known = await ledger.read(lambda connection: set(connection.execute(query).scalars()))
     return [one for one in calls if one.call_id not in known]
+
+
+def _unsettled(ledger: Ledger, run_id: str) -> ColumnElement[bool]:
+    of_run = and_(items.c.account == ledger.account, items.c.run_id == run_id)
+    return and_(of_run, items.c.state == "skipped", items.c.error == UNSETTLED)
+
+
+def left_out(connection: Connection, ledger: Ledger, run_id: str) -> int:
+    """Number of calls that a run leaves out because they had not settled when they were listed."""
+    query = select(func.count()).select_from(items).where(_unsettled(ledger, run_id))
+    return connection.execute(query).scalar_one()
+
+
+def take_settled(connection: Connection, ledger: Ledger, run_id: str) -> None:
+    """Make calls due that a run left out and that have settled since."""
+    now = ledger.now()
+    settled = and_(_unsettled(ledger, run_id), items.c.due_at <= now)
+    connection.execute(update(items).where(settled).values(state="new", error=None, updated_at=now))
 
 
 def again(ledger: Ledger, run_id: str, call_id: str, due_at: datetime) -> Callable[[Connection], None]:

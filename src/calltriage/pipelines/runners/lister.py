@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from calltriage.pipelines.ledger import items, runs
 from calltriage.pipelines.ledger.items import Listed
 from calltriage.pipelines.ledger.runs import Run
-from calltriage.pipelines.listing import Page, is_sampled, is_under_way, pages
+from calltriage.pipelines.listing import Page, is_sampled, is_under_way, pages, settles_at
 from calltriage.pipelines.reading import patiently
 from calltriage.pipelines.running import Work
 from calltriage.pipelines.windows import Window
@@ -25,6 +26,9 @@ AHEAD = 5_000
 class Lister:
     """Lists the calls of a run, from where an earlier process stopped.
 
+    A call of the API's list that has not settled when it is listed becomes an item that is left out. A run that goes on
+    later takes it if it has settled by then and the run has no limit; else a later run or a watch examines it.
+
     Attributes:
         on_page: gets the number of added calls. The next page is read when it returns.
         made: number of calls made in the window's time, by the API; None if it is not known.
@@ -37,6 +41,7 @@ class Lister:
     made: int | None = field(default=None, init=False)
     is_done: bool = field(default=False, init=False)
     _found: int = field(default=0, init=False)
+    _window: Window = field(init=False)
 
     def __post_init__(self) -> None:
         self._found = sum(self.run.counts.values())
@@ -52,32 +57,44 @@ class Lister:
     async def carry_out(self) -> None:
         """List what is not listed yet."""
         window = self._window
+        await self._go_on(window)
         if not self.run.listed and window.call is not None:
             await self._add([Listed(window.call)], None, listed=True)
         elif not self.run.listed:
             await self._list(window)
         self.is_done = True
 
+    async def _go_on(self, window: Window) -> None:
+        """Begin with what an earlier process listed. What it left out and is not taken now is none of the run's calls."""
+        ledger, run_id = self.work.ledger, self.run.id
+        if not self.run.counts.get("skipped"):
+            return
+        if window.limit is None:
+            await patiently(lambda: ledger.write(partial(items.take_settled, ledger=ledger, run_id=run_id)))
+        self._found -= await patiently(lambda: ledger.read(partial(items.left_out, ledger=ledger, run_id=run_id)))
+
     async def _list(self, window: Window) -> None:
         listing, since = self.work.spec.calls.listing(), self.run.watermark or window.since
         async for page in pages(self.work.reader, listing, since=since, until=window.until):
             self.made = self.made or page.total
-            fresh = await self._new(self._sampled(page))
+            fresh = await self._new(self._sampled(page, window))
             if window.limit is not None:
-                fresh = fresh[: window.limit - self._found]
-            full = window.limit is not None and self._found + len(fresh) >= window.limit
+                fresh = _first(fresh, window.limit - self._found)
+            full = window.limit is not None and self._found + _examined(fresh) >= window.limit
             await self._add(fresh, page.watermark, listed=full or page.is_last)
             if full:
                 return
-            await self.on_page(len(fresh))
+            await self.on_page(_examined(fresh))
 
-    def _sampled(self, page: Page) -> list[Listed]:
-        share = self.work.spec.calls.sample
-        return [
-            Listed(call.call_id, call.created_at)
-            for call in page.calls
-            if not is_under_way(call) and is_sampled(call.call_id, share, "call:")
-        ]
+    def _sampled(self, page: Page, window: Window) -> list[Listed]:
+        spec, now = self.work.spec.calls, self.work.ledger.clock()
+        settle = spec.settle if window.calls is None else None  # calls of a file are as they are
+        listed = list[Listed]()
+        for call in page.calls:
+            if not is_under_way(call) and is_sampled(call.call_id, spec.sample, "call:"):
+                at = None if settle is None else settles_at(call, settle, now)
+                listed.append(Listed(call.call_id, call.created_at, at, is_left_out=at is not None))
+        return listed
 
     async def _new(self, listed: list[Listed]) -> list[Listed]:
         """Without those that are items already: a run that goes on reads the calls of its last instant again."""
@@ -93,4 +110,20 @@ class Lister:
             note(connection)
 
         await patiently(lambda: ledger.write(change))
-        self._found += len(fresh)
+        self._found += _examined(fresh)
+
+
+def _examined(listed: Sequence[Listed]) -> int:
+    """Number of the calls that the run examines."""
+    return sum(not one.is_left_out for one in listed)
+
+
+def _first(listed: Sequence[Listed], most: int) -> list[Listed]:
+    """The calls up to the one that fills `most` places. Those that are left out take no place."""
+    taken, places = list[Listed](), most
+    for one in listed:
+        if places <= 0:
+            break
+        taken.append(one)
+        places -= not one.is_left_out
+    return taken
