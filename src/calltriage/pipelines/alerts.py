@@ -43,6 +43,7 @@ WORDS = {
     "filed": "filed a new issue",
     "reopened": "reopened an issue: the fault came back after it was closed",
     "escalating": "hears a muted incident again: it is found far more often than before",
+    "spike": "finds an incident far more often than in the seven days before",
     "rate": "finds something in more calls than its file allows",
     "detector_off": "switched a detector off: it took too long on several calls, and later calls are not examined by it",
     "over_limit": (

@@ -32,7 +32,7 @@ from calltriage.pipelines.ledger.incidents import NO_ISSUE, Alone, Candidate, wa
 from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.turns import alone
 from calltriage.pipelines.new_issues import NewIssues
-from calltriage.pipelines.rates import tell_rates
+from calltriage.pipelines.rates import tell_rates, tell_spikes
 from calltriage.pipelines.reading import is_of_all
 from calltriage.pipelines.recalling import Recall
 
@@ -87,6 +87,11 @@ class Filer:
         """Alert about detectors that exceed `alert.rate`."""
         if self.alerts is not None:
             await tell_rates(self.ledger, self.spec, self.alerts)
+
+    async def tell_spikes(self, fingerprints: Sequence[str]) -> None:
+        """Alert about those of some incidents that escalate and are not muted. Without alerts nothing is counted."""
+        if self.alerts is not None and fingerprints:
+            await tell_spikes(self.ledger, fingerprints, self.alerts)
 
     async def tell_off(self, detector: str) -> None:
         """Alert about a detector that was switched off: once for this process and once for each `alert.quiet`."""

@@ -6,9 +6,10 @@ import hashlib
 import hmac
 import json
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ import httpx2
 import pytest
 from conftest import Clock, load_lines
 from ledgers import Url, opened_ledger
-from pipeline_lines import silent_line
+from pipeline_lines import just_ended, silent_line
 from pipeline_runs import on_record
+from sqlalchemy import Connection
 
 from calltriage.client.client import Client
 from calltriage.desk.app import Desk
@@ -28,11 +30,12 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.issues import UpdateIssue
 from calltriage.pipelines import reviewing
 from calltriage.pipelines.alerts import SIGNATURE, Alerts, alerts_of
-from calltriage.pipelines.ledger import Ledger, findings
+from calltriage.pipelines.ledger import Ledger, findings, incidents, tables
+from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.results import Made, Result, store
 from calltriage.pipelines.parts import open_parts
 from calltriage.pipelines.pipeline import Pipeline
-from calltriage.pipelines.rates import tell_rates
+from calltriage.pipelines.rates import tell_rates, tell_spikes
 from calltriage.pipelines.spec import Spec, parse_spec
 
 INCIDENT = {
@@ -200,6 +203,88 @@ async def test_a_detector_that_finds_something_in_too_many_calls_is_told_once_an
     assert receiver.bodies[0]["incident"]["of_calls"] == 40
 
 
+async def test_an_incident_that_waits_for_a_person_is_told_when_it_escalates(
+    receiver: Receiver, the_desk: Desk, tmp_path: Path
+) -> None:
+    async with on_record(httpx2.ASGITransport(the_desk, raise_app_exceptions=False), tmp_path) as client:
+        await load_lines(the_desk, *(just_ended(f"call-{number}", began_h=3, ended_h=2) for number in range(4)))
+        await Pipeline(parse_spec(TO_REVIEW)).run(client)
+        too_few = len(receiver.got)
+        await load_lines(the_desk, just_ended("call-4", began_h=3, ended_h=2))
+        for _ in range(2):
+            await Pipeline(parse_spec(TO_REVIEW)).run(client, since="1d")
+
+    assert too_few == 0
+    [body] = receiver.bodies
+    assert (body["event"], body["incident"]["detector"], body["incident"]["calls"]) == ("spike", "agent_silence", 5)
+    assert b"money back" not in receiver.got[0][1]
+
+
+@pytest.mark.parametrize(
+    ("before", "lately", "muted", "told"),
+    [
+        (0, 4, None, 0), (0, 5, None, 1), (14, 6, None, 0), (14, 7, None, 1), (0, 5, "always", 0),
+        (0, 5, "until_escalating", 0),
+    ],
+)  # fmt: skip
+async def test_an_incident_escalates_by_its_last_day_and_the_week_before_unless_it_is_muted(
+    receiver: Receiver, tmp_path: Path, clock: Clock, ledger_url: Url, before: int, lately: int, muted: Any, told: int
+) -> None:
+    async with alerting(tmp_path, ledger_url, clock) as alerts:
+        await found_in(alerts.ledger, [clock() - timedelta(days=3)] * before + [clock() - timedelta(hours=2)] * lately)
+        if muted:
+            await alerts.ledger.write(lambda it: incidents.mute(it, alerts.ledger, "v1:abc", muted, "known"))
+        await tell_spikes(alerts.ledger, ["v1:abc", "v1:unknown"], alerts)
+
+    assert [body["event"] for body in receiver.bodies] == ["spike"] * told
+
+
+async def test_a_spike_is_told_once_an_interval_with_what_was_kept_back(
+    receiver: Receiver, tmp_path: Path, clock: Clock, ledger_url: Url
+) -> None:
+    async with alerting(tmp_path, ledger_url, clock) as alerts:
+        await found_in(alerts.ledger, [clock() - timedelta(hours=2)] * 5)
+        for _ in range(3):
+            await tell_spikes(alerts.ledger, ["v1:abc"], alerts)
+        clock.advance(hours=2)
+        await tell_spikes(alerts.ledger, ["v1:abc"], alerts)
+        clock.advance(days=2)
+        await tell_spikes(alerts.ledger, ["v1:abc"], alerts)
+
+    assert [(body["event"], body["suppressed"]) for body in receiver.bodies] == [("spike", 0), ("spike", 2)]
+
+
+async def test_merged_incidents_escalate_together_and_are_told_as_the_one_with_the_issue(
+    receiver: Receiver, tmp_path: Path, clock: Clock
+) -> None:
+    async with alerting(tmp_path, None, clock) as alerts:
+        for name in ("v1:abc", "v1:def"):
+            await found_in(alerts.ledger, [clock() - timedelta(hours=2)] * 3, name)
+        await alerts.ledger.write(lambda it: incidents.merge(it, alerts.ledger, "v1:def", "v1:abc", "one fault"))
+        await tell_spikes(alerts.ledger, ["v1:def", "v1:abc"], alerts)
+
+    assert [body["incident"]["fingerprint"] for body in receiver.bodies] == ["v1:abc"]
+
+
+async def found_in(ledger: Ledger, began: Sequence[datetime], fingerprint: str = "v1:abc") -> None:
+    """An incident with a finding in each of some calls, which began then."""
+    shared = {
+        "account": ledger.account, "pipeline": "p", "detector": "agent_silence", "kind": "agent_silence",
+        "created_at": ledger.now(), "updated_at": ledger.now(), "fingerprint": fingerprint,
+    }  # fmt: skip
+    one = {**shared, "content_hash": "", "version_hash": "", "quote": "", "verification": "exact", "state": "new"}
+    rows = [
+        {**one, "id": f"{fingerprint} {number}", "call_id": f"{fingerprint} {number}", "call_began": written(at)}
+        for number, at in enumerate(began)
+    ]
+
+    def change(connection: Connection) -> None:
+        connection.execute(tables.findings.insert(), rows)
+        connection.execute(tables.incidents.insert(), {**shared, "state": "open", "calls": len(rows)})
+
+    await ledger.write(change)
+
+
 async def examined(ledger: Ledger, detector: str, *, found: int, of: int, name: str = "a") -> None:
     """A detector examined calls, and found something in some of them."""
     made = [
@@ -292,7 +377,12 @@ async def test_slacks_shape_is_one_text(receiver: Receiver, tmp_path: Path) -> N
         assert alerts is not None
         await alerts.tell("filed", "filed one", INCIDENT)
 
-    assert receiver.bodies == [{"text": "Pipeline p filed a new issue: T-1001 / agent_silence / agent_silence"}]
+        await alerts.tell("spike", "escalating one", INCIDENT)
+
+    assert receiver.bodies == [
+        {"text": f"Pipeline p {what}: T-1001 / agent_silence / agent_silence"}
+        for what in ("filed a new issue", "finds an incident far more often than in the seven days before")
+    ]
 
 
 async def test_an_address_that_is_missing_or_plain_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -869,6 +869,32 @@ async def test_a_muted_incident_only_counts_until_it_escalates(bench: Bench) -> 
     assert len(await bench.flags(issue)) == 5
 
 
+async def test_an_incident_that_is_unmuted_since_it_escalates_is_told_by_one_event(bench: Bench) -> None:
+    await bench.trust()
+    for number in range(5):
+        await bench.say(f"call-{number}")
+    examined = [await bench.examine(f"call-{number}") for number in range(5)]
+    name = examined[0][1][0].fingerprint
+    await bench.ledger.write(lambda it: incidents.mute(it, bench.ledger, name, "until_escalating", "known"))
+    bench.alerts = heard = Heard()
+    await bench.filer.settle(name)
+    await bench.filer.tell_spikes([name])
+
+    assert heard.named == [("escalating", f"escalating {name}"), ("spike", f"escalating {name}")]
+
+
+class Unread(Ledger):
+    """A ledger that nobody may read."""
+
+    async def read(self, query: Callable[[Connection], T]) -> T:
+        raise AssertionError(query)
+
+
+async def test_without_alerts_nothing_is_counted_to_tell_of_spikes(bench: Bench, tmp_path: Path) -> None:
+    bench.ledger = Unread(tmp_path / "unread", "account", clock=bench.clock)
+    await bench.filer.tell_spikes(["v1:abc"])
+
+
 async def test_an_issue_that_a_person_deleted_is_not_filed_again(bench: Bench) -> None:
     await bench.trust()
     await bench.say("call-0")
@@ -1335,9 +1361,11 @@ class Heard:
     """Hears of events."""
 
     events: list[str] = field(default_factory=list[str])
+    named: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
     async def tell(self, what: str, event: str, incident: JsonObject) -> None:
         self.events.append(what)
+        self.named += [(what, event)] if what in ("escalating", "spike") else []
 
 
 async def test_an_old_version_of_the_agent_does_not_reopen_it_and_a_newer_one_does(bench: Bench) -> None:
