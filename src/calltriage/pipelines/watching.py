@@ -109,10 +109,16 @@ class Watching:
             await anyio.sleep(TIDY_EVERY_S)
 
     async def look(self) -> None:
-        """Poll: add new calls of the list to the run, each page with its watermark in one commit."""
+        """Poll: add new calls of the list to the run, each page with its watermark in one commit; and calls that runs of the
+        pipeline left out, which may have begun before the watch."""
         ledger, spec, now = self.work.ledger, self.work.spec, self.work.ledger.clock()
         run = await runs.get(ledger, self.run.id)
         mark = _reached(run.watermark, self.run.window["since"], now)
+        left = await ledger.read(
+            lambda it: items.left_by_runs(it, ledger, run.id, spec.name, written(now - LONGEST_CALL))
+        )
+        if left:
+            await self._add(left, written(mark))
         since, unended = written(mark - OVERLAP), list[datetime]()
         listing = spec.calls.listing().model_copy(update={"completed": None} if spec.calls.completed else {})
         async for page in pages(self.work.reader, listing, since=since):

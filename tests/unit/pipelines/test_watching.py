@@ -14,7 +14,7 @@ import anyio
 import httpx2
 import pytest
 from conftest import load_lines
-from pipeline_lines import silent_line
+from pipeline_lines import just_ended, silent_line
 from pipeline_runs import on_record
 
 from calltriage.client.client import Client
@@ -107,6 +107,25 @@ async def test_a_call_that_ends_long_after_younger_ones_is_found(the_desk: Desk,
     await load_lines(the_desk, silent("long", 1, completed=True))
     await watching.look()
     assert "long" in await due(watching)
+
+
+async def test_a_call_that_a_run_left_out_is_examined_by_a_watch_that_began_after_the_call(
+    the_desk: Desk, filing: Client, watching: Watching, time: Hands
+) -> None:
+    watching.run.window["since"] = datetime.now(UTC).isoformat()
+    time.now = datetime.now(UTC)
+    await load_lines(the_desk, just_ended("long", began_h=3))
+    report = await Pipeline(parse_spec(QUIET)).run(filing)
+    await watching.look()
+    before = await due(watching)
+    time.now += timedelta(minutes=3)
+    after = await due(watching)
+    await watching.work.batch(await items.to_do(watching.work.ledger, watching.run.id, 100))
+    await watching.look()
+
+    assert (report.unsettled, before, after) == (1, [], ["long"])
+    assert dict((await runs.get(watching.work.ledger, watching.run.id)).counts) == {"done": 1}
+    assert len((await filing.send(ListIssues())).items) == 1
 
 
 async def test_a_call_dated_in_the_future_is_due_once_it_has_settled_and_hides_no_call_of_today(

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Text, and_, bindparam, func, or_, select, update
 
+from calltriage.leaves.instants import instant
 from calltriage.pipelines.ledger.ledger import Ledger, written
 from calltriage.pipelines.ledger.rows import add_new, own
-from calltriage.pipelines.ledger.tables import items
+from calltriage.pipelines.ledger.tables import items, runs
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
@@ -78,6 +79,22 @@ def left_out(connection: Connection, ledger: Ledger, run_id: str) -> int:
     """Number of calls that a run leaves out because they had not settled when they were listed."""
     query = select(func.count()).select_from(items).where(_unsettled(ledger, run_id))
     return connection.execute(query).scalar_one()
+
+
+def left_by_runs(connection: Connection, ledger: Ledger, watch_id: str, pipeline: str, since: str) -> list[Listed]:
+    """Calls that runs of a pipeline, begun at `since` or later, left out because they had not settled, and that are no items
+    of its watch."""
+    own_items = items.alias()
+    is_known = and_(own_items.c.account == items.c.account, own_items.c.call_id == items.c.call_id)
+    known = select(own_items.c.call_id).where(is_known, own_items.c.run_id == watch_id)
+    of_runs = select(runs.c.id).where(
+        runs.c.account == ledger.account, runs.c.pipeline == pipeline, runs.c.created_at >= since, runs.c.mode == "run"
+    )
+    left = and_(items.c.account == ledger.account, items.c.state == "skipped", items.c.error == UNSETTLED)
+    query = select(items.c.call_id, items.c.made_at, items.c.due_at).where(
+        left, items.c.run_id.in_(of_runs), ~known.exists()
+    )
+    return [Listed(row.call_id, row.made_at, instant(row.due_at)) for row in connection.execute(query)]
 
 
 def take_settled(connection: Connection, ledger: Ledger, run_id: str) -> None:
