@@ -26,6 +26,7 @@ from calltriage.pipelines.filing_step import Filer
 from calltriage.pipelines.findings import Verified, verified
 from calltriage.pipelines.ledger import Ledger, findings, reviews
 from calltriage.pipelines.ledger.reviews import Review
+from calltriage.pipelines.redaction import Redactor, redacted
 from calltriage.pipelines.spec import Spec, parse_spec
 
 SECRET = Seals(lambda: b"a secret of the tests, long enough")
@@ -68,6 +69,7 @@ class Bench:
     seals: Seals = SECRET
     alerts: Hearer | None = None
     rule: Detector = field(default_factory=wrong_hours.configured)
+    redactor: Redactor | None = None
 
     async def say(
         self, call_id: str, text: str = "we open at nine thirty", began: str | None = None, **more: Any
@@ -80,8 +82,9 @@ class Bench:
         """What the rule finds in a call, recorded."""
         call = view_of(await self.client.send(GetCall(call_id=call_id)))
         detect = self.spec.detect[0]
-        made = replace(self.rule, severity=detect.severity, group_by=detect.group_by)
-        found = [verified(call, made, one) for one in (await made.examine(call)).findings]
+        made = replace(self.rule, severity=detect.severity, group_by=detect.group_by, was=detect.was)
+        looked_up = [verified(call, made, one) for one in (await made.examine(call)).findings]
+        found = [redacted(one, self.redactor, call) for one in looked_up]
         record = partial(
             findings.record, ledger=self.ledger, run_id=self.run_id or "run-1", pipeline=self.spec.name,
             calls=[findings.Recorded(call, [findings.place(one, detect) for one in found], [made.name])],

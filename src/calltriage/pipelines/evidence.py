@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,12 @@ from calltriage.operations.issues import Issue
 from calltriage.operations.resource_links import AttachResource
 from calltriage.pipelines import issue_texts
 from calltriage.pipelines.calls import view_of
+from calltriage.pipelines.findings import id_of
 from calltriage.pipelines.issue_writes import Ended, IssueWrites, Write, is_verdict
 from calltriage.pipelines.ledger import effects, findings, incidents
 from calltriage.pipelines.ledger.incidents import BEYOND, Candidate
+from calltriage.pipelines.own_words import own_words
+from calltriage.pipelines.redaction import known_values
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -40,12 +43,14 @@ class Evidence:
 
     Attributes:
         most: calls that an issue may hold as evidence of one incident.
+        first_names: of detectors that have had another name: the first one, by the present one.
     """
 
     client: Client
     ledger: Ledger
     writes: IssueWrites
     most: int
+    first_names: Mapping[str, str] = field(default_factory=dict[str, str])
 
     async def add(
         self, issue: Issue, incident: JsonObject, found: Sequence[Candidate], calls: Mapping[str, Call]
@@ -159,14 +164,25 @@ class Evidence:
         await self.client.send(attach)  # a repeat returns the first link
 
     async def _moment(self, one: Candidate, calls: Mapping[str, Call]) -> JsonObject:
-        """The flag's `note`, `message_index` and `message_text`. A finding about the call's record has the note alone."""
+        """The flag's `note`, `message_index` and `message_text`. A finding about the call's record has the note alone.
+
+        The text is the finding's words without masks, and nothing else of the turn. A flag of words that are not found has
+        the index alone.
+        """
         note: JsonObject = {"note": issue_texts.note_of(one.note, one.id)}
         if one.turn is None:
             return note
         call = calls.get(one.call_id) or view_of(await self.client.send(GetCall(call_id=one.call_id)))
-        said = call.turns[one.turn].text if one.turn < len(call.turns) else one.quote
-        words = one.quote if one.quote and one.quote in said else said  # a masked quote is not in the transcript
-        return {**note, "message_index": one.turn, "message_text": storable(words)[:LONGEST_TEXT] or None}
+        words = self._own_words(one, call, one.turn) if one.turn < len(call.turns) else one.quote
+        return {**note, "message_index": one.turn, "message_text": storable(words or "")[:LONGEST_TEXT] or None}
+
+    def _own_words(self, one: Candidate, call: Call, turn: int) -> str | None:
+        """The words of a finding as they were said; None if they are not found in its turn."""
+        name = self.first_names.get(one.detector, one.detector)
+        return own_words(
+            call.turns[turn].text, one.quote, known_values(call),
+            lambda words: id_of(one.call_id, name, one.kind, turn, words) == one.id,
+        )  # fmt: skip
 
     async def _place(self, ids: Sequence[str], state: findings.State, why: str, issue_id: str | None = None) -> None:
         place = partial(findings.set_state, ledger=self.ledger, ids=ids, state=state, why=why, issue_id=issue_id)

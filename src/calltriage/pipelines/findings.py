@@ -138,7 +138,7 @@ def verified(call: Call, detector: Detector, finding: Finding) -> Verified:
     group = {name: _shown(call.value(name)) for name in detector.group_by}
     timing = Timing.NONE if detector.needs is Timing.NONE else call.timing
     return Verified(
-        finding_id=_hashed("finding", call.call_id, detector.identity, kind, turn, _told_by(turn, quote, key))[:32],
+        finding_id=id_of(call.call_id, detector.identity, kind, turn, quote if turn is not None else key or ""),
         call_id=call.call_id,
         detector=detector.name,
         kind=kind,
@@ -219,9 +219,10 @@ def _own_words(turn: _Spoken, quote: str) -> str:
     return turn.text[slice(*found)] if found else turn.text
 
 
-def _told_by(turn: int | None, quote: str, key: str | None) -> str:
-    """The part of a finding's id within its turn: the quote's folded words; without a turn, the key."""
-    return loose_line(quote).strip() if turn is not None else key or ""
+def id_of(call_id: str, detector: str, kind: str, turn: int | None, told: str) -> str:
+    """The id of a finding. `detector`: its identity. `told`: the turn's own words, which count without case and signs; the
+    key of a finding without a turn."""
+    return _hashed("finding", call_id, detector, kind, turn, told if turn is None else loose_line(told).strip())[:32]
 
 
 def _shown(value: object) -> str:

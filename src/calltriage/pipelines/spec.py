@@ -271,6 +271,11 @@ class Spec(Table):
         }
         return {where: text.removeprefix("env:") for where, text in named.items() if text}
 
+    @property
+    def first_names(self) -> dict[str, str]:
+        """The first name of each detector that has had another one, by its present name."""
+        return {one.known_as: one.was[0] for one in self.detect if one.was}
+
     def line_of(self, *place: str | int) -> int:
         """The line of a value, or of the table around it."""
         return nearest_line(self._lines, place)
