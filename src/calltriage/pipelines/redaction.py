@@ -33,6 +33,8 @@ PERSONAL = re.compile(r"name|phone|number|e-?mail|address|account|card|birth|ssn
 """Names of the record's fields whose values are masked."""
 IMPERSONAL = re.compile(r"agent|assistant|voice|pathway|company|campaign|batch|model|file|event", re.IGNORECASE)
 """Names that match PERSONAL and are no person's."""
+MARK = 6
+"""Characters of a finding's fingerprint that follow a masked key or value of its group."""
 ENDINGS = "com|net|org|edu|gov|info|biz|io|co|us|uk|de|fr|es|it|nl|eu"
 _WRITTEN_EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,4}")
 _SPOKEN_EMAIL = re.compile(
@@ -154,13 +156,26 @@ def _personal(facts: object, depth: int = 0) -> Iterator[str]:
 
 
 def redacted(found: Verified, redactor: Redactor | None, call: Call) -> Verified:
-    """A finding with masks in quote, note and key. Its ids stay those of the original words. Raises RedactionError."""
+    """A finding with masks in quote, note, key and group. Its ids stay those of the original words. Raises RedactionError.
+
+    A masked key or value of the group ends in the beginning of the finding's fingerprint: one number looks the same in each
+    run, and two numbers look different. It tells nothing that the fingerprint, which people see, does not.
+    """
     if redactor is None:
         return found
     known = known_values(call)
-    key = None if found.key is None else redactor.mask(found.key, known).text
+    mark = found.fingerprint.partition(":")[2][:MARK]
+
+    def marked(value: str) -> str:
+        hidden = redactor.mask(value, known).text
+        return value if hidden == value else f"{hidden} {mark}"
+
     return replace(
-        found, quote=_quote(found, redactor, call, known), note=redactor.mask(found.note, known).text, key=key
+        found,
+        quote=_quote(found, redactor, call, known),
+        note=redactor.mask(found.note, known).text,
+        key=None if found.key is None else marked(found.key),
+        group={name: marked(value) for name, value in found.group.items()},
     )
 
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from pipeline_calls import call_of
 
 from calltriage.errors import SettingsError
 from calltriage.pipelines import Finding, detector
 from calltriage.pipelines.calls import Call
-from calltriage.pipelines.findings import verified
-from calltriage.pipelines.redaction import BuiltIn, Hook, RedactionError, known_values, redacted, redactor_of
+from calltriage.pipelines.findings import Verified, verified
+from calltriage.pipelines.redaction import (
+    BuiltIn,
+    Hook,
+    RedactionError,
+    Redactor,
+    known_values,
+    redacted,
+    redactor_of,
+)
 
 BUILTIN = BuiltIn()
 
@@ -100,7 +110,8 @@ def test_a_finding_is_masked_and_stays_the_same_finding() -> None:
 
     masked = redacted(found, BUILTIN, call)
 
-    assert (masked.quote, masked.note, masked.key) == ("number is [phone], [known]", "said [phone]", "[phone]")
+    assert (masked.quote, masked.note) == ("number is [phone], [known]", "said [phone]")
+    assert masked.key == f"[phone] {found.fingerprint[3:9]}"
     assert (masked.finding_id, masked.fingerprint) == (found.finding_id, found.fingerprint)
     assert redacted(found, None, call) is found
 
@@ -144,3 +155,25 @@ def test_a_part_of_a_number_is_shown_as_the_whole_mask(quote: str, shown: str) -
     at = text.index(quote)
 
     assert BUILTIN.mask(text).part(at, at + len(quote)) == shown
+
+
+def by_caller(number: str, redactor: Redactor | None = BUILTIN) -> Verified:
+    """A finding of a detector that is grouped by the caller's number and line."""
+
+    @detector(version=1, kind="late")
+    def late(call: Call) -> list[Finding]:
+        return [Finding(0, "so late", key="of the north")]
+
+    call = call_of([("caller", "so late")], metadata={"from": number, "line": "line 4"})
+    made = replace(late.configured(), group_by=("from", "line"))
+    return redacted(verified(call, made, Finding(0, "so late", key="of the north")), redactor, call)
+
+
+def test_a_masked_group_keeps_its_fingerprint_and_looks_the_same_for_one_number_and_not_for_two() -> None:
+    plain, one = by_caller("+14155550132", None), by_caller("+14155550132")
+    again, other = by_caller("+14155550132"), by_caller("+14155550199")
+
+    assert one.fingerprint == plain.fingerprint == again.fingerprint != other.fingerprint
+    assert one.group == again.group == {"from": f"[known] {plain.fingerprint[3:9]}", "line": "line 4"}
+    assert one.group["from"] != other.group["from"]
+    assert one.key == "of the north"
