@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from calltriage.operations.calls import Call as VendorCall
 from calltriage.operations.calls import CorrectedTranscript
 from calltriage.pipelines.calls import Call, view_of
+from calltriage.pipelines.redaction import Masked, told_as, with_known
 
 BEGAN = "2026-05-06T10:00:00+00:00"
+
+
+@dataclass(frozen=True)
+class Masking:
+    """A redactor that is a function of this process."""
+
+    function: Callable[[str], str]
+
+    async def mask(self, texts: Sequence[str], known: Sequence[str] = ()) -> list[Masked]:
+        first = [with_known(text, known) for text in texts]
+        return [told_as(one, self.function(one.text)) for one in first]
+
 
 Said = tuple[str, str, *tuple[float, ...]]
 """Speaker, words, and, where they are known, the seconds of begin and end."""

@@ -84,7 +84,7 @@ class Bench:
         detect = self.spec.detect[0]
         made = replace(self.rule, severity=detect.severity, group_by=detect.group_by, was=detect.was)
         looked_up = [verified(call, made, one) for one in (await made.examine(call)).findings]
-        found = [redacted(one, self.redactor, call) for one in looked_up]
+        found = [await redacted(one, self.redactor, call) for one in looked_up]
         record = partial(
             findings.record, ledger=self.ledger, run_id=self.run_id or "run-1", pipeline=self.spec.name,
             calls=[findings.Recorded(call, [findings.place(one, detect) for one in found], [made.name])],

@@ -1,7 +1,7 @@
-"""Runs a user's detector in a process of its own, where it may hang, crash or print without harm.
+"""Runs a user's detector or redactor in a process of its own, where it may hang, crash or print without harm.
 
-The process gets no CALLTRIAGE_ variable of the environment. It starts when the detector is opened, and again after it was
-killed. It examines one call at a time. Question and answer are one line of JSON each; see `child_process`.
+The process gets no CALLTRIAGE_ variable of the environment. It starts when the function is opened, and again after it was
+killed. It answers one question at a time. Question and answer are one line of JSON each; see `child_process`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 from anyio.abc import Process
@@ -44,7 +44,7 @@ _examined = TypeAdapter(Examined)
 
 @dataclass
 class Child:
-    """The process of one detector.
+    """The process of one detector or redactor.
 
     Attributes:
         reference: the function.
@@ -52,6 +52,7 @@ class Child:
         folder: the folder of the pipeline's file, from which modules are imported, too.
         deadline_s: seconds that one call may take.
         most: findings of one call that count; the rest is left out.
+        what: what the function is.
         hangs: calls that took too long so far.
     """
 
@@ -60,6 +61,7 @@ class Child:
     folder: Path
     deadline_s: float
     most: int = MOST_FINDINGS
+    what: Literal["detector", "redactor"] = "detector"
     hangs: int = field(default=0, init=False)
     _process: Process | None = field(default=None, init=False)
     _answers: BufferedByteReceiveStream | None = field(default=None, init=False)
@@ -72,33 +74,46 @@ class Child:
 
     async def examine(self, call: Call) -> Examined:
         """What the function finds in a call. Raises DetectorFailed, and DetectorOff after MOST_HANGS timeouts."""
-        async with self._one:
-            if self.hangs >= MOST_HANGS:
-                raise DetectorOff(
-                    f"Detector {self.reference} is switched off: it took longer than {self.deadline_s:g} s on "
-                    f"{MOST_HANGS} calls. Mend it and run again."
-                )
-            answer = await self._ask(call)
-        if (told := answer.get("failed")) is not None:
-            raise DetectorFailed(str(told)[:300])
+        answer = await self.ask({"call": asdict(call)})
         try:
             return _examined.validate_python(answer.get("examined"))
         except ValidationError as error:
-            raise DetectorFailed(f"Detector {self.reference} answered with something that is no finding.") from error
+            raise DetectorFailed(f"{self._title} answered with something that is no {self._answer}.") from error
 
-    async def _ask(self, call: Call) -> JsonObject:
+    async def ask(self, question: JsonObject) -> JsonObject:
+        """The answer to a question. Raises DetectorFailed, and DetectorOff after MOST_HANGS timeouts."""
+        async with self._one:
+            if self.hangs >= MOST_HANGS:
+                raise DetectorOff(
+                    f"{self._title} is switched off: it took longer than {self.deadline_s:g} s on "
+                    f"{MOST_HANGS} calls. Mend it and run again."
+                )
+            answer = await self._asked(question)
+        if (told := answer.get("failed")) is not None:
+            raise DetectorFailed(str(told)[:300])
+        return answer
+
+    @property
+    def _title(self) -> str:
+        return f"{self.what.capitalize()} {self.reference}"
+
+    @property
+    def _answer(self) -> str:
+        return "finding" if self.what == "detector" else "text"
+
+    async def _asked(self, question: JsonObject) -> JsonObject:
         try:
             if self._process is None:
                 await self._start()
-            return await self._exchange({"call": asdict(call)}, self.deadline_s)
+            return await self._exchange(question, self.deadline_s)
         except TimeoutError:
             self.hangs += 1
             raise DetectorFailed(
-                f"Detector {self.reference} took longer than {self.deadline_s:g} s on this call and was stopped "
+                f"{self._title} took longer than {self.deadline_s:g} s on this call and was stopped "
                 f"({self.hangs} of {MOST_HANGS} times before it is switched off)."
             ) from None
         except DetectorError as error:
-            raise DetectorFailed(f"Detector {self.reference} does not start again: {error}") from error
+            raise DetectorFailed(f"{self._title} does not start again: {error}") from error
 
     async def _start(self) -> JsonObject:
         environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(OURS)}
@@ -116,6 +131,7 @@ class Child:
             "start_s": START_S + GRACE_S,
             "deadline_s": self.deadline_s + GRACE_S,
             "most": self.most,
+            "what": self.what,
         }
         try:
             answer = await self._exchange(about, START_S)
@@ -151,15 +167,15 @@ class Child:
             await process.stdin.send(json.dumps(question, default=str).encode() + b"\n")
             answer = json.loads(await answers.receive_until(b"\n", MOST_ANSWER))
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, anyio.IncompleteRead) as error:
-            raise DetectorFailed(f"The process of detector {self.reference} ended on this call.") from error
+            raise DetectorFailed(f"The process of {self.what} {self.reference} ended on this call.") from error
         except anyio.DelimiterNotFound as error:
             raise DetectorFailed(
-                f"Detector {self.reference} answered with more than {MOST_ANSWER // 2**20} MiB on this call."
+                f"{self._title} answered with more than {MOST_ANSWER // 2**20} MiB on this call."
             ) from error
         except (ValueError, RecursionError) as error:
-            raise DetectorFailed(f"Detector {self.reference} answered with something that is no finding.") from error
+            raise DetectorFailed(f"{self._title} answered with something that is no {self._answer}.") from error
         if not is_object(answer):
-            raise DetectorFailed(f"Detector {self.reference} answered with something that is no finding.")
+            raise DetectorFailed(f"{self._title} answered with something that is no {self._answer}.")
         return answer
 
     async def close(self) -> None:

@@ -1,7 +1,7 @@
-"""The program that runs a user's detector: one line of JSON in, one line out. `child.py` starts it; it ends with its input.
+"""The program that runs a user's detector or redactor: one line of JSON in, one line out.
 
-What the user's code prints is dropped, since it may hold callers' words. A timer ends the process when the import or a call
-takes too long, in case the process that started it is gone.
+`child.py` starts it; it ends with its input. What the user's code prints is dropped, since it may hold callers' words. A
+timer ends the process when the import or a call takes too long, in case the process that started it is gone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO
@@ -21,7 +22,7 @@ from calltriage.errors import CalltriageError, DetectorError
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.calls import Call
 from calltriage.pipelines.detecting import Detector
-from calltriage.pipelines.references import Reference, load
+from calltriage.pipelines.references import Reference, load, load_function
 
 _call = TypeAdapter(Call)
 
@@ -36,21 +37,40 @@ def main() -> None:
     sys.path[:0] = [about["folder"]]
     _within(about["start_s"])
     try:
-        made = _made(about)
+        described, answered = (_redactor if about["what"] == "redactor" else _detector)(about)
     except DetectorError as error:
         _answer(out, {"refused": str(error), "path": list(error.path)})
         return
-    _answer(out, _described(made))
+    _answer(out, described)
     _within(0)
     for line in questions:
         _within(about["deadline_s"])
-        _answer(out, anyio.run(_looked_at, made, _call.validate_python(json.loads(line)["call"])))
+        _answer(out, answered(json.loads(line)))
         _within(0)
 
 
-def _made(about: JsonObject) -> Detector:
+Made = tuple[JsonObject, Callable[[JsonObject], JsonObject]]
+"""What a function declares, and what answers a question with it."""
+
+
+def _detector(about: JsonObject) -> Made:
     rule = load(Reference(about["module"], about["function"]))
-    return rule.configured(about["options"], most=about["most"], folder=Path(about["folder"]))
+    made = rule.configured(about["options"], most=about["most"], folder=Path(about["folder"]))
+    return _described(made), lambda asked: anyio.run(_looked_at, made, _call.validate_python(asked["call"]))
+
+
+def _redactor(about: JsonObject) -> Made:
+    function = load_function(Reference(about["module"], about["function"]))
+    return {}, lambda asked: _masked(function, asked["texts"])
+
+
+def _masked(function: Callable[[str], object], texts: list[str]) -> JsonObject:
+    """Each text as the function tells it. A failure says which error it was, and no word of the text."""
+    try:
+        told = [function(text) for text in texts]
+    except Exception as error:  # noqa: BLE001  a user's function
+        return {"failed": f"The redactor raised {type(error).__name__}"}
+    return {"texts": told} if all(isinstance(text, str) for text in told) else {"failed": "The redactor gave no text"}
 
 
 def _described(made: Detector) -> JsonObject:

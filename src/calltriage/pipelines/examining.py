@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 
 from calltriage.errors import Deferred, DetectorFailed, DetectorOff, SettingsError, SpecError
 from calltriage.leaves.amounts import amount
@@ -17,9 +16,9 @@ from calltriage.pipelines.detecting import Detector, Examined
 from calltriage.pipelines.findings import Verification, Verified, verified
 from calltriage.pipelines.ledger.results import Known, Result
 from calltriage.pipelines.listing import is_sampled
-from calltriage.pipelines.redaction import RedactionError, Redactor, redacted, redactor_of
-from calltriage.pipelines.references import function_named
+from calltriage.pipelines.redaction import RedactionError, Redactor, redacted
 from calltriage.pipelines.spec import Detect, Spec
+from calltriage.pipelines.users_redactor import opened_redactor
 
 FAILED, DEFERRED, SAMPLED_OUT = "failed", "deferred", "sampled_out"
 """Verdicts of this module, besides those of `detecting.Verdict`."""
@@ -78,11 +77,14 @@ async def prepared(spec: Spec, opening: Opening | None = None) -> AsyncGenerator
 
     Raises SpecError with a line for each fault.
     """
-    try:
-        redactor = redactor_of(spec.redact, partial(function_named, folder=spec.folder))
-    except SettingsError as error:
-        raise SpecError(spec.fault(("redact",), f"is wrong. {error}")) from None
-    async with catalogue.opened(spec, replace(opening or Opening(), redactor=redactor)) as detectors:
+    async with AsyncExitStack() as stack:
+        deadline_s = spec.limits.seconds_per_call.total_seconds()
+        try:
+            redactor = await stack.enter_async_context(opened_redactor(spec.redact, spec.folder, deadline_s))
+        except SettingsError as error:
+            raise SpecError(spec.fault(("redact",), f"is wrong. {error}")) from None
+        opening = replace(opening or Opening(), redactor=redactor)
+        detectors = await stack.enter_async_context(catalogue.opened(spec, opening))
         pairs = zip(spec.detect, detectors, strict=True)
         yield tuple(Prepared(detect, detector, redactor) for detect, detector in pairs)
 
@@ -110,7 +112,7 @@ async def examine(
         began = time.perf_counter()
         try:
             examined = await one.detector.examine(call)
-            looked_up = _looked_up(call, one, examined)
+            looked_up = await _looked_up(call, one, examined)
         except Deferred as error:
             deferred = str(error)
             continue
@@ -142,10 +144,10 @@ def _is_wanted(call: Call, detect: Detect, found_by: set[str]) -> bool:
     return always or is_sampled(call.call_id, detect.sample.rate)
 
 
-def _looked_up(call: Call, one: Prepared, examined: Examined) -> list[Verified]:
+async def _looked_up(call: Call, one: Prepared, examined: Examined) -> list[Verified]:
     """A detector's findings, verified and masked, without duplicates."""
     looked_up = {each.finding_id: each for each in (verified(call, one.detector, found) for found in examined.findings)}
-    return [redacted(each, one.redactor, call) for each in looked_up.values()]
+    return [await redacted(each, one.redactor, call) for each in looked_up.values()]
 
 
 def _placed(one: Prepared, looked_up: Sequence[Verified], found_by: set[str]) -> list[Found]:

@@ -7,13 +7,13 @@ A masked text knows which part of the original each mask replaces, so that a quo
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
 from functools import lru_cache
+from itertools import accumulate
 from typing import Protocol
 
-from calltriage.errors import CalltriageError, SettingsError
+from calltriage.errors import CalltriageError
 from calltriage.leaves.strict_json import is_object
 from calltriage.matching.folding import exact_line, folded
 from calltriage.matching.numbers import in_digits, language_of
@@ -43,6 +43,9 @@ _SPOKEN_EMAIL = re.compile(
     + r")\b",
     re.IGNORECASE,
 )
+_PIECE = re.compile(r"\w+|\W")
+MOST_COMPARED = 8_000
+"""Most words and signs of a text that are compared with what a user's redactor made of them."""
 _TOKEN = re.compile(r"[^\W\d_]+|\d+")
 _BETWEEN = re.compile(r"[\s.,/()+#-]*")
 """What may be between the parts of one number."""
@@ -97,8 +100,9 @@ class Masked:
 class Redactor(Protocol):
     """Masks texts."""
 
-    def mask(self, text: str, known: Sequence[str] = ()) -> Masked:
-        """Mask a text. `known`: values that are masked wherever they are. Raises RedactionError if the user's code fails."""
+    async def mask(self, texts: Sequence[str], known: Sequence[str] = ()) -> list[Masked]:
+        """Mask texts of one call. `known`: values that are masked wherever they are. Raises RedactionError if the user's
+        code fails."""
         ...
 
 
@@ -109,8 +113,8 @@ class RedactionError(CalltriageError):
 class BuiltIn:
     """Masks numbers of 7 digits or more, written or spoken, e-mail addresses, and the known values."""
 
-    def mask(self, text: str, known: Sequence[str] = ()) -> Masked:
-        return masked(text, known)
+    async def mask(self, texts: Sequence[str], known: Sequence[str] = ()) -> list[Masked]:
+        return [masked(text, known) for text in texts]
 
 
 def masked(text: str, known: Sequence[str] = ()) -> Masked:
@@ -118,25 +122,69 @@ def masked(text: str, known: Sequence[str] = ()) -> Masked:
     return _masked(text, [*_values(text, known), *_emails(text), *_numbers(text)])
 
 
-@dataclass(frozen=True)
-class Hook:
-    """A user's function that takes a text and returns it masked. The known values are masked before it gets the text."""
+def with_known(text: str, known: Sequence[str]) -> Masked:
+    """A text in which only the known values are masked."""
+    return _masked(text, list(_values(text, known)))
 
-    function: Callable[[str], str]
 
-    def mask(self, text: str, known: Sequence[str] = ()) -> Masked:
-        first = _masked(text, list(_values(text, known)))
-        try:
-            told = self.function(first.text)
-        except Exception as error:
-            raise RedactionError(f"The redactor raised {type(error).__name__}; the text is not used.") from error
-        if not isinstance(told, str):  # pyright: ignore[reportUnnecessaryIsInstance]  a user's function
-            raise RedactionError("The redactor gave no text; the text is not used.")
-        places = list[tuple[int, int, int, int]]()
-        for tag, began, ended, start, stop in SequenceMatcher(None, first.text, told, autojunk=False).get_opcodes():
-            if tag != "equal":
-                places.append((start, stop, began, ended))
-        return Masked(told, tuple((start, stop, *first.original(began, ended)) for start, stop, began, ended in places))
+def told_as(first: Masked, told: str) -> Masked:
+    """The masked text that somebody made of `first`: words that differ are masks of what stands there in the original.
+
+    Linear in the length of what is equal at both ends; between them words are compared, MOST_COMPARED at most, and a longer
+    part counts as one mask.
+    """
+    from rapidfuzz.distance import Levenshtein  # noqa: PLC0415  native code
+
+    whole, theirs = _PIECE.findall(first.text), _PIECE.findall(told)
+    ours = _without_masked(first, whole)
+    same = _same(ours, theirs)
+    rest = min(len(ours), len(theirs)) - same
+    last = min(rest, _same(ours[::-1], theirs[::-1]))
+    mine, other = ours[same : len(ours) - last], theirs[same : len(theirs) - last]
+    differing: list[tuple[int, int, int, int]] = [(0, len(mine), 0, len(other))] if mine or other else []
+    if max(len(mine), len(other)) <= MOST_COMPARED:
+        edits = Levenshtein.opcodes(mine, other)
+        differing = _joined(
+            [(it.src_start, it.src_end, it.dest_start, it.dest_end) for it in edits if it.tag != "equal"]
+        )
+    ends, others = _ends(whole), _ends(theirs)
+    places = list[tuple[int, int, int, int]]()
+    for began, ended, start, stop in differing:
+        original = first.original(ends[same + began], ends[same + ended])
+        places.append((others[same + start], others[same + stop], *original))
+    return Masked(told, tuple(places))
+
+
+def _without_masked(first: Masked, pieces: Sequence[str]) -> list[str]:
+    """Pieces of a masked text, those of its masks replaced with what equals no piece: a mask that is told again is one."""
+    return [
+        "" if any(start < end and at < stop for start, stop, *_ in first.places) else piece
+        for piece, at, end in zip(pieces, _ends(pieces), _ends(pieces)[1:], strict=False)
+    ]
+
+
+def _same(ours: Sequence[str], theirs: Sequence[str]) -> int:
+    """How many pieces at the beginning are equal."""
+    return next(
+        (at for at, (one, other) in enumerate(zip(ours, theirs, strict=False)) if one != other),
+        min(len(ours), len(theirs)),
+    )
+
+
+def _joined(spans: Sequence[tuple[int, int, int, int]]) -> list[tuple[int, int, int, int]]:
+    """Differences, those that touch as one."""
+    joined = list[tuple[int, int, int, int]]()
+    for began, ended, start, stop in spans:
+        if joined and (joined[-1][1], joined[-1][3]) == (began, start):
+            joined[-1] = (joined[-1][0], ended, joined[-1][2], stop)
+        else:
+            joined.append((began, ended, start, stop))
+    return joined
+
+
+def _ends(pieces: Sequence[str]) -> list[int]:
+    """Where each piece begins in the text, and where the text ends."""
+    return [0, *accumulate(len(piece) for piece in pieces)]
 
 
 def known_values(call: Call) -> tuple[str, ...]:
@@ -155,7 +203,7 @@ def _personal(facts: object, depth: int = 0) -> Iterator[str]:
         yield from _personal(value, depth + 1)
 
 
-def redacted(found: Verified, redactor: Redactor | None, call: Call) -> Verified:
+async def redacted(found: Verified, redactor: Redactor | None, call: Call) -> Verified:
     """A finding with masks in quote, note, key and group. Its ids stay those of the original words. Raises RedactionError.
 
     A masked key or value of the group ends in the beginning of the finding's fingerprint: one number looks the same in each
@@ -163,43 +211,28 @@ def redacted(found: Verified, redactor: Redactor | None, call: Call) -> Verified
     """
     if redactor is None:
         return found
-    known = known_values(call)
+    key, said = found.key or "", _turn_of(found, call)
+    texts = [found.quote if said is None else said, found.note, key, *found.group.values()]
+    masks = await redactor.mask(texts, known_values(call))
     mark = found.fingerprint.partition(":")[2][:MARK]
 
-    def marked(value: str) -> str:
-        hidden = redactor.mask(value, known).text
-        return value if hidden == value else f"{hidden} {mark}"
+    def marked(value: str, hidden: Masked) -> str:
+        return value if hidden.text == value else f"{hidden.text} {mark}"
 
+    group = {name: marked(value, hidden) for (name, value), hidden in zip(found.group.items(), masks[3:], strict=True)}
+    quote = masks[0].text
+    if said is not None:  # alone the quote may hold a part of a number that is too short to be masked
+        at = said.find(found.quote)
+        quote = masks[0].part(at, at + len(found.quote))
     return replace(
-        found,
-        quote=_quote(found, redactor, call, known),
-        note=redactor.mask(found.note, known).text,
-        key=None if found.key is None else marked(found.key),
-        group={name: marked(value) for name, value in found.group.items()},
+        found, quote=quote, note=masks[1].text, key=None if found.key is None else marked(key, masks[2]), group=group
     )
 
 
-def _quote(found: Verified, redactor: Redactor, call: Call, known: Sequence[str]) -> str:
-    """The quote, cut out of its masked turn: alone it may hold a part of a number that is too short to be masked."""
+def _turn_of(found: Verified, call: Call) -> str | None:
+    """The text of a finding's turn; None if the quote does not stand in it."""
     said = call.turns[found.turn].text if found.turn is not None and 0 <= found.turn < len(call.turns) else ""
-    at = said.find(found.quote)
-    if at < 0:
-        return redactor.mask(found.quote, known).text
-    return redactor.mask(said, known).part(at, at + len(found.quote))
-
-
-def redactor_of(named: str | None, load: Callable[[str], Callable[..., str]]) -> Redactor | None:
-    """The redactor that `redact` of a file names: None, `builtin`, or `module:function`, which `load` imports.
-
-    Raises SettingsError for any other name, and what `load` raises.
-    """
-    if named is None:
-        return None
-    if named == BUILT_IN:
-        return BuiltIn()
-    if ":" not in named:
-        raise SettingsError(f"redact must be {BUILT_IN!r} or module:function.")
-    return Hook(load(named))
+    return said if found.quote in said and said else None
 
 
 Span = tuple[int, int, str]

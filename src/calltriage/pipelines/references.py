@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from calltriage.errors import DetectorError
@@ -65,14 +63,3 @@ def _imported(reference: Reference) -> object:
         hint = nearest(reference.function, rules)
         raise DetectorError(f"The module {reference.module!r} has no {reference.function!r}. {hint}")
     return found
-
-
-def function_named(text: str, folder: Path) -> Callable[..., Any]:
-    """Import the function `module:function`; modules in `folder` come first. Raises DetectorError."""
-    if (reference := Reference.of(text)) is None:
-        raise DetectorError(f"{text!r} does not name a function: write module:function.")
-    sys.path.insert(0, str(folder.absolute()))
-    try:
-        return load_function(reference)
-    finally:
-        sys.path.remove(str(folder.absolute()))

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from conftest import Clock, endpoints_to
 from ledgers import opened_ledger
+from pipeline_calls import Masking
 from pipeline_filing import ALONE, Bench, spec_of
 
 from calltriage.client.client import open_client
@@ -18,7 +19,7 @@ from calltriage.pipelines import Finding, detector
 from calltriage.pipelines.calls import Call
 from calltriage.pipelines.ledger import findings
 from calltriage.pipelines.own_words import own_words
-from calltriage.pipelines.redaction import BuiltIn, Hook
+from calltriage.pipelines.redaction import BuiltIn
 
 PHRASES = list[str]()
 """What the rule of these tests finds; each test fills it."""
@@ -84,7 +85,7 @@ async def test_a_flag_of_a_masked_quote_has_the_words_of_the_quote_and_no_others
 
 
 async def test_a_quote_behind_a_users_masks_is_found_by_the_findings_id(bench: Bench) -> None:
-    bench.redactor = Hook(lambda text: text.replace("the north branch", "(somewhere)"))
+    bench.redactor = Masking(lambda text: text.replace("the north branch", "(somewhere)"))
 
     texts = await filed(bench, "well, the north branch opens at nine thirty, i am ill", "the north branch opens")
 
@@ -100,7 +101,7 @@ async def test_a_renamed_detectors_masked_quote_is_found(bench: Bench) -> None:
 
 
 async def test_a_flag_whose_words_are_not_found_has_the_turn_and_no_words(bench: Bench) -> None:
-    bench.redactor = Hook(lambda _: "nothing that was said")
+    bench.redactor = Masking(lambda _: "nothing that was said")
     text = "so " + "i am ill and " * 400
 
     texts = await filed(bench, text, "ill and i")

@@ -136,7 +136,7 @@ class Panel:
         """
         if sum(len(turn.text) for turn in call.turns) > LONGEST_CALL:
             return Examined(verdict=Verdict.NOT_OFFERED, why=f"The transcript has more than {LONGEST_CALL} characters.")
-        shown = self._shown(call)
+        shown = await self._shown(call)
         turn = self._turns.setdefault(call.content_hash, anyio.Lock())
         try:
             async with turn:
@@ -186,13 +186,12 @@ class Panel:
         await self.answers.keep(call.call_id, key, Known(judgements, usage))
         return judgements, usage
 
-    def _shown(self, call: Call) -> _Shown:
-        known = () if self.redactor is None else known_values(call)
-        masked = tuple(
-            Masked(turn.text) if self.redactor is None else self.redactor.mask(turn.text, known) for turn in call.turns
-        )
+    async def _shown(self, call: Call) -> _Shown:
+        masked = [Masked(turn.text) for turn in call.turns]
+        if self.redactor is not None:
+            masked = await self.redactor.mask([turn.text for turn in call.turns], known_values(call))
         said = tuple((turn.index, turn.speaker, one.text) for turn, one in zip(call.turns, masked, strict=True))
-        return _Shown(masked, said)
+        return _Shown(tuple(masked), said)
 
     def _examined(self, judgement: Judgement, shown: _Shown, call: Call, usage: Usage) -> Examined:
         found = tuple(_finding(one.turn, one.quote, one.note, shown, call.turns) for one in judgement.findings)
