@@ -47,9 +47,21 @@ _PIECE = re.compile(r"\w+|\W")
 MOST_COMPARED = 8_000
 """Most words and signs of a text that are compared with what a user's redactor made of them."""
 _TOKEN = re.compile(r"[^\W\d_]+|\d+")
-_BETWEEN = re.compile(r"[\s.,/()+#-]*")
-"""What may be between the parts of one number."""
+_BETWEEN = re.compile(
+    r"[\s.,:;/|\\()+#*_~'\"-"
+    "\u00ad\u00b7\u2010-\u2015\u2019\u2022\u2026\u2027\u2043\u2219\u2212\u25cf\u200b-\u200d\u2060\ufe63\uff0d\ufeff]*"
+)
+"""What may be between the parts of one number: blanks, and signs such as dashes, bullets and those that nobody sees."""
 JOINING = {"oh", "o", "and", "double", "triple", "null", "naught"}
+"""Words within numbers that change them: zeros and repeats."""
+FILLING = {
+    "dash", "hyphen", "minus", "slash", "dot", "underscore", "space", "strich", "bindestrich", "guion", "guión", "tiret",
+    "trattino", "streepje", "uh", "uhh", "uhm", "um", "umm", "er", "erm", "eh", "ah", "hm", "hmm", "mm", "mhm", "euh", "äh",
+    "ähm",
+}  # fmt: skip
+"""Words within numbers that do not change them: signs that are spoken, and what people say while they think."""
+_NOISE = re.compile(r"[\[<(][^\W\d_]{1,30}(?:[ _-][^\W\d_]{1,30}){0,2}[\]>)]")
+"""A note of the transcription, such as [noise]."""
 
 
 @dataclass(frozen=True)
@@ -261,24 +273,41 @@ def _numbers(text: str) -> Iterator[Span]:
     language = language_of([folded(text)])
     for run in _runs(text, language):
         begin, end = run[0].start(), run[-1].end()
-        digits = re.sub(r"\D", "", in_digits(exact_line(text[begin:end]), language))
+        words = [token[0] for token in run if token[0].casefold() not in FILLING]
+        said = text[begin:end] if len(words) == len(run) and not _NOISE.search(text, begin, end) else " ".join(words)
+        digits = re.sub(r"\D", "", in_digits(exact_line(said), language))
         if len(digits) >= LEAST_DIGITS:
             yield begin, end, _name(digits)
 
 
 def _runs(text: str, language: str) -> Iterator[list[re.Match[str]]]:
-    """Runs of tokens that may be one number: digits and spoken numbers with only blanks and signs between them."""
+    """Runs of tokens that may be one number: digits and spoken numbers with only blanks, signs, notes of the transcription
+    and words of JOINING and FILLING between them."""
+    text = _NOISE.sub(lambda noise: noise[0] if _tells_number(noise[0], language) else " " * len(noise[0]), text)
     run = list[re.Match[str]]()
     for token in _TOKEN.finditer(text):
-        adjoins = bool(run) and _BETWEEN.fullmatch(text, run[-1].end(), token.start()) is not None
-        is_number = _is_number(token[0].casefold(), language)
-        joins = token[0].casefold() in JOINING and not (token[0].casefold() == "and" and run and run[-1][0].isdigit())
+        adjoins = bool(run) and _adjoins(text, run[-1], token)
+        word = token[0].casefold()
+        is_number = _is_number(word, language)
+        joins = word in FILLING or (word in JOINING and not (word == "and" and run and run[-1][0].isdigit()))
         if run and (len(run) == MOST_TOKENS or not (adjoins and (is_number or joins))):
             yield from _trimmed(run, language)
             run = []
-        if is_number or (run and adjoins) or token[0].casefold() in ("double", "triple"):
+        if is_number or (run and adjoins) or word in ("double", "triple"):
             run.append(token)
     yield from _trimmed(run, language)
+
+
+def _adjoins(text: str, before: re.Match[str], token: re.Match[str]) -> bool:
+    """Whether a token may belong to the number that ends before it. A colon in a time of day keeps numbers apart."""
+    begin, end = before.end(), token.start()
+    if text[begin:end] == ":" and len(before[0]) <= 2 and len(token[0]) == 2:
+        return False
+    return _BETWEEN.fullmatch(text, begin, end) is not None
+
+
+def _tells_number(noise: str, language: str) -> bool:
+    return any(_is_number(word[0].casefold(), language) for word in _TOKEN.finditer(noise))
 
 
 def _trimmed(run: list[re.Match[str]], language: str) -> Iterator[list[re.Match[str]]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
+import labelled_calls
 import pytest
 from pipeline_calls import call_of
 
@@ -35,6 +37,17 @@ BUILTIN = BuiltIn()
         ("card 4111 1111 1111 1112 thanks", "card [account] thanks"),
         ("four one one one double one double one one one one one one one one one", "[card]"),
         ("account 12345678", "account [number]"),
+        ("call 415\u2013555\u20130132 now", "call [phone] now"),
+        ("call 415\u2011555\u20120132 now", "call [phone] now"),
+        ("card 4111:1111:1111:1111 now", "card [card] now"),
+        ("card 4111; 1111; 1111; 1111; now", "card [card]; now"),
+        ("card 4111_1111_1111_1111_ now", "card [card]_ now"),
+        ("card 4111 \u2022 1111 \u2022 1111 \u2022 1111 now", "card [card] now"),
+        ("it is 4 1 5 dash 5 5 5 dash 0 1 3 2 dash", "it is [phone] dash"),
+        ("it is 415 555 uh 0132 um", "it is [phone] um"),
+        ("it is five, um, five five [noise] oh one three two", "it is [number]"),
+        ("it is four one five <long pause> five five five (laughter) oh one three two", "it is [phone]"),
+        ("it is (four one five) five five five oh one three two", "it is ([phone]"),
         ("write to jane.doe@example.com now", "write to [e-mail] now"),
         ("write to jane dot doe at gmail dot com now", "write to [e-mail] now"),
         ("No no, seis uno dos tres cuatro cinco seis siete ocho", "No no, [number]"),
@@ -54,6 +67,9 @@ def test_numbers_and_addresses_are_masked_written_or_spoken(text: str, shown: st
         "we are open from 8:30 to 17:00 on 12 May 2026",
         "a new one for one of you, at the dot",
         "ticket 123456",
+        "at 10:30, 11:30, 12:30 or 13:30",
+        "it is five um and then twelve uh twenty twenty",
+        "um uh [noise] five uh um",
         "",
     ],
 )
@@ -195,3 +211,23 @@ def test_a_text_too_long_to_be_compared_counts_as_one_mask_between_equal_ends() 
 
     assert (told[:start], told[stop:]) == ("begin ", " end")
     assert (text[:began], text[ended:]) == ("begin ", " end")
+
+
+def test_no_other_turn_of_the_shared_calls_is_masked() -> None:
+    if not labelled_calls.CALLS.is_file():
+        pytest.skip("the shared calls are not on this machine")
+    calls = [json.loads(line) for line in labelled_calls.CALLS.read_text().splitlines()]
+    turns = [turn["text"] for call in calls for turn in call["turns"]]
+
+    hit = [text for text in turns if masked(text).places]
+
+    assert len(turns) == 509
+    assert [text.partition("my phone number is ")[2][:11] for text in hit] == ["eight eight", "eight eight"]
+
+
+@pytest.mark.parametrize(
+    "text", ["(a" * 5_000, "[a a " * 2_000, "1:" * 5_000, "1" + "." * 9_999, "1 . uh [noise] " * 700, "one uh " * 1_400]
+)
+def test_the_time_of_masking_grows_with_the_length_alone(text: str) -> None:
+    """Each of these has as many steps as characters: one that backtracked would not end."""
+    assert masked(text).text
