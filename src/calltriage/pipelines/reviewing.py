@@ -7,28 +7,33 @@ recorded and changes no state.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from calltriage.errors import CallError, Conflict, NotFound, Rejected, StoreError
+from calltriage.errors import CallError, Conflict, NotFound, Rejected, SettingsError, StoreError
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.matching.quotes import quoted
-from calltriage.operations.calls import GetCall, Turn
+from calltriage.matching.quotes import place, quoted
+from calltriage.operations.calls import GetCall
+from calltriage.pipelines.calls import view_of
 from calltriage.pipelines.catalogue import BUILT_INS
 from calltriage.pipelines.ledger import blind, effects, findings, incidents, reviews, tables
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.reviews import Reason, Review, Role
 from calltriage.pipelines.parts import Parts
+from calltriage.pipelines.redaction import Masked, RedactionError, known_values
 from calltriage.pipelines.spec import Spec, SpecError, parse_spec
-
-if TYPE_CHECKING:
-    from calltriage.client.client import Client
+from calltriage.pipelines.users_redactor import opened_redactor
 
 logger = logging.getLogger(__name__)
+
+MOST_RUNS = 50
+"""Most runs whose files are looked through for a detector."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +63,16 @@ async def review(
 ) -> JsonObject:
     """Record a verdict. A person's changes the finding's state. Returns the finding afterwards.
 
-    Raises Conflict for an unverified finding, unless the verdict is `wrong`.
+    The reason is masked as the file of the finding's run says. Raises Conflict for an unverified finding, unless the verdict
+    is `wrong`, and Rejected if the file's redactor fails.
     """
     if finding["state"] == "unverified" and verdict != "wrong":
         raise Conflict(
             "No turn of the call has the words of this finding, so that it can be nobody's evidence. If the fault is real, "
             "report it with words that were said: calltriage pipeline missed CALL DETECTOR QUOTE"
         )
+    if reason is not None:
+        [reason] = [one.text for one in await _masked(await spec_of(ledger, finding), [reason])]
     said = Review(
         finding["call_id"], finding["detector"], verdict, reviewer.by, reviewer.role, reason, finding["id"],
         finding["kind"], finding["turn"],
@@ -142,33 +150,74 @@ async def missed(
 ) -> JsonObject:
     """Record that a detector missed a moment. Returns the review's id, call, detector and turn.
 
-    Raises Rejected unless exactly one turn has the quote, and NotFound for an unknown call or detector.
+    Quote and note are masked as the file of the detector's newest run says; if no run had the detector, they are kept as
+    they were typed. Raises Rejected unless exactly one turn has the quote, and if the file's redactor fails; NotFound for an
+    unknown call or detector.
     """
     name = await known_detector(parts.ledger, detector)
-    turns = await _turns(parts.client, call_id)
+    call = await parts.client.send(GetCall(call_id=call_id))
+    turns = call.transcripts or []
     hits = quoted(turns, quote)
     if len(hits) != 1:
         what = "no turn has these words" if not hits else f"{len(hits)} turns have these words"
         raise Rejected(f"In this call {what}. Quote words of the one turn that you mean.", field="quote")
     turn = hits[0]
+    spec = await _spec_about(parts.ledger, call_id, name)
+    if spec is not None and spec.redact is not None:  # alone the quote may hold a part of a number
+        said_there, known = turns[turn].text or "", known_values(view_of(call))
+        hidden, reason = await _masked(spec, [said_there, note or ""], known)
+        quote = hidden.part(*(place([turns[turn]], 0, quote) or (0, len(said_there))))
+        note = reason.text or None
     said = Review(
         call_id, name, "missed", reviewer.by, reviewer.role, note, turn=turn, quote=quote[:2000]
-    )  # the words as they were typed: the turn has its own
+    )  # without a redactor the words as they were typed: the turn has its own
     review_id = await parts.ledger.write(partial(reviews.add, ledger=parts.ledger, review=said))
     return {"id": review_id, "call_id": call_id, "detector": name, "turn": turn}
 
 
 async def nothing(parts: Parts, call_id: str, detector: str, reviewer: Reviewer, note: str | None = None) -> JsonObject:
-    """Record that a call has nothing that a detector should find. Raises NotFound for an unknown call or detector."""
+    """Record that a call has nothing that a detector should find. The note is masked as for `missed`. Raises NotFound for an
+    unknown call or detector, and Rejected."""
     name = await known_detector(parts.ledger, detector)
-    await _turns(parts.client, call_id)
+    call = await parts.client.send(GetCall(call_id=call_id))
+    spec = None if note is None else await _spec_about(parts.ledger, call_id, name)
+    if note is not None and spec is not None:
+        note = (await _masked(spec, [note], known_values(view_of(call))))[0].text
     said = Review(call_id, name, "nothing", reviewer.by, reviewer.role, note)
     review_id = await parts.ledger.write(partial(reviews.add, ledger=parts.ledger, review=said))
     return {"id": review_id, "call_id": call_id, "detector": name}
 
 
-async def _turns(client: Client, call_id: str) -> list[Turn]:
-    return (await client.send(GetCall(call_id=call_id))).transcripts or []
+async def _spec_about(ledger: Ledger, call_id: str, detector: str) -> Spec | None:
+    """The file of the newest run of a detector: of those that examined the call, else of the last MOST_RUNS. None if
+    there is none."""
+    runs, items = tables.runs, tables.items
+    query = (
+        select(runs.c.spec).where(runs.c.account == ledger.account).order_by(runs.c.created_at.desc()).limit(MOST_RUNS)
+    )
+    of_call = select(items.c.run_id).where(items.c.account == ledger.account, items.c.call_id == call_id)
+    texts = await ledger.read(
+        lambda it: [text for one in (query.where(runs.c.id.in_(of_call)), query) for text in it.execute(one).scalars()]
+    )
+    for text in dict.fromkeys(texts):
+        with suppress(SpecError):
+            spec = parse_spec(text)
+            if any(detector in (one.known_as, *one.was) for one in spec.detect):
+                return spec
+    return None
+
+
+async def _masked(spec: Spec, texts: list[str], known: Sequence[str] = ()) -> list[Masked]:
+    """Texts as the file's `redact` masks them. Raises Rejected if a user's redactor fails or is not here: nothing is
+    recorded then."""
+    try:
+        async with opened_redactor(spec.redact, spec.folder, spec.limits.seconds_per_call.total_seconds()) as redactor:
+            return [Masked(text) for text in texts] if redactor is None else await redactor.mask(texts, known)
+    except (SettingsError, RedactionError) as error:
+        raise Rejected(
+            f"Nothing was recorded, since its words cannot be masked with redact = {spec.redact!r}. {error} Repeat it in "
+            "the folder of the pipeline's file, or without words of your own."
+        ) from error
 
 
 async def known_detector(ledger: Ledger, name: str) -> str:
