@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from calltriage.settings import Settings
 
 KEPT = (
-    "Its words stay in flags and comments that quote it, in the journal, and in backups: those of `desk backup`, and the "
-    "copies of the database that an upgrade or a restore left in the data folder. Of what pipelines found in it, ids, "
-    "states and verdicts stay, and no words."
+    "Its words stay in issues' titles, flags and comments that quote it, in the journal, and in backups: those of `desk "
+    "backup`, and the copies of the database that an upgrade or a restore left in the data folder. Of what pipelines found "
+    "in it, ids, states and verdicts stay, and no words; what other calls of the same incident share with it stays with "
+    "them. This command does not reach cassettes (`record` of an endpoint in a pipeline's file), answers of models that "
+    "workers on other machines keep (for 90 days at most), and reports that were written."
 )
 YES = click.option(
     "--yes", is_flag=True, help="Delete it. Without this option the command only shows what points at it."
@@ -33,9 +35,10 @@ def delete() -> None:
     """Delete an imported call or conversation, with what points at it told.
 
     Links to it stay and say that it is unavailable, without its summary; flags stay; each issue hears of it in its feed. Its
-    words stay in flags and comments already written, in the journal (`calltriage journal`), and in backups: those of `desk
-    backup`, and the copies of the database that an upgrade or a restore left in the data folder. What pipelines found in a
-    call stays as ids, states and verdicts. Importing it again brings it back. A file is deleted as an attachment.
+    words stay in titles, flags and comments already written, in the journal (`calltriage journal`), and in backups: those of
+    `desk backup`, and the copies of the database that an upgrade or a restore left in the data folder. What pipelines found
+    in a call stays as ids, states and verdicts. Not reached are cassettes, what workers on other machines keep of models'
+    answers, and written reports. Importing it again brings it back. A file is deleted as an attachment.
     """
 
 

@@ -28,7 +28,7 @@ from calltriage.pipelines.eligibility import Eligibility
 from calltriage.pipelines.evidence import Evidence
 from calltriage.pipelines.issue_writes import IssueWrites, OverLimitError
 from calltriage.pipelines.ledger import findings, incidents
-from calltriage.pipelines.ledger.incidents import NO_ISSUE, Alone, Candidate, was_split
+from calltriage.pipelines.ledger.incidents import ALIKE, NO_ISSUE, Alone, Candidate, was_split
 from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.turns import alone
 from calltriage.pipelines.new_issues import NewIssues
@@ -315,7 +315,7 @@ class Filer:
     async def _joined(self, case: Case, close: Likeness, title: str) -> Issue:
         words = ", ".join(word for found in close.words.values() for word in found)
         await self._recall.join(close.issue, case.fingerprint, title)
-        return await self._owned(case, close.issue, f"very like this open issue: {close.score} by {words}"[:500])
+        return await self._owned(case, close.issue, f"{ALIKE}: {close.score} by {words}"[:500])
 
     async def _relate(self, issue: Issue, other: Issue) -> None:
         """Link a new issue to another one. A failure is logged. An existing link is no failure."""

@@ -22,10 +22,12 @@ from calltriage.cli.main import cli
 from calltriage.client.client import open_client
 from calltriage.desk.app import Desk
 from calltriage.errors import DetectorError
+from calltriage.leaves.strict_json import JsonObject
+from calltriage.operations.issues import UpdateIssue
 from calltriage.pipelines.chat.answers import Judgement
 from calltriage.pipelines.chat.kept import FOLDER, Cache, Known, NoAnswers, Recorder
 from calltriage.pipelines.detecting import Usage
-from calltriage.pipelines.ledger import reviews, tables
+from calltriage.pipelines.ledger import incidents, reviews, tables
 from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.retention import forget_call, forget_older
 from calltriage.pipelines.ledger.reviews import Review
@@ -53,7 +55,7 @@ async def test_words_leave_the_ledger_and_what_was_filed_is_not_filed_again(benc
 
     [row] = [row for row in await bench.rows() if row["call_id"] == "deleted"]
     assert count == 1
-    assert (row["state"], row["quote"], row["note"], row["key"]) == ("filed", "", "", None)
+    assert (row["state"], row["quote"], row["note"], row["key"], row["group"]) == ("filed", "", "", None, None)
     assert row["id"] in {one["id"] for one in before}
     [issue] = await bench.issues()
     flags = await bench.flags(issue)
@@ -89,6 +91,81 @@ async def test_words_leave_the_ledger_when_they_are_older_than_the_file_keeps_th
     await bench.run("old")
     assert await bench.flags((await bench.issues())[0]) == flags
     assert await forget_older(bench.ledger, "hours", ["wrong_hours"], before) == 0
+
+
+async def of_incident(bench: Bench) -> tuple[JsonObject, list[tuple[str, JsonObject | None, JsonObject | None]]]:
+    """The incident of the calls, and request and result of each write on its issue."""
+    [row] = [row for row in await bench.rows() if not row["call_id"].startswith("labelled-")][:1]
+    incident = await bench.ledger.read(
+        partial(incidents.by_fingerprint, ledger=bench.ledger, fingerprint=row["fingerprint"])
+    )
+    made = select(tables.effects.c.kind, tables.effects.c.request, tables.effects.c.result)
+    made = made.where(tables.effects.c.fingerprint == row["fingerprint"]).order_by(tables.effects.c.begun_at)
+    writes = await bench.ledger.read(lambda it: [tuple(one) for one in it.execute(made)])
+    assert incident is not None
+    return incident, writes
+
+
+async def test_what_calls_share_goes_with_the_last_of_them_and_nothing_is_filed_again(bench: Bench) -> None:
+    bench.spec = spec_of('file = "auto"\ngroup_by = ["line"]', more=f"[issues]\n{ALONE}")
+    await bench.trust()
+    for call_id in ("one", "two"):
+        await bench.say(call_id, metadata={"branch": "north", "line": "+14155550132"})
+        await bench.run(call_id)
+    [issue] = await bench.issues()
+    forget = partial(forget_call, ledger=bench.ledger)
+
+    await bench.ledger.write(partial(forget, call_id="one"))
+    shared, writes = await of_incident(bench)
+    assert (shared["group"], shared["key"]) == ({"line": "+14155550132"}, "north")
+    assert "+14155550132" in json.dumps(writes)
+    await bench.ledger.write(partial(forget, call_id="two"))
+    gone, writes = await of_incident(bench)
+    rows = [row for row in await bench.rows() if not row["call_id"].startswith("labelled-")]
+
+    assert (gone["group"], gone["key"]) == (None, None)
+    assert (gone["issue_id"], gone["ticket"], gone["calls"]) == (issue.id, "T-1001", 2)
+    assert [row["group"] for row in rows] == [None, None]
+    assert [(kind, request) for kind, request, _ in writes] == [("create_issue", None)] + [("add_flag", None)] * 2
+    assert all(result is not None and result.keys() == {"id"} for *_, result in writes)
+    assert writes[0][2] == {"id": issue.id}
+    assert not any(word in json.dumps([rows, gone, writes], default=str) for word in ("4155550132", "north", "nine"))
+    await bench.run("one", "two")
+    assert [one.id for one in await bench.issues()] == [issue.id]
+    assert len(await bench.flags(issue)) == 2
+
+
+async def test_an_incident_has_its_values_again_when_a_call_shows_them_again(bench: Bench) -> None:
+    await bench.say("one", metadata={"branch": "north"})
+    await bench.run("one")
+    await bench.ledger.write(partial(forget_call, ledger=bench.ledger, call_id="one"))
+    before, _ = await of_incident(bench)
+    await bench.say("two", metadata={"branch": "north"})
+    await bench.run("two")
+
+    after, _ = await of_incident(bench)
+    assert (before["key"], before["group"]) == (None, None)
+    assert (after["key"], after["group"]) == ("north", {})
+
+
+async def test_an_issue_whose_writes_were_stripped_is_told_of_further_calls_and_reopened(bench: Bench) -> None:
+    await bench.trust()
+    await bench.say("one", metadata={"branch": "north"})
+    await bench.run("one")
+    await bench.ledger.write(partial(forget_call, ledger=bench.ledger, call_id="one"))
+    [issue] = await bench.issues()
+    await bench.client.send(UpdateIssue(issue_id=issue.id, status="done"))
+    bench.clock.advance(days=1)
+    await bench.say("two", metadata={"branch": "north"})
+    await bench.run("two")
+    await bench.ledger.write(partial(forget_call, ledger=bench.ledger, call_id="two"))
+    await bench.run("two")
+
+    [again] = await bench.issues()
+    assert (again.id, again.status) == (issue.id, "todo")
+    assert len(await bench.flags(again)) == 2
+    _, writes = await of_incident(bench)
+    assert {request is None for _, request, _ in writes} == {True}
 
 
 async def test_a_run_removes_old_words_at_its_end(bench: Bench) -> None:
@@ -135,5 +212,8 @@ def test_deleting_a_call_on_the_desk_forgets_what_models_answered_about_it(
 
     assert (looked.exit_code, deleted.exit_code) == (1, 0)
     assert "no words" in deleted.stderr
+    for kept in ("title", "cassette", "other machines", "reports", "journal", "backups"):
+        assert kept in deleted.stderr, kept
+        assert kept in looked.stderr, kept
     assert anyio.run(cache.get, "gone", "key") is None
     assert anyio.run(cache.get, "stays", "key") == known

@@ -193,11 +193,14 @@ _CREATE = insert(incidents)
 _ADD = update(incidents).where(own(incidents, "fingerprint")).values(
     findings=incidents.c.findings + bindparam("more_findings"), calls=incidents.c.calls + bindparam("more_calls"),
     first_call_at=bindparam("first"), last_call_at=bindparam("last"), updated_at=bindparam("at"),
+    group=func.coalesce(incidents.c.group, bindparam("its_group", type_=incidents.c.group.type)),
+    key=func.coalesce(incidents.c.key, bindparam("its_key", type_=incidents.c.key.type)),
 )  # fmt: skip
 
 
 def _count(connection: Connection, ledger: Ledger, more: Mapping[str, _More], at: str) -> None:
-    """Add new findings to the counts of their incidents, and create missing incidents."""
+    """Add new findings to the counts of their incidents, and create missing incidents. An incident whose words were removed
+    has those of a new finding again."""
     there = connection.execute(_THERE, {"of_account": ledger.account, "fingerprints": list(more)}).all()
     for row in there:
         more[row.fingerprint].began += [each for each in row[1:] if each is not None]
@@ -206,7 +209,8 @@ def _count(connection: Connection, ledger: Ledger, more: Mapping[str, _More], at
         connection.execute(_CREATE, [_incident(one.first, at) for name, one in more.items() if name in missing])
     rows = [
         {"of_account": ledger.account, "of_fingerprint": name, "more_findings": one.findings, "more_calls": one.calls,
-         "first": min(one.began, default=None), "last": max(one.began, default=None), "at": at}
+         "first": min(one.began, default=None), "last": max(one.began, default=None), "at": at,
+         "its_group": one.first["group"], "its_key": one.first["key"]}
         for name, one in more.items()
     ]  # fmt: skip
     connection.execute(_ADD, rows)

@@ -344,6 +344,8 @@ def merge(connection: Connection, ledger: Ledger, fingerprint: str, into: str, w
     change(connection, ledger, fingerprint, merged_into=into, joined_because=f"merged by a person: {why}")
 
 
+ALIKE = "very like this open issue"
+"""Beginning of `joined_because` for an incident whose findings go to an issue of others; words of the title follow."""
 SPLIT = "split by a person: "
 """Beginning of `joined_because` for an incident that a person split. It never joins a similar issue again."""
 NO_ISSUE: JsonObject = {"issue_id": None, "ticket": None, "state": "open", "evidence": 0, "resolved_at": None}

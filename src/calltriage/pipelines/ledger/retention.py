@@ -1,18 +1,21 @@
 """Removes the words of deleted calls, and of findings older than the file's `retention`.
 
-Ids, states and verdicts stay, so that nothing is filed twice.
+Ids, hashes, states and verdicts stay, so that nothing is filed twice. What the calls of an incident share, its `group`
+values and its key, stays as long as one of its findings has words; then it goes from the incident and from the writes on its
+issue. A write whose end is not known keeps its request: it is repeated as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import bindparam, case, or_, select
 
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.pipelines.ledger.tables import effects, findings, items, results, reviews
+from calltriage.pipelines.ledger.incidents import ALIKE
+from calltriage.pipelines.ledger.tables import effects, findings, incidents, items, results, reviews
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
@@ -21,12 +24,15 @@ if TYPE_CHECKING:
 
 GONE = ""
 """Replaces removed words."""
+HAS_GROUP = findings.c.group.is_not(None)
+"""Whether a finding has its words. Without a `group_by` its `group` is empty, and it is NULL once the words are removed."""
 AT_ONCE = 1_000
 """Findings whose words are removed in one commit, so that others can write in between."""
 
 
 def forget_call(connection: Connection, ledger: Ledger, call_id: str) -> int:
-    """Remove the words of a call from its findings and reviews. Returns the number of findings.
+    """Remove the words of a call from its findings and reviews, and from incidents of no other call. Returns the number of
+    findings.
 
     Ids, states and verdicts stay: a call that is imported again files nothing twice, and people's decisions still count.
     """
@@ -56,7 +62,7 @@ async def forget_older(ledger: Ledger, pipeline: str, detectors: Collection[str]
 
 
 def _some(connection: Connection, ledger: Ledger, pipeline: str, before: str) -> int:
-    has_words = or_(findings.c.quote != GONE, findings.c.note != GONE, findings.c.key.is_not(None))
+    has_words = or_(findings.c.quote != GONE, findings.c.note != GONE, findings.c.key.is_not(None), HAS_GROUP)
     old = (findings.c.account == ledger.account) & (findings.c.pipeline == pipeline) & (findings.c.created_at < before)
     query = select(findings.c.id).where(old, has_words).limit(AT_ONCE)
     ids = list(connection.execute(query).scalars())
@@ -64,9 +70,36 @@ def _some(connection: Connection, ledger: Ledger, pipeline: str, before: str) ->
 
 
 def _forget(connection: Connection, ledger: Ledger, which: ColumnElement[bool]) -> int:
-    """Remove the words of findings and of their finished effects. Returns the number of findings."""
-    of_these = effects.c.finding_id.in_(select(findings.c.id).where(which))
-    done = (effects.c.account == ledger.account) & of_these & (effects.c.state != "begun")
+    """Remove the words of findings, of their finished effects, and of incidents without other words. Returns the number of
+    findings."""
+    _strip(connection, ledger, effects.c.finding_id.in_(select(findings.c.id).where(which)))
+    names = connection.execute(select(findings.c.fingerprint).where(which).distinct()).scalars()
+    fingerprints = [name for name in names if name is not None]
+    count = connection.execute(
+        findings.update().where(which).values(quote=GONE, note=GONE, key=None, group=None)
+    ).rowcount
+    for first in range(0, len(fingerprints), AT_ONCE):
+        _forget_incidents(connection, ledger, fingerprints[first : first + AT_ONCE])
+    return count
+
+
+def _forget_incidents(connection: Connection, ledger: Ledger, fingerprints: Sequence[str]) -> None:
+    """Remove what the calls of incidents share, unless a finding of the incident still has words."""
+    of_these = (findings.c.account == ledger.account) & findings.c.fingerprint.in_(fingerprints)
+    left = set(connection.execute(select(findings.c.fingerprint).where(of_these, HAS_GROUP).distinct()).scalars())
+    bare = [name for name in fingerprints if name not in left]
+    if not bare:
+        return
+    _strip(connection, ledger, effects.c.fingerprint.in_(bare))
+    joined = incidents.c.joined_because
+    why = case((joined.startswith(ALIKE, autoescape=True), ALIKE), else_=joined)  # after it come words of the title
+    where = (incidents.c.account == ledger.account) & incidents.c.fingerprint.in_(bare)
+    connection.execute(incidents.update().where(where).values(group=None, key=None, joined_because=why))
+
+
+def _strip(connection: Connection, ledger: Ledger, which: ColumnElement[bool]) -> None:
+    """Remove the words of finished effects."""
+    done = (effects.c.account == ledger.account) & which & (effects.c.state != "begun")
     query = select(effects.c.key, effects.c.result).where(done, effects.c.request.is_not(None))
     ends = [{"this": row.key, "left": _without_words(row.result)} for row in connection.execute(query)]
     if ends:
@@ -75,7 +108,6 @@ def _forget(connection: Connection, ledger: Ledger, which: ColumnElement[bool]) 
             effects.update().where(this).values(request=None, result=bindparam("left", type_=effects.c.result.type))
         )
         connection.execute(change, ends)
-    return connection.execute(findings.update().where(which).values(quote=GONE, note=GONE, key=None)).rowcount
 
 
 def _without_words(result: JsonObject | None) -> JsonObject | None:

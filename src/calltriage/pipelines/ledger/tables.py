@@ -105,7 +105,8 @@ findings = _table(
 )  # fmt: skip
 """A moment that a detector found. `state`: new, accepted, filed, dismissed, unverified, stale, counted, suppressed. `why`:
 the state's reason. `turn`: NULL for a finding about the call's record. `group`: values of the `group_by` fields.
-`call_version`: the agent's version. Of a deleted call, ids, states and verdicts stay; words are removed."""
+`call_version`: the agent's version. Of a deleted call, ids, states and verdicts stay; words are removed, and
+`group` is NULL."""
 
 reviews = _table(
     "reviews", ("id",),
