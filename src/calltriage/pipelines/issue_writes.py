@@ -7,7 +7,7 @@ that share no journal.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -158,7 +158,8 @@ class IssueWrites:
             await at_once(*(self._come(one, it, came) for one, it in zip(several, known, strict=True)))
         finally:
             with anyio.CancelScope(shield=True):
-                await self.ledger.write(partial(self._end_all, came=came, follow=follow))
+                quoting = {one.key for one in several if one.finding_id is not None}
+                await self.ledger.write(partial(self._end_all, came=came, quoting=quoting, follow=follow))
         return came
 
     async def _come(self, one: Write, known: Known, came: dict[str, Ended]) -> None:
@@ -185,10 +186,16 @@ class IssueWrites:
         issue_id = getattr(operation, "issue_id", None) or getattr(result, "id", None)
         came[one.key] = Ended("done", kept.model_dump(mode="json", exclude_unset=True), issue_id)
 
-    def _end_all(self, connection: Connection, came: dict[str, Ended], follow: Following) -> None:
+    def _end_all(
+        self, connection: Connection, came: dict[str, Ended], quoting: Collection[str], follow: Following
+    ) -> None:
+        """Record how writes ended. `quoting`: keys of those that repeat words of a call, which nothing masks."""
         for key, one in came.items():
             if one.is_new:
-                effects.end(connection, self.ledger, key, one.state, result=one.result, issue_id=one.issue_id)
+                effects.end(
+                    connection, self.ledger, key, one.state, result=one.result, issue_id=one.issue_id,
+                    has_words=key in quoting,
+                )  # fmt: skip
         follow(connection, came)
 
     @asynccontextmanager

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select
 
@@ -29,6 +29,9 @@ from calltriage.pipelines.parts import Parts
 from calltriage.pipelines.redaction import Masked, RedactionError, known_values
 from calltriage.pipelines.spec import Spec, SpecError, parse_spec
 from calltriage.pipelines.users_redactor import opened_redactor
+
+if TYPE_CHECKING:
+    from calltriage.client.client import Client
 
 logger = logging.getLogger(__name__)
 
@@ -59,12 +62,19 @@ async def found(ledger: Ledger, name: str) -> JsonObject:
 
 
 async def review(
-    ledger: Ledger, finding: JsonObject, reviewer: Reviewer, verdict: reviews.Verdict, reason: str | None = None
+    ledger: Ledger,
+    finding: JsonObject,
+    reviewer: Reviewer,
+    verdict: reviews.Verdict,
+    reason: str | None = None,
+    *,
+    client: Client | None = None,
 ) -> JsonObject:
     """Record a verdict. A person's changes the finding's state. Returns the finding afterwards.
 
-    The reason is masked as the file of the finding's run says. Raises Conflict for an unverified finding, unless the verdict
-    is `wrong`, and Rejected if the file's redactor fails.
+    The reason is masked as the file of the finding's run says. `client` reads the call, whose record names what is masked
+    besides numbers and addresses; a call that cannot be read names nothing. Raises Conflict for an unverified finding,
+    unless the verdict is `wrong`, and Rejected if the file's redactor fails.
     """
     if finding["state"] == "unverified" and verdict != "wrong":
         raise Conflict(
@@ -72,7 +82,9 @@ async def review(
             "report it with words that were said: calltriage pipeline missed CALL DETECTOR QUOTE"
         )
     if reason is not None:
-        [reason] = [one.text for one in await _masked(await spec_of(ledger, finding), [reason])]
+        spec = await spec_of(ledger, finding)
+        known = () if spec.redact is None else await _known(client, finding["call_id"])
+        reason = (await _masked(spec, [reason], known))[0].text
     said = Review(
         finding["call_id"], finding["detector"], verdict, reviewer.by, reviewer.role, reason, finding["id"],
         finding["kind"], finding["turn"],
@@ -205,6 +217,16 @@ async def _spec_about(ledger: Ledger, call_id: str, detector: str) -> Spec | Non
             if any(detector in (one.known_as, *one.was) for one in spec.detect):
                 return spec
     return None
+
+
+async def _known(client: Client | None, call_id: str) -> Sequence[str]:
+    """Personal values of a call's record; none if it cannot be read."""
+    if client is None:
+        return ()
+    try:
+        return known_values(view_of(await client.send(GetCall(call_id=call_id))))
+    except CallError:
+        return ()
 
 
 async def _masked(spec: Spec, texts: list[str], known: Sequence[str] = ()) -> list[Masked]:

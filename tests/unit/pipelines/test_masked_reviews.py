@@ -63,7 +63,7 @@ async def test_words_of_a_verdict_are_masked_as_the_file_says(bench: Bench, revi
     await begun(bench, "builtin")
     parts, [finding] = Parts(bench.client, bench.ledger), await bench.rows()
     bench.clock.advance(seconds=1)
-    await reviewing.review(bench.ledger, finding, reviewer, "wrong", REASON)
+    await reviewing.review(bench.ledger, finding, reviewer, "wrong", f"Smith: {REASON}", client=bench.client)
     bench.clock.advance(seconds=1)
     quote = "Smith, on 415-555"
     await reviewing.missed(parts, "first", "wrong_hours", quote, reviewer=reviewer, note=f"Smith: {REASON}")
@@ -71,7 +71,7 @@ async def test_words_of_a_verdict_are_masked_as_the_file_says(bench: Bench, revi
     await reviewing.nothing(parts, "first", "wrong_hours", reviewer, REASON)
 
     assert await stored(bench) == [
-        (None, "they gave [card]"),
+        (None, "[known]: they gave [card]"),
         ("[known], on [phone]", "[known]: they gave [card]"),
         (None, "they gave [card]"),
     ]

@@ -6,7 +6,7 @@ import getpass
 import json
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import click
@@ -22,6 +22,9 @@ from calltriage.pipelines.ledger import findings
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.parts import Parts, open_parts
 from calltriage.pipelines.reviewing import Reviewer
+
+if TYPE_CHECKING:
+    from calltriage.client.client import Client
 
 T = TypeVar("T")
 
@@ -109,7 +112,7 @@ def accept(context: click.Context, *, finding: str, reason: str | None, as_json:
 
     async def act(parts: Parts) -> tuple[JsonObject, str | None]:
         row = await reviewing.found(parts.ledger, finding)
-        row = await reviewing.review(parts.ledger, row, person(), "right", reason)
+        row = await reviewing.review(parts.ledger, row, person(), "right", reason, client=parts.client)
         try:
             row = await reviewing.file_accepted(parts, row)
             is_filed = row["state"] == "filed"
@@ -141,12 +144,15 @@ def dismiss(
 ) -> None:
     """Say that a finding is not to be filed. What was filed of it stays until a person removes it."""
 
-    async def act(ledger: Ledger) -> tuple[JsonObject, list[str]]:
+    async def act(ledger: Ledger, client: Client | None = None) -> tuple[JsonObject, list[str]]:
         row = await reviewing.found(ledger, finding)
         undo = await reviewing.undoing(ledger, row)
-        return await reviewing.review(ledger, row, person(), verdict, note), undo
+        return await reviewing.review(ledger, row, person(), verdict, note, client=client), undo
 
-    row, undo = on_ledger(context, act)
+    if note is None:
+        row, undo = on_ledger(context, act)
+    else:  # the call's record says what of a note is masked
+        row, undo = on_parts(context, lambda parts: act(parts.ledger, parts.client))
     told({**row, "to_undo": undo}, f"{row['id']}: dismissed as {verdict}.", as_json=as_json)
     if not as_json:
         for line in undo:

@@ -174,10 +174,18 @@ def end(
     *,
     result: JsonObject | None = None,
     issue_id: str | None = None,
+    has_words: bool = False,
 ) -> None:
-    """Record what became of an effect."""
+    """Record what became of an effect. With `has_words`, its request and answer hold words of a call: they are not kept."""
     values: JsonObject = {"state": state, "result": result, "issue_id": issue_id, "ended_at": ledger.now()}
+    if has_words:
+        values |= {"request": None, "result": without_words(result)}
     connection.execute(_END, {"of_account": ledger.account, "of_key": key, **values})
+
+
+def without_words(result: JsonObject | None) -> JsonObject | None:
+    """What of an API's answer is no words of the call: the id of what was made, and the code of a refusal."""
+    return None if result is None else {name: result[name] for name in ("id", "code") if name in result}
 
 
 def done(connection: Connection, ledger: Ledger, finding_id: str) -> list[JsonObject]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, case, or_, select
 
-from calltriage.leaves.strict_json import JsonObject
+from calltriage.pipelines.ledger.effects import without_words
 from calltriage.pipelines.ledger.incidents import ALIKE
 from calltriage.pipelines.ledger.tables import effects, findings, incidents, items, results, reviews
 
@@ -101,15 +101,10 @@ def _strip(connection: Connection, ledger: Ledger, which: ColumnElement[bool]) -
     """Remove the words of finished effects."""
     done = (effects.c.account == ledger.account) & which & (effects.c.state != "begun")
     query = select(effects.c.key, effects.c.result).where(done, effects.c.request.is_not(None))
-    ends = [{"this": row.key, "left": _without_words(row.result)} for row in connection.execute(query)]
+    ends = [{"this": row.key, "left": without_words(row.result)} for row in connection.execute(query)]
     if ends:
         this = (effects.c.account == ledger.account) & (effects.c.key == bindparam("this"))
         change = (
             effects.update().where(this).values(request=None, result=bindparam("left", type_=effects.c.result.type))
         )
         connection.execute(change, ends)
-
-
-def _without_words(result: JsonObject | None) -> JsonObject | None:
-    """What of an API's answer is no words of the call: the id of what was made, and the code of a refusal."""
-    return None if result is None else {name: result[name] for name in ("id", "code") if name in result}

@@ -225,7 +225,7 @@ class ReviewFindingTool(Workflow, effect=Effect.ADD):
             if work.is_of_person:
                 return await self._decided(parts, row, reviewing.Reviewer(work.who, "human"))
             agent = reviewing.Reviewer("agent", "agent")
-            row = await reviewing.review(parts.ledger, row, agent, self.verdict, self.reason)
+            row = await reviewing.review(parts.ledger, row, agent, self.verdict, self.reason, client=parts.client)
         note = "On record as an agent's verdict. A person decides with calltriage pipeline accept or dismiss."
         return {"outcome": "committed", "id": row["id"], "state": row["state"], "note": note}
 
@@ -235,7 +235,8 @@ class ReviewFindingTool(Workflow, effect=Effect.ADD):
         from calltriage.pipelines import reviewing  # noqa: PLC0415
 
         undo = await reviewing.undoing(parts.ledger, row) if self.verdict in reviewing.DISMISS_REASONS else []
-        row, notes = await reviewing.review(parts.ledger, row, person, self.verdict, self.reason), undo
+        row = await reviewing.review(parts.ledger, row, person, self.verdict, self.reason, client=parts.client)
+        notes = undo
         if row["state"] == "accepted":
             try:
                 row = await reviewing.file_accepted(parts, row)
