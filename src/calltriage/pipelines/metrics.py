@@ -77,7 +77,7 @@ def _usd(connection: Connection, ledger: Ledger, pipeline: str) -> float:
 
 
 def _told(name: str, kind: str, samples: Samples) -> str:
-    lines = [f"{name}{{{_labels(labels)}}} {value:g}\n" for labels, value in samples]
+    lines = [f"{name}{{{_labels(labels)}}} {value:.15g}\n" for labels, value in samples]
     return f"# TYPE {name} {kind}\n{''.join(lines)}"
 
 

@@ -7,6 +7,7 @@ import hmac
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -308,6 +309,16 @@ async def test_figures_name_states_and_no_words_of_a_call(the_desk: Desk, watchi
     requests = next(line for line in told.splitlines() if line.startswith("calltriage_pipeline_requests_total{"))
     assert int(requests.rpartition(" ")[2]) >= 5  # the list, the call, and what its issue takes
     assert "order" not in told
+
+
+async def test_large_figures_keep_every_digit(filing: Client) -> None:
+    async with Pipeline(parse_spec(QUIET)).watching(filing) as watching:
+        ledger, run_id = watching.work.ledger, watching.run.id
+        await ledger.write(partial(runs.requested, ledger=ledger, run_id=run_id, requests=1_234_567_890))
+        watching.work.tally.detectors["agent_silence"].calls = 9_007_199_254_740
+        told = await metrics(ledger, watching.run, watching.work.tally)
+    assert 'calltriage_pipeline_requests_total{pipeline="quiet"} 1234567890\n' in told
+    assert 'calltriage_pipeline_examined_total{pipeline="quiet",detector="agent_silence"} 9007199254740\n' in told
 
 
 async def test_figures_tell_the_calls_on_which_a_detector_failed(the_desk: Desk, filing: Client) -> None:
