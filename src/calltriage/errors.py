@@ -9,7 +9,7 @@
     │   └── StoreBusyError      wait, then ask again: others were writing for too long
     ├── DetectorFailed          one call was not examined: nobody knows whether there is something to find
     │   ├── DetectorOff         ... and no further one will be: it hung too often
-    │   └── Deferred            ... because a cap is reached; it goes on when the next period begins
+    │   └── Deferred            ... because a cap is reached, or an endpoint asks to wait
     └── CallError               a tool call or a `Client` call did not do what was asked
         ├── Rejected            the caller: mend the arguments
         ├── NotFound            the caller: look the id up
@@ -88,7 +88,14 @@ class DetectorOff(DetectorFailed):
 
 
 class Deferred(DetectorFailed):
-    """A cap is reached, so the call was not examined now. Nothing is lost: it goes on when there is money again."""
+    """A cap is reached, or an endpoint asks to wait, so the call was not examined now. Nothing is lost: it goes on later.
+
+    `wait_s`: seconds until it may go on; None: until the next day (UTC).
+    """
+
+    def __init__(self, message: str, *, wait_s: float | None = None) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
 
 
 class CallError(CalltriageError):

@@ -52,6 +52,7 @@ class Examination:
         examined: names of the detectors that succeeded, and their earlier names.
         known: names of the detectors that had a verdict before.
         deferred: why a detector has to wait; None if none has.
+        wait_s: seconds until the first of those that have to wait may go on; None: until the next day (UTC).
         failed: why a model's detector failed, which may pass; None if none did.
         off: names of detectors that are switched off.
     """
@@ -64,6 +65,7 @@ class Examination:
     failed: str | None = None
     off: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
+    wait_s: float | None = None
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -98,7 +100,7 @@ async def examine(
     For `suppressed_by` and `always_if`, a detector found something if its present version has a verified finding."""
     results, ran = list[Result](), dict[str, tuple[Prepared, list[Verified]]]()
     deferred = failed = None
-    off, before = list[str](), list[str]()
+    off, before, waits = list[str](), list[str](), list[float]()
     told = {one.detector.name: _known(one.detector, known or {}) for one in detectors}
     found_by = {name for name, each in told.items() if each.has_verified}
     for one in sorted(detectors, key=lambda one: bool(one.detect.sample.always_if)):
@@ -115,6 +117,7 @@ async def examine(
             looked_up = await _looked_up(call, one, examined)
         except Deferred as error:
             deferred = str(error)
+            waits += [] if error.wait_s is None else [error.wait_s]
             continue
         except (DetectorFailed, RedactionError) as error:
             off += [name] if isinstance(error, DetectorOff) else []
@@ -126,7 +129,8 @@ async def examine(
         found_by |= {name} if _proven(looked_up) else set()
     found = tuple(each for one, looked_up in ran.values() for each in _placed(one, looked_up, found_by))
     names = [name for own, (one, _) in ran.items() for name in one.detect.names if name == own or name not in told]
-    return Examination(call, tuple(results), found, tuple(names), deferred, failed, tuple(off), tuple(before))
+    wait_s = min(waits, default=None)
+    return Examination(call, tuple(results), found, tuple(names), deferred, failed, tuple(off), tuple(before), wait_s)
 
 
 def _known(detector: Detector, known: Mapping[tuple[str, str], Known]) -> Known:

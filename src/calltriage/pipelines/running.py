@@ -202,7 +202,9 @@ class Work:
         now = self.ledger.clock()
         if examination.deferred is not None:
             tomorrow = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-            return "deferred", tomorrow, examination.deferred
+            wait_s = examination.wait_s
+            due = tomorrow if wait_s is None else now + timedelta(seconds=wait_s)
+            return "deferred", due, examination.deferred
         if examination.failed is not None and item.attempt + 1 < TRIES:
             return "new", now + AGAIN_AFTER * 2**item.attempt, examination.failed
         if (again := self._look_again_at(examination.call)) is not None and now < again:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +285,17 @@ async def test_a_busy_endpoint_is_asked_again_after_as_long_as_it_says(folder: P
     assert (examined.verdict, examined.usage.requests) == (Verdict.NOT_FOUND, 3)
     with pytest.raises(DetectorFailed, match=r"busy \(HTTP 429\), after 4 requests"):
         await examine(file(folder), Script(*[says(429, {}, retry_after="0")] * 4))
+
+
+async def test_an_endpoint_that_asks_to_wait_longer_than_a_request_does_is_not_asked_before(folder: Path) -> None:
+    script = Script(says(429, {}, retry_after="120"), answered({"promise": found()}))
+    async with opened(file(folder), Opening(transport=httpx2.MockTransport(script))) as [made]:
+        for turns in (2, 3):
+            with pytest.raises(Deferred, match="said when it may be asked again") as deferred:
+                await made.examine(replace(CALL, turns=CALL.turns[:turns]))
+            assert deferred.value.wait_s is not None
+            assert 0 < deferred.value.wait_s <= 120
+    assert len(script.asked) == 1
 
 
 async def test_a_key_comes_from_the_environment_variable_that_the_file_names(

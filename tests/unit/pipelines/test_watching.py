@@ -17,15 +17,19 @@ import pytest
 from conftest import load_lines
 from pipeline_lines import just_ended, silent_line
 from pipeline_runs import on_record
+from vendors import says
 
 from calltriage.client.client import Client
 from calltriage.desk.app import Desk
 from calltriage.errors import SettingsError, Unauthenticated
 from calltriage.operations.issues import ListIssues
+from calltriage.pipelines.catalogue import Opening
+from calltriage.pipelines.examining import prepared
 from calltriage.pipelines.ledger import items, runs
 from calltriage.pipelines.ledger.items import Item
+from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.metrics import metrics
-from calltriage.pipelines.pipeline import Pipeline
+from calltriage.pipelines.pipeline import Pipeline, open_ledger_of, work_of
 from calltriage.pipelines.spec import parse_spec
 from calltriage.pipelines.watching import Watching
 
@@ -351,6 +355,25 @@ async def test_a_call_whose_model_never_answers_is_tried_three_times_and_has_fai
     assert states == ["new", "new", "failed"]
     tally = watching.work.tally
     assert (tally.calls, tally.left, tally.failures) == (1, 0, {"promise": 1})
+
+
+async def test_a_call_is_due_again_when_its_endpoint_said(the_desk: Desk, filing: Client, tmp_path: Path) -> None:
+    (tmp_path / "promise.md").write_text("Does the agent promise something?")
+    asks = '[[detect]]\nuse = "chat"\nname = "promise"\nendpoint = "busy"\nprompt = "promise.md"\n'
+    busy = '[endpoint.busy]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "small"\n'
+    spec = parse_spec(QUIET + asks + busy, folder=tmp_path)
+    answers = httpx2.MockTransport(says(429, {}, retry_after="600"))
+    now = datetime(2026, 5, 6, 12, tzinfo=UTC)
+    await load_lines(the_desk, silent("a", 10))
+    async with prepared(spec, Opening(transport=answers)) as detectors, open_ledger_of(filing) as ledger:
+        ledger.clock = lambda: now
+        window = {"asked": "call=a"}
+        begun = await runs.begin(ledger, pipeline="quiet", spec_hash="h", spec="", mode="run", window=window)
+        await ledger.write(items.added(ledger, begun.id, [items.Listed("a")]))
+        await work_of(filing, ledger, spec, begun.id, detectors).batch([Item("a")])
+        due = await items.next_due(ledger, begun.id)
+    assert due is not None
+    assert written(now) < due <= written(now + timedelta(minutes=10))
 
 
 async def test_a_secret_that_is_not_set_ends_the_start(filing: Client, monkeypatch: pytest.MonkeyPatch) -> None:

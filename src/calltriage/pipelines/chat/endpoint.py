@@ -21,7 +21,7 @@ import httpx2
 from calltriage.client.answers import Answer, read_answer, read_json
 from calltriage.client.http import Http
 from calltriage.client.retries import retry_after_seconds
-from calltriage.errors import DetectorFailed
+from calltriage.errors import Deferred, DetectorFailed
 from calltriage.leaves.strict_json import JsonObject, is_array, is_object
 from calltriage.pipelines.chat import answers
 from calltriage.pipelines.chat.answers import AnswerError, Judgement
@@ -37,6 +37,7 @@ BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 ATTEMPTS = 4
 """How often a request is sent at most while the endpoint is busy."""
 LONGEST_PAUSE_S = 30.0
+"""Seconds that a request waits at most before it is sent again. Where the endpoint asks for more, the call is deferred."""
 AT_ONCE = 8
 """Requests to an endpoint at the same time."""
 
@@ -63,10 +64,12 @@ class Shared:
     Attributes:
         mode: index of the first of MODES that is not known to be refused.
         turn: admits AT_ONCE requests.
+        not_before: when the endpoint wants to be asked again, by the loop's clock.
     """
 
     mode: int = 0
     turn: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(AT_ONCE))
+    not_before: float = float("-inf")
 
 
 @dataclass
@@ -105,7 +108,7 @@ class Endpoint:
         return 0.0 if self.price is None else self.price.of(size, self.max_tokens)
 
     async def ask(self, asked: Sequence[Message], questions: Sequence[str]) -> tuple[dict[str, Judgement], Usage]:
-        """The model's judgements by question, and their cost. Raises DetectorFailed, and Deferred if the money is spent."""
+        """The model's judgements by question, and their cost. Raises DetectorFailed, and Deferred if it has to wait."""
         text, usage = await self._said(asked, questions)
         try:
             return answers.read_answer(text, questions), usage
@@ -146,6 +149,7 @@ class Endpoint:
         """Send a request, ATTEMPTS times at most while the endpoint is busy. Money is reserved before each."""
         worst = self.worst_usd(body["messages"])
         for attempt in range(ATTEMPTS):
+            self._heed(None)
             headers = self._headers()
             reservation = await self.purse.reserve(self.name, worst)
             spent = worst  # until the answer tells: if this is interrupted, the request may have to be paid
@@ -159,11 +163,22 @@ class Endpoint:
             finally:
                 with anyio.CancelScope(shield=True):
                     await self.purse.settle(reservation, spent)
-            if answer.status not in BUSY or attempt + 1 == ATTEMPTS:
+            if answer.status not in BUSY:
                 return answer, usage
             asked_for = retry_after_seconds(answer.headers.get("retry-after"))
-            await self.sleep(min(2.0**attempt if asked_for is None else asked_for, LONGEST_PAUSE_S))
+            self._heed(asked_for)
+            if attempt + 1 == ATTEMPTS:
+                return answer, usage
+            await self.sleep(2.0**attempt if asked_for is None else asked_for)
         raise AssertionError
+
+    def _heed(self, asked_for: float | None) -> None:
+        """Raise Deferred if the endpoint asks for a longer time than a request waits, or asked for it and it is not over."""
+        if asked_for is not None and asked_for > LONGEST_PAUSE_S:
+            self.shared.not_before = anyio.current_time() + asked_for
+        wait_s = self.shared.not_before - anyio.current_time()
+        if wait_s > 0:
+            raise Deferred(f"Endpoint {self.name} is busy, and said when it may be asked again.", wait_s=wait_s)
 
     async def _sent(self, body: JsonObject, headers: dict[str, str]) -> Answer:
         patience = httpx2.Timeout(self.timeout_s)
