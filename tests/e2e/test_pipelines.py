@@ -113,3 +113,64 @@ async def test_a_run_without_a_terminal_goes_on_at_a_hang_up_and_leaves_no_calls
             assert await process.wait() == -signal.SIGTERM
     assert kept
     assert list((tmp_path / "temp").iterdir()) == []
+
+
+HANGS_ONCE = """from pathlib import Path
+from threading import Event
+
+from calltriage.pipelines import detector
+
+@detector(version=1, kind="hangs")
+def hangs(call):
+    if not Path(__file__).with_name("let-go").exists():
+        Event().wait()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+@pytest.mark.parametrize("ends_by", ["its input", "SIGTERM"])
+async def test_a_servers_end_pauses_an_agents_run_and_the_command_line_goes_on_with_it(
+    tmp_path: Path, ends_by: str
+) -> None:
+    (tmp_path / "hanging.py").write_text(HANGS_ONCE)
+    (tmp_path / "let-go").touch()
+    (tmp_path / "p.toml").write_text(
+        'name = "p"\nlimits = { seconds_per_call = 60 }\n[[detect]]\nuse = "hanging:hangs"\n'
+    )
+    await load(tmp_path, silent_line("one", 9.5), silent_line("two", 9.5))
+    assert (await run(tmp_path, "pipeline", "run", "p.toml", "--call", "one"))[0] == 0
+    (tmp_path / "let-go").unlink()
+    asked = {"pipeline": "p", "since": "2020-01-01", "limit": 50, "dry_run": False}
+    messages = (
+        {"id": 0, "method": "initialize", "params": {
+            "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "e2e", "version": "0"}}},
+        {"method": "notifications/initialized"},
+        {"id": 1, "method": "tools/call", "params": {"name": "run_pipeline", "arguments": asked}},
+    )  # fmt: skip
+    data = environment(CALLTRIAGE_DATA_DIR=str(tmp_path / "data"), CALLTRIAGE_TOOLSETS="core,pipelines")
+    (tmp_path / "elsewhere").mkdir()
+    async with await anyio.open_process(
+        [sys.executable, "-m", "calltriage"], env=data, cwd=tmp_path / "elsewhere"
+    ) as server:
+        assert server.stdin is not None
+        for message in messages:
+            await server.stdin.send(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+        with anyio.fail_after(PATIENCE):
+            while (row := await stands(tmp_path))["state"] != "running" or not row["to_do"]:
+                pass
+        if ends_by == "SIGTERM":
+            server.send_signal(signal.SIGTERM)
+        else:
+            await server.stdin.aclose()
+        with anyio.fail_after(PATIENCE / 3):
+            await server.wait()
+    left = await stands(tmp_path)
+    (tmp_path / "let-go").touch()
+    status, told, complaints = await run(tmp_path, "pipeline", "run", "p.toml", "--call", "one", "--json")
+    _, shown, _ = await run(tmp_path, "pipeline", "status", left["run"], "--json")
+
+    assert (left["state"], left["to_do"]) == ("paused", 2)
+    assert left["goes_on_with"] == f"calltriage pipeline run {tmp_path}/p.toml --since 2020-01-01 --limit 50"
+    assert (status, json.loads(told)["taken_up"]) == (0, [left["run"]]), complaints
+    assert (json.loads(shown)["state"], json.loads(shown)["to_do"]) == ("done", 0)

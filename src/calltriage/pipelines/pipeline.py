@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -14,6 +15,7 @@ from calltriage.client.client import Client
 from calltriage.errors import SettingsError
 from calltriage.journal.journal import Journal
 from calltriage.leaves.seals import Seals
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines import dry_run as dry
 from calltriage.pipelines.alerts import alerts_of
 from calltriage.pipelines.catalogue import Opening
@@ -25,7 +27,8 @@ from calltriage.pipelines.ledger.keys import note_key
 from calltriage.pipelines.ledger.ledger import utc_now, written
 from calltriage.pipelines.ledger.pace import at_shared_pace, open_ledger_of
 from calltriage.pipelines.ledger.purse import LedgerPurse
-from calltriage.pipelines.ledger.runs import Filed, Run
+from calltriage.pipelines.ledger.runs import ASKED_FOR, Filed, Run
+from calltriage.pipelines.ledger.turns import held
 from calltriage.pipelines.listing import PAGE
 from calltriage.pipelines.reading import patiently
 from calltriage.pipelines.runners.embedded import Embedded, only_one
@@ -35,6 +38,11 @@ from calltriage.pipelines.spec import Spec, read_spec, spec_hash
 from calltriage.pipelines.tallies import Tally
 from calltriage.pipelines.watching import Watching
 from calltriage.pipelines.windows import Window, window
+
+AGENT = "agent"
+"""Who begins a run by a tool; see `ledger.runs.Origin`."""
+
+logger = logging.getLogger(__name__)
 
 
 def unheard(done: int, total: int | None) -> None:
@@ -51,6 +59,7 @@ class Estimate:
         seconds: least time for these requests at the API's rate; None without a rate.
         usd: most that endpoints cost, for calls of usual length.
         asked: most requests to endpoints, without repeats of those that fail. They are not in `requests` and `seconds`.
+        warning: what is odd about the run, such as that its file is another than before; None for a dry run.
     """
 
     calls: int | None
@@ -58,6 +67,7 @@ class Estimate:
     seconds: float | None
     usd: float = 0.0
     asked: int = 0
+    warning: str | None = None
 
 
 def _unasked(estimate: Estimate) -> None:
@@ -88,6 +98,7 @@ class Report:
         filed: what the run made of what it found; None for a dry run.
         unsettled: number of calls of the window that were left out, since they had not settled. A later run, or a watch,
             examines them.
+        taken_up: runs that agents had begun and that were left; they were carried out first.
     """
 
     tally: Tally
@@ -95,6 +106,7 @@ class Report:
     run: Run | None = None
     filed: Filed | None = None
     unsettled: int = 0
+    taken_up: tuple[Run, ...] = ()
 
 
 @asynccontextmanager
@@ -136,9 +148,14 @@ def work_of(
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A pipeline's checked file. Its detectors are made when it runs."""
+    """A pipeline's checked file. Its detectors are made when it runs.
+
+    Attributes:
+        by: `agent` if an agent runs it, not its operator; see `ledger.runs.Origin`.
+    """
 
     spec: Spec
+    by: str | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> Pipeline:
@@ -201,6 +218,7 @@ class Pipeline:
         on_estimate: Callable[[Estimate], None] = _unasked,
     ) -> Report:
         """Examine the calls of a window and file what may be filed. An interrupted run with the same arguments is resumed.
+        Runs of this file that agents began, and that were interrupted, are carried out first.
 
         Args:
             since, until, call, limit: the calls; see `windows.window`.
@@ -218,15 +236,15 @@ class Pipeline:
         if calls is not None:
             reader = calls.client
         async with at_shared_pace(reader), opened_detectors(client, self.spec, cache=cache) as detectors:
-            on_estimate(await self.estimate(reader, asked, detectors))
+            estimate = await self.estimate(reader, asked, detectors)
             if dry_run:
+                on_estimate(estimate)
                 tally = await dry.dry_run(reader, self.spec, detectors, asked, progress, now=utc_now())
                 return Report(tally, tally.failures, unsettled=tally.unsettled)
             async with open_ledger_of(client) as ledger:
-                begun = await runs.begin(
-                    ledger, pipeline=self.spec.name, spec_hash=self.spec_hash, spec=self.spec.text, mode="run",
-                    window=asked.stored(),
-                )  # fmt: skip
+                taken_up = await self._take_up(client, ledger, detectors, asked)
+                begun = await self._begin(ledger, "run", asked.stored())
+                on_estimate(replace(estimate, warning=begun.origin.warning(self.spec.name)))
                 work = work_of(client, ledger, self.spec, begun.id, detectors, reader=reader)
                 runner = Share if calls is None and await _is_spread(client, ledger) else Embedded
                 run = await runner(work, begun, progress).carry_out()
@@ -234,7 +252,36 @@ class Pipeline:
                 failed = partial(results.failures, ledger=ledger, run_id=run.id, versions=versions)
                 left_out = await ledger.read(partial(items.left_out, ledger=ledger, run_id=run.id))
                 filed = await runs.filed_by(ledger, run.id)
-                return Report(work.tally, await ledger.read(failed), run, filed, left_out)
+                return Report(work.tally, await ledger.read(failed), run, filed, left_out, taken_up)
+
+    async def _begin(self, ledger: Ledger, mode: str, window: JsonObject) -> Run:
+        spec = self.spec
+        origin = {"file": spec.path, "by": self.by}
+        return await runs.begin(
+            ledger, pipeline=spec.name, spec_hash=self.spec_hash, spec=spec.text, mode=mode, window=window | origin
+        )
+
+    async def _take_up(
+        self, client: Client, ledger: Ledger, detectors: Sequence[Prepared], asked: Window
+    ) -> tuple[Run, ...]:
+        """Carry out what is left of runs of this file that agents began, since no command went before them.
+
+        Not those that a person paused, that another process works on, or that go on with `asked`.
+        """
+        taken = list[Run]()
+        for run in await runs.open_of(ledger, [self.spec_hash]):
+            if run.origin.by != AGENT or run.why == ASKED_FOR or run.window["asked"] == asked.asked:
+                continue
+            if run.listed and not await items.to_do(ledger, run.id, 1):
+                continue
+            async with held(ledger, run.id) as turn:
+                is_free = turn is not None
+            if is_free:
+                await runs.go_on(ledger, run.id)
+                runner = Share if await _is_spread(client, ledger) else Embedded
+                work = work_of(client, ledger, self.spec, run.id, detectors)
+                taken.append(await runner(work, run, unheard).carry_out())
+        return tuple(taken)
 
     @asynccontextmanager
     async def watching(self, client: Client) -> AsyncGenerator[Watching]:
@@ -245,10 +292,10 @@ class Pipeline:
         secret = of_environment(self.spec.watch.webhook_secret)
         now = written(utc_now())
         async with opened_detectors(client, self.spec) as detectors, open_ledger_of(client) as ledger:
-            begun = await runs.begin(
-                ledger, pipeline=self.spec.name, spec_hash=self.spec_hash, spec=self.spec.text, mode="watch",
-                window={"since": now, "until": None, "call": None, "limit": None, "asked": "watch"},
-            )  # fmt: skip
+            window = {"since": now, "until": None, "call": None, "limit": None, "asked": "watch"}
+            begun = await self._begin(ledger, "watch", window)
+            if begun.origin.other_file is not None:
+                logger.warning("%s", begun.origin.warning(self.spec.name))
             async with only_one(ledger, f"watch-{self.spec.name}"):
                 work = work_of(client, ledger, self.spec, begun.id, detectors, is_watching=True)
                 hands = Share(work, begun, unheard, is_watch=True) if await _is_spread(client, ledger) else None

@@ -245,14 +245,19 @@ class Spec(Table):
     """Age at which the words of findings are removed. Their ids, states and verdicts stay."""
 
     _file: str = PrivateAttr(default="")
-    _folder: Path = PrivateAttr(default=Path())
+    _folder: Path | None = PrivateAttr(default=None)
     _text: str = PrivateAttr(default="")
     _lines: dict[Place, int] = PrivateAttr(default_factory=dict[Place, int])
 
     @property
     def folder(self) -> Path:
         """The file's folder, to which paths in the file are relative."""
-        return self._folder
+        return self._folder or Path()
+
+    @property
+    def path(self) -> str | None:
+        """Where the file is, as an absolute path; None for a text that was not read from a file."""
+        return None if self._folder is None else str(self._folder.absolute() / self._file)
 
     @property
     def text(self) -> str:
@@ -317,7 +322,7 @@ def parse_spec(text: str, name: str = "pipeline.toml", folder: Path | None = Non
         spec = Spec.model_validate(given)
     except ValidationError as error:
         raise SpecError("\n".join(f"{name} {fault}" for fault in _faults(error, lines))) from None
-    spec._file, spec._folder, spec._text, spec._lines = name, folder or Path(), text, lines  # pyright: ignore[reportPrivateUsage]
+    spec._file, spec._folder, spec._text, spec._lines = name, folder, text, lines  # pyright: ignore[reportPrivateUsage]
     if faults := _contradictions(spec):
         raise SpecError("\n".join(faults))
     return spec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -47,7 +48,14 @@ class Window:
 
     @classmethod
     def of(cls, stored: JsonObject) -> Window:
-        return cls(**stored)
+        """What a run stores as its window. It may have further members; see `ledger.tables.runs`."""
+        return cls(**{name: stored[name] for name in cls.__dataclass_fields__ if name in stored})
+
+    @staticmethod
+    def arguments(asked: str) -> list[tuple[str, str]]:
+        """The arguments in a text `asked`, by name."""
+        parts = re.split(r"(?:^| )(since|until|call|limit|calls)=", asked)[1:]
+        return list(zip(parts[::2], parts[1::2], strict=True))
 
 
 def window(

@@ -67,7 +67,7 @@ def icon() -> mcp_types.Icon:
 
 
 class TriageServer(Server[Connection]):
-    """The MCP server, and how to end the streams that it has open."""
+    """The MCP server, and how to end the streams that it has open, and what takes long."""
 
     end_streams: Callable[[], None]
     answers: dict[str, Answer]
@@ -238,5 +238,10 @@ def _server_of(
     server.extensions[views.EXTENSION] = {}
     server.add_request_handler("skills/list", mcp_types.PaginatedRequestParams, requests.list_skills)
     server.add_request_handler("skills/get", skills.GetSkillParams, requests.get_skill)
-    server.end_streams, server.answers = watched.close, requests.answers
+
+    def end() -> None:
+        requests.server.ending.set()
+        watched.close()
+
+    server.end_streams, server.answers = end, requests.answers
     return server

@@ -83,6 +83,8 @@ class ServerParts:
     """The pages that led to each cursor."""
     turn: anyio.Lock = field(default_factory=anyio.Lock)
     """One look and the write that depends on it at a time: see `alone`."""
+    ending: anyio.Event = field(default_factory=anyio.Event)
+    """Set when the server was told to end, and answers only what it has read. What takes long ends then, too."""
 
     @asynccontextmanager
     async def alone(self) -> AsyncGenerator[None]:

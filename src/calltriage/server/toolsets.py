@@ -39,6 +39,7 @@ from calltriage.server.tools.list_attachments import ListAttachmentsTool
 from calltriage.server.tools.members import ListOrgMembersTool
 from calltriage.server.tools.norm import PromptNormTool, WaitForNormTool
 from calltriage.server.tools.pipeline_report import GetPipelineReportTool
+from calltriage.server.tools.pipeline_runs import RUN_TOOLS
 from calltriage.server.tools.pipelines import PIPELINE_TOOLS
 from calltriage.server.tools.recordings import GetCallRecordingTool
 from calltriage.server.tools.transcripts import GetTranscriptTool
@@ -80,7 +81,7 @@ TOOLSETS: dict[str, tuple[type[Tool], ...]] = {
     ),
     "attachments": (ListAttachmentsTool, GetAttachment, DownloadAttachmentTool),
     "batch": (PlanTriageTool, ApplyPlanTool),
-    "pipelines": (*PIPELINE_TOOLS, GetPipelineReportTool),
+    "pipelines": (*PIPELINE_TOOLS, *RUN_TOOLS, GetPipelineReportTool),
     "catalogue": (ListCategories, CreateCategory),
     "norm": (ListTriageAgents, CreateAgentSession, PromptNormTool, WaitForNormTool),
     "cleanup": (RemoveResource, RemoveFlag, RemoveRelation, DeleteIssue, DeleteAttachment),

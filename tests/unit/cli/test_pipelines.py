@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -222,3 +223,43 @@ def test_a_backup_with_a_ledger_that_runs_something_is_refused(run: Run, tmp_pat
     found = run("desk", "backup", "desk.tar").exception
     assert isinstance(found, StoreError)
     assert "The pipelines' ledger has odd in its schema" in str(found)
+
+
+def test_another_file_of_the_same_name_is_warned_of_with_both_paths_also_in_status(run: Run, tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "p.toml").write_text(f'name = "same"\n[[detect]]\nuse = "{WARNED[folder]}"\n')
+    first = run("pipeline", "run", "one/p.toml")
+    second = run("pipeline", "run", "two/p.toml")
+    again = run("pipeline", "run", "two/p.toml")
+    rows = [json.loads(row) for row in run("pipeline", "status", "--json").stdout.splitlines()]
+
+    one, two = (str(tmp_path / folder / "p.toml") for folder in WARNED)
+    assert "Warning" not in first.stderr + again.stderr
+    assert f"Warning: The pipeline same ran last from {one}, and now runs from {two}." in second.stderr
+    assert "give one of them another `name`" in second.stderr
+    assert [row["file"] for row in rows] == [two, two, one]
+    assert [bool(row["warning"]) for row in rows] == [False, True, False]
+    assert one in rows[1]["warning"]
+
+
+WARNED = {"one": "agent_silence", "two": "talk_over"}
+
+
+def test_status_shows_the_command_that_goes_on_with_a_paused_run(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "my file.toml").write_text(
+        'name = "quiet"\n[calls]\nsettle = "0s"\n[[detect]]\nuse = "agent_silence"\n'
+    )
+    done = json.loads(run("pipeline", "run", "my file.toml", "--limit", "2", "--since", "2020-01-01", "--json").stdout)
+    with closing(sqlite_driver().connect(tmp_path / "data" / FILE)) as connection:
+        connection.execute("UPDATE pipeline_runs SET state = 'paused'")
+        connection.execute("UPDATE pipeline_items SET state = 'new'")
+        connection.commit()
+    [row] = [json.loads(one) for one in run("pipeline", "status", "--json").stdout.splitlines()]
+    command = shlex.split(row["goes_on_with"])
+    went_on = json.loads(run(*command[1:], "--json").stdout)
+
+    assert command[:2] == ["calltriage", "pipeline"]
+    assert (row["run"], went_on["run"]["id"], went_on["run"]["state"]) == (done["run"]["id"], done["run"]["id"], "done")
+    [row] = [json.loads(one) for one in run("pipeline", "status", "--json").stdout.splitlines()]
+    assert row["goes_on_with"] is None

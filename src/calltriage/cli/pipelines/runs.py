@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 
 import anyio
@@ -15,6 +16,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger import Ledger, runs
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.ledger.turns import held
+from calltriage.pipelines.windows import Window
 from calltriage.wiring import open_ledger
 
 COLUMNS = (
@@ -30,6 +32,8 @@ COLUMNS = (
     "began",
     "why",
     "errors",
+    "goes_on_with",
+    "warning",
 )
 
 
@@ -57,7 +61,9 @@ async def _left_alone(ledger: Ledger, run: Run) -> JsonObject:
     if run.state != "running":
         return {}
     async with held(ledger, f"watch-{run.pipeline}" if run.mode == "watch" else run.id) as turn:
-        return {} if turn is None else {"why": "No process works on it. The same command goes on."}
+        if turn is None:
+            return {}
+    return {"why": "No process works on it. The same command goes on.", "goes_on_with": _command(run)}
 
 
 def _row(run: Run, errors: Mapping[str, int]) -> JsonObject:
@@ -68,8 +74,22 @@ def _row(run: Run, errors: Mapping[str, int]) -> JsonObject:
         "run": run.id, "pipeline": run.pipeline, "mode": run.mode, "state": run.state,
         "asked": run.window.get("asked") or "all calls", "calls": sum(run.counts.values()), "to_do": waiting,
         "failed": run.counts.get("failed", 0), "requests": run.requests, "began": run.created_at,
-        "why": run.why, "errors": wrong or None, "items": dict(run.counts),
+        "why": run.why, "errors": wrong or None, "items": dict(run.counts), "file": run.origin.file,
+        "goes_on_with": _command(run) if run.is_open and run.state != "running" else None,
+        "warning": run.origin.warning(run.pipeline),
     }  # fmt: skip
+
+
+def _command(run: Run) -> str:
+    """The command that goes on with an open run, as a shell takes it."""
+    file = shlex.quote(run.origin.file or "FILE")
+    if run.mode == "watch":
+        return f"calltriage pipeline watch {file}"
+    given = [
+        (name, "FILE" if name == "calls" else shlex.quote(value))  # the name of calls' source is a hash of their file
+        for name, value in Window.arguments(run.window["asked"])
+    ]
+    return f"calltriage pipeline run {file}{''.join(f' --{name} {value}' for name, value in given)}"
 
 
 @click.command("cancel")

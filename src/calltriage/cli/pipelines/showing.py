@@ -26,7 +26,9 @@ QUOTE = 100
 
 
 def say_estimate(estimate: Estimate) -> None:
-    """Say what a run takes, before it starts."""
+    """Say what a run takes, before it starts, and what is odd about it."""
+    if estimate.warning:
+        say(f"Warning: {one_line(estimate.warning)}", err=True)
     if estimate.calls is None:
         say("The API does not say how many calls there are.", err=True)
         return
@@ -91,6 +93,7 @@ def show_report(report: Report) -> None:
     if report.failures:
         where = ", ".join(f"{name} on {amount(count, 'call')}" for name, count in report.failures.items())
         say(f"Failed: {where}. A call on which a detector failed is not known to be fine.")
+    _say_taken_up(report)
     if report.run is not None:
         say_run(report.run)
     if report.filed is not None:
@@ -111,6 +114,14 @@ def _examined(report: Report) -> str:
         )
     dry = "" if report.run else " Nothing was filed: this was a dry run."
     return f"{amount(tally.calls, 'call')} examined{left}{skipped}.{unsettled}{dry}"
+
+
+def _say_taken_up(report: Report) -> None:
+    """Say how the runs stand that agents had begun."""
+    if report.taken_up:
+        say("An agent had begun these, which were left and went on first:")
+    for run in report.taken_up:
+        say_run(run)
 
 
 def _filed(filed: Filed) -> str:
@@ -182,6 +193,7 @@ def as_json(report: Report) -> JsonObject:
     stands = None if run is None else {"id": run.id, "state": run.state, "why": run.why, "items": dict(run.counts)}
     told = {
         "run": stands,
+        "taken_up": [one.id for one in report.taken_up],
         "filed": None if report.filed is None else asdict(report.filed),
         "calls": tally.calls,
         "left": tally.left,

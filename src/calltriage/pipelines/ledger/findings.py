@@ -327,3 +327,15 @@ def by_id(connection: Connection, ledger: Ledger, name: str) -> list[JsonObject]
         return []
     query = select(findings).where(findings.c.account == ledger.account, findings.c.id.startswith(name)).limit(5)
     return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def by_ids(connection: Connection, ledger: Ledger, ids: Sequence[str]) -> dict[str, JsonObject]:
+    """Those of these findings that are in the ledger, by id."""
+    rows = (
+        row
+        for some in _chunks(list(ids))
+        for row in connection.execute(
+            select(findings).where(findings.c.account == ledger.account, findings.c.id.in_(some))
+        ).mappings()
+    )
+    return {row["id"]: dict(row) for row in rows}

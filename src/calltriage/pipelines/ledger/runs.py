@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, func, insert, or_, select, update
 
 from calltriage.errors import SettingsError
 from calltriage.leaves.strict_json import JsonObject
@@ -16,14 +16,45 @@ from calltriage.pipelines.ledger.rows import own
 from calltriage.pipelines.ledger.tables import effects, findings, items, runs
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Row
 
 OPEN = ("running", "paused", "failed")
 """States of a run that can go on."""
 REASONS = 5
 """Reasons of failures that a run shows."""
+LOOKED_BACK = 50
+"""Runs that are looked through for the newest call that was examined."""
 ASKED_FOR = "asked for"
 """Reason of a run that a person paused or cancelled."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a run was begun. It is stored with the run's window; runs of earlier versions have none.
+
+    Attributes:
+        file: absolute path of the pipeline's file; None if it is not known, or the pipeline was no file.
+        by: `agent` for a run that an agent began by a tool.
+        other_file: the file of the newest earlier run of a pipeline of this name, if it is another one.
+    """
+
+    file: str | None = None
+    by: str | None = None
+    other_file: str | None = None
+
+    @classmethod
+    def of(cls, stored: JsonObject) -> Origin:
+        return cls(**{name: stored.get(name) for name in cls.__dataclass_fields__})
+
+    def warning(self, pipeline: str) -> str | None:
+        """What is to be said of `other_file`."""
+        if self.other_file is None:
+            return None
+        return (
+            f"The pipeline {pipeline} ran last from {self.other_file}, and now runs from {self.file}. Findings, incidents "
+            "and verdicts go by its name. That is right for a file that was moved. If these are two pipelines, give one of "
+            "them another `name`."
+        )
 
 
 @dataclass(frozen=True)
@@ -55,7 +86,12 @@ class Run:
     def is_open(self) -> bool:
         return self.state in OPEN
 
+    @property
+    def origin(self) -> Origin:
+        return Origin.of(self.window)
 
+
+_WATCHES = runs.c.mode == "watch"
 _COLUMNS = [runs.c[name] for name in Run.__dataclass_fields__ if name != "counts"]
 
 
@@ -64,7 +100,10 @@ def _of(ledger: Ledger, run_id: str) -> Any:
 
 
 async def begin(ledger: Ledger, *, pipeline: str, spec_hash: str, spec: str, mode: str, window: JsonObject) -> Run:
-    """Resume the newest open run of the same file, mode and window, or begin a new one. Its state is running then."""
+    """Resume the newest open run of the same file, mode and window, or begin a new one. Its state is running then.
+
+    `window` has what an `Origin` has, too, except `other_file`, which is found here.
+    """
     new_id = f"run_{secrets.token_hex(6)}"
     same = (
         runs.c.account == ledger.account,
@@ -73,17 +112,23 @@ async def begin(ledger: Ledger, *, pipeline: str, spec_hash: str, spec: str, mod
         runs.c.mode == mode,
     )
 
+    newest_window = select(runs.c.window).where(*same[:2]).order_by(runs.c.created_at.desc()).limit(1)
+
     def change(connection: Connection) -> str:
         query = select(runs.c.id, runs.c.window).where(*same, runs.c.state.in_(OPEN)).order_by(runs.c.created_at.desc())
-        asked = window["asked"]
-        found = next((row.id for row in connection.execute(query) if row.window.get("asked") == asked), None)
+        asked, file = window["asked"], window.get("file")
+        found = next((row for row in connection.execute(query) if row.window.get("asked") == asked), None)
+        before = Origin.of(connection.execute(newest_window).scalar_one_or_none() or JsonObject()).file
+        other = before if file is not None and before != file else None
         if found is not None:
-            connection.execute(update(runs).where(_of(ledger, found)).values(state="running", why=None, updated_at=now))
-            return found
+            moved = found.window | ({} if file is None else {"file": file, "other_file": other})
+            values = {"state": "running", "why": None, "window": moved, "updated_at": now}
+            connection.execute(update(runs).where(_of(ledger, found.id)).values(**values))
+            return found.id
         connection.execute(
             insert(runs).values(
                 account=ledger.account, id=new_id, pipeline=pipeline, spec_hash=spec_hash, spec=spec, mode=mode,
-                window=window, state="running", listed=False, created_at=now, updated_at=now,
+                window=window | {"other_file": other}, state="running", listed=False, created_at=now, updated_at=now,
             )
         )  # fmt: skip
         return new_id
@@ -165,6 +210,32 @@ async def newest(ledger: Ledger, most: int = 20, pipeline: str | None = None) ->
         return [Run(**row, counts=_counts(connection, ledger, row["id"])) for row in rows.mappings()]
 
     return await ledger.read(query)
+
+
+async def examined_until(ledger: Ledger, pipeline: str) -> str | None:
+    """Up to when calls were examined by the newest run of a pipeline that ended, or by its watch; None if none was.
+
+    A run that its limit ended counts up to its last call, a run of a single call not at all.
+    """
+    ended = (runs.c.account == ledger.account, runs.c.pipeline == pipeline, or_(runs.c.state == "done", _WATCHES))
+    query = select(runs.c.id, runs.c.window, runs.c.mode, runs.c.watermark).where(*ended)
+
+    def until(connection: Connection, run: Row[Any, Any, Any, Any]) -> str | None:
+        if run.mode == "watch":
+            return run.watermark
+        whole, limit = run.window.get("until"), run.window.get("limit")
+        if limit is None:
+            return whole
+        of_run = (items.c.account == ledger.account, items.c.run_id == run.id)
+        count, last = connection.execute(select(func.count(), func.max(items.c.made_at)).where(*of_run)).one()
+        return whole if count < limit else last
+
+    def newest_end(connection: Connection) -> str | None:
+        rows = connection.execute(query.order_by(runs.c.created_at.desc()).limit(LOOKED_BACK)).all()
+        ends = (until(connection, row) for row in rows if row.window.get("call") is None)
+        return max(filter(None, ends), default=None)
+
+    return await ledger.read(newest_end)
 
 
 async def pipelines(ledger: Ledger) -> list[str]:

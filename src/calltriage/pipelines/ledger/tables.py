@@ -68,9 +68,9 @@ runs = _table(
     _maybe("why"), _text("created_at"), _text("updated_at"), _maybe("ended_at"),
     Index("pipeline_runs_newest", "account", "pipeline", "created_at"),
 )  # fmt: skip
-"""One backfill or watch. `spec`: the file's text. `mode`: run, watch. `window`: see `windows.Window`. `state`: running,
-paused, cancelled, done, failed. `watermark`: all calls made before it are listed. `listed`: all calls of the window are.
-`found`: calls in the window, 0 for unknown. `requests`: sent so far."""
+"""One backfill or watch. `spec`: the file's text. `mode`: run, watch. `window`: see `windows.Window` and, for how it was
+begun, `runs.Origin`. `state`: running, paused, cancelled, done, failed. `watermark`: all calls made before it are listed.
+`listed`: all calls of the window are. `found`: calls in the window, 0 for unknown. `requests`: sent so far."""
 
 items = _table(
     "items", ("run_id", "call_id"),

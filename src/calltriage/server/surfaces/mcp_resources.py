@@ -29,7 +29,8 @@ from calltriage.server.context import Invocation, ServerParts
 from calltriage.server.tools.evidence import GetEvidenceTool
 from calltriage.server.tools.flag_types import ListFlagTypesTool
 from calltriage.server.tools.pipeline_report import GetPipelineReportTool
-from calltriage.server.tools.pipelines import GetFindingTool, GetRunTool
+from calltriage.server.tools.pipeline_runs import GetRunTool
+from calltriage.server.tools.pipelines import GetFindingTool
 from calltriage.server.tools.transcripts import GetTranscriptTool
 
 MEDIA_TYPE = "application/json"

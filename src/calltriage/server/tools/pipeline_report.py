@@ -1,5 +1,9 @@
 """A pipeline's report, for agents, for the board and as an MCP resource: what was found, how sure that is, how much of it
-people have seen."""
+people have seen.
+
+The resource of a report is this tool's answer. The tool is there, too, since many hosts know tools alone, and since it also
+narrows to a time and reads all pipelines.
+"""
 
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Required, TypedDict

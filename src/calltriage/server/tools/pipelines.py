@@ -1,4 +1,4 @@
-"""What pipelines found, for agents: findings with their turns, verdicts that are kept apart from people's, runs by name."""
+"""What pipelines found, for agents: findings with their turns, and verdicts that are kept apart from people's."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -20,19 +20,15 @@ from calltriage.server.context import Invocation, Workflow, numbered
 if TYPE_CHECKING:  # the database library comes with them
     from calltriage.pipelines.parts import Parts
     from calltriage.pipelines.reviewing import Reviewer
-    from calltriage.pipelines.tallies import DetectorTally
 
 ORIGIN = "call parties and detectors"
 AROUND = 2
 """Turns on either side of a finding's that are shown."""
-MOST_CALLS = 200
-"""Calls that one invocation examines."""
 ROW = ("id", "state", "detector", "kind", "call_id", "turn", "quote", "note", "severity", "issue_id", "why")
 AN_ID = "must be a finding's id or its beginning: 6 or more of 0 to 9 and a to f"
 FindingId = Annotated[str, StringConstraints(max_length=64), Form(r"^[0-9a-f]{6,}$", AN_ID)]
 State = Literal["new", "accepted", "filed", "dismissed", "unverified", "stale", "counted", "suppressed"]
 Quote = Annotated[str, StringConstraints(min_length=1, max_length=2000), TEXT]
-RunId = Annotated[str, StringConstraints(max_length=64), Form(r"^[A-Za-z0-9_-]+$", "must be a run's id as it was read")]
 A_TIME = "must be a span such as 24h or 7d, or a day (YYYY-MM-DD)"
 Since = Annotated[
     str, StringConstraints(max_length=10), Form(r"^([0-9]{1,5}[mhd]|[0-9]{4}-[0-9]{2}-[0-9]{2})$", A_TIME, "^[0-9]")
@@ -88,42 +84,6 @@ class Reviewed(TypedDict, total=False):
     detector: str
     turn: int
     note: str
-
-
-class RunShown(TypedDict, total=False):
-    """A run, and how far it is."""
-
-    id: Required[str]
-    pipeline: Required[str]
-    state: Required[str]
-    mode: str
-    found: int
-    requests: int
-    calls: dict[str, int]
-    why: str
-    errors: dict[str, int]
-
-
-class DetectorShown(TypedDict, total=False):
-    """What one detector found in a run."""
-
-    detector: Required[str]
-    calls: Required[int]
-    found_in: Required[int]
-    findings: Required[int]
-    unverified: int
-    failed: int
-    not_offered: int
-    examples: list[FindingRow]
-
-
-class RunMade(TypedDict, total=False):
-    """What a run came to."""
-
-    outcome: Required[str]
-    dry_run: Required[bool]
-    calls: Required[int]
-    detectors: Required[list[DetectorShown]]
 
 
 @asynccontextmanager
@@ -268,82 +228,9 @@ class ReportMissedTool(Workflow, effect=Effect.ADD):
         return {"outcome": "committed", **{name: said[name] for name in ("call_id", "detector", "turn")}}
 
 
-class RunPipelineTool(Workflow, effect=Effect.ADD):
-    """Run a pipeline, known by its name since its operator ran it: its detectors examine what came since.
-
-    A dry run unless dry_run is false; then findings are kept, and what needs no person goes where its pipeline says, once.
-    """
-
-    result: ClassVar[object] = RunMade
-    bounded: ClassVar[bool] = False
-
-    pipeline: Word = Field(description="Its name.")
-    since: Since | None = Field(default=None, description="24h, 7d or a day.")
-    call_id: CallId | None = Field(default=None, description="This call alone.")
-    limit: Annotated[int, Field(ge=1, le=MOST_CALLS)] | None = Field(default=None, description="Calls, default 50.")
-    dry_run: bool = Field(default=True, description="Default true.")
-
-    async def run(self, work: Invocation) -> JsonObject:
-        from calltriage.pipelines.ledger import runs  # noqa: PLC0415
-        from calltriage.pipelines.pipeline import Pipeline  # noqa: PLC0415
-        from calltriage.pipelines.spec import parse_spec  # noqa: PLC0415
-
-        async with opened_parts(work) as parts:
-            known = await runs.newest(parts.ledger, 1, self.pipeline)
-            if not known:
-                raise NotFound(
-                    "No pipeline of this name has run here. An operator starts one with: calltriage pipeline run FILE",
-                    field="pipeline",
-                    outcome="not_committed",
-                )
-            made = await Pipeline(parse_spec(known[0].spec)).run(
-                work.server.client, since=self.since, call=self.call_id, limit=self.limit or 50, dry_run=self.dry_run
-            )
-        return {
-            "outcome": "not_committed" if self.dry_run else "committed",
-            "dry_run": self.dry_run,
-            "calls": made.tally.calls,
-            "detectors": [_tally(one) for one in made.tally.detectors.values()],
-        }
-
-
-def _tally(one: "DetectorTally") -> JsonObject:
-    """What a detector found in a run, with examples in callers' words."""
-    counts = {name: getattr(one, name) for name in ("calls", "found_in", "findings", "unverified", "failed")}
-    examples = [
-        {"id": found.verified.finding_id, "state": "new", "call_id": found.verified.call_id, "quote": found.verified.quote,
-         "note": found.verified.note, **({} if found.verified.turn is None else {"turn": found.verified.turn})}
-        for found in one.examples
-    ]  # fmt: skip
-    return untrusted(ORIGIN, detector=one.name, **counts, not_offered=one.not_offered, examples=examples)
-
-
-class GetRunTool(Workflow, effect=Effect.READ):
-    """Read how far a pipeline's run is, and why it stopped."""
-
-    result: ClassVar[object] = RunShown
-
-    run_id: RunId = Field(description="As calltriage pipeline status shows it.")
-
-    async def run(self, work: Invocation) -> JsonObject:
-        from calltriage.pipelines.ledger import runs  # noqa: PLC0415
-
-        async with opened_parts(work) as parts:
-            try:
-                run = await runs.get(parts.ledger, self.run_id)
-            except SettingsError:
-                raise NotFound("No run has this id.", field="run_id") from None
-            errors = await runs.errors_of(parts.ledger, self.run_id)
-        shown = {name: getattr(run, name) for name in ("id", "pipeline", "state", "mode", "found", "requests", "why")}
-        shown |= {"calls": dict(run.counts), "errors": errors or None}
-        return {name: value for name, value in shown.items() if value is not None}
-
-
 PIPELINE_TOOLS = (
     ListFindingsTool,
     GetFindingTool,
     ReviewFindingTool,
     ReportMissedTool,
-    RunPipelineTool,
-    GetRunTool,
 )

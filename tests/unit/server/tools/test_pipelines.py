@@ -81,24 +81,6 @@ async def test_a_missed_moment_needs_words_of_one_turn_and_a_detector_that_exist
     assert "Did you mean agent_silence?" in name["message"]
 
 
-async def test_a_pipeline_runs_by_its_name_and_dry_unless_asked_otherwise(seat: tuple[McpClient, Bench]) -> None:
-    agent, bench = seat
-    unknown = await refused(agent, "run_pipeline", pipeline="quiet", call_id="first")
-    begun = await runs.begin(bench.ledger, pipeline="quiet", spec_hash="h", spec=FILE, mode="run", window={"asked": {}})
-    dry = await ok(agent, "run_pipeline", pipeline="quiet", call_id="first")
-    after_dry = (await ok(agent, "list_findings", pipeline="quiet"))["total"]
-    wet = await ok(agent, "run_pipeline", pipeline="quiet", call_id="first", dry_run=False)
-    found = await ok(agent, "list_findings", pipeline="quiet")
-    shown = await ok(agent, "get_run", run_id=begun.id)
-
-    assert unknown["field"] == "pipeline"
-    assert (dry["dry_run"], dry["outcome"], after_dry) == (True, "not_committed", 0)
-    assert [(one["detector"], one["findings"]) for one in dry["detectors"]] == [("forbidden", 1)]
-    assert (wet["dry_run"], wet["outcome"], found["total"]) == (False, "committed", 1)
-    assert await bench.issues() == []  # its detector waits for a person
-    assert shown["pipeline"] == "quiet"
-
-
 async def test_without_a_data_folder_the_tools_say_what_is_missing(the_desk: Desk) -> None:
     transport = httpx2.ASGITransport(the_desk, raise_app_exceptions=False)
     async with (

@@ -1,0 +1,262 @@
+"""Runs of pipelines, for agents: begun by the pipeline's name, and read by their ids."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Required, TypedDict
+
+import anyio
+import anyio.to_thread
+from pydantic import Field, StringConstraints
+
+from calltriage.errors import Conflict, NotFound, Rejected, SettingsError
+from calltriage.leaves.strict_json import JsonObject
+from calltriage.operations.base import Effect
+from calltriage.operations.fields import CallId, Form, Word
+from calltriage.server.answers.results import untrusted
+from calltriage.server.context import Invocation, Workflow
+from calltriage.server.tools.pipelines import ORIGIN, Since, finding_row, opened_parts
+
+if TYPE_CHECKING:  # the database library comes with them
+    from calltriage.pipelines.ledger import Ledger
+    from calltriage.pipelines.ledger.runs import Run
+    from calltriage.pipelines.pipeline import Pipeline, Report
+    from calltriage.pipelines.tallies import DetectorTally
+
+MOST_CALLS = 200
+"""Calls that one invocation examines."""
+FIRST = "24h"
+"""How far back a pipeline looks of which no run has ended, unless the caller says."""
+GRACE_S = 5.0
+"""Seconds that a run has after the server was told to end. Then it is paused."""
+HASH = 12
+"""Characters of a hash that are shown."""
+RunId = Annotated[str, StringConstraints(max_length=64), Form(r"^[A-Za-z0-9_-]+$", "must be a run's id as it was read")]
+
+
+class RunShown(TypedDict, total=False):
+    """A run, and how far it is."""
+
+    id: Required[str]
+    pipeline: Required[str]
+    state: Required[str]
+    mode: str
+    found: int
+    requests: int
+    calls: dict[str, int]
+    why: str
+    errors: dict[str, int]
+
+
+class Example(TypedDict, total=False):
+    """A finding of a run. `id` and `state` are those of the ledger, in which a dry run's are not."""
+
+    id: str
+    state: str
+    call_id: Required[str]
+    turn: int
+    quote: str
+    note: str
+    issue_id: str
+    why: str
+
+
+class DetectorShown(TypedDict, total=False):
+    """What one detector found in a run."""
+
+    detector: Required[str]
+    version: str
+    calls: Required[int]
+    found_in: Required[int]
+    findings: Required[int]
+    unverified: int
+    failed: int
+    not_offered: int
+    examples: list[Example]
+
+
+class RunMade(TypedDict, total=False):
+    """What a run came to. `filed`: findings that are filed and that wait, issues that are new and reopened. `changed`: the
+    file is another than the last run's."""
+
+    outcome: Required[str]
+    dry_run: Required[bool]
+    spec_hash: Required[str]
+    changed: Required[bool]
+    since: str
+    run_id: str
+    state: str
+    why: str
+    filed: dict[str, int]
+    taken_up: list[str]
+    calls: Required[int]
+    detectors: list[DetectorShown]
+    note: str
+
+
+class RunPipelineTool(Workflow, effect=Effect.ADD):
+    """Run the file of a pipeline that its operator has run, as it is now: its detectors examine calls made since its last
+    run ended.
+
+    A dry run unless dry_run is false; then findings are kept, and what needs no person goes where its pipeline says, once.
+    A file changed since then is run dry alone.
+    """
+
+    result: ClassVar[object] = RunMade
+    bounded: ClassVar[bool] = False
+
+    pipeline: Word = Field(description="Its name.")
+    since: Since | None = Field(default=None, description="24h, 7d or a day, instead.")
+    call_id: CallId | None = Field(default=None, description="This call alone.")
+    limit: Annotated[int, Field(ge=1, le=MOST_CALLS)] | None = Field(
+        default=None, description="Calls, oldest first; default 50."
+    )
+    dry_run: bool = Field(default=True, description="Default true.")
+
+    async def run(self, work: Invocation) -> JsonObject:
+        from calltriage.pipelines.ledger import runs  # noqa: PLC0415
+
+        async with opened_parts(work) as parts:
+            known = await runs.newest(parts.ledger, 1, self.pipeline)
+            if not known:
+                raise NotFound(
+                    "No pipeline of this name has run here. An operator starts one with: calltriage pipeline run FILE",
+                    field="pipeline",
+                    outcome="not_committed",
+                )
+            loaded = await _loaded(known[0])
+            changed = loaded.spec_hash != known[0].spec_hash
+            told = {"dry_run": self.dry_run, "spec_hash": loaded.spec_hash[:HASH], "changed": changed}
+            if changed and not self.dry_run:
+                raise Conflict(
+                    "The pipeline's file was changed since its last run, and nobody has run it so. A dry run shows what it "
+                    "finds now. Its operator runs it first: calltriage pipeline run FILE",
+                    code="pipeline_changed",
+                    field="dry_run",
+                    outcome="not_committed",
+                )
+            since = self.since
+            if since is None and self.call_id is None:
+                since = await runs.examined_until(parts.ledger, self.pipeline) or FIRST
+            told |= {} if since is None else {"since": since}
+            return told | await self._carried_out(work, parts.ledger, loaded, since)
+
+    async def _carried_out(
+        self, work: Invocation, ledger: "Ledger", loaded: "Pipeline", since: str | None
+    ) -> JsonObject:
+        """Run it, and tell what it came to; what is left if the server ends meanwhile."""
+        call, limit, made = self.call_id, self.limit or 50, None
+        try:
+            window = loaded.window(since=since, call=call, limit=limit)
+        except SettingsError as error:
+            if self.since is not None:
+                raise Rejected(str(error), field="since") from None
+            return {"outcome": "not_committed", "calls": 0, "note": "No call has settled since then."}
+        async with anyio.create_task_group() as tasks:
+
+            async def end() -> None:
+                await work.server.ending.wait()
+                await work.server.sleep(GRACE_S)
+                carrying.cancel()
+
+            tasks.start_soon(end)
+            with anyio.CancelScope() as carrying:
+                client = work.server.client
+                made = await loaded.run(client, since=since, call=call, limit=limit, dry_run=self.dry_run)
+            tasks.cancel_scope.cancel()
+        if made is not None:
+            return await _came_to(ledger, made)
+        return await _left(ledger, loaded, window.asked)
+
+
+async def _loaded(run: "Run") -> "Pipeline":
+    """The pipeline's file where its operator ran it, as it is now. Raises SettingsError."""
+    from calltriage.pipelines.pipeline import AGENT, Pipeline  # noqa: PLC0415
+
+    if run.origin.file is None:
+        raise SettingsError(
+            "It is not known where the file of this pipeline is, since an earlier calltriage or a program ran it. Its "
+            "operator runs it once more: calltriage pipeline run FILE"
+        )
+    path = Path(run.origin.file)
+    if not await anyio.Path(path).is_file():
+        raise SettingsError(
+            f"{path.name} is not where its operator ran it, or that was on another machine. Its operator runs it once from "
+            "where it is now: calltriage pipeline run FILE"
+        )
+    loaded = await anyio.to_thread.run_sync(Pipeline.load, path)
+    if loaded.spec.name != run.pipeline:
+        raise SettingsError(f"{path.name} is the file of another pipeline now. Ask for that one by its name.")
+    return Pipeline(loaded.spec, AGENT)
+
+
+async def _came_to(ledger: "Ledger", made: "Report") -> JsonObject:
+    from calltriage.pipelines.ledger import findings  # noqa: PLC0415
+
+    tallies, kept = made.tally.detectors.values(), dict[str, JsonObject]()
+    if made.run is not None:
+        ids = [found.verified.finding_id for one in tallies for found in one.examples]
+        kept = await ledger.read(partial(findings.by_ids, ledger=ledger, ids=ids))
+    shown = {"calls": made.tally.calls, "detectors": [_tally(one, kept) for one in tallies]}
+    if made.run is None:
+        return {"outcome": "not_committed", **shown}
+    why = {} if made.run.why is None else {"why": made.run.why}
+    filed = {} if made.filed is None else {"filed": vars(made.filed)}
+    before = {"taken_up": [one.id for one in made.taken_up]} if made.taken_up else {}
+    return {"outcome": "committed", "run_id": made.run.id, "state": made.run.state, **why, **filed, **before, **shown}
+
+
+async def _left(ledger: "Ledger", loaded: "Pipeline", asked: str) -> JsonObject:
+    """What is told of a run that the server's end cut off. A dry run leaves nothing."""
+    from calltriage.pipelines.ledger import runs  # noqa: PLC0415
+
+    found = [run for run in await runs.open_of(ledger, [loaded.spec_hash]) if run.window["asked"] == asked]
+    if not found:
+        return {"outcome": "not_committed", "calls": 0, "note": "The server ended meanwhile. Nothing was kept."}
+    run = await runs.get(ledger, found[-1].id)
+    done = sum(run.counts.get(state, 0) for state in ("done", "failed", "skipped"))
+    note = "The server ended meanwhile. The same call, and any run of the file, goes on with what is left."
+    return {"outcome": "committed", "run_id": run.id, "state": run.state, "calls": done, "note": note}
+
+
+def _tally(one: "DetectorTally", kept: dict[str, JsonObject]) -> JsonObject:
+    """What a detector found in a run, with examples in callers' words, as they are in the ledger if they were `kept`."""
+    counts = {name: getattr(one, name) for name in ("calls", "found_in", "findings", "unverified", "failed")}
+    examples = [
+        {"call_id": each.call_id, "quote": each.quote, "note": each.note,
+         **({} if each.turn is None else {"turn": each.turn}), **_stands(each.finding_id, kept)}
+        for each in (found.verified for found in one.examples)
+    ]  # fmt: skip
+    version = one.version_hash[:HASH]
+    return untrusted(
+        ORIGIN, detector=one.name, version=version, **counts, not_offered=one.not_offered, examples=examples
+    )
+
+
+def _stands(finding_id: str, kept: dict[str, JsonObject]) -> JsonObject:
+    """How a finding stands in the ledger; empty for one that is not in it."""
+    row = finding_row(kept.get(finding_id, {"id": None}))
+    return {name: row[name] for name in ("id", "state", "issue_id", "why") if name in row}
+
+
+class GetRunTool(Workflow, effect=Effect.READ):
+    """Read how far a pipeline's run is, and why it stopped."""
+
+    result: ClassVar[object] = RunShown
+
+    run_id: RunId = Field(description="As run_pipeline or calltriage pipeline status shows it.")
+
+    async def run(self, work: Invocation) -> JsonObject:
+        from calltriage.pipelines.ledger import runs  # noqa: PLC0415
+
+        async with opened_parts(work) as parts:
+            try:
+                run = await runs.get(parts.ledger, self.run_id)
+            except SettingsError:
+                raise NotFound("No run has this id.", field="run_id") from None
+            errors = await runs.errors_of(parts.ledger, self.run_id)
+        shown = {name: getattr(run, name) for name in ("id", "pipeline", "state", "mode", "found", "requests", "why")}
+        shown |= {"calls": dict(run.counts), "errors": errors or None}
+        return {name: value for name, value in shown.items() if value is not None}
+
+
+RUN_TOOLS = (RunPipelineTool, GetRunTool)

@@ -1,0 +1,228 @@
+"""Runs of pipelines that an agent asks for by name: of the operator's file as it is, and told whole."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+from pathlib import Path
+
+import anyio
+import httpx2
+import pytest
+from conftest import Clock, endpoints_to
+from mcp.client import Client as McpClient
+from pipeline_filing import Bench, spec_of
+from tool_calls import ok, refused
+
+from calltriage.client.client import open_client
+from calltriage.client.home import Home
+from calltriage.desk.app import Desk
+from calltriage.pipelines.ledger import findings, open_ledger, runs
+from calltriage.pipelines.ledger.ledger import utc_now, written
+from calltriage.pipelines.pipeline import Pipeline, Report
+from calltriage.server.app import TriageServer, build_server
+from calltriage.server.toolsets import select
+
+FILE = 'name = "quiet"\ncalls = { settle = "0s" }\n[[detect]]\nuse = "forbidden"\nphrases = ["nine thirty"]\n'
+OWN = 'name = "own"\ncalls = { settle = "0s" }\n[[detect]]\nuse = "beside:says_hours"\n'
+BESIDE = """from calltriage.pipelines import Finding, detector
+
+@detector(version=1, kind="hours")
+def says_hours(call):
+    for turn in call.turns:
+        if "nine thirty" in turn.text:
+            yield Finding(turn, "nine thirty")
+"""
+
+
+@pytest.fixture
+async def seat(
+    the_desk: Desk, clock: Clock, tmp_path: Path
+) -> AsyncGenerator[tuple[McpClient, Bench, Path, TriageServer]]:
+    """An agent with the toolset, on a desk with one call; where operators' files are; and the server."""
+    home = Home(tmp_path / "data", "desk", None, lambda: b"a secret of the tests, long enough")
+    transport = httpx2.ASGITransport(the_desk, raise_app_exceptions=False)
+    folder = tmp_path / "files"
+    folder.mkdir()
+    async with (
+        open_client(endpoints_to(transport), home=home) as client,
+        open_ledger(home.folder, home.account) as ledger,
+    ):
+        server = build_server(client, version="0", tools=select(["core", "pipelines"]), sleep=_at_once)
+        async with McpClient(server) as agent:
+            bench = Bench(the_desk, client, ledger, clock, spec_of(""))
+            await bench.say("first")
+            yield agent, bench, folder, server
+
+
+async def _at_once(_seconds: float) -> None:
+    await anyio.lowlevel.checkpoint()
+
+
+async def operated(bench: Bench, folder: Path, text: str = FILE, name: str = "p.toml", call: str = "none") -> Report:
+    """The operator writes the file and runs it, on a call that is not there unless `call` says another."""
+    (folder / name).write_text(text)
+    return await Pipeline.load(folder / name).run(bench.client, call=call)
+
+
+async def test_a_pipeline_runs_by_its_name_and_dry_unless_asked_otherwise(
+    seat: tuple[McpClient, Bench, Path, TriageServer],
+) -> None:
+    agent, bench, folder, _ = seat
+    unknown = await refused(agent, "run_pipeline", pipeline="quiet", call_id="first")
+    await operated(bench, folder)
+    dry = await ok(agent, "run_pipeline", pipeline="quiet", call_id="first")
+    after_dry = (await ok(agent, "list_findings", pipeline="quiet"))["total"]
+    wet = await ok(agent, "run_pipeline", pipeline="quiet", call_id="first", dry_run=False)
+    found = await ok(agent, "list_findings", pipeline="quiet")
+
+    assert unknown["field"] == "pipeline"
+    assert (dry["dry_run"], dry["outcome"], after_dry) == (True, "not_committed", 0)
+    assert [(one["detector"], one["findings"]) for one in dry["detectors"]] == [("forbidden", 1)]
+    assert (wet["dry_run"], wet["outcome"], found["total"]) == (False, "committed", 1)
+    assert await bench.issues() == []  # its detector waits for a person
+
+
+async def test_a_run_is_told_with_its_id_its_state_what_was_filed_and_how_its_findings_stand(
+    seat: tuple[McpClient, Bench, Path, TriageServer],
+) -> None:
+    agent, bench, folder, _ = seat
+    await operated(bench, folder, FILE + 'severity = "high"\n')
+    made = await ok(agent, "run_pipeline", pipeline="quiet", call_id="first", dry_run=False)
+    [row] = (await ok(agent, "list_findings", pipeline="quiet"))["items"]
+    dismissed = lambda it: findings.set_state(it, bench.ledger, [row["id"]], "dismissed", "wrong")  # noqa: E731
+    await bench.ledger.write(dismissed)
+    again = await ok(agent, "run_pipeline", pipeline="quiet", call_id="first", dry_run=False)
+    shown = await ok(agent, "get_run", run_id=made["run_id"])
+
+    assert (made["state"], shown["state"], shown["calls"]) == ("done", "done", {"done": 1})
+    assert made["filed"] == {"findings": 0, "waiting": 1, "issues": 0, "reopened": 0}
+    [example] = made["detectors"][0]["examples"]
+    assert (example["id"], example["state"]) == (row["id"], "new")
+    [example] = again["detectors"][0]["examples"]
+    assert (example["id"], example["state"], example["why"]) == (row["id"], "dismissed", "wrong")
+    assert again["run_id"] != made["run_id"]
+
+
+async def test_a_dry_run_gives_its_findings_neither_ids_nor_states(
+    seat: tuple[McpClient, Bench, Path, TriageServer],
+) -> None:
+    agent, bench, folder, _ = seat
+    await operated(bench, folder)
+    made = await ok(agent, "run_pipeline", pipeline="quiet", call_id="first")
+    [example] = made["detectors"][0]["examples"]
+    assert (example["call_id"], example["quote"]) == ("first", "nine thirty")
+    assert not {"id", "state"} & set(example)
+    assert "run_id" not in made
+
+
+async def test_code_beside_the_operators_file_is_found_from_any_working_folder(
+    seat: tuple[McpClient, Bench, Path, TriageServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, bench, folder, _ = seat
+    (folder / "beside.py").write_text(BESIDE)
+    monkeypatch.chdir(folder)
+    await operated(bench, Path(), OWN)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    dry = await ok(agent, "run_pipeline", pipeline="own", call_id="first")
+    wet = await ok(agent, "run_pipeline", pipeline="own", call_id="first", dry_run=False)
+    assert [(one["detector"], one["findings"]) for one in dry["detectors"]] == [("says_hours", 1)]
+    assert (wet["filed"]["waiting"], wet["state"]) == (1, "done")
+
+
+async def test_a_dry_run_reads_the_operators_file_as_it_is_now_and_says_that_it_changed(
+    seat: tuple[McpClient, Bench, Path, TriageServer],
+) -> None:
+    agent, bench, folder, _ = seat
+    ran = await operated(bench, folder)
+    before = await ok(agent, "run_pipeline", pipeline="quiet", call_id="first")
+    (folder / "p.toml").write_text(FILE.replace("nine thirty", "never said"))
+    after = await ok(agent, "run_pipeline", pipeline="quiet", call_id="first")
+    wet = await refused(agent, "run_pipeline", pipeline="quiet", call_id="first", dry_run=False)
+
+    assert ran.run is not None
+    assert (before["changed"], ran.run.spec_hash.startswith(before["spec_hash"])) == (False, True)
+    assert (after["changed"], after["spec_hash"] == before["spec_hash"]) == (True, False)
+    assert [one["detectors"][0]["findings"] for one in (before, after)] == [1, 0]
+    assert (wet["code"], wet["outcome"]) == ("pipeline_changed", "not_committed")
+    assert "Its operator runs it first" in wet["message"]
+    assert (await ok(agent, "list_findings", pipeline="quiet"))["total"] == 0
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("unknown", "It is not known where the file"),
+        ("moved", "p.toml is not where its operator ran it"),
+        ("another", "p.toml is the file of another pipeline now"),
+        ("broken", "p.toml line 1: bogus is no key"),
+    ],
+)
+async def test_a_file_that_cannot_be_run_says_what_to_do(
+    seat: tuple[McpClient, Bench, Path, TriageServer], how: str, message: str
+) -> None:
+    agent, bench, folder, _ = seat
+    if how == "unknown":
+        window = {"asked": ""}
+        await runs.begin(bench.ledger, pipeline="quiet", spec_hash="h", spec=FILE, mode="run", window=window)
+    else:
+        await operated(bench, folder)
+    if how == "moved":
+        (folder / "p.toml").rename(folder / "q.toml")
+    elif how == "another":
+        (folder / "p.toml").write_text(FILE.replace("quiet", "loud"))
+    elif how == "broken":
+        (folder / "p.toml").write_text("bogus = 1\n" + FILE)
+    error = await refused(agent, "run_pipeline", pipeline="quiet", call_id="first")
+    assert error["code"] == "pipeline_error"
+    assert message in error["message"]
+    assert str(folder) not in error["message"]
+
+
+async def test_without_a_time_a_run_examines_what_came_since_the_last_one_ended(
+    seat: tuple[McpClient, Bench, Path, TriageServer],
+) -> None:
+    agent, bench, folder, _ = seat
+    await operated(bench, folder)  # of a single call, so it does not count
+    older, newer = (written(utc_now() - timedelta(hours=hours)) for hours in (3, 2))
+    await bench.say("older", began=older)
+    await bench.say("newer", began=newer)
+    first = await ok(agent, "run_pipeline", pipeline="quiet", limit=1, dry_run=False)
+    second = await ok(agent, "run_pipeline", pipeline="quiet", dry_run=False)
+    found = {row["call_id"] for row in (await ok(agent, "list_findings", pipeline="quiet"))["items"]}
+    third = await ok(agent, "run_pipeline", pipeline="quiet")
+
+    assert (first["since"], second["since"]) == ("24h", older), "from the last call that the first one took"
+    assert second["since"] < newer < third["since"], "from the end of the second one"
+    assert (first["calls"], second["calls"], third["calls"]) == (1, 2, 0)
+    assert found == {"older", "newer"}, "and not the one of months ago"
+
+
+async def test_a_run_that_the_servers_end_cut_off_is_told_paused_and_any_later_run_of_the_file_takes_it_up(
+    seat: tuple[McpClient, Bench, Path, TriageServer],
+) -> None:
+    agent, bench, folder, server = seat
+    slow = OWN + "[limits]\nseconds_per_call = 60\n"
+    (folder / "beside.py").write_text(BESIDE)
+    await operated(bench, folder, slow)
+    blocked = BESIDE.replace("    for turn", "    from threading import Event\n    Event().wait()\n    for turn")
+    (folder / "beside.py").write_text(blocked)
+    told = []
+
+    async def ask() -> None:
+        told.append(await ok(agent, "run_pipeline", pipeline="own", since="2026-01-01", limit=7, dry_run=False))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        while not [one for one in await runs.newest(bench.ledger, 1) if one.window["limit"] == 7 and one.counts]:
+            pass
+        server.end_streams()
+    (folder / "beside.py").write_text(BESIDE)
+    report = await Pipeline.load(folder / "p.toml").run(bench.client, call="another")
+
+    [cut_off] = told
+    assert (cut_off["outcome"], cut_off["state"], cut_off["calls"]) == ("committed", "paused", 0)
+    [taken_up] = report.taken_up
+    assert (taken_up.id, taken_up.state, taken_up.counts) == (cut_off["run_id"], "done", {"done": 3})
+    assert "first" in {row["call_id"] for row in (await ok(agent, "list_findings", pipeline="own"))["items"]}
