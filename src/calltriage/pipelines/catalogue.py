@@ -22,6 +22,7 @@ from calltriage.pipelines.chat.endpoint import Endpoint, Price, Shared, identity
 from calltriage.pipelines.chat.kept import FOLDER, KEPT, Answers, Cache, Cassette, NoAnswers, Recorder
 from calltriage.pipelines.chat.purse import OwnPurse, Purse
 from calltriage.pipelines.detecting import Detector, Rule, adapted, nearest
+from calltriage.pipelines.hangs import Hangs
 from calltriage.pipelines.redaction import Redactor
 from calltriage.pipelines.references import Reference
 from calltriage.pipelines.spec import Detect, Spec, SpecError
@@ -48,6 +49,11 @@ BUILT_INS = {
     "language": "languages",
 }
 """Built-in rules by name, with the module in `detectors` that holds each."""
+
+
+def is_users(use: str) -> bool:
+    """Whether `use` names a function of a user's own, or of an installed package."""
+    return use != CHAT and use not in BUILT_INS
 
 
 def built_in(name: str) -> Rule:
@@ -82,6 +88,7 @@ class Opening:
         transport: how endpoints are reached; by default over the network, through `proxy`.
         proxy: see network.Network.
         redactor: masks what is sent to endpoints.
+        hangs: counts how often users' functions took too long. By default for this process alone.
     """
 
     purse: Purse | None = None
@@ -89,6 +96,7 @@ class Opening:
     transport: httpx2.AsyncBaseTransport | None = None
     proxy: SecretStr | None = None
     redactor: Redactor | None = None
+    hangs: Hangs | None = None
 
 
 @asynccontextmanager
@@ -138,7 +146,13 @@ class _Maker:
         deadline_s = self.spec.limits.seconds_per_call.total_seconds()
         return await self.stack.enter_async_context(
             child.opened(
-                found, detect.options, name=detect.known_as, folder=self.spec.folder, deadline_s=deadline_s, most=most
+                found,
+                detect.options,
+                name=detect.known_as,
+                folder=self.spec.folder,
+                deadline_s=deadline_s,
+                most=most,
+                hangs=self.opening.hangs,
             )
         )
 

@@ -26,10 +26,10 @@ from calltriage.errors import DetectorError, DetectorFailed, DetectorOff
 from calltriage.leaves.strict_json import JsonObject, is_object
 from calltriage.pipelines.calls import Call, Timing
 from calltriage.pipelines.detecting import MOST_FINDINGS, Detector, Examined
+from calltriage.pipelines.hangs import MOST_HANGS, Hangs, OwnHangs
+from calltriage.pipelines.reading import patiently
 from calltriage.pipelines.references import Reference
 
-MOST_HANGS = 3
-"""Timeouts after which a detector is switched off until it is opened again."""
 START_S = 30.0
 """Seconds that a process may take to import the user's module."""
 GRACE_S = 5.0
@@ -52,8 +52,9 @@ class Child:
         folder: the folder of the pipeline's file, from which modules are imported, too.
         deadline_s: seconds that one call may take.
         most: findings of one call that count; the rest is left out.
+        name: a detector's name in findings.
+        hangs: counts the calls that took too long, and keeps a version off that did so MOST_HANGS times.
         what: what the function is.
-        hangs: calls that took too long so far.
     """
 
     reference: Reference
@@ -61,8 +62,10 @@ class Child:
     folder: Path
     deadline_s: float
     most: int = MOST_FINDINGS
+    name: str = ""
+    hangs: Hangs = field(default_factory=OwnHangs)
     what: Literal["detector", "redactor"] = "detector"
-    hangs: int = field(default=0, init=False)
+    _version: str = field(default="", init=False)
     _process: Process | None = field(default=None, init=False)
     _answers: BufferedByteReceiveStream | None = field(default=None, init=False)
     _one: anyio.Lock = field(default_factory=anyio.Lock, init=False)
@@ -83,11 +86,8 @@ class Child:
     async def ask(self, question: JsonObject) -> JsonObject:
         """The answer to a question. Raises DetectorFailed, and DetectorOff after MOST_HANGS timeouts."""
         async with self._one:
-            if self.hangs >= MOST_HANGS:
-                raise DetectorOff(
-                    f"{self._title} is switched off: it took longer than {self.deadline_s:g} s on "
-                    f"{MOST_HANGS} calls. Mend it and run again."
-                )
+            if await patiently(lambda: self.hangs.count(self.name, self._version)) >= MOST_HANGS:
+                raise DetectorOff(f"{self._title} is switched off: {self._why_off}")
             answer = await self._asked(question)
         if (told := answer.get("failed")) is not None:
             raise DetectorFailed(str(told)[:300])
@@ -107,13 +107,18 @@ class Child:
                 await self._start()
             return await self._exchange(question, self.deadline_s)
         except TimeoutError:
-            self.hangs += 1
+            count = await patiently(lambda: self.hangs.add(self.name, self._version, self._why_off))
             raise DetectorFailed(
                 f"{self._title} took longer than {self.deadline_s:g} s on this call and was stopped "
-                f"({self.hangs} of {MOST_HANGS} times before it is switched off)."
+                f"({count} of {MOST_HANGS} times before it is switched off)."
             ) from None
         except DetectorError as error:
             raise DetectorFailed(f"{self._title} does not start again: {error}") from error
+
+    @property
+    def _why_off(self) -> str:
+        then = "Mend it: a new version is tried again." if self.what == "detector" else "Mend it and run again."
+        return f"it took longer than {self.deadline_s:g} s on {MOST_HANGS} calls. {then}"
 
     async def _start(self) -> JsonObject:
         environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(OURS)}
@@ -143,6 +148,7 @@ class Child:
             await self.close()
             path = tuple(part for part in answer.get("path", ()) if isinstance(part, str | int))
             raise DetectorError(str(told)[:500], path=path)
+        self._version = str(answer.get("version_hash"))
         return answer
 
     async def _exchange(self, question: JsonObject, seconds: float) -> JsonObject:
@@ -193,10 +199,17 @@ class Child:
 
 @asynccontextmanager
 async def opened(
-    reference: Reference, options: Mapping[str, object], *, name: str, folder: Path, deadline_s: float, most: int
+    reference: Reference,
+    options: Mapping[str, object],
+    *,
+    name: str,
+    folder: Path,
+    deadline_s: float,
+    most: int,
+    hangs: Hangs | None = None,
 ) -> AsyncGenerator[Detector]:
-    """A user's detector while the block runs. Raises DetectorError."""
-    child = Child(reference, options, folder, deadline_s, most)
+    """A user's detector while the block runs. `hangs`: by default those of this process. Raises DetectorError."""
+    child = Child(reference, options, folder, deadline_s, most, name, hangs or OwnHangs())
     try:
         yield _detector(name, await child.describe(), child)
     finally:

@@ -18,11 +18,12 @@ from calltriage.leaves.seals import Seals
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines import dry_run as dry
 from calltriage.pipelines.alerts import alerts_of
-from calltriage.pipelines.catalogue import Opening
+from calltriage.pipelines.catalogue import Opening, is_users
 from calltriage.pipelines.dry_run import Progress
 from calltriage.pipelines.examining import Prepared, prepared
 from calltriage.pipelines.filing_step import Filer
 from calltriage.pipelines.ledger import Ledger, items, results, runs
+from calltriage.pipelines.ledger.hangs import LedgerHangs
 from calltriage.pipelines.ledger.keys import note_key
 from calltriage.pipelines.ledger.ledger import utc_now, written
 from calltriage.pipelines.ledger.pace import at_shared_pace, open_ledger_of
@@ -110,20 +111,22 @@ class Report:
 
 
 @asynccontextmanager
-async def opened_detectors(client: Client, spec: Spec, *, cache: bool = True) -> AsyncGenerator[tuple[Prepared, ...]]:
+async def opened_detectors(
+    client: Client, spec: Spec, *, cache: bool = True, is_dry: bool = False
+) -> AsyncGenerator[tuple[Prepared, ...]]:
     """The detectors of a file while the block runs.
 
-    The client's ledger counts what endpoints cost. With `cache`, their answers are kept in its data folder. Raises SpecError
-    with a line for each fault.
+    The client's ledger counts what endpoints cost and, unless `is_dry`, how often users' functions took too long. With
+    `cache`, answers of endpoints are kept in its data folder. Raises SpecError with a line for each fault.
     """
-    if not spec.endpoint:
+    if not spec.endpoint and (is_dry or not any(is_users(one.use) for one in spec.detect)):
         async with prepared(spec) as detectors:
             yield detectors
         return
     async with open_ledger_of(client) as ledger:
         purse = LedgerPurse(ledger, spec.name, spec.limits.usd_per_day)
-        home = client.home
-        opening = Opening(purse=purse, data_folder=home.folder if cache else None, proxy=home.proxy)
+        home, hangs = client.home, None if is_dry else LedgerHangs(ledger, spec.name)
+        opening = Opening(purse=purse, data_folder=home.folder if cache else None, proxy=home.proxy, hangs=hangs)
         async with prepared(spec, opening) as detectors:
             yield detectors
 
@@ -235,7 +238,10 @@ class Pipeline:
         asked, reader = self.window(since=since, until=until, call=call, limit=limit, calls=source), client
         if calls is not None:
             reader = calls.client
-        async with at_shared_pace(reader), opened_detectors(client, self.spec, cache=cache) as detectors:
+        async with (
+            at_shared_pace(reader),
+            opened_detectors(client, self.spec, cache=cache, is_dry=dry_run) as detectors,
+        ):
             estimate = await self.estimate(reader, asked, detectors)
             if dry_run:
                 on_estimate(estimate)

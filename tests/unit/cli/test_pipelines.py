@@ -263,3 +263,39 @@ def test_status_shows_the_command_that_goes_on_with_a_paused_run(run: Run, tmp_p
     assert (row["run"], went_on["run"]["id"], went_on["run"]["state"]) == (done["run"]["id"], done["run"]["id"], "done")
     [row] = [json.loads(one) for one in run("pipeline", "status", "--json").stdout.splitlines()]
     assert row["goes_on_with"] is None
+
+
+HANGS = """from threading import Event
+from calltriage.pipelines import detector
+
+@detector(version={version}, kind="hangs")
+def hangs(call):
+    {does}
+    return []
+"""
+
+
+def test_a_version_that_hung_three_times_stays_off_until_there_is_a_new_one_and_check_says_so(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "p.toml").write_text(
+        'name = "p"\n[calls]\nsettle = "0s"\n[limits]\nseconds_per_call = "200ms"\n[[detect]]\nuse = "own:hangs"\n'
+    )
+    (tmp_path / "own.py").write_text(HANGS.format(version=1, does="Event().wait()"))
+    dry = json.loads(run("pipeline", "run", "p.toml", "--dry-run", "--json").stdout)
+    before = run("pipeline", "check", "p.toml").stdout
+    one_by_one = [
+        json.loads(run("pipeline", "run", "p.toml", "--call", call, "--json").stdout)["detectors"][0]["why"]
+        for call in ("silent-1", "silent-2", "quick", "quick")
+    ]
+    after = run("pipeline", "check", "p.toml").stdout
+    (tmp_path / "own.py").write_text(HANGS.format(version=2, does="pass"))
+    mended = run("pipeline", "run", "p.toml")
+
+    assert (dry["failures"], "switched off" in before) == ({"hangs": 3}, False)
+    assert [why.partition("stopped ")[2][:7] for why in one_by_one[:3]] == ["(1 of 3", "(2 of 3", "(3 of 3"]
+    assert "is switched off: it took longer than 0.2 s on 3 calls" in one_by_one[3]
+    assert (
+        "hangs is switched off: it took longer than 0.2 s on 3 calls. Mend it: a new version is tried again." in after
+    )
+    assert (mended.exit_code, "switched off" in run("pipeline", "check", "p.toml").stdout) == (0, False)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, insert, inspect, select, update
 
 from calltriage.errors import StoreError
 from calltriage.pipelines.ledger import results
+from calltriage.pipelines.ledger.hangs import LedgerHangs, switched_off
 from calltriage.pipelines.ledger.results import Known, Made, Result
 from calltriage.pipelines.ledger.tables import effects, facts, metadata
 
@@ -74,3 +75,18 @@ async def test_a_result_is_known_with_the_number_of_its_verified_findings(tmp_pa
     }  # fmt: skip
     assert [name for name, one in known.items() if one.has_verified] == [("finds", "v1")]
     assert of_others == {}
+
+
+async def test_hangs_of_a_version_are_counted_over_all_processes_and_a_new_version_begins_anew(
+    tmp_path: Path, ledger_url: Url
+) -> None:
+    async with opened_ledger(tmp_path, ledger_url) as ledger, opened_ledger(tmp_path, ledger_url) as of_another:
+        one, other = LedgerHangs(ledger, "p"), LedgerHangs(of_another, "p")
+        counts = [await one.add("slow", "v1", "too slow"), await other.add("slow", "v1", "too slow")]
+        before = await switched_off(ledger, "p")
+        counts += [await one.add("slow", "v1", "too slow"), await other.count("slow", "v2")]
+        after = await switched_off(of_another, "p")
+        fresh = await LedgerHangs(of_another, "p").count("slow", "v1")
+
+    assert (counts, fresh) == ([1, 2, 3, 0], 3)
+    assert (before, after) == ({}, {("slow", "v1"): "too slow"})

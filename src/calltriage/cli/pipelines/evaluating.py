@@ -127,7 +127,7 @@ async def _measured(settings: Settings, spec: Spec, labels: Labels, asked: JsonO
     async with (
         open_client(settings) as client,
         at_shared_pace(client),
-        opened_detectors(client, spec, cache=not asked["no_cache"]) as detectors,
+        opened_detectors(client, spec, cache=not asked["no_cache"], is_dry=True) as detectors,
     ):
         measured = [one.detector for one in detectors if one.detector.name in labels]
         with progress() as shown:

@@ -23,6 +23,7 @@ from calltriage.leaves.amounts import amount
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.logs import configure_logging
 from calltriage.pipelines.calls import Timing
+from calltriage.pipelines.catalogue import is_users
 from calltriage.pipelines.detecting import Detector
 from calltriage.pipelines.examining import Prepared, prepared
 from calltriage.pipelines.pipeline import Estimate, Pipeline
@@ -86,7 +87,7 @@ def check(context: click.Context, file: Path, since: str | None, *, offline: boo
                 return rows, [], None
             return (
                 rows,
-                await _alone(settings, loaded.spec, detectors),
+                [*await _alone(settings, loaded.spec, detectors), *await _off(settings, loaded.spec, detectors)],
                 await _estimate(settings, loaded, since, detectors),
             )
 
@@ -116,6 +117,19 @@ async def _alone(settings: Settings, spec: Spec, detectors: Sequence[Prepared]) 
     async with open_ledger(settings) as ledger:
         judged = await ledger.read(partial(tallies, ledger=ledger, with_agents=spec.issues.agent_verdicts))
     return [_sentence(one, tally_of(judged, one.detect.names, one.detector.version_hash)) for one in may]
+
+
+async def _off(settings: Settings, spec: Spec, detectors: Sequence[Prepared]) -> list[str]:
+    """A sentence on each detector of a user's own that is switched off."""
+    from calltriage.pipelines.ledger.hangs import switched_off  # noqa: PLC0415  brings the database library
+    from calltriage.wiring import open_ledger  # noqa: PLC0415
+
+    if not any(is_users(one.detect.use) for one in detectors):
+        return []
+    async with open_ledger(settings) as ledger:
+        off = await switched_off(ledger, spec.name)
+    found = ((one.detector.name, off.get((one.detector.name, one.detector.version_hash))) for one in detectors)
+    return [f"{name} is switched off: {why}" for name, why in found if why is not None]
 
 
 def _sentence(one: Prepared, tally: Tally) -> str:

@@ -42,5 +42,6 @@ async def test_the_numbers_of_a_turn_are_read_once_however_many_turns_are_alike(
 
 
 @pytest.mark.parametrize("text", LONG)
-def test_masking_ends_on_endless_texts(text: str) -> None:
-    assert BuiltIn().mask(text).text
+async def test_masking_ends_on_endless_texts(text: str) -> None:
+    [masked] = await BuiltIn().mask([text])
+    assert masked.text
