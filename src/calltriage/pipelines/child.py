@@ -27,7 +27,7 @@ from calltriage.leaves.strict_json import JsonObject, is_object
 from calltriage.pipelines.calls import Call, Timing
 from calltriage.pipelines.detecting import MOST_FINDINGS, Detector, Examined
 from calltriage.pipelines.hangs import MOST_HANGS, Hangs, OwnHangs
-from calltriage.pipelines.reading import patiently
+from calltriage.pipelines.patience import patiently
 from calltriage.pipelines.references import Reference
 
 START_S = 30.0

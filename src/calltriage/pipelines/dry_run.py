@@ -12,7 +12,8 @@ from calltriage.client.client import Client
 from calltriage.errors import NotFound
 from calltriage.pipelines.examining import Prepared, examine
 from calltriage.pipelines.listing import is_sampled, is_under_way, pages, settles_at
-from calltriage.pipelines.reading import patiently, read_call
+from calltriage.pipelines.patience import patiently
+from calltriage.pipelines.reading import read_call
 from calltriage.pipelines.spec import Spec
 from calltriage.pipelines.tallies import Tally
 from calltriage.pipelines.windows import Window

@@ -32,8 +32,8 @@ from calltriage.pipelines.ledger.incidents import ALIKE, NO_ISSUE, Alone, Candid
 from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.turns import alone
 from calltriage.pipelines.new_issues import NewIssues
+from calltriage.pipelines.patience import is_of_all
 from calltriage.pipelines.rates import tell_rates, tell_spikes
-from calltriage.pipelines.reading import is_of_all
 from calltriage.pipelines.recalling import Recall
 
 if TYPE_CHECKING:

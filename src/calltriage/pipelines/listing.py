@@ -15,7 +15,7 @@ from functools import partial
 from calltriage.client.client import Client
 from calltriage.leaves.instants import instant
 from calltriage.operations.calls import Call, ListCalls
-from calltriage.pipelines.reading import patiently
+from calltriage.pipelines.patience import patiently
 
 PAGE = 1000
 """Rows of one request: the most that the API gives."""

@@ -31,7 +31,7 @@ from calltriage.pipelines.ledger.purse import LedgerPurse
 from calltriage.pipelines.ledger.runs import ASKED_FOR, Filed, Run
 from calltriage.pipelines.ledger.turns import held
 from calltriage.pipelines.listing import PAGE
-from calltriage.pipelines.reading import patiently
+from calltriage.pipelines.patience import patiently
 from calltriage.pipelines.runners.embedded import Embedded, only_one
 from calltriage.pipelines.runners.queue import Share, is_spread
 from calltriage.pipelines.running import Work
@@ -232,7 +232,7 @@ class Pipeline:
             on_estimate: gets the estimate before the first call is read.
 
         Raises SpecError for a detector that cannot be made, SettingsError for unusable arguments or if another process works
-        on the run, and CallError if the API fails for longer than `reading.PATIENCE_S`; the run is paused then.
+        on the run, and CallError if the API fails for longer than `patience.PATIENCE_S`; the run is paused then.
         """
         source = None if calls is None else calls.name
         asked, reader = self.window(since=since, until=until, call=call, limit=limit, calls=source), client

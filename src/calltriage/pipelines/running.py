@@ -26,7 +26,8 @@ from calltriage.pipelines.ledger.items import Item, Standing
 from calltriage.pipelines.ledger.ledger import Ledger, written
 from calltriage.pipelines.ledger.results import Known
 from calltriage.pipelines.ledger.retention import forget_older
-from calltriage.pipelines.reading import is_of_all, may_be_repeated, patiently, read_call
+from calltriage.pipelines.patience import is_of_all, may_be_repeated, patiently
+from calltriage.pipelines.reading import read_call
 from calltriage.pipelines.recording import Recorder
 from calltriage.pipelines.spec import Spec
 from calltriage.pipelines.tallies import Tally

@@ -30,7 +30,7 @@ from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.listing import is_sampled, is_under_way, pages, settled_at
 from calltriage.pipelines.metrics import metrics
-from calltriage.pipelines.reading import patiently
+from calltriage.pipelines.patience import patiently
 from calltriage.pipelines.running import Work, why_paused
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from calltriage.pipelines.ledger import Ledger, items, runs
 from calltriage.pipelines.ledger.keys import has_key
 from calltriage.pipelines.ledger.pace import open_ledger_of
 from calltriage.pipelines.ledger.runs import ASKED_FOR, Run
+from calltriage.pipelines.patience import patiently
 from calltriage.pipelines.pipeline import Pipeline, opened_detectors, unheard, work_of
-from calltriage.pipelines.reading import patiently
 from calltriage.pipelines.runners.queue import Share, is_spread
 
 LOOK_EVERY_S = 1.0

@@ -167,7 +167,9 @@ async def test_a_module_that_hangs_while_it_is_imported_is_killed_and_told(
 @pytest.mark.skipif(sys.platform == "win32", reason="timers of signals are not of Windows")
 def test_a_process_whose_module_hangs_ends_by_itself_where_nobody_is_left_to_kill_it(tmp_path: Path) -> None:
     (tmp_path / "acme_hangs.py").write_text(HANGS)
-    about = {"module": "acme_hangs", "function": "finds", "options": {}, "folder": str(tmp_path), "most": 50}
+    about = {
+        "what": "detector", "module": "acme_hangs", "function": "finds", "options": {}, "folder": str(tmp_path), "most": 50,
+    }  # fmt: skip
 
     program = [sys.executable, "-m", "calltriage.pipelines.child_process"]
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

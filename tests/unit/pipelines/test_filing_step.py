@@ -39,7 +39,7 @@ from calltriage.pipelines.ledger.effects import Effect
 from calltriage.pipelines.ledger.findings import Wanted
 from calltriage.pipelines.ledger.reviews import Review
 from calltriage.pipelines.ledger.turns import alone
-from calltriage.pipelines.reading import may_be_repeated
+from calltriage.pipelines.patience import may_be_repeated
 from calltriage.pipelines.reviewing import Reviewer, review
 from calltriage.pipelines.spec import parse_spec
 
@@ -115,9 +115,11 @@ async def test_a_renamed_detector_keeps_its_verdicts_and_files_alone_what_it_fin
 ) -> None:
     await bench.trust()
     await bench.say("first")
-    bench.rule = replace(bench.rule, name=found_as, was=("wrong_hours",))
+    renamed = spec_of(RENAMED, f"[issues]\n{ALONE}")
+    bench.rule = replace(bench.rule, name=found_as)
+    bench.spec = renamed if found_as == "hours_wrong" else bench.spec
     await bench.examine("first")
-    bench.spec = spec_of(RENAMED, f"[issues]\n{ALONE}")
+    bench.spec = renamed
     bench.rule = replace(bench.rule, name="hours_wrong")
     bench.clock.advance(minutes=1)
 

@@ -23,9 +23,10 @@ from calltriage.client.limits import Rate
 from calltriage.desk.app import Desk
 from calltriage.operations.base import Api
 from calltriage.operations.calls import ListCalls
-from calltriage.pipelines.ledger import Ledger, pace, runs
+from calltriage.pipelines.ledger import Ledger, pace
 from calltriage.pipelines.ledger.pace import paced, reserve
 from calltriage.pipelines.ledger.tables import paces
+from calltriage.pipelines.pipeline import Pipeline
 from calltriage.server.app import build_server
 from calltriage.server.toolsets import select as select_tools
 
@@ -124,7 +125,9 @@ async def test_a_server_takes_turns_for_a_dry_run_and_for_the_turns_of_a_finding
         bench = Bench(the_desk, client, ledger, clock, spec_of(""))
         await bench.say("first")
         await bench.examine("first")
-        await runs.begin(ledger, pipeline="quiet", spec_hash="h", spec=FILE, mode="run", window={"asked": {}})
+        (tmp_path / "p.toml").write_text(FILE)
+        await Pipeline.load(tmp_path / "p.toml").run(client, call="none")
+        taken.clear()
         before = client.requests
         await ok(agent, "run_pipeline", pipeline="quiet", call_id="first")
         [row] = (await ok(agent, "list_findings"))["items"]

@@ -26,7 +26,7 @@ from calltriage.errors import CallError, SettingsError, StoreBusyError, Unauthen
 from calltriage.operations.activity import ListActivity
 from calltriage.operations.flags import ListFlags
 from calltriage.operations.issues import Issue, ListIssues
-from calltriage.pipelines import reading, reviewing
+from calltriage.pipelines import patience, reviewing
 from calltriage.pipelines.filing_step import Filer
 from calltriage.pipelines.ledger import Ledger, runs
 from calltriage.pipelines.ledger.findings import Wanted, listed
@@ -486,7 +486,7 @@ async def test_a_call_that_changed_is_examined_again_and_its_old_finding_becomes
 async def test_an_api_that_is_away_is_waited_for_at_each_step(
     the_desk: Desk, filing: Client, way: Cut, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
-    monkeypatch.setattr(reading, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(patience, "FIRST_PAUSE_S", 0.0)
     await load_lines(the_desk, *(silent_line(f"silent-{number}", 9.5) for number in range(3)))
     way.unanswered = ending
     report = await run(filing, f"{SILENCE}max_evidence = 1\n")
@@ -503,7 +503,7 @@ async def test_an_api_that_is_away_is_waited_for_at_each_step(
 async def test_an_api_that_stays_away_while_calls_are_listed_or_commented_on_pauses_the_run(
     the_desk: Desk, filing: Client, way: Cut, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
-    monkeypatch.setattr(reading, "FIRST_PAUSE_S", 2 * reading.PATIENCE_S)  # the patience is over at once
+    monkeypatch.setattr(patience, "FIRST_PAUSE_S", 2 * patience.PATIENCE_S)  # the patience is over at once
     await load_lines(the_desk, *(silent_line(f"silent-{number}", 9.5) for number in range(3)))
     way.unanswered, way.losses = ending, 1_000_000
     with anyio.fail_after(60), pytest.raises(CallError) as away:
@@ -524,7 +524,7 @@ async def test_an_api_that_goes_away_once_all_calls_are_examined_pauses_the_run(
     async def away(_: Filer) -> None:
         raise Unreachable("away")
 
-    monkeypatch.setattr(reading, "FIRST_PAUSE_S", 2 * reading.PATIENCE_S)  # the patience is over at once
+    monkeypatch.setattr(patience, "FIRST_PAUSE_S", 2 * patience.PATIENCE_S)  # the patience is over at once
     await load_lines(the_desk, silent_line("silent-1", 9.5))
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(Filer, "tell_counts", away)
@@ -543,7 +543,7 @@ async def test_an_api_that_goes_away_once_all_calls_are_examined_pauses_the_run(
 async def test_a_write_of_which_nobody_knows_is_looked_for_and_its_calls_end_done(
     the_desk: Desk, filing: Client, way: Cut, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
-    monkeypatch.setattr(reading, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(patience, "FIRST_PAUSE_S", 0.0)
     await load_lines(the_desk, *(silent_line(f"silent-{number}", 9.5) for number in range(3)))
     way.loses_answer_of = ending
     report = await run(filing, f"{SILENCE}max_evidence = 1\n")
@@ -566,7 +566,7 @@ async def test_a_database_that_is_away_is_waited_for(
         return await whole(ledger, change, lane)
 
     monkeypatch.setattr(Ledger, "write", write)
-    monkeypatch.setattr(reading, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(patience, "FIRST_PAUSE_S", 0.0)
     report = await run(filing)
     assert report.run is not None
     assert (report.run.state, report.run.counts["done"]) == ("done", 3)

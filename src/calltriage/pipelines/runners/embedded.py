@@ -15,7 +15,7 @@ from calltriage.pipelines.ledger.items import Item
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.ledger.turns import Turn, held, is_taken
-from calltriage.pipelines.reading import patiently
+from calltriage.pipelines.patience import patiently
 from calltriage.pipelines.runners.lister import AHEAD, Lister
 from calltriage.pipelines.running import Work, why_paused
 

@@ -11,7 +11,7 @@ from calltriage.pipelines.ledger import items, runs
 from calltriage.pipelines.ledger.items import Listed
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.listing import Page, is_sampled, is_under_way, pages, settles_at
-from calltriage.pipelines.reading import patiently
+from calltriage.pipelines.patience import patiently
 from calltriage.pipelines.running import Work
 from calltriage.pipelines.windows import Window
 

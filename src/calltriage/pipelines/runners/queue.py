@@ -19,7 +19,7 @@ from calltriage.pipelines.ledger.items import TO_DO
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.ledger.turns import Turn, held
-from calltriage.pipelines.reading import LONGEST_PAUSE_S, PATIENCE_S, may_pass, patiently
+from calltriage.pipelines.patience import LONGEST_PAUSE_S, PATIENCE_S, may_pass, patiently
 from calltriage.pipelines.runners.jobs import Jobs, opened_jobs
 from calltriage.pipelines.runners.lister import AHEAD, Lister
 from calltriage.pipelines.running import Work, why_paused
