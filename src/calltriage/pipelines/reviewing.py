@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select
@@ -25,6 +26,7 @@ from calltriage.pipelines.catalogue import BUILT_INS
 from calltriage.pipelines.ledger import blind, effects, findings, incidents, reviews, tables
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.reviews import Reason, Review, Role
+from calltriage.pipelines.ledger.runs import Origin
 from calltriage.pipelines.parts import Parts
 from calltriage.pipelines.redaction import Masked, RedactionError, known_values
 from calltriage.pipelines.spec import Spec, SpecError, parse_spec
@@ -132,12 +134,18 @@ async def issue_name(ledger: Ledger, finding: JsonObject) -> str:
 async def spec_of(ledger: Ledger, finding: JsonObject) -> Spec:
     """The pipeline's file of the run that found a finding; a file with default settings if that is not known."""
     runs = tables.runs
-    query = select(runs.c.spec).where(runs.c.account == ledger.account, runs.c.id == finding["run_id"])
-    text = await ledger.read(lambda connection: connection.execute(query).scalar_one_or_none())
+    query = select(runs.c.spec, runs.c.window).where(runs.c.account == ledger.account, runs.c.id == finding["run_id"])
+    row = await ledger.read(lambda connection: connection.execute(query).one_or_none())
     try:
-        return parse_spec(text or "")
+        return parse_spec("") if row is None else _as_it_ran(row.spec, row.window)
     except SpecError:
         return parse_spec('name = "pipeline"\n[[detect]]\nuse = "agent_silence"\n')
+
+
+def _as_it_ran(text: str, window: JsonObject) -> Spec:
+    """A run's file, in the folder from which it ran; in the present one where that is not known. Raises SpecError."""
+    file = Origin.of(window).file
+    return parse_spec(text, folder=None if file is None else Path(file).parent)
 
 
 async def undoing(ledger: Ledger, finding: JsonObject) -> list[str]:
@@ -205,15 +213,18 @@ async def _spec_about(ledger: Ledger, call_id: str, detector: str) -> Spec | Non
     there is none."""
     runs, items = tables.runs, tables.items
     query = (
-        select(runs.c.spec).where(runs.c.account == ledger.account).order_by(runs.c.created_at.desc()).limit(MOST_RUNS)
+        select(runs.c.spec, runs.c.window)
+        .where(runs.c.account == ledger.account)
+        .order_by(runs.c.created_at.desc())
+        .limit(MOST_RUNS)
     )
     of_call = select(items.c.run_id).where(items.c.account == ledger.account, items.c.call_id == call_id)
-    texts = await ledger.read(
-        lambda it: [text for one in (query.where(runs.c.id.in_(of_call)), query) for text in it.execute(one).scalars()]
+    found = await ledger.read(
+        lambda it: [row for one in (query.where(runs.c.id.in_(of_call)), query) for row in it.execute(one)]
     )
-    for text in dict.fromkeys(texts):
+    for row in found:
         with suppress(SpecError):
-            spec = parse_spec(text)
+            spec = _as_it_ran(row.spec, row.window)
             if any(detector in (one.known_as, *one.was) for one in spec.detect):
                 return spec
     return None
@@ -237,8 +248,8 @@ async def _masked(spec: Spec, texts: list[str], known: Sequence[str] = ()) -> li
             return [Masked(text) for text in texts] if redactor is None else await redactor.mask(texts, known)
     except (SettingsError, RedactionError) as error:
         raise Rejected(
-            f"Nothing was recorded, since its words cannot be masked with redact = {spec.redact!r}. {error} Repeat it in "
-            "the folder of the pipeline's file, or without words of your own."
+            f"Nothing was recorded, since its words cannot be masked with redact = {spec.redact!r}. {error} Repeat it "
+            "where the pipeline's file and its function are, or without words of your own."
         ) from error
 
 

@@ -33,14 +33,14 @@ async def bench(the_desk: Desk, clock: Clock, tmp_path: Path) -> AsyncGenerator[
         yield Bench(the_desk, client, ledger, clock, spec_of())
 
 
-async def begun(bench: Bench, redact: str | None) -> None:
-    """A run of the pipeline with this `redact`, which finds something in a call with a number."""
+async def begun(bench: Bench, redact: str | None, file: Path | None = None) -> None:
+    """A run of the pipeline with this `redact`, which finds something in a call with a number. `file`: where it ran."""
     line = "" if redact is None else f'redact = "{redact}"\n'
     text = f'name = "hours"\n{line}[[detect]]\nuse = "forbidden"\nname = "wrong_hours"\nphrases = ["nine thirty"]\n'
     values = {
         "account": bench.ledger.account, "id": "run-1", "pipeline": "hours", "spec_hash": "x", "spec": text,
-        "mode": "run", "window": {}, "state": "done", "listed": True, "created_at": bench.ledger.now(),
-        "updated_at": bench.ledger.now(),
+        "mode": "run", "window": {} if file is None else {"file": str(file)}, "state": "done", "listed": True,
+        "created_at": bench.ledger.now(), "updated_at": bench.ledger.now(),
     }  # fmt: skip
     result = {
         "account": bench.ledger.account, "call_id": "first", "content_hash": "x", "detector": "wrong_hours",
@@ -95,15 +95,21 @@ async def test_where_no_run_had_the_detector_words_are_kept_as_typed(bench: Benc
     assert await stored(bench) == [("on 415-555-0132", REASON)]
 
 
-async def test_a_users_redactor_masks_words_of_verdicts_in_its_folder(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_known", [True, False], ids=["as its run has it", "in the present folder"])
+async def test_a_users_redactor_masks_words_of_verdicts_in_its_files_folder(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_known: bool
 ) -> None:
     (tmp_path / "acme_words.py").write_text("def mask(text):\n    return text.replace('gave', '(did)')\n")
-    monkeypatch.chdir(tmp_path)
-    await begun(bench, "acme_words:mask")
+    if not is_known:
+        monkeypatch.chdir(tmp_path)
+    await begun(bench, "acme_words:mask", tmp_path / "p.toml" if is_known else None)
     await reviewing.review(bench.ledger, (await bench.rows())[0], PERSON, "wrong", "they gave it")
+    bench.clock.advance(seconds=1)
+    await reviewing.missed(
+        Parts(bench.client, bench.ledger), "first", "wrong_hours", "says Smith", reviewer=AGENT, note="they gave it"
+    )
 
-    assert await stored(bench) == [(None, "they (did) it")]
+    assert [reason for _, reason in await stored(bench)] == ["they (did) it", "they (did) it"]
 
 
 async def test_a_users_redactor_that_is_not_here_records_no_word_and_says_so(bench: Bench) -> None:
