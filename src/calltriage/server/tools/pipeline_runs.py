@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 from pydantic import Field, StringConstraints
 
-from calltriage.errors import Conflict, NotFound, Rejected, SettingsError
+from calltriage.errors import Conflict, NotFound, Rejected, SettingsError, first_of
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect
 from calltriage.operations.fields import CallId, Form, Word
@@ -151,18 +151,21 @@ class RunPipelineTool(Workflow, effect=Effect.ADD):
             if self.since is not None:
                 raise Rejected(str(error), field="since") from None
             return {"outcome": "not_committed", "calls": 0, "note": "No call has settled since then."}
-        async with anyio.create_task_group() as tasks:
+        try:
+            async with anyio.create_task_group() as tasks:
 
-            async def end() -> None:
-                await work.server.ending.wait()
-                await work.server.sleep(GRACE_S)
-                carrying.cancel()
+                async def end() -> None:
+                    await work.server.ending.wait()
+                    await work.server.sleep(GRACE_S)
+                    carrying.cancel()
 
-            tasks.start_soon(end)
-            with anyio.CancelScope() as carrying:
-                client = work.server.client
-                made = await loaded.run(client, since=since, call=call, limit=limit, dry_run=self.dry_run)
-            tasks.cancel_scope.cancel()
+                tasks.start_soon(end)
+                with anyio.CancelScope() as carrying:
+                    client = work.server.client
+                    made = await loaded.run(client, since=since, call=call, limit=limit, dry_run=self.dry_run)
+                tasks.cancel_scope.cancel()
+        except BaseExceptionGroup as errors:
+            raise first_of(errors) from None
         if made is not None:
             return await _came_to(ledger, made)
         return await _left(ledger, loaded, window.asked)

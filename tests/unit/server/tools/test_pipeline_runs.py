@@ -17,6 +17,7 @@ from tool_calls import ok, refused
 from calltriage.client.client import open_client
 from calltriage.client.home import Home
 from calltriage.desk.app import Desk
+from calltriage.errors import Unauthenticated
 from calltriage.pipelines.ledger import findings, open_ledger, runs
 from calltriage.pipelines.ledger.ledger import utc_now, written
 from calltriage.pipelines.pipeline import Pipeline, Report
@@ -178,6 +179,33 @@ async def test_a_file_that_cannot_be_run_says_what_to_do(
     assert error["code"] == "pipeline_error"
     assert message in error["message"]
     assert str(folder) not in error["message"]
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_a_detector_that_cannot_be_made_is_told_as_what_its_operator_has_to_mend(
+    seat: tuple[McpClient, Bench, Path, TriageServer], dry_run: bool
+) -> None:
+    agent, bench, folder, _ = seat
+    (folder / "beside.py").write_text(BESIDE)
+    await operated(bench, folder, OWN)
+    (folder / "beside.py").unlink()
+    error = await refused(agent, "run_pipeline", pipeline="own", call_id="first", dry_run=dry_run)
+    assert (error["code"], error["outcome"]) == ("pipeline_error", "not_committed")
+    assert "beside" in error["message"]
+
+
+async def test_an_error_of_the_api_is_told_as_it_is(
+    seat: tuple[McpClient, Bench, Path, TriageServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, bench, folder, _ = seat
+    await operated(bench, folder)
+
+    async def refused_run(*_: object, **__: object) -> Report:
+        raise Unauthenticated("The API does not accept the key.")
+
+    monkeypatch.setattr(Pipeline, "run", refused_run)
+    error = await refused(agent, "run_pipeline", pipeline="quiet", call_id="first", dry_run=False)
+    assert error["code"] == "unauthenticated"
 
 
 async def test_without_a_time_a_run_examines_what_came_since_the_last_one_ended(
