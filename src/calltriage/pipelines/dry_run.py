@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import datetime
 
 import anyio
@@ -11,7 +11,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from calltriage.client.client import Client
 from calltriage.errors import NotFound
 from calltriage.pipelines.examining import Prepared, examine
-from calltriage.pipelines.listing import is_sampled, is_under_way, pages, settles_at
+from calltriage.pipelines.listing import is_left_after, is_sampled, is_under_way, pages, settles_at
 from calltriage.pipelines.patience import patiently
 from calltriage.pipelines.reading import read_call
 from calltriage.pipelines.spec import Spec
@@ -21,13 +21,27 @@ from calltriage.pipelines.windows import Window
 Progress = Callable[[int, int | None], None]
 """Gets the number of calls that are done, and of all calls of the run: an estimate until they are listed, None where nothing
 is known."""
+Known = Callable[[Sequence[str]], Awaitable[set[str]]]
+"""Gives those of the calls, by their ids, that runs of the pipeline have examined."""
+
+
+async def nothing_known(_calls: Sequence[str]) -> set[str]:
+    """The default of `known`."""
+    return set()
 
 
 async def dry_run(
-    client: Client, spec: Spec, detectors: Sequence[Prepared], window: Window, progress: Progress, *, now: datetime
+    client: Client,
+    spec: Spec,
+    detectors: Sequence[Prepared],
+    window: Window,
+    progress: Progress,
+    *,
+    now: datetime,
+    known: Known = nothing_known,
 ) -> Tally:
     """Examine the calls of a window that have settled by `now`, and count what is found. Memory does not grow with the
-    number of calls."""
+    number of calls. `known`: which calls a window that goes on after others (`Window.after`) leaves out."""
     tally, listed, total = Tally.of(detectors), 0, window.expected(spec.calls.sample, None)
     corrected = any(one.detector.needs_corrected for one in detectors)
 
@@ -47,7 +61,7 @@ async def dry_run(
         for _ in range(client.triage.in_flight):
             tasks.start_soon(work, receive)
         async with send:
-            async for call_id, made in wanted(client, spec, window, tally, now):
+            async for call_id, made in wanted(client, spec, window, tally, now, known=known):
                 listed += 1
                 total = window.expected(spec.calls.sample, made, listed)
                 await send.send(call_id)
@@ -57,7 +71,7 @@ async def dry_run(
 
 
 async def wanted(
-    client: Client, spec: Spec, window: Window, tally: Tally, now: datetime
+    client: Client, spec: Spec, window: Window, tally: Tally, now: datetime, *, known: Known = nothing_known
 ) -> AsyncGenerator[tuple[str, int | None]]:
     """The ids of a window's calls, each with the number of calls made in its time; None where that is not known. Calls of
     the API's list that have not settled are left out, and counted in the tally."""
@@ -67,8 +81,10 @@ async def wanted(
     count, total = 0, None
     async for page in pages(client, spec.calls.listing(), since=window.since, until=window.until):
         total = page.total if total is None else total
-        for call in page.calls:
-            if is_under_way(call) or not is_sampled(call.call_id, spec.calls.sample, "call:"):
+        left = [call for call in page.calls if is_left_after(call, window.after, spec.calls.settle)]
+        old = set[str]() if window.after is None else await known([call.call_id for call in left])
+        for call in left:
+            if is_under_way(call) or call.call_id in old or not is_sampled(call.call_id, spec.calls.sample, "call:"):
                 continue
             if window.limit is not None and count >= window.limit:
                 return

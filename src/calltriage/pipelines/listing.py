@@ -111,6 +111,16 @@ def settles_at(call: Call, settle: timedelta, now: datetime) -> datetime | None:
     return at if at is not None and now < at else None
 
 
+def is_left_after(call: Call, after: str | None, settle: timedelta) -> bool:
+    """Whether a call may have been left by a run that examined what had settled until `after`: it was made from then on, or
+    settled later. It may have, too, if it does not say how long it lasted. True for an `after` of None."""
+    mark, made = instant(after) if after is not None else None, call.began
+    if mark is None or made is None or made >= mark or call.call_length is None:
+        return True
+    settled = settled_at(call, settle)
+    return settled is None or settled >= mark
+
+
 def is_under_way(call: Call) -> bool:
     """Whether a row of the list says that the call has not ended."""
     return (call.model_extra or {}).get("completed") is False

@@ -177,10 +177,13 @@ class Pipeline:
         call: str | None = None,
         limit: int | None = None,
         calls: str | None = None,
+        is_next: bool = False,
     ) -> Window:
         """The window of settled calls that the arguments ask for; see `windows.window`. Raises SettingsError."""
         settle = self.spec.calls.settle
-        return window(utc_now(), since=since, until=until, call=call, limit=limit, calls=calls, settle=settle)
+        return window(
+            utc_now(), since=since, until=until, call=call, limit=limit, calls=calls, settle=settle, is_next=is_next
+        )
 
     async def estimate(self, client: Client, asked: Window, detectors: Sequence[Prepared]) -> Estimate:
         """Estimate the cost of a run over a window. Sends one request, or none for a single call."""
@@ -217,6 +220,7 @@ class Pipeline:
         dry_run: bool = False,
         cache: bool = True,
         calls: Source | None = None,
+        is_next: bool = False,
         progress: Progress = unheard,
         on_estimate: Callable[[Estimate], None] = _unasked,
     ) -> Report:
@@ -228,6 +232,8 @@ class Pipeline:
             dry_run: write no issues and nothing to the ledger, except what endpoints cost and the pace of requests.
             cache: use and keep cached answers of endpoints.
             calls: read these calls instead of the API's. Findings are filed on the API if it has the call.
+            is_next: leave out what runs of the pipeline have examined, and look for what they left before `since`; see
+                `windows.Window.after`.
             progress: gets the number of calls that are done, and of all; see `dry_run.Progress`.
             on_estimate: gets the estimate before the first call is read.
 
@@ -235,9 +241,8 @@ class Pipeline:
         on the run, and CallError if the API fails for longer than `patience.PATIENCE_S`; the run is paused then.
         """
         source = None if calls is None else calls.name
-        asked, reader = self.window(since=since, until=until, call=call, limit=limit, calls=source), client
-        if calls is not None:
-            reader = calls.client
+        asked = self.window(since=since, until=until, call=call, limit=limit, calls=source, is_next=is_next)
+        reader = client if calls is None else calls.client
         async with (
             at_shared_pace(reader),
             opened_detectors(client, self.spec, cache=cache, is_dry=dry_run) as detectors,
@@ -245,7 +250,7 @@ class Pipeline:
             estimate = await self.estimate(reader, asked, detectors)
             if dry_run:
                 on_estimate(estimate)
-                tally = await dry.dry_run(reader, self.spec, detectors, asked, progress, now=utc_now())
+                tally = await self._dry_run(client, reader, detectors, asked, progress)
                 return Report(tally, tally.failures, unsettled=tally.unsettled)
             async with open_ledger_of(client) as ledger:
                 taken_up = await self._take_up(client, ledger, detectors, asked)
@@ -259,6 +264,16 @@ class Pipeline:
                 left_out = await ledger.read(partial(items.left_out, ledger=ledger, run_id=run.id))
                 filed = await runs.filed_by(ledger, run.id)
                 return Report(work.tally, await ledger.read(failed), run, filed, left_out, taken_up)
+
+    async def _dry_run(
+        self, client: Client, reader: Client, detectors: Sequence[Prepared], asked: Window, progress: Progress
+    ) -> Tally:
+        carried_out = partial(dry.dry_run, reader, self.spec, detectors, asked, progress, now=utc_now())
+        if asked.after is None:
+            return await carried_out()
+        async with open_ledger_of(client) as ledger:
+            known = partial(items.examined, ledger, pipeline=self.spec.name, spec_hash=self.spec_hash)
+            return await carried_out(known=known)
 
     async def _begin(self, ledger: Ledger, mode: str, window: JsonObject) -> Run:
         spec = self.spec

@@ -1,8 +1,9 @@
 """Watches for new calls: polls the list and takes webhooks, waits until calls have settled, and examines them.
 
 The list is read from a watermark. A call may appear in it after calls that began later, if it ends later. So each poll
-begins OVERLAP before the newest call seen, and not after the begin of the oldest call that has not ended. A call whose date
-lies in the future does not move the watermark, which never passes the present time. A webhook is only a hint: its call is
+begins OVERLAP before the newest call seen, and not after the begin of the oldest call that has not ended, unless it began
+LONGEST_CALL ago. A call whose date lies in the future does not move the watermark, which never passes the present time; one
+that lies in the future, after the clock went wrong, is taken back by LONGEST_CALL. A webhook is only a hint: its call is
 read by its id like any other.
 """
 
@@ -32,15 +33,13 @@ from calltriage.pipelines.listing import is_sampled, is_under_way, pages, settle
 from calltriage.pipelines.metrics import metrics
 from calltriage.pipelines.patience import patiently
 from calltriage.pipelines.running import Work, why_paused
+from calltriage.pipelines.windows import LONGEST_CALL
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 OVERLAP = timedelta(minutes=15)
 """How far before the newest call seen a poll begins: a list may show a call late."""
-LONGEST_CALL = timedelta(hours=24)
-"""A call that has not ended so long after its begin does not hold the watermark back. A watermark that lies in the future,
-after the clock went wrong, is taken back so far."""
 IDLE_S = 0.5
 """Seconds between two reads of the ledger while nothing is due."""
 TIDY_EVERY_S = 3_600.0

@@ -11,6 +11,9 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.durations import UNITS, seconds
 from calltriage.pipelines.ledger.ledger import written
 
+LONGEST_CALL = timedelta(hours=24)
+"""A call that has not ended so long after its begin is not waited for any longer."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -19,6 +22,8 @@ class Window:
     Attributes:
         asked: the arguments as text. An interrupted run is resumed if its text is equal.
         calls: name of the calls' source; None: the API.
+        after: None: all these calls. Else only calls that no run of the pipeline has examined: those made from this instant
+            on, and those made in the LONGEST_CALL before it that had not settled by then.
     """
 
     since: str | None
@@ -27,6 +32,7 @@ class Window:
     limit: int | None
     asked: str
     calls: str | None = None
+    after: str | None = None
 
     def stored(self) -> JsonObject:
         return vars(self).copy()
@@ -67,11 +73,13 @@ def window(
     limit: int | None = None,
     calls: str | None = None,
     settle: timedelta = timedelta(),
+    is_next: bool = False,
 ) -> Window:
     """The window for a command's arguments.
 
     `since` and `until`: a span before now (`7d`), a day, or an instant (UTC unless it says otherwise). Without `until` the
-    window ends `settle` before now. Raises SettingsError for any other text, and for an empty window.
+    window ends `settle` before now. With `is_next`, calls were examined until `since`; see `Window.after`. Raises
+    SettingsError for any other text, and for an empty window.
     """
     asked = " ".join(
         f"{name}={value}" for name, value in _given(since=since, until=until, call=call, limit=limit, calls=calls)
@@ -81,6 +89,8 @@ def window(
     first, last = _instant(since, now, "since"), _instant(until, now, "until") or now - settle
     if first is not None and first >= last:
         raise SettingsError("There is no time between `since` and `until`. Give an earlier `since`.")
+    if is_next and first is not None:
+        return Window(written(first - LONGEST_CALL), written(last), None, limit, asked, calls, written(first))
     return Window(None if first is None else written(first), written(last), None, limit, asked, calls)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Text, and_, bindparam, func, or_, select, update
 
 from calltriage.leaves.instants import instant
+from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger.ledger import Ledger, written
 from calltriage.pipelines.ledger.rows import add_new, own
 from calltriage.pipelines.ledger.tables import items, runs
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 TO_DO = ("new", "examined", "deferred")
 """States in which something is left to do."""
+ENDED = ("done", "skipped", "failed")
+"""States in which nothing is left to do."""
 UNSETTLED = "not settled"
 """Reason of an item that a run leaves out because its call had not settled when it was listed. Its state is skipped."""
 
@@ -70,6 +73,26 @@ async def unlisted(ledger: Ledger, run_id: str, calls: Sequence[Listed]) -> list
     return [one for one in calls if one.call_id not in known]
 
 
+async def examined(ledger: Ledger, call_ids: Sequence[str], *, pipeline: str, spec_hash: str) -> set[str]:
+    """Those of the calls that a run of the pipeline has examined, or that its watch will. A run of a single call counts if
+    it was of the same file, a run over other calls than the API's does not."""
+    is_ended = and_(items.c.state.in_(ENDED), or_(items.c.error.is_(None), items.c.error != UNSETTLED))
+    of_runs = and_(items.c.account == runs.c.account, items.c.run_id == runs.c.id)
+    query = (
+        select(items.c.call_id, runs.c.spec_hash, runs.c.window)
+        .join(runs, of_runs)
+        .where(items.c.account == ledger.account, items.c.call_id.in_(call_ids), runs.c.pipeline == pipeline)
+        .where(or_(is_ended, and_(runs.c.mode == "watch", runs.c.state != "cancelled")))
+    )
+
+    def counts(of: str, window: JsonObject) -> bool:
+        return window.get("calls") is None and (window.get("call") is None or of == spec_hash)
+
+    return await ledger.read(
+        lambda connection: {row.call_id for row in connection.execute(query) if counts(row.spec_hash, row.window)}
+    )
+
+
 def _unsettled(ledger: Ledger, run_id: str) -> ColumnElement[bool]:
     of_run = and_(items.c.account == ledger.account, items.c.run_id == run_id)
     return and_(of_run, items.c.state == "skipped", items.c.error == UNSETTLED)
@@ -109,7 +132,7 @@ def again(ledger: Ledger, run_id: str, call_id: str, due_at: datetime) -> Callab
 
     def change(connection: Connection) -> None:
         added(ledger, run_id, [Listed(call_id, due_at=due_at)])(connection)
-        ended = items.c.state.in_(("done", "skipped", "failed"))
+        ended = items.c.state.in_(ENDED)
         values = {"state": "new", "due_at": written(due_at), "updated_at": ledger.now()}
         connection.execute(update(items).where(_of(ledger, run_id, [call_id]), ended).values(**values))
 

@@ -215,15 +215,17 @@ async def newest(ledger: Ledger, most: int = 20, pipeline: str | None = None) ->
 async def examined_until(ledger: Ledger, pipeline: str) -> str | None:
     """Up to when calls were examined by the newest run of a pipeline that ended, or by its watch; None if none was.
 
-    A run that its limit ended counts up to its last call, a run of a single call not at all.
+    A run that its limit ended counts up to its last call, and none counts beyond its begin. A run of a single call, or over
+    other calls than the API's, does not count at all.
     """
     ended = (runs.c.account == ledger.account, runs.c.pipeline == pipeline, or_(runs.c.state == "done", _WATCHES))
-    query = select(runs.c.id, runs.c.window, runs.c.mode, runs.c.watermark).where(*ended)
+    query = select(runs.c.id, runs.c.window, runs.c.mode, runs.c.watermark, runs.c.created_at).where(*ended)
 
-    def until(connection: Connection, run: Row[Any, Any, Any, Any]) -> str | None:
+    def until(connection: Connection, run: Row[Any, Any, Any, Any, Any]) -> str | None:
         if run.mode == "watch":
             return run.watermark
         whole, limit = run.window.get("until"), run.window.get("limit")
+        whole = None if whole is None else min(whole, run.created_at)
         if limit is None:
             return whole
         of_run = (items.c.account == ledger.account, items.c.run_id == run.id)
@@ -232,7 +234,7 @@ async def examined_until(ledger: Ledger, pipeline: str) -> str | None:
 
     def newest_end(connection: Connection) -> str | None:
         rows = connection.execute(query.order_by(runs.c.created_at.desc()).limit(LOOKED_BACK)).all()
-        ends = (until(connection, row) for row in rows if row.window.get("call") is None)
+        ends = (until(connection, row) for row in rows if not (row.window.get("call") or row.window.get("calls")))
         return max(filter(None, ends), default=None)
 
     return await ledger.read(newest_end)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from calltriage.pipelines.ledger import items, runs
 from calltriage.pipelines.ledger.items import Listed
 from calltriage.pipelines.ledger.runs import Run
-from calltriage.pipelines.listing import Page, is_sampled, is_under_way, pages, settles_at
+from calltriage.pipelines.listing import Page, is_left_after, is_sampled, is_under_way, pages, settles_at
 from calltriage.pipelines.patience import patiently
 from calltriage.pipelines.running import Work
 from calltriage.pipelines.windows import Window
@@ -27,7 +27,8 @@ class Lister:
     """Lists the calls of a run, from where an earlier process stopped.
 
     A call of the API's list that has not settled when it is listed becomes an item that is left out. A run that goes on
-    later takes it if it has settled by then and the run has no limit; else a later run or a watch examines it.
+    later takes it if it has settled by then and the run has no limit; else a later run or a watch examines it. A run that an
+    agent begins without a time finds it, and what was under way when the last run ended, by `Window.after`.
 
     Attributes:
         on_page: gets the number of added calls. The next page is read when it returns.
@@ -91,14 +92,24 @@ class Lister:
         settle = spec.settle if window.calls is None else None  # calls of a file are as they are
         listed = list[Listed]()
         for call in page.calls:
-            if not is_under_way(call) and is_sampled(call.call_id, spec.sample, "call:"):
+            if is_under_way(call) or not is_left_after(call, window.after, spec.settle):
+                continue
+            if is_sampled(call.call_id, spec.sample, "call:"):
                 at = None if settle is None else settles_at(call, settle, now)
                 listed.append(Listed(call.call_id, call.created_at, at, is_left_out=at is not None))
         return listed
 
     async def _new(self, listed: list[Listed]) -> list[Listed]:
-        """Without those that are items already: a run that goes on reads the calls of its last instant again."""
-        return await patiently(lambda: items.unlisted(self.work.ledger, self.run.id, listed))
+        """Without those that are items already: a run that goes on reads the calls of its last instant again. For a window
+        that goes on after others (`Window.after`), without those that a run has examined."""
+        fresh = await patiently(lambda: items.unlisted(self.work.ledger, self.run.id, listed))
+        if self._window.after is None:
+            return fresh
+        ids, run = [one.call_id for one in fresh], self.run
+        known = await patiently(
+            lambda: items.examined(self.work.ledger, ids, pipeline=run.pipeline, spec_hash=run.spec_hash)
+        )
+        return [one for one in fresh if one.call_id not in known]
 
     async def _add(self, fresh: list[Listed], watermark: str | None, *, listed: bool) -> None:
         ledger, run_id = self.work.ledger, self.run.id

@@ -134,19 +134,21 @@ class RunPipelineTool(Workflow, effect=Effect.ADD):
                     field="dry_run",
                     outcome="not_committed",
                 )
-            since = self.since
+            since, until = self.since, None
             if since is None and self.call_id is None:
-                since = await runs.examined_until(parts.ledger, self.pipeline) or FIRST
+                until = await runs.examined_until(parts.ledger, self.pipeline)
+                since = until or FIRST
             told |= {} if since is None else {"since": since}
-            return told | await self._carried_out(work, parts.ledger, loaded, since)
+            return told | await self._carried_out(work, parts.ledger, loaded, since, is_next=until is not None)
 
     async def _carried_out(
-        self, work: Invocation, ledger: "Ledger", loaded: "Pipeline", since: str | None
+        self, work: Invocation, ledger: "Ledger", loaded: "Pipeline", since: str | None, *, is_next: bool
     ) -> JsonObject:
         """Run it, and tell what it came to; what is left if the server ends meanwhile."""
-        call, limit, made = self.call_id, self.limit or 50, None
+        made = None
+        asked = partial(loaded.run, since=since, call=self.call_id, limit=self.limit or 50, is_next=is_next)
         try:
-            window = loaded.window(since=since, call=call, limit=limit)
+            window = loaded.window(**asked.keywords)
         except SettingsError as error:
             if self.since is not None:
                 raise Rejected(str(error), field="since") from None
@@ -161,8 +163,7 @@ class RunPipelineTool(Workflow, effect=Effect.ADD):
 
                 tasks.start_soon(end)
                 with anyio.CancelScope() as carrying:
-                    client = work.server.client
-                    made = await loaded.run(client, since=since, call=call, limit=limit, dry_run=self.dry_run)
+                    made = await asked(work.server.client, dry_run=self.dry_run)
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as errors:
             raise first_of(errors) from None

@@ -20,7 +20,7 @@ from calltriage.desk.app import Desk
 from calltriage.errors import Unauthenticated
 from calltriage.pipelines.ledger import findings, open_ledger, runs
 from calltriage.pipelines.ledger.ledger import utc_now, written
-from calltriage.pipelines.pipeline import Pipeline, Report
+from calltriage.pipelines.pipeline import Pipeline, Report, Source
 from calltriage.server.app import TriageServer, build_server
 from calltriage.server.toolsets import select
 
@@ -223,8 +223,107 @@ async def test_without_a_time_a_run_examines_what_came_since_the_last_one_ended(
 
     assert (first["since"], second["since"]) == ("24h", older), "from the last call that the first one took"
     assert second["since"] < newer < third["since"], "from the end of the second one"
-    assert (first["calls"], second["calls"], third["calls"]) == (1, 2, 0)
+    assert (first["calls"], second["calls"], third["calls"]) == (1, 1, 0)
     assert found == {"older", "newer"}, "and not the one of months ago"
+
+
+SETTLING = FILE.replace('"0s"', '"10m"')
+
+
+def ago(minutes: float) -> str:
+    return written(utc_now() - timedelta(minutes=minutes))
+
+
+async def calls_found(agent: McpClient) -> list[str]:
+    return sorted(row["call_id"] for row in (await ok(agent, "list_findings", pipeline="quiet"))["items"])
+
+
+@pytest.mark.parametrize("limit", [1, 50])
+async def test_a_call_that_a_run_left_out_since_it_had_not_settled_is_examined_by_the_next_one(
+    seat: tuple[McpClient, Bench, Path, TriageServer], limit: int
+) -> None:
+    agent, bench, folder, _ = seat
+    await operated(bench, folder, SETTLING)
+    began = ago(30)
+    await bench.say("long", began=began, call_length=25)
+    await bench.say("short", began=ago(20), call_length=1)
+    first = await ok(agent, "run_pipeline", pipeline="quiet", dry_run=False)
+    found = await calls_found(agent)
+    early = await ok(agent, "run_pipeline", pipeline="quiet", limit=limit, dry_run=False)
+    await bench.say("long", began=began, call_length=15)  # as if time had passed
+    dry = await ok(agent, "run_pipeline", pipeline="quiet", limit=limit)
+    late = await ok(agent, "run_pipeline", pipeline="quiet", limit=limit, dry_run=False)
+    again = await ok(agent, "run_pipeline", pipeline="quiet", limit=limit, dry_run=False)
+
+    assert (first["calls"], found) == (1, ["short"])
+    assert [one["calls"] for one in (early, dry, late, again)] == [0, 1, 1, 0]
+    assert await calls_found(agent) == ["long", "short"]
+
+
+async def test_a_call_that_was_under_way_in_the_last_run_is_examined_once_it_has_ended_and_holds_nothing_up(
+    seat: tuple[McpClient, Bench, Path, TriageServer],
+) -> None:
+    agent, bench, folder, _ = seat
+    await operated(bench, folder)
+    await bench.say("ended", began=ago(50), call_length=1)
+    first = await ok(agent, "run_pipeline", pipeline="quiet", dry_run=False)
+    await bench.say("under-way", began=ago(60), call_length=60)
+    await bench.say("days-ago", began=ago(26 * 60), call_length=26 * 60)
+    await bench.say("unasked", began=ago(60), call_length=1)  # no run was asked for it
+    second = await ok(agent, "run_pipeline", pipeline="quiet", dry_run=False)
+
+    assert (first["calls"], second["calls"]) == (1, 1)
+    assert second["since"] > ago(40)
+    assert await calls_found(agent) == ["ended", "under-way"]
+
+
+async def test_runs_with_a_limit_go_on_among_calls_of_one_instant(
+    seat: tuple[McpClient, Bench, Path, TriageServer],
+) -> None:
+    agent, bench, folder, _ = seat
+    await operated(bench, folder)
+    began = ago(90)
+    for number in range(5):
+        await bench.say(f"call-{number}", began=began)
+    made = [await ok(agent, "run_pipeline", pipeline="quiet", limit=3, dry_run=False) for _ in range(3)]
+
+    assert [one["calls"] for one in made] == [3, 2, 0]
+    assert await calls_found(agent) == [f"call-{number}" for number in range(5)]
+
+
+async def test_a_run_over_a_file_of_calls_does_not_count_as_one_over_the_apis(
+    seat: tuple[McpClient, Bench, Path, TriageServer],
+) -> None:
+    agent, bench, folder, _ = seat
+    await operated(bench, folder)
+    await bench.say("taken", began=ago(90))
+    await Pipeline.load(folder / "p.toml").run(bench.client, since="24h", calls=Source(bench.client, "F.jsonl"))
+    made = await ok(agent, "run_pipeline", pipeline="quiet", dry_run=False)
+    assert (made["since"], made["calls"]) == ("24h", 1)
+
+
+async def test_a_call_that_an_earlier_version_of_the_file_tried_alone_is_examined_by_the_next_run(
+    seat: tuple[McpClient, Bench, Path, TriageServer],
+) -> None:
+    agent, bench, folder, _ = seat
+    began = ago(90)
+    await bench.say("other", began=began)
+    await bench.say("tried", began=began)
+    await operated(bench, folder, call="tried")
+    await operated(bench, folder, FILE + 'severity = "high"\n')
+    made = [await ok(agent, "run_pipeline", pipeline="quiet", limit=1, dry_run=False) for _ in range(3)]
+    assert [one["calls"] for one in made] == [1, 1, 0]
+
+
+async def test_a_run_up_to_a_day_to_come_examined_nothing_after_its_begin(
+    seat: tuple[McpClient, Bench, Path, TriageServer],
+) -> None:
+    agent, bench, folder, _ = seat
+    await operated(bench, folder)
+    await Pipeline.load(folder / "p.toml").run(bench.client, since="24h", until=ago(-60))
+    await bench.say("after", began=ago(0))
+    made = await ok(agent, "run_pipeline", pipeline="quiet", dry_run=False)
+    assert made["calls"] == 1
 
 
 async def test_a_run_that_the_servers_end_cut_off_is_told_paused_and_any_later_run_of_the_file_takes_it_up(
