@@ -3,7 +3,8 @@
     CalltriageError
     ├── SettingsError           the operator: a setting is missing or wrong
     │   ├── SpecError           ... a pipeline's file
-    │   └── DetectorError       ... of a pipeline: a detector, or one of its options
+    │   ├── DetectorError       ... of a pipeline: a detector, or one of its options
+    │   └── RunTaken            ... or nothing is wrong: another process works on the run
     ├── ImportFileError         the operator: a line of an import file is wrong
     ├── StoreError              the operator: the desk's folder cannot be used
     │   └── StoreBusyError      wait, then ask again: others were writing for too long
@@ -69,6 +70,10 @@ class StoreBusyError(StoreError):
 
 class SpecError(SettingsError):
     """A pipeline's file is wrong. The text has a line for each fault."""
+
+
+class RunTaken(SettingsError):
+    """Another process works on the run or watch."""
 
 
 class DetectorError(SettingsError):

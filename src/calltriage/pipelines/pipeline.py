@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
 
 from calltriage.client.client import Client
-from calltriage.errors import SettingsError
+from calltriage.errors import RunTaken, SettingsError
 from calltriage.journal.journal import Journal
 from calltriage.leaves.seals import Seals
 from calltriage.leaves.strict_json import JsonObject
@@ -287,21 +287,23 @@ class Pipeline:
     ) -> tuple[Run, ...]:
         """Carry out what is left of runs of this file that agents began, since no command went before them.
 
-        Not those that a person paused, that another process works on, or that go on with `asked`.
+        Not those that a person paused, that another process works on, that go on with `asked`, or of which all that is left
+        is due later. One of which nothing is left to examine has to file what it found, and to end.
         """
         taken = list[Run]()
         for run in await runs.open_of(ledger, [self.spec_hash]):
             if run.origin.by != AGENT or run.why == ASKED_FOR or run.window["asked"] == asked.asked:
                 continue
-            if run.listed and not await items.to_do(ledger, run.id, 1):
+            if run.listed and await items.waits(ledger, run.id):
                 continue
             async with held(ledger, run.id) as turn:
                 is_free = turn is not None
             if is_free:
                 await runs.go_on(ledger, run.id)
                 runner = Share if await _is_spread(client, ledger) else Embedded
-                work = work_of(client, ledger, self.spec, run.id, detectors)
-                taken.append(await runner(work, run, unheard).carry_out())
+                work, left = work_of(client, ledger, self.spec, run.id, detectors), await runs.get(ledger, run.id)
+                with suppress(RunTaken):  # by another command, since it was seen free
+                    taken.append(await runner(work, left, unheard).carry_out())
         return tuple(taken)
 
     @asynccontextmanager

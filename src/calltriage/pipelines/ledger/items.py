@@ -171,6 +171,12 @@ async def next_due(ledger: Ledger, run_id: str) -> str | None:
     return await ledger.read(lambda connection: connection.execute(query).scalar_one_or_none())
 
 
+async def waits(ledger: Ledger, run_id: str) -> bool:
+    """Whether something is left to do, and nothing of it is due."""
+    due = await next_due(ledger, run_id)
+    return due is not None and not await to_do(ledger, run_id, 1)
+
+
 @dataclass(frozen=True)
 class Standing:
     """An item's new state. `error`: the reason. `due_at`: when it is due again."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from calltriage.errors import SettingsError, first_of
+from calltriage.errors import RunTaken, SettingsError, first_of
 from calltriage.pipelines.dry_run import Progress
 from calltriage.pipelines.ledger import items, runs
 from calltriage.pipelines.ledger.items import Item
@@ -32,10 +32,10 @@ ASKED_S = 1.0
 @asynccontextmanager
 async def only_one(ledger: Ledger, name: str) -> AsyncGenerator[Turn]:
     """Hold the turn of a run or watch while the block runs, so that no other process works on it. A killed process loses
-    the turn. Raises SettingsError if another process has it."""
+    the turn. Raises RunTaken if another process has it."""
     async with held(ledger, name, ASKED_S) as turn:
         if turn is None:
-            raise SettingsError(f"Another process works on {name}. See: calltriage pipeline status")
+            raise RunTaken(f"Another process works on {name}. See: calltriage pipeline status")
         yield turn
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,9 +19,11 @@ from calltriage.client.client import open_client
 from calltriage.client.home import Home
 from calltriage.desk.app import Desk
 from calltriage.errors import Unauthenticated
-from calltriage.pipelines.ledger import findings, open_ledger, runs
+from calltriage.pipelines.ledger import Ledger, findings, open_ledger, runs, tables
 from calltriage.pipelines.ledger.ledger import utc_now, written
+from calltriage.pipelines.ledger.turns import Turn, held
 from calltriage.pipelines.pipeline import Pipeline, Report, Source
+from calltriage.pipelines.runners import embedded
 from calltriage.server.app import TriageServer, build_server
 from calltriage.server.toolsets import select
 
@@ -353,3 +356,61 @@ async def test_a_run_that_the_servers_end_cut_off_is_told_paused_and_any_later_r
     [taken_up] = report.taken_up
     assert (taken_up.id, taken_up.state, taken_up.counts) == (cut_off["run_id"], "done", {"done": 3})
     assert "first" in {row["call_id"] for row in (await ok(agent, "list_findings", pipeline="own"))["items"]}
+
+
+async def left_by_an_agent(seat: tuple[McpClient, Bench, Path, TriageServer], **state: object) -> str:
+    """The id of an agent's run over three of five calls, as the end of its process left it."""
+    agent, bench, folder, _ = seat
+    await operated(bench, folder)
+    for number in range(5):
+        await bench.say(f"call-{number}", began=ago(90 - number))
+    run_id: str = (await ok(agent, "run_pipeline", pipeline="quiet", limit=3, dry_run=False))["run_id"]
+    change = tables.runs.update().where(tables.runs.c.id == run_id).values(ended_at=None, **state)
+    await bench.ledger.write(lambda connection: connection.execute(change) and None)
+    return run_id
+
+
+async def test_an_agents_run_whose_process_died_after_its_last_call_is_ended_by_the_next_run(
+    seat: tuple[McpClient, Bench, Path, TriageServer],
+) -> None:
+    run_id = await left_by_an_agent(seat, state="running")
+    report = await operated(seat[1], seat[2], call="another")
+    assert [(one.id, one.state, one.counts) for one in report.taken_up] == [(run_id, "done", {"done": 3})]
+
+
+async def test_an_agents_run_of_which_all_that_is_left_is_due_later_is_left_alone(
+    seat: tuple[McpClient, Bench, Path, TriageServer],
+) -> None:
+    _, bench, folder, _ = seat
+    run_id = await left_by_an_agent(seat, state="paused")
+    later = tables.items.update().where(tables.items.c.call_id == "call-1").values(state="deferred", due_at=ago(-60))
+    await bench.ledger.write(lambda connection: connection.execute(later) and None)
+    report = await operated(bench, folder, call="another")
+    assert (report.taken_up, (await runs.get(bench.ledger, run_id)).state) == ((), "paused")
+
+
+async def test_an_agents_run_that_is_taken_up_keeps_its_limit_over_both_processes(
+    seat: tuple[McpClient, Bench, Path, TriageServer],
+) -> None:
+    run_id = await left_by_an_agent(seat, state="running", listed=False)
+    report = await operated(seat[1], seat[2], call="another")
+    assert [(one.id, one.state, one.counts) for one in report.taken_up] == [(run_id, "done", {"done": 3})]
+
+
+async def test_a_command_goes_on_without_an_agents_run_that_another_command_took_up_first(
+    seat: tuple[McpClient, Bench, Path, TriageServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, bench, folder, _ = seat
+    run_id = await left_by_an_agent(seat, state="running", listed=False)
+
+    @asynccontextmanager
+    async def free_a_moment_ago(ledger: Ledger, name: str) -> AsyncGenerator[Turn | None]:
+        async with held(ledger, f"not {name}") as turn:
+            yield turn
+
+    monkeypatch.setattr("calltriage.pipelines.pipeline.held", free_a_moment_ago)
+    monkeypatch.setattr(embedded, "ASKED_S", 0)
+    async with held(bench.ledger, run_id):
+        report = await operated(bench, folder, call="first")
+    assert report.run is not None
+    assert (report.taken_up, report.run.state, report.tally.calls) == ((), "done", 1)
