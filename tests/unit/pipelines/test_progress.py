@@ -10,11 +10,13 @@ import httpx2
 import pytest
 from conftest import load_lines
 from ledgers import Url
-from pipeline_lines import silent_line
+from pipeline_lines import just_ended, silent_line
 from pipeline_runs import on_record
 
 from calltriage.client.client import Client
 from calltriage.desk.app import Desk
+from calltriage.pipelines.ledger import tables
+from calltriage.pipelines.ledger.pace import open_ledger_of
 from calltriage.pipelines.listing import is_sampled
 from calltriage.pipelines.pipeline import Pipeline
 from calltriage.pipelines.spec import parse_spec
@@ -91,6 +93,22 @@ async def test_a_run_that_goes_on_begins_where_it_was_cut_off(filing: Client) ->
     assert seen[0][0] > 1
     assert seen[-1] == (6, 6)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+async def test_calls_that_a_run_leaves_out_are_neither_done_nor_of_the_run_when_it_goes_on(
+    filing: Client, the_desk: Desk
+) -> None:
+    await load_lines(the_desk, *(just_ended(f"fresh-{number}", began_h=2 + number) for number in range(3)))
+    settling = Pipeline(parse_spec(SILENCE + '[calls]\nsettle = "1h"\n'))
+    first = await settling.run(filing)
+    assert first.run is not None
+    async with open_ledger_of(filing) as ledger:
+        left = tables.runs.update().where(tables.runs.c.id == first.run.id).values(state="paused")
+        await ledger.write(lambda connection: connection.execute(left) and None)
+    seen = await figures(filing, '[calls]\nsettle = "1h"\n')
+    assert first.unsettled == 3
+    assert {done for done, _ in seen} == {7}
+    assert seen[-1] == (7, 7)
 
 
 async def test_a_call_that_the_api_refuses_is_done_with(filing: Client, the_desk: Desk) -> None:

@@ -16,7 +16,7 @@ from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.ledger.turns import Turn, held, is_taken
 from calltriage.pipelines.patience import patiently
-from calltriage.pipelines.runners.lister import AHEAD, Lister
+from calltriage.pipelines.runners.lister import AHEAD, Lister, left_out
 from calltriage.pipelines.running import Work, why_paused
 
 BATCH = 2_000
@@ -59,6 +59,7 @@ class Embedded:
         ledger, run_id = self.work.ledger, self.run.id
         async with only_one(ledger, run_id) as turn:
             try:
+                self._before -= await left_out(ledger, self.run)
                 why = await self._until_stopped(turn)
             except BaseException as error:
                 with anyio.CancelScope(shield=True):

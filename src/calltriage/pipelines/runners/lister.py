@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from calltriage.pipelines.ledger import items, runs
 from calltriage.pipelines.ledger.items import Listed
+from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.listing import Page, is_left_after, is_sampled, is_under_way, pages, settles_at
 from calltriage.pipelines.patience import patiently
@@ -72,7 +73,7 @@ class Lister:
             return
         if window.limit is None:
             await patiently(lambda: ledger.write(partial(items.take_settled, ledger=ledger, run_id=run_id)))
-        self._found -= await patiently(lambda: ledger.read(partial(items.left_out, ledger=ledger, run_id=run_id)))
+        self._found -= await left_out(ledger, self.run)
 
     async def _list(self, window: Window) -> None:
         listing, since = self.work.spec.calls.listing(), self.run.watermark or window.since
@@ -122,6 +123,13 @@ class Lister:
 
         await patiently(lambda: ledger.write(change))
         self._found += _examined(fresh)
+
+
+async def left_out(ledger: Ledger, run: Run) -> int:
+    """Number of a run's items that are left out. They are none of the run's calls."""
+    if not run.counts.get("skipped"):
+        return 0
+    return await patiently(lambda: ledger.read(partial(items.left_out, ledger=ledger, run_id=run.id)))
 
 
 def _examined(listed: Sequence[Listed]) -> int:

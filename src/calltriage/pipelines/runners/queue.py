@@ -21,7 +21,7 @@ from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.ledger.turns import Turn, held
 from calltriage.pipelines.patience import LONGEST_PAUSE_S, PATIENCE_S, may_pass, patiently
 from calltriage.pipelines.runners.jobs import Jobs, opened_jobs
-from calltriage.pipelines.runners.lister import AHEAD, Lister
+from calltriage.pipelines.runners.lister import AHEAD, Lister, left_out
 from calltriage.pipelines.running import Work, why_paused
 from calltriage.pipelines.windows import Window
 
@@ -133,7 +133,8 @@ class Share:
 
     async def _show(self) -> None:
         run = await patiently(lambda: runs.get(self.work.ledger, self.run.id))
-        listed, left = sum(run.counts.values()), sum(run.counts.get(state, 0) for state in TO_DO)
+        listed = sum(run.counts.values()) - await left_out(self.work.ledger, run)
+        left = sum(run.counts.get(state, 0) for state in TO_DO)
         share, made = self.work.spec.calls.sample, run.found or None
         self.progress(listed - left, Window.of(run.window).expected(share, made, listed, is_listed=run.listed))
 
