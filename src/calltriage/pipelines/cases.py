@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from calltriage.leaves.instants import instant
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import Severity
-from calltriage.pipelines.ledger import incidents
+from calltriage.pipelines.ledger import candidates, incidents
+from calltriage.pipelines.ledger.candidates import Alone, Candidate
 from calltriage.pipelines.ledger.effects import created, creation_of
-from calltriage.pipelines.ledger.incidents import Alone, Candidate
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -95,8 +95,9 @@ def read_case(connection: Connection, ledger: Ledger, fingerprint: str, alone: A
     if incident is None:
         return None
     family = incidents.family(connection, ledger, incident["fingerprint"])
-    which = alone if incident["muted"] is None else None
-    case = Case(incident, family, incidents.candidates(connection, ledger, family, which))
+    own = alone.of(incident["detector"]) if len(family) == 1 else alone  # one merged into it may be of another detector
+    which = own if incident["muted"] is None else None
+    case = Case(incident, family, candidates.of_incident(connection, ledger, family, which))
     if incident["issue_id"] is None:
         case.read_created(connection, ledger)
     return case

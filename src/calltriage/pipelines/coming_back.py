@@ -12,8 +12,8 @@ from calltriage.leaves.instants import instant
 from calltriage.operations.issues import Issue
 from calltriage.pipelines.cases import Case
 from calltriage.pipelines.ledger import findings, incidents
+from calltriage.pipelines.ledger.candidates import Candidate
 from calltriage.pipelines.ledger.findings import version_order
-from calltriage.pipelines.ledger.incidents import Candidate
 from calltriage.pipelines.ledger.ledger import written
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from functools import partial
 import anyio
 
 from calltriage.pipelines.ledger import findings, reviews
-from calltriage.pipelines.ledger.incidents import Candidate, Versions
+from calltriage.pipelines.ledger.candidates import Alone, Candidate, Versions
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.reviews import Tally
 from calltriage.pipelines.spec import Detect, Spec
@@ -60,12 +60,21 @@ class Eligibility:
             self._alone = tuple(each for one in asked for each in self._versions(one, known))
         return self._alone
 
+    async def found_alone(self) -> Alone:
+        """The findings that need no person."""
+        versions = await self.alone()
+        names = {name for one in self.spec.detect for name in one.names}
+        return Alone(self.spec.name, versions, frozenset(names.difference(one.detector for one in versions)))
+
     def _versions(self, one: Detect, known: Mapping[tuple[str, str], Tally]) -> list[Versions]:
-        """The versions of a detector that reach the bar, for each of its names."""
+        """The versions of a detector that reach the bar, for each of its names. None if none does."""
         names = [name for name in one.names if self.detect(name) is one]
         of_it = sorted({version for name, version in known if name in names})
         reach = tuple(each for each in of_it if _bound(known, one, each) >= one.min_precision)
-        return [Versions(name, None if one.min_precision == 0 else reach) for name in names]
+        identity = one.was[0] if one.was else one.known_as
+        if one.min_precision == 0:
+            return [Versions(name, None, identity) for name in names]
+        return [Versions(name, reach, identity) for name in names if reach]
 
     def detect(self, detector: str) -> Detect | None:
         """What the pipeline's file says of a detector, by its name or an earlier one; None for one that is not in it."""

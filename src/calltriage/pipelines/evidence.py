@@ -20,7 +20,8 @@ from calltriage.pipelines.calls import view_of
 from calltriage.pipelines.findings import id_of
 from calltriage.pipelines.issue_writes import Ended, IssueWrites, Write, is_verdict
 from calltriage.pipelines.ledger import effects, findings, incidents
-from calltriage.pipelines.ledger.incidents import BEYOND, Candidate
+from calltriage.pipelines.ledger.candidates import Candidate
+from calltriage.pipelines.ledger.incidents import BEYOND
 from calltriage.pipelines.own_words import own_words
 from calltriage.pipelines.redaction import known_values
 

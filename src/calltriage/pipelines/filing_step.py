@@ -27,8 +27,9 @@ from calltriage.pipelines.counting import Counts
 from calltriage.pipelines.eligibility import Eligibility
 from calltriage.pipelines.evidence import Evidence
 from calltriage.pipelines.issue_writes import IssueWrites, OverLimitError
-from calltriage.pipelines.ledger import findings, incidents
-from calltriage.pipelines.ledger.incidents import ALIKE, NO_ISSUE, Alone, Candidate, was_split
+from calltriage.pipelines.ledger import candidates, findings, incidents
+from calltriage.pipelines.ledger.candidates import Candidate
+from calltriage.pipelines.ledger.incidents import ALIKE, NO_ISSUE, was_split
 from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.turns import alone
 from calltriage.pipelines.new_issues import NewIssues
@@ -113,7 +114,7 @@ class Filer:
         """File what no call brings up again: findings that were accepted while the API failed, and in a watch those that
         waited for room below `limits.new_issues`."""
         alone = await self._eligibility.alone() if self.is_watching else ()
-        left = partial(incidents.left, ledger=self.ledger, pipeline=self.spec.name, alone=alone)
+        left = partial(candidates.left, ledger=self.ledger, pipeline=self.spec.name, alone=alone)
         for fingerprint in await self.waiting(await self.ledger.read(left)):
             try:
                 await self.settle(fingerprint)
@@ -150,7 +151,7 @@ class Filer:
         if not await self._new_issues.is_reached():
             return None
         alone = await self._eligibility.alone()
-        left = partial(incidents.left, ledger=self.ledger, pipeline=self.spec.name, alone=alone)
+        left = partial(candidates.left, ledger=self.ledger, pipeline=self.spec.name, alone=alone)
         cases = {case.fingerprint: case for case in (await self._cases(await self.ledger.read(left))).values()}
         waits = await self._new_issues.held_back(cases.values())
         return self._new_issues.told(len(waits)) if waits else None
@@ -182,7 +183,7 @@ class Filer:
 
     async def _cases(self, fingerprints: Sequence[str]) -> dict[str, Case]:
         """The cases of known fingerprints; that of the incident that one was merged into."""
-        alone = Alone(self.spec.name, await self._eligibility.alone())
+        alone = await self._eligibility.found_alone()
         read = await self.ledger.read(lambda it: {one: read_case(it, self.ledger, one, alone) for one in fingerprints})
         cases = {name: case for name, case in read.items() if case is not None}
         for case in cases.values():

@@ -34,7 +34,7 @@ from calltriage.pipelines.coming_back import BEFORE_CLOSING, IN_GRACE, SAME_AGEN
 from calltriage.pipelines.eligibility import Eligibility
 from calltriage.pipelines.filing_step import Filer
 from calltriage.pipelines.findings import Verified
-from calltriage.pipelines.ledger import Ledger, effects, findings, incidents, reviews, tables
+from calltriage.pipelines.ledger import Ledger, candidates, effects, findings, incidents, reviews, tables
 from calltriage.pipelines.ledger.effects import Effect
 from calltriage.pipelines.ledger.findings import Wanted
 from calltriage.pipelines.ledger.reviews import Review
@@ -507,7 +507,7 @@ async def test_what_waits_at_the_limit_of_new_issues_is_filed_by_a_watch_as_soon
 async def test_findings_that_wait_for_a_person_do_not_keep_a_watch_from_those_that_do_not(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(incidents, "MOST_WAITING", 1)
+    monkeypatch.setattr(candidates, "MOST_WAITING", 1)
     bench.spec = spec_of(more=f"[issues]\n{ALONE}\n[limits]\nnew_issues = 1")
     await bench.trust()
     ours = bench.rule

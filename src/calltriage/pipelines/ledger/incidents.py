@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, false, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, select, update
 
 from calltriage.errors import Conflict, NotFound
 from calltriage.leaves.strict_json import JsonObject
+from calltriage.pipelines.ledger.candidates import OF_FAMILY
 from calltriage.pipelines.ledger.findings import FILED
 from calltriage.pipelines.ledger.ledger import Ledger, written
 from calltriage.pipelines.ledger.rows import own
@@ -34,38 +33,10 @@ SHOWN = len("v1:") + 16
 """Characters of a fingerprint that people are shown, enough to name an incident by."""
 MOST_TOLD = 1_000
 """Characters of a sentence that lists incidents."""
-MOST_LEFT, MOST_WAITING = 200, 1_000
-"""Most incidents that `with_counts` and `left` name."""
+MOST_LEFT = 200
+"""Most incidents that `with_counts` names."""
 MOST_MERGED = 20
 """Longest chain of merges that is followed."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A finding that waits to be filed; `tables.findings` says what its fields mean."""
-
-    id: str
-    pipeline: str
-    state: str
-    why: str | None
-    call_id: str
-    detector: str
-    kind: str
-    version_hash: str
-    turn: int | None
-    quote: str
-    note: str
-    key: str | None
-    severity: str | None
-    call_began: str | None
-    call_version: str | None
-    run_id: str | None
-    created_at: str
-
-    @property
-    def at(self) -> str:
-        """When its call began; when it was found, if the begin is not known."""
-        return self.call_began or self.created_at
 
 
 _INCIDENT = select(incidents).where(own(incidents, "fingerprint"))
@@ -73,30 +44,15 @@ _CHANGE = update(incidents).where(own(incidents, "fingerprint"))
 _MERGED = select(incidents.c.fingerprint).where(
     own(incidents), incidents.c.merged_into.in_(bindparam("into", expanding=True))
 )
-_OF_FAMILY = and_(own(findings), findings.c.fingerprint.in_(bindparam("family", expanding=True)))
-_CANDIDATES = (
-    select(*(findings.c[name] for name in Candidate.__dataclass_fields__))
-    .where(_OF_FAMILY)
-    .order_by(findings.c.state, findings.c.call_began, findings.c.id)
-    .limit(bindparam("most"))
-)
-_COUNT_NEW = update(findings).where(_OF_FAMILY, findings.c.state == "new").values(
+_COUNT_NEW = update(findings).where(OF_FAMILY, findings.c.state == "new").values(
     state="counted", why=MUTED, updated_at=bindparam("at")
 )  # fmt: skip
-_CALLS = select(func.count(findings.c.call_id.distinct())).where(_OF_FAMILY)
+_CALLS = select(func.count(findings.c.call_id.distinct())).where(OF_FAMILY)
 _GATHERED = _CALLS.where(findings.c.state.in_(("filed", "counted")))
 _BEYOND = _CALLS.where(
     own(findings, "issue_id"), findings.c.state == "counted", findings.c.why == BEYOND,
     findings.c.call_id.not_in(FILED),
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Versions:
-    """Versions of a detector, by their hashes; None: all of them."""
-
-    detector: str
-    hashes: tuple[str, ...] | None
 
 
 def by_fingerprint(connection: Connection, ledger: Ledger, fingerprint: str) -> JsonObject | None:
@@ -120,31 +76,6 @@ def family(connection: Connection, ledger: Ledger, fingerprint: str) -> list[str
             break
         found += look
     return found
-
-
-@dataclass(frozen=True)
-class Alone:
-    """New findings that need no person: those that a pipeline found itself, with these versions of detectors."""
-
-    pipeline: str
-    versions: tuple[Versions, ...]
-
-
-def candidates(
-    connection: Connection, ledger: Ledger, fingerprints: Sequence[str], alone: Alone | None, limit: int = 2000
-) -> list[Candidate]:
-    """Accepted findings, then new ones `alone`, each by the begin of their call: `limit` at most, in which findings that are
-    held back or wait for a person take no place. None: all new ones."""
-    asked = {"of_account": ledger.account, "family": fingerprints, "most": limit}
-    return [Candidate(*row) for row in connection.execute(_candidates_with(alone), asked)]
-
-
-@lru_cache(maxsize=50)
-def _candidates_with(alone: Alone | None) -> Select[Any]:
-    is_new = findings.c.state == "new"
-    if alone is not None:
-        is_new = and_(findings.c.pipeline == alone.pipeline, _is_new_of(alone.versions))
-    return _CANDIDATES.where(or_(findings.c.state == "accepted", is_new))
 
 
 def count_new(connection: Connection, ledger: Ledger, fingerprints: Sequence[str]) -> None:
@@ -236,30 +167,6 @@ def was_expected(connection: Connection, ledger: Ledger, fingerprints: Sequence[
         findings.c.why == "expected",
     )
     return connection.execute(select(findings.c.id).where(where).limit(1)).first() is not None
-
-
-def left(connection: Connection, ledger: Ledger, pipeline: str, alone: Sequence[Versions]) -> list[str]:
-    """Incidents with accepted findings of a pipeline, then those with new ones of the detectors `alone`. The newest first,
-    MOST_WAITING at most: a backlog does not keep a watch from what is found today."""
-    where = and_(
-        findings.c.account == ledger.account, findings.c.pipeline == pipeline, findings.c.fingerprint.is_not(None),
-        or_(findings.c.state == "accepted", _is_new_of(alone)),
-    )  # fmt: skip
-    first = func.min(findings.c.state), func.max(findings.c.created_at).desc()  # accepted ones come first
-    query = select(findings.c.fingerprint).where(where).group_by(findings.c.fingerprint).order_by(*first)
-    return list(connection.execute(query.limit(MOST_WAITING)).scalars())
-
-
-def _is_new_of(several: Sequence[Versions]) -> ColumnElement[bool]:
-    """Findings that wait for nobody, of these versions of detectors."""
-    of_detectors = (
-        and_(
-            findings.c.detector == one.detector,
-            true() if one.hashes is None else findings.c.version_hash.in_(one.hashes),
-        )
-        for one in several
-    )
-    return and_(findings.c.state == "new", findings.c.why.is_(None), or_(false(), *of_detectors))
 
 
 def listed(
