@@ -267,9 +267,11 @@ async def known_detector(ledger: Ledger, name: str) -> str:
 
 
 async def unflagged(ledger: Ledger, most: int, detector: str | None = None) -> list[str]:
-    """Ids of calls to label blind; see `blind.sample`. Raises NotFound for an unknown detector."""
+    """Ids of calls to label blind, remembered as named; see `blind.sample`. Raises NotFound for an unknown detector."""
     name = None if detector is None else await known_detector(ledger, detector)
-    return await ledger.write(partial(blind.sample, ledger=ledger, most=most, detector=name))
+    named = await ledger.read(partial(blind.sample, ledger=ledger, most=most, detector=name))
+    await ledger.write(partial(blind.remember, ledger=ledger, call_ids=named, detector=name))
+    return named
 
 
 async def counts(ledger: Ledger) -> dict[str, int]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ledgers import Url, opened_ledger
-from sqlalchemy import insert
+from sqlalchemy import Connection, event, insert, select
 
 from calltriage.errors import NotFound
 from calltriage.pipelines.ledger import Ledger, reviews
 from calltriage.pipelines.ledger.blind import Recall
 from calltriage.pipelines.ledger.reviews import Review, Verdict
-from calltriage.pipelines.ledger.tables import findings, results
+from calltriage.pipelines.ledger.tables import findings, labels, results
 from calltriage.pipelines.reports.figures import gathered
 from calltriage.pipelines.reports.markdown import as_markdown
 from calltriage.pipelines.reports.page import as_page
@@ -180,3 +180,25 @@ async def test_labels_on_calls_that_were_named_for_all_detectors_count_for_each(
 async def test_a_sample_for_an_unknown_detector_names_the_nearest_one(ledger: Ledger) -> None:
     with pytest.raises(NotFound, match="Did you mean agent_silence"):
         await unflagged(ledger, 1, "agent_silense")
+
+
+@pytest.mark.parametrize("detector", [NAME, None])
+async def test_calls_are_chosen_before_others_have_to_wait_for_the_write(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, detector: str | None
+) -> None:
+    write, done = ledger.write, list[str]()
+
+    async def told(change: Callable[[Connection], Any]) -> Any:
+        def listened(connection: Connection) -> Any:
+            event.listen(connection, "before_cursor_execute", lambda _c, _k, sql, *_: done.append(sql))
+            return change(connection)
+
+        return await write(listened)
+
+    monkeypatch.setattr(ledger, "write", told)
+    named = await unflagged(ledger, 4, detector)
+
+    kept = await ledger.read(lambda it: set(it.execute(select(labels.c.call_id)).scalars()))
+    assert len(named) == 4
+    assert kept == set(named)
+    assert [sql.split()[0] for sql in done] == ["INSERT"]

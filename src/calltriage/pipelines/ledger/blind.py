@@ -1,13 +1,13 @@
 """Calls that people label blind, without a finding to look at: from them follows how much a detector misses.
 
-`sample` names calls and remembers that it did. A label on another call was given because somebody came upon the moment. It
-counts for that call alone, never as one of a random sample.
+`sample` names calls, and `remember` keeps that it did. A label on another call was given because somebody came upon the
+moment. It counts for that call alone, never as one of a random sample.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -172,15 +172,19 @@ def sample(connection: Connection, ledger: Ledger, most: int, detector: str | No
     labelled them.
 
     With `detector`: calls that its present version examined and does not flag, until they are labelled for it. Else: calls
-    without any finding, until they are labelled for some detector. It is remembered that they were named.
+    without any finding, until they are labelled for some detector. All results are read: call it outside of writes, and
+    `remember` what it names.
     """
     query = _without_any(ledger) if detector is None else _without_its(connection, ledger, detector)
     ids: Iterator[str] = connection.execute(query, execution_options={"yield_per": 1000}).scalars()
-    chosen = heapq.nsmallest(most, ids, key=_order)
+    return heapq.nsmallest(most, ids, key=_order)
+
+
+def remember(connection: Connection, ledger: Ledger, call_ids: Sequence[str], detector: str | None = None) -> None:
+    """Remember that calls were named to be labelled blind: for a detector, or for all of them."""
     about = {"account": ledger.account, "detector": detector or EVERY, "turn": NO_TURN, "at": ledger.now()}
-    rows = [{**about, "call_id": one, "verdict": "named", "source": SAMPLE, "split": None} for one in chosen]
+    rows = [{**about, "call_id": one, "verdict": "named", "source": SAMPLE, "split": None} for one in call_ids]
     add_new(connection, labels, rows)
-    return chosen
 
 
 def _is_labelled(ledger: Ledger, call_id: Any, *narrowed: ColumnElement[bool]) -> ColumnElement[bool]:
