@@ -135,6 +135,28 @@ async def test_what_calls_share_goes_with_the_last_of_them_and_nothing_is_filed_
     assert len(await bench.flags(issue)) == 2
 
 
+async def test_what_calls_share_goes_by_age_with_the_last_of_them_too_although_a_process_ended_before_it_did(
+    bench: Bench,
+) -> None:
+    for call_id in ("one", "two"):
+        await bench.say(call_id, metadata={"branch": "north"})
+        await bench.run(call_id)
+        bench.clock.advance(days=1)
+    forget = partial(forget_older, bench.ledger, "hours", ["wrong_hours"])
+
+    await forget(written(bench.clock() - timedelta(days=1, hours=1)))
+    shared, _ = await of_incident(bench)
+    ids = [row["id"] for row in await bench.rows()]
+    stripped = tables.findings.update().where(tables.findings.c.id.in_(ids))
+    stripped = stripped.values(quote="", note="", key=None, group=None)  # as of a process that ended then
+    await bench.ledger.write(lambda it: it.execute(stripped) and None)
+    count = await forget(written(bench.clock()))
+    gone, _ = await of_incident(bench)
+
+    assert (shared["key"], shared["group"]) == ("north", {})
+    assert (count, gone["key"], gone["group"]) == (0, None, None)
+
+
 async def test_an_incident_has_its_values_again_when_a_call_shows_them_again(bench: Bench) -> None:
     await bench.say("one", metadata={"branch": "north"})
     await bench.run("one")

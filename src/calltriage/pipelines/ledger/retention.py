@@ -28,6 +28,16 @@ HAS_GROUP = findings.c.group.is_not(None)
 """Whether a finding has its words. Without a `group_by` its `group` is empty, and it is NULL once the words are removed."""
 AT_ONCE = 1_000
 """Findings whose words are removed in one commit, so that others can write in between."""
+_A_FINDING_WITH_WORDS = (
+    select(findings.c.id)
+    .where(
+        findings.c.account == incidents.c.account, findings.c.fingerprint == incidents.c.fingerprint, HAS_GROUP,
+    )
+    .order_by(findings.c.state.desc(), findings.c.call_began.desc())
+    .limit(1)
+    .scalar_subquery()
+)  # fmt: skip
+"""One of an incident: the index goes from those of later calls to earlier ones, whose words are removed first."""
 
 
 def forget_call(connection: Connection, ledger: Ledger, call_id: str) -> int:
@@ -37,7 +47,9 @@ def forget_call(connection: Connection, ledger: Ledger, call_id: str) -> int:
     Ids, states and verdicts stay: a call that is imported again files nothing twice, and people's decisions still count.
     """
     of_call = (findings.c.account == ledger.account) & (findings.c.call_id == call_id)
-    count = _forget(connection, ledger, of_call)
+    fingerprints, count = _forget(connection, ledger, of_call)
+    for first in range(0, len(fingerprints), AT_ONCE):
+        _forget_incidents(connection, ledger, fingerprints[first : first + AT_ONCE])
     of_call = (reviews.c.account == ledger.account) & (reviews.c.call_id == call_id)
     connection.execute(reviews.update().where(of_call).values(quote=None, reason=None))
     for table in (items, results):
@@ -54,6 +66,9 @@ async def forget_older(ledger: Ledger, pipeline: str, detectors: Collection[str]
     count = 0
     while some := await ledger.write(partial(_some, ledger=ledger, pipeline=pipeline, before=before)):
         count += some
+    # After the loop, and once; also those that a process left that ended before it came here.
+    while bare := await ledger.read(partial(_bare, ledger=ledger)):
+        await ledger.write(partial(_forget_incidents, ledger=ledger, fingerprints=bare))
     old = (reviews.c.account == ledger.account) & reviews.c.detector.in_(detectors) & (reviews.c.at < before)
     has_words = or_(reviews.c.quote.is_not(None), reviews.c.reason.is_not(None))
     change = reviews.update().where(old, has_words).values(quote=None, reason=None)
@@ -66,27 +81,34 @@ def _some(connection: Connection, ledger: Ledger, pipeline: str, before: str) ->
     old = (findings.c.account == ledger.account) & (findings.c.pipeline == pipeline) & (findings.c.created_at < before)
     query = select(findings.c.id).where(old, has_words).limit(AT_ONCE)
     ids = list(connection.execute(query).scalars())
-    return _forget(connection, ledger, (findings.c.account == ledger.account) & findings.c.id.in_(ids)) if ids else 0
+    if not ids:
+        return 0
+    _, count = _forget(connection, ledger, (findings.c.account == ledger.account) & findings.c.id.in_(ids))
+    return count
 
 
-def _forget(connection: Connection, ledger: Ledger, which: ColumnElement[bool]) -> int:
-    """Remove the words of findings, of their finished effects, and of incidents without other words. Returns the number of
-    findings."""
+def _forget(connection: Connection, ledger: Ledger, which: ColumnElement[bool]) -> tuple[list[str], int]:
+    """Remove the words of findings and of their finished effects. Returns the incidents and the number of the findings."""
     _strip(connection, ledger, effects.c.finding_id.in_(select(findings.c.id).where(which)))
     names = connection.execute(select(findings.c.fingerprint).where(which).distinct()).scalars()
     fingerprints = [name for name in names if name is not None]
-    count = connection.execute(
+    return fingerprints, connection.execute(
         findings.update().where(which).values(quote=GONE, note=GONE, key=None, group=None)
     ).rowcount
-    for first in range(0, len(fingerprints), AT_ONCE):
-        _forget_incidents(connection, ledger, fingerprints[first : first + AT_ONCE])
-    return count
+
+
+def _bare(connection: Connection, ledger: Ledger) -> list[str]:
+    """Incidents that hold what their calls share although none of their findings has words, AT_ONCE at most."""
+    shares = or_(incidents.c.group.is_not(None), incidents.c.key.is_not(None))
+    where = (incidents.c.account == ledger.account) & shares & _A_FINDING_WITH_WORDS.is_(None)
+    return list(connection.execute(select(incidents.c.fingerprint).where(where).limit(AT_ONCE)).scalars())
 
 
 def _forget_incidents(connection: Connection, ledger: Ledger, fingerprints: Sequence[str]) -> None:
     """Remove what the calls of incidents share, unless a finding of the incident still has words."""
-    of_these = (findings.c.account == ledger.account) & findings.c.fingerprint.in_(fingerprints)
-    left = set(connection.execute(select(findings.c.fingerprint).where(of_these, HAS_GROUP).distinct()).scalars())
+    of_these = (incidents.c.account == ledger.account) & incidents.c.fingerprint.in_(fingerprints)
+    with_words = select(incidents.c.fingerprint).where(of_these, _A_FINDING_WITH_WORDS.is_not(None))
+    left = set(connection.execute(with_words).scalars())
     bare = [name for name in fingerprints if name not in left]
     if not bare:
         return
