@@ -57,13 +57,14 @@ WORDS = {
 class Hearer(Protocol):
     """Hears of what happens to incidents and detectors."""
 
-    async def tell(self, what: str, event: str, incident: JsonObject) -> None:
+    async def tell(self, what: str, event: str, incident: JsonObject, *, lasts: bool = False) -> None:
         """Hear of something that happened. Never raises for a receiver that fails.
 
         Args:
             what: a key of WORDS.
             event: identifies the event; equal ones within the quiet time are sent once.
             incident: the incident's row, or the detector's figures.
+            lasts: it was told of before and lasts since, so it is no further event to be counted as kept back.
         """
         ...
 
@@ -87,13 +88,13 @@ class Alerts:
     transport: httpx2.AsyncBaseTransport | None = field(default=None, repr=False)
     seconds: float = SECONDS
 
-    async def tell(self, what: str, event: str, incident: JsonObject) -> None:
+    async def tell(self, what: str, event: str, incident: JsonObject, *, lasts: bool = False) -> None:
         """Send an event unless an equal one was sent within the quiet time.
 
         A failure of the receiver is logged; the next equal event is sent at once then.
         """
         name, fresh = f"{self.pipeline} {event}", uuid4().hex
-        claim = await self.ledger.write(lambda it: self._claim(it, name, fresh))
+        claim = await self.ledger.write(lambda it: self._claim(it, name, fresh, more=0 if lasts else 1))
         if claim is None:
             return
         message_id, kept_back = claim
@@ -103,9 +104,10 @@ class Alerts:
             logger.warning("an alert could not be sent: %s", type(error).__name__)
             await self.ledger.write(lambda it: self._give_back(it, name, message_id, kept_back + 1))
 
-    def _claim(self, connection: Connection, name: str, message_id: str) -> tuple[str, int] | None:
+    def _claim(self, connection: Connection, name: str, message_id: str, more: int) -> tuple[str, int] | None:
         """Decide whether to send an event. Returns the message's id and how many equal events were kept back; None if this
-        one is kept back, too. A message is repeated under its first id, so that a receiver can recognise it."""
+        one is kept back, too, which counts as `more`. A message is repeated under its first id, so that a receiver can
+        recognise it."""
         where = and_(alerts.c.account == self.ledger.account, alerts.c.event == name)
         row = connection.execute(select(alerts).where(where)).one_or_none()
         now = self.ledger.now()
@@ -115,7 +117,7 @@ class Alerts:
             return message_id, 0
         last = instant(row.sent_at)
         if last is not None and timedelta(0) <= self.ledger.clock() - last < self.alert.quiet:
-            connection.execute(update(alerts).where(where).values(suppressed=row.suppressed + 1, updated_at=now))
+            connection.execute(update(alerts).where(where).values(suppressed=row.suppressed + more, updated_at=now))
             return None
         again = row.message_id if row.sent_at is None and row.message_id else message_id
         told = {"sent_at": now, "message_id": again, "suppressed": 0, "updated_at": now}

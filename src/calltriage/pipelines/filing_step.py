@@ -34,7 +34,7 @@ from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.turns import alone
 from calltriage.pipelines.new_issues import NewIssues
 from calltriage.pipelines.patience import is_of_all
-from calltriage.pipelines.rates import tell_rates, tell_spikes
+from calltriage.pipelines.rates import Spikes, tell_rates
 from calltriage.pipelines.recalling import Recall
 
 if TYPE_CHECKING:
@@ -83,17 +83,14 @@ class Filer:
         self._closings = Closings(self.client, self.ledger)
         self._recall = Recall(self.client, self.ledger, self._writes)
         self._counts = Counts(self.ledger, self._writes)
+        self.spikes = Spikes(self.ledger, self.alerts)
         self._new_issues = NewIssues(self.ledger, self.spec, self.run_id, self.is_watching)
 
-    async def tell_rates(self) -> None:
-        """Alert about detectors that exceed `alert.rate`."""
+    async def tell_rates(self, *, is_last: bool = False) -> None:
+        """Alert about detectors that exceed `alert.rate`, and about incidents whose look is due; see `Spikes`."""
         if self.alerts is not None:
             await tell_rates(self.ledger, self.spec, self.alerts)
-
-    async def tell_spikes(self, fingerprints: Sequence[str]) -> None:
-        """Alert about those of some incidents that escalate and are not muted. Without alerts nothing is counted."""
-        if self.alerts is not None and fingerprints:
-            await tell_spikes(self.ledger, fingerprints, self.alerts)
+            await self.spikes.tell(is_last=is_last)
 
     async def tell_off(self, detector: str) -> None:
         """Alert about a detector that was switched off: once for this process and once for each `alert.quiet`."""
@@ -105,7 +102,7 @@ class Filer:
         """At the end of a run: file what is left, alert about rates, comment on issues with calls that are counted and not
         attached, and see what waits."""
         await self.file_left()
-        await self.tell_rates()
+        await self.tell_rates(is_last=True)
         await self.tell_counts()
         await self.tell_left()
         self.waits = await self._what_waits()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from calltriage.pipelines.alerts import Hearer
     from calltriage.pipelines.ledger.ledger import Ledger
     from calltriage.pipelines.spec import Spec
+
+LOOK_EVERY = timedelta(minutes=1)
+"""Time in which an incident is looked at once: a look counts the calls of eight days."""
 
 
 async def tell_rates(ledger: Ledger, spec: Spec, alerts: Hearer) -> None:
@@ -35,18 +40,53 @@ async def tell_rates(ledger: Ledger, spec: Spec, alerts: Hearer) -> None:
             await alerts.tell("rate", f"rate {one.detector}", about)
 
 
-async def tell_spikes(ledger: Ledger, fingerprints: Sequence[str], alerts: Hearer) -> None:
-    """Alert about those of some incidents that are not muted and are found far more often than in the days before; see
-    `incidents.is_escalating`. An incident that was unmuted since it escalates was told by the same event."""
-    found = await ledger.read(partial(_escalating, ledger=ledger, fingerprints=fingerprints))
-    await at_once(*(alerts.tell("spike", f"escalating {one['fingerprint']}", one) for one in found))
+@dataclass
+class Spikes:
+    """Alerts about incidents that are not muted and are found far more often than in the days before; see
+    `incidents.is_escalating`. An incident that was unmuted since it escalates was told by the same event.
+
+    Each is looked at once in LOOK_EVERY. Its look is due until then, so that the last batches of a run are not missed.
+    """
+
+    ledger: Ledger
+    alerts: Hearer | None
+    _due: dict[str, None] = field(default_factory=dict[str, None], init=False)
+    _looked: dict[str, datetime] = field(default_factory=dict[str, datetime], init=False)
+    _lasting: set[str] = field(default_factory=set[str], init=False)
+    """Incidents that escalated when they were looked at last."""
+
+    async def tell(self, fingerprints: Sequence[str] = (), *, is_last: bool = False) -> None:
+        """Look at these incidents and at those whose look is due, and alert about those that escalate. Without a receiver
+        nothing is counted. `is_last`: no later look will come, so that all are looked at that are due."""
+        if self.alerts is None:
+            return
+        self._due |= dict.fromkeys(fingerprints)
+        now = self.ledger.clock()
+        looked = {name: at for name, at in self._looked.items() if timedelta(0) <= now - at < LOOK_EVERY}
+        due = [name for name in self._due if is_last or name not in looked]
+        if not due:
+            return
+        found = await self.ledger.read(partial(_escalating, ledger=self.ledger, fingerprints=due))
+        tell = partial(self.alerts.tell, "spike")
+        await at_once(
+            *(
+                tell(f"escalating {name}", one, lasts=name in self._lasting)
+                for name, one in found.items()
+                if one is not None
+            )
+        )
+        self._lasting = (self._lasting - found.keys()) | {name for name, one in found.items() if one is not None}
+        self._looked = looked | dict.fromkeys(due, now)
+        for name in due:
+            self._due.pop(name, None)
 
 
-def _escalating(connection: Connection, ledger: Ledger, fingerprints: Sequence[str]) -> list[JsonObject]:
+def _escalating(connection: Connection, ledger: Ledger, fingerprints: Sequence[str]) -> dict[str, JsonObject | None]:
+    """The rows of the incidents that escalate, and None for the others, by their fingerprints."""
     named = (incidents.by_fingerprint(connection, ledger, one) for one in fingerprints)
     owners = {one["fingerprint"]: one for one in named if one is not None and one["muted"] is None}
-    return [
-        one
+    families = {name: incidents.family(connection, ledger, name) for name in owners}
+    return {
+        name: one if incidents.is_escalating(connection, ledger, families[name]) else None
         for name, one in owners.items()
-        if incidents.is_escalating(connection, ledger, incidents.family(connection, ledger, name))
-    ]
+    }

@@ -243,7 +243,7 @@ class Work:
         async with anyio.create_task_group() as tasks:
             for _ in range(min(self.at_once, len(due))):
                 tasks.start_soon(take)
-        await patiently(lambda: self.filer.tell_spikes(list(by_incident)))
+        await patiently(lambda: self.filer.spikes.tell(list(by_incident)))
         await self._end([one.standing(failed) for one in found if one.state == "examined"])
         for one in found:
             state = one.standing(failed).state if one.state == "examined" else one.state

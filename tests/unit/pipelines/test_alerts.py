@@ -35,7 +35,7 @@ from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.results import Made, Result, store
 from calltriage.pipelines.parts import open_parts
 from calltriage.pipelines.pipeline import Pipeline
-from calltriage.pipelines.rates import tell_rates, tell_spikes
+from calltriage.pipelines.rates import Spikes, tell_rates
 from calltriage.pipelines.spec import Spec, parse_spec
 
 INCIDENT = {
@@ -234,24 +234,83 @@ async def test_an_incident_escalates_by_its_last_day_and_the_week_before_unless_
         await found_in(alerts.ledger, [clock() - timedelta(days=3)] * before + [clock() - timedelta(hours=2)] * lately)
         if muted:
             await alerts.ledger.write(lambda it: incidents.mute(it, alerts.ledger, "v1:abc", muted, "known"))
-        await tell_spikes(alerts.ledger, ["v1:abc", "v1:unknown"], alerts)
+        await Spikes(alerts.ledger, alerts).tell(["v1:abc", "v1:unknown"])
 
     assert [body["event"] for body in receiver.bodies] == ["spike"] * told
 
 
-async def test_a_spike_is_told_once_an_interval_with_what_was_kept_back(
+async def test_a_spike_that_lasts_is_told_once_an_interval_and_is_one_event(
     receiver: Receiver, tmp_path: Path, clock: Clock, ledger_url: Url
 ) -> None:
     async with alerting(tmp_path, ledger_url, clock) as alerts:
+        spikes = Spikes(alerts.ledger, alerts)
         await found_in(alerts.ledger, [clock() - timedelta(hours=2)] * 5)
-        for _ in range(3):
-            await tell_spikes(alerts.ledger, ["v1:abc"], alerts)
-        clock.advance(hours=2)
-        await tell_spikes(alerts.ledger, ["v1:abc"], alerts)
-        clock.advance(days=2)
-        await tell_spikes(alerts.ledger, ["v1:abc"], alerts)
+        for _ in range(20):
+            await spikes.tell(["v1:abc"])
+            clock.advance(minutes=4)
 
-    assert [(body["event"], body["suppressed"]) for body in receiver.bodies] == [("spike", 0), ("spike", 2)]
+    assert [(body["event"], body["suppressed"]) for body in receiver.bodies] == [("spike", 0), ("spike", 0)]
+
+
+async def test_a_spike_that_begins_again_within_the_interval_is_told_as_kept_back(
+    receiver: Receiver, tmp_path: Path, clock: Clock, ledger_url: Url
+) -> None:
+    async with alerting(tmp_path, ledger_url, clock) as alerts:
+        spikes = Spikes(alerts.ledger, alerts)
+        await found_in(alerts.ledger, [clock() - timedelta(hours=23, minutes=50)] * 5)
+        await spikes.tell(["v1:abc"])
+        clock.advance(minutes=20)
+        await spikes.tell(["v1:abc"])  # the day is over for these calls
+        await alerts.ledger.write(_begun_two_hours_later)
+        for _ in range(2):
+            await spikes.tell(["v1:abc"])
+            clock.advance(minutes=30)
+        await spikes.tell(["v1:abc"])
+
+    assert [(body["event"], body["suppressed"]) for body in receiver.bodies] == [("spike", 0), ("spike", 1)]
+
+
+async def test_a_spike_whose_message_failed_is_told_by_the_next_look(
+    receiver: Receiver, tmp_path: Path, clock: Clock
+) -> None:
+    async with alerting(tmp_path, None, clock) as alerts:
+        spikes = Spikes(alerts.ledger, alerts)
+        await found_in(alerts.ledger, [clock() - timedelta(hours=2)] * 5)
+        for receiver.status in (500, 204, 204):
+            await spikes.tell(["v1:abc"])
+            clock.advance(minutes=2)
+
+    assert len(receiver.bodies) == 2
+
+
+async def test_an_incident_is_looked_at_once_a_minute_and_in_any_case_at_the_end(
+    receiver: Receiver, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, look = list[list[str]](), incidents.is_escalating
+
+    def told(connection: Connection, ledger: Ledger, fingerprints: Sequence[str]) -> bool:
+        looks.append(list(fingerprints))
+        return look(connection, ledger, fingerprints)
+
+    monkeypatch.setattr(incidents, "is_escalating", told)
+    async with alerting(tmp_path, None, clock) as alerts:
+        spikes = Spikes(alerts.ledger, alerts)
+        await found_in(alerts.ledger, [clock() - timedelta(hours=2)] * 2)
+        await found_in(alerts.ledger, [clock() - timedelta(hours=2)] * 2, "v1:def")
+        for _ in range(5):
+            await spikes.tell(["v1:abc"])
+        in_a_minute = len(looks)
+        await spikes.tell(["v1:def"])
+        clock.advance(seconds=61)
+        await spikes.tell()
+        await spikes.tell(["v1:abc"])
+        later = looks[in_a_minute:]
+        await spikes.tell(is_last=True)
+        await spikes.tell(is_last=True)
+
+    assert in_a_minute == 1
+    assert later == [["v1:def"], ["v1:abc"]]
+    assert looks[3:] == [["v1:abc"]]
 
 
 async def test_merged_incidents_escalate_together_and_are_told_as_the_one_with_the_issue(
@@ -261,9 +320,15 @@ async def test_merged_incidents_escalate_together_and_are_told_as_the_one_with_t
         for name in ("v1:abc", "v1:def"):
             await found_in(alerts.ledger, [clock() - timedelta(hours=2)] * 3, name)
         await alerts.ledger.write(lambda it: incidents.merge(it, alerts.ledger, "v1:def", "v1:abc", "one fault"))
-        await tell_spikes(alerts.ledger, ["v1:def", "v1:abc"], alerts)
+        await Spikes(alerts.ledger, alerts).tell(["v1:def", "v1:abc"])
 
     assert [body["incident"]["fingerprint"] for body in receiver.bodies] == ["v1:abc"]
+
+
+def _begun_two_hours_later(connection: Connection) -> None:
+    row = connection.execute(tables.findings.select().limit(1)).one()
+    began = written(datetime.fromisoformat(row.call_began) + timedelta(hours=2))
+    connection.execute(tables.findings.update().values(call_began=began))
 
 
 async def found_in(ledger: Ledger, began: Sequence[datetime], fingerprint: str = "v1:abc") -> None:

@@ -880,7 +880,7 @@ async def test_an_incident_that_is_unmuted_since_it_escalates_is_told_by_one_eve
     await bench.ledger.write(lambda it: incidents.mute(it, bench.ledger, name, "until_escalating", "known"))
     bench.alerts = heard = Heard()
     await bench.filer.settle(name)
-    await bench.filer.tell_spikes([name])
+    await bench.filer.spikes.tell([name])
 
     assert heard.named == [("escalating", f"escalating {name}"), ("spike", f"escalating {name}")]
 
@@ -894,7 +894,7 @@ class Unread(Ledger):
 
 async def test_without_alerts_nothing_is_counted_to_tell_of_spikes(bench: Bench, tmp_path: Path) -> None:
     bench.ledger = Unread(tmp_path / "unread", "account", clock=bench.clock)
-    await bench.filer.tell_spikes(["v1:abc"])
+    await bench.filer.spikes.tell(["v1:abc"])
 
 
 async def test_an_issue_that_a_person_deleted_is_not_filed_again(bench: Bench) -> None:
@@ -1365,7 +1365,7 @@ class Heard:
     events: list[str] = field(default_factory=list[str])
     named: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
-    async def tell(self, what: str, event: str, incident: JsonObject) -> None:
+    async def tell(self, what: str, event: str, incident: JsonObject, *, lasts: bool = False) -> None:
         self.events.append(what)
         self.named += [(what, event)] if what in ("escalating", "spike") else []
 
