@@ -37,8 +37,8 @@ SECONDS, PERSON_WAITS_S = 10.0, 3.0
 SIGNATURE, EVENT_ID = "x-calltriage-signature", "x-calltriage-event-id"
 FACTS = ("fingerprint", "detector", "kind", "ticket", "issue_id", "calls")
 """What a message says of an incident."""
-OF_RATES = ("found_in", "of_calls")
-"""What a message about a detector's rate says besides: numbers of calls."""
+OF_SOME = ("found_in", "of_calls", "redactor")
+"""What some messages say besides: numbers of calls in one about a detector's rate, and a redactor's name."""
 WORDS = {
     "filed": "filed a new issue",
     "reopened": "reopened an issue: the fault came back after it was closed",
@@ -46,6 +46,10 @@ WORDS = {
     "spike": "finds an incident far more often than in the seven days before",
     "rate": "finds something in more calls than its file allows",
     "detector_off": "switched a detector off: it took too long on several calls, and later calls are not examined by it",
+    "redactor_off": (
+        "switched its redactor off: it took too long on several calls, and detectors fail on later calls in which they find "
+        "something"
+    ),
     "over_limit": (
         "files no further issue: limits.new_issues is reached in this run or, by a watch, in 24 hours. A watch files what "
         "waits within an hour after there is room; to file it before, accept findings or raise the limit"
@@ -63,7 +67,7 @@ class Hearer(Protocol):
         Args:
             what: a key of WORDS.
             event: identifies the event; equal ones within the quiet time are sent once.
-            incident: the incident's row, or the detector's figures.
+            incident: the incident's row, or what is known of the detector or the redactor.
             lasts: it was told of before and lasts since, so it is no further event to be counted as kept back.
         """
         ...
@@ -131,13 +135,13 @@ class Alerts:
 
     def _body(self, what: str, message_id: str, kept_back: int, incident: Mapping[str, object]) -> JsonObject:
         facts = {name: incident.get(name) for name in FACTS} | {
-            one: incident[one] for one in OF_RATES if one in incident
+            one: incident[one] for one in OF_SOME if one in incident
         }
         if self.alert.shape == "json":
             told = {"id": message_id, "event": what, "pipeline": self.pipeline, "at": self.ledger.now()}
             return {**told, "suppressed": kept_back, "incident": facts}
         more = f" ({kept_back} more like this were kept back)" if kept_back else ""
-        about = " / ".join(str(facts[name]) for name in ("ticket", "detector", "kind") if facts[name])
+        about = " / ".join(str(facts[name]) for name in ("ticket", "detector", "kind", "redactor") if facts.get(name))
         about += f" ({facts['found_in']} of {facts['of_calls']} calls)" if "of_calls" in facts else ""
         return {"text": f"Pipeline {self.pipeline} {WORDS.get(what, what)}: {about}{more}"}
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from calltriage.errors import Deferred, DetectorFailed, DetectorOff, SettingsError, SpecError
 from calltriage.leaves.amounts import amount
@@ -16,12 +17,15 @@ from calltriage.pipelines.detecting import Detector, Examined
 from calltriage.pipelines.findings import Verification, Verified, verified
 from calltriage.pipelines.ledger.results import Known, Result
 from calltriage.pipelines.listing import is_sampled
-from calltriage.pipelines.redaction import RedactionError, Redactor, redacted
+from calltriage.pipelines.redaction import RedactionError, Redactor, RedactorOff, redacted
 from calltriage.pipelines.spec import Detect, Spec
 from calltriage.pipelines.users_redactor import opened_redactor
 
 FAILED, DEFERRED, SAMPLED_OUT = "failed", "deferred", "sampled_out"
 """Verdicts of this module, besides those of `detecting.Verdict`."""
+
+
+Off = tuple[Literal["detector", "redactor"], str]
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Examination:
         deferred: why a detector has to wait; None if none has.
         wait_s: seconds until the first of those that have to wait may go on; None: until the next day (UTC).
         failed: why a model's detector failed, which may pass; None if none did.
-        off: names of detectors that are switched off.
+        off: what is switched off, detectors and the redactor, each with its name.
     """
 
     call: Call
@@ -63,7 +67,7 @@ class Examination:
     examined: tuple[str, ...]
     deferred: str | None = None
     failed: str | None = None
-    off: tuple[str, ...] = ()
+    off: tuple[Off, ...] = ()
     known: tuple[str, ...] = ()
     wait_s: float | None = None
 
@@ -100,7 +104,7 @@ async def examine(
     For `suppressed_by` and `always_if`, a detector found something if its present version has a verified finding."""
     results, ran = list[Result](), dict[str, tuple[Prepared, list[Verified]]]()
     deferred = failed = None
-    off, before, waits = list[str](), list[str](), list[float]()
+    off, before, waits = list[Off](), list[str](), list[float]()
     told = {one.detector.name: _known(one.detector, known or {}) for one in detectors}
     found_by = {name for name, each in told.items() if each.has_verified}
     for one in sorted(detectors, key=lambda one: bool(one.detect.sample.always_if)):
@@ -120,7 +124,7 @@ async def examine(
             waits += [] if error.wait_s is None else [error.wait_s]
             continue
         except (DetectorFailed, RedactionError) as error:
-            off += [name] if isinstance(error, DetectorOff) else []
+            off += _switched_off(name, error)
             failed = str(error) if one.detector.is_model else failed
             results.append(Result(name, version, FAILED, ms=_ms(began), error=str(error)))
             continue
@@ -131,6 +135,13 @@ async def examine(
     names = [name for own, (one, _) in ran.items() for name in one.detect.names if name == own or name not in told]
     wait_s = min(waits, default=None)
     return Examination(call, tuple(results), found, tuple(names), deferred, failed, tuple(off), tuple(before), wait_s)
+
+
+def _switched_off(detector: str, error: DetectorFailed | RedactionError) -> list[Off]:
+    """What a failure of a detector, or of the redactor of its findings, says to be switched off."""
+    if isinstance(error, RedactorOff):
+        return [("redactor", error.redactor)]
+    return [("detector", detector)] if isinstance(error, DetectorOff) else []
 
 
 def _known(detector: Detector, known: Mapping[tuple[str, str], Known]) -> Known:

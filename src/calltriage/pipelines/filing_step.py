@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from calltriage.errors import CallError, NotFound
 from calltriage.filing.closing import CLOSED
@@ -92,11 +92,12 @@ class Filer:
             await tell_rates(self.ledger, self.spec, self.alerts)
             await self.spikes.tell(is_last=is_last)
 
-    async def tell_off(self, detector: str) -> None:
-        """Alert about a detector that was switched off: once for this process and once for each `alert.quiet`."""
-        if self.alerts is not None and detector not in self._off:
-            self._off.add(detector)
-            await self.alerts.tell("detector_off", f"detector_off {detector}", {"detector": detector})
+    async def tell_off(self, what: Literal["detector", "redactor"], name: str) -> None:
+        """Alert about what was switched off: once for this process and once for each `alert.quiet`."""
+        event = f"{what}_off {name}"
+        if self.alerts is not None and event not in self._off:
+            self._off.add(event)
+            await self.alerts.tell(f"{what}_off", event, {what: name})
 
     async def finish(self) -> None:
         """At the end of a run: file what is left, alert about rates, comment on issues with calls that are counted and not

@@ -122,6 +122,14 @@ class RedactionError(CalltriageError):
     """A user's redactor failed. The text must be neither stored nor sent."""
 
 
+class RedactorOff(RedactionError):
+    """A user's redactor hung too often and masks no further text. `redactor`: its name in the pipeline's file."""
+
+    def __init__(self, message: str, redactor: str) -> None:
+        super().__init__(message)
+        self.redactor = redactor
+
+
 class BuiltIn:
     """Masks numbers of 7 digits or more, written or spoken, e-mail addresses, and the known values."""
 

@@ -173,8 +173,8 @@ class Work:
         standing = Standing(call.call_id, state, why, call.content_hash, due_at)
         await patiently(lambda: self._recorder.record(examination, standing))
         self.tally.add(examination, left=why if state in {"new", "deferred"} else None)
-        for detector in examination.off:
-            await self.filer.tell_off(detector)
+        for what, name in examination.off:
+            await self.filer.tell_off(what, name)
         fingerprints = await self._fingerprints(call, examination, known)
         if state != "examined" and not fingerprints:
             self._tell(item, state, examination, began)

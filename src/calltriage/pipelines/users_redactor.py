@@ -9,9 +9,18 @@ from pathlib import Path
 
 import anyio
 
-from calltriage.errors import DetectorFailed, SettingsError
+from calltriage.errors import DetectorFailed, DetectorOff, SettingsError
 from calltriage.pipelines.child import Child
-from calltriage.pipelines.redaction import BUILT_IN, BuiltIn, Masked, RedactionError, Redactor, told_as, with_known
+from calltriage.pipelines.redaction import (
+    BUILT_IN,
+    BuiltIn,
+    Masked,
+    RedactionError,
+    Redactor,
+    RedactorOff,
+    told_as,
+    with_known,
+)
 from calltriage.pipelines.references import Reference
 
 
@@ -26,7 +35,9 @@ class Hook:
         try:
             answer = await self.child.ask({"texts": [one.text for one in first]})
         except DetectorFailed as error:
-            raise RedactionError(f"{str(error).rstrip('.')}; the text is not used.") from error
+            why = f"{str(error).rstrip('.')}; the text is not used."
+            off = isinstance(error, DetectorOff)
+            raise (RedactorOff(why, str(self.child.reference)) if off else RedactionError(why)) from error
         told = answer.get("texts")
         if not isinstance(told, list) or len(told) != len(first):  # pyright: ignore[reportUnknownArgumentType]
             raise RedactionError("The redactor gave no text; the text is not used.")

@@ -28,7 +28,7 @@ from calltriage.desk.app import Desk
 from calltriage.errors import SettingsError
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.issues import UpdateIssue
-from calltriage.pipelines import reviewing
+from calltriage.pipelines import child, reviewing
 from calltriage.pipelines.alerts import SIGNATURE, Alerts, alerts_of
 from calltriage.pipelines.ledger import Ledger, findings, incidents, tables
 from calltriage.pipelines.ledger.ledger import written
@@ -375,6 +375,23 @@ async def test_a_detector_that_was_switched_off_is_told_once(
     assert [(one["event"], one["incident"]["detector"]) for one in receiver.bodies] == [("detector_off", "hangs")]
 
 
+async def test_a_redactor_that_was_switched_off_is_told_once_by_its_name(
+    receiver: Receiver, the_desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "MOST_HANGS", 1)
+    (tmp_path / "acme_masking.py").write_text("def mask(text):\n    while True:\n        pass\n")
+    await load_lines(the_desk, *(silent_line(f"call-{number}", 9.5) for number in range(3)))
+    file = TO_REVIEW.replace(
+        "[[detect]]", 'redact = "acme_masking:mask"\n[limits]\nseconds_per_call = "200ms"\n[[detect]]'
+    )
+    async with on_record(httpx2.ASGITransport(the_desk, raise_app_exceptions=False), tmp_path) as client:
+        await Pipeline(parse_spec(file, folder=tmp_path)).run(client)
+
+    assert [(one["event"], one["incident"]["redactor"]) for one in receiver.bodies] == [
+        ("redactor_off", "acme_masking:mask")
+    ]
+
+
 TO_REVIEW = 'name = "p"\n[[detect]]\nuse = "agent_silence"\nat_least = "8s"\n[alert]\nwebhook = "env:ALERT_URL"\n'
 
 
@@ -443,11 +460,14 @@ async def test_slacks_shape_is_one_text(receiver: Receiver, tmp_path: Path) -> N
         await alerts.tell("filed", "filed one", INCIDENT)
 
         await alerts.tell("spike", "escalating one", INCIDENT)
+        await alerts.tell("redactor_off", "redactor_off acme_masking:mask", {"redactor": "acme_masking:mask"})
 
-    assert receiver.bodies == [
+    assert receiver.bodies[:2] == [
         {"text": f"Pipeline p {what}: T-1001 / agent_silence / agent_silence"}
         for what in ("filed a new issue", "finds an incident far more often than in the seven days before")
     ]
+    assert receiver.bodies[2]["text"].startswith("Pipeline p switched its redactor off: it took too long")
+    assert receiver.bodies[2]["text"].endswith(": acme_masking:mask")
 
 
 async def test_an_address_that_is_missing_or_plain_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
