@@ -89,7 +89,7 @@ class DetectorFailed(CalltriageError):
 
 
 class DetectorOff(DetectorFailed):
-    """A detector hung too often and examines no further call until the pipeline is started again."""
+    """A detector hung too often and examines no further call until a day later."""
 
 
 class Deferred(DetectorFailed):

@@ -26,7 +26,7 @@ from calltriage.errors import DetectorError, DetectorFailed, DetectorOff
 from calltriage.leaves.strict_json import JsonObject, is_object
 from calltriage.pipelines.calls import Call, Timing
 from calltriage.pipelines.detecting import MOST_FINDINGS, Detector, Examined
-from calltriage.pipelines.hangs import MOST_HANGS, Hangs, OwnHangs
+from calltriage.pipelines.hangs import MOST_HANGS, Hangs, OwnHangs, tried
 from calltriage.pipelines.patience import patiently
 from calltriage.pipelines.references import Reference
 
@@ -53,7 +53,7 @@ class Child:
         deadline_s: seconds that one call may take.
         most: findings of one call that count; the rest is left out.
         name: a detector's name in findings.
-        hangs: counts the calls that took too long, and keeps a version off that did so MOST_HANGS times.
+        hangs: counts the calls that took too long, and keeps a version off for a day that did so MOST_HANGS times.
         what: what the function is.
     """
 
@@ -86,7 +86,7 @@ class Child:
     async def ask(self, question: JsonObject) -> JsonObject:
         """The answer to a question. Raises DetectorFailed, and DetectorOff after MOST_HANGS timeouts."""
         async with self._one:
-            if await patiently(lambda: self.hangs.count(self.name, self._version)) >= MOST_HANGS:
+            if await patiently(lambda: self.hangs.count(self.name, self._tried)) >= MOST_HANGS:
                 raise DetectorOff(f"{self._title} is switched off: {self._why_off}")
             answer = await self._asked(question)
         if (told := answer.get("failed")) is not None:
@@ -107,7 +107,7 @@ class Child:
                 await self._start()
             return await self._exchange(question, self.deadline_s)
         except TimeoutError:
-            count = await patiently(lambda: self.hangs.add(self.name, self._version, self._why_off))
+            count = await patiently(lambda: self.hangs.add(self.name, self._tried, self._why_off))
             raise DetectorFailed(
                 f"{self._title} took longer than {self.deadline_s:g} s on this call and was stopped "
                 f"({count} of {MOST_HANGS} times before it is switched off)."
@@ -117,8 +117,15 @@ class Child:
 
     @property
     def _why_off(self) -> str:
-        then = "Mend it: a new version is tried again." if self.what == "detector" else "Mend it and run again."
-        return f"it took longer than {self.deadline_s:g} s on {MOST_HANGS} calls. {then}"
+        again = "a new version or limit is tried at once" if self.what == "detector" else "then run again"
+        return (
+            f"it took longer than {self.deadline_s:g} s on {MOST_HANGS} calls. Mend it or raise limits.seconds_per_call: "
+            f"{again}. As it is, it is tried again a day later."
+        )
+
+    @property
+    def _tried(self) -> str:
+        return tried(self._version, self.deadline_s)
 
     async def _start(self) -> JsonObject:
         environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(OURS)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -26,6 +27,7 @@ from calltriage.pipelines.coming_back import Closings, why_not
 from calltriage.pipelines.counting import Counts
 from calltriage.pipelines.eligibility import Eligibility
 from calltriage.pipelines.evidence import Evidence
+from calltriage.pipelines.hangs import COUNT_FOR
 from calltriage.pipelines.issue_writes import IssueWrites, OverLimitError
 from calltriage.pipelines.ledger import candidates, findings, incidents
 from calltriage.pipelines.ledger.candidates import Candidate
@@ -72,7 +74,7 @@ class Filer:
     is_watching: bool = False
     waits: str | None = field(default=None, init=False)
     """What a person hears of a run that ended: how many incidents wait because of `limits.new_issues`. Set by `finish`."""
-    _off: set[str] = field(default_factory=set[str], init=False)
+    _off: dict[str, datetime] = field(default_factory=dict[str, datetime], init=False)
     _touched: dict[str, None] = field(default_factory=dict[str, None], init=False)
 
     def __post_init__(self) -> None:
@@ -93,10 +95,12 @@ class Filer:
             await self.spikes.tell(is_last=is_last)
 
     async def tell_off(self, what: Literal["detector", "redactor"], name: str) -> None:
-        """Alert about what was switched off: once for this process and once for each `alert.quiet`."""
-        event = f"{what}_off {name}"
-        if self.alerts is not None and event not in self._off:
-            self._off.add(event)
+        """Alert about what was switched off: once for this process in a day (then it is tried again), and once for each
+        `alert.quiet`."""
+        event, now = f"{what}_off {name}", self.ledger.clock()
+        told = self._off.get(event)
+        if self.alerts is not None and (told is None or now - told >= COUNT_FOR):
+            self._off[event] = now
             await self.alerts.tell(f"{what}_off", event, {what: name})
 
     async def finish(self) -> None:

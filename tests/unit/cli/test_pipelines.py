@@ -296,6 +296,7 @@ def test_a_version_that_hung_three_times_stays_off_until_there_is_a_new_one_and_
     assert [why.partition("stopped ")[2][:7] for why in one_by_one[:3]] == ["(1 of 3", "(2 of 3", "(3 of 3"]
     assert "is switched off: it took longer than 0.2 s on 3 calls" in one_by_one[3]
     assert (
-        "hangs is switched off: it took longer than 0.2 s on 3 calls. Mend it: a new version is tried again." in after
+        "hangs is switched off: it took longer than 0.2 s on 3 calls. Mend it or raise limits.seconds_per_call: a new "
+        "version or limit is tried at once. As it is, it is tried again a day later." in after
     )
     assert (mended.exit_code, "switched off" in run("pipeline", "check", "p.toml").stdout) == (0, False)

@@ -22,6 +22,7 @@ from calltriage.pipelines import child
 from calltriage.pipelines.catalogue import opened
 from calltriage.pipelines.detecting import Detector, Verdict
 from calltriage.pipelines.findings import Verification, verified
+from calltriage.pipelines.hangs import Hangs, OwnHangs
 from calltriage.pipelines.references import Reference
 from calltriage.pipelines.spec import SpecError, parse_spec
 
@@ -74,9 +75,13 @@ def users(tmp_path: Path) -> Open:
     """Opens a detector of the user's own module."""
     (tmp_path / "acme_checks.py").write_text(CODE)
 
-    def opens(function: str, deadline_s: float = 30.0, **options: object) -> AbstractAsyncContextManager[Detector]:
+    def opens(
+        function: str, deadline_s: float = 30.0, hangs: Hangs | None = None, **options: object
+    ) -> AbstractAsyncContextManager[Detector]:
         reference = Reference("acme_checks", function)
-        return child.opened(reference, options, name="mine", folder=tmp_path, deadline_s=deadline_s, most=50)
+        return child.opened(
+            reference, options, name="mine", folder=tmp_path, deadline_s=deadline_s, most=50, hangs=hangs
+        )
 
     return opens
 
@@ -139,6 +144,25 @@ async def test_a_function_that_hangs_is_stopped_and_after_three_times_switched_o
             await made.examine(call_of([("agent", "hang")]))
         with pytest.raises(DetectorOff, match="switched off"):
             await made.examine(call_of([("agent", "fine")]))
+
+
+async def test_a_version_that_is_off_is_tried_again_with_another_deadline_and_a_day_later(
+    users: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "MOST_HANGS", 1)
+    now = 0.0
+    hangs = OwnHangs(lambda: now)
+    async with users("moody", deadline_s=2.0, hangs=hangs) as made:
+        with pytest.raises(DetectorFailed, match="1 of 1"):
+            await made.examine(call_of([("agent", "hang")]))
+        with pytest.raises(DetectorOff, match=r"raise limits\.seconds_per_call.*tried again a day later"):
+            await made.examine(call_of([("agent", "fine")]))
+        async with users("moody", deadline_s=30.0, hangs=hangs) as patient:
+            raised = (await patient.examine(call_of([("agent", "fine")]))).verdict
+        now = 86_400.0
+        later = (await made.examine(call_of([("agent", "fine")]))).verdict
+
+    assert (raised, later) == (Verdict.FOUND, Verdict.FOUND)
 
 
 HANGS = "import threading\nthreading.Event().wait()\n"

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from conftest import Clock
 from ledgers import Url, opened_ledger
 from sqlalchemy import Connection, insert, inspect, select, update
 
@@ -90,3 +91,22 @@ async def test_hangs_of_a_version_are_counted_over_all_processes_and_a_new_versi
 
     assert (counts, fresh) == ([1, 2, 3, 0], 3)
     assert (before, after) == ({}, {("slow", "v1"): "too slow"})
+
+
+async def test_a_version_that_hung_three_times_is_tried_again_a_day_later_and_counted_anew(
+    tmp_path: Path, ledger_url: Url, clock: Clock
+) -> None:
+    async with opened_ledger(tmp_path, ledger_url) as ledger:
+        ledger.clock = clock
+        counts = [await LedgerHangs(ledger, "p").add("slow", "v1", "too slow") for _ in range(3)]
+        clock.advance(hours=23)
+        counts.append(await LedgerHangs(ledger, "p").count("slow", "v1"))
+        off = await switched_off(ledger, "p")
+        clock.advance(hours=2)
+        counts.append(await LedgerHangs(ledger, "p").count("slow", "v1"))
+        on = await switched_off(ledger, "p")
+        counts.append(await LedgerHangs(ledger, "p").add("slow", "v1", "too slow"))
+        once = await switched_off(ledger, "p")
+
+    assert counts == [1, 2, 3, 3, 0, 1]
+    assert (off, on, once) == ({("slow", "v1"): "too slow"}, {}, {})

@@ -121,6 +121,7 @@ async def _alone(settings: Settings, spec: Spec, detectors: Sequence[Prepared]) 
 
 async def _off(settings: Settings, spec: Spec, detectors: Sequence[Prepared]) -> list[str]:
     """A sentence on each detector of a user's own that is switched off."""
+    from calltriage.pipelines.hangs import tried  # noqa: PLC0415  only where it is asked for
     from calltriage.pipelines.ledger.hangs import switched_off  # noqa: PLC0415  brings the database library
     from calltriage.wiring import open_ledger  # noqa: PLC0415
 
@@ -128,7 +129,9 @@ async def _off(settings: Settings, spec: Spec, detectors: Sequence[Prepared]) ->
         return []
     async with open_ledger(settings) as ledger:
         off = await switched_off(ledger, spec.name)
-    found = ((one.detector.name, off.get((one.detector.name, one.detector.version_hash))) for one in detectors)
+    deadline_s = spec.limits.seconds_per_call.total_seconds()
+    made = [one.detector for one in detectors]
+    found = ((one.name, off.get((one.name, tried(one.version_hash, deadline_s)))) for one in made)
     return [f"{name} is switched off: {why}" for name, why in found if why is not None]
 
 

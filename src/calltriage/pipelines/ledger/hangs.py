@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import anyio
 from sqlalchemy import case, select
 
-from calltriage.pipelines.hangs import MOST_HANGS
+from calltriage.pipelines.hangs import COUNT_FOR, MOST_HANGS
+from calltriage.pipelines.ledger.ledger import written
 from calltriage.pipelines.ledger.rows import insert_into
 from calltriage.pipelines.ledger.tables import detectors
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
     from calltriage.pipelines.ledger.ledger import Ledger
 
@@ -32,18 +33,18 @@ class LedgerHangs:
     )
     """Counts, each with the time (loop's clock) at which it was read."""
 
-    async def count(self, detector: str, version_hash: str) -> int:
-        at, known = self._known.get((detector, version_hash), (float("-inf"), 0))
+    async def count(self, detector: str, version: str) -> int:
+        at, known = self._known.get((detector, version), (float("-inf"), 0))
         if anyio.current_time() - at < LOOK_EVERY_S:
             return known
-        query = select(detectors.c.hangs).where(*self._of(detector, version_hash))
+        query = select(detectors.c.hangs).where(*self._of(detector, version), _counts(self.ledger))
         found = await self.ledger.read(lambda connection: connection.execute(query).scalar_one_or_none()) or 0
-        return self._keep(detector, version_hash, found)
+        return self._keep(detector, version, found)
 
-    async def add(self, detector: str, version_hash: str, why: str) -> int:
+    async def add(self, detector: str, version: str, why: str) -> int:
         one = {"account": self.ledger.account, "pipeline": self.pipeline, "detector": detector}
-        row = {**one, "version_hash": version_hash, "hangs": 1, "updated_at": self.ledger.now()}
-        more = detectors.c.hangs + 1
+        row = {**one, "version_hash": version, "hangs": 1, "updated_at": self.ledger.now()}
+        more = case((_counts(self.ledger), detectors.c.hangs + 1), else_=1)
         values = {
             "hangs": more, "off_because": case((more >= MOST_HANGS, why), else_=None), "updated_at": row["updated_at"],
         }  # fmt: skip
@@ -51,30 +52,36 @@ class LedgerHangs:
         def change(connection: Connection) -> int:
             added = insert_into(connection.dialect.name, detectors).values(row)
             connection.execute(added.on_conflict_do_update(index_elements=list(detectors.primary_key), set_=values))
-            query = select(detectors.c.hangs).where(*self._of(detector, version_hash))
+            query = select(detectors.c.hangs).where(*self._of(detector, version))
             return connection.execute(query).scalar_one()
 
-        return self._keep(detector, version_hash, await self.ledger.write(change))
+        return self._keep(detector, version, await self.ledger.write(change))
 
-    def _of(self, detector: str, version_hash: str):
+    def _of(self, detector: str, version: str):
         return (
             detectors.c.account == self.ledger.account,
             detectors.c.pipeline == self.pipeline,
             detectors.c.detector == detector,
-            detectors.c.version_hash == version_hash,
+            detectors.c.version_hash == version,
         )
 
-    def _keep(self, detector: str, version_hash: str, count: int) -> int:
-        self._known[detector, version_hash] = anyio.current_time(), count
+    def _keep(self, detector: str, version: str, count: int) -> int:
+        self._known[detector, version] = anyio.current_time(), count
         return count
 
 
+def _counts(ledger: Ledger) -> ColumnElement[bool]:
+    """Whether the last hang of a version is so recent that its hangs count."""
+    return detectors.c.updated_at > written(ledger.clock() - COUNT_FOR)
+
+
 async def switched_off(ledger: Ledger, pipeline: str) -> dict[tuple[str, str], str]:
-    """Why versions of a pipeline's detectors are switched off, by name and version hash."""
+    """Why versions of a pipeline's detectors are switched off, by name and what `hangs.tried` says of a version."""
     off = (
         detectors.c.account == ledger.account,
         detectors.c.pipeline == pipeline,
         detectors.c.off_because.is_not(None),
+        _counts(ledger),
     )
     query = select(detectors.c.detector, detectors.c.version_hash, detectors.c.off_because).where(*off)
     return await ledger.read(lambda connection: {(row[0], row[1]): row[2] for row in connection.execute(query)})

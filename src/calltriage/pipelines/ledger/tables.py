@@ -170,7 +170,8 @@ detectors = _table(
     _text("pipeline"), _text("detector"), _text("version_hash"), _count("hangs"), _maybe("off_because"),
     _text("updated_at"),
 )  # fmt: skip
-"""Versions of users' detectors that exceeded their time, on how many calls, and why one is switched off; see `hangs`."""
+"""Versions of users' detectors that exceeded their time, on how many calls, and why one is switched off; see `hangs`.
+`version_hash`: with the deadline, see `hangs.tried`. `updated_at`: of the last of these calls."""
 
 paces = _table("paces", ("api",), _text("api"), _amount("next_at"))
 """When the next request to an API may be sent, in seconds since 1970 on the database's clock."""
