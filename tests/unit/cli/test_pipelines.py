@@ -92,8 +92,15 @@ def test_calls_of_a_file_are_examined_and_nothing_is_filed_without_the_call(run:
     assert by_call.keys() == {"elsewhere", "silent-1"}
     nowhere = run("pipeline", "accept", by_call["elsewhere"])
     filed = run("pipeline", "accept", by_call["silent-1"][:12])
-    assert nowhere.output == f"{by_call['elsewhere']}: right; counted (the API has no such call).\n"
+    assert nowhere.stdout == f"{by_call['elsewhere']}: right; counted (the API has no such call).\n"
     assert filed.output == f"{by_call['silent-1']}: right; filed on T-1001.\n"
+    assert (nowhere.exit_code, "Import its call" in nowhere.stderr) == (1, True)
+    run("desk", "import", "other.jsonl")
+    run("pipeline", "run", "p.toml")
+    [after] = map(
+        json.loads, run("pipeline", "findings", "--call", "elsewhere", "--state", "filed", "--json").stdout.splitlines()
+    )
+    assert after["id"] == by_call["elsewhere"]
 
 
 def test_the_log_has_a_line_for_each_item_and_no_word_of_a_call(run: Run) -> None:

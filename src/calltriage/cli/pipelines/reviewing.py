@@ -107,7 +107,7 @@ def accept(context: click.Context, *, finding: str, reason: str | None, as_json:
     """Say that a finding is right, and file it.
 
     It goes to the issue of its incident, which is filed if there is none. ID may be the beginning of it. Exit status 1 when
-    the verdict is on record and the finding could not be filed: the next run files it.
+    the verdict is on record and the finding could not be filed: the next run files it, once the API has its call.
     """
 
     async def act(parts: Parts) -> tuple[JsonObject, str | None]:
@@ -124,6 +124,9 @@ def accept(context: click.Context, *, finding: str, reason: str | None, as_json:
     where = f"filed on {row.get('issue') or row['issue_id']}" if row["state"] == "filed" else row["state"]
     where += f" ({row['why']})" if row["state"] == "counted" and row["why"] else ""
     told(row, f"{row['id']}: right; {where}.", as_json=as_json)
+    if row["why"] == findings.NO_CALL:
+        say("Import its call (calltriage desk import FILE): the next run that finds it files it.", err=True)
+        raise SystemExit(1)
     if failed is not None:
         say(f"It could not be filed now: {failed} The next run files it.", err=True)
         raise SystemExit(1)
