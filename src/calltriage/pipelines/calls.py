@@ -81,9 +81,11 @@ class Call:
         return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
     def value(self, name: str) -> object:
-        """A field of the metadata, else of the record, by its name or a path such as `a.b`. None if there is none."""
-        for facts in (self.metadata, self.record):
-            found: object = facts.get(name) if name in facts else _inside(facts, name.split("."))
+        """A field of the metadata, else of the record, by its name or a path such as `a.b`; `metadata.a` names one of the
+        metadata, too. None if there is none."""
+        own = name.removeprefix("metadata.")
+        for facts, named in ((self.metadata, name), (self.record, name), (self.metadata, own)):
+            found: object = facts.get(named) if named in facts else _inside(facts, named.split("."))
             if found is not None:
                 return found
         return None

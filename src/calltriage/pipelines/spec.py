@@ -113,7 +113,7 @@ class Detect(BaseModel):
     severity: Severity | None = None
     """Default severity of its findings, and the highest that they may have."""
     group_by: tuple[str, ...] = Field(default=(), strict=False)
-    """Fields of a call. Findings with different values belong to different incidents."""
+    """Fields of a call, as `Call.value` finds them. Findings with different values belong to different incidents."""
     sample: Annotated[Sample, BeforeValidator(_sample)] = Sample()
     suppressed_by: tuple[str, ...] = Field(default=(), strict=False)
     """Detectors. If one of them has a verified finding in a call, this detector's findings there are not filed."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from calltriage.pipelines.examining import FAILED, SAMPLED_OUT, Examination, Found, Prepared
-from calltriage.pipelines.findings import Verification
+from calltriage.pipelines.findings import MISSING, Verification
 from calltriage.pipelines.ledger.results import EXAMINED
 
 EXAMPLES = 5
@@ -54,13 +54,14 @@ class DetectorTally:
 
 @dataclass
 class Incident:
-    """Findings with one fingerprint. `calls`: calls with such a finding."""
+    """Findings with one fingerprint. `calls`: calls with such a finding. `group`: their values of the `group_by` fields."""
 
     detector: str
     kind: str
     key: str | None
     severity: str | None
     calls: int = 0
+    group: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass
@@ -76,6 +77,7 @@ class Tally:
             them.
         deferred: the last reason for which something has to wait; None if nothing has.
         incidents: by fingerprint, MOST_INCIDENTS at most.
+        grouped: the `group_by` fields of detectors with verified findings: whether a call with one of them has the field.
     """
 
     detectors: dict[str, DetectorTally]
@@ -85,6 +87,7 @@ class Tally:
     others: int = 0
     deferred: str | None = None
     incidents: dict[str, Incident] = field(default_factory=dict[str, Incident])
+    grouped: dict[tuple[str, str], bool] = field(default_factory=dict[tuple[str, str], bool])
     _left: set[str] = field(default_factory=set[str], init=False)
 
     @classmethod
@@ -105,6 +108,15 @@ class Tally:
     def done(self) -> int:
         """Listed calls that this process is done with."""
         return self.calls + self.left + self.skipped + self.others
+
+    @property
+    def lacking(self) -> list[str]:
+        """A sentence on each `group_by` field that no call with findings of its detector has."""
+        return [
+            f"{detector}: group_by {name}: no call with findings has it; all belong to one group."
+            for (detector, name), has in self.grouped.items()
+            if not has
+        ]
 
     @property
     def failures(self) -> dict[str, int]:
@@ -143,11 +155,13 @@ class Tally:
         if one.verification is Verification.UNVERIFIED:
             tally.unverified += 1
             return {}
+        for name, value in one.group.items():
+            self.grouped[one.detector, name] = self.grouped.get((one.detector, name), False) or value != MISSING
         tally.suppressed += found.suppressed_by is not None
         if len(tally.examples) < EXAMPLES:
             tally.examples.append(found)
         is_counted = found.suppressed_by is not None or found.detect.file == "count"
         if is_counted or (one.fingerprint not in self.incidents and len(self.incidents) >= MOST_INCIDENTS):
             return {}
-        new = Incident(one.detector, one.kind, one.key, one.severity)
+        new = Incident(one.detector, one.kind, one.key, one.severity, group=one.group)
         return {one.fingerprint: self.incidents.setdefault(one.fingerprint, new)}

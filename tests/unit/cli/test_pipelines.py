@@ -159,6 +159,25 @@ def test_incidents_of_one_detector_are_told_apart_by_their_group(run: Run) -> No
     assert all(f"branch {name}" in shown and f"branch {name}" in report for name in ("north", "south", "unknown"))
 
 
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_run_shows_the_groups_of_its_incidents_and_warns_of_a_field_that_no_call_has(
+    run: Run, more: tuple[str, ...]
+) -> None:
+    Path("more.jsonl").write_text(silent_line("north", 9.5, metadata={"branch": "north"}))
+    run("desk", "import", "more.jsonl")
+    text = 'name = "p"\n[[detect]]\nuse = "agent_silence"\ngroup_by = ["metadata.branch", "nope"]\n'
+    Path("p.toml").write_text(text)
+    shown = run("pipeline", "run", "p.toml", *more)
+    assert "agent_silence / agent_silence (metadata.branch north, nope unknown): 1 call\n" in shown.stdout
+    assert (
+        "Warning: agent_silence: group_by nope: no call with findings has it; all belong to one group." in shown.stderr
+    )
+    assert "group_by metadata.branch" not in shown.stderr
+    told = json.loads(run("pipeline", "run", "p.toml", "--dry-run", "--json").stdout)
+    assert {"metadata.branch": "north", "nope": "unknown"} in [one["group"] for one in told["incidents"]]
+    assert len(told["warnings"]) == 1
+
+
 def test_a_worker_without_a_shared_database_does_not_say_that_it_works(run: Run) -> None:
     run("pipeline", "init", "p.toml")
     refused = run("pipeline", "worker", "p.toml")

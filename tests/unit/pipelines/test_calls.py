@@ -58,6 +58,13 @@ def test_times_that_cannot_be_true_are_none(turns: list[tuple[str, str]]) -> Non
     assert {(turn.start_s, turn.end_s) for turn in call.turns} <= {(None, None)}
 
 
+def test_a_field_is_found_by_its_name_by_a_path_and_by_its_place_in_the_metadata() -> None:
+    call = call_of([], metadata={"branch": "north", "a": {"b": 1}}, answered_by="human")
+    names = ("branch", "metadata.branch", "a.b", "metadata.a.b", "answered_by", "metadata", "metadata.answered_by")
+
+    assert [call.value(name) for name in names] == ["north", "north", 1, 1, "human", None, None]
+
+
 def test_a_sound_is_not_spoken_and_its_mark_is_no_word() -> None:
     call = call_of([("caller", "[noise]"), ("caller", "<unk> yes please [cough]"), ("caller", "it's twenty-five")])
 

@@ -170,9 +170,12 @@ def _say_incidents(tally: Tally) -> None:
     ordered = sorted(tally.incidents.values(), key=lambda one: -one.calls)
     for one in ordered[:SHOWN_INCIDENTS]:
         key = f" {one.key}" if one.key else ""
-        say(f"  {one.detector} / {one.kind}{key}: {amount(one.calls, 'call')}")
+        group = f" ({', '.join(f'{name} {value}' for name, value in one.group.items())})" if one.group else ""
+        say(f"  {one.detector} / {one.kind}{key}{group}: {amount(one.calls, 'call')}")
     if len(ordered) > SHOWN_INCIDENTS:
         say(f"  and {len(ordered) - SHOWN_INCIDENTS} more")
+    for sentence in tally.lacking:
+        say(f"Warning: {sentence}", err=True)
 
 
 def say_run(run: Run) -> None:
@@ -201,5 +204,6 @@ def as_json(report: Report) -> JsonObject:
         "skipped": tally.skipped,
         "unsettled": report.unsettled,
         "deferred": tally.deferred,
+        "warnings": tally.lacking,
     }
     return gate({**told, "detectors": detectors, "incidents": incidents})[0]
