@@ -134,6 +134,13 @@ def test_a_wrong_argument_ends_with_2(run: Run) -> None:
     assert run("pipeline", "missed", "quick", "agent_silence").exit_code == 2
 
 
+@pytest.mark.parametrize("more", [(), ("--dry-run",), ("--json",)])
+def test_a_call_that_is_asked_for_and_not_there_ends_with_1(run: Run, more: tuple[str, ...]) -> None:
+    missing = run("pipeline", "run", "p.toml", "--call", "nope", *more)
+    assert (missing.exit_code, missing.stderr.splitlines()[-1]) == (1, "No such call: nope")
+    assert run("pipeline", "run", "p.toml", "--call", "silent-1", *more).exit_code == 0
+
+
 def test_a_limit_and_an_end_choose_the_oldest_calls_and_those_made_before_it(run: Run) -> None:
     limited = run("pipeline", "run", "p.toml", "--limit", "2")
     until = run("pipeline", "run", "p.toml", "--until", "2026-04-01T12:00:00Z")

@@ -57,8 +57,8 @@ def run(
     Without --since: all calls there are. What is found in calls of a file is filed where the API has the call. A run that
     was cut off goes on when the same command is given again.
 
-    Exit status 0 when every detector examined every call that it should, 1 when one failed or something else is wrong, 4
-    when calls are left: for later, or because somebody paused or cancelled the run.
+    Exit status 0 when every detector examined every call that it should, 1 when one failed, when there is no such --call,
+    or when something else is wrong, 4 when calls are left: for later, or because somebody paused or cancelled the run.
     """
     loaded, settings = Pipeline.load(file), settings_of(context)
     if log:
@@ -81,8 +81,16 @@ def run(
         show_report(report)
     if report.tally.left if report.run is None else report.run.state != "done":
         sys.exit(UNFINISHED)
+    if asked["call"] is not None and _is_gone(report):
+        say(f"No such call: {asked['call']}", err=True)
+        sys.exit(1)
     if report.failures or (report.run is not None and report.run.counts.get("failed")):
         sys.exit(1)
+
+
+def _is_gone(report: Report) -> bool:
+    """Whether the only call of a run does not exist, by whatever process asked for it."""
+    return bool(report.tally.skipped or (report.run is not None and report.run.counts.get("skipped")))
 
 
 async def _carried_out(
