@@ -22,7 +22,7 @@ from calltriage.pipelines.catalogue import Opening, is_users
 from calltriage.pipelines.dry_run import Progress
 from calltriage.pipelines.examining import Prepared, prepared
 from calltriage.pipelines.filing_step import Filer
-from calltriage.pipelines.ledger import Ledger, items, results, runs
+from calltriage.pipelines.ledger import Ledger, findings, items, results, runs
 from calltriage.pipelines.ledger.hangs import LedgerHangs
 from calltriage.pipelines.ledger.keys import note_key
 from calltriage.pipelines.ledger.ledger import utc_now, written
@@ -99,6 +99,7 @@ class Report:
         filed: what the run made of what it found; None for a dry run.
         unsettled: number of calls of the window that were left out, since they had not settled. A later run, or a watch,
             examines them.
+        waiting_before: number of findings of earlier runs that wait for a person in the calls of this one.
         taken_up: runs that agents had begun and that were left; they were carried out first.
     """
 
@@ -107,6 +108,7 @@ class Report:
     run: Run | None = None
     filed: Filed | None = None
     unsettled: int = 0
+    waiting_before: int = 0
     taken_up: tuple[Run, ...] = ()
 
 
@@ -263,7 +265,8 @@ class Pipeline:
                 failed = partial(results.failures, ledger=ledger, run_id=run.id, versions=versions)
                 left_out = await ledger.read(partial(items.left_out, ledger=ledger, run_id=run.id))
                 filed = await runs.filed_by(ledger, run.id)
-                return Report(work.tally, await ledger.read(failed), run, filed, left_out, taken_up)
+                before = await ledger.read(partial(findings.waiting_before, ledger=ledger, run_id=run.id))
+                return Report(work.tally, await ledger.read(failed), run, filed, left_out, before, taken_up)
 
     async def _dry_run(
         self, client: Client, reader: Client, detectors: Sequence[Prepared], asked: Window, progress: Progress

@@ -138,13 +138,15 @@ def test_check_tells_variables_that_are_not_set_and_what_a_detector_lacks_to_fil
 def test_a_runs_end_says_what_it_made_of_its_findings(run: Run) -> None:
     Path("p.toml").write_text('name = "p"\n[[detect]]\nuse = "agent_silence"\n')
     waits = run("pipeline", "run", "p.toml").output
+    again = run("pipeline", "run", "p.toml").output
     Path("p.toml").write_text(
         'name = "alone"\n[[detect]]\nuse = "agent_silence"\nname = "silence"\nfile = "auto"\nmin_precision = 0.0\n'
         "[issues]\nreview_share = 0.0\nfile_after = { calls = 1, within = '24h' }\n"
     )
     filed = run("pipeline", "run", "p.toml").output
     assert "\n0 findings filed, 2 wait (calltriage pipeline findings --state new).\n" in waits
-    assert "\n2 findings filed (issues: 1 new).\n" in filed
+    assert "\n0 findings filed, 2 of earlier runs wait (calltriage pipeline findings --state new).\n" in again
+    assert "\n2 findings filed (issues: 1 new), 2 of earlier runs wait (calltriage" in filed
 
 
 def test_incidents_of_one_detector_are_told_apart_by_their_group(run: Run) -> None:

@@ -97,7 +97,7 @@ def show_report(report: Report) -> None:
     if report.run is not None:
         say_run(report.run)
     if report.filed is not None:
-        say(_filed(report.filed))
+        say(_filed(report.filed, report.waiting_before))
     if tally.deferred:
         say(f"Why calls are left for later: {one_line(tally.deferred)}")
 
@@ -124,11 +124,12 @@ def _say_taken_up(report: Report) -> None:
         say_run(run)
 
 
-def _filed(filed: Filed) -> str:
-    """What a run made of its findings, in one line."""
+def _filed(filed: Filed, before: int) -> str:
+    """What a run made of its findings, and how many of earlier runs wait in its calls, in one line."""
     of = [f"{count} {which}" for count, which in ((filed.issues, "new"), (filed.reopened, "reopened")) if count]
     issues = f" (issues: {', '.join(of)})" if of else ""
-    waits = f", {filed.waiting} wait (calltriage pipeline findings --state new)" if filed.waiting else ""
+    counts = [*([str(filed.waiting)] if filed.waiting else []), *([f"{before} of earlier runs"] if before else [])]
+    waits = f", {' and '.join(counts)} wait (calltriage pipeline findings --state new)" if counts else ""
     return f"{amount(filed.findings, 'finding')} filed{issues}{waits}."
 
 
@@ -203,6 +204,7 @@ def as_json(report: Report) -> JsonObject:
         "failures": dict(report.failures),
         "skipped": tally.skipped,
         "unsettled": report.unsettled,
+        "waiting_before": report.waiting_before,
         "deferred": tally.deferred,
         "warnings": tally.lacking,
     }

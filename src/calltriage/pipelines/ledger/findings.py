@@ -18,7 +18,7 @@ from calltriage.pipelines.findings import Verification, Verified
 from calltriage.pipelines.ledger.ledger import Ledger, written
 from calltriage.pipelines.ledger.reviews import BY_WEIGHT
 from calltriage.pipelines.ledger.rows import own
-from calltriage.pipelines.ledger.tables import findings, incidents, reviews
+from calltriage.pipelines.ledger.tables import findings, incidents, items, reviews
 
 if TYPE_CHECKING:
     from calltriage.pipelines.calls import Call
@@ -307,6 +307,16 @@ def waiting(connection: Connection, ledger: Ledger, call_id: str, pipeline: str)
     """Fingerprints of all findings of a pipeline in a call that are in the states new and accepted."""
     asked = {"of_account": ledger.account, "of_call_id": call_id, "of_pipeline": pipeline}
     return list(connection.execute(_WAITING, asked).scalars())
+
+
+def waiting_before(connection: Connection, ledger: Ledger, run_id: str) -> int:
+    """How many findings of earlier runs wait for a person in the calls that a run examined."""
+    of_run = select(items.c.call_id).where(items.c.account == ledger.account, items.c.run_id == run_id)
+    where = and_(
+        findings.c.account == ledger.account, findings.c.state == "new", findings.c.run_id != run_id,
+        findings.c.call_id.in_(of_run),
+    )  # fmt: skip
+    return connection.execute(select(func.count()).select_from(findings).where(where)).scalar_one()
 
 
 def page(connection: Connection, ledger: Ledger, wanted: Wanted) -> tuple[list[JsonObject], int]:
