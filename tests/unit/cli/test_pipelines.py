@@ -103,6 +103,16 @@ def test_calls_of_a_file_are_examined_and_nothing_is_filed_without_the_call(run:
     assert after["id"] == by_call["elsewhere"]
 
 
+def test_a_file_of_calls_with_a_bad_line_is_named_with_what_to_do(run: Run) -> None:
+    run("pipeline", "init", "p.toml")
+    Path("bad.jsonl").write_text(silent_line("elsewhere", 11) + '\n{"call_id": "a", "turns": [{')
+    refused = run("pipeline", "run", "p.toml", "--calls", "bad.jsonl")
+    told = str(refused.exception)
+    assert told.startswith("bad.jsonl cannot be examined. line 2: ")
+    assert told.endswith("`--calls` takes no file with bad lines: mend or remove them.")
+    assert "--skip-bad" not in told
+
+
 def test_the_log_has_a_line_for_each_item_and_no_word_of_a_call(run: Run) -> None:
     run("pipeline", "init", "p.toml")
     shown = run("pipeline", "run", "p.toml", "--log")
