@@ -227,6 +227,19 @@ def test_incidents_are_narrowed_to_muted_heard_and_merged_ones(folder: Path) -> 
     assert (named("--muted"), named("--heard"), named("--merged")) == (set(), {others}, {south})
 
 
+def test_a_merged_incident_is_told_with_the_one_that_it_was_merged_into(folder: Path) -> None:
+    south = next(row for row in rows("incidents") if row["key"] == "south")["fingerprint"]
+    others = next(row for row in rows("incidents") if row["key"] is None)["fingerprint"]
+    said("merge", south, others, "--reason", "one fault")
+    for arguments in (("mute", south), ("unmute", south), ("merge", south, others), ("merge", others, south[:19])):
+        more = () if arguments[0] == "unmute" else ("--reason", "more")
+        done = CliRunner().invoke(cli, ["pipeline", *arguments, *more])
+        told = f"{south[:19]} is merged into {others[:19]}; split it first, or name that one."
+        assert (done.exit_code, str(done.exception)) == (1, told)
+    said("split", south[:19], "--reason", "two faults after all")
+    said("mute", south, "--reason", "known")
+
+
 def test_an_incident_is_not_merged_with_itself(folder: Path) -> None:
     south = next(row for row in rows("incidents") if row["key"] == "south")["fingerprint"]
     done = CliRunner().invoke(cli, ["pipeline", "merge", south, south[:20], "--reason", "one"])

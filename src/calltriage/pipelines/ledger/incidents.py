@@ -194,9 +194,16 @@ def listed(
 def named(connection: Connection, ledger: Ledger, name: str) -> JsonObject:
     """The incident that a person names by its fingerprint, the beginning of it, or its issue's ticket.
 
-    Raises NotFound if there is none, and Conflict if there are several. Those that were merged into others are none.
+    Raises NotFound if there is none, and Conflict if there are several, or if it was merged into another one.
     """
-    return _only(_called(connection, ledger, name, incidents.c.merged_into.is_(None)))
+    found = _called(connection, ledger, name, incidents.c.merged_into.is_(None))
+    merged = [] if found else _called(connection, ledger, name, incidents.c.merged_into.is_not(None))
+    if merged:
+        one = _only(merged)
+        raise Conflict(
+            f"{one['fingerprint'][:SHOWN]} is merged into {one['merged_into'][:SHOWN]}; split it first, or name that one."
+        )
+    return _only(found)
 
 
 def _is_ticket(name: str) -> bool:
