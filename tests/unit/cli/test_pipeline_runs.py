@@ -93,7 +93,8 @@ def test_a_run_that_somebody_stops_ends_with_4_and_a_paused_one_goes_on(
     shown = run("pipeline", "run", "p.toml", "--call", "quick")
     assert (shown.exit_code, shown.exception.__class__) == (UNFINISHED, SystemExit), shown.output
     [stopped] = rows(run, "status")
-    assert f"Run {stopped['run']} is {state}: " in shown.output
+    assert f"\nRun {stopped['run']} is {state}, as asked: 1 call done.\n" in shown.stdout
+    assert "asked for" not in shown.output
     assert (stopped["state"], stopped["why"]) == (state, "asked for")
 
     again = run("pipeline", "run", "p.toml", "--call", "quick")
@@ -108,6 +109,15 @@ def test_a_run_that_has_ended_or_that_nobody_began_is_not_cancelled(run: Run) ->
     assert isinstance(ended.exception, SettingsError)
     assert str(ended.exception) == f"Run {row['run']} is done already."
     assert str(unknown.exception).startswith("There is no run 'run_nothing'.")
+
+
+def test_a_run_is_cancelled_with_one_line_in_whole_words(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "promise.md").write_text("Is there a promise?")
+    (tmp_path / "p.toml").write_text(CAPPED)
+    run("pipeline", "run", "p.toml")
+    [row] = rows(run, "status")
+    done = run("pipeline", "cancel", row["run"])
+    assert done.output == f"Run {row['run']} is cancelled, as asked: 3 calls left for later.\n"
 
 
 def test_a_dry_run_that_the_cap_of_money_holds_up_ends_with_4(run: Run, tmp_path: Path) -> None:

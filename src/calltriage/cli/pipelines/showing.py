@@ -16,11 +16,16 @@ from calltriage.leaves.amounts import amount
 from calltriage.leaves.gate import gate, one_line
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.examining import Found
-from calltriage.pipelines.ledger.runs import Filed, Run
+from calltriage.pipelines.ledger.runs import ASKED_FOR, Filed, Run
 from calltriage.pipelines.pipeline import Estimate, Report
 from calltriage.pipelines.tallies import DetectorTally, Tally
 
 SHOWN_INCIDENTS = 15
+WORDS = {
+    "done": "done", "failed": "failed", "skipped": "left out", "examined": "not filed yet", "deferred": "left for later",
+    "new": "not examined",
+}  # fmt: skip
+"""What a person reads of the states of a run's calls, in this order."""
 QUOTE = 100
 """Characters of a quote on a terminal."""
 
@@ -181,8 +186,11 @@ def _say_incidents(tally: Tally) -> None:
 
 def say_run(run: Run) -> None:
     """Say how a run stands in one line."""
-    counts = ", ".join(f"{count} {state}" for state, count in sorted(run.counts.items())) or "no calls"
-    say(f"Run {run.id} is {run.state}: {counts}.{f' {run.why}' if run.why else ''}")
+    states = [*WORDS, *(state for state in run.counts if state not in WORDS)]
+    counts = [(count, WORDS.get(state, state)) for state in states if (count := run.counts.get(state))]
+    told = ", ".join(f"{amount(count, 'call')} {words}" for count, words in counts) or "no calls"
+    asked, why = (", as asked", "") if run.why == ASKED_FOR else ("", f" {run.why}" if run.why else "")
+    say(f"Run {run.id} is {run.state}{asked}: {told}.{why}")
 
 
 def as_json(report: Report) -> JsonObject:
