@@ -7,7 +7,7 @@ recorded and changes no state.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -23,7 +23,7 @@ from calltriage.matching.quotes import place, quoted
 from calltriage.operations.calls import GetCall
 from calltriage.pipelines.calls import view_of
 from calltriage.pipelines.catalogue import BUILT_INS
-from calltriage.pipelines.ledger import blind, effects, findings, incidents, reviews, tables
+from calltriage.pipelines.ledger import blind, effects, findings, incidents, reviews, runs, tables
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.reviews import Reason, Review, Role
 from calltriage.pipelines.ledger.runs import Origin
@@ -133,8 +133,10 @@ async def issue_name(ledger: Ledger, finding: JsonObject) -> str:
 
 async def spec_of(ledger: Ledger, finding: JsonObject) -> Spec:
     """The pipeline's file of the run that found a finding; a file with default settings if that is not known."""
-    runs = tables.runs
-    query = select(runs.c.spec, runs.c.window).where(runs.c.account == ledger.account, runs.c.id == finding["run_id"])
+    table = tables.runs
+    query = select(table.c.spec, table.c.window).where(
+        table.c.account == ledger.account, table.c.id == finding["run_id"]
+    )
     row = await ledger.read(lambda connection: connection.execute(query).one_or_none())
     try:
         return parse_spec("") if row is None else _as_it_ran(row.spec, row.window)
@@ -211,16 +213,16 @@ async def nothing(parts: Parts, call_id: str, detector: str, reviewer: Reviewer,
 async def _spec_about(ledger: Ledger, call_id: str, detector: str) -> Spec | None:
     """The file of the newest run of a detector: of those that examined the call, else of the last MOST_RUNS. None if
     there is none."""
-    runs, items = tables.runs, tables.items
+    table, items = tables.runs, tables.items
     query = (
-        select(runs.c.spec, runs.c.window)
-        .where(runs.c.account == ledger.account)
-        .order_by(runs.c.created_at.desc())
+        select(table.c.spec, table.c.window)
+        .where(table.c.account == ledger.account)
+        .order_by(table.c.created_at.desc())
         .limit(MOST_RUNS)
     )
     of_call = select(items.c.run_id).where(items.c.account == ledger.account, items.c.call_id == call_id)
     found = await ledger.read(
-        lambda it: [row for one in (query.where(runs.c.id.in_(of_call)), query) for row in it.execute(one)]
+        lambda it: [row for one in (query.where(table.c.id.in_(of_call)), query) for row in it.execute(one)]
     )
     for row in found:
         with suppress(SpecError):
@@ -258,12 +260,22 @@ async def known_detector(ledger: Ledger, name: str) -> str:
     results = tables.results
     query = select(results.c.detector).where(results.c.account == ledger.account).distinct()
     known = {*await ledger.read(lambda connection: list(connection.execute(query).scalars())), *BUILT_INS}
+    return _of_known(name, known, "detector")
+
+
+async def check_names(ledger: Ledger, pipeline: str | None, detector: str | None = None) -> None:
+    """Refuse names to narrow by that no pipeline or detector has: raises NotFound with the nearest name."""
+    if pipeline is not None:
+        _of_known(pipeline, await runs.pipelines(ledger), "pipeline")
+    if detector is not None:
+        await known_detector(ledger, detector)
+
+
+def _of_known(name: str, known: Collection[str], what: str) -> str:
     if name in known:
         return name
     close = get_close_matches(name[:64], sorted(known), 1, 0.5)
-    raise NotFound(
-        f"No detector has this name. {f'Did you mean {close[0]}?' if close else ''}".strip(), field="detector"
-    )
+    raise NotFound(f"No {what} has this name. {f'Did you mean {close[0]}?' if close else ''}".strip(), field=what)
 
 
 async def unflagged(ledger: Ledger, most: int, detector: str | None = None) -> list[str]:

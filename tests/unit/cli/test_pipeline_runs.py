@@ -163,6 +163,18 @@ def test_a_limit_and_an_end_choose_the_oldest_calls_and_those_made_before_it(run
     assert isinstance(wrong.exception, SettingsError)
 
 
+def test_a_misspelt_name_to_narrow_by_is_told_with_the_nearest_one(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text(SILENCE.replace('"p"', '"silences"'))
+    run("pipeline", "run", "p.toml")
+    for command in ("findings", "status", "report"):
+        wrong = run("pipeline", command, "--pipeline", "silence")
+        assert (wrong.exit_code, str(wrong.exception)) == (1, "No pipeline has this name. Did you mean silences?")
+        assert run("pipeline", command, "--pipeline", "silences").exit_code == 0
+    wrong = run("pipeline", "findings", "--detector", "agent_silense")
+    assert (wrong.exit_code, str(wrong.exception)) == (1, "No detector has this name. Did you mean agent_silence?")
+    assert run("pipeline", "findings", "--detector", "talk_over").exit_code == 0
+
+
 def test_status_shows_so_many_runs_newest_first(run: Run) -> None:
     for limit in ("1", "2", "3"):
         run("pipeline", "run", "p.toml", "--limit", limit)

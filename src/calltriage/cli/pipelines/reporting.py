@@ -24,6 +24,7 @@ from calltriage.pipelines.parts import Parts
 from calltriage.pipelines.reports.figures import Figures, gathered
 from calltriage.pipelines.reports.markdown import as_markdown
 from calltriage.pipelines.reports.page import as_page
+from calltriage.pipelines.reviewing import check_names
 
 
 def _since(_c: click.Context, _p: click.Parameter, value: str) -> datetime:
@@ -61,6 +62,7 @@ def report(
     """
 
     async def read(ledger: Ledger) -> Figures:
+        await check_names(ledger, pipeline)
         return await ledger.read(partial(gathered, ledger=ledger, since=written(since), pipeline=pipeline))
 
     figures = on_ledger(context, read)

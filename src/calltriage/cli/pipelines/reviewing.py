@@ -83,6 +83,7 @@ def list_findings(context: click.Context, *, as_json: bool, **narrowed: Any) -> 
     wanted = findings.Wanted(**narrowed)
 
     async def read(ledger: Ledger) -> tuple[list[JsonObject], int]:
+        await reviewing.check_names(ledger, wanted.pipeline, wanted.detector)
         return await ledger.read(partial(findings.page, ledger=ledger, wanted=wanted))
 
     rows, total = on_ledger(context, read)

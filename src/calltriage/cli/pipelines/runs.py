@@ -16,6 +16,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger import Ledger, runs
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.ledger.turns import held
+from calltriage.pipelines.reviewing import check_names
 from calltriage.pipelines.windows import Window
 from calltriage.wiring import open_ledger
 
@@ -48,6 +49,7 @@ def status(context: click.Context, run_id: str | None, pipeline: str | None, las
 
     async def look() -> list[JsonObject]:
         async with open_ledger(settings_of(context)) as ledger:
+            await check_names(ledger, pipeline)
             found = [await runs.get(ledger, run_id)] if run_id else await runs.newest(ledger, last, pipeline)
             return [
                 {**_row(run, await runs.errors_of(ledger, run.id)), **await _left_alone(ledger, run)} for run in found
