@@ -22,6 +22,7 @@ from calltriage.errors import CalltriageError, DetectorError
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.calls import Call
 from calltriage.pipelines.detecting import Detector
+from calltriage.pipelines.raised import raised
 from calltriage.pipelines.references import Reference, load, load_function
 
 _call = TypeAdapter(Call)
@@ -60,17 +61,20 @@ def _detector(about: JsonObject) -> Made:
 
 
 def _redactor(about: JsonObject) -> Made:
-    function = load_function(Reference(about["module"], about["function"]))
-    return {}, lambda asked: _masked(function, asked["texts"])
+    named = Reference(about["module"], about["function"])
+    function = load_function(named)
+    return {}, lambda asked: _masked(named, function, asked["texts"])
 
 
-def _masked(function: Callable[[str], object], texts: list[str]) -> JsonObject:
-    """Each text as the function tells it. A failure says which error it was, and no word of the text."""
+def _masked(named: Reference, function: Callable[[str], object], texts: list[str]) -> JsonObject:
+    """Each text as the function tells it. A failure says which error it was and where, and no word of the text."""
     try:
         told = [function(text) for text in texts]
     except Exception as error:  # noqa: BLE001  a user's function
-        return {"failed": f"The redactor raised {type(error).__name__}"}
-    return {"texts": told} if all(isinstance(text, str) for text in told) else {"failed": "The redactor gave no text"}
+        return {"failed": f"Redactor {named} raised {raised(error)}"}
+    return (
+        {"texts": told} if all(isinstance(text, str) for text in told) else {"failed": f"Redactor {named} gave no text"}
+    )
 
 
 def _described(made: Detector) -> JsonObject:

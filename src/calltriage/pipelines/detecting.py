@@ -27,6 +27,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import Severity
 from calltriage.pipelines.calls import Call, Timing, Turn
 from calltriage.pipelines.findings import Finding, is_kind
+from calltriage.pipelines.raised import raised
 from calltriage.pipelines.spec import Detect
 
 MOST_FINDINGS = 100
@@ -317,7 +318,7 @@ async def examined(name: str, function: Callable[[], Yielded], most: int = MOST_
     except DetectorFailed:
         raise
     except Exception as error:
-        raise DetectorFailed(f"Detector {name} raised {type(error).__name__}{_told(error)}.") from error
+        raise DetectorFailed(f"Detector {name} raised {raised(error)}{_told(error)}.") from error
     verdict = Verdict.FOUND if kept.found else Verdict.NOT_FOUND
     return Examined(tuple(kept.found), verdict, left_out=kept.left_out)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from calltriage.errors import DetectorError
 from calltriage.pipelines.detecting import Rule, nearest
+from calltriage.pipelines.raised import raised
 
 FORM = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
 
@@ -56,7 +57,7 @@ def _imported(reference: Reference) -> object:
             ) from None
         raise DetectorError(f"The module {reference.module!r} needs {error.name!r}, which is not installed.") from None
     except Exception as error:
-        raise DetectorError(f"The module {reference.module!r} cannot be imported: {type(error).__name__}.") from error
+        raise DetectorError(f"The module {reference.module!r} cannot be imported: {raised(error)}.") from error
     found = getattr(module, reference.function, None)
     if found is None:
         rules = [name for name, value in vars(module).items() if isinstance(value, Rule)]

@@ -118,8 +118,9 @@ async def test_a_function_that_raises_exits_or_yields_too_much_fails_or_is_cut_a
             await made.examine(call_of([("agent", mood)]))
         return str(failed.value)
 
+    line = CODE.split("\n").index("        raise LookupError(mood)") + 1
     async with users("moody") as made:
-        assert await told("raise") == "Detector moody raised LookupError."
+        assert await told("raise") == f"Detector moody raised LookupError in acme_checks.py line {line}."
         assert "severity must be one of critical" in await told("colour")
         assert "ended on this call" in await told("exit")
         many = await made.examine(call_of([("agent", "many")]))

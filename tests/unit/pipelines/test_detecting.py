@@ -99,8 +99,27 @@ async def test_a_detector_that_raises_says_so_and_not_what_was_said() -> None:
         yield Finding(0, "60 days")
         raise LookupError(call.turns[0].text)
 
-    with pytest.raises(DetectorFailed, match=r"^Detector raises raised LookupError\.$"):
+    with pytest.raises(DetectorFailed, match=r"^Detector raises raised LookupError in test_detecting\.py line \d+\.$"):
         await raises.configured().examine(CALL)
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("\n@detector(version=1)\ndef f(call): ...\n", "TypeError in acme_{name}.py line 2"),
+        ("\n\nx = json.loads('our words')\n", "JSONDecodeError in acme_{name}.py line 3"),
+        ("\n\n\ndef f(:\n", "SyntaxError in acme_{name}.py line 4"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_told_with_the_line_and_without_the_errors_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, says: str
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    name = says.split("Error")[0].lower()
+    (tmp_path / f"acme_{name}.py").write_text(f"import json; from calltriage.pipelines import detector{code}")
+    with pytest.raises(DetectorError) as refused:
+        load(Reference(f"acme_{name}", "f"))
+    assert str(refused.value) == f"The module 'acme_{name}' cannot be imported: {says.format(name=name)}."
 
 
 async def test_a_detector_that_yields_something_else_or_a_colour_as_severity_fails() -> None:

@@ -35,7 +35,7 @@ async def test_a_redactor_that_fails_fails_the_detector_and_lets_no_word_pass(tm
     found, errors = await quotes("acme_fails:fails", tmp_path)
 
     assert found == []
-    assert errors == ["The redactor raised LookupError; the text is not used."]
+    assert errors == ["Redactor acme_fails:fails raised LookupError in acme_fails.py line 4; the text is not used."]
 
 
 @pytest.mark.parametrize("redact", ["built-in", "no_such_module_at_all:mask", "json:nothing"])

@@ -64,9 +64,10 @@ async def test_a_function_that_raises_exits_or_answers_nonsense_lets_no_text_pas
 ) -> None:
     monkeypatch.setenv("CALLTRIAGE_BLAND_API_KEY", "secret")
     monkeypatch.setenv("USERS_OWN", "kept")
+    line = next(number for number, text in enumerate(CODE.split("\n"), 1) if "raise LookupError" in text)
     says = {
-        "raise": "The redactor raised LookupError; the text is not used.",
-        "none": "The redactor gave no text; the text is not used.",
+        "raise": "Redactor acme_masking:mask raised LookupError in acme_masking.py line {line}; the text is not used.",
+        "none": "Redactor acme_masking:mask gave no text; the text is not used.",
         "exit": "The process of redactor acme_masking:mask ended on this call; the text is not used.",
         "long": "Redactor acme_masking:mask answered with more than 16 MiB on this call; the text is not used.",
     }
@@ -76,7 +77,7 @@ async def test_a_function_that_raises_exits_or_answers_nonsense_lets_no_text_pas
         for mood, says_ in says.items():
             with pytest.raises(RedactionError) as failed:
                 await redactor.mask(["fine", f"{mood} words"])
-            assert str(failed.value) == says_
+            assert str(failed.value) == says_.format(line=line)
         [environment] = await redactor.mask(["environment"])
 
     assert "USERS_OWN" in environment.text
