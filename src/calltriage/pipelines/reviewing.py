@@ -52,7 +52,10 @@ class Reviewer:
 async def found(ledger: Ledger, name: str) -> JsonObject:
     """The finding with an id, or with the beginning of one. Raises NotFound if there is none, Conflict if there are
     several."""
-    rows = await ledger.read(partial(findings.by_id, ledger=ledger, name=name.strip().lower()))
+    name = name.strip().lower()
+    if len(name) < findings.SHORTEST_ID:
+        raise NotFound(f"This id is too short: give {findings.SHORTEST_ID} characters of it at least.")
+    rows = await ledger.read(partial(findings.by_id, ledger=ledger, name=name))
     if not rows:
         raise NotFound(
             f"No finding has this id (letters a to f and digits, {findings.SHORTEST_ID} at least). List them with: "

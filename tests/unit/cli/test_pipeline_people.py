@@ -149,6 +149,8 @@ def test_a_name_of_no_finding_or_of_several_is_refused_with_what_to_do(folder: P
 
     assert nothing.exit_code == 1
     assert "calltriage pipeline findings" in str(nothing.exception)
+    short = CliRunner().invoke(cli, ["pipeline", "accept", rows("findings")[0]["id"][:4]])
+    assert (short.exit_code, str(short.exception)) == (1, "This id is too short: give 6 characters of it at least.")
 
 
 async def reasons(bench: Bench, verdict: str) -> list[str | None]:

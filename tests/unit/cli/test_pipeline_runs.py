@@ -163,6 +163,18 @@ def test_a_limit_and_an_end_choose_the_oldest_calls_and_those_made_before_it(run
     assert isinstance(wrong.exception, SettingsError)
 
 
+def test_help_says_what_is_optional_and_that_an_accepted_finding_of_a_muted_incident_is_filed(run: Run) -> None:
+    assert "pipeline status [OPTIONS] [RUN]" in run("pipeline", "status", "--help").output
+    assert "A finding that a person accepts is filed all the same." in run("pipeline", "mute", "--help").output
+
+
+def test_a_sample_without_an_examined_call_says_so(run: Run) -> None:
+    empty = run("pipeline", "sample")
+    assert empty.output == "No call was examined yet: calltriage pipeline run FILE\n"
+    run("pipeline", "run", "p.toml", "--call", "silent-1")
+    assert "without a finding and without a label" in run("pipeline", "sample").output
+
+
 def test_a_misspelt_name_to_narrow_by_is_told_with_the_nearest_one(run: Run, tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text(SILENCE.replace('"p"', '"silences"'))
     run("pipeline", "run", "p.toml")

@@ -79,7 +79,10 @@ def _change(context: click.Context, name: str, act: Callable[[Connection, Ledger
 @JSON
 @click.pass_context
 def mute(context: click.Context, *, name: str, until_escalating: bool, reason: str, as_json: bool) -> None:
-    """Count an incident's findings and file none. FINGERPRINT may be its beginning, or the issue's ticket."""
+    """Count an incident's findings and file none. FINGERPRINT may be its beginning, or the issue's ticket.
+
+    A finding that a person accepts is filed all the same.
+    """
     how: incidents.Muted = "until_escalating" if until_escalating else "always"
     row = _change(context, name, lambda it, ledger, one: incidents.mute(it, ledger, one["fingerprint"], how, reason))
     told(row, f"{row['fingerprint']}: muted{' until it escalates' if until_escalating else ''}.", as_json=as_json)

@@ -18,7 +18,7 @@ from calltriage.errors import CallError, StoreError
 from calltriage.leaves.gate import gate
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines import reviewing
-from calltriage.pipelines.ledger import findings
+from calltriage.pipelines.ledger import findings, results
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.parts import Parts, open_parts
 from calltriage.pipelines.reviewing import Reviewer
@@ -202,8 +202,14 @@ def sample(context: click.Context, *, unflagged: int, detector: str | None, as_j
     and the recall rests on a share of misses that is the same in calls where only others found something. `calltriage
     pipeline report` shows the recall.
     """
-    ids = on_ledger(context, partial(reviewing.unflagged, most=unflagged, detector=detector))
+
+    async def look(ledger: Ledger) -> tuple[list[str], bool]:
+        ids = await reviewing.unflagged(ledger, unflagged, detector)
+        return ids, bool(ids) or await ledger.read(partial(results.has_some, ledger=ledger))
+
+    ids, is_begun = on_ledger(context, look)
     for call_id in ids:
         say(json.dumps({"call_id": call_id}) if as_json else call_id)
     if not ids:
-        say("No examined call is without a finding and without a label.", err=True)
+        none = "No examined call is without a finding and without a label."
+        say(none if is_begun else "No call was examined yet: calltriage pipeline run FILE", err=True)

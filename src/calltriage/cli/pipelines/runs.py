@@ -39,7 +39,7 @@ COLUMNS = (
 
 
 @click.command("status")
-@click.argument("run_id", type=TEXT, metavar="RUN", required=False)
+@click.argument("run_id", type=TEXT, metavar="[RUN]", required=False)
 @click.option("--pipeline", type=TEXT, metavar="NAME", help="Only runs of this pipeline.")
 @click.option("--last", default=20, show_default=True, type=click.IntRange(1), help="How many runs, newest first.")
 @JSON

@@ -113,3 +113,9 @@ def store(connection: Connection, ledger: Ledger, made: Sequence[Made]) -> None:
         for result in one.results
     ]
     add_new(connection, results, rows, replacing=("verdict", "failed"))
+
+
+def has_some(connection: Connection, ledger: Ledger) -> bool:
+    """Whether any call was examined."""
+    query = select(results.c.call_id).where(results.c.account == ledger.account, results.c.verdict.in_(EXAMINED))
+    return connection.execute(query.limit(1)).first() is not None
