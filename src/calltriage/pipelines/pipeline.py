@@ -133,6 +133,11 @@ async def opened_detectors(
             yield detectors
 
 
+def versions_of(detectors: Sequence[Prepared]) -> dict[str, str]:
+    """Version hashes by the detectors' names."""
+    return {one.detector.name: one.detector.version_hash for one in detectors}
+
+
 def work_of(
     client: Client,
     ledger: Ledger,
@@ -256,13 +261,12 @@ class Pipeline:
                 return Report(tally, tally.failures, unsettled=tally.unsettled)
             async with open_ledger_of(client) as ledger:
                 taken_up = await self._take_up(client, ledger, detectors, asked)
-                begun = await self._begin(ledger, "run", asked.stored())
+                begun = await self._begin(ledger, "run", asked.stored(), detectors)
                 on_estimate(replace(estimate, warning=begun.origin.warning(self.spec.name)))
                 work = work_of(client, ledger, self.spec, begun.id, detectors, reader=reader)
                 runner = Share if calls is None and await _is_spread(client, ledger) else Embedded
                 run = await runner(work, begun, progress).carry_out()
-                versions = {one.detector.name: one.detector.version_hash for one in detectors}
-                failed = partial(results.failures, ledger=ledger, run_id=run.id, versions=versions)
+                failed = partial(results.failures, ledger=ledger, run_id=run.id, versions=versions_of(detectors))
                 left_out = await ledger.read(partial(items.left_out, ledger=ledger, run_id=run.id))
                 filed = await runs.filed_by(ledger, run.id)
                 before = await ledger.read(partial(findings.waiting_before, ledger=ledger, run_id=run.id))
@@ -278,9 +282,9 @@ class Pipeline:
             known = partial(items.examined, ledger, pipeline=self.spec.name, spec_hash=self.spec_hash)
             return await carried_out(known=known)
 
-    async def _begin(self, ledger: Ledger, mode: str, window: JsonObject) -> Run:
+    async def _begin(self, ledger: Ledger, mode: str, window: JsonObject, detectors: Sequence[Prepared]) -> Run:
         spec = self.spec
-        origin = {"file": spec.path, "by": self.by}
+        origin = {"file": spec.path, "by": self.by, "versions": versions_of(detectors)}
         return await runs.begin(
             ledger, pipeline=spec.name, spec_hash=self.spec_hash, spec=spec.text, mode=mode, window=window | origin
         )
@@ -319,7 +323,7 @@ class Pipeline:
         now = written(utc_now())
         async with opened_detectors(client, self.spec) as detectors, open_ledger_of(client) as ledger:
             window = {"since": now, "until": None, "call": None, "limit": None, "asked": "watch"}
-            begun = await self._begin(ledger, "watch", window)
+            begun = await self._begin(ledger, "watch", window, detectors)
             if begun.origin.other_file is not None:
                 logger.warning("%s", begun.origin.warning(self.spec.name))
             async with only_one(ledger, f"watch-{self.spec.name}"):

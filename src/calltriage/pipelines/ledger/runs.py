@@ -36,11 +36,13 @@ class Origin:
         file: absolute path of the pipeline's file; None if it is not known, or the pipeline was no file.
         by: `agent` for a run that an agent began by a tool.
         other_file: the file of the newest earlier run of a pipeline of this name, if it is another one.
+        versions: the detectors' version hashes by name; None if they are not known.
     """
 
     file: str | None = None
     by: str | None = None
     other_file: str | None = None
+    versions: Mapping[str, str] | None = None
 
     @classmethod
     def of(cls, stored: JsonObject) -> Origin:
@@ -122,6 +124,7 @@ async def begin(ledger: Ledger, *, pipeline: str, spec_hash: str, spec: str, mod
         other = before if file is not None and before != file else None
         if found is not None:
             moved = found.window | ({} if file is None else {"file": file, "other_file": other})
+            moved |= {"versions": window.get("versions"), "begun_at": now}
             values = {"state": "running", "why": None, "window": moved, "updated_at": now}
             connection.execute(update(runs).where(_of(ledger, found.id)).values(**values))
             return found.id
@@ -238,6 +241,16 @@ async def examined_until(ledger: Ledger, pipeline: str) -> str | None:
         return max(filter(None, ends), default=None)
 
     return await ledger.read(newest_end)
+
+
+async def last_versions(ledger: Ledger, pipeline: str, spec_hash: str) -> Mapping[str, str] | None:
+    """The detectors' version hashes, by name, with which a pipeline's file was begun or resumed last; None if they are not
+    known."""
+    of_file = (runs.c.account == ledger.account, runs.c.pipeline == pipeline, runs.c.spec_hash == spec_hash)
+    query = select(runs.c.window, runs.c.created_at).where(*of_file).order_by(runs.c.created_at.desc()).limit(LOOKED_BACK)
+    found = await ledger.read(lambda connection: connection.execute(query).all())
+    last = max(found, key=lambda row: row.window.get("begun_at") or row.created_at, default=None)
+    return None if last is None else Origin.of(last.window).versions
 
 
 async def pipelines(ledger: Ledger) -> list[str]:

@@ -69,8 +69,8 @@ class TuneDetector(Prompt):
             Step("Read at least five wrong ones and five right ones with their turns: get_finding.", ("get_finding",)),
             Step("Name what the wrong ones have in common, and which option of the detector would leave them out."),
             Step("Try it: an operator changes the file where it is, and run_pipeline runs it dry, with since far enough "
-                 "back for the calls of the findings above. changed says that the file is another than ran last; if it is "
-                 "false, the change has not reached the file.", ("run_pipeline",)),
+                 "back for the calls of the findings above. changed says that the file or a detector's code is another "
+                 "than ran last; if it is false, the change has not reached the file.", ("run_pipeline",)),
             Step("Answer with the change of the file as TOML, the findings that it would leave out and those it must keep, "
                  "and the command that proves it: calltriage pipeline eval FILE --labels L.jsonl --against OLD.toml. "
                  "Few verdicts prove little: say how many there are."),

@@ -17,6 +17,8 @@ from calltriage.server.context import Invocation, Workflow
 from calltriage.server.tools.pipelines import ORIGIN, Since, finding_row, opened_parts
 
 if TYPE_CHECKING:  # the database library comes with them
+    from collections.abc import Mapping
+
     from calltriage.pipelines.ledger import Ledger
     from calltriage.pipelines.ledger.runs import Run
     from calltriage.pipelines.pipeline import Pipeline, Report
@@ -30,6 +32,7 @@ GRACE_S = 5.0
 """Seconds that a run has after the server was told to end. Then it is paused."""
 HASH = 12
 """Characters of a hash that are shown."""
+UNKNOWN = "It is not known with which versions of its detectors the file ran, so its text alone was compared."
 RunId = Annotated[str, StringConstraints(max_length=64), Form(r"^[A-Za-z0-9_-]+$", "must be a run's id as it was read")]
 
 
@@ -76,7 +79,7 @@ class DetectorShown(TypedDict, total=False):
 
 class RunMade(TypedDict, total=False):
     """What a run came to. `filed`: findings that are filed and that wait, issues that are new and reopened. `changed`: the
-    file is another than the last run's."""
+    file, or the version of a detector, is another than the last run's."""
 
     outcome: Required[str]
     dry_run: Required[bool]
@@ -98,7 +101,7 @@ class RunPipelineTool(Workflow, effect=Effect.ADD):
     run ended.
 
     A dry run unless dry_run is false; then findings are kept, and what needs no person goes where its pipeline says, once.
-    A file changed since then is run dry alone.
+    A file, or a detector's code, that was changed since then is run dry alone.
     """
 
     result: ClassVar[object] = RunMade
@@ -124,12 +127,14 @@ class RunPipelineTool(Workflow, effect=Effect.ADD):
                     outcome="not_committed",
                 )
             loaded = await _loaded(known[0])
-            changed = loaded.spec_hash != known[0].spec_hash
-            told = {"dry_run": self.dry_run, "spec_hash": loaded.spec_hash[:HASH], "changed": changed}
+            ran_with = await runs.last_versions(parts.ledger, self.pipeline, loaded.spec_hash)
+            changed = loaded.spec_hash != known[0].spec_hash or await _has_others(work, loaded, ran_with)
+            told: JsonObject = {"dry_run": self.dry_run, "spec_hash": loaded.spec_hash[:HASH], "changed": changed}
             if changed and not self.dry_run:
                 raise Conflict(
-                    "The pipeline's file was changed since its last run, and nobody has run it so. A dry run shows what it "
-                    "finds now. Its operator runs it first: calltriage pipeline run FILE",
+                    "The pipeline's file, or the code of one of its detectors, was changed since its last run, and nobody "
+                    "has run it so. A dry run shows what it finds now. Its operator runs it first: calltriage pipeline run "
+                    "FILE",
                     code="pipeline_changed",
                     field="dry_run",
                     outcome="not_committed",
@@ -139,6 +144,7 @@ class RunPipelineTool(Workflow, effect=Effect.ADD):
                 until = await runs.examined_until(parts.ledger, self.pipeline)
                 since = until or FIRST
             told |= {} if since is None else {"since": since}
+            told |= {} if changed or ran_with is not None else {"note": UNKNOWN}
             return told | await self._carried_out(work, parts.ledger, loaded, since, is_next=until is not None)
 
     async def _carried_out(
@@ -170,6 +176,19 @@ class RunPipelineTool(Workflow, effect=Effect.ADD):
         if made is not None:
             return await _came_to(ledger, made)
         return await _left(ledger, loaded, window.asked)
+
+
+async def _has_others(work: Invocation, loaded: "Pipeline", versions: "Mapping[str, str] | None") -> bool:
+    """Whether the file's detectors are of other versions now. No, if those are not known with which it ran.
+
+    Raises SpecError for a detector that cannot be made.
+    """
+    from calltriage.pipelines.pipeline import opened_detectors, versions_of  # noqa: PLC0415
+
+    if versions is None:
+        return False
+    async with opened_detectors(work.server.client, loaded.spec, is_dry=True) as detectors:
+        return versions_of(detectors) != versions
 
 
 async def _loaded(run: "Run") -> "Pipeline":

@@ -154,6 +154,38 @@ async def test_a_dry_run_reads_the_operators_file_as_it_is_now_and_says_that_it_
     assert (await ok(agent, "list_findings", pipeline="quiet"))["total"] == 0
 
 
+async def test_a_detector_whose_code_was_changed_since_its_operator_ran_it_is_run_dry_alone(
+    seat: tuple[McpClient, Bench, Path, TriageServer],
+) -> None:
+    agent, bench, folder, _ = seat
+    (folder / "beside.py").write_text(BESIDE)
+    await operated(bench, folder, OWN)
+    before = await ok(agent, "run_pipeline", pipeline="own", call_id="first")
+    (folder / "beside.py").write_text(BESIDE.replace("nine thirty", "first"))
+    dry = await ok(agent, "run_pipeline", pipeline="own", call_id="first")
+    wet = await refused(agent, "run_pipeline", pipeline="own", call_id="first", dry_run=False)
+    await operated(bench, folder, OWN)
+    after = await ok(agent, "run_pipeline", pipeline="own", call_id="first", dry_run=False)
+
+    assert [one["changed"] for one in (before, dry, after)] == [False, True, False]
+    assert before["spec_hash"] == dry["spec_hash"]
+    assert (wet["code"], wet["outcome"]) == ("pipeline_changed", "not_committed")
+    assert (after["outcome"], after["state"]) == ("committed", "done")
+
+
+async def test_a_run_of_which_the_detectors_versions_are_not_known_compares_the_file_alone_and_says_so(
+    seat: tuple[McpClient, Bench, Path, TriageServer],
+) -> None:
+    agent, bench, folder, _ = seat
+    (folder / "p.toml").write_text(FILE)
+    loaded, window = Pipeline.load(folder / "p.toml"), {"asked": "", "file": str(folder / "p.toml")}
+    ran = {"pipeline": "quiet", "spec_hash": loaded.spec_hash, "spec": FILE, "mode": "run", "window": window}
+    await runs.begin(bench.ledger, **ran)
+    made = await ok(agent, "run_pipeline", pipeline="quiet", call_id="first", dry_run=False)
+    assert (made["changed"], made["outcome"]) == (False, "committed")
+    assert "its text alone was compared" in made["note"]
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [
@@ -334,10 +366,9 @@ async def test_a_run_that_the_servers_end_cut_off_is_told_paused_and_any_later_r
 ) -> None:
     agent, bench, folder, server = seat
     slow = OWN + "[limits]\nseconds_per_call = 60\n"
-    (folder / "beside.py").write_text(BESIDE)
-    await operated(bench, folder, slow)
     blocked = BESIDE.replace("    for turn", "    from threading import Event\n    Event().wait()\n    for turn")
     (folder / "beside.py").write_text(blocked)
+    await operated(bench, folder, slow)
     told = []
 
     async def ask() -> None:
