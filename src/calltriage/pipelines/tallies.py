@@ -37,7 +37,7 @@ class DetectorTally:
     ms: float = 0.0
     usd: float = 0.0
     why: str | None = None
-    """The last reason of a result, such as of a failure."""
+    """The last reason of a failure, else of another result."""
     examples: list[Found] = field(default_factory=list[Found])
 
     def add(self, verdict: str, ms: float, usd: float, why: str | None) -> None:
@@ -49,7 +49,9 @@ class DetectorTally:
         self.not_offered += verdict == "not_offered"
         self.cannot_tell += verdict == "cannot_tell"
         self.failed += verdict == FAILED
-        self.ms, self.usd, self.why = self.ms + ms, self.usd + usd, why or self.why
+        self.ms, self.usd = self.ms + ms, self.usd + usd
+        if why is not None and (verdict == FAILED or not self.failed):
+            self.why = why
 
 
 @dataclass

@@ -104,6 +104,42 @@ def failures(connection: Connection, ledger: Ledger, run_id: str, versions: Mapp
     return {row[0]: row[1] for row in rows}
 
 
+MOST_REASONS = 10
+"""Reasons of results that are read."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a detector did not examine calls. `verdict`: failed, not_offered. `why`: may hold an endpoint's words."""
+
+    detector: str
+    verdict: str
+    calls: int
+    why: str
+
+
+def reasons(
+    connection: Connection, ledger: Ledger, run_id: str, versions: Mapping[str, str] | None = None
+) -> list[Reason]:
+    """The most frequent reasons why detectors failed on calls of a run, or were not offered what they need. `versions`:
+    version hashes by name; None for whatever version."""
+    same = and_(*(results.c[name] == items.c[name] for name in ("account", "call_id", "content_hash")))
+    count = func.count()
+    query = (
+        select(results.c.detector, results.c.verdict, count, results.c.error)
+        .select_from(items.join(results, same))
+        .where(items.c.account == ledger.account, items.c.run_id == run_id)
+        .where(results.c.verdict.in_(("failed", "not_offered")), results.c.error.is_not(None))
+        .group_by(results.c.detector, results.c.verdict, results.c.error)
+        .order_by(count.desc(), results.c.detector, results.c.error)
+        .limit(MOST_REASONS)
+    )
+    if versions:
+        of_these = (and_(results.c.detector == name, results.c.version_hash == one) for name, one in versions.items())
+        query = query.where(or_(*of_these))
+    return [Reason(*row) for row in connection.execute(query)]
+
+
 def store(connection: Connection, ledger: Ledger, made: Sequence[Made]) -> None:
     """Store results. A later result replaces a failure; any other one stays."""
     at = ledger.now()

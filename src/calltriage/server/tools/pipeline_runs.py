@@ -32,8 +32,19 @@ GRACE_S = 5.0
 """Seconds that a run has after the server was told to end. Then it is paused."""
 HASH = 12
 """Characters of a hash that are shown."""
+REASON = 300
+"""Characters of a reason that are shown."""
 UNKNOWN = "It is not known with which versions of its detectors the file ran, so its text alone was compared."
 RunId = Annotated[str, StringConstraints(max_length=64), Form(r"^[A-Za-z0-9_-]+$", "must be a run's id as it was read")]
+
+
+class Unexamined(TypedDict):
+    """Why a detector did not examine calls. `verdict`: failed, not_offered."""
+
+    detector: str
+    verdict: str
+    calls: int
+    why: str
 
 
 class RunShown(TypedDict, total=False):
@@ -48,6 +59,7 @@ class RunShown(TypedDict, total=False):
     calls: dict[str, int]
     why: str
     errors: dict[str, int]
+    unexamined: list[Unexamined]
 
 
 class Example(TypedDict, total=False):
@@ -64,7 +76,7 @@ class Example(TypedDict, total=False):
 
 
 class DetectorShown(TypedDict, total=False):
-    """What one detector found in a run."""
+    """What one detector found in a run. `why`: the last reason of a failure, or of what it was not offered."""
 
     detector: Required[str]
     version: str
@@ -74,6 +86,7 @@ class DetectorShown(TypedDict, total=False):
     unverified: int
     failed: int
     not_offered: int
+    why: str
     examples: list[Example]
 
 
@@ -250,8 +263,9 @@ def _tally(one: "DetectorTally", kept: dict[str, JsonObject]) -> JsonObject:
         for each in (found.verified for found in one.examples)
     ]  # fmt: skip
     version = one.version_hash[:HASH]
+    why = {"why": one.why[:REASON]} if one.why and (one.failed or one.not_offered) else {}
     return untrusted(
-        ORIGIN, detector=one.name, version=version, **counts, not_offered=one.not_offered, examples=examples
+        ORIGIN, detector=one.name, version=version, **counts, not_offered=one.not_offered, **why, examples=examples
     )
 
 
@@ -262,14 +276,14 @@ def _stands(finding_id: str, kept: dict[str, JsonObject]) -> JsonObject:
 
 
 class GetRunTool(Workflow, effect=Effect.READ):
-    """Read how far a pipeline's run is, and why it stopped."""
+    """Read how far a pipeline's run is, why it stopped, and why detectors did not examine calls."""
 
     result: ClassVar[object] = RunShown
 
     run_id: RunId = Field(description="As run_pipeline or calltriage pipeline status shows it.")
 
     async def run(self, work: Invocation) -> JsonObject:
-        from calltriage.pipelines.ledger import runs  # noqa: PLC0415
+        from calltriage.pipelines.ledger import results, runs  # noqa: PLC0415
 
         async with opened_parts(work) as parts:
             try:
@@ -277,9 +291,12 @@ class GetRunTool(Workflow, effect=Effect.READ):
             except SettingsError:
                 raise NotFound("No run has this id.", field="run_id") from None
             errors = await runs.errors_of(parts.ledger, self.run_id)
+            asked = {"ledger": parts.ledger, "run_id": run.id, "versions": run.origin.versions}
+            left_out = await parts.ledger.read(partial(results.reasons, **asked))
         shown = {name: getattr(run, name) for name in ("id", "pipeline", "state", "mode", "found", "requests", "why")}
-        shown |= {"calls": dict(run.counts), "errors": errors or None}
-        return {name: value for name, value in shown.items() if value is not None}
+        unexamined = [{**vars(one), "why": one.why[:REASON]} for one in left_out]
+        shown |= {"calls": dict(run.counts), "errors": errors or None, "unexamined": unexamined or None}
+        return untrusted(ORIGIN, **{name: value for name, value in shown.items() if value is not None})
 
 
 RUN_TOOLS = (RunPipelineTool, GetRunTool)

@@ -445,3 +445,36 @@ async def test_a_command_goes_on_without_an_agents_run_that_another_command_took
         report = await operated(bench, folder, call="first")
     assert report.run is not None
     assert (report.taken_up, report.run.state, report.tally.calls) == ((), "done", 1)
+
+
+async def test_a_detector_that_fails_is_told_with_its_reason(
+    seat: tuple[McpClient, Bench, Path, TriageServer],
+) -> None:
+    agent, bench, folder, _ = seat
+    (folder / "beside.py").write_text(BESIDE.replace("    for turn", '    {}["a caller said this"]\n    for turn'))
+    await operated(bench, folder, OWN)
+    dry = await ok(agent, "run_pipeline", pipeline="own", call_id="first")
+    wet = await ok(agent, "run_pipeline", pipeline="own", call_id="first", dry_run=False)
+    shown = await ok(agent, "get_run", run_id=wet["run_id"])
+
+    for made in (dry, wet):
+        [one] = made["detectors"]
+        assert (one["trust"], one["failed"], one["why"]) == ("untrusted", 1, "Detector says_hours raised KeyError.")
+    [one] = shown["unexamined"]
+    assert shown["trust"] == "untrusted"
+    assert (one["detector"], one["verdict"], one["calls"]) == ("says_hours", "failed", 1)
+    assert one["why"] == "Detector says_hours raised KeyError."
+
+
+async def test_a_detector_that_a_call_does_not_offer_what_it_needs_is_told_with_its_reason(
+    seat: tuple[McpClient, Bench, Path, TriageServer],
+) -> None:
+    agent, bench, folder, _ = seat
+    text = FILE + '[[detect]]\nuse = "talk_over"\n'
+    await operated(bench, folder, text)
+    made = await ok(agent, "run_pipeline", pipeline="quiet", call_id="first", dry_run=False)
+    shown = await ok(agent, "get_run", run_id=made["run_id"])
+    [one] = [each for each in made["detectors"] if each["not_offered"]]
+    [read] = shown["unexamined"]
+    assert (read["detector"], read["verdict"], read["why"]) == (one["detector"], "not_offered", one["why"])
+    assert one["why"]
