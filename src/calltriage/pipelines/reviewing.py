@@ -75,7 +75,8 @@ async def review(
     *,
     client: Client | None = None,
 ) -> JsonObject:
-    """Record a verdict. A person's changes the finding's state. Returns the finding afterwards.
+    """Record a verdict. A person's changes the finding's state. Returns the finding afterwards; its `replayed` is true if the
+    same reviewer had just said the same, which is not recorded twice.
 
     The reason is masked as the file of the finding's run says. `client` reads the call, whose record names what is masked
     besides numbers and addresses; a call that cannot be read names nothing. Raises Conflict for an unverified finding,
@@ -96,10 +97,12 @@ async def review(
     )  # fmt: skip
 
     def change(connection: Connection) -> JsonObject:
-        reviews.add(connection, ledger, said)
+        is_said = reviews.is_said(reviews.of_finding(connection, ledger, finding["id"]), said)
+        if not is_said:
+            reviews.add(connection, ledger, said)
         if reviewer.role == "human":
             _decide(connection, ledger, finding, verdict)
-        return findings.by_id(connection, ledger, finding["id"])[0]
+        return findings.by_id(connection, ledger, finding["id"])[0] | ({"replayed": True} if is_said else {})
 
     return await ledger.write(change)
 

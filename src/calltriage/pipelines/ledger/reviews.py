@@ -61,6 +61,18 @@ def of_finding(connection: Connection, ledger: Ledger, finding_id: str) -> list[
     return [dict(row) for row in connection.execute(query.order_by(reviews.c.at)).mappings()]
 
 
+def counting(said: Iterable[JsonObject]) -> JsonObject | None:
+    """Of a finding's verdicts the one that counts: the last of a person; without one, the last of an agent."""
+    return max(said, key=lambda one: (one["role"], one["at"], one["id"]), default=None)
+
+
+def is_said(said: Iterable[JsonObject], review: Review) -> bool:
+    """Whether the last verdict of this role on a finding is this one by the same reviewer, without a new reason."""
+    last = counting(one for one in said if one["role"] == review.role)
+    same = last is not None and (last["by"], last["verdict"]) == (review.by, review.verdict)
+    return last is not None and same and review.reason in (None, last["reason"])
+
+
 @dataclass(frozen=True)
 class Tally:
     """Numbers of findings of one detector version that were called right and wrong."""

@@ -58,11 +58,13 @@ class FindingRows(Page, total=False):
 
 
 class Verdict(TypedDict, total=False):
-    """What somebody said of a finding."""
+    """What somebody said of a finding. `counts`: the last of a person, else the last of an agent."""
 
     verdict: Required[str]
     role: Required[str]
     at: str
+    reason: str
+    counts: bool
 
 
 class OneFinding(TypedDict, total=False):
@@ -145,8 +147,14 @@ class GetFindingTool(Workflow, effect=Effect.READ):
             row = await reviewing.found(parts.ledger, self.finding_id)
             said = await parts.ledger.read(partial(reviews.of_finding, ledger=parts.ledger, finding_id=row["id"]))
             turns = await _around(work, row)
-        verdicts = [{name: one[name] for name in ("verdict", "role", "at")} for one in said]
+        counting = reviews.counting(said)
+        verdicts = [_verdict(one) | ({"counts": True} if one is counting else {}) for one in said]
         return untrusted(ORIGIN, finding=finding_row(row), turns=turns, reviews=verdicts)
+
+
+def _verdict(one: JsonObject) -> JsonObject:
+    """The members of a verdict that agents see, without the empty ones."""
+    return {name: one[name] for name in ("verdict", "role", "at", "reason") if one[name] is not None}
 
 
 async def _around(work: Invocation, finding: JsonObject) -> list[JsonObject]:
@@ -187,7 +195,7 @@ class ReviewFindingTool(Workflow, effect=Effect.ADD):
             agent = reviewing.Reviewer("agent", "agent")
             row = await reviewing.review(parts.ledger, row, agent, self.verdict, self.reason, client=parts.client)
         note = "On record as an agent's verdict. A person decides with calltriage pipeline accept or dismiss."
-        return {"outcome": "committed", "id": row["id"], "state": row["state"], "note": note}
+        return {"outcome": _outcome(row), "id": row["id"], "state": row["state"], "note": note}
 
     async def _decided(self, parts: "Parts", row: JsonObject, person: "Reviewer") -> JsonObject:
         """Keep a person's verdict and do what follows from it: a finding that is right is filed; what was filed stays filed,
@@ -196,7 +204,7 @@ class ReviewFindingTool(Workflow, effect=Effect.ADD):
 
         undo = await reviewing.undoing(parts.ledger, row) if self.verdict in reviewing.DISMISS_REASONS else []
         row = await reviewing.review(parts.ledger, row, person, self.verdict, self.reason, client=parts.client)
-        notes = undo
+        notes, outcome = undo, _outcome(row)
         if row["state"] == "accepted":
             try:
                 row = await reviewing.file_accepted(parts, row)
@@ -204,7 +212,11 @@ class ReviewFindingTool(Workflow, effect=Effect.ADD):
                 notes = [f"It could not be filed now: {error} The next run files it."]
         issue = {} if row["issue_id"] is None else {"issue_id": row["issue_id"]}
         told = {"note": " ".join(notes)} if notes else {}
-        return {"outcome": "committed", "id": row["id"], "state": row["state"], **issue, **told}
+        return {"outcome": outcome, "id": row["id"], "state": row["state"], **issue, **told}
+
+
+def _outcome(reviewed: JsonObject) -> str:
+    return "replayed" if reviewed.get("replayed") else "committed"
 
 
 class ReportMissedTool(Workflow, effect=Effect.ADD):

@@ -14,13 +14,14 @@ from conftest import Clock, endpoints_to
 from mcp.client import Client as McpClient
 from mcp.shared.exceptions import MCPError
 from pipeline_filing import ALONE, Bench, spec_of
+from sqlalchemy import update
 from tool_calls import ok, refused
 
 from calltriage.client.client import open_client
 from calltriage.client.home import Home
 from calltriage.desk.app import Desk
 from calltriage.leaves.strict_json import JsonObject
-from calltriage.pipelines.ledger import items, open_ledger, runs
+from calltriage.pipelines.ledger import items, open_ledger, runs, tables
 from calltriage.pipelines.ledger.items import Listed, Standing
 from calltriage.server.app import build_server
 from calltriage.server.toolsets import ALL, select
@@ -66,6 +67,43 @@ async def test_an_agents_verdict_is_kept_apart_and_changes_no_state(seat: tuple[
     assert (said["outcome"], said["state"]) == ("committed", "new")
     assert [(one["verdict"], one["role"]) for one in read["reviews"]] == [("right", "agent")]
     assert await bench.issues() == []
+
+
+@pytest.mark.parametrize("redact", [None, "builtin"])
+async def test_reasons_of_verdicts_are_read_back_and_the_one_that_counts_is_marked(
+    seat: tuple[McpClient, Bench], redact: str | None
+) -> None:
+    agent, bench = seat
+    line = "" if redact is None else f'redact = "{redact}"\n'
+    begun = {"pipeline": "hours", "spec_hash": "h", "spec": line + FILE, "mode": "run", "window": {"asked": ""}}
+    run = await runs.begin(bench.ledger, **begun)
+    [row] = (await ok(agent, "list_findings"))["items"]
+    change = update(tables.findings).values(run_id=run.id)
+    await bench.ledger.write(lambda it: it.execute(change) and None)
+    review = partial(ok, agent, "review_finding", finding_id=row["id"])
+    await review(verdict="wrong", reason="They gave 4111 1111 1111 1111")
+    bench.clock.advance(seconds=1)
+    await review(verdict="right", reason="It opens at ten.")
+    said = (await ok(agent, "get_finding", finding_id=row["id"]))["reviews"]
+    number = "4111 1111 1111 1111" if redact is None else "[card]"
+    assert [one["reason"] for one in said] == [f"They gave {number}", "It opens at ten."]
+    assert [one.get("counts") for one in said] == [None, True]
+
+
+async def test_the_same_verdict_by_the_same_reviewer_in_a_row_is_on_record_once(seat: tuple[McpClient, Bench]) -> None:
+    agent, bench = seat
+    [row] = (await ok(agent, "list_findings"))["items"]
+    outcomes = []
+    for verdict, reason in (
+        ("right", "It opens at ten."), ("right", "It opens at ten."), ("right", None), ("right", "Other words."),
+        ("wrong", None), ("right", None),
+    ):  # fmt: skip
+        bench.clock.advance(seconds=1)
+        more = {} if reason is None else {"reason": reason}
+        outcomes.append((await ok(agent, "review_finding", finding_id=row["id"], verdict=verdict, **more))["outcome"])
+    read = await ok(agent, "get_finding", finding_id=row["id"])
+    assert outcomes == ["committed", "replayed", "replayed", "committed", "committed", "committed"]
+    assert [one["verdict"] for one in read["reviews"]] == ["right", "right", "wrong", "right"]
 
 
 async def test_a_missed_moment_needs_words_of_one_turn_and_a_detector_that_exists(
