@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select
 
-from calltriage.errors import CallError, Conflict, NotFound, Rejected, SettingsError, StoreError
+from calltriage.errors import CallError, Conflict, NotFound, Rejected, SettingsError, StoreError, TryNext
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.quotes import place, quoted
 from calltriage.operations.calls import GetCall
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MOST_FOUND, MOST_NAMED = 1000, 3
+"""Most findings of a call that are looked through, and that an error names."""
 MOST_RUNS = 50
 """Most runs whose files are looked through for a detector."""
 
@@ -180,7 +182,7 @@ async def missed(
 
     Quote and note are masked as the file of the detector's newest run says; if no run had the detector, they are kept as
     they were typed. Raises Rejected unless exactly one turn has the quote, and if the file's redactor fails; NotFound for an
-    unknown call or detector.
+    unknown call or detector; Conflict if the detector has a finding on this turn.
     """
     name = await known_detector(parts.ledger, detector)
     call = await parts.client.send(GetCall(call_id=call_id))
@@ -191,6 +193,7 @@ async def missed(
         raise Rejected(f"In this call {what}. Quote words of the one turn that you mean.", field="quote")
     turn = hits[0]
     spec = await _spec_about(parts.ledger, call_id, name)
+    _refuse([one for one in await _standing(parts.ledger, call_id, name, spec) if one["turn"] == turn])
     if spec is not None and spec.redact is not None:  # alone the quote may hold a part of a number
         said_there, known = turns[turn].text or "", known_values(view_of(call))
         hidden, reason = await _masked(spec, [said_there, note or ""], known)
@@ -205,15 +208,40 @@ async def missed(
 
 async def nothing(parts: Parts, call_id: str, detector: str, reviewer: Reviewer, note: str | None = None) -> JsonObject:
     """Record that a call has nothing that a detector should find. The note is masked as for `missed`. Raises NotFound for an
-    unknown call or detector, and Rejected."""
+    unknown call or detector, Rejected, and Conflict if the detector has a finding in the call that is not dismissed as
+    wrong."""
     name = await known_detector(parts.ledger, detector)
     call = await parts.client.send(GetCall(call_id=call_id))
-    spec = None if note is None else await _spec_about(parts.ledger, call_id, name)
+    spec = await _spec_about(parts.ledger, call_id, name)
+    standing = await _standing(parts.ledger, call_id, name, spec)
+    _refuse([one for one in standing if (one["state"], one["why"]) != ("dismissed", "wrong")])
     if note is not None and spec is not None:
         note = (await _masked(spec, [note], known_values(view_of(call))))[0].text
     said = Review(call_id, name, "nothing", reviewer.by, reviewer.role, note)
     review_id = await parts.ledger.write(partial(reviews.add, ledger=parts.ledger, review=said))
     return {"id": review_id, "call_id": call_id, "detector": name}
+
+
+async def _standing(ledger: Ledger, call_id: str, detector: str, spec: Spec | None) -> list[JsonObject]:
+    """Findings of a detector in a call, under all the names that it has in the file, that its present version finds in what
+    was said."""
+    named = () if spec is None else spec.detect
+    names = {detector, *(name for one in named if detector in one.names for name in one.names)}
+    wanted = findings.Wanted(call_id=call_id, limit=MOST_FOUND)
+    rows = await ledger.read(partial(findings.listed, ledger=ledger, wanted=wanted))
+    return [one for one in rows if one["detector"] in names and one["state"] not in blind.SILENT]
+
+
+def _refuse(found: Sequence[JsonObject]) -> None:
+    """Raise Conflict for a report that findings contradict."""
+    if found:
+        raise Conflict(
+            "The detector did find something there, so that nothing is recorded. Give a verdict on its finding instead: "
+            f"{', '.join(one['id'] for one in found[:MOST_NAMED])}.",
+            code="found_already",
+            outcome="not_committed",
+            try_next=TryNext(tool="get_finding", arguments={"finding_id": found[0]["id"]}),
+        )
 
 
 async def _spec_about(ledger: Ledger, call_id: str, detector: str) -> Spec | None:

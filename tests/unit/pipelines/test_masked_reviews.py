@@ -48,8 +48,9 @@ async def begun(bench: Bench, redact: str | None, file: Path | None = None) -> N
     }  # fmt: skip
     for table, row in ((tables.runs, values), (tables.results, result)):
         await bench.ledger.write(lambda it, table=table, row=row: it.execute(table.insert().values(**row)) and None)
-    await bench.say("first", "nine thirty, says Smith, on 415-555-0132", metadata={"name": "Smith"})
-    await bench.examine("first")
+    for call_id, words in (("first", "nine thirty, says"), ("second", "ten, says")):  # found, missed
+        await bench.say(call_id, f"{words} Smith, on 415-555-0132", metadata={"name": "Smith"})
+        await bench.examine(call_id)
 
 
 async def stored(bench: Bench) -> list[tuple[str | None, str | None]]:
@@ -66,9 +67,9 @@ async def test_words_of_a_verdict_are_masked_as_the_file_says(bench: Bench, revi
     await reviewing.review(bench.ledger, finding, reviewer, "wrong", f"Smith: {REASON}", client=bench.client)
     bench.clock.advance(seconds=1)
     quote = "Smith, on 415-555"
-    await reviewing.missed(parts, "first", "wrong_hours", quote, reviewer=reviewer, note=f"Smith: {REASON}")
+    await reviewing.missed(parts, "second", "wrong_hours", quote, reviewer=reviewer, note=f"Smith: {REASON}")
     bench.clock.advance(seconds=1)
-    await reviewing.nothing(parts, "first", "wrong_hours", reviewer, REASON)
+    await reviewing.nothing(parts, "second", "wrong_hours", reviewer, REASON)
 
     assert await stored(bench) == [
         (None, "[known]: they gave [card]"),
@@ -82,7 +83,7 @@ async def test_without_a_redactor_words_are_kept_as_typed(bench: Bench) -> None:
     parts, [finding] = Parts(bench.client, bench.ledger), await bench.rows()
     await reviewing.review(bench.ledger, finding, PERSON, "wrong", REASON)
     bench.clock.advance(seconds=1)
-    await reviewing.missed(parts, "first", "wrong_hours", "on 415-555-0132", reviewer=PERSON, note=REASON)
+    await reviewing.missed(parts, "second", "wrong_hours", "on 415-555-0132", reviewer=PERSON, note=REASON)
 
     assert await stored(bench) == [(None, REASON), ("on 415-555-0132", REASON)]
 
@@ -106,7 +107,7 @@ async def test_a_users_redactor_masks_words_of_verdicts_in_its_files_folder(
     await reviewing.review(bench.ledger, (await bench.rows())[0], PERSON, "wrong", "they gave it")
     bench.clock.advance(seconds=1)
     await reviewing.missed(
-        Parts(bench.client, bench.ledger), "first", "wrong_hours", "says Smith", reviewer=AGENT, note="they gave it"
+        Parts(bench.client, bench.ledger), "second", "wrong_hours", "says Smith", reviewer=AGENT, note="they gave it"
     )
 
     assert [reason for _, reason in await stored(bench)] == ["they (did) it", "they (did) it"]
@@ -119,7 +120,7 @@ async def test_a_users_redactor_that_is_not_here_records_no_word_and_says_so(ben
     with pytest.raises(Rejected, match="acme_not_here"):
         await review(REASON)
     with pytest.raises(Rejected, match="Nothing was recorded"):
-        await reviewing.missed(parts, "first", "wrong_hours", "says Smith", reviewer=AGENT)
+        await reviewing.missed(parts, "second", "wrong_hours", "says Smith", reviewer=AGENT)
     assert await stored(bench) == []
     await review()
     assert await stored(bench) == [(None, None)]

@@ -177,7 +177,7 @@ def missed(
     """Say that a detector did not find a moment: the words of its turn, or --nothing for a call without one.
 
     Choose the calls with `calltriage pipeline sample`: the recall in `calltriage pipeline report` is counted from them. A
-    label on another call counts for that call alone.
+    label on another call counts for that call alone. What the detector did find takes `accept` or `dismiss` instead.
     """
     if (quote is None) != nothing:
         raise click.UsageError("Give the words that were said, or --nothing.")

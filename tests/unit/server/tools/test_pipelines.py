@@ -20,9 +20,12 @@ from tool_calls import ok, refused
 from calltriage.client.client import open_client
 from calltriage.client.home import Home
 from calltriage.desk.app import Desk
+from calltriage.errors import Conflict
 from calltriage.leaves.strict_json import JsonObject
+from calltriage.pipelines import reviewing
 from calltriage.pipelines.ledger import items, open_ledger, runs, tables
 from calltriage.pipelines.ledger.items import Listed, Standing
+from calltriage.pipelines.parts import Parts
 from calltriage.server.app import build_server
 from calltriage.server.toolsets import ALL, select
 
@@ -117,6 +120,31 @@ async def test_a_missed_moment_needs_words_of_one_turn_and_a_detector_that_exist
     assert (said["call_id"], said["turn"]) == ("first", 1)
     assert words["field"] == "quote"
     assert "Did you mean agent_silence?" in name["message"]
+
+
+async def test_a_moment_that_the_detector_did_find_is_reviewed_and_not_reported_missed(
+    seat: tuple[McpClient, Bench],
+) -> None:
+    agent, bench = seat
+    [row] = (await ok(agent, "list_findings"))["items"]
+    parts, detector = Parts(bench.client, bench.ledger), row["detector"]
+    result = {
+        "account": bench.ledger.account, "call_id": "first", "content_hash": "x", "detector": detector,
+        "version_hash": "x", "verdict": "found", "at": bench.ledger.now(),
+    }  # fmt: skip
+    await bench.ledger.write(lambda it: it.execute(tables.results.insert().values(**result)) and None)
+    report = {"call_id": "first", "detector": detector}
+    error = await refused(agent, "report_missed", **report, quote="nine thirty")
+    other = await ok(agent, "report_missed", **report, quote="when do you open")
+    with pytest.raises(Conflict, match=row["id"]):
+        await reviewing.nothing(parts, "first", detector, reviewing.Reviewer("a person"))
+    await reviewing.review(bench.ledger, bench_row := (await bench.rows())[0], reviewing.Reviewer("a person"), "wrong")
+    said = await reviewing.nothing(parts, "first", detector, reviewing.Reviewer("a person"))
+
+    assert (error["code"], error["outcome"]) == ("found_already", "not_committed")
+    assert error["try_next"] == {"tool": "get_finding", "arguments": {"finding_id": row["id"]}}
+    assert row["id"] in error["message"]
+    assert (other["outcome"], said["call_id"], bench_row["id"]) == ("committed", "first", row["id"])
 
 
 async def test_without_a_data_folder_the_tools_say_what_is_missing(the_desk: Desk) -> None:
