@@ -34,7 +34,7 @@ UUID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z"
 class Names:
     """Marks a field that names a thing, so that a front end can accept other forms of the name and complete it."""
 
-    kind: Literal["issue", "call", "attachment", "flag_type", "category"]
+    kind: Literal["issue", "call", "attachment", "flag_type", "category", "pipeline", "detector"]
 
 
 @dataclass(frozen=True)
@@ -290,6 +290,8 @@ Limit = Annotated[int, Field(ge=1, le=100)]
 DEFAULT_LIMIT = 50
 """Rows of a page whose limit is not given (bland-triage, section 5)."""
 Word = Annotated[str, StringConstraints(min_length=1, max_length=128), TEXT]
+PipelineName = Annotated[Word, Names("pipeline")]
+DetectorName = Annotated[Word, Names("detector")]
 T = TypeVar("T")
 
 

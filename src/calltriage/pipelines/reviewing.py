@@ -87,7 +87,7 @@ async def review(
     if finding["state"] == "unverified" and verdict != "wrong":
         raise Conflict(
             "No turn of the call has the words of this finding, so that it can be nobody's evidence. If the fault is real, "
-            "report it with words that were said: calltriage pipeline missed CALL DETECTOR QUOTE"
+            "report it with words that were said (report_missed, or calltriage pipeline missed CALL DETECTOR QUOTE)."
         )
     if reason is not None:
         spec = await spec_of(ledger, finding)
@@ -289,12 +289,18 @@ async def _masked(spec: Spec, texts: list[str], known: Sequence[str] = ()) -> li
         ) from error
 
 
+async def ran(ledger: Ledger) -> list[str]:
+    """Names of the detectors that ran."""
+    results = tables.results
+    query = (
+        select(results.c.detector).where(results.c.account == ledger.account).distinct().order_by(results.c.detector)
+    )
+    return await ledger.read(lambda connection: list(connection.execute(query).scalars()))
+
+
 async def known_detector(ledger: Ledger, name: str) -> str:
     """A name of a detector that ran, or of a built-in one. Raises NotFound with the nearest name."""
-    results = tables.results
-    query = select(results.c.detector).where(results.c.account == ledger.account).distinct()
-    known = {*await ledger.read(lambda connection: list(connection.execute(query).scalars())), *BUILT_INS}
-    return _of_known(name, known, "detector")
+    return _of_known(name, {*await ran(ledger), *BUILT_INS}, "detector")
 
 
 async def check_names(ledger: Ledger, pipeline: str | None, detector: str | None = None) -> None:

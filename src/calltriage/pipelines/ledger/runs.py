@@ -247,7 +247,9 @@ async def last_versions(ledger: Ledger, pipeline: str, spec_hash: str) -> Mappin
     """The detectors' version hashes, by name, with which a pipeline's file was begun or resumed last; None if they are not
     known."""
     of_file = (runs.c.account == ledger.account, runs.c.pipeline == pipeline, runs.c.spec_hash == spec_hash)
-    query = select(runs.c.window, runs.c.created_at).where(*of_file).order_by(runs.c.created_at.desc()).limit(LOOKED_BACK)
+    query = (
+        select(runs.c.window, runs.c.created_at).where(*of_file).order_by(runs.c.created_at.desc()).limit(LOOKED_BACK)
+    )
     found = await ledger.read(lambda connection: connection.execute(query).all())
     last = max(found, key=lambda row: row.window.get("begun_at") or row.created_at, default=None)
     return None if last is None else Origin.of(last.window).versions

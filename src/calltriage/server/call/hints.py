@@ -60,7 +60,8 @@ def _name(error: NotFound, arguments: JsonObject) -> None:
     sole = given[0] if is_array(given) and len(given) == 1 else given
     text = str(sole).strip().rpartition("/")[2] if isinstance(sole, str | int) else ""
     if PLAIN.fullmatch(text):
-        error.args = (f"{error} Given: {text}.",)
+        said = str(error)
+        error.args = (f"{said}{'' if said.endswith(('.', '?')) else '.'} Given: {text}.",)
 
 
 SETTLED_BY: dict[str, tuple[str, ...]] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
 
 import anyio
 import mcp_types
@@ -17,7 +17,7 @@ from mcp.shared.exceptions import MCPError
 from pydantic.fields import FieldInfo
 
 from calltriage.client.side_by_side import at_once
-from calltriage.errors import CallError
+from calltriage.errors import CallError, SettingsError, StoreError
 from calltriage.leaves.gate import gate
 from calltriage.matching.folding import folded, unaccented
 from calltriage.operations.attachments import ListAttachments
@@ -30,6 +30,9 @@ from calltriage.server.answers.results import untrusted
 from calltriage.server.context import ServerParts
 from calltriage.server.surfaces import prompts
 from calltriage.server.surfaces.mcp_resources import offered
+
+if TYPE_CHECKING:  # the database library comes with it
+    from calltriage.pipelines.ledger import Ledger
 
 MOST = 100
 """Values of one completion, by the protocol."""
@@ -96,7 +99,31 @@ async def _categories(server: ServerParts, typed: str) -> Found:
     return found, not page.is_last
 
 
-AUTHORS = {"call": "call parties", "attachment": "the uploader", "flag_type": "flag authors"}
+async def _pipelines(server: ServerParts, typed: str) -> Found:
+    from calltriage.pipelines.ledger import runs  # noqa: PLC0415  the database library comes with it
+
+    return await _in_ledger(server, typed, runs.pipelines)
+
+
+async def _detectors(server: ServerParts, typed: str) -> Found:
+    from calltriage.pipelines import reviewing  # noqa: PLC0415
+
+    return await _in_ledger(server, typed, reviewing.ran)
+
+
+async def _in_ledger(server: ServerParts, typed: str, names: Callable[[Ledger], Awaitable[list[str]]]) -> Found:
+    """Names that the pipelines' ledger has; none without one."""
+    from calltriage.pipelines.ledger.pace import open_ledger_of  # noqa: PLC0415
+
+    try:
+        async with open_ledger_of(server.client) as ledger:
+            return [name for name in await names(ledger) if _begins(typed, name)], False
+    except (SettingsError, StoreError):
+        return [], False
+
+
+AUTHORS = {"call": "call parties", "attachment": "the uploader", "flag_type": "flag authors", "pipeline": "the operator",
+           "detector": "the operator"}  # fmt: skip
 """Whose words the values are, where they are not those of the issues' authors."""
 SOURCES: dict[str, Callable[[ServerParts, str], Awaitable[Found]]] = {
     "issue": _tickets,
@@ -104,6 +131,8 @@ SOURCES: dict[str, Callable[[ServerParts, str], Awaitable[Found]]] = {
     "attachment": _attachments,
     "flag_type": _flag_types,
     "category": _categories,
+    "pipeline": _pipelines,
+    "detector": _detectors,
 }
 """Where the values come from, by what the argument names; a prompt's issues come with their titles."""
 

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Tool
-from calltriage.operations.fields import Word
+from calltriage.operations.fields import DetectorName, PipelineName
 from calltriage.server.answers.results import untrusted
 from calltriage.server.context import Invocation
 from calltriage.server.surfaces.procedures import Prompt, Step
@@ -20,8 +20,10 @@ class ReviewFindings(Prompt):
     rests_on: ClassVar[type[Tool]] = GetFindingTool
     purpose: ClassVar[str] = "Review the findings of this pipeline that wait for a verdict."
 
-    pipeline: Word = Field(title="Pipeline", description="The pipeline's name.")
-    detector: Word | None = Field(default=None, title="Detector", description="Findings of this detector alone.")
+    pipeline: PipelineName = Field(title="Pipeline", description="The pipeline's name.")
+    detector: DetectorName | None = Field(
+        default=None, title="Detector", description="Findings of this detector alone."
+    )
 
     def reads(self) -> str:
         return _report_of(self.pipeline)
@@ -52,8 +54,8 @@ class TuneDetector(Prompt):
         "Propose how to change this detector's options so that it is wrong less often and misses less."
     )
 
-    pipeline: Word = Field(title="Pipeline", description="The pipeline's name.")
-    detector: Word = Field(title="Detector", description="The detector's name.")
+    pipeline: PipelineName = Field(title="Pipeline", description="The pipeline's name.")
+    detector: DetectorName = Field(title="Detector", description="The detector's name.")
 
     def reads(self) -> str:
         return _report_of(self.pipeline)

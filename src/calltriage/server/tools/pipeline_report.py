@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, ClassVar, Required, TypedDict
 
 from pydantic import Field
 
-from calltriage.errors import NotFound, Rejected, SettingsError
+from calltriage.errors import Rejected, SettingsError
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect
-from calltriage.operations.fields import Word
+from calltriage.operations.fields import PipelineName
 from calltriage.server.answers.results import untrusted
 from calltriage.server.context import Invocation, Workflow
-from calltriage.server.tools.pipelines import ORIGIN, FindingRow, Since, finding_row, opened_parts
+from calltriage.server.tools.pipelines import ORIGIN, FindingRow, Since, finding_row, opened_parts, unknown_pipeline
 
 if TYPE_CHECKING:  # the database library comes with it
     from calltriage.pipelines.reports.figures import DetectorFigures
@@ -77,7 +77,7 @@ class GetPipelineReportTool(Workflow, effect=Effect.READ):
 
     result: ClassVar[object] = ReportShown
 
-    pipeline: Word | None = Field(default=None, description="Only of this one.")
+    pipeline: PipelineName | None = Field(default=None, description="Only of this one.")
     since: Since | None = Field(default=None, description=f"Default {SINCE}.")
 
     async def run(self, work: Invocation) -> JsonObject:
@@ -88,7 +88,7 @@ class GetPipelineReportTool(Workflow, effect=Effect.READ):
         async with opened_parts(work) as parts:
             names = await runs.pipelines(parts.ledger)
             if self.pipeline is not None and self.pipeline not in names:
-                raise NotFound("No pipeline of this name has run here.", field="pipeline")
+                raise unknown_pipeline(names)
             try:
                 begin = window(parts.ledger.clock(), since=self.since or SINCE).since
             except SettingsError as error:

@@ -8,13 +8,13 @@ import anyio
 import anyio.to_thread
 from pydantic import Field, StringConstraints
 
-from calltriage.errors import Conflict, NotFound, Rejected, SettingsError, first_of
+from calltriage.errors import Conflict, NotFound, Rejected, SettingsError, SpecError, first_of
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect
-from calltriage.operations.fields import CallId, Form, Word
+from calltriage.operations.fields import CallId, Form, PipelineName
 from calltriage.server.answers.results import untrusted
 from calltriage.server.context import Invocation, Workflow
-from calltriage.server.tools.pipelines import ORIGIN, Since, finding_row, opened_parts
+from calltriage.server.tools.pipelines import ORIGIN, Since, finding_row, opened_parts, unknown_pipeline
 
 if TYPE_CHECKING:  # the database library comes with them
     from collections.abc import Mapping
@@ -120,7 +120,7 @@ class RunPipelineTool(Workflow, effect=Effect.ADD):
     result: ClassVar[object] = RunMade
     bounded: ClassVar[bool] = False
 
-    pipeline: Word = Field(description="Its name.")
+    pipeline: PipelineName = Field(description="Its name.")
     since: Since | None = Field(default=None, description="24h, 7d or a day, instead.")
     call_id: CallId | None = Field(default=None, description="This call alone.")
     limit: Annotated[int, Field(ge=1, le=MOST_CALLS)] | None = Field(
@@ -134,11 +134,7 @@ class RunPipelineTool(Workflow, effect=Effect.ADD):
         async with opened_parts(work) as parts:
             known = await runs.newest(parts.ledger, 1, self.pipeline)
             if not known:
-                raise NotFound(
-                    "No pipeline of this name has run here. An operator starts one with: calltriage pipeline run FILE",
-                    field="pipeline",
-                    outcome="not_committed",
-                )
+                raise unknown_pipeline(await runs.pipelines(parts.ledger))
             loaded = await _loaded(known[0])
             ran_with = await runs.last_versions(parts.ledger, self.pipeline, loaded.spec_hash)
             changed = loaded.spec_hash != known[0].spec_hash or await _has_others(work, loaded, ran_with)
@@ -205,23 +201,23 @@ async def _has_others(work: Invocation, loaded: "Pipeline", versions: "Mapping[s
 
 
 async def _loaded(run: "Run") -> "Pipeline":
-    """The pipeline's file where its operator ran it, as it is now. Raises SettingsError."""
+    """The pipeline's file where its operator ran it, as it is now. Raises SpecError."""
     from calltriage.pipelines.pipeline import AGENT, Pipeline  # noqa: PLC0415
 
     if run.origin.file is None:
-        raise SettingsError(
+        raise SpecError(
             "It is not known where the file of this pipeline is, since an earlier calltriage or a program ran it. Its "
             "operator runs it once more: calltriage pipeline run FILE"
         )
     path = Path(run.origin.file)
     if not await anyio.Path(path).is_file():
-        raise SettingsError(
+        raise SpecError(
             f"{path.name} is not where its operator ran it, or that was on another machine. Its operator runs it once from "
             "where it is now: calltriage pipeline run FILE"
         )
     loaded = await anyio.to_thread.run_sync(Pipeline.load, path)
     if loaded.spec.name != run.pipeline:
-        raise SettingsError(f"{path.name} is the file of another pipeline now. Ask for that one by its name.")
+        raise SpecError(f"{path.name} is the file of another pipeline now. Ask for that one by its name.")
     return Pipeline(loaded.spec, AGENT)
 
 

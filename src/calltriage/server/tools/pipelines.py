@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Required, TypedD
 
 from pydantic import Field, StringConstraints
 
-from calltriage.errors import CallError, Conflict, NotFound, SettingsError, StoreError
+from calltriage.errors import CallError, Conflict, NotFound, SettingsError, SpecError, StoreError, TryNext
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.base import Effect
 from calltriage.operations.calls import GetCall
-from calltriage.operations.fields import TEXT, CallId, Form, Limit, Note, Word
+from calltriage.operations.fields import TEXT, CallId, DetectorName, Form, Limit, Note, PipelineName
 from calltriage.server.answers.results import untrusted
 from calltriage.server.answers.shapes import Page, SaidTurn
 from calltriage.server.context import Invocation, Workflow, numbered
@@ -24,7 +24,9 @@ if TYPE_CHECKING:  # the database library comes with them
 ORIGIN = "call parties and detectors"
 AROUND = 2
 """Turns on either side of a finding's that are shown."""
-ROW = ("id", "state", "detector", "kind", "call_id", "turn", "quote", "note", "severity", "issue_id", "why")
+MOST_NAMES = 50
+"""Names that an error lists."""
+ROW = ("id", "state", "pipeline", "detector", "kind", "call_id", "turn", "quote", "note", "severity", "issue_id", "why")
 AN_ID = "must be a finding's id or its beginning: 6 or more of 0 to 9 and a to f"
 FindingId = Annotated[str, StringConstraints(max_length=64), Form(r"^[0-9a-f]{6,}$", AN_ID)]
 State = Literal["new", "accepted", "filed", "dismissed", "unverified", "stale", "counted", "suppressed"]
@@ -40,6 +42,7 @@ class FindingRow(TypedDict, total=False):
 
     id: Required[str]
     state: Required[str]
+    pipeline: str
     detector: str
     kind: str
     call_id: str
@@ -97,9 +100,27 @@ async def opened_parts(work: Invocation) -> AsyncGenerator["Parts"]:
         async with open_parts(work.server.client) as parts:
             yield parts
     except SettingsError as error:
-        raise Conflict(
-            f"Pipelines cannot be used here: {error}", code="pipeline_error", outcome="not_committed"
-        ) from None
+        what = "This pipeline cannot run" if isinstance(error, SpecError) else "Pipelines cannot be used here"
+        raise Conflict(f"{what}: {error}", code="pipeline_error", outcome="not_committed") from None
+
+
+def unknown_pipeline(names: list[str]) -> NotFound:
+    """The error of a name that no pipeline has. `names`: of those that ran."""
+    words = "No pipeline of this name has run here. " + (
+        "These have." if names else "None has: an operator runs a file with `calltriage pipeline run FILE`."
+    )
+    return NotFound(words, field="pipeline", allowed=names[:MOST_NAMES] or None)
+
+
+async def read_finding(parts: "Parts", finding_id: str) -> JsonObject:
+    """The finding with an id, or with the beginning of one. Raises NotFound and Conflict."""
+    from calltriage.pipelines import reviewing  # noqa: PLC0415
+
+    try:
+        return await reviewing.found(parts.ledger, finding_id)
+    except NotFound:
+        find = TryNext(tool=ListFindingsTool.tool_name(), arguments={})
+        raise NotFound("No finding has this id.", field="finding_id", try_next=find) from None
 
 
 def finding_row(finding: JsonObject) -> JsonObject:
@@ -116,8 +137,8 @@ class ListFindingsTool(Workflow, effect=Effect.READ):
     result: ClassVar[object] = FindingRows
 
     state: State | None = None
-    pipeline: Word | None = Field(default=None, description="Only of this pipeline.")
-    detector: Word | None = Field(default=None, description="Its name.")
+    pipeline: PipelineName | None = Field(default=None, description="Only of this pipeline.")
+    detector: DetectorName | None = Field(default=None, description="Its name.")
     call_id: CallId | None = None
     limit: Limit | None = Field(default=None, description="Default 20.")
 
@@ -140,11 +161,10 @@ class GetFindingTool(Workflow, effect=Effect.READ):
     finding_id: FindingId = Field(description="Its id, or the beginning of it.")
 
     async def run(self, work: Invocation) -> JsonObject:
-        from calltriage.pipelines import reviewing  # noqa: PLC0415
         from calltriage.pipelines.ledger import reviews  # noqa: PLC0415
 
         async with opened_parts(work) as parts:
-            row = await reviewing.found(parts.ledger, self.finding_id)
+            row = await read_finding(parts, self.finding_id)
             said = await parts.ledger.read(partial(reviews.of_finding, ledger=parts.ledger, finding_id=row["id"]))
             turns = await _around(work, row)
         counting = reviews.counting(said)
@@ -189,7 +209,7 @@ class ReviewFindingTool(Workflow, effect=Effect.ADD):
         from calltriage.pipelines import reviewing  # noqa: PLC0415
 
         async with opened_parts(work) as parts:
-            row = await reviewing.found(parts.ledger, self.finding_id)
+            row = await read_finding(parts, self.finding_id)
             if work.is_of_person:
                 return await self._decided(parts, row, reviewing.Reviewer(work.who, "human"))
             agent = reviewing.Reviewer("agent", "agent")
@@ -225,7 +245,7 @@ class ReportMissedTool(Workflow, effect=Effect.ADD):
     result: ClassVar[object] = Reviewed
 
     call_id: CallId
-    detector: Word = Field(description="Its name, as findings have it.")
+    detector: DetectorName = Field(description="Its name, as findings have it.")
     quote: Quote = Field(description="Words of the one turn meant.")
     reason: Note | None = Field(default=None, description="What shows it.")
 

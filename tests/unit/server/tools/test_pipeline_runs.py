@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio
 import httpx2
+import mcp_types
 import pytest
 from conftest import Clock, endpoints_to
 from mcp.client import Client as McpClient
@@ -212,6 +213,7 @@ async def test_a_file_that_cannot_be_run_says_what_to_do(
         (folder / "p.toml").write_text("bogus = 1\n" + FILE)
     error = await refused(agent, "run_pipeline", pipeline="quiet", call_id="first")
     assert error["code"] == "pipeline_error"
+    assert error["message"].startswith("This pipeline cannot run: ")
     assert message in error["message"]
     assert str(folder) not in error["message"]
 
@@ -478,3 +480,32 @@ async def test_a_detector_that_a_call_does_not_offer_what_it_needs_is_told_with_
     [read] = shown["unexamined"]
     assert (read["detector"], read["verdict"], read["why"]) == (one["detector"], "not_offered", one["why"])
     assert one["why"]
+
+
+async def test_an_unknown_pipeline_is_told_with_the_names_of_those_that_ran(
+    seat: tuple[McpClient, Bench, Path, TriageServer],
+) -> None:
+    agent, bench, folder, _ = seat
+    none = await refused(agent, "run_pipeline", pipeline="nosuch")
+    await operated(bench, folder)
+    run, report = [await refused(agent, tool, pipeline="nosuch") for tool in ("run_pipeline", "get_pipeline_report")]
+    assert none["message"].endswith("`calltriage pipeline run FILE`. Given: nosuch.")
+    for error in (run, report):
+        assert (error["code"], error["field"], error["allowed"]) == ("not_found", "pipeline", ["quiet"])
+    assert run["outcome"] == "not_committed"
+
+
+async def test_names_of_pipelines_and_of_detectors_are_completed_from_what_ran(
+    seat: tuple[McpClient, Bench, Path, TriageServer],
+) -> None:
+    agent, bench, folder, _ = seat
+    ref = mcp_types.PromptReference(name="tune_detector")
+
+    async def values(name: str, value: str) -> list[str]:
+        return (await agent.complete(ref, {"name": name, "value": value})).completion.values
+
+    before = await values("pipeline", "")
+    await operated(bench, folder, call="first")
+    assert before == []
+    assert (await values("pipeline", "qu"), await values("detector", "")) == (["quiet"], ["forbidden"])
+    assert await values("pipeline", "other") == []

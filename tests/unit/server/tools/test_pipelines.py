@@ -57,6 +57,7 @@ async def test_findings_are_listed_and_read_with_the_turns_around_them(seat: tup
 
     assert (listed["trust"], listed["total"], listed["complete"]) == ("untrusted", 1, True)
     assert (row["call_id"], row["turn"], row["quote"]) == ("first", 2, "nine thirty")
+    assert row["pipeline"] == read["finding"]["pipeline"] == "hours"
     assert [turn["message_index"] for turn in read["turns"]] == [0, 1, 2]
     assert (read["trust"], read["finding"]["id"]) == ("untrusted", row["id"])
 
@@ -159,7 +160,10 @@ async def test_without_a_data_folder_the_tools_say_what_is_missing(the_desk: Des
 
 async def test_an_id_of_nothing_is_not_found(seat: tuple[McpClient, Bench]) -> None:
     agent, _ = seat
-    assert (await refused(agent, "get_finding", finding_id="ffffff"))["code"] == "not_found"
+    for tool, more in (("get_finding", {}), ("review_finding", {"verdict": "right"})):
+        error = await refused(agent, tool, finding_id="ffffff", **more)
+        assert (error["code"], error["message"]) == ("not_found", "No finding has this id. Given: ffffff.")
+        assert error["try_next"] == {"tool": "list_findings", "arguments": {}}
     assert (await refused(agent, "get_run", run_id="run_nothing"))["code"] == "not_found"
 
 
