@@ -77,8 +77,8 @@ async def review(
     *,
     client: Client | None = None,
 ) -> JsonObject:
-    """Record a verdict. A person's changes the finding's state. Returns the finding afterwards; its `replayed` is true if the
-    same reviewer had just said the same, which is not recorded twice.
+    """Record a verdict. A person's changes the finding's state. Returns the finding afterwards; its `replayed` is true if
+    the same reviewer had just said the same, which is not recorded twice.
 
     The reason is masked as the file of the finding's run says. `client` reads the call, whose record names what is masked
     besides numbers and addresses; a call that cannot be read names nothing. Raises Conflict for an unverified finding,

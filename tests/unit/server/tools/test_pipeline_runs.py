@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -180,8 +181,8 @@ async def test_a_run_of_which_the_detectors_versions_are_not_known_compares_the_
     agent, bench, folder, _ = seat
     (folder / "p.toml").write_text(FILE)
     loaded, window = Pipeline.load(folder / "p.toml"), {"asked": "", "file": str(folder / "p.toml")}
-    ran = {"pipeline": "quiet", "spec_hash": loaded.spec_hash, "spec": FILE, "mode": "run", "window": window}
-    await runs.begin(bench.ledger, **ran)
+    ran = partial(runs.begin, bench.ledger, pipeline="quiet", mode="run", window=window)
+    await ran(spec_hash=loaded.spec_hash, spec=FILE)
     made = await ok(agent, "run_pipeline", pipeline="quiet", call_id="first", dry_run=False)
     assert (made["changed"], made["outcome"]) == (False, "committed")
     assert "its text alone was compared" in made["note"]
@@ -509,3 +510,17 @@ async def test_names_of_pipelines_and_of_detectors_are_completed_from_what_ran(
     assert before == []
     assert (await values("pipeline", "qu"), await values("detector", "")) == (["quiet"], ["forbidden"])
     assert await values("pipeline", "other") == []
+
+
+async def test_a_masked_quote_is_shown_beside_the_turns_as_they_were_said(
+    seat: tuple[McpClient, Bench, Path, TriageServer],
+) -> None:
+    agent, bench, folder, _ = seat
+    number = "4111 1111 1111 1111"
+    await bench.say("second", f"nine thirty, and your card is {number}")
+    (folder / "beside.py").write_text(BESIDE.replace('(turn, "nine thirty")', "(turn, turn.text)"))
+    await operated(bench, folder, 'redact = "builtin"\n' + OWN, call="second")
+    [row] = (await ok(agent, "list_findings", call_id="second"))["items"]
+    read = await ok(agent, "get_finding", finding_id=row["id"])
+    assert row["quote"] == read["finding"]["quote"] == "nine thirty, and your card is [card]"
+    assert read["turns"][row["turn"]]["text"] == f"nine thirty, and your card is {number}"

@@ -79,8 +79,8 @@ async def test_reasons_of_verdicts_are_read_back_and_the_one_that_counts_is_mark
 ) -> None:
     agent, bench = seat
     line = "" if redact is None else f'redact = "{redact}"\n'
-    begun = {"pipeline": "hours", "spec_hash": "h", "spec": line + FILE, "mode": "run", "window": {"asked": ""}}
-    run = await runs.begin(bench.ledger, **begun)
+    begun = partial(runs.begin, bench.ledger, pipeline="hours", spec_hash="h", mode="run", window={"asked": ""})
+    run = await begun(spec=line + FILE)
     [row] = (await ok(agent, "list_findings"))["items"]
     change = update(tables.findings).values(run_id=run.id)
     await bench.ledger.write(lambda it: it.execute(change) and None)
