@@ -240,7 +240,7 @@ def _outcome(reviewed: JsonObject) -> str:
 
 
 class ReportMissedTool(Workflow, effect=Effect.ADD):
-    """Tell that a detector missed a moment, which its quote names. A turn with a finding of it: review_finding."""
+    """Tell that a detector missed a moment, which its quote shows. A turn with a finding of it: review_finding."""
 
     result: ClassVar[object] = Reviewed
 
