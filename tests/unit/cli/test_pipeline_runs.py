@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,19 @@ from typing import Any
 import pytest
 from agent.ports import served
 from anyio.from_thread import start_blocking_portal
-from click.testing import CliRunner, Result
+from pipeline_commands import Run, on_calls
 from pipeline_lines import silent_line
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from calltriage.cli.main import cli
 from calltriage.cli.pipelines.running import UNFINISHED
 from calltriage.errors import SettingsError
 from calltriage.pipelines.pipeline import Pipeline
+from calltriage.pipelines.runners import embedded
 from calltriage.serving import listen
 
-Run = Callable[..., Result]
 SILENCE = 'name = "p"\n[[detect]]\nuse = "agent_silence"\n'
 STOPPING = """import json, os, subprocess, sys
 
@@ -62,20 +61,12 @@ usd_per_mtok = [1, 1]
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """The command line on a data folder with three calls of three days, two of which have a silence."""
-    monkeypatch.setenv("CALLTRIAGE_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.chdir(tmp_path)
-
-    def invoke(*arguments: str) -> Result:
-        return CliRunner().invoke(cli, arguments)
-
     lines = [
         silent_line(name, seconds, created_at=f"2026-04-0{day}T10:00:00Z")
         for day, (name, seconds) in enumerate([("silent-1", 9.5), ("silent-2", 12.0), ("quick", 1.0)], 1)
     ]
-    (tmp_path / "calls.jsonl").write_text("\n".join(lines))
-    assert invoke("desk", "import", "calls.jsonl").exit_code == 0
     (tmp_path / "p.toml").write_text(SILENCE)
-    return invoke
+    return on_calls(tmp_path, monkeypatch, lines)
 
 
 def rows(run: Run, *arguments: str) -> list[dict[str, Any]]:
@@ -84,8 +75,9 @@ def rows(run: Run, *arguments: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(("more", "state"), [((), "cancelled"), (("--pause",), "paused")])
 def test_a_run_that_somebody_stops_ends_with_4_and_a_paused_one_goes_on(
-    run: Run, tmp_path: Path, more: tuple[str, ...], state: str
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...], state: str
 ) -> None:
+    monkeypatch.setattr(embedded, "LOOK_EVERY_S", 3600)  # the run looks once its call is examined, not before
     (tmp_path / "stopping.py").write_text(STOPPING.format(data=str(tmp_path / "data"), more=list(more)))
     (tmp_path / "p.toml").write_text(
         'name = "p"\nlimits = { seconds_per_call = 60 }\n[[detect]]\nuse = "stopping:stops"\n'

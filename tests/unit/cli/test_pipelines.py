@@ -4,36 +4,25 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from pipeline_commands import Run, on_calls
 from pipeline_lines import just_ended, silent_line
 
-from calltriage.cli.main import cli
 from calltriage.errors import SettingsError, SpecError, StoreError
 from calltriage.pipelines.ledger.ledger import FILE
 from calltriage.pipelines.presets import PRESETS
 from calltriage.storage.sqlite import sqlite_driver
 
-Run = Callable[..., Result]
-
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """The command line on a data folder with three calls, two of which have a silence."""
-    monkeypatch.setenv("CALLTRIAGE_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.chdir(tmp_path)
-
-    def invoke(*arguments: str) -> Result:
-        return CliRunner().invoke(cli, arguments)
-
-    lines = [silent_line("silent-1", 9.5), silent_line("silent-2", 12), silent_line("quick", 1)]
-    (tmp_path / "calls.jsonl").write_text("\n".join(lines))
-    assert invoke("desk", "import", "calls.jsonl").exit_code == 0
-    return invoke
+    return on_calls(
+        tmp_path, monkeypatch, [silent_line("silent-1", 9.5), silent_line("silent-2", 12), silent_line("quick", 1)]
+    )
 
 
 @pytest.mark.parametrize("preset", list(PRESETS))

@@ -462,7 +462,11 @@ async def test_a_detector_that_fails_is_told_with_its_reason(
 
     for made in (dry, wet):
         [one] = made["detectors"]
-        assert (one["trust"], one["failed"], one["why"]) == ("untrusted", 1, "Detector says_hours raised KeyError in beside.py line 5.")
+        assert (one["trust"], one["failed"], one["why"]) == (
+            "untrusted",
+            1,
+            "Detector says_hours raised KeyError in beside.py line 5.",
+        )
     [one] = shown["unexamined"]
     assert shown["trust"] == "untrusted"
     assert (one["detector"], one["verdict"], one["calls"]) == ("says_hours", "failed", 1)
