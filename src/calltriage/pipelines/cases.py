@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from calltriage.leaves.instants import instant
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import Severity
+from calltriage.pipelines.findings import SEVERITIES
 from calltriage.pipelines.ledger import candidates, incidents
 from calltriage.pipelines.ledger.candidates import Alone, Candidate
 from calltriage.pipelines.ledger.effects import created, creation_of
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from calltriage.pipelines.ledger.ledger import Ledger
     from calltriage.pipelines.spec import FileAfter
 
-SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
 URGENT = ("critical", "high")
 """Severities that are filed after one call, whatever `issues.file_after` says."""
 
@@ -53,7 +53,7 @@ class Case:
     @property
     def severity(self) -> Severity:
         found: list[Severity] = [rank for rank in SEVERITIES if any(one.severity == rank for one in self.chosen)]
-        return found[-1] if found else "medium"
+        return found[0] if found else "medium"
 
     @property
     def has_accepted(self) -> bool:

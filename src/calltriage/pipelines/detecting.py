@@ -28,7 +28,6 @@ from calltriage.operations.fields import Severity
 from calltriage.pipelines.calls import Call, Timing, Turn
 from calltriage.pipelines.findings import Finding, is_kind
 from calltriage.pipelines.raised import raised
-from calltriage.pipelines.spec import Detect
 
 MOST_FINDINGS = 100
 """Findings of one detector in one call that count; the rest is left out."""
@@ -259,6 +258,8 @@ def checked_options(
     known = {} if model is None else model.model_fields
     for key in given:
         if key not in known:
+            from calltriage.pipelines.spec import Detect  # noqa: PLC0415  a user's process needs it for this alone
+
             hint = nearest(key, {*known, *Detect.model_fields})
             raise DetectorError(f"Detector {name} has no option {key!r}. {hint}", path=(key,))
     if model is None:

@@ -11,7 +11,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from calltriage.client.client import Client
 from calltriage.errors import NotFound
 from calltriage.pipelines.examining import Prepared, examine
-from calltriage.pipelines.listing import is_left_after, is_sampled, is_under_way, pages, settles_at
+from calltriage.pipelines.listing import asked_for, pages
 from calltriage.pipelines.patience import patiently
 from calltriage.pipelines.reading import read_call
 from calltriage.pipelines.spec import Spec
@@ -25,11 +25,6 @@ Known = Callable[[Sequence[str]], Awaitable[set[str]]]
 """Gives those of the calls, by their ids, that runs of the pipeline have examined."""
 
 
-async def nothing_known(_calls: Sequence[str]) -> set[str]:
-    """The default of `known`."""
-    return set()
-
-
 async def dry_run(
     client: Client,
     spec: Spec,
@@ -38,10 +33,10 @@ async def dry_run(
     progress: Progress,
     *,
     now: datetime,
-    known: Known = nothing_known,
+    known: Known | None = None,
 ) -> Tally:
     """Examine the calls of a window that have settled by `now`, and count what is found. Memory does not grow with the
-    number of calls. `known`: which calls a window that goes on after others (`Window.after`) leaves out."""
+    number of calls. `known`: which calls a window that goes on after others (`Window.after`) leaves out; None: no call."""
     tally, listed, total = Tally.of(detectors), 0, window.expected(spec.calls.sample, None)
     corrected = any(one.detector.needs_corrected for one in detectors)
 
@@ -71,7 +66,7 @@ async def dry_run(
 
 
 async def wanted(
-    client: Client, spec: Spec, window: Window, tally: Tally, now: datetime, *, known: Known = nothing_known
+    client: Client, spec: Spec, window: Window, tally: Tally, now: datetime, *, known: Known | None = None
 ) -> AsyncGenerator[tuple[str, int | None]]:
     """The ids of a window's calls, each with the number of calls made in its time; None where that is not known. Calls of
     the API's list that have not settled are left out, and counted in the tally."""
@@ -81,14 +76,14 @@ async def wanted(
     count, total = 0, None
     async for page in pages(client, spec.calls.listing(), since=window.since, until=window.until):
         total = page.total if total is None else total
-        left = [call for call in page.calls if is_left_after(call, window.after, spec.calls.settle)]
-        old = set[str]() if window.after is None else await known([call.call_id for call in left])
-        for call in left:
-            if is_under_way(call) or call.call_id in old or not is_sampled(call.call_id, spec.calls.sample, "call:"):
+        asked = asked_for(page, spec.calls, window.after, now if window.calls is None else None)
+        old = set[str]() if known is None else await known([call.call_id for call, _ in asked])
+        for call, settles in asked:
+            if call.call_id in old:
                 continue
             if window.limit is not None and count >= window.limit:
                 return
-            if window.calls is None and settles_at(call, spec.calls.settle, now) is not None:
+            if settles is not None:
                 tally.unsettled += 1
                 continue
             count += 1

@@ -71,10 +71,9 @@ class Eligibility:
         names = [name for name in one.names if self.detect(name) is one]
         of_it = sorted({version for name, version in known if name in names})
         reach = tuple(each for each in of_it if _bound(known, one, each) >= one.min_precision)
-        identity = one.was[0] if one.was else one.known_as
         if one.min_precision == 0:
-            return [Versions(name, None, identity) for name in names]
-        return [Versions(name, reach, identity) for name in names if reach]
+            return [Versions(name, None, one.identity) for name in names]
+        return [Versions(name, reach, one.identity) for name in names if reach]
 
     def detect(self, detector: str) -> Detect | None:
         """What the pipeline's file says of a detector, by its name or an earlier one; None for one that is not in it."""

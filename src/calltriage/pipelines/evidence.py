@@ -44,14 +44,14 @@ class Evidence:
 
     Attributes:
         most: calls that an issue may hold as evidence of one incident.
-        first_names: of detectors that have had another name: the first one, by the present one.
+        identities: detectors' first names, by their present ones.
     """
 
     client: Client
     ledger: Ledger
     writes: IssueWrites
     most: int
-    first_names: Mapping[str, str] = field(default_factory=dict[str, str])
+    identities: Mapping[str, str] = field(default_factory=dict[str, str])
 
     async def add(
         self, issue: Issue, incident: JsonObject, found: Sequence[Candidate], calls: Mapping[str, Call]
@@ -179,7 +179,7 @@ class Evidence:
 
     def _own_words(self, one: Candidate, call: Call, turn: int) -> str | None:
         """The words of a finding as they were said; None if they are not found in its turn."""
-        name = self.first_names.get(one.detector, one.detector)
+        name = self.identities.get(one.detector, one.detector)
         return own_words(
             call.turns[turn].text, one.quote, known_values(call),
             lambda words: id_of(one.call_id, name, one.kind, turn, words) == one.id,

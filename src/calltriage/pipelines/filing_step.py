@@ -80,8 +80,8 @@ class Filer:
     def __post_init__(self) -> None:
         self._eligibility = Eligibility(self.ledger, self.spec)
         self._writes = IssueWrites(self.client, self.ledger, self.run_id, self.journal)
-        most, first_names = self.spec.issues.max_evidence, self.spec.first_names
-        self._evidence = Evidence(self.client, self.ledger, self._writes, most, first_names)
+        most, identities = self.spec.issues.max_evidence, {one.known_as: one.identity for one in self.spec.detect}
+        self._evidence = Evidence(self.client, self.ledger, self._writes, most, identities)
         self._closings = Closings(self.client, self.ledger)
         self._recall = Recall(self.client, self.ledger, self._writes)
         self._counts = Counts(self.ledger, self._writes)

@@ -16,6 +16,7 @@ from calltriage.client.client import Client
 from calltriage.leaves.instants import instant
 from calltriage.operations.calls import Call, ListCalls
 from calltriage.pipelines.patience import patiently
+from calltriage.pipelines.spec import Calls
 
 PAGE = 1000
 """Rows of one request: the most that the API gives."""
@@ -111,14 +112,31 @@ def settles_at(call: Call, settle: timedelta, now: datetime) -> datetime | None:
     return at if at is not None and now < at else None
 
 
-def is_left_after(call: Call, after: str | None, settle: timedelta) -> bool:
+def is_left_after(call: Call, after: datetime | None, settle: timedelta) -> bool:
     """Whether a call may have been left by a run that examined what had settled until `after`: it was made from then on, or
     settled later. It may have, too, if it does not say how long it lasted. True for an `after` of None."""
-    mark, made = instant(after) if after is not None else None, call.began
-    if mark is None or made is None or made >= mark or call.call_length is None:
+    if after is None or call.call_length is None:
         return True
     settled = settled_at(call, settle)
-    return settled is None or settled >= mark
+    return settled is None or settled >= after
+
+
+def asked_for(page: Page, spec: Calls, after: str | None, now: datetime | None) -> list[tuple[Call, datetime | None]]:
+    """The calls of a page that a run is about, each with the time when it will have settled; None for one that has.
+
+    Args:
+        spec: what the pipeline's file says of calls.
+        after: see `windows.Window.after`.
+        now: None: all have settled, such as calls of a file.
+    """
+    mark = None if after is None else instant(after)
+    return [
+        (call, None if now is None else settles_at(call, spec.settle, now))
+        for call in page.calls
+        if not is_under_way(call)
+        and is_left_after(call, mark, spec.settle)
+        and is_sampled(call.call_id, spec.sample, "call:")
+    ]
 
 
 def is_under_way(call: Call) -> bool:

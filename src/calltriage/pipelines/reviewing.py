@@ -261,7 +261,7 @@ async def _spec_about(ledger: Ledger, call_id: str, detector: str) -> Spec | Non
     for row in found:
         with suppress(SpecError):
             spec = _as_it_ran(row.spec, row.window)
-            if any(detector in (one.known_as, *one.was) for one in spec.detect):
+            if any(detector in one.names for one in spec.detect):
                 return spec
     return None
 

@@ -139,6 +139,11 @@ class Detect(BaseModel):
         return (self.known_as, *self.was)
 
     @property
+    def identity(self) -> str:
+        """The first name that the detector ever had, which is in ids of findings and in fingerprints."""
+        return (*self.was, self.known_as)[0]
+
+    @property
     def options(self) -> JsonObject:
         """The detector's own options."""
         return dict(self.model_extra or {})
@@ -275,11 +280,6 @@ class Spec(Table):
             **{f"[endpoint.{name}] api_key": one.api_key for name, one in self.endpoint.items()},
         }
         return {where: text.removeprefix("env:") for where, text in named.items() if text}
-
-    @property
-    def first_names(self) -> dict[str, str]:
-        """The first name of each detector that has had another one, by its present name."""
-        return {one.known_as: one.was[0] for one in self.detect if one.was}
 
     def line_of(self, *place: str | int) -> int:
         """The line of a value, or of the table around it."""

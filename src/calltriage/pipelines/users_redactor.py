@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio
 
 from calltriage.errors import DetectorFailed, DetectorOff, SettingsError
+from calltriage.leaves.strict_json import is_array
 from calltriage.pipelines.child import Child
 from calltriage.pipelines.redaction import (
     BUILT_IN,
@@ -39,9 +40,9 @@ class Hook:
             off = isinstance(error, DetectorOff)
             raise (RedactorOff(why, str(self.child.reference)) if off else RedactionError(why)) from error
         told = answer.get("texts")
-        if not isinstance(told, list) or len(told) != len(first):  # pyright: ignore[reportUnknownArgumentType]
+        if not is_array(told) or len(told) != len(first):
             raise RedactionError("The redactor gave no text; the text is not used.")
-        return [told_as(one, str(text)) for one, text in zip(first, told, strict=True)]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        return [told_as(one, str(text)) for one, text in zip(first, told, strict=True)]
 
 
 @asynccontextmanager

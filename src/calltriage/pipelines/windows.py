@@ -47,8 +47,10 @@ class Window:
         """
         if self.call is not None:
             return 1
-        if is_listed or made is None:
-            return listed if is_listed else None
+        if is_listed:
+            return listed
+        if made is None:
+            return None
         chosen = max(listed, round(made * sample))
         return chosen if self.limit is None else min(chosen, self.limit)
 

@@ -146,14 +146,11 @@ async def _of_file(path: Path, shown: Progress) -> AsyncIterator[Call]:
 
     with checked(find_sources([path])) as found:
         found.refuse_bad(leave_out=None)
-        total, done = found.entries.counts["call"], 0
-        for entry in found.entries:
-            if entry.kind != "call":
-                continue
+        total = found.entries.counts["call"]
+        for done, entry in enumerate((one for one in found.entries if one.kind == "call"), 1):
             lines = entry.values["corrected"]
             redone = None if lines is None else CorrectedTranscript.model_validate({"corrected": lines})
             yield view_of(VendorCall.model_validate(detail(entry.values["record"])), redone)
-            done += 1
             shown(done, total)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, func, select
 
 from calltriage.pipelines.ledger.ledger import Ledger
-from calltriage.pipelines.ledger.results import EXAMINED
+from calltriage.pipelines.ledger.results import EXAMINED, last_verdicts
 from calltriage.pipelines.ledger.reviews import RIGHT
 from calltriage.pipelines.ledger.rows import add_new
 from calltriage.pipelines.ledger.tables import findings, labels, results, reviews
@@ -33,8 +33,6 @@ EVERY = ""
 NO_TURN = -1
 SILENT = ("unverified", "stale")
 """States of findings that flag no call: nobody said the words, or the present version does not find them."""
-INSTANT = len("2026-05-06T12:00:00.000Z")
-"""Characters of an instant in the ledger."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +96,7 @@ def recalls(
 ) -> dict[str, Recall]:
     """The recall of each detector for which people labelled calls. `versions`: the present version hash by detector. `here`:
     a condition for the results that count."""
-    known = select(reviews.c.detector).where(
-        reviews.c.account == ledger.account, reviews.c.role == "human", reviews.c.verdict.in_(LABELS)
-    )
+    known = select(reviews.c.detector).where(_is_label(ledger))
     names = sorted(set(connection.execute(known.distinct()).scalars()) & versions.keys())
     return {name: _recall(connection, ledger, name, versions[name], here) for name in names}
 
@@ -118,10 +114,7 @@ def _recall(connection: Connection, ledger: Ledger, name: str, version: str, her
     query = (
         select(reviews.c.call_id, reviews.c.verdict, was_named.exists().label("is_blind"))
         .join(calls, calls.c.call_id == reviews.c.call_id)
-        .where(
-            reviews.c.account == ledger.account, reviews.c.detector == name, reviews.c.role == "human",
-            reviews.c.verdict.in_(LABELS), ~calls.c.is_flagged,
-        )
+        .where(_is_label(ledger), reviews.c.detector == name, ~calls.c.is_flagged)
         .order_by(reviews.c.at, reviews.c.id)
     )  # fmt: skip
     for row in connection.execute(query):  # the last label on a call counts
@@ -154,11 +147,8 @@ def _right(connection: Connection, ledger: Ledger, name: str, calls: Any) -> dic
 
 def _calls(ledger: Ledger, name: str, version: str, here: ColumnElement[bool]) -> Select[Any, bool]:
     """The calls that a version of a detector examined, by its last result on each, and whether it flags them."""
-    # Instants have one length: of a call's texts that begin with one, the greatest is the last.
-    dated = func.max(results.c.at + results.c.verdict).label("dated")
     of_version = and_(here, results.c.detector == name, results.c.version_hash == version)
-    last = select(results.c.call_id, dated).where(of_version).group_by(results.c.call_id).subquery()
-    verdict = func.substr(last.c.dated, INSTANT + 1)
+    last, verdict = last_verdicts(of_version, results.c.call_id)
     has_finding = select(findings.c.id).where(
         findings.c.account == ledger.account, findings.c.call_id == last.c.call_id, findings.c.detector == name,
         findings.c.state.not_in(SILENT),
@@ -188,11 +178,12 @@ def remember(connection: Connection, ledger: Ledger, call_ids: Sequence[str], de
 
 
 def _is_labelled(ledger: Ledger, call_id: Any, *narrowed: ColumnElement[bool]) -> ColumnElement[bool]:
-    query = select(reviews.c.id).where(
-        reviews.c.account == ledger.account, reviews.c.call_id == call_id, reviews.c.verdict.in_(LABELS),
-        reviews.c.role == "human", *narrowed,
-    )  # fmt: skip
-    return query.exists()
+    return select(reviews.c.id).where(_is_label(ledger), reviews.c.call_id == call_id, *narrowed).exists()
+
+
+def _is_label(ledger: Ledger) -> ColumnElement[bool]:
+    """A person's verdict on a call without a finding."""
+    return and_(reviews.c.account == ledger.account, reviews.c.role == "human", reviews.c.verdict.in_(LABELS))
 
 
 def _without_any(ledger: Ledger) -> Select[Any]:

@@ -37,7 +37,10 @@ class LedgerHangs:
         at, known = self._known.get((detector, version), (float("-inf"), 0))
         if anyio.current_time() - at < LOOK_EVERY_S:
             return known
-        query = select(detectors.c.hangs).where(*self._of(detector, version), _counts(self.ledger))
+        query = select(detectors.c.hangs).where(
+            detectors.c.account == self.ledger.account, detectors.c.pipeline == self.pipeline,
+            detectors.c.detector == detector, detectors.c.version_hash == version, _counts(self.ledger),
+        )  # fmt: skip
         found = await self.ledger.read(lambda connection: connection.execute(query).scalar_one_or_none()) or 0
         return self._keep(detector, version, found)
 
@@ -51,19 +54,10 @@ class LedgerHangs:
 
         def change(connection: Connection) -> int:
             added = insert_into(connection.dialect.name, detectors).values(row)
-            connection.execute(added.on_conflict_do_update(index_elements=list(detectors.primary_key), set_=values))
-            query = select(detectors.c.hangs).where(*self._of(detector, version))
-            return connection.execute(query).scalar_one()
+            counted = added.on_conflict_do_update(index_elements=list(detectors.primary_key), set_=values)
+            return connection.execute(counted.returning(detectors.c.hangs)).scalar_one()
 
         return self._keep(detector, version, await self.ledger.write(change))
-
-    def _of(self, detector: str, version: str):
-        return (
-            detectors.c.account == self.ledger.account,
-            detectors.c.pipeline == self.pipeline,
-            detectors.c.detector == detector,
-            detectors.c.version_hash == version,
-        )
 
     def _keep(self, detector: str, version: str, count: int) -> int:
         self._known[detector, version] = anyio.current_time(), count

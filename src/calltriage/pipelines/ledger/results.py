@@ -14,9 +14,11 @@ from calltriage.pipelines.ledger.rows import add_new
 from calltriage.pipelines.ledger.tables import items, results
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection, Subquery
 
 
+INSTANT = len("2026-05-06T12:00:00.000Z")
+"""Characters of an instant in the ledger."""
 EXAMINED = ("found", "not_found", "cannot_tell")
 """Verdicts of a detector that examined the call."""
 
@@ -92,14 +94,29 @@ def shares(connection: Connection, ledger: Ledger, detectors: Collection[str], s
     return [Share(*row) for row in connection.execute(query)]
 
 
+_OF_ITEM = and_(*(results.c[name] == items.c[name] for name in ("account", "call_id", "content_hash")))
+"""The condition that a result is of an item's call, as it was then."""
+
+
+def _of_versions(versions: Mapping[str, str]) -> ColumnElement[bool]:
+    """Results of these versions of detectors. `versions`: version hashes by name."""
+    return or_(*(and_(results.c.detector == name, results.c.version_hash == one) for name, one in versions.items()))
+
+
+def last_verdicts(where: ColumnElement[bool], *by: ColumnElement[str]) -> tuple[Subquery, ColumnElement[str]]:
+    """The last of these results for each value of the columns `by`: a subquery with these columns, and its verdict."""
+    # Instants have one length: of texts that begin with one, the greatest is the last.
+    dated = func.max(results.c.at + results.c.verdict).label("dated")
+    last = select(*by, dated).where(where).group_by(*by).subquery()
+    return last, func.substr(last.c.dated, INSTANT + 1)
+
+
 def failures(connection: Connection, ledger: Ledger, run_id: str, versions: Mapping[str, str]) -> dict[str, int]:
     """On how many calls of a run detectors failed, by detector; calls that are tried again count, too. `versions`: version
     hashes by name."""
     at_all = (items.c.account == ledger.account, items.c.run_id == run_id, items.c.state.in_(("failed", *TO_DO)))
-    same = and_(*(results.c[name] == items.c[name] for name in ("account", "call_id", "content_hash")))
-    query = select(results.c.detector, func.count()).select_from(items.join(results, same)).where(*at_all)
-    of_these = or_(*(and_(results.c.detector == name, results.c.version_hash == one) for name, one in versions.items()))
-    query = query.where(results.c.verdict == "failed", of_these)
+    query = select(results.c.detector, func.count()).select_from(items.join(results, _OF_ITEM)).where(*at_all)
+    query = query.where(results.c.verdict == "failed", _of_versions(versions))
     rows = connection.execute(query.group_by(results.c.detector).order_by(results.c.detector))
     return {row[0]: row[1] for row in rows}
 
@@ -123,11 +140,10 @@ def reasons(
 ) -> list[Reason]:
     """The most frequent reasons why detectors failed on calls of a run, or were not offered what they need. `versions`:
     version hashes by name; None for whatever version."""
-    same = and_(*(results.c[name] == items.c[name] for name in ("account", "call_id", "content_hash")))
     count = func.count()
     query = (
         select(results.c.detector, results.c.verdict, count, results.c.error)
-        .select_from(items.join(results, same))
+        .select_from(items.join(results, _OF_ITEM))
         .where(items.c.account == ledger.account, items.c.run_id == run_id)
         .where(results.c.verdict.in_(("failed", "not_offered")), results.c.error.is_not(None))
         .group_by(results.c.detector, results.c.verdict, results.c.error)
@@ -135,8 +151,7 @@ def reasons(
         .limit(MOST_REASONS)
     )
     if versions:
-        of_these = (and_(results.c.detector == name, results.c.version_hash == one) for name, one in versions.items())
-        query = query.where(or_(*of_these))
+        query = query.where(_of_versions(versions))
     return [Reason(*row) for row in connection.execute(query)]
 
 

@@ -47,7 +47,9 @@ def forget_call(connection: Connection, ledger: Ledger, call_id: str) -> int:
     Ids, states and verdicts stay: a call that is imported again files nothing twice, and people's decisions still count.
     """
     of_call = (findings.c.account == ledger.account) & (findings.c.call_id == call_id)
-    fingerprints, count = _forget(connection, ledger, of_call)
+    names = connection.execute(select(findings.c.fingerprint).where(of_call).distinct()).scalars()
+    fingerprints = [name for name in names if name is not None]
+    count = _forget(connection, ledger, of_call)
     for first in range(0, len(fingerprints), AT_ONCE):
         _forget_incidents(connection, ledger, fingerprints[first : first + AT_ONCE])
     of_call = (reviews.c.account == ledger.account) & (reviews.c.call_id == call_id)
@@ -81,20 +83,14 @@ def _some(connection: Connection, ledger: Ledger, pipeline: str, before: str) ->
     old = (findings.c.account == ledger.account) & (findings.c.pipeline == pipeline) & (findings.c.created_at < before)
     query = select(findings.c.id).where(old, has_words).limit(AT_ONCE)
     ids = list(connection.execute(query).scalars())
-    if not ids:
-        return 0
-    _, count = _forget(connection, ledger, (findings.c.account == ledger.account) & findings.c.id.in_(ids))
-    return count
+    return _forget(connection, ledger, (findings.c.account == ledger.account) & findings.c.id.in_(ids)) if ids else 0
 
 
-def _forget(connection: Connection, ledger: Ledger, which: ColumnElement[bool]) -> tuple[list[str], int]:
-    """Remove the words of findings and of their finished effects. Returns the incidents and the number of the findings."""
+def _forget(connection: Connection, ledger: Ledger, which: ColumnElement[bool]) -> int:
+    """Remove the words of findings and of their finished effects. Returns the number of the findings."""
     _strip(connection, ledger, effects.c.finding_id.in_(select(findings.c.id).where(which)))
-    names = connection.execute(select(findings.c.fingerprint).where(which).distinct()).scalars()
-    fingerprints = [name for name in names if name is not None]
-    return fingerprints, connection.execute(
-        findings.update().where(which).values(quote=GONE, note=GONE, key=None, group=None)
-    ).rowcount
+    change = findings.update().where(which).values(quote=GONE, note=GONE, key=None, group=None)
+    return connection.execute(change).rowcount
 
 
 def _bare(connection: Connection, ledger: Ledger) -> list[str]:

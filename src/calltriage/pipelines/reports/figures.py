@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, select
@@ -12,9 +12,9 @@ from sqlalchemy import Connection, and_, func, select
 from calltriage.errors import SpecError
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger import findings as of_findings
-from calltriage.pipelines.ledger.blind import INSTANT, Recall, recalls
+from calltriage.pipelines.ledger.blind import Recall, recalls
 from calltriage.pipelines.ledger.ledger import Ledger
-from calltriage.pipelines.ledger.results import EXAMINED
+from calltriage.pipelines.ledger.results import EXAMINED, last_verdicts
 from calltriage.pipelines.ledger.reviews import Tally, tallies
 from calltriage.pipelines.ledger.tables import findings, incidents, items, results, reviews, runs, spend
 from calltriage.pipelines.spec import parse_spec
@@ -101,8 +101,11 @@ class Figures:
         return total
 
 
-def gathered(connection: Connection, ledger: Ledger, since: str, pipeline: str | None = None) -> Figures:
-    """The figures since an instant, of all pipelines or one.
+def gathered(
+    connection: Connection, ledger: Ledger, since: str, pipeline: str | None = None, *, with_recall: bool = True
+) -> Figures:
+    """The figures since an instant, of all pipelines or one. Without `with_recall` no recall is measured, for which all
+    results of labelled detectors are read.
 
     Results belong to a detector's version, not to a pipeline. Those of a pipeline are the results of the detectors that its
     files name, on the calls of its runs.
@@ -117,14 +120,13 @@ def gathered(connection: Connection, ledger: Ledger, since: str, pipeline: str |
     paid = and_(spend.c.account == ledger.account, spend.c.at >= since, spend.c.state == "settled")
     paid = paid if pipeline is None else and_(paid, spend.c.pipeline == pipeline)
     versions = _versions(connection, own, here)
-    detectors = _detectors(connection, made, looked, versions, judged)
-    measured = recalls(connection, ledger, versions, here)
+    measured = recalls(connection, ledger, versions, here) if with_recall else {}
     return Figures(
         pipeline=pipeline,
         since=since,
         until=ledger.now(),
         calls=connection.execute(calls).scalar_one(),
-        detectors=[replace(one, recall=measured.get(one.name)) for one in detectors],
+        detectors=_detectors(connection, made, looked, versions, judged, measured=measured),
         by_day=_by_day(connection, made),
         incidents=_incidents(connection, ledger, since, pipeline),
         waiting=of_findings.listed(connection, ledger, wanted),
@@ -154,8 +156,11 @@ def _detectors(
     looked: Any,
     versions: Mapping[str, str],
     judged: Mapping[tuple[str, str], Tally],
+    *,
+    measured: Mapping[str, Recall],
 ) -> list[DetectorFigures]:
-    """`made`, `looked`: conditions for findings and results. `judged`: verdicts by detector and version."""
+    """`made`, `looked`: conditions for findings and results. `judged`: verdicts by detector and version. `measured`: recalls
+    by detector."""
     by_state = select(findings.c.detector, findings.c.state, func.count()).where(*made)
     states = dict[str, dict[str, int]]()
     for name, state, count in connection.execute(by_state.group_by(findings.c.detector, findings.c.state)):
@@ -172,6 +177,7 @@ def _detectors(
             DetectorFigures(
                 name, states.get(name, {}), tally.right, tally.total, low, high, seen.get(name, 0),
                 sum(verdicts[one] for one in EXAMINED), verdicts["failed"], usd.get(name, 0.0),
+                measured.get(name),
             )
         )  # fmt: skip
     return found
@@ -179,10 +185,7 @@ def _detectors(
 
 def _worked(connection: Connection, looked: Any) -> dict[str, Counter[str]]:
     """For each detector: numbers of calls by its last verdict on them, whatever version and content it was about."""
-    # Instants have one length: of a call's texts that begin with one, the greatest is the last.
-    dated = func.max(results.c.at + results.c.verdict).label("dated")
-    last = select(results.c.detector, dated).where(looked).group_by(results.c.call_id, results.c.detector).subquery()
-    verdict = func.substr(last.c.dated, INSTANT + 1)
+    last, verdict = last_verdicts(looked, results.c.call_id, results.c.detector)
     found = dict[str, Counter[str]]()
     query = select(last.c.detector, verdict, func.count()).group_by(last.c.detector, verdict)
     for name, one, count in connection.execute(query):

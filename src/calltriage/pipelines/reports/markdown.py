@@ -13,6 +13,10 @@ from calltriage.pipelines.reports.figures import DetectorFigures, Figures
 
 MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:&@])")
 MOST = 200
+RECALL_COLUMNS = (
+    "detector", "flagged calls", "judged", "right", "other calls", "labelled blind", "with a miss", "share missed (95 %)",
+    "recall (95 %)",
+)  # fmt: skip
 RECALL = (
     "Of all calls that the present version examined: flagged ones with a right finding, as a share of these and of the "
     "calls with a miss. Both are estimated from people's verdicts and labels (calltriage pipeline sample), so few of them "
@@ -44,11 +48,7 @@ def as_markdown(report: Figures) -> str:
         "person gave a verdict on. A detector that finds nothing does not say that a call is fine.",
         "## Recall",
         RECALL,
-        _table(
-            ("detector", "flagged calls", "judged", "right", "other calls", "labelled blind", "with a miss",
-             "share missed (95 %)", "recall (95 %)"),
-            [(plain(one.name), *recall_cells(one)) for one in report.detectors if one.recall is not None],
-        ),
+        _table(RECALL_COLUMNS, [(plain(name), *cells) for name, *cells in recall_rows(report)]),
         "## Incidents",
         _table(
             ("issue", "state", "detector", "kind", "group", "calls", "last call", "why"),
@@ -100,16 +100,18 @@ def recall(one: DetectorFigures) -> str:
     return f"{known.value:.2f} ({known.low:.2f} to {known.high:.2f}, n {known.labelled})"
 
 
-def recall_cells(one: DetectorFigures) -> tuple[str, ...]:
-    """What the recall of a detector follows from."""
-    known = one.recall
-    if known is None:
-        return ()
-    counts = known.flagged, known.judged, known.right, known.unflagged, known.labelled, known.missed
-    share = "not measured"
-    if known.labelled:
-        share = f"{known.missed / known.labelled:.2f} ({known.miss_low:.2f} to {known.miss_high:.2f})"
-    return (*map(str, counts), share, recall(one))
+def recall_rows(report: Figures) -> list[tuple[str, ...]]:
+    """For each detector with a label: its name, and what its recall follows from; see RECALL_COLUMNS."""
+    rows = list[tuple[str, ...]]()
+    for one in report.detectors:
+        if (known := one.recall) is None:
+            continue
+        counts = known.flagged, known.judged, known.right, known.unflagged, known.labelled, known.missed
+        share = "not measured"
+        if known.labelled:
+            share = f"{known.missed / known.labelled:.2f} ({known.miss_low:.2f} to {known.miss_high:.2f})"
+        rows.append((one.name, *map(str, counts), share, recall(one)))
+    return rows
 
 
 def _detector(one: DetectorFigures) -> tuple[str, ...]:

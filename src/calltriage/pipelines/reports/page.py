@@ -10,11 +10,12 @@ from calltriage.pipelines.reports import plots
 from calltriage.pipelines.reports.figures import Figures
 from calltriage.pipelines.reports.markdown import (
     RECALL,
+    RECALL_COLUMNS,
     group_of,
     percent,
     reasons_of,
     recall,
-    recall_cells,
+    recall_rows,
     summary,
     turn_of,
 )
@@ -73,13 +74,7 @@ def _detectors(report: Figures) -> str:
 
 
 def _recalls(report: Figures) -> str:
-    rows = [
-        [_word(one.name), *map(escape, recall_cells(one))] for one in report.detectors if one.recall is not None
-    ]  # fmt: skip
-    return _table(
-        ["detector", "flagged calls", "judged", "right", "other calls", "labelled blind", "with a miss",
-         "share missed (95 %)", "recall (95 %)"], rows,
-    )  # fmt: skip
+    return _table(RECALL_COLUMNS, [[_word(name), *map(escape, cells)] for name, *cells in recall_rows(report)])
 
 
 def _incidents(report: Figures) -> str:

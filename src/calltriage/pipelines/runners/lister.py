@@ -11,7 +11,7 @@ from calltriage.pipelines.ledger import items, runs
 from calltriage.pipelines.ledger.items import Listed
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.runs import Run
-from calltriage.pipelines.listing import Page, is_left_after, is_sampled, is_under_way, pages, settles_at
+from calltriage.pipelines.listing import Page, asked_for, pages
 from calltriage.pipelines.patience import patiently
 from calltriage.pipelines.running import Work
 from calltriage.pipelines.windows import Window
@@ -58,28 +58,28 @@ class Lister:
 
     async def carry_out(self) -> None:
         """List what is not listed yet."""
-        window = self._window
-        await self._go_on(window)
-        if not self.run.listed and window.call is not None:
-            await self._add([Listed(window.call)], None, listed=True)
+        await self._go_on()
+        if not self.run.listed and self._window.call is not None:
+            await self._add([Listed(self._window.call)], None, listed=True)
         elif not self.run.listed:
-            await self._list(window)
+            await self._list()
         self.is_done = True
 
-    async def _go_on(self, window: Window) -> None:
+    async def _go_on(self) -> None:
         """Begin with what an earlier process listed. What it left out and is not taken now is none of the run's calls."""
         ledger, run_id = self.work.ledger, self.run.id
         if not self.run.counts.get("skipped"):
             return
-        if window.limit is None:
+        if self._window.limit is None:
             await patiently(lambda: ledger.write(partial(items.take_settled, ledger=ledger, run_id=run_id)))
         self._found -= await left_out(ledger, self.run)
 
-    async def _list(self, window: Window) -> None:
+    async def _list(self) -> None:
+        window = self._window
         listing, since = self.work.spec.calls.listing(), self.run.watermark or window.since
         async for page in pages(self.work.reader, listing, since=since, until=window.until):
             self.made = self.made or page.total
-            fresh = await self._new(self._sampled(page, window))
+            fresh = await self._new(self._asked_for(page))
             if window.limit is not None:
                 fresh = _first(fresh, window.limit - self._found)
             full = window.limit is not None and self._found + _examined(fresh) >= window.limit
@@ -88,17 +88,12 @@ class Lister:
                 return
             await self.on_page(_examined(fresh))
 
-    def _sampled(self, page: Page, window: Window) -> list[Listed]:
-        spec, now = self.work.spec.calls, self.work.ledger.clock()
-        settle = spec.settle if window.calls is None else None  # calls of a file are as they are
-        listed = list[Listed]()
-        for call in page.calls:
-            if is_under_way(call) or not is_left_after(call, window.after, spec.settle):
-                continue
-            if is_sampled(call.call_id, spec.sample, "call:"):
-                at = None if settle is None else settles_at(call, settle, now)
-                listed.append(Listed(call.call_id, call.created_at, at, is_left_out=at is not None))
-        return listed
+    def _asked_for(self, page: Page) -> list[Listed]:
+        now = self.work.ledger.clock() if self._window.calls is None else None  # calls of a file are as they are
+        return [
+            Listed(call.call_id, call.created_at, settles, is_left_out=settles is not None)
+            for call, settles in asked_for(page, self.work.spec.calls, self._window.after, now)
+        ]
 
     async def _new(self, listed: list[Listed]) -> list[Listed]:
         """Without those that are items already: a run that goes on reads the calls of its last instant again. For a window

@@ -267,7 +267,7 @@ def _tally(one: "DetectorTally", kept: dict[str, JsonObject]) -> JsonObject:
 
 def _stands(finding_id: str, kept: dict[str, JsonObject]) -> JsonObject:
     """How a finding stands in the ledger; empty for one that is not in it."""
-    row = finding_row(kept.get(finding_id, {"id": None}))
+    row = finding_row(kept.get(finding_id, {}))
     return {name: row[name] for name in ("id", "state", "issue_id", "why") if name in row}
 
 
