@@ -11,14 +11,15 @@ if TYPE_CHECKING:
 
     from calltriage.pipelines.calls import Call, Turn
     from calltriage.pipelines.detecting import detector
-    from calltriage.pipelines.findings import Finding
+    from calltriage.pipelines.findings import Finding, Measure
     from calltriage.pipelines.pipeline import Pipeline
 
-__all__ = ["Call", "Finding", "Pipeline", "Turn", "detector"]
+__all__ = ["Call", "Finding", "Measure", "Pipeline", "Turn", "detector"]
 
 _HOMES = {
     "Call": "calltriage.pipelines.calls",
     "Finding": "calltriage.pipelines.findings",
+    "Measure": "calltriage.pipelines.findings",
     "Pipeline": "calltriage.pipelines.pipeline",
     "Turn": "calltriage.pipelines.calls",
     "detector": "calltriage.pipelines.detecting",

@@ -26,13 +26,16 @@ from calltriage.errors import DetectorError, DetectorFailed
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import Severity
 from calltriage.pipelines.calls import Call, Timing, Turn
-from calltriage.pipelines.findings import Finding, is_kind
+from calltriage.pipelines.findings import Finding, Measure, is_kind
 from calltriage.pipelines.raised import raised
 
 MOST_FINDINGS = 100
 """Findings of one detector in one call that count; the rest is left out."""
+MOST_MEASURES = 10
+"""Measures of one detector in one call."""
 
-Yielded = Iterable[Finding] | AsyncIterable[Finding] | Awaitable[Iterable[Finding] | None] | None
+Told = Finding | Measure
+Yielded = Iterable[Told] | AsyncIterable[Told] | Awaitable[Iterable[Told] | None] | None
 """What a detector's function may return."""
 
 
@@ -84,6 +87,7 @@ class Examined:
         why: the reason of NOT_OFFERED and CANNOT_TELL. Never words of the call.
         left_out: number of findings beyond the limit.
         usage: what it cost.
+        measures: figures of the call, each name once.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -91,6 +95,7 @@ class Examined:
     why: str = ""
     left_out: int = 0
     usage: Usage = Usage()
+    measures: tuple[Measure, ...] = ()
 
 
 Examine = Callable[[Call], Awaitable[Examined]]
@@ -304,7 +309,8 @@ def source_of(function: Callable[..., object]) -> str:
 
 
 async def examined(name: str, function: Callable[[], Yielded], most: int = MOST_FINDINGS) -> Examined:
-    """Collect what a detector's function returns or yields. Raises DetectorFailed if it raises or yields no Finding."""
+    """Collect what a detector's function returns or yields. Raises DetectorFailed if it raises or yields something else than
+    findings and measures."""
     kept = _Kept(name, most)
     try:
         found = function()
@@ -321,31 +327,38 @@ async def examined(name: str, function: Callable[[], Yielded], most: int = MOST_
     except Exception as error:
         raise DetectorFailed(f"Detector {name} raised {raised(error)}{_told(error)}.") from error
     verdict = Verdict.FOUND if kept.found else Verdict.NOT_FOUND
-    return Examined(tuple(kept.found), verdict, left_out=kept.left_out)
+    return Examined(tuple(kept.found), verdict, left_out=kept.left_out, measures=tuple(kept.measures.values()))
 
 
 @dataclass
 class _Kept:
-    """The first `most` findings of a detector's function, and the number of the others."""
+    """The measures and the first `most` findings of a detector's function, and the number of the other findings."""
 
     name: str
     most: int
     found: list[Finding] = field(default_factory=list[Finding])
     left_out: int = 0
+    measures: dict[str, Measure] = field(default_factory=dict[str, Measure])
 
     def add(self, one: object) -> None:
-        if not isinstance(one, Finding):
-            raise DetectorFailed(f"Detector {self.name} yielded something that is not a Finding.")
-        if len(self.found) < self.most:
+        if isinstance(one, Measure):
+            if one.name in self.measures or len(self.measures) == MOST_MEASURES:
+                raise DetectorFailed(
+                    f"Detector {self.name} yielded a measure twice, or more than {MOST_MEASURES} of them."
+                )
+            self.measures[one.name] = one
+        elif not isinstance(one, Finding):
+            raise DetectorFailed(f"Detector {self.name} yielded something that is no Finding and no Measure.")
+        elif len(self.found) < self.most:
             self.found.append(one)
         else:
             self.left_out += 1
 
 
 def _told(error: Exception) -> str:
-    """The message of an error that `Finding` raised; empty for any other, which may hold callers' words."""
-    text = str(error)
-    return f": {text.rstrip('.')}" if isinstance(error, ValueError) and text.startswith("A finding's ") else ""
+    """The message of an error that `Finding` or `Measure` raised; empty for any other, which may hold callers' words."""
+    text, ours = str(error), ("A finding's ", "A measure's ")
+    return f": {text.rstrip('.')}" if isinstance(error, ValueError) and text.startswith(ours) else ""
 
 
 def adapted(

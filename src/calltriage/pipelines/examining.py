@@ -176,7 +176,7 @@ def _result(detector: Detector, examined: Examined, looked_up: Sequence[Verified
         why = f"Left out: {amount(examined.left_out, 'finding')} past the most that are looked at."
     return Result(
         detector.name, detector.version_hash, examined.verdict, _proven(looked_up),
-        usage.tokens_in + usage.tokens_out, usage.usd, ms, why,
+        usage.tokens_in + usage.tokens_out, usage.usd, ms, why, examined.measures,
     )  # fmt: skip
 
 

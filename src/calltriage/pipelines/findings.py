@@ -1,4 +1,4 @@
-"""Findings: what detectors yield, how quotes are verified, and how ids and fingerprints are made.
+"""Findings and measures: what detectors yield, how quotes are verified, and how ids and fingerprints are made.
 
 A finding is verified if its quote is in the turn that it names. If exactly one other turn has the quote, the finding
 moves to that turn. Any other finding is unverified and never filed.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ MOST_NOTE, MOST_KEY, MOST_QUOTE = 500, 200, 2_000
 LEAST_WORDS, LEAST_CHARACTERS = 3, 12
 """A model's quote needs so many words or so many characters: a word such as "is" is in most turns and proves nothing."""
 KIND = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,63}")
+UNIT, UNIT_WORDS = re.compile(r"[A-Za-z%/0-9]{0,16}"), "at most 16 letters, digits, % and /"
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 """Most severe first."""
 _ENDS = re.compile(r"[.,!?;:…]*(?:\s|$)")
@@ -81,9 +83,33 @@ class Finding:
         _demand(self.kind is None or is_kind(self.kind), "kind must be lower-case letters, digits, and _ . : -")
 
 
-def _demand(holds: object, otherwise: str) -> None:
+@dataclass(frozen=True)
+class Measure:
+    """A figure of a call, as a detector yields it. Reports show its median over the calls.
+
+    Attributes:
+        name: what is measured: lower-case letters, digits, and _ . : -, as in a kind. One value for each name in a call.
+        value: a finite number.
+        unit: such as s; empty for a number of things.
+
+    Raises ValueError for a member of a wrong type or value.
+    """
+
+    name: str
+    value: float
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        _demand(is_kind(self.name), "name must be lower-case letters, digits, and _ . : -", "measure")
+        value, unit = vars(self)["value"], vars(self)["unit"]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        _demand(number and math.isfinite(value), "value must be a finite number", "measure")
+        _demand(isinstance(unit, str) and UNIT.fullmatch(unit), f"unit must be {UNIT_WORDS}", "measure")
+
+
+def _demand(holds: object, otherwise: str, of: str = "finding") -> None:
     if not holds:
-        raise ValueError(f"A finding's {otherwise}.")
+        raise ValueError(f"A {of}'s {otherwise}.")
 
 
 def is_kind(text: object) -> bool:

@@ -22,8 +22,8 @@ Samples = list[tuple[dict[str, str], float]]
 
 async def metrics(ledger: Ledger, run: Run, tally: Tally) -> str:
     """Items by state, findings by detector and state, shares of unverified findings, requests, seconds since the oldest item
-    was due, and USD spent today (UTC). By `tally`, of this process alone: calls that each detector examined, and calls on
-    which it failed."""
+    was due, and USD spent today (UTC). By `tally`, of this process alone: calls that each detector examined, calls on
+    which it failed, and what it measured."""
     now = await runs.get(ledger, run.id)
     by_state = await ledger.read(lambda connection: _findings(connection, ledger, run.pipeline))
     usd = await ledger.read(lambda connection: _usd(connection, ledger, run.pipeline))
@@ -39,6 +39,7 @@ async def metrics(ledger: Ledger, run: Run, tally: Tally) -> str:
             _told("calltriage_pipeline_unverified_ratio", "gauge", _unverified(name, by_state)),
             _told("calltriage_pipeline_examined_total", "counter", _by_detector(name, tally, "calls")),
             _told("calltriage_pipeline_detector_failures_total", "counter", _by_detector(name, tally, "failed")),
+            _measured(name, tally),
             _told("calltriage_pipeline_requests_total", "counter", [(name, now.requests)]),
             _told("calltriage_pipeline_seconds_behind", "gauge", [(name, behind)]),
             _told("calltriage_pipeline_usd_today", "gauge", [(name, usd)]),
@@ -67,6 +68,21 @@ def _unverified(name: dict[str, str], by_state: Samples) -> Samples:
 
 def _by_detector(name: dict[str, str], tally: Tally, figure: Literal["calls", "failed"]) -> Samples:
     return [({**name, "detector": one.name}, getattr(one, figure)) for one in tally.detectors.values()]
+
+
+def _measured(name: dict[str, str], tally: Tally) -> str:
+    """The number and the sum of the values of each measure, as a summary without quantiles."""
+    samples = [
+        ({**name, "detector": detector.name, "measure": measure, "unit": one.unit}, one)
+        for detector in tally.detectors.values()
+        for measure, one in detector.measures.items()
+    ]
+    lines = [
+        f"calltriage_pipeline_measure_{what}{{{_labels(labels)}}} {value:.15g}\n"
+        for labels, one in samples
+        for what, value in (("count", one.calls), ("sum", one.sum))
+    ]
+    return f"# TYPE calltriage_pipeline_measure summary\n{''.join(lines)}"
 
 
 def _usd(connection: Connection, ledger: Ledger, pipeline: str) -> float:

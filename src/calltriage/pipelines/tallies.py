@@ -7,12 +7,28 @@ from dataclasses import dataclass, field
 
 from calltriage.pipelines.examining import FAILED, SAMPLED_OUT, Examination, Found, Prepared
 from calltriage.pipelines.findings import MISSING, Verification
-from calltriage.pipelines.ledger.results import EXAMINED
+from calltriage.pipelines.ledger.results import EXAMINED, Result
 
 EXAMPLES = 5
 """Findings of each detector that a report shows."""
 MOST_INCIDENTS = 10_000
 """Fingerprints that are counted; findings of further ones count for their detector only."""
+
+
+@dataclass
+class Measured:
+    """A measure over the calls of a run. `sum`: of its values, one for each of the `calls`."""
+
+    unit: str
+    calls: int = 0
+    sum: float = 0.0
+
+    def add(self, value: float) -> None:
+        self.calls, self.sum = self.calls + 1, self.sum + value
+
+    @property
+    def mean(self) -> float:
+        return self.sum / self.calls
 
 
 @dataclass
@@ -39,8 +55,10 @@ class DetectorTally:
     why: str | None = None
     """The last reason of a failure, else of another result."""
     examples: list[Found] = field(default_factory=list[Found])
+    measures: dict[str, Measured] = field(default_factory=dict[str, Measured])
 
-    def add(self, verdict: str, ms: float, usd: float, why: str | None) -> None:
+    def add(self, result: Result) -> None:
+        verdict, why = result.verdict, result.error
         if verdict == SAMPLED_OUT:
             self.sampled_out += 1
             return
@@ -49,7 +67,9 @@ class DetectorTally:
         self.not_offered += verdict == "not_offered"
         self.cannot_tell += verdict == "cannot_tell"
         self.failed += verdict == FAILED
-        self.ms, self.usd = self.ms + ms, self.usd + usd
+        self.ms, self.usd = self.ms + result.ms, self.usd + result.usd
+        for one in result.measures:
+            self.measures.setdefault(one.name, Measured(one.unit)).add(one.value)
         if why is not None and (verdict == FAILED or not self.failed):
             self.why = why
 
@@ -141,7 +161,7 @@ class Tally:
         self.deferred = left or (self.deferred if self._left else None)
         for result in examination.results:
             if left is None or result.verdict != FAILED:
-                self.detectors[result.detector].add(result.verdict, result.ms, result.usd, result.error)
+                self.detectors[result.detector].add(result)
         for name in examination.known:
             self.detectors[name].known += 1
         shown = dict[str, Incident]()

@@ -21,14 +21,14 @@ from calltriage.errors import DetectorError, DetectorFailed, DetectorOff
 from calltriage.pipelines import child
 from calltriage.pipelines.catalogue import opened
 from calltriage.pipelines.detecting import Detector, Verdict
-from calltriage.pipelines.findings import Verification, verified
+from calltriage.pipelines.findings import Measure, Verification, verified
 from calltriage.pipelines.hangs import Hangs, OwnHangs
 from calltriage.pipelines.references import Reference
 from calltriage.pipelines.spec import SpecError, parse_spec
 
 CODE = """
 import os, re, sys
-from calltriage.pipelines import Call, Finding, Turn, detector
+from calltriage.pipelines import Call, Finding, Measure, Turn, detector
 from calltriage.pipelines.detecting import Options
 
 class Days(Options):
@@ -62,6 +62,8 @@ def moody(call: Call):
         return [Finding(0, "colour", severity="red")]
     if mood == "environment":
         return [Finding(0, "environment", ",".join(sorted(os.environ)))]
+    if mood == "measure":
+        return [Measure("turns", len(call.turns)), Finding(0, mood)]
     if mood == "long":
         return [Finding(0, "long", note="x" * (17 * 2**20))]
     return [Finding(0, mood)]
@@ -84,6 +86,13 @@ def users(tmp_path: Path) -> Open:
         )
 
     return opens
+
+
+async def test_what_a_users_function_measures_is_kept_beside_what_it_finds(users: Open) -> None:
+    async with users("moody") as detector:
+        examined = await detector.examine(call_of([("agent", "measure")]))
+    assert examined.measures == (Measure("turns", 1),)
+    assert [one.quote for one in examined.findings] == ["measure"]
 
 
 async def test_a_users_function_finds_with_its_options_and_what_it_prints_is_dropped(users: Open) -> None:

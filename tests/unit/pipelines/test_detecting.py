@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pipeline_calls import call_of
 
 from calltriage.errors import DetectorError, DetectorFailed
-from calltriage.pipelines import Finding, detector
+from calltriage.pipelines import Finding, Measure, detector
 from calltriage.pipelines.calls import Call, Timing
 from calltriage.pipelines.catalogue import BUILT_INS, built_in, find, opened
-from calltriage.pipelines.detecting import MOST_FINDINGS, Options, Rule, Verdict, adapted
+from calltriage.pipelines.detecting import MOST_FINDINGS, MOST_MEASURES, Options, Rule, Verdict, adapted
 from calltriage.pipelines.durations import Span
 from calltriage.pipelines.references import Reference, load
 from calltriage.pipelines.spec import SpecError, parse_spec
@@ -131,10 +132,52 @@ async def test_a_detector_that_yields_something_else_or_a_colour_as_severity_fai
     def of_colours(call: Call) -> list[Finding]:
         return [Finding(0, "60 days", severity="red")]  # pyright: ignore[reportArgumentType]  what is tested
 
-    with pytest.raises(DetectorFailed, match="not a Finding"):
+    with pytest.raises(DetectorFailed, match="no Finding and no Measure"):
         await of_texts.configured().examine(CALL)
     with pytest.raises(DetectorFailed, match="severity must be one of critical"):
         await of_colours.configured().examine(CALL)
+
+
+async def test_a_detector_measures_a_call_in_which_it_finds_nothing() -> None:
+    @detector(version=1, kind="pace")
+    def pace(call: Call) -> Iterator[Measure]:
+        yield Measure("words", call.turns[0].words)
+        yield Measure("pace", 2.5, "words/s")
+
+    examined = await pace.configured().examine(CALL)
+
+    assert examined.verdict is Verdict.NOT_FOUND
+    assert examined.measures == (Measure("words", 4), Measure("pace", 2.5, "words/s"))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (("two words", 1.0), "A measure's name must be lower-case letters"),
+        (("pace", float("nan")), "A measure's value must be a finite number"),
+        (("pace", "fast"), "A measure's value must be a finite number"),
+        (("pace", True), "A measure's value must be a finite number"),
+        (("pace", 1.0, "of what was said"), "A measure's unit must be at most 16 letters"),
+        (("pace", 1.0, None), "A measure's unit must be at most 16 letters"),
+    ],
+)
+async def test_a_measure_with_a_wrong_member_fails_and_says_which(given: tuple[Any, ...], says: str) -> None:
+    @detector(version=1, kind="pace")
+    def pace(call: Call) -> Iterator[Measure]:
+        yield Measure(*given)
+
+    with pytest.raises(DetectorFailed, match=says):
+        await pace.configured().examine(CALL)
+
+
+@pytest.mark.parametrize("names", [["pace", "pace"], [f"m{number}" for number in range(MOST_MEASURES + 1)]])
+async def test_a_measure_that_is_yielded_twice_and_too_many_of_them_fail(names: list[str]) -> None:
+    @detector(version=1, kind="pace")
+    def pace(call: Call) -> Iterator[Measure]:
+        yield from (Measure(name, 1.0) for name in names)
+
+    with pytest.raises(DetectorFailed, match=f"a measure twice, or more than {MOST_MEASURES} of them"):
+        await pace.configured().examine(CALL)
 
 
 async def test_of_ten_thousand_findings_the_first_are_kept_and_the_rest_is_counted() -> None:

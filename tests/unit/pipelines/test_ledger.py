@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 from conftest import Clock
 from ledgers import Url, opened_ledger
 from sqlalchemy import Connection, insert, inspect, select, update
 
 from calltriage.errors import StoreError
 from calltriage.pipelines.ledger import results
+from calltriage.pipelines.ledger.checking import refuse_unsound
 from calltriage.pipelines.ledger.hangs import LedgerHangs, switched_off
+from calltriage.pipelines.ledger.ledger import FILE, SCHEMA_VERSION
 from calltriage.pipelines.ledger.results import Known, Made, Result
-from calltriage.pipelines.ledger.tables import effects, facts, metadata
+from calltriage.pipelines.ledger.tables import effects, facts, measures, metadata
 
 
 def _effect(key: str, account: str) -> dict[str, str]:
@@ -28,7 +33,7 @@ async def test_a_new_ledger_has_every_table_and_its_version(tmp_path: Path, ledg
         names = await ledger.read(lambda connection: set(inspect(connection).get_table_names()))
         assert names >= set(metadata.tables)
         version = await ledger.read(lambda connection: connection.execute(select(facts.c.value)).scalar_one())
-        assert version == "1"
+        assert version == str(SCHEMA_VERSION)
 
 
 async def test_what_was_written_is_there_when_the_ledger_is_opened_again(tmp_path: Path, ledger_url: Url) -> None:
@@ -49,7 +54,7 @@ async def test_two_accounts_may_have_rows_with_one_key(tmp_path: Path, ledger_ur
         assert sorted(kept) == ["desk", "vendor"]
 
 
-@pytest.mark.parametrize("version", ["2", "x", "0"])
+@pytest.mark.parametrize("version", [str(SCHEMA_VERSION + 1), "x", "0"])
 async def test_a_ledger_of_an_unknown_version_is_refused_with_advice(
     tmp_path: Path, ledger_url: Url, version: str
 ) -> None:
@@ -58,6 +63,32 @@ async def test_a_ledger_of_an_unknown_version_is_refused_with_advice(
     async with opened_ledger(tmp_path, ledger_url) as ledger:
         with pytest.raises(StoreError, match=f"schema version {version}.*Install the calltriage that wrote it"):
             await ledger.read(lambda connection: None)
+
+
+async def test_a_ledger_of_version_1_keeps_what_it_has_and_gets_what_later_ones_have(
+    tmp_path: Path, ledger_url: Url
+) -> None:
+    def made_older(connection: Connection) -> None:
+        measures.drop(connection)
+        connection.execute(update(facts).values(value="1"))
+
+    async with opened_ledger(tmp_path, ledger_url) as ledger:
+        await ledger.write(lambda connection: connection.execute(insert(effects).values(_effect("a", "desk"))) and None)
+        await ledger.write(made_older)
+    async with opened_ledger(tmp_path, ledger_url) as ledger:
+        assert await ledger.read(lambda connection: connection.execute(select(effects.c.key)).scalars().all()) == ["a"]
+        assert await ledger.read(lambda connection: connection.execute(select(facts.c.value)).scalar_one()) == str(
+            SCHEMA_VERSION
+        )
+        assert await ledger.read(_differences) == []
+    if ledger_url is None:
+        refuse_unsound(tmp_path / FILE)  # as new, so that its backup is restored
+
+
+def _differences(connection: Connection) -> list[Any]:
+    """How the ledger's tables differ from the declared ones."""
+    of_ours = {"include_name": lambda name, kind, _: kind != "table" or name in metadata.tables}
+    return compare_metadata(MigrationContext.configure(connection, opts=of_ours), metadata)
 
 
 async def test_a_result_is_known_with_the_number_of_its_verified_findings(tmp_path: Path, ledger_url: Url) -> None:

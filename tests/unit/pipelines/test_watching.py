@@ -15,7 +15,7 @@ import anyio
 import httpx2
 import pytest
 from conftest import load_lines
-from pipeline_lines import just_ended, silent_line
+from pipeline_lines import just_ended, long_line, silent_line
 from pipeline_runs import on_record
 from vendors import says
 
@@ -323,6 +323,20 @@ async def test_large_figures_keep_every_digit(filing: Client) -> None:
         told = await metrics(ledger, watching.run, watching.work.tally)
     assert 'calltriage_pipeline_requests_total{pipeline="quiet"} 1234567890\n' in told
     assert 'calltriage_pipeline_examined_total{pipeline="quiet",detector="agent_silence"} 9007199254740\n' in told
+
+
+async def test_figures_tell_the_number_and_the_sum_of_what_was_measured(the_desk: Desk, filing: Client) -> None:
+    text = 'name = "late"\n[calls]\nsettle = "0s"\n[[detect]]\nuse = "answer_latency"\n'
+    async with Pipeline(parse_spec(text)).watching(filing) as watching:
+        await load_lines(the_desk, long_line("a", 9.5, 1))
+        await watching.hint("a")
+        await watching.work.batch([Item("a")])
+        told = await metrics(watching.work.ledger, watching.run, watching.work.tally)
+    of = 'pipeline="late",detector="answer_latency",measure="median",unit="s"'
+    assert "# TYPE calltriage_pipeline_measure summary\n" in told
+    assert f"calltriage_pipeline_measure_count{{{of}}} 1\n" in told
+    median = next(line for line in told.splitlines() if line.startswith(f"calltriage_pipeline_measure_sum{{{of}}} "))
+    assert 0 < float(median.rpartition(" ")[2]) <= 10
 
 
 async def test_figures_tell_the_calls_on_which_a_detector_failed(the_desk: Desk, filing: Client) -> None:

@@ -150,6 +150,9 @@ def _show_examples(console: Console, one: DetectorTally) -> None:
         console.print(Text(f"\n{one.name}: {one_line(one.why)}"))
     if one.known:
         console.print(Text(f"\n{one.name}: had its verdict on {amount(one.known, 'call')} already."))
+    if one.measures:
+        means = (f"{name} {each.mean:,.2f} {each.unit}".rstrip() for name, each in one.measures.items())
+        console.print(Text(f"\n{one.name}: means over the calls: {', '.join(means)}."))
     if not one.examples:
         return
     console.print(Text(f"\n{one.name}", style="bold"), Text(f"({len(one.examples)} of {one.findings})"))
@@ -197,7 +200,8 @@ def as_json(report: Report) -> JsonObject:
     """The same for a program. Words of callers pass the text gate."""
     tally, run = report.tally, report.run
     detectors = [
-        {**{name: value for name, value in vars(one).items() if name != "examples"},
+        {**{name: value for name, value in vars(one).items() if name not in {"examples", "measures"}},
+         "measures": {name: asdict(each) for name, each in one.measures.items()},
          "examples": [{**asdict(found.verified), "suppressed_by": found.suppressed_by} for found in one.examples]}
         for one in tally.detectors.values()
     ]  # fmt: skip

@@ -16,7 +16,7 @@ from calltriage.pipelines.calls import AGENT, CALLER, Call, Timing, Turn
 from calltriage.pipelines.detecting import Options, detector
 from calltriage.pipelines.detectors.wording import first_words
 from calltriage.pipelines.durations import Span
-from calltriage.pipelines.findings import Finding
+from calltriage.pipelines.findings import Finding, Measure
 
 ASKS_TO_WAIT = re.compile(
     r" (?:(?:one|a|just a|just one) (?:second|sec|moment|minute)|hold on|please hold|bear with me|let me (?:\w+ ){0,2}"
@@ -115,21 +115,24 @@ def percentile_95(values: list[float]) -> float:
 
 
 @detector(version=1, kind="answer_latency", timing=Timing.ESTIMATED, options=LatencyOptions)
-def answer_latency(call: Call, options: LatencyOptions) -> Iterator[Finding]:
+def answer_latency(call: Call, options: LatencyOptions) -> Iterator[Finding | Measure]:
     """The agent answers late: the 95th percentile of its answers' delays is `at_least` (5 s) or more.
 
     A delay runs from the end of all speech, where the caller spoke last, to the agent's next speech. Calls with fewer than
-    `answers` (4) answers have no finding. One finding for a call, on the answer with the longest delay.
+    `answers` (4) answers have no finding and no measure. One finding for a call, on the answer with the longest delay.
+    Measures: `median` and `percentile_95` of the delays, in seconds.
     Times: exact (of the source, or of the corrected transcript if another detector reads it); or estimated (from each turn's
     begin at three words a second), for review only.
     """
     found = answers(call)
     if len(found) < options.answers:
         return
-    high = percentile_95([gap.seconds for gap in found])
+    delays = [gap.seconds for gap in found]
+    median, high = statistics.median(delays), percentile_95(delays)
+    yield Measure("median", round(median, 3), "s")
+    yield Measure("percentile_95", round(high, 3), "s")
     if high >= options.at_least.total_seconds():
         latest = max(found, key=lambda gap: gap.seconds)
-        median = statistics.median(gap.seconds for gap in found)
         note = (
             f"Answers take {high:.1f} s at the 95th percentile and {median:.1f} s at the median "
             f"({amount(len(found), 'answer')}); this one took {latest.seconds:.1f} s."

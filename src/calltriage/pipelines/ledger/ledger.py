@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 FILE = "pipelines.sqlite3"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SESSIONS = 6
 """PostgreSQL sessions that turns may hold at once. The rest of the pool serves the writes made within turns."""
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, case, func, or_, select
 
+from calltriage.pipelines.findings import Measure
 from calltriage.pipelines.ledger.items import TO_DO
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.rows import add_new
-from calltriage.pipelines.ledger.tables import items, results
+from calltriage.pipelines.ledger.tables import items, measures, results
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Subquery
@@ -26,7 +27,7 @@ EXAMINED = ("found", "not_found", "cannot_tell")
 @dataclass(frozen=True)
 class Result:
     """How one examination by a detector ended; see `tables.results`. `findings`: the verified ones. `usd`: cost. `ms`:
-    duration in milliseconds."""
+    duration in milliseconds. `measures`: figures of the call."""
 
     detector: str
     version_hash: str
@@ -36,6 +37,7 @@ class Result:
     usd: float = 0.0
     ms: float = 0.0
     error: str | None = None
+    measures: tuple[Measure, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -156,14 +158,17 @@ def reasons(
 
 
 def store(connection: Connection, ledger: Ledger, made: Sequence[Made]) -> None:
-    """Store results. A later result replaces a failure; any other one stays."""
-    at = ledger.now()
-    rows = [
-        {"account": ledger.account, "call_id": one.call_id, "content_hash": one.content_hash, "at": at, **vars(result)}
-        for one in made
-        for result in one.results
-    ]
+    """Store results and their measures. A later result replaces a failure; any other one stays."""
+    at, rows, figures = ledger.now(), list[dict[str, Any]](), list[dict[str, Any]]()
+    for one in made:
+        of_call = {"account": ledger.account, "call_id": one.call_id, "content_hash": one.content_hash, "at": at}
+        for result in one.results:
+            row = {**of_call, **vars(result)}
+            of_result = {**of_call, "detector": result.detector, "version_hash": result.version_hash}
+            figures += ({**of_result, **vars(each)} for each in row.pop("measures"))
+            rows.append(row)
     add_new(connection, results, rows, replacing=("verdict", "failed"))
+    add_new(connection, measures, figures)
 
 
 def has_some(connection: Connection, ledger: Ledger) -> bool:

@@ -91,6 +91,13 @@ results = _table(
 """What one version of a detector found in a call with this content. `verdict`: found, not_found, cannot_tell, not_offered,
 sampled_out, failed. `findings`: number of the verified ones. `ms`: milliseconds. `error`: the reason of the verdict."""
 
+measures = _table(
+    "measures", ("call_id", "content_hash", "detector", "version_hash", "name"),
+    _text("call_id"), _text("content_hash"), _text("detector"), _text("version_hash"), _text("name"), _text("unit"),
+    _amount("value"), _text("at"),
+)  # fmt: skip
+"""Figures of a call that one version of a detector measured; see `findings.Measure`. `at`: of the examination."""
+
 findings = _table(
     "findings", ("id",),
     _text("id"), _text("pipeline"), _text("call_id"), _text("content_hash"), _text("detector"), _text("kind"),

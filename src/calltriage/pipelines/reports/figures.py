@@ -14,6 +14,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.ledger import findings as of_findings
 from calltriage.pipelines.ledger.blind import Recall, recalls
 from calltriage.pipelines.ledger.ledger import Ledger
+from calltriage.pipelines.ledger.measures import Distribution, distributions
 from calltriage.pipelines.ledger.results import EXAMINED, last_verdicts
 from calltriage.pipelines.ledger.reviews import Tally, tallies
 from calltriage.pipelines.ledger.tables import findings, incidents, items, results, reviews, runs, spend
@@ -76,6 +77,7 @@ class Figures:
         calls: calls that some detector examined.
         by_day: numbers of findings by day of the call, then by detector.
         incidents: rows of the incidents that changed in the time, most calls first.
+        measures: what detectors measured on calls, of their present versions.
         waiting: rows of the newest findings without a verdict. They hold callers' words.
     """
 
@@ -88,6 +90,7 @@ class Figures:
     incidents: list[JsonObject]
     waiting: list[JsonObject]
     usd: float
+    measures: list[Distribution]
 
     @property
     def days(self) -> list[str]:
@@ -131,6 +134,7 @@ def gathered(
         incidents=_incidents(connection, ledger, since, pipeline),
         waiting=of_findings.listed(connection, ledger, wanted),
         usd=float(connection.execute(select(func.sum(spend.c.usd)).where(paid)).scalar_one() or 0),
+        measures=distributions(connection, looked, versions),
     )
 
 

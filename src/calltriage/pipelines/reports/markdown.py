@@ -23,6 +23,11 @@ RECALL = (
     "mean a wide interval. The unit is the call."
 )
 """What the table of recalls says."""
+MEASURES = (
+    "What the present version of a detector measured on each call of the time, whether or not it found something."
+)
+"""What the table of measures says."""
+MEASURE_COLUMNS = ("detector", "measure", "calls", "median", "95th percentile", "greatest")
 
 
 def plain(text: object, most: int = MOST) -> str:
@@ -49,6 +54,7 @@ def as_markdown(report: Figures) -> str:
         "## Recall",
         RECALL,
         _table(RECALL_COLUMNS, [(plain(name), *cells) for name, *cells in recall_rows(report)]),
+        *_measures(report),
         "## Incidents",
         _table(
             ("issue", "state", "detector", "kind", "group", "calls", "last call", "why"),
@@ -112,6 +118,21 @@ def recall_rows(report: Figures) -> list[tuple[str, ...]]:
             share = f"{known.missed / known.labelled:.2f} ({known.miss_low:.2f} to {known.miss_high:.2f})"
         rows.append((one.name, *map(str, counts), share, recall(one)))
     return rows
+
+
+def measure_rows(report: Figures) -> list[tuple[str, ...]]:
+    """For each measure: its detector, its name, and how it is distributed over the calls; see MEASURE_COLUMNS."""
+    return [
+        (one.detector, one.name, str(one.calls),
+         *(f"{value:,.2f} {one.unit}".rstrip() for value in (one.median, one.percentile_95, one.greatest)))
+        for one in report.measures
+    ]  # fmt: skip
+
+
+def _measures(report: Figures) -> list[str]:
+    """The part on measures; nothing if there are none, as with most detectors."""
+    rows = [tuple(map(plain, row)) for row in measure_rows(report)]
+    return ["## Measures", MEASURES, _table(MEASURE_COLUMNS, rows)] if rows else []
 
 
 def _detector(one: DetectorFigures) -> tuple[str, ...]:

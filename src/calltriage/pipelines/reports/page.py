@@ -9,9 +9,12 @@ from calltriage.leaves.gate import one_line
 from calltriage.pipelines.reports import plots
 from calltriage.pipelines.reports.figures import Figures
 from calltriage.pipelines.reports.markdown import (
+    MEASURE_COLUMNS,
+    MEASURES,
     RECALL,
     RECALL_COLUMNS,
     group_of,
+    measure_rows,
     percent,
     reasons_of,
     recall,
@@ -43,6 +46,7 @@ def as_page(report: Figures) -> str:
         "<h2>Coverage</h2>", plots.coverage(report.detectors),
         "<h2>Detectors</h2>", _detectors(report),
         "<h2>Recall</h2>", f"<p class=note>{escape(RECALL)}</p>", _recalls(report),
+        _measures(report),
         "<h2>Incidents</h2>", _incidents(report),
         "<h2>Findings that wait for a verdict</h2>",
         "<p class=note>The words are callers' and agents': data, not instructions.</p>", _waiting(report),
@@ -75,6 +79,12 @@ def _detectors(report: Figures) -> str:
 
 def _recalls(report: Figures) -> str:
     return _table(RECALL_COLUMNS, [[_word(name), *map(escape, cells)] for name, *cells in recall_rows(report)])
+
+
+def _measures(report: Figures) -> str:
+    """The part on measures; nothing if there are none."""
+    rows = [[_word(cell) for cell in row] for row in measure_rows(report)]
+    return f"<h2>Measures</h2><p class=note>{MEASURES}</p>{_table(MEASURE_COLUMNS, rows)}" if rows else ""
 
 
 def _incidents(report: Figures) -> str:

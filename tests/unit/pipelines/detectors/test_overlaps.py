@@ -7,6 +7,7 @@ from pipeline_calls import Said, call_of
 
 from calltriage.pipelines.detecting import Detector, Verdict
 from calltriage.pipelines.detectors.silences import answer_latency, talk_over
+from calltriage.pipelines.findings import Measure
 
 
 async def quotes(detector: Detector, turns: list[Said]) -> list[str]:
@@ -29,6 +30,20 @@ async def test_late_answers_are_found_once_on_the_latest_one() -> None:
 
     assert found.quote == "answer 2"
     assert "6.8 s at the 95th percentile and 5.5 s at the median (4 answers); this one took 7.0 s." in found.note
+
+
+@pytest.mark.parametrize(
+    ("delays", "median", "high"), [((1, 6, 7, 5), 5.5, 6.85), ((1, 2, 1, 2), 1.5, 2.0)], ids=["late", "quick"]
+)
+async def test_delays_are_measured_whether_or_not_they_are_long(
+    delays: tuple[float, ...], median: float, high: float
+) -> None:
+    examined = await answer_latency.configured().examine(call_of(answered(*delays)))
+    assert examined.measures == (Measure("median", median, "s"), Measure("percentile_95", high, "s"))
+
+
+async def test_too_few_delays_are_not_measured() -> None:
+    assert (await answer_latency.configured().examine(call_of(answered(9, 9, 9)))).measures == ()
 
 
 @pytest.mark.parametrize("delays", [(1, 2, 1, 2, 3), (9, 9, 9)], ids=["quick", "too few"])

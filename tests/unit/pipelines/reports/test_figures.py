@@ -7,16 +7,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 from conftest import load_lines
 from ledgers import Url
-from pipeline_lines import silent_line
+from pipeline_lines import long_line, silent_line
 from pipeline_runs import on_record
 
 from calltriage.client.client import Client
 from calltriage.desk.app import Desk
+from calltriage.pipelines.findings import Measure
+from calltriage.pipelines.ledger import results
 from calltriage.pipelines.ledger.pace import open_ledger_of
+from calltriage.pipelines.ledger.results import Made, Result
 from calltriage.pipelines.pipeline import Pipeline
 from calltriage.pipelines.reports.figures import DetectorFigures, Figures, gathered
 from calltriage.pipelines.reports.markdown import as_markdown
@@ -65,6 +69,36 @@ async def test_a_call_that_another_version_examined_again_counts_once_by_its_las
     await run(filing, SILENCE)
     await run(filing, SILENCE.replace("8s", "11s"))
     assert by_name(await report(filing))["agent_silence"].examined == 3
+
+
+async def test_a_report_shows_how_the_measures_of_the_present_version_are_distributed(filing: Client) -> None:
+    async with open_ledger_of(filing) as ledger:
+        for version, values in (("old", range(500, 520)), ("new", range(1, 21))):
+            measured = {f"call-{value}": (Measure("p95", value, "s"),) for value in values}
+            made = [
+                Made(call, "as it is", [Result("pace", version, "not_found", measures=one)])
+                for call, one in measured.items()
+            ]
+            await ledger.write(partial(results.store, ledger=ledger, made=made))
+            await anyio.sleep(0.002)  # the ledger keeps milliseconds, and the last result's version is the present one
+    figures = await report(filing)
+    [pace] = figures.measures
+    assert (pace.calls, pace.median, pace.percentile_95, pace.greatest) == (20, 10, 19, 20)
+    assert "| pace | p95 | 20 | 10\\.00 s | 19\\.00 s | 20\\.00 s |" in as_markdown(figures)
+    assert "<td>pace</td><td>p95</td><td>20</td><td>10.00 s</td>" in as_page(figures)
+
+
+async def test_a_report_without_a_measure_has_no_part_on_measures(filing: Client) -> None:
+    await run(filing, SILENCE)
+    assert "Measures" not in as_markdown(await report(filing))
+
+
+async def test_a_run_measures_calls_for_its_pipelines_report_alone(the_desk: Desk, filing: Client) -> None:
+    await load_lines(the_desk, long_line("long-1", 9.5, 1), long_line("long-2", 1, 2))
+    await run(filing, 'name = "late"\n[[detect]]\nuse = "answer_latency"\n')
+    await run(filing, SILENCE)
+    assert {one.name: one.calls for one in (await report(filing, "late")).measures} == {"median": 2, "percentile_95": 2}
+    assert (await report(filing, "quiet")).measures == []
 
 
 async def test_a_report_of_one_pipeline_has_no_detector_and_no_call_of_another(filing: Client) -> None:

@@ -1,0 +1,19 @@
+"""Version 2: figures of a call that detectors measured."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic.operations import Operations
+
+Text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+KEY = ("account", "call_id", "content_hash", "detector", "version_hash", "name")
+
+
+def upgrade(op: Operations) -> None:
+    op.create_table(
+        "pipeline_measures",
+        *(sa.Column(name, Text, nullable=False) for name in (*KEY, "unit")),
+        sa.Column("value", sa.Double, nullable=False, server_default="0"),
+        sa.Column("at", Text, nullable=False),
+        sa.PrimaryKeyConstraint(*KEY),
+    )
