@@ -276,7 +276,7 @@ async def test_an_interrupt_ends_a_command_and_nothing_is_left_of_it(tmp_path: P
             process.send_signal(signal.SIGINT)
             said = b"".join([part async for part in process.stderr])
             status = await process.wait()
-    end = (1, "Aborted!") if command == ["demo"] else (130, "Interrupted: nothing was loaded.")
+    end = (130, "Interrupted.") if command == ["demo"] else (130, "Interrupted: nothing was loaded.")
     assert (status, said.decode().strip()) == end
     assert not list(tmp_path.glob("*/**")), "temporary folders are gone, and the desk has not begun"
 

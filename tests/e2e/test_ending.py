@@ -296,7 +296,7 @@ async def test_a_signal_ends_a_server_that_is_still_starting_without_a_word(
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux tells what a process has loaded")
 @pytest.mark.parametrize(
-    ("number", "end"), [(signal.SIGINT, (1, "Aborted!")), (signal.SIGTERM, (-15, "")), (signal.SIGHUP, (-1, ""))]
+    ("number", "end"), [(signal.SIGINT, (130, "Interrupted.")), (signal.SIGTERM, (-15, "")), (signal.SIGHUP, (-1, ""))]
 )
 async def test_a_signal_ends_a_command_that_is_still_starting_as_it_ends_other_programs(
     tmp_path: Path, number: signal.Signals, end: tuple[int, str]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -62,15 +63,18 @@ async def stands(folder: Path) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
 @pytest.mark.parametrize(
-    ("number", "status", "state", "why"),
+    ("numbers", "status", "state", "why"),
     [
-        (signal.SIGINT, 130, "paused", "It was interrupted. The same command goes on."),
-        (signal.SIGTERM, -signal.SIGTERM, "paused", "It was interrupted. The same command goes on."),
-        (signal.SIGKILL, -signal.SIGKILL, "running", "No process works on it. The same command goes on."),
+        ([signal.SIGINT], 130, "paused", "It was interrupted. The same command goes on."),
+        ([signal.SIGINT] * 5, 130, "paused", "It was interrupted. The same command goes on."),
+        ([signal.SIGTERM], -signal.SIGTERM, "paused", "It was interrupted. The same command goes on."),
+        ([signal.SIGTERM, signal.SIGINT], -signal.SIGTERM, "paused", "It was interrupted. The same command goes on."),
+        ([signal.SIGKILL], -signal.SIGKILL, "running", "No process works on it. The same command goes on."),
     ],
+    ids=lambda value: "-".join(one.name for one in value) if isinstance(value, list) else None,
 )
 async def test_a_run_that_a_signal_ended_says_that_nobody_works_on_it(
-    tmp_path: Path, number: signal.Signals, status: int, state: str, why: str
+    tmp_path: Path, numbers: list[signal.Signals], status: int, state: str, why: str
 ) -> None:
     (tmp_path / "hanging.py").write_text(HANGS)
     (tmp_path / "p.toml").write_text(
@@ -81,7 +85,10 @@ async def test_a_run_that_a_signal_ended_says_that_nobody_works_on_it(
     data = environment(CALLTRIAGE_DATA_DIR=str(tmp_path / "data"))
     async with await anyio.open_process(command, env=data, cwd=tmp_path) as process:
         before = await stands(tmp_path)
-        process.send_signal(number)
+        for number in numbers:
+            with suppress(ProcessLookupError):  # it has ended by an earlier one
+                process.send_signal(number)
+            await anyio.sleep(0.02)
         with anyio.fail_after(PATIENCE):
             assert await process.wait() == status
     after = await stands(tmp_path)

@@ -18,7 +18,7 @@ import anyio
 from rich.console import Console
 from rich.progress import Progress
 
-from calltriage.cli.terminal import say
+from calltriage.cli.terminal import INTERRUPTED, say
 from calltriage.desk.importing.checking import Checked, checked
 from calltriage.desk.importing.loading import Imported, load_import
 from calltriage.desk.importing.sample import load_sample
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 STANDARD_INPUT = Path("-")
 KINDS = {"call": "calls", "sms_conversation": "conversations", "file": "files"}
 AGAIN = "Run the same command again to load the rest."
-INTERRUPTED = 130
-"""Exit status of a command that SIGINT ended."""
 
 
 @dataclass(frozen=True)

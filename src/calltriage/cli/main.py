@@ -37,7 +37,7 @@ from calltriage.cli.options import (
     wrong,
 )
 from calltriage.cli.pipelines import pipeline
-from calltriage.cli.terminal import Spoken, say, say_crash, say_usage_error
+from calltriage.cli.terminal import INTERRUPTED, Spoken, say, say_crash, say_usage_error
 from calltriage.errors import CalltriageError, ImportFileError, SettingsError, SpecError, first_of
 from calltriage.leaves.collecting import nothing_collected
 from calltriage.settings import Settings, misnamed
@@ -370,6 +370,9 @@ def _tell(error: BaseException, whole: BaseException) -> int:
     elif isinstance(error, click.ClickException):
         say_usage_error(error)
         return error.exit_code
+    elif isinstance(error, click.Abort) and isinstance(error.__cause__, KeyboardInterrupt):
+        say("Interrupted.", err=True)
+        return INTERRUPTED
     elif (lines := _lines_of(error)) is None:
         say_crash(whole)
     else:

@@ -13,6 +13,9 @@ import click
 
 from calltriage.leaves.gate import one_line
 
+INTERRUPTED = 130
+"""Exit status of a command that SIGINT (Ctrl-C) ended."""
+
 
 def say(text: str, *, err: bool = False) -> None:
     """Print one line, on standard error with `err`; what is invisible in it is shown as an escape."""

@@ -52,7 +52,7 @@ COLUMNS = (
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--labels",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
     required=True,
     help="What there is to find: lines of JSON.",
 )
@@ -62,7 +62,11 @@ COLUMNS = (
     type=click.Path(exists=True, path_type=Path),
     help="A file of calls instead of those of the API.",
 )
-@click.option("--against", type=click.Path(dir_okay=False, path_type=Path), help="An older file to compare with.")
+@click.option(
+    "--against",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An older file to compare with.",
+)
 @click.option(
     "--min-precision", type=click.FloatRange(0, 1), help="What the lower 95 % bound of each precision has to reach."
 )

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ import anyio
 import click
 
 from calltriage.cli.listing import show_rows
-from calltriage.cli.options import settings_of
+from calltriage.cli.options import settings_of, wrong
 from calltriage.cli.pipelines.showing import say_estimate
 from calltriage.cli.terminal import say
 from calltriage.errors import CallError, SettingsError
@@ -30,13 +31,26 @@ from calltriage.pipelines.pipeline import Estimate, Pipeline
 from calltriage.pipelines.presets import PRESETS, preset
 from calltriage.pipelines.spec import Spec
 from calltriage.pipelines.statistics import successes_missing, wilson
+from calltriage.pipelines.windows import A_TIME, instant_of
 from calltriage.settings import Settings
 
 if TYPE_CHECKING:
     from calltriage.pipelines.ledger.reviews import Tally
 
 FILE = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-SINCE = click.option("--since", metavar="WHEN", help="Calls made from then on: 24h, 7d, 2026-05-01.")
+
+
+def a_time(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """The callback of an option that takes a time, which stays as it was typed."""
+    if value is not None:
+        try:
+            instant_of(value, datetime.now(UTC))
+        except ValueError:
+            raise wrong(value, f"must be {A_TIME}") from None
+    return value
+
+
+SINCE = click.option("--since", callback=a_time, metavar="WHEN", help="Calls made from then on: 24h, 7d, 2026-05-01.")
 
 
 def log_items(settings: Settings) -> None:

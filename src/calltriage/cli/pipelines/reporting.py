@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import asdict
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 import click
 
-from calltriage.cli.options import TEXT, wrong
+from calltriage.cli.options import TEXT
+from calltriage.cli.pipelines.files import a_time
 from calltriage.cli.pipelines.reviewing import on_ledger, on_parts
 from calltriage.cli.terminal import say
 from calltriage.client import attachments
@@ -25,21 +25,11 @@ from calltriage.pipelines.reports.figures import Figures, gathered
 from calltriage.pipelines.reports.markdown import as_markdown
 from calltriage.pipelines.reports.page import as_page
 from calltriage.pipelines.reviewing import check_names
-
-
-def _since(_c: click.Context, _p: click.Parameter, value: str) -> datetime:
-    from datetime import UTC  # noqa: PLC0415
-
-    from calltriage.cli.journal import since  # noqa: PLC0415
-
-    try:
-        return since(value, datetime.now(UTC))
-    except (ValueError, OverflowError):
-        raise wrong(value, "must be a time such as 2026-05-01, 24h or 7d") from None
+from calltriage.pipelines.windows import instant_of
 
 
 @click.command("report")
-@click.option("--since", callback=_since, default="7d", show_default=True, metavar="TIME", help="24h, 7d, 2026-05-01.")
+@click.option("--since", callback=a_time, default="7d", show_default=True, metavar="WHEN", help="24h, 7d, 2026-05-01.")
 @click.option("--pipeline", type=TEXT, metavar="NAME", help="Only of this pipeline.")
 @click.option(
     "--html", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write an HTML page, too."
@@ -50,7 +40,7 @@ def _since(_c: click.Context, _p: click.Parameter, value: str) -> datetime:
 def report(
     context: click.Context,
     *,
-    since: datetime,
+    since: str,
     pipeline: str | None,
     html: Path | None,
     attach_to: str | None,
@@ -63,7 +53,8 @@ def report(
 
     async def read(ledger: Ledger) -> Figures:
         await check_names(ledger, pipeline)
-        return await ledger.read(partial(gathered, ledger=ledger, since=written(since), pipeline=pipeline))
+        first = written(instant_of(since, ledger.clock()))
+        return await ledger.read(partial(gathered, ledger=ledger, since=first, pipeline=pipeline))
 
     figures = on_ledger(context, read)
     told = json.dumps(gate(asdict(figures))[0]) if as_json else as_markdown(figures).rstrip("\n")

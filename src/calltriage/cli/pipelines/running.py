@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import signal
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import click
 from anyio.abc import TaskStatus
 
-from calltriage.cli.importing import INTERRUPTED
 from calltriage.cli.options import settings_of
-from calltriage.cli.pipelines.files import FILE, SINCE
+from calltriage.cli.pipelines.files import FILE, SINCE, a_time
 from calltriage.cli.pipelines.showing import as_json, progress, say_estimate, show_report
 from calltriage.cli.pipelines.sources import imported, opened
-from calltriage.cli.terminal import say
+from calltriage.cli.terminal import INTERRUPTED, say
 from calltriage.client.in_process import background
 from calltriage.leaves.shutdown import heard
 from calltriage.logs import configure_logging
@@ -30,6 +31,8 @@ from calltriage.settings import Settings
 GOES_ON = "The same command goes on."
 UNFINISHED = 4
 """Exit status of a run of which something is left."""
+AGAIN_S = 1.0
+"""Seconds in which a signal counts once: a program between, such as a package manager, passes on what the terminal sends."""
 
 
 @click.command("run")
@@ -41,7 +44,9 @@ UNFINISHED = 4
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Calls of this file instead of the API's, in any format that `desk import` takes.",
 )
-@click.option("--until", metavar="WHEN", help="Calls made up to then.  [default: those that have settled]")
+@click.option(
+    "--until", callback=a_time, metavar="WHEN", help="Calls made up to then.  [default: those that have settled]"
+)
 @click.option("--call", metavar="ID", help="This call alone.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many calls, oldest first.")
 @click.option("--no-cache", "cache", is_flag=True, flag_value=False, default=True, help="Ask endpoints anew.")
@@ -67,14 +72,10 @@ def run(
         own = None if given is None else (stack.enter_context(imported(given)), given)
         try:
             report = anyio.run(partial(_carried_out, settings, loaded, own, {**asked, "dry_run": dry_run}))
-        except KeyboardInterrupt:
-            say(f"Interrupted. {GOES_ON}", err=True)
-            sys.exit(INTERRUPTED)
+        except KeyboardInterrupt:  # on Windows, or before signals are heard
+            report = signal.SIGINT
     if isinstance(report, signal.Signals):
-        say(f"Ended by {report.name}. {GOES_ON}", err=True)
-        sys.stdout.flush()
-        signal.raise_signal(report)
-        sys.exit(128 + report)  # somebody else handles it
+        _leave(report)
     if json_wanted:
         say(json.dumps(as_json(report)))
     else:
@@ -86,6 +87,17 @@ def run(
         sys.exit(1)
     if report.failures or (report.run is not None and report.run.counts.get("failed")):
         sys.exit(1)
+
+
+def _leave(by: signal.Signals) -> NoReturn:
+    """End the process by the signal that ended the run, and after Ctrl-C with its exit status."""
+    if by == signal.SIGINT:
+        say(f"Interrupted. {GOES_ON}", err=True)
+        sys.exit(INTERRUPTED)
+    say(f"Ended by {by.name}. {GOES_ON}", err=True)
+    sys.stdout.flush()
+    signal.raise_signal(by)
+    sys.exit(128 + by)  # somebody else handles it
 
 
 def _is_gone(report: Report) -> bool:
@@ -109,19 +121,28 @@ async def _carried_out(
 
 @asynccontextmanager
 async def _stopped_by_signals() -> AsyncGenerator[list[signal.Signals]]:
-    """Cancel the block at SIGTERM and SIGHUP, as at Ctrl-C: its run is paused. Yields a list, which has the signal then."""
+    """Cancel the block at SIGINT, SIGTERM and SIGHUP: its run is paused. Yields a list, which has the signal then.
+
+    A signal that comes within AGAIN_S after the first changes nothing. A later one ends the process at once.
+    """
     came = list[signal.Signals]()
 
     async def listen(scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
-        with anyio.open_signal_receiver(*(signal.Signals(one) for one in heard() if one != signal.SIGINT)) as signals:
+        again_at = math.inf
+        with anyio.open_signal_receiver(*map(signal.Signals, heard())) as signals:
             task_status.started()
             async for number in signals:
-                came.append(number)
-                scope.cancel()
-                return  # a second one ends the process at once
+                if not came:
+                    came.append(number)
+                    again_at = anyio.current_time() + AGAIN_S
+                    scope.cancel()
+                elif anyio.current_time() > again_at:
+                    os._exit(128 + number)
 
     async with background() as tasks:
         with anyio.CancelScope() as scope:
             if sys.platform != "win32":
                 await tasks.start(listen, scope)
             yield came
+    if came:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C that is held: the process is about to end
