@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 from conftest import DESK_URL, KEY, Clock, endpoints_to
 from pipeline_filing import Bench, spec_of
 from pydantic import SecretStr
+from rich.console import Console
 from sqlalchemy import select
 
 from calltriage.cli.main import cli
@@ -91,7 +92,10 @@ def test_findings_are_listed_for_people_and_for_programs(folder: Path) -> None:
 
     assert {row["call_id"] for row in found} == {"call-0", "call-1", "call-2"}
     assert {row["quote"] for row in found} == {"nine thirty"}
-    assert "call-2" in said("findings", "--call", "call-2")
+    one = next(row for row in found if row["call_id"] == "call-2")
+    head, below, *_ = said("findings", "--call", "call-2").splitlines()[1:]
+    assert head.split()[:4] == [one["id"][:12], "new", one["detector"], "call-2"]
+    assert below.strip() == "“nine thirty”"
     assert rows("findings", "--state", "filed") == []
 
 
@@ -304,6 +308,16 @@ def test_the_report_says_what_was_found_and_no_word_of_a_caller_is_markup(folder
     html = page.read_text(encoding="utf-8")
     assert {tag for tag, _ in tags(html)} >= {"svg", "table", "rect", "circle"}
     assert_harmless(html)
+
+
+def test_a_terminal_shows_the_report_laid_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    piped = said("report", "--since", "2000-01-01")
+    monkeypatch.setattr(Console, "is_terminal", property(lambda _: True))
+    laid_out = said("report", "--since", "2000-01-01")
+    assert "## Detectors" in piped
+    assert "Detectors" in laid_out
+    assert "##" not in laid_out
+    assert "\\_" not in laid_out, "a name stands there as it is"
 
 
 def test_the_report_for_a_program_is_one_object(folder: Path) -> None:

@@ -283,10 +283,12 @@ def test_status_shows_the_command_that_goes_on_with_a_paused_run(run: Run, tmp_p
         connection.execute("UPDATE pipeline_items SET state = 'new'")
         connection.commit()
     [row] = [json.loads(one) for one in run("pipeline", "status", "--json").stdout.splitlines()]
-    command = shlex.split(row["goes_on_with"])
+    command, shown = shlex.split(row["goes_on_with"]), run("pipeline", "status").stdout.splitlines()
     went_on = json.loads(run(*command[1:], "--json").stdout)
 
     assert command[:2] == ["calltriage", "pipeline"]
+    assert shown[1].endswith(row["goes_on_with"]), "it can be copied"
+    assert shown[2].strip() == f"asked: {row['asked']}"
     assert (row["run"], went_on["run"]["id"], went_on["run"]["state"]) == (done["run"]["id"], done["run"]["id"], "done")
     [row] = [json.loads(one) for one in run("pipeline", "status", "--json").stdout.splitlines()]
     assert row["goes_on_with"] is None

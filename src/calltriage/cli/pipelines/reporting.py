@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 
 import click
+from rich.console import Console
+from rich.markdown import Markdown
 
 from calltriage.cli.options import TEXT
 from calltriage.cli.pipelines.files import a_time
@@ -46,7 +48,8 @@ def report(
     attach_to: str | None,
     as_json: bool,
 ) -> None:
-    """Print a report as Markdown: findings by state, precision with its interval, incidents, what waits for a verdict.
+    """Print a report: findings by state, precision with its interval, incidents, what waits for a verdict. Not on a terminal
+    it is Markdown.
 
     The page is one file without a script; it holds the same with plots, and opens without a server.
     """
@@ -57,9 +60,14 @@ def report(
         return await ledger.read(partial(gathered, ledger=ledger, since=first, pipeline=pipeline))
 
     figures = on_ledger(context, read)
-    told = json.dumps(gate(asdict(figures))[0]) if as_json else as_markdown(figures).rstrip("\n")
-    for line in told.split("\n"):
-        say(line)
+    console = Console()
+    if as_json:
+        say(json.dumps(gate(asdict(figures))[0]))
+    elif console.is_terminal:
+        console.print(Markdown(as_markdown(figures)))
+    else:
+        for line in as_markdown(figures).rstrip("\n").split("\n"):
+            say(line)
     if html is not None:
         try:
             html.write_text(as_page(figures), encoding="utf-8")

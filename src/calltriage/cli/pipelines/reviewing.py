@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 STATES = ("new", "accepted", "filed", "dismissed", "unverified", "stale", "counted", "suppressed")
-COLUMNS = ("id", "state", "detector", "call_id", "turn", "severity", "quote", "note", "why")
-SHOWN = {"quote": 60, "note": 60}
-"""Characters of a text in a table."""
+COLUMNS = ("id", "state", "detector", "call_id", "turn", "severity")
+ID, QUOTE, NOTE = 12, 100, 200
+"""Characters of an id, a quote and a note that a person reads."""
 REASON = click.option("--reason", type=TEXT, metavar="WORDS", help="Why, in your words; kept with the verdict.")
 
 
@@ -88,15 +88,21 @@ def list_findings(context: click.Context, *, as_json: bool, **narrowed: Any) -> 
 
     rows, total = on_ledger(context, read)
     rows = [gate(row)[0] for row in rows]
-    if not as_json:
-        rows = [{**row, **{name: _cut(row[name], most) for name, most in SHOWN.items()}} for row in rows]
-    show_rows(rows, COLUMNS, as_json=as_json)
+    show_rows(
+        rows if as_json else [{**row, "id": row["id"][:ID]} for row in rows], COLUMNS, as_json=as_json, notes=_notes
+    )
     if not as_json:
         say(f"{len(rows)} of {total}.", err=True)
 
 
-def _cut(text: str | None, most: int) -> str | None:
-    return text if text is None or len(text) <= most else f"{text[: most - 1]}…"
+def _notes(row: Mapping[str, Any]) -> list[str]:
+    """What is told below a finding: its words, and why it was found and is where it is."""
+    words = [f"“{_cut(row['quote'], QUOTE)}”"] if row["quote"] else []
+    return [*words, *(_cut(row[name], NOTE) for name in ("note", "why") if row[name])]
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 @click.command("accept")

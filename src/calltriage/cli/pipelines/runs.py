@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from typing import Any
 
 import anyio
 import click
@@ -20,22 +21,9 @@ from calltriage.pipelines.reviewing import check_names
 from calltriage.pipelines.windows import Window
 from calltriage.wiring import open_ledger
 
-COLUMNS = (
-    "run",
-    "pipeline",
-    "mode",
-    "state",
-    "asked",
-    "calls",
-    "to_do",
-    "failed",
-    "requests",
-    "began",
-    "why",
-    "errors",
-    "goes_on_with",
-    "warning",
-)
+COLUMNS = ("run", "pipeline", "mode", "state", "calls", "to_do", "failed", "requests", "began", "goes_on_with")
+NOTES = ("asked", "why", "errors", "warning")
+"""What is told below a run."""
 
 
 @click.command("status")
@@ -55,7 +43,7 @@ def status(context: click.Context, run_id: str | None, pipeline: str | None, las
                 {**_row(run, await runs.errors_of(ledger, run.id)), **await _left_alone(ledger, run)} for run in found
             ]
 
-    show_rows(anyio.run(look), COLUMNS, as_json=as_json)
+    show_rows(anyio.run(look), COLUMNS, as_json=as_json, notes=_notes)
 
 
 async def _left_alone(ledger: Ledger, run: Run) -> JsonObject:
@@ -80,6 +68,10 @@ def _row(run: Run, errors: Mapping[str, int]) -> JsonObject:
         "goes_on_with": _command(run) if run.is_open and run.state != "running" else None,
         "warning": run.origin.warning(run.pipeline),
     }  # fmt: skip
+
+
+def _notes(row: Mapping[str, Any]) -> list[str]:
+    return [f"{name}: {row[name]}" for name in NOTES if row[name]]
 
 
 def _command(run: Run) -> str:
