@@ -267,10 +267,9 @@ class Pipeline:
                 runner = Share if calls is None and await _is_spread(client, ledger) else Embedded
                 run = await runner(work, begun, progress).carry_out()
                 failed = partial(results.failures, ledger=ledger, run_id=run.id, versions=versions_of(detectors))
-                left_out = await ledger.read(partial(items.left_out, ledger=ledger, run_id=run.id))
                 filed = await runs.filed_by(ledger, run.id)
                 before = await ledger.read(partial(findings.waiting_before, ledger=ledger, run_id=run.id))
-                return Report(work.tally, await ledger.read(failed), run, filed, left_out, before, taken_up)
+                return Report(work.tally, await ledger.read(failed), run, filed, run.unsettled, before, taken_up)
 
     async def _dry_run(
         self, client: Client, reader: Client, detectors: Sequence[Prepared], asked: Window, progress: Progress

@@ -19,7 +19,7 @@ from calltriage.pipelines.ledger.checking import refuse_unsound
 from calltriage.pipelines.ledger.hangs import LedgerHangs, switched_off
 from calltriage.pipelines.ledger.ledger import FILE, SCHEMA_VERSION
 from calltriage.pipelines.ledger.results import Known, Made, Result
-from calltriage.pipelines.ledger.tables import effects, facts, measures, metadata
+from calltriage.pipelines.ledger.tables import effects, facts, items, measures, metadata
 
 
 def _effect(key: str, account: str) -> dict[str, str]:
@@ -71,6 +71,9 @@ async def test_a_ledger_of_version_1_keeps_what_it_has_and_gets_what_later_ones_
     def made_older(connection: Connection) -> None:
         measures.drop(connection)
         connection.execute(update(facts).values(value="1"))
+        item = {"account": "desk", "run_id": "run", "state": "skipped", "updated_at": "2026-05-01"}
+        whys = {"early": "not settled", "deleted": "gone", "forgotten": None}
+        connection.execute(insert(items), [{**item, "call_id": one, "error": why} for one, why in whys.items()])
 
     async with opened_ledger(tmp_path, ledger_url) as ledger:
         await ledger.write(lambda connection: connection.execute(insert(effects).values(_effect("a", "desk"))) and None)
@@ -80,6 +83,8 @@ async def test_a_ledger_of_version_1_keeps_what_it_has_and_gets_what_later_ones_
         assert await ledger.read(lambda connection: connection.execute(select(facts.c.value)).scalar_one()) == str(
             SCHEMA_VERSION
         )
+        query = select(items.c.call_id).where(items.c.state == "unsettled", items.c.error.is_(None))
+        assert await ledger.read(lambda connection: connection.execute(query).scalars().all()) == ["early"]
         assert await ledger.read(_differences) == []
     if ledger_url is None:
         refuse_unsound(tmp_path / FILE)  # as new, so that its backup is restored

@@ -59,10 +59,9 @@ async def _left_alone(ledger: Ledger, run: Run) -> JsonObject:
 def _row(run: Run, errors: Mapping[str, int]) -> JsonObject:
     """A run as a row. `errors`: why calls failed, with their number."""
     wrong = ", ".join(f"{one.rstrip('.')} on {amount(count, 'call')}" for one, count in errors.items())
-    waiting = sum(run.counts.get(state, 0) for state in ("new", "examined", "deferred"))
     return {
         "run": run.id, "pipeline": run.pipeline, "mode": run.mode, "state": run.state,
-        "asked": run.window.get("asked") or "all calls", "calls": sum(run.counts.values()), "to_do": waiting,
+        "asked": run.window.get("asked") or "all calls", "calls": run.listed_calls, "to_do": run.to_do,
         "failed": run.counts.get("failed", 0), "requests": run.requests, "began": run.created_at,
         "why": run.why, "errors": wrong or None, "items": dict(run.counts), "file": run.origin.file,
         "goes_on_with": _command(run) if run.is_open and run.state != "running" else None,

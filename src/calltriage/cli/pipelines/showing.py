@@ -22,8 +22,8 @@ from calltriage.pipelines.tallies import DetectorTally, Tally
 
 SHOWN_INCIDENTS = 15
 WORDS = {
-    "done": "done", "failed": "failed", "skipped": "left out", "examined": "not filed yet", "deferred": "left for later",
-    "new": "not examined",
+    "done": "done", "failed": "failed", "skipped": "gone", "unsettled": "left out", "examined": "not filed yet",
+    "deferred": "left for later", "new": "not examined",
 }  # fmt: skip
 """What a person reads of the states of a run's calls, in this order."""
 QUOTE = 100

@@ -16,14 +16,14 @@ from calltriage.pipelines.ledger.rows import add_new, own
 from calltriage.pipelines.ledger.tables import items, runs
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import Connection
 
 TO_DO = ("new", "examined", "deferred")
 """States in which something is left to do."""
 ENDED = ("done", "skipped", "failed")
 """States in which nothing is left to do."""
-UNSETTLED = "not settled"
-"""Reason of an item that a run leaves out because its call had not settled when it was listed. Its state is skipped."""
+UNSETTLED = "unsettled"
+"""State of an item that is none of the run's calls, because its call had not settled when it was listed."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def added(ledger: Ledger, run_id: str, calls: Sequence[Listed]) -> Callable[[Con
     rows = [
         {
             "account": ledger.account, "run_id": run_id, "call_id": one.call_id, "made_at": one.made_at,
-            "state": "skipped" if one.is_left_out else "new", "error": UNSETTLED if one.is_left_out else None,
+            "state": UNSETTLED if one.is_left_out else "new",
             "due_at": None if one.due_at is None else written(one.due_at), "updated_at": now,
         }
         for one in calls
@@ -76,13 +76,12 @@ async def unlisted(ledger: Ledger, run_id: str, calls: Sequence[Listed]) -> list
 async def examined(ledger: Ledger, call_ids: Sequence[str], *, pipeline: str, spec_hash: str) -> set[str]:
     """Those of the calls that a run of the pipeline has examined, or that its watch will. A run of a single call counts if
     it was of the same file, a run over other calls than the API's does not."""
-    is_ended = and_(items.c.state.in_(ENDED), or_(items.c.error.is_(None), items.c.error != UNSETTLED))
     of_runs = and_(items.c.account == runs.c.account, items.c.run_id == runs.c.id)
     query = (
         select(items.c.call_id, runs.c.spec_hash, runs.c.window)
         .join(runs, of_runs)
         .where(items.c.account == ledger.account, items.c.call_id.in_(call_ids), runs.c.pipeline == pipeline)
-        .where(or_(is_ended, and_(runs.c.mode == "watch", runs.c.state != "cancelled")))
+        .where(or_(items.c.state.in_(ENDED), and_(runs.c.mode == "watch", runs.c.state != "cancelled")))
     )
 
     def counts(of: str, window: JsonObject) -> bool:
@@ -91,17 +90,6 @@ async def examined(ledger: Ledger, call_ids: Sequence[str], *, pipeline: str, sp
     return await ledger.read(
         lambda connection: {row.call_id for row in connection.execute(query) if counts(row.spec_hash, row.window)}
     )
-
-
-def _unsettled(ledger: Ledger, run_id: str) -> ColumnElement[bool]:
-    of_run = and_(items.c.account == ledger.account, items.c.run_id == run_id)
-    return and_(of_run, items.c.state == "skipped", items.c.error == UNSETTLED)
-
-
-def left_out(connection: Connection, ledger: Ledger, run_id: str) -> int:
-    """Number of calls that a run leaves out because they had not settled when they were listed."""
-    query = select(func.count()).select_from(items).where(_unsettled(ledger, run_id))
-    return connection.execute(query).scalar_one()
 
 
 def left_by_runs(connection: Connection, ledger: Ledger, watch_id: str, pipeline: str, since: str) -> list[Listed]:
@@ -113,18 +101,17 @@ def left_by_runs(connection: Connection, ledger: Ledger, watch_id: str, pipeline
     of_runs = select(runs.c.id).where(
         runs.c.account == ledger.account, runs.c.pipeline == pipeline, runs.c.created_at >= since, runs.c.mode == "run"
     )
-    left = and_(items.c.account == ledger.account, items.c.state == "skipped", items.c.error == UNSETTLED)
-    query = select(items.c.call_id, items.c.made_at, items.c.due_at).where(
-        left, items.c.run_id.in_(of_runs), ~known.exists()
-    )
+    left = and_(items.c.account == ledger.account, items.c.state == UNSETTLED, items.c.run_id.in_(of_runs))
+    query = select(items.c.call_id, items.c.made_at, items.c.due_at).where(left, ~known.exists())
     return [Listed(row.call_id, row.made_at, instant(row.due_at)) for row in connection.execute(query)]
 
 
-def take_settled(connection: Connection, ledger: Ledger, run_id: str) -> None:
-    """Make calls due that a run left out and that have settled since."""
+def take_settled(connection: Connection, ledger: Ledger, run_id: str) -> int:
+    """Make calls due that a run left out and that have settled since. Returns how many there are."""
     now = ledger.now()
-    settled = and_(_unsettled(ledger, run_id), items.c.due_at <= now)
-    connection.execute(update(items).where(settled).values(state="new", error=None, updated_at=now))
+    of_run = and_(items.c.account == ledger.account, items.c.run_id == run_id, items.c.state == UNSETTLED)
+    change = update(items).where(of_run, items.c.due_at <= now).values(state="new", updated_at=now)
+    return connection.execute(change).rowcount
 
 
 def again(ledger: Ledger, run_id: str, call_id: str, due_at: datetime) -> Callable[[Connection], None]:
@@ -132,7 +119,7 @@ def again(ledger: Ledger, run_id: str, call_id: str, due_at: datetime) -> Callab
 
     def change(connection: Connection) -> None:
         added(ledger, run_id, [Listed(call_id, due_at=due_at)])(connection)
-        ended = items.c.state.in_(ENDED)
+        ended = items.c.state.in_((*ENDED, UNSETTLED))
         values = {"state": "new", "due_at": written(due_at), "updated_at": ledger.now()}
         connection.execute(update(items).where(_of(ledger, run_id, [call_id]), ended).values(**values))
 

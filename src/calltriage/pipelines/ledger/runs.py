@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, func, insert, or_, select, update
 
 from calltriage.errors import SettingsError
 from calltriage.leaves.strict_json import JsonObject
+from calltriage.pipelines.ledger.items import TO_DO, UNSETTLED
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.rows import own
 from calltriage.pipelines.ledger.tables import effects, findings, items, runs
@@ -91,6 +92,21 @@ class Run:
     @property
     def origin(self) -> Origin:
         return Origin.of(self.window)
+
+    @property
+    def unsettled(self) -> int:
+        """Number of calls that it left out because they had not settled when they were listed."""
+        return self.counts.get(UNSETTLED, 0)
+
+    @property
+    def listed_calls(self) -> int:
+        """Number of its calls that are listed so far, without those that it left out."""
+        return sum(self.counts.values()) - self.unsettled
+
+    @property
+    def to_do(self) -> int:
+        """Number of its listed calls of which something is left to do."""
+        return sum(self.counts.get(state, 0) for state in TO_DO)
 
 
 _WATCHES = runs.c.mode == "watch"

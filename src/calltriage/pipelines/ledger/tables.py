@@ -79,8 +79,8 @@ items = _table(
     Index("pipeline_items_open", "account", "run_id", "state", "due_at"),
     Index("pipeline_items_of_call", "account", "call_id"),
 )  # fmt: skip
-"""One call of a run. `state`: new, examined (its findings are stored, filing is due), done, skipped, deferred, failed.
-`due_at`: not before this instant."""
+"""One call of a run. `state`: new, examined (its findings are stored, filing is due), done, skipped (it is gone), deferred,
+failed, unsettled (see `items.UNSETTLED`). `due_at`: not before this instant."""
 
 results = _table(
     "results", ("call_id", "content_hash", "detector", "version_hash"),

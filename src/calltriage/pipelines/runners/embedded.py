@@ -16,7 +16,7 @@ from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.ledger.turns import Turn, held, is_taken
 from calltriage.pipelines.patience import patiently
-from calltriage.pipelines.runners.lister import AHEAD, Lister, left_out
+from calltriage.pipelines.runners.lister import AHEAD, Lister
 from calltriage.pipelines.running import Work, why_paused
 
 BATCH = 2_000
@@ -52,14 +52,13 @@ class Embedded:
 
     def __post_init__(self) -> None:
         self._lister = Lister(self.work, self.run, self._on_page)
-        self._before = sum(count for state, count in self.run.counts.items() if state not in items.TO_DO)
+        self._before = self.run.listed_calls - self.run.to_do
 
     async def carry_out(self) -> Run:
         """Carry out the run. Returns it afterwards. An error leaves it paused; the same command resumes it."""
         ledger, run_id = self.work.ledger, self.run.id
         async with only_one(ledger, run_id) as turn:
             try:
-                self._before -= await left_out(ledger, self.run)
                 why = await self._until_stopped(turn)
             except BaseException as error:
                 with anyio.CancelScope(shield=True):

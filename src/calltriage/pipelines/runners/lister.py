@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from calltriage.pipelines.ledger import items, runs
 from calltriage.pipelines.ledger.items import Listed
-from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.listing import Page, asked_for, pages
 from calltriage.pipelines.patience import patiently
@@ -46,7 +45,7 @@ class Lister:
     _window: Window = field(init=False)
 
     def __post_init__(self) -> None:
-        self._found = sum(self.run.counts.values())
+        self._found = self.run.listed_calls
         self.made = self.run.found or None
         self._window = Window.of(self.run.window)
 
@@ -66,13 +65,11 @@ class Lister:
         self.is_done = True
 
     async def _go_on(self) -> None:
-        """Begin with what an earlier process listed. What it left out and is not taken now is none of the run's calls."""
+        """Take calls that an earlier process left out and that have settled since."""
         ledger, run_id = self.work.ledger, self.run.id
-        if not self.run.counts.get("skipped"):
-            return
-        if self._window.limit is None:
-            await patiently(lambda: ledger.write(partial(items.take_settled, ledger=ledger, run_id=run_id)))
-        self._found -= await left_out(ledger, self.run)
+        if self.run.unsettled and self._window.limit is None:
+            take = partial(items.take_settled, ledger=ledger, run_id=run_id)
+            self._found += await patiently(lambda: ledger.write(take))
 
     async def _list(self) -> None:
         window = self._window
@@ -118,13 +115,6 @@ class Lister:
 
         await patiently(lambda: ledger.write(change))
         self._found += _examined(fresh)
-
-
-async def left_out(ledger: Ledger, run: Run) -> int:
-    """Number of a run's items that are left out. They are none of the run's calls."""
-    if not run.counts.get("skipped"):
-        return 0
-    return await patiently(lambda: ledger.read(partial(items.left_out, ledger=ledger, run_id=run.id)))
 
 
 def _examined(listed: Sequence[Listed]) -> int:

@@ -15,13 +15,12 @@ import anyio
 from calltriage.errors import CallError, CalltriageError, first_of
 from calltriage.pipelines.dry_run import Progress
 from calltriage.pipelines.ledger import items, runs
-from calltriage.pipelines.ledger.items import TO_DO
 from calltriage.pipelines.ledger.ledger import Ledger
 from calltriage.pipelines.ledger.runs import Run
 from calltriage.pipelines.ledger.turns import Turn, held
 from calltriage.pipelines.patience import LONGEST_PAUSE_S, PATIENCE_S, may_pass, patiently
 from calltriage.pipelines.runners.jobs import Jobs, opened_jobs
-from calltriage.pipelines.runners.lister import AHEAD, Lister, left_out
+from calltriage.pipelines.runners.lister import AHEAD, Lister
 from calltriage.pipelines.running import Work, why_paused
 from calltriage.pipelines.windows import Window
 
@@ -133,10 +132,8 @@ class Share:
 
     async def _show(self) -> None:
         run = await patiently(lambda: runs.get(self.work.ledger, self.run.id))
-        listed = sum(run.counts.values()) - await left_out(self.work.ledger, run)
-        left = sum(run.counts.get(state, 0) for state in TO_DO)
-        share, made = self.work.spec.calls.sample, run.found or None
-        self.progress(listed - left, Window.of(run.window).expected(share, made, listed, is_listed=run.listed))
+        listed, share, made = run.listed_calls, self.work.spec.calls.sample, run.found or None
+        self.progress(listed - run.to_do, Window.of(run.window).expected(share, made, listed, is_listed=run.listed))
 
     # Work
 
@@ -184,7 +181,7 @@ class Share:
     async def _lead(self, turn: Turn, jobs: Jobs) -> None:
         """Lead until the run ends, or until the turn is lost because the database is away."""
         run = await runs.get(self.work.ledger, self.run.id)
-        self._ahead = sum(run.counts.get(state, 0) for state in TO_DO)
+        self._ahead = run.to_do
         lister = Lister(self.work, run, self._on_page)
         async with anyio.create_task_group() as tasks:
             if not self.is_watch:

@@ -1,4 +1,4 @@
-"""Version 2: figures of a call that detectors measured."""
+"""Version 2: figures of a call that detectors measured; a state of their own for items whose call had not settled."""
 
 from __future__ import annotations
 
@@ -17,3 +17,6 @@ def upgrade(op: Operations) -> None:
         sa.Column("at", Text, nullable=False),
         sa.PrimaryKeyConstraint(*KEY),
     )
+    items = sa.table("pipeline_items", sa.column("state", Text), sa.column("error", Text))
+    unsettled = (items.c.state == "skipped") & (items.c.error == "not settled")
+    op.execute(sa.update(items).where(unsettled).values(state="unsettled", error=None))
