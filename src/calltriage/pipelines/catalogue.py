@@ -16,12 +16,13 @@ from calltriage.client.credentials import check_base_url
 from calltriage.client.http import Http
 from calltriage.client.network import Network
 from calltriage.errors import DetectorError, SettingsError
+from calltriage.leaves.nearest import nearest
 from calltriage.pipelines import child
 from calltriage.pipelines.chat.detectors import Criterion, Panel, criterion, detector_of
 from calltriage.pipelines.chat.endpoint import Endpoint, Price, Shared, identity
 from calltriage.pipelines.chat.kept import FOLDER, KEPT, Answers, Cache, Cassette, NoAnswers, Recorder
 from calltriage.pipelines.chat.purse import OwnPurse, Purse
-from calltriage.pipelines.detecting import Detector, Rule, adapted, nearest
+from calltriage.pipelines.detecting import Detector, Rule, adapted
 from calltriage.pipelines.hangs import Hangs
 from calltriage.pipelines.redaction import Redactor
 from calltriage.pipelines.references import Reference

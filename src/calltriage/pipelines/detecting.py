@@ -16,13 +16,13 @@ import inspect
 import json
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from calltriage.errors import DetectorError, DetectorFailed
+from calltriage.leaves.nearest import nearest
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.fields import Severity
 from calltriage.pipelines.calls import Call, Timing, Turn
@@ -278,15 +278,6 @@ def checked_options(
         fault = first["msg"].removeprefix("Value error, ").rstrip(".")
         says = f"option {shown!r} is wrong: {fault}" if shown else f"the options do not go together: {fault}"
         raise DetectorError(f"Detector {name}: {says}.", path=where) from None
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A sentence that suggests the nearest known name, or lists all of them."""
-    names = sorted(known)
-    close = get_close_matches(name[:64], names, n=1, cutoff=0.5)
-    if close:
-        return f"Did you mean {close[0]!r}?"
-    return f"Known are: {', '.join(names)}." if names else "It has none."
 
 
 def version_hash(name: str, version: str, options: BaseModel | None, *sources: str) -> str:

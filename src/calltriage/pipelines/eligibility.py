@@ -68,17 +68,15 @@ class Eligibility:
 
     def _versions(self, one: Detect, known: Mapping[tuple[str, str], Tally]) -> list[Versions]:
         """The versions of a detector that reach the bar, for each of its names. None if none does."""
-        names = [name for name in one.names if self.detect(name) is one]
-        of_it = sorted({version for name, version in known if name in names})
+        of_it = sorted({version for name, version in known if name in one.names})
         reach = tuple(each for each in of_it if _bound(known, one, each) >= one.min_precision)
         if one.min_precision == 0:
-            return [Versions(name, None, one.identity) for name in names]
-        return [Versions(name, reach, one.identity) for name in names if reach]
+            return [Versions(name, None, one.identity) for name in one.names]
+        return [Versions(name, reach, one.identity) for name in one.names if reach]
 
     def detect(self, detector: str) -> Detect | None:
         """What the pipeline's file says of a detector, by its name or an earlier one; None for one that is not in it."""
-        named = (one for one in self.spec.detect if one.known_as == detector)
-        return next(named, None) or next((one for one in self.spec.detect if detector in one.was), None)
+        return next((one for one in self.spec.detect if detector in one.names), None)
 
     async def bound(self, detect: Detect, version_hash: str) -> float:
         """The lower 95 % bound of a detector's precision; 0 without a verdict."""

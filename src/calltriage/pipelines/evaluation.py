@@ -21,8 +21,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from calltriage.errors import Deferred, DetectorFailed, SettingsError
+from calltriage.leaves.nearest import nearest
 from calltriage.pipelines.calls import Call
-from calltriage.pipelines.detecting import Detector, Verdict, nearest
+from calltriage.pipelines.detecting import Detector, Verdict
 from calltriage.pipelines.findings import Verification, Verified, verified
 from calltriage.pipelines.spec import Detect
 from calltriage.pipelines.statistics import Interval, f1, f1_interval, matthews, mcnemar, wilson
@@ -79,16 +80,14 @@ def read_labels(
 
 def present_names(detects: Sequence[Detect]) -> dict[str, str]:
     """The present names of a file's detectors, by their present and earlier names."""
-    earlier = {name: one.known_as for one in detects for name in one.was}
-    return earlier | {one.known_as: one.known_as for one in detects}
+    return {name: one.known_as for one in detects for name in one.names}
 
 
 def counterparts(detects: Sequence[Detect], older: Sequence[Detect]) -> dict[str, str]:
     """For each detector of a file that an older file has, under its name or an earlier one: its name there."""
     there = {one.known_as for one in older}
-    names = present_names(detects)
-    of_each = ((one.known_as, [name for name in one.names if names[name] == one.known_as]) for one in detects)
-    return {now: found[0] for now, known in of_each if (found := [name for name in known if name in there])}
+    of_each = {one.known_as: [name for name in one.names if name in there] for one in detects}
+    return {now: found[0] for now, found in of_each.items() if found}
 
 
 def _label(line: str, place: str) -> Label:

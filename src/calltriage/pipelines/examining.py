@@ -132,7 +132,7 @@ async def examine(
         ran[name] = (one, looked_up)
         found_by |= {name} if _proven(looked_up) else set()
     found = tuple(each for one, looked_up in ran.values() for each in _placed(one, looked_up, found_by))
-    names = [name for own, (one, _) in ran.items() for name in one.detect.names if name == own or name not in told]
+    names = [name for one, _ in ran.values() for name in one.detect.names]
     wait_s = min(waits, default=None)
     return Examination(call, tuple(results), found, tuple(names), deferred, failed, tuple(off), tuple(before), wait_s)
 

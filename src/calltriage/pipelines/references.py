@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import Any
 
 from calltriage.errors import DetectorError
-from calltriage.pipelines.detecting import Rule, nearest
+from calltriage.leaves.nearest import nearest
+from calltriage.pipelines.detecting import Rule
 from calltriage.pipelines.raised import raised
 
 FORM = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")

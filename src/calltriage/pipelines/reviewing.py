@@ -10,7 +10,6 @@ import logging
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, func, select
 
 from calltriage.errors import CallError, Conflict, NotFound, Rejected, SettingsError, StoreError, TryNext
+from calltriage.leaves.nearest import nearest
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.matching.quotes import place, quoted
 from calltriage.operations.calls import GetCall
@@ -314,8 +314,7 @@ async def check_names(ledger: Ledger, pipeline: str | None, detector: str | None
 def _of_known(name: str, known: Collection[str], what: str) -> str:
     if name in known:
         return name
-    close = get_close_matches(name[:64], sorted(known), 1, 0.5)
-    raise NotFound(f"No {what} has this name. {f'Did you mean {close[0]}?' if close else ''}".strip(), field=what)
+    raise NotFound(f"No {what} has this name. {nearest(name, known)}", field=what)
 
 
 async def unflagged(ledger: Ledger, most: int, detector: str | None = None) -> list[str]:

@@ -7,8 +7,8 @@ import hashlib
 import json
 import re
 import tomllib
+from collections import Counter
 from datetime import timedelta
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from calltriage.errors import SpecError
+from calltriage.leaves.nearest import nearest
 from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.calls import ListCalls
 from calltriage.operations.fields import Severity
@@ -328,12 +329,6 @@ def parse_spec(text: str, name: str = "pipeline.toml", folder: Path | None = Non
     return spec
 
 
-def nearest(word: str, known: set[str]) -> str:
-    """A sentence that suggests the nearest known word, or lists all of them."""
-    close = get_close_matches(word, sorted(known), 1, 0.5)
-    return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(sorted(known))}."
-
-
 def _contradictions(spec: Spec) -> list[str]:
     """Faults between values: names used twice, and names that refer to nothing."""
     found, names = list[str](), set[str]()
@@ -344,8 +339,12 @@ def _contradictions(spec: Spec) -> list[str]:
             what = f"is the second {detect.known_as}. Give it a `name` of its own."
             found.append(spec.fault(("detect", index, "use"), what))
         names.add(detect.known_as)
+    had = Counter(name for one in spec.detect for name in set(one.names))
     for index, detect in enumerate(spec.detect):
         found += _lost_names(spec, index, detect, names - {detect.known_as})
+        for name in (name for name in detect.was if had[name] > 1):
+            what = f"names {name!r}, which another detector of this file has or had. One of them needs another name."
+            found.append(spec.fault(("detect", index, "was"), what))
     return found
 
 

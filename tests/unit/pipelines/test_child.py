@@ -252,6 +252,6 @@ async def test_a_file_opens_a_function_beside_it_and_tells_its_faults_with_their
             pass
     option, function = str(refused.value).splitlines()
     assert "line 8: detect 2, dais" in option
-    assert "Did you mean 'days'?" in option
+    assert "Did you mean days?" in option
     assert "line 10: detect 3, use" in function
-    assert "Did you mean 'window'?" in function
+    assert "Did you mean window?" in function

@@ -82,7 +82,7 @@ def test_a_version_hash_changes_with_version_options_and_code_and_not_with_the_n
 @pytest.mark.parametrize(
     ("options", "says", "path"),
     [
-        ({"dais": 3}, "no option 'dais'. Did you mean 'days'?", ("dais",)),
+        ({"dais": 3}, "no option 'dais'. Did you mean days?", ("dais",)),
         ({"days": "many"}, "option 'days' is wrong", ("days",)),
         ({"within": "3 parsecs"}, "option 'within' is wrong: .*such as \"8s\"", ("within",)),
         ({"within": -1}, "option 'within' is wrong", ("within",)),
@@ -217,7 +217,7 @@ def test_every_rule_of_the_package_is_found_by_its_name_and_says_what_it_finds()
 def test_a_name_that_is_no_detector_is_answered_with_the_nearest() -> None:
     assert isinstance(find("agent_silence"), Rule)
     assert find("acme.checks:wrong_window") == Reference("acme.checks", "wrong_window")
-    with pytest.raises(DetectorError, match=r"no detector 'agent_silense'\. Did you mean 'agent_silence'\?"):
+    with pytest.raises(DetectorError, match=r"no detector 'agent_silense'\. Did you mean agent_silence\?"):
         find("agent_silense")
 
 
@@ -225,7 +225,7 @@ def test_a_name_that_is_no_detector_is_answered_with_the_nearest() -> None:
     ("reference", "says"),
     [
         (Reference("no_such_module_anywhere", "f"), "no module 'no_such_module_anywhere'. Put it"),
-        (Reference("calltriage.pipelines.detectors.silences", "agent_silense"), "Did you mean 'agent_silence'?"),
+        (Reference("calltriage.pipelines.detectors.silences", "agent_silense"), "Did you mean agent_silence?"),
         (Reference("json", "dumps"), "json:dumps is not declared with @detector"),
     ],
 )
@@ -265,9 +265,9 @@ async def test_each_fault_of_a_files_detectors_is_told_with_its_line() -> None:
             pass
     first, second = str(refused.value).splitlines()
     assert "line 3: detect 1, use" in first
-    assert "Did you mean 'agent_silence'?" in first
+    assert "Did you mean agent_silence?" in first
     assert "line 6: detect 2, at_leest" in second
-    assert "Did you mean 'at_least'?" in second
+    assert "Did you mean at_least?" in second
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ async def test_each_fault_of_a_files_detectors_is_told_with_its_line() -> None:
 async def test_a_misspelt_key_of_a_detectors_table_is_answered_with_the_nearest(key: str, meant: str) -> None:
     spec = parse_spec(f'name = "line"\n[[detect]]\nuse = "agent_silence"\n{key} = 1\n')
 
-    with pytest.raises(SpecError, match=f"line 4: detect 1, {key} is wrong.* Did you mean '{meant}'"):
+    with pytest.raises(SpecError, match=f"line 4: detect 1, {key} is wrong.* Did you mean {meant}"):
         async with opened(spec):
             pass
 
@@ -296,7 +296,7 @@ async def test_a_models_detector_and_a_users_function_know_their_own_keys_and_th
     (tmp_path / "acme_misspelt.py").write_text(MISSPELT)
     for key, meant in (("sevrity", "severity"), (own[:-1], own)):
         spec = parse_spec(f'name = "line"\n[[detect]]\nuse = {use}\n{key} = 1\n', folder=tmp_path)
-        with pytest.raises(SpecError, match=rf"line \d: detect 1, {key} is wrong.* Did you mean '{meant}'"):
+        with pytest.raises(SpecError, match=rf"line \d: detect 1, {key} is wrong.* Did you mean {meant}"):
             async with opened(spec):
                 pass
 

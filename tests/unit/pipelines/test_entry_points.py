@@ -65,7 +65,7 @@ async def test_a_detector_of_an_installed_package_is_used_by_the_name_of_its_ent
 async def test_a_wrong_option_of_an_installed_detector_is_told_with_its_line(install: Install) -> None:
     install(refund_window="acme_installed:window")
 
-    with pytest.raises(SpecError, match=r"line 4: detect 1, dais is wrong.* Did you mean 'days'\?"):
+    with pytest.raises(SpecError, match=r"line 4: detect 1, dais is wrong.* Did you mean days\?"):
         async with opened(parse_spec(file('use = "refund_window"\ndais = 30'))):
             pass
 
@@ -80,7 +80,7 @@ def test_an_installed_package_takes_the_name_of_no_built_in_rule(install: Instal
 def test_a_misspelt_name_of_an_installed_detector_is_answered_with_the_nearest(install: Install) -> None:
     install(refund_window="acme_installed:window")
 
-    with pytest.raises(DetectorError, match=r"There is no detector 'refund_windw'\. Did you mean 'refund_window'\?"):
+    with pytest.raises(DetectorError, match=r"There is no detector 'refund_windw'\. Did you mean refund_window\?"):
         find("refund_windw")
 
 
@@ -96,7 +96,7 @@ def test_an_entry_point_that_names_no_function_of_a_module_is_told(install: Inst
     ("value", "told"),
     [
         ("acme_gone:window", "There is no module 'acme_gone'"),
-        ("acme_installed:windw", "has no 'windw'. Did you mean 'window'?"),
+        ("acme_installed:windw", "has no 'windw'. Did you mean window?"),
         ("acme_installed:Days", "acme_installed:Days is not declared with @detector"),
     ],
 )

@@ -81,6 +81,14 @@ def test_a_whole_file_is_read() -> None:
         (SMALL + "[calls]\nsettle = '2 minutes'\n", "line 5: calls, settle must be a length of time, such as"),
         ("name = 'a'\n", "line 1: detect is missing."),
         (SMALL + "[[detect]]\nuse = 'agent_silence'\n", "line 5: detect 2, use is the second agent_silence."),
+        (
+            SMALL + "name = 'now'\nwas = ['before']\n[[detect]]\nuse = 'talk_over'\nwas = ['before']\n",
+            "line 8: detect 2, was names 'before', which another detector of this file has or had.",
+        ),
+        (
+            SMALL + "name = 'now'\nwas = ['talk_over']\n[[detect]]\nuse = 'talk_over'\n",
+            "line 5: detect 1, was names 'talk_over', which another detector of this file has or had.",
+        ),
         (SMALL + "suppressed_by = ['agent_silense']\n", "line 4: detect 1, suppressed_by names 'agent_silense'"),
         (
             SMALL + "endpoint = 'locl'\n[endpoint.local]\nbase_url = 'http://127.0.0.1'\nmodel = 'm'\n",
