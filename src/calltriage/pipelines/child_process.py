@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -83,8 +84,10 @@ def _described(made: Detector) -> JsonObject:
 
 
 async def _looked_at(made: Detector, call: Call) -> JsonObject:
+    began = time.perf_counter()
     try:
-        return {"examined": asdict(await made.examine(call))}
+        examined = await made.examine(call)
+        return {"examined": {**asdict(examined), "ms": round((time.perf_counter() - began) * 1000, 3)}}
     except CalltriageError as error:
         return {"failed": str(error)}
 

@@ -88,6 +88,7 @@ class Examined:
         left_out: number of findings beyond the limit.
         usage: what it cost.
         measures: figures of the call, each name once.
+        ms: milliseconds that the detector took, where others share what runs it; None: all that passed.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -96,6 +97,7 @@ class Examined:
     left_out: int = 0
     usage: Usage = Usage()
     measures: tuple[Measure, ...] = ()
+    ms: float | None = None
 
 
 Examine = Callable[[Call], Awaitable[Examined]]

@@ -128,7 +128,8 @@ async def examine(
             failed = str(error) if one.detector.is_model else failed
             results.append(Result(name, version, FAILED, ms=_ms(began), error=str(error)))
             continue
-        results.append(_result(one.detector, examined, looked_up, _ms(began)))
+        ms = _ms(began) if examined.ms is None else examined.ms
+        results.append(_result(one.detector, examined, looked_up, ms))
         ran[name] = (one, looked_up)
         found_by |= {name} if _proven(looked_up) else set()
     found = tuple(each for one, looked_up in ran.values() for each in _placed(one, looked_up, found_by))

@@ -92,6 +92,7 @@ async def test_what_a_users_function_measures_is_kept_beside_what_it_finds(users
     async with users("moody") as detector:
         examined = await detector.examine(call_of([("agent", "measure")]))
     assert examined.measures == (Measure("turns", 1),)
+    assert examined.ms is not None, "its own time, without that of calls that it looked at before"
     assert [one.quote for one in examined.findings] == ["measure"]
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pipeline_calls import call_of
 
+from calltriage.pipelines.calls import Call, Timing
+from calltriage.pipelines.detecting import Examined
 from calltriage.pipelines.examining import examine, prepared
 from calltriage.pipelines.ledger.results import Known
 from calltriage.pipelines.spec import SpecError, parse_spec
@@ -114,3 +117,16 @@ async def test_a_renamed_detector_has_examined_a_call_under_its_earlier_names_to
         examination = await examine(call, detectors)
 
     assert examination.examined == ("late", "slow", "quiet")
+
+
+async def test_a_detector_that_says_how_long_it_took_is_told_so() -> None:
+    """Calls wait for a user's process, which takes one at a time; that is none of the detector's time."""
+
+    async def run(_: Call) -> Examined:
+        return Examined(ms=7.5)
+
+    async with prepared(parse_spec('name = "line"\n[[detect]]\nuse = "agent_silence"\n')) as [one]:
+        waited = replace(one, detector=replace(one.detector, run=run, needs=Timing.NONE))
+        [result] = (await examine(CALL, [waited])).results
+
+    assert result.ms == 7.5

@@ -40,7 +40,7 @@ def as_page(report: Figures) -> str:
     title = f"{name}: {report.since[:10]} to {report.until[:10]}"
     body = [
         f"<h1>{title}</h1><p>{escape(summary(report))}</p>",
-        "<h2>Findings by day</h2>", plots.by_day(report.by_day) if report.by_day else "<p>None.</p>",
+        "<h2>Findings by day of the call</h2>", plots.by_day(report.by_day) if report.by_day else "<p>None.</p>",
         "<h2>Precision</h2>", plots.precision(report.detectors),
         "<p class=note>People's verdicts on the present version of each detector, with 95 % Wilson intervals.</p>",
         "<h2>Coverage</h2>", plots.coverage(report.detectors),
