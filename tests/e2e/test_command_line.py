@@ -8,7 +8,6 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -249,14 +248,6 @@ async def test_what_goes_wrong_at_the_command_line_is_said_without_a_traceback(t
     assert "Traceback" not in output
     assert said in output
     assert found == status, output
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Where SIGINT is ignored, as in a shell's background, every child begins by ignoring it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("interruptible")

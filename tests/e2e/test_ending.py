@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,18 +142,6 @@ async def greeted(process: Process) -> BufferedByteReceiveStream:
     await lines.receive_until(b"\n", 2**20)
     await say(process, hello()[1])
     return lines
-
-
-@pytest.fixture(autouse=True)
-def _interruptible() -> Iterator[None]:
-    """Where signals are ignored, as in a shell's background and under nohup, every child begins by ignoring them."""
-    heard: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler}
-    if sys.platform != "win32":
-        heard[signal.SIGHUP] = signal.SIG_DFL
-    before = {number: signal.signal(number, handler) for number, handler in heard.items()}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

@@ -60,6 +60,7 @@ async def stands(folder: Path) -> dict[str, Any]:
                 return json.loads(told.splitlines()[0])
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
 @pytest.mark.parametrize(
@@ -118,6 +119,53 @@ async def test_a_run_without_a_terminal_goes_on_at_a_hang_up_and_leaves_no_calls
         process.send_signal(signal.SIGTERM)
         with anyio.fail_after(PATIENCE):
             assert await process.wait() == -signal.SIGTERM
+    assert kept
+    assert list((tmp_path / "temp").iterdir()) == []
+
+
+HOLDS = """import sys
+from calltriage.cli.main import main
+from calltriage.pipelines.ledger import runs
+
+async def end(*_):
+    import anyio
+    print("held", file=sys.stderr, flush=True)
+    await anyio.sleep_forever()
+
+runs.end = end
+main()
+"""
+"""A run whose pausing waits for a database that is away."""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+async def test_a_second_signal_ends_a_run_that_cannot_be_paused_and_leaves_no_calls_of_a_file_behind(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    (tmp_path / "hanging.py").write_text(HANGS)
+    (tmp_path / "p.toml").write_text(
+        'name = "p"\nlimits = { seconds_per_call = 30 }\n[[detect]]\nuse = "hanging:hangs"\n'
+    )
+    (tmp_path / "calls.jsonl").write_text(silent_line("silent", 9.5))
+    (tmp_path / "temp").mkdir()
+    command = [sys.executable, "-c", HOLDS, "pipeline", "run", "p.toml", "--calls", "calls.jsonl"]
+    data = environment(CALLTRIAGE_DATA_DIR=str(tmp_path / "data"), TMPDIR=str(tmp_path / "temp"))
+    async with await anyio.open_process(command, env=data, cwd=tmp_path) as process:
+        await stands(tmp_path)
+        kept = list((tmp_path / "temp").iterdir())
+        assert process.stderr is not None
+        with anyio.fail_after(PATIENCE):
+            process.send_signal(number)
+            told = ""
+            while "held" not in told:
+                told += (await process.stderr.receive()).decode()
+            process.send_signal(number)  # at once: it changes nothing
+            await anyio.sleep(1.2)
+            process.send_signal(number)
+            assert await process.wait() == status
     assert kept
     assert list((tmp_path / "temp").iterdir()) == []
 

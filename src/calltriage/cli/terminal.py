@@ -22,6 +22,13 @@ def say(text: str, *, err: bool = False) -> None:
     click.echo(one_line(text), err=err)
 
 
+def show_cursor() -> None:
+    """Make a terminal show its cursor again, which a progress bar hides. For a process that ends in the middle of one."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\x1b[?25h")
+        sys.stderr.flush()
+
+
 def shown(text: object) -> str:
     """A text as it stands in rich markup: visible, and no markup itself."""
     from rich.markup import escape  # noqa: PLC0415  for commands that show something

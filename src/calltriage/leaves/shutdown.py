@@ -63,9 +63,8 @@ class _Kept:
 
 
 def heard() -> list[int]:
-    """The signals that count here. `nohup` makes a program ignore SIGHUP, which stays so."""
-    hang_up = getattr(_signal, "SIGHUP", None)
-    return [number for number in NUMBERS if number != hang_up or _signal.getsignal(number) != _signal.SIG_IGN]
+    """The signals that count here. One that is ignored stays so: SIGHUP under `nohup`, SIGINT in a script's background."""
+    return [number for number in NUMBERS if _signal.getsignal(number) != _signal.SIG_IGN]
 
 
 def _leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  Python's names

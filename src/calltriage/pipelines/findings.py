@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,6 +30,8 @@ MOST_NOTE, MOST_KEY, MOST_QUOTE = 500, 200, 2_000
 LEAST_WORDS, LEAST_CHARACTERS = 3, 12
 """A model's quote needs so many words or so many characters: a word such as "is" is in most turns and proves nothing."""
 KIND = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,63}")
+MOST_VALUE = 1e15
+"""Up to here each whole number is a float, too."""
 UNIT, UNIT_WORDS = re.compile(r"[A-Za-z%/0-9]{0,16}"), "at most 16 letters, digits, % and /"
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 """Most severe first."""
@@ -89,7 +90,7 @@ class Measure:
 
     Attributes:
         name: what is measured: lower-case letters, digits, and _ . : -, as in a kind. One value for each name in a call.
-        value: a finite number.
+        value: a number, at most MOST_VALUE from 0.
         unit: such as s; empty for a number of things.
 
     Raises ValueError for a member of a wrong type or value.
@@ -103,7 +104,9 @@ class Measure:
         _demand(is_kind(self.name), "name must be lower-case letters, digits, and _ . : -", "measure")
         value, unit = vars(self)["value"], vars(self)["unit"]
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        _demand(number and math.isfinite(value), "value must be a finite number", "measure")
+        _demand(
+            number and abs(value) <= MOST_VALUE, f"value must be a number, at most {MOST_VALUE:g} from 0", "measure"
+        )
         _demand(isinstance(unit, str) and UNIT.fullmatch(unit), f"unit must be {UNIT_WORDS}", "measure")
 
 

@@ -73,9 +73,9 @@ def _by_detector(name: dict[str, str], tally: Tally, figure: Literal["calls", "f
 def _measured(name: dict[str, str], tally: Tally) -> str:
     """The number and the sum of the values of each measure, as a summary without quantiles."""
     samples = [
-        ({**name, "detector": detector.name, "measure": measure, "unit": one.unit}, one)
+        ({**name, "detector": detector.name, "measure": one.name, "unit": one.unit}, one)
         for detector in tally.detectors.values()
-        for measure, one in detector.measures.items()
+        for one in detector.measures.values()
     ]
     lines = [
         f"calltriage_pipeline_measure_{what}{{{_labels(labels)}}} {value:.15g}\n"

@@ -29,7 +29,7 @@ from calltriage.pipelines.ledger.reviews import Reason, Review, Role
 from calltriage.pipelines.ledger.runs import Origin
 from calltriage.pipelines.parts import Parts
 from calltriage.pipelines.redaction import Masked, RedactionError, known_values
-from calltriage.pipelines.spec import Spec, SpecError, parse_spec
+from calltriage.pipelines.spec import Spec, SpecError, stored_spec
 from calltriage.pipelines.users_redactor import opened_redactor
 
 if TYPE_CHECKING:
@@ -147,15 +147,15 @@ async def spec_of(ledger: Ledger, finding: JsonObject) -> Spec:
     )
     row = await ledger.read(lambda connection: connection.execute(query).one_or_none())
     try:
-        return parse_spec("") if row is None else _as_it_ran(row.spec, row.window)
+        return stored_spec("") if row is None else _as_it_ran(row.spec, row.window)
     except SpecError:
-        return parse_spec('name = "pipeline"\n[[detect]]\nuse = "agent_silence"\n')
+        return stored_spec('name = "pipeline"\n[[detect]]\nuse = "agent_silence"\n')
 
 
 def _as_it_ran(text: str, window: JsonObject) -> Spec:
     """A run's file, in the folder from which it ran; in the present one where that is not known. Raises SpecError."""
     file = Origin.of(window).file
-    return parse_spec(text, folder=None if file is None else Path(file).parent)
+    return stored_spec(text, folder=None if file is None else Path(file).parent)
 
 
 async def undoing(ledger: Ledger, finding: JsonObject) -> list[str]:

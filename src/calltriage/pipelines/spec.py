@@ -7,7 +7,6 @@ import hashlib
 import json
 import re
 import tomllib
-from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, cast
@@ -29,6 +28,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.operations.calls import ListCalls
 from calltriage.operations.fields import Severity
 from calltriage.pipelines.durations import Span
+from calltriage.pipelines.spec_names import contradictions
 from calltriage.pipelines.toml_lines import Place, lines_of, nearest_line
 
 LARGEST = 2**20
@@ -314,6 +314,15 @@ def read_spec(path: Path) -> Spec:
 
 def parse_spec(text: str, name: str = "pipeline.toml", folder: Path | None = None) -> Spec:
     """Check the text of a file. `name` is shown in errors. Raises SpecError with a line for each fault."""
+    spec = stored_spec(text, name, folder)
+    if faults := contradictions(spec):
+        raise SpecError("\n".join(faults))
+    return spec
+
+
+def stored_spec(text: str, name: str = "pipeline.toml", folder: Path | None = None) -> Spec:
+    """The same for a text that was checked before it was stored, perhaps by a version that let more pass: its names are not
+    checked again."""
     try:
         given = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -324,40 +333,7 @@ def parse_spec(text: str, name: str = "pipeline.toml", folder: Path | None = Non
     except ValidationError as error:
         raise SpecError("\n".join(f"{name} {fault}" for fault in _faults(error, lines))) from None
     spec._file, spec._folder, spec._text, spec._lines = name, folder, text, lines  # pyright: ignore[reportPrivateUsage]
-    if faults := _contradictions(spec):
-        raise SpecError("\n".join(faults))
     return spec
-
-
-def _contradictions(spec: Spec) -> list[str]:
-    """Faults between values: names used twice, and names that refer to nothing."""
-    found, names = list[str](), set[str]()
-    if not spec.detect:
-        found.append(spec.fault(("detect",), "has no detector. Add a [[detect]] table."))
-    for index, detect in enumerate(spec.detect):
-        if detect.known_as in names:
-            what = f"is the second {detect.known_as}. Give it a `name` of its own."
-            found.append(spec.fault(("detect", index, "use"), what))
-        names.add(detect.known_as)
-    had = Counter(name for one in spec.detect for name in set(one.names))
-    for index, detect in enumerate(spec.detect):
-        found += _lost_names(spec, index, detect, names - {detect.known_as})
-        for name in (name for name in detect.was if had[name] > 1):
-            what = f"names {name!r}, which another detector of this file has or had. One of them needs another name."
-            found.append(spec.fault(("detect", index, "was"), what))
-    return found
-
-
-def _lost_names(spec: Spec, index: int, detect: Detect, others: set[str]) -> list[str]:
-    found, endpoint = list[str](), detect.options.get("endpoint")
-    if isinstance(endpoint, str) and not endpoint.startswith("replay:") and endpoint not in spec.endpoint:
-        what = f"names no [endpoint.…] of this file. {nearest(endpoint, set(spec.endpoint))}"
-        found.append(spec.fault(("detect", index, "endpoint"), what))
-    for key, named in (("suppressed_by", detect.suppressed_by), ("sample", detect.sample.always_if)):
-        for other in set(named) - others:
-            what = f"names {other!r}, which is no other detector of this file. {nearest(other, others)}"
-            found.append(spec.fault(("detect", index, key), what))
-    return found
 
 
 def _faults(error: ValidationError, lines: dict[Place, int]) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from calltriage.pipelines.examining import FAILED, SAMPLED_OUT, Examination, Found, Prepared
 from calltriage.pipelines.findings import MISSING, Verification
+from calltriage.pipelines.ledger.measures import MOST_MEASURES
 from calltriage.pipelines.ledger.results import EXAMINED, Result
 
 EXAMPLES = 5
@@ -19,6 +20,7 @@ MOST_INCIDENTS = 10_000
 class Measured:
     """A measure over the calls of a run. `sum`: of its values, one for each of the `calls`."""
 
+    name: str
     unit: str
     calls: int = 0
     sum: float = 0.0
@@ -55,7 +57,8 @@ class DetectorTally:
     why: str | None = None
     """The last reason of a failure, else of another result."""
     examples: list[Found] = field(default_factory=list[Found])
-    measures: dict[str, Measured] = field(default_factory=dict[str, Measured])
+    measures: dict[tuple[str, str], Measured] = field(default_factory=dict[tuple[str, str], Measured])
+    """By name and unit, MOST_MEASURES at most."""
 
     def add(self, result: Result) -> None:
         verdict, why = result.verdict, result.error
@@ -69,7 +72,9 @@ class DetectorTally:
         self.failed += verdict == FAILED
         self.ms, self.usd = self.ms + result.ms, self.usd + result.usd
         for one in result.measures:
-            self.measures.setdefault(one.name, Measured(one.unit)).add(one.value)
+            key = (one.name, one.unit)
+            if key in self.measures or len(self.measures) < MOST_MEASURES:
+                self.measures.setdefault(key, Measured(*key)).add(one.value)
         if why is not None and (verdict == FAILED or not self.failed):
             self.why = why
 

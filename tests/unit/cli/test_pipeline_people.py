@@ -20,7 +20,6 @@ from click.testing import CliRunner, Result
 from conftest import DESK_URL, KEY, Clock, endpoints_to
 from pipeline_filing import Bench, spec_of
 from pydantic import SecretStr
-from rich.console import Console
 from sqlalchemy import select
 
 from calltriage.cli.main import cli
@@ -310,14 +309,19 @@ def test_the_report_says_what_was_found_and_no_word_of_a_caller_is_markup(folder
     assert_harmless(html)
 
 
-def test_a_terminal_shows_the_report_laid_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    piped = said("report", "--since", "2000-01-01")
-    monkeypatch.setattr(Console, "is_terminal", property(lambda _: True))
-    laid_out = said("report", "--since", "2000-01-01")
-    assert "## Detectors" in piped
-    assert "Detectors" in laid_out
-    assert "##" not in laid_out
-    assert "\\_" not in laid_out, "a name stands there as it is"
+@pytest.mark.parametrize(("columns", "is_laid_out"), [(120, True), (80, False)])
+def test_a_wide_terminal_shows_the_report_laid_out_with_every_name_whole(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, columns: int, is_laid_out: bool
+) -> None:
+    finding = rows("findings")[0]
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True, raising=False)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = said("report", "--since", "2000-01-01")
+    assert ("##" not in shown) is is_laid_out
+    assert ("\\_" not in shown) is is_laid_out
+    if is_laid_out:
+        assert finding["id"] in shown
+        assert finding["detector"] in shown
 
 
 def test_the_report_for_a_program_is_one_object(folder: Path) -> None:

@@ -154,9 +154,10 @@ async def test_a_detector_measures_a_call_in_which_it_finds_nothing() -> None:
     ("given", "says"),
     [
         (("two words", 1.0), "A measure's name must be lower-case letters"),
-        (("pace", float("nan")), "A measure's value must be a finite number"),
-        (("pace", "fast"), "A measure's value must be a finite number"),
-        (("pace", True), "A measure's value must be a finite number"),
+        (("pace", float("nan")), "A measure's value must be a number, at most 1e\\+15 from 0"),
+        (("pace", 10**400), "A measure's value must be a number, at most 1e\\+15 from 0"),
+        (("pace", "fast"), "A measure's value must be a number, at most 1e\\+15 from 0"),
+        (("pace", True), "A measure's value must be a number, at most 1e\\+15 from 0"),
         (("pace", 1.0, "of what was said"), "A measure's unit must be at most 16 letters"),
         (("pace", 1.0, None), "A measure's unit must be at most 16 letters"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from functools import partial
@@ -10,10 +11,10 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.markdown import Markdown
 
 from calltriage.cli.options import TEXT
 from calltriage.cli.pipelines.files import a_time
+from calltriage.cli.pipelines.laid_out import LaidOut
 from calltriage.cli.pipelines.reviewing import on_ledger, on_parts
 from calltriage.cli.terminal import say
 from calltriage.client import attachments
@@ -28,6 +29,9 @@ from calltriage.pipelines.reports.markdown import as_markdown
 from calltriage.pipelines.reports.page import as_page
 from calltriage.pipelines.reviewing import check_names
 from calltriage.pipelines.windows import instant_of
+
+LEAST_WIDE = 100
+"""Columns of a terminal that its tables need."""
 
 
 @click.command("report")
@@ -48,8 +52,9 @@ def report(
     attach_to: str | None,
     as_json: bool,
 ) -> None:
-    """Print a report: findings by state, precision with its interval, incidents, what waits for a verdict. Not on a terminal
-    it is Markdown.
+    """Print a report: findings by state, precision with its interval, incidents, what waits for a verdict.
+
+    It is Markdown, laid out on a terminal that is wide enough.
 
     The page is one file without a script; it holds the same with plots, and opens without a server.
     """
@@ -60,11 +65,10 @@ def report(
         return await ledger.read(partial(gathered, ledger=ledger, since=first, pipeline=pipeline))
 
     figures = on_ledger(context, read)
-    console = Console()
     if as_json:
         say(json.dumps(gate(asdict(figures))[0]))
-    elif console.is_terminal:
-        console.print(Markdown(as_markdown(figures)))
+    elif sys.stdout.isatty() and Console().width >= LEAST_WIDE:
+        Console().print(LaidOut(as_markdown(figures)))
     else:
         for line in as_markdown(figures).rstrip("\n").split("\n"):
             say(line)

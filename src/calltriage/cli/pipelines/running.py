@@ -7,10 +7,12 @@ import math
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 import anyio
@@ -21,7 +23,7 @@ from calltriage.cli.options import settings_of
 from calltriage.cli.pipelines.files import FILE, SINCE, a_time
 from calltriage.cli.pipelines.showing import as_json, progress, say_estimate, show_report
 from calltriage.cli.pipelines.sources import imported, opened
-from calltriage.cli.terminal import INTERRUPTED, say
+from calltriage.cli.terminal import INTERRUPTED, say, show_cursor
 from calltriage.client.in_process import background
 from calltriage.leaves.shutdown import heard
 from calltriage.logs import configure_logging
@@ -70,8 +72,9 @@ def run(
         configure_logging("INFO")
     with ExitStack() as stack:
         own = None if given is None else (stack.enter_context(imported(given)), given)
+        wanted = {**asked, "dry_run": dry_run}
         try:
-            report = anyio.run(partial(_carried_out, settings, loaded, own, {**asked, "dry_run": dry_run}))
+            report = anyio.run(partial(_carried_out, settings, loaded, own, wanted, at_once=stack.close))
         except KeyboardInterrupt:  # on Windows, or before signals are heard
             report = signal.SIGINT
     if isinstance(report, signal.Signals):
@@ -96,6 +99,7 @@ def _leave(by: signal.Signals) -> NoReturn:
         sys.exit(INTERRUPTED)
     say(f"Ended by {by.name}. {GOES_ON}", err=True)
     sys.stdout.flush()
+    signal.signal(by, signal.SIG_DFL)
     signal.raise_signal(by)
     sys.exit(128 + by)  # somebody else handles it
 
@@ -106,12 +110,18 @@ def _is_gone(report: Report) -> bool:
 
 
 async def _carried_out(
-    settings: Settings, loaded: Pipeline, own: tuple[Settings, Path] | None, asked: dict[str, Any]
+    settings: Settings,
+    loaded: Pipeline,
+    own: tuple[Settings, Path] | None,
+    asked: dict[str, Any],
+    *,
+    at_once: Callable[[], None],
 ) -> Report | signal.Signals:
-    """Run over the API's calls, or over those of a desk of their own. Returns the signal that ended it, if one did."""
+    """Run over the API's calls, or over those of a desk of their own. Returns the signal that ended it, if one did.
+    `at_once`: what has to be done even if nothing waits for the run's end any more."""
     from calltriage.wiring import open_client  # noqa: PLC0415
 
-    async with _stopped_by_signals() as came, AsyncExitStack() as stack:
+    async with _stopped_by_signals(at_once) as came, AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client(settings))
         calls = None if own is None else await stack.enter_async_context(opened(*own))
         with progress() as shown:
@@ -120,29 +130,44 @@ async def _carried_out(
 
 
 @asynccontextmanager
-async def _stopped_by_signals() -> AsyncGenerator[list[signal.Signals]]:
+async def _stopped_by_signals(at_once: Callable[[], None]) -> AsyncGenerator[list[signal.Signals]]:
     """Cancel the block at SIGINT, SIGTERM and SIGHUP: its run is paused. Yields a list, which has the signal then.
 
-    A signal that comes within AGAIN_S after the first changes nothing. A later one ends the process at once.
+    A signal that comes within AGAIN_S after the first changes nothing. A later one ends the process, after `at_once`; also
+    after the block, where threads may still hold the process up.
     """
-    came = list[signal.Signals]()
+    came, again_at = list[signal.Signals](), math.inf
+
+    def again(number: int, _: FrameType | None = None) -> None:
+        if time.monotonic() > again_at:
+            at_once()
+            _end_now(number)
 
     async def listen(scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
-        again_at = math.inf
+        nonlocal again_at
         with anyio.open_signal_receiver(*map(signal.Signals, heard())) as signals:
             task_status.started()
             async for number in signals:
-                if not came:
+                if came:
+                    again(number)
+                else:
                     came.append(number)
-                    again_at = anyio.current_time() + AGAIN_S
+                    again_at = time.monotonic() + AGAIN_S
                     scope.cancel()
-                elif anyio.current_time() > again_at:
-                    os._exit(128 + number)
 
     async with background() as tasks:
         with anyio.CancelScope() as scope:
             if sys.platform != "win32":
                 await tasks.start(listen, scope)
             yield came
-    if came:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C that is held: the process is about to end
+    for number in heard() if came else ():
+        signal.signal(number, again)
+
+
+def _end_now(by: int) -> None:
+    """End the process by a signal, whatever holds it up."""
+    show_cursor()
+    if by == signal.SIGINT:
+        os._exit(INTERRUPTED)
+    signal.signal(by, signal.SIG_DFL)
+    signal.raise_signal(by)

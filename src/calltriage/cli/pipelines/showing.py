@@ -18,6 +18,7 @@ from calltriage.leaves.strict_json import JsonObject
 from calltriage.pipelines.examining import Found
 from calltriage.pipelines.ledger.runs import ASKED_FOR, Filed, Run
 from calltriage.pipelines.pipeline import Estimate, Report
+from calltriage.pipelines.reports.markdown import figure
 from calltriage.pipelines.tallies import DetectorTally, Tally
 
 SHOWN_INCIDENTS = 15
@@ -151,7 +152,7 @@ def _show_examples(console: Console, one: DetectorTally) -> None:
     if one.known:
         console.print(Text(f"\n{one.name}: had its verdict on {amount(one.known, 'call')} already."))
     if one.measures:
-        means = (f"{name} {each.mean:,.2f} {each.unit}".rstrip() for name, each in one.measures.items())
+        means = (f"{each.name} {figure(each.mean)} {each.unit}".rstrip() for each in one.measures.values())
         console.print(Text(f"\n{one.name}: means over the calls: {', '.join(means)}."))
     if not one.examples:
         return
@@ -201,7 +202,7 @@ def as_json(report: Report) -> JsonObject:
     tally, run = report.tally, report.run
     detectors = [
         {**{name: value for name, value in vars(one).items() if name not in {"examples", "measures"}},
-         "measures": {name: asdict(each) for name, each in one.measures.items()},
+         "measures": [asdict(each) for each in one.measures.values()],
          "examples": [{**asdict(found.verified), "suppressed_by": found.suppressed_by} for found in one.examples]}
         for one in tally.detectors.values()
     ]  # fmt: skip

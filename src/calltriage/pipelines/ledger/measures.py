@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, case, func, or_, select
 
 from calltriage.pipelines.ledger.tables import measures, results
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
-OF_RESULT = and_(
-    *(
-        measures.c[name] == results.c[name]
-        for name in ("account", "call_id", "content_hash", "detector", "version_hash")
-    )
-)
-"""The condition that a measure is of a result."""
+OF_MEASURE = ("account", "call_id", "content_hash", "detector", "version_hash")
+"""Columns that say which result a measure is of."""
+MOST_MEASURES = 50
+"""Measures that a report or a run tells."""
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """How a measure of one version of a detector is distributed. Each examination of a call counts.
+    """How a measure of one version of a detector is distributed over examinations. A call whose transcript changed counts
+    once more.
 
     Attributes:
-        calls: number of values.
+        examinations: number of values.
         median, percentile_95: by nearest rank, so that each is a value of some call.
         greatest: the greatest value.
     """
@@ -36,7 +33,7 @@ class Distribution:
     detector: str
     name: str
     unit: str
-    calls: int
+    examinations: int
     median: float
     percentile_95: float
     greatest: float
@@ -45,22 +42,28 @@ class Distribution:
 def distributions(
     connection: Connection, looked: ColumnElement[bool], versions: Mapping[str, str]
 ) -> list[Distribution]:
-    """The distributions of the measures of results that fulfil `looked`. `versions`: version hashes by detector."""
+    """How the measures of results that fulfil `looked` are distributed, MOST_MEASURES of them at most. `versions`: version
+    hashes by detector."""
     if not versions:
         return []
     present = or_(
         *(and_(results.c.detector == one, results.c.version_hash == version) for one, version in versions.items())
     )
-    values = select(measures.c.value).select_from(measures.join(results, OF_RESULT)).where(looked, present)
     by = (measures.c.detector, measures.c.name, measures.c.unit)
-    groups = values.with_only_columns(*by, func.count(), func.max(measures.c.value)).group_by(*by).order_by(*by)
-    found = list[Distribution]()
-    for detector, name, unit, count, greatest in connection.execute(groups).all():
-        of_group = (measures.c.detector == detector) & (measures.c.name == name) & (measures.c.unit == unit)
-        ordered = values.where(of_group).order_by(measures.c.value)
-        median, high = (
-            connection.execute(ordered.limit(1).offset(math.ceil(share * count) - 1)).scalar_one()
-            for share in (0.5, 0.95)
+    ordered = (
+        select(
+            *by,
+            measures.c.value,
+            func.row_number().over(partition_by=by, order_by=measures.c.value).label("rank"),
+            func.count().over(partition_by=by).label("of"),
         )
-        found.append(Distribution(detector, name, unit, count, median, high, greatest))
-    return found
+        .select_from(measures.join(results, and_(*(measures.c[name] == results.c[name] for name in OF_MEASURE))))
+        .where(looked, present)
+        .subquery()
+    )
+    one = ordered.c
+    ranks = {"median": (one.of + 1) // 2, "percentile_95": (19 * one.of + 19) // 20, "greatest": one.of}
+    of_ranks = (func.max(case((one.rank == rank, one.value))).label(name) for name, rank in ranks.items())
+    by = (one.detector, one.name, one.unit)
+    query = select(*by, func.count(), *of_ranks).group_by(*by).order_by(*by).limit(MOST_MEASURES)
+    return [Distribution(*row) for row in connection.execute(query)]

@@ -11,6 +11,7 @@ from sqlalchemy import and_, case, func, or_, select
 from calltriage.pipelines.findings import Measure
 from calltriage.pipelines.ledger.items import TO_DO
 from calltriage.pipelines.ledger.ledger import Ledger
+from calltriage.pipelines.ledger.measures import OF_MEASURE
 from calltriage.pipelines.ledger.rows import add_new
 from calltriage.pipelines.ledger.tables import items, measures, results
 
@@ -164,7 +165,7 @@ def store(connection: Connection, ledger: Ledger, made: Sequence[Made]) -> None:
         of_call = {"account": ledger.account, "call_id": one.call_id, "content_hash": one.content_hash, "at": at}
         for result in one.results:
             row = {**of_call, **vars(result)}
-            of_result = {**of_call, "detector": result.detector, "version_hash": result.version_hash}
+            of_result = {name: row[name] for name in OF_MEASURE}
             figures += ({**of_result, **vars(each)} for each in row.pop("measures"))
             rows.append(row)
     add_new(connection, results, rows, replacing=("verdict", "failed"))

@@ -94,9 +94,9 @@ sampled_out, failed. `findings`: number of the verified ones. `ms`: milliseconds
 measures = _table(
     "measures", ("call_id", "content_hash", "detector", "version_hash", "name"),
     _text("call_id"), _text("content_hash"), _text("detector"), _text("version_hash"), _text("name"), _text("unit"),
-    _amount("value"), _text("at"),
+    _amount("value"),
 )  # fmt: skip
-"""Figures of a call that one version of a detector measured; see `findings.Measure`. `at`: of the examination."""
+"""Figures of a call that one version of a detector measured; see `findings.Measure`."""
 
 findings = _table(
     "findings", ("id",),

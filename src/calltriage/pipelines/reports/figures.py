@@ -18,7 +18,7 @@ from calltriage.pipelines.ledger.measures import Distribution, distributions
 from calltriage.pipelines.ledger.results import EXAMINED, last_verdicts
 from calltriage.pipelines.ledger.reviews import Tally, tallies
 from calltriage.pipelines.ledger.tables import findings, incidents, items, results, reviews, runs, spend
-from calltriage.pipelines.spec import parse_spec
+from calltriage.pipelines.spec import stored_spec
 from calltriage.pipelines.statistics import wilson
 
 LATEST = 10
@@ -105,10 +105,10 @@ class Figures:
 
 
 def gathered(
-    connection: Connection, ledger: Ledger, since: str, pipeline: str | None = None, *, with_recall: bool = True
+    connection: Connection, ledger: Ledger, since: str, pipeline: str | None = None, *, whole: bool = True
 ) -> Figures:
-    """The figures since an instant, of all pipelines or one. Without `with_recall` no recall is measured, for which all
-    results of labelled detectors are read.
+    """The figures since an instant, of all pipelines or one. Without `whole` there is no recall and no measure: all results
+    are read for these.
 
     Results belong to a detector's version, not to a pipeline. Those of a pipeline are the results of the detectors that its
     files name, on the calls of its runs.
@@ -123,7 +123,7 @@ def gathered(
     paid = and_(spend.c.account == ledger.account, spend.c.at >= since, spend.c.state == "settled")
     paid = paid if pipeline is None else and_(paid, spend.c.pipeline == pipeline)
     versions = _versions(connection, own, here)
-    measured = recalls(connection, ledger, versions, here) if with_recall else {}
+    measured = recalls(connection, ledger, versions, here) if whole else {}
     return Figures(
         pipeline=pipeline,
         since=since,
@@ -134,7 +134,7 @@ def gathered(
         incidents=_incidents(connection, ledger, since, pipeline),
         waiting=of_findings.listed(connection, ledger, wanted),
         usd=float(connection.execute(select(func.sum(spend.c.usd)).where(paid)).scalar_one() or 0),
-        measures=distributions(connection, looked, versions),
+        measures=distributions(connection, looked, versions) if whole else [],
     )
 
 
@@ -146,7 +146,7 @@ def _of_pipeline(connection: Connection, ledger: Ledger, pipeline: str | None) -
     names = set[str]()
     for text in connection.execute(select(runs.c.spec).where(own).distinct()).scalars():
         try:
-            names |= {name for one in parse_spec(text).detect for name in one.names}
+            names |= {name for one in stored_spec(text).detect for name in one.names}
         except SpecError:  # a file of an older version
             continue
     same = and_(items.c.account == results.c.account, items.c.call_id == results.c.call_id)

@@ -23,11 +23,9 @@ RECALL = (
     "mean a wide interval. The unit is the call."
 )
 """What the table of recalls says."""
-MEASURES = (
-    "What the present version of a detector measured on each call of the time, whether or not it found something."
-)
+MEASURES = "What the present version of a detector measured on calls, whether or not it found something."
 """What the table of measures says."""
-MEASURE_COLUMNS = ("detector", "measure", "calls", "median", "95th percentile", "greatest")
+MEASURE_COLUMNS = ("detector", "measure", "examinations", "median", "95th percentile", "greatest")
 
 
 def plain(text: object, most: int = MOST) -> str:
@@ -123,10 +121,15 @@ def recall_rows(report: Figures) -> list[tuple[str, ...]]:
 def measure_rows(report: Figures) -> list[tuple[str, ...]]:
     """For each measure: its detector, its name, and how it is distributed over the calls; see MEASURE_COLUMNS."""
     return [
-        (one.detector, one.name, str(one.calls),
-         *(f"{value:,.2f} {one.unit}".rstrip() for value in (one.median, one.percentile_95, one.greatest)))
+        (one.detector, one.name, str(one.examinations),
+         *(f"{figure(value)} {one.unit}".rstrip() for value in (one.median, one.percentile_95, one.greatest)))
         for one in report.measures
     ]  # fmt: skip
+
+
+def figure(value: float) -> str:
+    """A measure's value as text: two places, or three digits of a small one."""
+    return f"{value:,.2f}" if value == 0 or abs(value) >= 0.01 else f"{value:.3g}"
 
 
 def _measures(report: Figures) -> list[str]:

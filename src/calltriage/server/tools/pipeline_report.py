@@ -93,7 +93,7 @@ class GetPipelineReportTool(Workflow, effect=Effect.READ):
                 begin = window(parts.ledger.clock(), since=self.since or SINCE).since
             except SettingsError as error:
                 raise Rejected(str(error), field="since") from None
-            read = partial(gathered, ledger=parts.ledger, since=begin or "", pipeline=self.pipeline, with_recall=False)
+            read = partial(gathered, ledger=parts.ledger, since=begin or "", pipeline=self.pipeline, whole=False)
             found = await parts.ledger.read(read)
         return untrusted(
             ORIGIN,

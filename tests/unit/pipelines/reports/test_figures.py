@@ -7,16 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
 import httpx2
 import pytest
-from conftest import load_lines
+from conftest import Clock, load_lines
 from ledgers import Url
 from pipeline_lines import long_line, silent_line
 from pipeline_runs import on_record
 
 from calltriage.client.client import Client
 from calltriage.desk.app import Desk
+from calltriage.errors import SpecError
+from calltriage.pipelines import spec
 from calltriage.pipelines.findings import Measure
 from calltriage.pipelines.ledger import results
 from calltriage.pipelines.ledger.pace import open_ledger_of
@@ -71,8 +72,11 @@ async def test_a_call_that_another_version_examined_again_counts_once_by_its_las
     assert by_name(await report(filing))["agent_silence"].examined == 3
 
 
-async def test_a_report_shows_how_the_measures_of_the_present_version_are_distributed(filing: Client) -> None:
+async def test_a_report_shows_how_the_measures_of_the_present_version_are_distributed(
+    filing: Client, clock: Clock
+) -> None:
     async with open_ledger_of(filing) as ledger:
+        ledger.clock = clock
         for version, values in (("old", range(500, 520)), ("new", range(1, 21))):
             measured = {f"call-{value}": (Measure("p95", value, "s"),) for value in values}
             made = [
@@ -80,12 +84,24 @@ async def test_a_report_shows_how_the_measures_of_the_present_version_are_distri
                 for call, one in measured.items()
             ]
             await ledger.write(partial(results.store, ledger=ledger, made=made))
-            await anyio.sleep(0.002)  # the ledger keeps milliseconds, and the last result's version is the present one
     figures = await report(filing)
     [pace] = figures.measures
-    assert (pace.calls, pace.median, pace.percentile_95, pace.greatest) == (20, 10, 19, 20)
+    assert (pace.examinations, pace.median, pace.percentile_95, pace.greatest) == (20, 10, 19, 20)
     assert "| pace | p95 | 20 | 10\\.00 s | 19\\.00 s | 20\\.00 s |" in as_markdown(figures)
     assert "<td>pace</td><td>p95</td><td>20</td><td>10.00 s</td>" in as_page(figures)
+
+
+async def test_a_report_still_reads_runs_of_files_that_would_be_refused_now(
+    filing: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier name that another detector has, too, was no fault once."""
+    clash = '[[detect]]\nuse = "talk_over"\nname = "over"\nwas = ["agent_silence"]\n'
+    with monkeypatch.context() as before:
+        before.setattr(spec, "contradictions", lambda _: [])
+        await run(filing, SILENCE + clash)
+    with pytest.raises(SpecError, match="which another detector of this file has or had"):
+        parse_spec(SILENCE + clash)
+    assert by_name(await report(filing, "quiet")).keys() == {"agent_silence", "over"}
 
 
 async def test_a_report_without_a_measure_has_no_part_on_measures(filing: Client) -> None:
@@ -97,7 +113,8 @@ async def test_a_run_measures_calls_for_its_pipelines_report_alone(the_desk: Des
     await load_lines(the_desk, long_line("long-1", 9.5, 1), long_line("long-2", 1, 2))
     await run(filing, 'name = "late"\n[[detect]]\nuse = "answer_latency"\n')
     await run(filing, SILENCE)
-    assert {one.name: one.calls for one in (await report(filing, "late")).measures} == {"median": 2, "percentile_95": 2}
+    late = (await report(filing, "late")).measures
+    assert {one.name: one.examinations for one in late} == {"median": 2, "percentile_95": 2}
     assert (await report(filing, "quiet")).measures == []
 
 

@@ -14,7 +14,6 @@ def upgrade(op: Operations) -> None:
         "pipeline_measures",
         *(sa.Column(name, Text, nullable=False) for name in (*KEY, "unit")),
         sa.Column("value", sa.Double, nullable=False, server_default="0"),
-        sa.Column("at", Text, nullable=False),
         sa.PrimaryKeyConstraint(*KEY),
     )
     items = sa.table("pipeline_items", sa.column("state", Text), sa.column("error", Text))
