@@ -31,7 +31,7 @@ from running import running
 from calltriage.leaves.seals import signature
 
 HERE = Path(__file__).parent
-COLUMNS = 100
+COLUMNS = 120
 CALL = (
     '{"call_id": "c-1", "created_at": "2026-05-01T10:00:00Z", "summary": "Caller was cut off.", '
     '"turns": [{"speaker": "agent", "text": "Hello?"}, {"speaker": "caller", "text": "Hi, I"}]}\n'

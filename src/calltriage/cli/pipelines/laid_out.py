@@ -10,11 +10,12 @@ from rich.table import Table
 
 
 class _Whole(TableElement):
-    """A table that breaks what is too long for its column, where rich cuts it."""
+    """A table that breaks what is too long for its column, where rich cuts it. What a row is about stays on one line."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for part in super().__rich_console__(console, options):
             if isinstance(part, Table):
+                part.columns[0].no_wrap = True
                 for column in part.columns:
                     column.overflow = "fold"
             yield part

@@ -30,7 +30,7 @@ from calltriage.pipelines.reports.page import as_page
 from calltriage.pipelines.reviewing import check_names
 from calltriage.pipelines.windows import instant_of
 
-LEAST_WIDE = 100
+LEAST_WIDE = 120
 """Columns of a terminal that its tables need."""
 
 
